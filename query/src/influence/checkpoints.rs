@@ -37,7 +37,11 @@ struct Entry {
     weight: Option<f64>,
 }
 
-pub(super) fn choose(snapshot: &Snapshot, spec: &InfluenceSpec, sides: &[Side]) -> Result<Chosen, QueryError> {
+pub(super) fn choose(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    sides: &[Side],
+) -> Result<Chosen, QueryError> {
     let everywhere = |id: &CheckpointId| sides.iter().all(|side| side.features.contains_key(id));
     let run = find_run(snapshot, spec, &everywhere)?;
     let known: Vec<Entry> = match &run {
@@ -53,7 +57,8 @@ pub(super) fn choose(snapshot: &Snapshot, spec: &InfluenceSpec, sides: &[Side]) 
     let used: Vec<usize> = match &spec.checkpoints {
         Some(names) => named(names, &known, sides)?,
         None => {
-            let (used, skipped): (Vec<usize>, Vec<usize>) = (0..known.len()).partition(|&i| everywhere(&known[i].id));
+            let (used, skipped): (Vec<usize>, Vec<usize>) =
+                (0..known.len()).partition(|&i| everywhere(&known[i].id));
             for i in skipped {
                 if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[i].id)) {
                     notes.push(format!(
@@ -92,7 +97,9 @@ fn anonymous(side: &Side) -> Vec<Entry> {
     let mut all: Vec<_> =
         side.features.iter().map(|(id, list)| (list.iter().map(|f| f.number).min(), id.clone())).collect();
     all.sort();
-    all.into_iter().map(|(_, id)| Entry { name: id.short().to_owned(), step: None, id, weight: None }).collect()
+    all.into_iter()
+        .map(|(_, id)| Entry { name: id.short().to_owned(), step: None, id, weight: None })
+        .collect()
 }
 
 /// The run that is named, or the only one that has a checkpoint of every side; none where no run has one.
@@ -104,8 +111,11 @@ fn find_run(
     if let Some(name) = &spec.run {
         return Ok(Some(snapshot.run(name)?.clone()));
     }
-    let fitting: Vec<&Arc<RunPart>> =
-        snapshot.runs().iter().filter(|run| run.checkpoints.iter().any(|c| everywhere(&c.checkpoint))).collect();
+    let fitting: Vec<&Arc<RunPart>> = snapshot
+        .runs()
+        .iter()
+        .filter(|run| run.checkpoints.iter().any(|c| everywhere(&c.checkpoint)))
+        .collect();
     match fitting.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some((*only).clone())),
@@ -121,8 +131,11 @@ fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>
     let mut used = Vec::new();
     for name in names {
         let by_name = known.iter().position(|c| c.name == *name);
-        let by_step = || name.parse().ok().and_then(|step: u64| known.iter().position(|c| c.step == Some(step)));
-        let by_id = || (name.len() >= 8).then(|| known.iter().position(|c| c.id.starts_with(name.as_str()))).flatten();
+        let by_step =
+            || name.parse().ok().and_then(|step: u64| known.iter().position(|c| c.step == Some(step)));
+        let by_id = || {
+            (name.len() >= 8).then(|| known.iter().position(|c| c.id.starts_with(name.as_str()))).flatten()
+        };
         let at = by_name
             .or_else(by_step)
             .or_else(by_id)
@@ -159,7 +172,10 @@ fn nothing_common(sides: &[Side], run: Option<&RunPart>) -> QueryError {
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
-    QueryError::Spec(format!("no checkpoint{within} has features of every pool and target: {}", has.join("; ")))
+    QueryError::Spec(format!(
+        "no checkpoint{within} has features of every pool and target: {}",
+        has.join("; ")
+    ))
 }
 
 /// Weights of the used checkpoints, in the order of `used`, with sum 1.
@@ -196,7 +212,9 @@ fn weights(
     };
     let sum: f64 = raw.iter().sum();
     if raw.iter().any(|w| !w.is_finite() || *w < 0.0) || sum <= 0.0 || !sum.is_finite() {
-        return Err(QueryError::Spec(format!("weights {raw:?} must be finite and not negative, and not all zero")));
+        return Err(QueryError::Spec(format!(
+            "weights {raw:?} must be finite and not negative, and not all zero"
+        )));
     }
     Ok(raw.into_iter().map(|w| w / sum).collect())
 }

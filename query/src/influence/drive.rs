@@ -43,7 +43,11 @@ pub(super) fn unordered<S: Send>(
     std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
         let mut states = vec![run()];
-        states.extend(helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
+        states.extend(
+            helpers
+                .into_iter()
+                .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        );
         states.into_iter().collect()
     })
 }
@@ -103,7 +107,11 @@ pub(super) fn ordered<S, T: Send>(
                     if unit >= units || !gate.wait(unit, window) {
                         return;
                     }
-                    let result = if cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { work(&mut own, unit) };
+                    let result = if cancel.load(Ordering::Relaxed) {
+                        Err(QueryError::Cancelled)
+                    } else {
+                        work(&mut own, unit)
+                    };
                     if send.send((unit, result)).is_err() {
                         return;
                     }
@@ -158,10 +166,17 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_micros((unit as u64 * 37) % 300));
                 Ok(unit)
             };
-            ordered(100, threads, &RUN, || (), slow, |unit| {
-                seen.push(unit);
-                ControlFlow::Continue(())
-            })
+            ordered(
+                100,
+                threads,
+                &RUN,
+                || (),
+                slow,
+                |unit| {
+                    seen.push(unit);
+                    ControlFlow::Continue(())
+                },
+            )
             .unwrap();
             assert_eq!(seen, (0..100).collect::<Vec<_>>());
         }
@@ -175,11 +190,18 @@ mod tests {
             worst.fetch_max(ahead.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             Ok(())
         };
-        ordered(200, 3, &RUN, || (), work, |()| {
-            std::thread::sleep(std::time::Duration::from_micros(200));
-            ahead.fetch_sub(1, Ordering::SeqCst);
-            ControlFlow::Continue(())
-        })
+        ordered(
+            200,
+            3,
+            &RUN,
+            || (),
+            work,
+            |()| {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                ahead.fetch_sub(1, Ordering::SeqCst);
+                ControlFlow::Continue(())
+            },
+        )
         .unwrap();
         assert!(worst.into_inner() <= 7, "window of 6 and the one in hand");
     }
@@ -192,10 +214,17 @@ mod tests {
         let error = ordered(100, 3, &RUN, || (), fail, |_| ControlFlow::Continue(())).unwrap_err();
         assert_eq!(error.to_string(), "7");
         let mut count = 0;
-        ordered(1_000_000, 3, &RUN, || (), |_, unit| Ok(unit), |_| {
-            count += 1;
-            if count == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
+        ordered(
+            1_000_000,
+            3,
+            &RUN,
+            || (),
+            |_, unit| Ok(unit),
+            |_| {
+                count += 1;
+                if count == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        )
         .unwrap();
         assert_eq!(count, 10);
     }
@@ -211,9 +240,15 @@ mod tests {
         let mut all: Vec<_> = states.into_iter().flatten().collect();
         all.sort_unstable();
         assert_eq!(all, (0..1000).collect::<Vec<_>>());
-        let failed = unordered(10, 2, &RUN, || (), |_, unit| {
-            if unit == 3 { Err(QueryError::Cancelled) } else { Ok(()) }
-        });
+        let failed = unordered(
+            10,
+            2,
+            &RUN,
+            || (),
+            |_, unit| {
+                if unit == 3 { Err(QueryError::Cancelled) } else { Ok(()) }
+            },
+        );
         assert!(failed.is_err());
         assert!(matches!(
             unordered(10, 2, &AtomicBool::new(true), || (), |_, _| Ok(())),

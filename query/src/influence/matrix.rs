@@ -4,13 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::filter::RowFilter;
 use super::members::TargetRow;
-use super::plan::{InfluencePlan, Ready};
+use super::plan::InfluencePlan;
 use super::result::Reason;
 use super::scan::{Scan, Worker};
 use super::target::Shape;
 use super::terms::Terms;
 use crate::error::QueryError;
-use crate::kernel::Kernel;
 
 /// The most values that a matrix may have.
 const MOST_VALUES: u64 = 1 << 26;
@@ -38,10 +37,15 @@ impl InfluencePlan {
         let ready = self.ready()?;
         self.check_missing(&ready, filter)?;
         let pairs = self.load_targets(Shape::Pairs)?;
-        let rows: u64 = ready.pools.iter().enumerate().map(|(p, pool)| match filter.and_then(|f| f.pool(p)) {
-            Some(mask) => mask.len(),
-            None => pool.live.len(),
-        }).sum();
+        let rows: u64 = ready
+            .pools
+            .iter()
+            .enumerate()
+            .map(|(p, pool)| match filter.and_then(|f| f.pool(p)) {
+                Some(mask) => mask.len(),
+                None => pool.live.len(),
+            })
+            .sum();
         let values = rows.saturating_mul(pairs.rows.len() as u64 * (self.checkpoints().len() as u64 + 1));
         if values > MOST_VALUES {
             return Err(QueryError::Spec(format!(
@@ -61,18 +65,19 @@ impl InfluencePlan {
         };
         let scan = self.scan(&ready, filter);
         let subtasks = matrix.subtasks.len();
-        collect(&scan, &ready, cancel, |pool, row, values| {
+        collect(&scan, ready.queries(), cancel, |pool, row, values| {
             matrix.rows.push((pool, row));
             matrix.subtask.extend((0..subtasks).map(|s| values.ok().map(|v| scan.terms.subtask(s, v))));
         })?;
-        let usable: Vec<bool> = matrix.subtask.chunks(subtasks).map(|line| line.iter().all(Option::is_some)).collect();
+        let usable: Vec<bool> =
+            matrix.subtask.chunks(subtasks).map(|line| line.iter().all(Option::is_some)).collect();
         let mut sums = vec![(0.0f64, 0.0f64); matrix.rows.len() * columns];
         let one_each = Terms { subtasks: (0..columns).map(|c| c..c + 1).collect(), ..scan.terms.clone() };
         for (c, checkpoint) in self.checkpoints().iter().enumerate() {
-            let single = Ready { pools: self.open_pool_at(c, &pairs.vectors[c])?, ..ready.with_weight(1.0) };
-            let scan = Scan { pools: &single.pools, weights: &single.weights, terms: &one_each, ..self.scan(&ready, filter) };
+            let pools = self.open_pools(c..c + 1, &pairs.vectors[c..c + 1])?;
+            let scan = Scan { pools: &pools, weights: &[1.0], terms: &one_each, ..self.scan(&ready, filter) };
             let mut sim = Vec::with_capacity(sums.len());
-            collect(&scan, &single, cancel, |_, _, values| match values {
+            collect(&scan, columns, cancel, |_, _, values| match values {
                 Ok(values) => sim.extend(values.iter().copied().map(Some)),
                 Err(_) => sim.resize(sim.len() + columns, None),
             })?;
@@ -95,12 +100,12 @@ impl InfluencePlan {
 
 fn collect(
     scan: &Scan<'_>,
-    ready: &Ready,
+    queries: usize,
     cancel: &AtomicBool,
     mut take: impl FnMut(u32, u64, Result<&[f32], Reason>),
 ) -> Result<(), QueryError> {
     let mut worker = Worker::default();
-    for window in scan.windows(ready.queries()) {
+    for window in scan.windows(queries) {
         if cancel.load(Ordering::Relaxed) {
             return Err(QueryError::Cancelled);
         }

@@ -47,7 +47,11 @@ pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) ->
             named.push((t as u32, row, if by == SubtaskBy::Dataset { own.clone() } else { subtask }));
         }
         if let Some(unknown) = target.subtasks.iter().flatten().find(|wanted| !seen.contains(*wanted)) {
-            return Err(QueryError::unknown("subtask", &format!("{own}:{unknown}"), seen.iter().map(String::as_str)));
+            return Err(QueryError::unknown(
+                "subtask",
+                &format!("{own}:{unknown}"),
+                seen.iter().map(String::as_str),
+            ));
         }
     }
     let mut owners: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
@@ -57,7 +61,9 @@ pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) ->
     let full: Vec<String> = named
         .iter()
         .map(|(target, _, name)| match owners.get(name.as_str()) {
-            Some(several) if several.len() > 1 => format!("{}:{name}", targets[*target as usize].dataset.name),
+            Some(several) if several.len() > 1 => {
+                format!("{}:{name}", targets[*target as usize].dataset.name)
+            }
             _ => name.clone(),
         })
         .collect();

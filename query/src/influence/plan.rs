@@ -1,6 +1,6 @@
 //! A question resolved against a snapshot, and its answers.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -79,7 +79,11 @@ impl InfluencePlan {
         let chosen = checkpoints::choose(snapshot, spec, &sides)?;
         let mut resolved: Vec<PlanSide> = sides
             .iter()
-            .map(|side| PlanSide { dataset: side.dataset.clone(), kind: side.kind.clone(), features: Vec::new() })
+            .map(|side| PlanSide {
+                dataset: side.dataset.clone(),
+                kind: side.kind.clone(),
+                features: Vec::new(),
+            })
             .collect();
         for checkpoint in &chosen.checkpoints {
             let features = resolve::fit(&sides, &checkpoint.id, &checkpoint.name, spec)?;
@@ -252,7 +256,7 @@ impl InfluencePlan {
         Ok(self.summary(ready, &totals))
     }
 
-    fn scan<'a>(&self, ready: &'a Ready, filter: Option<&'a RowFilter>) -> Scan<'a> {
+    pub(super) fn scan<'a>(&self, ready: &'a Ready, filter: Option<&'a RowFilter>) -> Scan<'a> {
         Scan {
             pools: &ready.pools,
             kernel: Kernel::detect(),
@@ -315,13 +319,17 @@ impl InfluencePlan {
         target::load(&self.spec, &self.checkpoints, &self.target_readers()?, members, shape)
     }
 
-    /// The readers of a pool with queries packed for them.
-    pub(super) fn open_pools(&self, vectors: &[Vec<f32>]) -> Result<Vec<ScanPool>, QueryError> {
+    /// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of checkpoint `checkpoints.start + c`.
+    pub(super) fn open_pools(
+        &self,
+        checkpoints: Range<usize>,
+        vectors: &[Vec<f32>],
+    ) -> Result<Vec<ScanPool>, QueryError> {
         let mut pools: Vec<ScanPool> = Vec::new();
         for side in &self.pools {
             let mut pool =
                 ScanPool { live: side.dataset.row_set(), readers: Vec::new(), queries: Vec::new() };
-            for (c, feature) in side.features.iter().enumerate() {
+            for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
                 let reader = self.snapshot.open_feature(feature)?;
                 // Pools whose module groups agree share the packed queries.
                 let shared = pools.iter().find(|other| {
@@ -345,7 +353,7 @@ impl InfluencePlan {
             return Ok(ready.clone());
         }
         let mut target = self.load_targets(Shape::Terms)?;
-        let pools = self.open_pools(&target.vectors)?;
+        let pools = self.open_pools(0..self.checkpoints.len(), &target.vectors)?;
         // The pools hold them packed.
         target.vectors = Vec::new();
         let weights = self.checkpoints.iter().map(|c| c.weight).collect();

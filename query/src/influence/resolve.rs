@@ -66,14 +66,23 @@ pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Tar
 }
 
 /// Kinds of the pools and of the targets.
-pub(super) fn kinds(snapshot: &Snapshot, spec: &InfluenceSpec, pools: &[Arc<DatasetPart>]) -> (String, String) {
+pub(super) fn kinds(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    pools: &[Arc<DatasetPart>],
+) -> (String, String) {
     let gradient = |kind: &str| kind.starts_with("grad");
     let pool = match (&spec.pool_kind, &spec.target_kind) {
         (Some(kind), _) => kind.clone(),
         (None, Some(kind)) if !gradient(kind) => kind.clone(),
         _ => {
-            let everywhere = |kind: &str| pools.iter().all(|pool| of_kind(snapshot, &pool.name, kind).next().is_some());
-            if everywhere("grad-adam") || !everywhere("grad-sgd") { "grad-adam".into() } else { "grad-sgd".into() }
+            let everywhere =
+                |kind: &str| pools.iter().all(|pool| of_kind(snapshot, &pool.name, kind).next().is_some());
+            if everywhere("grad-adam") || !everywhere("grad-sgd") {
+                "grad-adam".into()
+            } else {
+                "grad-sgd".into()
+            }
         }
     };
     let target = match &spec.target_kind {
@@ -84,7 +93,11 @@ pub(super) fn kinds(snapshot: &Snapshot, spec: &InfluenceSpec, pools: &[Arc<Data
     (pool, target)
 }
 
-fn of_kind<'a>(snapshot: &'a Snapshot, dataset: &'a str, kind: &'a str) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
+fn of_kind<'a>(
+    snapshot: &'a Snapshot,
+    dataset: &'a str,
+    kind: &'a str,
+) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
     snapshot
         .features()
         .iter()
@@ -122,7 +135,9 @@ pub(super) fn side(
 }
 
 fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
-    names.iter().any(|name| *name == feature.attrs.label || name.parse() == Ok(feature.number))
+    names.iter().any(|name| {
+        *name == feature.attrs.label || *name == feature.display_name() || name.parse() == Ok(feature.number)
+    })
 }
 
 /// Names in `features` that no feature of the snapshot answers to.
@@ -137,12 +152,19 @@ pub(super) fn check_preferences(snapshot: &Snapshot, names: &[String]) -> Result
 }
 
 fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str) -> QueryError {
-    let has: BTreeSet<&str> =
-        snapshot.features().iter().filter(|f| f.desc.dataset == dataset).map(|f| f.desc.kind.name.as_str()).collect();
+    let has: BTreeSet<&str> = snapshot
+        .features()
+        .iter()
+        .filter(|f| f.desc.dataset == dataset)
+        .map(|f| f.desc.kind.name.as_str())
+        .collect();
     let hint = if has.is_empty() {
         "it has no features yet: compute some with `gstore ingest`".to_owned()
     } else {
-        format!("it has {}; compute others with `gstore ingest --features {kind}`", Vec::from_iter(has).join(", "))
+        format!(
+            "it has {}; compute others with `gstore ingest --features {kind}`",
+            Vec::from_iter(has).join(", ")
+        )
     };
     QueryError::NoFeature { dataset: dataset.to_owned(), kind: kind.to_owned(), place: String::new(), hint }
 }
@@ -164,15 +186,18 @@ pub(super) fn fit(
             hint: "the other side has one".into(),
         });
     }
-    let spaces = |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
+    let spaces =
+        |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
     let mut common = spaces(lists[0]);
     for list in &lists[1..] {
         let other = spaces(list);
         common.retain(|space| other.contains(space));
     }
     let Some(space) = common.first() else { return Err(different(&lists)) };
-    let chosen: Vec<Vec<&Arc<FeaturePart>>> =
-        lists.iter().map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect()).collect();
+    let chosen: Vec<Vec<&Arc<FeaturePart>>> = lists
+        .iter()
+        .map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect())
+        .collect();
     if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
         let candidates: Vec<String> =
             chosen.iter().filter(|list| list.len() > 1).flatten().map(|f| describe(f)).collect();
@@ -243,7 +268,9 @@ fn check_attributes(features: &[Arc<FeaturePart>], spec: &InfluenceSpec) -> Resu
     }
     let pools = spec.pools.len().min(features.len());
     let touched = |f: &&Arc<FeaturePart>| f.attrs.preconditioned != Preconditioned::None;
-    if let (Some(pool), Some(target)) = (features[..pools].iter().find(touched), features[pools..].iter().find(touched)) {
+    if let (Some(pool), Some(target)) =
+        (features[..pools].iter().find(touched), features[pools..].iter().find(touched))
+    {
         return Err(QueryError::Spec(format!(
             "{} and {} may both be preconditioned; at most one side of a comparison may be",
             describe(pool),

@@ -112,9 +112,10 @@ impl Scan<'_> {
                 while start < range.end {
                     let cell = start / CELL_ROWS;
                     let end = ((cell + 1) * CELL_ROWS).min(range.end);
-                    let blocks = pool.readers.first().map(|reader| reader.blocks_in(cell)).unwrap_or_default();
-                    for cut in blocks.iter().map(|block| block.range().start).filter(|cut| (start + 1..end).contains(cut)) {
-                        if cut > start {
+                    let blocks =
+                        pool.readers.first().map(|reader| reader.blocks_in(cell)).unwrap_or_default();
+                    for cut in blocks.iter().map(|block| block.range().start) {
+                        if start < cut && cut < end {
                             push(start..cut);
                             start = cut;
                         }
@@ -127,7 +128,7 @@ impl Scan<'_> {
         windows
     }
 
-    /// Whether the filter lets any row of the window through.
+    /// Marks the rows of the window that the filter lets through, and counts them.
     fn select(&self, window: &Window, worker: &mut Worker) -> u64 {
         worker.rows.clear();
         worker.rows.resize((window.rows.end - window.rows.start) as usize, RowState::default());
@@ -275,7 +276,8 @@ impl Scan<'_> {
         for group in 0..groups {
             self.kernel.dots(values, queries, group, &mut worker.dots[..count]);
             let dots = worker.dots[..count].chunks_exact(queries.len());
-            for ((row, sums), dots) in run.clone().zip(worker.sums.chunks_exact_mut(queries.len())).zip(dots) {
+            for ((row, sums), dots) in run.clone().zip(worker.sums.chunks_exact_mut(queries.len())).zip(dots)
+            {
                 let all = row * groups..(row + 1) * groups;
                 let scale = f64::from(block.scale[row * groups + group]);
                 let factor = match self.sim {
@@ -350,7 +352,9 @@ pub(super) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<
         let count = |rows: &RowSet| -> u64 {
             match mask {
                 None => rows.len(),
-                Some(mask) => rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum(),
+                Some(mask) => {
+                    rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum()
+                }
             }
         };
         found.scanned += count(&pool.live);

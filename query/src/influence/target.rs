@@ -184,7 +184,11 @@ impl Source<'_> {
                 for at in near {
                     if let Ok(i) = block.rows.binary_search(&rows[at].row) {
                         vector(&block, i, &groups, &mut buffer);
-                        take(span.start + at, &buffer, norm(&block.norm[i * groups.len()..(i + 1) * groups.len()]));
+                        take(
+                            span.start + at,
+                            &buffer,
+                            norm(&block.norm[i * groups.len()..(i + 1) * groups.len()]),
+                        );
                     }
                 }
             }
@@ -236,7 +240,8 @@ fn collapsed(
             }
         })?;
         let count = span.len() as f64;
-        let mut factor = if spec.fold == Fold::None && spec.within == Within::Sum { 1.0 } else { 1.0 / count };
+        let mut factor =
+            if spec.fold == Fold::None && spec.within == Within::Sum { 1.0 } else { 1.0 / count };
         if spec.fold != Fold::None && spec.sim == Sim::Cosine {
             let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt() / count;
             factor /= length.max(MIN_NORM);
