@@ -12,7 +12,11 @@ pub fn dataset() -> DatasetName {
 }
 
 pub fn options(command: &str) -> AppendOptions {
-    AppendOptions { command: command.into(), if_changed: IfChanged::Refuse, source: Some("pool.jsonl".into()) }
+    AppendOptions {
+        command: command.into(),
+        if_changed: IfChanged::Refuse,
+        source: Some("pool.jsonl".into()),
+    }
 }
 
 pub fn columns() -> Vec<ColumnSpec> {
@@ -39,7 +43,12 @@ pub fn checkpoint(n: u8) -> CheckpointId {
 }
 
 pub fn encoding_spec() -> EncodingSpec {
-    EncodingSpec { tokenizer: sha256_hex(b"tokenizer"), template: "tulu".into(), template_digest: None, max_length: 2048 }
+    EncodingSpec {
+        tokenizer: sha256_hex(b"tokenizer"),
+        template: "tulu".into(),
+        template_digest: None,
+        max_length: 2048,
+    }
 }
 
 pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
