@@ -101,7 +101,7 @@ fn blocks_stay_inside_cells_and_below_eight_mib() {
     assert_eq!(reader.cells(), [0, 1, 2]);
     let mut last = 0;
     for b in reader.blocks() {
-        assert!(b.rows() * 4150 < 8 << 20);
+        assert!(b.rows() * (4096 + 16 + 17) < 8 << 20);
         assert_eq!(b.cell(), (b.range().end - 1) / CELL_ROWS);
         assert!(b.range().start >= last);
         last = b.range().end;
