@@ -9,7 +9,6 @@ use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::Path;
 use std::sync::Arc;
-use tempfile::tempdir;
 
 const SAMPLES: u64 = 24;
 
@@ -170,11 +169,17 @@ fn two_live_jobs_never_share_a_feature() {
     let job = store.start_job(plan(vec![a.clone()])).unwrap();
     match store.start_job(plan(vec![b.clone(), a.clone()])) {
         Err(JobError::Busy { feature, job: other, pid }) => {
-            assert_eq!((feature.as_str(), other.as_str(), pid), ("pool/grad-sgd@checkpoint-7", job.id(), std::process::id()));
+            assert_eq!(
+                (feature.as_str(), other.as_str(), pid),
+                ("pool/grad-sgd@checkpoint-7", job.id(), std::process::id())
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(store.start_job(plan(vec![a.clone()])), Err(JobError::Busy { .. })), "the same job twice");
+    assert!(
+        matches!(store.start_job(plan(vec![a.clone()])), Err(JobError::Busy { .. })),
+        "the same job twice"
+    );
     let mut second = store.start_job(plan(vec![b])).unwrap();
     seal(&mut second, 0, 0..5);
     second.publish(None, false).unwrap();

@@ -199,7 +199,8 @@ impl std::fmt::Display for RowSet {
         if self.ranges.is_empty() {
             return f.write_str("no rows");
         }
-        let text: Vec<_> = self.ranges.iter().take(SHOWN).map(|r| format!("{}..{}", r.start, r.end)).collect();
+        let text: Vec<_> =
+            self.ranges.iter().take(SHOWN).map(|r| format!("{}..{}", r.start, r.end)).collect();
         write!(f, "rows {}", text.join(", "))?;
         if self.ranges.len() > SHOWN {
             write!(f, " and {} more ranges", self.ranges.len() - SHOWN)?;
