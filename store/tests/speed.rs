@@ -109,3 +109,34 @@ fn samples() {
         println!("1000 scattered records in {:?}", start.elapsed());
     }
 }
+
+#[test]
+#[ignore = "prints figures"]
+fn cpu_of_writing() {
+    fn cpu() -> f64 {
+        let stat = fs_err::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        (fields[11].parse::<f64>().unwrap()) / 100.0
+    }
+    fn sys() -> f64 {
+        let stat = fs_err::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        (fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+    for (dtype, rows) in [(DType::F16, 30_000u64), (DType::F32, 15_000), (DType::I8, 30_000)] {
+        let dir = common::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        add(&store, 0..rows).unwrap();
+        let f = feature("grad-sgd", 8192, dtype);
+        let vectors: Vec<Vec<f32>> = (0..64).map(|r| vector(r, 8192)).collect();
+        let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+        let (c, s) = (cpu(), sys());
+        let mut w = job.segment_writer(0).unwrap();
+        for row in 0..rows {
+            w.push(row, &vectors[row as usize % 64], RowFlags::empty()).unwrap();
+        }
+        job.seal(0, w).unwrap();
+        let mb = job.sealed(0)[0].bytes() as f64 / 1e6;
+        println!("{dtype}: {mb:.0} MB, user {:.2} s, system {:.2} s", cpu() - c, sys() - s);
+    }
+}

@@ -29,9 +29,9 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
         Ok(ledger) => ledger,
         // A crash while it is made leaves one that cannot be opened, so this alone is no damage.
         Err(e) => {
-            return tally
-                .notes
-                .push(format!("the ledger cannot be used ({e}); the next append makes one from the samples"));
+            return tally.notes.push(format!(
+                "the ledger cannot be used ({e}); the next append makes one from the samples"
+            ));
         }
     };
     for part in catalog.datasets.iter().take(catalog.current_datasets).filter(|d| sound.contains(&d.name)) {
