@@ -4,7 +4,6 @@ mod common;
 
 use common::*;
 use gstore_store::*;
-use tempfile::tempdir;
 
 fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
     let mut buffer = BlockBuffer::new();
@@ -103,7 +102,7 @@ fn blocks_stay_inside_cells_and_below_eight_mib() {
     assert_eq!(reader.cells(), [0, 1, 2]);
     let mut last = 0;
     for b in reader.blocks() {
-        assert!(b.rows() * 4150 < 8 << 20);
+        assert!(b.rows() * (4096 + 16 + 17) < 8 << 20);
         assert_eq!(b.cell(), (b.range().end - 1) / CELL_ROWS);
         assert!(b.range().start >= last);
         last = b.range().end;

@@ -7,7 +7,6 @@ use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use common::*;
 use gstore_store::*;
-use tempfile::tempdir;
 
 fn scan(store: &Store, columns: &[&str], rows: Option<std::ops::Range<u64>>) -> Vec<RecordBatch> {
     let snapshot = store.snapshot().unwrap();

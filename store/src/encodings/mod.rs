@@ -182,10 +182,10 @@ impl EncodingReader {
         rows: Option<Range<u64>>,
     ) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
         let wanted = rows.unwrap_or(0..u64::MAX);
-        let mut rest = RowSet::from_ranges([wanted]);
+        let mut rest = RowSet::from_range(wanted);
         let mut parts: Vec<(Range<u64>, &'a TableFile)> = Vec::new();
         for file in &self.files {
-            let here = RowSet::from_ranges([file.entry().range()]);
+            let here = RowSet::from_range(file.entry().range());
             parts.extend(rest.intersection(&here).ranges().iter().map(|r| (r.clone(), file)));
             rest = rest.difference(&here);
         }

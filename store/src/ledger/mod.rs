@@ -149,11 +149,13 @@ impl Ledger {
             Ok(db)
         })?;
         let ledger = Ledger { db: Some(db) };
-        if ledger.with(|db| check_store(db, id, existed)).is_err() {
-            ledger.forget();
-            return Err(Unusable("it belongs to another store".into()));
+        match ledger.with(|db| check_store(db, id, existed)) {
+            Ok(()) => Ok(ledger),
+            Err(e) => {
+                ledger.forget();
+                Err(e)
+            }
         }
-        Ok(ledger)
     }
 
     fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T, Unusable>) -> Result<T, Unusable> {

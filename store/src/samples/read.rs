@@ -102,7 +102,7 @@ impl SampleReader {
         let mut found: Vec<Range<u64>> = Vec::new();
         let names: Vec<&str> = columns.to_vec();
         for file in &self.files {
-            let here = wanted.intersection(&RowSet::from_ranges([file.entry().range()]));
+            let here = wanted.intersection(&RowSet::from_range(file.entry().range()));
             if here.is_empty() {
                 continue;
             }

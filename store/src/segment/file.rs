@@ -269,7 +269,7 @@ impl SegmentFile {
     pub(crate) fn block_rows(&self, i: usize, scratch: &mut BlockBuffer) -> Result<RowSet, StorageError> {
         match self.blocks.get(i) {
             None => Ok(RowSet::new()),
-            Some(b) if b.is_dense() => Ok(RowSet::from_ranges([b.first..b.end])),
+            Some(b) if b.is_dense() => Ok(RowSet::from_range(b.first..b.end)),
             Some(_) => {
                 let block = self.read_block(i, scratch)?;
                 Ok(RowSet::from_rows(block.iter().flat_map(|b| b.rows.iter().copied())))
@@ -432,7 +432,7 @@ fn last_block_end(tail: &[u8]) -> Result<u64, Problem> {
     let bytes = tail.get(..tail.len().saturating_sub(TRAILER)).unwrap_or_default();
     let footer = arrow_ipc::root_as_footer(bytes)
         .map_err(|e| ("footer".to_owned(), "a valid Arrow footer".to_owned(), e.to_string()))?;
-    let last = footer.recordBatches().and_then(|b| b.iter().last().copied());
+    let last = footer.recordBatches().and_then(|b| b.iter().next_back().copied());
     let parts = last.map(|b| [b.offset(), i64::from(b.metaDataLength()), b.bodyLength()]);
     let end =
         parts.and_then(|p| p.into_iter().try_fold(0u64, |sum, n| sum.checked_add(u64::try_from(n).ok()?)));

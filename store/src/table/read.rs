@@ -66,11 +66,8 @@ impl TableFile {
             .map(|(i, _)| i)
             .collect();
         let groups = metadata.metadata().row_groups();
-        let uncompressed: i64 = groups
-            .iter()
-            .flat_map(|g| leaves.iter().filter_map(|i| g.columns().get(*i)))
-            .map(|c| c.uncompressed_size())
-            .sum();
+        let sizes = groups.iter().flat_map(|g| leaves.iter().filter_map(|i| g.columns().get(*i)));
+        let uncompressed = sizes.fold(0i64, |sum, c| sum.saturating_add(c.uncompressed_size()));
         let per_row = (uncompressed.max(0) as u64 / self.entry.rows.max(1)).max(1);
         let batch = (BATCH_BYTES / per_row).clamp(64, BATCH_ROWS) as usize;
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);

@@ -73,7 +73,7 @@ fn bytes(file: &TableFile, name: &str, of: &str, entry: &FileEntry, tally: &mut 
     let mut sound = true;
     file.verify(|e| {
         sound = false;
-        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_ranges([entry.range()]))));
+        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(entry.range()))));
     });
     sound
 }
@@ -90,7 +90,7 @@ fn rows(
 ) {
     let mut next = entry.first_row;
     let fail = |tally: &mut Tally<'_>, e: StorageError, from: u64| {
-        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_ranges([from..entry.end_row]))));
+        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(from..entry.end_row))));
     };
     let all = [entry.range()];
     let batches = match file.read(columns, &all) {
@@ -197,7 +197,7 @@ fn segment(
     let shape = Shape::new(&part.desc, &part.attrs);
     let vfs = store.env().shared_vfs();
     let lost = |rows: &RowSet| Some(AffectedRows::new(of, rows));
-    let envelope = RowSet::from_ranges([entry.range()]);
+    let envelope = RowSet::from_range(entry.range());
     let file = match SegmentFile::open(vfs.clone(), id(), entry, &part.display_name(), shape, &part.key) {
         Ok(file) => file,
         Err(e) => {
@@ -217,7 +217,7 @@ fn segment(
     }
     let mut bad = RowSet::new();
     file.verify(scratch, |e, rows| {
-        let rows = RowSet::from_ranges([rows]);
+        let rows = RowSet::from_range(rows);
         bad = bad.union(&rows);
         tally.problem(name, &e, lost(&rows));
     });

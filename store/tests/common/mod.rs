@@ -7,6 +7,12 @@ use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
 
+/// A folder for a test: in memory where the system offers that, so that flushes cost nothing.
+pub fn tempdir() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+}
+
 pub fn dataset() -> DatasetName {
     DatasetName::try_from("pool").unwrap()
 }
