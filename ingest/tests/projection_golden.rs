@@ -1,5 +1,7 @@
 //! Promise: projections are the published definitions, number for number.
 
+#![allow(clippy::approx_constant, reason = "the goldens are printed decimals")]
+
 use gstore_ingest::params::TensorSpec;
 use gstore_ingest::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
 
@@ -30,7 +32,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 fn tiny_examples() {
     let x = [1.0, -2.0, 3.0, 0.5, -1.0, 4.0, 0.0, 2.0];
     let y = [2.0, 1.0, -1.0, 0.5, 3.0, 1.0, -2.0, 0.0];
-    let cases: [(ProjectionKind, u32, &[f32], &[f32]); 5] = [
+    let cases: [(ProjectionKind, u32, &[f64], &[f64]); 5] = [
         (ProjectionKind::Rademacher, 4, &[1.25, 4.25, -0.25, -2.75], &[-0.25, -1.25, 0.25, -2.25]),
         (
             ProjectionKind::Gaussian,
@@ -57,7 +59,7 @@ fn tiny_examples() {
         for (input, want) in [(x, px), (y, py)] {
             let got = project(&projector, &input);
             for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 2e-6, "{kind:?}: {got} for {want}");
+                assert!((f64::from(*got) - want).abs() < 1e-6, "{kind:?}: {got} for {want}");
             }
         }
     }
@@ -94,7 +96,8 @@ fn seeded_statistics() {
         let (mut cross, mut own, mut spikes) = (Vec::new(), Vec::new(), Vec::new());
         for seed in 0..64 {
             let projector = projector(kind, 256, seed, "t", p);
-            let (px, py, ps) = (project(&projector, &x), project(&projector, &y), project(&projector, &spike));
+            let (px, py, ps) =
+                (project(&projector, &x), project(&projector, &y), project(&projector, &spike));
             cross.push(dot(&px, &py));
             own.push(dot(&px, &px));
             spikes.push(dot(&ps, &ps));
@@ -141,7 +144,10 @@ fn bias_and_variance() {
             })
             .collect();
         let (mean, sd) = mean_and_sd(&estimates);
-        assert!((mean - rho).abs() <= 4.0 * (variance / seeds as f64).sqrt(), "{kind:?}: mean {mean} for {rho}");
+        assert!(
+            (mean - rho).abs() <= 4.0 * (variance / seeds as f64).sqrt(),
+            "{kind:?}: mean {mean} for {rho}"
+        );
         let ratio = sd * sd / variance;
         assert!((0.75..=1.35).contains(&ratio), "{kind:?}: variance is {ratio} of theory");
     }

@@ -22,7 +22,8 @@ fn spec(kind: ProjectionKind) -> ProjectionSpec {
 }
 
 fn tensors(sizes: &[usize]) -> Vec<TensorSpec> {
-    let tensor = |(i, size): (usize, &usize)| TensorSpec { name: format!("m.{i}.weight"), shape: vec![*size] };
+    let tensor =
+        |(i, size): (usize, &usize)| TensorSpec { name: format!("m.{i}.weight"), shape: vec![*size] };
     sizes.iter().enumerate().map(tensor).collect()
 }
 
@@ -176,7 +177,8 @@ fn large_values_stay_finite() {
             let got = project(&projector, &x);
             assert!(got.iter().all(|v| v.is_finite()), "{kind:?} at {factor}");
             let want: Vec<f32> = project(&projector, &moderate).iter().map(|v| v * factor).collect();
-            let (got, want): (Vec<f32>, Vec<f32>) = (0..got.len()).map(|i| (got[i] / factor, want[i] / factor)).unzip();
+            let (got, want): (Vec<f32>, Vec<f32>) =
+                (0..got.len()).map(|i| (got[i] / factor, want[i] / factor)).unzip();
             assert!(distance(&got, &want) <= 1e-5 * norm(&want), "{kind:?} at {factor}");
         }
     }
@@ -248,9 +250,8 @@ fn layouts_and_module_groups() {
         tensor("model.layers.0.self_attn.k_proj.weight", &[16, 16]),
     ];
     let make = |kind| FlatProjector::new(&spec(kind), &tensors, None).unwrap();
-    let groups = |p: &FlatProjector| {
-        p.groups().iter().map(|g| (g.name.clone(), g.start, g.len)).collect::<Vec<_>>()
-    };
+    let groups =
+        |p: &FlatProjector| p.groups().iter().map(|g| (g.name.clone(), g.start, g.len)).collect::<Vec<_>>();
     let k = "model.layers.0.self_attn.k_proj";
     let none = make(ProjectionKind::None);
     assert_eq!((none.dim(), none.inputs()), (512, 512));

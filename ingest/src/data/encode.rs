@@ -8,13 +8,13 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
 use serde_json::json;
 use tokenizers::Tokenizer;
 
 use super::record::Content;
 use super::special::{TokenizerFiles, eos_id};
 use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
-use crate::stand_in::{EncodingSpec, canonical_json, sha256_hex};
 
 /// Label of a token that does not count.
 const IGNORED: i64 = -100;
@@ -65,7 +65,9 @@ pub enum EncodeError {
     #[error("the chat template refuses the conversation: {0}")]
     Render(String),
     /// The chat template leaves out or moves a turn.
-    #[error("the chat template does not show where turn {turn} (from 0) of the conversation stands; use --template tulu")]
+    #[error(
+        "the chat template does not show where turn {turn} (from 0) of the conversation stands; use --template tulu"
+    )]
     TurnNotFound {
         /// Index of the message.
         turn: usize,
@@ -181,8 +183,9 @@ impl TextEncoder {
 }
 
 fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
-    let encoding =
-        tokenizer.encode_fast(text, add_special).map_err(|error| EncodeError::Tokenizer(error.to_string()))?;
+    let encoding = tokenizer
+        .encode_fast(text, add_special)
+        .map_err(|error| EncodeError::Tokenizer(error.to_string()))?;
     Ok(encoding.get_ids().to_vec())
 }
 
@@ -203,8 +206,10 @@ fn prepare(
 ) -> Result<(Template, String), EncodeError> {
     let digest = |description| sha256_hex(canonical_json(&description).as_bytes());
     if kind == TemplateKind::Chat {
-        let source =
-            files.chat_template.as_deref().ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?;
+        let source = files
+            .chat_template
+            .as_deref()
+            .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?;
         let special: serde_json::Map<String, serde_json::Value> =
             files.special.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
         let template = ChatTemplate::new(source, &files.special)?;

@@ -16,5 +16,5 @@ pub use encode::{EncodeError, Encoded, TextEncoder};
 pub use ids::IdAllocator;
 pub use jsonl::{JsonlReader, LINE_LIMIT, Line, ReadError};
 pub use record::{Content, Message, Record, RecordError, Role, parse_record};
-pub use schema::{Column, ColumnOverride, Schema, SchemaBuilder, SchemaError};
+pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
 pub use template::TemplateKind;

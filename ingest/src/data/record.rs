@@ -109,7 +109,9 @@ pub enum RecordError {
         missing: &'static str,
     },
     /// More than one shape.
-    #[error("both {first} and {second}: a record has one of `messages`, `prompt` with `completion`, and `text`")]
+    #[error(
+        "both {first} and {second}: a record has one of `messages`, `prompt` with `completion`, and `text`"
+    )]
     Ambiguous {
         /// One shape.
         first: &'static str,

@@ -1,20 +1,21 @@
-//! Metadata columns: their names and types, found by one pass over the records.
+//! Metadata columns: their types, found by one pass over the records.
 //!
 //! Invariants
 //! - columns stand in the order in which their keys first appear
 //! - a column has the type of its values; integers among floats are floats; any other mixture is refused and names both lines
 //! - a column of nulls only is left out until a value appears, since nothing says its type
-//! - names that gstore uses itself get a `_` at the end
+//!
+//! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value into its
+//! column's type.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::record::Record;
-use crate::stand_in::{ColumnType, MetaValue};
+use gstore_store::{ColumnDef, ColumnType, nearest};
 
-/// Column names that every dataset table has already.
-const TAKEN: [&str; 5] = ["row", "id", "record", "score", "tokens"];
+use super::record::Record;
+use crate::stand_in::{ColumnSpec, MetaValue};
 
 /// What the command line calls a type.
 fn type_text(ty: ColumnType) -> &'static str {
@@ -26,22 +27,11 @@ fn type_text(ty: ColumnType) -> &'static str {
     }
 }
 
-/// A metadata column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Name in tables.
-    pub name: String,
-    /// Key in the records.
-    pub key: String,
-    /// Type.
-    pub ty: ColumnType,
-}
-
-/// The user's word on a column: `name:type`, where type is one of `bool`, `int`, `float`, `utf8`.
+/// The user's word on a column: `key:type`, where type is one of `bool`, `int`, `float`, `utf8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnOverride {
-    /// Key in the records, or the column's name.
-    pub name: String,
+    /// Key in the records.
+    pub key: String,
     /// Type that it gets.
     pub ty: ColumnType,
 }
@@ -51,10 +41,10 @@ impl FromStr for ColumnOverride {
 
     fn from_str(text: &str) -> Result<Self, SchemaError> {
         let bad = || SchemaError::BadOverride(text.to_owned());
-        let (name, ty) = text.rsplit_once(':').ok_or_else(bad)?;
+        let (key, ty) = text.rsplit_once(':').ok_or_else(bad)?;
         let types = [ColumnType::Bool, ColumnType::Int, ColumnType::Float, ColumnType::Text];
         let ty = types.into_iter().find(|t| type_text(*t) == ty).ok_or_else(bad)?;
-        if name.is_empty() { Err(bad()) } else { Ok(Self { name: name.to_owned(), ty }) }
+        if key.is_empty() { Err(bad()) } else { Ok(Self { key: key.to_owned(), ty }) }
     }
 }
 
@@ -62,15 +52,15 @@ impl FromStr for ColumnOverride {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
-    /// Not `name:type`.
+    /// Not `key:type`.
     #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
     BadOverride(String),
     /// An override of a key that no record has.
-    #[error("no record has a key {name:?} to give a type to{}", did_you_mean(nearest))]
+    #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
     UnknownOverride {
-        /// The name given.
-        name: String,
-        /// The closest key.
+        /// The key given.
+        key: String,
+        /// The closest one.
         nearest: Option<String>,
     },
     /// Values of two types.
@@ -92,7 +82,7 @@ pub enum SchemaError {
     },
     /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
-        "column {column:?} is {} {by}, but line {line} holds {}; use --column {column}:utf8 when the dataset is made",
+        "column {column:?} is {} {by}, but line {line} holds {}; use --column {column}:utf8 if it may hold anything",
         type_text(*ty), type_text(*found)
     )]
     Unfit {
@@ -108,7 +98,9 @@ pub enum SchemaError {
         line: u64,
     },
     /// The second reading found something that the first had not seen.
-    #[error("line {line} has a column {column:?} that it had not before: the file changed while it was read")]
+    #[error(
+        "line {line} has a value of {column:?} that it had not before: the file changed while it was read"
+    )]
     FileChanged {
         /// Key in the records.
         column: String,
@@ -153,25 +145,14 @@ pub struct SchemaBuilder {
     candidates: Vec<Candidate>,
     by_key: HashMap<String, usize>,
     overrides: Vec<ColumnOverride>,
-    existing: Vec<Column>,
+    existing: HashMap<String, ColumnType>,
 }
 
 impl SchemaBuilder {
-    /// For a new dataset.
-    pub fn new(overrides: Vec<ColumnOverride>) -> Self {
-        Self { overrides, ..Self::default() }
-    }
-
-    /// The dataset has these columns: they come first and keep name and type.
-    #[must_use]
-    pub fn with_existing(mut self, columns: Vec<Column>) -> Self {
-        for column in &columns {
-            self.by_key.insert(column.key.clone(), self.candidates.len());
-            let fixed = Some((column.ty, FixedBy::Dataset));
-            self.candidates.push(Candidate { key: column.key.clone(), seen: None, fixed });
-        }
-        self.existing = columns;
-        self
+    /// `overrides` go before everything else; `existing` are the columns that the dataset has already.
+    pub fn new(overrides: Vec<ColumnOverride>, existing: &[ColumnDef]) -> Self {
+        let existing = existing.iter().map(|c| (c.key.clone(), c.ty)).collect();
+        Self { overrides, existing, ..Self::default() }
     }
 
     /// Takes one record into account; `line` is named in errors.
@@ -181,7 +162,7 @@ impl SchemaBuilder {
                 Some(index) => *index,
                 None => self.add(key),
             };
-            if let (Some(candidate), Some(ty)) = (self.candidates.get_mut(index), type_of(value)) {
+            if let (Some(candidate), Some(ty)) = (self.candidates.get_mut(index), value.column_type()) {
                 candidate.see(ty, line)?;
             }
         }
@@ -189,8 +170,8 @@ impl SchemaBuilder {
     }
 
     fn add(&mut self, key: &str) -> usize {
-        let asked = self.overrides.iter().find(|o| o.name == key || table_name(key) == o.name);
-        let fixed = asked.map(|o| (o.ty, FixedBy::User));
+        let asked = self.overrides.iter().find(|o| o.key == key).map(|o| (o.ty, FixedBy::User));
+        let fixed = asked.or_else(|| Some((*self.existing.get(key)?, FixedBy::Dataset)));
         self.candidates.push(Candidate { key: key.to_owned(), seen: None, fixed });
         self.by_key.insert(key.to_owned(), self.candidates.len() - 1);
         self.candidates.len() - 1
@@ -199,37 +180,33 @@ impl SchemaBuilder {
     /// The columns.
     pub fn finish(self) -> Result<Schema, SchemaError> {
         for asked in &self.overrides {
-            let keys = || self.candidates.iter().map(|c| c.key.as_str());
-            if !keys().any(|key| key == asked.name || table_name(key) == asked.name) {
-                let nearest = crate::stand_in::nearest(&asked.name, keys()).map(str::to_owned);
-                return Err(SchemaError::UnknownOverride { name: asked.name.clone(), nearest });
+            if !self.by_key.contains_key(&asked.key) {
+                let nearest = nearest(&asked.key, self.candidates.iter().map(|c| c.key.as_str()));
+                let nearest = nearest.map(str::to_owned);
+                return Err(SchemaError::UnknownOverride { key: asked.key.clone(), nearest });
             }
         }
-        let existing = self.existing.len();
-        let mut columns = self.existing;
-        let mut names: HashSet<String> = columns.iter().map(|c| c.name.clone()).collect();
-        names.extend(self.candidates.iter().skip(existing).map(|c| c.key.clone()));
-        for candidate in self.candidates.into_iter().skip(existing) {
-            let Some(ty) = candidate.fixed.map(|f| f.0).or(candidate.seen.map(|s| s.0)) else { continue };
-            let mut name = table_name(&candidate.key);
-            while name != candidate.key && !names.insert(name.clone()) {
-                name.push('_');
-            }
-            columns.push(Column { name, key: candidate.key, ty });
-        }
+        let column = |candidate: Candidate| {
+            let ty = candidate.fixed.map(|f| f.0).or(candidate.seen.map(|s| s.0))?;
+            let declared = matches!(candidate.fixed, Some((_, FixedBy::User)));
+            Some(ColumnSpec { key: candidate.key, ty, declared })
+        };
+        let columns: Vec<ColumnSpec> = self.candidates.into_iter().filter_map(column).collect();
         let by_key = columns.iter().enumerate().map(|(i, c)| (c.key.clone(), i)).collect();
         Ok(Schema { columns, by_key })
     }
 }
 
+/// Whether a column of type `ty` holds values of type `found`.
+fn fits(ty: ColumnType, found: ColumnType) -> bool {
+    ty == found || ty == ColumnType::Text || (ty, found) == (ColumnType::Float, ColumnType::Int)
+}
+
 impl Candidate {
     fn see(&mut self, found: ColumnType, line: u64) -> Result<(), SchemaError> {
         if let Some((ty, by)) = self.fixed {
-            let fits = ty == found
-                || ty == ColumnType::Text
-                || (ty, found) == (ColumnType::Float, ColumnType::Int);
             let unfit = || SchemaError::Unfit { column: self.key.clone(), ty, by, found, line };
-            return if fits { Ok(()) } else { Err(unfit()) };
+            return if fits(ty, found) { Ok(()) } else { Err(unfit()) };
         }
         match self.seen {
             None => self.seen = Some((found, line)),
@@ -244,60 +221,33 @@ impl Candidate {
     }
 }
 
-/// A key as a column name: a `_` is added to names that are taken.
-fn table_name(key: &str) -> String {
-    if TAKEN.contains(&key) { format!("{key}_") } else { key.to_owned() }
-}
-
-fn type_of(value: &MetaValue) -> Option<ColumnType> {
-    match value {
-        MetaValue::Null => None,
-        MetaValue::Bool(_) => Some(ColumnType::Bool),
-        MetaValue::Int(_) => Some(ColumnType::Int),
-        MetaValue::Float(_) => Some(ColumnType::Float),
-        MetaValue::Text(_) => Some(ColumnType::Text),
-    }
-}
-
-/// The metadata columns of a dataset.
+/// The metadata columns of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
-    columns: Vec<Column>,
+    columns: Vec<ColumnSpec>,
     by_key: HashMap<String, usize>,
 }
 
 impl Schema {
     /// The columns, in order.
-    pub fn columns(&self) -> &[Column] {
+    pub fn columns(&self) -> &[ColumnSpec] {
         &self.columns
     }
 
-    /// A record's metadata in column order, each value in its column's type; what it lacks is null.
-    pub fn row(&self, line: u64, record: &Record) -> Result<Vec<MetaValue>, SchemaError> {
+    /// A record's metadata in column order; what it lacks is null. `line` is named in errors.
+    pub fn row(&self, line: u64, metadata: Vec<(String, MetaValue)>) -> Result<Vec<MetaValue>, SchemaError> {
         let mut row = vec![MetaValue::Null; self.columns.len()];
-        for (key, value) in &record.metadata {
-            let place = self.by_key.get(key).and_then(|i| Some((row.get_mut(*i)?, self.columns.get(*i)?)));
-            let changed = || SchemaError::FileChanged { column: key.clone(), line };
-            match (place, value) {
-                (None, MetaValue::Null) => {}
-                (None, _) => return Err(changed()),
-                (Some((place, column)), value) => *place = convert(value, column.ty).ok_or_else(changed)?,
+        for (key, value) in metadata {
+            let Some(found) = value.column_type() else { continue };
+            let index = self.by_key.get(&key);
+            let place = index.and_then(|i| Some((row.get_mut(*i)?, self.columns.get(*i)?)));
+            match place {
+                Some((place, column)) if fits(column.ty, found) => *place = value,
+                _ => return Err(SchemaError::FileChanged { column: key, line }),
             }
         }
         Ok(row)
     }
-}
-
-fn convert(value: &MetaValue, ty: ColumnType) -> Option<MetaValue> {
-    Some(match (value, ty) {
-        (MetaValue::Null, _) => MetaValue::Null,
-        (MetaValue::Bool(b), ColumnType::Text) => MetaValue::Text(b.to_string()),
-        (MetaValue::Int(i), ColumnType::Text) => MetaValue::Text(i.to_string()),
-        (MetaValue::Float(f), ColumnType::Text) => MetaValue::Text(serde_json::Value::from(*f).to_string()),
-        (MetaValue::Int(i), ColumnType::Float) => MetaValue::Float(*i as f64),
-        (value, ty) if type_of(value) == Some(ty) => value.clone(),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -29,7 +29,8 @@ impl TokenizerFiles {
         let special = NAMES
             .into_iter()
             .filter_map(|name| {
-                let text = config.get(name).and_then(token_text).or_else(|| map.get(name).and_then(token_text))?;
+                let text =
+                    config.get(name).and_then(token_text).or_else(|| map.get(name).and_then(token_text))?;
                 Some((name, text))
             })
             .collect();
@@ -80,7 +81,12 @@ fn template_in(config: &Map<String, Value>, folder: &Path) -> Result<Option<Stri
         Some(item) => item,
         None => match &named[..] {
             [only] => only,
-            _ => return Err(bad_file(folder, "chat_template lists several templates and none is named default")),
+            _ => {
+                return Err(bad_file(
+                    folder,
+                    "chat_template lists several templates and none is named default",
+                ));
+            }
         },
     };
     field(chosen, "template").map(Some).ok_or_else(|| bad_file(folder, "a chat_template has no text"))

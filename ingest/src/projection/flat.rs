@@ -8,8 +8,9 @@
 
 use std::collections::HashSet;
 
+use gstore_store::ModuleGroup;
+
 use crate::params::TensorSpec;
-use crate::stand_in::ModuleGroup;
 
 use super::gaussian::Gaussian;
 use super::key::{Side, derive_key};
@@ -163,7 +164,11 @@ impl FlatProjector {
     /// If a length does not fit.
     pub fn project_parallel(&self, grad: &[f32], out: &mut [f32]) {
         let Layout::Sum(summed) = &self.layout else { return self.project(grad, out) };
-        assert_eq!((grad.len(), out.len()), (self.inputs, self.dim), "lengths of a gradient and its projection");
+        assert_eq!(
+            (grad.len(), out.len()),
+            (self.inputs, self.dim),
+            "lengths of a gradient and its projection"
+        );
         let mut totals = vec![0.0; self.dim];
         summed.add_parallel(grad, &mut totals);
         summed.finish(&totals, out);
@@ -178,7 +183,8 @@ impl FlatProjector {
     /// If the slice leaves the gradient or `totals` has not [`Self::dim`] values.
     pub fn project_slice(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
         assert!(
-            offset.checked_add(values.len()).is_some_and(|end| end <= self.inputs) && totals.len() == self.dim,
+            offset.checked_add(values.len()).is_some_and(|end| end <= self.inputs)
+                && totals.len() == self.dim,
             "a slice of {} values at {offset} in a gradient of {}",
             values.len(),
             self.inputs

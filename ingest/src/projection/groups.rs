@@ -1,21 +1,15 @@
 //! Module groups: which coordinates of a vector belong to which module.
 
+use gstore_store::ModuleGroup;
+
 use crate::params::TensorSpec;
-use crate::stand_in::ModuleGroup;
 
 /// Name of the single group of a projection that mixes modules.
 const ALL: &str = "all";
 
 /// Parts of a parameter's name that say which parameter of the module it is.
-const PARAMETER_PARTS: [&str; 7] = [
-    "weight",
-    "bias",
-    "lora_A",
-    "lora_B",
-    "lora_embedding_A",
-    "lora_embedding_B",
-    "lora_magnitude_vector",
-];
+const PARAMETER_PARTS: [&str; 7] =
+    ["weight", "bias", "lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"];
 
 /// The module that a parameter belongs to: `model.layers.0.self_attn.q_proj` for both LoRA factors of that projection.
 pub fn module_of(parameter: &str) -> &str {

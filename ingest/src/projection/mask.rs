@@ -49,7 +49,9 @@ pub(super) fn split(dim: usize, sizes: &[usize]) -> Vec<usize> {
         }
     }
     while given > dim {
-        let Some(largest) = (0..parts.len()).max_by_key(|i| (parts[*i], std::cmp::Reverse(*i))) else { break };
+        let Some(largest) = (0..parts.len()).max_by_key(|i| (parts[*i], std::cmp::Reverse(*i))) else {
+            break;
+        };
         parts[largest] -= 1;
         given -= 1;
     }

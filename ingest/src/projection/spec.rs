@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
-
-use crate::stand_in::{canonical_json, sha256_hex};
 
 /// Version of the definitions: part of every fingerprint.
 const VERSION: &str = "proj-v1";
@@ -146,7 +145,9 @@ pub enum ProjectionError {
         dim: u32,
     },
     /// A mask samples without replacement.
-    #[error("mask cannot take {dim} of {inputs} coordinates: use a dimension of at most {inputs}, or --projection none")]
+    #[error(
+        "mask cannot take {dim} of {inputs} coordinates: use a dimension of at most {inputs}, or --projection none"
+    )]
     MaskTooWide {
         /// Output coordinates.
         dim: u32,
@@ -154,7 +155,9 @@ pub enum ProjectionError {
         inputs: u64,
     },
     /// A mask takes at least one coordinate of each tensor.
-    #[error("mask takes at least one coordinate of each of the {tensors} trainable tensors, but dim is {dim}")]
+    #[error(
+        "mask takes at least one coordinate of each of the {tensors} trainable tensors, but dim is {dim}"
+    )]
     MaskTooNarrow {
         /// Output coordinates.
         dim: u32,

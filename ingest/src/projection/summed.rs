@@ -19,9 +19,13 @@ pub const BLOCK: usize = 65_536;
 const TILE_ENTRIES: usize = 1 << 20;
 
 /// Above this magnitude the f32 sum of a block could overflow although the result does not: such a block is scaled down.
-const LARGE: f32 = 1.267_650_6e30; // 2^100
-const DOWN: f32 = 5.421_010_9e-20; // 2^-64
-const UP: f64 = 18_446_744_073_709_551_616.0; // 2^64
+const LARGE: f32 = power_of_two(100);
+const DOWN: f32 = power_of_two(-64);
+const UP: f64 = 1.0 / DOWN as f64;
+
+const fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((exponent + 127) as u32) << 23)
+}
 
 /// One kind of random matrix, column by column.
 pub(super) trait SummedKind: Send + Sync {

@@ -79,9 +79,15 @@ fn refusals_say_what_and_where() {
         assert!(message.contains(want), "{line}: {message}");
     }
     let cases = [
-        (r#"{"role": "tool", "content": "x"}"#, "message 1 has the role \"tool\"; known roles are system, user and assistant"),
+        (
+            r#"{"role": "tool", "content": "x"}"#,
+            "message 1 has the role \"tool\"; known roles are system, user and assistant",
+        ),
         (r#"{"role": "user", "content": null}"#, "`messages[1].content` must be a string, found null"),
-        (r#"{"role": "user", "content": [{"type": "text"}]}"#, "`messages[1].content` must be a string, found a list"),
+        (
+            r#"{"role": "user", "content": [{"type": "text"}]}"#,
+            "`messages[1].content` must be a string, found a list",
+        ),
         (r#"{"role": 1, "content": "x"}"#, "`messages[1].role` must be a string, found a number"),
         (r#"{"role": "user"}"#, "message 1 has no `content`"),
         (r#"{"content": "x"}"#, "message 1 has no `role`"),

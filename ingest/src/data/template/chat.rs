@@ -19,8 +19,12 @@ pub(in crate::data) struct ChatTemplate {
 
 impl ChatTemplate {
     /// `special`: names and texts of the tokenizer's special tokens.
-    pub(in crate::data) fn new(source: &str, special: &[(&'static str, String)]) -> Result<Self, EncodeError> {
-        let env = ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
+    pub(in crate::data) fn new(
+        source: &str,
+        special: &[(&'static str, String)],
+    ) -> Result<Self, EncodeError> {
+        let env =
+            ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
         let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
         Ok(Self { env, special })
     }
@@ -88,7 +92,8 @@ impl ChatTemplate {
         let messages: Vec<Value> = messages
             .iter()
             .map(|m| {
-                let fields = [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))];
+                let fields =
+                    [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))];
                 Value::from_pairs(fields)
             })
             .collect();
@@ -131,7 +136,8 @@ mod tests {
                           {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
     fn conversation(turns: &[(Role, &str)]) -> Content {
-        let message = |(role, content): &(Role, &str)| Message { role: *role, content: (*content).to_owned() };
+        let message =
+            |(role, content): &(Role, &str)| Message { role: *role, content: (*content).to_owned() };
         Content::Messages(turns.iter().map(message).collect())
     }
 
@@ -169,8 +175,12 @@ mod tests {
         let source = "{% for m in messages %}<|{{ m.role }}|>\n\
             {% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ m.content | trim }}<|end|>\n{% endfor %}\
             {% if add_generation_prompt %}<|assistant|>\n<think>go{% endif %}";
-        let (text, scored) = render(source, &[(User, "u"), (Assistant, " a\u{e000} "), (User, "v"), (Assistant, "b")]);
-        assert_eq!(text, "<|user|>\nu<|end|>\n<|assistant|>\na\u{e000}<|end|>\n<|user|>\nv<|end|>\n<|assistant|>\n<think></think>b<|end|>\n");
+        let (text, scored) =
+            render(source, &[(User, "u"), (Assistant, " a\u{e000} "), (User, "v"), (Assistant, "b")]);
+        assert_eq!(
+            text,
+            "<|user|>\nu<|end|>\n<|assistant|>\na\u{e000}<|end|>\n<|user|>\nv<|end|>\n<|assistant|>\n<think></think>b<|end|>\n"
+        );
         assert_eq!(scored, ["a\u{e000}<|end|>\n", "b<|end|>\n"]);
     }
 
@@ -179,8 +189,12 @@ mod tests {
         let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x";
         let template = ChatTemplate::new(source, &[]).unwrap();
         let error = template.render(&conversation(&[(System, "s"), (Assistant, "a")])).unwrap_err();
-        assert_eq!(error.to_string(), "the chat template refuses the conversation: System role not supported");
-        let error = template.render(&conversation(&[(User, "s"), (Assistant, "a"), (User, "t")])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the chat template refuses the conversation: System role not supported"
+        );
+        let error =
+            template.render(&conversation(&[(User, "s"), (Assistant, "a"), (User, "t")])).unwrap_err();
         assert!(error.to_string().contains("turn 1"), "{error}");
         assert!(ChatTemplate::new("{% for %}", &[]).is_err());
     }

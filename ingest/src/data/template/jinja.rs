@@ -153,7 +153,10 @@ mod tests {
     #[test]
     fn json_is_not_made_safe_for_html() {
         assert_eq!(render("{{ x | tojson }}"), r#""<a> & 'b' \\u003c\n""#);
-        assert_eq!(render("{{ {'k': [1, 2.5, none]} | tojson(ensure_ascii=False) }}"), r#"{"k": [1, 2.5, null]}"#);
+        assert_eq!(
+            render("{{ {'k': [1, 2.5, none]} | tojson(ensure_ascii=False) }}"),
+            r#"{"k": [1, 2.5, null]}"#
+        );
     }
 
     #[test]
@@ -170,12 +173,18 @@ mod tests {
     #[test]
     fn python_methods_and_loop_controls() {
         assert_eq!(render("{{ x.split('&')[0].strip() }}"), "<a>");
-        assert_eq!(render("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}"), "01");
+        assert_eq!(
+            render("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}"),
+            "01"
+        );
     }
 
     #[test]
     fn the_clock_stands_still() {
-        assert_eq!(render("{{ strftime_now('%d %b %Y, %A %-m %H:%M %%') }}"), "26 Jul 2024, Friday 7 00:00 %");
+        assert_eq!(
+            render("{{ strftime_now('%d %b %Y, %A %-m %H:%M %%') }}"),
+            "26 Jul 2024, Friday 7 00:00 %"
+        );
     }
 
     #[test]

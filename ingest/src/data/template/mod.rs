@@ -104,9 +104,10 @@ impl Template {
         Ok(match (self, content) {
             (_, Content::Text(text)) => whole(text),
             (Template::Chat(template), content) => template.render(content)?,
-            (Template::Tulu { eos } | Template::Plain { eos }, Content::PromptCompletion { prompt, completion }) => {
-                plain::pair(prompt, completion, eos)
-            }
+            (
+                Template::Tulu { eos } | Template::Plain { eos },
+                Content::PromptCompletion { prompt, completion },
+            ) => plain::pair(prompt, completion, eos),
             (Template::Tulu { eos }, Content::Messages(messages)) => tulu::messages(messages, eos),
             (Template::Plain { eos }, Content::Messages(messages)) => plain::messages(messages, eos),
         })
