@@ -1,1 +1,26 @@
-//! See the crate documentation in the files below.
+//! The storage of gstore: datasets, runs and features of training samples in a folder of immutable files.
+//!
+//! This crate knows nothing about models or scores. It keeps samples, encodings and vectors, publishes changes as
+//! numbered snapshots, and finds damage. `docs/design.md` describes the formats and the publishing protocol.
+
+#![deny(unsafe_code)]
+
+#[cfg(target_endian = "big")]
+compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
+
+mod error;
+mod ident;
+mod manifest;
+mod map;
+mod segment;
+mod table;
+pub mod vfs;
+
+pub use error::*;
+pub use ident::*;
+pub use manifest::{
+    ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry, RunCheckpoint,
+    RunPart, RunUpdate, SegmentEntry, SourceNote,
+};
+pub use map::FileMap;
+pub use segment::{Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values};

@@ -1,0 +1,162 @@
+//! Why a question cannot be answered.
+
+/// Errors of planning and answering a query.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// An option has a value that it does not know.
+    #[error("{option} cannot be `{given}`: it is one of {allowed}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// The values it takes.
+        allowed: String,
+    },
+    /// A part of the question is missing or contradicts another.
+    #[error("{0}")]
+    Spec(String),
+    /// A name that the store does not know.
+    #[error("there is no {what} `{name}`{hint}")]
+    Unknown {
+        /// `run`, `checkpoint`, ...
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// `": did you mean ...?"`, or empty.
+        hint: String,
+    },
+    /// A dataset has no feature of the kind that the question needs.
+    #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}")]
+    NoFeature {
+        /// The dataset.
+        dataset: String,
+        /// The kind.
+        kind: String,
+        /// `" at checkpoint ..."`, or empty.
+        place: String,
+        /// What it has, or how to get it.
+        hint: String,
+    },
+    /// Several features fit.
+    #[error("{what} is ambiguous: {candidates}; name one of each with `features`")]
+    Ambiguous {
+        /// What was looked for.
+        what: String,
+        /// Number and description of each.
+        candidates: String,
+    },
+    /// Both sides have features, but in different spaces.
+    #[error("{pool} and {target} cannot be compared: {difference}")]
+    Space {
+        /// Label of the pool's feature.
+        pool: String,
+        /// Label of the target's feature.
+        target: String,
+        /// The first part that differs, with both values.
+        difference: String,
+    },
+    /// A feature is still being built.
+    #[error(
+        "feature {label} of dataset `{dataset}` is still being built; ask with `partial => true` to use the rows it has"
+    )]
+    Building {
+        /// The dataset.
+        dataset: String,
+        /// The feature.
+        label: String,
+    },
+    /// Rows lack a checkpoint and `missing` is `error`.
+    #[error(
+        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); ingest them, or ask with `missing => 'exclude'` or \
+         `missing => 'renormalise'`"
+    )]
+    Missing {
+        /// Rows that lack at least one.
+        rows: u64,
+        /// Rows asked about.
+        scanned: u64,
+        /// Count per dataset and checkpoint.
+        detail: String,
+    },
+    /// No target row can be compared.
+    #[error("target {target} has no row that can be compared: {why}")]
+    EmptyTarget {
+        /// The target.
+        target: String,
+        /// Counts by reason.
+        why: String,
+    },
+    /// `--top` is not understood.
+    #[error("cannot take the top `{given}`: {why} (say `500` or `5%`)")]
+    Top {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The query was told to stop.
+    #[error("the query was cancelled")]
+    Cancelled,
+}
+
+impl QueryError {
+    pub(crate) fn option(option: &'static str, given: &str, allowed: &[&str]) -> Self {
+        Self::Option { option, given: given.to_owned(), allowed: allowed.join(", ") }
+    }
+
+    pub(crate) fn unknown<'a>(
+        what: &'static str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(near) => format!(": did you mean `{near}`?"),
+            None if known.is_empty() => ": there are none".to_owned(),
+            None => format!(": there are {}", known.join(", ")),
+        };
+        Self::Unknown { what, name: name.to_owned(), hint }
+    }
+}
+
+/// The known name closest to `name`, if one is close enough to be what was meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).max(2);
+    known
+        .into_iter()
+        .map(|candidate| (distance(name, candidate), candidate))
+        .filter(|&(d, _)| d <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance in characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &cb) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(ca != cb));
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest() {
+        let error = QueryError::unknown("checkpoint", "checkpoint-11", ["checkpoint-112", "checkpoint-56"])
+            .to_string();
+        assert_eq!(error, "there is no checkpoint `checkpoint-11`: did you mean `checkpoint-112`?");
+        assert!(QueryError::unknown("run", "x", ["warmup"]).to_string().ends_with("there are warmup"));
+    }
+}

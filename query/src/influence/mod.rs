@@ -1,0 +1,19 @@
+//! Influence: the score of every pool row for a target, by one scoring form.
+//!
+//! [`InfluenceSpec`] says what is asked, `InfluencePlan` resolves it against a snapshot and answers it by an exact scan.
+//!
+//! Invariants
+//! - a score is a function of the stored bytes and the question: its bits do not depend on threads, blocks, segments, the filter
+//!   or other pools
+//! - a row that is excluded, and a score that is not finite, never enters a ranking
+//! - memory does not grow with the number of rows
+
+mod filter;
+mod result;
+mod spec;
+mod top;
+
+pub use filter::{RowFilter, RowMask};
+pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
+pub use spec::{Across, Fold, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
+pub use top::resolve_top;

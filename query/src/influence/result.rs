@@ -1,0 +1,142 @@
+//! What comes back: scored rows, what was left out and why, and what the answer is worth.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// `Scored::subtask` where no subtask can be named.
+pub const NO_SUBTASK: u32 = u32::MAX;
+
+/// One row and its score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Scored {
+    /// Index into the pools of the plan.
+    pub pool: u32,
+    /// Row of that dataset.
+    pub row: u64,
+    /// Finite.
+    pub score: f32,
+    /// Index into the plan's subtasks: the one that decided (`max`: the largest value, `min`: the smallest), or contributed
+    /// most (`mean`, `sum`: the largest value). Between equal ones the first.
+    pub subtask: u32,
+}
+
+/// Why a row has no score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No token of the sample is scored at one of the checkpoints used, so it has no gradient of its own.
+    NoScored,
+    /// The vector of one of the checkpoints used was not finite.
+    NonFinite,
+    /// A checkpoint used has no vector for the row (`missing` says what happens), or none of them has.
+    Missing,
+    /// The vectors are finite and the score is not.
+    Overflow,
+}
+
+impl Reason {
+    /// The word shown to users.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoScored => "no_scored",
+            Self::NonFinite => "non_finite",
+            Self::Missing => "missing",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A row without a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    /// Index into the pools of the plan.
+    pub pool: u32,
+    /// Row of that dataset.
+    pub row: u64,
+    /// The first reason that applies, in the order of [`Reason`].
+    pub reason: Reason,
+}
+
+/// How many rows have no score, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ExcludedCounts {
+    /// See [`Reason::NoScored`].
+    pub no_scored: u64,
+    /// See [`Reason::NonFinite`].
+    pub non_finite: u64,
+    /// See [`Reason::Missing`].
+    pub missing: u64,
+    /// See [`Reason::Overflow`].
+    pub overflow: u64,
+}
+
+impl ExcludedCounts {
+    /// All excluded rows.
+    pub fn total(&self) -> u64 {
+        self.no_scored + self.non_finite + self.missing + self.overflow
+    }
+
+    /// Counts one row.
+    pub fn add(&mut self, reason: Reason) {
+        match reason {
+            Reason::NoScored => self.no_scored += 1,
+            Reason::NonFinite => self.non_finite += 1,
+            Reason::Missing => self.missing += 1,
+            Reason::Overflow => self.overflow += 1,
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.no_scored += other.no_scored;
+        self.non_finite += other.non_finite;
+        self.missing += other.missing;
+        self.overflow += other.overflow;
+    }
+}
+
+/// What a scan did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ScanSummary {
+    /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
+    pub live: u64,
+    /// Rows the filter let through.
+    pub scanned: u64,
+    /// Rows that got a score.
+    pub eligible: u64,
+    /// Rows of `scanned` that did not.
+    pub excluded: ExcludedCounts,
+    /// Bytes of feature blocks read.
+    pub bytes_read: u64,
+    /// Target rows that were compared.
+    pub target_rows: u64,
+    /// Target rows that were left out (no scored token, not finite, or lacking a checkpoint).
+    pub target_excluded: ExcludedCounts,
+    /// What the answer guarantees: `exact`.
+    pub guarantee: &'static str,
+}
+
+/// The best or worst rows of a question.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ranking {
+    /// min(k, eligible) rows, in order.
+    pub rows: Vec<Scored>,
+    /// Rows that have a score.
+    pub eligible: u64,
+    /// Live rows of the pools.
+    pub live: u64,
+    /// Rows without a score.
+    pub excluded: ExcludedCounts,
+    /// Bytes of feature blocks read.
+    pub bytes_read: u64,
+    /// Names of the subtasks; `Scored::subtask` points here.
+    pub subtasks: Vec<String>,
+    /// Everything about the scan.
+    pub summary: ScanSummary,
+}

@@ -1,0 +1,43 @@
+//! How many rows `5%` or `500` asks for.
+
+use crate::error::QueryError;
+
+/// The k of `"5%"` (of the live rows) or `"500"`.
+///
+/// A percentage is divided by 100 and then multiplied in float64 and truncated, as LESS does: 5 % of 270,679 is 13,533 and 29 % of
+/// 100 is 28.
+pub fn resolve_top(spec: &str, live: u64) -> Result<usize, QueryError> {
+    let wrong = |why: &str| QueryError::Top { given: spec.to_owned(), why: why.to_owned() };
+    let text = spec.trim();
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent: f64 = percent.trim().parse().map_err(|_| wrong("the percentage is not a number"))?;
+        if !(percent > 0.0 && percent <= 100.0) {
+            return Err(wrong("a percentage lies above 0 and at most at 100"));
+        }
+        return Ok((percent / 100.0 * live as f64) as usize);
+    }
+    let k: usize = text.parse().map_err(|_| wrong("it is neither a number of rows nor a percentage"))?;
+    if k == 0 { Err(wrong("it asks for no rows")) } else { Ok(k) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_truncate_as_less_does() {
+        assert_eq!(resolve_top("5%", 270_679).unwrap(), 13_533);
+        assert_eq!(resolve_top("29%", 100).unwrap(), 28);
+        assert_eq!(resolve_top("67 %", 3).unwrap(), 2);
+        assert_eq!(resolve_top("100%", 7).unwrap(), 7);
+        assert_eq!(resolve_top("1%", 50).unwrap(), 0);
+        assert_eq!(resolve_top(" 500 ", 3).unwrap(), 500);
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for wrong in ["", "%", "0", "0%", "-1", "-5%", "101%", "nan%", "inf%", "five", "5.5", "5 percent"] {
+            assert!(resolve_top(wrong, 100).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! AVX-512: one 512-bit register is one step of the order.
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::{Element, LANES, Tile, padded, reduce};
+
+/// Rows that a tile of several queries takes at a time, so that each load of a query feeds several rows.
+const ROWS: usize = 4;
+
+/// Distance of the prefetch in a linear stream.
+const AHEAD: usize = 4096;
+
+/// Loads 16 stored values as f32.
+pub(super) trait Load: Copy {
+    /// # Safety
+    /// 16 values are readable at `p`; the processor has AVX-512F.
+    unsafe fn load(p: *const Self) -> __m512;
+}
+
+impl Load for f16 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m512 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
+    }
+}
+
+impl Load for f32 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+}
+
+impl Load for i8 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m512 {
+        // SAFETY: as above.
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(p.cast()) }))
+    }
+}
+
+/// # Safety
+/// The processor has AVX-512F and `Tile::check` passed.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn tile<T: Element>(job: Tile<'_, T>, out: &mut [f32]) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match job.width {
+            1 => rows::<T, 1>(job, out),
+            2 => rows::<T, 2>(job, out),
+            3 => rows::<T, 3>(job, out),
+            4 => rows::<T, 4>(job, out),
+            5 => rows::<T, 5>(job, out),
+            _ => rows::<T, 6>(job, out),
+        }
+    }
+}
+
+/// # Safety
+/// As `tile`; `Q` is the width of the job.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn rows<T: Element, const Q: usize>(job: Tile<'_, T>, out: &mut [f32]) {
+    let count = job.rows();
+    let mut row = 0;
+    // One query reads one linear stream, which memory serves fastest; more are bound by arithmetic and the loads of the queries.
+    if Q > 1 {
+        while row + ROWS <= count {
+            // SAFETY: rows row..row + ROWS exist.
+            unsafe { block::<T, ROWS, Q>(&job, row, ROWS * job.dim * size_of::<T>(), out) };
+            row += ROWS;
+        }
+    }
+    while row < count {
+        // SAFETY: the row exists.
+        unsafe { block::<T, 1, Q>(&job, row, AHEAD, out) };
+        row += 1;
+    }
+}
+
+/// # Safety
+/// As `rows`; rows `first..first + R` exist.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn block<T: Element, const R: usize, const Q: usize>(
+    job: &Tile<'_, T>,
+    first: usize,
+    ahead: usize,
+    out: &mut [f32],
+) {
+    let len = job.span.len();
+    let mut acc = [[_mm512_setzero_ps(); Q]; R];
+    let base = first * job.dim + job.span.start;
+    let x0 = job.values.as_ptr();
+    let q0 = job.queries.as_ptr().cast::<f32>();
+    for step in 0..len / LANES {
+        let mut x = [_mm512_setzero_ps(); R];
+        for r in 0..R {
+            // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and step * 16 + 16 <= span.len(). The
+            // prefetch may point anywhere.
+            unsafe {
+                let p = x0.add(base + r * job.dim + step * LANES);
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_byte_add(ahead).cast());
+                x[r] = T::load(p);
+            }
+        }
+        for q in 0..Q {
+            // SAFETY: queries holds steps * Q vectors of 16, by `check`.
+            let query = unsafe { _mm512_loadu_ps(q0.add((step * Q + q) * LANES)) };
+            for r in 0..R {
+                acc[r][q] = _mm512_fmadd_ps(x[r], query, acc[r][q]);
+            }
+        }
+    }
+    if !len.is_multiple_of(LANES) {
+        let step = len / LANES;
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let row = base + r * job.dim;
+            let rest = padded(&job.values[row + step * LANES..row + len]);
+            // SAFETY: `rest` holds 16 values.
+            let x = unsafe { T::load(rest.as_ptr()) };
+            for (q, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: `query` holds 16 values.
+                let query = unsafe { _mm512_loadu_ps(job.queries[step * Q + q].as_ptr()) };
+                *acc = _mm512_fmadd_ps(x, query, *acc);
+            }
+        }
+    }
+    for (r, acc) in acc.iter().enumerate() {
+        for (q, acc) in acc.iter().enumerate() {
+            let mut lanes = [0.0f32; LANES];
+            // SAFETY: `lanes` holds 16 values.
+            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), *acc) };
+            out[(first + r) * job.out_stride + q] = reduce(&lanes);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The summation order in plain Rust: the definition that the others must equal, and the fallback.
+
+use super::{Element, LANES, MAX_TILE, Tile, reduce};
+
+pub(super) fn tile<T: Element>(job: Tile<'_, T>, out: &mut [f32]) {
+    for (row, out) in job.values.chunks_exact(job.dim).zip(out.chunks_mut(job.out_stride)) {
+        let mut acc = [[0.0f32; LANES]; MAX_TILE];
+        for (step, queries) in row[job.span.clone()].chunks(LANES).zip(job.queries.chunks_exact(job.width)) {
+            let mut x = [0.0f32; LANES];
+            for (x, value) in x.iter_mut().zip(step) {
+                *x = value.widen();
+            }
+            for (acc, query) in acc.iter_mut().zip(queries) {
+                for lane in 0..LANES {
+                    acc[lane] = x[lane].mul_add(query[lane], acc[lane]);
+                }
+            }
+        }
+        for (out, acc) in out.iter_mut().zip(&acc[..job.width]) {
+            *out = reduce(acc);
+        }
+    }
+}

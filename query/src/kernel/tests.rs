@@ -1,0 +1,131 @@
+//! Promise: a dot product has the bits of the portable order on every instruction set, beside any other row or query.
+
+use super::*;
+use proptest::prelude::*;
+
+/// The order written down once more, one pair at a time.
+fn naive(row: &[f32], query: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    for k in 0..row.len().next_multiple_of(16) {
+        let (x, q) = if k < row.len() { (row[k], query[k]) } else { (0.0, 0.0) };
+        lanes[k % 16] = x.mul_add(q, lanes[k % 16]);
+    }
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    lanes[0]
+}
+
+fn widen(rows: Rows<'_>) -> Vec<f32> {
+    match rows {
+        Rows::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+        Rows::F32(v) => v.to_vec(),
+        Rows::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
+    }
+}
+
+fn check(rows: Rows<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>]) {
+    let wide = widen(rows);
+    let queries = Queries::new(vectors, dim, groups);
+    let spans: Vec<_> = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
+    for kernel in Kernel::available() {
+        for (g, span) in spans.iter().enumerate() {
+            let mut out = vec![f32::NAN; wide.len() / dim * queries.len()];
+            kernel.dots(rows, &queries, g, &mut out);
+            for (i, got) in out.iter().enumerate() {
+                let (r, q) = (i / queries.len(), i % queries.len());
+                let want = naive(&wide[r * dim..][span.clone()], &vectors[q * dim..][span.clone()]);
+                assert!(
+                    got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                    "{} row {r} query {q} group {g}: {got} is not {want}",
+                    kernel.name()
+                );
+            }
+        }
+    }
+}
+
+fn value() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        6 => -2.0f32..2.0,
+        1 => Just(-0.0f32),
+        1 => (-30i32..30, -1.0f32..1.0).prop_map(|(e, m)| m * 2f32.powi(e * 4)),
+        1 => (0u32..0x0080_0000).prop_map(f32::from_bits),
+    ]
+}
+
+fn half_value() -> impl Strategy<Value = f16> {
+    any::<u16>()
+        .prop_map(f16::from_bits)
+        .prop_map(|h| if h.is_finite() { h } else { f16::from_bits(h.to_bits() & 0x03ff) })
+}
+
+prop_compose! {
+    fn shape()(dim in 1usize..140, rows in 0usize..11, queries in 1usize..20, cut in 0usize..140)
+        -> (usize, usize, usize, Vec<Range<usize>>) {
+        let cut = cut.min(dim);
+        let groups = if cut == 0 { vec![] } else { vec![0..cut, cut..dim] };
+        (dim, rows, queries, groups)
+    }
+}
+
+proptest! {
+    #[test]
+    fn half_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec((half_value(), value()), 200)) {
+        let x: Vec<f16> = (0..rows * dim).map(|i| seed[(i * 7 + i / 200) % 200].0).collect();
+        let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200].1).collect();
+        check(Rows::F16(&x), &q, dim, &groups);
+    }
+
+    #[test]
+    fn single_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec(value(), 200)) {
+        let x: Vec<f32> = (0..rows * dim).map(|i| seed[(i * 7 + i / 200) % 200]).collect();
+        let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200]).collect();
+        check(Rows::F32(&x), &q, dim, &groups);
+    }
+
+    #[test]
+    fn byte_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec((any::<i8>(), value()), 200)) {
+        let x: Vec<i8> = (0..rows * dim).map(|i| seed[(i * 7 + i / 200) % 200].0).collect();
+        let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200].1).collect();
+        check(Rows::I8(&x), &q, dim, &groups);
+    }
+}
+
+#[test]
+fn every_half_is_widened_exactly() {
+    let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|h| h.is_finite()).collect();
+    check(Rows::F16(&all), &[1.0], 1, &[]);
+}
+
+#[test]
+fn products_that_underflow_and_overflow() {
+    let tiny = [-1.0e-30f32, 1.0e-30, -1.0e-45, 0.0, -0.0];
+    let x: Vec<f32> = (0..5 * 37).map(|i| tiny[i % 5]).collect();
+    let q: Vec<f32> = (0..3 * 37).map(|i| tiny[(i * 3 + 1) % 5]).collect();
+    check(Rows::F32(&x), &q, 37, &[]);
+    let huge: Vec<f32> = (0..3 * 40).map(|i| if i % 2 == 0 { f32::MAX } else { -f32::MAX }).collect();
+    check(Rows::F32(&huge), &[2.0; 40], 40, &[]);
+}
+
+#[test]
+fn long_rows_beside_many_queries() {
+    let dim = 8192 + 5;
+    let x: Vec<f16> = (0..9 * dim).map(|i| f16::from_f32((i as f32 * 0.37).sin() * 3e4)).collect();
+    let q: Vec<f32> = (0..13 * dim).map(|i| (i as f32 * 0.71).cos()).collect();
+    check(Rows::F16(&x), &q, dim, &[0..4096, 4096..dim]);
+}
+
+#[test]
+fn reduces_as_the_naive_tree() {
+    let lanes: [f32; 16] = std::array::from_fn(|i| (i as f32 + 0.3).exp());
+    let mut want = lanes;
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            want[i] += want[i + width];
+        }
+    }
+    assert_eq!(reduce(&lanes).to_bits(), want[0].to_bits());
+}

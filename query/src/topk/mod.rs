@@ -1,0 +1,175 @@
+//! The best k of a stream in memory that depends on k alone.
+//!
+//! Candidates are pushed into a buffer; when it is full, a selection keeps the k best and the worst of them becomes the threshold that
+//! later ones must pass. The order is total (score, then position), so the result does not depend on the order of pushes, on how a
+//! stream is split or on which parts are merged first.
+
+/// A candidate: smaller keys rank first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    key: u128,
+    payload: u32,
+}
+
+/// Collects the k candidates with the highest (or lowest) scores.
+#[derive(Debug, Clone)]
+pub struct TopK {
+    k: usize,
+    flip: u32,
+    entries: Vec<Entry>,
+    /// Candidates with a key above this one are not among the k best.
+    threshold: u128,
+}
+
+/// A selected candidate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Selected {
+    /// `-0.0` is returned as `0.0`.
+    pub score: f32,
+    /// First tie breaker, lower first.
+    pub major: u32,
+    /// Second tie breaker, lower first.
+    pub minor: u64,
+    /// Carried along.
+    pub payload: u32,
+}
+
+impl TopK {
+    /// Keeps the `k` highest scores.
+    pub fn highest(k: usize) -> Self {
+        // Ordered score bits ascend with the score; all flipped, the highest score has the smallest key.
+        Self { k, flip: u32::MAX, entries: Vec::new(), threshold: u128::MAX }
+    }
+
+    /// Keeps the `k` lowest scores.
+    pub fn lowest(k: usize) -> Self {
+        Self { flip: 0, ..Self::highest(k) }
+    }
+
+    /// Offers a candidate. A score that is not finite is never kept. (`major`, `minor`) must be unique.
+    #[inline]
+    pub fn push(&mut self, score: f32, major: u32, minor: u64, payload: u32) {
+        let score_key = ordered(score) ^ self.flip;
+        // Most candidates fail here, before a key is built.
+        if score_key > (self.threshold >> 96) as u32 || !score.is_finite() {
+            return;
+        }
+        let key = u128::from(score_key) << 96 | u128::from(major) << 64 | u128::from(minor);
+        if key > self.threshold || self.k == 0 {
+            return;
+        }
+        self.entries.push(Entry { key, payload });
+        if self.entries.len() >= self.k.saturating_mul(2).max(self.k.saturating_add(1024)) {
+            self.shrink();
+        }
+    }
+
+    /// Takes over what another collector of the same k and direction has kept.
+    pub fn merge(&mut self, other: Self) {
+        debug_assert!(self.k == other.k && self.flip == other.flip);
+        self.entries.extend(other.entries);
+        self.shrink();
+    }
+
+    /// The kept candidates in order.
+    pub fn into_sorted(mut self) -> Vec<Selected> {
+        self.shrink();
+        self.entries.sort_unstable_by_key(|entry| entry.key);
+        let flip = self.flip;
+        self.entries
+            .into_iter()
+            .map(|Entry { key, payload }| Selected {
+                score: from_ordered((key >> 96) as u32 ^ flip),
+                major: (key >> 64) as u32,
+                minor: key as u64,
+                payload,
+            })
+            .collect()
+    }
+
+    fn shrink(&mut self) {
+        if self.entries.len() > self.k {
+            let (_, worst, _) = self.entries.select_nth_unstable_by_key(self.k - 1, |entry| entry.key);
+            self.threshold = self.threshold.min(worst.key);
+            self.entries.truncate(self.k);
+        }
+    }
+}
+
+/// Bits that compare as unsigned numbers the way finite scores compare; both zeros map to the same.
+#[inline]
+fn ordered(score: f32) -> u32 {
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+fn from_ordered(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(scores: &[f32], k: usize, highest: bool) -> Vec<(u32, usize)> {
+        let mut all: Vec<(f32, usize)> = scores
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.is_finite())
+            .map(|(i, &s)| (if s == 0.0 { 0.0 } else { s }, i))
+            .collect();
+        all.sort_by(|a, b| {
+            let by_score = if highest { b.0.total_cmp(&a.0) } else { a.0.total_cmp(&b.0) };
+            by_score.then(a.1.cmp(&b.1))
+        });
+        all.truncate(k);
+        all.into_iter().map(|(s, i)| (s.to_bits(), i)).collect()
+    }
+
+    fn score() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            4 => (-4i8..4).prop_map(f32::from),
+            2 => -1.0f32..1.0,
+            1 => Just(-0.0f32),
+            1 => prop_oneof![Just(f32::NAN), Just(-f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)],
+            1 => any::<f32>(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_full_sort_however_the_stream_is_split(
+            scores in proptest::collection::vec(score(), 0..6000), k in 0usize..300, parts in 1usize..5, highest: bool,
+        ) {
+            let new = || if highest { TopK::highest(k) } else { TopK::lowest(k) };
+            let mut collectors: Vec<TopK> = (0..parts).map(|_| new()).collect();
+            for (i, &s) in scores.iter().enumerate().rev() {
+                collectors[i % parts].push(s, 7, i as u64, i as u32);
+            }
+            let mut all = new();
+            collectors.into_iter().for_each(|c| all.merge(c));
+            let got: Vec<_> = all.into_sorted();
+            prop_assert!(got.iter().all(|s| s.major == 7 && s.payload as u64 == s.minor));
+            let got: Vec<_> = got.into_iter().map(|s| (s.score.to_bits(), s.minor as usize)).collect();
+            prop_assert_eq!(got, naive(&scores, k, highest));
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_earlier_pool_then_the_lower_row() {
+        let mut top = TopK::highest(3);
+        for (major, minor) in [(1, 0), (0, 9), (0, 2), (2, 1)] {
+            top.push(0.5, major, minor, 0);
+        }
+        let order: Vec<_> = top.into_sorted().into_iter().map(|s| (s.major, s.minor)).collect();
+        assert_eq!(order, [(0, 2), (0, 9), (1, 0)]);
+    }
+
+    #[test]
+    fn an_enormous_k_keeps_everything() {
+        let mut top = TopK::lowest(usize::MAX);
+        (0..5000u64).for_each(|i| top.push(-(i as f32), 0, i, 0));
+        assert_eq!(top.into_sorted().len(), 5000);
+    }
+}

@@ -1,0 +1,188 @@
+//! Encodings: what tokenizer, template and maximum length make of the samples.
+//!
+//! Invariants
+//! - a file's rows are dense; files may overlap, because what an encoding says of a sample follows from the encoding's key
+//! - where files overlap, the earlier one is read
+
+use crate::error::{ReadError, StorageError, WriteError};
+use crate::ident::{EncodingSpec, RowSet};
+use crate::manifest::{EncodingEntry, FileEntry};
+use crate::table::{TableFile, TableWriter, properties};
+use crate::vfs::Vfs;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{UInt32Type, UInt64Type};
+use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What an encoding says of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCount {
+    /// The sample.
+    pub row: u64,
+    /// Tokens after cutting.
+    pub tokens: u32,
+    /// Tokens that count for the loss.
+    pub scored: u32,
+    /// Whether the sample was cut to the maximum length.
+    pub truncated: bool,
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("row", DataType::UInt64, false),
+        Field::new("tokens", DataType::UInt32, false),
+        Field::new("scored_tokens", DataType::UInt32, false),
+        Field::new("truncated", DataType::Boolean, false),
+    ]))
+}
+
+/// Rows that wait in memory before they are written.
+const BATCH_ROWS: usize = 8192;
+
+/// Writes the counts of an encoding for rows without gaps.
+pub struct EncodingWriter {
+    pub(crate) dataset: String,
+    pub(crate) spec: EncodingSpec,
+    pub(crate) label: String,
+    path: PathBuf,
+    uuid: Uuid,
+    vfs: Arc<dyn Vfs>,
+    writer: Option<TableWriter>,
+    waiting: Vec<TokenCount>,
+    last: Option<u64>,
+}
+
+impl EncodingWriter {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, path: PathBuf, uuid: Uuid, dataset: String, spec: EncodingSpec, label: String) -> Self {
+        EncodingWriter { dataset, spec, label, path, uuid, vfs, writer: None, waiting: Vec::new(), last: None }
+    }
+
+    /// Adds the counts of a row. Each row follows the one before it; where rows are missing, seal and start another file.
+    pub fn push(&mut self, count: TokenCount) -> Result<(), WriteError> {
+        if let Some(last) = self.last.filter(|l| l.checked_add(1) != Some(count.row)) {
+            return Err(WriteError::Order { row: count.row, last });
+        }
+        if self.writer.is_none() {
+            let p = properties().set_dictionary_enabled(false).build();
+            self.writer = Some(TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?);
+        }
+        self.last = Some(count.row);
+        self.waiting.push(count);
+        if self.waiting.len() >= BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    /// Rows added so far.
+    pub fn rows(&self) -> u64 {
+        self.writer.as_ref().map_or(0, TableWriter::rows) + self.waiting.len() as u64
+    }
+
+    /// The row that must come next; `None` before the first.
+    pub fn next_row(&self) -> Option<u64> {
+        self.last.map(|l| l + 1)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn flush(&mut self) -> Result<(), WriteError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some(writer) = self.writer.as_mut() else { return Ok(()) };
+        let columns: Vec<Arc<dyn Array>> = vec![
+            Arc::new(UInt64Array::from_iter_values(waiting.iter().map(|c| c.row))),
+            Arc::new(UInt32Array::from_iter_values(waiting.iter().map(|c| c.tokens))),
+            Arc::new(UInt32Array::from_iter_values(waiting.iter().map(|c| c.scored))),
+            Arc::new(BooleanArray::from_iter(waiting.iter().map(|c| Some(c.truncated)))),
+        ];
+        let batch = RecordBatch::try_new(schema(), columns)
+            .map_err(|e| StorageError::io("write token counts", std::io::Error::other(e)))?;
+        writer.write(&batch)
+    }
+
+    pub(crate) fn finish(mut self) -> Result<FileEntry, WriteError> {
+        self.flush()?;
+        match self.writer.take() {
+            Some(w) => Ok(w.finish()?.1),
+            None => Err(WriteError::Empty),
+        }
+    }
+}
+
+/// The counts of an encoding in one snapshot. Opening it reads nothing.
+pub struct EncodingReader {
+    entry: EncodingEntry,
+    files: Vec<TableFile>,
+}
+
+impl EncodingReader {
+    pub(crate) fn new(entry: EncodingEntry, files: Vec<TableFile>) -> Self {
+        EncodingReader { entry, files }
+    }
+
+    /// What the catalog says of the encoding.
+    pub fn entry(&self) -> &EncodingEntry {
+        &self.entry
+    }
+
+    /// The rows it has counts of.
+    pub fn rows(&self) -> RowSet {
+        self.entry.rows()
+    }
+
+    /// `row` u64, `tokens` u32, `scored_tokens` u32, `truncated` bool.
+    pub fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    /// The counts of those rows of a range that there are, ascending.
+    pub fn counts(&self, rows: Range<u64>) -> Result<Vec<TokenCount>, ReadError> {
+        let mut out: Vec<TokenCount> = Vec::new();
+        for batch in self.scan(Some(rows)) {
+            let batch = batch?;
+            let column = |name: &str| batch.column_by_name(name);
+            let parts = (column("row"), column("tokens"), column("scored_tokens"), column("truncated"));
+            let (Some(row), Some(tokens), Some(scored), Some(truncated)) = parts else { continue };
+            let (row, tokens) = (row.as_primitive::<UInt64Type>(), tokens.as_primitive::<UInt32Type>());
+            let (scored, truncated) = (scored.as_primitive::<UInt32Type>(), truncated.as_boolean());
+            for (((row, tokens), scored), truncated) in
+                row.values().iter().zip(tokens.values()).zip(scored.values()).zip(truncated.values())
+            {
+                out.push(TokenCount { row: *row, tokens: *tokens, scored: *scored, truncated });
+            }
+        }
+        out.sort_by_key(|c| c.row);
+        Ok(out)
+    }
+
+    /// The counts of a range of rows (all for `None`) as batches, each row once, in row order if no files overlap out of order.
+    pub fn scan<'a>(&'a self, rows: Option<Range<u64>>) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
+        let wanted = rows.unwrap_or(0..u64::MAX);
+        let mut rest = RowSet::from_ranges([wanted]);
+        let mut parts: Vec<(Range<u64>, &'a TableFile)> = Vec::new();
+        for file in &self.files {
+            let here = RowSet::from_ranges([file.entry().range()]);
+            parts.extend(rest.intersection(&here).ranges().iter().map(|r| (r.clone(), file)));
+            rest = rest.difference(&here);
+        }
+        parts.sort_by_key(|(r, _)| r.start);
+        parts.into_iter().flat_map(|(range, file)| -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
+            match file.read(&["row", "tokens", "scored_tokens", "truncated"], &[range]) {
+                Err(e) => Box::new(std::iter::once(Err(e.into()))),
+                Ok(read) => Box::new(read.map(|b| check(b?))),
+            }
+        })
+    }
+}
+
+/// A file written by us has these columns; one that has others is not taken apart any further.
+fn check(batch: RecordBatch) -> Result<RecordBatch, ReadError> {
+    let expected = schema();
+    if batch.schema().fields() == expected.fields() {
+        return Ok(batch);
+    }
+    Err(crate::error::Damage::new("an encoding", "columns", format!("{:?}", expected.fields()), format!("{:?}", batch.schema().fields())).into())
+}

@@ -1,0 +1,135 @@
+//! Canonical JSON: one spelling for each value, so that equal descriptions have equal digests.
+//!
+//! Invariants
+//! - object keys are sorted by their UTF-8 bytes; there is no white space
+//! - numbers that are equal are spelled alike: a float without a fraction is written as an integer (`1.0` is `1`,
+//!   `-0.0` is `0`), any other float in the shortest form that reads back to the same bits (`0.9`, `1e-8`)
+//! - strings escape only `"`, `\` and the control characters below U+0020; everything else is plain UTF-8
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The canonical text of a JSON value.
+pub fn canonical_json(value: &Value) -> String {
+    let mut out = String::new();
+    write_value(value, &mut out);
+    out
+}
+
+/// The SHA-256 of some bytes, as 64 lower-case hex digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    hex(digest.as_slice())
+}
+
+/// The XXH3-128 of some bytes, as 32 lower-case hex digits. Finds damage, not forgery.
+pub fn xxh3_hex(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}
+
+/// The key of a description: SHA-256 of the canonical JSON of what `serde` makes of it.
+pub fn key_of<T: Serialize>(description: &T) -> String {
+    // Descriptions are plain structs of strings and numbers; one that cannot be written as JSON would be a
+    // programming error, and it then shares the key of `null` instead of stopping the process.
+    let value = serde_json::to_value(description).unwrap_or(Value::Null);
+    sha256_hex(canonical_json(&value).as_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for b in bytes {
+        for nibble in [b >> 4, b & 15] {
+            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    out
+}
+
+fn write_value(value: &Value, out: &mut String) {
+    match value {
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_value(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+            out.push('{');
+            for (i, (key, item)) in entries.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_string(key, out);
+                out.push(':');
+                write_value(item, out);
+            }
+            out.push('}');
+        }
+        Value::Number(n) => write_number(n, out),
+        Value::String(s) => write_string(s, out),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Null => out.push_str("null"),
+    }
+}
+
+/// Below this, every float without a fraction is an exact integer of the same value.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn write_number(n: &serde_json::Number, out: &mut String) {
+    match n.as_f64() {
+        Some(f) if n.is_f64() && f.fract() == 0.0 && f.abs() <= EXACT => {
+            out.push_str(&(f as i64).to_string());
+        }
+        _ => out.push_str(&n.to_string()),
+    }
+}
+
+fn write_string(s: &str, out: &mut String) {
+    out.push('"');
+    for c in s.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_are_sorted_and_numbers_have_one_spelling() {
+        let v = json!({"b": 1.0, "a": [0.9, 1e-8, -0.0, 3, true, null], "Z": "é\n\u{1}\""});
+        assert_eq!(canonical_json(&v), "{\"Z\":\"é\\n\\u0001\\\"\",\"a\":[0.9,1e-8,0,3,true,null],\"b\":1}");
+    }
+
+    #[test]
+    fn sha256_of_nothing() {
+        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn order_of_insertion_does_not_matter() {
+        let a: Value = serde_json::from_str(r#"{"x":1,"y":{"p":1,"q":2}}"#).unwrap();
+        let b: Value = serde_json::from_str(r#"{"y":{"q":2.0,"p":1},"x":1}"#).unwrap();
+        assert_eq!(key_of(&a), key_of(&b));
+    }
+}

@@ -1,0 +1,265 @@
+//! What a feature is: the descriptions whose digests are keys, and the attributes beside them.
+//!
+//! Invariants
+//! - every field of [`FeatureDesc`] (and of what it holds) enters the feature's key; nothing of [`FeatureAttrs`] does
+//! - every field of [`Space`] enters the space's id; two vectors may be compared only if the ids are equal
+
+use super::canonical::{canonical_json, key_of};
+use super::names::CheckpointId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+use uuid::Uuid;
+
+/// Storage type of a feature's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DType {
+    /// IEEE half precision with a power-of-two scale per module group.
+    F16,
+    /// IEEE single precision, scale 1.
+    F32,
+    /// Signed bytes with a scale per module group.
+    I8,
+}
+
+impl DType {
+    /// Bytes of one value.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F16 => 2,
+            DType::F32 => 4,
+            DType::I8 => 1,
+        }
+    }
+
+    /// The name in descriptions: `f16`, `f32` or `i8`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F16 => "f16",
+            DType::F32 => "f32",
+            DType::I8 => "i8",
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a vector is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// A gradient of the loss, or a function of one.
+    Gradient,
+    /// A hidden state.
+    Embedding,
+    /// The loss itself.
+    Loss,
+}
+
+/// The coordinates `start..start + len` of a vector, which belong to one module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModuleGroup {
+    /// Canonical module name; `all` where a projection mixes the modules.
+    pub name: String,
+    /// First coordinate.
+    pub start: u32,
+    /// Number of coordinates, at least 1.
+    pub len: u32,
+}
+
+/// What two vectors must share to be compared.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    /// Gradient, embedding or loss.
+    pub family: Family,
+    /// The weights that the vectors were taken at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointId>,
+    /// SHA-256 of the canonical JSON of the module map `[[name, shape], ...]`; empty when not a gradient.
+    pub modules: String,
+    /// Fingerprint of the projection, or `none`.
+    pub projection: String,
+    /// The layer of an embedding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// The loss, for example `cross_entropy`.
+    pub loss: String,
+    /// How the loss of tokens becomes that of a sample, for example `mean`.
+    pub reduction: String,
+    /// Number of coordinates.
+    pub dim: u32,
+}
+
+impl Space {
+    /// SHA-256 of the canonical JSON of the fields.
+    pub fn id(&self) -> String {
+        key_of(self)
+    }
+
+    /// The first part in which two spaces differ, with both values, in words for a message; `None` if they are equal.
+    pub fn difference(&self, other: &Space) -> Option<String> {
+        let parts = |s: &Space| serde_json::to_value(s).ok();
+        let (Some(Value::Object(a)), Some(Value::Object(b))) = (parts(self), parts(other)) else { return None };
+        const ORDER: [&str; 8] =
+            ["family", "checkpoint", "modules", "projection", "layer", "loss", "reduction", "dim"];
+        let show = |v: Option<&Value>| match v {
+            None | Some(Value::Null) => "none".to_owned(),
+            Some(Value::String(s)) if s.is_empty() => "none".to_owned(),
+            Some(Value::String(s)) => s.clone(),
+            Some(v) => v.to_string(),
+        };
+        ORDER
+            .iter()
+            .find(|name| a.get(**name) != b.get(**name))
+            .map(|name| format!("{name}: {} against {}", show(a.get(*name)), show(b.get(*name))))
+    }
+}
+
+/// How a vector follows from a sample: a name and every parameter that changes its values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureKind {
+    /// `grad-sgd`, `grad-adam`, `grad-sign`, `embed-mean`, `embed-last`, `loss`, ...
+    pub name: String,
+    /// For example `{"b1":0.9,"b2":0.999,"eps":1e-8,"moments":"<digest>","objective":"cross_entropy","sign":1}`.
+    pub params: Map<String, Value>,
+}
+
+/// Tokenizer, template and maximum length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncodingSpec {
+    /// SHA-256 of `tokenizer.json`.
+    pub tokenizer: String,
+    /// `tulu`, `chat` or `plain`.
+    pub template: String,
+    /// SHA-256 of the template's text, where it comes from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_digest: Option<String>,
+    /// Tokens after which a sample is cut.
+    pub max_length: u32,
+}
+
+impl EncodingSpec {
+    /// SHA-256 of the canonical JSON of the fields.
+    pub fn key(&self) -> String {
+        key_of(self)
+    }
+}
+
+/// Identity of a feature. Every field enters the key, and nothing else does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureDesc {
+    /// The dataset whose samples the vectors belong to.
+    pub dataset: String,
+    /// Key of the encoding.
+    pub encoding: String,
+    /// The checkpoint, unless the vectors belong to an ensemble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointId>,
+    /// The ensemble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<Uuid>,
+    /// How the vectors follow from the samples.
+    pub kind: FeatureKind,
+    /// What they may be compared with.
+    pub space: Space,
+    /// How they are stored.
+    pub dtype: DType,
+    /// The precision they were computed in, for example `f32`.
+    pub compute: String,
+}
+
+impl FeatureDesc {
+    /// SHA-256 of the canonical JSON of the fields.
+    pub fn key(&self) -> String {
+        key_of(self)
+    }
+
+    /// Coordinates of a vector.
+    pub fn dim(&self) -> u32 {
+        self.space.dim
+    }
+
+    /// The canonical JSON that the key is the digest of.
+    pub fn canonical(&self) -> String {
+        canonical_json(&serde_json::to_value(self).unwrap_or(Value::Null))
+    }
+}
+
+/// Whether vectors were multiplied by a preconditioner before they came here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preconditioned {
+    /// They were not.
+    #[default]
+    None,
+    /// Nobody knows.
+    Unknown,
+    /// By this artifact.
+    Artifact(String),
+}
+
+/// What is known of a feature beside its identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureAttrs {
+    /// Short name, for example `grad-adam@checkpoint-112`.
+    pub label: String,
+    /// The module groups: contiguous, from coordinate 0 to the end.
+    pub groups: Vec<ModuleGroup>,
+    /// Vectors were scaled to length 1 before they came here, so a dot product would mean nothing.
+    #[serde(default)]
+    pub unit: bool,
+    /// Whether the vectors are preconditioned.
+    #[serde(default)]
+    pub preconditioned: Preconditioned,
+    /// What a dot product must be multiplied by.
+    #[serde(default = "one")]
+    pub dot_scale: f64,
+    /// Where the vectors come from, for people.
+    #[serde(default)]
+    pub provenance: Map<String, Value>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl FeatureAttrs {
+    /// Attributes of vectors made here, in one module group.
+    pub fn new(label: impl Into<String>, dim: u32) -> Self {
+        FeatureAttrs {
+            label: label.into(),
+            groups: vec![ModuleGroup { name: "all".into(), start: 0, len: dim }],
+            unit: false,
+            preconditioned: Preconditioned::None,
+            dot_scale: 1.0,
+            provenance: Map::new(),
+        }
+    }
+
+    /// Says what is wrong with the module groups of a vector of `dim` coordinates, if anything is.
+    pub fn groups_problem(&self, dim: u32) -> Option<String> {
+        if dim == 0 {
+            return Some("a vector needs at least one coordinate".into());
+        }
+        let mut next = 0u32;
+        for g in &self.groups {
+            if g.start != next || g.len == 0 {
+                return Some(format!("module group {:?} covers {}+{}, expected to start at {next}", g.name, g.start, g.len));
+            }
+            next = match next.checked_add(g.len) {
+                Some(n) if n <= dim => n,
+                _ => return Some(format!("module group {:?} ends beyond the {dim} coordinates", g.name)),
+            };
+        }
+        (next != dim).then(|| format!("the module groups cover {next} of {dim} coordinates"))
+    }
+}

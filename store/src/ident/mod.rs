@@ -1,0 +1,18 @@
+//! Identity: the names, keys and digests by which everything in a store is known.
+//!
+//! Invariants
+//! - a key is the SHA-256 of the canonical JSON of its description and of nothing else
+//! - a field that is absent does not appear in that JSON, so a field added later leaves the keys of old descriptions as they were
+//! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
+
+mod canonical;
+mod feature;
+mod names;
+mod rows;
+
+pub use canonical::{canonical_json, key_of, sha256_hex, xxh3_hex};
+pub use feature::{
+    DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, ModuleGroup, Preconditioned, Space,
+};
+pub use names::{CheckpointId, DatasetName, NameError, nearest};
+pub use rows::{CELL_ROWS, RowFlags, RowSet};

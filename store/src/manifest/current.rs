@@ -1,0 +1,88 @@
+//! `CURRENT`: the commit point. Names the published root and holds its digest.
+
+use super::file::{Link, VERSION, parse, write_replacing};
+use crate::error::{Damage, OpenError, StorageError};
+use crate::vfs::Vfs;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// The file's name.
+pub(crate) const CURRENT: &str = "CURRENT";
+
+/// No `CURRENT` is longer.
+const LIMIT: u64 = 1 << 16;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Current {
+    pub version: u32,
+    pub requires: Vec<String>,
+    /// Number of the published snapshot.
+    pub snapshot: u64,
+    /// Its root.
+    pub root: Link,
+}
+
+impl Current {
+    pub(crate) fn new(snapshot: u64, root: Link) -> Self {
+        Current { version: VERSION, requires: Vec::new(), snapshot, root }
+    }
+
+    /// The bytes of the file, or what it means that there are none.
+    pub(crate) fn read_bytes(vfs: &dyn Vfs, store: &Path) -> Result<Vec<u8>, OpenError> {
+        match vfs.read(&store.join(CURRENT), LIMIT) {
+            Ok(bytes) => Ok(bytes),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(missing(vfs, store)),
+            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+                Err(Damage::new(CURRENT, "the file", "a short JSON text", e).into())
+            }
+            Err(e) => Err(StorageError::io("read CURRENT", e).into()),
+        }
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Current, OpenError> {
+        let current: Current = parse(CURRENT, bytes)?;
+        let expected = format!("root-{}-{}.json", current.snapshot, current.root.digest);
+        if current.root.file != expected {
+            return Err(Damage::new(CURRENT, "name of the root", expected, &current.root.file).into());
+        }
+        Ok(current)
+    }
+
+    /// Replaces the file. On return the new content is in place, but its name is not flushed yet.
+    pub(crate) fn write(&self, vfs: &dyn Vfs, store: &Path) -> Result<(), StorageError> {
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|e| StorageError::io("write CURRENT", std::io::Error::other(e)))?;
+        text.push('\n');
+        write_replacing(vfs, &store.join(CURRENT), CURRENT, text.as_bytes())
+    }
+}
+
+/// A folder without `CURRENT`: nothing, something else, or a store that lost it.
+fn missing(vfs: &dyn Vfs, store: &Path) -> OpenError {
+    let path = store.display().to_string();
+    if !vfs.exists(store).unwrap_or(true) {
+        return OpenError::NotFound(path);
+    }
+    let roots = vfs.list(&store.join("manifests")).unwrap_or_default();
+    let newest = roots.iter().filter_map(|n| root_number(n).map(|k| (k, n))).max();
+    match newest {
+        // The root of a new store is written before its first CURRENT: a creation that was cut short.
+        None | Some((0, _)) => OpenError::NotAStore(path),
+        Some((number, name)) => Damage::new(
+            CURRENT,
+            "the file",
+            "the name of the published root",
+            "no such file",
+        )
+        .affecting(format!(
+            "the newest root in manifests/ is that of snapshot {number} ({name}); whether it was published is not known"
+        ))
+        .into(),
+    }
+}
+
+fn root_number(name: &str) -> Option<u64> {
+    let rest = name.strip_prefix("root-")?.strip_suffix(".json")?;
+    rest.split('-').next()?.parse().ok()
+}

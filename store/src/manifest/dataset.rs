@@ -1,0 +1,243 @@
+//! A dataset part: the sample files of a dataset, its columns and its encodings.
+
+use super::Extra;
+use super::file::Part;
+use crate::ident::{EncodingSpec, RowSet};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::ops::Range;
+use uuid::Uuid;
+
+/// Type of a metadata column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// True or false.
+    Bool,
+    /// 64-bit signed integers.
+    Int,
+    /// 64-bit floats.
+    Float,
+    /// Text; nested JSON as its text.
+    Text,
+}
+
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ColumnType::Bool => "bool",
+            ColumnType::Int => "int",
+            ColumnType::Float => "float",
+            ColumnType::Text => "text",
+        })
+    }
+}
+
+/// A metadata column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDef {
+    /// Its name in queries.
+    pub name: String,
+    /// Its key in the records; differs from the name where that would clash with a built-in column.
+    pub key: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub ty: ColumnType,
+}
+
+/// A Parquet file and the digests of its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name.
+    pub uuid: Uuid,
+    /// Its first row.
+    pub first_row: u64,
+    /// One past its last row.
+    pub end_row: u64,
+    /// How many rows it has.
+    pub rows: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// XXH3-64 of every started MiB, in order; in the file one text of 16 hex digits each.
+    #[serde(serialize_with = "write_chunks", deserialize_with = "read_chunks")]
+    pub chunks: Vec<u64>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Bytes covered by one digest of [`FileEntry::chunks`].
+pub(crate) const CHUNK: u64 = 1 << 20;
+
+impl FileEntry {
+    /// Where the rows lie.
+    pub fn range(&self) -> Range<u64> {
+        self.first_row..self.end_row
+    }
+
+    fn problem(&self) -> Option<(String, String, String)> {
+        let file = self.uuid;
+        if self.rows == 0 || self.end_row.checked_sub(self.first_row) != Some(self.rows) {
+            return Some((
+                format!("rows of file {file}"),
+                format!("{}..{} without gaps", self.first_row, self.end_row),
+                format!("{} rows", self.rows),
+            ));
+        }
+        let chunks = self.len.div_ceil(CHUNK);
+        (self.chunks.len() as u64 != chunks)
+            .then(|| (format!("digests of file {file}"), chunks.to_string(), self.chunks.len().to_string()))
+    }
+}
+
+/// What one encoding knows of the samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncodingEntry {
+    /// Number of its folder.
+    pub number: u32,
+    /// Key of its description.
+    pub key: String,
+    /// The description.
+    pub spec: EncodingSpec,
+    /// Short name.
+    pub label: String,
+    /// Its files. Their rows may overlap: what an encoding says of a sample follows from the key.
+    pub files: Vec<FileEntry>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl EncodingEntry {
+    /// The rows it covers.
+    pub fn rows(&self) -> RowSet {
+        RowSet::from_ranges(self.files.iter().map(FileEntry::range))
+    }
+}
+
+/// Where samples came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceNote {
+    /// Snapshot that added them.
+    pub snapshot: u64,
+    /// First row added.
+    pub first_row: u64,
+    /// One past the last row added.
+    pub end_row: u64,
+    /// Name of the source, if it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The command.
+    pub command: String,
+}
+
+/// A dataset in a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetPart {
+    pub(crate) version: u32,
+    pub(crate) requires: Vec<String>,
+    /// Its name.
+    pub name: String,
+    /// Number of its folder.
+    pub number: u32,
+    /// The row that the next new sample gets.
+    pub next_row: u64,
+    /// Live samples.
+    pub rows: u64,
+    /// Metadata columns, in the order of their first appearance.
+    pub columns: Vec<ColumnDef>,
+    /// Sample files, by rows.
+    pub files: Vec<FileEntry>,
+    /// Encodings, by number.
+    pub encodings: Vec<EncodingEntry>,
+    /// Where the samples came from.
+    pub sources: Vec<SourceNote>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl DatasetPart {
+    pub(crate) fn new(name: &str, number: u32) -> Self {
+        DatasetPart {
+            version: super::VERSION,
+            requires: Vec::new(),
+            name: name.to_owned(),
+            number,
+            next_row: 0,
+            rows: 0,
+            columns: Vec::new(),
+            files: Vec::new(),
+            encodings: Vec::new(),
+            sources: Vec::new(),
+            extra: Extra::new(),
+        }
+    }
+
+    /// The live rows.
+    pub fn row_set(&self) -> RowSet {
+        RowSet::from_ranges(self.files.iter().map(FileEntry::range))
+    }
+
+    /// The encoding of a key.
+    pub fn encoding(&self, key: &str) -> Option<&EncodingEntry> {
+        self.encodings.iter().find(|e| e.key == key)
+    }
+}
+
+impl Part for DatasetPart {
+    fn stem(&self) -> String {
+        format!("dataset-{}", self.number)
+    }
+
+    fn problem(&self) -> Option<(String, String, String)> {
+        let mut next = 0;
+        let mut rows = 0u64;
+        for f in &self.files {
+            if let Some(p) = f.problem() {
+                return Some(p);
+            }
+            if f.first_row < next {
+                return Some((format!("first row of file {}", f.uuid), format!("{next} or more"), f.first_row.to_string()));
+            }
+            next = f.end_row;
+            rows = rows.saturating_add(f.rows);
+        }
+        if next > self.next_row {
+            return Some(("next row".into(), format!("{next} or more"), self.next_row.to_string()));
+        }
+        if rows != self.rows {
+            return Some(("number of samples".into(), rows.to_string(), self.rows.to_string()));
+        }
+        for e in &self.encodings {
+            let key = e.spec.key();
+            if key != e.key {
+                return Some((format!("key of encoding {}", e.number), key, e.key.clone()));
+            }
+            if let Some(p) = e.files.iter().find_map(FileEntry::problem) {
+                return Some(p);
+            }
+        }
+        None
+    }
+}
+
+fn write_chunks<S: Serializer>(chunks: &[u64], s: S) -> Result<S::Ok, S::Error> {
+    let mut text = String::with_capacity(chunks.len() * 16);
+    for c in chunks {
+        text.push_str(&format!("{c:016x}"));
+    }
+    s.serialize_str(&text)
+}
+
+fn read_chunks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u64>, D::Error> {
+    let text = String::deserialize(d)?;
+    let bad = || serde::de::Error::custom("chunk digests must be 16 hex digits each");
+    if !text.is_ascii() || !text.len().is_multiple_of(16) {
+        return Err(bad());
+    }
+    (0..text.len())
+        .step_by(16)
+        .map(|i| text.get(i..i + 16).and_then(|t| u64::from_str_radix(t, 16).ok()).ok_or_else(bad))
+        .collect()
+}

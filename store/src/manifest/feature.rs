@@ -1,0 +1,147 @@
+//! A feature part: what a feature is and the segments that hold its vectors.
+
+use super::Extra;
+use super::file::Part;
+use crate::ident::{FeatureAttrs, FeatureDesc, RowSet};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use uuid::Uuid;
+
+/// Whether all rows that were asked for are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureState {
+    /// Rows are missing that were asked for.
+    Building,
+    /// Every row that was asked for is there.
+    Complete,
+}
+
+/// A segment as the catalog knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentEntry {
+    /// Its name.
+    pub uuid: Uuid,
+    /// Its first row.
+    pub first_row: u64,
+    /// One past its last row.
+    pub end_row: u64,
+    /// How many rows it has; fewer than the range where there are gaps.
+    pub rows: u64,
+    /// Length of the file in bytes.
+    pub len: u64,
+    /// Bytes after the last block: the end marker, the footer, its length and the magic.
+    pub tail_len: u64,
+    /// XXH3-128 of those bytes. They hold the digests of all others.
+    pub footer_digest: String,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl SegmentEntry {
+    /// Where the rows lie.
+    pub fn range(&self) -> Range<u64> {
+        self.first_row..self.end_row
+    }
+
+    /// Whether every row of the range is there.
+    pub fn is_dense(&self) -> bool {
+        self.end_row.checked_sub(self.first_row) == Some(self.rows)
+    }
+}
+
+/// A feature in a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeaturePart {
+    pub(crate) version: u32,
+    pub(crate) requires: Vec<String>,
+    /// Number of its folder.
+    pub number: u32,
+    /// Its key.
+    pub key: String,
+    /// What the key is the digest of.
+    pub desc: FeatureDesc,
+    /// What is known beside it.
+    pub attrs: FeatureAttrs,
+    /// Whether rows are missing.
+    pub state: FeatureState,
+    /// Its segments, by first row. No row is in two of them.
+    pub segments: Vec<SegmentEntry>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl FeaturePart {
+    pub(crate) fn new(number: u32, desc: FeatureDesc, attrs: FeatureAttrs) -> Self {
+        FeaturePart {
+            version: super::VERSION,
+            requires: Vec::new(),
+            number,
+            key: desc.key(),
+            desc,
+            attrs,
+            state: FeatureState::Building,
+            segments: Vec::new(),
+            extra: Extra::new(),
+        }
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> u64 {
+        self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.rows))
+    }
+
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len))
+    }
+
+    /// The ranges its segments span, without opening one. Where a segment has gaps this is more than the rows that are
+    /// there; [`FeaturePart::has_gaps`] says so, and `FeatureReader::row_set` gives the exact set.
+    pub fn row_ranges(&self) -> RowSet {
+        RowSet::from_ranges(self.segments.iter().map(SegmentEntry::range))
+    }
+
+    /// Whether some segment lacks rows inside its range.
+    pub fn has_gaps(&self) -> bool {
+        self.segments.iter().any(|s| !s.is_dense())
+    }
+
+    /// `dataset/label`, as messages name it.
+    pub fn display_name(&self) -> String {
+        format!("{}/{}", self.desc.dataset, self.attrs.label)
+    }
+}
+
+impl Part for FeaturePart {
+    fn stem(&self) -> String {
+        format!("feature-{}", self.number)
+    }
+
+    fn problem(&self) -> Option<(String, String, String)> {
+        let key = self.desc.key();
+        if key != self.key {
+            return Some(("key of the feature".into(), key, self.key.clone()));
+        }
+        if let Some(p) = self.attrs.groups_problem(self.desc.dim()) {
+            return Some(("module groups".into(), "groups that cover every coordinate once".into(), p));
+        }
+        let mut first = 0;
+        for s in &self.segments {
+            let span = s.end_row.saturating_sub(s.first_row);
+            if s.rows == 0 || s.rows > span {
+                return Some((format!("rows of segment {}", s.uuid), format!("1 to {span}"), s.rows.to_string()));
+            }
+            if s.first_row < first {
+                return Some((format!("first row of segment {}", s.uuid), format!("{first} or more"), s.first_row.to_string()));
+            }
+            first = s.first_row;
+            if s.tail_len >= s.len {
+                return Some((format!("tail of segment {}", s.uuid), format!("less than {} bytes", s.len), s.tail_len.to_string()));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,187 @@
+//! Reading and writing the JSON files of `manifests/`.
+
+use crate::error::{Damage, StorageError};
+use crate::ident::xxh3_hex;
+use crate::vfs::Vfs;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The version of every JSON file and segment footer written here.
+pub(crate) const VERSION: u32 = 1;
+
+/// No manifest is longer: a length read from a damaged file cannot make us allocate more.
+const LIMIT: u64 = 1 << 30;
+
+/// A reference to a manifest file, with what it must contain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Link {
+    /// Name inside `manifests/`.
+    pub file: String,
+    /// XXH3-128 of its bytes.
+    pub digest: String,
+    /// Its length.
+    pub len: u64,
+}
+
+/// What every manifest starts with.
+#[derive(Debug, Deserialize)]
+struct Envelope {
+    version: u32,
+    requires: Vec<String>,
+}
+
+/// A kind of manifest file.
+pub(crate) trait Part: Serialize + DeserializeOwned {
+    /// The start of the file's name, for example `feature-3`.
+    fn stem(&self) -> String;
+    /// Says what is inconsistent, if anything is: (which part, what is expected, what is there).
+    fn problem(&self) -> Option<(String, String, String)>;
+}
+
+/// The folder `manifests/` of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct ManifestFiles {
+    vfs: Arc<dyn Vfs>,
+    folder: PathBuf,
+}
+
+impl ManifestFiles {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, store: &Path) -> Self {
+        ManifestFiles { vfs, folder: store.join("manifests") }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Reads the file of a link and checks its length, digest, version and consistency.
+    pub(crate) fn read<T: Part>(&self, link: &Link) -> Result<T, StorageError> {
+        let (name, bytes) = self.read_bytes(link)?;
+        let part: T = parse(&name, &bytes)?;
+        match part.problem() {
+            None => Ok(part),
+            Some((what, expected, found)) => Err(Damage::new(name, what, expected, found).into()),
+        }
+    }
+
+    fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
+        let name = format!("manifests/{}", link.file);
+        if !plain_name(&link.file) {
+            return Err(Damage::new(name, "name of a manifest", "a plain file name", format!("{:?}", link.file)).into());
+        }
+        let bytes = match self.vfs.read(&self.folder.join(&link.file), LIMIT) {
+            Ok(bytes) => bytes,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+                return Err(Damage::new(name, "the file", format!("{} bytes", link.len), e).into());
+            }
+            Err(e) => return Err(StorageError::io(format!("read {name}"), e)),
+        };
+        if bytes.len() as u64 != link.len {
+            return Err(Damage::new(name, "length", link.len, bytes.len()).into());
+        }
+        let digest = xxh3_hex(&bytes);
+        if digest != link.digest {
+            return Err(Damage::new(name, "digest", &link.digest, digest).into());
+        }
+        Ok((name, bytes))
+    }
+
+    /// Writes a part under its own digest and flushes it. The folder is flushed by the caller, once for all parts.
+    pub(crate) fn write<T: Part>(&self, part: &T) -> Result<Link, StorageError> {
+        let mut text = serde_json::to_string_pretty(part)
+            .map_err(|e| StorageError::io("write a manifest", std::io::Error::other(e)))?;
+        text.push('\n');
+        let digest = xxh3_hex(text.as_bytes());
+        let file = format!("{}-{digest}.json", part.stem());
+        let link = Link { file: file.clone(), digest, len: text.len() as u64 };
+        write_replacing(&*self.vfs, &self.folder.join(&file), &format!("manifests/{file}"), text.as_bytes())?;
+        Ok(link)
+    }
+
+    /// Flushes the folder's names.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.vfs.sync_dir(&self.folder).map_err(|e| StorageError::io("flush the folder manifests", e))
+    }
+}
+
+/// Writes a small file beside its place, flushes it and renames it into place.
+///
+/// A leftover of an earlier attempt is removed first, never written to again: after a failed flush the old file's pages may
+/// count as clean without having reached the medium.
+pub(crate) fn write_replacing(vfs: &dyn Vfs, path: &Path, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let io = |action: &str| {
+        let action = format!("{action} {name}");
+        move |e| StorageError::io(action, e)
+    };
+    match vfs.remove(&temporary) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(io("replace")(e)),
+        _ => {}
+    }
+    let mut file = vfs.create(&temporary).map_err(io("create"))?;
+    let written = file.write_all(bytes).and_then(|()| file.flush()).and_then(|()| file.sync());
+    drop(file);
+    if let Err(e) = written {
+        // Nothing refers to the file, and what it holds is unknown: it must not stay to be taken for a good one.
+        let _ = vfs.remove(&temporary);
+        return Err(io("write")(e));
+    }
+    vfs.rename(&temporary, path).map_err(io("rename"))
+}
+
+/// Reads JSON after checking its version and requirements.
+pub(crate) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, StorageError> {
+    let bad = |e: serde_json::Error| StorageError::from(Damage::new(name, "JSON", "valid JSON of this format", e));
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(bad)?;
+    check_version(name, envelope.version, &envelope.requires)?;
+    serde_json::from_slice(bytes).map_err(bad)
+}
+
+/// Refuses what a newer gstore wrote in a way that this one does not understand.
+pub(crate) fn check_version(name: &str, version: u32, requires: &[String]) -> Result<(), StorageError> {
+    let newer = |detail: String| Err(StorageError::Newer { file: name.to_owned(), detail });
+    if version > VERSION {
+        return newer(format!("format version {version}, this gstore reads up to {VERSION}"));
+    }
+    if version == 0 {
+        return Err(Damage::new(name, "version", format!("1 to {VERSION}"), version).into());
+    }
+    match requires.first() {
+        Some(what) => newer(format!("it requires {what:?}, which this gstore does not know")),
+        None => Ok(()),
+    }
+}
+
+/// Whether a name from a manifest is safe to join to a folder.
+pub(crate) fn plain_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() < 200
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_requirements() {
+        assert!(check_version("x", 1, &[]).is_ok());
+        assert!(matches!(check_version("x", 2, &[]), Err(StorageError::Newer { .. })));
+        assert!(matches!(check_version("x", 1, &["tokens".into()]), Err(StorageError::Newer { .. })));
+        assert!(check_version("x", 0, &[]).unwrap_err().is_damage());
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        assert!(plain_name("root-1-ab.json"));
+        for bad in ["", "../x", "a/b", ".hidden", "a\0b"] {
+            assert!(!plain_name(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Manifests: what a snapshot consists of, as JSON files that a person can read.
+//!
+//! Invariants
+//! - a manifest file is never changed; its name ends in its digest, and whoever names it holds that digest
+//! - a root names its parent root and one part per dataset, run and feature; parts are shared between snapshots while unchanged
+//! - `version` and `requires` are looked at before anything else: a higher version or an unknown requirement is refused,
+//!   fields that are not known are kept
+
+mod current;
+mod dataset;
+mod feature;
+mod file;
+mod root;
+mod run;
+
+pub use dataset::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry, SourceNote};
+pub use feature::{FeaturePart, FeatureState, SegmentEntry};
+pub use run::{RunCheckpoint, RunPart, RunUpdate};
+
+pub(crate) use current::{CURRENT, Current};
+pub(crate) use dataset::CHUNK;
+pub(crate) use file::{Link, ManifestFiles, Part, VERSION, check_version, parse, plain_name, write_replacing};
+pub(crate) use root::{Counters, PartLink, Root};
+
+use serde_json::{Map, Value};
+
+/// Fields of a newer version that this one does not know. They are written back as they were.
+pub type Extra = Map<String, Value>;

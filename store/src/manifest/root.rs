@@ -1,0 +1,101 @@
+//! A root: one snapshot, its parent and its parts.
+
+use super::Extra;
+use super::file::{Link, Part, VERSION};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Root {
+    pub version: u32,
+    pub requires: Vec<String>,
+    /// The store this belongs to; the same in all its roots.
+    pub store: Uuid,
+    /// Number of the snapshot: one more than its parent's.
+    pub snapshot: u64,
+    /// When it was published, in milliseconds since 1970.
+    pub created: u64,
+    /// The command that made it.
+    pub command: String,
+    /// What it changed, in words.
+    pub changes: Vec<String>,
+    /// The root before it; the first one has none.
+    pub parent: Option<Link>,
+    /// The next numbers of folders.
+    pub next: Counters,
+    pub datasets: Vec<PartLink>,
+    pub runs: Vec<PartLink>,
+    pub features: Vec<PartLink>,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// The next free numbers. They only grow, so a folder never gets a second meaning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    pub dataset: u32,
+    pub encoding: u32,
+    pub run: u32,
+    pub feature: u32,
+}
+
+/// A part of a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PartLink {
+    /// Its number among those of its kind.
+    pub number: u32,
+    /// Its name or label, for people.
+    pub name: String,
+    #[serde(flatten)]
+    pub link: Link,
+}
+
+impl Root {
+    /// The root of a store with nothing in it.
+    pub(crate) fn first(store: Uuid, created: u64) -> Self {
+        Root {
+            version: VERSION,
+            requires: Vec::new(),
+            store,
+            snapshot: 0,
+            created,
+            command: "create".into(),
+            changes: vec!["a new store".into()],
+            parent: None,
+            next: Counters { dataset: 1, encoding: 1, run: 1, feature: 1 },
+            datasets: Vec::new(),
+            runs: Vec::new(),
+            features: Vec::new(),
+            extra: Extra::new(),
+        }
+    }
+}
+
+impl Part for Root {
+    fn stem(&self) -> String {
+        format!("root-{}", self.snapshot)
+    }
+
+    fn problem(&self) -> Option<(String, String, String)> {
+        if (self.snapshot == 0) != self.parent.is_none() {
+            let (expected, found) = if self.snapshot == 0 { ("none", "one") } else { ("one", "none") };
+            return Some(("parent of the root".into(), expected.into(), found.into()));
+        }
+        let next = &self.next;
+        for (what, links, limit) in
+            [("dataset", &self.datasets, next.dataset), ("run", &self.runs, next.run), ("feature", &self.features, next.feature)]
+        {
+            for pair in links.windows(2) {
+                if let [a, b] = pair
+                    && a.number >= b.number
+                {
+                    return Some((format!("numbers of the {what} parts"), format!("more than {}", a.number), b.number.to_string()));
+                }
+            }
+            if let Some(last) = links.last().filter(|l| l.number >= limit) {
+                return Some((format!("number of a {what} part"), format!("below {limit}"), last.number.to_string()));
+            }
+        }
+        None
+    }
+}

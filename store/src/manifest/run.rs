@@ -1,0 +1,81 @@
+//! A run part: the ordered checkpoints of one training.
+
+use super::Extra;
+use super::file::Part;
+use crate::ident::CheckpointId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A checkpoint as a run knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunCheckpoint {
+    /// For example `checkpoint-112`.
+    pub name: String,
+    /// The training step.
+    pub step: Option<u64>,
+    /// Weight of the checkpoint in sums; for LESS the mean learning rate of the epoch that ends here.
+    pub weight: Option<f64>,
+    /// The weights.
+    pub checkpoint: CheckpointId,
+    /// Name of the base model's folder.
+    pub base: String,
+    /// Where it came from, for people.
+    #[serde(default)]
+    pub provenance: Map<String, Value>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Checkpoints to add to a run, or to correct in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunUpdate {
+    /// The run; made if there is none of this name.
+    pub name: String,
+    /// The checkpoints. A name that the run has already must mean the same weights; its step and weight are replaced.
+    pub checkpoints: Vec<RunCheckpoint>,
+}
+
+/// A run in a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunPart {
+    pub(crate) version: u32,
+    pub(crate) requires: Vec<String>,
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub number: u32,
+    /// Its checkpoints: by step, those without one at the end in the order of their arrival.
+    pub checkpoints: Vec<RunCheckpoint>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl RunPart {
+    pub(crate) fn new(name: &str, number: u32) -> Self {
+        RunPart {
+            version: super::VERSION,
+            requires: Vec::new(),
+            name: name.to_owned(),
+            number,
+            checkpoints: Vec::new(),
+            extra: Extra::new(),
+        }
+    }
+
+    /// The checkpoint of a name.
+    pub fn checkpoint(&self, name: &str) -> Option<&RunCheckpoint> {
+        self.checkpoints.iter().find(|c| c.name == name)
+    }
+}
+
+impl Part for RunPart {
+    fn stem(&self) -> String {
+        format!("run-{}", self.number)
+    }
+
+    fn problem(&self) -> Option<(String, String, String)> {
+        None
+    }
+}

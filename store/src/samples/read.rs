@@ -1,0 +1,202 @@
+//! Reading samples: in row order, or scattered rows.
+
+use super::columns::schema;
+use crate::error::{Damage, ReadError, StorageError};
+use crate::ident::{RowSet, nearest};
+use crate::manifest::DatasetPart;
+use crate::table::TableFile;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
+use arrow_select::take::take;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The samples of a dataset in one snapshot. Opening it reads nothing.
+pub struct SampleReader {
+    part: Arc<DatasetPart>,
+    schema: SchemaRef,
+    files: Vec<TableFile>,
+}
+
+impl SampleReader {
+    pub(crate) fn new(part: Arc<DatasetPart>, files: Vec<TableFile>) -> Self {
+        SampleReader { schema: schema(&part.columns), part, files }
+    }
+
+    /// What the catalog says of the dataset.
+    pub fn part(&self) -> &DatasetPart {
+        &self.part
+    }
+
+    /// `row` u64, `id` utf8, `record` binary (nullable), then the metadata columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn project(&self, columns: &[&str]) -> Result<SchemaRef, ReadError> {
+        let field = |name: &&str| {
+            self.schema.field_with_name(name).cloned().map_err(|_| {
+                let known: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+                ReadError::NoColumn {
+                    dataset: self.part.name.clone(),
+                    name: (*name).to_owned(),
+                    nearest: nearest(name, known.iter().copied()).map(str::to_owned),
+                    known: known.into_iter().map(str::to_owned).collect(),
+                }
+            })
+        };
+        let fields = columns.iter().map(field).collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// The live samples of a range of rows (all of them for `None`) in row order, in batches of bounded size.
+    pub fn scan<'a>(
+        &'a self,
+        columns: &[&str],
+        rows: Option<Range<u64>>,
+    ) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
+        let target = self.project(columns);
+        let wanted = rows.unwrap_or(0..u64::MAX);
+        let (error, target) = match target {
+            Ok(target) => (None, Some(target)),
+            Err(e) => (Some(Err(e)), None),
+        };
+        let parts = target.into_iter().flat_map(move |target| {
+            let wanted = wanted.clone();
+            self.files.iter().flat_map(move |file| self.scan_file(file, &target, &wanted))
+        });
+        error.into_iter().chain(parts)
+    }
+
+    fn scan_file<'a>(
+        &'a self,
+        file: &'a TableFile,
+        target: &SchemaRef,
+        wanted: &Range<u64>,
+    ) -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
+        let entry = file.entry();
+        let range = entry.first_row.max(wanted.start)..entry.end_row.min(wanted.end);
+        if range.start >= range.end {
+            return Box::new(std::iter::empty());
+        }
+        let names: Vec<&str> = target.fields().iter().map(|f| f.name().as_str()).collect();
+        match file.read(&names, &[range]) {
+            Err(e) => Box::new(std::iter::once(Err(e.into()))),
+            Ok(read) => {
+                let target = Arc::clone(target);
+                Box::new(read.map(move |batch| adapt(&batch?, &target)))
+            }
+        }
+    }
+
+    /// Samples by row, in the order asked for; a row may be asked for twice.
+    pub fn get(&self, rows: &[u64], columns: &[&str]) -> Result<RecordBatch, ReadError> {
+        let target = self.project(columns)?;
+        let wanted = RowSet::from_rows(rows.iter().copied());
+        let mut batches = Vec::new();
+        let mut found: Vec<Range<u64>> = Vec::new();
+        let names: Vec<&str> = columns.to_vec();
+        for file in &self.files {
+            let here = wanted.intersection(&RowSet::from_ranges([file.entry().range()]));
+            if here.is_empty() {
+                continue;
+            }
+            for batch in file.read(&names, here.ranges())? {
+                batches.push(adapt(&batch?, &target)?);
+            }
+            found.extend(here.ranges().iter().cloned());
+        }
+        let found = RowSet::from_ranges(found);
+        if let Some(row) = rows.iter().find(|r| !found.contains(**r)) {
+            return Err(ReadError::NoRow { dataset: self.part.name.clone(), row: *row });
+        }
+        self.in_order(rows, &found, &target, &batches)
+    }
+
+    /// Puts the rows of `found`, which `batches` hold in ascending order, into the order of `rows`.
+    fn in_order(
+        &self,
+        rows: &[u64],
+        found: &RowSet,
+        target: &SchemaRef,
+        batches: &[RecordBatch],
+    ) -> Result<RecordBatch, ReadError> {
+        let read: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if read as u64 != found.len() {
+            let file = format!("samples of {}", self.part.name);
+            return Err(Damage::new(file, "rows read", found.len(), read).into());
+        }
+        // Positions of the ranges among the rows that were read.
+        let mut starts = Vec::with_capacity(found.ranges().len());
+        let mut next = 0u64;
+        for r in found.ranges() {
+            starts.push(next);
+            next += r.end - r.start;
+        }
+        let place = |row: u64| {
+            let i = found.ranges().partition_point(|r| r.end <= row);
+            let (range, start) = (found.ranges().get(i)?, starts.get(i)?);
+            Some(start + (row - range.start))
+        };
+        let indices: UInt64Array = rows.iter().map(|r| place(*r)).collect();
+        let arrow = |e: arrow_schema::ArrowError| StorageError::io("arrange samples", std::io::Error::other(e));
+        let too_large = || ReadError::TooLarge { dataset: self.part.name.clone(), rows: rows.len() };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let mut columns = Vec::with_capacity(target.fields().len());
+        for (i, _) in target.fields().iter().enumerate() {
+            let parts: Vec<&ArrayRef> = batches.iter().map(|b| b.column(i)).collect();
+            if parts.iter().map(|p| text_bytes(p)).sum::<u64>() > i32::MAX as u64 {
+                return Err(too_large());
+            }
+            let field = Arc::new(Schema::new(vec![target.field(i).clone()]));
+            let one: Result<Vec<_>, _> =
+                parts.iter().map(|p| RecordBatch::try_new(Arc::clone(&field), vec![Arc::clone(p)])).collect();
+            let all = concat_batches(&field, &one.map_err(arrow)?).map_err(arrow)?;
+            let column = all.column(0);
+            if taken_bytes(column, &indices) > i32::MAX as u64 {
+                return Err(too_large());
+            }
+            columns.push(take(column, &indices, None).map_err(arrow)?);
+        }
+        RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
+    }
+}
+
+fn text_bytes(a: &ArrayRef) -> u64 {
+    match a.data_type() {
+        DataType::Utf8 => a.as_string::<i32>().value_data().len() as u64,
+        DataType::Binary => a.as_binary::<i32>().value_data().len() as u64,
+        _ => 0,
+    }
+}
+
+fn taken_bytes(a: &ArrayRef, indices: &UInt64Array) -> u64 {
+    let offsets = match a.data_type() {
+        DataType::Utf8 => a.as_string::<i32>().value_offsets(),
+        DataType::Binary => a.as_binary::<i32>().value_offsets(),
+        _ => return 0,
+    };
+    let size = |i: u64| match offsets.get(i as usize..i as usize + 2) {
+        Some([a, b]) => (b - a) as u64,
+        _ => 0,
+    };
+    indices.values().iter().map(|i| size(*i)).sum()
+}
+
+/// The columns of `target` from a batch of a file: a column that the file does not have yet is null, one whose type
+/// was widened since is converted.
+fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadError> {
+    let arrow = |e: arrow_schema::ArrowError| StorageError::io("convert a column", std::io::Error::other(e));
+    let mut columns = Vec::with_capacity(target.fields().len());
+    for field in target.fields() {
+        columns.push(match batch.column_by_name(field.name()) {
+            None => new_null_array(field.data_type(), batch.num_rows()),
+            Some(c) if c.data_type() == field.data_type() => Arc::clone(c),
+            Some(c) => arrow_cast::cast(c, field.data_type()).map_err(arrow)?,
+        });
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
+}

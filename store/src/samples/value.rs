@@ -1,0 +1,85 @@
+//! Metadata values and the digest of a sample.
+
+use crate::manifest::ColumnType;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The value of a metadata column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetaValue {
+    /// Nothing.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// A text, or nested JSON as its text.
+    Text(String),
+}
+
+impl MetaValue {
+    /// The type of column that holds it; a null fits every column.
+    pub fn column_type(&self) -> Option<ColumnType> {
+        match self {
+            MetaValue::Null => None,
+            MetaValue::Bool(_) => Some(ColumnType::Bool),
+            MetaValue::Int(_) => Some(ColumnType::Int),
+            MetaValue::Float(_) => Some(ColumnType::Float),
+            MetaValue::Text(_) => Some(ColumnType::Text),
+        }
+    }
+
+    /// The value as a column of `ty` stores it; `None` if it does not fit.
+    pub(crate) fn fit(&self, ty: ColumnType) -> Option<MetaValue> {
+        match (self, ty) {
+            (MetaValue::Null, _) => Some(MetaValue::Null),
+            (MetaValue::Bool(_), ColumnType::Bool)
+            | (MetaValue::Int(_), ColumnType::Int)
+            | (MetaValue::Float(_), ColumnType::Float)
+            | (MetaValue::Text(_), ColumnType::Text) => Some(self.clone()),
+            (MetaValue::Int(i), ColumnType::Float) => Some(MetaValue::Float(*i as f64)),
+            (MetaValue::Bool(b), ColumnType::Text) => Some(MetaValue::Text(b.to_string())),
+            (MetaValue::Int(i), ColumnType::Text) => Some(MetaValue::Text(i.to_string())),
+            (MetaValue::Float(f), ColumnType::Text) => {
+                Some(MetaValue::Text(serde_json::Number::from_f64(*f).map_or_else(|| f.to_string(), |n| n.to_string())))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The metadata of a row as (column name, stored value).
+pub(crate) type MetaRow<'a> = Vec<(&'a str, MetaValue)>;
+
+/// XXH3-128 of a sample: of its record, or of its metadata by column name where it has no record.
+///
+/// Computed from stored values, so that it can be computed again from the file. Nulls do not count: a column that
+/// appears later does not change the samples before it.
+pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -> u128 {
+    let mut hash = Xxh3::new();
+    if let Some(record) = record {
+        hash.update(&[1]);
+        hash.update(record);
+        return hash.digest128();
+    }
+    hash.update(&[2]);
+    metadata.sort_by_key(|(name, _)| *name);
+    let mut text = |tag: u8, bytes: &[u8]| {
+        hash.update(&[tag]);
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for (name, value) in metadata.iter() {
+        let (tag, bytes) = match value {
+            MetaValue::Null => continue,
+            MetaValue::Bool(b) => (b'b', vec![u8::from(*b)]),
+            MetaValue::Int(i) => (b'i', i.to_le_bytes().to_vec()),
+            MetaValue::Float(f) => (b'f', f.to_le_bytes().to_vec()),
+            MetaValue::Text(s) => (b't', s.as_bytes().to_vec()),
+        };
+        text(b'n', name.as_bytes());
+        text(tag, &bytes);
+    }
+    hash.digest128()
+}

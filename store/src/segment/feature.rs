@@ -1,0 +1,160 @@
+//! A feature open for reading: all its segments in one snapshot, as blocks by cell.
+
+use super::BlockBuffer;
+use super::block::{Block, StoredRow};
+use super::file::SegmentFile;
+use crate::error::ReadError;
+use crate::ident::{CELL_ROWS, RowSet};
+use crate::manifest::FeaturePart;
+use std::ops::Range;
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// When blocks are compared with their digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checks {
+    /// When a reader first touches a block.
+    #[default]
+    FirstTouch,
+    /// Never: blocks come from the map at once, and damaged ones give wrong numbers.
+    Off,
+}
+
+/// A block of a [`FeatureReader`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockRef {
+    segment: u32,
+    block: u32,
+    first: u64,
+    end: u64,
+    rows: u32,
+}
+
+impl BlockRef {
+    /// The range of its rows.
+    pub fn range(&self) -> Range<u64> {
+        self.first..self.end
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// Its cell.
+    pub fn cell(&self) -> u64 {
+        self.first / CELL_ROWS
+    }
+}
+
+/// All segments of a feature in a snapshot. Opening it reads the footers only; it can be shared between threads.
+#[derive(Debug)]
+pub struct FeatureReader {
+    part: Arc<FeaturePart>,
+    segments: Vec<SegmentFile>,
+    /// By cell, then by first row.
+    index: Vec<BlockRef>,
+    checks: Checks,
+}
+
+impl FeatureReader {
+    pub(crate) fn new(part: Arc<FeaturePart>, segments: Vec<SegmentFile>, checks: Checks) -> Self {
+        let mut index: Vec<BlockRef> = Vec::new();
+        for (s, segment) in segments.iter().enumerate() {
+            for (b, info) in segment.blocks.iter().enumerate() {
+                index.push(BlockRef {
+                    segment: s as u32,
+                    block: b as u32,
+                    first: info.first,
+                    end: info.end,
+                    rows: info.rows as u32,
+                });
+            }
+        }
+        index.sort_by_key(|b| (b.first, b.segment));
+        FeatureReader { part, segments, index, checks }
+    }
+
+    /// What the catalog says of the feature.
+    pub fn part(&self) -> &FeaturePart {
+        &self.part
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.index.iter().map(|b| u64::from(b.rows)).sum()
+    }
+
+    /// Exactly which rows. Reads only blocks that have gaps.
+    pub fn row_set(&self) -> Result<RowSet, ReadError> {
+        let mut scratch = BlockBuffer::new();
+        let mut sets = Vec::new();
+        for b in &self.index {
+            let Some(segment) = self.segments.get(b.segment as usize) else { continue };
+            sets.extend(segment.block_rows(b.block as usize, &mut scratch)?.ranges().iter().cloned());
+        }
+        Ok(RowSet::from_ranges(sets))
+    }
+
+    /// Numbers of the cells that hold rows, ascending.
+    pub fn cells(&self) -> Vec<u64> {
+        let mut cells: Vec<u64> = self.index.iter().map(BlockRef::cell).collect();
+        cells.dedup();
+        cells
+    }
+
+    /// The blocks of a cell, by first row. Segments with gaps may interleave: then ranges overlap, but no row is in two blocks.
+    pub fn blocks_in(&self, cell: u64) -> Vec<BlockRef> {
+        let start = self.index.partition_point(|b| b.cell() < cell);
+        self.index.iter().skip(start).take_while(|b| b.cell() == cell).copied().collect()
+    }
+
+    /// All blocks, by first row.
+    pub fn blocks(&self) -> &[BlockRef] {
+        &self.index
+    }
+
+    /// A block. The first touch reads it into `scratch` and compares its digest; later ones are slices of the map.
+    pub fn read_block<'a>(&'a self, block: BlockRef, scratch: &'a mut BlockBuffer) -> Result<Block<'a>, ReadError> {
+        let foreign = ReadError::NoBlock { segment: block.segment, block: block.block };
+        let Some(segment) = self.segments.get(block.segment as usize) else { return Err(foreign) };
+        let found = match self.checks {
+            Checks::FirstTouch => segment.read_block(block.block as usize, scratch)?,
+            Checks::Off => segment.read_unchecked(block.block as usize)?,
+        };
+        found.ok_or(foreign)
+    }
+
+    /// One row, verified by its check, with its scales applied; `None` if the feature does not have it.
+    pub fn row(&self, row: u64) -> Result<Option<StoredRow>, ReadError> {
+        let mut scratch = BlockBuffer::new();
+        for b in self.blocks_in(row / CELL_ROWS).into_iter().filter(|b| b.range().contains(&row)) {
+            let Some(segment) = self.segments.get(b.segment as usize) else { continue };
+            if let Some(stored) = segment.row(b.block as usize, row, &mut scratch)? {
+                return Ok(Some(stored.decode(segment.shape())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// XXH3-128 over (row, check) of all rows in order, as hex: equal for equal content, however the files are cut.
+    /// Every block is verified on the way.
+    pub fn content_digest(&self) -> Result<String, ReadError> {
+        let mut hash = Xxh3::new();
+        let mut scratch = BlockBuffer::new();
+        let mut rows: Vec<(u64, u64)> = Vec::new();
+        for cell in self.cells() {
+            rows.clear();
+            for b in self.blocks_in(cell) {
+                let block = self.read_block(b, &mut scratch)?;
+                rows.extend(block.rows.iter().copied().zip(block.check.iter().copied()));
+            }
+            rows.sort_unstable();
+            for (row, check) in &rows {
+                hash.update(&row.to_le_bytes());
+                hash.update(&check.to_le_bytes());
+            }
+        }
+        Ok(format!("{:032x}", hash.digest128()))
+    }
+}

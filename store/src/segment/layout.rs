@@ -1,0 +1,188 @@
+//! Where the columns of a block lie, and the schema they have.
+//!
+//! Every number taken from a file is checked before it is used: after [`BlockLayout::parse`] the ranges are inside the block.
+
+use crate::ident::DType;
+use arrow_schema::{DataType, Field, Schema};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The most bytes a block may have, unless it is a block of one row.
+pub(crate) const BLOCK_BYTES: usize = 8 << 20;
+
+/// Every buffer starts on a multiple of this.
+pub(crate) const ALIGN: usize = 64;
+
+/// What is wrong with a part of a file: what, expected, found.
+pub(crate) type Problem = (String, String, String);
+
+pub(crate) fn problem<T>(
+    what: impl Into<String>,
+    expected: impl ToString,
+    found: impl ToString,
+) -> Result<T, Problem> {
+    Err((what.into(), expected.to_string(), found.to_string()))
+}
+
+/// What decides the columns of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub dim: usize,
+    pub groups: Vec<Range<usize>>,
+    pub dtype: DType,
+}
+
+impl Shape {
+    pub(crate) fn new(desc: &crate::ident::FeatureDesc, attrs: &crate::ident::FeatureAttrs) -> Shape {
+        let groups = attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
+        Shape { dim: desc.dim() as usize, groups, dtype: desc.dtype }
+    }
+
+    /// The Arrow schema. List items are declared nullable although none ever is: pyarrow refuses to wrap a list of
+    /// non-nullable items as a tensor, and without an extension type polars sees a plain array.
+    pub(crate) fn schema(&self) -> Schema {
+        let list = |item: DataType, n: usize| {
+            DataType::FixedSizeList(Arc::new(Field::new("item", item, true)), n as i32)
+        };
+        let value = match self.dtype {
+            DType::F16 => DataType::Float16,
+            DType::F32 => DataType::Float32,
+            DType::I8 => DataType::Int8,
+        };
+        let n = self.groups.len();
+        Schema::new(vec![
+            Field::new("row", DataType::UInt64, false),
+            Field::new("vector", list(value, self.dim), false),
+            Field::new("scale", list(DataType::Float32, n), false),
+            Field::new("norm", list(DataType::Float32, n), false),
+            Field::new("flags", DataType::UInt8, false),
+            Field::new("check", DataType::UInt64, false),
+        ])
+    }
+
+    /// Bytes of one row in all columns.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.dim * self.dtype.size() + self.groups.len() * 8 + 8 + 1 + 8
+    }
+
+    /// Rows of a full block.
+    pub(crate) fn block_rows(&self) -> usize {
+        // The message header and the padding of six buffers.
+        const OVERHEAD: usize = 4096;
+        ((BLOCK_BYTES - OVERHEAD) / self.row_bytes()).max(1)
+    }
+
+    /// (items per row, bytes per item) of each data buffer, in file order.
+    fn widths(&self) -> [(usize, usize); 6] {
+        let n = self.groups.len();
+        [(1, 8), (self.dim, self.dtype.size()), (n, 4), (n, 4), (1, 1), (1, 8)]
+    }
+}
+
+/// Byte ranges of the columns, relative to the start of the block (its message header, not its body).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BlockLayout {
+    pub rows: usize,
+    pub row: Range<usize>,
+    pub values: Range<usize>,
+    pub scale: Range<usize>,
+    pub norm: Range<usize>,
+    pub flags: Range<usize>,
+    pub check: Range<usize>,
+}
+
+/// The data buffers among the buffers of a message: each column has a validity buffer first, and so has each list's item.
+const DATA_BUFFERS: [usize; 6] = [1, 4, 7, 10, 12, 14];
+const BUFFERS: usize = 15;
+
+impl BlockLayout {
+    /// Checks the message header of a block of `rows` rows and finds its columns.
+    pub(crate) fn parse(header: &[u8], body_len: usize, rows: usize, shape: &Shape) -> Result<BlockLayout, Problem> {
+        let prefix: [u8; 8] = match header.get(..8).and_then(|p| p.try_into().ok()) {
+            Some(p) => p,
+            None => return problem("message header", "8 bytes or more", header.len()),
+        };
+        let [a, b, c, d, l0, l1, l2, l3] = prefix;
+        if [a, b, c, d] != [0xff; 4] {
+            return problem("start of the message header", "ffffffff", format!("{a:02x}{b:02x}{c:02x}{d:02x}"));
+        }
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if len.checked_add(8) != Some(header.len()) {
+            return problem("length of the message header", header.len() - 8, len);
+        }
+        let message = match arrow_ipc::root_as_message(header.get(8..).unwrap_or_default()) {
+            Ok(m) => m,
+            Err(e) => return problem("message header", "a valid message", e),
+        };
+        if message.bodyLength() != body_len as i64 {
+            return problem("length of the block's body", body_len, message.bodyLength());
+        }
+        let Some(batch) = message.header_as_record_batch() else {
+            return problem("kind of the message", "a record batch", format!("{:?}", message.header_type()));
+        };
+        if batch.compression().is_some() || batch.variadicBufferCounts().is_some_and(|v| !v.is_empty()) {
+            return problem("record batch", "plain buffers", "compressed or variadic ones");
+        }
+        if batch.length() != rows as i64 {
+            return problem("rows of the block", rows, batch.length());
+        }
+        Self::check_nodes(&batch, rows, shape)?;
+        Self::check_buffers(&batch, header.len(), body_len, rows, shape)
+    }
+
+    fn check_nodes(batch: &arrow_ipc::RecordBatch<'_>, rows: usize, shape: &Shape) -> Result<(), Problem> {
+        let n = rows * shape.groups.len();
+        let expected = [rows, rows, rows * shape.dim, rows, n, rows, n, rows, rows];
+        let nodes = batch.nodes().map(|n| n.iter().collect::<Vec<_>>()).unwrap_or_default();
+        if nodes.len() != expected.len() {
+            return problem("columns of the block", expected.len(), nodes.len());
+        }
+        for (node, want) in nodes.iter().zip(expected) {
+            if node.length() != want as i64 || node.null_count() != 0 {
+                return problem("a column's length", want, format!("{} with {} nulls", node.length(), node.null_count()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_buffers(
+        batch: &arrow_ipc::RecordBatch<'_>,
+        header_len: usize,
+        body_len: usize,
+        rows: usize,
+        shape: &Shape,
+    ) -> Result<BlockLayout, Problem> {
+        let buffers = batch.buffers().map(|b| b.iter().collect::<Vec<_>>()).unwrap_or_default();
+        if buffers.len() != BUFFERS {
+            return problem("buffers of the block", BUFFERS, buffers.len());
+        }
+        let mut end = 0usize;
+        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(BUFFERS);
+        for b in &buffers {
+            let (Ok(start), Ok(len)) = (usize::try_from(b.offset()), usize::try_from(b.length())) else {
+                return problem("a buffer", "a place inside the block", format!("{}+{}", b.offset(), b.length()));
+            };
+            let stop = match start.checked_add(len) {
+                Some(stop) if start >= end && stop <= body_len && start.is_multiple_of(ALIGN) => stop,
+                _ => return problem("a buffer", format!("{end}..{body_len}, aligned"), format!("{start}+{len}")),
+            };
+            end = stop;
+            ranges.push(header_len + start..header_len + stop);
+        }
+        let mut data = Vec::with_capacity(DATA_BUFFERS.len());
+        for (index, (items, size)) in DATA_BUFFERS.into_iter().zip(shape.widths()) {
+            let range = ranges.get(index).cloned().unwrap_or_default();
+            let want = rows.checked_mul(items).and_then(|n| n.checked_mul(size));
+            if Some(range.len()) != want {
+                return problem("a buffer's length", want.unwrap_or(usize::MAX), range.len());
+            }
+            data.push(range);
+        }
+        match <[Range<usize>; 6]>::try_from(data) {
+            Ok([row, values, scale, norm, flags, check]) => {
+                Ok(BlockLayout { rows, row, values, scale, norm, flags, check })
+            }
+            Err(_) => problem("buffers of the block", BUFFERS, "fewer"),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! A segment: the vectors of one feature for an ascending run of rows, in one immutable Arrow IPC file.
+//!
+//! Invariants
+//! - rows are strictly ascending; a row is in at most one live segment of a feature
+//! - a block lies inside one cell and is at most 8 MiB, unless it is a block of one row
+//! - every body buffer starts on a 64-byte boundary of the file, so a mapped block is read in place
+//! - bytes before the first block, each block and the bytes after the last one have a digest: the first two kinds are in
+//!   the footer's metadata, the last one is in the catalog
+//! - nothing here is written to after [`SegmentWriter::finish`]
+
+mod block;
+mod feature;
+mod file;
+mod footer;
+mod layout;
+mod quantize;
+mod sink;
+mod writer;
+
+pub use block::{Block, StoredRow, Values};
+pub use feature::{BlockRef, Checks, FeatureReader};
+pub use writer::{SealedSegment, SegmentWriter};
+
+/// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.
+pub type BlockBuffer = crate::vfs::AlignedBuffer;
+
+pub(crate) use file::{FileId, Opened, SegmentFile};
+pub(crate) use layout::Shape;
+pub(crate) use writer::check_description;

@@ -1,0 +1,227 @@
+//! From a vector of f32 to what is stored: values, a scale and a norm per module group.
+//!
+//! Invariants
+//! - value = stored * scale of its group
+//! - f16: scale is the power of two that puts the group's largest magnitude into [2^14, 2^15), but at least 2^-126 so that
+//!   it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1
+//! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group goes to lane
+//!   i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
+
+use crate::ident::DType;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
+
+/// The values of a block in memory.
+#[derive(Debug)]
+pub(crate) enum ValueVec {
+    F16(Vec<f16>),
+    F32(Vec<f32>),
+    I8(Vec<i8>),
+}
+
+impl ValueVec {
+    pub(crate) fn new(dtype: DType, capacity: usize) -> Self {
+        match dtype {
+            DType::F16 => ValueVec::F16(Vec::with_capacity(capacity)),
+            DType::F32 => ValueVec::F32(Vec::with_capacity(capacity)),
+            DType::I8 => ValueVec::I8(Vec::with_capacity(capacity)),
+        }
+    }
+
+    /// The bytes of the last `n` values.
+    pub(crate) fn tail_bytes(&self, n: usize) -> &[u8] {
+        fn tail<T: bytemuck::Pod>(v: &[T], n: usize) -> &[u8] {
+            bytemuck::cast_slice(v.get(v.len().saturating_sub(n)..).unwrap_or_default())
+        }
+        match self {
+            ValueVec::F16(v) => tail(v, n),
+            ValueVec::F32(v) => tail(v, n),
+            ValueVec::I8(v) => tail(v, n),
+        }
+    }
+}
+
+/// Largest magnitude and norm of a group, or `None` if they are not finite numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stats {
+    largest: f32,
+    norm: f32,
+}
+
+fn stats(group: &[f32]) -> Option<Stats> {
+    const INFINITE: u32 = 0x7f80_0000;
+    let largest = group.iter().fold(0u32, |m, v| m.max(v.to_bits() & 0x7fff_ffff));
+    if largest >= INFINITE {
+        return None;
+    }
+    let mut lanes = [0f64; 8];
+    let (chunks, rest) = group.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(*v) * f64::from(*v);
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane += f64::from(*v) * f64::from(*v);
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    let norm = (((a + b) + (c + d)) + ((e + f) + (g + h))).sqrt() as f32;
+    norm.is_finite().then_some(Stats { largest: f32::from_bits(largest), norm })
+}
+
+/// 2^e for -126 <= e <= 127.
+fn power_of_two(e: i32) -> f32 {
+    f32::from_bits(((e + 127).clamp(1, 254) as u32) << 23)
+}
+
+/// The exponent of the leading bit: floor(log2(x)) for a positive normal number; subnormal ones count as 2^-127.
+fn exponent(x: f32) -> i32 {
+    (x.to_bits() >> 23) as i32 - 127
+}
+
+/// Reused memory of [`store_row`].
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    scaled: Vec<f32>,
+    stats: Vec<Stats>,
+}
+
+/// Appends the stored form of one vector. Returns false, with zeros stored, if a value or a norm is not a finite number.
+pub(crate) fn store_row(
+    vector: &[f32],
+    groups: &[Range<usize>],
+    values: &mut ValueVec,
+    scale: &mut Vec<f32>,
+    norm: &mut Vec<f32>,
+    scratch: &mut Scratch,
+) -> bool {
+    scratch.stats.clear();
+    for g in groups {
+        match stats(vector.get(g.clone()).unwrap_or_default()) {
+            Some(s) => scratch.stats.push(s),
+            None => {
+                store_zeros(vector.len(), groups.len(), values, scale, norm);
+                return false;
+            }
+        }
+    }
+    for (g, s) in groups.iter().zip(&scratch.stats) {
+        let group = vector.get(g.clone()).unwrap_or_default();
+        norm.push(s.norm);
+        scale.push(store_group(group, s.largest, values, &mut scratch.scaled));
+    }
+    true
+}
+
+fn store_group(group: &[f32], largest: f32, values: &mut ValueVec, scaled: &mut Vec<f32>) -> f32 {
+    match values {
+        ValueVec::F32(out) => {
+            out.extend_from_slice(group);
+            1.0
+        }
+        ValueVec::F16(out) => {
+            let (scale, inverse) = if largest == 0.0 {
+                (1.0, 1.0)
+            } else {
+                let e = (exponent(largest) - 14).max(-126);
+                (power_of_two(e), power_of_two(-e))
+            };
+            scaled.clear();
+            scaled.extend(group.iter().map(|v| v * inverse));
+            let start = out.len();
+            out.resize(start + group.len(), f16::ZERO);
+            if let Some(target) = out.get_mut(start..) {
+                target.convert_from_f32_slice(scaled);
+            }
+            scale
+        }
+        ValueVec::I8(out) => {
+            let scale = if largest == 0.0 { 1.0 } else { (largest / 127.0).max(f32::MIN_POSITIVE) };
+            out.extend(group.iter().map(|v| (v / scale).round_ties_even().clamp(-127.0, 127.0) as i8));
+            scale
+        }
+    }
+}
+
+fn store_zeros(dim: usize, groups: usize, values: &mut ValueVec, scale: &mut Vec<f32>, norm: &mut Vec<f32>) {
+    match values {
+        ValueVec::F16(v) => v.resize(v.len() + dim, f16::ZERO),
+        ValueVec::F32(v) => v.resize(v.len() + dim, 0.0),
+        ValueVec::I8(v) => v.resize(v.len() + dim, 0),
+    }
+    scale.resize(scale.len() + groups, 1.0);
+    norm.resize(norm.len() + groups, 0.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn store(vector: &[f32], groups: &[Range<usize>], dtype: DType) -> (ValueVec, Vec<f32>, Vec<f32>, bool) {
+        let mut values = ValueVec::new(dtype, 0);
+        let (mut scale, mut norm) = (Vec::new(), Vec::new());
+        let ok = store_row(vector, groups, &mut values, &mut scale, &mut norm, &mut Scratch::default());
+        (values, scale, norm, ok)
+    }
+
+    fn f16s(v: ValueVec) -> Vec<f32> {
+        match v {
+            ValueVec::F16(v) => v.into_iter().map(f32::from).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_group_has_its_own_scale() {
+        let (v, scale, norm, ok) = store(&[3.0, -4.0, 3e-9, 4e-9, 0.0], &[0..2, 2..4, 4..5], DType::F16);
+        let v = f16s(v);
+        assert!(ok);
+        assert_eq!(scale[0], 2f32.powi(-12));
+        assert_eq!(scale[2], 1.0);
+        assert_eq!(norm[0], 5.0);
+        assert!((norm[1] / 5e-9 - 1.0).abs() < 1e-6);
+        assert!((16384.0..32768.0).contains(&v[1].abs()));
+        assert!((v[3] * scale[1] / 4e-9 - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn what_is_not_finite_becomes_zeros() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+            let (v, scale, norm, ok) = store(&[1.0, bad, bad], &[0..1, 1..3], DType::F16);
+            assert!(!ok, "{bad}");
+            assert_eq!((f16s(v), scale, norm), (vec![0.0; 3], vec![1.0; 2], vec![0.0; 2]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn f16_is_close(bits in proptest::collection::vec(any::<u32>(), 1..40)) {
+            let vector: Vec<f32> = bits.into_iter().map(f32::from_bits).map(|v| if v.is_finite() && v.abs() < 1e30 { v } else { 0.5 }).collect();
+            let (v, scale, _, ok) = store(&vector, &[0..vector.len()], DType::F16);
+            prop_assert!(ok);
+            let largest = vector.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let s = scale[0];
+            prop_assert_eq!(s.to_bits() & 0x7f_ffff, 0);
+            let v = f16s(v);
+            let top = v.iter().fold(0f32, |m, v| m.max(v.abs()));
+            if largest >= 2f32.powi(-112) {
+                prop_assert!((16384.0..=32768.0).contains(&top));
+            }
+            for (a, b) in vector.iter().zip(&v) {
+                // Half of the last place of an f16, or of its smallest number.
+                prop_assert!((a - b * s).abs() <= (a.abs() * 2f32.powi(-11)).max(s * 2f32.powi(-25)), "{} {} {}", a, b, s);
+            }
+        }
+
+        #[test]
+        fn i8_is_close(vector in proptest::collection::vec(-1e3f32..1e3, 1..40)) {
+            let (v, scale, _, _) = store(&vector, &[0..vector.len()], DType::I8);
+            let ValueVec::I8(v) = v else { unreachable!() };
+            for (a, b) in vector.iter().zip(v) {
+                prop_assert!((a - f32::from(b) * scale[0]).abs() <= scale[0] * 0.501);
+            }
+        }
+    }
+}

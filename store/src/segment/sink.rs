@@ -1,0 +1,46 @@
+//! The file under a segment writer: counts bytes and digests what was written since the last mark.
+
+use crate::vfs::VfsFile;
+use std::io::{self, Write};
+use xxhash_rust::xxh3::Xxh3;
+
+pub(crate) struct Sink {
+    file: Box<dyn VfsFile>,
+    pos: u64,
+    hash: Xxh3,
+}
+
+impl Sink {
+    pub(crate) fn new(file: Box<dyn VfsFile>) -> Self {
+        Sink { file, pos: 0, hash: Xxh3::new() }
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// XXH3-128 of the bytes since the last call, as hex; starts over.
+    pub(crate) fn take_digest(&mut self) -> String {
+        let digest = self.hash.digest128();
+        self.hash.reset();
+        format!("{digest:032x}")
+    }
+
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.sync()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(buf)?;
+        self.hash.update(buf.get(..n).unwrap_or(buf));
+        self.pos += n as u64;
+        Ok(n)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,13 @@
+//! Parquet files of a store: samples and encodings.
+//!
+//! Invariants
+//! - a file's rows are dense: the row at position i is `first_row + i`
+//! - the catalog holds the XXH3-64 of every started MiB; no byte reaches the Parquet reader before its MiB agreed
+//! - nothing is written to a file after [`TableWriter::finish`]
+
+mod bytes;
+mod read;
+mod write;
+
+pub(crate) use read::TableFile;
+pub(crate) use write::{TableWriter, properties};

@@ -1,0 +1,112 @@
+//! Reading a Parquet file: ranges of rows and scattered rows.
+
+use super::bytes::VerifiedBytes;
+use crate::error::{Damage, StorageError};
+use crate::manifest::{CHUNK, FileEntry};
+use crate::vfs::Vfs;
+use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+};
+use parquet::file::metadata::PageIndexPolicy;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+/// Uncompressed bytes that a batch should have.
+const BATCH_BYTES: u64 = 32 << 20;
+/// Rows that a batch has at most.
+const BATCH_ROWS: u64 = 8192;
+
+pub(crate) struct TableFile {
+    entry: FileEntry,
+    bytes: VerifiedBytes,
+    metadata: OnceLock<ArrowReaderMetadata>,
+}
+
+impl TableFile {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, path: PathBuf, name: String, entry: &FileEntry) -> Self {
+        let bytes = VerifiedBytes::new(vfs, path, name, entry);
+        TableFile { entry: entry.clone(), bytes, metadata: OnceLock::new() }
+    }
+
+    pub(crate) fn entry(&self) -> &FileEntry {
+        &self.entry
+    }
+
+    /// The names of the file's columns.
+    pub(crate) fn columns(&self) -> Result<Vec<String>, StorageError> {
+        Ok(self.metadata()?.schema().fields().iter().map(|f| f.name().clone()).collect())
+    }
+
+    fn metadata(&self) -> Result<&ArrowReaderMetadata, StorageError> {
+        if let Some(m) = self.metadata.get() {
+            return Ok(m);
+        }
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let m = ArrowReaderMetadata::load(&self.bytes, options).map_err(|e| self.bytes.explain(e))?;
+        let rows = m.metadata().file_metadata().num_rows();
+        if u64::try_from(rows).ok() != Some(self.entry.rows) {
+            return Err(Damage::new(self.bytes.name(), "rows of the file", self.entry.rows, rows).into());
+        }
+        Ok(self.metadata.get_or_init(|| m))
+    }
+
+    /// Starts reading some rows (ascending ranges of row numbers) of some columns; columns come in file order.
+    pub(crate) fn read(&self, columns: &[&str], ranges: &[Range<u64>]) -> Result<TableRead<'_>, StorageError> {
+        let metadata = self.metadata()?.clone();
+        let (first, total) = (self.entry.first_row, self.entry.rows as usize);
+        let leaves: Vec<usize> = metadata
+            .schema()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| columns.contains(&f.name().as_str()))
+            .map(|(i, _)| i)
+            .collect();
+        let groups = metadata.metadata().row_groups();
+        let uncompressed: i64 =
+            groups.iter().flat_map(|g| leaves.iter().filter_map(|i| g.columns().get(*i))).map(|c| c.uncompressed_size()).sum();
+        let per_row = (uncompressed.max(0) as u64 / self.entry.rows.max(1)).max(1);
+        let batch = (BATCH_BYTES / per_row).clamp(64, BATCH_ROWS) as usize;
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
+        let relative = ranges.iter().map(|r| (r.start - first) as usize..(r.end - first) as usize);
+        let selection = RowSelection::from_consecutive_ranges(relative, total);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata)
+            .with_projection(mask)
+            .with_row_selection(selection)
+            .with_batch_size(batch)
+            .build()
+            .map_err(|e| self.bytes.explain(e))?;
+        Ok(TableRead { bytes: &self.bytes, reader })
+    }
+
+    /// Reads every byte and reports each MiB that does not have its digest.
+    pub(crate) fn verify(&self, mut report: impl FnMut(StorageError)) {
+        for start in (0..self.entry.len).step_by(CHUNK as usize) {
+            let n = CHUNK.min(self.entry.len - start) as usize;
+            if let Err(e) = self.bytes.read(start, n) {
+                let whole_file = !matches!(&e, StorageError::Damaged(d) if d.offset.is_some());
+                report(e);
+                if whole_file {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Batches of a file.
+pub(crate) struct TableRead<'a> {
+    bytes: &'a VerifiedBytes,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Iterator for TableRead<'_> {
+    type Item = Result<RecordBatch, StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.reader.next()?.map_err(|e| self.bytes.explain(e)))
+    }
+}

@@ -1,0 +1,224 @@
+//! The file system as a store needs it: a small trait, so that tests can count, fail or lose operations.
+//!
+//! Invariants
+//! - everything the store reads or writes goes through one `Vfs`
+//! - `sync` and `sync_dir` return only when the medium has the data; an error from them is final for that file
+
+use crate::map::FileMap;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A file being written for the first time, from start to end.
+pub trait VfsFile: Write + Send {
+    /// Flushes the bytes and the length to the medium.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file being read.
+pub trait VfsRead: Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `buf` from `offset`; an end of file before that is an error of kind `UnexpectedEof`.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A file being changed in place. Only the ledger is.
+pub trait VfsRandom: VfsRead + Debug {
+    /// Writes all of `data` at `offset`.
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts or extends the file; new bytes are zero.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Flushes to the medium.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// A lock, held until it is dropped or the process ends.
+pub trait VfsLock: Send + Sync + Debug {}
+
+/// The file system.
+pub trait Vfs: Debug + Send + Sync {
+    /// Makes a new file; one that exists is an error.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
+    /// Opens or makes a file that is changed in place.
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>>;
+    /// Maps a file that has exactly `len` bytes.
+    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap>;
+    /// The whole file, which must not be longer than `limit`.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let len = file.len()?;
+        if len > limit {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the file has {len} bytes, more than {limit}")));
+        }
+        let mut bytes = vec![0; len as usize];
+        file.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+    /// Gives a file another name in one step, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder and those above it; one that exists is fine.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty folder.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a folder, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Flushes the names in a folder to the medium.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whether something has this name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None` says that it is held.
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
+}
+
+/// The operating system's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsVfs;
+
+struct OsFile(fs_err::File);
+
+impl Write for OsFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl VfsFile for OsFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct OsRead(fs_err::File);
+
+impl VfsRead for OsRead {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.file().read_exact_at(buf, offset)
+    }
+}
+
+impl VfsRandom for OsRead {
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.file().write_all_at(data, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[derive(Debug)]
+struct OsLock(#[allow(dead_code)] fs_err::File);
+
+impl VfsLock for OsLock {}
+
+impl Vfs for OsVfs {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(OsFile(file)))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
+        Ok(Box::new(OsRead(fs_err::File::open(path)?)))
+    }
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
+        let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Box::new(OsRead(file)))
+    }
+    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
+        FileMap::open(fs_err::File::open(path)?.file(), len)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs_err::rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs_err::remove_file(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs_err::create_dir_all(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs_err::remove_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(path)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs_err::File::open(path)?.sync_all()
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match fs_err::symlink_metadata(path) {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
+        let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if wait {
+            file.file().lock()?;
+        } else {
+            match file.file().try_lock() {
+                Ok(()) => {}
+                Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(std::fs::TryLockError::Error(e)) => return Err(e),
+            }
+        }
+        Ok(Some(Box::new(OsLock(file))))
+    }
+}
+
+/// Bytes that start on a 64-byte boundary, as the kernels and the views of blocks need them.
+#[derive(Debug, Default)]
+pub struct AlignedBuffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl AlignedBuffer {
+    /// An empty buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes it `len` bytes long and hands it out; old content may remain.
+    pub fn resize(&mut self, len: usize) -> &mut [u8] {
+        if self.lines.len() < len.div_ceil(64) {
+            self.lines.resize(len.div_ceil(64), Line([0; 64]));
+        }
+        self.len = len;
+        bytemuck::cast_slice_mut(&mut self.lines).get_mut(..len).unwrap_or_default()
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.lines).get(..self.len).unwrap_or_default()
+    }
+}
