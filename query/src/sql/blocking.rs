@@ -46,8 +46,8 @@ impl Sink {
     }
 
     /// The flag that is raised when nobody wants the result any more.
-    pub(crate) fn cancelled(&self) -> &AtomicBool {
-        &self.cancelled
+    pub(crate) fn cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
     }
 }
 

@@ -76,7 +76,7 @@ impl SqlError {
         use crate::QueryError as Q;
         let kind = match &error {
             Q::Cancelled => SqlErrorKind::Cancelled,
-            Q::Unknown { .. } => SqlErrorKind::Unknown,
+            Q::Lookup(_) | Q::NoFeature { .. } => SqlErrorKind::Unknown,
             _ if error.is_damage() => SqlErrorKind::Damaged,
             _ => SqlErrorKind::Invalid,
         };

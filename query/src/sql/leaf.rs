@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_schema::SchemaRef;
@@ -30,6 +31,7 @@ use datafusion::physical_plan::{
 use super::blocking::{self, Demand, Sink};
 use super::error::SqlError;
 use super::filter::{self, Filter};
+use super::session::Limits;
 
 /// Takes the batches of a table, each with the columns that were asked for.
 pub(crate) type Each<'a> = &'a mut dyn FnMut(RecordBatch) -> Result<Demand, SqlError>;
@@ -41,6 +43,17 @@ pub(crate) struct Want {
     pub(crate) columns: Vec<usize>,
     /// Only rows whose number lies in here; more may be delivered.
     pub(crate) rows: Range<u64>,
+    /// Threads that may be used.
+    pub(crate) threads: usize,
+    /// Raised when nobody wants the rows any more; long work that yields no rows looks at it.
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+impl Want {
+    /// Some columns of all rows, on one thread.
+    pub(crate) fn columns(columns: Vec<usize>, sink: &Sink) -> Self {
+        Self { columns, rows: 0..u64::MAX, threads: 1, cancelled: sink.cancelled() }
+    }
 }
 
 /// A table that can be read from front to back.
@@ -188,6 +201,7 @@ impl ExecutionPlan for RowsExec {
             filter,
             left: self.limit.unwrap_or(usize::MAX),
             batch: context.session_config().batch_size(),
+            threads: context.session_config().get_extension::<Limits>().map_or(1, |l| l.threads),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         Ok(blocking::stream(Arc::clone(&job.schema), move |sink| job.run(sink)))
@@ -226,6 +240,7 @@ struct Job {
     bounds: Range<u64>,
     left: usize,
     batch: usize,
+    threads: usize,
     metrics: BaselineMetrics,
 }
 
@@ -236,7 +251,8 @@ impl Job {
         }
         let first = self.first_columns();
         let late: Vec<usize> = self.projection.iter().copied().filter(|c| !first.contains(c)).collect();
-        let want = Want { columns: first.clone(), rows: self.bounds.clone() };
+        let (rows, threads) = (self.bounds.clone(), self.threads);
+        let want = Want { rows, threads, ..Want::columns(first.clone(), sink) };
         let rows = Arc::clone(&self.rows);
         rows.read(&want, &mut |batch| {
             let batch = self.filter.apply(&first, batch)?;

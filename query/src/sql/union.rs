@@ -49,7 +49,7 @@ impl SampleUnion {
     /// Reads some columns of one part.
     pub(crate) fn read_part(&self, part: usize, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
         let (part, read) = self.plan(part, &want.columns)?;
-        let inner = Want { columns: read.clone(), rows: want.rows.clone() };
+        let inner = Want { columns: read.clone(), ..want.clone() };
         part.samples.read(&inner, &mut |batch| each(self.widen(part, &want.columns, &read, &batch)?))
     }
 

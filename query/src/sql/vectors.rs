@@ -162,7 +162,7 @@ impl Rows for Vectors {
         let mut buffer = BlockBuffer::default();
         for cell in reader.cells() {
             for place in reader.blocks_in(cell) {
-                if place.end_row <= want.rows.start || place.first_row >= want.rows.end {
+                if place.range().end <= want.rows.start || place.range().start >= want.rows.end {
                     continue;
                 }
                 let block = reader.read_block(place, &mut buffer).map_err(SqlError::read)?;

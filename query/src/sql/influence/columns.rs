@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use gstore_store::Snapshot;
 
-use crate::influence::InfluencePlan;
-use crate::sql::error::SqlError;
+use crate::influence::{InfluencePlan, PlanSide};
 use crate::sql::samples::{Cell, SampleTable, free_name};
 use crate::sql::union::{Part, SampleUnion, Source};
 
@@ -19,6 +17,8 @@ pub(super) struct InfluenceColumns {
     pub(super) pool: Option<usize>,
     /// Index of `row`.
     pub(super) row: usize,
+    /// Index of `id`.
+    pub(super) id: usize,
     /// Index of `score`.
     pub(super) score: usize,
     /// Index of `subtask`: the one that decided the score.
@@ -42,12 +42,9 @@ impl Builder {
 }
 
 impl InfluenceColumns {
-    pub(super) fn new(snapshot: &Arc<Snapshot>, plan: &InfluencePlan) -> Result<Self, SqlError> {
-        let mut tables = Vec::new();
-        for (i, pool) in plan.pools().iter().enumerate() {
-            let dataset = snapshot.dataset(pool).map_err(SqlError::lookup)?;
-            tables.push(SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), plan.pool_encoding(i)));
-        }
+    pub(super) fn new(plan: &InfluencePlan) -> Self {
+        let table = |side: &PlanSide| SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding());
+        let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
         let n = tables.len();
         let absent = || vec![Source::Absent; n];
         let of = |cell: Cell| tables.iter().map(|t| t.source(&cell)).collect::<Vec<_>>();
@@ -55,7 +52,7 @@ impl InfluenceColumns {
         let names = || tables.iter().map(|t| Source::Constant(Some(t.dataset().name.clone())));
         let pool = (n > 1).then(|| b.add("pool", DataType::Utf8, false, names().collect()));
         let row = b.add("row", DataType::UInt64, false, of(Cell::Row));
-        b.add("id", DataType::Utf8, false, of(Cell::Id));
+        let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score = b.add("score", DataType::Float32, false, absent());
         let subtask = b.add("subtask", DataType::Utf8, true, absent());
         let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
@@ -75,7 +72,7 @@ impl InfluenceColumns {
         b.add("record", DataType::Utf8, true, of(Cell::Record));
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Ok(Self { samples, pool, row, score, subtask })
+        Self { samples, pool, row, id, score, subtask }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {

@@ -2,12 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use gstore_store::Snapshot;
 
 use super::columns::InfluenceColumns;
 use crate::influence::{Excluded, InfluencePlan};
@@ -16,8 +14,6 @@ use crate::sql::error::SqlError;
 use crate::sql::leaf::{Each, Rows, Want};
 use crate::sql::samples::arrow;
 
-/// Rows handed on together.
-const BATCH: usize = 8192;
 const ID: usize = 2;
 
 /// The rows that `influence()` leaves out.
@@ -29,26 +25,30 @@ pub(super) struct ExcludedRows {
 
 impl std::fmt::Debug for ExcludedRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "excluded of {}", self.plan.pools().join(", "))
+        write!(f, "excluded of {}", self.names())
     }
 }
 
 impl ExcludedRows {
-    pub(super) fn new(snapshot: &Arc<Snapshot>, plan: InfluencePlan) -> Result<Self, SqlError> {
+    pub(super) fn new(plan: InfluencePlan) -> Self {
         let schema = Schema::new(vec![
             Field::new("dataset", DataType::Utf8, false),
             Field::new("row", DataType::UInt64, false),
             Field::new("id", DataType::Utf8, false),
             Field::new("reason", DataType::Utf8, false),
         ]);
-        let columns = InfluenceColumns::new(snapshot, &plan)?;
-        Ok(Self { plan, columns, schema: Arc::new(schema) })
+        let columns = InfluenceColumns::new(&plan);
+        Self { plan, columns, schema: Arc::new(schema) }
+    }
+
+    fn names(&self) -> String {
+        self.plan.spec().pools.join(", ")
     }
 
     /// The columns asked for, of rows of one pool.
     fn batch(&self, rows: &[Excluded], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let pool = rows.first().map_or(0, |r| r.pool as usize);
-        let name = self.plan.pools().get(pool).map_or("", String::as_str);
+        let name = self.plan.pools().get(pool).map_or("", |p| p.dataset.name.as_str());
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for column in wanted {
@@ -57,7 +57,7 @@ impl ExcludedRows {
                 1 => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
                 ID => {
                     let numbers: Vec<u64> = rows.iter().map(|r| r.row).collect();
-                    let ids = self.columns.samples.fetch_part(pool, &numbers, &[self.columns.row + 1])?;
+                    let ids = self.columns.samples.fetch_part(pool, &numbers, &[self.columns.id])?;
                     Arc::clone(ids.column(0))
                 }
                 _ => Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word()))),
@@ -70,7 +70,7 @@ impl ExcludedRows {
 
 impl Rows for ExcludedRows {
     fn describe(&self) -> (&'static str, String) {
-        ("ExcludedExec", format!("pool=[{}]", self.plan.pools().join(", ")))
+        ("ExcludedExec", format!("pool=[{}]", self.names()))
     }
 
     fn schema(&self) -> &SchemaRef {
@@ -82,27 +82,18 @@ impl Rows for ExcludedRows {
     }
 
     fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
-        let mut waiting: Vec<Excluded> = Vec::new();
-        let mut outcome = Ok(Demand::More);
-        let mut hand_over = |waiting: &mut Vec<Excluded>| {
-            if !waiting.is_empty() {
-                outcome = self.batch(waiting, &want.columns).and_then(&mut *each);
-                waiting.clear();
-            }
-            match outcome {
+        let mut outcome = Ok(());
+        // A slice lies inside one pool.
+        let scanned = self.plan.excluded(None, want.threads, &want.cancelled, |rows| {
+            match self.batch(rows, &want.columns).and_then(&mut *each) {
                 Ok(Demand::More) => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
+                Ok(Demand::Enough) => ControlFlow::Break(()),
+                Err(e) => {
+                    outcome = Err(e);
+                    ControlFlow::Break(())
+                }
             }
-        };
-        let scanned = self.plan.excluded(None, &AtomicBool::new(false), &mut |row| {
-            let other_pool = waiting.last().is_some_and(|w| w.pool != row.pool);
-            if (waiting.len() >= BATCH || other_pool) && hand_over(&mut waiting).is_break() {
-                return ControlFlow::Break(());
-            }
-            waiting.push(row);
-            ControlFlow::Continue(())
         });
-        let _ = hand_over(&mut waiting);
         outcome?;
         scanned.map_err(SqlError::query)?;
         Ok(())

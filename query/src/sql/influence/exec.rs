@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 
 use super::job::Job;
 use super::table::Question;
-use crate::influence::Order;
+use crate::influence::{EXACT, Order};
 use crate::sql::blocking;
 use crate::sql::filter::{self, columns_of};
 use crate::sql::leaf::statistics;
@@ -126,15 +126,17 @@ fn properties(
 
 impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spec = &self.question.spec;
+        let spec = self.question.plan.spec();
         let targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let checkpoints: Vec<&str> = self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode=exact, sim={}, fold={}, within={}, across={}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
+            checkpoints.join(", "),
             spec.sim,
             spec.fold,
             spec.within,

@@ -12,7 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 
 use super::table::Question;
-use crate::influence::{NO_SUBTASK, Order, RowFilter, RowSet, ScanSummary, Scored};
+use crate::influence::{NO_SUBTASK, Order, RowFilter, RowMask, ScanSummary, Scored};
 use crate::sql::blocking::{Demand, Sink};
 use crate::sql::error::SqlError;
 use crate::sql::filter::Filter;
@@ -94,9 +94,10 @@ impl Job {
         have.sort_unstable();
         have.dedup();
         let number = have.iter().position(|c| *c == columns.row).unwrap_or(0);
-        let want = Want { columns: have.clone(), rows: self.before.row_bounds(columns.row) };
+        let rows = self.before.row_bounds(columns.row);
+        let want = Want { rows, ..Want::columns(have.clone(), sink) };
         for pool in 0..columns.samples.parts.len() {
-            let mut rows = RowSet::new();
+            let mut rows = RowMask::new();
             columns.samples.read_part(pool, &want, &mut |batch| {
                 let batch = self.before.apply(&have, batch)?;
                 let numbers = batch.column(number).as_any().downcast_ref::<UInt64Array>();
@@ -121,7 +122,7 @@ impl Job {
                 let _running = timer.timer();
                 let plan = &self.question.plan;
                 let ranking =
-                    plan.top_k(order, k, Some(rows), self.threads, sink.cancelled()).map_err(SqlError::query)?;
+                    plan.top_k(order, k, Some(rows), self.threads, &sink.cancelled()).map_err(SqlError::query)?;
                 self.note(&ranking.summary);
                 ranking.rows
             }
@@ -195,8 +196,8 @@ impl Job {
             }
         };
         let plan = &self.question.plan;
-        let scanned = plan.scores(Some(rows), self.threads, sink.cancelled(), &mut |scored| {
-            waiting.push(scored);
+        let scanned = plan.scores(Some(rows), self.threads, &sink.cancelled(), |scored| {
+            waiting.extend_from_slice(scored);
             if waiting.len() < self.batch { ControlFlow::Continue(()) } else { hand_over(&mut waiting) }
         });
         if !waiting.is_empty() && scanned.is_ok() {
@@ -218,7 +219,7 @@ impl Job {
         counter("rows_excluded").add(usize::try_from(summary.excluded.total()).unwrap_or(usize::MAX));
         counter("bytes_read").add(usize::try_from(summary.bytes_read).unwrap_or(usize::MAX));
         if let Some(notes) = &self.notes {
-            let spec = &self.question.spec;
+            let spec = self.question.plan.spec();
             notes.add(InfluenceNote {
                 pools: spec.pools.clone(),
                 targets: spec.targets.iter().map(ToString::to_string).collect(),
@@ -272,7 +273,8 @@ impl Job {
                 // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
                 Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))
             } else if *column == columns.subtask {
-                let name = |s: &Scored| self.question.plan.subtasks().get(s.subtask as usize).map(String::as_str);
+                let names = self.question.plan.subtasks().map_err(SqlError::query)?;
+                let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
                 Arc::new(StringArray::from_iter(
                     part.iter().map(|s| name(s).filter(|_| s.subtask != NO_SUBTASK)),
                 ))

@@ -71,8 +71,8 @@ impl TableFunctionImpl for InfluenceFunction {
         let spec = spec(&args)?;
         let k = args.count("k")?;
         let plan = InfluencePlan::new(&self.0.0, &spec).map_err(SqlError::query)?;
-        let columns = InfluenceColumns::new(&self.0.0, &plan)?;
-        Ok(Arc::new(InfluenceTable::new(plan, columns, spec, k)))
+        let columns = InfluenceColumns::new(&plan);
+        Ok(Arc::new(InfluenceTable::new(plan, columns, k)))
     }
 }
 
@@ -81,7 +81,7 @@ impl TableFunctionImpl for ExcludedFunction {
         let args = Arguments::read("excluded", args.exprs())?;
         args.check_names(EXCLUDED_OPTIONS)?;
         let plan = InfluencePlan::new(&self.0.0, &spec(&args)?).map_err(SqlError::query)?;
-        Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(&self.0.0, plan)?))))
+        Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(plan)))))
     }
 }
 

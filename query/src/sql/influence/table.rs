@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
-use crate::influence::{InfluencePlan, InfluenceSpec};
+use crate::influence::InfluencePlan;
 use crate::sql::filter;
 use crate::sql::leaf::statistics;
 
@@ -27,14 +27,13 @@ pub(super) struct InfluenceTable {
 pub(super) struct Question {
     pub(super) plan: InfluencePlan,
     pub(super) columns: InfluenceColumns,
-    pub(super) spec: InfluenceSpec,
     /// The relation is the best `k` rows and no others.
     pub(super) k: Option<usize>,
 }
 
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question").field("spec", &self.spec).field("k", &self.k).finish()
+        f.debug_struct("Question").field("spec", self.plan.spec()).field("k", &self.k).finish()
     }
 }
 
@@ -53,13 +52,8 @@ impl Question {
 }
 
 impl InfluenceTable {
-    pub(super) fn new(
-        plan: InfluencePlan,
-        columns: InfluenceColumns,
-        spec: InfluenceSpec,
-        k: Option<usize>,
-    ) -> Self {
-        Self { shared: Arc::new(Question { plan, columns, spec, k }) }
+    pub(super) fn new(plan: InfluencePlan, columns: InfluenceColumns, k: Option<usize>) -> Self {
+        Self { shared: Arc::new(Question { plan, columns, k }) }
     }
 }
 
