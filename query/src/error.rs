@@ -1,5 +1,7 @@
 //! Why a question cannot be answered.
 
+use gstore_store::{LookupError, OpenError, ReadError};
+
 /// Errors of planning and answering a query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,16 +19,6 @@ pub enum QueryError {
     /// A part of the question is missing or contradicts another.
     #[error("{0}")]
     Spec(String),
-    /// A name that the store does not know.
-    #[error("there is no {what} `{name}`{hint}")]
-    Unknown {
-        /// `run`, `checkpoint`, ...
-        what: &'static str,
-        /// What was asked for.
-        name: String,
-        /// `": did you mean ...?"`, or empty.
-        hint: String,
-    },
     /// A dataset has no feature of the kind that the question needs.
     #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}")]
     NoFeature {
@@ -96,12 +88,33 @@ pub enum QueryError {
         /// What is wrong with it.
         why: String,
     },
+    /// A dataset, run, checkpoint, subtask or feature that the snapshot does not have.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A column could not be converted.
+    #[error("could not convert a column: {0}")]
+    Arrow(#[from] arrow_schema::ArrowError),
     /// The query was told to stop.
     #[error("the query was cancelled")]
     Cancelled,
 }
 
 impl QueryError {
+    /// Whether the cause is a damaged file of the store.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_damage(),
+            Self::Read(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn option(option: &'static str, given: &str, allowed: &[&str]) -> Self {
         Self::Option { option, given: given.to_owned(), allowed: allowed.join(", ") }
     }
@@ -112,40 +125,10 @@ impl QueryError {
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
-        let hint = match nearest(name, known.iter().copied()) {
-            Some(near) => format!(": did you mean `{near}`?"),
-            None if known.is_empty() => ": there are none".to_owned(),
-            None => format!(": there are {}", known.join(", ")),
-        };
-        Self::Unknown { what, name: name.to_owned(), hint }
+        let nearest = gstore_store::nearest(name, known.iter().copied()).map(str::to_owned);
+        let known = known.into_iter().map(str::to_owned).collect();
+        Self::Lookup(LookupError::Unknown { what, name: name.to_owned(), nearest, known })
     }
-}
-
-/// The known name closest to `name`, if one is close enough to be what was meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(2);
-    known
-        .into_iter()
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|&(d, _)| d <= limit)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(ca != cb));
-            diagonal = above;
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -156,7 +139,6 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_nearest() {
         let error = QueryError::unknown("checkpoint", "checkpoint-11", ["checkpoint-112", "checkpoint-56"])
             .to_string();
-        assert_eq!(error, "there is no checkpoint `checkpoint-11`: did you mean `checkpoint-112`?");
-        assert!(QueryError::unknown("run", "x", ["warmup"]).to_string().ends_with("there are warmup"));
+        assert_eq!(error, "there is no checkpoint \"checkpoint-11\"; did you mean \"checkpoint-112\"?");
     }
 }

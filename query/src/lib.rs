@@ -1,6 +1,6 @@
 //! Questions to a store: the influence of training samples on a target, rankings, and SQL over both.
 //!
-//! - [`influence`]: what is asked ([`InfluenceSpec`]), how it is resolved against a snapshot (`InfluencePlan`) and the
+//! - [`influence`]: what is asked ([`InfluenceSpec`]), how it is resolved against a snapshot ([`InfluencePlan`]) and the
 //!   exact scan that answers it
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
 //! - [`topk`]: bounded selection of the best or worst scores
@@ -12,4 +12,4 @@ pub mod kernel;
 pub mod topk;
 
 pub use error::QueryError;
-pub use influence::InfluenceSpec;
+pub use influence::{InfluencePlan, InfluenceSpec};

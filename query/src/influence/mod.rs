@@ -1,6 +1,6 @@
 //! Influence: the score of every pool row for a target, by one scoring form.
 //!
-//! [`InfluenceSpec`] says what is asked, `InfluencePlan` resolves it against a snapshot and answers it by an exact scan.
+//! [`InfluenceSpec`] says what is asked, [`InfluencePlan`] resolves it against a snapshot and answers it by an exact scan.
 //!
 //! Invariants
 //! - a score is a function of the stored bytes and the question: its bits do not depend on threads, blocks, segments, the filter
@@ -8,12 +8,27 @@
 //! - a row that is excluded, and a score that is not finite, never enters a ranking
 //! - memory does not grow with the number of rows
 
+mod checkpoints;
+mod drive;
 mod filter;
+mod matrix;
+mod members;
+mod plan;
+mod resolve;
 mod result;
+mod scan;
 mod spec;
+mod target;
+mod terms;
 mod top;
+mod values;
 
+pub use checkpoints::PlanCheckpoint;
 pub use filter::{RowFilter, RowMask};
+pub use matrix::Matrix;
+pub use members::TargetRow;
+pub use plan::{EXACT, InfluencePlan, PlanSide};
 pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
 pub use spec::{Across, Fold, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
+pub use terms::Terms;
 pub use top::resolve_top;

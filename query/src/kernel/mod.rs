@@ -18,6 +18,7 @@ mod queries;
 
 use std::ops::Range;
 
+use gstore_store::Values;
 use half::f16;
 
 pub use queries::Queries;
@@ -27,17 +28,6 @@ pub const LANES: usize = 16;
 
 /// Widest tile of queries that an implementation takes at a time.
 pub const MAX_TILE: usize = 6;
-
-/// Stored values of consecutive rows, row-major, not yet multiplied by their scale.
-#[derive(Debug, Clone, Copy)]
-pub enum Rows<'a> {
-    /// Half precision.
-    F16(&'a [f16]),
-    /// Single precision.
-    F32(&'a [f32]),
-    /// Signed bytes.
-    I8(&'a [i8]),
-}
 
 /// An implementation that this processor can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,11 +85,11 @@ impl Kernel {
     ///
     /// # Panics
     /// When `rows` is not a whole number of vectors, or `out` does not have one value per row and query.
-    pub fn dots(self, rows: Rows<'_>, queries: &Queries, group: usize, out: &mut [f32]) {
+    pub fn dots(self, rows: Values<'_>, queries: &Queries, group: usize, out: &mut [f32]) {
         match rows {
-            Rows::F16(values) => self.dots_of(values, queries, group, out),
-            Rows::F32(values) => self.dots_of(values, queries, group, out),
-            Rows::I8(values) => self.dots_of(values, queries, group, out),
+            Values::F16(values) => self.dots_of(values, queries, group, out),
+            Values::F32(values) => self.dots_of(values, queries, group, out),
+            Values::I8(values) => self.dots_of(values, queries, group, out),
         }
     }
 

@@ -18,15 +18,15 @@ fn naive(row: &[f32], query: &[f32]) -> f32 {
     lanes[0]
 }
 
-fn widen(rows: Rows<'_>) -> Vec<f32> {
+fn widen(rows: Values<'_>) -> Vec<f32> {
     match rows {
-        Rows::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
-        Rows::F32(v) => v.to_vec(),
-        Rows::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
+        Values::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+        Values::F32(v) => v.to_vec(),
+        Values::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
     }
 }
 
-fn check(rows: Rows<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>]) {
+fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>]) {
     let wide = widen(rows);
     let queries = Queries::new(vectors, dim, groups);
     let spans: Vec<_> = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
@@ -76,28 +76,28 @@ proptest! {
     fn half_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec((half_value(), value()), 200)) {
         let x: Vec<f16> = (0..rows * dim).map(|i| seed[(i * 7 + i / 200) % 200].0).collect();
         let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200].1).collect();
-        check(Rows::F16(&x), &q, dim, &groups);
+        check(Values::F16(&x), &q, dim, &groups);
     }
 
     #[test]
     fn single_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec(value(), 200)) {
         let x: Vec<f32> = (0..rows * dim).map(|i| seed[(i * 7 + i / 200) % 200]).collect();
         let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200]).collect();
-        check(Rows::F32(&x), &q, dim, &groups);
+        check(Values::F32(&x), &q, dim, &groups);
     }
 
     #[test]
     fn byte_rows((dim, rows, count, groups) in shape(), seed in proptest::collection::vec((any::<i8>(), value()), 200)) {
         let x: Vec<i8> = (0..rows * dim).map(|i| seed[(i * 7 + i / 200) % 200].0).collect();
         let q: Vec<f32> = (0..count * dim).map(|i| seed[(i * 11 + i / 200) % 200].1).collect();
-        check(Rows::I8(&x), &q, dim, &groups);
+        check(Values::I8(&x), &q, dim, &groups);
     }
 }
 
 #[test]
 fn every_half_is_widened_exactly() {
     let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|h| h.is_finite()).collect();
-    check(Rows::F16(&all), &[1.0], 1, &[]);
+    check(Values::F16(&all), &[1.0], 1, &[]);
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn products_that_underflow_and_overflow() {
     let tiny = [-1.0e-30f32, 1.0e-30, -1.0e-45, 0.0, -0.0];
     let x: Vec<f32> = (0..5 * 37).map(|i| tiny[i % 5]).collect();
     let q: Vec<f32> = (0..3 * 37).map(|i| tiny[(i * 3 + 1) % 5]).collect();
-    check(Rows::F32(&x), &q, 37, &[]);
+    check(Values::F32(&x), &q, 37, &[]);
     let huge: Vec<f32> = (0..3 * 40).map(|i| if i % 2 == 0 { f32::MAX } else { -f32::MAX }).collect();
-    check(Rows::F32(&huge), &[2.0; 40], 40, &[]);
+    check(Values::F32(&huge), &[2.0; 40], 40, &[]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn long_rows_beside_many_queries() {
     let dim = 8192 + 5;
     let x: Vec<f16> = (0..9 * dim).map(|i| f16::from_f32((i as f32 * 0.37).sin() * 3e4)).collect();
     let q: Vec<f32> = (0..13 * dim).map(|i| (i as f32 * 0.71).cos()).collect();
-    check(Rows::F16(&x), &q, dim, &[0..4096, 4096..dim]);
+    check(Values::F16(&x), &q, dim, &[0..4096, 4096..dim]);
 }
 
 #[test]

@@ -1,0 +1,281 @@
+//! From names to features: which datasets, which kinds, and for each checkpoint the one feature of each side that fits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Preconditioned, Snapshot};
+
+use super::spec::{InfluenceSpec, Sim, TargetRef};
+use crate::error::QueryError;
+
+/// A dataset of the question and the features of the wanted kind that it has, by checkpoint.
+pub(super) struct Side {
+    pub(super) dataset: Arc<DatasetPart>,
+    pub(super) kind: String,
+    pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
+}
+
+/// A target dataset and the subtasks that are asked about (`None`: all its rows).
+pub(super) struct Target {
+    pub(super) dataset: Arc<DatasetPart>,
+    pub(super) subtasks: Option<BTreeSet<String>>,
+}
+
+/// The pools, each named once.
+pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<DatasetPart>>, QueryError> {
+    let mut found: Vec<Arc<DatasetPart>> = Vec::new();
+    for name in names {
+        let dataset = snapshot.dataset(name)?;
+        if found.iter().any(|other| other.name == dataset.name) {
+            return Err(QueryError::Spec(format!("pool `{name}` is named twice")));
+        }
+        found.push(dataset.clone());
+    }
+    if found.is_empty() {
+        return Err(QueryError::Spec("a question needs at least one pool".into()));
+    }
+    Ok(found)
+}
+
+/// The targets by dataset, in the order of their first mention.
+pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Target>, QueryError> {
+    let mut found: Vec<Target> = Vec::new();
+    for target in refs {
+        let dataset = snapshot.dataset(&target.dataset)?;
+        let position = found.iter().position(|other| other.dataset.name == dataset.name);
+        let entry = match position {
+            Some(at) => &mut found[at],
+            None => {
+                found.push(Target { dataset: dataset.clone(), subtasks: Some(BTreeSet::new()) });
+                let last = found.len() - 1;
+                &mut found[last]
+            }
+        };
+        match (&target.subtask, &mut entry.subtasks) {
+            (Some(subtask), Some(set)) => {
+                set.insert(subtask.clone());
+            }
+            (None, subtasks) => *subtasks = None,
+            (Some(_), None) => {}
+        }
+    }
+    if found.is_empty() {
+        return Err(QueryError::Spec("a question needs at least one target".into()));
+    }
+    Ok(found)
+}
+
+/// Kinds of the pools and of the targets.
+pub(super) fn kinds(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    pools: &[Arc<DatasetPart>],
+) -> (String, String) {
+    let gradient = |kind: &str| kind.starts_with("grad");
+    let pool = match (&spec.pool_kind, &spec.target_kind) {
+        (Some(kind), _) => kind.clone(),
+        (None, Some(kind)) if !gradient(kind) => kind.clone(),
+        _ => {
+            let everywhere =
+                |kind: &str| pools.iter().all(|pool| of_kind(snapshot, &pool.name, kind).next().is_some());
+            if everywhere("grad-adam") || !everywhere("grad-sgd") {
+                "grad-adam".into()
+            } else {
+                "grad-sgd".into()
+            }
+        }
+    };
+    let target = match &spec.target_kind {
+        Some(kind) => kind.clone(),
+        None if gradient(&pool) => "grad-sgd".into(),
+        None => pool.clone(),
+    };
+    (pool, target)
+}
+
+fn of_kind<'a>(
+    snapshot: &'a Snapshot,
+    dataset: &'a str,
+    kind: &'a str,
+) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
+    snapshot
+        .features()
+        .iter()
+        .filter(move |f| f.desc.dataset == dataset && f.desc.kind.name == kind && f.desc.checkpoint.is_some())
+}
+
+/// The features of one kind of a dataset. Where `prefer` names some of a checkpoint's, the others of it are left out.
+pub(super) fn side(
+    snapshot: &Snapshot,
+    dataset: &Arc<DatasetPart>,
+    kind: &str,
+    prefer: &[String],
+) -> Result<Side, QueryError> {
+    let mut features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>> = BTreeMap::new();
+    for feature in of_kind(snapshot, &dataset.name, kind) {
+        if let Some(checkpoint) = &feature.desc.checkpoint {
+            features.entry(checkpoint.clone()).or_default().push(feature.clone());
+        }
+    }
+    if features.is_empty() {
+        return Err(no_kind(snapshot, &dataset.name, kind));
+    }
+    if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
+        return Err(QueryError::Spec(format!(
+            "`{kind}` of dataset `{}` is a single number, not a vector that can be compared",
+            dataset.name
+        )));
+    }
+    for list in features.values_mut() {
+        if list.iter().any(|f| preferred(f, prefer)) {
+            list.retain(|f| preferred(f, prefer));
+        }
+    }
+    Ok(Side { dataset: dataset.clone(), kind: kind.to_owned(), features })
+}
+
+fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
+    names.iter().any(|name| {
+        *name == feature.attrs.label || *name == feature.display_name() || name.parse() == Ok(feature.number)
+    })
+}
+
+/// Names in `features` that no feature of the snapshot answers to.
+pub(super) fn check_preferences(snapshot: &Snapshot, names: &[String]) -> Result<(), QueryError> {
+    for name in names {
+        if !snapshot.features().iter().any(|f| preferred(f, std::slice::from_ref(name))) {
+            let labels = snapshot.features().iter().map(|f| f.attrs.label.as_str());
+            return Err(QueryError::unknown("feature", name, labels));
+        }
+    }
+    Ok(())
+}
+
+fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str) -> QueryError {
+    let has: BTreeSet<&str> = snapshot
+        .features()
+        .iter()
+        .filter(|f| f.desc.dataset == dataset)
+        .map(|f| f.desc.kind.name.as_str())
+        .collect();
+    let hint = if has.is_empty() {
+        "it has no features yet: compute some with `gstore ingest`".to_owned()
+    } else {
+        format!(
+            "it has {}; compute others with `gstore ingest --features {kind}`",
+            Vec::from_iter(has).join(", ")
+        )
+    };
+    QueryError::NoFeature { dataset: dataset.to_owned(), kind: kind.to_owned(), place: String::new(), hint }
+}
+
+/// For one checkpoint the feature of every side: those of the only space that all sides have.
+pub(super) fn fit(
+    sides: &[Side],
+    checkpoint: &CheckpointId,
+    place: &str,
+    spec: &InfluenceSpec,
+) -> Result<Vec<Arc<FeaturePart>>, QueryError> {
+    let lists: Vec<&[Arc<FeaturePart>]> =
+        sides.iter().map(|side| side.features.get(checkpoint).map_or(&[][..], Vec::as_slice)).collect();
+    if let Some(at) = lists.iter().position(|list| list.is_empty()) {
+        return Err(QueryError::NoFeature {
+            dataset: sides[at].dataset.name.clone(),
+            kind: sides[at].kind.clone(),
+            place: format!(" at {place}"),
+            hint: "the other side has one".into(),
+        });
+    }
+    let spaces =
+        |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
+    let mut common = spaces(lists[0]);
+    for list in &lists[1..] {
+        let other = spaces(list);
+        common.retain(|space| other.contains(space));
+    }
+    let Some(space) = common.first() else { return Err(different(&lists)) };
+    let chosen: Vec<Vec<&Arc<FeaturePart>>> = lists
+        .iter()
+        .map(|list| list.iter().filter(|f| common.contains(&f.desc.space.id())).collect())
+        .collect();
+    if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
+        let candidates: Vec<String> =
+            chosen.iter().filter(|list| list.len() > 1).flatten().map(|f| describe(f)).collect();
+        let kinds: BTreeSet<&str> = sides.iter().map(|side| side.kind.as_str()).collect();
+        return Err(QueryError::Ambiguous {
+            what: format!("the choice of {} features at {place}", Vec::from_iter(kinds).join(" and ")),
+            candidates: candidates.join("; "),
+        });
+    }
+    debug_assert!(chosen.iter().all(|list| list.iter().all(|f| f.desc.space.id() == *space)));
+    let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
+    check_attributes(&chosen, spec)?;
+    Ok(chosen)
+}
+
+/// The error for sides that share no space: the first pair that differs.
+fn different(lists: &[&[Arc<FeaturePart>]]) -> QueryError {
+    for list in &lists[1..] {
+        for (a, b) in lists[0].iter().flat_map(|a| list.iter().map(move |b| (a, b))) {
+            if let Some(difference) = a.desc.space.difference(&b.desc.space) {
+                return QueryError::Space { pool: describe(a), target: describe(b), difference };
+            }
+        }
+    }
+    QueryError::Spec("no space is common to all pools and targets".into())
+}
+
+/// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`.
+fn describe(feature: &FeaturePart) -> String {
+    let short = |text: &str| text.chars().take(8).collect::<String>();
+    let desc = &feature.desc;
+    format!(
+        "#{} {} ({}, dim {}, projection {}, encoding {})",
+        feature.number,
+        feature.display_name(),
+        desc.dtype,
+        desc.dim(),
+        short(&desc.space.projection),
+        short(&desc.encoding)
+    )
+}
+
+/// What the features' attributes forbid.
+fn check_attributes(features: &[Arc<FeaturePart>], spec: &InfluenceSpec) -> Result<(), QueryError> {
+    for feature in features {
+        if feature.state == FeatureState::Building && !spec.partial {
+            return Err(QueryError::Building {
+                dataset: feature.desc.dataset.clone(),
+                label: feature.attrs.label.clone(),
+            });
+        }
+        if feature.attrs.unit && spec.sim == Sim::Dot {
+            return Err(QueryError::Spec(format!(
+                "the vectors of {} were scaled to length 1 before they were stored, so a dot product would mean nothing; use \
+                 `sim => 'cosine'`",
+                describe(feature)
+            )));
+        }
+        if spec.sim == Sim::Dot && feature.attrs.dot_scale != features[0].attrs.dot_scale {
+            return Err(QueryError::Spec(format!(
+                "dot products of {} and {} are scaled differently ({} and {})",
+                describe(&features[0]),
+                describe(feature),
+                features[0].attrs.dot_scale,
+                feature.attrs.dot_scale
+            )));
+        }
+    }
+    let pools = spec.pools.len().min(features.len());
+    let touched = |f: &&Arc<FeaturePart>| f.attrs.preconditioned != Preconditioned::None;
+    if let (Some(pool), Some(target)) =
+        (features[..pools].iter().find(touched), features[pools..].iter().find(touched))
+    {
+        return Err(QueryError::Spec(format!(
+            "{} and {} may both be preconditioned; at most one side of a comparison may be",
+            describe(pool),
+            describe(target)
+        )));
+    }
+    Ok(())
+}

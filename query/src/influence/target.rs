@@ -1,0 +1,252 @@
+//! The query side: target vectors loaded, normalised, folded and, where the terms are linear, collapsed into one vector per subtask and
+//! checkpoint.
+
+use std::ops::Range;
+
+use gstore_store::{BlockBuffer, FeatureReader, RowFlags};
+
+use super::checkpoints::PlanCheckpoint;
+use super::members::{Members, TargetRow};
+use super::result::{ExcludedCounts, Reason};
+use super::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
+use super::terms::Terms;
+use super::values::{MIN_NORM, groups, norm, vector};
+use crate::error::QueryError;
+
+/// Query vectors of a question.
+pub(super) struct TargetVectors {
+    /// Names of the subtasks that have rows.
+    pub(super) subtasks: Vec<String>,
+    /// Target rows that are compared, by subtask, then target and row.
+    pub(super) rows: Vec<TargetRow>,
+    pub(super) excluded: ExcludedCounts,
+    /// How the values of the vectors become a score.
+    pub(super) terms: Terms,
+    /// For each checkpoint the vectors, one after another, with the checkpoint's weight folded in.
+    pub(super) vectors: Vec<Vec<f32>>,
+}
+
+/// How target rows become vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One vector per row, not weighted: to look at single pairs.
+    Pairs,
+    /// What the question's terms need.
+    Terms,
+}
+
+/// Loads the vectors of `members`. `readers[c][t]` is the feature of target t at checkpoint c.
+pub(super) fn load(
+    spec: &InfluenceSpec,
+    checkpoints: &[PlanCheckpoint],
+    readers: &[Vec<FeatureReader>],
+    members: Members,
+    shape: Shape,
+) -> Result<TargetVectors, QueryError> {
+    let (rows, excluded) = usable(spec, readers, &members.rows)?;
+    if rows.is_empty() {
+        let target = spec.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let why = match members.rows.len() {
+            0 => "it has none".to_owned(),
+            n => format!(
+                "of {n}, {} have no scored token, {} are not finite, {} lack a checkpoint",
+                excluded.no_scored, excluded.non_finite, excluded.missing
+            ),
+        };
+        return Err(QueryError::EmptyTarget { target, why });
+    }
+    let (rows, subtasks) = group(rows, members.subtasks);
+    let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
+        .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
+        .collect();
+    let one_each = spec.fold != Fold::None || matches!(spec.within, Within::Mean | Within::Sum);
+    let collapse = shape == Shape::Terms && one_each;
+    let mut vectors = Vec::with_capacity(checkpoints.len());
+    for (checkpoint, readers) in checkpoints.iter().zip(readers) {
+        let source = Source { readers, rows: &rows };
+        vectors.push(if collapse {
+            collapsed(spec, checkpoint.weight, &source, &spans)?
+        } else {
+            let weight = if shape == Shape::Terms { checkpoint.weight } else { 1.0 };
+            single(spec, weight, &source)?
+        });
+    }
+    let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
+    let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
+    Ok(TargetVectors { subtasks, rows, excluded, terms, vectors })
+}
+
+/// Sorts rows by subtask and drops subtasks that have none.
+fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<String>) {
+    rows.sort_by_key(|r| (r.subtask, r.target, r.row));
+    let mut kept: Vec<String> = Vec::new();
+    let mut last = None;
+    for row in &mut rows {
+        if last != Some(row.subtask) {
+            last = Some(row.subtask);
+            kept.extend(names.get(row.subtask as usize).cloned());
+        }
+        row.subtask = kept.len().saturating_sub(1) as u32;
+    }
+    (rows, kept)
+}
+
+/// Rows that can be compared at every checkpoint.
+fn usable(
+    spec: &InfluenceSpec,
+    readers: &[Vec<FeatureReader>],
+    rows: &[TargetRow],
+) -> Result<(Vec<TargetRow>, ExcludedCounts), QueryError> {
+    let mut flags = vec![RowFlags::empty(); rows.len()];
+    let mut present = vec![0usize; rows.len()];
+    let mut scratch = BlockBuffer::new();
+    for readers in readers {
+        for (t, reader) in readers.iter().enumerate() {
+            for &block in reader.blocks() {
+                let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
+                if near.is_empty() {
+                    continue;
+                }
+                let block = reader.read_block(block, &mut scratch)?;
+                for at in near {
+                    if let Ok(i) = block.rows.binary_search(&rows[at].row) {
+                        present[at] += 1;
+                        flags[at].insert(RowFlags::from_bits(block.flags[i]));
+                    }
+                }
+            }
+        }
+    }
+    let mut excluded = ExcludedCounts::default();
+    let mut kept = Vec::with_capacity(rows.len());
+    for (at, row) in rows.iter().enumerate() {
+        if flags[at].contains(RowFlags::NO_SCORED) {
+            excluded.add(Reason::NoScored);
+        } else if flags[at].intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
+            excluded.add(Reason::NonFinite);
+        } else if present[at] < readers.len() {
+            excluded.add(Reason::Missing);
+        } else {
+            kept.push(*row);
+        }
+    }
+    if excluded.missing > 0 && spec.missing == Missing::Error && !spec.partial {
+        return Err(QueryError::Missing {
+            rows: excluded.missing,
+            scanned: rows.len() as u64,
+            detail: "rows of the target".into(),
+        });
+    }
+    Ok((kept, excluded))
+}
+
+/// First position of a row of target `t` that is not below `row`; `rows` ascend by target and row.
+fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
+    rows.partition_point(|r| (r.target as usize, r.row) < (t, row))
+}
+
+/// The vectors of some target rows at one checkpoint.
+struct Source<'a> {
+    readers: &'a [FeatureReader],
+    rows: &'a [TargetRow],
+}
+
+impl Source<'_> {
+    fn dim(&self) -> usize {
+        self.readers.first().map_or(0, |reader| reader.part().desc.dim() as usize)
+    }
+
+    /// Hands out (position, vector, norm) of the rows at `span`, which all belong to one subtask, by target and row: the order in
+    /// which sums are taken does not depend on how segments are cut.
+    fn each(&self, span: Range<usize>, mut take: impl FnMut(usize, &[f32], f64)) -> Result<(), QueryError> {
+        let mut scratch = BlockBuffer::new();
+        let mut buffer = vec![0.0f32; self.dim()];
+        let rows = &self.rows[span.clone()];
+        for (t, reader) in self.readers.iter().enumerate() {
+            let groups = groups(reader.part());
+            let blocks = reader.blocks();
+            let overlap = blocks.windows(2).any(|w| w[1].range().start < w[0].range().end);
+            let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
+            if overlap {
+                for at in mine {
+                    if let Some(stored) = reader.row(rows[at].row)? {
+                        take(span.start + at, &stored.vector, norm(&stored.norm));
+                    }
+                }
+                continue;
+            }
+            for &block in blocks {
+                let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
+                if near.is_empty() {
+                    continue;
+                }
+                let block = reader.read_block(block, &mut scratch)?;
+                for at in near {
+                    if let Ok(i) = block.rows.binary_search(&rows[at].row) {
+                        vector(&block, i, &groups, &mut buffer);
+                        take(
+                            span.start + at,
+                            &buffer,
+                            norm(&block.norm[i * groups.len()..(i + 1) * groups.len()]),
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One vector per row.
+fn single(spec: &InfluenceSpec, weight: f64, source: &Source<'_>) -> Result<Vec<f32>, QueryError> {
+    let dim = source.dim();
+    let mut out = vec![0.0f32; source.rows.len() * dim];
+    let mut done = 0;
+    while done < source.rows.len() {
+        let end = source.rows.partition_point(|r| r.subtask <= source.rows[done].subtask);
+        source.each(done..end, |at, vector, norm| {
+            let factor = weight / if spec.sim == Sim::Cosine { norm.max(MIN_NORM) } else { 1.0 };
+            for (out, x) in out[at * dim..(at + 1) * dim].iter_mut().zip(vector) {
+                *out = (f64::from(*x) * factor) as f32;
+            }
+        })?;
+        done = end;
+    }
+    Ok(out)
+}
+
+/// One vector per subtask: the sum of what its rows contribute, in f64 until the end.
+fn collapsed(
+    spec: &InfluenceSpec,
+    weight: f64,
+    source: &Source<'_>,
+    spans: &[Range<usize>],
+) -> Result<Vec<f32>, QueryError> {
+    let dim = source.dim();
+    let mut out = Vec::with_capacity(spans.len() * dim);
+    // A fold of raw vectors is normalised after it, everything else before.
+    let unit = match spec.fold {
+        Fold::None => spec.sim == Sim::Cosine,
+        Fold::Mean => false,
+        Fold::UnitMean => true,
+    };
+    let mut sum = vec![0.0f64; dim];
+    for span in spans {
+        sum.fill(0.0);
+        source.each(span.clone(), |_, vector, norm| {
+            let factor = if unit { 1.0 / norm.max(MIN_NORM) } else { 1.0 };
+            for (sum, x) in sum.iter_mut().zip(vector) {
+                *sum += f64::from(*x) * factor;
+            }
+        })?;
+        let count = span.len() as f64;
+        let mut factor =
+            if spec.fold == Fold::None && spec.within == Within::Sum { 1.0 } else { 1.0 / count };
+        if spec.fold != Fold::None && spec.sim == Sim::Cosine {
+            let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt() / count;
+            factor /= length.max(MIN_NORM);
+        }
+        out.extend(sum.iter().map(|x| (x * factor * weight) as f32));
+    }
+    Ok(out)
+}
