@@ -1,0 +1,192 @@
+//! Writing a result: as a table for people, as CSV or JSON lines for tools, as Parquet or Arrow for programs.
+//!
+//! Invariants
+//! - a format may be written to a pipe: nothing seeks
+//! - column names are unique in every format that needs it; a repeated name gets `_2`, `_3`, ...
+//! - numbers are written with all their digits except in a table, which is for reading
+
+mod cell;
+mod table;
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::ipc::writer::FileWriter;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+pub use table::TableStyle;
+use table::TableWriter;
+
+use super::error::{SqlError, SqlErrorKind};
+
+/// A way to write a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Aligned columns, numbers to six digits, long text cut.
+    #[default]
+    Table,
+    /// Comma-separated with a header line; lists as JSON, bytes as hex digits.
+    Csv,
+    /// One JSON object a line.
+    Json,
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow IPC file.
+    Arrow,
+}
+
+impl Format {
+    /// The words that name the formats.
+    pub const WORDS: [&'static str; 5] = ["table", "csv", "json", "parquet", "arrow"];
+
+    /// Whether the output is bytes that do not belong on a terminal.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Parquet | Self::Arrow)
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.to_ascii_lowercase().as_str() {
+            "table" => Ok(Self::Table),
+            "csv" => Ok(Self::Csv),
+            "json" | "jsonl" | "ndjson" => Ok(Self::Json),
+            "parquet" => Ok(Self::Parquet),
+            "arrow" | "ipc" | "feather" => Ok(Self::Arrow),
+            _ => Err(format!("format cannot be `{word}`: it is one of {}", Self::WORDS.join(", "))),
+        }
+    }
+}
+
+enum Inner<W: Write + Send> {
+    Table(TableWriter<W>),
+    Csv { out: arrow_csv::Writer<W>, schema: SchemaRef },
+    Json { out: arrow_json::LineDelimitedWriter<W>, schema: SchemaRef },
+    Parquet { out: ArrowWriter<W>, schema: SchemaRef },
+    Arrow { out: FileWriter<W>, schema: SchemaRef },
+}
+
+/// Writes the batches of one result.
+pub struct ResultWriter<W: Write + Send> {
+    inner: Inner<W>,
+    rows: u64,
+}
+
+impl<W: Write + Send> ResultWriter<W> {
+    /// Starts a result. Formats with a header write it now, so that an empty result is still a valid file.
+    pub fn new(format: Format, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self, SqlError> {
+        let inner = match format {
+            Format::Table => Inner::Table(TableWriter::new(schema, out, style)),
+            Format::Csv => {
+                let schema = cell::flat_schema(schema);
+                let mut out = arrow_csv::WriterBuilder::new().with_header(true).build(out);
+                out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
+                Inner::Csv { out, schema }
+            }
+            Format::Json => {
+                let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
+                Inner::Json { out: builder.build(out), schema: unique(schema) }
+            }
+            Format::Parquet => {
+                let schema = unique(schema);
+                let zstd = ZstdLevel::try_new(3).map_err(|e| failed(e.into()))?;
+                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(zstd)).build();
+                let out = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
+                    .map_err(|e| failed(e.into()))?;
+                Inner::Parquet { out, schema }
+            }
+            Format::Arrow => {
+                let schema = unique(schema);
+                Inner::Arrow { out: FileWriter::try_new(out, &schema).map_err(failed)?, schema }
+            }
+        };
+        Ok(Self { inner, rows: 0 })
+    }
+
+    /// Adds a batch of the result.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
+        self.rows += batch.num_rows() as u64;
+        match &mut self.inner {
+            Inner::Table(out) => out.write(batch).map_err(failed),
+            Inner::Csv { out, schema } => cell::flatten(batch, schema).and_then(|b| out.write(&b)).map_err(failed),
+            Inner::Json { out, schema } => renamed(batch, schema).and_then(|b| out.write(&b)).map_err(failed),
+            Inner::Parquet { out, schema } => {
+                let batch = renamed(batch, schema).map_err(failed)?;
+                out.write(&batch).map_err(|e| failed(e.into()))
+            }
+            Inner::Arrow { out, schema } => renamed(batch, schema).and_then(|b| out.write(&b)).map_err(failed),
+        }
+    }
+
+    /// Ends the result and flushes. Returns the number of rows.
+    pub fn finish(self) -> Result<u64, SqlError> {
+        let mut out: Box<dyn Write + '_> = match self.inner {
+            Inner::Table(out) => Box::new(out.finish().map_err(failed)?),
+            Inner::Csv { out, .. } => Box::new(out.into_inner()),
+            Inner::Json { mut out, .. } => {
+                out.finish().map_err(failed)?;
+                Box::new(out.into_inner())
+            }
+            Inner::Parquet { out, .. } => Box::new(out.into_inner().map_err(|e| failed(e.into()))?),
+            Inner::Arrow { mut out, .. } => {
+                out.finish().map_err(failed)?;
+                Box::new(out.into_inner().map_err(failed)?)
+            }
+        };
+        out.flush().map_err(|e| failed(e.into()))?;
+        Ok(self.rows)
+    }
+}
+
+/// Whether writing failed because the reader of a pipe has gone, which is no reason to complain.
+pub fn is_broken_pipe(error: &SqlError) -> bool {
+    error.io_kind() == Some(io::ErrorKind::BrokenPipe)
+}
+
+fn failed(error: ArrowError) -> SqlError {
+    let kind = match &error {
+        ArrowError::IoError(_, e) => Some(e.kind()),
+        ArrowError::ExternalError(e) => e.downcast_ref::<io::Error>().map(io::Error::kind),
+        _ => None,
+    };
+    SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {error}")).with_io(kind)
+}
+
+fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+}
+
+/// The schema with every name once. Columns may come from two tables and have the same name.
+fn unique(schema: &SchemaRef) -> SchemaRef {
+    let mut seen = std::collections::HashSet::new();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let mut name = field.name().clone();
+            let mut n = 1;
+            while !seen.insert(name.clone()) {
+                n += 1;
+                name = format!("{}_{n}", field.name());
+            }
+            field.as_ref().clone().with_name(name)
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Whether a column is text in a format without types.
+fn is_plain(data_type: &DataType) -> bool {
+    !data_type.is_nested()
+        && !matches!(
+            data_type,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+        )
+}
