@@ -15,7 +15,7 @@ use crate::manifest::DatasetPart;
 use crate::samples::SampleReader;
 use crate::vfs::Vfs;
 use backend::Backend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
