@@ -259,7 +259,7 @@ fn schema_error(error: SchemaError) -> SqlError {
 }
 
 fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
-    let text = tidy(&error.strip_backtrace());
+    let text = tidy(&error.strip_backtrace()).replace("found: EOF", "found: the end");
     if text.contains("RecursionLimitExceeded") {
         return SqlError::refused("the statement is nested too deeply: 50 levels are allowed".into());
     }

@@ -11,10 +11,10 @@ use gstore_store::{
 };
 use serde_json::{Map, json};
 
-pub const DIM: u32 = 4;
+const DIM: u32 = 4;
 
 /// Weights 3 and 1: normalised 0.75 and 0.25.
-pub const CHECKPOINTS: [(&str, u64, f64); 2] = [("checkpoint-1", 1, 3.0), ("checkpoint-2", 2, 1.0)];
+const CHECKPOINTS: [(&str, u64, f64); 2] = [("checkpoint-1", 1, 3.0), ("checkpoint-2", 2, 1.0)];
 
 /// Makes the store in an empty folder.
 pub fn store(path: &Path) -> Arc<Snapshot> {
@@ -111,8 +111,7 @@ fn encodings(store: &Store) {
             detail: json!({}),
         };
         let mut job = store.start_job(plan).unwrap();
-        let name = DatasetName::try_from(dataset).unwrap();
-        let mut writer = job.encoding_writer(&name, encoding(template), template).unwrap();
+        let mut writer = job.encoding_writer(dataset, encoding(template), template).unwrap();
         for row in 0..rows {
             let tokens = 10 * row as u32 + 8;
             writer.push(TokenCount { row, tokens, scored: tokens / 2, truncated: row == 3 }).unwrap();
@@ -150,9 +149,9 @@ fn description(dataset: &str, kind: &str, step: u64, projection: &str) -> Featur
 }
 
 /// Vectors of small whole numbers, so that scores are the same on every machine. Rows 4 and 5 of the pool are equal.
-pub fn vector(dataset: &str, row: u64, step: u64) -> [f32; DIM as usize] {
+fn vector(dataset: &str, kind: &str, row: u64, step: u64) -> [f32; DIM as usize] {
     let row = if (dataset, row) == ("pool", 5) { 4 } else { row };
-    let mut state = dataset.bytes().fold(step * 7919 + row * 104_729, |h, b| h.wrapping_mul(31) + u64::from(b));
+    let mut state = (dataset.bytes().chain(kind.bytes())).fold(step * 7919 + row * 104_729, |h, b| h.wrapping_mul(31) + u64::from(b));
     std::array::from_fn(|_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((state >> 40) % 9) as f32 - 4.0
@@ -189,10 +188,10 @@ fn features(store: &Store) {
             detail: json!({}),
         };
         let mut job = store.start_job(plan).unwrap();
-        for (i, (dataset, _, rows, _)) in wanted.iter().enumerate() {
+        for (i, (dataset, kind, rows, _)) in wanted.iter().enumerate() {
             let mut writer = job.segment_writer(i).unwrap();
             for row in (0..*rows).filter(|row| (*dataset, *row, step) != ("holes", 2, 2)) {
-                let mut values = vector(dataset, row, step);
+                let mut values = vector(dataset, kind, row, step);
                 if (*dataset, row) == ("pool", 11) {
                     values[0] = f32::NAN;
                 }
@@ -210,6 +209,7 @@ fn features(store: &Store) {
                 checkpoint: checkpoint(*step),
                 base: "tiny".into(),
                 provenance: Map::new(),
+                extra: Map::new(),
             })
             .collect();
         job.publish(Some(RunUpdate { name: "warmup".into(), checkpoints }), true).unwrap();
