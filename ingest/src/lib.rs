@@ -6,6 +6,6 @@
 #![deny(unsafe_code)]
 
 pub mod checkpoint;
-//pub mod gradient;
-//pub mod model;
+pub mod gradient;
+pub mod model;
 pub mod params;
