@@ -8,19 +8,32 @@
 #[cfg(target_endian = "big")]
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
+mod encodings;
 mod error;
 mod ident;
+mod job;
+mod ledger;
 mod manifest;
 mod map;
+mod samples;
 mod segment;
+mod store;
 mod table;
+mod verify;
 pub mod vfs;
 
+pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use ident::*;
+pub use job::{Job, JobFeature, JobPlan};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry, RunCheckpoint,
     RunPart, RunUpdate, SegmentEntry, SourceNote,
 };
 pub use map::FileMap;
 pub use segment::{Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values};
+pub use samples::{
+    AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend, SampleReader,
+};
+pub use store::{Snapshot, SnapshotInfo, Store};
+pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

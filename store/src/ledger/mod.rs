@@ -15,7 +15,7 @@ use crate::manifest::DatasetPart;
 use crate::samples::SampleReader;
 use crate::vfs::Vfs;
 use backend::Backend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -117,6 +117,11 @@ impl Ledger {
                 Ok(fresh)
             }
         }
+    }
+
+    /// Opens the ledger as it is.
+    pub(crate) fn inspect(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Unusable> {
+        Self::try_open(vfs, &path_of(store), id, true)
     }
 
     /// Removes the file, so that the next writer makes it anew.

@@ -1,5 +1,6 @@
 //! `CURRENT`: the commit point. Names the published root and holds its digest.
 
+use super::root::root_number;
 use super::file::{Link, VERSION, parse, write_replacing};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::vfs::Vfs;
@@ -80,9 +81,4 @@ fn missing(vfs: &dyn Vfs, store: &Path) -> OpenError {
         ))
         .into(),
     }
-}
-
-fn root_number(name: &str) -> Option<u64> {
-    let rest = name.strip_prefix("root-")?.strip_suffix(".json")?;
-    rest.split('-').next()?.parse().ok()
 }

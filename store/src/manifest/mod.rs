@@ -19,8 +19,8 @@ pub use run::{RunCheckpoint, RunPart, RunUpdate};
 
 pub(crate) use current::{CURRENT, Current};
 pub(crate) use dataset::CHUNK;
-pub(crate) use file::{Link, ManifestFiles, Part, VERSION, check_version, parse, plain_name, write_replacing};
-pub(crate) use root::{Counters, PartLink, Root};
+pub(crate) use file::{Link, ManifestFiles, Part, VERSION, check_version, parse, write_replacing};
+pub(crate) use root::{Counters, PartLink, Root, root_number};
 
 use serde_json::{Map, Value};
 

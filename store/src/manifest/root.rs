@@ -50,6 +50,11 @@ pub(crate) struct PartLink {
     pub link: Link,
 }
 
+/// The number of the snapshot whose root has this file name.
+pub(crate) fn root_number(file: &str) -> Option<u64> {
+    file.strip_prefix("root-")?.strip_suffix(".json")?.split('-').next()?.parse().ok()
+}
+
 impl Root {
     /// The root of a store with nothing in it.
     pub(crate) fn first(store: Uuid, created: u64) -> Self {
@@ -77,9 +82,8 @@ impl Part for Root {
     }
 
     fn problem(&self) -> Option<(String, String, String)> {
-        if (self.snapshot == 0) != self.parent.is_none() {
-            let (expected, found) = if self.snapshot == 0 { ("none", "one") } else { ("one", "none") };
-            return Some(("parent of the root".into(), expected.into(), found.into()));
+        if self.snapshot == 0 && self.parent.is_some() {
+            return Some(("parent of the first root".into(), "none".into(), "one".into()));
         }
         let next = &self.next;
         for (what, links, limit) in

@@ -15,4 +15,4 @@ pub use columns::ColumnSpec;
 pub use read::SampleReader;
 pub use value::MetaValue;
 
-pub(crate) use value::{MetaRow, sample_digest};
+pub(crate) use read::scan_known;

@@ -1,11 +1,14 @@
 //! Reading samples: in row order, or scattered rows.
 
-use super::columns::schema;
+use super::columns::{schema, value_at};
+use super::value::{MetaRow, sample_digest};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::ident::{RowSet, nearest};
+use crate::ledger::Known;
 use crate::manifest::DatasetPart;
 use crate::table::TableFile;
 use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
@@ -199,4 +202,34 @@ fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadErr
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
+}
+
+/// Ids, rows and digests of the samples from a row on, as the ledger keeps them.
+pub(crate) fn scan_known(
+    reader: &SampleReader,
+    first: u64,
+) -> impl Iterator<Item = Result<(String, Known), ReadError>> + '_ {
+    let names: Vec<&str> = reader.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    reader.scan(&names, Some(first..u64::MAX)).flat_map(|batch| match batch {
+        Err(e) => vec![Err(e)],
+        Ok(batch) => known_of(&batch).into_iter().map(Ok).collect(),
+    })
+}
+
+/// `batch` has all columns of the dataset, so the first three are row, id and record.
+fn known_of(batch: &RecordBatch) -> Vec<(String, Known)> {
+    let [rows, ids, records, metadata @ ..] = batch.columns() else { return Vec::new() };
+    let (rows, ids) = (rows.as_primitive::<UInt64Type>(), ids.as_string::<i32>());
+    let records = records.as_binary::<i32>();
+    let schema = batch.schema();
+    let one = |i: usize| {
+        let record = records.is_valid(i).then(|| records.value(i));
+        let mut values: MetaRow<'_> = match record {
+            Some(_) => Vec::new(),
+            None => schema.fields().iter().skip(3).zip(metadata).map(|(f, c)| (f.name().as_str(), value_at(c, i))).collect(),
+        };
+        let digest = sample_digest(record, &mut values);
+        (ids.value(i).to_owned(), Known { row: rows.value(i), digest })
+    };
+    (0..batch.num_rows()).map(one).collect()
 }

@@ -65,21 +65,16 @@ pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -
     }
     hash.update(&[2]);
     metadata.sort_by_key(|(name, _)| *name);
-    let mut text = |tag: u8, bytes: &[u8]| {
-        hash.update(&[tag]);
+    let mut text = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
     for (name, value) in metadata.iter() {
-        let (tag, bytes) = match value {
-            MetaValue::Null => continue,
-            MetaValue::Bool(b) => (b'b', vec![u8::from(*b)]),
-            MetaValue::Int(i) => (b'i', i.to_le_bytes().to_vec()),
-            MetaValue::Float(f) => (b'f', f.to_le_bytes().to_vec()),
-            MetaValue::Text(s) => (b't', s.as_bytes().to_vec()),
-        };
-        text(b'n', name.as_bytes());
-        text(tag, &bytes);
+        // By text, so that a column which becomes text later does not change the samples before it.
+        if let Some(MetaValue::Text(value)) = value.fit(ColumnType::Text) {
+            text(name.as_bytes());
+            text(value.as_bytes());
+        }
     }
     hash.digest128()
 }

@@ -185,6 +185,11 @@ impl SegmentWriter {
         self.written.len()
     }
 
+    /// Which rows were added so far.
+    pub fn row_set(&self) -> &RowSet {
+        &self.written
+    }
+
     /// The feature's description.
     pub fn desc(&self) -> &FeatureDesc {
         &self.desc

@@ -1,0 +1,104 @@
+//! What a job will write, and how that is kept in its folder.
+
+use crate::ident::{FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
+use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A feature that a job writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobFeature {
+    /// What it is.
+    pub desc: FeatureDesc,
+    /// What is known beside that.
+    pub attrs: FeatureAttrs,
+}
+
+/// What a job is to compute.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobPlan {
+    /// The command, for the history.
+    pub command: String,
+    /// What will be computed, canonically: the same identity is the same job.
+    pub identity: Value,
+    /// The features it writes.
+    pub features: Vec<JobFeature>,
+    /// Anything else worth keeping with the job, for people.
+    pub detail: Value,
+}
+
+impl JobPlan {
+    /// Name of the job's folder in `tmp/`.
+    pub(crate) fn id(&self) -> String {
+        let digest = sha256_hex(canonical_json(&self.identity).as_bytes());
+        format!("job-{}", digest.get(..20).unwrap_or(&digest))
+    }
+}
+
+/// `job.json`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct JobFile {
+    pub version: u32,
+    pub requires: Vec<String>,
+    pub command: String,
+    pub identity: Value,
+    pub features: Vec<JobFeature>,
+    pub detail: Value,
+    /// Process that had the job last.
+    pub pid: u32,
+}
+
+impl JobFile {
+    pub(crate) fn new(plan: &JobPlan) -> Self {
+        JobFile {
+            version: VERSION,
+            requires: Vec::new(),
+            command: plan.command.clone(),
+            identity: plan.identity.clone(),
+            features: plan.features.clone(),
+            detail: plan.detail.clone(),
+            pid: std::process::id(),
+        }
+    }
+}
+
+/// `<uuid>.encoding.json`, beside a sealed file of token counts: what the file itself does not say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SealedEncoding {
+    pub version: u32,
+    pub requires: Vec<String>,
+    pub dataset: String,
+    /// Number 0: it is allotted when the job is published.
+    pub encoding: EncodingEntry,
+}
+
+impl SealedEncoding {
+    pub(crate) fn file(&self) -> Option<&FileEntry> {
+        self.encoding.files.first()
+    }
+}
+
+/// A file that leaves the job's folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Move {
+    pub uuid: Uuid,
+    /// Name inside the job's folder.
+    pub from: String,
+    /// Name inside the store.
+    pub to: String,
+}
+
+/// `publish.json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Intents {
+    pub version: u32,
+    pub requires: Vec<String>,
+    /// The snapshot that will have the files.
+    pub snapshot: u64,
+    pub moves: Vec<Move>,
+    /// For people: what else the publish does.
+    pub run: Option<String>,
+    pub checkpoints: Vec<RunCheckpoint>,
+    pub complete: bool,
+}

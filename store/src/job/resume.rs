@@ -1,0 +1,221 @@
+//! Starting a job, and taking over what an earlier process left.
+
+use super::folder::{Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, lock_start, note_name};
+use super::plan::{Intents, JobFile, JobPlan, SealedEncoding};
+use super::run::{Job, published_rows};
+use crate::error::{JobError, ReadError, StorageError};
+use crate::ident::{DatasetName, RowSet, canonical_json};
+use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
+use crate::store::{Snapshot, Store, WriterLock};
+use crate::table::TableFile;
+use uuid::Uuid;
+
+pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
+    let snapshot = store.snapshot()?;
+    check_plan(&snapshot, &plan)?;
+    let id = plan.id();
+    let folder = claim(&store, &plan, &id)?;
+    let before: Option<JobFile> = folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
+    let same = |old: &JobFile| {
+        canonical_json(&old.identity) == canonical_json(&plan.identity)
+            && old.features.iter().map(|f| &f.desc).eq(plan.features.iter().map(|f| &f.desc))
+    };
+    let resumed = before.as_ref().is_some_and(same);
+    recover(&store, &folder)?;
+    let base = store.snapshot()?;
+    check_plan(&base, &plan)?;
+    let published = plan
+        .features
+        .iter()
+        .map(|f| published_rows(&base, &f.desc.key()))
+        .collect::<Result<Vec<_>, ReadError>>()
+        .map_err(read_error)?;
+    let sealed = plan.features.iter().map(|_| Vec::new()).collect();
+    let mut job =
+        Job { store, folder, id, plan, resumed: false, base, sealed, published, encodings: Vec::new(), discarded: Vec::new() };
+    // The files of a job with another plan under this id would be taken for ours.
+    collect(&mut job, resumed)?;
+    job.folder.write(JOB, &JobFile::new(&job.plan))?;
+    job.resumed = resumed && (job.sealed.iter().any(|s| !s.is_empty()) || !job.encodings.is_empty());
+    Ok(job)
+}
+
+fn read_error(e: ReadError) -> JobError {
+    match e {
+        ReadError::Storage(e) => JobError::Storage(e),
+        other => JobError::Storage(StorageError::io("read the rows of a feature", std::io::Error::other(other))),
+    }
+}
+
+fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
+    for (i, f) in plan.features.iter().enumerate() {
+        let label = || format!("{}/{}", f.desc.dataset, f.attrs.label);
+        let description = |detail: String| JobError::Description { feature: label(), detail };
+        DatasetName::try_from(f.desc.dataset.as_str()).map_err(|e| description(e.to_string()))?;
+        check_description(&f.desc, &f.attrs).map_err(description)?;
+        if plan.features.iter().skip(i + 1).any(|o| o.desc == f.desc) {
+            return Err(description("it occurs twice in the job".into()));
+        }
+        snapshot.dataset(&f.desc.dataset)?;
+        if let Some(part) = snapshot.feature_by_key(&f.desc.key()) {
+            let (old, new) = (&part.attrs, &f.attrs);
+            let mismatch = |what: &str| JobError::Mismatch { feature: label(), detail: what.to_owned() };
+            if old.groups != new.groups {
+                return Err(mismatch("the module groups differ"));
+            }
+            if old.unit != new.unit || old.preconditioned != new.preconditioned || old.dot_scale != new.dot_scale {
+                return Err(mismatch("unit, preconditioned or dot_scale differ"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes the job's folder, unless a live process has it or one of the features.
+fn claim(store: &Store, plan: &JobPlan, id: &str) -> Result<JobFolder, JobError> {
+    let env = store.env();
+    let _starting = lock_start(env)?;
+    let keys: Vec<String> = plan.features.iter().map(|f| f.desc.key()).collect();
+    let first = plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
+    for (other, file) in jobs(env)?.into_iter().filter(|(other, _)| other != id) {
+        let Some(file) = file else { continue };
+        let shared = file.features.iter().find(|f| keys.contains(&f.desc.key()));
+        if let Some(f) = shared
+            && is_held(env, &other)?
+        {
+            let feature = format!("{}/{}", f.desc.dataset, f.attrs.label);
+            return Err(JobError::Busy { feature, job: other, pid: file.pid });
+        }
+    }
+    match JobFolder::take(env, id)? {
+        Some(folder) => {
+            // Written while other starters wait, so that they see what this job writes. A job that was there keeps its
+            // own file until its sealed files were looked at.
+            if folder.read::<JobFile>(JOB).ok().flatten().is_none() {
+                folder.write(JOB, &JobFile::new(plan))?;
+            }
+            Ok(folder)
+        }
+        None => {
+            let pid = super::folder::read_json::<JobFile>(env, &format!("tmp/{id}/{JOB}")).ok().flatten().map_or(0, |f| f.pid);
+            Err(JobError::Busy { feature: first, job: id.to_owned(), pid })
+        }
+    }
+}
+
+/// Undoes a publish that was cut short, or cleans up after one that was not.
+fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
+    let intents: Option<Intents> = match folder.read(PUBLISH) {
+        // It is flushed before the first file moves, so a damaged one means that none did.
+        Err(e) if e.is_damage() => None,
+        other => other?,
+    };
+    if let Some(intents) = intents {
+        let _lock = WriterLock::take(store)?;
+        let snapshot = store.snapshot()?;
+        let env = store.env();
+        let exists = |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
+        for m in &intents.moves {
+            if !exists(&m.to)? {
+                continue;
+            }
+            if !is_published(&snapshot, m.uuid) {
+                env.rename(&env.at(&m.to), &folder.name_of(&m.from))?;
+            } else {
+                // Published; what describes it here has done its work.
+                folder.remove(&m.from)?;
+                folder.remove(&note_name(m.uuid))?;
+            }
+        }
+        folder.sync()?;
+    }
+    folder.remove(PUBLISH)?;
+    Ok(folder.sync()?)
+}
+
+/// Whether a snapshot has a file of this name.
+pub(super) fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
+    let segment = snapshot.features().iter().any(|f| f.segments.iter().any(|s| s.uuid == uuid));
+    let encoding = || {
+        let mut files = snapshot.datasets().iter().flat_map(|d| d.encodings.iter()).flat_map(|e| e.files.iter());
+        files.any(|f| f.uuid == uuid)
+    };
+    segment || encoding()
+}
+
+/// Looks at every file of the folder: sealed ones are verified and kept, all others removed.
+fn collect(job: &mut Job, keep: bool) -> Result<(), JobError> {
+    let mut unwanted: Vec<String> = Vec::new();
+    let names = job.folder.list()?;
+    for name in &names {
+        let kept = match Content::of(name) {
+            Content::Own => true,
+            Content::Leftover => false,
+            Content::Segment { feature, uuid } => keep && collect_segment(job, name, feature, uuid)?,
+            Content::EncodingNote(uuid) => keep && collect_encoding(job, name, uuid)?,
+            // Kept or removed with its note.
+            Content::Encoding(uuid) => keep && names.contains(&note_name(uuid)),
+        };
+        if !kept {
+            unwanted.push(name.clone());
+        }
+    }
+    for name in unwanted {
+        job.folder.remove(&name)?;
+        if let Content::EncodingNote(uuid) = Content::of(&name) {
+            job.folder.remove(&encoding_name(uuid))?;
+        }
+        job.discarded.push(name);
+    }
+    Ok(())
+}
+
+fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Result<bool, JobError> {
+    let Some(f) = job.plan.features.get(feature) else { return Ok(false) };
+    let path = job.folder.path_of(name);
+    let id = FileId { path: &path, name: job.folder.name_of(name) };
+    let Opened { file, entry, desc, .. } = match SegmentFile::open_unlisted(job.store.env().shared_vfs(), id, uuid) {
+        Ok(opened) => opened,
+        Err(StorageError::Io { action, source }) => return Err(StorageError::Io { action, source }.into()),
+        Err(_) => return Ok(false),
+    };
+    if desc != f.desc {
+        return Ok(false);
+    }
+    let mut scratch = BlockBuffer::new();
+    let mut sound = true;
+    file.verify(&mut scratch, |_, _| sound = false);
+    if !sound {
+        return Ok(false);
+    }
+    let mut rows = Vec::new();
+    for i in 0..file.blocks.len() {
+        rows.extend(file.block_rows(i, &mut scratch)?.ranges().iter().cloned());
+    }
+    let rows = RowSet::from_ranges(rows);
+    if !job.rows_done(feature).intersection(&rows).is_empty() {
+        return Ok(false);
+    }
+    if let Some(sealed) = job.sealed.get_mut(feature) {
+        sealed.push(SealedSegment { path, entry, rows });
+    }
+    Ok(true)
+}
+
+fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobError> {
+    let Ok(Some(note)) = job.folder.read::<SealedEncoding>(name) else { return Ok(false) };
+    let Some(entry) = note.file().filter(|f| f.uuid == uuid) else { return Ok(false) };
+    let file_name = encoding_name(uuid);
+    let file = TableFile::new(
+        job.store.env().shared_vfs(),
+        job.folder.path_of(&file_name),
+        job.folder.name_of(&file_name),
+        entry,
+    );
+    let mut sound = note.encoding.spec.key() == note.encoding.key;
+    file.verify(|_| sound = false);
+    if sound {
+        job.encodings.push(note);
+    }
+    Ok(sound)
+}

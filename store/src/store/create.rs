@@ -1,0 +1,69 @@
+//! Making an empty store.
+
+use super::env::Env;
+use super::load::now;
+use crate::error::{CreateError, OpenError};
+use crate::manifest::{CURRENT, Current, Root};
+use crate::vfs::Vfs;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The lock that writers take, relative to the store.
+pub(crate) const LOCK: &str = "LOCK";
+
+const FOLDERS: [&str; 5] = ["manifests", "samples", "encodings", "segments", "tmp"];
+
+/// Makes the folders, the root of snapshot 0 and `CURRENT`, in this order: before `CURRENT` there is no store, and what a
+/// creation that was cut short left behind is completed by the next one.
+pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError> {
+    let env = Env::new(Arc::clone(vfs), path);
+    let shown = path.display().to_string();
+    check_empty(&env, &shown)?;
+    vfs.create_dir(path).map_err(Env::io("make the folder", &shown))?;
+    let lock = vfs.lock(&env.at(LOCK), true).map_err(Env::io("lock", LOCK))?;
+    // Someone else may have made it while we waited.
+    check_empty(&env, &shown)?;
+    for folder in FOLDERS {
+        vfs.create_dir(&env.at(folder)).map_err(Env::io("make the folder", folder))?;
+    }
+    let root = Root::first(Uuid::new_v4(), now());
+    let link = env.manifests().write(&root)?;
+    env.manifests().sync()?;
+    env.sync_folder("")?;
+    Current::new(0, link).write(vfs.as_ref(), path)?;
+    env.sync_folder("")?;
+    if let Some(parent) = path.parent() {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        vfs.sync_dir(parent).map_err(Env::io("flush the folder above", &shown))?;
+    }
+    drop(lock);
+    Ok(())
+}
+
+/// A folder that is missing, empty, or holds what a creation that was cut short leaves behind.
+fn check_empty(env: &Env, shown: &str) -> Result<(), CreateError> {
+    let names = match env.vfs().list(env.path()) {
+        Ok(names) => names,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Env::io("list", shown)(e).into()),
+    };
+    if names.iter().any(|n| n == CURRENT) {
+        return Err(CreateError::Exists(shown.to_owned()));
+    }
+    let ours = |n: &str| FOLDERS.contains(&n) || n == LOCK || n == "CURRENT.new";
+    if let Some(found) = names.iter().find(|n| !ours(n)) {
+        return Err(CreateError::NotEmpty { path: shown.to_owned(), found: found.clone() });
+    }
+    for folder in FOLDERS.iter().filter(|f| names.iter().any(|n| n == *f)) {
+        let inside = env.vfs().list(&env.at(folder)).map_err(Env::io("list", folder))?;
+        if let Some(found) = inside.iter().find(|n| *folder != "manifests" || !n.starts_with("root-0-")) {
+            // A store that lost its CURRENT: the error of opening it says more.
+            if let Err(e @ OpenError::Storage(_)) = Current::read_bytes(env.vfs(), env.path()) {
+                return Err(e.into());
+            }
+            return Err(CreateError::NotEmpty { path: shown.to_owned(), found: format!("{folder}/{found}") });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Loading a snapshot from its root, and walking the chain of roots.
+
+use super::env::Env;
+use super::snapshot::Snapshot;
+use crate::error::{Damage, OpenError, StorageError};
+use crate::manifest::{DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970. For people only: nothing depends on clocks.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A part that knows its number.
+trait Numbered: Part {
+    fn number(&self) -> u32;
+}
+
+impl Numbered for DatasetPart {
+    fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Numbered for RunPart {
+    fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Numbered for FeaturePart {
+    fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+pub(crate) fn load(env: &Arc<Env>, link: &Link, like: Option<&Snapshot>) -> Result<Snapshot, OpenError> {
+    let root: Root = env.manifests().read(link)?;
+    let datasets = parts(env, &root.datasets, like.map(|s| (&*s.root().datasets, s.datasets())))?;
+    let runs = parts(env, &root.runs, like.map(|s| (&*s.root().runs, s.runs())))?;
+    let features = parts(env, &root.features, like.map(|s| (&*s.root().features, s.features())))?;
+    check_references(link, &datasets, &features)?;
+    Ok(Snapshot::new(Arc::clone(env), link.clone(), root, datasets, runs, features))
+}
+
+/// The parts of some links; those that another snapshot has already are shared.
+fn parts<T: Numbered>(
+    env: &Env,
+    links: &[PartLink],
+    like: Option<(&[PartLink], &[Arc<T>])>,
+) -> Result<Vec<Arc<T>>, StorageError> {
+    let mut out = Vec::with_capacity(links.len());
+    for link in links {
+        let shared = like.and_then(|(old, parts)| {
+            let i = old.binary_search_by_key(&link.number, |l| l.number).ok()?;
+            old.get(i).filter(|l| l.link == link.link).and_then(|_| parts.get(i))
+        });
+        let part = match shared {
+            Some(part) => Arc::clone(part),
+            None => Arc::new(env.manifests().read::<T>(&link.link)?),
+        };
+        if part.number() != link.number {
+            let file = format!("manifests/{}", link.link.file);
+            return Err(Damage::new(file, "number of the part", link.number, part.number()).into());
+        }
+        out.push(part);
+    }
+    Ok(out)
+}
+
+/// Names are unique, and every feature belongs to a dataset that has its rows.
+fn check_references(
+    link: &Link,
+    datasets: &[Arc<DatasetPart>],
+    features: &[Arc<FeaturePart>],
+) -> Result<(), StorageError> {
+    let file = || format!("manifests/{}", link.file);
+    for (i, d) in datasets.iter().enumerate() {
+        if datasets.iter().skip(i + 1).any(|o| o.name == d.name) {
+            return Err(Damage::new(file(), "datasets", "different names", format!("two named {:?}", d.name)).into());
+        }
+    }
+    for f in features {
+        let Some(dataset) = datasets.iter().find(|d| d.name == f.desc.dataset) else {
+            return Err(Damage::new(file(), format!("dataset of feature {}", f.number), "one of the snapshot", &f.desc.dataset).into());
+        };
+        let end = f.segments.iter().map(|s| s.end_row).max().unwrap_or(0);
+        if end > dataset.next_row {
+            let what = format!("rows of feature {}", f.number);
+            return Err(Damage::new(file(), what, format!("at most {}", dataset.next_row), end).into());
+        }
+    }
+    Ok(())
+}
+
+/// The roots before a snapshot, newest first.
+pub(crate) struct Chain<'a> {
+    env: &'a Env,
+    next: Option<Link>,
+    below: u64,
+}
+
+impl<'a> Chain<'a> {
+    pub(crate) fn new(env: &'a Env, from: &Snapshot) -> Self {
+        Chain { env, next: from.root().parent.clone(), below: from.number() }
+    }
+}
+
+impl Iterator for Chain<'_> {
+    type Item = Result<(Link, Root), OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let link = self.next.take()?;
+        let root: Root = match self.env.manifests().read(&link) {
+            Ok(root) => root,
+            Err(e) => return Some(Err(e.into())),
+        };
+        if root.snapshot >= self.below {
+            let d = Damage::new(format!("manifests/{}", link.file), "number of the snapshot", format!("below {}", self.below), root.snapshot);
+            return Some(Err(d.into()));
+        }
+        self.below = root.snapshot;
+        self.next = root.parent.clone();
+        Some(Ok((link, root)))
+    }
+}

@@ -1,0 +1,173 @@
+//! A store: a folder, the snapshot that is current in it, and the one writer at a time that may change that.
+//!
+//! Invariants
+//! - readers take no lock and write nothing; they read `CURRENT`, then immutable files
+//! - every change goes through [`commit::publish`] under the writer lock
+//! - loaded snapshots share the parts that did not change
+
+mod commit;
+mod create;
+mod env;
+mod load;
+mod snapshot;
+
+pub use snapshot::{Snapshot, SnapshotInfo};
+
+pub(crate) use commit::{Change, WriterLock, change_of, publish};
+pub(crate) use env::{Env, encoding_file, sample_file, sample_folder, segment_file};
+
+use crate::error::{AppendError, CreateError, JobError, OpenError};
+use crate::ident::DatasetName;
+use crate::job::{Job, JobPlan};
+use crate::manifest::Current;
+use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
+use crate::vfs::{OsVfs, Vfs};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A store. Clones share what is loaded.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    env: Arc<Env>,
+    /// The current snapshot as last seen, with the bytes of `CURRENT` that named it.
+    loaded: Mutex<Option<(Vec<u8>, Arc<Snapshot>)>>,
+}
+
+impl Store {
+    /// Makes an empty store in a missing or empty folder.
+    pub fn create(path: impl AsRef<Path>) -> Result<Store, CreateError> {
+        Self::create_on(Arc::new(OsVfs), path.as_ref())
+    }
+
+    /// The same on another file system.
+    pub fn create_on(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Store, CreateError> {
+        create::create(&vfs, path)?;
+        Ok(Self::open_on(vfs, path)?)
+    }
+
+    /// Opens a store and its current snapshot.
+    pub fn open(path: impl AsRef<Path>) -> Result<Store, OpenError> {
+        Self::open_on(Arc::new(OsVfs), path.as_ref())
+    }
+
+    /// The same on another file system.
+    pub fn open_on(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Store, OpenError> {
+        let store = Self::unopened(vfs, path);
+        store.snapshot()?;
+        Ok(store)
+    }
+
+    /// A store that may not be one.
+    pub(crate) fn unopened(vfs: Arc<dyn Vfs>, path: &Path) -> Store {
+        Store(Arc::new(Inner { env: Arc::new(Env::new(vfs, path)), loaded: Mutex::new(None) }))
+    }
+
+    /// Opens a store, or makes one where there is nothing.
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Store, CreateError> {
+        let path = path.as_ref();
+        match Self::open(path) {
+            Ok(store) => Ok(store),
+            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => match Self::create(path) {
+                // Another process was faster.
+                Err(CreateError::Exists(_)) => Ok(Self::open(path)?),
+                other => other,
+            },
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        self.0.env.path()
+    }
+
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.0.env
+    }
+
+    /// The current snapshot. Reads `CURRENT`; loads only what changed since the last call.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, OpenError> {
+        // A root can go away between reading CURRENT and reading it; then CURRENT names another one.
+        const ATTEMPTS: usize = 5;
+        let mut bytes = Current::read_bytes(self.env().vfs(), self.path())?;
+        for _ in 1..ATTEMPTS {
+            match self.load(&bytes) {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(e) => {
+                    let again = Current::read_bytes(self.env().vfs(), self.path())?;
+                    if again == bytes {
+                        return Err(e);
+                    }
+                    bytes = again;
+                }
+            }
+        }
+        self.load(&bytes)
+    }
+
+    fn load(&self, bytes: &[u8]) -> Result<Arc<Snapshot>, OpenError> {
+        let before = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((old, snapshot)) = &before
+            && old == bytes
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let current = Current::parse(bytes)?;
+        let snapshot = Arc::new(load::load(&self.0.env, &current.root, before.as_ref().map(|b| &*b.1))?);
+        if snapshot.number() != current.snapshot {
+            let d = crate::error::Damage::new("CURRENT", "number of the snapshot", snapshot.number(), current.snapshot);
+            return Err(d.into());
+        }
+        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes.to_vec(), Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// An older snapshot, found by the chain of parents.
+    pub fn snapshot_at(&self, number: u64) -> Result<Arc<Snapshot>, OpenError> {
+        let current = self.snapshot()?;
+        if current.number() == number {
+            return Ok(current);
+        }
+        let chain = load::Chain::new(&self.0.env, &current);
+        let mut oldest = current.number();
+        for link in chain {
+            let (link, root) = link?;
+            oldest = root.snapshot;
+            if root.snapshot == number {
+                return Ok(Arc::new(load::load(&self.0.env, &link, Some(&current))?));
+            }
+        }
+        Err(OpenError::NoSnapshot { wanted: number, oldest, newest: current.number() })
+    }
+
+    /// The snapshots, newest first.
+    pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
+        let current = self.snapshot()?;
+        let mut out = vec![current.info()];
+        for link in load::Chain::new(&self.0.env, &current) {
+            let (link, root) = link?;
+            out.push(SnapshotInfo::new(&link, &root));
+        }
+        Ok(out)
+    }
+
+    /// Starts adding samples to a dataset, which is made if there is none of this name.
+    ///
+    /// Waits for the writer lock and holds it until the append is finished or dropped.
+    pub fn append(
+        &self,
+        dataset: &DatasetName,
+        columns: Vec<ColumnSpec>,
+        options: AppendOptions,
+    ) -> Result<SampleAppend, AppendError> {
+        SampleAppend::start(self.clone(), dataset, columns, options)
+    }
+
+    /// Starts a job, or goes on with one of the same identity that was interrupted.
+    pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
+        Job::start(self.clone(), plan)
+    }
+}
