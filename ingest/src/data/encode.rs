@@ -212,7 +212,9 @@ fn prepare(
             .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?;
         let special: serde_json::Map<String, serde_json::Value> =
             files.special.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
-        let template = ChatTemplate::new(source, &files.special)?;
+        let atoms = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
+        let atoms = atoms.filter(|text| !text.is_empty()).collect();
+        let template = ChatTemplate::new(source, &files.special, atoms)?;
         let digest = digest(json!({ "template": source, "special_tokens": special }));
         return Ok((Template::Chat(Box::new(template)), digest));
     }

@@ -15,18 +15,21 @@ use crate::data::record::{Content, Message, Role};
 pub(in crate::data) struct ChatTemplate {
     env: ChatEnvironment,
     special: Vec<(&'static str, Value)>,
+    /// Texts that are one token each, wherever they stand.
+    atoms: Vec<String>,
 }
 
 impl ChatTemplate {
-    /// `special`: names and texts of the tokenizer's special tokens.
+    /// `special`: names and texts of the tokenizer's special tokens; `atoms`: texts of all its added tokens.
     pub(in crate::data) fn new(
         source: &str,
         special: &[(&'static str, String)],
+        atoms: Vec<String>,
     ) -> Result<Self, EncodeError> {
         let env =
             ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
         let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
-        Ok(Self { env, special })
+        Ok(Self { env, special, atoms })
     }
 
     pub(super) fn render(&self, content: &Content) -> Result<Rendered, EncodeError> {
@@ -56,15 +59,19 @@ impl ChatTemplate {
     }
 
     fn turn_start(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
-        let before = self.text(messages.get(..turn).unwrap_or_default(), true)?;
-        if full.starts_with(&before) {
+        // Many templates cannot be rendered without any message: that is no reason to refuse an assistant who speaks first.
+        if let Ok(before) = self.text(messages.get(..turn).unwrap_or_default(), true)
+            && full.starts_with(&before)
+        {
             return Ok(before.len());
         }
         let marked = self.text(&mark(messages, turn, full)?, false)?;
         if marked == full {
             return Err(EncodeError::TurnNotFound { turn });
         }
-        Ok(common_prefix(full, &marked))
+        // A space before the content is part of its first token with most tokenizers.
+        let header = full.get(..common_prefix(full, &marked)).unwrap_or(full);
+        Ok(header.trim_end_matches(' ').len())
     }
 
     fn turn_end(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
@@ -84,8 +91,24 @@ impl ChatTemplate {
         }
         // What closes the turn where it is the last one, as far as it closes it here too.
         let closing = &last[last.len() - common_suffix(&last, &marked_last)..];
-        let end = full.len() - common_suffix(full, &marked_full);
-        Ok(end + common_prefix(&full[end..], closing))
+        let rest = &full[full.len() - common_suffix(full, &marked_full)..];
+        let common = common_prefix(rest, closing);
+        Ok(full.len() - rest.len() + self.uncut(rest, common).min(self.uncut(closing, common)))
+    }
+
+    /// The last place up to `end` that lies inside none of the text's special tokens.
+    fn uncut(&self, text: &str, mut end: usize) -> usize {
+        let cut_at = |end: usize| {
+            let starts = |atom: &String| {
+                let first = (end + 1).saturating_sub(atom.len());
+                (first..end).find(|at| text.as_bytes()[*at..].starts_with(atom.as_bytes()))
+            };
+            self.atoms.iter().filter_map(starts).min()
+        };
+        while let Some(start) = cut_at(end) {
+            end = start;
+        }
+        end
     }
 
     fn text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, EncodeError> {
@@ -142,7 +165,12 @@ mod tests {
     }
 
     fn render(source: &str, turns: &[(Role, &str)]) -> (String, Vec<String>) {
-        let template = ChatTemplate::new(source, &[("eos_token", "</s>".to_owned())]).unwrap();
+        let template = ChatTemplate::new(
+            source,
+            &[("eos_token", "</s>".to_owned())],
+            vec!["</s>".into(), "<|user|>".into()],
+        )
+        .unwrap();
         let rendered = template.render(&conversation(turns)).unwrap();
         assert!(!rendered.add_special);
         let scored = rendered.scored.iter().map(|r| rendered.text[r.clone()].to_owned()).collect();
@@ -163,7 +191,7 @@ mod tests {
 
     #[test]
     fn prompt_and_completion_are_two_turns() {
-        let template = ChatTemplate::new(CHATML, &[]).unwrap();
+        let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
         let pair = Content::PromptCompletion { prompt: "u".into(), completion: "a".into() };
         let turns = conversation(&[(User, "u"), (Assistant, "a")]);
         assert_eq!(template.render(&pair).unwrap(), template.render(&turns).unwrap());
@@ -185,9 +213,23 @@ mod tests {
     }
 
     #[test]
+    fn a_template_that_ends_the_whole_conversation() {
+        let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}\
+            {% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}";
+        let (_, scored) = render(source, &[(User, "u"), (Assistant, "a"), (User, "v"), (Assistant, "b")]);
+        assert_eq!(scored, ["a<|end|>", "b<|end|></s>"]);
+    }
+
+    #[test]
+    fn an_assistant_may_speak_first() {
+        let source = "{{ messages[0].role }}: {% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
+        assert_eq!(render(source, &[(Assistant, "a"), (User, "u")]).1, [" a<|end|>"]);
+    }
+
+    #[test]
     fn errors_of_the_template_come_through() {
         let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x";
-        let template = ChatTemplate::new(source, &[]).unwrap();
+        let template = ChatTemplate::new(source, &[], vec![]).unwrap();
         let error = template.render(&conversation(&[(System, "s"), (Assistant, "a")])).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -196,6 +238,6 @@ mod tests {
         let error =
             template.render(&conversation(&[(User, "s"), (Assistant, "a"), (User, "t")])).unwrap_err();
         assert!(error.to_string().contains("turn 1"), "{error}");
-        assert!(ChatTemplate::new("{% for %}", &[]).is_err());
+        assert!(ChatTemplate::new("{% for %}", &[], vec![]).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //!   the same tokens tomorrow
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 const NAME: &str = "chat_template";
@@ -23,7 +23,10 @@ impl ChatEnvironment {
         });
         env.add_function("strftime_now", |format: String| strftime_fixed(&format));
         env.add_filter("tojson", tojson);
-        env.add_template_owned(NAME, without_generation_tags(source))?;
+        env.add_test("iterable", is_iterable);
+        // Jinja reads any line end as a newline; a template with others would write them into the tokens.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        env.add_template_owned(NAME, without_generation_tags(&source))?;
         Ok(Self(env))
     }
 
@@ -38,6 +41,11 @@ pub(super) fn reason(error: &Error) -> String {
         (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// As in Python, where none is not iterable: `tools is iterable and tools | length > 0` is written for that.
+fn is_iterable(value: &Value) -> bool {
+    value.kind() != ValueKind::None && value.try_iter().is_ok()
 }
 
 /// `json.dumps(value, ensure_ascii=False)`: as the built-in filter, without its escapes for HTML.
@@ -168,6 +176,18 @@ mod tests {
     #[test]
     fn blocks_are_trimmed_as_in_transformers() {
         assert_eq!(render("  {% if true %}\nx\n  {% endif %}\ny\n"), "x\ny");
+    }
+
+    #[test]
+    fn line_ends_are_newlines() {
+        assert_eq!(render("a\r\n{{ 'b\r\n' }}{% if true %}\r\nc\r{% endif %}"), "a\nb\nc\n");
+    }
+
+    #[test]
+    fn none_is_not_iterable() {
+        let source =
+            "{{ none is iterable }} {{ nothing is iterable }} {{ x is iterable }} {{ 1 is iterable }}";
+        assert_eq!(render(source), "false true true false");
     }
 
     #[test]
