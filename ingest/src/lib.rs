@@ -4,4 +4,3 @@
 pub mod data;
 pub mod params;
 pub mod projection;
-mod stand_in;
