@@ -5,10 +5,10 @@
 
 use std::fmt;
 
+use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
 use super::json::{Unique, type_name};
-use crate::stand_in::MetaValue;
 
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

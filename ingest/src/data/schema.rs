@@ -12,10 +12,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use gstore_store::{ColumnDef, ColumnType, nearest};
+use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
 
 use super::record::Record;
-use crate::stand_in::{ColumnSpec, MetaValue};
 
 /// What the command line calls a type.
 fn type_text(ty: ColumnType) -> &'static str {

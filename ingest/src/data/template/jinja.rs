@@ -187,7 +187,7 @@ mod tests {
     fn none_is_not_iterable() {
         let source =
             "{{ none is iterable }} {{ nothing is iterable }} {{ x is iterable }} {{ 1 is iterable }}";
-        assert_eq!(render(source), "false true true false");
+        assert_eq!(render(source).to_lowercase(), "false true true false");
     }
 
     #[test]
