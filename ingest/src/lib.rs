@@ -14,3 +14,4 @@ pub mod gradient;
 pub mod model;
 pub mod params;
 pub mod projection;
+pub mod pipeline;

@@ -299,9 +299,9 @@ fn index_keyed(states: Vec<Obj>) -> Obj {
 }
 
 fn name_keyed(prefix: &str, infix: &str) -> Obj {
-    let entries = specs().iter().enumerate().map(|(i, s)| {
+    let entries = specs().into_iter().enumerate().map(|(i, s)| {
         let name = s.name.replace(".weight", &format!("{infix}.weight"));
-        (text(&format!("{prefix}{name}")), state(s, i as u64 * 10))
+        (text(&format!("{prefix}{name}")), state(&s, i as u64 * 10))
     });
     dict([("state", Obj::Dict(entries.rev().collect()))])
 }
