@@ -116,7 +116,9 @@ impl Arguments {
         match self.option(name) {
             None => Ok(None),
             Some(ScalarValue::Boolean(Some(b))) => Ok(Some(*b)),
-            Some(other) => Err(SqlError::invalid(format!("option `{name}` must be true or false, not {other}"))),
+            Some(other) => {
+                Err(SqlError::invalid(format!("option `{name}` must be true or false, not {other}")))
+            }
         }
     }
 

@@ -59,11 +59,12 @@ impl RelationPlanner for FunctionPlanner {
 /// The engine parses these clauses and then ignores them, which would give another result than the one asked for.
 fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     let ignored = match &relation {
-        TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => "TABLESAMPLE",
-        TableFactor::Table { version: Some(_), .. } => "a version of a table",
-        TableFactor::Table { with_ordinality: true, .. } | TableFactor::Function { with_ordinality: true, .. } => {
-            "WITH ORDINALITY"
+        TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+            "TABLESAMPLE"
         }
+        TableFactor::Table { version: Some(_), .. } => "a version of a table",
+        TableFactor::Table { with_ordinality: true, .. }
+        | TableFactor::Function { with_ordinality: true, .. } => "WITH ORDINALITY",
         _ => return Ok(relation),
     };
     Err(SqlError::invalid(format!("{ignored} is not supported")).into())
@@ -121,9 +122,8 @@ fn constant(
     cx: &mut dyn RelationPlannerContext,
 ) -> Result<Expr> {
     if let Ast::Identifier(_) | Ast::CompoundIdentifier(_) = &ast {
-        let column = SqlError::invalid(format!(
-            "the arguments of {function}() are constants; {ast} is a column here"
-        ));
+        let column =
+            SqlError::invalid(format!("the arguments of {function}() are constants; {ast} is a column here"));
         let column = match &ast {
             Ast::Identifier(name) => {
                 column.hint(format!("names of datasets and the like are text: write '{}'", name.value))

@@ -57,8 +57,12 @@ fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePar
         }
         several => {
             let numbers: Vec<String> = several.iter().map(|f| f.number.to_string()).collect();
-            Err(SqlError::invalid(format!("dataset `{dataset}` has several features `{name}`"))
-                .hint(format!("name one by its number: {}; gstore.features says how they differ", numbers.join(", "))))
+            Err(SqlError::invalid(format!("dataset `{dataset}` has several features `{name}`")).hint(
+                format!(
+                    "name one by its number: {}; gstore.features says how they differ",
+                    numbers.join(", ")
+                ),
+            ))
         }
     }
 }

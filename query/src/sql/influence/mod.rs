@@ -7,6 +7,7 @@ mod excluded;
 mod exec;
 mod job;
 mod table;
+mod values;
 
 use std::sync::Arc;
 
