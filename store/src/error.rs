@@ -495,9 +495,6 @@ pub enum VerifyError {
     /// No snapshot could be read.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The progress callback asked to stop.
-    #[error("stopped")]
-    Stopped,
 }
 
 macro_rules! is_damage {

@@ -19,6 +19,7 @@ mod samples;
 mod segment;
 mod store;
 mod table;
+mod verify;
 pub mod vfs;
 
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
@@ -35,3 +36,4 @@ pub use samples::{
     AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend, SampleReader,
 };
 pub use store::{Snapshot, SnapshotInfo, Store};
+pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -119,6 +119,11 @@ impl Ledger {
         }
     }
 
+    /// Opens the ledger as it is.
+    pub(crate) fn inspect(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Unusable> {
+        Self::try_open(vfs, &path_of(store), id, true)
+    }
+
     /// Removes the file, so that the next writer makes it anew.
     pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
         match vfs.remove(&path_of(store)) {

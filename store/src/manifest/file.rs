@@ -53,10 +53,6 @@ impl ManifestFiles {
         ManifestFiles { vfs, folder: store.join("manifests") }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Reads the file of a link and checks its length, digest, version and consistency.
     pub(crate) fn read<T: Part>(&self, link: &Link) -> Result<T, StorageError> {
         let (name, bytes) = self.read_bytes(link)?;

@@ -55,9 +55,14 @@ impl Store {
 
     /// The same on another file system.
     pub fn open_on(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Store, OpenError> {
-        let store = Store(Arc::new(Inner { env: Arc::new(Env::new(vfs, path)), loaded: Mutex::new(None) }));
+        let store = Self::unopened(vfs, path);
         store.snapshot()?;
         Ok(store)
+    }
+
+    /// A store that may not be one.
+    pub(crate) fn unopened(vfs: Arc<dyn Vfs>, path: &Path) -> Store {
+        Store(Arc::new(Inner { env: Arc::new(Env::new(vfs, path)), loaded: Mutex::new(None) }))
     }
 
     /// Opens a store, or makes one where there is nothing.

@@ -5,7 +5,7 @@ use super::env::{Env, encoding_file, sample_file, segment_file};
 use crate::encodings::EncodingReader;
 use crate::error::{LookupError, OpenError, ReadError};
 use crate::ident::nearest;
-use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, Link, Root, RunPart, root_number};
+use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, root_number};
 use crate::samples::SampleReader;
 use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape};
 use crate::table::TableFile;
@@ -162,8 +162,8 @@ impl Snapshot {
 
     /// The samples of a dataset of this snapshot. Reads nothing yet.
     pub fn samples(&self, dataset: &DatasetPart) -> Result<SampleReader, ReadError> {
-        let file = |entry| {
-            let name = sample_file(dataset.number, entry_uuid(entry));
+        let file = |entry: &FileEntry| {
+            let name = sample_file(dataset.number, entry.uuid);
             TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
         };
         Ok(SampleReader::new(Arc::new(dataset.clone()), dataset.files.iter().map(file).collect()))
@@ -171,8 +171,8 @@ impl Snapshot {
 
     /// What an encoding says of the samples. Reads nothing yet.
     pub fn encoding(&self, _dataset: &DatasetPart, encoding: &EncodingEntry) -> Result<EncodingReader, ReadError> {
-        let file = |entry| {
-            let name = encoding_file(encoding.number, entry_uuid(entry));
+        let file = |entry: &FileEntry| {
+            let name = encoding_file(encoding.number, entry.uuid);
             TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
         };
         Ok(EncodingReader::new(encoding.clone(), encoding.files.iter().map(file).collect()))
@@ -195,10 +195,6 @@ impl Snapshot {
         }
         Ok(FeatureReader::new(Arc::new(part.clone()), segments, checks))
     }
-}
-
-fn entry_uuid(entry: &crate::manifest::FileEntry) -> Uuid {
-    entry.uuid
 }
 
 fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError {

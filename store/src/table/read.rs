@@ -35,11 +35,6 @@ impl TableFile {
         &self.entry
     }
 
-    /// The names of the file's columns.
-    pub(crate) fn columns(&self) -> Result<Vec<String>, StorageError> {
-        Ok(self.metadata()?.schema().fields().iter().map(|f| f.name().clone()).collect())
-    }
-
     fn metadata(&self) -> Result<&ArrowReaderMetadata, StorageError> {
         if let Some(m) = self.metadata.get() {
             return Ok(m);

@@ -90,16 +90,8 @@ impl TableWriter {
         Ok(TableWriter { path: path.to_owned(), name, uuid, first_row, rows: 0, writer: Some(writer) })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn rows(&self) -> u64 {
         self.rows
-    }
-
-    pub(crate) fn first_row(&self) -> u64 {
-        self.first_row
     }
 
     /// Bytes written so far and waiting in memory.

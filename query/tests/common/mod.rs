@@ -1,0 +1,268 @@
+//! Small stores made from arrays.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gstore_query::influence::*;
+use gstore_store::*;
+
+pub static GO: AtomicBool = AtomicBool::new(false);
+
+/// A row of a feature: its vector and flags; `None` where the feature lacks the row.
+pub type Row = Option<(Vec<f32>, u8)>;
+
+/// The vectors of one dataset at one checkpoint.
+#[derive(Debug, Clone)]
+pub struct Feature {
+    pub dataset: String,
+    pub kind: String,
+    pub checkpoint: usize,
+    pub rows: Vec<Row>,
+    pub dtype: DType,
+    /// Lengths of the module groups; empty: one group.
+    pub groups: Vec<u32>,
+    /// Number of rows after which a new segment begins.
+    pub cut: usize,
+    pub projection: String,
+    pub complete: bool,
+    pub change: fn(&mut FeatureAttrs),
+}
+
+impl Feature {
+    pub fn new(dataset: &str, kind: &str, checkpoint: usize, rows: Vec<Row>) -> Self {
+        Self {
+            dataset: dataset.into(),
+            kind: kind.into(),
+            checkpoint,
+            rows,
+            dtype: DType::F32,
+            groups: Vec::new(),
+            cut: usize::MAX,
+            projection: "none".into(),
+            complete: true,
+            change: |_| {},
+        }
+    }
+
+    fn dim(&self) -> u32 {
+        self.rows.iter().flatten().map(|(vector, _)| vector.len() as u32).next().unwrap_or(1)
+    }
+
+    fn desc(&self) -> FeatureDesc {
+        let checkpoint = checkpoint_id(self.checkpoint);
+        let embedding = self.kind.starts_with("embed");
+        FeatureDesc {
+            dataset: self.dataset.clone(),
+            encoding: "e".repeat(64),
+            checkpoint: Some(checkpoint.clone()),
+            ensemble: None,
+            kind: FeatureKind { name: self.kind.clone(), params: Default::default() },
+            space: Space {
+                family: match self.kind.as_str() {
+                    "loss" => Family::Loss,
+                    _ if embedding => Family::Embedding,
+                    _ => Family::Gradient,
+                },
+                checkpoint: Some(checkpoint),
+                modules: if embedding { String::new() } else { "m".repeat(64) },
+                projection: self.projection.clone(),
+                layer: None,
+                loss: "cross_entropy".into(),
+                reduction: "mean".into(),
+                dim: self.dim(),
+            },
+            dtype: self.dtype,
+            compute: "f32".into(),
+        }
+    }
+
+    fn attrs(&self) -> FeatureAttrs {
+        let label = format!("{}@{}", self.kind, checkpoint_name(self.checkpoint));
+        let mut attrs = FeatureAttrs::new(label, self.dim());
+        if !self.groups.is_empty() {
+            let mut start = 0;
+            attrs.groups = self
+                .groups
+                .iter()
+                .enumerate()
+                .map(|(i, &len)| {
+                    start += len;
+                    ModuleGroup { name: format!("module{i}"), start: start - len, len }
+                })
+                .collect();
+        }
+        (self.change)(&mut attrs);
+        attrs
+    }
+}
+
+pub fn checkpoint_id(c: usize) -> CheckpointId {
+    CheckpointId::try_from(format!("{:064x}", 0xabc0 + c)).unwrap()
+}
+
+pub fn checkpoint_name(c: usize) -> String {
+    format!("checkpoint-{}", 100 * (c + 1))
+}
+
+pub fn present(vectors: &[Vec<f32>]) -> Vec<Row> {
+    vectors.iter().map(|vector| Some((vector.clone(), 0))).collect()
+}
+
+pub struct TestStore {
+    pub store: Store,
+    folder: tempfile::TempDir,
+}
+
+impl TestStore {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { store: Store::create(folder.path().join("store")).unwrap(), folder }
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.store.snapshot().unwrap()
+    }
+
+    /// Appends `rows` samples without metadata.
+    pub fn dataset(&self, name: &str, rows: usize) -> &Self {
+        let from = self.snapshot().dataset(name).map_or(0, |d| d.next_row);
+        self.append(name, (0..rows).map(|i| (format!("{name}_{}", from + i as u64), None)).collect())
+    }
+
+    /// Appends samples, each with its subtask; `None` is null.
+    pub fn dataset_of(&self, name: &str, subtasks: &[Option<&str>]) -> &Self {
+        let samples = subtasks.iter().enumerate();
+        self.append(name, samples.map(|(i, s)| (format!("{name}_{i}"), Some(s.map(str::to_owned)))).collect())
+    }
+
+    fn append(&self, name: &str, samples: Vec<(String, Option<Option<String>>)>) -> &Self {
+        let with_column = samples.first().is_some_and(|(_, subtask)| subtask.is_some());
+        let columns =
+            if with_column { vec![ColumnSpec::inferred("subtask", ColumnType::Text)] } else { Vec::new() };
+        let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
+        let mut append = self.store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
+        for (id, subtask) in samples {
+            let metadata = subtask.into_iter().map(|s| s.map_or(MetaValue::Null, MetaValue::Text)).collect();
+            append.push(NewSample { id: &id, record: None, metadata }).unwrap();
+        }
+        append.finish().unwrap();
+        self
+    }
+
+    /// Registers a run of checkpoints `0..weights.len()`.
+    pub fn run(&self, name: &str, weights: &[Option<f64>]) -> RunUpdate {
+        let checkpoints = weights
+            .iter()
+            .enumerate()
+            .map(|(c, weight)| RunCheckpoint {
+                name: checkpoint_name(c),
+                step: Some(100 * (c as u64 + 1)),
+                weight: *weight,
+                checkpoint: checkpoint_id(c),
+                base: "model".into(),
+                provenance: Default::default(),
+                extra: Default::default(),
+            })
+            .collect();
+        RunUpdate { name: name.into(), checkpoints }
+    }
+
+    pub fn features(&self, features: &[Feature], run: Option<RunUpdate>) -> &Self {
+        let plan = JobPlan {
+            command: "test".into(),
+            identity: serde_json::json!({ "features": features.iter().map(|f| f.desc().key()).collect::<Vec<_>>() }),
+            features: features.iter().map(|f| JobFeature { desc: f.desc(), attrs: f.attrs() }).collect(),
+            detail: serde_json::Value::Null,
+        };
+        let mut job = self.store.start_job(plan).unwrap();
+        for (i, feature) in features.iter().enumerate() {
+            let rows: Vec<_> =
+                feature.rows.iter().enumerate().filter_map(|(r, row)| Some((r, row.as_ref()?))).collect();
+            for part in rows.chunks(feature.cut.min(rows.len().max(1))) {
+                let mut writer = job.segment_writer(i).unwrap();
+                for (row, (vector, flags)) in part {
+                    writer.push(*row as u64, vector, RowFlags::from_bits(*flags)).unwrap();
+                }
+                job.seal(i, writer).unwrap();
+            }
+        }
+        job.publish(run, features.iter().all(|f| f.complete)).unwrap();
+        self
+    }
+}
+
+/// `InfluenceSpec` of one pool and one target.
+pub fn ask(pool: &str, target: &str) -> InfluenceSpec {
+    InfluenceSpec { pools: vec![pool.into()], targets: vec![TargetRef::parse(target)], ..Default::default() }
+}
+
+pub fn plan(store: &TestStore, spec: &InfluenceSpec) -> InfluencePlan {
+    InfluencePlan::new(&store.snapshot(), spec).unwrap()
+}
+
+/// Every score by (pool, row), with the name of the subtask.
+pub fn scores(plan: &InfluencePlan) -> BTreeMap<(u32, u64), (f32, String)> {
+    let subtasks = plan.subtasks().unwrap();
+    let mut all = BTreeMap::new();
+    plan.scores(None, 2, &GO, |part| {
+        for s in part {
+            assert!(all.insert((s.pool, s.row), (s.score, subtasks[s.subtask as usize].clone())).is_none());
+        }
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    all
+}
+
+pub fn excluded(plan: &InfluencePlan) -> Vec<Excluded> {
+    let mut all = Vec::new();
+    plan.excluded(None, 2, &GO, |part| {
+        all.extend_from_slice(part);
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    all
+}
+
+pub fn best(plan: &InfluencePlan, k: usize) -> Vec<(u64, f32)> {
+    let ranking = plan.top_k(Order::Best, k, None, 2, &GO).unwrap();
+    ranking.rows.iter().map(|s| (s.row, s.score)).collect()
+}
+
+pub fn close(got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len());
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(*g) - w).abs() <= tolerance, "position {i}: {g} is not {w}");
+    }
+}
+
+/// Deterministic numbers in -1..1 without a dependency.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn next(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+
+    pub fn vector(&mut self, dim: usize) -> Vec<f32> {
+        (0..dim).map(|_| self.next()).collect()
+    }
+
+    pub fn vectors(&mut self, rows: usize, dim: usize) -> Vec<Vec<f32>> {
+        (0..rows).map(|_| self.vector(dim)).collect()
+    }
+}

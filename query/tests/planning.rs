@@ -1,0 +1,293 @@
+//! Promise: a question that cannot be answered as asked is refused with what is wrong and what would work.
+
+mod common;
+
+use common::*;
+use gstore_query::QueryError;
+use gstore_query::influence::*;
+use gstore_store::{DType, Preconditioned};
+
+fn base() -> TestStore {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 4).dataset("other", 2).dataset_of("val", &[Some("law"), None]);
+    let mut features = Vec::new();
+    for c in 0..3 {
+        features.push(Feature::new("pool", "grad-adam", c, present(&numbers.vectors(4, 6))));
+        features.push(Feature::new("pool", "embed-mean", c, present(&numbers.vectors(4, 3))));
+        features.push(Feature::new("val", "embed-mean", c, present(&numbers.vectors(2, 3))));
+        features.push(Feature::new("pool", "loss", c, present(&numbers.vectors(4, 1))));
+        features.push(Feature::new("val", "loss", c, present(&numbers.vectors(2, 1))));
+        if c < 2 {
+            features.push(Feature::new("val", "grad-sgd", c, present(&numbers.vectors(2, 6))));
+        }
+    }
+    let run = store.run("warmup", &[Some(3.0), Some(1.0), Some(4.0)]);
+    store.features(&features, Some(run));
+    store
+}
+
+fn error(store: &TestStore, spec: &InfluenceSpec) -> String {
+    match InfluencePlan::new(&store.snapshot(), spec) {
+        Err(error) => error.to_string(),
+        Ok(plan) => plan.top_k(Order::Best, 1, None, 1, &GO).unwrap_err().to_string(),
+    }
+}
+
+fn with(change: impl FnOnce(&mut InfluenceSpec)) -> InfluenceSpec {
+    let mut spec = ask("pool", "val");
+    change(&mut spec);
+    spec
+}
+
+fn names(plan: &InfluencePlan) -> Vec<&str> {
+    plan.checkpoints().iter().map(|c| c.name.as_str()).collect()
+}
+
+#[test]
+fn defaults_are_less() {
+    let store = base();
+    let plan = plan(&store, &ask("pool", "val"));
+    assert_eq!(names(&plan), ["checkpoint-100", "checkpoint-200"], "those that both sides have");
+    assert_eq!(plan.checkpoints().iter().map(|c| c.weight).collect::<Vec<_>>(), [0.75, 0.25]);
+    assert_eq!((plan.run(), plan.live()), (Some("warmup"), 4));
+    assert_eq!((plan.pools()[0].kind.as_str(), plan.targets()[0].kind.as_str()), ("grad-adam", "grad-sgd"));
+    assert!(
+        plan.notes()[0].contains("checkpoint-300") && plan.notes()[0].contains("`val`"),
+        "{:?}",
+        plan.notes()
+    );
+    assert_eq!(plan.subtasks().unwrap(), ["law", "val"]);
+}
+
+#[test]
+fn an_embedding_is_compared_with_its_own_kind() {
+    let store = base();
+    for spec in [
+        with(|s| s.pool_kind = Some("embed-mean".into())),
+        with(|s| s.target_kind = Some("embed-mean".into())),
+    ] {
+        let plan = plan(&store, &spec);
+        assert_eq!(
+            (plan.pools()[0].kind.as_str(), plan.targets()[0].kind.as_str()),
+            ("embed-mean", "embed-mean")
+        );
+        assert_eq!(plan.checkpoints().len(), 3);
+    }
+    let mixed = error(
+        &store,
+        &with(|s| (s.pool_kind, s.target_kind) = (Some("embed-mean".into()), Some("grad-sgd".into()))),
+    );
+    assert!(mixed.contains("cannot be compared") && mixed.contains("family"), "{mixed}");
+    let loss = error(&store, &with(|s| s.pool_kind = Some("loss".into())));
+    assert!(loss.contains("single number"), "{loss}");
+}
+
+#[test]
+fn unknown_names_come_with_the_nearest() {
+    let store = base();
+    let cases = [
+        (ask("pol", "val"), "pool"),
+        (ask("pool", "vall"), "val"),
+        (ask("pool", "val:lau"), "law"),
+        (with(|s| s.run = Some("warmap".into())), "warmup"),
+        (with(|s| s.checkpoints = Some(vec!["checkpoint-10".into()])), "checkpoint-100"),
+        (with(|s| s.features = vec!["grad-adm@checkpoint-100".into()]), "grad-adam@checkpoint-100"),
+    ];
+    for (spec, nearest) in cases {
+        let error = error(&store, &spec);
+        assert!(
+            error.contains(&format!("did you mean {nearest:?}")) || error.contains(&format!("{nearest:?}?")),
+            "{error}"
+        );
+    }
+    let error = error(&store, &ask("other", "val"));
+    assert!(error.contains("`other`") && error.contains("no features yet"), "{error}");
+    let error = self::error(&store, &with(|s| s.pool_kind = Some("grad-sign".into())));
+    assert!(error.contains("it has embed-mean, grad-adam, loss"), "{error}");
+}
+
+#[test]
+fn checkpoints_by_name_step_or_id_in_any_order() {
+    let store = base();
+    let named = |names: &[&str], weights: Option<Vec<f64>>| {
+        with(|s| (s.checkpoints, s.weights) = (Some(names.iter().map(|n| n.to_string()).collect()), weights))
+    };
+    let ordered = plan(&store, &named(&["200", "checkpoint-100"], Some(vec![1.0, 4.0])));
+    assert_eq!(names(&ordered), ["checkpoint-100", "checkpoint-200"]);
+    assert_eq!(ordered.checkpoints().iter().map(|c| c.weight).collect::<Vec<_>>(), [0.8, 0.2]);
+    let by_id = plan(&store, &named(&[&checkpoint_id(1)], None));
+    assert_eq!((names(&by_id), by_id.checkpoints()[0].weight), (vec!["checkpoint-200"], 1.0));
+
+    let lacks = error(&store, &named(&["300"], None));
+    assert!(lacks.contains("`val` has no `grad-sgd` feature at checkpoint-300"), "{lacks}");
+    assert!(error(&store, &named(&["100", "checkpoint-100"], None)).contains("named twice"));
+    assert!(error(&store, &named(&["100", "200"], Some(vec![1.0]))).contains("1 weights for 2 checkpoints"));
+    for wrong in [vec![0.0, 0.0], vec![1.0, -1.0], vec![f64::NAN, 1.0], vec![f64::INFINITY, 1.0]] {
+        assert!(error(&store, &named(&["100", "200"], Some(wrong))).contains("weights"));
+    }
+}
+
+#[test]
+fn pools_and_targets_must_be_named_once() {
+    let store = base();
+    assert!(error(&store, &with(|s| s.pools.clear())).contains("at least one pool"));
+    assert!(error(&store, &with(|s| s.targets.clear())).contains("at least one target"));
+    assert!(error(&store, &with(|s| s.pools.push("pool".into()))).contains("named twice"));
+}
+
+#[test]
+fn spaces_that_differ_are_named() {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("val", 2);
+    let mut other = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6)));
+    other.projection = "f".repeat(64);
+    store.features(&[Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))), other], None);
+    let error = error(&store, &ask("pool", "val"));
+    assert!(error.contains("projection: none against ffff"), "{error}");
+    assert!(
+        error.contains("pool/grad-adam@checkpoint-100") && error.contains("val/grad-sgd@checkpoint-100"),
+        "{error}"
+    );
+}
+
+#[test]
+fn several_features_of_a_kind_need_a_choice_unless_one_space_fits() {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("val", 2);
+    let vectors = numbers.vectors(2, 6);
+    let projected = |dataset: &str, kind: &str, rows: &[Vec<f32>]| {
+        let mut feature = Feature::new(dataset, kind, 0, present(rows));
+        feature.projection = "a".repeat(64);
+        feature
+    };
+    let mut features = vec![
+        Feature::new("pool", "grad-adam", 0, present(&vectors)),
+        projected("pool", "grad-adam", &numbers.vectors(2, 4)),
+        projected("val", "grad-sgd", &numbers.vectors(2, 4)),
+    ];
+    store.features(&features, None);
+    let only = plan(&store, &ask("pool", "val"));
+    assert_eq!(only.pools()[0].features[0].desc.dim(), 4, "the only space of both sides");
+
+    features = vec![Feature::new("val", "grad-sgd", 0, present(&vectors))];
+    store.features(&features, None);
+    let message = error(&store, &ask("pool", "val"));
+    assert!(
+        message.contains("ambiguous") && message.contains("dim 6") && message.contains("dim 4"),
+        "{message}"
+    );
+    let number = |dim| {
+        let snapshot = store.snapshot();
+        let found = snapshot.features().iter().find(|f| f.desc.dataset == "pool" && f.desc.dim() == dim);
+        found.unwrap().number.to_string()
+    };
+    let chosen = plan(&store, &with(|s| s.features = vec![number(6)]));
+    assert_eq!(chosen.targets()[0].features[0].desc.dim(), 6);
+
+    let mut half = Feature::new("pool", "grad-adam", 0, present(&vectors));
+    half.dtype = DType::F16;
+    store.features(&[half], None);
+    let message = error(&store, &with(|s| s.features = vec!["val/grad-sgd@checkpoint-100".into()]));
+    assert!(message.contains("f16") && message.contains("f32"), "{message}");
+}
+
+#[test]
+fn attributes_forbid_what_would_mean_nothing() {
+    let mut numbers = Numbers(1);
+    let mut store = |pool: fn(&mut gstore_store::FeatureAttrs),
+                     target: fn(&mut gstore_store::FeatureAttrs)| {
+        let store = TestStore::new();
+        store.dataset("pool", 2).dataset("val", 2);
+        let mut features = [
+            Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))),
+            Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6))),
+        ];
+        features[0].change = pool;
+        features[1].change = target;
+        store.features(&features, None);
+        store
+    };
+    let dot = with(|s| s.sim = Sim::Dot);
+    let unit = store(|a| a.unit = true, |_| {});
+    assert!(error(&unit, &dot).contains("scaled to length 1"));
+    assert!(InfluencePlan::new(&unit.snapshot(), &ask("pool", "val")).is_ok());
+    let both = store(
+        |a| a.preconditioned = Preconditioned::Unknown,
+        |a| a.preconditioned = Preconditioned::Artifact("x".into()),
+    );
+    assert!(error(&both, &ask("pool", "val")).contains("at most one side"));
+    let one = store(|_| {}, |a| a.preconditioned = Preconditioned::Unknown);
+    assert!(InfluencePlan::new(&one.snapshot(), &ask("pool", "val")).is_ok());
+    let scales = store(|a| a.dot_scale = 0.5, |_| {});
+    assert!(error(&scales, &dot).contains("scaled differently"));
+    let plain = plan(&store(|_| {}, |_| {}), &dot).top_k(Order::Best, 2, None, 1, &GO).unwrap();
+    assert_eq!(plain.rows.len(), 2);
+}
+
+#[test]
+fn a_feature_that_is_being_built_needs_partial() {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 4).dataset("val", 1);
+    let mut rows = present(&numbers.vectors(4, 6));
+    rows.truncate(2);
+    let mut building = Feature::new("pool", "grad-adam", 0, rows);
+    building.complete = false;
+    store.features(&[building], None);
+    store.features(&[Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 6)))], None);
+    let error = InfluencePlan::new(&store.snapshot(), &ask("pool", "val")).err().unwrap();
+    assert!(matches!(error, QueryError::Building { .. }), "{error}");
+    let partial = plan(&store, &with(|s| s.partial = true)).top_k(Order::Best, 4, None, 1, &GO).unwrap();
+    assert_eq!((partial.rows.len(), partial.excluded.missing), (2, 2));
+}
+
+#[test]
+fn several_runs_need_a_choice_and_without_one_checkpoints_count_the_same() {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("val", 1);
+    let mut features = Vec::new();
+    for c in 0..2 {
+        features.push(Feature::new("pool", "grad-adam", c, present(&numbers.vectors(2, 6))));
+        features.push(Feature::new("val", "grad-sgd", c, present(&numbers.vectors(1, 6))));
+    }
+    store.features(&features, None);
+    let without = plan(&store, &ask("pool", "val"));
+    assert_eq!((without.run(), without.checkpoints()[1].weight), (None, 0.5));
+    assert!(without.notes().iter().any(|n| n.contains("count the same")));
+
+    let run = store.run("one", &[Some(1.0), None]);
+    store.features(&[Feature::new("pool", "loss", 0, present(&numbers.vectors(2, 1)))], Some(run));
+    assert!(error(&store, &ask("pool", "val")).contains("checkpoint-200 has no weight"));
+    let run = store.run("two", &[Some(1.0), Some(2.0)]);
+    store.features(&[Feature::new("val", "loss", 0, present(&numbers.vectors(1, 1)))], Some(run));
+    let several = error(&store, &ask("pool", "val"));
+    assert!(several.contains("`one`, `two`") && several.contains("`run`"), "{several}");
+    let two = plan(&store, &with(|s| s.run = Some("two".into())));
+    assert!((two.checkpoints()[1].weight - 2.0 / 3.0).abs() < 1e-12);
+}
+
+#[test]
+fn subtasks_of_several_datasets() {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("plain", 1);
+    store.dataset_of("a", &[Some("x"), Some("y")]).dataset_of("b", &[Some("x"), None, Some("z")]);
+    let mut features = vec![Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(2, 3)))];
+    for (name, rows) in [("a", 2), ("b", 3), ("plain", 1)] {
+        features.push(Feature::new(name, "grad-sgd", 0, present(&numbers.vectors(rows, 3))));
+    }
+    store.features(&features, None);
+    let subtasks = |targets: &[&str], by| {
+        let targets = targets.iter().map(|t| TargetRef::parse(t)).collect();
+        plan(&store, &InfluenceSpec { targets, by, ..ask("pool", "a") }).subtasks().unwrap()
+    };
+    assert_eq!(subtasks(&["a"], SubtaskBy::Column), ["x", "y"]);
+    assert_eq!(subtasks(&["a", "b", "plain"], SubtaskBy::Column), ["a:x", "b", "b:x", "plain", "y", "z"]);
+    assert_eq!(subtasks(&["plain", "b", "a"], SubtaskBy::Dataset), ["a", "b", "plain"]);
+    assert_eq!(subtasks(&["b:z", "a:x", "b:b"], SubtaskBy::Column), ["b", "x", "z"]);
+    assert_eq!(subtasks(&["b:z", "b"], SubtaskBy::Column), ["b", "x", "z"]);
+}

@@ -1,0 +1,72 @@
+//! Comparing the ledger with the sample files.
+
+use super::catalog::Catalog;
+use super::report::Tally;
+use crate::error::{Damage, StorageError};
+use crate::ledger::{LEDGER, Ledger, Unusable};
+use crate::manifest::{DatasetPart, FileEntry};
+use crate::samples::{SampleReader, scan_known};
+use crate::store::{Store, WriterLock, sample_file};
+use crate::table::TableFile;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Compares the ledger with those datasets whose files are sound, if no writer is at work.
+pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
+    let lock = match WriterLock::attempt(store, false) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return tally.notes.push("the ledger was not compared: a writer is at work".into()),
+        Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
+    };
+    match store.env().vfs().exists(&store.env().at(LEDGER)) {
+        Ok(true) => {}
+        Ok(false) => return tally.notes.push("there is no ledger; the next append makes one from the samples".into()),
+        Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
+    }
+    let ledger = match Ledger::inspect(&store.env().shared_vfs(), store.path(), catalog.current.store) {
+        Ok(ledger) => ledger,
+        Err(e) => return report(tally, "the index", "one that can be opened", &e.to_string()),
+    };
+    for part in catalog.datasets.iter().take(catalog.current_datasets).filter(|d| sound.contains(&d.name)) {
+        match ledger.agrees(part) {
+            Ok(true) => {
+                if let Err(e) = compare(store, &ledger, part, tally) {
+                    report(tally, &format!("ids of dataset {}", part.name), "readable ones", &e.to_string());
+                }
+            }
+            Ok(false) => tally.notes.push(format!(
+                "the ledger is behind dataset {}; the next append brings it up from the samples",
+                part.name
+            )),
+            Err(e) => report(tally, &format!("state of dataset {}", part.name), "a readable one", &e.to_string()),
+        }
+    }
+    drop(ledger);
+    drop(lock);
+}
+
+fn report(tally: &mut Tally<'_>, what: &str, expected: &str, found: &str) {
+    let e: StorageError = Damage::new(LEDGER, what, expected, found).into();
+    tally.problem(LEDGER, &e, None);
+    tally.notes.push("the ledger is an index: remove ledger.redb, and the next append makes it anew from the samples".into());
+}
+
+fn compare(store: &Store, ledger: &Ledger, part: &DatasetPart, tally: &mut Tally<'_>) -> Result<(), Unusable> {
+    let file = |entry: &FileEntry| {
+        let name = sample_file(part.number, entry.uuid);
+        TableFile::new(store.env().shared_vfs(), store.env().at(&name), name, entry)
+    };
+    let reader = SampleReader::new(Arc::new(part.clone()), part.files.iter().map(file).collect());
+    for sample in scan_known(&reader, 0) {
+        // A file that cannot be read was reported when it was verified.
+        let Ok((id, known)) = sample else { return Ok(()) };
+        let found = ledger.get(part.number, &id)?;
+        if found != Some(known) {
+            let found = found.map_or_else(|| "nothing".to_owned(), |f| format!("row {} with digest {:032x}", f.row, f.digest));
+            let expected = format!("row {} with digest {:032x}", known.row, known.digest);
+            report(tally, &format!("id {id:?} of dataset {}", part.name), &expected, &found);
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! What the tests of this crate share: small datasets, features with known vectors, a file system that fails on demand.
+#![allow(dead_code)]
+
+pub mod crash;
+
+use gstore_store::*;
+use serde_json::{Map, json};
+use std::path::{Path, PathBuf};
+
+pub fn dataset() -> DatasetName {
+    DatasetName::try_from("pool").unwrap()
+}
+
+pub fn options(command: &str) -> AppendOptions {
+    AppendOptions { command: command.into(), if_changed: IfChanged::Refuse, source: Some("pool.jsonl".into()) }
+}
+
+pub fn columns() -> Vec<ColumnSpec> {
+    vec![ColumnSpec::inferred("subtask", ColumnType::Text), ColumnSpec::inferred("n", ColumnType::Int)]
+}
+
+pub fn record(i: u64) -> Vec<u8> {
+    format!("{{\"id\": \"s{i}\",  \"text\": \"sample number {i} é\"}}").into_bytes()
+}
+
+/// Adds samples `range` with ids `s<i>`.
+pub fn add(store: &Store, range: std::ops::Range<u64>) -> Result<AppendReport, CommitError> {
+    let mut append = store.append(&dataset(), columns(), options("add"))?;
+    for i in range {
+        let record = record(i);
+        let metadata = vec![MetaValue::Text(format!("task{}", i % 3)), MetaValue::Int(i as i64)];
+        append.push(NewSample { id: &format!("s{i}"), record: Some(&record), metadata })?;
+    }
+    append.finish()
+}
+
+pub fn checkpoint(n: u8) -> CheckpointId {
+    CheckpointId::try_from(format!("{n:064x}")).unwrap()
+}
+
+pub fn encoding_spec() -> EncodingSpec {
+    EncodingSpec { tokenizer: sha256_hex(b"tokenizer"), template: "tulu".into(), template_digest: None, max_length: 2048 }
+}
+
+pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
+    let desc = FeatureDesc {
+        dataset: "pool".into(),
+        encoding: encoding_spec().key(),
+        checkpoint: Some(checkpoint(7)),
+        ensemble: None,
+        kind: FeatureKind { name: name.into(), params: Map::new() },
+        space: Space {
+            family: Family::Gradient,
+            checkpoint: Some(checkpoint(7)),
+            modules: sha256_hex(b"modules"),
+            projection: "none".into(),
+            layer: None,
+            loss: "cross_entropy".into(),
+            reduction: "mean".into(),
+            dim,
+        },
+        dtype,
+        compute: "f32".into(),
+    };
+    let mut attrs = FeatureAttrs::new(format!("{name}@checkpoint-7"), dim);
+    if dim > 2 {
+        attrs.groups = vec![
+            ModuleGroup { name: "a".into(), start: 0, len: dim / 2 },
+            ModuleGroup { name: "b".into(), start: dim / 2, len: dim - dim / 2 },
+        ];
+    }
+    JobFeature { desc, attrs }
+}
+
+pub fn plan(features: Vec<JobFeature>) -> JobPlan {
+    let keys: Vec<String> = features.iter().map(|f| f.desc.key()).collect();
+    JobPlan { command: "ingest".into(), identity: json!({ "features": keys }), features, detail: json!({}) }
+}
+
+/// The vector of a row: the same wherever it is computed.
+pub fn vector(row: u64, dim: u32) -> Vec<f32> {
+    let mut x = row.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..dim)
+        .map(|i| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let v = (x >> 40) as f32 / 8_388_608.0 - 1.0;
+            if i < dim / 2 { v * 1e-6 } else { v * 30.0 }
+        })
+        .collect()
+}
+
+/// Seals one segment with the given rows.
+pub fn seal(job: &mut Job, feature: usize, rows: impl IntoIterator<Item = u64>) {
+    let dim = job.features()[feature].desc.dim();
+    let mut w = job.segment_writer(feature).unwrap();
+    for row in rows {
+        w.push(row, &vector(row, dim), RowFlags::empty()).unwrap();
+    }
+    job.seal(feature, w).unwrap();
+}
+
+/// A store with `samples` samples and one feature that has all of them, in segments of `cut` rows.
+pub fn filled(path: &Path, samples: u64, f: &JobFeature, cut: u64) -> Store {
+    let store = Store::create(path).unwrap();
+    add(&store, 0..samples).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    let mut start = 0;
+    while start < samples {
+        let end = (start + cut).min(samples);
+        seal(&mut job, 0, start..end);
+        start = end;
+    }
+    job.publish(None, true).unwrap();
+    store
+}
+
+pub fn verify(store: &Store) -> VerifyReport {
+    store.verify(VerifyOptions { all_snapshots: true }, &mut |_| {}).unwrap()
+}
+
+pub fn digest(store: &Store, f: &JobFeature) -> String {
+    let snapshot = store.snapshot().unwrap();
+    let part = snapshot.feature_by_key(&f.desc.key()).unwrap();
+    snapshot.open_feature(part).unwrap().content_digest().unwrap()
+}
+
+/// All files below a folder, relative to it, sorted.
+pub fn files(root: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                out.push(path.strip_prefix(root).unwrap().to_path_buf());
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let target = to.join(&file);
+        fs_err::create_dir_all(target.parent().unwrap()).unwrap();
+        fs_err::copy(from.join(&file), target).unwrap();
+    }
+    for folder in ["manifests", "samples", "encodings", "segments", "tmp"] {
+        fs_err::create_dir_all(to.join(folder)).unwrap();
+    }
+}

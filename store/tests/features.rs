@@ -1,0 +1,184 @@
+//! Promise: what a segment writer was given comes back, from the buffer and from the map, in any cut of files.
+
+mod common;
+
+use common::*;
+use gstore_store::*;
+use tempfile::tempdir;
+
+fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
+    let mut buffer = BlockBuffer::new();
+    let dim = reader.part().desc.dim() as usize;
+    let groups = &reader.part().attrs.groups;
+    let mut out = Vec::new();
+    for cell in reader.cells() {
+        for b in reader.blocks_in(cell) {
+            let block = reader.read_block(b, &mut buffer).unwrap();
+            assert_eq!(block.len(), b.rows());
+            for (i, row) in block.rows.iter().enumerate() {
+                assert_eq!(row / CELL_ROWS, cell);
+                let mut v: Vec<f32> = match block.values {
+                    Values::F16(v) => v[i * dim..(i + 1) * dim].iter().map(|x| x.to_f32()).collect(),
+                    Values::F32(v) => v[i * dim..(i + 1) * dim].to_vec(),
+                    Values::I8(v) => v[i * dim..(i + 1) * dim].iter().map(|x| f32::from(*x)).collect(),
+                };
+                for (g, group) in groups.iter().enumerate() {
+                    let scale = block.scale[i * groups.len() + g];
+                    v[group.start as usize..(group.start + group.len) as usize].iter_mut().for_each(|x| *x *= scale);
+                }
+                out.push((*row, v));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn vectors_come_back_in_every_type() {
+    for (dtype, tolerance) in [(DType::F32, 0.0), (DType::F16, 5e-4), (DType::I8, 5e-3)] {
+        let dir = tempdir().unwrap();
+        let f = feature("grad-sgd", 40, dtype);
+        let store = filled(&dir.path().join("s"), 300, &f, 70);
+        let snapshot = store.snapshot().unwrap();
+        let part = snapshot.feature("grad-sgd@checkpoint-7").unwrap();
+        assert_eq!((part.rows(), part.state, part.segments.len()), (300, FeatureState::Complete, 5));
+        let reader = snapshot.open_feature(part).unwrap();
+        let (first, second) = (read_all(&reader), read_all(&reader));
+        assert_eq!(first, second, "the buffer and the map differ");
+        assert_eq!(first.len(), 300);
+        for (i, (row, v)) in first.iter().enumerate() {
+            assert_eq!(*row, i as u64);
+            let expected = vector(*row, 40);
+            for half in [0..20, 20..40] {
+                let largest = expected[half.clone()].iter().fold(0f32, |m, x| m.max(x.abs()));
+                for (a, b) in expected[half.clone()].iter().zip(&v[half.clone()]) {
+                    assert!((a - b).abs() <= tolerance * largest, "{dtype} row {row}: {a} {b}");
+                }
+            }
+            let stored = reader.row(*row).unwrap().unwrap();
+            assert_eq!(stored.vector, *v);
+            let norm = expected[..20].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            assert!((f64::from(stored.norm[0]) / norm - 1.0).abs() < 1e-6);
+        }
+        assert!(reader.row(300).unwrap().is_none());
+    }
+}
+
+#[test]
+fn slices_are_aligned_and_later_ones_are_not_copied() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 100, DType::F16);
+    let store = filled(&dir.path().join("s"), 10, &f, 10);
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    let b = reader.blocks()[0];
+    let mut buffer = BlockBuffer::new();
+    let address = |block: &Block<'_>| match block.values {
+        Values::F16(v) => v.as_ptr() as usize,
+        _ => unreachable!(),
+    };
+    let first = address(&reader.read_block(b, &mut buffer).unwrap());
+    let inside = buffer.as_bytes().as_ptr_range();
+    assert!((inside.start as usize..inside.end as usize).contains(&first));
+    let second = address(&reader.read_block(b, &mut buffer).unwrap());
+    assert!(!(inside.start as usize..inside.end as usize).contains(&second));
+    assert_eq!(second, address(&reader.read_block(b, &mut BlockBuffer::new()).unwrap()));
+    assert_eq!((first % 64, second % 64), (0, 0));
+    let unchecked = snapshot.open_feature_with(&snapshot.features()[0], Checks::Off).unwrap();
+    assert_eq!(address(&unchecked.read_block(b, &mut buffer).unwrap()) % 64, 0);
+}
+
+#[test]
+fn blocks_stay_inside_cells_and_below_eight_mib() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..9000).unwrap();
+    let f = feature("grad-sgd", 1024, DType::F32);
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, (100..9000).filter(|r| r % 7 != 0));
+    let snapshot = job.publish(None, false).unwrap();
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    assert_eq!(reader.cells(), [0, 1, 2]);
+    let mut last = 0;
+    for b in reader.blocks() {
+        assert!(b.rows() * (4096 + 16 + 17) < 8 << 20);
+        assert_eq!(b.cell(), (b.range().end - 1) / CELL_ROWS);
+        assert!(b.range().start >= last);
+        last = b.range().end;
+    }
+    assert!(reader.part().has_gaps());
+    let expected = RowSet::from_rows((100..9000).filter(|r| r % 7 != 0));
+    assert_eq!(reader.row_set().unwrap(), expected);
+    assert_eq!(reader.rows(), expected.len());
+    assert!(reader.row(105).unwrap().is_none());
+    assert_eq!(reader.row(8999).unwrap().unwrap().vector, vector(8999, 1024));
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn content_digest_does_not_depend_on_the_cut() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 12, DType::F16);
+    let a = filled(&dir.path().join("a"), 500, &f, 500);
+    let b = filled(&dir.path().join("b"), 500, &f, 33);
+    assert_eq!(digest(&a, &f), digest(&b, &f));
+    let c = Store::create(dir.path().join("c")).unwrap();
+    add(&c, 0..500).unwrap();
+    let mut job = c.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, (0..500).filter(|r| r % 2 == 1));
+    seal(&mut job, 0, (0..500).filter(|r| r % 2 == 0));
+    job.publish(None, true).unwrap();
+    assert_eq!(digest(&a, &f), digest(&c, &f), "interleaved segments");
+    let d = filled(&dir.path().join("d"), 499, &f, 500);
+    assert_ne!(digest(&a, &f), digest(&d, &f));
+}
+
+#[test]
+fn what_is_not_finite_is_flagged_and_zero() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..3).unwrap();
+    let mut job = store.start_job(plan(vec![feature("grad-sgd", 4, DType::F16)])).unwrap();
+    let mut w = job.segment_writer(0).unwrap();
+    w.push(0, &[1.0, f32::NAN, 0.0, 0.0], RowFlags::TRUNCATED).unwrap();
+    w.push(1, &[0.0; 4], RowFlags::NO_SCORED).unwrap();
+    w.push(2, &[1.0; 4], RowFlags::empty()).unwrap();
+    job.seal(0, w).unwrap();
+    let snapshot = job.publish(None, true).unwrap();
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    let row = |r| reader.row(r).unwrap().unwrap();
+    assert_eq!((row(0).flags.bits(), row(0).vector, row(0).norm), (2 | 4, vec![0.0; 4], vec![0.0; 2]));
+    assert_eq!((row(1).flags, row(1).vector), (RowFlags::NO_SCORED, vec![0.0; 4]));
+    assert_eq!((row(2).flags.bits(), row(2).vector), (0, vec![1.0; 4]));
+}
+
+#[test]
+fn writers_refuse_what_would_break_a_segment() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..10).unwrap();
+    let f = feature("grad-sgd", 4, DType::F32);
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    let mut w = job.segment_writer(0).unwrap();
+    assert!(matches!(w.push(0, &[0.0; 3], RowFlags::empty()), Err(WriteError::Dim { expected: 4, found: 3, .. })));
+    w.push(5, &[0.0; 4], RowFlags::empty()).unwrap();
+    assert!(matches!(w.push(5, &[0.0; 4], RowFlags::empty()), Err(WriteError::Order { row: 5, last: 5 })));
+    assert!(matches!(w.push(4, &[0.0; 4], RowFlags::empty()), Err(WriteError::Order { row: 4, last: 5 })));
+    job.seal(0, w).unwrap();
+    let w = job.segment_writer(0).unwrap();
+    assert!(matches!(job.seal(0, w), Err(WriteError::Empty)));
+    let mut w = job.segment_writer(0).unwrap();
+    w.push(5, &[0.0; 4], RowFlags::empty()).unwrap();
+    assert!(matches!(job.seal(0, w), Err(WriteError::Overlap { .. })));
+    assert!(matches!(job.segment_writer(1), Err(WriteError::WrongFeature(1))));
+    let mut w = job.segment_writer(0).unwrap();
+    w.push(10, &[0.0; 4], RowFlags::empty()).unwrap();
+    job.seal(0, w).unwrap();
+    assert!(matches!(job.publish(None, true), Err(CommitError::BeyondDataset { end: 11, next_row: 10, .. })));
+    let mut loss = feature("loss", 1, DType::F16);
+    loss.desc.space.family = Family::Loss;
+    assert!(matches!(store.start_job(plan(vec![loss])), Err(JobError::Description { .. })));
+    let mut groups = f;
+    groups.attrs.groups.pop();
+    assert!(matches!(store.start_job(plan(vec![groups])), Err(JobError::Description { .. })));
+}

@@ -1,0 +1,272 @@
+//! Promise: whatever instant a process dies at, the store holds a whole snapshot, and the same commands finish the work
+//! without computing sealed rows again.
+
+mod common;
+
+use common::crash::CrashVfs;
+use common::*;
+use gstore_store::*;
+use serde_json::{Map, json};
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::tempdir;
+
+const SAMPLES: u64 = 24;
+
+fn run_update(name: &str, id: u8) -> RunUpdate {
+    let checkpoint = RunCheckpoint {
+        name: name.into(),
+        step: Some(7),
+        weight: Some(2e-5),
+        checkpoint: checkpoint(id),
+        base: "tiny-llama".into(),
+        provenance: Map::new(),
+        extra: Extra::new(),
+    };
+    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint] }
+}
+
+fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
+    let done = job.encoding_rows_done("pool", &encoding_spec().key());
+    for range in RowSet::from_ranges([rows]).difference(&done).ranges() {
+        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu")?;
+        for row in range.clone() {
+            w.push(TokenCount { row, tokens: row as u32 + 10, scored: row as u32, truncated: row % 5 == 0 })?;
+        }
+        job.seal_encoding(w)?;
+    }
+    Ok(())
+}
+
+/// What one `ingest` does: add samples, compute what is missing in windows of 10 rows, publish. Counts computed rows.
+fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<dyn std::error::Error>> {
+    add(store, 0..SAMPLES)?;
+    let mut job = store.start_job(plan(vec![f.clone()]))?;
+    let all = RowSet::from_ranges([0..SAMPLES]);
+    for window in [0..10, 10..20, 20..SAMPLES] {
+        counts(&mut job, window.clone())?;
+        let missing = all.difference(&job.rows_done(0)).intersection(&RowSet::from_ranges([window]));
+        if missing.is_empty() {
+            continue;
+        }
+        let mut w = job.segment_writer(0)?;
+        for row in missing.iter() {
+            *computed += 1;
+            w.push(row, &vector(row, f.desc.dim()), RowFlags::empty())?;
+        }
+        job.seal(0, w)?;
+    }
+    job.publish(Some(run_update("checkpoint-7", 7)), true)?;
+    Ok(())
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let dir = tempdir().unwrap();
+    let whole = Store::create(dir.path().join("whole")).unwrap();
+    ingest(&whole, &f, &mut 0).unwrap();
+    let expected = digest(&whole, &f);
+    let mut crashes = 0;
+    for n in 0.. {
+        let path = dir.path().join(format!("{n}"));
+        Store::create(&path).unwrap();
+        let vfs = CrashVfs::new(n);
+        let mut computed = 0;
+        let result = Store::open_on(Arc::new(vfs.clone()), &path)
+            .map_err(Into::into)
+            .and_then(|store| ingest(&store, &f, &mut computed));
+        if result.is_ok() && vfs.left() > 0 {
+            break;
+        }
+        crashes += 1;
+        let store = Store::open(&path).unwrap_or_else(|e| panic!("after {n} operations: {e}"));
+        let report = verify(&store);
+        assert!(report.is_sound(), "after {n} operations: {:?}", report.problems);
+        let snapshot = store.snapshot().unwrap();
+        if result.is_ok() {
+            assert_eq!(snapshot.features().len(), 1, "after {n} operations: acknowledged and gone");
+        }
+        let before = computed;
+        ingest(&store, &f, &mut computed).unwrap_or_else(|e| panic!("after {n} operations: {e}"));
+        // At most the window that was being written is computed twice.
+        assert!(computed <= SAMPLES + 10, "after {n} operations: {before} + {} rows", computed - before);
+        assert_eq!(digest(&store, &f), expected, "after {n} operations");
+        let report = verify(&store);
+        assert!(report.is_sound(), "after {n} operations: {:?}", report.problems);
+        let tmp = files(&path.join("tmp"));
+        assert!(tmp.iter().all(|f| f == Path::new("start.lock")), "after {n} operations: {tmp:?}");
+        let part = snapshot_part(&store);
+        assert_eq!((part.rows(), part.state), (SAMPLES, FeatureState::Complete));
+        fs_err::remove_dir_all(&path).unwrap();
+    }
+    assert!(crashes > 50, "{crashes}");
+}
+
+fn snapshot_part(store: &Store) -> Arc<FeaturePart> {
+    Arc::clone(&store.snapshot().unwrap().features()[0])
+}
+
+#[test]
+fn an_interrupted_job_goes_on_and_gives_the_same_content() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let whole = filled(&dir.path().join("whole"), 30, &f, 10);
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..30).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    assert!(!job.resumed());
+    seal(&mut job, 0, 0..10);
+    let mut unfinished = job.segment_writer(0).unwrap();
+    unfinished.push(10, &vector(10, 6), RowFlags::empty()).unwrap();
+    let id = job.id().to_owned();
+    drop((job, unfinished));
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    assert!(job.resumed());
+    assert_eq!((job.id(), job.discarded().len()), (&*id, 1));
+    assert_eq!(job.rows_done(0), RowSet::from_ranges([0..10]));
+    seal(&mut job, 0, 10..20);
+    drop(job);
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    assert_eq!(job.sealed(0).len(), 2);
+    seal(&mut job, 0, 20..30);
+    job.publish(None, true).unwrap();
+    assert_eq!(digest(&store, &f), digest(&whole, &f));
+    let job = store.start_job(plan(vec![f.clone()])).unwrap();
+    assert_eq!(job.rows_done(0), RowSet::from_ranges([0..30]));
+    let before = store.snapshot().unwrap().number();
+    assert_eq!(job.publish(None, true).unwrap().number(), before, "nothing to do makes no snapshot");
+}
+
+#[test]
+fn a_damaged_sealed_file_is_computed_again() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..30).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..10);
+    seal(&mut job, 0, 10..30);
+    counts(&mut job, 0..30).unwrap();
+    let path = job.sealed(0)[1].path().to_owned();
+    drop(job);
+    let mut bytes = fs_err::read(&path).unwrap();
+    bytes[700] ^= 1;
+    fs_err::write(&path, bytes).unwrap();
+    let job = store.start_job(plan(vec![f.clone()])).unwrap();
+    assert_eq!(job.rows_done(0), RowSet::from_ranges([0..10]));
+    assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), RowSet::from_ranges([0..30]));
+    job.abandon().unwrap();
+    let job = store.start_job(plan(vec![f])).unwrap();
+    assert!(!job.resumed() && job.rows_done(0).is_empty());
+}
+
+#[test]
+fn two_live_jobs_never_share_a_feature() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..30).unwrap();
+    let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
+    let job = store.start_job(plan(vec![a.clone()])).unwrap();
+    match store.start_job(plan(vec![b.clone(), a.clone()])) {
+        Err(JobError::Busy { feature, job: other, pid }) => {
+            assert_eq!((feature.as_str(), other.as_str(), pid), ("pool/grad-sgd@checkpoint-7", job.id(), std::process::id()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(store.start_job(plan(vec![a.clone()])), Err(JobError::Busy { .. })), "the same job twice");
+    let mut second = store.start_job(plan(vec![b])).unwrap();
+    seal(&mut second, 0, 0..5);
+    second.publish(None, false).unwrap();
+    drop(job);
+    store.start_job(plan(vec![a])).unwrap();
+}
+
+#[test]
+fn rows_that_appeared_meanwhile_are_refused() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..30).unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let mut first = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut first, 0, 0..10);
+    drop(first);
+    // Another identity, the same feature: the first job is not live, so this one may run.
+    let mut second = store.start_job(JobPlan { identity: json!("other"), ..plan(vec![f.clone()]) }).unwrap();
+    let mut first = store.start_job(plan(vec![f.clone()]));
+    assert!(matches!(first, Err(JobError::Busy { .. })));
+    seal(&mut second, 0, (5..30).filter(|r| r % 2 == 0));
+    second.publish(None, false).unwrap();
+    first = store.start_job(plan(vec![f.clone()]));
+    let job = first.unwrap();
+    assert_eq!(job.discarded().len(), 1, "a sealed file with published rows is of no use");
+    assert_eq!(job.rows_done(0), RowSet::from_rows((5..30).filter(|r| r % 2 == 0)));
+}
+
+#[test]
+fn runs_grow_and_refuse_other_weights_under_an_old_name() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&dir.path().join("s"), 10, &f, 10);
+    let publish = |update| store.start_job(plan(vec![f.clone()])).unwrap().publish(Some(update), true);
+    publish(run_update("checkpoint-7", 7)).unwrap();
+    let n = publish(run_update("checkpoint-9", 9)).unwrap().number();
+    assert_eq!(publish(run_update("checkpoint-9", 9)).unwrap().number(), n);
+    assert!(matches!(publish(run_update("checkpoint-9", 8)), Err(CommitError::RunConflict { .. })));
+    let snapshot = store.snapshot().unwrap();
+    let names: Vec<_> = snapshot.run("warmup").unwrap().checkpoints.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["checkpoint-7", "checkpoint-9"]);
+}
+
+#[test]
+fn history_and_old_snapshots() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&dir.path().join("s"), 10, &f, 10);
+    add(&store, 10..15).unwrap();
+    let history = store.history().unwrap();
+    assert_eq!(history.iter().map(|h| h.number).collect::<Vec<_>>(), [3, 2, 1, 0]);
+    assert_eq!(history[0].changes, ["dataset pool: 5 samples added"]);
+    assert_eq!((history[1].command.as_str(), history[1].parent), ("ingest", Some(1)));
+    let old = store.snapshot_at(1).unwrap();
+    assert_eq!((old.dataset("pool").unwrap().rows, old.features().len()), (10, 0));
+    assert!(matches!(store.snapshot_at(4), Err(OpenError::NoSnapshot { wanted: 4, oldest: 0, newest: 3 })));
+    let (a, b) = (store.snapshot_at(2).unwrap(), store.snapshot().unwrap());
+    assert!(Arc::ptr_eq(&a.features()[0], &b.features()[0]), "unchanged parts are shared");
+    assert!(Arc::ptr_eq(&b, &store.snapshot().unwrap()), "an unchanged CURRENT is not loaded again");
+}
+
+#[test]
+fn encodings_come_back() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    ingest(&store, &feature("grad-sgd", 6, DType::F16), &mut 0).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let part = snapshot.dataset("pool").unwrap();
+    assert_eq!((part.encodings.len(), part.encodings[0].files.len()), (1, 3));
+    let reader = snapshot.encoding(part, &part.encodings[0]).unwrap();
+    let counts = reader.counts(5..22).unwrap();
+    assert_eq!(counts.iter().map(|c| c.row).collect::<Vec<_>>(), (5..22).collect::<Vec<_>>());
+    assert_eq!(counts[5], TokenCount { row: 10, tokens: 20, scored: 10, truncated: true });
+    assert_eq!(reader.rows(), RowSet::from_ranges([0..SAMPLES]));
+}
+
+#[test]
+fn labels_that_are_ambiguous_list_the_candidates() {
+    let dir = tempdir().unwrap();
+    let (mut a, mut b) = (feature("grad-sgd", 6, DType::F16), feature("grad-sgd", 6, DType::F32));
+    (a.attrs.label, b.attrs.label) = ("g".into(), "g".into());
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..4).unwrap();
+    let mut job = store.start_job(plan(vec![a, b])).unwrap();
+    seal(&mut job, 0, 0..4);
+    seal(&mut job, 1, 0..4);
+    let snapshot = job.publish(None, true).unwrap();
+    match snapshot.feature("g") {
+        Err(LookupError::Ambiguous { candidates, .. }) => assert_eq!(candidates.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(snapshot.feature("2").unwrap().desc.dtype, DType::F32);
+    let key = &snapshot.features()[0].key;
+    assert_eq!(&snapshot.feature(&key[..12]).unwrap().key, key);
+}

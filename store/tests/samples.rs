@@ -1,0 +1,163 @@
+//! Promise: samples keep their rows, ids and bytes; an append adds everything or nothing, and the same input adds nothing.
+
+mod common;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
+use arrow_array::{Array, RecordBatch};
+use common::*;
+use gstore_store::*;
+use tempfile::tempdir;
+
+fn scan(store: &Store, columns: &[&str], rows: Option<std::ops::Range<u64>>) -> Vec<RecordBatch> {
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    reader.scan(columns, rows).collect::<Result<Vec<_>, _>>().unwrap()
+}
+
+#[test]
+fn samples_come_back_in_row_order_and_in_any_order() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    assert_eq!(add(&store, 0..3000).unwrap().added, 3000);
+    assert_eq!(add(&store, 3000..3500).unwrap(), AppendReport { added: 500, unchanged: 0, kept: 0, snapshot: Some(2) });
+    let batches = scan(&store, &["row", "id", "record", "subtask", "n"], None);
+    let mut next = 0;
+    for b in &batches {
+        for i in 0..b.num_rows() {
+            assert_eq!(b.column(0).as_primitive::<UInt64Type>().value(i), next);
+            assert_eq!(b.column(1).as_string::<i32>().value(i), format!("s{next}"));
+            assert_eq!(b.column(2).as_binary::<i32>().value(i), record(next));
+            assert_eq!(b.column(3).as_string::<i32>().value(i), format!("task{}", next % 3));
+            assert_eq!(b.column(4).as_primitive::<Int64Type>().value(i), next as i64);
+            next += 1;
+        }
+    }
+    assert_eq!(next, 3500);
+    let some: usize = scan(&store, &["id"], Some(2990..3010)).iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(some, 20);
+    let none: usize = scan(&store, &[], Some(10..400)).iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(none, 390);
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    let wanted = [3200u64, 5, 5, 2999, 0, 3499, 131];
+    let b = reader.get(&wanted, &["record", "row"]).unwrap();
+    for (i, row) in wanted.iter().enumerate() {
+        assert_eq!(b.column(0).as_binary::<i32>().value(i), record(*row));
+        assert_eq!(b.column(1).as_primitive::<UInt64Type>().value(i), *row);
+    }
+    assert_eq!(reader.get(&[], &["record"]).unwrap().num_rows(), 0);
+    assert_eq!(reader.get(&[1, 2], &[]).unwrap().num_rows(), 2);
+    assert!(matches!(reader.get(&[3500], &["id"]), Err(ReadError::NoRow { row: 3500, .. })));
+    match reader.get(&[0], &["subtsak"]) {
+        Err(e @ ReadError::NoColumn { .. }) => assert!(e.to_string().contains("did you mean \"subtask\""), "{e}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn the_same_samples_again_add_nothing() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..50).unwrap();
+    let before = store.snapshot().unwrap().number();
+    assert_eq!(add(&store, 0..50).unwrap(), AppendReport { added: 0, unchanged: 50, kept: 0, snapshot: None });
+    assert_eq!(store.snapshot().unwrap().number(), before);
+    assert_eq!(add(&store, 40..60).unwrap().added, 10);
+    assert_eq!(files(&dir.path().join("s")).iter().filter(|f| f.starts_with("tmp")).count(), 0);
+}
+
+#[test]
+fn changed_and_duplicate_samples_are_refused() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..5).unwrap();
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
+    assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Added(5));
+    assert_eq!(append.push(sample("new", b"a")).unwrap(), Pushed::Unchanged(5));
+    assert!(matches!(append.push(sample("new", b"b")), Err(AppendError::DuplicateId { .. })));
+    assert!(matches!(append.push(sample("s3", b"b")), Err(AppendError::Changed { row: 3, .. })));
+    assert!(matches!(append.push(sample("", b"b")), Err(AppendError::IdLength(0))));
+    drop(append);
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 5, "a dropped append left something");
+    let keep = AppendOptions { if_changed: IfChanged::Keep, ..options("add") };
+    let mut append = store.append(&dataset(), vec![], keep).unwrap();
+    assert_eq!(append.push(sample("s3", b"b")).unwrap(), Pushed::Kept(3));
+    assert_eq!(append.push(sample("s7", b"b")).unwrap(), Pushed::Added(5));
+    let report = append.finish().unwrap();
+    assert_eq!((report.added, report.kept), (1, 1));
+}
+
+#[test]
+fn columns_may_come_later_and_become_text() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    let push = |columns: Vec<ColumnSpec>, id: &str, metadata: Vec<MetaValue>| {
+        let mut append = store.append(&dataset(), columns, options("add"))?;
+        append.push(NewSample { id, record: None, metadata })?;
+        append.finish()
+    };
+    let int = |k: &str| ColumnSpec::inferred(k, ColumnType::Int);
+    push(vec![int("a"), int("score")], "x", vec![MetaValue::Int(1), MetaValue::Int(2)]).unwrap();
+    push(vec![ColumnSpec::inferred("b", ColumnType::Float)], "y", vec![MetaValue::Int(3)]).unwrap();
+    let e = push(vec![int("a")], "z", vec![MetaValue::Text("one".into())]).unwrap_err();
+    assert!(e.to_string().contains("--column a:utf8") && e.to_string().contains("\"one\""), "{e}");
+    push(vec![ColumnSpec::declared("a", ColumnType::Text)], "z", vec![MetaValue::Text("one".into())]).unwrap();
+    // The same sample without a record is still the same after its column became text.
+    let again = push(vec![int("score"), int("a")], "x", vec![MetaValue::Int(2), MetaValue::Int(1)]).unwrap();
+    assert_eq!((again.added, again.unchanged), (0, 1));
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    let names: Vec<_> = reader.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["row", "id", "record", "a", "score_", "b"]);
+    let b = reader.get(&[0, 1, 2], &["a", "score_", "b", "record"]).unwrap();
+    let a = b.column(0).as_string::<i32>();
+    assert_eq!((a.value(0), a.is_null(1), a.value(2)), ("1", true, "one"));
+    assert_eq!(b.column(1).as_primitive::<Int64Type>().value(0), 2);
+    assert!(b.column(2).is_null(0));
+    assert_eq!(b.column(2).as_primitive::<Float64Type>().value(1), 3.0);
+    assert_eq!(b.column(3).null_count(), 3);
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn a_missing_or_foreign_or_damaged_ledger_is_made_anew() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..200).unwrap();
+    let ledger = dir.path().join("s/ledger.redb");
+    let good = fs_err::read(&ledger).unwrap();
+    let check = |what: &str| {
+        let report = add(&store, 0..200).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!((report.added, report.unchanged), (0, 200), "{what}");
+    };
+    fs_err::remove_file(&ledger).unwrap();
+    check("missing");
+    fs_err::write(&ledger, b"not a database").unwrap();
+    check("not a database");
+    for n in [0, 1, 100, 4096, good.len() / 2, good.len() - 1] {
+        fs_err::write(&ledger, &good[..n]).unwrap();
+        check(&format!("cut to {n}"));
+    }
+    let other = Store::create(dir.path().join("t")).unwrap();
+    add(&other, 0..3).unwrap();
+    fs_err::copy(dir.path().join("t/ledger.redb"), &ledger).unwrap();
+    check("of another store");
+    // Behind: from before the last append.
+    let before = fs_err::read(&ledger).unwrap();
+    add(&store, 200..300).unwrap();
+    fs_err::write(&ledger, before).unwrap();
+    assert_eq!(add(&store, 150..310).unwrap().added, 10);
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn names_of_datasets_are_found_or_guessed() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..3).unwrap();
+    let e = store.snapshot().unwrap().dataset("pol").unwrap_err();
+    assert_eq!(e.to_string(), "there is no dataset \"pol\"; did you mean \"pool\"?");
+}
