@@ -165,6 +165,13 @@ fn bounds_of(filter: &Arc<dyn PhysicalExpr>, row_column: usize) -> Option<Range<
         return Some(*rows.iter().min()?..rows.iter().max()?.saturating_add(1));
     }
     let binary = filter.downcast_ref::<BinaryExpr>()?;
+    let both = || Some((bounds_of(binary.left(), row_column)?, bounds_of(binary.right(), row_column)?));
+    match binary.op() {
+        // A short IN list arrives as a chain of these.
+        Operator::Or => return both().map(|(a, b)| a.start.min(b.start)..a.end.max(b.end)),
+        Operator::And => return both().map(|(a, b)| a.start.max(b.start)..a.end.min(b.end)),
+        _ => {}
+    }
     let (op, value) = if is_row(binary.left()) {
         (*binary.op(), number(binary.right())?)
     } else if is_row(binary.right()) {

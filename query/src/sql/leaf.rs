@@ -56,6 +56,10 @@ pub(crate) trait Rows: fmt::Debug + Send + Sync + 'static {
     fn row_column(&self) -> Option<usize> {
         None
     }
+    /// Whether rows come in ascending order of their numbers.
+    fn ascends(&self) -> bool {
+        false
+    }
     /// Reads from front to back until no more is wanted.
     fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError>;
     /// The same rows by number, where that is cheaper than reading columns of rows that a filter then drops.

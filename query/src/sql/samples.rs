@@ -210,6 +210,10 @@ impl Rows for SampleTable {
         Some(0)
     }
 
+    fn ascends(&self) -> bool {
+        true
+    }
+
     fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
         let samples = self.samples()?;
         let counts = self.counts(&want.columns)?;

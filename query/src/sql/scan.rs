@@ -12,13 +12,14 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_schema::SchemaRef;
+use arrow_schema::{SchemaRef, SortOptions};
 use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, apply_expression_roots};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::StatisticsArgs;
@@ -53,13 +54,24 @@ impl RowsExec {
     ) -> DfResult<Self> {
         let schema = Arc::new(rows.schema().project(&projection)?);
         let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(schema),
+            EquivalenceProperties::new_with_orderings(
+                Arc::clone(&schema),
+                by_row(&*rows, &projection, &schema),
+            ),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
         Ok(Self { rows, projection, filters, limit, properties, metrics: ExecutionPlanMetricsSet::new() })
     }
+}
+
+/// The order that the rows have anyway, if the result shows it.
+fn by_row(rows: &dyn Rows, projection: &[usize], schema: &SchemaRef) -> Option<LexOrdering> {
+    let row = rows.row_column().filter(|_| rows.ascends())?;
+    let index = projection.iter().position(|p| *p == row)?;
+    let column = Arc::new(Column::new(schema.field(index).name(), index));
+    LexOrdering::new([PhysicalSortExpr::new(column, SortOptions { descending: false, nulls_first: false })])
 }
 
 impl DisplayAs for RowsExec {
@@ -69,6 +81,13 @@ impl DisplayAs for RowsExec {
             self.properties.eq_properties.schema().fields().iter().map(|f| f.name().as_str()).collect();
         write!(f, "{node}: {what}, columns=[{}]", names.join(", "))?;
         filter::display(&self.filters, f)?;
+        if let Some(column) = self.rows.row_column() {
+            match filter::row_bounds(&self.filters, column) {
+                Range { start: 0, end: u64::MAX } => {}
+                Range { start, end: u64::MAX } => write!(f, ", rows={start}..")?,
+                Range { start, end } => write!(f, ", rows={start}..{end}")?,
+            }
+        }
         match self.limit {
             Some(n) => write!(f, ", limit={n}"),
             None => Ok(()),
