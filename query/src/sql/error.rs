@@ -37,12 +37,14 @@ pub struct SqlError {
     position: Option<(u64, u64)>,
     hint: Option<String>,
     io: Option<std::io::ErrorKind>,
+    /// The argument of a table function that is to blame; whoever knows its place looks here.
+    argument: Option<&'static str>,
 }
 
 impl SqlError {
     /// An error with a plain message.
     pub fn new(kind: SqlErrorKind, message: String) -> Self {
-        Self { kind, message, position: None, hint: None, io: None }
+        Self { kind, message, position: None, hint: None, io: None, argument: None }
     }
 
     pub(crate) fn refused(message: String) -> Self {
@@ -114,6 +116,20 @@ impl SqlError {
         match span {
             Some(s) => self.at(s.start.line, s.start.column),
             None => self,
+        }
+    }
+
+    /// Names the argument of a table function that is to blame.
+    pub(crate) fn about(mut self, argument: impl Into<Option<&'static str>>) -> Self {
+        self.argument = self.argument.or(argument.into());
+        self
+    }
+
+    /// The argument to blame, of an error on its way through the engine.
+    pub(crate) fn argument(error: &DataFusionError) -> Option<&'static str> {
+        match error {
+            DataFusionError::External(inner) => inner.downcast_ref::<Self>()?.argument,
+            _ => None,
         }
     }
 

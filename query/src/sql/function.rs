@@ -46,11 +46,12 @@ impl RelationPlanner for FunctionPlanner {
         };
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
         let place = Span::try_from_sqlparser_span(call.name.span());
-        let exprs = arguments(&function, super::options_of(&function), call.args, cx)?;
-        let source = cx
-            .context_provider()
-            .get_table_function_source(&function, exprs)
-            .map_err(|e| placed(e, place))?;
+        let (exprs, places) = arguments(&function, super::options_of(&function), call.args, cx)?;
+        let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
+            let blamed = SqlError::argument(&e);
+            let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);
+            placed(e, argument.map_or(place, |(_, place)| *place))
+        })?;
         let plan = LogicalPlanBuilder::scan(TableReference::bare(function), source, None)?.build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
     }
@@ -70,12 +71,14 @@ fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     Err(SqlError::invalid(format!("{ignored} is not supported")).into())
 }
 
+/// The arguments as expressions, and the place of each by its name. The first options of a function are its positional arguments.
 fn arguments(
     function: &str,
     options: &[&str],
     args: Vec<FunctionArg>,
     cx: &mut dyn RelationPlannerContext,
-) -> Result<Vec<Expr>> {
+) -> Result<(Vec<Expr>, Vec<(String, Option<Span>)>)> {
+    let mut places = Vec::new();
     let mut positional = Vec::new();
     let mut named = Vec::new();
     let mut seen = HashSet::new();
@@ -89,6 +92,8 @@ fn arguments(
                     );
                     return Err(placed(order.into(), place));
                 }
+                let name = options.get(positional.len()).copied().unwrap_or_default();
+                places.push((name.to_string(), place));
                 positional.push(constant(function, e, place, cx)?);
             }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } => {
@@ -98,6 +103,7 @@ fn arguments(
                     let twice = SqlError::invalid(format!("option `{name}` is given twice"));
                     return Err(placed(twice.into(), place));
                 }
+                places.push((name.clone(), place));
                 named.push(lit(name));
                 named.push(constant(function, e, place, cx)?);
             }
@@ -112,7 +118,7 @@ fn arguments(
     if !named.is_empty() {
         positional.push(named_struct(named));
     }
-    Ok(positional)
+    Ok((positional, places))
 }
 
 fn constant(
