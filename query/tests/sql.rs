@@ -1,11 +1,15 @@
 //! Promise: SQL gives the same rows whatever of a statement is pushed into the scans, says clearly what it cannot do, and changes nothing.
 
+#[path = "sql/behaviour.rs"]
+mod behaviour;
 #[path = "sql/fixture.rs"]
 mod fixture;
 #[path = "sql/shapes.rs"]
 mod shapes;
 #[path = "sql/slt.rs"]
 mod slt;
+#[path = "sql/speed.rs"]
+mod speed;
 
 use std::path::Path;
 

@@ -89,39 +89,43 @@ impl Arguments {
     }
 
     /// An option that is one word.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, SqlError> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<String>, SqlError> {
         self.option(name).map(|v| text(name, v)).transpose()
     }
 
     /// An option that is one word or several: a list, or one text with commas.
-    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, SqlError> {
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, SqlError> {
         self.option(name).map(|v| texts(name, v)).transpose()
     }
 
     /// An option that is a list of numbers.
-    pub(crate) fn numbers(&self, name: &str) -> Result<Option<Vec<f64>>, SqlError> {
+    pub(crate) fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>, SqlError> {
         let Some(value) = self.option(name) else { return Ok(None) };
         texts(name, value)?
             .iter()
             .map(|t| {
-                t.parse::<f64>()
-                    .map_err(|_| SqlError::invalid(format!("option `{name}` must be numbers; `{t}` is none")))
+                t.parse::<f64>().map_err(|_| {
+                    SqlError::invalid(format!("option `{name}` must be numbers; `{t}` is none")).about(name)
+                })
             })
             .collect::<Result<_, _>>()
             .map(Some)
     }
 
     /// An option that is true or false.
-    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, SqlError> {
+    pub(crate) fn boolean(&self, name: &'static str) -> Result<Option<bool>, SqlError> {
         match self.option(name) {
             None => Ok(None),
             Some(ScalarValue::Boolean(Some(b))) => Ok(Some(*b)),
-            Some(other) => Err(SqlError::invalid(format!("option `{name}` must be true or false, not {other}"))),
+            Some(other) => {
+                Err(SqlError::invalid(format!("option `{name}` must be true or false, not {other}"))
+                    .about(name))
+            }
         }
     }
 
     /// An option that is a count.
-    pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, SqlError> {
+    pub(crate) fn count(&self, name: &'static str) -> Result<Option<usize>, SqlError> {
         let Some(value) = self.option(name) else { return Ok(None) };
         let whole = match value.cast_to(&datafusion::arrow::datatypes::DataType::Int64) {
             Ok(ScalarValue::Int64(Some(n))) if value.data_type().is_integer() => usize::try_from(n).ok(),
@@ -129,6 +133,7 @@ impl Arguments {
         };
         whole.map(Some).ok_or_else(|| {
             SqlError::invalid(format!("option `{name}` must be a whole number of at least 0, not {value}"))
+                .about(name)
         })
     }
 }
@@ -148,18 +153,18 @@ pub(crate) fn check_name(function: &str, name: &str, known: &[&str]) -> Result<(
 }
 
 /// One word; whole numbers are taken as their digits, so that a checkpoint can be named by its step.
-pub(crate) fn text(name: &str, value: &ScalarValue) -> Result<String, SqlError> {
+pub(crate) fn text(name: &'static str, value: &ScalarValue) -> Result<String, SqlError> {
     if let Some(Some(text)) = value.try_as_str() {
         return Ok(text.trim().to_string());
     }
     if value.data_type().is_numeric() && !value.is_null() {
         return Ok(value.to_string());
     }
-    Err(SqlError::invalid(format!("`{name}` must be text, not {value}")))
+    Err(SqlError::invalid(format!("`{name}` must be text, not {value}")).about(name))
 }
 
 /// One word or several: a list, or one text with commas.
-pub(crate) fn texts(name: &str, value: &ScalarValue) -> Result<Vec<String>, SqlError> {
+pub(crate) fn texts(name: &'static str, value: &ScalarValue) -> Result<Vec<String>, SqlError> {
     let elements: Option<std::sync::Arc<dyn Array>> = match value {
         ScalarValue::List(list) => Some(list.value(0)),
         ScalarValue::LargeList(list) => Some(list.value(0)),
@@ -177,7 +182,7 @@ pub(crate) fn texts(name: &str, value: &ScalarValue) -> Result<Vec<String>, SqlE
         None => text(name, value)?.split(',').map(|t| t.trim().to_string()).collect(),
     };
     if words.is_empty() || words.iter().any(String::is_empty) {
-        return Err(SqlError::invalid(format!("`{name}` is empty or has an empty part")));
+        return Err(SqlError::invalid(format!("`{name}` is empty or has an empty part")).about(name));
     }
     Ok(words)
 }

@@ -84,6 +84,19 @@ impl Filter {
         &self.columns
     }
 
+    /// Whether a condition over these columns alone drops every row in which they have the values of `row`, a batch of one.
+    pub(crate) fn drops(&self, have: &[usize], row: &RecordBatch) -> Result<bool, SqlError> {
+        for expr in &self.exprs {
+            if columns_of(expr).iter().all(|c| have.contains(c)) {
+                let passed = self.evaluate(expr, have, row).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+                if passed.true_count() == 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Rows of a batch that pass; `have` says which columns of the table the batch has.
     pub(crate) fn apply(&self, have: &[usize], batch: RecordBatch) -> Result<RecordBatch, SqlError> {
         match self.mask(have, &batch)? {
@@ -142,7 +155,8 @@ pub(crate) fn row_bounds(filters: &[Arc<dyn PhysicalExpr>], row_column: usize) -
 }
 
 fn bounds_of(filter: &Arc<dyn PhysicalExpr>, row_column: usize) -> Option<Range<u64>> {
-    let is_row = |e: &Arc<dyn PhysicalExpr>| e.downcast_ref::<Column>().is_some_and(|c| c.index() == row_column);
+    let is_row =
+        |e: &Arc<dyn PhysicalExpr>| e.downcast_ref::<Column>().is_some_and(|c| c.index() == row_column);
     if let Some(list) = filter.downcast_ref::<InListExpr>() {
         if list.negated() || !is_row(list.expr()) {
             return None;
@@ -151,6 +165,13 @@ fn bounds_of(filter: &Arc<dyn PhysicalExpr>, row_column: usize) -> Option<Range<
         return Some(*rows.iter().min()?..rows.iter().max()?.saturating_add(1));
     }
     let binary = filter.downcast_ref::<BinaryExpr>()?;
+    let both = || Some((bounds_of(binary.left(), row_column)?, bounds_of(binary.right(), row_column)?));
+    match binary.op() {
+        // A short IN list arrives as a chain of these.
+        Operator::Or => return both().map(|(a, b)| a.start.min(b.start)..a.end.max(b.end)),
+        Operator::And => return both().map(|(a, b)| a.start.max(b.start)..a.end.min(b.end)),
+        _ => {}
+    }
     let (op, value) = if is_row(binary.left()) {
         (*binary.op(), number(binary.right())?)
     } else if is_row(binary.right()) {

@@ -46,11 +46,12 @@ impl RelationPlanner for FunctionPlanner {
         };
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
         let place = Span::try_from_sqlparser_span(call.name.span());
-        let exprs = arguments(&function, super::options_of(&function), call.args, cx)?;
-        let source = cx
-            .context_provider()
-            .get_table_function_source(&function, exprs)
-            .map_err(|e| placed(e, place))?;
+        let (exprs, places) = arguments(&function, super::options_of(&function), call.args, cx)?;
+        let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
+            let blamed = SqlError::argument(&e);
+            let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);
+            placed(e, argument.map_or(place, |(_, place)| *place))
+        })?;
         let plan = LogicalPlanBuilder::scan(TableReference::bare(function), source, None)?.build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
     }
@@ -59,22 +60,25 @@ impl RelationPlanner for FunctionPlanner {
 /// The engine parses these clauses and then ignores them, which would give another result than the one asked for.
 fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     let ignored = match &relation {
-        TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => "TABLESAMPLE",
-        TableFactor::Table { version: Some(_), .. } => "a version of a table",
-        TableFactor::Table { with_ordinality: true, .. } | TableFactor::Function { with_ordinality: true, .. } => {
-            "WITH ORDINALITY"
+        TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+            "TABLESAMPLE"
         }
+        TableFactor::Table { version: Some(_), .. } => "a version of a table",
+        TableFactor::Table { with_ordinality: true, .. }
+        | TableFactor::Function { with_ordinality: true, .. } => "WITH ORDINALITY",
         _ => return Ok(relation),
     };
     Err(SqlError::invalid(format!("{ignored} is not supported")).into())
 }
 
+/// The arguments as expressions, and the place of each by its name. The first options of a function are its positional arguments.
 fn arguments(
     function: &str,
     options: &[&str],
     args: Vec<FunctionArg>,
     cx: &mut dyn RelationPlannerContext,
-) -> Result<Vec<Expr>> {
+) -> Result<(Vec<Expr>, Vec<(String, Option<Span>)>)> {
+    let mut places = Vec::new();
     let mut positional = Vec::new();
     let mut named = Vec::new();
     let mut seen = HashSet::new();
@@ -88,6 +92,8 @@ fn arguments(
                     );
                     return Err(placed(order.into(), place));
                 }
+                let name = options.get(positional.len()).copied().unwrap_or_default();
+                places.push((name.to_string(), place));
                 positional.push(constant(function, e, place, cx)?);
             }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } => {
@@ -97,6 +103,7 @@ fn arguments(
                     let twice = SqlError::invalid(format!("option `{name}` is given twice"));
                     return Err(placed(twice.into(), place));
                 }
+                places.push((name.clone(), place));
                 named.push(lit(name));
                 named.push(constant(function, e, place, cx)?);
             }
@@ -111,7 +118,7 @@ fn arguments(
     if !named.is_empty() {
         positional.push(named_struct(named));
     }
-    Ok(positional)
+    Ok((positional, places))
 }
 
 fn constant(
@@ -121,9 +128,8 @@ fn constant(
     cx: &mut dyn RelationPlannerContext,
 ) -> Result<Expr> {
     if let Ast::Identifier(_) | Ast::CompoundIdentifier(_) = &ast {
-        let column = SqlError::invalid(format!(
-            "the arguments of {function}() are constants; {ast} is a column here"
-        ));
+        let column =
+            SqlError::invalid(format!("the arguments of {function}() are constants; {ast} is a column here"));
         let column = match &ast {
             Ast::Identifier(name) => {
                 column.hint(format!("names of datasets and the like are text: write '{}'", name.value))

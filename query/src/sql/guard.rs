@@ -8,7 +8,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{Query, SetExpr, ShowStatementOptions, Statement as Sql, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    Query, SetExpr, ShowStatementOptions, Statement as Sql, visit_relations,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};

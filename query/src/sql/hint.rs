@@ -3,7 +3,8 @@
 /// The candidate nearest to `name`, upper and lower case taken as equal, if it is near enough to be a slip of the finger.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<(String, &str)> = candidates.into_iter().map(|c| (c.to_lowercase(), c)).collect();
-    let lower = gstore_store::nearest(&name.to_lowercase(), known.iter().map(|(l, _)| l.as_str()))?.to_string();
+    let lower =
+        gstore_store::nearest(&name.to_lowercase(), known.iter().map(|(l, _)| l.as_str()))?.to_string();
     // One letter is within two slips of any other short name.
     let near = lower.chars().count().min(name.chars().count()) > 1;
     known.iter().find(|(l, _)| *l == lower).map(|(_, c)| *c).filter(|_| near)

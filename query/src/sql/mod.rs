@@ -11,6 +11,7 @@
 mod args;
 mod blocking;
 mod catalog;
+mod counts;
 mod error;
 mod filter;
 mod function;
@@ -22,8 +23,10 @@ mod notes;
 pub mod output;
 mod runner;
 mod samples;
+mod scan;
 mod session;
 mod system;
+mod translate;
 mod union;
 mod vectors;
 

@@ -5,18 +5,22 @@ use std::sync::Mutex;
 use crate::influence::ScanSummary;
 
 /// One call of `influence()` that has run.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct InfluenceNote {
     /// Names of the pools.
     pub pools: Vec<String>,
     /// Names of the targets.
     pub targets: Vec<String>,
+    /// Names and normalised weights of the checkpoints used.
+    pub checkpoints: Vec<(String, f64)>,
+    /// What a user should know about how the question was resolved.
+    pub resolution: Vec<String>,
     /// Rows, exclusions, bytes and the guarantee.
     pub summary: ScanSummary,
 }
 
 /// Everything noted while a query ran.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Notes {
     /// The scans of `influence()`, in the order in which they ended.
     pub influence: Vec<InfluenceNote>,

@@ -4,15 +4,17 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow_array::RecordBatch;
 use futures::StreamExt;
 use gstore_store::Snapshot;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Receiver;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::Notes;
 use super::output::{Format, ResultWriter, TableStyle};
-use super::session::{SqlOptions, SqlSession};
+use super::session::{SqlOptions, SqlSession, SqlStream};
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;
@@ -51,7 +53,7 @@ impl Cancel {
 }
 
 /// What a statement gave beside its rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Rows written.
     pub rows: u64,
@@ -62,7 +64,8 @@ pub struct Outcome {
 /// A session with a runtime of its own.
 pub struct SqlRunner {
     session: SqlSession,
-    runtime: Runtime,
+    /// Taken only when the runner goes.
+    runtime: Option<Runtime>,
 }
 
 impl SqlRunner {
@@ -74,7 +77,7 @@ impl SqlRunner {
             .thread_stack_size(WORKER_STACK)
             .build()
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("threads cannot be started: {e}")))?;
-        Ok(Self { session: SqlSession::new(snapshot, options)?, runtime })
+        Ok(Self { session: SqlSession::new(snapshot, options)?, runtime: Some(runtime) })
     }
 
     /// The session.
@@ -91,32 +94,53 @@ impl SqlRunner {
         out: W,
         cancel: &Cancel,
     ) -> Result<Outcome, SqlError> {
-        let work = self.write(sql, format, style, out);
-        self.runtime.block_on(async {
-            tokio::select! {
-                done = work => done,
-                () = cancel.raised() => {
-                    Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()))
-                }
+        let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
+        runtime.block_on(async {
+            let result = unless(cancel, self.session.run(sql)).await??;
+            let (schema, notes) = (Arc::clone(&result.schema), result.notes_handle());
+            let mut batches = pump(result.stream);
+            let mut next = unless(cancel, batches.recv()).await?.transpose()?;
+            let mut writer = ResultWriter::new(format, &schema, out, style)?;
+            while let Some(batch) = next {
+                writer.write(&batch)?;
+                next = unless(cancel, batches.recv()).await?.transpose()?;
             }
+            Ok(Outcome { rows: writer.finish()?, notes: notes.get() })
         })
     }
+}
 
-    async fn write<W: Write + Send>(
-        &self,
-        sql: &str,
-        format: Format,
-        style: TableStyle,
-        out: W,
-    ) -> Result<Outcome, SqlError> {
-        let mut result = self.session.run(sql).await?;
-        let mut next = result.stream.next().await.transpose()?;
-        let mut writer = ResultWriter::new(format, &result.schema, out, style)?;
-        while let Some(batch) = next {
-            writer.write(&batch)?;
-            next = result.stream.next().await.transpose()?;
+impl Drop for SqlRunner {
+    /// An operator stops only between batches; a cancelled statement's caller does not wait for that.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
-        let rows = writer.finish()?;
-        Ok(Outcome { rows, notes: result.notes() })
+    }
+}
+
+/// Polls the stream on a worker, so that whoever takes the batches can stop waiting at any time. Dropping the receiver ends it.
+fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
+    let (send, receive) = tokio::sync::mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                next = stream.next() => next,
+                () = send.closed() => None,
+            };
+            let Some(batch) = next else { return };
+            if send.send(batch).await.is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// What `work` gives, or an error once the flag is raised.
+async fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = cancel.raised() => Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())),
     }
 }

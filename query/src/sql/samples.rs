@@ -4,12 +4,13 @@
 //! - `row` ascends in everything that is read from front to back
 //! - a sample that the encoding does not cover has null in `tokens`, `scored_tokens` and `truncated`
 
+use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
@@ -18,6 +19,7 @@ use gstore_store::{
 };
 
 use super::blocking::Demand;
+use super::counts::{self, Counted};
 use super::error::SqlError;
 use super::leaf::{Each, Fetch, Rows, Want};
 use super::union::Source;
@@ -49,20 +51,36 @@ impl Cell {
 }
 
 /// A dataset's samples as a table.
-#[derive(Debug)]
 pub(crate) struct SampleTable {
     snapshot: Arc<Snapshot>,
     dataset: Arc<DatasetPart>,
     encoding: Option<EncodingEntry>,
     cells: Vec<Cell>,
     schema: SchemaRef,
+    /// Kept open: rows are fetched in many small requests, and each file's metadata is read once.
+    samples: OnceLock<SampleReader>,
+    counts: OnceLock<EncodingReader>,
+}
+
+impl fmt::Debug for SampleTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "samples of {}", self.dataset.name)
+    }
 }
 
 impl SampleTable {
     /// All columns of a dataset. `encoding` is the key of the encoding whose counts are shown.
     pub(crate) fn new(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>, encoding: Option<&str>) -> Self {
         let encoding = encoding.and_then(|key| dataset.encoding(key)).cloned();
-        let mut table = Self { snapshot, dataset, encoding, cells: Vec::new(), schema: Arc::new(Schema::empty()) };
+        let mut table = Self {
+            snapshot,
+            dataset,
+            encoding,
+            cells: Vec::new(),
+            schema: Arc::new(Schema::empty()),
+            samples: OnceLock::new(),
+            counts: OnceLock::new(),
+        };
         let mut fields = Vec::new();
         let mut add = |cell: Cell, name: String, ty: DataType, nullable: bool| {
             table.cells.push(cell);
@@ -113,18 +131,23 @@ impl SampleTable {
         &self.dataset
     }
 
-    fn samples(&self) -> Result<SampleReader, SqlError> {
-        self.snapshot.samples(&self.dataset).map_err(SqlError::read)
+    fn samples(&self) -> Result<&SampleReader, SqlError> {
+        if let Some(open) = self.samples.get() {
+            return Ok(open);
+        }
+        let reader = self.snapshot.samples(&self.dataset).map_err(SqlError::read)?;
+        Ok(self.samples.get_or_init(|| reader))
     }
 
-    fn counts(&self, columns: &[usize]) -> Result<Option<EncodingReader>, SqlError> {
+    /// The counts, if a column needs them.
+    fn counts(&self, columns: &[usize]) -> Result<Option<&EncodingReader>, SqlError> {
         let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(|cell| cell.stored().is_none()));
-        match &self.encoding {
-            Some(encoding) if wanted => {
-                self.snapshot.encoding(&self.dataset, encoding).map(Some).map_err(SqlError::read)
-            }
-            _ => Ok(None),
+        let Some(encoding) = self.encoding.as_ref().filter(|_| wanted) else { return Ok(None) };
+        if let Some(open) = self.counts.get() {
+            return Ok(Some(open));
         }
+        let reader = self.snapshot.encoding(&self.dataset, encoding).map_err(SqlError::read)?;
+        Ok(Some(self.counts.get_or_init(|| reader)))
     }
 
     /// The columns of the sample files to read for `columns`; the row number is always one of them.
@@ -149,7 +172,8 @@ impl SampleTable {
         let counted = Counted::new(stored, counts)?;
         let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
         for (column, field) in columns.iter().zip(schema.fields()) {
-            let cell = self.cells.get(*column).ok_or_else(|| SqlError::internal("a column is out of range"))?;
+            let cell =
+                self.cells.get(*column).ok_or_else(|| SqlError::internal("a column is out of range"))?;
             let array = match cell {
                 Cell::Tokens => counted.number(|c| c.tokens),
                 Cell::ScoredTokens => counted.number(|c| c.scored),
@@ -186,13 +210,17 @@ impl Rows for SampleTable {
         Some(0)
     }
 
+    fn ascends(&self) -> bool {
+        true
+    }
+
     fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
         let samples = self.samples()?;
         let counts = self.counts(&want.columns)?;
         let names = self.stored(&want.columns);
         for batch in samples.scan(&names, Some(want.rows.clone())) {
             let batch = batch.map_err(SqlError::read)?;
-            let counted = match (&counts, span(&batch)?) {
+            let counted = match (counts, span(&batch)?) {
                 (Some(counts), Some(rows)) => counts.counts(rows).map_err(SqlError::read)?,
                 _ => Vec::new(),
             };
@@ -213,58 +241,14 @@ impl Fetch for SampleTable {
         let counts = self.counts(columns)?;
         let batch = self.samples()?.get(rows, &self.stored(columns)).map_err(SqlError::read)?;
         let counted = match counts {
-            Some(counts) => counts_of(&counts, rows)?,
+            Some(counts) => counts::of_rows(counts, rows)?,
             None => Vec::new(),
         };
         self.assemble(columns, &batch, &counted)
     }
 }
 
-/// The counts of given rows, ascending by row. Rows far apart are looked up one run at a time.
-fn counts_of(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {
-    const GAP: u64 = 65_536;
-    let mut sorted = rows.to_vec();
-    sorted.sort_unstable();
-    let mut counts = Vec::with_capacity(rows.len());
-    let mut run: Option<Range<u64>> = None;
-    for row in sorted {
-        match &mut run {
-            Some(range) if row <= range.end.saturating_add(GAP) => range.end = row.saturating_add(1),
-            _ => {
-                if let Some(range) = run.replace(row..row.saturating_add(1)) {
-                    counts.extend(reader.counts(range).map_err(SqlError::read)?);
-                }
-            }
-        }
-    }
-    if let Some(range) = run {
-        counts.extend(reader.counts(range).map_err(SqlError::read)?);
-    }
-    Ok(counts)
-}
-
-/// The counts of each sample of a batch.
-struct Counted<'a>(Vec<Option<&'a TokenCount>>);
-
-impl<'a> Counted<'a> {
-    fn new(stored: &RecordBatch, counts: &'a [TokenCount]) -> Result<Self, SqlError> {
-        if counts.is_empty() {
-            return Ok(Self(vec![None; stored.num_rows()]));
-        }
-        let find = |row: &u64| counts.binary_search_by_key(row, |c| c.row).ok().and_then(|i| counts.get(i));
-        Ok(Self(row_numbers(stored)?.iter().map(find).collect()))
-    }
-
-    fn number(&self, value: impl Fn(&TokenCount) -> u32) -> ArrayRef {
-        Arc::new(self.0.iter().map(|c| c.map(&value)).collect::<UInt32Array>())
-    }
-
-    fn flag(&self, value: impl Fn(&TokenCount) -> bool) -> ArrayRef {
-        Arc::new(self.0.iter().map(|c| c.map(&value)).collect::<BooleanArray>())
-    }
-}
-
-fn row_numbers(stored: &RecordBatch) -> Result<&[u64], SqlError> {
+pub(super) fn row_numbers(stored: &RecordBatch) -> Result<&[u64], SqlError> {
     let rows = stored.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
     Ok(rows.ok_or_else(|| SqlError::internal("the row numbers were not read"))?.values())
 }

@@ -22,7 +22,10 @@ pub(crate) const NAMES: [&str; 7] =
     ["checkpoints", "columns", "datasets", "features", "samples", "segments", "snapshots"];
 
 /// The system table of a name.
-pub(crate) fn table(snapshot: &Arc<Snapshot>, name: &str) -> Result<Option<Arc<dyn TableProvider>>, SqlError> {
+pub(crate) fn table(
+    snapshot: &Arc<Snapshot>,
+    name: &str,
+) -> Result<Option<Arc<dyn TableProvider>>, SqlError> {
     let batch = match name {
         "datasets" => datasets(snapshot.datasets()),
         "columns" => columns(snapshot)?,
@@ -44,7 +47,9 @@ pub(crate) fn table(snapshot: &Arc<Snapshot>, name: &str) -> Result<Option<Arc<d
 type Batch = Result<RecordBatch, arrow_schema::ArrowError>;
 
 fn batch<const N: usize>(columns: [(&str, ArrayRef, Null); N]) -> Batch {
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values, null)| (name, values, null == Null::Yes)))
+    RecordBatch::try_from_iter_with_nullable(
+        columns.map(|(name, values, null)| (name, values, null == Null::Yes)),
+    )
 }
 
 /// Whether a column may hold null.
@@ -67,7 +72,8 @@ fn number(values: impl IntoIterator<Item = u64>) -> ArrayRef {
 }
 
 fn datasets(datasets: &[Arc<DatasetPart>]) -> Batch {
-    let labels = |d: &DatasetPart| d.encodings.iter().map(|e| e.label.as_str()).collect::<Vec<_>>().join(", ");
+    let labels =
+        |d: &DatasetPart| d.encodings.iter().map(|e| e.label.as_str()).collect::<Vec<_>>().join(", ");
     batch([
         ("dataset", text(datasets.iter().map(|d| d.name.as_str())), Null::No),
         ("rows", number(datasets.iter().map(|d| d.rows)), Null::No),

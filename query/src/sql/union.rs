@@ -49,6 +49,9 @@ impl SampleUnion {
     /// Reads some columns of one part.
     pub(crate) fn read_part(&self, part: usize, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
         let (part, read) = self.plan(part, &want.columns)?;
+        if self.skips(part, want)? {
+            return Ok(());
+        }
         let inner = Want { columns: read.clone(), ..want.clone() };
         part.samples.read(&inner, &mut |batch| each(self.widen(part, &want.columns, &read, &batch)?))
     }
@@ -62,18 +65,20 @@ impl SampleUnion {
     ) -> Result<RecordBatch, SqlError> {
         let (part, read) = self.plan(part, columns)?;
         let batch = match read.is_empty() {
-            true => None,
-            false => Some(part.samples.fetch(rows, &read)?),
-        };
-        let batch = match batch {
-            Some(batch) => batch,
-            None => {
-                let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-                let schema = Arc::new(arrow_schema::Schema::empty());
-                RecordBatch::try_new_with_options(schema, vec![], &options).map_err(arrow)?
-            }
+            true => without_columns(rows.len())?,
+            false => part.samples.fetch(rows, &read)?,
         };
         self.widen(part, columns, &read, &batch)
+    }
+
+    /// Whether the filter drops all of a part because of values that are the same in all its rows.
+    fn skips(&self, part: &Part, want: &Want) -> Result<bool, SqlError> {
+        let Some(filter) = &want.filter else { return Ok(false) };
+        let constant = |source: &Source| matches!(source, Source::Constant(_));
+        let columns: Vec<usize> =
+            part.sources.iter().enumerate().filter(|(_, s)| constant(s)).map(|(i, _)| i).collect();
+        let row = self.widen(part, &columns, &[], &without_columns(1)?)?;
+        filter.drops(&columns, &row)
     }
 
     /// The part, and the columns of its samples that are read for `columns`.
@@ -108,7 +113,9 @@ impl SampleUnion {
                 }
                 Some(Source::Sample(source)) => {
                     let i = read.iter().position(|r| r == source);
-                    let array = i.map(|i| batch.column(i)).ok_or_else(|| SqlError::internal("a column was not read"))?;
+                    let array = i
+                        .map(|i| batch.column(i))
+                        .ok_or_else(|| SqlError::internal("a column was not read"))?;
                     as_type(array, field.data_type())?
                 }
                 _ => new_null_array(field.data_type(), rows),
@@ -117,6 +124,12 @@ impl SampleUnion {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
+}
+
+fn without_columns(rows: usize) -> Result<RecordBatch, SqlError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let schema = Arc::new(arrow_schema::Schema::empty());
+    RecordBatch::try_new_with_options(schema, vec![], &options).map_err(arrow)
 }
 
 impl Rows for SampleUnion {

@@ -42,14 +42,15 @@ impl TableFunctionImpl for VectorsFunction {
 
 /// The feature of a dataset with this label or number.
 fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePart>, SqlError> {
-    snapshot.dataset(dataset).map_err(SqlError::lookup)?;
+    snapshot.dataset(dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
     let own: Vec<_> = snapshot.features().iter().filter(|f| f.desc.dataset == dataset).collect();
     let fits: Vec<_> = own.iter().filter(|f| f.attrs.label == name || f.number.to_string() == name).collect();
     match fits.as_slice() {
         [one] => Ok(Arc::clone(one)),
         [] => {
             let labels = || own.iter().map(|f| f.attrs.label.as_str());
-            let unknown = SqlError::unknown(format!("dataset `{dataset}` has no feature `{name}`"));
+            let unknown =
+                SqlError::unknown(format!("dataset `{dataset}` has no feature `{name}`")).about("feature");
             Err(unknown.hint(match nearest(name, labels()) {
                 Some(label) => format!("did you mean `{label}`?"),
                 None => format!("it has {}", listing(labels())),
@@ -58,7 +59,11 @@ fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePar
         several => {
             let numbers: Vec<String> = several.iter().map(|f| f.number.to_string()).collect();
             Err(SqlError::invalid(format!("dataset `{dataset}` has several features `{name}`"))
-                .hint(format!("name one by its number: {}; gstore.features says how they differ", numbers.join(", "))))
+                .about("feature")
+                .hint(format!(
+                    "name one by its number: {}; gstore.features says how they differ",
+                    numbers.join(", ")
+                )))
         }
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gstore_store::{
-    AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family, FeatureAttrs,
-    FeatureDesc, FeatureKind, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, RunCheckpoint,
-    RunUpdate, Snapshot, Space, Store, TokenCount,
+    AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
+    FeatureAttrs, FeatureDesc, FeatureKind, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
+    RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
 use serde_json::{Map, json};
 
@@ -87,7 +87,8 @@ fn append(
     rows: usize,
     metadata: impl Fn(usize) -> Vec<MetaValue>,
 ) {
-    let options = AppendOptions { command: format!("add {name}"), if_changed: IfChanged::Refuse, source: None };
+    let options =
+        AppendOptions { command: format!("add {name}"), if_changed: IfChanged::Refuse, source: None };
     let mut append = store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
     let letter = name.chars().next().unwrap();
     for i in 0..rows {
@@ -99,7 +100,12 @@ fn append(
 }
 
 fn encoding(template: &str) -> EncodingSpec {
-    EncodingSpec { tokenizer: "0".repeat(64), template: template.into(), template_digest: None, max_length: 2048 }
+    EncodingSpec {
+        tokenizer: "0".repeat(64),
+        template: template.into(),
+        template_digest: None,
+        max_length: 2048,
+    }
 }
 
 fn encodings(store: &Store) {
@@ -125,7 +131,14 @@ fn checkpoint(step: u64) -> CheckpointId {
     CheckpointId::try_from(format!("{step:064x}").as_str()).unwrap()
 }
 
-fn description(dataset: &str, kind: &str, step: u64, projection: &str) -> FeatureDesc {
+fn description(
+    dataset: &str,
+    kind: &str,
+    step: u64,
+    projection: &str,
+    dim: u32,
+    dtype: DType,
+) -> FeatureDesc {
     let template = if dataset == "bare" { "plain" } else { "tulu" };
     FeatureDesc {
         dataset: dataset.into(),
@@ -141,9 +154,9 @@ fn description(dataset: &str, kind: &str, step: u64, projection: &str) -> Featur
             layer: None,
             loss: "cross_entropy".into(),
             reduction: "mean".into(),
-            dim: DIM,
+            dim,
         },
-        dtype: DType::F32,
+        dtype,
         compute: "f32".into(),
     }
 }
@@ -151,7 +164,8 @@ fn description(dataset: &str, kind: &str, step: u64, projection: &str) -> Featur
 /// Vectors of small whole numbers, so that scores are the same on every machine. Rows 4 and 5 of the pool are equal.
 fn vector(dataset: &str, kind: &str, row: u64, step: u64) -> [f32; DIM as usize] {
     let row = if (dataset, row) == ("pool", 5) { 4 } else { row };
-    let mut state = (dataset.bytes().chain(kind.bytes())).fold(step * 7919 + row * 104_729, |h, b| h.wrapping_mul(31) + u64::from(b));
+    let mut state = (dataset.bytes().chain(kind.bytes()))
+        .fold(step * 7919 + row * 104_729, |h, b| h.wrapping_mul(31) + u64::from(b));
     std::array::from_fn(|_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((state >> 40) % 9) as f32 - 4.0
@@ -178,7 +192,7 @@ fn features(store: &Store) {
     ];
     for (name, step, _) in CHECKPOINTS {
         let jobs = wanted.iter().map(|(dataset, kind, _, projection)| JobFeature {
-            desc: description(dataset, kind, step, projection),
+            desc: description(dataset, kind, step, projection, DIM, DType::F32),
             attrs: FeatureAttrs::new(format!("{kind}@{name}"), DIM),
         });
         let plan = JobPlan {
@@ -199,19 +213,60 @@ fn features(store: &Store) {
             }
             job.seal(i, writer).unwrap();
         }
-        let checkpoints = CHECKPOINTS
-            .iter()
-            .filter(|(_, s, _)| *s <= step)
-            .map(|(name, step, weight)| RunCheckpoint {
-                name: (*name).into(),
-                step: Some(*step),
-                weight: Some(*weight),
-                checkpoint: checkpoint(*step),
-                base: "tiny".into(),
-                provenance: Map::new(),
-                extra: Map::new(),
-            })
-            .collect();
-        job.publish(Some(RunUpdate { name: "warmup".into(), checkpoints }), true).unwrap();
+        job.publish(Some(run(&CHECKPOINTS[..step as usize])), true).unwrap();
+    }
+}
+
+fn run(checkpoints: &[(&str, u64, f64)]) -> RunUpdate {
+    let checkpoint = |(name, step, weight): &(&str, u64, f64)| RunCheckpoint {
+        name: (*name).into(),
+        step: Some(*step),
+        weight: Some(*weight),
+        checkpoint: checkpoint(*step),
+        base: "tiny".into(),
+        provenance: Map::new(),
+        extra: Map::new(),
+    };
+    RunUpdate { name: "warmup".into(), checkpoints: checkpoints.iter().map(checkpoint).collect() }
+}
+
+/// A store of the size of a small real one: a pool, a target, f16 features at some checkpoints.
+pub fn large(path: &Path, rows: usize, target_rows: usize, dim: u32, checkpoints: u64) {
+    let store = Store::create(path).unwrap();
+    let columns = || vec![ColumnSpec::inferred("source", ColumnType::Text)];
+    for (name, rows) in [("pool", rows), ("target", target_rows)] {
+        append(&store, name, columns(), rows, |i| {
+            vec![MetaValue::Text(["math", "code", "chat"][i % 3].into())]
+        });
+    }
+    for step in 1..=checkpoints {
+        let sides = [("pool", "grad-adam", rows), ("target", "grad-sgd", target_rows)];
+        let features = sides.iter().map(|(dataset, kind, _)| JobFeature {
+            desc: description(dataset, kind, step, "none", dim, DType::F16),
+            attrs: FeatureAttrs::new(format!("{kind}@checkpoint-{step}"), dim),
+        });
+        let plan = JobPlan {
+            command: "ingest".into(),
+            identity: json!({"step": step}),
+            features: features.collect(),
+            detail: json!({}),
+        };
+        let mut job = store.start_job(plan).unwrap();
+        let mut state = step;
+        for (i, (_, _, rows)) in sides.iter().enumerate() {
+            let mut writer = job.segment_writer(i).unwrap();
+            for row in 0..*rows as u64 {
+                let mut next = || {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 40) as f32 / 16_777_216.0 - 0.5
+                };
+                let values: Vec<f32> = (0..dim).map(|_| next()).collect();
+                writer.push(row, &values, RowFlags::from_bits(0)).unwrap();
+            }
+            job.seal(i, writer).unwrap();
+        }
+        let name = format!("checkpoint-{step}");
+        job.publish(Some(run(&[(name.as_str(), step, 1.0)])), true).unwrap();
     }
 }

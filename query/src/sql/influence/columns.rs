@@ -23,6 +23,8 @@ pub(super) struct InfluenceColumns {
     pub(super) score: usize,
     /// Index of `subtask`: the one that decided the score.
     pub(super) subtask: usize,
+    /// Index of `record`.
+    pub(super) record: usize,
 }
 
 struct Builder {
@@ -43,7 +45,9 @@ impl Builder {
 
 impl InfluenceColumns {
     pub(super) fn new(plan: &InfluencePlan) -> Self {
-        let table = |side: &PlanSide| SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding());
+        let table = |side: &PlanSide| {
+            SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
+        };
         let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
         let n = tables.len();
         let absent = || vec![Source::Absent; n];
@@ -69,10 +73,10 @@ impl InfluenceColumns {
         for (cell, name, ty) in counts {
             b.add(name, ty, true, of(cell));
         }
-        b.add("record", DataType::Utf8, true, of(Cell::Record));
+        let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, id, score, subtask }
+        Self { samples, pool, row, id, score, subtask, record }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {

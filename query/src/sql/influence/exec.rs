@@ -130,7 +130,8 @@ impl DisplayAs for InfluenceExec {
         let targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let checkpoints: Vec<&str> = self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        let checkpoints: Vec<&str> =
+            self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
         write!(
             f,
             "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}, columns=[{}]",
@@ -179,7 +180,10 @@ impl ExecutionPlan for InfluenceExec {
         apply_expression_roots(self.before.iter().chain(&self.after), f)
     }
 
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
+use arrow_array::{RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_schema::SchemaRef;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
@@ -12,7 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 
 use super::table::Question;
-use crate::influence::{NO_SUBTASK, Order, RowFilter, RowMask, ScanSummary, Scored};
+use crate::influence::{Order, RowFilter, RowMask, ScanSummary, Scored};
 use crate::sql::blocking::{Demand, Sink};
 use crate::sql::error::SqlError;
 use crate::sql::filter::Filter;
@@ -29,7 +29,7 @@ pub(super) struct Job {
     question: Arc<Question>,
     projection: Vec<usize>,
     schema: SchemaRef,
-    before: Filter,
+    before: Arc<Filter>,
     after: Filter,
     order: Option<Order>,
     cut: Option<usize>,
@@ -55,7 +55,7 @@ impl Job {
         let config = context.session_config();
         let whole = question.columns.schema();
         Ok(Self {
-            before: Filter::new(whole, before)?,
+            before: Arc::new(Filter::new(whole, before)?),
             after: Filter::new(whole, after)?,
             batch: config.batch_size().max(1),
             threads: config.get_extension::<Limits>().map_or(1, |l| l.threads),
@@ -95,13 +95,16 @@ impl Job {
         have.dedup();
         let number = have.iter().position(|c| *c == columns.row).unwrap_or(0);
         let rows = self.before.row_bounds(columns.row);
-        let want = Want { rows, ..Want::columns(have.clone(), sink) };
+        let filter = Some(Arc::clone(&self.before));
+        let want = Want { rows, filter, ..Want::columns(have.clone(), sink) };
         for pool in 0..columns.samples.parts.len() {
             let mut rows = RowMask::new();
             columns.samples.read_part(pool, &want, &mut |batch| {
                 let batch = self.before.apply(&have, batch)?;
                 let numbers = batch.column(number).as_any().downcast_ref::<UInt64Array>();
-                rows.extend(numbers.ok_or_else(|| SqlError::internal("row numbers"))?.values().iter().copied());
+                rows.extend(
+                    numbers.ok_or_else(|| SqlError::internal("row numbers"))?.values().iter().copied(),
+                );
                 Ok(if sink.is_cancelled() { Demand::Enough } else { Demand::More })
             })?;
             chosen = chosen.with(pool, rows);
@@ -113,22 +116,24 @@ impl Job {
     fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
         let live = usize::try_from(self.question.plan.live()).unwrap_or(usize::MAX);
         let k = self.cut.unwrap_or(usize::MAX).min(live);
-        // The selection holds up to twice what it keeps, at 32 bytes each, and the result once more.
-        let bytes = k.saturating_mul(3).saturating_mul(size_of::<Scored>() + 8);
+        // Each thread's selection holds up to twice what it keeps, at 32 bytes each; together no more than there are rows.
+        let candidates = k.saturating_mul(2 * self.threads.max(1)).min(live.max(k));
+        let bytes = candidates.saturating_mul(32).saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
         self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))?;
         let best = match self.after.is_empty() {
             true => {
                 let timer = MetricBuilder::new(&self.set).subset_time("score_time", self.partition);
                 let _running = timer.timer();
                 let plan = &self.question.plan;
-                let ranking =
-                    plan.top_k(order, k, Some(rows), self.threads, &sink.cancelled()).map_err(SqlError::query)?;
+                let ranking = plan
+                    .top_k(order, k, Some(rows), self.threads, &sink.cancelled())
+                    .map_err(SqlError::query)?;
                 self.note(&ranking.summary);
                 ranking.rows
             }
             false => self.ranked_after(order, k, rows, sink)?,
         };
-        for part in best.chunks(self.batch) {
+        for part in best.chunks(self.rows_at_once()) {
             if self.deliver(part, sink)? == Demand::Enough {
                 break;
             }
@@ -154,7 +159,12 @@ impl Job {
             }
             Ok(Demand::More)
         })?;
-        let scored = |s: crate::topk::Selected| Scored { pool: s.major, row: s.minor, score: s.score, subtask: s.payload };
+        let scored = |s: crate::topk::Selected| Scored {
+            pool: s.major,
+            row: s.minor,
+            score: s.score,
+            subtask: s.payload,
+        };
         Ok(kept.into_sorted().into_iter().map(scored).collect())
     }
 
@@ -165,9 +175,20 @@ impl Job {
             let mut passed = self.pass(part)?;
             passed.truncate(left);
             left -= passed.len();
-            let demand = self.deliver(&passed, sink)?;
-            Ok(if left == 0 { Demand::Enough } else { demand })
+            for part in passed.chunks(self.rows_at_once()) {
+                if self.deliver(part, sink)? == Demand::Enough {
+                    return Ok(Demand::Enough);
+                }
+            }
+            Ok(if left == 0 || sink.is_cancelled() { Demand::Enough } else { Demand::More })
         })
+    }
+
+    /// Rows of a batch of the result: few where whole records are read.
+    fn rows_at_once(&self) -> usize {
+        const RECORDS: usize = 1024;
+        let records = self.projection.contains(&self.question.columns.record);
+        if records { self.batch.min(RECORDS) } else { self.batch }
     }
 
     /// Scores in order of pool and row, a batch at a time, until `each` has enough.
@@ -219,10 +240,13 @@ impl Job {
         counter("rows_excluded").add(usize::try_from(summary.excluded.total()).unwrap_or(usize::MAX));
         counter("bytes_read").add(usize::try_from(summary.bytes_read).unwrap_or(usize::MAX));
         if let Some(notes) = &self.notes {
-            let spec = self.question.plan.spec();
+            let plan = &self.question.plan;
+            let spec = plan.spec();
             notes.add(InfluenceNote {
                 pools: spec.pools.clone(),
                 targets: spec.targets.iter().map(ToString::to_string).collect(),
+                checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
+                resolution: plan.notes().to_vec(),
                 summary: summary.clone(),
             });
         }
@@ -234,18 +258,17 @@ impl Job {
             return Ok(part.to_vec());
         }
         let have = self.after.columns();
-        let batch = self.materialise(part, have)?;
+        let batch = self.question.columns_of(part, have)?;
         Ok(match self.after.mask(have, &batch)? {
             None => part.to_vec(),
-            Some(mask) => part.iter().zip(mask.iter()).filter(|(_, m)| *m == Some(true)).map(|(s, _)| *s).collect(),
+            Some(mask) => {
+                part.iter().zip(mask.iter()).filter(|(_, m)| *m == Some(true)).map(|(s, _)| *s).collect()
+            }
         })
     }
 
     fn deliver(&self, part: &[Scored], sink: &Sink) -> Result<Demand, SqlError> {
-        if part.is_empty() {
-            return Ok(if sink.is_cancelled() { Demand::Enough } else { Demand::More });
-        }
-        let batch = self.materialise(part, &self.projection)?;
+        let batch = self.question.columns_of(part, &self.projection)?;
         let batch = RecordBatch::try_new_with_options(
             Arc::clone(&self.schema),
             batch.columns().to_vec(),
@@ -254,68 +277,5 @@ impl Job {
         .map_err(arrow)?;
         self.metrics.record_output(part.len());
         Ok(sink.send(batch))
-    }
-
-    /// Some columns of the table for scored rows, in their order. Sample files are read only for columns that need them.
-    fn materialise(&self, part: &[Scored], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
-        let columns = &self.question.columns;
-        let from_samples: Vec<usize> = wanted
-            .iter()
-            .copied()
-            .filter(|c| !columns.is_result(*c) && *c != columns.row)
-            .collect();
-        let samples = self.of_samples(part, &from_samples)?;
-        let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
-        for column in wanted {
-            values.push(if *column == columns.row {
-                Arc::new(UInt64Array::from_iter_values(part.iter().map(|s| s.row)))
-            } else if *column == columns.score {
-                // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
-                Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))
-            } else if *column == columns.subtask {
-                let names = self.question.plan.subtasks().map_err(SqlError::query)?;
-                let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
-                Arc::new(StringArray::from_iter(
-                    part.iter().map(|s| name(s).filter(|_| s.subtask != NO_SUBTASK)),
-                ))
-            } else {
-                let i = from_samples.iter().position(|c| c == column);
-                let array = i.and_then(|i| samples.columns().get(i));
-                Arc::clone(array.ok_or_else(|| SqlError::internal("a column was not read"))?)
-            });
-        }
-        let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
-        let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
-        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
-    }
-
-    /// Columns of the pools' samples for scored rows, in their order.
-    fn of_samples(&self, part: &[Scored], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
-        let samples = &self.question.columns.samples;
-        let mut pools: Vec<u32> = part.iter().map(|s| s.pool).collect();
-        pools.sort_unstable();
-        pools.dedup();
-        if wanted.is_empty() || pools.is_empty() {
-            return Ok(RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty())));
-        }
-        let mut batches = Vec::with_capacity(pools.len());
-        for pool in &pools {
-            let rows: Vec<u64> = part.iter().filter(|s| s.pool == *pool).map(|s| s.row).collect();
-            batches.push(samples.fetch_part(*pool as usize, &rows, wanted)?);
-        }
-        if let [only] = batches.as_slice() {
-            return Ok(only.clone());
-        }
-        let mut next = vec![0usize; pools.len()];
-        let mut places = Vec::with_capacity(part.len());
-        for scored in part {
-            let at = pools.binary_search(&scored.pool).unwrap_or(0);
-            if let Some(n) = next.get_mut(at) {
-                places.push((at, *n));
-                *n += 1;
-            }
-        }
-        let refs: Vec<&RecordBatch> = batches.iter().collect();
-        arrow_select::interleave::interleave_record_batch(&refs, &places).map_err(arrow)
     }
 }

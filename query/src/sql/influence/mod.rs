@@ -7,12 +7,13 @@ mod excluded;
 mod exec;
 mod job;
 mod table;
+mod values;
 
 use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
-use gstore_store::Snapshot;
+use gstore_store::{LookupError, Snapshot};
 
 use self::columns::InfluenceColumns;
 use self::excluded::ExcludedRows;
@@ -20,6 +21,7 @@ use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
+use crate::QueryError;
 use crate::influence::{InfluencePlan, InfluenceSpec, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
@@ -70,7 +72,7 @@ impl TableFunctionImpl for InfluenceFunction {
         args.check_names(INFLUENCE_OPTIONS)?;
         let spec = spec(&args)?;
         let k = args.count("k")?;
-        let plan = InfluencePlan::new(&self.0.0, &spec).map_err(SqlError::query)?;
+        let plan = resolve(&self.0.0, &spec)?;
         let columns = InfluenceColumns::new(&plan);
         Ok(Arc::new(InfluenceTable::new(plan, columns, k)))
     }
@@ -80,9 +82,29 @@ impl TableFunctionImpl for ExcludedFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let args = Arguments::read("excluded", args.exprs())?;
         args.check_names(EXCLUDED_OPTIONS)?;
-        let plan = InfluencePlan::new(&self.0.0, &spec(&args)?).map_err(SqlError::query)?;
+        let plan = resolve(&self.0.0, &spec(&args)?)?;
         Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(plan)))))
     }
+}
+
+/// Resolves the question; an unknown name is blamed on the argument that has it.
+fn resolve(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<InfluencePlan, SqlError> {
+    InfluencePlan::new(snapshot, spec).map_err(|error| {
+        let argument = match &error {
+            QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
+                "dataset" if spec.pools.contains(name) => Some("pool"),
+                "dataset" | "subtask" => Some("target"),
+                "checkpoint" => Some("checkpoints"),
+                "run" => Some("run"),
+                "feature" => Some("features"),
+                _ => None,
+            },
+            QueryError::NoFeature { dataset, .. } if spec.pools.contains(dataset) => Some("pool"),
+            QueryError::NoFeature { .. } => Some("target"),
+            _ => None,
+        };
+        SqlError::query(error).about(argument)
+    })
 }
 
 /// The question that the arguments ask.
@@ -109,13 +131,13 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
     Ok(spec)
 }
 
-fn set<T: std::str::FromStr<Err = crate::QueryError>>(
+fn set<T: std::str::FromStr<Err = QueryError>>(
     args: &Arguments,
-    name: &str,
+    name: &'static str,
     term: &mut T,
 ) -> Result<(), SqlError> {
     if let Some(word) = args.text(name)? {
-        *term = word.parse().map_err(SqlError::query)?;
+        *term = word.parse().map_err(|e| SqlError::query(e).about(name))?;
     }
     Ok(())
 }

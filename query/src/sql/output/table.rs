@@ -117,12 +117,8 @@ fn shrink(widths: &mut [usize], right: &[bool], total: usize) {
     const LEAST: usize = 12;
     loop {
         let now: usize = widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
-        let widest = widths
-            .iter_mut()
-            .zip(right)
-            .filter(|(w, right)| !**right && **w > LEAST)
-            .map(|(w, _)| w)
-            .max();
+        let widest =
+            widths.iter_mut().zip(right).filter(|(w, right)| !**right && **w > LEAST).map(|(w, _)| w).max();
         match widest {
             Some(w) if now > total => *w -= (now - total).min(*w - LEAST).min((*w / 4).max(1)),
             _ => return,
