@@ -151,13 +151,7 @@ impl Store {
 
     /// The snapshots, newest first.
     pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
-        let current = self.snapshot()?;
-        let mut out = vec![current.info()];
-        for link in load::Chain::new(&self.0.env, &current) {
-            let (link, root) = link?;
-            out.push(SnapshotInfo::new(&link, &root));
-        }
-        Ok(out)
+        self.snapshot()?.history()
     }
 
     /// Starts adding samples to a dataset, which is made if there is none of this name.

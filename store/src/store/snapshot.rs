@@ -1,8 +1,9 @@
 //! A snapshot: one published, immutable state of a store.
 
+use super::load::Chain;
 use super::env::{Env, encoding_file, sample_file, segment_file};
 use crate::encodings::EncodingReader;
-use crate::error::{LookupError, ReadError};
+use crate::error::{LookupError, OpenError, ReadError};
 use crate::ident::nearest;
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, root_number};
 use crate::samples::SampleReader;
@@ -85,6 +86,16 @@ impl Snapshot {
     /// Number, time, command and changes.
     pub fn info(&self) -> SnapshotInfo {
         SnapshotInfo::new(&self.link, &self.root)
+    }
+
+    /// This snapshot and those before it, newest first. Reads their roots.
+    pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
+        let mut out = vec![self.info()];
+        for link in Chain::new(&self.env, self) {
+            let (link, root) = link?;
+            out.push(SnapshotInfo::new(&link, &root));
+        }
+        Ok(out)
     }
 
     /// The datasets, by number.

@@ -1,0 +1,86 @@
+//! Leaves that read files run on threads of their own, so that the async workers stay free; dropping the stream stops them.
+//!
+//! Invariants
+//! - work starts when the stream is first polled, not when the plan is: what other parts of the plan find out before that can be used
+//! - at most two batches wait to be taken
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
+use futures::{Stream, TryStreamExt};
+use tokio::sync::mpsc::Sender;
+
+use super::error::SqlError;
+
+/// Where a leaf puts its batches.
+pub(crate) struct Sink {
+    to: Sender<DfResult<RecordBatch>>,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Whether more batches are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    More,
+    Enough,
+}
+
+impl Sink {
+    /// Hands a batch over; waits while the reader is behind.
+    pub(crate) fn send(&self, batch: RecordBatch) -> Demand {
+        match self.is_cancelled() || self.to.blocking_send(Ok(batch)).is_err() {
+            true => Demand::Enough,
+            false => Demand::More,
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) || self.to.is_closed()
+    }
+
+    /// The flag that is raised when nobody wants the result any more.
+    pub(crate) fn cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
+    }
+}
+
+/// A stream of the batches that `work` sends.
+pub(crate) fn stream<F>(schema: SchemaRef, work: F) -> SendableRecordBatchStream
+where
+    F: FnOnce(&Sink) -> Result<(), SqlError> + Send + 'static,
+{
+    let inner = Arc::clone(&schema);
+    let started = futures::stream::once(async move {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let mut builder = RecordBatchReceiverStreamBuilder::new(inner, 2);
+        let sink = Sink { to: builder.tx(), cancelled: Arc::clone(&cancelled) };
+        builder.spawn_blocking(move || work(&sink).map_err(DataFusionError::from));
+        Ok::<_, DataFusionError>(Guarded { batches: builder.build(), cancelled })
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, started.try_flatten()))
+}
+
+struct Guarded {
+    batches: SendableRecordBatchStream,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Stream for Guarded {
+    type Item = DfResult<RecordBatch>;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.as_mut().poll_next(cx)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,119 @@
+//! The names a query can use: a table for each dataset, and the system tables in the schema `gstore`.
+//!
+//! Tables are made when a statement names them, so a session over thousands of datasets opens as fast as one over none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider,
+};
+use datafusion::error::Result as DfResult;
+use gstore_store::Snapshot;
+
+use super::leaf::RowsTable;
+use super::samples::SampleTable;
+use super::system;
+
+/// The one catalog.
+pub(crate) const CATALOG: &str = "store";
+/// The schema of the dataset tables, which needs not be written.
+pub(crate) const DATA: &str = "data";
+/// The schema of the system tables.
+pub(crate) const SYSTEM: &str = "gstore";
+
+/// What `SHOW TABLES` asks: the engine's own answer lists its information schema too.
+pub(crate) const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name AS name FROM information_schema.tables \
+     WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name";
+
+/// Every table by the name a query would use, for hints.
+pub(crate) fn table_names(snapshot: &Snapshot) -> Vec<String> {
+    let datasets = snapshot.datasets().iter().map(|d| d.name.clone());
+    let system = system::NAMES.iter().map(|t| format!("{SYSTEM}.{t}"));
+    datasets.chain(system).collect()
+}
+
+/// The catalogs of a session.
+pub(crate) fn list(snapshot: Arc<Snapshot>) -> Arc<dyn CatalogProviderList> {
+    let list = MemoryCatalogProviderList::new();
+    let catalog = StoreCatalog {
+        data: Arc::new(DataSchema { snapshot: Arc::clone(&snapshot) }),
+        system: Arc::new(SystemSchema { snapshot }),
+    };
+    list.register_catalog(CATALOG.to_string(), Arc::new(catalog));
+    Arc::new(list)
+}
+
+#[derive(Debug)]
+struct StoreCatalog {
+    data: Arc<DataSchema>,
+    system: Arc<SystemSchema>,
+}
+
+impl CatalogProvider for StoreCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![DATA.to_string(), SYSTEM.to_string()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            DATA => Some(Arc::clone(&self.data) as _),
+            SYSTEM => Some(Arc::clone(&self.system) as _),
+            _ => None,
+        }
+    }
+}
+
+struct DataSchema {
+    snapshot: Arc<Snapshot>,
+}
+
+struct SystemSchema {
+    snapshot: Arc<Snapshot>,
+}
+
+impl std::fmt::Debug for DataSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "datasets of snapshot {}", self.snapshot.number())
+    }
+}
+
+impl std::fmt::Debug for SystemSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "system tables of snapshot {}", self.snapshot.number())
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for DataSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.snapshot.datasets().iter().map(|d| d.name.clone()).collect()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        let dataset = self.snapshot.datasets().iter().find(|d| d.name == name);
+        Ok(dataset.map(|dataset| {
+            let table = SampleTable::of_dataset(Arc::clone(&self.snapshot), Arc::clone(dataset));
+            Arc::new(RowsTable(Arc::new(table))) as _
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.snapshot.datasets().iter().any(|d| d.name == name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        system::NAMES.map(String::from).into()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        Ok(system::table(&self.snapshot, name)?)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        system::NAMES.contains(&name)
+    }
+}

@@ -1,0 +1,54 @@
+//! Token counts of samples, looked up by row.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use gstore_store::{EncodingReader, TokenCount};
+
+use super::error::SqlError;
+use super::samples::row_numbers;
+
+/// The counts of given rows, ascending by row. Rows far apart are looked up one run at a time.
+pub(super) fn of_rows(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<TokenCount>, SqlError> {
+    const GAP: u64 = 65_536;
+    let mut sorted = rows.to_vec();
+    sorted.sort_unstable();
+    let mut counts = Vec::with_capacity(rows.len());
+    let mut run: Option<Range<u64>> = None;
+    for row in sorted {
+        match &mut run {
+            Some(range) if row <= range.end.saturating_add(GAP) => range.end = row.saturating_add(1),
+            _ => {
+                if let Some(range) = run.replace(row..row.saturating_add(1)) {
+                    counts.extend(reader.counts(range).map_err(SqlError::read)?);
+                }
+            }
+        }
+    }
+    if let Some(range) = run {
+        counts.extend(reader.counts(range).map_err(SqlError::read)?);
+    }
+    Ok(counts)
+}
+
+/// The counts of each sample of a batch.
+pub(super) struct Counted<'a>(Vec<Option<&'a TokenCount>>);
+
+impl<'a> Counted<'a> {
+    pub(super) fn new(stored: &RecordBatch, counts: &'a [TokenCount]) -> Result<Self, SqlError> {
+        if counts.is_empty() {
+            return Ok(Self(vec![None; stored.num_rows()]));
+        }
+        let find = |row: &u64| counts.binary_search_by_key(row, |c| c.row).ok().and_then(|i| counts.get(i));
+        Ok(Self(row_numbers(stored)?.iter().map(find).collect()))
+    }
+
+    pub(super) fn number(&self, value: impl Fn(&TokenCount) -> u32) -> ArrayRef {
+        Arc::new(self.0.iter().map(|c| c.map(&value)).collect::<UInt32Array>())
+    }
+
+    pub(super) fn flag(&self, value: impl Fn(&TokenCount) -> bool) -> ArrayRef {
+        Arc::new(self.0.iter().map(|c| c.map(&value)).collect::<BooleanArray>())
+    }
+}

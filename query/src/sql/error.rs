@@ -1,0 +1,192 @@
+//! The one error of the SQL half: what went wrong in a sentence, where in the text, and what was probably meant.
+
+use std::fmt;
+
+use datafusion::common::Span;
+use datafusion::error::DataFusionError;
+
+use super::translate::translate;
+
+/// What sort of failure it is; callers choose exit codes and status codes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SqlErrorKind {
+    /// The text is not SQL.
+    Syntax,
+    /// The statement would change something, or is too big.
+    Refused,
+    /// A table, column, function, option, dataset or the like that does not exist.
+    Unknown,
+    /// The statement makes no sense for this store: wrong types, wrong values, features that cannot be compared.
+    Invalid,
+    /// The memory limit was reached.
+    Memory,
+    /// The query was cancelled.
+    Cancelled,
+    /// A file of the store is damaged.
+    Damaged,
+    /// Anything else that went wrong while running.
+    Failed,
+}
+
+/// Why a statement gave no result.
+#[derive(Debug, Clone)]
+pub struct SqlError {
+    kind: SqlErrorKind,
+    message: String,
+    position: Option<(u64, u64)>,
+    hint: Option<String>,
+    io: Option<std::io::ErrorKind>,
+    /// The argument of a table function that is to blame; whoever knows its place looks here.
+    argument: Option<&'static str>,
+}
+
+impl SqlError {
+    /// An error with a plain message.
+    pub fn new(kind: SqlErrorKind, message: String) -> Self {
+        Self { kind, message, position: None, hint: None, io: None, argument: None }
+    }
+
+    pub(crate) fn refused(message: String) -> Self {
+        Self::new(SqlErrorKind::Refused, message)
+    }
+
+    pub(crate) fn unknown(message: String) -> Self {
+        Self::new(SqlErrorKind::Unknown, message)
+    }
+
+    pub(crate) fn invalid(message: String) -> Self {
+        Self::new(SqlErrorKind::Invalid, message)
+    }
+
+    /// Something that cannot happen did.
+    pub(crate) fn internal(what: &str) -> Self {
+        Self::new(SqlErrorKind::Failed, format!("internal error: {what}"))
+    }
+
+    /// A file of the store could not be read.
+    pub(crate) fn read(error: gstore_store::ReadError) -> Self {
+        let kind = if error.is_damage() { SqlErrorKind::Damaged } else { SqlErrorKind::Failed };
+        Self::new(kind, error.to_string())
+    }
+
+    /// A question that cannot be answered.
+    pub(crate) fn query(error: crate::QueryError) -> Self {
+        use crate::QueryError as Q;
+        let kind = match &error {
+            Q::Cancelled => SqlErrorKind::Cancelled,
+            Q::Lookup(_) | Q::NoFeature { .. } => SqlErrorKind::Unknown,
+            _ if error.is_damage() => SqlErrorKind::Damaged,
+            _ => SqlErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+
+    /// A name that the snapshot does not have.
+    pub(crate) fn lookup(error: gstore_store::LookupError) -> Self {
+        Self::unknown(error.to_string())
+    }
+
+    /// A manifest could not be read.
+    pub(crate) fn open(error: gstore_store::OpenError) -> Self {
+        let kind = if error.is_damage() { SqlErrorKind::Damaged } else { SqlErrorKind::Failed };
+        Self::new(kind, error.to_string())
+    }
+
+    /// Adds the way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
+    /// Adds the place in the SQL text; lines and columns count from 1.
+    pub(crate) fn at(mut self, line: u64, column: u64) -> Self {
+        if line > 0 && self.position.is_none() {
+            self.position = Some((line, column));
+        }
+        self
+    }
+
+    fn at_span(self, span: Option<Span>) -> Self {
+        match span {
+            Some(s) => self.at(s.start.line, s.start.column),
+            None => self,
+        }
+    }
+
+    /// Names the argument of a table function that is to blame.
+    pub(crate) fn about(mut self, argument: impl Into<Option<&'static str>>) -> Self {
+        self.argument = self.argument.or(argument.into());
+        self
+    }
+
+    /// The argument to blame, of an error on its way through the engine.
+    pub(crate) fn argument(error: &DataFusionError) -> Option<&'static str> {
+        match error {
+            DataFusionError::External(inner) => inner.downcast_ref::<Self>()?.argument,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn with_io(mut self, io: Option<std::io::ErrorKind>) -> Self {
+        self.io = io;
+        self
+    }
+
+    /// What the operating system said, where it was asked.
+    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        self.io
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> SqlErrorKind {
+        self.kind
+    }
+
+    /// Whether a file of the store is damaged, as opposed to a bad statement.
+    pub fn is_damage(&self) -> bool {
+        self.kind == SqlErrorKind::Damaged
+    }
+
+    /// Line and column in the statement, from 1, where known.
+    pub fn position(&self) -> Option<(u64, u64)> {
+        self.position
+    }
+
+    /// Makes the error travel through the engine unchanged.
+    pub(crate) fn into_datafusion(self) -> DataFusionError {
+        DataFusionError::External(Box::new(self))
+    }
+
+    /// Says what the engine's error means to a user; `tables` are the names that could have been meant.
+    pub(crate) fn from_datafusion(error: DataFusionError, tables: &[String]) -> Self {
+        let span = error.diagnostic().and_then(|d| d.span);
+        translate(error, tables).at_span(span)
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some((line, column)) = self.position {
+            write!(f, " (line {line}, column {column})")?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+impl From<SqlError> for DataFusionError {
+    fn from(error: SqlError) -> Self {
+        error.into_datafusion()
+    }
+}

@@ -1,0 +1,158 @@
+//! How a call such as `influence('pool', 'gsm8k', k => 100)` in FROM becomes a table.
+//!
+//! The engine's own planner refuses `name => value` (or drops the name, after LATERAL), so a relation planner of ours takes these calls:
+//! it checks the names while their places in the text are known, and hands the options on as one struct.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::common::{DFSchema, Diagnostic, Span, TableReference};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::functions::core::expr_fn::named_struct;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
+use datafusion::sql::sqlparser::ast::{
+    Expr as Ast, FunctionArg, FunctionArgExpr, ObjectName, Spanned, TableAlias, TableFactor,
+};
+
+use super::args::check_name;
+use super::error::SqlError;
+
+/// Table functions of a session, those of the engine included.
+pub(crate) const NAMES: [&str; 5] = ["influence", "excluded", "vectors", "generate_series", "range"];
+
+/// Plans calls of gstore's own table functions.
+#[derive(Debug)]
+pub(crate) struct FunctionPlanner;
+
+struct Call {
+    name: ObjectName,
+    args: Vec<FunctionArg>,
+    alias: Option<TableAlias>,
+}
+
+impl RelationPlanner for FunctionPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        cx: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let call = match refuse_ignored(relation)? {
+            TableFactor::Table { name, args: Some(args), alias, .. } => Call { name, args: args.args, alias },
+            TableFactor::Function { name, args, alias, .. } => Call { name, args, alias },
+            other => return Ok(RelationPlanning::Original(Box::new(other))),
+        };
+        let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
+        let place = Span::try_from_sqlparser_span(call.name.span());
+        let (exprs, places) = arguments(&function, super::options_of(&function), call.args, cx)?;
+        let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
+            let blamed = SqlError::argument(&e);
+            let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);
+            placed(e, argument.map_or(place, |(_, place)| *place))
+        })?;
+        let plan = LogicalPlanBuilder::scan(TableReference::bare(function), source, None)?.build()?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
+    }
+}
+
+/// The engine parses these clauses and then ignores them, which would give another result than the one asked for.
+fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
+    let ignored = match &relation {
+        TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+            "TABLESAMPLE"
+        }
+        TableFactor::Table { version: Some(_), .. } => "a version of a table",
+        TableFactor::Table { with_ordinality: true, .. }
+        | TableFactor::Function { with_ordinality: true, .. } => "WITH ORDINALITY",
+        _ => return Ok(relation),
+    };
+    Err(SqlError::invalid(format!("{ignored} is not supported")).into())
+}
+
+/// The arguments as expressions, and the place of each by its name. The first options of a function are its positional arguments.
+fn arguments(
+    function: &str,
+    options: &[&str],
+    args: Vec<FunctionArg>,
+    cx: &mut dyn RelationPlannerContext,
+) -> Result<(Vec<Expr>, Vec<(String, Option<Span>)>)> {
+    let mut places = Vec::new();
+    let mut positional = Vec::new();
+    let mut named = Vec::new();
+    let mut seen = HashSet::new();
+    for arg in args {
+        let place = Span::try_from_sqlparser_span(arg.span());
+        match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => {
+                if !named.is_empty() {
+                    let order = SqlError::invalid(
+                        "arguments without a name come first, then the ones given as name => value".into(),
+                    );
+                    return Err(placed(order.into(), place));
+                }
+                let name = options.get(positional.len()).copied().unwrap_or_default();
+                places.push((name.to_string(), place));
+                positional.push(constant(function, e, place, cx)?);
+            }
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } => {
+                let name = cx.normalize_ident(name);
+                check_name(function, &name, options).map_err(|e| placed(e.into(), place))?;
+                if !seen.insert(name.clone()) {
+                    let twice = SqlError::invalid(format!("option `{name}` is given twice"));
+                    return Err(placed(twice.into(), place));
+                }
+                places.push((name.clone(), place));
+                named.push(lit(name));
+                named.push(constant(function, e, place, cx)?);
+            }
+            _ => {
+                let what = SqlError::invalid(format!(
+                    "{function}() takes constants and options as name => value, nothing else"
+                ));
+                return Err(placed(what.into(), place));
+            }
+        }
+    }
+    if !named.is_empty() {
+        positional.push(named_struct(named));
+    }
+    Ok((positional, places))
+}
+
+fn constant(
+    function: &str,
+    ast: Ast,
+    place: Option<Span>,
+    cx: &mut dyn RelationPlannerContext,
+) -> Result<Expr> {
+    if let Ast::Identifier(_) | Ast::CompoundIdentifier(_) = &ast {
+        let column =
+            SqlError::invalid(format!("the arguments of {function}() are constants; {ast} is a column here"));
+        let column = match &ast {
+            Ast::Identifier(name) => {
+                column.hint(format!("names of datasets and the like are text: write '{}'", name.value))
+            }
+            _ => column,
+        };
+        return Err(placed(column.into(), place));
+    }
+    cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| placed(e, place))
+}
+
+/// Attaches the place in the statement, unless the error knows a better one.
+fn placed(error: DataFusionError, place: Option<Span>) -> DataFusionError {
+    match (&place, error.diagnostic()) {
+        (Some(_), None) => {
+            let message = error.strip_backtrace();
+            error.with_diagnostic(Diagnostic::new_error(message, place))
+        }
+        _ => error,
+    }
+}
+
+/// A registered relation planner, as the session wants it.
+pub(crate) fn planner() -> Arc<dyn RelationPlanner> {
+    Arc::new(FunctionPlanner)
+}

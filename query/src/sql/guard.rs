@@ -1,0 +1,181 @@
+//! What a statement may be before any planning: one, read-only, and small enough to plan without harm.
+//!
+//! Invariants
+//! - only queries, SHOW, DESCRIBE and EXPLAIN of them pass; everything that could change a store, a setting or a file is refused by name
+//! - a chain of operators is counted in the token stream, because the parser builds such chains without recursion and everything after it
+//!   (the tree's destructor included) walks them recursively
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{
+    Query, SetExpr, ShowStatementOptions, Statement as Sql, visit_relations,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::error::{SqlError, SqlErrorKind};
+
+/// Longest statement, in bytes. Long lists of ids fit; a megabyte of text is a mistake.
+pub const MAX_SQL_BYTES: usize = 1 << 20;
+/// Most operators (arithmetic, comparison, AND, OR, UNION, JOIN, casts) of one statement.
+pub const MAX_OPERATORS: usize = 600;
+/// Most tables and table functions one statement may name.
+pub const MAX_RELATIONS: usize = 100;
+
+/// Parses one statement and refuses what is not a small read-only query.
+pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
+    if sql.len() > MAX_SQL_BYTES {
+        return Err(SqlError::refused(format!(
+            "the statement has {} bytes, more than the {MAX_SQL_BYTES} allowed",
+            sql.len()
+        )));
+    }
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
+    let operators = tokens.iter().filter(|t| is_operator(&t.token)).count();
+    if operators > MAX_OPERATORS {
+        return Err(SqlError::refused(format!(
+            "the statement has {operators} operators, more than the {MAX_OPERATORS} allowed"
+        ))
+        .hint("a long chain of `= .. OR = ..` is better written as `IN (..)`"));
+    }
+    let mut statements = DFParserBuilder::new(sql)
+        .with_dialect(&dialect)
+        .build()
+        .and_then(|mut p| p.parse_statements())
+        .map_err(|e| SqlError::from_datafusion(e, &[]))?;
+    let statement = match (statements.pop_front(), statements.is_empty()) {
+        (Some(one), true) => one,
+        (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
+        (Some(_), false) => return Err(SqlError::refused("one statement at a time, please".into())),
+    };
+    check(&statement)?;
+    Ok(statement)
+}
+
+fn is_operator(token: &Token) -> bool {
+    use Keyword as K;
+    match token {
+        Token::Word(w) => matches!(
+            w.keyword,
+            K::AND
+                | K::OR
+                | K::XOR
+                | K::NOT
+                | K::IS
+                | K::LIKE
+                | K::ILIKE
+                | K::BETWEEN
+                | K::UNION
+                | K::EXCEPT
+                | K::INTERSECT
+                | K::JOIN
+                | K::COLLATE
+        ),
+        Token::Number(..)
+        | Token::Char(_)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::NationalStringLiteral(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::HexStringLiteral(_)
+        | Token::Comma
+        | Token::Whitespace(_)
+        | Token::Period
+        | Token::LParen
+        | Token::RParen
+        | Token::LBrace
+        | Token::RBrace
+        | Token::SemiColon
+        | Token::Placeholder(_)
+        | Token::RArrow
+        | Token::EOF => false,
+        _ => true,
+    }
+}
+
+fn check(statement: &Statement) -> Result<(), SqlError> {
+    match statement {
+        Statement::Statement(sql) => {
+            check_sql(sql)?;
+            check_relations(sql)
+        }
+        Statement::Explain(explain) => check(&explain.statement),
+        Statement::CopyTo(_) => Err(refuse("COPY").hint("`gstore query -o FILE` writes a result")),
+        Statement::CreateExternalTable(_) => Err(refuse("CREATE EXTERNAL TABLE")),
+        Statement::Reset(_) => Err(refuse("RESET")),
+    }
+}
+
+fn check_sql(sql: &Sql) -> Result<(), SqlError> {
+    match sql {
+        Sql::Query(query) => check_query(query),
+        Sql::Explain { statement, .. } => check_sql(statement),
+        Sql::ExplainTable { .. }
+        | Sql::ShowTables { .. }
+        | Sql::ShowColumns { .. }
+        | Sql::ShowFunctions { .. }
+        | Sql::ShowVariable { .. }
+        | Sql::ShowVariables { .. } => Ok(()),
+        other => Err(refuse(&verb(other))),
+    }
+}
+
+/// `WITH`, `SELECT`, `VALUES` pass; a query may also wrap INSERT, UPDATE or DELETE, and `SELECT .. INTO` makes a table.
+fn check_query(query: &Query) -> Result<(), SqlError> {
+    fn body(set: &SetExpr) -> Result<(), SqlError> {
+        match set {
+            SetExpr::Select(select) if select.into.is_some() => Err(refuse("SELECT INTO")),
+            SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) => Ok(()),
+            SetExpr::Query(query) => check_query(query),
+            SetExpr::SetOperation { left, right, .. } => body(left).and_then(|()| body(right)),
+            SetExpr::Insert(_) => Err(refuse("INSERT")),
+            SetExpr::Update(_) => Err(refuse("UPDATE")),
+            SetExpr::Delete(_) => Err(refuse("DELETE")),
+            _ => Err(refuse("this kind of query")),
+        }
+    }
+    for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+        check_query(&cte.query)?;
+    }
+    body(&query.body)
+}
+
+fn check_relations(sql: &Sql) -> Result<(), SqlError> {
+    let mut named = 0usize;
+    let _ = visit_relations(sql, |_| {
+        named += 1;
+        ControlFlow::<()>::Continue(())
+    });
+    if named > MAX_RELATIONS {
+        return Err(SqlError::refused(format!(
+            "the statement names {named} tables, more than the {MAX_RELATIONS} allowed"
+        )));
+    }
+    Ok(())
+}
+
+/// The word or two a statement starts with, for the message.
+fn verb(sql: &Sql) -> String {
+    let text = sql.to_string();
+    let mut words = text.split_whitespace();
+    let first = words.next().unwrap_or("this statement").to_uppercase();
+    match (first.as_str(), words.next()) {
+        ("CREATE" | "DROP" | "ALTER" | "SHOW", Some(second)) => format!("{first} {}", second.to_uppercase()),
+        _ => first,
+    }
+}
+
+fn refuse(what: &str) -> SqlError {
+    SqlError::refused(format!("{what} is not allowed: SQL only reads the store"))
+}
+
+/// Whether the statement is a plain `SHOW TABLES`, which is answered with the store's own tables only.
+pub(crate) fn is_show_tables(statement: &Statement) -> bool {
+    matches!(statement, Statement::Statement(s) if matches!(&**s,
+        Sql::ShowTables { show_options: ShowStatementOptions { filter_position: None, show_in: None, .. }, .. }))
+}

@@ -1,0 +1,42 @@
+//! Names in messages: the nearest known one, and lists of them.
+
+/// The candidate nearest to `name`, upper and lower case taken as equal, if it is near enough to be a slip of the finger.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<(String, &str)> = candidates.into_iter().map(|c| (c.to_lowercase(), c)).collect();
+    let lower =
+        gstore_store::nearest(&name.to_lowercase(), known.iter().map(|(l, _)| l.as_str()))?.to_string();
+    // One letter is within two slips of any other short name.
+    let near = lower.chars().count().min(name.chars().count()) > 1;
+    known.iter().find(|(l, _)| *l == lower).map(|(_, c)| *c).filter(|_| near)
+}
+
+/// `a`, `b` and `c`, for messages that list what there is.
+pub(crate) fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
+    match names.split_last() {
+        None => "none".to_string(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_found_and_a_stranger_is_not() {
+        let names = ["within", "Across", "fold", "sim"];
+        assert_eq!(nearest("wihtin", names), Some("within"));
+        assert_eq!(nearest("ACROS", names), Some("Across"));
+        assert_eq!(nearest("temperature", names), None);
+        assert_eq!(nearest("x", ["k"]), None);
+    }
+
+    #[test]
+    fn lists_read_as_prose() {
+        assert_eq!(listing([]), "none");
+        assert_eq!(listing(["a"]), "`a`");
+        assert_eq!(listing(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+}

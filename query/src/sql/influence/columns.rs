@@ -1,0 +1,113 @@
+//! The columns of `influence()`: the ranking's own, then the pools' metadata and token counts.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use crate::influence::{InfluencePlan, PlanSide};
+use crate::sql::samples::{Cell, SampleTable, free_name};
+use crate::sql::union::{Part, SampleUnion, Source};
+
+/// The schema of `influence()` and where its sample columns come from.
+#[derive(Debug)]
+pub(super) struct InfluenceColumns {
+    /// The pools' samples in the shape of the whole table; score and subtask are absent there.
+    pub(super) samples: SampleUnion,
+    /// Index of `pool`, which exists only where there are several.
+    pub(super) pool: Option<usize>,
+    /// Index of `row`.
+    pub(super) row: usize,
+    /// Index of `id`.
+    pub(super) id: usize,
+    /// Index of `score`.
+    pub(super) score: usize,
+    /// Index of `subtask`: the one that decided the score.
+    pub(super) subtask: usize,
+    /// Index of `record`.
+    pub(super) record: usize,
+}
+
+struct Builder {
+    fields: Vec<Field>,
+    sources: Vec<Vec<Source>>,
+}
+
+impl Builder {
+    /// Adds a column with one source for each pool; returns its index.
+    fn add(&mut self, name: &str, ty: DataType, nullable: bool, sources: Vec<Source>) -> usize {
+        self.fields.push(Field::new(name, ty, nullable));
+        for (of_pool, source) in self.sources.iter_mut().zip(sources) {
+            of_pool.push(source);
+        }
+        self.fields.len() - 1
+    }
+}
+
+impl InfluenceColumns {
+    pub(super) fn new(plan: &InfluencePlan) -> Self {
+        let table = |side: &PlanSide| {
+            SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
+        };
+        let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
+        let n = tables.len();
+        let absent = || vec![Source::Absent; n];
+        let of = |cell: Cell| tables.iter().map(|t| t.source(&cell)).collect::<Vec<_>>();
+        let mut b = Builder { fields: Vec::new(), sources: vec![Vec::new(); n] };
+        let names = || tables.iter().map(|t| Source::Constant(Some(t.dataset().name.clone())));
+        let pool = (n > 1).then(|| b.add("pool", DataType::Utf8, false, names().collect()));
+        let row = b.add("row", DataType::UInt64, false, of(Cell::Row));
+        let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
+        let score = b.add("score", DataType::Float32, false, absent());
+        let subtask = b.add("subtask", DataType::Utf8, true, absent());
+        let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
+        let mut taken: Vec<String> = own.map(String::from).into();
+        for (name, ty) in metadata(&tables) {
+            let shown = free_name(&name, &mut taken);
+            b.add(&shown, ty, true, of(Cell::Metadata(name)));
+        }
+        let counts = [
+            (Cell::Tokens, "tokens", DataType::UInt32),
+            (Cell::ScoredTokens, "scored_tokens", DataType::UInt32),
+            (Cell::Truncated, "truncated", DataType::Boolean),
+        ];
+        for (cell, name, ty) in counts {
+            b.add(name, ty, true, of(cell));
+        }
+        let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
+        let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
+        let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
+        Self { samples, pool, row, id, score, subtask, record }
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.samples.schema
+    }
+
+    /// Whether a column is known only after scoring.
+    pub(super) fn is_result(&self, column: usize) -> bool {
+        column == self.score || column == self.subtask
+    }
+
+    /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.
+    pub(super) fn pools_ascend(&self) -> bool {
+        let names: Vec<&str> = self.samples.parts.iter().map(|p| p.samples.dataset().name.as_str()).collect();
+        names.is_sorted()
+    }
+}
+
+/// Metadata columns of all pools in order of first appearance. Where the types differ, numbers become floats and the rest text.
+fn metadata(tables: &[SampleTable]) -> Vec<(String, DataType)> {
+    let mut all: Vec<(String, DataType)> = Vec::new();
+    for column in tables.iter().flat_map(|t| &t.dataset().columns) {
+        let ty = crate::sql::samples::arrow_type(column.ty);
+        match all.iter_mut().find(|(name, _)| *name == column.name) {
+            None => all.push((column.name.clone(), ty)),
+            Some((_, known)) if *known != ty => {
+                let numbers = known.is_numeric() && ty.is_numeric();
+                *known = if numbers { DataType::Float64 } else { DataType::Utf8 };
+            }
+            Some(_) => {}
+        }
+    }
+    all
+}

@@ -1,0 +1,258 @@
+//! The plan node of `influence()`: a leaf that filters, scores, ranks and cuts.
+//!
+//! Invariants
+//! - filters over the pools' columns choose the rows that are scored; filters over the score or the subtask choose among scored rows,
+//!   before any cut
+//! - an order is accepted only where it is the ranking's own: score, then pool, then row
+//! - a node that cuts takes no further filter and no other order: both would have to come before the cut
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_schema::{SchemaRef, SortOptions};
+use datafusion::common::Statistics;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, apply_expression_roots};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+    SortOrderPushdownResult,
+};
+
+use super::job::Job;
+use super::table::Question;
+use crate::influence::{EXACT, Order};
+use crate::sql::blocking;
+use crate::sql::filter::{self, columns_of};
+use crate::sql::leaf::statistics;
+
+/// Answers a [`Question`].
+#[derive(Debug, Clone)]
+pub(super) struct InfluenceExec {
+    question: Arc<Question>,
+    projection: Vec<usize>,
+    /// Over the pools' columns; indexes into the whole table.
+    before: Vec<Arc<dyn PhysicalExpr>>,
+    /// Over score or subtask, and perhaps others.
+    after: Vec<Arc<dyn PhysicalExpr>>,
+    order: Option<Order>,
+    limit: Option<usize>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl InfluenceExec {
+    pub(super) fn new(
+        question: Arc<Question>,
+        projection: Vec<usize>,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        limit: Option<usize>,
+    ) -> DfResult<Self> {
+        let columns = &question.columns;
+        let (after, before) =
+            filters.into_iter().partition(|f| columns_of(f).iter().any(|c| columns.is_result(*c)));
+        let order = question.k.map(|_| Order::Best);
+        let schema = Arc::new(columns.schema().project(&projection)?);
+        let properties = properties(&question, &projection, schema, order);
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { question, projection, before, after, order, limit, properties, metrics })
+    }
+
+    /// How many rows come out at most.
+    fn cut(&self) -> Option<usize> {
+        match (self.question.k, self.limit) {
+            (Some(k), Some(limit)) => Some(k.min(limit)),
+            (k, limit) => k.or(limit),
+        }
+    }
+
+    fn ordered(&self, order: Order) -> Self {
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        Self {
+            order: Some(order),
+            properties: properties(&self.question, &self.projection, schema, Some(order)),
+            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.clone()
+        }
+    }
+
+    /// A filter of a node above, over the projected columns, as one over the whole table; `None` if it reads a result.
+    fn absorbable(&self, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+        let columns = &self.question.columns;
+        let whole = |c: &Column| self.projection.get(c.index()).copied();
+        let known = collect_columns(filter).iter().all(|c| whole(c).is_some_and(|i| !columns.is_result(i)));
+        // Names are unique in the table, so a column is found again by its name.
+        if known { reassign_expr_columns(Arc::clone(filter), columns.schema()).ok() } else { None }
+    }
+}
+
+/// Orders the node's output has: the ranking's, or pool and row where nothing is ranked.
+fn properties(
+    question: &Question,
+    projection: &[usize],
+    schema: SchemaRef,
+    order: Option<Order>,
+) -> Arc<PlanProperties> {
+    let columns = &question.columns;
+    let key = |column: usize, descending: bool| {
+        let index = projection.iter().position(|p| *p == column)?;
+        let column = Arc::new(Column::new(schema.field(index).name(), index));
+        Some(PhysicalSortExpr::new(column, SortOptions { descending, nulls_first: descending }))
+    };
+    let score = order.map(|o| key(columns.score, o == Order::Best));
+    let pool = columns.pool.map(|p| if columns.pools_ascend() { key(p, false) } else { None });
+    // An order counts up to the first key that the output does not show.
+    let keys: Vec<PhysicalSortExpr> =
+        [score, pool, Some(key(columns.row, false))].into_iter().flatten().map_while(|k| k).collect();
+    let orderings = LexOrdering::new(keys).into_iter();
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orderings),
+        Partitioning::UnknownPartitioning(1),
+        if order.is_some() { EmissionType::Final } else { EmissionType::Incremental },
+        Boundedness::Bounded,
+    ))
+}
+
+impl DisplayAs for InfluenceExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec = self.question.plan.spec();
+        let targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
+        let schema = self.properties.eq_properties.schema();
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let checkpoints: Vec<&str> =
+            self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        write!(
+            f,
+            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}, columns=[{}]",
+            spec.pools.join(", "),
+            targets.join(", "),
+            checkpoints.join(", "),
+            spec.sim,
+            spec.fold,
+            spec.within,
+            spec.across,
+            names.join(", ")
+        )?;
+        filter::display(&self.before, f)?;
+        if !self.after.is_empty() {
+            let text: Vec<String> = self.after.iter().map(ToString::to_string).collect();
+            write!(f, ", having=[{}]", text.join(" AND "))?;
+        }
+        match (self.order, self.cut()) {
+            (Some(Order::Best), Some(k)) => write!(f, ", top={k}"),
+            (Some(Order::Worst), Some(k)) => write!(f, ", bottom={k}"),
+            (Some(Order::Best), None) => write!(f, ", order=[score DESC]"),
+            (Some(Order::Worst), None) => write!(f, ", order=[score ASC]"),
+            (None, Some(n)) => write!(f, ", limit={n}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for InfluenceExec {
+    fn name(&self) -> &str {
+        "InfluenceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        apply_expression_roots(self.before.iter().chain(&self.after), f)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        let job = Job::new(
+            Arc::clone(&self.question),
+            self.projection.clone(),
+            Arc::clone(&schema),
+            (&self.before, &self.after),
+            (self.order, self.cut()),
+            &context,
+            (&self.metrics, partition),
+        )?;
+        Ok(blocking::stream(schema, move |sink| job.run(sink)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
+        let rows = self.question.rows().get_value().copied().unwrap_or(0);
+        let rows = Precision::Inexact(rows.min(self.cut().unwrap_or(usize::MAX)));
+        Ok(Arc::new(statistics(rows, self.projection.len())))
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self { limit, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.cut()
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+    ) -> DfResult<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        if self.cut().is_some() || self.order.is_some() {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        }
+        for candidate in [Order::Best, Order::Worst] {
+            let node = self.ordered(candidate);
+            if node.properties.eq_properties.ordering_satisfy(order.to_vec())? {
+                return Ok(SortOrderPushdownResult::Exact { inner: Arc::new(node) });
+            }
+        }
+        Ok(SortOrderPushdownResult::Unsupported)
+    }
+
+    /// Joins offer what they know of the keys that can match; over the pools' columns that saves scoring.
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let offered = result.parent_filters.len();
+        let refused = FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; offered]);
+        if self.cut().is_some() || !matches!(phase, FilterPushdownPhase::Post) {
+            return Ok(refused);
+        }
+        let taken: Vec<_> = result.parent_filters.iter().filter_map(|f| self.absorbable(&f.filter)).collect();
+        if taken.is_empty() {
+            return Ok(refused);
+        }
+        let mut node = Self { metrics: ExecutionPlanMetricsSet::new(), ..self.clone() };
+        node.before.extend(taken);
+        Ok(refused.with_updated_node(Arc::new(node)))
+    }
+}

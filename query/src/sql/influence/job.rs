@@ -1,0 +1,281 @@
+//! Answering one question: choose rows, score them, cut, then read what the survivors' columns hold.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow_schema::SchemaRef;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
+
+use super::table::Question;
+use crate::influence::{Order, RowFilter, RowMask, ScanSummary, Scored};
+use crate::sql::blocking::{Demand, Sink};
+use crate::sql::error::SqlError;
+use crate::sql::filter::Filter;
+use crate::sql::leaf::Want;
+use crate::sql::notes::{InfluenceNote, RunNotes};
+use crate::sql::samples::arrow;
+use crate::sql::session::Limits;
+use crate::topk::TopK;
+
+type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
+
+/// One run of an `InfluenceExec`.
+pub(super) struct Job {
+    question: Arc<Question>,
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    before: Arc<Filter>,
+    after: Filter,
+    order: Option<Order>,
+    cut: Option<usize>,
+    batch: usize,
+    threads: usize,
+    notes: Option<Arc<RunNotes>>,
+    memory: MemoryReservation,
+    metrics: BaselineMetrics,
+    set: ExecutionPlanMetricsSet,
+    partition: usize,
+}
+
+impl Job {
+    pub(super) fn new(
+        question: Arc<Question>,
+        projection: Vec<usize>,
+        schema: SchemaRef,
+        (before, after): (Filters<'_>, Filters<'_>),
+        (order, cut): (Option<Order>, Option<usize>),
+        context: &TaskContext,
+        (set, partition): (&ExecutionPlanMetricsSet, usize),
+    ) -> DfResult<Self> {
+        let config = context.session_config();
+        let whole = question.columns.schema();
+        Ok(Self {
+            before: Arc::new(Filter::new(whole, before)?),
+            after: Filter::new(whole, after)?,
+            batch: config.batch_size().max(1),
+            threads: config.get_extension::<Limits>().map_or(1, |l| l.threads),
+            notes: config.get_extension::<RunNotes>(),
+            memory: MemoryConsumer::new("influence").register(context.memory_pool()),
+            metrics: BaselineMetrics::new(set, partition),
+            set: set.clone(),
+            question,
+            projection,
+            schema,
+            order,
+            cut,
+            partition,
+        })
+    }
+
+    pub(super) fn run(self, sink: &Sink) -> Result<(), SqlError> {
+        if self.cut == Some(0) {
+            return Ok(());
+        }
+        let Some(rows) = self.choose(sink)? else { return Ok(()) };
+        match self.order {
+            Some(order) => self.ranked(order, &rows, sink),
+            None => self.streamed(&rows, sink),
+        }
+    }
+
+    /// Rows that pass the filters over the pools' columns; `None` when nobody waits for them any more.
+    fn choose(&self, sink: &Sink) -> Result<Option<RowFilter>, SqlError> {
+        let mut chosen = RowFilter::new();
+        if self.before.is_empty() {
+            return Ok(Some(chosen));
+        }
+        let columns = &self.question.columns;
+        let mut have: Vec<usize> = self.before.columns().iter().copied().chain([columns.row]).collect();
+        have.sort_unstable();
+        have.dedup();
+        let number = have.iter().position(|c| *c == columns.row).unwrap_or(0);
+        let rows = self.before.row_bounds(columns.row);
+        let filter = Some(Arc::clone(&self.before));
+        let want = Want { rows, filter, ..Want::columns(have.clone(), sink) };
+        for pool in 0..columns.samples.parts.len() {
+            let mut rows = RowMask::new();
+            columns.samples.read_part(pool, &want, &mut |batch| {
+                let batch = self.before.apply(&have, batch)?;
+                let numbers = batch.column(number).as_any().downcast_ref::<UInt64Array>();
+                rows.extend(
+                    numbers.ok_or_else(|| SqlError::internal("row numbers"))?.values().iter().copied(),
+                );
+                Ok(if sink.is_cancelled() { Demand::Enough } else { Demand::More })
+            })?;
+            chosen = chosen.with(pool, rows);
+        }
+        Ok((!sink.is_cancelled()).then_some(chosen))
+    }
+
+    /// Scores everything, then delivers in order of the score.
+    fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
+        let live = usize::try_from(self.question.plan.live()).unwrap_or(usize::MAX);
+        let k = self.cut.unwrap_or(usize::MAX).min(live);
+        // Each thread's selection holds up to twice what it keeps, at 32 bytes each; together no more than there are rows.
+        let candidates = k.saturating_mul(2 * self.threads.max(1)).min(live.max(k));
+        let bytes = candidates.saturating_mul(32).saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
+        self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+        let best = match self.after.is_empty() {
+            true => {
+                let timer = MetricBuilder::new(&self.set).subset_time("score_time", self.partition);
+                let _running = timer.timer();
+                let plan = &self.question.plan;
+                let ranking = plan
+                    .top_k(order, k, Some(rows), self.threads, &sink.cancelled())
+                    .map_err(SqlError::query)?;
+                self.note(&ranking.summary);
+                ranking.rows
+            }
+            false => self.ranked_after(order, k, rows, sink)?,
+        };
+        for part in best.chunks(self.rows_at_once()) {
+            if self.deliver(part, sink)? == Demand::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Job::ranked`], where a filter over the results comes before the cut.
+    fn ranked_after(
+        &self,
+        order: Order,
+        k: usize,
+        rows: &RowFilter,
+        sink: &Sink,
+    ) -> Result<Vec<Scored>, SqlError> {
+        let mut kept = match order {
+            Order::Best => TopK::highest(k),
+            Order::Worst => TopK::lowest(k),
+        };
+        self.score(rows, sink, |part| {
+            for s in self.pass(part)? {
+                kept.push(s.score, s.pool, s.row, s.subtask);
+            }
+            Ok(Demand::More)
+        })?;
+        let scored = |s: crate::topk::Selected| Scored {
+            pool: s.major,
+            row: s.minor,
+            score: s.score,
+            subtask: s.payload,
+        };
+        Ok(kept.into_sorted().into_iter().map(scored).collect())
+    }
+
+    /// Delivers in order of pool and row while scoring goes on.
+    fn streamed(&self, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
+        let mut left = self.cut.unwrap_or(usize::MAX);
+        self.score(rows, sink, |part| {
+            let mut passed = self.pass(part)?;
+            passed.truncate(left);
+            left -= passed.len();
+            for part in passed.chunks(self.rows_at_once()) {
+                if self.deliver(part, sink)? == Demand::Enough {
+                    return Ok(Demand::Enough);
+                }
+            }
+            Ok(if left == 0 || sink.is_cancelled() { Demand::Enough } else { Demand::More })
+        })
+    }
+
+    /// Rows of a batch of the result: few where whole records are read.
+    fn rows_at_once(&self) -> usize {
+        const RECORDS: usize = 1024;
+        let records = self.projection.contains(&self.question.columns.record);
+        if records { self.batch.min(RECORDS) } else { self.batch }
+    }
+
+    /// Scores in order of pool and row, a batch at a time, until `each` has enough.
+    fn score(
+        &self,
+        rows: &RowFilter,
+        sink: &Sink,
+        mut each: impl FnMut(&[Scored]) -> Result<Demand, SqlError>,
+    ) -> Result<(), SqlError> {
+        let mut waiting: Vec<Scored> = Vec::with_capacity(self.batch);
+        let mut failed = None;
+        let mut finished = false;
+        let mut hand_over = |waiting: &mut Vec<Scored>| {
+            let demand = each(waiting);
+            waiting.clear();
+            match demand {
+                Ok(Demand::More) => ControlFlow::Continue(()),
+                Ok(Demand::Enough) => {
+                    finished = true;
+                    ControlFlow::Break(())
+                }
+                Err(e) => {
+                    failed = Some(e);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let plan = &self.question.plan;
+        let scanned = plan.scores(Some(rows), self.threads, &sink.cancelled(), |scored| {
+            waiting.extend_from_slice(scored);
+            if waiting.len() < self.batch { ControlFlow::Continue(()) } else { hand_over(&mut waiting) }
+        });
+        if !waiting.is_empty() && scanned.is_ok() {
+            let _ = hand_over(&mut waiting);
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let summary = scanned.map_err(SqlError::query)?;
+        if !finished {
+            self.note(&summary);
+        }
+        Ok(())
+    }
+
+    fn note(&self, summary: &ScanSummary) {
+        let counter = |name| MetricBuilder::new(&self.set).counter(name, self.partition);
+        counter("rows_scored").add(usize::try_from(summary.eligible).unwrap_or(usize::MAX));
+        counter("rows_excluded").add(usize::try_from(summary.excluded.total()).unwrap_or(usize::MAX));
+        counter("bytes_read").add(usize::try_from(summary.bytes_read).unwrap_or(usize::MAX));
+        if let Some(notes) = &self.notes {
+            let plan = &self.question.plan;
+            let spec = plan.spec();
+            notes.add(InfluenceNote {
+                pools: spec.pools.clone(),
+                targets: spec.targets.iter().map(ToString::to_string).collect(),
+                checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
+                resolution: plan.notes().to_vec(),
+                summary: summary.clone(),
+            });
+        }
+    }
+
+    /// The scored rows that pass the filters over the results.
+    fn pass(&self, part: &[Scored]) -> Result<Vec<Scored>, SqlError> {
+        if self.after.is_empty() {
+            return Ok(part.to_vec());
+        }
+        let have = self.after.columns();
+        let batch = self.question.columns_of(part, have)?;
+        Ok(match self.after.mask(have, &batch)? {
+            None => part.to_vec(),
+            Some(mask) => {
+                part.iter().zip(mask.iter()).filter(|(_, m)| *m == Some(true)).map(|(s, _)| *s).collect()
+            }
+        })
+    }
+
+    fn deliver(&self, part: &[Scored], sink: &Sink) -> Result<Demand, SqlError> {
+        let batch = self.question.columns_of(part, &self.projection)?;
+        let batch = RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            batch.columns().to_vec(),
+            &RecordBatchOptions::new().with_row_count(Some(part.len())),
+        )
+        .map_err(arrow)?;
+        self.metrics.record_output(part.len());
+        Ok(sink.send(batch))
+    }
+}

@@ -1,0 +1,97 @@
+//! `influence()` as a table of the engine.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::columns::InfluenceColumns;
+use super::exec::InfluenceExec;
+use crate::influence::InfluencePlan;
+use crate::sql::filter;
+use crate::sql::leaf::statistics;
+
+/// One question, ready to be scored.
+pub(super) struct InfluenceTable {
+    shared: Arc<Question>,
+}
+
+/// What every node of a plan that answers the question shares.
+pub(super) struct Question {
+    pub(super) plan: InfluencePlan,
+    pub(super) columns: InfluenceColumns,
+    /// The relation is the best `k` rows and no others.
+    pub(super) k: Option<usize>,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").field("spec", self.plan.spec()).field("k", &self.k).finish()
+    }
+}
+
+impl fmt::Debug for InfluenceTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl Question {
+    /// Rows of the result, before filters.
+    pub(super) fn rows(&self) -> Precision<usize> {
+        let live = usize::try_from(self.plan.live()).unwrap_or(usize::MAX);
+        Precision::Inexact(live.min(self.k.unwrap_or(usize::MAX)))
+    }
+}
+
+impl InfluenceTable {
+    pub(super) fn new(plan: InfluencePlan, columns: InfluenceColumns, k: Option<usize>) -> Self {
+        Self { shared: Arc::new(Question { plan, columns, k }) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for InfluenceTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.shared.columns.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let schema = self.shared.columns.schema();
+        let filters = filter::physical(session, schema, filters)?;
+        let projection = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        Ok(Arc::new(InfluenceExec::new(Arc::clone(&self.shared), projection, filters, limit)?))
+    }
+
+    /// With `k`, filters choose among the best k rows, so they stay above; without, they choose what is scored.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        Ok(filters
+            .iter()
+            .map(|f| match self.shared.k {
+                Some(_) => TableProviderFilterPushDown::Unsupported,
+                None => filter::support(f),
+            })
+            .collect())
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(statistics(self.shared.rows(), self.shared.columns.schema().fields().len()))
+    }
+}

@@ -1,0 +1,62 @@
+//! SQL over a store: datasets and system tables as tables, `influence()` and its relatives as table functions.
+//!
+//! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
+//! - [`SqlRunner`]: the same for a program without an async runtime
+//! - [`output`]: a result as a table, CSV, JSON lines, Parquet or Arrow
+//!
+//! Invariants
+//! - nothing here writes to a store or to any file but the output it is given
+//! - what a leaf accepts (filter, order, limit) it applies exactly: pushing work into it never changes a result
+
+mod args;
+mod blocking;
+mod catalog;
+mod counts;
+mod error;
+mod filter;
+mod function;
+mod guard;
+mod hint;
+mod influence;
+mod leaf;
+mod notes;
+pub mod output;
+mod runner;
+mod samples;
+mod scan;
+mod session;
+mod system;
+mod translate;
+mod union;
+mod vectors;
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableFunctionImpl;
+use gstore_store::Snapshot;
+
+pub use error::{SqlError, SqlErrorKind};
+pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
+pub use notes::{InfluenceNote, Notes, RunNotes};
+pub use runner::{Cancel, Outcome, SqlRunner};
+pub use session::{SqlOptions, SqlResult, SqlSession, SqlStream};
+
+/// The table functions of a session.
+fn table_functions(snapshot: &Arc<Snapshot>) -> [(&'static str, Arc<dyn TableFunctionImpl>); 3] {
+    let source = || influence::Source(Arc::clone(snapshot));
+    [
+        ("influence", Arc::new(influence::InfluenceFunction(source()))),
+        ("excluded", Arc::new(influence::ExcludedFunction(source()))),
+        ("vectors", Arc::new(vectors::VectorsFunction(source()))),
+    ]
+}
+
+/// The options of a table function, by the names they can be given with.
+fn options_of(function: &str) -> &'static [&'static str] {
+    match function {
+        "influence" => influence::INFLUENCE_OPTIONS,
+        "excluded" => influence::EXCLUDED_OPTIONS,
+        "vectors" => vectors::OPTIONS,
+        _ => &[],
+    }
+}

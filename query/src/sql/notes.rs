@@ -1,0 +1,49 @@
+//! What is to be known of a result beside its rows: what it guarantees, what was left out, what was read.
+
+use std::sync::Mutex;
+
+use crate::influence::ScanSummary;
+
+/// One call of `influence()` that has run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct InfluenceNote {
+    /// Names of the pools.
+    pub pools: Vec<String>,
+    /// Names of the targets.
+    pub targets: Vec<String>,
+    /// Names and normalised weights of the checkpoints used.
+    pub checkpoints: Vec<(String, f64)>,
+    /// What a user should know about how the question was resolved.
+    pub resolution: Vec<String>,
+    /// Rows, exclusions, bytes and the guarantee.
+    pub summary: ScanSummary,
+}
+
+/// Everything noted while a query ran.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Notes {
+    /// The scans of `influence()`, in the order in which they ended.
+    pub influence: Vec<InfluenceNote>,
+}
+
+/// Notes of a query that may still be running; leaves write, whoever shows the result reads.
+#[derive(Debug, Default)]
+pub struct RunNotes {
+    notes: Mutex<Notes>,
+}
+
+impl RunNotes {
+    /// What has been noted so far.
+    pub fn get(&self) -> Notes {
+        self.lock().clone()
+    }
+
+    pub(crate) fn add(&self, note: InfluenceNote) {
+        self.lock().influence.push(note);
+    }
+
+    // A panic while a note was pushed leaves the list as it was, so a poisoned lock is still good.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

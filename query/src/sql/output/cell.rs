@@ -1,0 +1,118 @@
+//! Cells that a flat format has no place for: lists and structs as JSON text, bytes as hex digits.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+
+use super::is_plain;
+
+/// The schema after [`flatten`].
+pub(super) fn flat_schema(schema: &SchemaRef) -> SchemaRef {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|f| match is_plain(f.data_type()) {
+            true => f.as_ref().clone(),
+            false => Field::new(f.name(), DataType::Utf8, true),
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Replaces the columns that are not plain by text.
+pub(super) fn flatten(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|c| match is_plain(c.data_type()) {
+            true => Ok(Arc::clone(c)),
+            false => as_text(c),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+}
+
+/// Each cell as JSON, without the quotes around a lone text: `[0.5,1]`, `{"a":1}`, `00ff`.
+pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let field = Arc::new(Field::new("c", column.data_type().clone(), true));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new([field])), vec![Arc::clone(column)])?;
+    let mut writer = arrow_json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow_json::writer::LineDelimited>(Vec::new());
+    writer.write(&batch)?;
+    writer.finish()?;
+    let text = String::from_utf8(writer.into_inner()).map_err(|e| ArrowError::JsonError(e.to_string()))?;
+    let cells: StringArray = text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let cell = line.strip_prefix("{\"c\":").and_then(|l| l.strip_suffix('}')).unwrap_or(line);
+            column.is_valid(i).then(|| cell.trim_matches('"'))
+        })
+        .collect();
+    Ok(Arc::new(cells))
+}
+
+/// A number to six significant digits: enough to compare scores by eye.
+pub(super) fn short_float(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_string();
+    }
+    if !value.is_finite() {
+        return format!("{value}");
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    if !(-5..15).contains(&magnitude) {
+        let text = format!("{value:.5e}");
+        return match text.split_once('e') {
+            Some((digits, exponent)) if digits.contains('.') => {
+                format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'))
+            }
+            _ => text,
+        };
+    }
+    let decimals = usize::try_from(5 - magnitude).unwrap_or(0);
+    let text = format!("{value:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
+/// The values of a floating-point column as f64, or `None` for other columns.
+pub(super) fn float(column: &ArrayRef, row: usize) -> Option<f64> {
+    use datafusion::arrow::datatypes::{Float16Type, Float32Type, Float64Type};
+    match column.data_type() {
+        DataType::Float16 => Some(column.as_primitive::<Float16Type>().value(row).to_f64()),
+        DataType::Float32 => Some(f64::from(column.as_primitive::<Float32Type>().value(row))),
+        DataType::Float64 => Some(column.as_primitive::<Float64Type>().value(row)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_short_and_honest() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1"),
+            (-0.25, "-0.25"),
+            (0.123456789, "0.123457"),
+            (1234567.0, "1234567"),
+            (123456.789, "123457"),
+            (1.5e-7, "1.5e-7"),
+            (0.99999999, "1"),
+            (2.5e20, "2.5e20"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(short_float(value), text);
+        }
+    }
+}

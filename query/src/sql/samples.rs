@@ -1,0 +1,293 @@
+//! The samples of a dataset as columns: what the sample files hold, joined with what one encoding says of each sample.
+//!
+//! Invariants
+//! - `row` ascends in everything that is read from front to back
+//! - a sample that the encoding does not cover has null in `tokens`, `scored_tokens` and `truncated`
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
+use gstore_store::{
+    ColumnType, DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot, TokenCount,
+};
+
+use super::blocking::Demand;
+use super::counts::{self, Counted};
+use super::error::SqlError;
+use super::leaf::{Each, Fetch, Rows, Want};
+use super::union::Source;
+
+/// Where the values of a column come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cell {
+    Row,
+    Id,
+    Record,
+    /// A metadata column, by its name in the sample files.
+    Metadata(String),
+    Tokens,
+    ScoredTokens,
+    Truncated,
+}
+
+impl Cell {
+    /// The column of the sample files that has it.
+    fn stored(&self) -> Option<&str> {
+        match self {
+            Self::Row => Some("row"),
+            Self::Id => Some("id"),
+            Self::Record => Some("record"),
+            Self::Metadata(name) => Some(name),
+            Self::Tokens | Self::ScoredTokens | Self::Truncated => None,
+        }
+    }
+}
+
+/// A dataset's samples as a table.
+pub(crate) struct SampleTable {
+    snapshot: Arc<Snapshot>,
+    dataset: Arc<DatasetPart>,
+    encoding: Option<EncodingEntry>,
+    cells: Vec<Cell>,
+    schema: SchemaRef,
+    /// Kept open: rows are fetched in many small requests, and each file's metadata is read once.
+    samples: OnceLock<SampleReader>,
+    counts: OnceLock<EncodingReader>,
+}
+
+impl fmt::Debug for SampleTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "samples of {}", self.dataset.name)
+    }
+}
+
+impl SampleTable {
+    /// All columns of a dataset. `encoding` is the key of the encoding whose counts are shown.
+    pub(crate) fn new(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>, encoding: Option<&str>) -> Self {
+        let encoding = encoding.and_then(|key| dataset.encoding(key)).cloned();
+        let mut table = Self {
+            snapshot,
+            dataset,
+            encoding,
+            cells: Vec::new(),
+            schema: Arc::new(Schema::empty()),
+            samples: OnceLock::new(),
+            counts: OnceLock::new(),
+        };
+        let mut fields = Vec::new();
+        let mut add = |cell: Cell, name: String, ty: DataType, nullable: bool| {
+            table.cells.push(cell);
+            fields.push(Field::new(name, ty, nullable));
+        };
+        add(Cell::Row, "row".into(), DataType::UInt64, false);
+        add(Cell::Id, "id".into(), DataType::Utf8, false);
+        let counts = [
+            (Cell::Tokens, "tokens", DataType::UInt32),
+            (Cell::ScoredTokens, "scored_tokens", DataType::UInt32),
+            (Cell::Truncated, "truncated", DataType::Boolean),
+        ];
+        let mut taken: Vec<String> =
+            ["row", "id", "tokens", "scored_tokens", "truncated", "record"].map(String::from).into();
+        for column in &table.dataset.columns {
+            let name = free_name(&column.name, &mut taken);
+            add(Cell::Metadata(column.name.clone()), name, arrow_type(column.ty), true);
+        }
+        if table.encoding.is_some() {
+            for (cell, name, ty) in counts {
+                add(cell, name.into(), ty, true);
+            }
+        }
+        add(Cell::Record, "record".into(), DataType::Utf8, true);
+        table.schema = Arc::new(Schema::new(fields));
+        table
+    }
+
+    /// The table of a dataset as a query sees it: with token counts where only one encoding has any.
+    pub(crate) fn of_dataset(snapshot: Arc<Snapshot>, dataset: Arc<DatasetPart>) -> Self {
+        let only = match dataset.encodings.as_slice() {
+            [only] => Some(only.key.clone()),
+            _ => None,
+        };
+        Self::new(snapshot, dataset, only.as_deref())
+    }
+
+    pub(crate) fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// This table's part in a union's column.
+    pub(crate) fn source(&self, cell: &Cell) -> Source {
+        self.cells.iter().position(|c| c == cell).map_or(Source::Absent, Source::Sample)
+    }
+
+    pub(crate) fn dataset(&self) -> &DatasetPart {
+        &self.dataset
+    }
+
+    fn samples(&self) -> Result<&SampleReader, SqlError> {
+        if let Some(open) = self.samples.get() {
+            return Ok(open);
+        }
+        let reader = self.snapshot.samples(&self.dataset).map_err(SqlError::read)?;
+        Ok(self.samples.get_or_init(|| reader))
+    }
+
+    /// The counts, if a column needs them.
+    fn counts(&self, columns: &[usize]) -> Result<Option<&EncodingReader>, SqlError> {
+        let wanted = columns.iter().any(|c| self.cells.get(*c).is_some_and(|cell| cell.stored().is_none()));
+        let Some(encoding) = self.encoding.as_ref().filter(|_| wanted) else { return Ok(None) };
+        if let Some(open) = self.counts.get() {
+            return Ok(Some(open));
+        }
+        let reader = self.snapshot.encoding(&self.dataset, encoding).map_err(SqlError::read)?;
+        Ok(Some(self.counts.get_or_init(|| reader)))
+    }
+
+    /// The columns of the sample files to read for `columns`; the row number is always one of them.
+    fn stored(&self, columns: &[usize]) -> Vec<&str> {
+        let mut names = vec!["row"];
+        for name in columns.iter().filter_map(|c| self.cells.get(*c)).filter_map(Cell::stored) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// A batch of the sample files, joined with the counts, as the columns that were asked for.
+    fn assemble(
+        &self,
+        columns: &[usize],
+        stored: &RecordBatch,
+        counts: &[TokenCount],
+    ) -> Result<RecordBatch, SqlError> {
+        let schema = self.schema.project(columns).map_err(arrow)?;
+        let counted = Counted::new(stored, counts)?;
+        let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+        for (column, field) in columns.iter().zip(schema.fields()) {
+            let cell =
+                self.cells.get(*column).ok_or_else(|| SqlError::internal("a column is out of range"))?;
+            let array = match cell {
+                Cell::Tokens => counted.number(|c| c.tokens),
+                Cell::ScoredTokens => counted.number(|c| c.scored),
+                Cell::Truncated => counted.flag(|c| c.truncated),
+                stored_cell => {
+                    let name = stored_cell.stored().unwrap_or_default();
+                    let array = stored
+                        .column_by_name(name)
+                        .ok_or_else(|| SqlError::internal(&format!("column `{name}` was not read")))?;
+                    as_type(array, field.data_type())?
+                }
+            };
+            values.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(schema), values, &options).map_err(arrow)
+    }
+}
+
+impl Rows for SampleTable {
+    fn describe(&self) -> (&'static str, String) {
+        ("SampleExec", format!("dataset={}", self.dataset.name))
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        usize::try_from(self.dataset.rows).map_or(Precision::Absent, Precision::Exact)
+    }
+
+    fn row_column(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn ascends(&self) -> bool {
+        true
+    }
+
+    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+        let samples = self.samples()?;
+        let counts = self.counts(&want.columns)?;
+        let names = self.stored(&want.columns);
+        for batch in samples.scan(&names, Some(want.rows.clone())) {
+            let batch = batch.map_err(SqlError::read)?;
+            let counted = match (counts, span(&batch)?) {
+                (Some(counts), Some(rows)) => counts.counts(rows).map_err(SqlError::read)?,
+                _ => Vec::new(),
+            };
+            if each(self.assemble(&want.columns, &batch, &counted)?)? == Demand::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_number(&self) -> Option<&dyn Fetch> {
+        Some(self)
+    }
+}
+
+impl Fetch for SampleTable {
+    fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError> {
+        let counts = self.counts(columns)?;
+        let batch = self.samples()?.get(rows, &self.stored(columns)).map_err(SqlError::read)?;
+        let counted = match counts {
+            Some(counts) => counts::of_rows(counts, rows)?,
+            None => Vec::new(),
+        };
+        self.assemble(columns, &batch, &counted)
+    }
+}
+
+pub(super) fn row_numbers(stored: &RecordBatch) -> Result<&[u64], SqlError> {
+    let rows = stored.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    Ok(rows.ok_or_else(|| SqlError::internal("the row numbers were not read"))?.values())
+}
+
+/// First to one past last row of a batch whose rows ascend.
+fn span(stored: &RecordBatch) -> Result<Option<Range<u64>>, SqlError> {
+    let rows = row_numbers(stored)?;
+    Ok(rows.first().zip(rows.last()).map(|(first, last)| *first..last.saturating_add(1)))
+}
+
+/// The array in the table's type. A record is bytes in the files and text in SQL; one that is no valid text is null.
+pub(crate) fn as_type(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef, SqlError> {
+    if array.data_type() == ty {
+        return Ok(Arc::clone(array));
+    }
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    cast_with_options(array, ty, &options).map_err(arrow)
+}
+
+/// The column type of a metadata column.
+pub(crate) fn arrow_type(ty: ColumnType) -> DataType {
+    match ty {
+        ColumnType::Bool => DataType::Boolean,
+        ColumnType::Int => DataType::Int64,
+        ColumnType::Float => DataType::Float64,
+        ColumnType::Text => DataType::Utf8,
+    }
+}
+
+/// `name`, with `_` after it as often as needed to differ from the names already taken.
+pub(crate) fn free_name(name: &str, taken: &mut Vec<String>) -> String {
+    let mut free = name.to_string();
+    while taken.contains(&free) {
+        free.push('_');
+    }
+    taken.push(free.clone());
+    free
+}
+
+pub(crate) fn arrow(error: arrow_schema::ArrowError) -> SqlError {
+    SqlError::from_datafusion(error.into(), &[])
+}

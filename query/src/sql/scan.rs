@@ -1,0 +1,242 @@
+//! The plan node that reads [`Rows`]: columns, filter and limit.
+//!
+//! Invariants
+//! - a filter that the table accepts is applied here and nowhere else, so it is applied to every row
+//! - only columns that the query or a filter names are read; where a table can fetch rows by number, columns that only the result needs
+//!   are read for the rows that passed
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{SchemaRef, SortOptions};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, apply_expression_roots};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+};
+
+use super::blocking::{self, Demand, Sink};
+use super::error::SqlError;
+use super::filter::{self, Filter};
+use super::leaf::{Rows, Want, statistics};
+use super::samples::arrow;
+use super::session::Limits;
+
+/// Reads [`Rows`]: projection, filters and limit included.
+#[derive(Debug, Clone)]
+pub(super) struct RowsExec {
+    rows: Arc<dyn Rows>,
+    projection: Vec<usize>,
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    limit: Option<usize>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl RowsExec {
+    pub(super) fn new(
+        rows: Arc<dyn Rows>,
+        projection: Vec<usize>,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        limit: Option<usize>,
+    ) -> DfResult<Self> {
+        let schema = Arc::new(rows.schema().project(&projection)?);
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new_with_orderings(
+                Arc::clone(&schema),
+                by_row(&*rows, &projection, &schema),
+            ),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Ok(Self { rows, projection, filters, limit, properties, metrics: ExecutionPlanMetricsSet::new() })
+    }
+}
+
+/// The order that the rows have anyway, if the result shows it.
+fn by_row(rows: &dyn Rows, projection: &[usize], schema: &SchemaRef) -> Option<LexOrdering> {
+    let row = rows.row_column().filter(|_| rows.ascends())?;
+    let index = projection.iter().position(|p| *p == row)?;
+    let column = Arc::new(Column::new(schema.field(index).name(), index));
+    LexOrdering::new([PhysicalSortExpr::new(column, SortOptions { descending: false, nulls_first: false })])
+}
+
+impl DisplayAs for RowsExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (node, what) = self.rows.describe();
+        let names: Vec<&str> =
+            self.properties.eq_properties.schema().fields().iter().map(|f| f.name().as_str()).collect();
+        write!(f, "{node}: {what}, columns=[{}]", names.join(", "))?;
+        filter::display(&self.filters, f)?;
+        if let Some(column) = self.rows.row_column() {
+            match filter::row_bounds(&self.filters, column) {
+                Range { start: 0, end: u64::MAX } => {}
+                Range { start, end: u64::MAX } => write!(f, ", rows={start}..")?,
+                Range { start, end } => write!(f, ", rows={start}..{end}")?,
+            }
+        }
+        match self.limit {
+            Some(n) => write!(f, ", limit={n}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for RowsExec {
+    fn name(&self) -> &str {
+        "RowsExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        apply_expression_roots(&self.filters, f)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let filter = Arc::new(Filter::new(self.rows.schema(), &self.filters)?);
+        let job = Job {
+            rows: Arc::clone(&self.rows),
+            projection: self.projection.clone(),
+            schema: Arc::clone(self.properties.eq_properties.schema()),
+            bounds: self.rows.row_column().map_or(0..u64::MAX, |c| filter.row_bounds(c)),
+            filter,
+            left: self.limit.unwrap_or(usize::MAX),
+            batch: context.session_config().batch_size(),
+            threads: context.session_config().get_extension::<Limits>().map_or(1, |l| l.threads),
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        };
+        Ok(blocking::stream(Arc::clone(&job.schema), move |sink| job.run(sink)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
+        let rows = match (self.filters.is_empty(), self.rows.count(), self.limit) {
+            (true, rows, None) => rows,
+            (true, Precision::Exact(rows), Some(limit)) => Precision::Exact(rows.min(limit)),
+            (_, rows, limit) => match rows.get_value() {
+                Some(rows) => Precision::Inexact((*rows).min(limit.unwrap_or(usize::MAX))),
+                None => Precision::Absent,
+            },
+        };
+        Ok(Arc::new(statistics(rows, self.projection.len())))
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self { limit, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+}
+
+struct Job {
+    rows: Arc<dyn Rows>,
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    filter: Arc<Filter>,
+    bounds: Range<u64>,
+    left: usize,
+    batch: usize,
+    threads: usize,
+    metrics: BaselineMetrics,
+}
+
+impl Job {
+    fn run(mut self, sink: &Sink) -> Result<(), SqlError> {
+        if self.left == 0 || self.bounds.is_empty() {
+            return Ok(());
+        }
+        let first = self.first_columns();
+        let late: Vec<usize> = self.projection.iter().copied().filter(|c| !first.contains(c)).collect();
+        let (rows, threads) = (self.bounds.clone(), self.threads);
+        let filter = Some(Arc::clone(&self.filter));
+        let want = Want { rows, threads, filter, ..Want::columns(first.clone(), sink) };
+        let rows = Arc::clone(&self.rows);
+        rows.read(&want, &mut |batch| {
+            let batch = self.filter.apply(&first, batch)?;
+            for start in (0..batch.num_rows()).step_by(self.batch.max(1)) {
+                let part = batch.slice(start, self.batch.min(batch.num_rows() - start).min(self.left));
+                let part = self.complete(&first, &late, part)?;
+                self.left -= part.num_rows();
+                self.metrics.record_output(part.num_rows());
+                if sink.send(part) == Demand::Enough || self.left == 0 {
+                    return Ok(Demand::Enough);
+                }
+            }
+            Ok(if sink.is_cancelled() { Demand::Enough } else { Demand::More })
+        })
+    }
+
+    /// Columns read for every row: those of the filter and the row number where the others can follow later; else all.
+    fn first_columns(&self) -> Vec<usize> {
+        let filtered = self.filter.columns();
+        let row = self.rows.by_number().and_then(|_| self.rows.row_column());
+        let mut first: Vec<usize> = match (filtered.is_empty(), row) {
+            (false, Some(row)) => filtered.iter().copied().chain([row]).collect(),
+            _ => filtered.iter().chain(&self.projection).copied().collect(),
+        };
+        first.sort_unstable();
+        first.dedup();
+        first
+    }
+
+    /// The result's columns of rows that passed.
+    fn complete(&self, first: &[usize], late: &[usize], part: RecordBatch) -> Result<RecordBatch, SqlError> {
+        let mut later = None;
+        if !late.is_empty() {
+            let numbers = self.rows.row_column().and_then(|c| first.iter().position(|f| *f == c));
+            let numbers = numbers.and_then(|c| part.column(c).as_primitive_opt::<UInt64Type>());
+            if let (Some(numbers), Some(by_number)) = (numbers, self.rows.by_number()) {
+                later = Some(by_number.fetch(numbers.values(), late)?);
+            }
+        }
+        let mut columns = Vec::with_capacity(self.projection.len());
+        for column in &self.projection {
+            let from_first = first.iter().position(|f| f == column).map(|i| part.column(i));
+            let from_later =
+                || late.iter().position(|l| l == column).zip(later.as_ref()).map(|(i, b)| b.column(i));
+            let values = from_first.or_else(from_later).ok_or_else(|| missing_column(&self.schema))?;
+            columns.push(Arc::clone(values));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(part.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(arrow)
+    }
+}
+
+fn missing_column(schema: &SchemaRef) -> SqlError {
+    SqlError::new(super::SqlErrorKind::Failed, format!("a column was not read; wanted {schema}"))
+}

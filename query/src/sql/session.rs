@@ -1,0 +1,207 @@
+//! A session: one snapshot of a store, read by SQL.
+//!
+//! Invariants
+//! - the snapshot never changes under a session; whoever wants a newer one opens another session, which costs a few milliseconds
+//! - nothing is read from the store before a query needs it
+//! - a statement is parsed, checked and planned on a thread of its own with a large stack, because planning recurses over the statement
+//! - no object store is registered, so no plan can reach a file by its name
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::execution::SessionState;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use futures::{Stream, StreamExt};
+use gstore_store::Snapshot;
+
+use super::catalog;
+use super::error::{SqlError, SqlErrorKind};
+use super::function;
+use super::guard;
+use super::notes::{Notes, RunNotes};
+
+/// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without optimisation.
+const PLANNING_STACK: usize = 256 << 20;
+
+/// What a session may use.
+#[derive(Debug, Clone)]
+pub struct SqlOptions {
+    /// Threads that one query may use for scoring and for operators.
+    pub threads: usize,
+    /// Bytes that sorts, joins and groupings of one session may hold in memory.
+    pub memory_limit: usize,
+    /// Where operators may put what does not fit; without it, such a query fails.
+    pub spill: Option<PathBuf>,
+}
+
+impl Default for SqlOptions {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Self { threads, memory_limit: 2 << 30, spill: None }
+    }
+}
+
+/// Rows of a result, as they come; dropping it cancels the query.
+pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
+
+/// A result under way.
+pub struct SqlResult {
+    /// Columns of every batch, exactly as the stream delivers them.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub stream: SqlStream,
+    notes: Arc<RunNotes>,
+}
+
+impl SqlResult {
+    /// What is to be known beside the rows: the guarantee, excluded rows, bytes read. Complete once the stream has ended.
+    pub fn notes(&self) -> Notes {
+        self.notes.get()
+    }
+
+    /// Notes that outlive the stream.
+    pub fn notes_handle(&self) -> Arc<RunNotes> {
+        Arc::clone(&self.notes)
+    }
+}
+
+/// One snapshot of a store, read by SQL.
+pub struct SqlSession {
+    snapshot: Arc<Snapshot>,
+    context: SessionContext,
+}
+
+impl SqlSession {
+    /// Opens a session on a snapshot. Reads nothing.
+    pub fn new(snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self, SqlError> {
+        let threads = options.threads.max(1);
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(catalog::CATALOG, catalog::DATA)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(true)
+            .with_target_partitions(threads)
+            // Leaves score with threads of their own; a repartition above them would only keep a limit from reaching them.
+            .with_round_robin_repartition(false);
+        config.options_mut().sql_parser.collect_spans = true;
+        let limits = Arc::new(Limits { threads });
+        config.set_extension(limits);
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(runtime_env(&options)?)
+            .with_catalog_list(catalog::list(Arc::clone(&snapshot)))
+            .with_table_factories(HashMap::new())
+            .with_physical_optimizer_rules(physical_rules())
+            .build();
+        let context = SessionContext::new_with_state(state);
+        for (name, table) in super::table_functions(&snapshot) {
+            context.register_udtf(name, table);
+        }
+        context.register_relation_planner(function::planner()).map_err(plain)?;
+        Ok(Self { snapshot, context })
+    }
+
+    /// The snapshot this session reads.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Runs one read-only statement.
+    ///
+    /// Returns as soon as the first rows can be asked for; must be called inside a tokio runtime. Errors of the statement come from here,
+    /// errors of reading come from the stream.
+    pub async fn run(&self, sql: &str) -> Result<SqlResult, SqlError> {
+        let notes = Arc::new(RunNotes::default());
+        let mut state = self.context.state();
+        state.config_mut().set_extension(Arc::clone(&notes));
+        let tables = catalog::table_names(&self.snapshot);
+        let planned = plan_apart(state, sql.to_string(), tables.clone()).await?;
+        let schema = planned.plan.schema();
+        let stream = execute_stream(planned.plan, planned.state.task_ctx())
+            .map_err(|e| SqlError::from_datafusion(e, &tables))?
+            .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
+        Ok(SqlResult { schema, stream: Box::pin(stream), notes })
+    }
+}
+
+/// Limits the leaves read from the session's configuration.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) threads: usize,
+}
+
+struct Planned {
+    plan: Arc<dyn ExecutionPlan>,
+    state: SessionState,
+}
+
+async fn plan_apart(state: SessionState, sql: String, tables: Vec<String>) -> Result<Planned, SqlError> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("gstore-plan".into())
+        .stack_size(PLANNING_STACK)
+        .spawn(move || {
+            // The receiver is gone when the caller was cancelled; then nobody wants the plan.
+            let _ = send.send(runtime.block_on(plan(state, &sql, &tables)));
+        })
+        .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("no thread for planning: {e}")))?;
+    receive.await.map_err(|_| SqlError::new(SqlErrorKind::Failed, "planning the statement failed".into()))?
+}
+
+async fn plan(state: SessionState, sql: &str, tables: &[String]) -> Result<Planned, SqlError> {
+    let translate = |e| SqlError::from_datafusion(e, tables);
+    let mut statement = guard::parse(sql)?;
+    if guard::is_show_tables(&statement) {
+        statement = guard::parse(catalog::SHOW_TABLES)?;
+    }
+    let logical = state.statement_to_plan(statement).await.map_err(translate)?;
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&logical)
+        .map_err(translate)?;
+    let plan = state.create_physical_plan(&logical).await.map_err(translate)?;
+    Ok(Planned { plan, state })
+}
+
+fn runtime_env(options: &SqlOptions) -> Result<Arc<RuntimeEnv>, SqlError> {
+    let stores = DefaultObjectStoreRegistry::new();
+    stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref()).map_err(plain)?;
+    let disk = match &options.spill {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+        None => DiskManagerMode::Disabled,
+    };
+    RuntimeEnvBuilder::new()
+        .with_memory_limit(options.memory_limit, 1.0)
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .with_object_store_registry(Arc::new(stores))
+        .build_arc()
+        .map_err(plain)
+}
+
+/// The engine's rules, and the limit pushed once more after sorts have gone into the leaves: a limit above a computed projection reaches
+/// them only then.
+fn physical_rules() -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {
+        rules.insert(sort + 1, Arc::new(LimitPushdown::new()));
+    }
+    rules
+}
+
+fn plain(error: datafusion::error::DataFusionError) -> SqlError {
+    SqlError::from_datafusion(error, &[])
+}

@@ -1,0 +1,195 @@
+//! The engine's errors in the words of gstore: its own messages name plan nodes and settings that no user knows.
+
+use std::sync::Arc;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+
+use super::error::{SqlError, SqlErrorKind};
+use super::hint::{listing, nearest};
+
+pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
+    match error {
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
+            translate(*inner, tables)
+        }
+        DataFusionError::Collection(errors) => match errors.into_iter().next() {
+            Some(first) => SqlError::from_datafusion(first, tables),
+            None => SqlError::new(SqlErrorKind::Failed, "the query failed".into()),
+        },
+        DataFusionError::Shared(inner) => match Arc::try_unwrap(inner) {
+            Ok(inner) => SqlError::from_datafusion(inner, tables),
+            Err(inner) => shared(&inner, tables),
+        },
+        DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
+            Ok(own) => *own,
+            Err(other) => match other.downcast::<DataFusionError>() {
+                Ok(nested) => SqlError::from_datafusion(*nested, tables),
+                Err(other) => SqlError::new(SqlErrorKind::Failed, other.to_string()),
+            },
+        },
+        DataFusionError::ArrowError(inner, _) => match *inner {
+            ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
+            other => SqlError::new(SqlErrorKind::Failed, tidy(&other.to_string())),
+        },
+        DataFusionError::SchemaError(inner, _) => schema_error(*inner),
+        DataFusionError::ExecutionJoin(join) if join.is_cancelled() => {
+            SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())
+        }
+        other => by_text(&other, tables),
+    }
+}
+
+/// An error several readers of one stream share: it cannot be taken apart, so it is read.
+fn shared(error: &DataFusionError, tables: &[String]) -> SqlError {
+    match error.find_root() {
+        DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
+            Some(own) => own.clone(),
+            None => SqlError::new(SqlErrorKind::Failed, inner.to_string()),
+        },
+        root => by_text(root, tables),
+    }
+}
+
+fn schema_error(error: SchemaError) -> SqlError {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let names: Vec<&str> = valid_fields.iter().map(|c| c.name.as_str()).collect();
+            let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
+            if let Some(exact) = names.iter().find(|n| n.to_lowercase() == field.name.to_lowercase()) {
+                if *exact != field.name {
+                    return unknown
+                        .hint(format!("names are read in lower case unless quoted: write \"{exact}\""));
+                }
+                if let Some(relation) =
+                    valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
+                {
+                    return unknown.hint(format!(
+                        "it is a column of {relation}, which has no other name here: write `{}` alone",
+                        field.name
+                    ));
+                }
+            }
+            let guess = nearest(&field.name, names.iter().copied());
+            unknown.hint(match guess {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("there are {}", listing(names.iter().copied().take(40))),
+            })
+        }
+        SchemaError::AmbiguousReference { field } => SqlError::invalid(format!(
+            "column `{}` exists in several tables here: write the table's name before it",
+            field.name
+        )),
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
+            SqlError::invalid(format!("column `{name}` occurs twice: give one of them another name with AS"))
+        }
+    }
+}
+
+fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
+    let text = tidy(&error.strip_backtrace()).replace("found: EOF", "found: the end");
+    if text.contains("RecursionLimitExceeded") {
+        return SqlError::refused("the statement is nested too deeply: 50 levels are allowed".into());
+    }
+    if let Some(name) = between(&text, "Placeholder '", "' was not provided a value") {
+        return SqlError::invalid(format!("the parameter {name} has no value"));
+    }
+    match error {
+        DataFusionError::SQL(..) => {
+            let text = text
+                .strip_prefix("sql parser error: ")
+                .or_else(|| text.strip_prefix("ParserError(\"").map(|t| t.trim_end_matches("\")")))
+                .unwrap_or(&text);
+            match text.rsplit_once(" at Line: ") {
+                Some((message, place)) => {
+                    let mut numbers = place.split(", Column: ").map(|n| n.trim().parse::<u64>().unwrap_or(0));
+                    let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+                    SqlError::new(SqlErrorKind::Syntax, format!("not understood: {}", lower_first(message)))
+                        .at(line, column)
+                }
+                None => SqlError::new(SqlErrorKind::Syntax, format!("not understood: {}", lower_first(text))),
+            }
+        }
+        DataFusionError::ResourcesExhausted(_) => {
+            SqlError::new(SqlErrorKind::Memory, "the query needs more memory than it may use".into()).hint(
+                "raise the memory limit, or select fewer rows or columns before sorting, joining or grouping",
+            )
+        }
+        DataFusionError::Plan(_) => plan_error(&text, tables),
+        DataFusionError::NotImplemented(_) => {
+            SqlError::invalid(format!("not supported: {}", lower_first(&text)))
+        }
+        DataFusionError::ExecutionJoin(_) | DataFusionError::Internal(_) => {
+            SqlError::new(SqlErrorKind::Failed, format!("the query engine failed: {text}"))
+        }
+        DataFusionError::Execution(_) | DataFusionError::IoError(_) => {
+            SqlError::new(SqlErrorKind::Failed, text)
+        }
+        _ => SqlError::invalid(text),
+    }
+}
+
+fn plan_error(text: &str, tables: &[String]) -> SqlError {
+    if let Some(name) = between(text, "table '", "' not found") {
+        let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
+        let guess = nearest(short, tables.iter().map(String::as_str));
+        return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
+            Some(table) => format!("did you mean `{table}`?"),
+            None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
+        });
+    }
+    if let Some(name) = between(text, "table function '", "' not found") {
+        let functions = super::function::NAMES;
+        let guess = nearest(name, functions);
+        return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
+            Some(function) => format!("did you mean `{function}`?"),
+            None => format!("there are {}", listing(functions)),
+        });
+    }
+    if let Some(rest) = text.strip_prefix("Invalid function '") {
+        let (name, help) = rest.split_once("'.").unwrap_or((rest, ""));
+        let guess = between(help, "Did you mean '", "'?");
+        return SqlError::unknown(format!("there is no function `{name}`"))
+            .maybe_hint(guess.map(|g| format!("did you mean `{g}`?")));
+    }
+    SqlError::invalid(text.to_string())
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(inside, _)| inside)
+}
+
+/// Drops the engine's prefixes, which say where in the engine it happened.
+fn tidy(text: &str) -> String {
+    const PREFIXES: [&str; 12] = [
+        "Error during planning: ",
+        "Execution error: ",
+        "External error: ",
+        "Arrow error: ",
+        "SQL error: ",
+        "Schema error: ",
+        "This feature is not implemented: ",
+        "Internal error: ",
+        "Invalid or Unsupported Configuration: ",
+        "Optimizer rule 'simplify_expressions' failed\ncaused by\n",
+        "type_coercion\ncaused by\n",
+        "Parquet error: ",
+    ];
+    let mut rest = text.trim();
+    while let Some(shorter) = PREFIXES.iter().find_map(|p| rest.strip_prefix(p)) {
+        rest = shorter.trim_start();
+    }
+    rest.trim_end_matches("\nThis issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues").to_string()
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_string(),
+    }
+}

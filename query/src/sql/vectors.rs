@@ -1,0 +1,181 @@
+//! `vectors(dataset, feature)`: stored vectors as values, one row per sample.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::error::Result as DfResult;
+use gstore_store::{Block, BlockBuffer, FeaturePart, Snapshot, Values};
+
+use super::args::{Arguments, text};
+use super::blocking::Demand;
+use super::error::SqlError;
+use super::hint::{listing, nearest};
+use super::influence::Source;
+use super::leaf::{Each, Fetch, Rows, RowsTable, Want};
+use super::samples::{Cell, SampleTable, arrow};
+use super::union;
+
+/// Options of `vectors()`: its two arguments by name.
+pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
+
+const ID: usize = 1;
+const VECTOR: usize = 2;
+
+/// The table function `vectors`.
+#[derive(Debug)]
+pub(crate) struct VectorsFunction(pub(crate) Source);
+
+impl TableFunctionImpl for VectorsFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let args = Arguments::read("vectors", args.exprs())?;
+        args.check_names(OPTIONS)?;
+        let [dataset, feature] = args.positional(["dataset", "feature"])?;
+        let snapshot = &self.0.0;
+        let dataset = text("dataset", dataset)?;
+        let feature = find(snapshot, &dataset, &text("feature", feature)?)?;
+        Ok(Arc::new(RowsTable(Arc::new(Vectors::new(snapshot, &dataset, feature)?))))
+    }
+}
+
+/// The feature of a dataset with this label or number.
+fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePart>, SqlError> {
+    snapshot.dataset(dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
+    let own: Vec<_> = snapshot.features().iter().filter(|f| f.desc.dataset == dataset).collect();
+    let fits: Vec<_> = own.iter().filter(|f| f.attrs.label == name || f.number.to_string() == name).collect();
+    match fits.as_slice() {
+        [one] => Ok(Arc::clone(one)),
+        [] => {
+            let labels = || own.iter().map(|f| f.attrs.label.as_str());
+            let unknown =
+                SqlError::unknown(format!("dataset `{dataset}` has no feature `{name}`")).about("feature");
+            Err(unknown.hint(match nearest(name, labels()) {
+                Some(label) => format!("did you mean `{label}`?"),
+                None => format!("it has {}", listing(labels())),
+            }))
+        }
+        several => {
+            let numbers: Vec<String> = several.iter().map(|f| f.number.to_string()).collect();
+            Err(SqlError::invalid(format!("dataset `{dataset}` has several features `{name}`"))
+                .about("feature")
+                .hint(format!(
+                    "name one by its number: {}; gstore.features says how they differ",
+                    numbers.join(", ")
+                )))
+        }
+    }
+}
+
+/// The vectors of one feature, scaled.
+struct Vectors {
+    snapshot: Arc<Snapshot>,
+    feature: Arc<FeaturePart>,
+    samples: SampleTable,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for Vectors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "vectors of {}", self.feature.display_name())
+    }
+}
+
+impl Vectors {
+    fn new(snapshot: &Arc<Snapshot>, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
+        let part = snapshot.dataset(dataset).map_err(SqlError::lookup)?;
+        let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None);
+        let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
+        let value = Arc::new(Field::new("item", DataType::Float32, false));
+        let schema = Schema::new(vec![
+            Field::new("row", DataType::UInt64, false),
+            Field::new("id", DataType::Utf8, false),
+            Field::new("vector", DataType::FixedSizeList(value, dim), false),
+            Field::new("flags", DataType::UInt8, false),
+        ]);
+        Ok(Self { snapshot: Arc::clone(snapshot), feature, samples, schema: Arc::new(schema) })
+    }
+
+    /// The columns asked for of the rows of a block.
+    fn batch(&self, block: &Block<'_>, wanted: &[usize]) -> Result<RecordBatch, SqlError> {
+        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
+        let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
+        for (column, field) in wanted.iter().zip(schema.fields()) {
+            values.push(match *column {
+                0 => Arc::new(UInt64Array::from(block.rows.to_vec())),
+                ID => self.ids(block.rows)?,
+                VECTOR => self.vectors(block, field.data_type())?,
+                _ => Arc::new(UInt8Array::from(block.flags.to_vec())),
+            });
+        }
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(block.rows.len()));
+        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+    }
+
+    fn ids(&self, rows: &[u64]) -> Result<ArrayRef, SqlError> {
+        let union::Source::Sample(id) = self.samples.source(&Cell::Id) else {
+            return Err(SqlError::internal("samples without an id"));
+        };
+        Ok(Arc::clone(self.samples.fetch(rows, &[id])?.column(0)))
+    }
+
+    fn vectors(&self, block: &Block<'_>, ty: &DataType) -> Result<ArrayRef, SqlError> {
+        let dim = self.feature.desc.dim() as usize;
+        let mut out: Vec<f32> = match &block.values {
+            Values::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Values::F32(v) => v.to_vec(),
+            Values::I8(v) => v.iter().map(|x| f32::from(*x)).collect(),
+        };
+        let groups = &self.feature.attrs.groups;
+        let scales = block.scale.chunks(groups.len().max(1));
+        for (vector, scales) in out.chunks_mut(dim.max(1)).zip(scales) {
+            for (group, scale) in groups.iter().zip(scales) {
+                let start = group.start as usize;
+                if let Some(part) = vector.get_mut(start..start + group.len as usize) {
+                    part.iter_mut().for_each(|x| *x *= scale);
+                }
+            }
+        }
+        let DataType::FixedSizeList(item, dim) = ty else {
+            return Err(SqlError::internal("type of a vector"));
+        };
+        let values = Arc::new(Float32Array::from(out));
+        Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *dim, values, None).map_err(arrow)?))
+    }
+}
+
+impl Rows for Vectors {
+    fn describe(&self) -> (&'static str, String) {
+        ("VectorExec", format!("feature={}", self.feature.display_name()))
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        usize::try_from(self.feature.rows()).map_or(Precision::Absent, Precision::Exact)
+    }
+
+    fn row_column(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
+        let reader = self.snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
+        let mut buffer = BlockBuffer::default();
+        for cell in reader.cells() {
+            for place in reader.blocks_in(cell) {
+                if place.range().end <= want.rows.start || place.range().start >= want.rows.end {
+                    continue;
+                }
+                let block = reader.read_block(place, &mut buffer).map_err(SqlError::read)?;
+                if each(self.batch(&block, &want.columns)?)? == Demand::Enough {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

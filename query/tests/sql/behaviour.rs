@@ -1,0 +1,164 @@
+//! What a statement does besides its rows: notes, counts of work, limits, cancellation, damage.
+
+use std::path::Path;
+
+use futures::StreamExt;
+use gstore_query::sql::output::{Format, TableStyle};
+use gstore_query::sql::{Cancel, MAX_OPERATORS, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
+
+use crate::{fixture, session, slt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_says_what_it_guarantees_and_what_it_left_out() {
+    let (_folder, session) = session(2);
+    let sql =
+        "SELECT row FROM influence('pool', 'target') WHERE source <> 'math' ORDER BY score DESC LIMIT 2";
+    let mut result = session.run(sql).await.unwrap();
+    while let Some(batch) = result.stream.next().await {
+        batch.unwrap();
+    }
+    let notes = result.notes();
+    let [note] = notes.influence.as_slice() else { panic!("{notes:?}") };
+    assert_eq!(
+        (note.pools.as_slice(), note.targets.as_slice()),
+        (&["pool".into()][..], &["target".into()][..])
+    );
+    let summary = &note.summary;
+    assert_eq!(summary.guarantee, "exact");
+    // 12 rows, 8 of them pass, and of these one has no scored token and one is not finite.
+    assert_eq!((summary.live, summary.scanned, summary.eligible), (12, 8, 6));
+    assert_eq!((summary.excluded.no_scored, summary.excluded.non_finite), (1, 1));
+    assert!(summary.bytes_read > 0);
+}
+
+/// A counter of the scoring node in EXPLAIN ANALYZE.
+async fn counter(session: &SqlSession, sql: &str, name: &str) -> u64 {
+    let (_, rows) = slt::run(session, &format!("EXPLAIN ANALYZE {sql}")).await.unwrap();
+    let text = rows.join("\n");
+    let node = text.lines().find(|l| l.contains("InfluenceExec")).unwrap_or_else(|| panic!("{text}"));
+    let value = node.split(&format!("{name}=")).nth(1).unwrap_or_else(|| panic!("{node}"));
+    value.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_rows_that_can_be_in_the_result_are_scored() {
+    let (_folder, session) = session(2);
+    for (sql, scored) in [
+        ("SELECT row FROM influence('pool', 'target') ORDER BY score DESC LIMIT 2", 10),
+        ("SELECT row FROM influence('pool', 'target') WHERE source = 'math' ORDER BY score LIMIT 1", 4),
+        (
+            "SELECT t.row FROM influence('pool', 'target') t JOIN (VALUES ('p1'), ('p2')) v(id) ON t.id = v.id",
+            2,
+        ),
+        // The three best come before the join, so the join must not choose what is scored.
+        (
+            "SELECT t.row FROM (SELECT * FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3) t \
+             JOIN (VALUES ('p1'), ('p2')) v(id) ON t.id = v.id",
+            10,
+        ),
+    ] {
+        assert_eq!(counter(&session, sql, "rows_scored").await, scored, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_chain_runs_on_an_ordinary_stack() {
+    let (_folder, session) = session(1);
+    let terms: Vec<String> = (0..MAX_OPERATORS / 3 - 1).map(|i| format!("row + {i} = 3")).collect();
+    let (_, rows) =
+        slt::run(&session, &format!("SELECT row FROM pool WHERE {}", terms.join(" OR "))).await.unwrap();
+    assert_eq!(rows.len(), 4);
+    let unions = vec!["SELECT row FROM pool"; 99].join(" UNION ALL ");
+    assert_eq!(slt::run(&session, &unions).await.unwrap().1.len(), 99 * 12);
+    for (start, end) in [
+        ("(", ")"),
+        ("abs(", ")"),
+        ("[", "]"),
+        ("(SELECT ", ")"),
+        ("CASE WHEN true THEN ", " END"),
+        ("- ", ""),
+    ] {
+        let sql = format!("SELECT {}1{}", start.repeat(5000), end.repeat(5000));
+        let error = session.run(&sql).await.err().unwrap();
+        assert!(matches!(error.kind(), SqlErrorKind::Refused | SqlErrorKind::Syntax), "{start}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_limited() {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = fixture::store(&folder.path().join("store"));
+    let options = SqlOptions { threads: 1, memory_limit: 1 << 20, spill: None };
+    let session = SqlSession::new(snapshot, options).unwrap();
+    let sql = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
+    let error = slt::run(&session, sql).await.unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
+}
+
+#[test]
+fn a_raised_flag_stops_a_statement() {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = fixture::store(&folder.path().join("store"));
+    let runner = SqlRunner::new(snapshot, SqlOptions { threads: 1, ..SqlOptions::default() }).unwrap();
+    let cancel = Cancel::new();
+    let run = |sql: &str, cancel: &Cancel| {
+        let mut out = Vec::new();
+        let outcome = runner.run(sql, Format::Csv, TableStyle::default(), &mut out, cancel);
+        outcome.map(|o| (o.rows, String::from_utf8(out).unwrap()))
+    };
+    let (rows, text) = run("SELECT row, id FROM pool WHERE row < 2;", &cancel).unwrap();
+    assert_eq!((rows, text.as_str()), (2, "row,id\n0,p0\n1,p1\n"));
+    let other = cancel.clone();
+    let raiser = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        other.cancel();
+    });
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value < b.value";
+    assert_eq!(run(endless, &cancel).unwrap_err().kind(), SqlErrorKind::Cancelled);
+    raiser.join().unwrap();
+}
+
+#[tokio::test]
+async fn damage_is_told_from_a_bad_statement() {
+    let (folder, session) = session(1);
+    let files = folder.path().join("store/samples/1");
+    let file = fs_err::read_dir(&files).unwrap().next().unwrap().unwrap().path();
+    flip(&file, 40);
+    let error = slt::run(&session, "SELECT id FROM pool").await.unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    let error = slt::run(&session, "SELECT id FROM influence('pool', 'target') ORDER BY score DESC LIMIT 1")
+        .await
+        .unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    assert!(!session.run("SELECT nothing FROM pool").await.err().unwrap().is_damage());
+    // What does not read the file is not concerned.
+    let rows =
+        slt::run(&session, "SELECT row, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 1")
+            .await;
+    assert_eq!(rows.unwrap().1.len(), 1);
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs_err::read(file).unwrap();
+    bytes[at] ^= 1;
+    fs_err::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_serves_several_statements_at_once() {
+    fn shared<T: Send + Sync>(value: T) -> std::sync::Arc<T> {
+        std::sync::Arc::new(value)
+    }
+    let (_folder, session) = session(2);
+    let session = shared(session);
+    let tasks: Vec<_> = (0..8)
+        .map(|k| {
+            let session = std::sync::Arc::clone(&session);
+            let sql = format!("SELECT row FROM influence('pool', 'target') ORDER BY score DESC LIMIT {k}");
+            tokio::spawn(async move { slt::run(&session, &sql).await.unwrap().1.len() })
+        })
+        .collect();
+    for (k, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), k);
+    }
+}

@@ -1,0 +1,272 @@
+//! A small store with everything that SQL can meet: several pools and targets, two checkpoints, subtasks, ties, flagged rows, gaps, two
+//! encodings, columns with awkward names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gstore_store::{
+    AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
+    FeatureAttrs, FeatureDesc, FeatureKind, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
+    RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
+};
+use serde_json::{Map, json};
+
+const DIM: u32 = 4;
+
+/// Weights 3 and 1: normalised 0.75 and 0.25.
+const CHECKPOINTS: [(&str, u64, f64); 2] = [("checkpoint-1", 1, 3.0), ("checkpoint-2", 2, 1.0)];
+
+/// Makes the store in an empty folder.
+pub fn store(path: &Path) -> Arc<Snapshot> {
+    let store = Store::create(path).unwrap();
+    pool(&store);
+    extra(&store);
+    plain(&store, "target", 4, &[("subtask", &["a", "a", "b", ""])]);
+    plain(&store, "other", 2, &[]);
+    plain(&store, "foreign", 2, &[]);
+    plain(&store, "bare", 2, &[]);
+    plain(&store, "holes", 4, &[]);
+    encodings(&store);
+    features(&store);
+    store.snapshot().unwrap()
+}
+
+fn pool(store: &Store) {
+    let columns = vec![
+        ColumnSpec::inferred("source", ColumnType::Text),
+        ColumnSpec::inferred("length", ColumnType::Int),
+        ColumnSpec::inferred("quality", ColumnType::Float),
+        ColumnSpec::inferred("ok", ColumnType::Bool),
+        ColumnSpec::inferred("Topic", ColumnType::Text),
+        ColumnSpec::inferred("subtask", ColumnType::Text),
+        ColumnSpec::inferred("tokens", ColumnType::Int),
+    ];
+    let sources = ["math", "code", "chat"];
+    append(store, "pool", columns, 12, |i| {
+        vec![
+            MetaValue::Text(sources[i % 3].into()),
+            if i == 7 { MetaValue::Null } else { MetaValue::Int(i as i64) },
+            MetaValue::Float(i as f64 / 4.0),
+            MetaValue::Bool(i % 2 == 0),
+            MetaValue::Text(format!("T{}", i / 4)),
+            if i < 6 { MetaValue::Null } else { MetaValue::Text("own".into()) },
+            MetaValue::Int(1000 + i as i64),
+        ]
+    });
+}
+
+fn extra(store: &Store) {
+    let columns = vec![
+        ColumnSpec::inferred("source", ColumnType::Text),
+        ColumnSpec::inferred("length", ColumnType::Float),
+        ColumnSpec::inferred("ok", ColumnType::Text),
+        ColumnSpec::inferred("lang", ColumnType::Text),
+    ];
+    append(store, "extra", columns, 3, |i| {
+        vec![
+            MetaValue::Text("web".into()),
+            MetaValue::Float(0.5 + i as f64),
+            MetaValue::Text("yes".into()),
+            MetaValue::Text(["de", "en", "fr"][i].into()),
+        ]
+    });
+}
+
+fn plain(store: &Store, name: &str, rows: usize, columns: &[(&str, &[&str])]) {
+    let specs = columns.iter().map(|(key, _)| ColumnSpec::inferred(*key, ColumnType::Text)).collect();
+    append(store, name, specs, rows, |i| {
+        let value = |text: &str| if text.is_empty() { MetaValue::Null } else { MetaValue::Text(text.into()) };
+        columns.iter().map(|(_, values)| value(values[i])).collect()
+    });
+}
+
+fn append(
+    store: &Store,
+    name: &str,
+    columns: Vec<ColumnSpec>,
+    rows: usize,
+    metadata: impl Fn(usize) -> Vec<MetaValue>,
+) {
+    let options =
+        AppendOptions { command: format!("add {name}"), if_changed: IfChanged::Refuse, source: None };
+    let mut append = store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
+    let letter = name.chars().next().unwrap();
+    for i in 0..rows {
+        let id = format!("{letter}{i}");
+        let record = format!("{{\"id\": \"{id}\", \"text\": \"{name} {i}\"}}");
+        append.push(NewSample { id: &id, record: Some(record.as_bytes()), metadata: metadata(i) }).unwrap();
+    }
+    append.finish().unwrap();
+}
+
+fn encoding(template: &str) -> EncodingSpec {
+    EncodingSpec {
+        tokenizer: "0".repeat(64),
+        template: template.into(),
+        template_digest: None,
+        max_length: 2048,
+    }
+}
+
+fn encodings(store: &Store) {
+    for (dataset, template, rows) in [("pool", "tulu", 12), ("extra", "tulu", 3), ("extra", "plain", 2)] {
+        let plan = JobPlan {
+            command: format!("encode {dataset} {template}"),
+            identity: json!({"encode": dataset, "template": template}),
+            features: vec![],
+            detail: json!({}),
+        };
+        let mut job = store.start_job(plan).unwrap();
+        let mut writer = job.encoding_writer(dataset, encoding(template), template).unwrap();
+        for row in 0..rows {
+            let tokens = 10 * row as u32 + 8;
+            writer.push(TokenCount { row, tokens, scored: tokens / 2, truncated: row == 3 }).unwrap();
+        }
+        job.seal_encoding(writer).unwrap();
+        job.publish(None, true).unwrap();
+    }
+}
+
+fn checkpoint(step: u64) -> CheckpointId {
+    CheckpointId::try_from(format!("{step:064x}").as_str()).unwrap()
+}
+
+fn description(
+    dataset: &str,
+    kind: &str,
+    step: u64,
+    projection: &str,
+    dim: u32,
+    dtype: DType,
+) -> FeatureDesc {
+    let template = if dataset == "bare" { "plain" } else { "tulu" };
+    FeatureDesc {
+        dataset: dataset.into(),
+        encoding: encoding(template).key(),
+        checkpoint: Some(checkpoint(step)),
+        ensemble: None,
+        kind: FeatureKind { name: kind.into(), params: Map::new() },
+        space: Space {
+            family: Family::Gradient,
+            checkpoint: Some(checkpoint(step)),
+            modules: "m".repeat(64),
+            projection: projection.into(),
+            layer: None,
+            loss: "cross_entropy".into(),
+            reduction: "mean".into(),
+            dim,
+        },
+        dtype,
+        compute: "f32".into(),
+    }
+}
+
+/// Vectors of small whole numbers, so that scores are the same on every machine. Rows 4 and 5 of the pool are equal.
+fn vector(dataset: &str, kind: &str, row: u64, step: u64) -> [f32; DIM as usize] {
+    let row = if (dataset, row) == ("pool", 5) { 4 } else { row };
+    let mut state = (dataset.bytes().chain(kind.bytes()))
+        .fold(step * 7919 + row * 104_729, |h, b| h.wrapping_mul(31) + u64::from(b));
+    std::array::from_fn(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) % 9) as f32 - 4.0
+    })
+}
+
+fn flags(dataset: &str, row: u64) -> RowFlags {
+    match (dataset, row) {
+        ("pool", 10) => RowFlags::NO_SCORED,
+        ("pool", 3) => RowFlags::TRUNCATED,
+        _ => RowFlags::from_bits(0),
+    }
+}
+
+fn features(store: &Store) {
+    let wanted: [(&str, &str, u64, &str); 7] = [
+        ("pool", "grad-adam", 12, "none"),
+        ("pool", "grad-sgd", 12, "none"),
+        ("extra", "grad-adam", 3, "none"),
+        ("target", "grad-sgd", 4, "none"),
+        ("other", "grad-sgd", 2, "none"),
+        ("foreign", "grad-sgd", 2, "another"),
+        ("holes", "grad-adam", 4, "none"),
+    ];
+    for (name, step, _) in CHECKPOINTS {
+        let jobs = wanted.iter().map(|(dataset, kind, _, projection)| JobFeature {
+            desc: description(dataset, kind, step, projection, DIM, DType::F32),
+            attrs: FeatureAttrs::new(format!("{kind}@{name}"), DIM),
+        });
+        let plan = JobPlan {
+            command: format!("ingest {name}"),
+            identity: json!({"step": step}),
+            features: jobs.collect(),
+            detail: json!({}),
+        };
+        let mut job = store.start_job(plan).unwrap();
+        for (i, (dataset, kind, rows, _)) in wanted.iter().enumerate() {
+            let mut writer = job.segment_writer(i).unwrap();
+            for row in (0..*rows).filter(|row| (*dataset, *row, step) != ("holes", 2, 2)) {
+                let mut values = vector(dataset, kind, row, step);
+                if (*dataset, row) == ("pool", 11) {
+                    values[0] = f32::NAN;
+                }
+                writer.push(row, &values, flags(dataset, row)).unwrap();
+            }
+            job.seal(i, writer).unwrap();
+        }
+        job.publish(Some(run(&CHECKPOINTS[..step as usize])), true).unwrap();
+    }
+}
+
+fn run(checkpoints: &[(&str, u64, f64)]) -> RunUpdate {
+    let checkpoint = |(name, step, weight): &(&str, u64, f64)| RunCheckpoint {
+        name: (*name).into(),
+        step: Some(*step),
+        weight: Some(*weight),
+        checkpoint: checkpoint(*step),
+        base: "tiny".into(),
+        provenance: Map::new(),
+        extra: Map::new(),
+    };
+    RunUpdate { name: "warmup".into(), checkpoints: checkpoints.iter().map(checkpoint).collect() }
+}
+
+/// A store of the size of a small real one: a pool, a target, f16 features at some checkpoints.
+pub fn large(path: &Path, rows: usize, target_rows: usize, dim: u32, checkpoints: u64) {
+    let store = Store::create(path).unwrap();
+    let columns = || vec![ColumnSpec::inferred("source", ColumnType::Text)];
+    for (name, rows) in [("pool", rows), ("target", target_rows)] {
+        append(&store, name, columns(), rows, |i| {
+            vec![MetaValue::Text(["math", "code", "chat"][i % 3].into())]
+        });
+    }
+    for step in 1..=checkpoints {
+        let sides = [("pool", "grad-adam", rows), ("target", "grad-sgd", target_rows)];
+        let features = sides.iter().map(|(dataset, kind, _)| JobFeature {
+            desc: description(dataset, kind, step, "none", dim, DType::F16),
+            attrs: FeatureAttrs::new(format!("{kind}@checkpoint-{step}"), dim),
+        });
+        let plan = JobPlan {
+            command: "ingest".into(),
+            identity: json!({"step": step}),
+            features: features.collect(),
+            detail: json!({}),
+        };
+        let mut job = store.start_job(plan).unwrap();
+        let mut state = step;
+        for (i, (_, _, rows)) in sides.iter().enumerate() {
+            let mut writer = job.segment_writer(i).unwrap();
+            for row in 0..*rows as u64 {
+                let mut next = || {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 40) as f32 / 16_777_216.0 - 0.5
+                };
+                let values: Vec<f32> = (0..dim).map(|_| next()).collect();
+                writer.push(row, &values, RowFlags::from_bits(0)).unwrap();
+            }
+            job.seal(i, writer).unwrap();
+        }
+        let name = format!("checkpoint-{step}");
+        job.publish(Some(run(&[(name.as_str(), step, 1.0)])), true).unwrap();
+    }
+}
