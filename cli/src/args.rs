@@ -224,8 +224,10 @@ pub enum Device {
 
 /// `gstore query`
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n\n\
-    Tables, functions and options: docs/sql.md")]
+#[command(
+    after_help = "Example:\n  gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n\n\
+    Tables, functions and options: docs/sql.md"
+)]
 pub struct QueryArgs {
     /// One SQL statement; `-` reads it from standard input; without it an interactive shell
     #[arg(value_name = "SQL")]
@@ -266,10 +268,12 @@ pub enum Format {
 
 /// `gstore select`
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
+#[command(
+    after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows; it does not grow with the pool.")]
+    Memory: one block of rows for each thread, the target's vectors and the selected rows; it does not grow with the pool."
+)]
 pub struct SelectArgs {
     /// Datasets to select from
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
@@ -374,7 +378,9 @@ pub struct InfoArgs {
 
 /// `gstore verify`
 #[derive(Args, Debug)]
-#[command(after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged.")]
+#[command(
+    after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged."
+)]
 pub struct VerifyArgs {
     /// Print the report as JSON
     #[arg(long)]

@@ -25,7 +25,9 @@ impl Output {
         let Some(target) = path.filter(|p| *p != Path::new("-")) else {
             return Ok(Self { writer: BufWriter::new(Box::new(std::io::stdout())), file: None });
         };
-        let Some(name) = target.file_name() else { bail!(UsageError(format!("{} is not a file name", target.display()))) };
+        let Some(name) = target.file_name() else {
+            bail!(UsageError(format!("{} is not a file name", target.display())))
+        };
         if target.is_dir() {
             bail!(UsageError(format!("{} is a folder; name a file", target.display())));
         }

@@ -114,7 +114,8 @@ impl Progress for Reporter {
 
 fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let template = format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left");
+    let template =
+        format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left");
     // A template that indicatif refuses costs the looks of the bar, not the run.
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);

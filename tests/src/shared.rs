@@ -38,10 +38,13 @@ pub fn warmups(shared: &Path) -> Vec<Warmup> {
     let mut found = Vec::new();
     for model in folders(&shared.join("models")) {
         let Some(name) = model.file_name().and_then(|n| n.to_str()) else { continue };
-        let mut checkpoints: Vec<(u64, PathBuf)> = folders(&shared.join("models").join(format!("{name}-warmup")))
-            .into_iter()
-            .filter_map(|path| Some((path.file_name()?.to_str()?.rsplit('-').next()?.parse().ok()?, path)))
-            .collect();
+        let mut checkpoints: Vec<(u64, PathBuf)> =
+            folders(&shared.join("models").join(format!("{name}-warmup")))
+                .into_iter()
+                .filter_map(|path| {
+                    Some((path.file_name()?.to_str()?.rsplit('-').next()?.parse().ok()?, path))
+                })
+                .collect();
         checkpoints.sort();
         if model.join("config.json").is_file() && !checkpoints.is_empty() {
             found.push(Warmup { model, checkpoints });

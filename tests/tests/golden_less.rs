@@ -105,7 +105,8 @@ impl Reference {
     }
 
     fn spec(&self) -> InfluenceSpec {
-        let targets = self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
+        let targets =
+            self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
         InfluenceSpec {
             pools: vec!["pool".to_owned()],
             targets: targets.collect(),
@@ -154,7 +155,9 @@ fn tokens_and_labels_are_exact() {
 fn weights_come_from_the_trainer_state() {
     let Some(reference) = reference("weights_come_from_the_trainer_state") else { return };
     let run = reference.snapshot.run("warmup").expect("the run");
-    for ((checkpoint, step), rate) in run.checkpoints.iter().zip(&reference.manifest.checkpoints).zip(&reference.manifest.mean_lr) {
+    for ((checkpoint, step), rate) in
+        run.checkpoints.iter().zip(&reference.manifest.checkpoints).zip(&reference.manifest.mean_lr)
+    {
         assert_eq!(checkpoint.step, Some(*step));
         let weight = checkpoint.weight.expect("a weight");
         assert!((weight / rate - 1.0).abs() < 1e-9, "step {step}: {weight} instead of {rate}");
@@ -162,7 +165,12 @@ fn weights_come_from_the_trainer_state() {
     let plan = reference.plan();
     assert_eq!(plan.checkpoints().len(), reference.manifest.weights.len());
     for (checkpoint, weight) in plan.checkpoints().iter().zip(&reference.manifest.weights) {
-        assert!((checkpoint.weight - weight).abs() < 1e-9, "{}: {} instead of {weight}", checkpoint.name, checkpoint.weight);
+        assert!(
+            (checkpoint.weight - weight).abs() < 1e-9,
+            "{}: {} instead of {weight}",
+            checkpoint.name,
+            checkpoint.weight
+        );
     }
 }
 
@@ -173,13 +181,22 @@ fn losses_agree() {
     for step in &reference.manifest.checkpoints {
         let mut got = vec![("train", reference.vectors("pool", "loss", *step))];
         let targets = reference.manifest.targets.iter();
-        got.push(("target", targets.flat_map(|(file, _)| reference.vectors(&Manifest::target_name(file), "loss", *step)).collect()));
+        got.push((
+            "target",
+            targets
+                .flat_map(|(file, _)| reference.vectors(&Manifest::target_name(file), "loss", *step))
+                .collect(),
+        ));
         for (side, losses) in got {
             let (_, expected) = golden.get(&format!("{side}.{step}"));
             assert_eq!(losses.len(), expected.len());
             for (row, (loss, expected)) in losses.iter().zip(&expected).enumerate() {
                 let error = f64::from((loss[0] - expected).abs() / expected.abs());
-                assert!(error <= TOLERANCE, "{side} row {row} at step {step}: {} instead of {expected}", loss[0]);
+                assert!(
+                    error <= TOLERANCE,
+                    "{side} row {row} at step {step}: {} instead of {expected}",
+                    loss[0]
+                );
             }
         }
     }
@@ -189,7 +206,8 @@ fn losses_agree() {
 fn gradients_agree() {
     let Some(reference) = reference("gradients_agree") else { return };
     let golden = Tensors::read(&reference.shared, "grads");
-    let mut rows: Vec<u64> = golden.names().iter().filter_map(|name| name.split('.').next()?.parse().ok()).collect();
+    let mut rows: Vec<u64> =
+        golden.names().iter().filter_map(|name| name.split('.').next()?.parse().ok()).collect();
     rows.dedup();
     rows.sort_unstable();
     rows.dedup();
@@ -209,7 +227,9 @@ fn gradients_agree() {
         .checkpoints
         .iter()
         .min_by(|a, b| {
-            let error = |step: u64| relative_error(&reference.vectors("pool", "grad-sgd", step)[rows[0] as usize], &first);
+            let error = |step: u64| {
+                relative_error(&reference.vectors("pool", "grad-sgd", step)[rows[0] as usize], &first)
+            };
             error(**a).total_cmp(&error(**b))
         })
         .expect("checkpoints");
@@ -246,14 +266,20 @@ fn cosines_influence_and_scores_agree() {
     let golden = Tensors::read(&reference.shared, "influence");
     let matrix = reference.matrix();
     let width = matrix.targets.len();
-    let columns: Vec<usize> = matrix.targets.iter().map(|t| reference.golden_column(t.target as usize, t.row)).collect();
-    let value = |values: &[Option<f32>], i: usize, j: usize, width: usize| values[i * width + j].expect("a value");
+    let columns: Vec<usize> =
+        matrix.targets.iter().map(|t| reference.golden_column(t.target as usize, t.row)).collect();
+    let value =
+        |values: &[Option<f32>], i: usize, j: usize, width: usize| values[i * width + j].expect("a value");
     for (step, sims) in reference.manifest.checkpoints.iter().zip(&matrix.sim) {
         let (shape, expected) = golden.get(&format!("cos.{step}"));
         assert_eq!(shape, [matrix.rows.len(), width]);
         for i in 0..matrix.rows.len() {
             for (j, column) in columns.iter().enumerate() {
-                close(value(sims, i, j, width), expected[i * width + column], &format!("cosine {i},{column} at {step}"));
+                close(
+                    value(sims, i, j, width),
+                    expected[i * width + column],
+                    &format!("cosine {i},{column} at {step}"),
+                );
             }
         }
     }
@@ -262,7 +288,11 @@ fn cosines_influence_and_scores_agree() {
     let subtasks = &reference.manifest.subtasks;
     for i in 0..matrix.rows.len() {
         for (j, column) in columns.iter().enumerate() {
-            close(value(&matrix.influence, i, j, width), influence[i * width + column], &format!("influence {i},{column}"));
+            close(
+                value(&matrix.influence, i, j, width),
+                influence[i * width + column],
+                &format!("influence {i},{column}"),
+            );
         }
         for (s, name) in matrix.subtasks.iter().enumerate() {
             let column = subtasks.iter().position(|n| n == name).expect("a subtask of the manifest");
@@ -271,7 +301,8 @@ fn cosines_influence_and_scores_agree() {
         }
     }
     let (_, scores) = golden.get("score");
-    let ranking = reference.plan().top_k(Order::Best, scores.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
+    let ranking =
+        reference.plan().top_k(Order::Best, scores.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
     assert_eq!(ranking.rows.len(), scores.len());
     for scored in &ranking.rows {
         close(scored.score, scores[scored.row as usize], &format!("score of row {}", scored.row));
@@ -282,7 +313,8 @@ fn cosines_influence_and_scores_agree() {
 fn the_best_rows_come_in_the_same_order() {
     let Some(reference) = reference("the_best_rows_come_in_the_same_order") else { return };
     let top = &reference.manifest.top;
-    let ranking = reference.plan().top_k(Order::Best, top.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
+    let ranking =
+        reference.plan().top_k(Order::Best, top.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
     let score_of = |row: u64| top.iter().find(|(r, _, _)| *r == row).map(|(_, _, score)| *score);
     for (got, (row, id, score)) in ranking.rows.iter().zip(top) {
         if got.row == *row {
@@ -291,7 +323,8 @@ fn the_best_rows_come_in_the_same_order() {
         let other = score_of(got.row).unwrap_or_else(|| f64::from(got.score));
         assert!((other - score).abs() <= TIE, "row {} stands where {id} ({score}) should", got.row);
     }
-    let samples = reference.snapshot.samples(reference.snapshot.dataset("pool").expect("a dataset")).expect("samples");
+    let samples =
+        reference.snapshot.samples(reference.snapshot.dataset("pool").expect("a dataset")).expect("samples");
     let (row, id, _) = &top[0];
     let batch = samples.get(&[*row], &["id"]).expect("readable");
     assert_eq!(arrow_array::cast::AsArray::as_string::<i32>(batch.column(0)).value(0), id);
@@ -304,7 +337,12 @@ fn other_batches_move_only_the_last_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::create(folder.path().join("store")).expect("created");
     let data = folder.path().join("pool.jsonl");
-    copy_lines(&reference.shared.join("data").join(&reference.manifest.train), &data, reference.manifest.train_offset, 48);
+    copy_lines(
+        &reference.shared.join("data").join(&reference.manifest.train),
+        &data,
+        reference.manifest.train_offset,
+        48,
+    );
     world::register(&store, "pool", &data).expect("registered");
     let mut request = request(&reference.warmup, "pool", &kinds);
     request.batch_tokens = 1;

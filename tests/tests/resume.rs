@@ -47,14 +47,12 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
     let expected = world::digests(&whole);
     assert_eq!(expected.len(), 6);
 
-    // One thread, features one after the other, a limit first: three ways to cut the work differently.
+    // One thread, and a limit first that ends in the middle of a batch.
     let parts = Store::create(dir.path().join("parts")).expect("created");
     world::register(&parts, "pool", &data).expect("registered");
-    let mut limited = world::request("pool", &[Kind::GradAdam]);
-    limited.limit = Some(100);
-    world::run(&parts, limited).expect("ingested");
-    for kind in KINDS {
-        let mut request = world::request("pool", &[kind]);
+    for limit in [Some(100), None] {
+        let mut request = world::request("pool", &KINDS);
+        request.limit = limit;
         request.threads = 1;
         world::run(&parts, request).expect("ingested");
     }
@@ -67,7 +65,7 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
     loop {
         let plan = IngestPlan::new(&stopped, world::request("pool", &KINDS), &mut Silent).expect("planned");
         let cancel = AtomicBool::new(false);
-        let mut progress = StopAfter { batches: 200, cancel: &cancel, ingesting: false };
+        let mut progress = StopAfter { batches: 240, cancel: &cancel, ingesting: false };
         let report = ingest(&stopped, &plan, &mut progress, &cancel).expect("no error");
         if report.ending == Ending::Finished {
             assert!(report.resumed > 0, "the last run took over what earlier ones had sealed");
@@ -97,8 +95,21 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     let command = || {
         let mut command = binary::gstore(&store);
         let demo = world::demo();
-        command.args(["ingest", "--dataset", "pool", "--features", "grad-adam,loss", "--dim", "256", "--threads", "2"]);
-        command.args(["--max-length", "512", "--batch-tokens", "512", "--run", "warmup"]).arg("--data").arg(&data);
+        command.args([
+            "ingest",
+            "--dataset",
+            "pool",
+            "--features",
+            "grad-adam,loss",
+            "--dim",
+            "256",
+            "--threads",
+            "2",
+        ]);
+        command
+            .args(["--max-length", "512", "--batch-tokens", "512", "--run", "warmup"])
+            .arg("--data")
+            .arg(&data);
         command.arg("--model").arg(demo.join("model"));
         for checkpoint in world::demo_checkpoints().into_iter().take(2) {
             command.arg("--checkpoints").arg(checkpoint.adapter.expect("an adapter"));

@@ -18,7 +18,13 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
 }
 
 /// Registers the samples of a file and tells what was new.
-pub fn register(context: &Context, store: &Store, dataset: &str, data: &Path, samples: &SampleArgs) -> Result<AddReport> {
+pub fn register(
+    context: &Context,
+    store: &Store,
+    dataset: &str,
+    data: &Path,
+    samples: &SampleArgs,
+) -> Result<AddReport> {
     let request = AddRequest {
         dataset: dataset.to_owned(),
         data: data.to_owned(),

@@ -40,7 +40,9 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
     unpack(&input)?;
     println!("gstore demo, in {}", folder.display());
     println!();
-    println!("1. Input: a small Llama, its LoRA checkpoints, a pool of several skills, and a few examples of what we want.");
+    println!(
+        "1. Input: a small Llama, its LoRA checkpoints, a pool of several skills, and a few examples of what we want."
+    );
     let store = Store::open_or_create(&store_path)?;
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on from here")?;
     println!("   {}", input.display());
@@ -75,13 +77,18 @@ fn target_names() -> Vec<String> {
 }
 
 fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
-    let Some(wanted) = wanted else { return targets.first().map(String::as_str).context("the demo has no targets") };
+    let Some(wanted) = wanted else {
+        return targets.first().map(String::as_str).context("the demo has no targets");
+    };
     match targets.iter().find(|name| *name == wanted) {
         Some(name) => Ok(name),
         None => {
             let near = nearest(wanted, targets.iter().map(String::as_str));
             let near = near.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
-            bail!(UsageError(format!("the demo has no target `{wanted}`{near} It has {}", targets.join(", "))))
+            bail!(UsageError(format!(
+                "the demo has no target `{wanted}`{near} It has {}",
+                targets.join(", ")
+            )))
         }
     }
 }
@@ -149,7 +156,11 @@ fn step(
     }
     let what = if report.snapshot.is_some() { "stored" } else { "there already" };
     let features = plan.features().count();
-    println!("   {dataset}: {} rows x {features} features {what} in {:.1} s", plan.rows.len(), begun.elapsed().as_secs_f64());
+    println!(
+        "   {dataset}: {} rows x {features} features {what} in {:.1} s",
+        plan.rows.len(),
+        begun.elapsed().as_secs_f64()
+    );
     Ok(true)
 }
 
@@ -165,12 +176,24 @@ fn projection(kind: Projection) -> ProjectionSpec {
 }
 
 /// Which rows matter for each target, and what they look like for one.
-fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cancel: &AtomicBool) -> Result<()> {
+fn show(
+    context: &Context,
+    store: &Store,
+    targets: &[String],
+    shown: &str,
+    cancel: &AtomicBool,
+) -> Result<()> {
     let snapshot = store.snapshot()?;
     let pool = snapshot.samples(snapshot.dataset("pool")?)?;
     println!("3. Influence: which rows of the pool would teach the model what a target asks for? (LESS)");
     println!();
-    println!("   {:<12} {:>10} {:>22} {:>9}", "target", "in pool", format!("among the top {TOP}"), "scored in");
+    println!(
+        "   {:<12} {:>10} {:>22} {:>9}",
+        "target",
+        "in pool",
+        format!("among the top {TOP}"),
+        "scored in"
+    );
     let mut best = None;
     for name in targets {
         let begun = Instant::now();
@@ -212,7 +235,9 @@ fn texts(pool: &SampleReader, rows: &[u64], column: &str) -> Result<Vec<String>>
     let Some(values) = batch.column_by_name(column) else { bail!("the pool has no column {column}") };
     Ok(match (values.as_string_opt::<i32>(), values.as_binary_opt::<i32>()) {
         (Some(text), _) => text.iter().map(|t| t.unwrap_or_default().to_owned()).collect(),
-        (_, Some(bytes)) => (0..bytes.len()).map(|i| String::from_utf8_lossy(bytes.value(i)).into_owned()).collect(),
+        (_, Some(bytes)) => {
+            (0..bytes.len()).map(|i| String::from_utf8_lossy(bytes.value(i)).into_owned()).collect()
+        }
         _ => bail!("column {column} of the pool is no text"),
     })
 }
@@ -221,7 +246,9 @@ fn share_in_pool(pool: &SampleReader, skill: &str) -> Result<f64> {
     let (mut all, mut own) = (0usize, 0usize);
     for batch in pool.scan(&["source"], None) {
         let batch = batch?;
-        let Some(values) = batch.column(0).as_string_opt::<i32>() else { bail!("column source of the pool is no text") };
+        let Some(values) = batch.column(0).as_string_opt::<i32>() else {
+            bail!("column source of the pool is no text")
+        };
         all += values.len();
         own += values.iter().filter(|value| *value == Some(skill)).count();
     }
@@ -237,7 +264,8 @@ fn print_rows(pool: &SampleReader, ranking: &Ranking) -> Result<()> {
         println!("   {:+.4}  {id}", scored.score);
         let record: serde_json::Value = serde_json::from_str(&record)?;
         for message in record["messages"].as_array().into_iter().flatten() {
-            let (role, content) = (message["role"].as_str().unwrap_or(""), message["content"].as_str().unwrap_or(""));
+            let (role, content) =
+                (message["role"].as_str().unwrap_or(""), message["content"].as_str().unwrap_or(""));
             println!("     {:<10} {}", format!("{role}:"), content.replace('\n', "\n                "));
         }
     }
@@ -253,7 +281,9 @@ fn print_next_steps(store: &Path, target: &str) {
     println!("     SELECT source, count(*) AS rows, avg(score) AS influence");
     println!("     FROM influence('pool', '{target}') GROUP BY source ORDER BY influence DESC\"");
     println!("   gstore query --store {store} \"");
-    println!("     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\"");
+    println!(
+        "     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\""
+    );
     println!("   gstore query --store {store}        -- a shell; `SHOW TABLES;` lists what there is");
     println!("   gstore ls --store {store}");
 }

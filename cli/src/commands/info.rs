@@ -36,7 +36,11 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .features()
         .iter()
         .map(AsRef::as_ref)
-        .filter(|f| f.attrs.label == name || f.number.to_string() == name || f.key.starts_with(name) && name.len() >= 8)
+        .filter(|f| {
+            f.attrs.label == name
+                || f.number.to_string() == name
+                || f.key.starts_with(name) && name.len() >= 8
+        })
         .collect();
     if !features.is_empty() {
         return Ok(match features.as_slice() {
@@ -51,7 +55,8 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .chain(snapshot.runs().iter().map(|r| r.name.as_str()))
         .chain(snapshot.features().iter().map(|f| f.attrs.label.as_str()))
         .collect();
-    let near = nearest(name, known.iter().copied()).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
+    let near =
+        nearest(name, known.iter().copied()).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
     bail!("there is no dataset, run or feature `{name}`{near} `gstore ls` lists them")
 }
 
@@ -70,7 +75,8 @@ fn whole(store: &Store, snapshot: &Snapshot) -> Value {
 }
 
 fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Value {
-    let features: Vec<Value> = snapshot.features_of(&part.name).into_iter().map(|f| feature(f, false)).collect();
+    let features: Vec<Value> =
+        snapshot.features_of(&part.name).into_iter().map(|f| feature(f, false)).collect();
     json!({
         "dataset": part.name,
         "rows": part.rows,

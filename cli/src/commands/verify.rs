@@ -52,9 +52,13 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 
 fn print(problem: &Problem) {
     let place = problem.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-    println!("{}: {}{place}: expected {}, found {}", problem.file, problem.what, problem.expected, problem.found);
+    println!(
+        "{}: {}{place}: expected {}, found {}",
+        problem.file, problem.what, problem.expected, problem.found
+    );
     if let Some(rows) = &problem.rows {
-        let ranges: Vec<String> = rows.ranges.iter().take(8).map(|[start, end]| format!("{start}..{end}")).collect();
+        let ranges: Vec<String> =
+            rows.ranges.iter().take(8).map(|[start, end]| format!("{start}..{end}")).collect();
         let more = if rows.ranges.len() > ranges.len() { ", ..." } else { "" };
         println!("  {} rows of {} cannot be read: {}{more}", rows.count, rows.of, ranges.join(", "));
     }

@@ -2,9 +2,9 @@
 
 use gstore_store::RowFlags;
 
+use super::IngestError;
 use super::prepare::{Prepared, PreparedRow};
 use super::request::Kind;
-use super::IngestError;
 use crate::checkpoint::Moments;
 use crate::gradient::{AdamParams, Engine, SampleOutput, Want, adam_feature, sign_feature};
 use crate::model::PackedSample;
@@ -60,11 +60,15 @@ impl Computer {
         let mut scratch = Vec::new();
         let (full, empty): (Vec<&PreparedRow>, Vec<&PreparedRow>) =
             batch.rows.iter().partition(|row| !row.encoded.ids.is_empty());
-        let samples: Vec<PackedSample<'_>> =
-            full.iter().map(|row| PackedSample { ids: &row.encoded.ids, scored: &row.encoded.scored }).collect();
+        let samples: Vec<PackedSample<'_>> = full
+            .iter()
+            .map(|row| PackedSample { ids: &row.encoded.ids, scored: &row.encoded.scored })
+            .collect();
         let mut done = Vec::with_capacity(batch.rows.len());
         let mut failure = None;
-        self.engine.run(&samples, self.want(), &mut |sample, output| match self.vectors(&output, &mut scratch) {
+        self.engine.run(&samples, self.want(), &mut |sample, output| match self
+            .vectors(&output, &mut scratch)
+        {
             Ok(vectors) => done.push((full[sample].row, full[sample].flags(), vectors)),
             Err(error) => failure = Some(error),
         })?;
@@ -74,7 +78,8 @@ impl Computer {
         // A sample without any token is no input for the model; it gets what a zero gradient gives, and its flag.
         for row in empty {
             let (hidden, grad) = (vec![0.0; self.engine.hidden_size()], vec![0.0; self.engine.grad_len()]);
-            let output = SampleOutput { loss: 0.0, scored: 0, embed_mean: &hidden, embed_last: &hidden, grad: &grad };
+            let output =
+                SampleOutput { loss: 0.0, scored: 0, embed_mean: &hidden, embed_last: &hidden, grad: &grad };
             done.push((row.row, row.flags(), self.vectors(&output, &mut scratch)?));
         }
         done.sort_by_key(|(row, _, _)| *row);

@@ -53,7 +53,9 @@ pub enum IngestError {
         b: String,
     },
     /// Gradients were asked for without an adapter.
-    #[error("checkpoint `{checkpoint}` has no LoRA adapter, and gradients of full models are not supported yet; give --checkpoints, or take embed-mean, embed-last or loss")]
+    #[error(
+        "checkpoint `{checkpoint}` has no LoRA adapter, and gradients of full models are not supported yet; give --checkpoints, or take embed-mean, embed-last or loss"
+    )]
     NoAdapter {
         /// The checkpoint.
         checkpoint: String,

@@ -69,7 +69,8 @@ pub fn ingest(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<IngestReport, IngestError> {
-    let mut report = IngestReport { snapshot: None, computed: 0, resumed: 0, tokens: 0, ending: Ending::Finished };
+    let mut report =
+        IngestReport { snapshot: None, computed: 0, resumed: 0, tokens: 0, ending: Ending::Finished };
     if plan.is_done() {
         return Ok(report);
     }
@@ -79,7 +80,10 @@ pub fn ingest(
     let works = remaining(&job, plan, &mut report);
     let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
     if report.resumed > 0 {
-        progress.note(&format!("going on with an interrupted run: {} vectors are sealed already", report.resumed));
+        progress.note(&format!(
+            "going on with an interrupted run: {} vectors are sealed already",
+            report.resumed
+        ));
     }
     progress.start("ingest", total, Unit::Tokens);
     for (checkpoint, work) in plan.checkpoints.iter().zip(&works) {

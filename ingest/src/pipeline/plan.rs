@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use gstore_store::{CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, JobFeature, JobPlan, RowSet, RunCheckpoint, Snapshot, Store};
+use gstore_store::{
+    CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, JobFeature, JobPlan, RowSet,
+    RunCheckpoint, Snapshot, Store,
+};
 use serde_json::{Map, json};
 
 use super::describe::Setting;
@@ -69,7 +72,11 @@ impl IngestPlan {
     ///
     /// # Errors
     /// Anything that would stop the run: an unknown dataset, a folder that does not fit, moments that are missing.
-    pub fn new(store: &Store, request: IngestRequest, progress: &mut dyn Progress) -> Result<Self, IngestError> {
+    pub fn new(
+        store: &Store,
+        request: IngestRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
         check_request(&request)?;
         let snapshot = store.snapshot()?;
         let dataset = Arc::clone(snapshot.dataset(&request.dataset)?);
@@ -146,7 +153,10 @@ fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
         return Err(IngestError::NoKinds);
     }
     if !request.weights.is_empty() && request.weights.len() != request.checkpoints.len() {
-        return Err(IngestError::WeightCount { weights: request.weights.len(), checkpoints: request.checkpoints.len() });
+        return Err(IngestError::WeightCount {
+            weights: request.weights.len(),
+            checkpoints: request.checkpoints.len(),
+        });
     }
     if let Some(weight) = request.weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
         return Err(IngestError::BadWeight { weight: *weight });

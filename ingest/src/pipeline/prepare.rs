@@ -5,8 +5,8 @@ use std::ops::Range;
 use gstore_store::{RowFlags, SampleReader};
 
 use super::IngestError;
-use super::work::WindowWork;
 use super::window::{BatchLimits, cut_batches};
+use super::work::WindowWork;
 use crate::data::{Encoded, TextEncoder, parse_record};
 
 /// A batch of whole rows, ready for the model.
@@ -90,9 +90,12 @@ impl Preparer<'_> {
             let batch = batch?;
             for (row, record) in columns::rows_and_records(&batch)? {
                 let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
-                let record = parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
-                let encoded_row =
-                    self.encoder.encode(&record.content).map_err(|source| IngestError::Encode { row, source })?;
+                let record =
+                    parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
+                let encoded_row = self
+                    .encoder
+                    .encode(&record.content)
+                    .map_err(|source| IngestError::Encode { row, source })?;
                 encoded.push(PreparedRow { row, encoded: encoded_row });
             }
         }

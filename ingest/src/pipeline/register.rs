@@ -4,10 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_store::{AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store};
+use gstore_store::{
+    AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store,
+};
 
 use super::{IngestError, Progress, Unit};
-use crate::data::{ColumnOverride, IdAllocator, JsonlReader, Line, Record, Schema, SchemaBuilder, parse_record};
+use crate::data::{
+    ColumnOverride, IdAllocator, JsonlReader, Line, Record, Schema, SchemaBuilder, parse_record,
+};
 
 /// A file to register.
 #[derive(Debug, Clone)]
@@ -41,8 +45,13 @@ pub struct AddReport {
 ///
 /// # Errors
 /// The first line that is no sample, an id that is used twice or has changed, a value that does not fit its column.
-pub fn add(store: &Store, request: &AddRequest, progress: &mut dyn Progress) -> Result<AddReport, IngestError> {
-    let name = DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
+pub fn add(
+    store: &Store,
+    request: &AddRequest,
+    progress: &mut dyn Progress,
+) -> Result<AddReport, IngestError> {
+    let name =
+        DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
     let (existing, first_new) = existing(store, &name)?;
     let bytes = fs_err::metadata(&request.data).map_err(IngestError::File)?.len();
     progress.start("reading samples", 2 * bytes, Unit::Bytes);
@@ -63,7 +72,12 @@ pub fn add(store: &Store, request: &AddRequest, progress: &mut dyn Progress) -> 
     })?;
     progress.finish();
     let report = append.finish()?;
-    Ok(AddReport { added: report.added, unchanged: report.unchanged, kept: report.kept, snapshot: report.snapshot })
+    Ok(AddReport {
+        added: report.added,
+        unchanged: report.unchanged,
+        kept: report.kept,
+        snapshot: report.snapshot,
+    })
 }
 
 fn push(
@@ -96,7 +110,11 @@ fn existing(store: &Store, name: &DatasetName) -> Result<(Vec<ColumnDef>, u64), 
     Ok((part.columns.clone(), part.next_row))
 }
 
-fn find_columns(request: &AddRequest, existing: Vec<ColumnDef>, progress: &mut dyn Progress) -> Result<Schema, IngestError> {
+fn find_columns(
+    request: &AddRequest,
+    existing: Vec<ColumnDef>,
+    progress: &mut dyn Progress,
+) -> Result<Schema, IngestError> {
     let schema_error = |source| IngestError::Schema { path: request.data.clone(), source };
     let overrides = request
         .columns
@@ -105,7 +123,9 @@ fn find_columns(request: &AddRequest, existing: Vec<ColumnDef>, progress: &mut d
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| IngestError::ColumnOption { source })?;
     let mut builder = SchemaBuilder::new(overrides, &existing);
-    each_line(&request.data, progress, |line, record| builder.observe(line.number, &record).map_err(schema_error))?;
+    each_line(&request.data, progress, |line, record| {
+        builder.observe(line.number, &record).map_err(schema_error)
+    })?;
     builder.finish().map_err(schema_error)
 }
 

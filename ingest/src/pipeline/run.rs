@@ -15,8 +15,8 @@ use gstore_store::{Job, RowFlags, RowSet, SegmentWriter};
 
 use super::compute::{Computer, Vectors};
 use super::order::{Gate, Reorder};
-use super::work::{CheckpointWork, WindowWork};
 use super::prepare::{Prepared, Preparer};
+use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
 /// Finished batches that may wait for a slow one.
@@ -119,7 +119,11 @@ fn produce(
 }
 
 /// A worker: computes batches until there are none.
-fn compute(tasks: &Mutex<Receiver<Task>>, out: &SyncSender<(u64, Result<Done, IngestError>)>, computer: &Computer) {
+fn compute(
+    tasks: &Mutex<Receiver<Task>>,
+    out: &SyncSender<(u64, Result<Done, IngestError>)>,
+    computer: &Computer,
+) {
     loop {
         let task = match tasks.lock().unwrap_or_else(PoisonError::into_inner).recv() {
             Ok(task) => task,

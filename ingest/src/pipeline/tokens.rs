@@ -31,7 +31,8 @@ impl Counts {
         self.cells
             .iter()
             .map(|(cell, count, tokens)| {
-                let here = rows.intersection(&RowSet::from_ranges([cell * CELL_ROWS..(cell + 1) * CELL_ROWS])).len();
+                let here =
+                    rows.intersection(&RowSet::from_ranges([cell * CELL_ROWS..(cell + 1) * CELL_ROWS])).len();
                 tokens * here.min(*count) / (*count).max(1)
             })
             .sum()
@@ -51,10 +52,15 @@ pub fn count(
 ) -> Result<Counts, IngestError> {
     let key = plan.encoding.key();
     let stored = plan.dataset.encoding(&key);
-    let covered = stored.map(|entry| entry.rows()).unwrap_or_default().union(&job.encoding_rows_done(&plan.request.dataset, &key));
+    let covered = stored
+        .map(|entry| entry.rows())
+        .unwrap_or_default()
+        .union(&job.encoding_rows_done(&plan.request.dataset, &key));
     let missing = plan.dataset.row_set().difference(&covered);
     let mut counts = Counts::default();
-    if missing.is_empty() && let Some(entry) = stored {
+    if missing.is_empty()
+        && let Some(entry) = stored
+    {
         for range in plan.dataset.row_set().ranges() {
             for count in plan.snapshot.encoding(&plan.dataset, entry)?.counts(range.clone())? {
                 counts.add(&count);
@@ -62,7 +68,11 @@ pub fn count(
         }
         return Ok(counts);
     }
-    let preparer = Preparer { samples, encoder: &plan.encoder, limits: super::window::BatchLimits { tokens: 1, rows: 1 } };
+    let preparer = Preparer {
+        samples,
+        encoder: &plan.encoder,
+        limits: super::window::BatchLimits { tokens: 1, rows: 1 },
+    };
     let mut writer = (!missing.is_empty())
         .then(|| job.encoding_writer(&plan.request.dataset, plan.encoding.clone(), &plan.encoding.template))
         .transpose()?;
@@ -82,7 +92,9 @@ pub fn count(
                     truncated: row.encoded.truncated,
                 };
                 counts.add(&count);
-                if missing.contains(row.row) && let Some(writer) = &mut writer {
+                if missing.contains(row.row)
+                    && let Some(writer) = &mut writer
+                {
                     writer.push(count)?;
                 }
             }
@@ -91,7 +103,9 @@ pub fn count(
         }
     }
     progress.finish();
-    if let Some(writer) = writer && !cancel.load(Ordering::Relaxed) {
+    if let Some(writer) = writer
+        && !cancel.load(Ordering::Relaxed)
+    {
         job.seal_encoding(writer)?;
     }
     Ok(counts)

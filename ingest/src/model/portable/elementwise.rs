@@ -22,7 +22,8 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> 
 pub(super) fn rms_norm_backward(grad: &[f32], x: &[f32], r: &[f32], weight: &[f32], acc: &mut [f32]) {
     let width = weight.len();
     vectorized(|| {
-        let rows = grad.chunks_exact(width).zip(x.chunks_exact(width)).zip(r).zip(acc.chunks_exact_mut(width));
+        let rows =
+            grad.chunks_exact(width).zip(x.chunks_exact(width)).zip(r).zip(acc.chunks_exact_mut(width));
         for (((grad, x), r), acc) in rows {
             let along = r * r * r / width as f32 * dot3(grad, weight, x);
             for (((acc, grad), x), w) in acc.iter_mut().zip(grad).zip(x).zip(weight) {
