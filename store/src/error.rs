@@ -322,7 +322,9 @@ pub enum AppendError {
         id: String,
     },
     /// The dataset has the id with other content.
-    #[error("id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  keep the stored sample by asking for it, or use a new id")]
+    #[error(
+        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  keep the stored sample by asking for it, or use a new id"
+    )]
     Changed {
         /// The dataset.
         dataset: String,
@@ -332,7 +334,9 @@ pub enum AppendError {
         row: u64,
     },
     /// A value does not fit its column.
-    #[error("column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: --column {column}:utf8")]
+    #[error(
+        "column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: --column {column}:utf8"
+    )]
     ColumnType {
         /// The dataset.
         dataset: String,
@@ -378,7 +382,9 @@ pub enum AppendError {
 #[non_exhaustive]
 pub enum CommitError {
     /// Rows appeared while the job ran.
-    #[error("feature {feature} has {rows} already; another job published them meanwhile, so nothing was changed")]
+    #[error(
+        "feature {feature} has {rows} already; another job published them meanwhile, so nothing was changed"
+    )]
     Overlap {
         /// The feature's label.
         feature: String,
@@ -401,7 +407,9 @@ pub enum CommitError {
         next_row: u64,
     },
     /// The run has this checkpoint name for other weights.
-    #[error("run {run:?} has {name:?} as checkpoint {stored} already, this one is {given}\n  give the run another name")]
+    #[error(
+        "run {run:?} has {name:?} as checkpoint {stored} already, this one is {given}\n  give the run another name"
+    )]
     RunConflict {
         /// The run.
         run: String,
@@ -452,7 +460,9 @@ pub enum CommitError {
 #[non_exhaustive]
 pub enum JobError {
     /// A live job writes one of the features.
-    #[error("feature {feature} is being written by another process (job {job}, process {pid}); wait for it or stop it")]
+    #[error(
+        "feature {feature} is being written by another process (job {job}, process {pid}); wait for it or stop it"
+    )]
     Busy {
         /// The feature's label.
         feature: String,

@@ -27,13 +27,16 @@ pub use error::*;
 pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
 pub use manifest::{
-    ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry, RunCheckpoint,
-    RunPart, RunUpdate, SegmentEntry, SourceNote,
+    ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
+    RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote,
 };
 pub use map::FileMap;
-pub use segment::{Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values};
 pub use samples::{
-    AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend, SampleReader,
+    AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend,
+    SampleReader,
+};
+pub use segment::{
+    Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
 };
 pub use store::{Snapshot, SnapshotInfo, Store};
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

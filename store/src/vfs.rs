@@ -55,7 +55,10 @@ pub trait Vfs: Debug + Send + Sync {
         let file = self.open(path)?;
         let len = file.len()?;
         if len > limit {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the file has {len} bytes, more than {limit}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the file has {len} bytes, more than {limit}"),
+            ));
         }
         let mut bytes = vec![0; len as usize];
         file.read_at(&mut bytes, 0)?;
@@ -140,7 +143,8 @@ impl Vfs for OsVfs {
         Ok(Box::new(OsRead(fs_err::File::open(path)?)))
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(Box::new(OsRead(file)))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
@@ -177,7 +181,8 @@ impl Vfs for OsVfs {
         }
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if wait {
             file.file().lock()?;
         } else {

@@ -5,7 +5,6 @@ mod common;
 use common::*;
 use gstore_store::*;
 use std::path::Path;
-use tempfile::tempdir;
 
 /// A small store with samples, token counts, two segments and a run; and everything that can be read from it.
 fn small(path: &Path) -> JobFeature {
@@ -36,7 +35,10 @@ fn read(path: &Path) -> Result<Vec<String>, (bool, String)> {
             out.push(format!("{:?}", batch.map_err(fail)?));
         }
         for e in &part.encodings {
-            out.push(format!("{:?}", snapshot.encoding(part, e).map_err(fail)?.counts(0..100).map_err(fail)?));
+            out.push(format!(
+                "{:?}",
+                snapshot.encoding(part, e).map_err(fail)?.counts(0..100).map_err(fail)?
+            ));
         }
     }
     for part in snapshot.features() {
@@ -66,9 +68,11 @@ fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     small(&path);
+    // It has a test of its own; without it nothing here waits for the disk.
+    fs_err::remove_file(path.join("ledger.redb")).unwrap();
     for file in files(&path) {
         let name = file.to_string_lossy().into_owned();
-        if name.starts_with("tmp") || name == "LOCK" || name == "ledger.redb" {
+        if name.starts_with("tmp") || name == "LOCK" {
             continue;
         }
         let good = fs_err::read(path.join(&file)).unwrap();
@@ -149,19 +153,19 @@ fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
     drop(job);
     let good = fs_err::read(&path).unwrap();
     let mut kept = 0;
-    for i in (0..good.len() * 8).step_by(3) {
+    for i in (0..good.len() * 8).step_by(17) {
         let mut bad = good.clone();
         bad[i / 8] ^= 1 << (i % 8);
         fs_err::write(&path, &bad).unwrap();
         let job = store.start_job(plan(vec![f.clone()])).unwrap();
         if !job.rows_done(0).is_empty() {
             kept += 1;
-            assert_eq!(job.rows_done(0), RowSet::from_ranges([0..12]), "bit {i}");
+            assert_eq!(job.rows_done(0), RowSet::from_range(0..12), "bit {i}");
         }
     }
     // Only flatbuffer padding and attributes that do not matter can change unseen in a file that no catalog vouches for.
-    assert!(kept < good.len() * 8 / 3 / 5, "{kept} of {}", good.len() * 8 / 3);
-    for n in 0..good.len() {
+    assert!(kept < good.len() * 8 / 17 / 5, "{kept} of {}", good.len() * 8 / 17);
+    for n in (0..good.len()).step_by(37).chain(good.len() - 30..good.len()) {
         fs_err::write(&path, &good[..n]).unwrap();
         let job = store.start_job(plan(vec![f.clone()])).unwrap();
         assert!(job.rows_done(0).is_empty(), "cut to {n}");
@@ -216,7 +220,13 @@ fn one_damaged_segment_hides_no_other_and_its_rows_are_named() {
     let e = snapshot.open_feature(part).unwrap_err();
     assert!(e.is_damage(), "{e}");
     let text = e.to_string();
-    for part in ["segments/1/", "is damaged", "rows 75..100 of feature pool/grad-sgd@checkpoint-7", "gstore verify", "gstore ingest"] {
+    for part in [
+        "segments/1/",
+        "is damaged",
+        "rows 75..100 of feature pool/grad-sgd@checkpoint-7",
+        "gstore verify",
+        "gstore ingest",
+    ] {
         assert!(text.contains(part), "{part:?} is missing in: {text}");
     }
 }
@@ -237,7 +247,10 @@ fn folders_that_are_no_store_and_newer_stores_are_named_as_such() {
     assert!(matches!(Store::create(&path), Err(CreateError::Exists(_))));
     let current = path.join("CURRENT");
     let text = fs_err::read_to_string(&current).unwrap();
-    for newer in [text.replace("\"version\": 1", "\"version\": 2"), text.replace("\"requires\": []", "\"requires\": [\"purge\"]")] {
+    for newer in [
+        text.replace("\"version\": 1", "\"version\": 2"),
+        text.replace("\"requires\": []", "\"requires\": [\"purge\"]"),
+    ] {
         assert_ne!(newer, text);
         fs_err::write(&current, newer).unwrap();
         let e = Store::open(&path).unwrap_err();
@@ -249,7 +262,10 @@ fn folders_that_are_no_store_and_newer_stores_are_named_as_such() {
     fs_err::remove_file(&current).unwrap();
     let e = Store::open(&path).unwrap_err();
     assert!(e.is_damage() && e.to_string().contains("snapshot 2"), "{e}");
-    assert!(Store::create(&path).is_err() && Store::open_or_create(&path).is_err(), "a store that lost CURRENT is not made anew");
+    assert!(
+        Store::create(&path).is_err() && Store::open_or_create(&path).is_err(),
+        "a store that lost CURRENT is not made anew"
+    );
 }
 
 #[test]

@@ -4,7 +4,6 @@ mod common;
 
 use common::*;
 use gstore_store::*;
-use tempfile::tempdir;
 
 fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
     let mut buffer = BlockBuffer::new();
@@ -24,7 +23,9 @@ fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
                 };
                 for (g, group) in groups.iter().enumerate() {
                     let scale = block.scale[i * groups.len() + g];
-                    v[group.start as usize..(group.start + group.len) as usize].iter_mut().for_each(|x| *x *= scale);
+                    v[group.start as usize..(group.start + group.len) as usize]
+                        .iter_mut()
+                        .for_each(|x| *x *= scale);
                 }
                 out.push((*row, v));
             }
@@ -160,7 +161,10 @@ fn writers_refuse_what_would_break_a_segment() {
     let f = feature("grad-sgd", 4, DType::F32);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     let mut w = job.segment_writer(0).unwrap();
-    assert!(matches!(w.push(0, &[0.0; 3], RowFlags::empty()), Err(WriteError::Dim { expected: 4, found: 3, .. })));
+    assert!(matches!(
+        w.push(0, &[0.0; 3], RowFlags::empty()),
+        Err(WriteError::Dim { expected: 4, found: 3, .. })
+    ));
     w.push(5, &[0.0; 4], RowFlags::empty()).unwrap();
     assert!(matches!(w.push(5, &[0.0; 4], RowFlags::empty()), Err(WriteError::Order { row: 5, last: 5 })));
     assert!(matches!(w.push(4, &[0.0; 4], RowFlags::empty()), Err(WriteError::Order { row: 4, last: 5 })));

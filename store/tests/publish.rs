@@ -9,7 +9,6 @@ use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::Path;
 use std::sync::Arc;
-use tempfile::tempdir;
 
 const SAMPLES: u64 = 24;
 
@@ -28,7 +27,7 @@ fn run_update(name: &str, id: u8) -> RunUpdate {
 
 fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
     let done = job.encoding_rows_done("pool", &encoding_spec().key());
-    for range in RowSet::from_ranges([rows]).difference(&done).ranges() {
+    for range in RowSet::from_range(rows).difference(&done).ranges() {
         let mut w = job.encoding_writer("pool", encoding_spec(), "tulu")?;
         for row in range.clone() {
             w.push(TokenCount { row, tokens: row as u32 + 10, scored: row as u32, truncated: row % 5 == 0 })?;
@@ -42,10 +41,10 @@ fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
 fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<dyn std::error::Error>> {
     add(store, 0..SAMPLES)?;
     let mut job = store.start_job(plan(vec![f.clone()]))?;
-    let all = RowSet::from_ranges([0..SAMPLES]);
+    let all = RowSet::from_range(0..SAMPLES);
     for window in [0..10, 10..20, 20..SAMPLES] {
         counts(&mut job, window.clone())?;
-        let missing = all.difference(&job.rows_done(0)).intersection(&RowSet::from_ranges([window]));
+        let missing = all.difference(&job.rows_done(0)).intersection(&RowSet::from_range(window));
         if missing.is_empty() {
             continue;
         }
@@ -124,7 +123,7 @@ fn an_interrupted_job_goes_on_and_gives_the_same_content() {
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     assert!(job.resumed());
     assert_eq!((job.id(), job.discarded().len()), (&*id, 1));
-    assert_eq!(job.rows_done(0), RowSet::from_ranges([0..10]));
+    assert_eq!(job.rows_done(0), RowSet::from_range(0..10));
     seal(&mut job, 0, 10..20);
     drop(job);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
@@ -133,7 +132,7 @@ fn an_interrupted_job_goes_on_and_gives_the_same_content() {
     job.publish(None, true).unwrap();
     assert_eq!(digest(&store, &f), digest(&whole, &f));
     let job = store.start_job(plan(vec![f.clone()])).unwrap();
-    assert_eq!(job.rows_done(0), RowSet::from_ranges([0..30]));
+    assert_eq!(job.rows_done(0), RowSet::from_range(0..30));
     let before = store.snapshot().unwrap().number();
     assert_eq!(job.publish(None, true).unwrap().number(), before, "nothing to do makes no snapshot");
 }
@@ -154,8 +153,8 @@ fn a_damaged_sealed_file_is_computed_again() {
     bytes[700] ^= 1;
     fs_err::write(&path, bytes).unwrap();
     let job = store.start_job(plan(vec![f.clone()])).unwrap();
-    assert_eq!(job.rows_done(0), RowSet::from_ranges([0..10]));
-    assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), RowSet::from_ranges([0..30]));
+    assert_eq!(job.rows_done(0), RowSet::from_range(0..10));
+    assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), RowSet::from_range(0..30));
     job.abandon().unwrap();
     let job = store.start_job(plan(vec![f])).unwrap();
     assert!(!job.resumed() && job.rows_done(0).is_empty());
@@ -170,11 +169,17 @@ fn two_live_jobs_never_share_a_feature() {
     let job = store.start_job(plan(vec![a.clone()])).unwrap();
     match store.start_job(plan(vec![b.clone(), a.clone()])) {
         Err(JobError::Busy { feature, job: other, pid }) => {
-            assert_eq!((feature.as_str(), other.as_str(), pid), ("pool/grad-sgd@checkpoint-7", job.id(), std::process::id()));
+            assert_eq!(
+                (feature.as_str(), other.as_str(), pid),
+                ("pool/grad-sgd@checkpoint-7", job.id(), std::process::id())
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(store.start_job(plan(vec![a.clone()])), Err(JobError::Busy { .. })), "the same job twice");
+    assert!(
+        matches!(store.start_job(plan(vec![a.clone()])), Err(JobError::Busy { .. })),
+        "the same job twice"
+    );
     let mut second = store.start_job(plan(vec![b])).unwrap();
     seal(&mut second, 0, 0..5);
     second.publish(None, false).unwrap();
@@ -248,7 +253,7 @@ fn encodings_come_back() {
     let counts = reader.counts(5..22).unwrap();
     assert_eq!(counts.iter().map(|c| c.row).collect::<Vec<_>>(), (5..22).collect::<Vec<_>>());
     assert_eq!(counts[5], TokenCount { row: 10, tokens: 20, scored: 10, truncated: true });
-    assert_eq!(reader.rows(), RowSet::from_ranges([0..SAMPLES]));
+    assert_eq!(reader.rows(), RowSet::from_range(0..SAMPLES));
 }
 
 #[test]

@@ -7,7 +7,6 @@ use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use common::*;
 use gstore_store::*;
-use tempfile::tempdir;
 
 fn scan(store: &Store, columns: &[&str], rows: Option<std::ops::Range<u64>>) -> Vec<RecordBatch> {
     let snapshot = store.snapshot().unwrap();
@@ -20,7 +19,10 @@ fn samples_come_back_in_row_order_and_in_any_order() {
     let dir = tempdir().unwrap();
     let store = Store::create(dir.path().join("s")).unwrap();
     assert_eq!(add(&store, 0..3000).unwrap().added, 3000);
-    assert_eq!(add(&store, 3000..3500).unwrap(), AppendReport { added: 500, unchanged: 0, kept: 0, snapshot: Some(2) });
+    assert_eq!(
+        add(&store, 3000..3500).unwrap(),
+        AppendReport { added: 500, unchanged: 0, kept: 0, snapshot: Some(2) }
+    );
     let batches = scan(&store, &["row", "id", "record", "subtask", "n"], None);
     let mut next = 0;
     for b in &batches {
@@ -50,7 +52,9 @@ fn samples_come_back_in_row_order_and_in_any_order() {
     assert_eq!(reader.get(&[1, 2], &[]).unwrap().num_rows(), 2);
     assert!(matches!(reader.get(&[3500], &["id"]), Err(ReadError::NoRow { row: 3500, .. })));
     match reader.get(&[0], &["subtsak"]) {
-        Err(e @ ReadError::NoColumn { .. }) => assert!(e.to_string().contains("did you mean \"subtask\""), "{e}"),
+        Err(e @ ReadError::NoColumn { .. }) => {
+            assert!(e.to_string().contains("did you mean \"subtask\""), "{e}")
+        }
         other => panic!("{other:?}"),
     }
     assert!(verify(&store).is_sound());
@@ -62,7 +66,10 @@ fn the_same_samples_again_add_nothing() {
     let store = Store::create(dir.path().join("s")).unwrap();
     add(&store, 0..50).unwrap();
     let before = store.snapshot().unwrap().number();
-    assert_eq!(add(&store, 0..50).unwrap(), AppendReport { added: 0, unchanged: 50, kept: 0, snapshot: None });
+    assert_eq!(
+        add(&store, 0..50).unwrap(),
+        AppendReport { added: 0, unchanged: 50, kept: 0, snapshot: None }
+    );
     assert_eq!(store.snapshot().unwrap().number(), before);
     assert_eq!(add(&store, 40..60).unwrap().added, 10);
     assert_eq!(files(&dir.path().join("s")).iter().filter(|f| f.starts_with("tmp")).count(), 0);
@@ -104,7 +111,8 @@ fn columns_may_come_later_and_become_text() {
     push(vec![ColumnSpec::inferred("b", ColumnType::Float)], "y", vec![MetaValue::Int(3)]).unwrap();
     let e = push(vec![int("a")], "z", vec![MetaValue::Text("one".into())]).unwrap_err();
     assert!(e.to_string().contains("--column a:utf8") && e.to_string().contains("\"one\""), "{e}");
-    push(vec![ColumnSpec::declared("a", ColumnType::Text)], "z", vec![MetaValue::Text("one".into())]).unwrap();
+    push(vec![ColumnSpec::declared("a", ColumnType::Text)], "z", vec![MetaValue::Text("one".into())])
+        .unwrap();
     // The same sample without a record is still the same after its column became text.
     let again = push(vec![int("score"), int("a")], "x", vec![MetaValue::Int(2), MetaValue::Int(1)]).unwrap();
     assert_eq!((again.added, again.unchanged), (0, 1));

@@ -1,1 +1,7 @@
-//! placeholder
+//! What the tests that cross crates share: the folder of reference results, the real binary, small stores.
+#![forbid(unsafe_code)]
+
+pub mod binary;
+pub mod golden;
+pub mod shared;
+pub mod world;

@@ -57,8 +57,25 @@ pub struct EncodingWriter {
 }
 
 impl EncodingWriter {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, path: PathBuf, uuid: Uuid, dataset: String, spec: EncodingSpec, label: String) -> Self {
-        EncodingWriter { dataset, spec, label, path, uuid, vfs, writer: None, waiting: Vec::new(), last: None }
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        path: PathBuf,
+        uuid: Uuid,
+        dataset: String,
+        spec: EncodingSpec,
+        label: String,
+    ) -> Self {
+        EncodingWriter {
+            dataset,
+            spec,
+            label,
+            path,
+            uuid,
+            vfs,
+            writer: None,
+            waiting: Vec::new(),
+            last: None,
+        }
     }
 
     /// Adds the counts of a row. Each row follows the one before it; where rows are missing, seal and start another file.
@@ -68,7 +85,8 @@ impl EncodingWriter {
         }
         if self.writer.is_none() {
             let p = properties().set_dictionary_enabled(false).build();
-            self.writer = Some(TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?);
+            self.writer =
+                Some(TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?);
         }
         self.last = Some(count.row);
         self.waiting.push(count);
@@ -159,22 +177,27 @@ impl EncodingReader {
     }
 
     /// The counts of a range of rows (all for `None`) as batches, each row once, in row order if no files overlap out of order.
-    pub fn scan<'a>(&'a self, rows: Option<Range<u64>>) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
+    pub fn scan<'a>(
+        &'a self,
+        rows: Option<Range<u64>>,
+    ) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
         let wanted = rows.unwrap_or(0..u64::MAX);
-        let mut rest = RowSet::from_ranges([wanted]);
+        let mut rest = RowSet::from_range(wanted);
         let mut parts: Vec<(Range<u64>, &'a TableFile)> = Vec::new();
         for file in &self.files {
-            let here = RowSet::from_ranges([file.entry().range()]);
+            let here = RowSet::from_range(file.entry().range());
             parts.extend(rest.intersection(&here).ranges().iter().map(|r| (r.clone(), file)));
             rest = rest.difference(&here);
         }
         parts.sort_by_key(|(r, _)| r.start);
-        parts.into_iter().flat_map(|(range, file)| -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
-            match file.read(&["row", "tokens", "scored_tokens", "truncated"], &[range]) {
-                Err(e) => Box::new(std::iter::once(Err(e.into()))),
-                Ok(read) => Box::new(read.map(|b| check(b?))),
-            }
-        })
+        parts.into_iter().flat_map(
+            |(range, file)| -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
+                match file.read(&["row", "tokens", "scored_tokens", "truncated"], &[range]) {
+                    Err(e) => Box::new(std::iter::once(Err(e.into()))),
+                    Ok(read) => Box::new(read.map(|b| check(b?))),
+                }
+            },
+        )
     }
 }
 
@@ -184,5 +207,11 @@ fn check(batch: RecordBatch) -> Result<RecordBatch, ReadError> {
     if batch.schema().fields() == expected.fields() {
         return Ok(batch);
     }
-    Err(crate::error::Damage::new("an encoding", "columns", format!("{:?}", expected.fields()), format!("{:?}", batch.schema().fields())).into())
+    Err(crate::error::Damage::new(
+        "an encoding",
+        "columns",
+        format!("{:?}", expected.fields()),
+        format!("{:?}", batch.schema().fields()),
+    )
+    .into())
 }

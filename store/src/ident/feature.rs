@@ -105,7 +105,9 @@ impl Space {
     /// The first part in which two spaces differ, with both values, in words for a message; `None` if they are equal.
     pub fn difference(&self, other: &Space) -> Option<String> {
         let parts = |s: &Space| serde_json::to_value(s).ok();
-        let (Some(Value::Object(a)), Some(Value::Object(b))) = (parts(self), parts(other)) else { return None };
+        let (Some(Value::Object(a)), Some(Value::Object(b))) = (parts(self), parts(other)) else {
+            return None;
+        };
         const ORDER: [&str; 8] =
             ["family", "checkpoint", "modules", "projection", "layer", "loss", "reduction", "dim"];
         let show = |v: Option<&Value>| match v {
@@ -253,7 +255,10 @@ impl FeatureAttrs {
         let mut next = 0u32;
         for g in &self.groups {
             if g.start != next || g.len == 0 {
-                return Some(format!("module group {:?} covers {}+{}, expected to start at {next}", g.name, g.start, g.len));
+                return Some(format!(
+                    "module group {:?} covers {}+{}, expected to start at {next}",
+                    g.name, g.start, g.len
+                ));
             }
             next = match next.checked_add(g.len) {
                 Some(n) if n <= dim => n,

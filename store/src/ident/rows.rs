@@ -1,6 +1,6 @@
 //! Rows: cells, flags and sets of rows.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::ops::Range;
 
 /// Rows of a cell: the aligned unit in which features are scanned in step. No block crosses a multiple of it.
@@ -62,7 +62,7 @@ impl RowFlags {
 }
 
 /// A set of rows, kept as ascending ranges that neither overlap nor touch.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RowSet {
     ranges: Vec<Range<u64>>,
 }
@@ -71,6 +71,13 @@ impl RowSet {
     /// The empty set.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The set of the rows of a range.
+    pub fn from_range(rows: Range<u64>) -> Self {
+        let mut set = RowSet::new();
+        set.insert(rows);
+        set
     }
 
     /// The set of the rows of some ranges, in any order.
@@ -199,7 +206,8 @@ impl std::fmt::Display for RowSet {
         if self.ranges.is_empty() {
             return f.write_str("no rows");
         }
-        let text: Vec<_> = self.ranges.iter().take(SHOWN).map(|r| format!("{}..{}", r.start, r.end)).collect();
+        let text: Vec<_> =
+            self.ranges.iter().take(SHOWN).map(|r| format!("{}..{}", r.start, r.end)).collect();
         write!(f, "rows {}", text.join(", "))?;
         if self.ranges.len() > SHOWN {
             write!(f, " and {} more ranges", self.ranges.len() - SHOWN)?;

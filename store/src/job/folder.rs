@@ -93,10 +93,14 @@ pub(crate) fn lock_start(env: &Env) -> Result<Box<dyn VfsLock>, StorageError> {
 /// The jobs of a store: their ids and, where it can be read, what they write.
 pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
     let names = env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))?;
-    Ok(names.into_iter().filter(|n| n.starts_with(PREFIX)).map(|id| {
-        let file = read_json(env, &format!("tmp/{id}/{JOB}")).ok().flatten();
-        (id, file)
-    }).collect())
+    Ok(names
+        .into_iter()
+        .filter(|n| n.starts_with(PREFIX))
+        .map(|id| {
+            let file = read_json(env, &format!("tmp/{id}/{JOB}")).ok().flatten();
+            (id, file)
+        })
+        .collect())
 }
 
 /// Whether a live process holds a job.
@@ -170,7 +174,8 @@ impl JobFolder {
     /// Writes a JSON file and flushes it and its name.
     pub(crate) fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), StorageError> {
         let name = self.name_of(file);
-        let mut text = serde_json::to_string_pretty(value).map_err(|e| Env::io("write", &name)(std::io::Error::other(e)))?;
+        let mut text = serde_json::to_string_pretty(value)
+            .map_err(|e| Env::io("write", &name)(std::io::Error::other(e)))?;
         text.push('\n');
         write_replacing(self.env.vfs(), &self.path_of(file), &name, text.as_bytes())?;
         self.sync()
@@ -200,7 +205,9 @@ mod tests {
         assert_eq!(Content::of(&encoding_name(uuid)), Content::Encoding(uuid));
         assert_eq!(Content::of(&note_name(uuid)), Content::EncodingNote(uuid));
         assert_eq!(Content::of(JOB), Content::Own);
-        for leftover in [unfinished(&segment_name(3, uuid)), "job.json.new".into(), "f-.arrow".into(), "x".into()] {
+        for leftover in
+            [unfinished(&segment_name(3, uuid)), "job.json.new".into(), "f-.arrow".into(), "x".into()]
+        {
             assert_eq!(Content::of(&leftover), Content::Leftover, "{leftover}");
         }
     }

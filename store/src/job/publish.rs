@@ -10,9 +10,7 @@ use crate::ident::RowSet;
 use crate::manifest::{
     Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, FileEntry, RunPart, RunUpdate, VERSION,
 };
-use crate::store::{
-    Change, Snapshot, WriterLock, change_of, encoding_file, publish, segment_file,
-};
+use crate::store::{Change, Snapshot, WriterLock, change_of, encoding_file, publish, segment_file};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -141,7 +139,12 @@ impl Job {
         Ok(Some(part))
     }
 
-    fn encoding_changes(&self, now: &Snapshot, change: &mut Change, moves: &mut Vec<Move>) -> Result<(), CommitError> {
+    fn encoding_changes(
+        &self,
+        now: &Snapshot,
+        change: &mut Change,
+        moves: &mut Vec<Move>,
+    ) -> Result<(), CommitError> {
         for note in &self.encodings {
             let Some(file) = note.file() else { continue };
             if !change.datasets.iter().any(|d| d.name == note.dataset) {
@@ -150,13 +153,21 @@ impl Job {
             let Some(part) = change.datasets.iter_mut().find(|d| d.name == note.dataset) else { continue };
             if file.end_row > part.next_row {
                 let (feature, dataset) = (format!("encoding {}", note.encoding.label), part.name.clone());
-                return Err(CommitError::BeyondDataset { feature, dataset, end: file.end_row, next_row: part.next_row });
+                return Err(CommitError::BeyondDataset {
+                    feature,
+                    dataset,
+                    end: file.end_row,
+                    next_row: part.next_row,
+                });
             }
             let number = add_encoding(part, &note.encoding, file, &mut change.next);
             if let Some(number) = number {
                 let uuid = file.uuid;
                 moves.push(Move { uuid, from: encoding_name(uuid), to: encoding_file(number, uuid) });
-                change.changes.push(format!("dataset {}: token counts of {} rows ({})", part.name, file.rows, note.encoding.label));
+                change.changes.push(format!(
+                    "dataset {}: token counts of {} rows ({})",
+                    part.name, file.rows, note.encoding.label
+                ));
             }
         }
         // A dataset whose token counts were all there already is not changed.
@@ -197,7 +208,12 @@ fn folder_of(file: &str) -> String {
 }
 
 /// Adds a file of token counts, unless its rows are all covered. Returns the encoding's number if it was added.
-fn add_encoding(part: &mut DatasetPart, new: &EncodingEntry, file: &FileEntry, next: &mut Counters) -> Option<u32> {
+fn add_encoding(
+    part: &mut DatasetPart,
+    new: &EncodingEntry,
+    file: &FileEntry,
+    next: &mut Counters,
+) -> Option<u32> {
     if let Some(entry) = part.encodings.iter_mut().find(|e| e.key == new.key) {
         if entry.rows().covers(file.range()) {
             return None;

@@ -15,7 +15,8 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     check_plan(&snapshot, &plan)?;
     let id = plan.id();
     let folder = claim(&store, &plan, &id)?;
-    let before: Option<JobFile> = folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
+    let before: Option<JobFile> =
+        folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
     let same = |old: &JobFile| {
         canonical_json(&old.identity) == canonical_json(&plan.identity)
             && old.features.iter().map(|f| &f.desc).eq(plan.features.iter().map(|f| &f.desc))
@@ -31,8 +32,18 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
         .collect::<Result<Vec<_>, ReadError>>()
         .map_err(read_error)?;
     let sealed = plan.features.iter().map(|_| Vec::new()).collect();
-    let mut job =
-        Job { store, folder, id, plan, resumed: false, base, sealed, published, encodings: Vec::new(), discarded: Vec::new() };
+    let mut job = Job {
+        store,
+        folder,
+        id,
+        plan,
+        resumed: false,
+        base,
+        sealed,
+        published,
+        encodings: Vec::new(),
+        discarded: Vec::new(),
+    };
     // The files of a job with another plan under this id would be taken for ours.
     collect(&mut job, resumed)?;
     job.folder.write(JOB, &JobFile::new(&job.plan))?;
@@ -43,7 +54,9 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
 fn read_error(e: ReadError) -> JobError {
     match e {
         ReadError::Storage(e) => JobError::Storage(e),
-        other => JobError::Storage(StorageError::io("read the rows of a feature", std::io::Error::other(other))),
+        other => {
+            JobError::Storage(StorageError::io("read the rows of a feature", std::io::Error::other(other)))
+        }
     }
 }
 
@@ -63,7 +76,10 @@ fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
             if old.groups != new.groups {
                 return Err(mismatch("the module groups differ"));
             }
-            if old.unit != new.unit || old.preconditioned != new.preconditioned || old.dot_scale != new.dot_scale {
+            if old.unit != new.unit
+                || old.preconditioned != new.preconditioned
+                || old.dot_scale != new.dot_scale
+            {
                 return Err(mismatch("unit, preconditioned or dot_scale differ"));
             }
         }
@@ -76,7 +92,8 @@ fn claim(store: &Store, plan: &JobPlan, id: &str) -> Result<JobFolder, JobError>
     let env = store.env();
     let _starting = lock_start(env)?;
     let keys: Vec<String> = plan.features.iter().map(|f| f.desc.key()).collect();
-    let first = plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
+    let first =
+        plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
     for (other, file) in jobs(env)?.into_iter().filter(|(other, _)| other != id) {
         let Some(file) = file else { continue };
         let shared = file.features.iter().find(|f| keys.contains(&f.desc.key()));
@@ -97,7 +114,10 @@ fn claim(store: &Store, plan: &JobPlan, id: &str) -> Result<JobFolder, JobError>
             Ok(folder)
         }
         None => {
-            let pid = super::folder::read_json::<JobFile>(env, &format!("tmp/{id}/{JOB}")).ok().flatten().map_or(0, |f| f.pid);
+            let pid = super::folder::read_json::<JobFile>(env, &format!("tmp/{id}/{JOB}"))
+                .ok()
+                .flatten()
+                .map_or(0, |f| f.pid);
             Err(JobError::Busy { feature: first, job: id.to_owned(), pid })
         }
     }
@@ -114,7 +134,8 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
         let _lock = WriterLock::take(store)?;
         let snapshot = store.snapshot()?;
         let env = store.env();
-        let exists = |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
+        let exists =
+            |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
         for m in &intents.moves {
             if !exists(&m.to)? {
                 continue;
@@ -137,7 +158,8 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
 pub(super) fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
     let segment = snapshot.features().iter().any(|f| f.segments.iter().any(|s| s.uuid == uuid));
     let encoding = || {
-        let mut files = snapshot.datasets().iter().flat_map(|d| d.encodings.iter()).flat_map(|e| e.files.iter());
+        let mut files =
+            snapshot.datasets().iter().flat_map(|d| d.encodings.iter()).flat_map(|e| e.files.iter());
         files.any(|f| f.uuid == uuid)
     };
     segment || encoding()
@@ -174,11 +196,14 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
     let Some(f) = job.plan.features.get(feature) else { return Ok(false) };
     let path = job.folder.path_of(name);
     let id = FileId { path: &path, name: job.folder.name_of(name) };
-    let Opened { file, entry, desc, .. } = match SegmentFile::open_unlisted(job.store.env().shared_vfs(), id, uuid) {
-        Ok(opened) => opened,
-        Err(StorageError::Io { action, source }) => return Err(StorageError::Io { action, source }.into()),
-        Err(_) => return Ok(false),
-    };
+    let Opened { file, entry, desc, .. } =
+        match SegmentFile::open_unlisted(job.store.env().shared_vfs(), id, uuid) {
+            Ok(opened) => opened,
+            Err(StorageError::Io { action, source }) => {
+                return Err(StorageError::Io { action, source }.into());
+            }
+            Err(_) => return Ok(false),
+        };
     if desc != f.desc {
         return Ok(false);
     }

@@ -99,10 +99,22 @@ impl Job {
     }
 
     /// Starts a file of token counts.
-    pub fn encoding_writer(&mut self, dataset: &str, spec: EncodingSpec, label: &str) -> Result<EncodingWriter, WriteError> {
+    pub fn encoding_writer(
+        &mut self,
+        dataset: &str,
+        spec: EncodingSpec,
+        label: &str,
+    ) -> Result<EncodingWriter, WriteError> {
         let uuid = Uuid::new_v4();
         let path = self.folder.path_of(&unfinished(&encoding_name(uuid)));
-        Ok(EncodingWriter::new(self.store.env().shared_vfs(), path, uuid, dataset.to_owned(), spec, label.to_owned()))
+        Ok(EncodingWriter::new(
+            self.store.env().shared_vfs(),
+            path,
+            uuid,
+            dataset.to_owned(),
+            spec,
+            label.to_owned(),
+        ))
     }
 
     /// Finishes a file of token counts and makes it part of the job's progress.
@@ -117,7 +129,14 @@ impl Job {
             version: VERSION,
             requires: Vec::new(),
             dataset,
-            encoding: EncodingEntry { number: 0, key: spec.key(), spec, label, files: vec![file], extra: Extra::new() },
+            encoding: EncodingEntry {
+                number: 0,
+                key: spec.key(),
+                spec,
+                label,
+                files: vec![file],
+                extra: Extra::new(),
+            },
         };
         // The note first: a file without one would be taken for a leftover, a note without its file is one.
         self.folder.write(&note_name(uuid), &note)?;
@@ -128,7 +147,8 @@ impl Job {
 
     /// Rows whose token counts need not be computed: published ones and sealed ones.
     pub fn encoding_rows_done(&self, dataset: &str, key: &str) -> RowSet {
-        let published = self.base.dataset(dataset).ok().and_then(|d| d.encoding(key)).map(EncodingEntry::rows);
+        let published =
+            self.base.dataset(dataset).ok().and_then(|d| d.encoding(key)).map(EncodingEntry::rows);
         let sealed = self.encodings.iter().filter(|e| e.dataset == dataset && e.encoding.key == key);
         sealed.fold(published.unwrap_or_default(), |done, e| done.union(&e.encoding.rows()))
     }

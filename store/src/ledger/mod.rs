@@ -112,7 +112,8 @@ impl Ledger {
             }
             Err(_) => {
                 Self::remove(vfs, store)?;
-                let fresh = Self::try_open(vfs, &path, id, false).map_err(|e| io(std::io::Error::other(e)))?;
+                let fresh =
+                    Self::try_open(vfs, &path, id, false).map_err(|e| io(std::io::Error::other(e)))?;
                 vfs.sync_dir(store).map_err(io)?;
                 Ok(fresh)
             }
@@ -127,7 +128,9 @@ impl Ledger {
     /// Removes the file, so that the next writer makes it anew.
     pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
         match vfs.remove(&path_of(store)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StorageError::io(format!("replace {LEDGER}"), e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(StorageError::io(format!("replace {LEDGER}"), e))
+            }
             _ => Ok(()),
         }
     }
@@ -135,7 +138,10 @@ impl Ledger {
     fn try_open(vfs: &Arc<dyn Vfs>, path: &Path, id: Uuid, existed: bool) -> Result<Ledger, Unusable> {
         let file = vfs.open_random(path).map_err(Unusable::new)?;
         let db = guarded(|| {
-            let mut db = Builder::new().set_cache_size(CACHE).create_with_backend(Backend(file)).map_err(Unusable::new)?;
+            let mut db = Builder::new()
+                .set_cache_size(CACHE)
+                .create_with_backend(Backend(file))
+                .map_err(Unusable::new)?;
             // redb compares page digests only here. Without it a damaged branch page would make an id look new.
             if existed && !db.check_integrity().map_err(Unusable::new)? {
                 return Err(Unusable("redb found damage".into()));
@@ -143,11 +149,13 @@ impl Ledger {
             Ok(db)
         })?;
         let ledger = Ledger { db: Some(db) };
-        if ledger.with(|db| check_store(db, id, existed)).is_err() {
-            ledger.forget();
-            return Err(Unusable("it belongs to another store".into()));
+        match ledger.with(|db| check_store(db, id, existed)) {
+            Ok(()) => Ok(ledger),
+            Err(e) => {
+                ledger.forget();
+                Err(e)
+            }
         }
-        Ok(ledger)
     }
 
     fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T, Unusable>) -> Result<T, Unusable> {
@@ -202,7 +210,9 @@ impl Ledger {
                 None => Ok(None),
             }
         })?;
-        Ok(state.filter(|s| s.files <= part.files.len() as u64 && s.digest == files_digest(part, s.files as usize)))
+        Ok(state.filter(|s| {
+            s.files <= part.files.len() as u64 && s.digest == files_digest(part, s.files as usize)
+        }))
     }
 
     /// Brings a dataset up to date from its sample files.
@@ -245,7 +255,9 @@ impl Ledger {
         self.transaction(|txn| {
             let end = dataset.checked_add(1).map(u32::to_be_bytes);
             let start = dataset.to_be_bytes();
-            txn.open_table(STATES).and_then(|mut t| Ok(t.remove(start.as_slice())?.is_some())).map_err(Unusable::new)?;
+            txn.open_table(STATES)
+                .and_then(|mut t| Ok(t.remove(start.as_slice())?.is_some()))
+                .map_err(Unusable::new)?;
             let mut ids = txn.open_table(IDS).map_err(Unusable::new)?;
             match end {
                 Some(end) => ids.retain_in(start.as_slice()..end.as_slice(), |_, _| false),
@@ -255,7 +267,12 @@ impl Ledger {
         })
     }
 
-    fn write(&self, part: &DatasetPart, entries: &[(String, Known)], ids: Option<u64>) -> Result<(), Unusable> {
+    fn write(
+        &self,
+        part: &DatasetPart,
+        entries: &[(String, Known)],
+        ids: Option<u64>,
+    ) -> Result<(), Unusable> {
         self.transaction(|txn| {
             let mut table = txn.open_table(IDS).map_err(Unusable::new)?;
             for (id, known) in entries {

@@ -1,7 +1,7 @@
 //! `CURRENT`: the commit point. Names the published root and holds its digest.
 
-use super::root::root_number;
 use super::file::{Link, VERSION, parse, write_replacing};
+use super::root::root_number;
 use crate::error::{Damage, OpenError, StorageError};
 use crate::vfs::Vfs;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,9 @@ impl Current {
     pub(crate) fn read_bytes(vfs: &dyn Vfs, store: &Path) -> Result<Vec<u8>, OpenError> {
         match vfs.read(&store.join(CURRENT), LIMIT) {
             Ok(bytes) => Ok(bytes),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(missing(vfs, store)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(missing(vfs, store))
+            }
             Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
                 Err(Damage::new(CURRENT, "the file", "a short JSON text", e).into())
             }

@@ -198,7 +198,11 @@ impl Part for DatasetPart {
                 return Some(p);
             }
             if f.first_row < next {
-                return Some((format!("first row of file {}", f.uuid), format!("{next} or more"), f.first_row.to_string()));
+                return Some((
+                    format!("first row of file {}", f.uuid),
+                    format!("{next} or more"),
+                    f.first_row.to_string(),
+                ));
             }
             next = f.end_row;
             rows = rows.saturating_add(f.rows);

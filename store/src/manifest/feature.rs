@@ -132,14 +132,26 @@ impl Part for FeaturePart {
         for s in &self.segments {
             let span = s.end_row.saturating_sub(s.first_row);
             if s.rows == 0 || s.rows > span {
-                return Some((format!("rows of segment {}", s.uuid), format!("1 to {span}"), s.rows.to_string()));
+                return Some((
+                    format!("rows of segment {}", s.uuid),
+                    format!("1 to {span}"),
+                    s.rows.to_string(),
+                ));
             }
             if s.first_row < first {
-                return Some((format!("first row of segment {}", s.uuid), format!("{first} or more"), s.first_row.to_string()));
+                return Some((
+                    format!("first row of segment {}", s.uuid),
+                    format!("{first} or more"),
+                    s.first_row.to_string(),
+                ));
             }
             first = s.first_row;
             if s.tail_len >= s.len {
-                return Some((format!("tail of segment {}", s.uuid), format!("less than {} bytes", s.len), s.tail_len.to_string()));
+                return Some((
+                    format!("tail of segment {}", s.uuid),
+                    format!("less than {} bytes", s.len),
+                    s.tail_len.to_string(),
+                ));
             }
         }
         None

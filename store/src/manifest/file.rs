@@ -66,11 +66,22 @@ impl ManifestFiles {
     fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
         let name = format!("manifests/{}", link.file);
         if !plain_name(&link.file) {
-            return Err(Damage::new(name, "name of a manifest", "a plain file name", format!("{:?}", link.file)).into());
+            return Err(Damage::new(
+                name,
+                "name of a manifest",
+                "a plain file name",
+                format!("{:?}", link.file),
+            )
+            .into());
         }
         let bytes = match self.vfs.read(&self.folder.join(&link.file), LIMIT) {
             Ok(bytes) => bytes,
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
+                ) =>
+            {
                 return Err(Damage::new(name, "the file", format!("{} bytes", link.len), e).into());
             }
             Err(e) => return Err(StorageError::io(format!("read {name}"), e)),
@@ -107,7 +118,12 @@ impl ManifestFiles {
 ///
 /// A leftover of an earlier attempt is removed first, never written to again: after a failed flush the old file's pages may
 /// count as clean without having reached the medium.
-pub(crate) fn write_replacing(vfs: &dyn Vfs, path: &Path, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+pub(crate) fn write_replacing(
+    vfs: &dyn Vfs,
+    path: &Path,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -132,7 +148,8 @@ pub(crate) fn write_replacing(vfs: &dyn Vfs, path: &Path, name: &str, bytes: &[u
 
 /// Reads JSON after checking its version and requirements.
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, StorageError> {
-    let bad = |e: serde_json::Error| StorageError::from(Damage::new(name, "JSON", "valid JSON of this format", e));
+    let bad =
+        |e: serde_json::Error| StorageError::from(Damage::new(name, "JSON", "valid JSON of this format", e));
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(bad)?;
     check_version(name, envelope.version, &envelope.requires)?;
     serde_json::from_slice(bytes).map_err(bad)

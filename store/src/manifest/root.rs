@@ -86,18 +86,28 @@ impl Part for Root {
             return Some(("parent of the first root".into(), "none".into(), "one".into()));
         }
         let next = &self.next;
-        for (what, links, limit) in
-            [("dataset", &self.datasets, next.dataset), ("run", &self.runs, next.run), ("feature", &self.features, next.feature)]
-        {
+        for (what, links, limit) in [
+            ("dataset", &self.datasets, next.dataset),
+            ("run", &self.runs, next.run),
+            ("feature", &self.features, next.feature),
+        ] {
             for pair in links.windows(2) {
                 if let [a, b] = pair
                     && a.number >= b.number
                 {
-                    return Some((format!("numbers of the {what} parts"), format!("more than {}", a.number), b.number.to_string()));
+                    return Some((
+                        format!("numbers of the {what} parts"),
+                        format!("more than {}", a.number),
+                        b.number.to_string(),
+                    ));
                 }
             }
             if let Some(last) = links.last().filter(|l| l.number >= limit) {
-                return Some((format!("number of a {what} part"), format!("below {limit}"), last.number.to_string()));
+                return Some((
+                    format!("number of a {what} part"),
+                    format!("below {limit}"),
+                    last.number.to_string(),
+                ));
             }
         }
         None

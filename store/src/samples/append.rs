@@ -211,7 +211,9 @@ impl SampleAppend {
         }
         let mut values = vec![MetaValue::Null; self.part.columns.len()];
         for (place, value) in self.places.iter().zip(&sample.metadata) {
-            let (Some(column), Some(slot)) = (self.part.columns.get(*place), values.get_mut(*place)) else { continue };
+            let (Some(column), Some(slot)) = (self.part.columns.get(*place), values.get_mut(*place)) else {
+                continue;
+            };
             *slot = value.fit(column.ty).ok_or_else(|| AppendError::ColumnType {
                 dataset: self.part.name.clone(),
                 column: column.key.clone(),
@@ -228,7 +230,11 @@ impl SampleAppend {
             Some(ledger) => ledger.get(self.part.number, id).map_err(|e| {
                 // It agreed when it was opened. The next append makes it anew.
                 let _ = Ledger::remove(&self.store.env().shared_vfs(), self.store.path());
-                StorageError::io("look up an id in the ledger (run the command again)", std::io::Error::other(e)).into()
+                StorageError::io(
+                    "look up an id in the ledger (run the command again)",
+                    std::io::Error::other(e),
+                )
+                .into()
             }),
         }
     }
@@ -243,9 +249,11 @@ impl SampleAppend {
                 self.report.kept += 1;
                 Ok(Pushed::Kept(known.row))
             }
-            IfChanged::Refuse => {
-                Err(AppendError::Changed { dataset: self.part.name.clone(), id: id.to_owned(), row: known.row })
-            }
+            IfChanged::Refuse => Err(AppendError::Changed {
+                dataset: self.part.name.clone(),
+                id: id.to_owned(),
+                row: known.row,
+            }),
         }
     }
 
@@ -280,7 +288,8 @@ impl SampleAppend {
     fn write_waiting(&mut self) -> Result<(), AppendError> {
         let rows = self.waiting.rows as u64;
         let w = &mut self.waiting;
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(w.row.finish()), Arc::new(w.id.finish()), Arc::new(w.record.finish())];
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(w.row.finish()), Arc::new(w.id.finish()), Arc::new(w.record.finish())];
         columns.extend(w.columns.iter_mut().map(ColumnBuilder::finish));
         (w.rows, w.bytes) = (0, 0);
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
@@ -370,7 +379,9 @@ impl SampleAppend {
     fn update_ledger(&mut self) {
         let ledger = match self.ledger.take() {
             Some(ledger) => Some(ledger),
-            None => Ledger::open(&self.store.env().shared_vfs(), self.store.path(), self.base.root().store).ok(),
+            None => {
+                Ledger::open(&self.store.env().shared_vfs(), self.store.path(), self.base.root().store).ok()
+            }
         };
         let entries: Vec<(String, Known)> = self.added.drain().collect();
         if let Some(ledger) = ledger {

@@ -36,7 +36,10 @@ impl ColumnSpec {
 }
 
 /// The columns of a dataset after an append with these columns, and for each of them its place among the result.
-pub(crate) fn merge(part: &DatasetPart, specs: &[ColumnSpec]) -> Result<(Vec<ColumnDef>, Vec<usize>), AppendError> {
+pub(crate) fn merge(
+    part: &DatasetPart,
+    specs: &[ColumnSpec],
+) -> Result<(Vec<ColumnDef>, Vec<usize>), AppendError> {
     let mut columns = part.columns.clone();
     let mut places = Vec::with_capacity(specs.len());
     let mut seen = HashSet::new();
@@ -173,8 +176,10 @@ mod tests {
 
     fn part(columns: &[(&str, ColumnType)]) -> DatasetPart {
         let mut part = DatasetPart::new("pool", 1);
-        part.columns =
-            columns.iter().map(|(k, ty)| ColumnDef { name: (*k).into(), key: (*k).into(), ty: *ty }).collect();
+        part.columns = columns
+            .iter()
+            .map(|(k, ty)| ColumnDef { name: (*k).into(), key: (*k).into(), ty: *ty })
+            .collect();
         part
     }
 

@@ -102,7 +102,7 @@ impl SampleReader {
         let mut found: Vec<Range<u64>> = Vec::new();
         let names: Vec<&str> = columns.to_vec();
         for file in &self.files {
-            let here = wanted.intersection(&RowSet::from_ranges([file.entry().range()]));
+            let here = wanted.intersection(&RowSet::from_range(file.entry().range()));
             if here.is_empty() {
                 continue;
             }
@@ -144,7 +144,8 @@ impl SampleReader {
             Some(start + (row - range.start))
         };
         let indices: UInt64Array = rows.iter().map(|r| place(*r)).collect();
-        let arrow = |e: arrow_schema::ArrowError| StorageError::io("arrange samples", std::io::Error::other(e));
+        let arrow =
+            |e: arrow_schema::ArrowError| StorageError::io("arrange samples", std::io::Error::other(e));
         let too_large = || ReadError::TooLarge { dataset: self.part.name.clone(), rows: rows.len() };
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let mut columns = Vec::with_capacity(target.fields().len());
@@ -226,7 +227,13 @@ fn known_of(batch: &RecordBatch) -> Vec<(String, Known)> {
         let record = records.is_valid(i).then(|| records.value(i));
         let mut values: MetaRow<'_> = match record {
             Some(_) => Vec::new(),
-            None => schema.fields().iter().skip(3).zip(metadata).map(|(f, c)| (f.name().as_str(), value_at(c, i))).collect(),
+            None => schema
+                .fields()
+                .iter()
+                .skip(3)
+                .zip(metadata)
+                .map(|(f, c)| (f.name().as_str(), value_at(c, i)))
+                .collect(),
         };
         let digest = sample_digest(record, &mut values);
         (ids.value(i).to_owned(), Known { row: rows.value(i), digest })

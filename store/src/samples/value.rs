@@ -41,9 +41,9 @@ impl MetaValue {
             (MetaValue::Int(i), ColumnType::Float) => Some(MetaValue::Float(*i as f64)),
             (MetaValue::Bool(b), ColumnType::Text) => Some(MetaValue::Text(b.to_string())),
             (MetaValue::Int(i), ColumnType::Text) => Some(MetaValue::Text(i.to_string())),
-            (MetaValue::Float(f), ColumnType::Text) => {
-                Some(MetaValue::Text(serde_json::Number::from_f64(*f).map_or_else(|| f.to_string(), |n| n.to_string())))
-            }
+            (MetaValue::Float(f), ColumnType::Text) => Some(MetaValue::Text(
+                serde_json::Number::from_f64(*f).map_or_else(|| f.to_string(), |n| n.to_string()),
+            )),
             _ => None,
         }
     }

@@ -46,7 +46,14 @@ pub struct StoredRow {
 }
 
 /// The digest that verifies a single row: XXH3-64 over row, values, scales, norms (little-endian bytes) and flags.
-pub(crate) fn row_check(hash: &mut Xxh3, row: u64, values: &[u8], scale: &[u8], norm: &[u8], flags: u8) -> u64 {
+pub(crate) fn row_check(
+    hash: &mut Xxh3,
+    row: u64,
+    values: &[u8],
+    scale: &[u8],
+    norm: &[u8],
+    flags: u8,
+) -> u64 {
     hash.reset();
     hash.update(&row.to_le_bytes());
     hash.update(values);
@@ -99,7 +106,14 @@ impl<'a> Block<'a> {
             Values::F32(v) => part(v, i, n)?,
             Values::I8(v) => part(v, i, n)?,
         };
-        Some(row_check(hash, *self.rows.get(i)?, values, part(self.scale, i, n)?, part(self.norm, i, n)?, *self.flags.get(i)?))
+        Some(row_check(
+            hash,
+            *self.rows.get(i)?,
+            values,
+            part(self.scale, i, n)?,
+            part(self.norm, i, n)?,
+            *self.flags.get(i)?,
+        ))
     }
 }
 

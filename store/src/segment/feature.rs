@@ -115,7 +115,11 @@ impl FeatureReader {
     }
 
     /// A block. The first touch reads it into `scratch` and compares its digest; later ones are slices of the map.
-    pub fn read_block<'a>(&'a self, block: BlockRef, scratch: &'a mut BlockBuffer) -> Result<Block<'a>, ReadError> {
+    pub fn read_block<'a>(
+        &'a self,
+        block: BlockRef,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Block<'a>, ReadError> {
         let foreign = ReadError::NoBlock { segment: block.segment, block: block.block };
         let Some(segment) = self.segments.get(block.segment as usize) else { return Err(foreign) };
         let found = match self.checks {

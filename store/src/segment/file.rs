@@ -4,10 +4,10 @@
 //! - nothing is taken from a block before the block's digest, or the row's check, agreed
 //! - the file is opened for each first read and mapped once; a reader of many segments holds no descriptors
 
+use super::BlockBuffer;
 use super::block::{Block, RowBytes};
 use super::footer::{BlockInfo, Footer, Place, RowSpan, TRAILER, check_schema, footer_len};
 use super::layout::{BlockLayout, Problem, Shape};
-use super::BlockBuffer;
 use crate::error::{Damage, StorageError};
 use crate::ident::{FeatureAttrs, FeatureDesc, RowSet, xxh3_hex};
 use crate::manifest::{Extra, SegmentEntry};
@@ -67,7 +67,9 @@ impl SegmentFile {
     ) -> Result<SegmentFile, StorageError> {
         let lost = |d: Damage| -> StorageError { d.affecting(lost(entry.range(), label)).into() };
         let file = vfs.open(id.path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => lost(Damage::new(&id.name, "the file", format!("{} bytes", entry.len), "no such file")),
+            ErrorKind::NotFound => {
+                lost(Damage::new(&id.name, "the file", format!("{} bytes", entry.len), "no such file"))
+            }
             _ => StorageError::io(format!("open {}", id.name), e),
         })?;
         let len = file.len().map_err(|e| StorageError::io(format!("open {}", id.name), e))?;
@@ -77,13 +79,19 @@ impl SegmentFile {
         let tail = read_tail(&*file, &id.name, len, entry.tail_len)?;
         let digest = xxh3_hex(&tail);
         if digest != entry.footer_digest {
-            let d = Damage::new(&id.name, "digest of the footer", &entry.footer_digest, digest).at(len - entry.tail_len);
+            let d = Damage::new(&id.name, "digest of the footer", &entry.footer_digest, digest)
+                .at(len - entry.tail_len);
             return Err(lost(d));
         }
         let footer = Footer::parse(&Place { name: &id.name, len }, &tail)?;
         let span = RowSpan { first: entry.first_row, end: entry.end_row, rows: entry.rows };
         if footer.span != span {
-            return Err(lost(Damage::new(&id.name, "rows", format!("{span:?}"), format!("{:?}", footer.span))));
+            return Err(lost(Damage::new(
+                &id.name,
+                "rows",
+                format!("{span:?}"),
+                format!("{:?}", footer.span),
+            )));
         }
         if footer.key != key {
             return Err(lost(Damage::new(&id.name, "key of the feature", key, &footer.key)));
@@ -92,7 +100,11 @@ impl SegmentFile {
     }
 
     /// Opens a segment by what its own footer says: one of a job, or one of a store without a catalog.
-    pub(crate) fn open_unlisted(vfs: Arc<dyn Vfs>, id: FileId<'_>, uuid: Uuid) -> Result<Opened, StorageError> {
+    pub(crate) fn open_unlisted(
+        vfs: Arc<dyn Vfs>,
+        id: FileId<'_>,
+        uuid: Uuid,
+    ) -> Result<Opened, StorageError> {
         let io = |e| StorageError::io(format!("open {}", id.name), e);
         let file = vfs.open(id.path).map_err(io)?;
         let len = file.len().map_err(io)?;
@@ -122,7 +134,14 @@ impl SegmentFile {
         Ok(Opened { file: Self::assemble(vfs, id, label, shape, len, footer), entry, desc, attrs })
     }
 
-    fn assemble(vfs: Arc<dyn Vfs>, id: FileId<'_>, label: String, shape: Shape, len: u64, footer: Footer) -> Self {
+    fn assemble(
+        vfs: Arc<dyn Vfs>,
+        id: FileId<'_>,
+        label: String,
+        shape: Shape,
+        len: u64,
+        footer: Footer,
+    ) -> Self {
         let verified = footer.blocks.iter().map(|_| OnceLock::new()).collect();
         SegmentFile {
             vfs,
@@ -144,7 +163,9 @@ impl SegmentFile {
     }
 
     fn damage(&self, block: &BlockInfo, p: Problem) -> Damage {
-        Damage::new(&self.name, p.0, p.1, p.2).at(block.offset).affecting(lost(block.first..block.end, &self.label))
+        Damage::new(&self.name, p.0, p.1, p.2)
+            .at(block.offset)
+            .affecting(lost(block.first..block.end, &self.label))
     }
 
     fn io(&self, e: std::io::Error) -> StorageError {
@@ -177,7 +198,11 @@ impl SegmentFile {
     }
 
     /// A block: from the map if its digest agreed before, else read into `scratch` and checked there.
-    pub(crate) fn read_block<'a>(&'a self, i: usize, scratch: &'a mut BlockBuffer) -> Result<Option<Block<'a>>, StorageError> {
+    pub(crate) fn read_block<'a>(
+        &'a self,
+        i: usize,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Option<Block<'a>>, StorageError> {
         let (Some(block), Some(cell)) = (self.blocks.get(i), self.verified.get(i)) else { return Ok(None) };
         let (bytes, layout) = match cell.get() {
             Some(layout) => (self.mapped(block)?, layout),
@@ -201,7 +226,12 @@ impl SegmentFile {
         Ok(Some(view))
     }
 
-    fn view<'a>(&self, block: &BlockInfo, bytes: &'a [u8], layout: &BlockLayout) -> Result<Block<'a>, StorageError> {
+    fn view<'a>(
+        &self,
+        block: &BlockInfo,
+        bytes: &'a [u8],
+        layout: &BlockLayout,
+    ) -> Result<Block<'a>, StorageError> {
         Block::view(bytes, layout, self.shape.dtype).ok_or_else(|| {
             self.damage(block, ("alignment of the block".into(), "64 bytes".into(), "less".into())).into()
         })
@@ -209,7 +239,8 @@ impl SegmentFile {
 
     fn parse(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
         let header = bytes.get(..block.header_len).unwrap_or_default();
-        BlockLayout::parse(header, block.body_len, block.rows, &self.shape).map_err(|p| self.damage(block, p).into())
+        BlockLayout::parse(header, block.body_len, block.rows, &self.shape)
+            .map_err(|p| self.damage(block, p).into())
     }
 
     fn check_block(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
@@ -238,7 +269,7 @@ impl SegmentFile {
     pub(crate) fn block_rows(&self, i: usize, scratch: &mut BlockBuffer) -> Result<RowSet, StorageError> {
         match self.blocks.get(i) {
             None => Ok(RowSet::new()),
-            Some(b) if b.is_dense() => Ok(RowSet::from_ranges([b.first..b.end])),
+            Some(b) if b.is_dense() => Ok(RowSet::from_range(b.first..b.end)),
             Some(_) => {
                 let block = self.read_block(i, scratch)?;
                 Ok(RowSet::from_rows(block.iter().flat_map(|b| b.rows.iter().copied())))
@@ -247,7 +278,12 @@ impl SegmentFile {
     }
 
     /// One row of a block, verified by its check.
-    pub(crate) fn row(&self, i: usize, row: u64, scratch: &mut BlockBuffer) -> Result<Option<RowBytes>, StorageError> {
+    pub(crate) fn row(
+        &self,
+        i: usize,
+        row: u64,
+        scratch: &mut BlockBuffer,
+    ) -> Result<Option<RowBytes>, StorageError> {
         let Some(block) = self.blocks.get(i) else { return Ok(None) };
         if row < block.first || row >= block.end {
             return Ok(None);
@@ -262,7 +298,10 @@ impl SegmentFile {
                 let bytes = self.mapped(block)?;
                 let rows = self.view(block, bytes, layout)?.rows;
                 let Ok(at) = rows.binary_search(&row) else { return Ok(None) };
-                self.row_bytes(block, layout, at, row, |range| Ok(bytes.get(range).unwrap_or_default().to_vec())).map(Some)
+                self.row_bytes(block, layout, at, row, |range| {
+                    Ok(bytes.get(range).unwrap_or_default().to_vec())
+                })
+                .map(Some)
             }
             None => {
                 let file = self.open_file()?;
@@ -300,8 +339,14 @@ impl SegmentFile {
         let found = stored.check();
         if check != found.to_le_bytes() {
             let expected = check.try_into().map(u64::from_le_bytes).unwrap_or_default();
-            let offset = block.offset + (layout.values.start + at * (layout.values.len() / layout.rows.max(1))) as u64;
-            let d = Damage::new(&self.name, format!("check of row {row}"), format!("{expected:016x}"), format!("{found:016x}"));
+            let offset =
+                block.offset + (layout.values.start + at * (layout.values.len() / layout.rows.max(1))) as u64;
+            let d = Damage::new(
+                &self.name,
+                format!("check of row {row}"),
+                format!("{expected:016x}"),
+                format!("{found:016x}"),
+            );
             return Err(d.at(offset).affecting(lost(row..row + 1, &self.label)).into());
         }
         Ok(stored)
@@ -322,7 +367,11 @@ impl SegmentFile {
                     for (at, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
                         let found = block.compute_check(at, &mut hash);
                         if found != Some(*check) {
-                            let p = (format!("check of row {row}"), format!("{check:016x}"), format!("{:016x}", found.unwrap_or(0)));
+                            let p = (
+                                format!("check of row {row}"),
+                                format!("{check:016x}"),
+                                format!("{:016x}", found.unwrap_or(0)),
+                            );
                             report(self.damage(info, p).into(), *row..row + 1);
                         }
                     }
@@ -332,7 +381,11 @@ impl SegmentFile {
     }
 
     /// Reads a block from the file, whatever was read of it before.
-    fn reread_block<'a>(&self, block: &BlockInfo, scratch: &'a mut BlockBuffer) -> Result<Block<'a>, StorageError> {
+    fn reread_block<'a>(
+        &self,
+        block: &BlockInfo,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Block<'a>, StorageError> {
         let buffer = scratch.resize(block.len());
         self.open_file()?.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
         let layout = self.check_block(block, buffer)?;
@@ -379,8 +432,9 @@ fn last_block_end(tail: &[u8]) -> Result<u64, Problem> {
     let bytes = tail.get(..tail.len().saturating_sub(TRAILER)).unwrap_or_default();
     let footer = arrow_ipc::root_as_footer(bytes)
         .map_err(|e| ("footer".to_owned(), "a valid Arrow footer".to_owned(), e.to_string()))?;
-    let last = footer.recordBatches().and_then(|b| b.iter().last().copied());
+    let last = footer.recordBatches().and_then(|b| b.iter().next_back().copied());
     let parts = last.map(|b| [b.offset(), i64::from(b.metaDataLength()), b.bodyLength()]);
-    let end = parts.and_then(|p| p.into_iter().try_fold(0u64, |sum, n| sum.checked_add(u64::try_from(n).ok()?)));
+    let end =
+        parts.and_then(|p| p.into_iter().try_fold(0u64, |sum, n| sum.checked_add(u64::try_from(n).ok()?)));
     end.ok_or_else(|| ("blocks of the footer".to_owned(), "one or more".to_owned(), format!("{parts:?}")))
 }

@@ -154,7 +154,8 @@ impl Footer {
         if footer.dictionaries().is_some_and(|d| !d.is_empty()) {
             return problem("footer", "no dictionaries", "some");
         }
-        let places = footer.recordBatches().map(|b| b.iter().copied().collect::<Vec<_>>()).unwrap_or_default();
+        let places =
+            footer.recordBatches().map(|b| b.iter().copied().collect::<Vec<_>>()).unwrap_or_default();
         if places.len() != metas.len() || places.is_empty() {
             return problem("blocks of the footer", metas.len().max(1), places.len());
         }
@@ -216,7 +217,11 @@ fn block_info(
     let in_order = before.is_none_or(|b| b.end <= first);
     let valid = rows > 0 && end > first && rows <= end - first && (end - 1) / CELL_ROWS == cell && in_order;
     if !valid {
-        return problem("rows of a block", "an ascending range inside one cell", format!("{first}..{end}, {rows} rows"));
+        return problem(
+            "rows of a block",
+            "an ascending range inside one cell",
+            format!("{first}..{end}, {rows} rows"),
+        );
     }
     let Some(digest) = (digest.len() == 32).then(|| u128::from_str_radix(&digest, 16).ok()).flatten() else {
         return problem("digest of a block", "32 hex digits", format!("{digest:?}"));
@@ -238,7 +243,10 @@ fn read_text<'a>(metadata: &'a HashMap<String, String>, key: &str) -> Result<&'a
     }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(metadata: &HashMap<String, String>, key: &str) -> Result<T, Problem> {
+fn read_json<T: serde::de::DeserializeOwned>(
+    metadata: &HashMap<String, String>,
+    key: &str,
+) -> Result<T, Problem> {
     serde_json::from_str(read_text(metadata, key)?)
         .or_else(|e| problem(format!("footer metadata {key}"), "JSON of this format", e))
 }
@@ -263,7 +271,11 @@ pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
             return problem(format!("list size of column {name}"), want, format!("{found:?}"));
         }
     }
-    let item = fields.iter().find(|f| f.name() == Some("vector")).and_then(|f| f.children()).and_then(|c| c.iter().next());
+    let item = fields
+        .iter()
+        .find(|f| f.name() == Some("vector"))
+        .and_then(|f| f.children())
+        .and_then(|c| c.iter().next());
     let found = item.and_then(|i| match (i.type_as_floating_point(), i.type_as_int()) {
         (Some(f), _) if f.precision() == arrow_ipc::Precision::HALF => Some(DType::F16),
         (Some(f), _) if f.precision() == arrow_ipc::Precision::SINGLE => Some(DType::F32),

@@ -34,7 +34,8 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn new(desc: &crate::ident::FeatureDesc, attrs: &crate::ident::FeatureAttrs) -> Shape {
-        let groups = attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
+        let groups =
+            attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
         Shape { dim: desc.dim() as usize, groups, dtype: desc.dtype }
     }
 
@@ -97,14 +98,23 @@ const BUFFERS: usize = 15;
 
 impl BlockLayout {
     /// Checks the message header of a block of `rows` rows and finds its columns.
-    pub(crate) fn parse(header: &[u8], body_len: usize, rows: usize, shape: &Shape) -> Result<BlockLayout, Problem> {
+    pub(crate) fn parse(
+        header: &[u8],
+        body_len: usize,
+        rows: usize,
+        shape: &Shape,
+    ) -> Result<BlockLayout, Problem> {
         let prefix: [u8; 8] = match header.get(..8).and_then(|p| p.try_into().ok()) {
             Some(p) => p,
             None => return problem("message header", "8 bytes or more", header.len()),
         };
         let [a, b, c, d, l0, l1, l2, l3] = prefix;
         if [a, b, c, d] != [0xff; 4] {
-            return problem("start of the message header", "ffffffff", format!("{a:02x}{b:02x}{c:02x}{d:02x}"));
+            return problem(
+                "start of the message header",
+                "ffffffff",
+                format!("{a:02x}{b:02x}{c:02x}{d:02x}"),
+            );
         }
         let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         if len.checked_add(8) != Some(header.len()) {
@@ -139,7 +149,11 @@ impl BlockLayout {
         }
         for (node, want) in nodes.iter().zip(expected) {
             if node.length() != want as i64 || node.null_count() != 0 {
-                return problem("a column's length", want, format!("{} with {} nulls", node.length(), node.null_count()));
+                return problem(
+                    "a column's length",
+                    want,
+                    format!("{} with {} nulls", node.length(), node.null_count()),
+                );
             }
         }
         Ok(())
@@ -160,11 +174,21 @@ impl BlockLayout {
         let mut ranges: Vec<Range<usize>> = Vec::with_capacity(BUFFERS);
         for b in &buffers {
             let (Ok(start), Ok(len)) = (usize::try_from(b.offset()), usize::try_from(b.length())) else {
-                return problem("a buffer", "a place inside the block", format!("{}+{}", b.offset(), b.length()));
+                return problem(
+                    "a buffer",
+                    "a place inside the block",
+                    format!("{}+{}", b.offset(), b.length()),
+                );
             };
             let stop = match start.checked_add(len) {
                 Some(stop) if start >= end && stop <= body_len && start.is_multiple_of(ALIGN) => stop,
-                _ => return problem("a buffer", format!("{end}..{body_len}, aligned"), format!("{start}+{len}")),
+                _ => {
+                    return problem(
+                        "a buffer",
+                        format!("{end}..{body_len}, aligned"),
+                        format!("{start}+{len}"),
+                    );
+                }
             };
             end = stop;
             ranges.push(header_len + start..header_len + stop);

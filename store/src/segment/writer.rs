@@ -160,7 +160,8 @@ impl SegmentWriter {
         }
         let o = &mut self.open;
         let mut flags = flags;
-        if !store_row(vector, &self.shape.groups, &mut o.values, &mut o.scale, &mut o.norm, &mut self.scratch) {
+        if !store_row(vector, &self.shape.groups, &mut o.values, &mut o.scale, &mut o.norm, &mut self.scratch)
+        {
             flags.insert(RowFlags::NON_FINITE);
         }
         let groups = self.shape.groups.len();
@@ -207,7 +208,9 @@ impl SegmentWriter {
         };
         let rows = block.rows.len() as u64;
         // Taken out, so that an error leaves the writer poisoned.
-        let Some(mut writer) = self.writer.take() else { return Err(WriteError::Poisoned(self.name.clone())) };
+        let Some(mut writer) = self.writer.take() else {
+            return Err(WriteError::Poisoned(self.name.clone()));
+        };
         let io = |e| StorageError::io(format!("write {}", self.name), into_io(e));
         let batch = to_batch(block, &self.schema).map_err(io)?;
         writer.write(&batch).map_err(io)?;

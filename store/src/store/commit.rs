@@ -12,7 +12,9 @@ use super::create::LOCK;
 use super::load::now;
 use super::snapshot::Snapshot;
 use crate::error::{CommitError, StorageError};
-use crate::manifest::{Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, VERSION};
+use crate::manifest::{
+    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, VERSION,
+};
 use crate::vfs::VfsLock;
 use std::sync::Arc;
 
@@ -34,7 +36,8 @@ impl WriterLock {
 
     /// Takes the lock if it is free.
     pub(crate) fn attempt(store: &Store, wait: bool) -> Result<Option<WriterLock>, StorageError> {
-        let lock = store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(super::Env::io("lock", LOCK))?;
+        let lock =
+            store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(super::Env::io("lock", LOCK))?;
         Ok(lock.map(|lock| WriterLock { lock }))
     }
 }
@@ -151,4 +154,3 @@ impl Change {
         self.datasets.is_empty() && self.runs.is_empty() && self.features.is_empty()
     }
 }
-

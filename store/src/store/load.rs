@@ -9,7 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970. For people only: nothing depends on clocks.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A part that knows its number.
@@ -78,12 +80,24 @@ fn check_references(
     let file = || format!("manifests/{}", link.file);
     for (i, d) in datasets.iter().enumerate() {
         if datasets.iter().skip(i + 1).any(|o| o.name == d.name) {
-            return Err(Damage::new(file(), "datasets", "different names", format!("two named {:?}", d.name)).into());
+            return Err(Damage::new(
+                file(),
+                "datasets",
+                "different names",
+                format!("two named {:?}", d.name),
+            )
+            .into());
         }
     }
     for f in features {
         let Some(dataset) = datasets.iter().find(|d| d.name == f.desc.dataset) else {
-            return Err(Damage::new(file(), format!("dataset of feature {}", f.number), "one of the snapshot", &f.desc.dataset).into());
+            return Err(Damage::new(
+                file(),
+                format!("dataset of feature {}", f.number),
+                "one of the snapshot",
+                &f.desc.dataset,
+            )
+            .into());
         };
         let end = f.segments.iter().map(|s| s.end_row).max().unwrap_or(0);
         if end > dataset.next_row {
@@ -117,7 +131,12 @@ impl Iterator for Chain<'_> {
             Err(e) => return Some(Err(e.into())),
         };
         if root.snapshot >= self.below {
-            let d = Damage::new(format!("manifests/{}", link.file), "number of the snapshot", format!("below {}", self.below), root.snapshot);
+            let d = Damage::new(
+                format!("manifests/{}", link.file),
+                "number of the snapshot",
+                format!("below {}", self.below),
+                root.snapshot,
+            );
             return Some(Err(d.into()));
         }
         self.below = root.snapshot;

@@ -118,10 +118,16 @@ impl Store {
         let current = Current::parse(bytes)?;
         let snapshot = Arc::new(load::load(&self.0.env, &current.root, before.as_ref().map(|b| &*b.1))?);
         if snapshot.number() != current.snapshot {
-            let d = crate::error::Damage::new("CURRENT", "number of the snapshot", snapshot.number(), current.snapshot);
+            let d = crate::error::Damage::new(
+                "CURRENT",
+                "number of the snapshot",
+                snapshot.number(),
+                current.snapshot,
+            );
             return Err(d.into());
         }
-        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes.to_vec(), Arc::clone(&snapshot)));
+        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((bytes.to_vec(), Arc::clone(&snapshot)));
         Ok(snapshot)
     }
 

@@ -106,7 +106,10 @@ impl Snapshot {
     /// The dataset of a name.
     pub fn dataset(&self, name: &str) -> Result<&Arc<DatasetPart>, LookupError> {
         let names = || self.datasets.iter().map(|d| d.name.as_str());
-        self.datasets.iter().find(|d| d.name == name).ok_or_else(|| unknown("dataset", name, names().collect()))
+        self.datasets
+            .iter()
+            .find(|d| d.name == name)
+            .ok_or_else(|| unknown("dataset", name, names().collect()))
     }
 
     /// The runs, by number.
@@ -151,11 +154,16 @@ impl Snapshot {
             .collect();
         match found.as_slice() {
             [one] => Ok(one),
-            [] => Err(unknown("feature", name, self.features.iter().map(|f| f.attrs.label.as_str()).collect())),
+            [] => {
+                Err(unknown("feature", name, self.features.iter().map(|f| f.attrs.label.as_str()).collect()))
+            }
             several => Err(LookupError::Ambiguous {
                 what: "feature",
                 name: name.to_owned(),
-                candidates: several.iter().map(|f| format!("{} (number {}, key {:.12})", f.display_name(), f.number, f.key)).collect(),
+                candidates: several
+                    .iter()
+                    .map(|f| format!("{} (number {}, key {:.12})", f.display_name(), f.number, f.key))
+                    .collect(),
             }),
         }
     }
@@ -170,7 +178,11 @@ impl Snapshot {
     }
 
     /// What an encoding says of the samples. Reads nothing yet.
-    pub fn encoding(&self, _dataset: &DatasetPart, encoding: &EncodingEntry) -> Result<EncodingReader, ReadError> {
+    pub fn encoding(
+        &self,
+        _dataset: &DatasetPart,
+        encoding: &EncodingEntry,
+    ) -> Result<EncodingReader, ReadError> {
         let file = |entry: &FileEntry| {
             let name = encoding_file(encoding.number, entry.uuid);
             TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
@@ -191,7 +203,14 @@ impl Snapshot {
         for entry in &part.segments {
             let name = segment_file(part.number, entry);
             let id = FileId { path: &self.env.at(&name), name };
-            segments.push(SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)?);
+            segments.push(SegmentFile::open(
+                self.env.shared_vfs(),
+                id,
+                entry,
+                &label,
+                shape.clone(),
+                &part.key,
+            )?);
         }
         Ok(FeatureReader::new(Arc::new(part.clone()), segments, checks))
     }
@@ -204,6 +223,10 @@ fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError 
         what,
         name: name.to_owned(),
         nearest: nearest(name, known.iter().copied()).map(str::to_owned),
-        known: if known.len() > FEW { vec![format!("{} others", known.len())] } else { known.into_iter().map(str::to_owned).collect() },
+        known: if known.len() > FEW {
+            vec![format!("{} others", known.len())]
+        } else {
+            known.into_iter().map(str::to_owned).collect()
+        },
     }
 }

@@ -89,7 +89,13 @@ impl Inner {
     fn read(&self, start: u64, len: usize) -> Result<Bytes, StorageError> {
         let end = start.checked_add(len as u64).filter(|e| *e <= self.len);
         let Some(end) = end else {
-            return Err(Damage::new(&self.name, "a range", format!("inside {} bytes", self.len), format!("{start}+{len}")).into());
+            return Err(Damage::new(
+                &self.name,
+                "a range",
+                format!("inside {} bytes", self.len),
+                format!("{start}+{len}"),
+            )
+            .into());
         };
         if len == 0 {
             return Ok(Bytes::new());
@@ -109,7 +115,12 @@ impl Inner {
             let found = xxh3_64(content);
             let expected = self.chunks.get(chunk as usize).copied().unwrap_or_default();
             if found != expected {
-                let d = Damage::new(&self.name, "digest of a MiB", format!("{expected:016x}"), format!("{found:016x}"));
+                let d = Damage::new(
+                    &self.name,
+                    "digest of a MiB",
+                    format!("{expected:016x}"),
+                    format!("{found:016x}"),
+                );
                 return Err(d.at(chunk * CHUNK).into());
             }
             if let Some(word) = self.good.get((chunk / 64) as usize) {

@@ -7,7 +7,8 @@ use crate::vfs::Vfs;
 use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection,
 };
 use parquet::file::metadata::PageIndexPolicy;
 use std::ops::Range;
@@ -49,7 +50,11 @@ impl TableFile {
     }
 
     /// Starts reading some rows (ascending ranges of row numbers) of some columns; columns come in file order.
-    pub(crate) fn read(&self, columns: &[&str], ranges: &[Range<u64>]) -> Result<TableRead<'_>, StorageError> {
+    pub(crate) fn read(
+        &self,
+        columns: &[&str],
+        ranges: &[Range<u64>],
+    ) -> Result<TableRead<'_>, StorageError> {
         let metadata = self.metadata()?.clone();
         let (first, total) = (self.entry.first_row, self.entry.rows as usize);
         let leaves: Vec<usize> = metadata
@@ -61,8 +66,8 @@ impl TableFile {
             .map(|(i, _)| i)
             .collect();
         let groups = metadata.metadata().row_groups();
-        let uncompressed: i64 =
-            groups.iter().flat_map(|g| leaves.iter().filter_map(|i| g.columns().get(*i))).map(|c| c.uncompressed_size()).sum();
+        let sizes = groups.iter().flat_map(|g| leaves.iter().filter_map(|i| g.columns().get(*i)));
+        let uncompressed = sizes.fold(0i64, |sum, c| sum.saturating_add(c.uncompressed_size()));
         let per_row = (uncompressed.max(0) as u64 / self.entry.rows.max(1)).max(1);
         let batch = (BATCH_BYTES / per_row).clamp(64, BATCH_ROWS) as usize;
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);

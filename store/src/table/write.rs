@@ -7,8 +7,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -101,7 +101,9 @@ impl TableWriter {
 
     /// Adds rows; the first of them is `first_row + rows()`.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
-        let Some(mut writer) = self.writer.take() else { return Err(WriteError::Poisoned(self.name.clone())) };
+        let Some(mut writer) = self.writer.take() else {
+            return Err(WriteError::Poisoned(self.name.clone()));
+        };
         writer.write(batch).map_err(|e| StorageError::io(format!("write {}", self.name), into_io(e)))?;
         self.rows += batch.num_rows() as u64;
         self.writer = Some(writer);

@@ -53,7 +53,11 @@ struct Reader<'a, 't> {
     tally: &'a mut Tally<'t>,
 }
 
-pub(super) fn read(store: &Store, options: &VerifyOptions, tally: &mut Tally<'_>) -> Result<Catalog, OpenError> {
+pub(super) fn read(
+    store: &Store,
+    options: &VerifyOptions,
+    tally: &mut Tally<'_>,
+) -> Result<Catalog, OpenError> {
     let bytes = Current::read_bytes(store.env().vfs(), store.path())?;
     let current = Current::parse(&bytes)?;
     let root: Root = store.env().manifests().read(&current.root)?;
@@ -86,7 +90,12 @@ impl Reader<'_, '_> {
                 Ok(older) if older.snapshot < root.snapshot => root = older,
                 Ok(older) => {
                     let found = format!("{} after {}", older.snapshot, root.snapshot);
-                    let d = crate::error::Damage::new(format!("manifests/{}", link.file), "number of the snapshot", "a smaller one", found);
+                    let d = crate::error::Damage::new(
+                        format!("manifests/{}", link.file),
+                        "number of the snapshot",
+                        "a smaller one",
+                        found,
+                    );
                     return self.failed(&link, &d.into(), None);
                 }
                 Err(e) => return self.failed(&link, &e, None),
@@ -137,7 +146,9 @@ impl Reader<'_, '_> {
 /// Lists files that no snapshot refers to. They take room and do no harm.
 pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
     if catalog.incomplete {
-        tally.notes.push("parts of the catalog are damaged, so files without a reference were not looked for".into());
+        tally.notes.push(
+            "parts of the catalog are damaged, so files without a reference were not looked for".into(),
+        );
         return;
     }
     let data = catalog.data_files();

@@ -57,7 +57,8 @@ pub(super) fn encodings(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>)
                     continue;
                 }
                 tally.file(&name);
-                let file = TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
+                let file =
+                    TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
                 if bytes(&file, &name, &of, entry, tally) {
                     rows(&file, &name, &of, entry, &["row"], tally, |_, _| {});
                 }
@@ -72,7 +73,7 @@ fn bytes(file: &TableFile, name: &str, of: &str, entry: &FileEntry, tally: &mut 
     let mut sound = true;
     file.verify(|e| {
         sound = false;
-        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_ranges([entry.range()]))));
+        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(entry.range()))));
     });
     sound
 }
@@ -89,7 +90,7 @@ fn rows(
 ) {
     let mut next = entry.first_row;
     let fail = |tally: &mut Tally<'_>, e: StorageError, from: u64| {
-        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_ranges([from..entry.end_row]))));
+        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(from..entry.end_row))));
     };
     let all = [entry.range()];
     let batches = match file.read(columns, &all) {
@@ -102,9 +103,14 @@ fn rows(
             Err(e) => return fail(tally, e, next),
         };
         let column = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let in_order = column.is_some_and(|c| c.null_count() == 0 && c.values().iter().zip(next..).all(|(a, b)| *a == b));
+        let in_order = column
+            .is_some_and(|c| c.null_count() == 0 && c.values().iter().zip(next..).all(|(a, b)| *a == b));
         if !in_order {
-            return fail(tally, Damage::new(name, "column row", format!("rows from {next} without gaps"), "others").into(), next);
+            return fail(
+                tally,
+                Damage::new(name, "column row", format!("rows from {next} without gaps"), "others").into(),
+                next,
+            );
         }
         each(&batch, tally);
         next += batch.num_rows() as u64;
@@ -114,7 +120,13 @@ fn rows(
     }
 }
 
-fn check_ids(batch: &RecordBatch, part: &DatasetPart, name: &str, ids: &mut HashMap<u128, u64>, tally: &mut Tally<'_>) {
+fn check_ids(
+    batch: &RecordBatch,
+    part: &DatasetPart,
+    name: &str,
+    ids: &mut HashMap<u128, u64>,
+    tally: &mut Tally<'_>,
+) {
     let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
     let texts = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
     let (Some(rows), Some(texts)) = (rows, texts) else {
@@ -124,7 +136,13 @@ fn check_ids(batch: &RecordBatch, part: &DatasetPart, name: &str, ids: &mut Hash
     for (row, id) in rows.values().iter().zip(texts) {
         let id = id.unwrap_or_default();
         if let Some(other) = ids.insert(xxh3_128(id.as_bytes()), *row) {
-            let e = Damage::new(name, format!("id {id:?}"), "once in the dataset", format!("in rows {other} and {row}")).into();
+            let e = Damage::new(
+                name,
+                format!("id {id:?}"),
+                "once in the dataset",
+                format!("in rows {other} and {row}"),
+            )
+            .into();
             let of = format!("dataset {}", part.name);
             tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_rows([*row]))));
         }
@@ -152,7 +170,8 @@ pub(super) fn segments(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) 
             };
             let both = all.intersection(&rows);
             if !both.is_empty() {
-                let e = Damage::new(&name, "rows", "rows that no other segment has", format!("{both}")).into();
+                let e =
+                    Damage::new(&name, "rows", "rows that no other segment has", format!("{both}")).into();
                 tally.problem(&name, &e, Some(AffectedRows::new(&of, &both)));
             }
             all = all.union(&rows);
@@ -178,7 +197,7 @@ fn segment(
     let shape = Shape::new(&part.desc, &part.attrs);
     let vfs = store.env().shared_vfs();
     let lost = |rows: &RowSet| Some(AffectedRows::new(of, rows));
-    let envelope = RowSet::from_ranges([entry.range()]);
+    let envelope = RowSet::from_range(entry.range());
     let file = match SegmentFile::open(vfs.clone(), id(), entry, &part.display_name(), shape, &part.key) {
         Ok(file) => file,
         Err(e) => {
@@ -190,14 +209,15 @@ fn segment(
     match SegmentFile::open_unlisted(vfs, id(), entry.uuid) {
         Err(e) => tally.problem(name, &e, lost(&envelope)),
         Ok(own) if own.desc != part.desc || own.attrs.groups != part.attrs.groups => {
-            let e = Damage::new(name, "description in the footer", "that of the catalog", "another one").into();
+            let e =
+                Damage::new(name, "description in the footer", "that of the catalog", "another one").into();
             tally.problem(name, &e, lost(&envelope));
         }
         Ok(_) => {}
     }
     let mut bad = RowSet::new();
     file.verify(scratch, |e, rows| {
-        let rows = RowSet::from_ranges([rows]);
+        let rows = RowSet::from_range(rows);
         bad = bad.union(&rows);
         tally.problem(name, &e, lost(&rows));
     });
@@ -219,7 +239,8 @@ fn beyond_dataset(catalog: &Catalog, part: &FeaturePart, of: &str, rows: &RowSet
     let extra = rows.difference(&dataset.row_set());
     if !extra.is_empty() {
         let file = format!("the manifest of {of}");
-        let e = Damage::new(&file, "rows", format!("rows of dataset {}", dataset.name), extra.to_string()).into();
+        let e =
+            Damage::new(&file, "rows", format!("rows of dataset {}", dataset.name), extra.to_string()).into();
         tally.problem(&file, &e, Some(AffectedRows::new(of, &extra)));
     }
 }

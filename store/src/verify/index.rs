@@ -20,12 +20,19 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
     };
     match store.env().vfs().exists(&store.env().at(LEDGER)) {
         Ok(true) => {}
-        Ok(false) => return tally.notes.push("there is no ledger; the next append makes one from the samples".into()),
+        Ok(false) => {
+            return tally.notes.push("there is no ledger; the next append makes one from the samples".into());
+        }
         Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
     }
     let ledger = match Ledger::inspect(&store.env().shared_vfs(), store.path(), catalog.current.store) {
         Ok(ledger) => ledger,
-        Err(e) => return report(tally, "the index", "one that can be opened", &e.to_string()),
+        // A crash while it is made leaves one that cannot be opened, so this alone is no damage.
+        Err(e) => {
+            return tally.notes.push(format!(
+                "the ledger cannot be used ({e}); the next append makes one from the samples"
+            ));
+        }
     };
     for part in catalog.datasets.iter().take(catalog.current_datasets).filter(|d| sound.contains(&d.name)) {
         match ledger.agrees(part) {
@@ -38,7 +45,9 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
                 "the ledger is behind dataset {}; the next append brings it up from the samples",
                 part.name
             )),
-            Err(e) => report(tally, &format!("state of dataset {}", part.name), "a readable one", &e.to_string()),
+            Err(e) => {
+                report(tally, &format!("state of dataset {}", part.name), "a readable one", &e.to_string())
+            }
         }
     }
     drop(ledger);
@@ -48,10 +57,18 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
 fn report(tally: &mut Tally<'_>, what: &str, expected: &str, found: &str) {
     let e: StorageError = Damage::new(LEDGER, what, expected, found).into();
     tally.problem(LEDGER, &e, None);
-    tally.notes.push("the ledger is an index: remove ledger.redb, and the next append makes it anew from the samples".into());
+    tally.notes.push(
+        "the ledger is an index: remove ledger.redb, and the next append makes it anew from the samples"
+            .into(),
+    );
 }
 
-fn compare(store: &Store, ledger: &Ledger, part: &DatasetPart, tally: &mut Tally<'_>) -> Result<(), Unusable> {
+fn compare(
+    store: &Store,
+    ledger: &Ledger,
+    part: &DatasetPart,
+    tally: &mut Tally<'_>,
+) -> Result<(), Unusable> {
     let file = |entry: &FileEntry| {
         let name = sample_file(part.number, entry.uuid);
         TableFile::new(store.env().shared_vfs(), store.env().at(&name), name, entry)
@@ -62,7 +79,10 @@ fn compare(store: &Store, ledger: &Ledger, part: &DatasetPart, tally: &mut Tally
         let Ok((id, known)) = sample else { return Ok(()) };
         let found = ledger.get(part.number, &id)?;
         if found != Some(known) {
-            let found = found.map_or_else(|| "nothing".to_owned(), |f| format!("row {} with digest {:032x}", f.row, f.digest));
+            let found = found.map_or_else(
+                || "nothing".to_owned(),
+                |f| format!("row {} with digest {:032x}", f.row, f.digest),
+            );
             let expected = format!("row {} with digest {:032x}", known.row, known.digest);
             report(tally, &format!("id {id:?} of dataset {}", part.name), &expected, &found);
             return Ok(());

@@ -7,12 +7,22 @@ use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
 
+/// A folder for a test: in memory where the system offers that, so that flushes cost nothing.
+pub fn tempdir() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+}
+
 pub fn dataset() -> DatasetName {
     DatasetName::try_from("pool").unwrap()
 }
 
 pub fn options(command: &str) -> AppendOptions {
-    AppendOptions { command: command.into(), if_changed: IfChanged::Refuse, source: Some("pool.jsonl".into()) }
+    AppendOptions {
+        command: command.into(),
+        if_changed: IfChanged::Refuse,
+        source: Some("pool.jsonl".into()),
+    }
 }
 
 pub fn columns() -> Vec<ColumnSpec> {
@@ -39,7 +49,12 @@ pub fn checkpoint(n: u8) -> CheckpointId {
 }
 
 pub fn encoding_spec() -> EncodingSpec {
-    EncodingSpec { tokenizer: sha256_hex(b"tokenizer"), template: "tulu".into(), template_digest: None, max_length: 2048 }
+    EncodingSpec {
+        tokenizer: sha256_hex(b"tokenizer"),
+        template: "tulu".into(),
+        template_digest: None,
+        max_length: 2048,
+    }
 }
 
 pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {

@@ -1,0 +1,113 @@
+//! The LESS workload on a folder of the reference layout: a pool, target files, a model and its warm-up checkpoints.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use gstore_ingest::data::TemplateKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::{
+    AddRequest, CheckpointArg, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
+};
+use gstore_ingest::projection::ProjectionSpec;
+use gstore_store::{DType, IfChanged, Store};
+
+/// Where the inputs are.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The base model.
+    pub model: PathBuf,
+    /// Checkpoints, by step.
+    pub checkpoints: Vec<CheckpointArg>,
+    /// The pool.
+    pub pool: PathBuf,
+    /// Target files, by name.
+    pub targets: Vec<(String, PathBuf)>,
+}
+
+impl Inputs {
+    /// Finds the inputs below a folder with `models/`, `data/pool.jsonl` and `data/targets/`.
+    pub fn find(shared: &Path) -> Result<Self> {
+        let mut models: Vec<PathBuf> = folders(&shared.join("models"))?;
+        models.retain(|path| path.join("config.json").is_file());
+        let model = models.into_iter().next().context("no model in models/")?;
+        let warmup = format!("{}-warmup", model.file_name().context("a name")?.to_string_lossy());
+        let mut steps: Vec<(u64, PathBuf)> = folders(&shared.join("models").join(warmup))?
+            .into_iter()
+            .filter_map(|path| Some((path.file_name()?.to_str()?.rsplit('-').next()?.parse().ok()?, path)))
+            .collect();
+        steps.sort();
+        let checkpoints = steps
+            .into_iter()
+            .map(|(step, path)| CheckpointArg { name: format!("checkpoint-{step}"), adapter: Some(path) })
+            .collect();
+        let mut targets = Vec::new();
+        for entry in fs_err::read_dir(shared.join("data/targets"))? {
+            let path = entry?.path();
+            let name = path.file_stem().context("a name")?.to_string_lossy().into_owned();
+            targets.push((name, path));
+        }
+        targets.sort();
+        Ok(Self { model, checkpoints, pool: shared.join("data/pool.jsonl"), targets })
+    }
+
+    /// Registers a file as a dataset and computes features of it. Returns what the ingest did and the seconds it took.
+    pub fn ingest(&self, store: &Store, dataset: &str, data: &Path, how: &How) -> Result<(IngestReport, f64)> {
+        let begun = std::time::Instant::now();
+        let request = AddRequest {
+            dataset: dataset.to_owned(),
+            data: data.to_owned(),
+            columns: Vec::new(),
+            if_changed: IfChanged::Refuse,
+            command: "benchmark".to_owned(),
+        };
+        add(store, &request, &mut Silent)?;
+        let request = IngestRequest {
+            dataset: dataset.to_owned(),
+            model: self.model.clone(),
+            checkpoints: self.checkpoints.clone(),
+            kinds: how.kinds.clone(),
+            projection: how.projection.clone(),
+            dtype: how.dtype,
+            template: TemplateKind::Tulu,
+            max_length: 2048,
+            adam: AdamParams::default(),
+            batch_tokens: 1024,
+            threads: how.threads,
+            limit: how.limit,
+            run: "warmup".to_owned(),
+            weights: Vec::new(),
+            command: "benchmark".to_owned(),
+        };
+        let plan = IngestPlan::new(store, request, &mut Silent)?;
+        let report = ingest(store, &plan, &mut Silent, &AtomicBool::new(false))?;
+        Ok((report, begun.elapsed().as_secs_f64()))
+    }
+}
+
+/// What to compute of a dataset.
+#[derive(Debug, Clone)]
+pub struct How {
+    /// Feature kinds.
+    pub kinds: Vec<Kind>,
+    /// Projection of gradients.
+    pub projection: ProjectionSpec,
+    /// Stored type.
+    pub dtype: DType,
+    /// Worker threads.
+    pub threads: usize,
+    /// Only the first rows.
+    pub limit: Option<u64>,
+}
+
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(path)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,393 @@
+//! The command line: every flag of every command, with the help a newcomer reads.
+//!
+//! Flags parse into plain values here; the commands build objects from them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The whole command line.
+#[derive(Parser, Debug)]
+#[command(
+    name = "gstore",
+    version,
+    about = "A datastore for what training examples do to a language model",
+    long_about = "gstore runs a model over a training set, stores projected per-sample gradients, embeddings and losses by \
+                  checkpoint, and answers in SQL which training examples influenced a target.\n\nStart with `gstore demo`.",
+    after_help = "The usual order: `gstore ingest` the training set, `gstore ingest` a few target samples, `gstore select` or `gstore query`.\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the store is damaged.",
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Debug, Clone)]
+pub struct Common {
+    /// Folder of the store
+    #[arg(long, global = true, env = "GSTORE_STORE", value_name = "DIR", help_heading = "Common options")]
+    pub store: Option<PathBuf>,
+    /// TOML file with options: names are those of the flags, one table per command ([ingest], [select], ...)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    pub config: Option<PathBuf>,
+    /// Threads to use [default: all cores]
+    #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
+    pub threads: Option<std::num::NonZeroUsize>,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true, help_heading = "Common options")]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the whole job on a bundled model and data set: the place to start
+    Demo(DemoArgs),
+    /// Register the samples of a JSONL file as a dataset, or append to one
+    Add(AddArgs),
+    /// Run a model over a dataset and store gradients, embeddings and losses by checkpoint
+    Ingest(IngestArgs),
+    /// Run one SQL statement, or an interactive shell
+    Query(QueryArgs),
+    /// Write the rows of a pool that influence a target most, as the original lines
+    Select(SelectArgs),
+    /// List the datasets, runs and features of the store
+    Ls(ListArgs),
+    /// Describe the store, a dataset, a run or a feature
+    Info(InfoArgs),
+    /// List the snapshots, newest first
+    Snapshots(ListArgs),
+    /// Read every file and check every digest
+    Verify(VerifyArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+}
+
+/// `gstore demo`
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// The skill to look for: one of the bundled targets [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Features of the demo: projected as in real use, or the exact gradients
+    #[arg(long, value_enum, default_value = "sjlt")]
+    pub projection: Projection,
+}
+
+/// `gstore add`
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    /// Name of the dataset: small letters, digits and _
+    #[arg(long, value_name = "NAME")]
+    pub dataset: String,
+    /// JSONL file: `messages`, `prompt` and `completion`, or `text`; `id`; any other key becomes a column
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// How to read the samples
+    #[command(flatten)]
+    pub samples: SampleArgs,
+}
+
+/// How sample files are read.
+#[derive(Args, Debug, Clone)]
+pub struct SampleArgs {
+    /// Type of a metadata column: bool, int, float or utf8 (may be repeated)
+    #[arg(long = "column", value_name = "NAME:TYPE")]
+    pub columns: Vec<String>,
+    /// What to do with a line that differs from the stored sample of the same id
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub if_changed: IfChanged,
+}
+
+/// What to do with a changed line.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfChanged {
+    /// Stop with an error; nothing is added
+    Refuse,
+    /// Keep the stored sample, skip the line and count it
+    Keep,
+}
+
+/// `gstore ingest`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore ingest --store s --dataset pool --data pool.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-adam,embed-mean,loss\n  \
+    gstore ingest --store s --dataset gsm8k --data gsm8k.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-sgd\n\n\
+    The training set takes grad-adam (what an optimizer step on the row would do), the target takes grad-sgd.\n\
+    Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
+    Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
+pub struct IngestArgs {
+    /// Name of the dataset: small letters, digits and _
+    #[arg(long, value_name = "NAME")]
+    pub dataset: String,
+    /// JSONL file to register first; without it the samples already in the dataset are used
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// How to read the samples
+    #[command(flatten)]
+    pub samples: SampleArgs,
+    /// Folder of the base model in Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Checkpoints: folders of LoRA adapters, globs of them, or name=folder; without it the base model itself
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub checkpoints: Vec<String>,
+    /// What to compute: grad-adam, grad-sgd, grad-sign, embed-mean, embed-last, loss
+    #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true)]
+    pub features: Vec<String>,
+    /// Name of the training run [default: the folder that holds the checkpoints]
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch, from trainer_state.json]
+    #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
+    pub weights: Vec<f64>,
+    /// Random projection of gradients
+    #[arg(long, value_enum, default_value = "sjlt")]
+    pub projection: Projection,
+    /// Dimension of projected gradients
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub dim: u32,
+    /// Seed of the projection
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Type of the stored vectors (losses are always f32)
+    #[arg(long, value_enum, default_value = "f16")]
+    pub dtype: DType,
+    /// How a conversation becomes text
+    #[arg(long, value_enum, default_value = "tulu")]
+    pub template: Template,
+    /// Samples are cut after this many tokens
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub max_length: u32,
+    /// Tokens in one batch of whole rows; part of the job's identity, since it may move the last bits
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub batch_tokens: usize,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: Device,
+    /// Only the first N rows; the feature then counts as building
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Show rows, tokens, disk and memory, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Random projection of gradients.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Projection {
+    /// Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate: the default
+    Sjlt,
+    /// Dense signs: the strongest tails, slow
+    Rademacher,
+    /// Dense normal entries, for comparison with other tools
+    Gaussian,
+    /// A stratified sample of the coordinates: fast, poor for peaked gradients
+    Mask,
+    /// The gradient itself
+    None,
+}
+
+/// Type of stored vectors.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    /// Half precision with one scale per module
+    F16,
+    /// Single precision
+    F32,
+}
+
+/// How a conversation becomes text.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Template {
+    /// The template of LESS and open-instruct
+    Tulu,
+    /// The tokenizer's own chat template
+    Chat,
+    /// No markup
+    Plain,
+}
+
+/// Where to compute.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The processor
+    Cpu,
+}
+
+/// `gstore query`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n\n\
+    Tables, functions and options: docs/sql.md")]
+pub struct QueryArgs {
+    /// One SQL statement; `-` reads it from standard input; without it an interactive shell
+    #[arg(value_name = "SQL")]
+    pub sql: Option<String>,
+    /// The state of the store to read [default: the current one]
+    #[arg(long, value_name = "N")]
+    pub snapshot: Option<u64>,
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where and how to write a result.
+#[derive(Args, Debug, Clone)]
+pub struct OutputArgs {
+    /// Format of the result [default: table on a terminal, else from the file's ending, else csv]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// File to write [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Format of a result.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For reading
+    Table,
+    /// Comma separated, with a header
+    Csv,
+    /// One object a line
+    Json,
+    /// Parquet
+    Parquet,
+    /// Arrow IPC
+    Arrow,
+}
+
+/// `gstore select`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
+    The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
+    Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
+    Memory: one block of rows for each thread, the target's vectors and the selected rows; it does not grow with the pool.")]
+pub struct SelectArgs {
+    /// Datasets to select from
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub pool: Vec<String>,
+    /// Target samples: a dataset, or dataset:subtask; several are allowed
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub target: Vec<String>,
+    /// How many rows: a number, or a share of the live rows such as 5%
+    #[arg(long, value_name = "N|P%")]
+    pub top: String,
+    /// Take the rows that oppose the target most instead
+    #[arg(long)]
+    pub worst: bool,
+    /// File for the selected lines, best first; `-` for standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// File for id, row, score and subtask; .csv, .json or .parquet [default: OUTPUT.scores.csv beside the output]
+    #[arg(long, value_name = "FILE")]
+    pub scores: Option<PathBuf>,
+    /// Which rows the score file lists
+    #[arg(long, value_enum, default_value = "selected")]
+    pub scores_of: ScoresOf,
+    /// The state of the store to read [default: the current one]
+    #[arg(long, value_name = "N")]
+    pub snapshot: Option<u64>,
+    /// How to score
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+}
+
+/// Which rows a score file lists.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoresOf {
+    /// The selected rows, in the order of the selection
+    Selected,
+    /// Every row that has a score, best first
+    All,
+}
+
+/// How to score.
+#[derive(Args, Debug, Clone)]
+pub struct ScoringArgs {
+    /// Checkpoints to use, by name or step [default: all that both sides have]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub checkpoints: Vec<String>,
+    /// The training run whose checkpoints are meant, if there are several
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Weights of the checkpoints [default: those of the run]
+    #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
+    pub weights: Vec<f64>,
+    /// How the samples of a subtask combine: mean, max, min or sum
+    #[arg(long, value_name = "HOW", default_value = "mean")]
+    pub within: String,
+    /// How subtasks combine: max, mean, sum or min
+    #[arg(long, value_name = "HOW", default_value = "max")]
+    pub across: String,
+    /// Whether a subtask is first replaced by one vector: none, mean or unit_mean
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub fold: String,
+    /// Similarity of two vectors: cosine or dot
+    #[arg(long, value_name = "HOW", default_value = "cosine")]
+    pub sim: String,
+    /// Rows that lack a checkpoint: error, exclude or renormalise
+    #[arg(long, value_name = "HOW", default_value = "error")]
+    pub missing: String,
+    /// Feature of both sides, such as embed-mean [default: grad-adam or grad-sgd for the pool, grad-sgd for the target]
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Feature of the pool
+    #[arg(long, value_name = "KIND", conflicts_with = "kind")]
+    pub pool_kind: Option<String>,
+    /// Feature of the target
+    #[arg(long, value_name = "KIND", conflicts_with = "kind")]
+    pub target_kind: Option<String>,
+    /// What a subtask is: the column `subtask` of the target, or each dataset as a whole
+    #[arg(long, value_name = "WHAT", default_value = "column")]
+    pub by: String,
+    /// Accept features that are still building
+    #[arg(long)]
+    pub partial: bool,
+}
+
+/// `gstore ls`, `gstore snapshots`
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `gstore info`
+#[derive(Args, Debug)]
+pub struct InfoArgs {
+    /// A dataset, a run, or the label or number of a feature [default: the store]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore verify`
+#[derive(Args, Debug)]
+#[command(after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged.")]
+pub struct VerifyArgs {
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also check the files of all earlier snapshots
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `gstore completions`
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

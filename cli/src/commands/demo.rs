@@ -1,0 +1,259 @@
+//! `gstore demo`: the main job on the bundled model and data, told step by step.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use gstore_ingest::data::TemplateKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
+use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, TargetRef};
+use gstore_store::{DType, SampleReader, Store, nearest};
+
+use super::ingest::checkpoints;
+use crate::args::{DemoArgs, Projection};
+use crate::context::Context;
+use crate::failure::UsageError;
+
+include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
+
+/// Where the demo works unless `--store` says otherwise.
+const FOLDER: &str = "gstore-demo";
+/// The rows whose skills are counted.
+const TOP: usize = 100;
+/// The rows that are shown.
+const SHOWN: usize = 5;
+
+/// Runs the demo.
+pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
+    let begun = Instant::now();
+    let folder = context.named_store().map_or_else(|| PathBuf::from(FOLDER), Path::to_owned);
+    let input = folder.join("input");
+    let store_path = folder.join("store");
+    let targets = target_names();
+    let target = choose(&targets, args.target.as_deref())?;
+    unpack(&input)?;
+    println!("gstore demo, in {}", folder.display());
+    println!();
+    println!("1. Input: a small Llama, its LoRA checkpoints, a pool of several skills, and a few examples of what we want.");
+    let store = Store::open_or_create(&store_path)?;
+    let cancel = context.cancel_on_interrupt("stopping; the same command goes on from here")?;
+    println!("   {}", input.display());
+    println!();
+    println!("2. Ingest: run every row through the model at every checkpoint, and store");
+    println!("   grad-adam   the step that an optimizer would take on the row, projected");
+    println!("   embed-mean  the mean of its hidden states");
+    println!("   loss        its cross-entropy");
+    let pool_kinds = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
+    if !step(context, &store, &input, args, "pool", &input.join("data/pool.jsonl"), &pool_kinds, &cancel)? {
+        return Ok(ExitCode::from(130));
+    }
+    println!("   and for the examples of each target grad-sgd, their plain gradients.");
+    for name in &targets {
+        let data = input.join(format!("data/targets/{name}.jsonl"));
+        if !step(context, &store, &input, args, name, &data, &[Kind::GradSgd], &cancel)? {
+            return Ok(ExitCode::from(130));
+        }
+    }
+    println!();
+    show(context, &store, &targets, target, &cancel)?;
+    println!();
+    print_next_steps(&store_path, target);
+    println!();
+    println!("Done in {:.1} s.", begun.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn target_names() -> Vec<String> {
+    let stem = |name: &str| Some(name.strip_prefix("data/targets/")?.strip_suffix(".jsonl")?.to_owned());
+    FILES.iter().filter_map(|(name, _)| stem(name)).collect()
+}
+
+fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
+    let Some(wanted) = wanted else { return targets.first().map(String::as_str).context("the demo has no targets") };
+    match targets.iter().find(|name| *name == wanted) {
+        Some(name) => Ok(name),
+        None => {
+            let near = nearest(wanted, targets.iter().map(String::as_str));
+            let near = near.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
+            bail!(UsageError(format!("the demo has no target `{wanted}`{near} It has {}", targets.join(", "))))
+        }
+    }
+}
+
+/// Writes the bundled files; those that are there already are compared, not trusted.
+fn unpack(input: &Path) -> Result<()> {
+    for (name, bytes) in FILES {
+        let path = input.join(name);
+        if fs_err::read(&path).is_ok_and(|present| present == *bytes) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        fs_err::write(&path, bytes)?;
+    }
+    Ok(())
+}
+
+/// Registers and ingests one dataset; false if the user stopped it.
+#[allow(clippy::too_many_arguments)] // one line of the story each
+fn step(
+    context: &Context,
+    store: &Store,
+    input: &Path,
+    args: &DemoArgs,
+    dataset: &str,
+    data: &Path,
+    kinds: &[Kind],
+    cancel: &AtomicBool,
+) -> Result<bool> {
+    let begun = Instant::now();
+    let mut reporter = context.reporter();
+    let command = format!("gstore demo ({dataset})");
+    let request = AddRequest {
+        dataset: dataset.to_owned(),
+        data: data.to_owned(),
+        columns: Vec::new(),
+        if_changed: gstore_store::IfChanged::Refuse,
+        command: command.clone(),
+    };
+    add(store, &request, &mut reporter)?;
+    let pattern = input.join("warmup/checkpoint-*").display().to_string();
+    let request = IngestRequest {
+        dataset: dataset.to_owned(),
+        model: input.join("model"),
+        checkpoints: checkpoints(&[pattern])?,
+        kinds: kinds.to_vec(),
+        projection: projection(args.projection),
+        dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },
+        template: TemplateKind::Tulu,
+        max_length: 512,
+        adam: AdamParams::default(),
+        batch_tokens: 1024,
+        threads: context.threads,
+        limit: None,
+        run: "warmup".to_owned(),
+        weights: Vec::new(),
+        command,
+    };
+    let plan = IngestPlan::new(store, request, &mut reporter)?;
+    let report = ingest(store, &plan, &mut reporter, cancel)?;
+    if report.ending == Ending::Stopped {
+        return Ok(false);
+    }
+    let what = if report.snapshot.is_some() { "stored" } else { "there already" };
+    let features = plan.features().count();
+    println!("   {dataset}: {} rows x {features} features {what} in {:.1} s", plan.rows.len(), begun.elapsed().as_secs_f64());
+    Ok(true)
+}
+
+fn projection(kind: Projection) -> ProjectionSpec {
+    let default = ProjectionSpec::default();
+    match kind {
+        Projection::Sjlt => default,
+        Projection::Rademacher => ProjectionSpec { kind: ProjectionKind::Rademacher, ..default },
+        Projection::Gaussian => ProjectionSpec { kind: ProjectionKind::Gaussian, ..default },
+        Projection::Mask => ProjectionSpec { kind: ProjectionKind::Mask, ..default },
+        Projection::None => ProjectionSpec::none(),
+    }
+}
+
+/// Which rows matter for each target, and what they look like for one.
+fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cancel: &AtomicBool) -> Result<()> {
+    let snapshot = store.snapshot()?;
+    let pool = snapshot.samples(snapshot.dataset("pool")?)?;
+    println!("3. Influence: which rows of the pool would teach the model what a target asks for? (LESS)");
+    println!();
+    println!("   {:<12} {:>10} {:>22} {:>9}", "target", "in pool", format!("among the top {TOP}"), "scored in");
+    let mut best = None;
+    for name in targets {
+        let begun = Instant::now();
+        let spec = InfluenceSpec {
+            pools: vec!["pool".to_owned()],
+            targets: vec![TargetRef::parse(name)],
+            // How a target's features were stored tells them apart if the demo ran with another projection before.
+            ..InfluenceSpec::default()
+        };
+        let plan = InfluencePlan::new(&snapshot, &spec)?;
+        let ranking = plan.top_k(Order::Best, TOP, None, context.threads, cancel)?;
+        let took = begun.elapsed();
+        let among = sources(&pool, &ranking)?.iter().filter(|source| *source == name).count();
+        let share = share_in_pool(&pool, name)?;
+        println!(
+            "   {name:<12} {:>9.0}% {:>21.0}% {:>6.1} ms",
+            100.0 * share,
+            100.0 * among as f64 / ranking.rows.len().max(1) as f64,
+            took.as_secs_f64() * 1e3
+        );
+        if name == shown {
+            best = Some(ranking);
+        }
+    }
+    let Some(ranking) = best else { return Ok(()) };
+    println!();
+    println!("   The {SHOWN} rows that help `{shown}` most:");
+    print_rows(&pool, &ranking)
+}
+
+/// The skills of the ranked rows.
+fn sources(pool: &SampleReader, ranking: &Ranking) -> Result<Vec<String>> {
+    let rows: Vec<u64> = ranking.rows.iter().map(|r| r.row).collect();
+    texts(pool, &rows, "source")
+}
+
+fn texts(pool: &SampleReader, rows: &[u64], column: &str) -> Result<Vec<String>> {
+    let batch = pool.get(rows, &[column])?;
+    let Some(values) = batch.column_by_name(column) else { bail!("the pool has no column {column}") };
+    Ok(match (values.as_string_opt::<i32>(), values.as_binary_opt::<i32>()) {
+        (Some(text), _) => text.iter().map(|t| t.unwrap_or_default().to_owned()).collect(),
+        (_, Some(bytes)) => (0..bytes.len()).map(|i| String::from_utf8_lossy(bytes.value(i)).into_owned()).collect(),
+        _ => bail!("column {column} of the pool is no text"),
+    })
+}
+
+fn share_in_pool(pool: &SampleReader, skill: &str) -> Result<f64> {
+    let (mut all, mut own) = (0usize, 0usize);
+    for batch in pool.scan(&["source"], None) {
+        let batch = batch?;
+        let Some(values) = batch.column(0).as_string_opt::<i32>() else { bail!("column source of the pool is no text") };
+        all += values.len();
+        own += values.iter().filter(|value| *value == Some(skill)).count();
+    }
+    Ok(own as f64 / all.max(1) as f64)
+}
+
+fn print_rows(pool: &SampleReader, ranking: &Ranking) -> Result<()> {
+    let top: Vec<_> = ranking.rows.iter().take(SHOWN).collect();
+    let rows: Vec<u64> = top.iter().map(|r| r.row).collect();
+    let ids = texts(pool, &rows, "id")?;
+    for ((scored, id), record) in top.iter().zip(ids).zip(texts(pool, &rows, "record")?) {
+        println!();
+        println!("   {:+.4}  {id}", scored.score);
+        let record: serde_json::Value = serde_json::from_str(&record)?;
+        for message in record["messages"].as_array().into_iter().flatten() {
+            let (role, content) = (message["role"].as_str().unwrap_or(""), message["content"].as_str().unwrap_or(""));
+            println!("     {:<10} {}", format!("{role}:"), content.replace('\n', "\n                "));
+        }
+    }
+    Ok(())
+}
+
+fn print_next_steps(store: &Path, target: &str) {
+    let store = store.display();
+    println!("4. Ask more:");
+    println!();
+    println!("   gstore select --store {store} --pool pool --target {target} --top 5% -o selected.jsonl");
+    println!("   gstore query --store {store} \"");
+    println!("     SELECT source, count(*) AS rows, avg(score) AS influence");
+    println!("     FROM influence('pool', '{target}') GROUP BY source ORDER BY influence DESC\"");
+    println!("   gstore query --store {store} \"");
+    println!("     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\"");
+    println!("   gstore query --store {store}        -- a shell; `SHOW TABLES;` lists what there is");
+    println!("   gstore ls --store {store}");
+}

@@ -1,0 +1,153 @@
+//! `gstore info`: describes the store, a dataset, a run or a feature.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore_store::{DatasetPart, FeaturePart, RunPart, Snapshot, Store, nearest};
+use serde_json::{Value, json};
+
+use crate::args::InfoArgs;
+use crate::context::Context;
+
+/// Prints the description.
+pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let snapshot = store.snapshot()?;
+    let value = match args.name.as_deref() {
+        None => whole(&store, &snapshot),
+        Some(name) => named(&snapshot, name)?,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&value)?);
+    } else {
+        print(&value, 0);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
+    if let Ok(part) = snapshot.dataset(name) {
+        return Ok(dataset(snapshot, part));
+    }
+    if let Ok(part) = snapshot.run(name) {
+        return Ok(run_of(part));
+    }
+    let features: Vec<&FeaturePart> = snapshot
+        .features()
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|f| f.attrs.label == name || f.number.to_string() == name || f.key.starts_with(name) && name.len() >= 8)
+        .collect();
+    if !features.is_empty() {
+        return Ok(match features.as_slice() {
+            [one] => feature(one, true),
+            several => json!({ "features": several.iter().map(|f| feature(f, false)).collect::<Vec<_>>() }),
+        });
+    }
+    let known: Vec<&str> = snapshot
+        .datasets()
+        .iter()
+        .map(|d| d.name.as_str())
+        .chain(snapshot.runs().iter().map(|r| r.name.as_str()))
+        .chain(snapshot.features().iter().map(|f| f.attrs.label.as_str()))
+        .collect();
+    let near = nearest(name, known.iter().copied()).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
+    bail!("there is no dataset, run or feature `{name}`{near} `gstore ls` lists them")
+}
+
+fn whole(store: &Store, snapshot: &Snapshot) -> Value {
+    let bytes: u64 = snapshot.features().iter().map(|f| f.bytes()).sum();
+    let samples: u64 = snapshot.datasets().iter().flat_map(|d| &d.files).map(|f| f.len).sum();
+    json!({
+        "store": store.path().display().to_string(),
+        "snapshot": snapshot.number(),
+        "datasets": snapshot.datasets().iter().map(|d| d.name.clone()).collect::<Vec<_>>(),
+        "runs": snapshot.runs().iter().map(|r| r.name.clone()).collect::<Vec<_>>(),
+        "features": snapshot.features().len(),
+        "bytes of vectors": bytes,
+        "bytes of samples": samples,
+    })
+}
+
+fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Value {
+    let features: Vec<Value> = snapshot.features_of(&part.name).into_iter().map(|f| feature(f, false)).collect();
+    json!({
+        "dataset": part.name,
+        "rows": part.rows,
+        "columns": part.columns.iter().map(|c| format!("{} {}", c.name, c.ty)).collect::<Vec<_>>(),
+        "encodings": part.encodings.iter().map(|e| json!({
+            "label": e.label, "template": e.spec.template, "max length": e.spec.max_length, "rows": e.rows().len(),
+        })).collect::<Vec<_>>(),
+        "features": features,
+    })
+}
+
+fn run_of(part: &RunPart) -> Value {
+    json!({
+        "run": part.name,
+        "checkpoints": part.checkpoints.iter().map(|c| json!({
+            "name": c.name, "step": c.step, "weight": c.weight, "base": c.base, "checkpoint": c.checkpoint.to_string(),
+            "provenance": c.provenance,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn feature(part: &FeaturePart, whole: bool) -> Value {
+    let mut value = json!({
+        "feature": part.attrs.label,
+        "number": part.number,
+        "dataset": part.desc.dataset,
+        "kind": part.desc.kind.name,
+        "dimension": part.desc.dim(),
+        "type": part.desc.dtype.name(),
+        "state": part.state,
+        "rows": part.rows(),
+        "bytes": part.bytes(),
+    });
+    if whole && let Some(object) = value.as_object_mut() {
+        object.insert("segments".to_owned(), json!(part.segments.len()));
+        object.insert("module groups".to_owned(), json!(part.attrs.groups.len()));
+        object.insert("parameters".to_owned(), Value::Object(part.desc.kind.params.clone()));
+        object.insert("space".to_owned(), json!(part.desc.space));
+        object.insert("encoding".to_owned(), json!(part.desc.encoding));
+        object.insert("key".to_owned(), json!(part.key));
+    }
+    value
+}
+
+/// Prints a description as indented lines.
+fn print(value: &Value, indent: usize) {
+    let Value::Object(fields) = value else { return };
+    let blank = " ".repeat(indent);
+    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    for (key, value) in fields {
+        match value {
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                println!("{blank}{key}");
+                for (i, item) in items.iter().enumerate() {
+                    if i > 0 && item.as_object().is_some_and(|o| o.len() > 4) {
+                        println!();
+                    }
+                    print(item, indent + 2);
+                }
+            }
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(text).collect();
+                println!("{blank}{key:width$}  {}", items.join(", "));
+            }
+            Value::Object(_) => {
+                println!("{blank}{key}");
+                print(value, indent + 2);
+            }
+            value => println!("{blank}{key:width$}  {}", text(value)),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,207 @@
+//! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use gstore_ingest::data::TemplateKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::{CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, estimate, ingest};
+use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use indicatif::{HumanBytes, HumanDuration};
+
+use super::add::register;
+use crate::args::{DType, Device, IngestArgs, Projection, Template};
+use crate::context::{Context, command_line};
+use crate::failure::UsageError;
+
+/// What shells report of a process that Ctrl-C ended.
+const STOPPED: u8 = 130;
+
+/// Registers samples if a file is given, then computes what is missing.
+pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
+    let request = request(context, args)?;
+    let store = if args.data.is_some() && !args.dry_run { context.open_or_create()? } else { context.open()? };
+    if let Some(data) = &args.data {
+        if args.dry_run {
+            bail!(UsageError("--dry-run works on registered samples: `gstore add` the file first, then leave --data out".to_owned()));
+        }
+        register(context, &store, &args.dataset, data, &args.samples)?;
+    }
+    let mut reporter = context.reporter();
+    let plan = IngestPlan::new(&store, request, &mut reporter)?;
+    if args.dry_run {
+        print_estimate(&plan, &estimate(&plan)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cancel = context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
+    let report = ingest(&store, &plan, &mut reporter, &cancel)?;
+    match (report.ending, report.snapshot) {
+        (Ending::Stopped, _) => {
+            context.say("stopped; what was sealed is kept, and the same command goes on from there");
+            Ok(ExitCode::from(STOPPED))
+        }
+        (Ending::Finished, None) => {
+            context.say("nothing to compute: every feature has every row asked for");
+            Ok(ExitCode::SUCCESS)
+        }
+        (Ending::Finished, Some(snapshot)) => {
+            let features = plan.features().count();
+            context.say(&format!(
+                "published snapshot {}: {features} features of {} rows of {}",
+                snapshot.number(),
+                plan.rows.len(),
+                plan.request.dataset
+            ));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The plain values of the flags, as the pipeline wants them.
+fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
+    let Device::Cpu = args.device;
+    let checkpoints = checkpoints(&args.checkpoints)?;
+    let mut kinds = Vec::new();
+    for name in &args.features {
+        let kind = Kind::parse(name).map_err(|error| UsageError(error.to_string()))?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    Ok(IngestRequest {
+        dataset: args.dataset.clone(),
+        model: args.model.clone(),
+        run: args.run.clone().unwrap_or_else(|| run_name(&args.model, &checkpoints)),
+        checkpoints,
+        kinds,
+        projection: projection(args),
+        dtype: match args.dtype {
+            DType::F16 => gstore_store::DType::F16,
+            DType::F32 => gstore_store::DType::F32,
+        },
+        template: match args.template {
+            Template::Tulu => TemplateKind::Tulu,
+            Template::Chat => TemplateKind::Chat,
+            Template::Plain => TemplateKind::Plain,
+        },
+        max_length: args.max_length,
+        adam: AdamParams::default(),
+        batch_tokens: args.batch_tokens,
+        threads: context.threads,
+        limit: args.limit,
+        weights: args.weights.clone(),
+        command: command_line(),
+    })
+}
+
+fn projection(args: &IngestArgs) -> ProjectionSpec {
+    let kind = match args.projection {
+        Projection::Sjlt => ProjectionSpec::default().kind,
+        Projection::Rademacher => ProjectionKind::Rademacher,
+        Projection::Gaussian => ProjectionKind::Gaussian,
+        Projection::Mask => ProjectionKind::Mask,
+        Projection::None => return ProjectionSpec::none(),
+    };
+    ProjectionSpec { kind, dim: args.dim, seed: args.seed, per_checkpoint: false }
+}
+
+/// Expands globs and `name=folder`; checkpoints of one glob come in the order of the numbers in their names.
+pub fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
+    if patterns.is_empty() {
+        return Ok(vec![CheckpointArg { name: "base".to_owned(), adapter: None }]);
+    }
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let (name, pattern) = match pattern.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !name.contains('/') => (Some(name), path),
+            _ => (None, pattern.as_str()),
+        };
+        let mut folders = expand(pattern)?;
+        folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
+        match (name, folders.as_slice()) {
+            (_, []) => bail!(UsageError(format!("no folder matches --checkpoints {pattern}"))),
+            (Some(name), [folder]) => {
+                found.push(CheckpointArg { name: name.to_owned(), adapter: Some(folder.clone()) });
+            }
+            (Some(name), _) => bail!(UsageError(format!("`{name}={pattern}` names {} folders; a name is for one", folders.len()))),
+            (None, _) => found.extend(folders.into_iter().map(|folder| CheckpointArg {
+                name: folder.file_name().map_or_else(|| pattern.to_owned(), |name| name.to_string_lossy().into_owned()),
+                adapter: Some(folder),
+            })),
+        }
+    }
+    Ok(found)
+}
+
+fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+    let literal = Path::new(pattern);
+    if literal.is_dir() {
+        return Ok(vec![literal.to_owned()]);
+    }
+    let matches = glob::glob(pattern).map_err(|error| UsageError(format!("--checkpoints {pattern}: {error}")))?;
+    let mut folders = Vec::new();
+    for path in matches {
+        let path = path?;
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
+}
+
+/// The last number in a folder's name: `checkpoint-56` stands before `checkpoint-112`.
+fn natural_key(path: &Path) -> u64 {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty()).and_then(|d| d.parse().ok()).unwrap_or(0)
+}
+
+/// The folder that holds the first checkpoint, else the model's.
+fn run_name(model: &Path, checkpoints: &[CheckpointArg]) -> String {
+    let folder = match checkpoints.first().and_then(|c| c.adapter.as_deref()) {
+        Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
+        None => model.canonicalize().ok(),
+    };
+    folder
+        .as_deref()
+        .and_then(Path::file_name)
+        .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn print_estimate(plan: &IngestPlan, estimate: &Estimate) {
+    println!("rows         {}", estimate.rows);
+    println!("checkpoints  {}", plan.checkpoints.len());
+    for checkpoint in &plan.checkpoints {
+        let weight = checkpoint.weight.map_or_else(|| "no weight".to_owned(), |w| format!("weight {w:.6e}"));
+        println!("  {} ({weight})", checkpoint.arg.name);
+        for feature in &checkpoint.features {
+            let missing = plan.rows.difference(&feature.published).len();
+            println!("    {} {} x {}: {missing} rows missing", feature.kind.name(), feature.desc.dtype.name(), feature.desc.dim());
+        }
+    }
+    println!("passes       {}", estimate.passes);
+    println!("tokens       {} (about)", estimate.tokens);
+    println!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
+    println!("disk         {}", HumanBytes(estimate.disk));
+    println!("memory       {} (about)", HumanBytes(estimate.memory));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_come_in_the_order_of_their_numbers() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for step in [112, 56, 224, 1000] {
+            fs_err::create_dir(dir.path().join(format!("checkpoint-{step}"))).expect("created");
+        }
+        let pattern = format!("{}/checkpoint-*", dir.path().display());
+        let names: Vec<String> = checkpoints(&[pattern]).expect("folders").into_iter().map(|c| c.name).collect();
+        assert_eq!(names, ["checkpoint-56", "checkpoint-112", "checkpoint-224", "checkpoint-1000"]);
+        let named = checkpoints(&[format!("last={}/checkpoint-224", dir.path().display())]).expect("a folder");
+        assert_eq!(named[0].name, "last");
+        assert!(checkpoints(&[format!("{}/nothing-*", dir.path().display())]).is_err());
+        assert!(checkpoints(&[format!("x={}/checkpoint-*", dir.path().display())]).is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! `gstore ls`: what the store holds, one line each.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::query::Engine;
+use crate::args::ListArgs;
+use crate::context::Context;
+
+const LIST: &str = "\
+SELECT type, name, dataset, rows, dim, dtype, state, bytes FROM (
+    SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, rows, NULL AS dim, NULL AS dtype, NULL AS state, bytes, 0 AS number
+        FROM gstore.datasets
+    UNION ALL
+    SELECT 2, 'run', run, NULL, count(*), NULL, NULL, NULL, NULL, 0 FROM gstore.checkpoints GROUP BY run
+    UNION ALL
+    SELECT 3, 'feature', label, dataset, rows, dim, dtype, state, bytes, number FROM gstore.features
+) ORDER BY place, dataset, number, name";
+
+/// Prints datasets, runs (rows: their checkpoints) and features.
+pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let cancel = context.cancel_on_interrupt("stopping")?;
+    Engine::new(context, store.snapshot()?)?.run(LIST, &args.output, &cancel)?;
+    Ok(ExitCode::SUCCESS)
+}

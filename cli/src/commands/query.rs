@@ -1,0 +1,120 @@
+//! `gstore query`: one statement, or an interactive shell.
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use futures::StreamExt;
+use gstore_query::sql::output::{ResultWriter, TableStyle};
+use gstore_query::sql::{Notes, SqlOptions, SqlSession};
+use gstore_store::Snapshot;
+use tokio::runtime::Runtime;
+
+use crate::args::{OutputArgs, QueryArgs};
+use crate::context::Context;
+use crate::output::{Output, format_of, is_binary, sql_format};
+use crate::shell;
+
+/// Runs the statement, or the shell.
+pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let snapshot = context.snapshot(&store, args.snapshot)?;
+    let sql = match args.sql.as_deref() {
+        Some("-") => Some(read_stdin()?),
+        Some(sql) => Some(sql.to_owned()),
+        None if !std::io::stdin().is_terminal() => Some(read_stdin()?),
+        None => None,
+    };
+    let cancel = context.cancel_on_interrupt("stopping the query; once more to stop at once")?;
+    match sql {
+        Some(sql) => {
+            let notes = Engine::new(context, snapshot)?.run(&sql, &args.output, &cancel)?;
+            report(context, &notes);
+        }
+        None if args.output.output.is_some() => bail!("the shell prints to the terminal; give a statement with --output"),
+        None => shell::run(context, &store, args, &cancel)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_stdin() -> Result<String> {
+    let mut sql = String::new();
+    std::io::stdin().read_to_string(&mut sql)?;
+    Ok(sql)
+}
+
+/// A session with the threads to run it.
+pub struct Engine {
+    runtime: Runtime,
+    session: SqlSession,
+}
+
+impl Engine {
+    /// A session on a snapshot.
+    pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(context.threads).enable_time().build()?;
+        let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
+        Ok(Self { runtime, session: SqlSession::new(snapshot, options)? })
+    }
+
+    /// Runs one statement and writes its result.
+    pub fn run(&self, sql: &str, to: &OutputArgs, cancel: &AtomicBool) -> Result<Notes> {
+        let format = format_of(to)?;
+        if is_binary(format) && to.output.is_none() && std::io::stdout().is_terminal() {
+            bail!("{format:?} is not for a terminal; name a file with --output");
+        }
+        self.runtime.block_on(async {
+            let result = self.session.run(sql).await?;
+            let notes = result.notes_handle();
+            let mut output = Output::create(to.output.as_deref())?;
+            let mut writer = ResultWriter::new(sql_format(format), &result.schema, &mut output, style())?;
+            let mut stream = result.stream;
+            loop {
+                tokio::select! {
+                    batch = stream.next() => match batch {
+                        Some(batch) => writer.write(&batch?)?,
+                        None => break,
+                    },
+                    () = raised(cancel) => bail!("stopped"),
+                }
+            }
+            writer.finish()?;
+            output.finish()?;
+            Ok(notes.get())
+        })
+    }
+}
+
+/// Returns soon after the flag is raised.
+async fn raised(flag: &AtomicBool) {
+    while !flag.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Tells what a scan left out and what its answer is worth.
+pub fn report(context: &Context, notes: &Notes) {
+    for note in &notes.influence {
+        let summary = &note.summary;
+        let excluded = summary.excluded.total();
+        if excluded > 0 {
+            context.say(&format!("{excluded} of {} rows have no score; excluded() lists them with the reason", summary.scanned));
+        }
+        let left_out = summary.target_excluded.total();
+        if left_out > 0 {
+            context.say(&format!("{left_out} target rows were left out: no scored token, not finite, or no vector"));
+        }
+    }
+}
+
+/// Tables fit the terminal; a file or a pipe gets the whole text.
+pub fn style() -> TableStyle {
+    match console::Term::stdout().size_checked() {
+        Some((_, columns)) => TableStyle { width: Some(columns.into()), ..TableStyle::default() },
+        None => TableStyle { width: None, column: None },
+    }
+}

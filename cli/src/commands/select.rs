@@ -1,0 +1,203 @@
+//! `gstore select`: the rows of a pool that influence a target most, as the original lines.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_query::influence::{InfluencePlan, InfluenceSpec, NO_SUBTASK, Order, Ranking, Scored, TargetRef, resolve_top};
+use gstore_query::sql::output::{ResultWriter, TableStyle};
+use gstore_store::{SampleReader, Snapshot};
+
+use crate::args::{ScoresOf, ScoringArgs, SelectArgs};
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output::{Output, format_of_path, sql_format};
+
+/// Rows whose records are read at once.
+const CHUNK: usize = 1024;
+
+/// Scores the pool and writes the selection.
+pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let snapshot = context.snapshot(&store, args.snapshot)?;
+    let spec = spec(args)?;
+    // A wrong ending must show before the scan, not after it.
+    let scores = scores_path(args);
+    if let Some(path) = &scores {
+        format_of_path(path)?;
+    }
+    let plan = InfluencePlan::new(&snapshot, &spec)?;
+    let k = resolve_top(&args.top, plan.live())?;
+    let order = if args.worst { Order::Worst } else { Order::Best };
+    let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
+    let every = args.scores_of == ScoresOf::All && scores.is_some();
+    let wanted = if every { usize::MAX } else { k };
+    let mut ranking = top(&plan, order, wanted, context, &cancel)?;
+
+    let pools = open_pools(&snapshot, &spec.pools)?;
+    if let Some(path) = &scores {
+        write_scores(path, &ranking, &pools)?;
+    }
+    ranking.rows.truncate(k);
+    write_lines(&args.output, &ranking.rows, &pools)?;
+    summarise(context, args, &ranking, k, scores.as_deref());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn top(plan: &InfluencePlan, order: Order, k: usize, context: &Context, cancel: &Arc<AtomicBool>) -> Result<Ranking> {
+    Ok(plan.top_k(order, k, None, context.threads, cancel)?)
+}
+
+/// The question that the flags ask.
+fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
+    let ScoringArgs { checkpoints, run, weights, within, across, fold, sim, missing, kind, pool_kind, target_kind, by, partial } =
+        args.scoring.clone();
+    Ok(InfluenceSpec {
+        pools: args.pool.clone(),
+        targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
+        run,
+        checkpoints: (!checkpoints.is_empty()).then_some(checkpoints),
+        weights: (!weights.is_empty()).then_some(weights),
+        within: word(&within)?,
+        across: word(&across)?,
+        fold: word(&fold)?,
+        sim: word(&sim)?,
+        missing: word(&missing)?,
+        by: word(&by)?,
+        pool_kind: kind.clone().or(pool_kind),
+        target_kind: kind.or(target_kind),
+        partial,
+        ..InfluenceSpec::default()
+    })
+}
+
+fn word<T: FromStr<Err = gstore_query::QueryError>>(text: &str) -> Result<T> {
+    text.parse().map_err(|error: gstore_query::QueryError| UsageError(error.to_string()).into())
+}
+
+/// Where scores go: as asked, else beside the output, else nowhere.
+fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
+    match &args.scores {
+        Some(path) => Some(path.clone()),
+        None if args.output == Path::new("-") => None,
+        None => Some(args.output.with_extension("scores.csv")),
+    }
+}
+
+/// A pool and its samples.
+struct Pool {
+    name: String,
+    samples: SampleReader,
+}
+
+fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>> {
+    names
+        .iter()
+        .map(|name| Ok(Pool { name: name.clone(), samples: snapshot.samples(snapshot.dataset(name)?)? }))
+        .collect()
+}
+
+/// A column of some ranked rows, in their order, whichever pools they are of.
+fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> {
+    let mut parts: Vec<Option<(ArrayRef, Vec<usize>)>> = Vec::new();
+    for (number, pool) in pools.iter().enumerate() {
+        let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let wanted: Vec<u64> = places.iter().map(|i| rows[*i].row).collect();
+        let batch = pool.samples.get(&wanted, &[name])?;
+        let Some(values) = batch.column_by_name(name) else { bail!("dataset `{}` has no column {name}", pool.name) };
+        parts.push(Some((Arc::clone(values), places)));
+    }
+    let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
+    for (values, places) in parts.into_iter().flatten() {
+        for (i, place) in places.into_iter().enumerate() {
+            ordered[place] = Some(values.slice(i, 1));
+        }
+    }
+    Ok(ordered.into_iter().flatten().collect())
+}
+
+/// Writes the original lines, each ended by a line break, byte for byte.
+fn write_lines(path: &Path, rows: &[Scored], pools: &[Pool]) -> Result<()> {
+    let mut output = Output::create(Some(path))?;
+    for chunk in rows.chunks(CHUNK) {
+        for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
+            let record = record.as_binary_opt::<i32>().filter(|record| record.is_valid(0));
+            let Some(record) = record else {
+                bail!("row {} was stored without its original record, so it cannot be written", scored.row)
+            };
+            output.write_all(record.value(0))?;
+            output.write_all(b"\n")?;
+        }
+    }
+    output.finish()
+}
+
+fn write_scores(path: &Path, ranking: &Ranking, pools: &[Pool]) -> Result<()> {
+    let mut output = Output::create(Some(path))?;
+    let style = TableStyle { width: None, column: None };
+    // At least one batch, so that an empty selection still is a file with a header.
+    let (first, rest) = ranking.rows.split_at(ranking.rows.len().min(CHUNK));
+    let batch = score_batch(first, ranking, pools)?;
+    let mut writer = ResultWriter::new(sql_format(format_of_path(path)?), &batch.schema(), &mut output, style)?;
+    writer.write(&batch)?;
+    for chunk in rest.chunks(CHUNK) {
+        writer.write(&score_batch(chunk, ranking, pools)?)?;
+    }
+    writer.finish()?;
+    output.finish()
+}
+
+/// `id, row, score, subtask`, and `pool` in front if there are several.
+fn score_batch(rows: &[Scored], ranking: &Ranking, pools: &[Pool]) -> Result<RecordBatch> {
+    let ids = column(rows, pools, "id")?;
+    let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
+    let subtask = |scored: &Scored| match scored.subtask {
+        NO_SUBTASK => None,
+        number => ranking.subtasks.get(number as usize).map(String::as_str),
+    };
+    let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+    if pools.len() > 1 {
+        let names = StringArray::from_iter_values(rows.iter().map(|r| pools[r.pool as usize].name.as_str()));
+        columns.push(("pool", Arc::new(names)));
+    }
+    columns.push(("id", Arc::new(ids)));
+    columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+    columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
+    columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
+    Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+fn summarise(context: &Context, args: &SelectArgs, ranking: &Ranking, k: usize, scores: Option<&Path>) {
+    let live = ranking.live;
+    context.say(&format!(
+        "{} of {live} rows selected from {} for {}",
+        ranking.rows.len(),
+        args.pool.join(", "),
+        args.target.join(", ")
+    ));
+    let excluded = &ranking.excluded;
+    if excluded.total() > 0 {
+        context.say(&format!(
+            "{} rows were never candidates: {} without a scored token, {} not finite, {} without a vector",
+            excluded.total(),
+            excluded.no_scored,
+            excluded.non_finite + excluded.overflow,
+            excluded.missing
+        ));
+    }
+    if ranking.rows.len() < k {
+        context.say(&format!("{k} rows were asked for; only {} can be ranked", ranking.eligible));
+    }
+    if let Some(path) = scores {
+        context.say(&format!("scores: {}", path.display()));
+    }
+}

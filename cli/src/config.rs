@@ -1,0 +1,143 @@
+//! The config file: the same options as the flags, in TOML.
+//!
+//! Keys outside of any table are options common to all commands; a table named after a command holds that command's.
+//! What stands on the command line goes before the file, and the file before defaults:
+//!
+//! ```toml
+//! store = "my.gstore"
+//!
+//! [ingest]
+//! model = "llama"
+//! checkpoints = ["run/checkpoint-*"]
+//! features = ["grad-adam", "loss"]
+//! ```
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+use gstore_store::nearest;
+
+/// The command line with the file's options put in where the command line is silent.
+///
+/// # Errors
+/// A file that cannot be read, is not TOML, or has an option that the command does not know.
+pub fn expand(root: &Command, argv: Vec<OsString>) -> Result<Vec<OsString>> {
+    // Required flags may stand in the file, so this first look takes whatever it can read.
+    let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
+    let Some((name, given)) = seen.subcommand() else { return Ok(argv) };
+    let Some(path) = given.get_one::<PathBuf>("config") else { return Ok(argv) };
+    let Some(command) = root.find_subcommand(name) else { return Ok(argv) };
+
+    let mut flags = Vec::new();
+    for (key, value) in options(root, path, name)? {
+        let id = key.replace('-', "_");
+        let Some(arg) = command.get_arguments().chain(root.get_arguments()).find(|a| a.get_id() == id.as_str()) else {
+            let known = command.get_arguments().chain(root.get_arguments()).filter_map(clap::Arg::get_long);
+            let hint = nearest(&key, known).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
+            bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
+        };
+        if on_command_line(given, &id) {
+            continue;
+        }
+        let Some(long) = arg.get_long() else { bail!("{}: `{key}` cannot stand in a config file", path.display()) };
+        push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
+    }
+    Ok(insert_after_subcommand(argv, name, flags))
+}
+
+fn on_command_line(given: &ArgMatches, id: &str) -> bool {
+    given.try_contains_id(id).unwrap_or(false) && given.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// Options of the file that concern this command.
+fn options(root: &Command, path: &Path, command: &str) -> Result<Vec<(String, toml::Value)>> {
+    let text = fs_err::read_to_string(path)?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    let mut found = Vec::new();
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => {
+                if root.find_subcommand(&key).is_none() {
+                    let known = root.get_subcommands().map(Command::get_name);
+                    let hint = nearest(&key, known).map_or(String::new(), |n| format!(", did you mean [{n}]?"));
+                    bail!("{}: there is no command [{key}]{hint}", path.display());
+                }
+                if key == command {
+                    found.extend(inner);
+                }
+            }
+            value => found.push((key, value)),
+        }
+    }
+    Ok(found)
+}
+
+fn push_flag(flags: &mut Vec<OsString>, long: &str, value: &toml::Value) -> Result<()> {
+    match value {
+        toml::Value::Boolean(true) => flags.push(format!("--{long}").into()),
+        toml::Value::Boolean(false) => {}
+        toml::Value::Array(items) => {
+            for item in items {
+                flags.push(format!("--{long}={}", scalar(item)?).into());
+            }
+        }
+        value => flags.push(format!("--{long}={}", scalar(value)?).into()),
+    }
+    Ok(())
+}
+
+fn scalar(value: &toml::Value) -> Result<String> {
+    Ok(match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(n) => n.to_string(),
+        toml::Value::Float(x) => x.to_string(),
+        other => bail!("a {} is not a value of an option", other.type_str()),
+    })
+}
+
+fn insert_after_subcommand(mut argv: Vec<OsString>, name: &str, flags: Vec<OsString>) -> Vec<OsString> {
+    let at = argv.iter().skip(1).position(|arg| arg == name).map_or(argv.len(), |i| i + 2);
+    argv.splice(at..at, flags);
+    argv
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn run(toml: &str, args: &[&str]) -> Result<Vec<String>> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("c.toml");
+        fs_err::write(&file, toml)?;
+        let mut argv: Vec<OsString> = vec!["gstore".into()];
+        argv.extend(args.iter().map(|a| OsString::from(a.replace("FILE", &file.display().to_string()))));
+        let root = Cli::command();
+        Ok(expand(&root, argv)?.into_iter().map(|a| a.to_string_lossy().into_owned()).collect())
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_file() {
+        let argv = run(
+            "store = 's'\n[ingest]\nmodel = 'm'\ndim = 64\nfeatures = ['loss', 'grad-sgd']\n[select]\ntop = '5%'\n",
+            &["ingest", "--config", "FILE", "--dim", "32", "--dataset", "d"],
+        )
+        .expect("valid");
+        let text = argv.join(" ");
+        assert!(text.starts_with("gstore ingest --store=s --model=m --features=loss --features=grad-sgd --config"), "{text}");
+        assert!(!text.contains("--dim=64") && !text.contains("--top"), "{text}");
+    }
+
+    #[test]
+    fn unknown_names_are_errors_with_the_nearest() {
+        let error = run("[ingest]\ndimm = 3\n", &["ingest", "--config", "FILE"]).expect_err("unknown option");
+        assert!(error.to_string().contains("did you mean `dim`"), "{error}");
+        let error = run("[ingst]\ndim = 3\n", &["ingest", "--config", "FILE"]).expect_err("unknown command");
+        assert!(error.to_string().contains("did you mean [ingest]"), "{error}");
+    }
+}

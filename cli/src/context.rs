@@ -1,0 +1,93 @@
+//! What every command starts from: the store, the threads, the way to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use gstore_store::{Snapshot, Store};
+
+use crate::args::Common;
+use crate::failure::UsageError;
+use crate::progress::Reporter;
+
+/// What shells report of a process that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Common options, as objects.
+pub struct Context {
+    store: Option<PathBuf>,
+    /// Threads to use.
+    pub threads: usize,
+    /// Say nothing but results and errors.
+    pub quiet: bool,
+}
+
+impl Context {
+    /// Reads the common options.
+    pub fn new(common: Common) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Ok(Self { store: common.store, threads: common.threads.map_or(cores, std::num::NonZeroUsize::get), quiet: common.quiet })
+    }
+
+    /// The folder of the store, if one was named.
+    pub fn named_store(&self) -> Option<&Path> {
+        self.store.as_deref()
+    }
+
+    /// The folder of the store.
+    pub fn store_path(&self) -> Result<&Path> {
+        Ok(self
+            .named_store()
+            .ok_or_else(|| UsageError("which store? give --store DIR or set GSTORE_STORE".to_owned()))?)
+    }
+
+    /// The store, which must exist.
+    pub fn open(&self) -> Result<Store> {
+        Ok(Store::open(self.store_path()?)?)
+    }
+
+    /// The store; an empty or missing folder becomes one.
+    pub fn open_or_create(&self) -> Result<Store> {
+        Ok(Store::open_or_create(self.store_path()?)?)
+    }
+
+    /// The snapshot that a command reads.
+    pub fn snapshot(&self, store: &Store, number: Option<u64>) -> Result<Arc<Snapshot>> {
+        Ok(match number {
+            Some(number) => store.snapshot_at(number)?,
+            None => store.snapshot()?,
+        })
+    }
+
+    /// Progress on standard error.
+    pub fn reporter(&self) -> Reporter {
+        Reporter::new(self.quiet)
+    }
+
+    /// A line for people, on standard error.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the process at once.
+    pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<AtomicBool>> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let raised = Arc::clone(&flag);
+        ctrlc::set_handler(move || {
+            if raised.swap(true, Ordering::SeqCst) {
+                std::process::exit(INTERRUPTED);
+            }
+            eprintln!("\n{message}");
+        })?;
+        Ok(flag)
+    }
+}
+
+/// The command line as the history of the store shows it.
+pub fn command_line() -> String {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    format!("gstore {}", args.join(" "))
+}

@@ -1,0 +1,50 @@
+//! `gstore`: the command line of the store. Flags are parsed into plain values first, objects are built after.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod config;
+mod context;
+mod failure;
+mod output;
+mod progress;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Cli, Command};
+use context::Context;
+
+fn main() -> ExitCode {
+    let root = Cli::command();
+    let argv = match config::expand(&root, std::env::args_os().collect()) {
+        Ok(argv) => argv,
+        Err(error) => return failure::usage(&error),
+    };
+    let cli = match root.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let context = Context::new(cli.common)?;
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(&context, &args),
+        Command::Add(args) => commands::add::run(&context, &args),
+        Command::Ingest(args) => commands::ingest::run(&context, &args),
+        Command::Query(args) => commands::query::run(&context, &args),
+        Command::Select(args) => commands::select::run(&context, &args),
+        Command::Ls(args) => commands::ls::run(&context, &args),
+        Command::Info(args) => commands::info::run(&context, &args),
+        Command::Snapshots(args) => commands::snapshots::run(&context, &args),
+        Command::Verify(args) => commands::verify::run(&context, &args),
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+}

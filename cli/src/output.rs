@@ -1,0 +1,114 @@
+//! Where results go: standard output, or a file that appears only when it is whole.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::args::{Format, OutputArgs};
+use crate::failure::UsageError;
+
+/// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
+pub struct Output {
+    writer: BufWriter<Box<dyn Write + Send>>,
+    file: Option<Pending>,
+}
+
+struct Pending {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Output {
+    /// Standard output, or a file; `-` also names standard output.
+    pub fn create(path: Option<&Path>) -> Result<Self> {
+        let Some(target) = path.filter(|p| *p != Path::new("-")) else {
+            return Ok(Self { writer: BufWriter::new(Box::new(std::io::stdout())), file: None });
+        };
+        let Some(name) = target.file_name() else { bail!(UsageError(format!("{} is not a file name", target.display()))) };
+        if target.is_dir() {
+            bail!(UsageError(format!("{} is a folder; name a file", target.display())));
+        }
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.part", std::process::id()));
+        let temporary = target.with_file_name(hidden);
+        let file = fs_err::File::create(&temporary)?;
+        let pending = Pending { temporary, target: target.to_owned() };
+        Ok(Self { writer: BufWriter::new(Box::new(file)), file: Some(pending) })
+    }
+
+    /// Flushes the result and lets a file appear under its name.
+    pub fn finish(mut self) -> Result<()> {
+        self.writer.flush()?;
+        if let Some(pending) = &self.file {
+            fs_err::File::open(&pending.temporary)?.sync_all()?;
+            fs_err::rename(&pending.temporary, &pending.target)?;
+        }
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(pending) = &self.file {
+            // The result was not finished; what is left of it helps nobody, and a failure here hides the real one.
+            let _ = fs_err::remove_file(&pending.temporary);
+        }
+    }
+}
+
+/// The format asked for, else that of the file's ending, else a table on a terminal and CSV elsewhere.
+pub fn format_of(args: &OutputArgs) -> Result<Format> {
+    if let Some(format) = args.format {
+        return Ok(format);
+    }
+    match args.output.as_deref().filter(|p| *p != Path::new("-")) {
+        Some(path) => format_of_path(path),
+        None if std::io::stdout().is_terminal() => Ok(Format::Table),
+        None => Ok(Format::Csv),
+    }
+}
+
+/// The format that a file's ending names.
+pub fn format_of_path(path: &Path) -> Result<Format> {
+    Ok(match path.extension().and_then(|e| e.to_str()) {
+        Some("csv") => Format::Csv,
+        Some("json" | "jsonl" | "ndjson") => Format::Json,
+        Some("parquet") => Format::Parquet,
+        Some("arrow" | "feather" | "ipc") => Format::Arrow,
+        Some("txt") => Format::Table,
+        _ => bail!(UsageError(format!(
+            "{}: the ending says no format; give --format, or end the name in .csv, .json, .parquet or .arrow",
+            path.display()
+        ))),
+    })
+}
+
+/// Whether a format is for programs only.
+pub fn is_binary(format: Format) -> bool {
+    sql_format(format).is_binary()
+}
+
+/// The writer of a format.
+pub fn sql_format(format: Format) -> gstore_query::sql::output::Format {
+    use gstore_query::sql::output::Format as Sql;
+    match format {
+        Format::Table => Sql::Table,
+        Format::Csv => Sql::Csv,
+        Format::Json => Sql::Json,
+        Format::Parquet => Sql::Parquet,
+        Format::Arrow => Sql::Arrow,
+    }
+}

@@ -1,0 +1,124 @@
+//! Progress on standard error: a bar on a terminal, a plain line every few seconds elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use gstore_ingest::pipeline::{Progress, Unit};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// What the user sees of long work.
+pub struct Reporter {
+    quiet: bool,
+    terminal: bool,
+    stage: Option<Stage>,
+}
+
+struct Stage {
+    name: String,
+    unit: &'static str,
+    total: u64,
+    done: u64,
+    begun: Instant,
+    last_line: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Reporter {
+    /// A reporter on standard error.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, terminal: std::io::stderr().is_terminal(), stage: None }
+    }
+
+    fn line(&self, text: &str) {
+        match self.stage.as_ref().and_then(|s| s.bar.as_ref()) {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Stage {
+    fn rate(&self) -> f64 {
+        self.done as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn plain(&self) -> String {
+        let rate = self.rate();
+        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
+        let left = if self.done > 0 && self.total > 0 && left.is_finite() {
+            format!(", {} left", HumanDuration(Duration::from_secs_f64(left.min(1e9))))
+        } else {
+            String::new()
+        };
+        let of = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
+        format!("{}: {}{of} {} ({rate:.0}/s{left})", self.name, self.done, self.unit)
+    }
+}
+
+impl Progress for Reporter {
+    fn start(&mut self, stage: &str, total: u64, unit: Unit) {
+        if self.quiet {
+            return;
+        }
+        let unit = match unit {
+            Unit::Tokens => "tokens",
+            Unit::Rows => "rows",
+            Unit::Bytes => "bytes",
+        };
+        let bar = self.terminal.then(|| bar(stage, total, unit));
+        if bar.is_none() {
+            eprintln!("{stage} ...");
+        }
+        let now = Instant::now();
+        self.stage =
+            Some(Stage { name: stage.to_owned(), unit, total, done: 0, begun: now, last_line: now, bar });
+    }
+
+    fn advance(&mut self, done: u64) {
+        let Some(stage) = &mut self.stage else { return };
+        stage.done += done;
+        match &stage.bar {
+            Some(bar) => bar.inc(done),
+            None if stage.last_line.elapsed() >= LINE_EVERY => {
+                stage.last_line = Instant::now();
+                eprintln!("{}", stage.plain());
+            }
+            None => {}
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(stage) = self.stage.take() else { return };
+        if let Some(bar) = &stage.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!(
+            "{}: {} {} in {:.1} s ({:.0}/s)",
+            stage.name,
+            stage.done,
+            stage.unit,
+            stage.begun.elapsed().as_secs_f64(),
+            stage.rate()
+        );
+    }
+
+    fn note(&mut self, message: &str) {
+        if !self.quiet {
+            self.line(message);
+        }
+    }
+}
+
+fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let template = format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left");
+    // A template that indicatif refuses costs the looks of the bar, not the run.
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar.set_message(stage.to_owned());
+    bar
+}

@@ -1,0 +1,83 @@
+//! The interactive shell of `gstore query`: statements end with `;`, every statement sees the newest snapshot.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+use gstore_store::Store;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::args::QueryArgs;
+use crate::commands::query::{Engine, report};
+use crate::context::Context;
+
+const HELP: &str = "Statements end with `;`. Ctrl-C stops a running one, Ctrl-D leaves.\n  \
+    SHOW TABLES;                      the datasets, and the system tables in `gstore`\n  \
+    DESCRIBE pool;                    the columns of a dataset\n  \
+    SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 10;\n  \
+    SELECT * FROM gstore.features;    what has been computed\n  \
+    help, quit";
+
+/// Reads and runs statements until the end of input.
+pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBool) -> Result<()> {
+    let mut editor = DefaultEditor::new()?;
+    context.say("gstore shell; `help` shows how, `quit` leaves");
+    let mut statement = String::new();
+    let mut engine: Option<(u64, Engine)> = None;
+    loop {
+        let prompt = if statement.is_empty() { "gstore> " } else { "   ...> " };
+        let line = match editor.readline(prompt) {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => {
+                statement.clear();
+                continue;
+            }
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if statement.is_empty() {
+            match line.trim().trim_end_matches(';') {
+                "" => continue,
+                "quit" | "exit" | "\\q" => return Ok(()),
+                "help" | "\\?" => {
+                    println!("{HELP}");
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        statement.push_str(&line);
+        statement.push('\n');
+        if !line.trim_end().ends_with(';') {
+            continue;
+        }
+        let sql = std::mem::take(&mut statement);
+        editor.add_history_entry(sql.trim_end())?;
+        cancel.store(false, Ordering::SeqCst);
+        if let Err(error) = answer(context, store, args, &sql, &mut engine, cancel) {
+            eprintln!("error: {error}");
+        }
+    }
+}
+
+fn answer(
+    context: &Context,
+    store: &Store,
+    args: &QueryArgs,
+    sql: &str,
+    engine: &mut Option<(u64, Engine)>,
+    cancel: &AtomicBool,
+) -> Result<()> {
+    let snapshot = context.snapshot(store, args.snapshot)?;
+    let number = snapshot.number();
+    let engine = match engine {
+        Some((n, engine)) if *n == number => engine,
+        slot => &slot.insert((number, Engine::new(context, snapshot)?)).1,
+    };
+    let begun = Instant::now();
+    let notes = engine.run(sql, &args.output, cancel)?;
+    report(context, &notes);
+    context.say(&format!("({:.3} s)", begun.elapsed().as_secs_f64()));
+    Ok(())
+}

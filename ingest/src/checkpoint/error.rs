@@ -1,0 +1,104 @@
+//! Errors of reading a model folder or an adapter.
+
+use std::path::PathBuf;
+
+/// Why a model folder or an adapter could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The file system refused; the message names the path.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The folder lacks a file that it must have.
+    #[error("{folder} has no {file}{hint}")]
+    MissingFile {
+        /// The folder that was looked at.
+        folder: PathBuf,
+        /// The file, or the alternatives, that were expected.
+        file: String,
+        /// What to do about it; empty or starting with `; `.
+        hint: String,
+    },
+    /// A JSON file does not parse.
+    #[error("{path} is not valid JSON: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A setting is missing, of the wrong type or out of range.
+    #[error("{path}: {message}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with which key.
+        message: String,
+    },
+    /// The architecture is not one that gstore can differentiate.
+    #[error("{path}: architecture {found} is not supported; supported: {supported}")]
+    UnsupportedArchitecture {
+        /// The configuration file.
+        path: PathBuf,
+        /// What it names.
+        found: String,
+        /// What would work.
+        supported: &'static str,
+    },
+    /// A setting that would change the mathematics has a value that is not implemented.
+    #[error("{path}: {setting} is not supported; {supported}")]
+    UnsupportedOption {
+        /// The configuration file.
+        path: PathBuf,
+        /// The setting with its value.
+        setting: String,
+        /// What would work.
+        supported: String,
+    },
+    /// The weights are quantised.
+    #[error("{path}: {what} is quantised; gradients need the original f32, f16 or bf16 weights")]
+    Quantised {
+        /// The file.
+        path: PathBuf,
+        /// The tensor or setting that says so.
+        what: String,
+    },
+    /// A safetensors file is damaged.
+    #[error("{path} is not a valid safetensors file: {message}")]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The weights lack a tensor that the configuration asks for.
+    #[error("{folder}: tensor {name} is missing")]
+    MissingTensor {
+        /// The model or adapter folder.
+        folder: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor's shape is not the one that the configuration implies.
+    #[error("{path}: tensor {name} has shape {found:?}, expected {expected:?}")]
+    WrongShape {
+        /// The weight file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// The adapter was trained on another model.
+    #[error("{adapter} is an adapter for another model than {base}: {message}")]
+    AdapterMismatch {
+        /// The adapter folder.
+        adapter: PathBuf,
+        /// The base model folder.
+        base: PathBuf,
+        /// The first difference.
+        message: String,
+    },
+}

@@ -1,0 +1,71 @@
+//! Reading JSON files with errors that name the file and the key.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::ModelError;
+
+/// Parses a JSON file.
+pub(crate) fn read(path: &Path) -> Result<Value, ModelError> {
+    let bytes = fs_err::read(path)?;
+    serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: path.to_owned(), source })
+}
+
+/// Typed access to the keys of one JSON object; `null` counts as absent.
+#[derive(Clone, Copy)]
+pub(crate) struct Object<'a> {
+    pub path: &'a Path,
+    pub value: &'a Value,
+}
+
+impl<'a> Object<'a> {
+    pub fn error(&self, message: impl Into<String>) -> ModelError {
+        ModelError::Config { path: self.path.to_owned(), message: message.into() }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.value.get(key).filter(|v| !v.is_null())
+    }
+
+    pub fn object(&self, key: &str) -> Result<Option<Object<'a>>, ModelError> {
+        self.typed(key, "an object", |v| v.is_object().then_some(v))
+            .map(|v| v.map(|value| Object { path: self.path, value }))
+    }
+
+    pub fn string(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
+        self.typed(key, "a string", Value::as_str)
+    }
+
+    pub fn bool(&self, key: &str) -> Result<bool, ModelError> {
+        Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
+    }
+
+    pub fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        self.typed(key, "a number", Value::as_f64)
+    }
+
+    /// A size of 1 to 2^31.
+    pub fn size(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        self.typed(key, "a whole number from 1 to 2147483648", |v| {
+            v.as_u64().filter(|n| (1..=1 << 31).contains(n)).map(|n| n as usize)
+        })
+    }
+
+    pub fn required_size(&self, key: &str) -> Result<usize, ModelError> {
+        self.size(key)?.ok_or_else(|| self.error(format!("{key} is missing")))
+    }
+
+    fn typed<T>(
+        &self,
+        key: &str,
+        what: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match read(value) {
+            Some(v) => Ok(Some(v)),
+            None => Err(self.error(format!("{key} must be {what}, not {value}"))),
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The pickle machine: a stack and a memo over an arena of nodes, converted to a tree at the end.
+//!
+//! Objects are nodes in an arena because a pickle fills containers after it has memorised them. The conversion counts what it copies, so
+//! sharing cannot be used to blow a small file up.
+
+use std::sync::Arc;
+
+use super::value::{StorageRef, TensorRef, Value};
+use super::{Global, PickleError};
+
+/// Bounds on what a pickle may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Values, counted when they are made and again when they are copied into the tree.
+    pub values: usize,
+    /// Nesting of containers.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    /// Enough for the optimizer state of a model with a hundred thousand tensors.
+    fn default() -> Self {
+        Limits { values: 8_000_000, depth: 64 }
+    }
+}
+
+/// Reads one pickle; bytes after its end are ignored.
+pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, PickleError> {
+    let mut machine = Machine { bytes, at: 0, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new(), copied: 0, limits };
+    let root = machine.run()?;
+    let mut budget = limits.values;
+    machine.tree(root, 0, &mut budget)
+}
+
+type Id = u32;
+
+#[derive(Debug, Clone)]
+enum Node {
+    Leaf(Value),
+    List(Vec<Id>),
+    Tuple(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    Global(Global),
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    nodes: Vec<Node>,
+    stack: Vec<Id>,
+    marks: Vec<usize>,
+    memo: Vec<Option<Id>>,
+    /// Items copied by calls, which a pickle may repeat on one shared container.
+    copied: usize,
+    limits: Limits,
+}
+
+impl<'a> Machine<'a> {
+    fn run(&mut self) -> Result<Id, PickleError> {
+        loop {
+            let at = self.at;
+            let opcode = self.byte()?;
+            match opcode {
+                0x80 => drop(self.byte()?),   // PROTO
+                0x95 => drop(self.take(8)?),  // FRAME
+                b'.' => return self.pop(),    // STOP
+                b'(' => self.marks.push(self.stack.len()),
+                b'0' => drop(self.pop()?),    // POP
+                b'N' => self.leaf(Value::None)?,
+                0x88 => self.leaf(Value::Bool(true))?,
+                0x89 => self.leaf(Value::Bool(false))?,
+                b'K' => {
+                    let v = self.byte()?;
+                    self.leaf(Value::Int(i64::from(v)))?;
+                }
+                b'M' => {
+                    let v = u16::from_le_bytes(self.array()?);
+                    self.leaf(Value::Int(i64::from(v)))?;
+                }
+                b'J' => {
+                    let v = i32::from_le_bytes(self.array()?);
+                    self.leaf(Value::Int(i64::from(v)))?;
+                }
+                0x8a => self.long()?,
+                b'G' => {
+                    let v = f64::from_be_bytes(self.array()?);
+                    self.leaf(Value::Float(v))?;
+                }
+                b'X' => {
+                    let n = u32::from_le_bytes(self.array()?) as usize;
+                    self.text(n)?;
+                }
+                0x8c => {
+                    let n = usize::from(self.byte()?);
+                    self.text(n)?;
+                }
+                0x8d => {
+                    let n = u64::from_le_bytes(self.array()?);
+                    self.text(usize::try_from(n).unwrap_or(usize::MAX))?;
+                }
+                b'B' => {
+                    let n = u32::from_le_bytes(self.array()?) as usize;
+                    self.raw(n)?;
+                }
+                b'C' => {
+                    let n = usize::from(self.byte()?);
+                    self.raw(n)?;
+                }
+                b']' => self.push(Node::List(Vec::new()))?,
+                b'}' => self.push(Node::Dict(Vec::new()))?,
+                b')' => self.push(Node::Tuple(Vec::new()))?,
+                0x85 => self.tuple(1)?,
+                0x86 => self.tuple(2)?,
+                0x87 => self.tuple(3)?,
+                b't' => {
+                    let items = self.pop_to_mark()?;
+                    self.push(Node::Tuple(items))?;
+                }
+                b'a' => {
+                    let item = self.pop()?;
+                    self.append(vec![item])?;
+                }
+                b'e' => {
+                    let items = self.pop_to_mark()?;
+                    self.append(items)?;
+                }
+                b's' => {
+                    let value = self.pop()?;
+                    let key = self.pop()?;
+                    self.set_items(vec![key, value])?;
+                }
+                b'u' => {
+                    let items = self.pop_to_mark()?;
+                    self.set_items(items)?;
+                }
+                b'q' => {
+                    let slot = usize::from(self.byte()?);
+                    self.memoize(slot)?;
+                }
+                b'r' => {
+                    let slot = u32::from_le_bytes(self.array()?) as usize;
+                    self.memoize(slot)?;
+                }
+                0x94 => self.memoize(self.memo.len())?,
+                b'h' => {
+                    let slot = usize::from(self.byte()?);
+                    self.recall(slot)?;
+                }
+                b'j' => {
+                    let slot = u32::from_le_bytes(self.array()?) as usize;
+                    self.recall(slot)?;
+                }
+                b'c' => {
+                    let module = self.line()?;
+                    let name = self.line()?;
+                    let global = Global::lookup(module, name)?;
+                    self.push(Node::Global(global))?;
+                }
+                0x93 => self.stack_global()?,
+                b'R' => self.reduce()?,
+                b'b' => self.build()?,
+                b'Q' => self.persistent()?,
+                opcode => return Err(PickleError::Opcode { opcode, at }),
+            }
+        }
+    }
+
+    fn malformed(&self, what: &'static str) -> PickleError {
+        PickleError::Malformed { at: self.at, what }
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8], PickleError> {
+        let end = self.at.checked_add(n).ok_or(PickleError::Truncated(self.at))?;
+        let bytes = self.bytes.get(self.at..end).ok_or(PickleError::Truncated(self.at))?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn byte(&mut self) -> Result<u8, PickleError> {
+        self.array::<1>().map(|[b]| b)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
+        let bytes = self.take(N)?;
+        bytes.try_into().map_err(|_| PickleError::Truncated(self.at))
+    }
+
+    fn line(&mut self) -> Result<&'a str, PickleError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let n = rest.iter().position(|b| *b == b'\n').ok_or(PickleError::Truncated(self.at))?;
+        let line = self.take(n + 1)?;
+        std::str::from_utf8(&line[..n]).map_err(|_| self.malformed("a name is not UTF-8"))
+    }
+
+    fn push(&mut self, node: Node) -> Result<(), PickleError> {
+        if self.nodes.len() >= self.limits.values {
+            return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
+        }
+        self.stack.push(self.nodes.len() as Id);
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    fn leaf(&mut self, value: Value) -> Result<(), PickleError> {
+        self.push(Node::Leaf(value))
+    }
+
+    fn text(&mut self, n: usize) -> Result<(), PickleError> {
+        let bytes = self.take(n)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.malformed("a string is not UTF-8"))?;
+        self.leaf(Value::Str(Arc::from(text)))
+    }
+
+    fn raw(&mut self, n: usize) -> Result<(), PickleError> {
+        let bytes = self.take(n)?;
+        self.leaf(Value::Bytes(Arc::from(bytes)))
+    }
+
+    /// LONG1: a little-endian two's complement integer of any length, of which up to eight bytes are accepted.
+    fn long(&mut self) -> Result<(), PickleError> {
+        let n = usize::from(self.byte()?);
+        let bytes = self.take(n)?;
+        let mut wide = match bytes.last() {
+            Some(last) if *last & 0x80 != 0 => [0xff; 8],
+            _ => [0; 8],
+        };
+        let target = wide.get_mut(..n).ok_or_else(|| self.malformed("an integer of more than 64 bits"))?;
+        target.copy_from_slice(bytes);
+        self.leaf(Value::Int(i64::from_le_bytes(wide)))
+    }
+
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn pop(&mut self) -> Result<Id, PickleError> {
+        if self.stack.len() <= self.floor() {
+            return Err(self.malformed("the stack is empty"));
+        }
+        self.stack.pop().ok_or_else(|| self.malformed("the stack is empty"))
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, PickleError> {
+        let mark = self.marks.pop().ok_or_else(|| self.malformed("no mark"))?;
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    fn top(&mut self) -> Result<&mut Node, PickleError> {
+        let error = self.malformed("the stack is empty");
+        let floor = self.floor();
+        let id = self.stack.get(floor..).and_then(|s| s.last()).copied().ok_or(error.clone())?;
+        self.nodes.get_mut(id as usize).ok_or(error)
+    }
+
+    fn node(&self, id: Id) -> Result<&Node, PickleError> {
+        self.nodes.get(id as usize).ok_or_else(|| self.malformed("unknown object"))
+    }
+
+    fn tuple(&mut self, n: usize) -> Result<(), PickleError> {
+        if self.stack.len() < self.floor() + n {
+            return Err(self.malformed("the stack is empty"));
+        }
+        let items = self.stack.split_off(self.stack.len() - n);
+        self.push(Node::Tuple(items))
+    }
+
+    fn append(&mut self, items: Vec<Id>) -> Result<(), PickleError> {
+        let error = self.malformed("append to something that is not a list");
+        match self.top()? {
+            Node::List(list) => list.extend(items),
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: Vec<Id>) -> Result<(), PickleError> {
+        let error = self.malformed("a key without a value, or not a dict");
+        let (pairs, rest) = items.as_chunks::<2>();
+        match self.top()? {
+            Node::Dict(entries) if rest.is_empty() => entries.extend(pairs.iter().map(|[k, v]| (*k, *v))),
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn memoize(&mut self, slot: usize) -> Result<(), PickleError> {
+        if slot >= self.limits.values {
+            return Err(PickleError::Limit { limit: self.limits.values, what: "memo slots" });
+        }
+        // Slots are numbered densely by every pickler, so a far slot is not a reason to reserve memory up to it.
+        if slot > self.memo.len() + (1 << 16) {
+            return Err(self.malformed("a memo slot far beyond the others"));
+        }
+        let id = *self.stack.last().ok_or_else(|| self.malformed("the stack is empty"))?;
+        if slot >= self.memo.len() {
+            self.memo.resize(slot + 1, None);
+        }
+        if let Some(entry) = self.memo.get_mut(slot) {
+            *entry = Some(id);
+        }
+        Ok(())
+    }
+
+    fn recall(&mut self, slot: usize) -> Result<(), PickleError> {
+        let id = self.memo.get(slot).copied().flatten().ok_or_else(|| self.malformed("an empty memo slot"))?;
+        if self.stack.len() >= self.limits.values {
+            return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
+        }
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn stack_global(&mut self) -> Result<(), PickleError> {
+        let name = self.pop()?;
+        let module = self.pop()?;
+        let global = match (self.node(module)?, self.node(name)?) {
+            (Node::Leaf(Value::Str(module)), Node::Leaf(Value::Str(name))) => Global::lookup(module, name)?,
+            _ => return Err(self.malformed("a name is not a string")),
+        };
+        self.push(Node::Global(global))
+    }
+
+    fn reduce(&mut self) -> Result<(), PickleError> {
+        let arguments = self.pop()?;
+        let callable = self.pop()?;
+        let Node::Tuple(arguments) = self.node(arguments)? else {
+            return Err(self.malformed("arguments are not a tuple"));
+        };
+        let arguments: Vec<Id> = arguments.iter().take(8).copied().collect();
+        let global = match self.node(callable)? {
+            Node::Global(global) => *global,
+            _ => return Err(self.malformed("a call of something that is not a name")),
+        };
+        let node = match global {
+            Global::OrderedDict => self.ordered_dict(&arguments)?,
+            Global::RebuildTensor => Node::Leaf(Value::Tensor(self.tensor(&arguments)?)),
+            Global::RebuildParameter => match arguments.first().map(|id| self.node(*id)).transpose()? {
+                Some(tensor @ Node::Leaf(Value::Tensor(_))) => tensor.clone(),
+                _ => return Err(self.malformed("a parameter without a tensor")),
+            },
+            Global::Storage(_) => return Err(self.malformed("a storage is called")),
+        };
+        self.push(node)
+    }
+
+    /// `OrderedDict()` or, as protocol 2 with items writes it, `OrderedDict([[key, value], ...])`.
+    fn ordered_dict(&mut self, arguments: &[Id]) -> Result<Node, PickleError> {
+        let Some(first) = arguments.first() else { return Ok(Node::Dict(Vec::new())) };
+        let Node::List(items) = self.node(*first)? else {
+            return Err(self.malformed("OrderedDict of something that is not a list"));
+        };
+        let copied = self.copied + items.len();
+        if copied > self.limits.values {
+            return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
+        }
+        let pairs = items.iter().map(|id| match self.node(*id)? {
+            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+            _ => Err(self.malformed("OrderedDict of something that is not pairs")),
+        });
+        let entries = pairs.collect::<Result<_, _>>()?;
+        self.copied = copied;
+        Ok(Node::Dict(entries))
+    }
+
+    /// `(storage, offset, size, stride, requires_grad, hooks, ...)`
+    fn tensor(&self, arguments: &[Id]) -> Result<TensorRef, PickleError> {
+        let bad = || self.malformed("the arguments of a tensor");
+        let [storage, offset, shape, stride, ..] = arguments else { return Err(bad()) };
+        let Node::Leaf(Value::Storage(storage)) = self.node(*storage)? else { return Err(bad()) };
+        let shape = self.sizes(*shape)?;
+        let stride = self.sizes(*stride)?;
+        if shape.len() != stride.len() || shape.len() > 16 {
+            return Err(bad());
+        }
+        Ok(TensorRef { storage: storage.clone(), offset: self.size(*offset)?, shape, stride })
+    }
+
+    fn sizes(&self, id: Id) -> Result<Vec<usize>, PickleError> {
+        match self.node(id)? {
+            Node::Tuple(items) | Node::List(items) => items.iter().map(|id| self.size(*id)).collect(),
+            _ => Err(self.malformed("a shape is not a tuple")),
+        }
+    }
+
+    fn size(&self, id: Id) -> Result<usize, PickleError> {
+        match self.node(id)? {
+            Node::Leaf(Value::Int(v)) => usize::try_from(*v).map_err(|_| self.malformed("a negative size")),
+            _ => Err(self.malformed("a size is not an integer")),
+        }
+    }
+
+    /// BUILD sets attributes; those of an `OrderedDict` (`_metadata` of a state dict) carry no values and are dropped.
+    fn build(&mut self) -> Result<(), PickleError> {
+        self.pop()?;
+        let error = self.malformed("attributes set on something that is not an OrderedDict");
+        match self.top()? {
+            Node::Dict(_) => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// `("storage", class, key, location, number of elements)`
+    fn persistent(&mut self) -> Result<(), PickleError> {
+        let id = self.pop()?;
+        let bad = || self.malformed("a persistent id that is not a storage");
+        let Node::Tuple(items) = self.node(id)? else { return Err(bad()) };
+        let [tag, class, key, _location, len] = items.as_slice() else { return Err(bad()) };
+        let storage = match (self.node(*tag)?, self.node(*class)?, self.node(*key)?) {
+            (Node::Leaf(Value::Str(tag)), Node::Global(Global::Storage(scalar)), Node::Leaf(Value::Str(key)))
+                if &**tag == "storage" =>
+            {
+                StorageRef { key: key.clone(), scalar: *scalar, len: self.size(*len)? }
+            }
+            _ => return Err(bad()),
+        };
+        self.leaf(Value::Storage(storage))
+    }
+
+    fn tree(&self, id: Id, depth: usize, budget: &mut usize) -> Result<Value, PickleError> {
+        if depth > self.limits.depth {
+            return Err(PickleError::Limit { limit: self.limits.depth, what: "nested containers" });
+        }
+        *budget = budget.checked_sub(1).ok_or(PickleError::Limit { limit: self.limits.values, what: "values" })?;
+        let mut all = |ids: &[Id]| -> Result<Vec<Value>, PickleError> {
+            ids.iter().map(|id| self.tree(*id, depth + 1, budget)).collect()
+        };
+        Ok(match self.node(id)? {
+            Node::Leaf(value) => value.clone(),
+            Node::List(items) => Value::List(all(items)?),
+            Node::Tuple(items) => Value::Tuple(all(items)?),
+            Node::Dict(entries) => Value::Dict(
+                entries
+                    .iter()
+                    .map(|(k, v)| Ok((self.tree(*k, depth + 1, budget)?, self.tree(*v, depth + 1, budget)?)))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Node::Global(_) => return Err(self.malformed("a name where a value belongs")),
+        })
+    }
+}
+

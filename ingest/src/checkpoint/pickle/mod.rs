@@ -1,0 +1,72 @@
+//! A restricted reader of Python pickles: it builds plain values and never runs anything.
+//!
+//! Invariants
+//! - the only names a pickle may refer to are those of [`Global`]; any other is an error that names it
+//! - depth, number of values and size are bounded, so a hostile file costs bounded time and memory
+//! - nothing panics, whatever the bytes
+
+mod machine;
+mod value;
+
+pub use machine::{Limits, parse};
+pub use value::{ScalarType, StorageRef, TensorRef, Value};
+
+/// Why a pickle was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PickleError {
+    /// The bytes end inside an instruction.
+    #[error("the pickle ends early, at byte {0}")]
+    Truncated(usize),
+    /// An instruction that plain data never needs.
+    #[error("pickle instruction 0x{opcode:02x} at byte {at} is not allowed")]
+    Opcode {
+        /// The instruction.
+        opcode: u8,
+        /// Its position.
+        at: usize,
+    },
+    /// The pickle refers to code or to a type outside the allowed list.
+    #[error("the pickle refers to `{0}`, which gstore does not load")]
+    Global(String),
+    /// The instructions do not fit together.
+    #[error("the pickle is malformed at byte {at}: {what}")]
+    Malformed {
+        /// Where.
+        at: usize,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A bound was exceeded.
+    #[error("the pickle exceeds the limit of {limit} {what}")]
+    Limit {
+        /// The bound.
+        limit: usize,
+        /// What is bounded.
+        what: &'static str,
+    },
+}
+
+/// The names that a pickle may refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Global {
+    RebuildTensor,
+    RebuildParameter,
+    Storage(ScalarType),
+    OrderedDict,
+}
+
+impl Global {
+    fn lookup(module: &str, name: &str) -> Result<Global, PickleError> {
+        Ok(match (module, name) {
+            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch", storage) => match ScalarType::from_storage_class(storage) {
+                Some(scalar) => Global::Storage(scalar),
+                None => return Err(PickleError::Global(format!("torch.{storage}"))),
+            },
+            _ => return Err(PickleError::Global(format!("{module}.{name}"))),
+        })
+    }
+}

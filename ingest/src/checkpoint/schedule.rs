@@ -1,0 +1,209 @@
+//! The learning rate of every optimiser step, rebuilt from a log that holds only some of them.
+//!
+//! The rate is taken as piecewise linear through the logged points. Step n of a linear warm-up over w steps uses peak * (n - 1) / w, so a
+//! warm-up starts at (1, 0) and ends at (1 + w, peak); where its end lies between two logged points, or before the first, it is found by
+//! meeting the neighbouring line at the peak. After the last point the last line goes on. A schedule that is linear between its kinks is
+//! rebuilt exactly; a cosine is approximated within one logging interval.
+
+/// Relative difference below which two rates count as equal; the log prints about 16 digits.
+const SAME: f64 = 1e-9;
+
+/// The rate as a function of the step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// Strictly ascending in the step; at least one.
+    knots: Vec<(f64, f64)>,
+}
+
+impl Schedule {
+    /// Rebuilds the schedule from logged `(step, rate)` points, ascending; `None` without points.
+    pub fn new(logged: &[(u64, f64)], peak: Option<f64>) -> Option<Schedule> {
+        let mut points: Vec<(f64, f64)> = Vec::with_capacity(logged.len() + 2);
+        for &(step, rate) in logged {
+            let step = step as f64;
+            match points.last_mut() {
+                // The last entry of a step wins.
+                Some(last) if last.0 == step => last.1 = rate,
+                _ => points.push((step, rate)),
+            }
+        }
+        let first = *points.first()?;
+        let peak = peak.filter(|p| points.iter().all(|(_, rate)| *rate <= p * (1.0 + SAME)));
+        // The rate 0 of step 1 says nothing that the warm-up's start does not.
+        let starts_at_zero = first == (1.0, 0.0) && points.len() > 2 && points[1].0 > 2.0 && peak.is_some();
+        if starts_at_zero {
+            points.remove(0);
+        }
+        let knots = match peak {
+            Some(peak) => with_warm_up(points, peak),
+            None => extended_to_start(points),
+        };
+        Some(Schedule { knots })
+    }
+
+    /// The rate that step `n` used, counted from 1.
+    pub fn rate(&self, n: u64) -> f64 {
+        let x = n as f64;
+        let after = self.knots.partition_point(|(step, _)| *step < x);
+        let (a, b) = match (after.checked_sub(1), after) {
+            (None, _) => return self.knots.first().map_or(0.0, |k| k.1),
+            (Some(_), b) if b == self.knots.len() => (b.saturating_sub(2), b - 1),
+            (Some(a), b) => (a, b),
+        };
+        match (self.knots.get(a), self.knots.get(b)) {
+            (Some(a), Some(b)) => line(*a, *b, x).max(0.0),
+            _ => 0.0,
+        }
+    }
+
+    /// Mean rate of the steps `first..=last`.
+    pub fn mean(&self, first: u64, last: u64) -> f64 {
+        let count = last.saturating_sub(first) + 1;
+        (first..=last).map(|n| self.rate(n)).sum::<f64>() / count as f64
+    }
+}
+
+fn line(a: (f64, f64), b: (f64, f64), x: f64) -> f64 {
+    if a.0 == b.0 { a.1 } else { a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0) }
+}
+
+/// Without a peak, the first line goes back to step 1.
+fn extended_to_start(mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    if let [a, b, ..] = points[..]
+        && a.0 > 1.0
+    {
+        points.insert(0, (1.0, line(a, b, 1.0).max(0.0)));
+    }
+    points
+}
+
+fn with_warm_up(points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
+    let [a, b, ..] = points[..] else { return points };
+    if b.1 > a.1 * (1.0 + SAME) { rising(points, peak) } else { falling(points, peak) }
+}
+
+/// The log starts after the warm-up: its first line goes back until it reaches the peak, and the warm-up leads there.
+fn falling(mut points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
+    let [a, b, ..] = points[..] else { return points };
+    let slope = (b.1 - a.1) / (b.0 - a.0);
+    if a.0 <= 1.0 {
+        return points;
+    }
+    let top = a.0 + (peak - a.1) / slope;
+    if slope < 0.0 && a.1 < peak * (1.0 - SAME) && top > 1.0 {
+        points.splice(0..0, [(1.0, 0.0), (top, peak)]);
+        return points;
+    }
+    // A first point at the peak itself, on a falling line, is the end of the warm-up.
+    if slope < 0.0 && a.1 >= peak * (1.0 - SAME) {
+        points.insert(0, (1.0, 0.0));
+        return points;
+    }
+    extended_to_start(points)
+}
+
+/// The log starts inside the warm-up: its line from (1, 0) goes up to the peak.
+fn rising(mut points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
+    let Some(from) = points.iter().position(|p| p.0 > 1.0 && p.1 > 0.0) else { return points };
+    let slope = points[from].1 / (points[from].0 - 1.0);
+    let on_line = |p: &(f64, f64)| (p.1 - slope * (p.0 - 1.0)).abs() <= 1e-6 * peak;
+    let beyond = points.iter().position(|p| p.0 > 1.0 && !on_line(p)).unwrap_or(points.len());
+    let top = 1.0 + peak / slope;
+    let last_on_line = points[beyond.saturating_sub(1)].0;
+    if beyond < points.len() && top > last_on_line && top < points[beyond].0 {
+        points.insert(beyond, (top, peak));
+    }
+    if points[0].0 > 1.0 {
+        points.insert(0, (1.0, 0.0));
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linear warm-up, then linear to zero: the rate of step n, counted from 1.
+    fn linear(peak: f64, warmup: u64, max: u64) -> impl Fn(u64) -> f64 {
+        move |n| {
+            let s = (n - 1) as f64;
+            if n - 1 < warmup { peak * s / warmup as f64 } else { peak * (max as f64 - s) / (max - warmup) as f64 }
+        }
+    }
+
+    fn assert_rebuilt(rate: impl Fn(u64) -> f64, logged: impl Iterator<Item = u64>, peak: Option<f64>, last: u64) {
+        let points: Vec<_> = logged.map(|n| (n, rate(n))).collect();
+        let schedule = Schedule::new(&points, peak).unwrap();
+        for n in 1..=last {
+            let (found, expected) = (schedule.rate(n), rate(n));
+            assert!((found - expected).abs() <= 1e-12, "step {n}: {found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn sparse_log_after_the_warm_up() {
+        for every in [6, 7, 10, 25] {
+            assert_rebuilt(linear(2e-3, 5, 224), (every..=220).step_by(every as usize), Some(2e-3), 224);
+        }
+    }
+
+    #[test]
+    fn dense_log() {
+        assert_rebuilt(linear(2e-5, 13, 420), 1..=420, Some(2e-5), 420);
+        assert_rebuilt(linear(2e-5, 13, 420), 1..=420, None, 420);
+    }
+
+    #[test]
+    fn warm_up_longer_than_the_first_log() {
+        for warmup in [11, 13, 20, 21, 50, 53] {
+            assert_rebuilt(linear(1e-4, warmup, 400), (10..=390).step_by(10), Some(1e-4), 400);
+        }
+    }
+
+    #[test]
+    fn first_step_logged_too() {
+        let steps = || [1].into_iter().chain((10..=200).step_by(10));
+        assert_rebuilt(linear(1e-3, 5, 224), steps(), Some(1e-3), 224);
+        assert_rebuilt(linear(1e-3, 30, 224), steps(), Some(1e-3), 224);
+    }
+
+    #[test]
+    fn no_warm_up() {
+        assert_rebuilt(linear(1e-3, 0, 100), (10..=90).step_by(10), Some(1e-3), 100);
+        assert_rebuilt(linear(1e-3, 0, 100), (10..=90).step_by(10), None, 100);
+    }
+
+    #[test]
+    fn constant_rate() {
+        assert_rebuilt(|_| 3e-4, (10..=50).step_by(10), Some(3e-4), 60);
+        assert_rebuilt(|_| 3e-4, [10].into_iter(), Some(3e-4), 60);
+        assert_rebuilt(|_| 3e-4, (10..=50).step_by(10), None, 60);
+    }
+
+    #[test]
+    fn rates_never_fall_below_zero() {
+        let schedule = Schedule::new(&[(10, 2e-4), (20, 1e-4)], None).unwrap();
+        assert_eq!(schedule.rate(40), 0.0);
+    }
+
+    #[test]
+    fn no_log_no_schedule() {
+        assert_eq!(Schedule::new(&[], Some(1.0)), None);
+    }
+
+    /// Section 2.6 of the method's description: warm-up over 13 steps, linear to 0 at 420, epochs end at 105, 211, 317 and 420.
+    #[test]
+    fn less_default_weights() {
+        // That passage counts the steps from 1 in lr(s) itself, so its rate of step n is our rate of step n + 1.
+        let rate = linear(2e-5, 13, 420);
+        let points: Vec<_> = (1..=420).map(|n| (n, rate(n + 1))).collect();
+        let schedule = Schedule::new(&points, None).unwrap();
+        let means = [(1, 105), (106, 211), (212, 317), (318, 420)].map(|(a, b)| schedule.mean(a, b));
+        for (mean, expected) in means.iter().zip([1.6855e-5, 1.2850e-5, 7.641e-6, 2.506e-6]) {
+            assert!((mean - expected).abs() <= 1e-9, "{mean} instead of {expected}");
+        }
+        for (mean, less) in means.iter().zip([1.6877e-5, 1.2859e-5, 7.7030e-6, 2.5616e-6]) {
+            assert!((mean / less - 1.0).abs() < 0.025);
+        }
+    }
+}

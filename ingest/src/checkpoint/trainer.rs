@@ -1,0 +1,144 @@
+//! `trainer_state.json` of a checkpoint: where training stood, and what it logged.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::schedule::Schedule;
+use super::torch::{TorchArchive, TorchError};
+
+/// Why a trainer state could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainerError {
+    /// The file system refused; the message names the path.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The file does not parse or lacks something.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// `scheduler.pt` or the optimizer state is damaged.
+    #[error(transparent)]
+    Archive(#[from] TorchError),
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogEntry {
+    /// Optimiser step, counted from 1.
+    pub step: u64,
+    /// Epochs done, with a fraction.
+    pub epoch: Option<f64>,
+    /// Rate that this step used.
+    pub learning_rate: Option<f64>,
+    /// Mean training loss since the previous entry.
+    pub loss: Option<f64>,
+}
+
+/// The state of the Hugging Face Trainer when it saved a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainerState {
+    /// Optimiser steps done.
+    pub global_step: u64,
+    /// Epochs done, with a fraction.
+    pub epoch: Option<f64>,
+    /// Steps planned in all.
+    pub max_steps: Option<u64>,
+    /// The log, by step.
+    pub log_history: Vec<LogEntry>,
+}
+
+impl TrainerState {
+    /// Reads `trainer_state.json` of a checkpoint folder; `None` if it has none.
+    pub fn read(folder: &Path) -> Result<Option<TrainerState>, TrainerError> {
+        let path = folder.join("trainer_state.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = fs_err::read(&path)?;
+        let invalid = |message: String| TrainerError::Invalid { path: path.clone(), message };
+        let value: Value = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
+        let global_step = value
+            .get("global_step")
+            .and_then(Value::as_u64)
+            .ok_or_else(|| invalid("global_step is missing".into()))?;
+        let mut log_history: Vec<LogEntry> =
+            value.get("log_history").and_then(Value::as_array).into_iter().flatten().filter_map(log_entry).collect();
+        log_history.sort_by_key(|entry| entry.step);
+        Ok(Some(TrainerState {
+            global_step,
+            epoch: value.get("epoch").and_then(Value::as_f64).filter(|e| e.is_finite()),
+            max_steps: value.get("max_steps").and_then(Value::as_u64),
+            log_history,
+        }))
+    }
+
+    /// The optimiser steps of the epoch that ends at this checkpoint, first and last, counted from 1.
+    ///
+    /// A checkpoint inside an epoch gets the steps from the start of that epoch. Without an epoch in the state, all steps so far count.
+    pub fn epoch_steps(&self) -> Option<(u64, u64)> {
+        let last = self.global_step;
+        if last == 0 {
+            return None;
+        }
+        let before = match self.epoch {
+            Some(epoch) if epoch > 0.0 => {
+                // An epoch of 13,533 rows in batches of 128 has 105.7 steps: its checkpoints stand at 105, 211, 317.
+                let whole_before = (epoch - 1e-9).ceil().max(1.0) - 1.0;
+                (last as f64 * whole_before / epoch + 1e-6).floor() as u64
+            }
+            _ => 0,
+        };
+        Some((before.min(last - 1) + 1, last))
+    }
+
+    /// Mean learning rate over [`TrainerState::epoch_steps`], the weight that LESS gives the checkpoint; `None` if the log holds no rates.
+    ///
+    /// `peak` is the highest rate of the schedule, where it is known (see [`peak_rate`]).
+    pub fn mean_learning_rate(&self, peak: Option<f64>) -> Option<f64> {
+        let (first, last) = self.epoch_steps()?;
+        let points: Vec<(u64, f64)> = self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
+        Schedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
+    }
+}
+
+fn log_entry(value: &Value) -> Option<LogEntry> {
+    let number = |key: &str| value.get(key).and_then(Value::as_f64).filter(|v| v.is_finite());
+    let step = value.get("step").and_then(Value::as_u64).filter(|s| *s > 0)?;
+    Some(LogEntry { step, epoch: number("epoch"), learning_rate: number("learning_rate"), loss: number("loss") })
+}
+
+/// The highest rate of the schedule: `base_lrs` of `scheduler.pt`, else `initial_lr` of the optimizer state; `None` if neither says it.
+pub fn peak_rate(folder: &Path) -> Result<Option<f64>, TrainerError> {
+    let scheduler = folder.join("scheduler.pt");
+    if scheduler.exists() {
+        let archive = match TorchArchive::open(&scheduler) {
+            Ok(archive) => Some(archive),
+            // A scheduler may hold objects of its own class; the rate can come from elsewhere.
+            Err(TorchError::Pickle { .. } | TorchError::NotZip(_)) => None,
+            Err(e) => return Err(e.into()),
+        };
+        let rate = archive.as_ref().and_then(|a| a.root().get("base_lrs")?.items()?.first()?.as_f64());
+        if let Some(rate) = positive(rate) {
+            return Ok(Some(rate));
+        }
+    }
+    for name in ["optimizer.pt", "optimizer.bin"] {
+        let path = folder.join(name);
+        if path.exists() {
+            let archive = TorchArchive::open(&path)?;
+            let groups = archive.root().get("param_groups").and_then(|g| g.items());
+            return Ok(positive(groups.and_then(|g| g.first()?.get("initial_lr")?.as_f64())));
+        }
+    }
+    Ok(None)
+}
+
+fn positive(rate: Option<f64>) -> Option<f64> {
+    rate.filter(|r| r.is_finite() && *r > 0.0)
+}

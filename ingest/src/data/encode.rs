@@ -1,0 +1,232 @@
+//! Records to token ids and labels.
+//!
+//! Invariants
+//! - a token is scored if it lies after the tokens of the text before a scored part and not after those of the text up to its
+//!   end, both counted by tokenizing that text by itself (as LESS does; offsets are not used)
+//! - position 0 is never scored: nothing predicts it
+//! - at most `max_length` tokens, the first ones
+
+use std::path::{Path, PathBuf};
+
+use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+use super::record::Content;
+use super::special::{TokenizerFiles, eos_id};
+use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
+
+/// Label of a token that does not count.
+const IGNORED: i64 = -100;
+
+/// Why a tokenizer cannot be loaded, or a record not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Not a template.
+    #[error("there is no template {0:?}: use tulu, chat or plain")]
+    UnknownTemplate(String),
+    /// A maximum length of zero.
+    #[error("the maximum length must be at least 1 token")]
+    NoLength,
+    /// A file cannot be read; the error names it.
+    #[error(transparent)]
+    Read(std::io::Error),
+    /// A file does not hold what it should.
+    #[error("{}: {message}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No end token is named anywhere.
+    #[error(
+        "{}: no end-of-sequence token; name it as eos_token in tokenizer_config.json, since the template closes answers with it",
+        folder.display()
+    )]
+    NoEos {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// `chat` without a template.
+    #[error(
+        "{}: the tokenizer has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); \
+         use --template tulu or --template plain", folder.display()
+    )]
+    NoChatTemplate {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// The chat template is not valid Jinja.
+    #[error("the chat template cannot be used: {0}")]
+    TemplateSyntax(String),
+    /// The chat template raised an exception or failed.
+    #[error("the chat template refuses the conversation: {0}")]
+    Render(String),
+    /// The chat template leaves out or moves a turn.
+    #[error(
+        "the chat template does not show where turn {turn} (from 0) of the conversation stands; use --template tulu"
+    )]
+    TurnNotFound {
+        /// Index of the message.
+        turn: usize,
+    },
+    /// The tokenizer failed on a text.
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(String),
+}
+
+/// A sample as tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Whether the token counts for the loss, as a label; the first never does.
+    pub scored: Vec<bool>,
+    /// Whether tokens beyond the maximum length were left out.
+    pub truncated: bool,
+}
+
+impl Encoded {
+    /// Tokens that count for the loss. Zero also where truncation took all of them.
+    pub fn scored_tokens(&self) -> usize {
+        self.scored.iter().filter(|s| **s).count()
+    }
+
+    /// Labels as PyTorch has them: the id where it is scored, -100 elsewhere; not shifted.
+    pub fn labels(&self) -> Vec<i64> {
+        let label = |(id, scored): (&u32, &bool)| if *scored { i64::from(*id) } else { IGNORED };
+        self.ids.iter().zip(&self.scored).map(label).collect()
+    }
+}
+
+/// Turns records into tokens: a tokenizer, a template and a maximum length.
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    template: Template,
+    spec: EncodingSpec,
+    max_length: usize,
+    /// Tokens that the tokenizer adds after every text.
+    trailing: usize,
+}
+
+impl TextEncoder {
+    /// Reads the tokenizer of a Hugging Face model folder.
+    pub fn load(folder: &Path, template: TemplateKind, max_length: u32) -> Result<Self, EncodeError> {
+        if max_length == 0 {
+            return Err(EncodeError::NoLength);
+        }
+        let path = folder.join("tokenizer.json");
+        let bytes = fs_err::read(&path).map_err(EncodeError::Read)?;
+        let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
+        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
+        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
+        tokenizer.with_padding(None);
+        let files = TokenizerFiles::read(folder)?;
+        let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
+        let spec = EncodingSpec {
+            tokenizer: sha256_hex(&bytes),
+            template: template.name().to_owned(),
+            template_digest: Some(digest),
+            max_length,
+        };
+        let trailing = trailing_tokens(&tokenizer)?;
+        Ok(Self { tokenizer, template: prepared, spec, max_length: max_length as usize, trailing })
+    }
+
+    /// What identifies the encoding. The template's digest covers the chat template and the special tokens that it may write,
+    /// for the other templates the end token.
+    pub fn spec(&self) -> EncodingSpec {
+        self.spec.clone()
+    }
+
+    /// Encodes one record. An empty text has no tokens at all.
+    pub fn encode(&self, content: &Content) -> Result<Encoded, EncodeError> {
+        let rendered = self.template.render(content)?;
+        let mut ids = self.ids(&rendered.text, rendered.add_special)?;
+        let truncated = ids.len() > self.max_length;
+        ids.truncate(self.max_length);
+        let mut scored = vec![false; ids.len()];
+        for range in &rendered.scored {
+            let start = self.tokens_before(&rendered, range.start, ids.len())?;
+            if start >= ids.len() {
+                break;
+            }
+            let end = self.tokens_before(&rendered, range.end, ids.len())?;
+            if let Some(part) = scored.get_mut(start..end) {
+                part.fill(true);
+            }
+        }
+        if let Some(first) = scored.first_mut() {
+            *first = false;
+        }
+        Ok(Encoded { ids, scored, truncated })
+    }
+
+    fn ids(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
+        tokenize(&self.tokenizer, text, add_special)
+    }
+
+    /// Tokens of the text before byte `end`, at most `limit`.
+    fn tokens_before(&self, rendered: &Rendered, end: usize, limit: usize) -> Result<usize, EncodeError> {
+        if end == 0 {
+            return Ok(0);
+        }
+        if end == rendered.text.len() {
+            return Ok(limit);
+        }
+        let before = &rendered.text[..end];
+        let trailing = if rendered.add_special { self.trailing } else { 0 };
+        Ok(self.ids(before, rendered.add_special)?.len().saturating_sub(trailing).min(limit))
+    }
+}
+
+fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
+    let encoding = tokenizer
+        .encode_fast(text, add_special)
+        .map_err(|error| EncodeError::Tokenizer(error.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// How many tokens the tokenizer's post-processor puts behind a text.
+fn trailing_tokens(tokenizer: &Tokenizer) -> Result<usize, EncodeError> {
+    let (with, without) = (tokenize(tokenizer, "a", true)?, tokenize(tokenizer, "a", false)?);
+    let added = with.len().saturating_sub(without.len());
+    let leading = (0..=added).find(|at| with.get(*at..).is_some_and(|rest| rest.starts_with(&without)));
+    Ok(added - leading.unwrap_or(added))
+}
+
+/// The template and the digest of what it writes beside the record's own text.
+fn prepare(
+    kind: TemplateKind,
+    files: &TokenizerFiles,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+) -> Result<(Template, String), EncodeError> {
+    let digest = |description| sha256_hex(canonical_json(&description).as_bytes());
+    if kind == TemplateKind::Chat {
+        let source = files
+            .chat_template
+            .as_deref()
+            .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?;
+        let special: serde_json::Map<String, serde_json::Value> =
+            files.special.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+        let atoms = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
+        let atoms = atoms.filter(|text| !text.is_empty()).collect();
+        let template = ChatTemplate::new(source, &files.special, atoms)?;
+        let digest = digest(json!({ "template": source, "special_tokens": special }));
+        return Ok((Template::Chat(Box::new(template)), digest));
+    }
+    let eos = match files.eos() {
+        Some(eos) => Some(eos.to_owned()),
+        None => eos_id(folder)?.and_then(|id| tokenizer.id_to_token(id)),
+    };
+    let eos = eos.ok_or_else(|| EncodeError::NoEos { folder: folder.to_owned() })?;
+    let digest = digest(json!({ "eos_token": eos }));
+    let template = match kind {
+        TemplateKind::Plain => Template::Plain { eos },
+        _ => Template::Tulu { eos },
+    };
+    Ok((template, digest))
+}

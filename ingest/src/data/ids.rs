@@ -1,0 +1,60 @@
+//! Ids for records that have none.
+
+use std::collections::HashMap;
+
+use super::record::Record;
+
+/// Gives each record its id: its own, or one made from its line.
+///
+/// A made id is `x` and the first 16 hex digits of the BLAKE3 hash of the line's bytes; the second equal line of a file gets
+/// `-2` at the end, the third `-3`, and so on. The same file therefore has the same ids whenever it is read, and a line keeps
+/// its id when others are added, removed or moved, except among its exact copies.
+#[derive(Debug, Default)]
+pub struct IdAllocator {
+    seen: HashMap<u64, u64>,
+}
+
+impl IdAllocator {
+    /// For a new file.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The id of the next record of the file; `line` is where it stands.
+    pub fn id_of(&mut self, record: &Record, line: &[u8]) -> String {
+        match &record.id {
+            Some(id) => id.clone(),
+            None => self.make(line),
+        }
+    }
+
+    fn make(&mut self, line: &[u8]) -> String {
+        let mut first = [0u8; 8];
+        first.copy_from_slice(&blake3::hash(line).as_bytes()[..8]);
+        let digits = u64::from_be_bytes(first);
+        let times = self.seen.entry(digits).or_insert(0);
+        *times += 1;
+        match *times {
+            1 => format!("x{digits:016x}"),
+            n => format!("x{digits:016x}-{n}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::parse_record;
+    use super::IdAllocator;
+
+    #[test]
+    fn ids_come_from_the_content() {
+        let mut ids = IdAllocator::new();
+        let mut id = |line: &str| ids.id_of(&parse_record(line.as_bytes()).unwrap(), line.as_bytes());
+        let a = id(r#"{"text": "a"}"#);
+        assert_eq!(a, format!("x{}", &blake3::hash(br#"{"text": "a"}"#).to_hex()[..16]));
+        assert_eq!(id(r#"{"text": "a", "id": "mine"}"#), "mine");
+        assert_eq!(id(r#"{"text": "a"}"#), format!("{a}-2"));
+        assert_ne!(id(r#"{"text": "b"}"#), a);
+        assert_eq!(id(r#"{"text": "a"}"#), format!("{a}-3"));
+    }
+}

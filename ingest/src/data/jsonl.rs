@@ -1,0 +1,263 @@
+//! JSON lines: one record a line, with the bytes exactly as they stand in the file.
+//!
+//! Invariants
+//! - a line's bytes are those of the file without the final `\n`; a `\r` before it stays (JSON takes it for white space), so
+//!   writing the bytes and a `\n` gives the file's line back
+//! - lines without anything but white space are skipped, but counted: numbers are those an editor shows, from 1
+//! - a byte order mark at the start of the file belongs to the file, not to the first record
+//! - memory is bounded by the longest line, which has a limit
+//! - after an error there are no more lines
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use memchr::memchr;
+
+/// The longest line that is read unless asked otherwise.
+pub const LINE_LIMIT: usize = 64 << 20;
+
+/// Bytes read from the file at a time.
+const READ_SIZE: usize = 256 << 10;
+
+const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// One line of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// From 1, blank lines included.
+    pub number: u64,
+    /// Without the final `\n`; valid UTF-8.
+    pub bytes: &'a [u8],
+}
+
+/// Why a file of lines cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The file cannot be opened; the error names it.
+    #[error(transparent)]
+    Open(std::io::Error),
+    /// Reading failed in the middle.
+    #[error("{}: cannot read line {line}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The line that was being read.
+        line: u64,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A line is longer than the limit.
+    #[error("{}: line {line} is longer than {limit} bytes; is this a file with one JSON object a line?", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Not text.
+    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line){hint}", path.display(), hint = utf16_hint(*utf16))]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+        /// The first bad byte, from 1.
+        byte: usize,
+        /// Whether the file starts with a UTF-16 byte order mark.
+        utf16: bool,
+    },
+}
+
+fn utf16_hint(utf16: bool) -> &'static str {
+    if utf16 { "; the file looks like UTF-16: convert it to UTF-8 first" } else { "" }
+}
+
+/// Reads a file line by line.
+pub struct JsonlReader {
+    path: PathBuf,
+    source: Box<dyn BufRead + Send>,
+    line: Vec<u8>,
+    number: u64,
+    limit: usize,
+    failed: bool,
+}
+
+impl JsonlReader {
+    /// Opens a file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
+        let path = path.as_ref();
+        let file = fs_err::File::open(path).map_err(ReadError::Open)?;
+        Ok(Self::from_reader(path, file))
+    }
+
+    /// Reads from anything; `path` is what errors call it.
+    pub fn from_reader(path: impl Into<PathBuf>, source: impl Read + Send + 'static) -> Self {
+        Self {
+            path: path.into(),
+            source: Box::new(BufReader::with_capacity(READ_SIZE, source)),
+            line: Vec::new(),
+            number: 0,
+            limit: LINE_LIMIT,
+            failed: false,
+        }
+    }
+
+    /// Sets the longest line, in bytes.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The file, as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next line that is not blank. The bytes are borrowed until the next call.
+    pub fn next_line(&mut self) -> Option<Result<Line<'_>, ReadError>> {
+        if self.failed {
+            return None;
+        }
+        loop {
+            match self.fill_line() {
+                Ok(false) => return None,
+                Ok(true) if self.line.trim_ascii().is_empty() => {}
+                Ok(true) => return Some(Ok(Line { number: self.number, bytes: &self.line })),
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Reads one line into the buffer; false at the end of the file.
+    fn fill_line(&mut self) -> Result<bool, ReadError> {
+        self.line.clear();
+        self.number += 1;
+        let mut any = false;
+        loop {
+            let chunk = match self.source.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    return Err(ReadError::Io { path: self.path.clone(), line: self.number, source });
+                }
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            any = true;
+            let end = memchr(b'\n', chunk);
+            let taken = &chunk[..end.unwrap_or(chunk.len())];
+            // The mark does not count for the limit: room for it is left until it is known.
+            if self.line.len() + taken.len() > self.limit.saturating_add(UTF8_MARK.len()) {
+                return Err(self.too_long());
+            }
+            self.line.extend_from_slice(taken);
+            let used = taken.len() + usize::from(end.is_some());
+            self.source.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        if any {
+            self.check_line()?;
+        }
+        Ok(any)
+    }
+
+    fn check_line(&mut self) -> Result<(), ReadError> {
+        if self.number == 1 && self.line.starts_with(UTF8_MARK) {
+            self.line.drain(..UTF8_MARK.len());
+        }
+        if self.line.len() > self.limit {
+            return Err(self.too_long());
+        }
+        std::str::from_utf8(&self.line).map(|_| ()).map_err(|error| ReadError::NotUtf8 {
+            path: self.path.clone(),
+            line: self.number,
+            byte: error.valid_up_to() + 1,
+            utf16: self.number == 1 && matches!(self.line.get(..2), Some([0xFF, 0xFE] | [0xFE, 0xFF])),
+        })
+    }
+
+    fn too_long(&self) -> ReadError {
+        ReadError::TooLong { path: self.path.clone(), line: self.number, limit: self.limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes: &'static [u8]) -> Vec<(u64, Vec<u8>)> {
+        let mut reader = JsonlReader::from_reader("f.jsonl", bytes);
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next_line() {
+            let line = line.expect("a good line");
+            lines.push((line.number, line.bytes.to_vec()));
+        }
+        lines
+    }
+
+    #[test]
+    fn bytes_are_kept_and_blank_lines_counted() {
+        let got = lines(b"{\"a\": 1} \n\n  \t\r\n{}\r\n{\"b\":\"\xC3\xA9\"}");
+        let want: [(u64, &[u8]); 3] = [(1, b"{\"a\": 1} "), (4, b"{}\r"), (5, b"{\"b\":\"\xC3\xA9\"}")];
+        assert_eq!(got, want.map(|(n, b)| (n, b.to_vec())));
+        assert_eq!(lines(b""), []);
+        assert_eq!(lines(b"\n\n"), []);
+        assert_eq!(lines(b"{}"), [(1, b"{}".to_vec())]);
+    }
+
+    #[test]
+    fn byte_order_mark_is_not_part_of_the_record() {
+        assert_eq!(lines(b"\xEF\xBB\xBF{}\n\xEF\xBB\xBF{}\n")[0], (1, b"{}".to_vec()));
+        assert_eq!(lines(b"\xEF\xBB\xBF\n{}"), [(2, b"{}".to_vec())]);
+    }
+
+    #[test]
+    fn invalid_utf8_names_file_line_and_byte() {
+        let mut reader = JsonlReader::from_reader("f.jsonl", &b"{}\n{\"a\":\"\xFF\"}\n{}\n"[..]);
+        assert!(reader.next_line().unwrap().is_ok());
+        let message = reader.next_line().unwrap().unwrap_err().to_string();
+        assert_eq!(message, "f.jsonl: line 2 is not valid UTF-8 (byte 7 of the line)");
+        assert!(reader.next_line().is_none());
+        let mut reader = JsonlReader::from_reader("f.jsonl", &b"\xFF\xFE{\0}\0\n\0"[..]);
+        assert!(reader.next_line().unwrap().unwrap_err().to_string().contains("UTF-16"));
+    }
+
+    #[test]
+    fn long_lines_are_refused_in_bounded_memory() {
+        let mut reader = JsonlReader::from_reader("f.jsonl", &b"1234\n12345\n"[..]).with_limit(4);
+        assert_eq!(reader.next_line().unwrap().unwrap().bytes, b"1234");
+        let message = reader.next_line().unwrap().unwrap_err().to_string();
+        assert!(message.starts_with("f.jsonl: line 2 is longer than 4 bytes"), "{message}");
+        let mut reader = JsonlReader::from_reader("zero", std::io::repeat(b'x')).with_limit(1 << 20);
+        assert!(reader.next_line().unwrap().is_err());
+        assert!(reader.line.capacity() <= 4 << 20);
+    }
+
+    #[test]
+    fn lines_longer_than_the_buffer() {
+        let long = vec![b'y'; 3 * READ_SIZE + 7];
+        let mut file = long.clone();
+        file.push(b'\n');
+        file.extend_from_slice(b"{}");
+        let mut reader = JsonlReader::from_reader("f", std::io::Cursor::new(file));
+        assert_eq!(reader.next_line().unwrap().unwrap().bytes, long);
+        assert_eq!(reader.next_line().unwrap().unwrap(), Line { number: 2, bytes: b"{}" });
+        assert!(reader.next_line().is_none());
+    }
+
+    #[test]
+    fn missing_file_is_named() {
+        let error = JsonlReader::open("no/such.jsonl").err().unwrap().to_string();
+        assert!(error.contains("no/such.jsonl"), "{error}");
+    }
+}

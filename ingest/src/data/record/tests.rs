@@ -1,0 +1,110 @@
+//! Promise: a line is read as what it says, or refused with the reason and the place.
+
+use super::*;
+
+fn parse(line: &str) -> Record {
+    parse_record(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn refusal(line: &str) -> String {
+    parse_record(line.as_bytes()).expect_err(line).to_string()
+}
+
+fn with_message(message: &str) -> String {
+    format!(r#"{{"messages": [{{"role": "user", "content": "q"}}, {message}]}}"#)
+}
+
+#[test]
+fn less_layout() {
+    let record = parse(
+        r#"{"dataset": "dolly", "id": "dolly_0", "messages": [{"role": "system", "content": " s "},
+           {"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 1}], "level": 3,
+           "share": 0.5, "ok": true, "none": null, "tags": ["x", {"b": 1, "a": 2.0}], "hash": 18446744073709551615}"#,
+    );
+    assert_eq!(record.id.as_deref(), Some("dolly_0"));
+    let message = |role, content: &str| Message { role, content: content.to_owned() };
+    let messages =
+        vec![message(Role::System, " s "), message(Role::User, "q"), message(Role::Assistant, "a")];
+    assert_eq!(record.content, Content::Messages(messages));
+    let want = [
+        ("dataset", MetaValue::Text("dolly".into())),
+        ("level", MetaValue::Int(3)),
+        ("share", MetaValue::Float(0.5)),
+        ("ok", MetaValue::Bool(true)),
+        ("none", MetaValue::Null),
+        ("tags", MetaValue::Text(r#"["x",{"b":1,"a":2.0}]"#.into())),
+        ("hash", MetaValue::Text("18446744073709551615".into())),
+    ];
+    assert_eq!(record.metadata, want.map(|(key, value)| (key.to_owned(), value)));
+}
+
+#[test]
+fn other_shapes() {
+    let record = parse("{\"id\": 7, \"prompt\": \"p\", \"completion\": \"c\"}\r");
+    assert_eq!(record.id.as_deref(), Some("7"));
+    assert_eq!(record.content, Content::PromptCompletion { prompt: "p".into(), completion: "c".into() });
+    let record = parse(r#"{"text": "t", "prompt": "only metadata here"}"#);
+    assert_eq!((record.id, record.content), (None, Content::Text("t".into())));
+    assert_eq!(record.metadata, [("prompt".to_owned(), MetaValue::Text("only metadata here".into()))]);
+    let record = parse(r#"{"messages": [{"role": "user", "content": "no answer"}], "id": -3}"#);
+    assert_eq!(record.id.as_deref(), Some("-3"));
+}
+
+#[test]
+fn refusals_say_what_and_where() {
+    let cases = [
+        (r#"{"text": "a"#, "malformed JSON at column 11: EOF while parsing a string"),
+        (r#"{"text": "a"} x"#, "malformed JSON at column 15: trailing characters"),
+        (r#"{"text": "a", "text": "b"}"#, "malformed JSON at column 20: the key \"text\" appears twice"),
+        (r#"{"text": "a", "m": [{"k": 1, "k": 1}]}"#, "the key \"k\" appears twice"),
+        ("[1]", "expected a JSON object, found a list"),
+        ("null", "expected a JSON object, found null"),
+        ("{}", "nothing to train on"),
+        (r#"{"prompt": "p"}"#, "`prompt` without `completion`"),
+        (r#"{"completion": "p"}"#, "`completion` without `prompt`"),
+        (r#"{"text": "t", "messages": []}"#, "both `messages` and `text`"),
+        (r#"{"messages": []}"#, "the conversation is empty"),
+        (r#"{"messages": {}}"#, "`messages` must be a list of messages, found an object"),
+        (r#"{"messages": ["hi"]}"#, "`messages[0]` must be an object"),
+        (r#"{"prompt": 1, "completion": "c"}"#, "`prompt` must be a string, found a number"),
+        (r#"{"text": null}"#, "`text` must be a string, found null"),
+        (r#"{"id": "", "text": "t"}"#, "`id` is empty"),
+        (r#"{"id": 1.5, "text": "t"}"#, "`id` must be a string or an integer, found a number with"),
+        (r#"{"id": null, "text": "t"}"#, "`id` must be a string or an integer, found null"),
+        (r#"{"id": [1], "text": "t"}"#, "`id` must be a string or an integer, found a list"),
+        (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
+    ];
+    for (line, want) in cases {
+        let message = refusal(line);
+        assert!(message.contains(want), "{line}: {message}");
+    }
+    let cases = [
+        (
+            r#"{"role": "tool", "content": "x"}"#,
+            "message 1 has the role \"tool\"; known roles are system, user and assistant",
+        ),
+        (r#"{"role": "user", "content": null}"#, "`messages[1].content` must be a string, found null"),
+        (
+            r#"{"role": "user", "content": [{"type": "text"}]}"#,
+            "`messages[1].content` must be a string, found a list",
+        ),
+        (r#"{"role": 1, "content": "x"}"#, "`messages[1].role` must be a string, found a number"),
+        (r#"{"role": "user"}"#, "message 1 has no `content`"),
+        (r#"{"content": "x"}"#, "message 1 has no `role`"),
+    ];
+    for (message, want) in cases {
+        let got = refusal(&with_message(message));
+        assert!(got.contains(want), "{message}: {got}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_not_a_crash() {
+    let line = format!("{{\"text\": \"t\", \"m\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(refusal(&line).contains("recursion limit"));
+}
+
+#[test]
+fn invalid_utf8_in_a_string_is_an_error() {
+    assert!(parse_record(b"{\"text\": \"\xFF\"}").is_err());
+}

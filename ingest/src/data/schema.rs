@@ -1,0 +1,253 @@
+//! Metadata columns: their types, found by one pass over the records.
+//!
+//! Invariants
+//! - columns stand in the order in which their keys first appear
+//! - a column has the type of its values; integers among floats are floats; any other mixture is refused and names both lines
+//! - a column of nulls only is left out until a value appears, since nothing says its type
+//!
+//! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value into its
+//! column's type.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
+
+use super::record::Record;
+
+/// What the command line calls a type.
+fn type_text(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::Bool => "bool",
+        ColumnType::Int => "int",
+        ColumnType::Float => "float",
+        ColumnType::Text => "utf8",
+    }
+}
+
+/// The user's word on a column: `key:type`, where type is one of `bool`, `int`, `float`, `utf8`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnOverride {
+    /// Key in the records.
+    pub key: String,
+    /// Type that it gets.
+    pub ty: ColumnType,
+}
+
+impl FromStr for ColumnOverride {
+    type Err = SchemaError;
+
+    fn from_str(text: &str) -> Result<Self, SchemaError> {
+        let bad = || SchemaError::BadOverride(text.to_owned());
+        let (key, ty) = text.rsplit_once(':').ok_or_else(bad)?;
+        let types = [ColumnType::Bool, ColumnType::Int, ColumnType::Float, ColumnType::Text];
+        let ty = types.into_iter().find(|t| type_text(*t) == ty).ok_or_else(bad)?;
+        if key.is_empty() { Err(bad()) } else { Ok(Self { key: key.to_owned(), ty }) }
+    }
+}
+
+/// Why records have no common columns.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// Not `key:type`.
+    #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
+    BadOverride(String),
+    /// An override of a key that no record has.
+    #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
+    UnknownOverride {
+        /// The key given.
+        key: String,
+        /// The closest one.
+        nearest: Option<String>,
+    },
+    /// Values of two types.
+    #[error(
+        "column {column:?} holds {} in line {first_line} and {} in line {line}; \
+         say what it is, for example --column {column}:utf8", type_text(*first), type_text(*found)
+    )]
+    Mixed {
+        /// Key in the records.
+        column: String,
+        /// Type so far.
+        first: ColumnType,
+        /// A line of that type.
+        first_line: u64,
+        /// The other type.
+        found: ColumnType,
+        /// Its line.
+        line: u64,
+    },
+    /// A value that does not fit the type that the user or the dataset gives the column.
+    #[error(
+        "column {column:?} is {} {by}, but line {line} holds {}; use --column {column}:utf8 if it may hold anything",
+        type_text(*ty), type_text(*found)
+    )]
+    Unfit {
+        /// Key in the records.
+        column: String,
+        /// Type it has to have.
+        ty: ColumnType,
+        /// Who says so.
+        by: FixedBy,
+        /// Type of the value.
+        found: ColumnType,
+        /// Line of the value.
+        line: u64,
+    },
+    /// The second reading found something that the first had not seen.
+    #[error(
+        "line {line} has a value of {column:?} that it had not before: the file changed while it was read"
+    )]
+    FileChanged {
+        /// Key in the records.
+        column: String,
+        /// The line.
+        line: u64,
+    },
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// Who decides a column's type before its values do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixedBy {
+    /// An override.
+    User,
+    /// The dataset, which has the column already.
+    Dataset,
+}
+
+impl fmt::Display for FixedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FixedBy::User => "as asked",
+            FixedBy::Dataset => "in the dataset",
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Candidate {
+    key: String,
+    /// Type and the line that gave it; none while all values are null.
+    seen: Option<(ColumnType, u64)>,
+    fixed: Option<(ColumnType, FixedBy)>,
+}
+
+/// Collects columns over a first pass.
+#[derive(Debug, Default)]
+pub struct SchemaBuilder {
+    candidates: Vec<Candidate>,
+    by_key: HashMap<String, usize>,
+    overrides: Vec<ColumnOverride>,
+    existing: HashMap<String, ColumnType>,
+}
+
+impl SchemaBuilder {
+    /// `overrides` go before everything else; `existing` are the columns that the dataset has already.
+    pub fn new(overrides: Vec<ColumnOverride>, existing: &[ColumnDef]) -> Self {
+        let existing = existing.iter().map(|c| (c.key.clone(), c.ty)).collect();
+        Self { overrides, existing, ..Self::default() }
+    }
+
+    /// Takes one record into account; `line` is named in errors.
+    pub fn observe(&mut self, line: u64, record: &Record) -> Result<(), SchemaError> {
+        for (key, value) in &record.metadata {
+            let index = match self.by_key.get(key) {
+                Some(index) => *index,
+                None => self.add(key),
+            };
+            if let (Some(candidate), Some(ty)) = (self.candidates.get_mut(index), value.column_type()) {
+                candidate.see(ty, line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: &str) -> usize {
+        let asked = self.overrides.iter().find(|o| o.key == key).map(|o| (o.ty, FixedBy::User));
+        let fixed = asked.or_else(|| Some((*self.existing.get(key)?, FixedBy::Dataset)));
+        self.candidates.push(Candidate { key: key.to_owned(), seen: None, fixed });
+        self.by_key.insert(key.to_owned(), self.candidates.len() - 1);
+        self.candidates.len() - 1
+    }
+
+    /// The columns.
+    pub fn finish(self) -> Result<Schema, SchemaError> {
+        for asked in &self.overrides {
+            if !self.by_key.contains_key(&asked.key) {
+                let nearest = nearest(&asked.key, self.candidates.iter().map(|c| c.key.as_str()));
+                let nearest = nearest.map(str::to_owned);
+                return Err(SchemaError::UnknownOverride { key: asked.key.clone(), nearest });
+            }
+        }
+        let column = |candidate: Candidate| {
+            let ty = candidate.fixed.map(|f| f.0).or(candidate.seen.map(|s| s.0))?;
+            let declared = matches!(candidate.fixed, Some((_, FixedBy::User)));
+            Some(ColumnSpec { key: candidate.key, ty, declared })
+        };
+        let columns: Vec<ColumnSpec> = self.candidates.into_iter().filter_map(column).collect();
+        let by_key = columns.iter().enumerate().map(|(i, c)| (c.key.clone(), i)).collect();
+        Ok(Schema { columns, by_key })
+    }
+}
+
+/// Whether a column of type `ty` holds values of type `found`.
+fn fits(ty: ColumnType, found: ColumnType) -> bool {
+    ty == found || ty == ColumnType::Text || (ty, found) == (ColumnType::Float, ColumnType::Int)
+}
+
+impl Candidate {
+    fn see(&mut self, found: ColumnType, line: u64) -> Result<(), SchemaError> {
+        if let Some((ty, by)) = self.fixed {
+            let unfit = || SchemaError::Unfit { column: self.key.clone(), ty, by, found, line };
+            return if fits(ty, found) { Ok(()) } else { Err(unfit()) };
+        }
+        match self.seen {
+            None => self.seen = Some((found, line)),
+            Some((ty, _)) if ty == found => {}
+            Some((ColumnType::Float, _)) if found == ColumnType::Int => {}
+            Some((ColumnType::Int, _)) if found == ColumnType::Float => self.seen = Some((found, line)),
+            Some((first, first_line)) => {
+                return Err(SchemaError::Mixed { column: self.key.clone(), first, first_line, found, line });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The metadata columns of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema {
+    columns: Vec<ColumnSpec>,
+    by_key: HashMap<String, usize>,
+}
+
+impl Schema {
+    /// The columns, in order.
+    pub fn columns(&self) -> &[ColumnSpec] {
+        &self.columns
+    }
+
+    /// A record's metadata in column order; what it lacks is null. `line` is named in errors.
+    pub fn row(&self, line: u64, metadata: Vec<(String, MetaValue)>) -> Result<Vec<MetaValue>, SchemaError> {
+        let mut row = vec![MetaValue::Null; self.columns.len()];
+        for (key, value) in metadata {
+            let Some(found) = value.column_type() else { continue };
+            let index = self.by_key.get(&key);
+            let place = index.and_then(|i| Some((row.get_mut(*i)?, self.columns.get(*i)?)));
+            match place {
+                Some((place, column)) if fits(column.ty, found) => *place = value,
+                _ => return Err(SchemaError::FileChanged { column: key, line }),
+            }
+        }
+        Ok(row)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What a model folder says beside `tokenizer.json`: the special tokens and the chat template.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::encode::EncodeError;
+
+/// Names under which configurations list single special tokens.
+const NAMES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The files of a folder that describe the use of its tokenizer.
+#[derive(Debug, Default)]
+pub(super) struct TokenizerFiles {
+    /// Text of each named special token, in the order of [`NAMES`].
+    pub(super) special: Vec<(&'static str, String)>,
+    /// Source of the chat template.
+    pub(super) chat_template: Option<String>,
+}
+
+impl TokenizerFiles {
+    /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, as far as they are there.
+    ///
+    /// As transformers does, the first file has the last word on a token, and a template file goes before the configuration.
+    pub(super) fn read(folder: &Path) -> Result<Self, EncodeError> {
+        let config = read_object(&folder.join("tokenizer_config.json"))?;
+        let map = read_object(&folder.join("special_tokens_map.json"))?;
+        let special = NAMES
+            .into_iter()
+            .filter_map(|name| {
+                let text =
+                    config.get(name).and_then(token_text).or_else(|| map.get(name).and_then(token_text))?;
+                Some((name, text))
+            })
+            .collect();
+        let chat_template = match read_optional(&folder.join("chat_template.jinja"))? {
+            Some(source) => Some(source),
+            None => template_in(&config, folder)?,
+        };
+        Ok(Self { special, chat_template })
+    }
+
+    /// Text of the end-of-sequence token.
+    pub(super) fn eos(&self) -> Option<&str> {
+        self.special.iter().find(|(name, _)| *name == "eos_token").map(|(_, text)| text.as_str())
+    }
+}
+
+/// The id of the end-of-sequence token in the model's own configuration, for folders that do not name it as text.
+pub(super) fn eos_id(folder: &Path) -> Result<Option<u32>, EncodeError> {
+    for file in ["generation_config.json", "config.json"] {
+        let config = read_object(&folder.join(file))?;
+        let id = match config.get("eos_token_id") {
+            Some(Value::Array(ids)) => ids.first().and_then(Value::as_u64),
+            Some(id) => id.as_u64(),
+            None => None,
+        };
+        if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+/// A token is written as its text or as an object with `content`.
+fn token_text(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// `chat_template` of the configuration: a string, or a list of named ones of which `default` is meant.
+fn template_in(config: &Map<String, Value>, folder: &Path) -> Result<Option<String>, EncodeError> {
+    let named = match config.get("chat_template") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(source)) => return Ok(Some(source.clone())),
+        Some(Value::Array(list)) => list,
+        Some(_) => return Err(bad_file(folder, "chat_template is neither a string nor a list")),
+    };
+    let field = |item: &Value, key| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    let chosen = match named.iter().find(|item| field(item, "name").as_deref() == Some("default")) {
+        Some(item) => item,
+        None => match &named[..] {
+            [only] => only,
+            _ => {
+                return Err(bad_file(
+                    folder,
+                    "chat_template lists several templates and none is named default",
+                ));
+            }
+        },
+    };
+    field(chosen, "template").map(Some).ok_or_else(|| bad_file(folder, "a chat_template has no text"))
+}
+
+fn bad_file(folder: &Path, message: &str) -> EncodeError {
+    EncodeError::BadFile { path: folder.join("tokenizer_config.json"), message: message.to_owned() }
+}
+
+/// The object in a JSON file; empty if there is no such file.
+fn read_object(path: &Path) -> Result<Map<String, Value>, EncodeError> {
+    let Some(text) = read_optional(path)? else { return Ok(Map::new()) };
+    serde_json::from_str(&text)
+        .map_err(|error| EncodeError::BadFile { path: path.to_owned(), message: error.to_string() })
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, EncodeError> {
+    match fs_err::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(EncodeError::Read(error)),
+    }
+}

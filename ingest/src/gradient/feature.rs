@@ -1,0 +1,172 @@
+//! Feature kinds made of a gradient. Source of the formulas: Xia et al. 2024 (LESS), section 3, and their code.
+
+/// Where Adam's epsilon stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EpsPlacement {
+    /// `m / sqrt(v + eps)`: LESS.
+    #[default]
+    Inside,
+    /// `m / (sqrt(v) + eps)`: PyTorch.
+    Outside,
+}
+
+/// Whether moments are corrected for their start at zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BiasCorrection {
+    /// As they are: LESS.
+    #[default]
+    None,
+    /// Divided by `1 - b^t` of step t, counted from 1.
+    Step(u64),
+}
+
+/// Constants of the Adam feature; the default is LESS.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamParams {
+    /// Decay of the first moment.
+    pub b1: f64,
+    /// Decay of the second moment.
+    pub b2: f64,
+    /// Keeps the denominator from zero.
+    pub eps: f64,
+    /// Where `eps` stands.
+    pub eps_placement: EpsPlacement,
+    /// Correction of the moments.
+    pub bias_correction: BiasCorrection,
+}
+
+impl Default for AdamParams {
+    fn default() -> Self {
+        AdamParams {
+            b1: 0.9,
+            b2: 0.999,
+            eps: 1e-8,
+            eps_placement: EpsPlacement::Inside,
+            bias_correction: BiasCorrection::None,
+        }
+    }
+}
+
+impl AdamParams {
+    /// Largest possible magnitude of a coordinate if `m` and `v` share one history (and eps is zero):
+    /// `(1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2))`, 7.2703 for the default.
+    pub fn bound(&self) -> f64 {
+        (1.0 - self.b1) / ((1.0 - self.b2) * (1.0 - self.b1 * self.b1 / self.b2)).sqrt()
+    }
+}
+
+/// The update that Adam would make for this gradient alone: `m' = b1 m + (1 - b1) g`, `v' = b2 v + (1 - b2) g^2`,
+/// `out = m' / sqrt(v' + eps)` by default. Moments are read, never advanced.
+///
+/// All slices have one value per trainable parameter; values beyond the shortest slice are left alone.
+pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out: &mut [f32]) {
+    let (m_correction, v_correction) = match params.bias_correction {
+        BiasCorrection::None => (1.0, 1.0),
+        BiasCorrection::Step(t) => {
+            let t = t.max(1) as f64;
+            ((1.0 - params.b1.powf(t)).recip(), (1.0 - params.b2.powf(t)).recip())
+        }
+    };
+    let (m_old, m_new) = ((params.b1 * m_correction) as f32, ((1.0 - params.b1) * m_correction) as f32);
+    let (v_old, v_new) = ((params.b2 * v_correction) as f32, ((1.0 - params.b2) * v_correction) as f32);
+    let eps = params.eps as f32;
+    let moments = grad.iter().zip(m).zip(v).map(|((g, m), v)| (m_old * m + m_new * g, v_old * v + v_new * g * g));
+    match params.eps_placement {
+        EpsPlacement::Inside => out.iter_mut().zip(moments).for_each(|(u, (m, v))| *u = m / (v + eps).sqrt()),
+        EpsPlacement::Outside => out.iter_mut().zip(moments).for_each(|(u, (m, v))| *u = m / (v.sqrt() + eps)),
+    }
+}
+
+/// The sign of each coordinate; zero stays zero, NaN stays NaN.
+pub fn sign_feature(grad: &[f32], out: &mut [f32]) {
+    for (u, g) in out.iter_mut().zip(grad) {
+        *u = if *g > 0.0 {
+            1.0
+        } else if *g < 0.0 {
+            -1.0
+        } else {
+            *g * 0.0
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adam(g: &[f32], m: &[f32], v: &[f32], params: &AdamParams) -> Vec<f32> {
+        let mut out = vec![0.0; g.len()];
+        adam_feature(g, m, v, params, &mut out);
+        out
+    }
+
+    fn assert_close(found: &[f32], expected: [f32; 4]) {
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() <= 1.5e-6, "{found:?} instead of {expected:?}");
+        }
+    }
+
+    /// The acceptance example of the method's description, section 8.
+    #[test]
+    fn acceptance_example() {
+        let less = AdamParams::default();
+        let (m, v) = ([0.010, -0.020, 0.005, 0.000], [4e-4, 1e-4, 2.5e-5, 1e-6]);
+        assert_close(&adam(&[0.30, -0.10, 0.05, 0.02], &m, &v, &less), [1.762542, -2.670788, 1.812073, 1.684901]);
+        assert_close(&adam(&[-0.20, 0.40, 0.10, -0.01], &m, &v, &less), [-0.524637, 1.364618, 2.451473, -0.949586]);
+        assert_close(&adam(&[0.0; 4], &m, &v, &less), [0.450220, -1.800811, 0.900270, 0.000000]);
+        let (m, v) = ([0.008, -0.010, -0.004, 0.002], [3e-4, 2e-4, 1e-5, 4e-6]);
+        assert_close(&adam(&[0.25, -0.05, 0.02, 0.01], &m, &v, &less), [1.691904, -0.984282, -0.496139, 1.381811]);
+        assert_close(&adam(&[-0.10, 0.30, 0.20, -0.03], &m, &v, &less), [-0.159104, 1.233567, 2.319310, -0.541773]);
+        assert_close(&adam(&[0.0; 4], &m, &v, &less), [0.415893, -0.636699, -1.138420, 0.899326]);
+    }
+
+    #[test]
+    fn acceptance_example_of_eps_placement() {
+        let (m, v, g) = ([1e-6, -2e-6, 0.0, 0.0], [1e-10, 4e-10, 1e-12, 1e-8], [3e-5, -1e-5, 2e-6, 1e-4]);
+        let inside = adam(&g, &m, &v, &AdamParams::default());
+        let params = AdamParams { eps_placement: EpsPlacement::Outside, ..AdamParams::default() };
+        let outside = adam(&g, &m, &v, &params);
+        let unit = |u: &[f32]| {
+            let norm = u.iter().map(|x| x * x).sum::<f32>().sqrt();
+            u.iter().map(|x| x / norm).collect::<Vec<_>>()
+        };
+        let (a, b) = (unit(&inside), unit(&outside));
+        assert_close(&a, [0.455311, -0.322158, 0.023465, 0.829672]);
+        assert_close(&b, [0.828707, -0.298932, 0.422244, 0.213528]);
+        let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+        assert!((cosine(&a, &b) - 0.660689).abs() < 2e-6);
+        let momentum: Vec<f32> = m.iter().zip(g).map(|(m, g)| 0.9 * m + 0.1 * g).collect();
+        assert!((cosine(&a, &unit(&momentum)) - 0.989596).abs() < 2e-6);
+    }
+
+    #[test]
+    fn the_bound_holds_for_consistent_moments() {
+        let params = AdamParams::default();
+        assert!((params.bound() - 7.2703).abs() < 5e-5);
+        // The worst history: each gradient is the previous one times b2 / b1.
+        let mut history = 1e-6f64;
+        let (mut m, mut v) = (0.0, 0.0);
+        for _ in 0..400 {
+            let u = adam(&[history as f32], &[m as f32], &[v as f32], &params);
+            assert!(f64::from(u[0].abs()) <= params.bound() * (1.0 + 1e-5));
+            m = 0.9 * m + 0.1 * history;
+            v = 0.999 * v + 0.001 * history * history;
+            history *= 0.999 / 0.9;
+        }
+    }
+
+    #[test]
+    fn bias_correction_divides_the_moments() {
+        let params = AdamParams { bias_correction: BiasCorrection::Step(1), eps: 0.0, ..AdamParams::default() };
+        let u = adam(&[0.5], &[0.0], &[0.0], &params);
+        assert!((u[0] - 1.0).abs() < 1e-6, "the first step of Adam has length one, not {}", u[0]);
+    }
+
+    #[test]
+    fn signs() {
+        let mut out = [9.0; 5];
+        sign_feature(&[2.0, -3.0, 0.0, -0.0, f32::NAN], &mut out);
+        assert_eq!(out[..4], [1.0, -1.0, 0.0, 0.0]);
+        assert!(out[4].is_nan());
+    }
+}

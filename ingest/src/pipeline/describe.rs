@@ -1,0 +1,127 @@
+//! Features as the store knows them: identity, space, attributes.
+//!
+//! What enters the identity is frozen: see `docs/design.md`, "Identity". Two kinds that may be compared (`grad-adam` of a pool
+//! with `grad-sgd` of a target) share their space and differ in their kind.
+
+use gstore_store::{
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, ModuleGroup, Space, key_of,
+};
+use serde_json::{Map, Value, json};
+
+use super::request::Kind;
+use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement};
+use crate::params::TensorSpec;
+
+/// What the features of one checkpoint have in common.
+#[derive(Debug, Clone)]
+pub struct Setting<'a> {
+    /// Name of the dataset.
+    pub dataset: &'a str,
+    /// Key of the encoding.
+    pub encoding: &'a str,
+    /// The checkpoint.
+    pub checkpoint: &'a CheckpointId,
+    /// Its name in the run.
+    pub checkpoint_name: &'a str,
+    /// Trainable parameters in order; empty without an adapter.
+    pub params: &'a [TensorSpec],
+    /// Width of the hidden state.
+    pub hidden: u32,
+    /// Fingerprint of the projection, `none` without one.
+    pub projection: String,
+    /// Dimension of projected gradients.
+    pub gradient_dim: u32,
+    /// Groups of projected gradients.
+    pub gradient_groups: Vec<ModuleGroup>,
+    /// Type of the stored vectors.
+    pub dtype: DType,
+    /// Constants of `grad-adam`.
+    pub adam: &'a AdamParams,
+    /// Digest of the optimizer moments.
+    pub moments: Option<&'a str>,
+}
+
+impl Setting<'_> {
+    /// Identity and attributes of one kind.
+    pub fn describe(&self, kind: Kind) -> (FeatureDesc, FeatureAttrs) {
+        let space = self.space(kind);
+        let dim = space.dim;
+        let desc = FeatureDesc {
+            dataset: self.dataset.to_owned(),
+            encoding: self.encoding.to_owned(),
+            checkpoint: Some(self.checkpoint.clone()),
+            ensemble: None,
+            kind: FeatureKind { name: kind.name().to_owned(), params: self.params_of(kind) },
+            space,
+            dtype: if kind == Kind::Loss { DType::F32 } else { self.dtype },
+            compute: "f32".to_owned(),
+        };
+        let mut attrs = FeatureAttrs::new(format!("{}@{}", kind.name(), self.checkpoint_name), dim);
+        if kind.is_gradient() {
+            attrs.groups.clone_from(&self.gradient_groups);
+        }
+        (desc, attrs)
+    }
+
+    fn space(&self, kind: Kind) -> Space {
+        let gradient = kind.is_gradient();
+        let (family, layer, dim) = match kind {
+            Kind::GradSgd | Kind::GradAdam | Kind::GradSign => (Family::Gradient, None, self.gradient_dim),
+            Kind::EmbedMean | Kind::EmbedLast => (Family::Embedding, Some("final_norm".to_owned()), self.hidden),
+            Kind::Loss => (Family::Loss, None, 1),
+        };
+        Space {
+            family,
+            checkpoint: Some(self.checkpoint.clone()),
+            modules: if gradient { module_map_digest(self.params) } else { String::new() },
+            projection: if gradient { self.projection.clone() } else { "none".to_owned() },
+            layer,
+            loss: if family == Family::Embedding { String::new() } else { "cross_entropy".to_owned() },
+            reduction: match kind {
+                Kind::EmbedLast => "last".to_owned(),
+                _ => "mean".to_owned(),
+            },
+            dim,
+        }
+    }
+
+    fn params_of(&self, kind: Kind) -> Map<String, Value> {
+        let mut params = Map::new();
+        if kind.is_gradient() || kind == Kind::Loss {
+            params.insert("objective".to_owned(), json!("cross_entropy"));
+            // Positive: a proponent's gradient points where the target's loss falls.
+            params.insert("sign".to_owned(), json!(1));
+        }
+        if kind == Kind::GradAdam {
+            params.extend(adam_identity(self.adam));
+            params.insert("moments".to_owned(), json!(self.moments));
+        }
+        params
+    }
+}
+
+/// Digest of the canonical module map: names and shapes of the trainable parameters, in order.
+pub fn module_map_digest(params: &[TensorSpec]) -> String {
+    let map: Vec<(&str, &[usize])> = params.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
+    key_of(&map)
+}
+
+/// The constants of the Adam feature, as they enter its identity.
+fn adam_identity(adam: &AdamParams) -> [(String, Value); 5] {
+    let placement = match adam.eps_placement {
+        EpsPlacement::Inside => "inside",
+        EpsPlacement::Outside => "outside",
+    };
+    let correction = match adam.bias_correction {
+        BiasCorrection::None => json!("none"),
+        BiasCorrection::Step(step) => json!({ "step": step }),
+    };
+    [
+        ("b1", json!(adam.b1)),
+        ("b2", json!(adam.b2)),
+        ("eps", json!(adam.eps)),
+        ("eps_placement", json!(placement)),
+        ("bias_correction", correction),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}

@@ -1,0 +1,220 @@
+//! Why an ingest could not go on.
+
+use std::path::PathBuf;
+
+use gstore_store::{AppendError, CommitError, JobError, LookupError, OpenError, ReadError, WriteError};
+
+use crate::checkpoint::{ModelError, MomentsError, TrainerError};
+use crate::data::{EncodeError, RecordError, SchemaError};
+use crate::gradient::EngineError;
+use crate::projection::ProjectionError;
+
+/// Why samples could not be registered, or features not computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IngestError {
+    /// A feature that is not known.
+    #[error("there is no feature kind `{name}`; known are {known}")]
+    UnknownKind {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// No feature was asked for.
+    #[error("no feature was asked for")]
+    NoKinds,
+    /// Weights and checkpoints do not pair up.
+    #[error("{weights} weights for {checkpoints} checkpoints; give one weight for each, in the same order")]
+    WeightCount {
+        /// Weights given.
+        weights: usize,
+        /// Checkpoints given.
+        checkpoints: usize,
+    },
+    /// A weight that is no weight.
+    #[error("{weight} is no weight; weights are finite and not negative")]
+    BadWeight {
+        /// The weight.
+        weight: f64,
+    },
+    /// Two checkpoints have one name.
+    #[error("two checkpoints are called `{name}`; tell them apart with name=folder")]
+    CheckpointNamedTwice {
+        /// The name.
+        name: String,
+    },
+    /// Two checkpoints are the same weights.
+    #[error("checkpoints `{a}` and `{b}` hold the same weights; leave one out")]
+    SameCheckpoint {
+        /// One.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// Gradients were asked for without an adapter.
+    #[error("checkpoint `{checkpoint}` has no LoRA adapter, and gradients of full models are not supported yet; give --checkpoints, or take embed-mean, embed-last or loss")]
+    NoAdapter {
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// A dataset without samples.
+    #[error("dataset `{dataset}` has no samples; register some with `gstore add` or --data")]
+    EmptyDataset {
+        /// The dataset.
+        dataset: String,
+    },
+    /// A vector longer than the format allows.
+    #[error("a vector would have more than 2^32 - 1 values")]
+    TooWide,
+    /// A kind without what it is made from: a mistake in this program.
+    #[error("optimizer moments were not loaded")]
+    NoMoments,
+    /// A kind without what it is made from: a mistake in this program.
+    #[error("no projection was made")]
+    NoProjector,
+    /// A sample without its original record.
+    #[error("row {row} was stored without its original record, so it cannot be tokenised")]
+    NoRecord {
+        /// The row.
+        row: u64,
+    },
+    /// Sample columns of an unexpected type: a mistake in this program.
+    #[error("the sample columns do not have the types that this version writes")]
+    SampleColumns,
+    /// A stored sample that does not parse.
+    #[error("row {row}: {source}")]
+    StoredRecord {
+        /// The row.
+        row: u64,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A sample that cannot be tokenised.
+    #[error("row {row}: {source}")]
+    Encode {
+        /// The row.
+        row: u64,
+        /// What is wrong with it.
+        source: EncodeError,
+    },
+    /// A line of a file that is no sample.
+    #[error("{path}, line {line}: {source}", path = path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A sample that the store does not take.
+    #[error("{path}, line {line}: {source}", path = path.display())]
+    Append {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// Why.
+        source: AppendError,
+    },
+    /// An id that an earlier line of the same file has.
+    #[error("{path}, line {line}: id {id:?} stands on an earlier line of this file too; ids are unique in a dataset", path = path.display())]
+    RepeatedId {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The id.
+        id: String,
+    },
+    /// Lines that do not fit together.
+    #[error("{path}: {source}", path = path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        source: SchemaError,
+    },
+    /// `--column` that does not parse.
+    #[error("--column: {source}")]
+    ColumnOption {
+        /// What is wrong.
+        source: SchemaError,
+    },
+    /// A name that the store does not take.
+    #[error(transparent)]
+    Name {
+        /// What is wrong.
+        source: gstore_store::NameError,
+    },
+    /// A file that is not there; the message names it.
+    #[error(transparent)]
+    File(std::io::Error),
+    /// A file of lines that could not be read.
+    #[error(transparent)]
+    Lines(#[from] crate::data::ReadError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] EncodeError),
+    /// The model or the adapter.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Loading a checkpoint.
+    #[error(transparent)]
+    Load(#[from] crate::model::LoadError),
+    /// The files of a checkpoint are not what they were when the run was planned.
+    #[error("the weights of checkpoint `{checkpoint}` changed while the ingest ran; run the command again")]
+    WeightsChanged {
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// The optimizer's state.
+    #[error(transparent)]
+    Moments(#[from] MomentsError),
+    /// The trainer's state.
+    #[error(transparent)]
+    Trainer(#[from] TrainerError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The projection.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// A name in the store.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Opening the store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Registering samples.
+    #[error(transparent)]
+    Register(#[from] AppendError),
+    /// Reading the store.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Writing segments.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Starting the job.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// Publishing.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl IngestError {
+    /// Whether the cause is a damaged file of the store.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Append { source, .. } | Self::Register(source) => source.is_damage(),
+            Self::Open(source) => source.is_damage(),
+            Self::Read(source) => source.is_damage(),
+            Self::Write(source) => source.is_damage(),
+            Self::Job(source) => source.is_damage(),
+            Self::Commit(source) => source.is_damage(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `--dry-run`: what an ingest would read, write and hold in memory.
+
+use std::time::Instant;
+
+use gstore_store::{CELL_ROWS, DType, RowSet};
+
+use super::IngestError;
+use super::compute::Computer;
+use super::plan::IngestPlan;
+use super::prepare::{Prepared, Preparer};
+use super::window::cut_batches;
+use super::work::CheckpointWork;
+
+/// Rows that a dry run tokenises to guess the rest.
+const SAMPLE_ROWS: u64 = 256;
+
+/// What an ingest would take.
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    /// Rows asked for.
+    pub rows: u64,
+    /// Rows to compute, summed over checkpoints.
+    pub passes: u64,
+    /// Tokens of these, extrapolated from the first rows.
+    pub tokens: u64,
+    /// Bytes of the new segments.
+    pub disk: u64,
+    /// Bytes of memory at the peak, roughly.
+    pub memory: u64,
+    /// Seconds, from one batch at the first checkpoint that has work.
+    pub seconds: f64,
+}
+
+/// Estimates an ingest; computes one batch to learn the speed and writes nothing.
+///
+/// # Errors
+/// What would also stop the ingest: samples that cannot be read, a model that does not load.
+pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
+    let works: Vec<CheckpointWork> = plan
+        .checkpoints
+        .iter()
+        .map(|checkpoint| {
+            let present: Vec<RowSet> = checkpoint.features.iter().map(|f| f.published.clone()).collect();
+            CheckpointWork::new((0..present.len()).collect(), &plan.rows, &present)
+        })
+        .collect();
+    let passes: u64 = works.iter().map(|work| work.rows().len()).sum();
+    let disk = plan.features().map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim())).sum();
+    let mut estimate =
+        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: weights(plan)?, seconds: 0.0 };
+    let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
+    let checkpoint = &plan.checkpoints[first];
+    let samples = plan.snapshot.samples(&plan.dataset)?;
+    let preparer = Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits };
+    let start = plan.rows.ranges().first().map_or(0, |range| range.start);
+    let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
+    let tokens: usize = rows.iter().map(|row| row.encoded.ids.len()).sum();
+    estimate.tokens = (passes as f64 * tokens as f64 / rows.len().max(1) as f64) as u64;
+
+    let cuts = cut_batches(rows.iter().map(|row| row.encoded.ids.len()), checkpoint.limits);
+    let count = cuts.first().map_or(0, |cut| cut.len());
+    let batch = Prepared { rows: rows.into_iter().take(count).collect() };
+    let computer: Computer = super::computer(plan, checkpoint)?;
+    computer.compute(&batch)?;
+    let begun = Instant::now();
+    computer.compute(&batch)?;
+    let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
+    let threads = plan.request.threads as u64;
+    estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
+    let params: u64 = checkpoint.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum();
+    let row_bytes: u64 = checkpoint.features.iter().map(|f| 4 * u64::from(f.desc.dim())).sum();
+    let gradients = 4 * params * (count as u64 + 3);
+    estimate.memory += threads * (gradients + activations(plan, batch.tokens())?);
+    estimate.memory += (4 * threads + 4) * count as u64 * row_bytes;
+    Ok(estimate)
+}
+
+/// Vector, scale, norm, row, check and flags.
+fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
+    u64::from(dim) * dtype.size() as u64 + 25
+}
+
+/// Bytes that the forward pass keeps for the backward: per token and layer about eight rows of the hidden width and three of
+/// the intermediate one, and the logits of one chunk of rows.
+fn activations(plan: &IngestPlan, tokens: u64) -> Result<u64, IngestError> {
+    let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
+    let config = base.config();
+    let token = config.layers * (8 * config.hidden_size + 3 * config.intermediate_size);
+    Ok(4 * (tokens * token as u64 + 128 * config.vocab_size as u64))
+}
+
+/// Bytes of the weights, held in both directions of a product, and of a window's text.
+fn weights(plan: &IngestPlan) -> Result<u64, IngestError> {
+    let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
+    let mut bytes = 0;
+    for name in base.weight_names() {
+        bytes += base.tensors().byte_len(&name)?;
+    }
+    Ok(2 * bytes + CELL_ROWS * 4096)
+}

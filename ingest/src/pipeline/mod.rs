@@ -1,0 +1,154 @@
+//! The job: from a training set and checkpoints to published features.
+//!
+//! [`add`] registers samples, [`IngestPlan::new`] finds out what is missing, [`ingest`] computes it, window by window, and
+//! publishes everything in one commit at the end. Stopped or killed, the same request goes on from what is sealed and ends with
+//! the same content.
+
+mod compute;
+mod describe;
+mod error;
+mod estimate;
+mod order;
+mod plan;
+mod prepare;
+mod progress;
+mod register;
+mod request;
+mod run;
+mod tokens;
+mod window;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gstore_store::{Job, RowSet, RunUpdate, Snapshot, Store};
+
+pub use describe::module_map_digest;
+pub use error::IngestError;
+pub use estimate::{Estimate, estimate};
+pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature};
+pub use progress::{Progress, Silent, Unit};
+pub use register::{AddReport, AddRequest, add};
+pub use request::{CheckpointArg, IngestRequest, Kind};
+pub use run::Ending;
+
+use compute::Computer;
+use prepare::Preparer;
+use work::CheckpointWork;
+
+use crate::checkpoint::Moments;
+use crate::gradient::{CheckpointSource, Engine};
+use crate::model::portable::Portable;
+use crate::projection::FlatProjector;
+
+/// What an ingest did.
+#[derive(Debug, Clone)]
+pub struct IngestReport {
+    /// The published state; none if nothing was missing, or the run was stopped.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Rows computed by this run, summed over checkpoints.
+    pub computed: u64,
+    /// Rows taken over from an earlier, interrupted run, summed over features.
+    pub resumed: u64,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// Computes and publishes what a plan says is missing.
+///
+/// `cancel` stops the run after the batch in work; sealed windows are kept for the next run of the same request.
+///
+/// # Errors
+/// The first failure; what was sealed before it is kept, and the store is as it was.
+pub fn ingest(
+    store: &Store,
+    plan: &IngestPlan,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<IngestReport, IngestError> {
+    let mut report = IngestReport { snapshot: None, computed: 0, resumed: 0, tokens: 0, ending: Ending::Finished };
+    if plan.is_done() {
+        return Ok(report);
+    }
+    let mut job = store.start_job(plan.job())?;
+    let samples = plan.snapshot.samples(&plan.dataset)?;
+    let counts = tokens::count(&mut job, plan, &samples, progress, cancel)?;
+    let works = remaining(&job, plan, &mut report);
+    let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
+    if report.resumed > 0 {
+        progress.note(&format!("going on with an interrupted run: {} vectors are sealed already", report.resumed));
+    }
+    progress.start("ingest", total, Unit::Tokens);
+    for (checkpoint, work) in plan.checkpoints.iter().zip(&works) {
+        if work.windows.is_empty() {
+            continue;
+        }
+        if cancel.load(Ordering::Relaxed) {
+            report.ending = Ending::Stopped;
+            break;
+        }
+        let computer = computer(plan, checkpoint)?;
+        let preparer = Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits };
+        let threads = plan.request.threads;
+        report.ending = run::run_checkpoint(&mut job, work, &preparer, &computer, threads, progress, cancel)?;
+        if report.ending == Ending::Stopped {
+            break;
+        }
+        report.computed += work.rows().len();
+        report.tokens += counts.tokens_of(&work.rows());
+    }
+    progress.finish();
+    if report.ending == Ending::Finished {
+        let update = RunUpdate { name: plan.request.run.clone(), checkpoints: plan.run_checkpoints() };
+        report.snapshot = Some(job.publish(Some(update), plan.request.limit.is_none())?);
+    }
+    Ok(report)
+}
+
+/// The windows that neither the store nor the job has, for each checkpoint.
+fn remaining(job: &Job, plan: &IngestPlan, report: &mut IngestReport) -> Vec<CheckpointWork> {
+    let mut next = 0;
+    let mut works = Vec::with_capacity(plan.checkpoints.len());
+    for checkpoint in &plan.checkpoints {
+        let numbers: Vec<usize> = (next..next + checkpoint.features.len()).collect();
+        next += checkpoint.features.len();
+        let present: Vec<RowSet> = checkpoint
+            .features
+            .iter()
+            .zip(&numbers)
+            .map(|(feature, number)| {
+                let sealed = job.rows_done(*number);
+                report.resumed += sealed.len();
+                sealed.union(&feature.published)
+            })
+            .collect();
+        works.push(CheckpointWork::new(numbers, &plan.rows, &present));
+    }
+    works
+}
+
+fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, IngestError> {
+    let request = &plan.request;
+    let kinds: Vec<Kind> = checkpoint.features.iter().map(|feature| feature.kind).collect();
+    let dims = checkpoint.features.iter().map(|feature| feature.desc.dim() as usize).collect();
+    let source = CheckpointSource { base: request.model.clone(), adapter: checkpoint.arg.adapter.clone() };
+    let engine = Engine::load(&source, Portable)?;
+    if engine.checkpoint_id().as_str() != &*checkpoint.id {
+        return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
+    }
+    let moments = match &checkpoint.arg.adapter {
+        Some(folder) if kinds.contains(&Kind::GradAdam) => {
+            Some(Moments::load(&Moments::find(folder)?, &checkpoint.params)?)
+        }
+        _ => None,
+    };
+    let projector = if kinds.iter().any(|kind| kind.is_gradient()) {
+        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.arg.name))?)
+    } else {
+        None
+    };
+    Ok(Computer { engine, moments, adam: request.adam, projector, kinds, dims })
+}

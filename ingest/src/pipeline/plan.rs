@@ -1,0 +1,261 @@
+//! From a request to the work: which checkpoints, which features, which windows are missing.
+//!
+//! Planning reads the weights once (to identify the checkpoints) and writes nothing.
+
+use std::sync::Arc;
+
+use gstore_store::{CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, JobFeature, JobPlan, RowSet, RunCheckpoint, Snapshot, Store};
+use serde_json::{Map, json};
+
+use super::describe::Setting;
+use super::request::{CheckpointArg, IngestRequest, Kind};
+use super::window::BatchLimits;
+use super::{IngestError, Progress};
+use crate::checkpoint::{Adapter, ModelFolder, Moments, TrainerState, peak_rate};
+use crate::data::TextEncoder;
+use crate::params::TensorSpec;
+use crate::projection::FlatProjector;
+
+/// Everything that an ingest will do.
+pub struct IngestPlan {
+    /// The request.
+    pub request: IngestRequest,
+    /// The dataset as it is now.
+    pub dataset: Arc<DatasetPart>,
+    /// The state of the store that was planned on.
+    pub snapshot: Arc<Snapshot>,
+    /// Tokenizer and template.
+    pub encoder: TextEncoder,
+    /// Description of the encoding.
+    pub encoding: EncodingSpec,
+    /// The checkpoints, in the order of the run.
+    pub checkpoints: Vec<CheckpointPlan>,
+    /// Rows asked for.
+    pub rows: RowSet,
+}
+
+/// One checkpoint of a plan.
+pub struct CheckpointPlan {
+    /// As the user named it.
+    pub arg: CheckpointArg,
+    /// Its identity.
+    pub id: CheckpointId,
+    /// Trainable parameters in order; empty without an adapter.
+    pub params: Vec<TensorSpec>,
+    /// Optimizer step, if its trainer state says so.
+    pub step: Option<u64>,
+    /// Weight in the run.
+    pub weight: Option<f64>,
+    /// Its features.
+    pub features: Vec<PlannedFeature>,
+    /// Where a batch ends.
+    pub limits: BatchLimits,
+}
+
+/// One feature of a plan.
+pub struct PlannedFeature {
+    /// What it is made of.
+    pub kind: Kind,
+    /// Its identity.
+    pub desc: FeatureDesc,
+    /// What else is said of it.
+    pub attrs: FeatureAttrs,
+    /// Rows already published.
+    pub published: RowSet,
+}
+
+impl IngestPlan {
+    /// Plans an ingest of registered samples.
+    ///
+    /// # Errors
+    /// Anything that would stop the run: an unknown dataset, a folder that does not fit, moments that are missing.
+    pub fn new(store: &Store, request: IngestRequest, progress: &mut dyn Progress) -> Result<Self, IngestError> {
+        check_request(&request)?;
+        let snapshot = store.snapshot()?;
+        let dataset = Arc::clone(snapshot.dataset(&request.dataset)?);
+        if dataset.rows == 0 {
+            return Err(IngestError::EmptyDataset { dataset: request.dataset });
+        }
+        let encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
+        let encoding = encoder.spec();
+        let rows = first_rows(&dataset.row_set(), request.limit);
+        let base = ModelFolder::open(&request.model)?;
+        let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
+        for (i, arg) in request.checkpoints.iter().enumerate() {
+            progress.note(&format!("reading checkpoint {}", arg.name));
+            let weight = request.weights.get(i).copied();
+            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?);
+        }
+        refuse_twins(&checkpoints)?;
+        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows })
+    }
+
+    /// Whether there is nothing to compute.
+    pub fn is_done(&self) -> bool {
+        self.features().all(|feature| self.rows.difference(&feature.published).is_empty())
+    }
+
+    /// All features, checkpoint by checkpoint.
+    pub fn features(&self) -> impl Iterator<Item = &PlannedFeature> {
+        self.checkpoints.iter().flat_map(|checkpoint| &checkpoint.features)
+    }
+
+    /// What the store needs to know of the job.
+    pub fn job(&self) -> JobPlan {
+        let features: Vec<JobFeature> = self
+            .features()
+            .map(|feature| JobFeature { desc: feature.desc.clone(), attrs: feature.attrs.clone() })
+            .collect();
+        let keys: Vec<String> = features.iter().map(|feature| feature.desc.key()).collect();
+        JobPlan {
+            command: self.request.command.clone(),
+            // The cut of batches may move the last bits, so it belongs to what a job may take over from another.
+            identity: json!({ "features": keys, "batch_tokens": self.request.batch_tokens }),
+            detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
+            features,
+        }
+    }
+
+    /// The checkpoints as the run keeps them.
+    pub fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
+        let base = folder_name(&self.request.model);
+        self.checkpoints
+            .iter()
+            .map(|checkpoint| {
+                let mut provenance = Map::new();
+                provenance.insert("model".to_owned(), json!(self.request.model));
+                if let Some(adapter) = &checkpoint.arg.adapter {
+                    provenance.insert("adapter".to_owned(), json!(adapter));
+                }
+                RunCheckpoint {
+                    name: checkpoint.arg.name.clone(),
+                    step: checkpoint.step,
+                    weight: checkpoint.weight,
+                    checkpoint: checkpoint.id.clone(),
+                    base: base.clone(),
+                    provenance,
+                    extra: Map::new(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
+    if request.kinds.is_empty() {
+        return Err(IngestError::NoKinds);
+    }
+    if !request.weights.is_empty() && request.weights.len() != request.checkpoints.len() {
+        return Err(IngestError::WeightCount { weights: request.weights.len(), checkpoints: request.checkpoints.len() });
+    }
+    if let Some(weight) = request.weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
+        return Err(IngestError::BadWeight { weight: *weight });
+    }
+    Ok(())
+}
+
+fn plan_checkpoint(
+    request: &IngestRequest,
+    snapshot: &Snapshot,
+    base: &ModelFolder,
+    arg: &CheckpointArg,
+    weight: Option<f64>,
+    encoding: &str,
+) -> Result<CheckpointPlan, IngestError> {
+    let adapter = arg.adapter.as_deref().map(Adapter::open).transpose()?;
+    let params = match &adapter {
+        Some(adapter) => adapter.params(base)?,
+        None => Vec::new(),
+    };
+    let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
+    if gradients && params.is_empty() {
+        return Err(IngestError::NoAdapter { checkpoint: arg.name.clone() });
+    }
+    let id = crate::checkpoint::CheckpointId::compute(base, adapter.as_ref())?;
+    let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
+    let moments = match (&arg.adapter, request.kinds.contains(&Kind::GradAdam)) {
+        (Some(folder), true) => Some(Moments::load(&Moments::find(folder)?, &params)?.digest()),
+        _ => None,
+    };
+    let (step, derived) = arg.adapter.as_deref().map_or(Ok((None, None)), step_and_weight)?;
+    let setting = Setting {
+        dataset: &request.dataset,
+        encoding,
+        checkpoint: &id,
+        checkpoint_name: &arg.name,
+        params: &params,
+        hidden: u32::try_from(base.config().hidden_size).map_err(|_| IngestError::TooWide)?,
+        projection: request.projection.fingerprint(),
+        gradient_dim: 0,
+        gradient_groups: Vec::new(),
+        dtype: request.dtype,
+        adam: &request.adam,
+        moments: moments.as_deref(),
+    };
+    let setting = if gradients { with_projection(setting, request, &params, &arg.name)? } else { setting };
+    let features = request
+        .kinds
+        .iter()
+        .map(|kind| {
+            let (desc, attrs) = setting.describe(*kind);
+            let published = match snapshot.feature_by_key(&desc.key()) {
+                Some(part) => snapshot.open_feature(part)?.row_set()?,
+                None => RowSet::new(),
+            };
+            Ok(PlannedFeature { kind: *kind, desc, attrs, published })
+        })
+        .collect::<Result<_, IngestError>>()?;
+    let total = params.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+    let limits = BatchLimits::new(request.batch_tokens, total, gradients);
+    Ok(CheckpointPlan { arg: arg.clone(), id, params, step, weight: weight.or(derived), features, limits })
+}
+
+fn with_projection<'a>(
+    mut setting: Setting<'a>,
+    request: &IngestRequest,
+    params: &[TensorSpec],
+    checkpoint: &str,
+) -> Result<Setting<'a>, IngestError> {
+    // A projector without tables only says what its vectors look like.
+    let projector = FlatProjector::with_table_budget(&request.projection, params, Some(checkpoint), 0)?;
+    setting.gradient_dim = u32::try_from(projector.dim()).map_err(|_| IngestError::TooWide)?;
+    setting.gradient_groups = projector.groups();
+    Ok(setting)
+}
+
+/// Step, and mean learning rate of the epoch that ends there, if the folder tells.
+fn step_and_weight(folder: &std::path::Path) -> Result<(Option<u64>, Option<f64>), IngestError> {
+    let Some(state) = TrainerState::read(folder)? else { return Ok((None, None)) };
+    Ok((Some(state.global_step), state.mean_learning_rate(peak_rate(folder)?)))
+}
+
+/// Two names for the same weights would write the same features twice.
+fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestError> {
+    for (i, a) in checkpoints.iter().enumerate() {
+        for b in &checkpoints[..i] {
+            if a.arg.name == b.arg.name {
+                return Err(IngestError::CheckpointNamedTwice { name: a.arg.name.clone() });
+            }
+            if a.id == b.id {
+                return Err(IngestError::SameCheckpoint { a: b.arg.name.clone(), b: a.arg.name.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
+    let Some(mut left) = limit else { return live.clone() };
+    let mut rows = RowSet::new();
+    for range in live.ranges() {
+        let end = range.end.min(range.start.saturating_add(left));
+        rows.insert(range.start..end);
+        left -= end - range.start;
+    }
+    rows
+}
+
+fn folder_name(path: &std::path::Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,35 @@
+//! What a long run tells whoever started it.
+
+/// Receives the progress of a long run. Calls come from one thread at a time.
+pub trait Progress {
+    /// A stage begins. `total` is in `unit`s, 0 when it is not known.
+    fn start(&mut self, stage: &str, total: u64, unit: Unit);
+    /// `done` units more are finished.
+    fn advance(&mut self, done: u64);
+    /// The stage ended.
+    fn finish(&mut self);
+    /// Something the user should know, which is no error.
+    fn note(&mut self, message: &str);
+}
+
+/// What progress counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Tokens that went through the model.
+    Tokens,
+    /// Rows.
+    Rows,
+    /// Bytes of files.
+    Bytes,
+}
+
+/// Says nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn start(&mut self, _: &str, _: u64, _: Unit) {}
+    fn advance(&mut self, _: u64) {}
+    fn finish(&mut self) {}
+    fn note(&mut self, _: &str) {}
+}

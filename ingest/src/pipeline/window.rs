@@ -1,0 +1,79 @@
+//! Windows and batches: how the rows of a dataset are cut for the engine.
+//!
+//! Invariants
+//! - a window is one whole cell of the dataset, whatever part of it is asked for: batches are cut over all its live rows
+//! - so a row's batch depends on the rows of its cell, on `batch_tokens` and on the model alone, never on `--limit`, on what
+//!   was stored before, on threads or on where an earlier run stopped; its bits follow
+
+use std::ops::Range;
+
+/// Limits that decide where a batch ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Tokens in a batch; a longer row is a batch of its own.
+    pub tokens: usize,
+    /// Rows in a batch: bounds the per-sample gradients held at once.
+    pub rows: usize,
+}
+
+/// Bytes of per-sample gradients that one batch may hold.
+const GRADIENT_BYTES: usize = 512 << 20;
+
+impl BatchLimits {
+    /// Limits for a model with `params` trainable values, of which a gradient is formed when `gradients` is set.
+    pub fn new(tokens: usize, params: usize, gradients: bool) -> Self {
+        let per_row = if gradients { params.max(1) * size_of::<f32>() } else { 1 };
+        Self { tokens: tokens.max(1), rows: (GRADIENT_BYTES / per_row).clamp(1, 4096) }
+    }
+}
+
+/// Cuts consecutive rows into batches, by their token counts in row order. Returns ranges of positions, without gaps.
+pub fn cut_batches(tokens: impl IntoIterator<Item = usize>, limits: BatchLimits) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let (mut start, mut sum, mut end) = (0, 0, 0);
+    for count in tokens {
+        let full = end > start && (sum + count > limits.tokens || end - start >= limits.rows);
+        if full {
+            batches.push(start..end);
+            (start, sum) = (end, 0);
+        }
+        sum += count;
+        end += 1;
+    }
+    if end > start {
+        batches.push(start..end);
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(tokens: usize, rows: usize) -> BatchLimits {
+        BatchLimits { tokens, rows }
+    }
+
+    #[test]
+    fn rows_are_never_split_and_none_is_lost() {
+        assert_eq!(cut_batches([5, 5, 5], limits(10, 100)), [0..2, 2..3]);
+        assert_eq!(cut_batches([50, 1, 1], limits(10, 100)), [0..1, 1..3]);
+        assert_eq!(cut_batches([1, 50, 1], limits(10, 100)), [0..1, 1..2, 2..3]);
+        assert_eq!(cut_batches([1; 5], limits(100, 2)), [0..2, 2..4, 4..5]);
+        assert!(cut_batches([], limits(10, 10)).is_empty());
+    }
+
+    #[test]
+    fn later_rows_do_not_move_earlier_cuts() {
+        let all = cut_batches([3, 4, 9, 2, 2, 8, 1], limits(10, 3));
+        let some = cut_batches([3, 4, 9, 2], limits(10, 3));
+        assert_eq!(all[..some.len() - 1], some[..some.len() - 1]);
+    }
+
+    #[test]
+    fn huge_gradients_make_small_batches() {
+        assert_eq!(BatchLimits::new(1024, 134_217_728, true).rows, 1);
+        assert_eq!(BatchLimits::new(1024, 134_217_728, false).rows, 4096);
+        assert_eq!(BatchLimits::new(1024, 40_960, true).rows, 3276);
+    }
+}

@@ -1,0 +1,94 @@
+//! What is still to be computed: windows, and in each the rows that a feature lacks.
+
+use std::ops::Range;
+
+use gstore_store::{CELL_ROWS, RowSet};
+
+/// The part of one checkpoint's features that is missing.
+#[derive(Debug, Clone)]
+pub struct CheckpointWork {
+    /// Numbers of the checkpoint's features in the job, in the order of the vectors.
+    pub features: Vec<usize>,
+    /// Windows with missing rows, ascending.
+    pub windows: Vec<WindowWork>,
+}
+
+/// One window: a cell, and the rows of it that each feature lacks.
+#[derive(Debug, Clone)]
+pub struct WindowWork {
+    cell: u64,
+    missing: Vec<RowSet>,
+}
+
+impl CheckpointWork {
+    /// The windows of the rows `asked` that are not in `present` (one set for each feature).
+    pub fn new(features: Vec<usize>, asked: &RowSet, present: &[RowSet]) -> Self {
+        let missing: Vec<RowSet> = present.iter().map(|rows| asked.difference(rows)).collect();
+        let mut cells: Vec<u64> = missing
+            .iter()
+            .flat_map(|rows| rows.ranges())
+            .flat_map(|range| range.start / CELL_ROWS..=(range.end - 1) / CELL_ROWS)
+            .collect();
+        cells.sort_unstable();
+        cells.dedup();
+        let windows = cells
+            .into_iter()
+            .map(|cell| {
+                let rows = RowSet::from_ranges([cell_rows(cell)]);
+                WindowWork { cell, missing: missing.iter().map(|m| m.intersection(&rows)).collect() }
+            })
+            .collect();
+        Self { features, windows }
+    }
+
+    /// Rows to compute: those that at least one feature lacks.
+    pub fn rows(&self) -> RowSet {
+        self.windows.iter().flat_map(|w| &w.missing).fold(RowSet::new(), |all, rows| all.union(rows))
+    }
+}
+
+impl WindowWork {
+    /// All rows of the cell, stored or not.
+    pub fn cell_rows(&self) -> Range<u64> {
+        cell_rows(self.cell)
+    }
+
+    /// Rows that feature `i` lacks.
+    pub fn missing_of(&self, feature: usize) -> &RowSet {
+        &self.missing[feature]
+    }
+
+    /// Whether some feature lacks the row.
+    pub fn is_missing(&self, row: u64) -> bool {
+        self.missing.iter().any(|rows| rows.contains(row))
+    }
+}
+
+fn cell_rows(cell: u64) -> Range<u64> {
+    cell * CELL_ROWS..(cell + 1) * CELL_ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(range: Range<u64>) -> RowSet {
+        RowSet::from_ranges([range])
+    }
+
+    #[test]
+    fn only_cells_with_missing_rows_are_windows() {
+        let work = CheckpointWork::new(vec![4, 7], &rows(0..10_000), &[rows(0..4096), rows(0..9000)]);
+        assert_eq!(work.windows.iter().map(|w| w.cell).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(work.windows[0].missing_of(0), &rows(4096..8192));
+        assert!(work.windows[0].missing_of(1).is_empty());
+        assert_eq!(work.windows[1].missing_of(1), &rows(9000..10_000));
+        assert!(work.windows[1].is_missing(8192) && !work.windows[1].is_missing(10_000));
+        assert_eq!(work.rows(), rows(4096..10_000));
+    }
+
+    #[test]
+    fn nothing_missing_is_no_window() {
+        assert!(CheckpointWork::new(vec![0], &rows(0..10), &[rows(0..10)]).windows.is_empty());
+    }
+}

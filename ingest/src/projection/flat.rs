@@ -1,0 +1,281 @@
+//! The projector of a model's flattened gradient: all trainable tensors, each with its own matrix.
+//!
+//! Invariants
+//! - the input is the concatenation of the tensors, row-major, in the order given to `new`
+//! - `sjlt`, `rademacher`, `gaussian`: the projections of the tensors are summed, one module group
+//! - `mask`: outputs are split over the tensors by size; `none`: outputs are the inputs; module groups are kept
+//! - one gradient has the same bits from `project`, `project_batch`, `project_parallel` and block-aligned `project_slice`s
+
+use std::collections::HashSet;
+
+use gstore_store::ModuleGroup;
+
+use crate::params::TensorSpec;
+
+use super::gaussian::Gaussian;
+use super::key::{Side, derive_key};
+use super::philox::{Tag, Words};
+use super::rademacher::Rademacher;
+use super::sjlt::Sjlt;
+use super::spec::{ProjectionError, ProjectionKind, ProjectionSpec};
+use super::summed::{KeyedTensor, Summed, SummedKind};
+use super::{groups, mask, none};
+
+/// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each batch.
+const TABLE_BUDGET: usize = 256 << 20;
+
+/// Projects concatenated gradients of one list of tensors.
+///
+/// Non-finite inputs reach the output of every kind but `mask`, which only sees the coordinates that it samples.
+pub struct FlatProjector {
+    dim: usize,
+    inputs: usize,
+    groups: Vec<ModuleGroup>,
+    layout: Layout,
+}
+
+enum Layout {
+    Sum(Summed),
+    /// Input index and factor of each output, ascending.
+    Sample(Vec<(usize, f64)>),
+    Copy,
+}
+
+impl FlatProjector {
+    /// Prepares the matrices of `tensors`.
+    ///
+    /// `checkpoint`: the checkpoint's id, used (and needed) when the spec says `per_checkpoint`.
+    pub fn new(
+        spec: &ProjectionSpec,
+        tensors: &[TensorSpec],
+        checkpoint: Option<&str>,
+    ) -> Result<Self, ProjectionError> {
+        Self::with_table_budget(spec, tensors, checkpoint, TABLE_BUDGET)
+    }
+
+    /// As [`Self::new`], with another limit on the bytes of the table of drawn entries. Results have the same bits.
+    pub fn with_table_budget(
+        spec: &ProjectionSpec,
+        tensors: &[TensorSpec],
+        checkpoint: Option<&str>,
+        budget: usize,
+    ) -> Result<Self, ProjectionError> {
+        spec.check()?;
+        let sizes = sizes(tensors)?;
+        let inputs: usize = sizes.iter().sum();
+        let checkpoint = match (spec.per_checkpoint, checkpoint) {
+            (true, None) if spec.kind != ProjectionKind::None => return Err(ProjectionError::NoCheckpoint),
+            (per_checkpoint, checkpoint) => checkpoint.filter(|_| per_checkpoint),
+        };
+        let words = |name: &str, tag| {
+            Words::new(derive_key(spec.kind.name(), name, Side::Whole, spec.seed, checkpoint), tag)
+        };
+        let sum = |kind: Box<dyn SummedKind>, tag| {
+            let mut start = 0;
+            let keyed = tensors.iter().zip(&sizes).map(|(tensor, len)| {
+                let keyed = KeyedTensor { start, len: *len, words: words(&tensor.name, tag) };
+                start += len;
+                keyed
+            });
+            Layout::Sum(Summed::new(kind, spec.dim as usize, keyed.collect(), budget))
+        };
+        let single = groups::single(spec.dim);
+        let (layout, groups) = match spec.kind {
+            ProjectionKind::Sjlt { s } => (sum(Box::new(Sjlt::new(spec.dim, s)), Tag::Sjlt), single),
+            ProjectionKind::Rademacher => (sum(Box::new(Rademacher::new(spec.dim)), Tag::Rademacher), single),
+            ProjectionKind::Gaussian => (sum(Box::new(Gaussian::new(spec.dim)), Tag::Gaussian), single),
+            ProjectionKind::Mask => {
+                let parts = mask_parts(spec.dim, &sizes)?;
+                let sampled = sample_all(tensors, &sizes, &parts, |name| words(name, Tag::Mask));
+                let widths: Vec<u32> = parts.iter().map(|p| *p as u32).collect();
+                (Layout::Sample(sampled), groups::by_module(tensors, &widths))
+            }
+            ProjectionKind::None => {
+                let widths = u32_widths(&sizes, inputs)?;
+                (Layout::Copy, groups::by_module(tensors, &widths))
+            }
+        };
+        let dim = if spec.kind == ProjectionKind::None { inputs } else { spec.dim as usize };
+        Ok(Self { dim, inputs, groups, layout })
+    }
+
+    /// Output coordinates.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Input coordinates: the sum of the tensors' sizes.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Module groups of the output, ascending and without gaps.
+    pub fn groups(&self) -> Vec<ModuleGroup> {
+        self.groups.clone()
+    }
+
+    /// Bytes held by the table of drawn entries.
+    pub fn table_bytes(&self) -> usize {
+        match &self.layout {
+            Layout::Sum(summed) => summed.table_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Projects one gradient.
+    ///
+    /// # Panics
+    /// If `grad` has not [`Self::inputs`] values or `out` not [`Self::dim`].
+    pub fn project(&self, grad: &[f32], out: &mut [f32]) {
+        self.project_batch(&[grad], out);
+    }
+
+    /// Projects several gradients; `out` is row-major. Matrix entries that have no table are drawn once for all.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    pub fn project_batch(&self, grads: &[&[f32]], out: &mut [f32]) {
+        assert!(grads.iter().all(|g| g.len() == self.inputs), "every gradient has {} values", self.inputs);
+        assert_eq!(out.len(), grads.len() * self.dim, "output of {} gradients", grads.len());
+        match &self.layout {
+            Layout::Sum(summed) => {
+                let mut totals = vec![0.0; out.len()];
+                summed.add_batch(0, grads, &mut totals);
+                summed.finish(&totals, out);
+            }
+            Layout::Sample(sampled) => {
+                for (grad, out) in grads.iter().zip(out.chunks_exact_mut(self.dim)) {
+                    for (out, (index, factor)) in out.iter_mut().zip(sampled) {
+                        *out = (f64::from(grad[*index]) * factor) as f32;
+                    }
+                }
+            }
+            Layout::Copy => {
+                for (grad, out) in grads.iter().zip(out.chunks_exact_mut(self.dim)) {
+                    out.copy_from_slice(grad);
+                }
+            }
+        }
+    }
+
+    /// Projects one large gradient with the threads of the current rayon pool. Same bits as [`Self::project`].
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    pub fn project_parallel(&self, grad: &[f32], out: &mut [f32]) {
+        let Layout::Sum(summed) = &self.layout else { return self.project(grad, out) };
+        assert_eq!(
+            (grad.len(), out.len()),
+            (self.inputs, self.dim),
+            "lengths of a gradient and its projection"
+        );
+        let mut totals = vec![0.0; self.dim];
+        summed.add_parallel(grad, &mut totals);
+        summed.finish(&totals, out);
+    }
+
+    /// Adds coordinates `offset..offset + values.len()` of a gradient to `totals`, to be closed by [`Self::finish`].
+    ///
+    /// Slices cut at multiples of [`super::BLOCK`] and added in order give the bits of [`Self::project`]; any others agree
+    /// to f32 rounding.
+    ///
+    /// # Panics
+    /// If the slice leaves the gradient or `totals` has not [`Self::dim`] values.
+    pub fn project_slice(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
+        assert!(
+            offset.checked_add(values.len()).is_some_and(|end| end <= self.inputs)
+                && totals.len() == self.dim,
+            "a slice of {} values at {offset} in a gradient of {}",
+            values.len(),
+            self.inputs
+        );
+        match &self.layout {
+            Layout::Sum(summed) => summed.add(offset, values, totals),
+            Layout::Sample(sampled) => {
+                let first = sampled.partition_point(|(index, _)| *index < offset);
+                for ((index, factor), total) in sampled.iter().zip(totals).skip(first) {
+                    let Some(value) = values.get(index - offset) else { break };
+                    *total += f64::from(*value) * factor;
+                }
+            }
+            Layout::Copy => none::add(offset, values, totals),
+        }
+    }
+
+    /// Turns totals into the projected vector: the matrix's scale, and one rounding.
+    pub fn finish(&self, totals: &[f64], out: &mut [f32]) {
+        assert_eq!((totals.len(), out.len()), (self.dim, self.dim), "lengths of totals and output");
+        match &self.layout {
+            Layout::Sum(summed) => summed.finish(totals, out),
+            _ => out.iter_mut().zip(totals).for_each(|(out, total)| *out = *total as f32),
+        }
+    }
+}
+
+/// Elements of each tensor; refuses what has no well-defined matrix.
+fn sizes(tensors: &[TensorSpec]) -> Result<Vec<usize>, ProjectionError> {
+    if tensors.is_empty() {
+        return Err(ProjectionError::NoTensors);
+    }
+    let mut names = HashSet::new();
+    let mut total = 0usize;
+    let mut sizes = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        if !names.insert(&tensor.name) {
+            return Err(ProjectionError::SameName { name: tensor.name.clone() });
+        }
+        let size = tensor.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let sum = size.and_then(|size| total.checked_add(size));
+        match (size, sum) {
+            (Some(0), _) => {
+                return Err(ProjectionError::EmptyTensor {
+                    name: tensor.name.clone(),
+                    shape: tensor.shape.clone(),
+                });
+            }
+            (Some(size), Some(sum)) => {
+                sizes.push(size);
+                total = sum;
+            }
+            _ => return Err(ProjectionError::TooWide { inputs: u64::MAX }),
+        }
+    }
+    Ok(sizes)
+}
+
+/// Outputs of each tensor under `mask`.
+fn mask_parts(dim: u32, sizes: &[usize]) -> Result<Vec<usize>, ProjectionError> {
+    let inputs: usize = sizes.iter().sum();
+    if dim as usize > inputs {
+        return Err(ProjectionError::MaskTooWide { dim, inputs: inputs as u64 });
+    }
+    if (dim as usize) < sizes.len() {
+        return Err(ProjectionError::MaskTooNarrow { dim, tensors: sizes.len() });
+    }
+    Ok(mask::split(dim as usize, sizes))
+}
+
+/// The samples of every tensor, as indices into the concatenated vector.
+fn sample_all(
+    tensors: &[TensorSpec],
+    sizes: &[usize],
+    parts: &[usize],
+    words: impl Fn(&str) -> Words,
+) -> Vec<(usize, f64)> {
+    let mut sampled = Vec::with_capacity(parts.iter().sum());
+    let mut start = 0;
+    for ((tensor, size), part) in tensors.iter().zip(sizes).zip(parts) {
+        for sample in mask::sample(words(&tensor.name), *size as u64, *part as u64) {
+            sampled.push((start + sample.index as usize, (sample.length as f64).sqrt()));
+        }
+        start += size;
+    }
+    sampled
+}
+
+fn u32_widths(sizes: &[usize], inputs: usize) -> Result<Vec<u32>, ProjectionError> {
+    if u32::try_from(inputs).is_err() {
+        return Err(ProjectionError::TooWide { inputs: inputs as u64 });
+    }
+    Ok(sizes.iter().map(|s| *s as u32).collect())
+}

@@ -1,0 +1,26 @@
+//! Random projections of gradients: linear, unbiased, and a pure function of seed, kind, tensor name and index.
+//!
+//! Invariants
+//! - `E<Px, Py> = <x, y>` over seeds; every scale factor lives inside P
+//! - no entry depends on the batch, the chunking, the number of threads or the device
+//! - sub-seeds are derived by hashing ([`key`]), never by arithmetic
+//! - a matrix is known by its [`ProjectionSpec::fingerprint`]; only vectors of one fingerprint may be compared
+
+mod flat;
+mod gaussian;
+mod groups;
+pub mod key;
+mod mask;
+mod none;
+pub mod philox;
+mod rademacher;
+mod sjlt;
+mod spec;
+mod summed;
+
+pub use flat::FlatProjector;
+pub use groups::module_of;
+pub use spec::{ProjectionError, ProjectionKind, ProjectionSpec};
+pub use summed::BLOCK;
+
+pub use crate::params::TensorSpec;

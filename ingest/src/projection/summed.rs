@@ -1,0 +1,219 @@
+//! Projections whose output is a sum over coordinates: `rademacher`, `gaussian`, `sjlt`.
+//!
+//! Invariants
+//! - the reduction order is fixed: blocks of [`BLOCK`] coordinates of the concatenated vector, f32 inside a block, in index
+//!   order; block sums are added in index order in f64. Bits therefore depend neither on threads, nor on the batch, nor on
+//!   whether entries come from the table or are drawn again
+//! - zero coordinates contribute nothing and cost nothing but the look
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::philox::Words;
+
+/// Coordinates summed in f32 before the sum goes to the f64 total.
+pub const BLOCK: usize = 65_536;
+
+/// Entries drawn at a time when there is no table: 4 MiB, so that they stay in cache while a batch uses them.
+const TILE_ENTRIES: usize = 1 << 20;
+
+/// Above this magnitude the f32 sum of a block could overflow although the result does not: such a block is scaled down.
+const LARGE: f32 = power_of_two(100);
+const DOWN: f32 = power_of_two(-64);
+const UP: f64 = 1.0 / DOWN as f64;
+
+const fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((exponent + 127) as u32) << 23)
+}
+
+/// One kind of random matrix, column by column.
+pub(super) trait SummedKind: Send + Sync {
+    /// Table entries for one coordinate.
+    fn width(&self) -> usize;
+    /// Draws the entries of consecutive coordinates of one tensor, the first of which has index `first`.
+    fn fill(&self, words: Words, first: u64, entries: &mut [u32]);
+    /// Adds the unscaled columns of `entries`, weighted by `values`, to `sums`.
+    fn apply(&self, entries: &[u32], values: &[f32], sums: &mut [f32]);
+    /// Factor of the whole matrix, applied once to the f64 totals.
+    fn scale(&self) -> f64;
+}
+
+/// A run of the concatenated vector with its own key.
+pub(super) struct KeyedTensor {
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) words: Words,
+}
+
+/// A summed projection of the concatenation of several tensors.
+pub(super) struct Summed {
+    kind: Box<dyn SummedKind>,
+    dim: usize,
+    tensors: Vec<KeyedTensor>,
+    table: Option<Vec<u32>>,
+}
+
+/// Sums of one sample over one block.
+struct BlockSums {
+    sums: Vec<f32>,
+    unscale: f64,
+}
+
+impl Summed {
+    /// Builds the table when it fits into `budget` bytes.
+    pub(super) fn new(
+        kind: Box<dyn SummedKind>,
+        dim: usize,
+        tensors: Vec<KeyedTensor>,
+        budget: usize,
+    ) -> Self {
+        let inputs: usize = tensors.iter().map(|t| t.len).sum();
+        let mut this = Self { kind, dim, tensors, table: None };
+        let width = this.kind.width();
+        if inputs.checked_mul(4 * width).is_some_and(|bytes| bytes <= budget) {
+            let mut table = vec![0u32; inputs * width];
+            table
+                .par_chunks_mut(BLOCK * width)
+                .enumerate()
+                .for_each(|(block, entries)| this.fill(block * BLOCK, entries));
+            this.table = Some(table);
+        }
+        this
+    }
+
+    pub(super) fn table_bytes(&self) -> usize {
+        self.table.as_ref().map_or(0, |t| 4 * t.len())
+    }
+
+    /// Adds the unscaled projection of `values`, coordinates `offset..`, to `totals`.
+    pub(super) fn add(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
+        self.add_batch(offset, &[values], totals);
+    }
+
+    /// The same for several samples; `totals` is row-major. Entries are drawn once for all of them.
+    pub(super) fn add_batch(&self, offset: usize, samples: &[&[f32]], totals: &mut [f64]) {
+        let len = samples.first().map_or(0, |s| s.len());
+        let mut sums: Vec<BlockSums> =
+            samples.iter().map(|_| BlockSums { sums: vec![0.0; self.dim], unscale: 1.0 }).collect();
+        let mut scratch = Scratch::default();
+        for block in blocks(offset, len) {
+            self.block(offset, &block, samples, &mut sums, &mut scratch);
+            for (sums, totals) in sums.iter().zip(totals.chunks_exact_mut(self.dim)) {
+                sums.flush(totals);
+            }
+        }
+    }
+
+    /// As [`Self::add`], with the blocks spread over the threads of the current rayon pool. Same bits.
+    pub(super) fn add_parallel(&self, values: &[f32], totals: &mut [f64]) {
+        let all: Vec<_> = blocks(0, values.len()).collect();
+        for wave in all.chunks(rayon::current_num_threads().max(1)) {
+            let sums: Vec<BlockSums> = wave
+                .par_iter()
+                .map(|block| {
+                    let mut sums = [BlockSums { sums: vec![0.0; self.dim], unscale: 1.0 }];
+                    self.block(0, block, &[values], &mut sums, &mut Scratch::default());
+                    let [sums] = sums;
+                    sums
+                })
+                .collect();
+            for block in &sums {
+                block.flush(totals);
+            }
+        }
+    }
+
+    /// Scales totals and rounds them once.
+    pub(super) fn finish(&self, totals: &[f64], out: &mut [f32]) {
+        let scale = self.kind.scale();
+        for (out, total) in out.iter_mut().zip(totals) {
+            *out = (total * scale) as f32;
+        }
+    }
+
+    /// Sums of every sample over one block; `offset` is the coordinate of the samples' first value.
+    fn block(
+        &self,
+        offset: usize,
+        block: &Range<usize>,
+        samples: &[&[f32]],
+        sums: &mut [BlockSums],
+        scratch: &mut Scratch,
+    ) {
+        let width = self.kind.width();
+        for (sample, sums) in samples.iter().zip(sums.iter_mut()) {
+            sums.reset(&sample[block.start - offset..block.end - offset]);
+        }
+        let step = if self.table.is_some() { BLOCK } else { (TILE_ENTRIES / width).max(1) };
+        for start in block.clone().step_by(step) {
+            let end = (start + step).min(block.end);
+            let entries = match &self.table {
+                Some(table) => &table[start * width..end * width],
+                None => {
+                    scratch.entries.resize((end - start) * width, 0);
+                    self.fill(start, &mut scratch.entries);
+                    &scratch.entries[..]
+                }
+            };
+            for (sample, sums) in samples.iter().zip(sums.iter_mut()) {
+                let values = &sample[start - offset..end - offset];
+                if sums.unscale == 1.0 {
+                    self.kind.apply(entries, values, &mut sums.sums);
+                } else {
+                    scratch.scaled.clear();
+                    scratch.scaled.extend(values.iter().map(|v| v * DOWN));
+                    self.kind.apply(entries, &scratch.scaled, &mut sums.sums);
+                }
+            }
+        }
+    }
+
+    /// Draws the entries of coordinates `start..` of the concatenated vector.
+    fn fill(&self, start: usize, entries: &mut [u32]) {
+        let width = self.kind.width();
+        let end = start + entries.len() / width;
+        let first = self.tensors.partition_point(|t| t.start + t.len <= start);
+        for tensor in self.tensors[first..].iter().take_while(|t| t.start < end) {
+            let from = start.max(tensor.start);
+            let to = end.min(tensor.start + tensor.len);
+            let entries = &mut entries[(from - start) * width..(to - start) * width];
+            self.kind.fill(tensor.words, (from - tensor.start) as u64, entries);
+        }
+    }
+}
+
+impl BlockSums {
+    fn reset(&mut self, values: &[f32]) {
+        self.sums.fill(0.0);
+        let large = values.iter().fold(0f32, |max, v| max.max(v.abs())) > LARGE;
+        self.unscale = if large { UP } else { 1.0 };
+    }
+
+    fn flush(&self, totals: &mut [f64]) {
+        for (total, sum) in totals.iter_mut().zip(&self.sums) {
+            *total += f64::from(*sum) * self.unscale;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    entries: Vec<u32>,
+    scaled: Vec<f32>,
+}
+
+/// Cuts `offset..offset + len` at multiples of [`BLOCK`].
+fn blocks(offset: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = offset + len;
+    let mut start = offset;
+    std::iter::from_fn(move || {
+        if start >= end {
+            return None;
+        }
+        let cut = ((start / BLOCK + 1) * BLOCK).min(end);
+        let block = start..cut;
+        start = cut;
+        Some(block)
+    })
+}

@@ -1,0 +1,22 @@
+//! Helpers of the tests: the shared reference folder, and small models made on the spot.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod archive;
+pub mod reference;
+pub mod tiny;
+
+/// Asserts that `found` is within `tolerance` of `expected`, relative to the larger magnitude of the two and 1e-3.
+#[track_caller]
+pub fn assert_near(found: f32, expected: f32, tolerance: f32, what: &str) {
+    let scale = found.abs().max(expected.abs()).max(1e-3);
+    assert!((found - expected).abs() <= tolerance * scale, "{what}: {found} instead of {expected}");
+}
+
+/// L2 norm of the difference over the norm of `expected`.
+pub fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square = |v: f32| f64::from(v) * f64::from(v);
+    let difference: f64 = found.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
+    let norm: f64 = expected.iter().map(|b| square(*b)).sum();
+    if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
+}

@@ -1,0 +1,141 @@
+//! The folder of reference results: found by `GSTORE_SHARED` (default `../shared` beside the workspace), and read by its own listings and
+//! manifests, so that another folder of the same layout is tested the same way.
+
+use std::path::{Path, PathBuf};
+
+use gstore_ingest::checkpoint::TensorSet;
+use gstore_ingest::model::PackedSample;
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+/// The reference folder.
+pub struct Shared {
+    root: PathBuf,
+}
+
+/// The folder, or `None` after saying that `test` is skipped. With `CI` set its absence fails.
+pub fn shared(test: &str) -> Option<Shared> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = match std::env::var_os("GSTORE_SHARED") {
+        Some(path) => workspace.join(path),
+        None => workspace.join("../shared"),
+    };
+    if root.is_dir() {
+        return Some(Shared { root });
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", root.display());
+    eprintln!("skipped {test}: no reference folder at {} (set GSTORE_SHARED)", root.display());
+    None
+}
+
+/// A tokenised row.
+pub struct Row {
+    pub ids: Vec<u32>,
+    pub scored: Vec<bool>,
+}
+
+impl Row {
+    pub fn packed(&self) -> PackedSample<'_> {
+        PackedSample { ids: &self.ids, scored: &self.scored }
+    }
+}
+
+/// A model with its warm-up checkpoints.
+pub struct WarmUp {
+    pub model: PathBuf,
+    /// Step and folder, by step.
+    pub checkpoints: Vec<(u64, PathBuf)>,
+}
+
+impl Shared {
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    pub fn json(&self, relative: &str) -> Value {
+        serde_json::from_slice(&fs_err::read(self.path(relative)).unwrap()).unwrap()
+    }
+
+    /// Folders of `models/zoo` that hold a model.
+    pub fn zoo(&self) -> Vec<PathBuf> {
+        model_folders(&self.path("models/zoo"))
+    }
+
+    /// The first model that has warm-up checkpoints.
+    pub fn warm_up(&self) -> WarmUp {
+        for model in model_folders(&self.path("models")) {
+            let mut runs = model.clone().into_os_string();
+            runs.push("-warmup");
+            let checkpoints = checkpoint_folders(Path::new(&runs));
+            if !checkpoints.is_empty() {
+                return WarmUp { model, checkpoints };
+            }
+        }
+        panic!("no model with warm-up checkpoints in {}", self.root.display());
+    }
+
+    /// Rows of a data file, tokenised with the model's tokenizer and the LESS template.
+    pub fn rows(&self, file: &str, offset: usize, count: usize, model: &Path) -> Vec<Row> {
+        let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
+        let config: Value =
+            serde_json::from_slice(&fs_err::read(model.join("tokenizer_config.json")).unwrap()).unwrap();
+        let eos = config["eos_token"].as_str().unwrap();
+        let text = fs_err::read_to_string(self.path("data").join(file)).unwrap();
+        let lines = text.lines().skip(offset).take(count);
+        let rows: Vec<_> = lines.map(|line| tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos)).collect();
+        assert_eq!(rows.len(), count, "{file} has fewer rows than the manifest says");
+        rows
+    }
+}
+
+/// Opens `{stem}.safetensors` of a folder.
+pub fn tensors(folder: &Path, stem: &str) -> TensorSet {
+    TensorSet::open(folder, stem).unwrap()
+}
+
+fn model_folders(parent: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = fs_err::read_dir(parent)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("config.json").exists())
+        .collect();
+    folders.sort();
+    folders
+}
+
+fn checkpoint_folders(parent: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = fs_err::read_dir(parent) else { return Vec::new() };
+    let mut folders: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter_map(|path| Some((path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?, path)))
+        .collect();
+    folders.sort();
+    folders
+}
+
+/// The template of LESS: a tag line per turn; what assistants say, its end and the newline after it are scored. Masks end where the
+/// tokenised prefix of the text ends.
+fn tokenise(record: &Value, tokenizer: &Tokenizer, eos: &str) -> Row {
+    let encode = |text: &str| tokenizer.encode(text, true).unwrap().get_ids().to_vec();
+    let messages = record["messages"].as_array().unwrap();
+    let turn = |message: &Value| {
+        let role = message["role"].as_str().unwrap();
+        let content = message["content"].as_str().unwrap().trim();
+        let end = if role == "assistant" { eos } else { "" };
+        format!("<|{role}|>\n{content}{end}\n")
+    };
+    let ids = encode(&messages.iter().map(turn).collect::<String>());
+    let mut scored = vec![true; ids.len()];
+    let mut prefix = String::new();
+    for (i, message) in messages.iter().enumerate() {
+        let start = if i == 0 { 0 } else { encode(&prefix).len() };
+        prefix.push_str(&turn(message));
+        if message["role"] != "assistant" {
+            let opens_answer = messages.get(i + 1).is_some_and(|next| next["role"] == "assistant");
+            let end = if opens_answer { encode(&format!("{prefix}<|assistant|>\n")) } else { encode(&prefix) };
+            scored[start..end.len()].fill(false);
+        }
+    }
+    scored[0] = false;
+    Row { ids, scored }
+}

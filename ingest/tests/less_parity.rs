@@ -1,0 +1,263 @@
+//! Promise: on real checkpoints, losses, embeddings, gradients, Adam features and their cosines agree with the reference implementation,
+//! and the checkpoint weights follow from the trainer's own log.
+
+mod common;
+
+use common::reference::{Row, Shared, WarmUp, shared, tensors};
+use common::{assert_near, relative_error};
+use gstore_ingest::checkpoint::{Moments, TensorSet, TrainerState, peak_rate};
+use gstore_ingest::gradient::{AdamParams, CheckpointSource, Engine, Want, adam_feature};
+use gstore_ingest::model::PackedSample;
+use gstore_ingest::model::portable::Portable;
+use serde_json::Value;
+
+const TOLERANCE: f64 = 1e-4;
+
+struct Reference {
+    shared: Shared,
+    manifest: Value,
+    warm_up: WarmUp,
+    train: Vec<Row>,
+    targets: Vec<Row>,
+}
+
+fn reference(test: &str) -> Option<Reference> {
+    let shared = shared(test)?;
+    let manifest = shared.json("golden/less/manifest.json");
+    let warm_up = shared.warm_up();
+    let count = |v: &Value| v.as_u64().unwrap() as usize;
+    let train = shared.rows(
+        manifest["train"].as_str().unwrap(),
+        count(&manifest["train_offset"]),
+        count(&manifest["train_rows"]),
+        &warm_up.model,
+    );
+    let targets = manifest["targets"].as_array().unwrap().iter();
+    let targets = targets
+        .flat_map(|t| shared.rows(t["file"].as_str().unwrap(), 0, count(&t["rows"]), &warm_up.model))
+        .collect();
+    Some(Reference { shared, manifest, warm_up, train, targets })
+}
+
+impl Reference {
+    fn golden(&self, stem: &str) -> TensorSet {
+        tensors(&self.shared.path("golden/less"), stem)
+    }
+
+    fn steps(&self) -> Vec<u64> {
+        self.manifest["checkpoints"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect()
+    }
+
+    fn folder(&self, step: u64) -> &std::path::Path {
+        &self.warm_up.checkpoints.iter().find(|(s, _)| *s == step).unwrap().1
+    }
+
+    fn engine(&self, step: u64) -> Engine {
+        let source =
+            CheckpointSource { base: self.warm_up.model.clone(), adapter: Some(self.folder(step).to_owned()) };
+        Engine::load(&source, Portable).unwrap()
+    }
+}
+
+/// What one row gave.
+#[derive(Default)]
+struct Output {
+    loss: f32,
+    mean: Vec<f32>,
+    last: Vec<f32>,
+    grad: Vec<f32>,
+}
+
+/// Runs rows in batches of about `tokens` tokens.
+fn run(engine: &Engine, rows: &[Row], want: Want, tokens: usize) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    let mut start = 0;
+    while start < rows.len() {
+        let mut end = start + 1;
+        let mut total = rows[start].ids.len();
+        while end < rows.len() && total + rows[end].ids.len() <= tokens {
+            total += rows[end].ids.len();
+            end += 1;
+        }
+        let batch: Vec<PackedSample<'_>> = rows[start..end].iter().map(Row::packed).collect();
+        engine
+            .run(&batch, want, &mut |_, o| {
+                outputs.push(Output {
+                    loss: o.loss,
+                    mean: o.embed_mean.to_vec(),
+                    last: o.embed_last.to_vec(),
+                    grad: o.grad.to_vec(),
+                });
+            })
+            .unwrap();
+        start = end;
+    }
+    outputs
+}
+
+#[test]
+fn tokens_of_this_test_are_those_of_the_manifest() {
+    let Some(reference) = reference("tokens_of_this_test_are_those_of_the_manifest") else { return };
+    for entry in reference.manifest["tokens"].as_array().unwrap() {
+        let row = &reference.train[entry["row"].as_u64().unwrap() as usize];
+        let ids: Vec<u64> = entry["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect();
+        assert_eq!(row.ids.iter().map(|v| u64::from(*v)).collect::<Vec<_>>(), ids);
+        let scored: Vec<bool> = entry["labels"].as_array().unwrap().iter().map(|v| v.as_i64() != Some(-100)).collect();
+        assert_eq!(row.scored, scored);
+    }
+}
+
+#[test]
+fn losses_embeddings_and_cosines_agree() {
+    let Some(reference) = reference("losses_embeddings_and_cosines_agree") else { return };
+    let losses = reference.golden("losses");
+    let embeddings = reference.golden("embeddings");
+    let influence = reference.golden("influence");
+    let everything = Want { loss: true, embed_mean: true, embed_last: true, grad: true };
+    let mut total = vec![0f64; reference.train.len() * reference.targets.len()];
+    for (i, step) in reference.steps().into_iter().enumerate() {
+        let engine = reference.engine(step);
+        let train = run(&engine, &reference.train, everything, 1024);
+        let targets = run(&engine, &reference.targets, Want { loss: true, grad: true, ..Want::default() }, 512);
+        for (outputs, name) in [(&train, "train"), (&targets, "target")] {
+            let expected = losses.read_f32(&format!("{name}.{step}")).unwrap();
+            assert_eq!(outputs.len(), expected.len());
+            for (row, (output, expected)) in outputs.iter().zip(expected).enumerate() {
+                assert_near(output.loss, expected, TOLERANCE as f32, &format!("loss of {name} row {row} at {step}"));
+            }
+        }
+        check_embeddings(&embeddings, step, &train);
+        let cosines = cosines(&reference, step, &engine, &train, &targets);
+        let expected = influence.read_f32(&format!("cos.{step}")).unwrap();
+        let worst = cosines.iter().zip(&expected).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max);
+        assert!(worst < TOLERANCE, "worst cosine at {step} is off by {worst}");
+        let weight = reference.manifest["checkpoint_weights"][i].as_f64().unwrap();
+        total.iter_mut().zip(&cosines).for_each(|(t, c)| *t += weight * c);
+        println!("checkpoint {step}: worst cosine error {worst:.2e}");
+    }
+    let expected = influence.read_f32("influence").unwrap();
+    let worst = total.iter().zip(&expected).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max);
+    assert!(worst < TOLERANCE, "worst influence is off by {worst}");
+}
+
+fn check_embeddings(golden: &TensorSet, step: u64, outputs: &[Output]) {
+    let mut checked = 0;
+    for (row, output) in outputs.iter().enumerate() {
+        for (name, found) in [("mean", &output.mean), ("last", &output.last)] {
+            let Ok(expected) = golden.read_f32(&format!("{step}.{name}.{row}")) else { continue };
+            let error = relative_error(found, &expected);
+            assert!(error < TOLERANCE, "{name} embedding of row {row} at {step}: relative error {error}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no embedding at {step} to compare with");
+}
+
+fn cosines(reference: &Reference, step: u64, engine: &Engine, train: &[Output], targets: &[Output]) -> Vec<f64> {
+    let path = Moments::find(reference.folder(step)).unwrap();
+    let moments = Moments::load(&path, engine.params()).unwrap();
+    let features: Vec<Vec<f32>> = train.iter().map(|output| unit(&adam(&output.grad, &moments))).collect();
+    let queries: Vec<Vec<f32>> = targets.iter().map(|output| unit(&output.grad)).collect();
+    features.iter().flat_map(|f| queries.iter().map(move |q| dot(f, q))).collect()
+}
+
+fn adam(grad: &[f32], moments: &Moments) -> Vec<f32> {
+    let mut out = vec![0.0; grad.len()];
+    adam_feature(grad, &moments.exp_avg, &moments.exp_avg_sq, &AdamParams::default(), &mut out);
+    out
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let chunks = a.chunks(1024).zip(b.chunks(1024));
+    chunks.map(|(a, b)| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()).sum()
+}
+
+fn unit(v: &[f32]) -> Vec<f32> {
+    let norm = dot(v, v).sqrt().max(1e-12);
+    v.iter().map(|x| (f64::from(*x) / norm) as f32).collect()
+}
+
+/// The reference stores gradients of a few rows at one checkpoint that it does not name; exactly one of ours must fit.
+#[test]
+fn gradients_agree() {
+    let Some(reference) = reference("gradients_agree") else { return };
+    let golden = reference.golden("grads");
+    let rows: Vec<usize> =
+        (0..reference.train.len()).filter(|row| golden.names().any(|n| n.starts_with(&format!("{row}.")))).collect();
+    assert!(!rows.is_empty());
+    let mut fitting = Vec::new();
+    for step in reference.steps() {
+        let engine = reference.engine(step);
+        let moments = Moments::load(&Moments::find(reference.folder(step)).unwrap(), engine.params()).unwrap();
+        let outputs = run(&engine, &reference.train[..=rows[rows.len() - 1]], Want { grad: true, ..Want::default() }, 512);
+        let mut worst = 0f64;
+        for row in &rows {
+            let grad = &outputs[*row].grad;
+            for (kind, found) in [("sgd", grad), ("adam", &adam(grad, &moments))] {
+                let expected: Vec<f32> = engine
+                    .params()
+                    .iter()
+                    .flat_map(|spec| golden.read_f32(&format!("{row}.{kind}.{}", spec.name)).unwrap())
+                    .collect();
+                worst = worst.max(relative_error(found, &expected));
+            }
+        }
+        println!("checkpoint {step}: worst relative error {worst:.2e}");
+        if worst < TOLERANCE {
+            fitting.push(step);
+        }
+    }
+    assert_eq!(fitting.len(), 1, "checkpoints whose gradients fit: {fitting:?}");
+}
+
+#[test]
+fn checkpoint_weights_follow_from_the_log() {
+    let Some(reference) = reference("checkpoint_weights_follow_from_the_log") else { return };
+    let rates: Vec<f64> = reference
+        .steps()
+        .into_iter()
+        .map(|step| {
+            let folder = reference.folder(step);
+            let state = TrainerState::read(folder).unwrap().unwrap();
+            assert_eq!(state.global_step, step);
+            state.mean_learning_rate(peak_rate(folder).unwrap()).unwrap()
+        })
+        .collect();
+    let sum: f64 = rates.iter().sum();
+    for (i, rate) in rates.iter().enumerate() {
+        let expected = reference.manifest["checkpoint_mean_lr"][i].as_f64().unwrap();
+        assert!((rate / expected - 1.0).abs() < 1e-9, "mean rate {rate} instead of {expected}");
+        let expected = reference.manifest["checkpoint_weights"][i].as_f64().unwrap();
+        assert!((rate / sum / expected - 1.0).abs() < 1e-9, "weight {} instead of {expected}", rate / sum);
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
+    let Some(reference) = reference("bits_do_not_depend_on_threads_and_hardly_on_batches") else { return };
+    let engine = reference.engine(reference.steps()[0]);
+    let rows = &reference.train[..24];
+    let want = Want { loss: true, embed_mean: true, embed_last: true, grad: true };
+    let alone = run(&engine, rows, want, 512);
+    let side_by_side: Vec<Vec<Output>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| run(&engine, rows, want, 512))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    for outputs in &side_by_side {
+        for (a, b) in alone.iter().zip(outputs) {
+            assert_eq!(a.loss.to_bits(), b.loss.to_bits());
+            assert!(a.grad == b.grad && a.mean == b.mean && a.last == b.last);
+        }
+    }
+    for tokens in [1, 200, 2048] {
+        for (a, b) in alone.iter().zip(run(&engine, rows, want, tokens)) {
+            let error = relative_error(&b.grad, &a.grad);
+            assert!(error < 1e-5, "gradients of batches of {tokens} tokens differ by {error}");
+            assert!(relative_error(&b.mean, &a.mean) < 1e-5 && (a.loss - b.loss).abs() < 1e-5);
+        }
+    }
+    // Without embeddings the last layer runs at scored rows only.
+    for (a, b) in alone.iter().zip(run(&engine, rows, Want { grad: true, ..Want::default() }, 512)) {
+        assert!(relative_error(&b.grad, &a.grad) < 1e-5);
+    }
+}

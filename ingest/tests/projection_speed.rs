@@ -1,0 +1,52 @@
+//! Speed of the projections, for people: `cargo test --workspace --test projection_speed -- --ignored --nocapture`.
+
+use std::time::Instant;
+
+use gstore_ingest::params::TensorSpec;
+use gstore_ingest::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
+
+/// Coordinates: LoRA factors of a model with some hundred thousand trainable parameters.
+const TENSORS: usize = 64;
+const SIZE: usize = 16_384;
+const BATCH: usize = 16;
+
+#[test]
+#[ignore = "measures; needs a quiet machine"]
+fn coordinates_per_second() {
+    let tensor = |i| TensorSpec { name: format!("m.{i}.weight"), shape: vec![SIZE] };
+    let tensors: Vec<_> = (0..TENSORS).map(tensor).collect();
+    let grad: Vec<f32> = (0..TENSORS * SIZE).map(|i| (i as f32 * 0.37).sin() + 1.5).collect();
+    let cases = [
+        ("sjlt s=4 dim 8192", ProjectionKind::Sjlt { s: 4 }, 8192, 4),
+        ("sjlt s=1 dim 8192", ProjectionKind::Sjlt { s: 1 }, 8192, 1),
+        ("sjlt s=4 dim 65536", ProjectionKind::Sjlt { s: 4 }, 65_536, 4),
+        ("mask dim 8192", ProjectionKind::Mask, 8192, 1),
+        ("rademacher dim 128", ProjectionKind::Rademacher, 128, 128),
+    ];
+    for (name, kind, dim, per_coordinate) in cases {
+        let spec = ProjectionSpec { kind, dim, ..ProjectionSpec::default() };
+        for budget in [usize::MAX, 0] {
+            let start = Instant::now();
+            let projector = FlatProjector::with_table_budget(&spec, &tensors, None, budget).unwrap();
+            let build = start.elapsed().as_secs_f64();
+            for batch in [1, BATCH] {
+                let grads = vec![&grad[..]; batch];
+                let mut out = vec![0.0; batch * projector.dim()];
+                let best = (0..5)
+                    .map(|_| {
+                        let start = Instant::now();
+                        projector.project_batch(&grads, &mut out);
+                        start.elapsed().as_secs_f64()
+                    })
+                    .fold(f64::MAX, f64::min);
+                let coordinates = (batch * grad.len()) as f64 / best / 1e6;
+                println!(
+                    "{name:20} table {:6.1} MB built in {build:.3} s, batch {batch:2}: {:8.1} M coordinates/s, {:8.1} M non-zeros/s",
+                    projector.table_bytes() as f64 / 1e6,
+                    coordinates,
+                    coordinates * f64::from(per_coordinate),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The folder of reference data that the tests compare with.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+
+/// The folder named by `GSTORE_SHARED`, else `../shared` beside the workspace.
+///
+/// Where it is missing the caller returns, having said so; with `CI` set that is a failure.
+pub fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("GSTORE_SHARED")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no reference data at {}", folder.display());
+    println!("skipped: no reference data at {}; set GSTORE_SHARED", folder.display());
+    None
+}
+
+/// A JSON file of that folder.
+pub fn json(path: &Path) -> serde_json::Value {
+    let text = fs_err::read_to_string(path).expect("a readable file");
+    serde_json::from_str(&text).expect("valid JSON")
+}

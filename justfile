@@ -1,0 +1,23 @@
+# The same recipes that the gate runs; `just --list` shows them.
+
+# formatting, lints and documentation
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# every test
+test:
+    cargo test --workspace
+
+# licences, advisories and sources of the dependencies (needs cargo-deny)
+deny:
+    cargo deny check
+
+# the main job on bundled input
+demo:
+    cargo run --release -p gstore-cli -- demo
+
+# benchmarks with their peers; see benches/README.md
+bench:
+    benches/run.sh

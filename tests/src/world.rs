@@ -1,0 +1,115 @@
+//! Stores made from the bundled demo model and small generated files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use gstore_ingest::data::TemplateKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::{
+    AddReport, AddRequest, CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
+};
+use gstore_ingest::projection::ProjectionSpec;
+use gstore_store::{DType, IfChanged, Store};
+
+/// The folder of the demo's model, checkpoints and data.
+pub fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
+}
+
+/// The demo's checkpoints in order.
+///
+/// # Panics
+/// If the demo is not there.
+pub fn demo_checkpoints() -> Vec<CheckpointArg> {
+    let mut steps: Vec<(u64, PathBuf)> = fs_err::read_dir(demo().join("warmup"))
+        .expect("the demo has checkpoints")
+        .map(|entry| entry.expect("readable").path())
+        .filter_map(|path| Some((path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?, path)))
+        .collect();
+    steps.sort();
+    steps
+        .into_iter()
+        .map(|(step, path)| CheckpointArg { name: format!("checkpoint-{step}"), adapter: Some(path) })
+        .collect()
+}
+
+/// Writes `count` short samples, all different.
+///
+/// # Panics
+/// If the file cannot be written.
+pub fn write_samples(path: &Path, count: usize) {
+    let mut text = String::new();
+    for i in 0..count {
+        let answer = if i % 97 == 13 { String::new() } else { format!("{} is {}", i % 10, ["odd", "even"][(i + 1) % 2]) };
+        let source = ["a", "b", "c"][i % 3];
+        let line = serde_json::json!({
+            "id": format!("s{i}"), "source": source,
+            "messages": [{"role": "user", "content": format!("Is {i} odd?")}, {"role": "assistant", "content": answer}],
+        });
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    fs_err::write(path, text).expect("written");
+}
+
+/// An ingest of a dataset with the demo's model: two checkpoints, small projected gradients.
+pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
+    IngestRequest {
+        dataset: dataset.to_owned(),
+        model: demo().join("model"),
+        checkpoints: demo_checkpoints().into_iter().take(2).collect(),
+        kinds: kinds.to_vec(),
+        projection: ProjectionSpec { dim: 256, ..ProjectionSpec::default() },
+        dtype: DType::F16,
+        template: TemplateKind::Tulu,
+        max_length: 512,
+        adam: AdamParams::default(),
+        batch_tokens: 512,
+        threads: 2,
+        limit: None,
+        run: "warmup".to_owned(),
+        weights: Vec::new(),
+        command: "test".to_owned(),
+    }
+}
+
+/// Registers a file.
+///
+/// # Errors
+/// As [`add`].
+pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, IngestError> {
+    let request = AddRequest {
+        dataset: dataset.to_owned(),
+        data: data.to_owned(),
+        columns: Vec::new(),
+        if_changed: IfChanged::Refuse,
+        command: "test".to_owned(),
+    };
+    add(store, &request, &mut Silent)
+}
+
+/// Plans and runs an ingest to its end.
+///
+/// # Errors
+/// As [`ingest`].
+pub fn run(store: &Store, request: IngestRequest) -> Result<IngestReport, IngestError> {
+    let plan = IngestPlan::new(store, request, &mut Silent)?;
+    ingest(store, &plan, &mut Silent, &AtomicBool::new(false))
+}
+
+/// Content digest of every feature of the current snapshot, by dataset and label.
+///
+/// # Panics
+/// If the store cannot be read.
+pub fn digests(store: &Store) -> BTreeMap<String, String> {
+    let snapshot = store.snapshot().expect("a snapshot");
+    snapshot
+        .features()
+        .iter()
+        .map(|part| {
+            let reader = snapshot.open_feature(part).expect("opens");
+            (part.display_name(), reader.content_digest().expect("reads"))
+        })
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Promise: the commands of the README do what it says, on the real binary.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gstore_tests::{binary, world};
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct World {
+    folder: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn gstore(&self, args: &[&str]) -> Command {
+        let mut command = binary::gstore(&self.path("store"));
+        command.args(args).current_dir(self.folder.path());
+        command
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        binary::ok(&mut self.gstore(args))
+    }
+
+    fn ingest(&self, dataset: &str, data: &Path, features: &str) {
+        let mut command = self.gstore(&["ingest", "--dataset", dataset, "--features", features, "--dim", "256", "--model"]);
+        command.arg(world::demo().join("model")).arg("--data").arg(data).arg("--checkpoints");
+        command.arg(world::demo().join("warmup/checkpoint-*"));
+        binary::ok(&mut command);
+    }
+}
+
+/// Lines with everything that a careless copy would lose: a carriage return, odd spaces, key order, no line break at the end.
+const POOL: &str = concat!(
+    "{\"id\":\"a\",  \"messages\": [{\"role\":\"user\",\"content\":\"one?\"},{\"role\":\"assistant\",\"content\":\"1\"}], \"n\": 1}\r\n",
+    "\n",
+    "{\"messages\": [{\"role\":\"user\",\"content\":\"zw\u{f6}lf?\"},{\"role\":\"assistant\",\"content\":\"12\"}], \"id\":\"b\", \"n\": 2}\n",
+    "{\"id\":\"c\",\"prompt\":\"two?\",\"completion\":\"2\",\"n\":3}\n",
+    "{\"id\":\"d\",\"text\":\"\\u0033 is three\",\"n\":4}"
+);
+
+#[test]
+fn selected_lines_are_the_original_bytes() {
+    let world = World::new();
+    fs_err::write(world.path("pool.jsonl"), POOL).expect("written");
+    fs_err::write(world.path("more.jsonl"), POOL.replace("\"id\":\"", "\"id\":\"z")).expect("written");
+    fs_err::write(world.path("target.jsonl"), "{\"id\":\"t\",\"prompt\":\"two?\",\"completion\":\"2\",\"subtask\":\"count\"}\n").expect("written");
+    world.ingest("pool", &world.path("pool.jsonl"), "grad-adam");
+    world.ingest("more", &world.path("more.jsonl"), "grad-adam");
+    world.ingest("target", &world.path("target.jsonl"), "grad-sgd");
+
+    world.ok(&["select", "--pool", "pool", "--target", "target", "--top", "100%", "-o", "all.jsonl"]);
+    let all = fs_err::read(world.path("all.jsonl")).expect("written");
+    let mut lines: Vec<&[u8]> = all.strip_suffix(b"\n").expect("a last line break").split(|b| *b == b'\n').collect();
+    let mut expected: Vec<&[u8]> = POOL.as_bytes().split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+    assert!(lines[0].starts_with(b"{\"id\":\"c\""), "the row that equals the target comes first");
+    lines.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+
+    // k is the whole part of the share, and two pools rank together.
+    world.ok(&["select", "--pool", "pool,more", "--target", "target:count", "--top", "49%", "-o", "some.jsonl", "--scores", "some.json"]);
+    assert_eq!(fs_err::read_to_string(world.path("some.jsonl")).expect("written").lines().count(), 3);
+    let scores: Vec<Value> = fs_err::read_to_string(world.path("some.json"))
+        .expect("written")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!((&scores[0]["id"], &scores[0]["pool"]), (&"c".into(), &"pool".into()), "equal scores: the first pool goes first");
+    assert_eq!((&scores[1]["id"], &scores[1]["pool"]), (&"zc".into(), &"more".into()));
+    assert_eq!(scores[0]["score"], scores[1]["score"]);
+    assert_eq!(scores[0]["subtask"], "count");
+
+    // The score file beside the output, and one of all rows.
+    let csv = fs_err::read_to_string(world.path("all.scores.csv")).expect("written");
+    assert!(csv.starts_with("id,row,score,subtask\nc,2,"), "{csv}");
+    world.ok(&["select", "--pool", "pool", "--target", "target", "--top", "1", "-o", "one.jsonl", "--scores", "s.parquet", "--scores-of", "all"]);
+    assert!(fs_err::read(world.path("s.parquet")).expect("written").starts_with(b"PAR1"));
+    let printed = world.ok(&["select", "--pool", "pool", "--target", "target", "--top", "1", "--worst", "-o", "-"]);
+    assert_eq!(printed.lines().count(), 1);
+    assert!(!printed.contains("two?"));
+}
+
+#[test]
+fn a_store_can_be_listed_queried_and_verified() {
+    let world = World::new();
+    world::write_samples(&world.path("pool.jsonl"), 60);
+    world::write_samples(&world.path("target.jsonl"), 6);
+    world.ingest("pool", &world.path("pool.jsonl"), "grad-adam,embed-mean,loss");
+    world.ingest("target", &world.path("target.jsonl"), "grad-sgd");
+
+    let ls = world.ok(&["ls", "--format", "json"]);
+    assert!(ls.contains("\"type\":\"run\"") && ls.contains("warmup"), "{ls}");
+    assert!(world.ok(&["ls"]).contains("grad-adam@checkpoint-"));
+    assert!(world.ok(&["info"]).contains("datasets"));
+    assert!(world.ok(&["info", "pool"]).contains("source text"));
+    let info: Value = serde_json::from_str(&world.ok(&["info", "warmup", "--json"])).expect("JSON");
+    assert!(info["checkpoints"][0]["weight"].as_f64().is_some_and(|w| w > 0.0));
+    let snapshots = world.ok(&["snapshots", "--format", "csv"]);
+    assert_eq!(snapshots.lines().count(), 6, "creation, two registrations, two ingests, and the header:\n{snapshots}");
+
+    let top = "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3";
+    let csv = world.ok(&["query", "--format", "csv", top]);
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+    for format in ["table", "json", "parquet", "arrow"] {
+        world.ok(&["query", "--format", format, "-o", "out", top]);
+        assert!(fs_err::metadata(world.path("out")).expect("written").len() > 0, "{format}");
+    }
+    // An earlier snapshot has no features of the target yet.
+    let early = binary::run(&mut world.gstore(&["query", "--snapshot", "2", top]));
+    assert_eq!(early.code, 1, "{}", early.stderr);
+
+    let verified = world.ok(&["verify"]);
+    assert!(verified.contains(" 0 problems"), "{verified}");
+    let segment = find(&world.path("store/segments"), "arrow");
+    let mut bytes = fs_err::read(&segment).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(&segment, bytes).expect("written");
+    let damaged = binary::run(&mut world.gstore(&["verify", "--json"]));
+    assert_eq!(damaged.code, 3, "{}", damaged.stderr);
+    let report: Value = serde_json::from_str(&damaged.stdout).expect("JSON");
+    assert_eq!(report["problems"].as_array().map(Vec::len), Some(1), "{report}");
+}
+
+fn find(folder: &Path, ending: &str) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).expect("listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == ending) {
+                return path;
+            }
+        }
+    }
+    panic!("no .{ending} in {}", folder.display());
+}
+
+#[test]
+fn a_config_file_and_a_dry_run() {
+    let world = World::new();
+    world::write_samples(&world.path("pool.jsonl"), 30);
+    let demo = world::demo();
+    let config = format!(
+        "store = {:?}\n[ingest]\nmodel = {:?}\ncheckpoints = [{:?}]\nfeatures = [\"grad-sgd\", \"loss\"]\ndim = 128\n[add]\ndata = {:?}\n",
+        world.path("store"),
+        demo.join("model"),
+        demo.join("warmup/checkpoint-*"),
+        world.path("pool.jsonl"),
+    );
+    fs_err::write(world.path("g.toml"), config).expect("written");
+    let bare = |args: &[&str]| {
+        let mut command = Command::new(binary::path());
+        command.args(args).args(["--dataset", "pool", "--config"]).arg(world.path("g.toml")).env_remove("GSTORE_STORE");
+        binary::ok(&mut command)
+    };
+    bare(&["add"]);
+    let before = fs_err::read(world.path("store/CURRENT")).expect("a store");
+    let estimate = bare(&["ingest", "--dry-run"]);
+    for word in ["rows         30", "disk", "memory", "tokens", "grad-sgd f16 x 128"] {
+        assert!(estimate.contains(word), "no {word:?} in {estimate}");
+    }
+    assert_eq!(fs_err::read(world.path("store/CURRENT")).expect("a store"), before);
+    bare(&["ingest"]);
+    assert!(world.ok(&["ls"]).contains("loss@checkpoint-"));
+}
+
+#[test]
+fn help_and_completions_cover_every_command() {
+    let world = World::new();
+    let help = world.ok(&["--help"]);
+    for command in ["demo", "add", "ingest", "query", "select", "ls", "info", "snapshots", "verify", "completions"] {
+        assert!(help.contains(command), "{command}");
+        world.ok(&[command, "--help"]);
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(world.ok(&["completions", shell]).contains("ingest"));
+    }
+}
+
+#[test]
+fn the_demo_finds_the_right_skill() {
+    let world = World::new();
+    let mut command = Command::new(binary::path());
+    let printed = binary::ok(command.arg("demo").current_dir(world.folder.path()).env_remove("GSTORE_STORE"));
+    let shares: Vec<(String, f64, f64)> = printed
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let percent = |word: &str| word.strip_suffix('%')?.parse().ok();
+            match words.as_slice() {
+                [name, pool, top, _, "ms"] => Some(((*name).to_owned(), percent(pool)?, percent(top)?)),
+                _ => None,
+            }
+        })
+        .collect();
+    assert!(shares.len() >= 2, "{printed}");
+    assert_eq!(shares.iter().map(|s| &s.0).collect::<HashSet<_>>().len(), shares.len());
+    for (target, pool, top) in &shares {
+        assert!(*top >= 60.0 && *top >= 2.0 * pool, "{target}: {top} % of the top rows, {pool} % of the pool\n{printed}");
+    }
+    // The statements that it suggests work as printed.
+    let again = Command::new(binary::path()).arg("demo").current_dir(world.folder.path()).output().expect("runs");
+    let again = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(again.contains("there already"), "{again}");
+}

@@ -1,0 +1,58 @@
+//! Promise: other tools read the files of a store; the script in docs/python.md works as it stands.
+
+use std::path::Path;
+use std::process::Command;
+
+use gstore_ingest::pipeline::Kind;
+use gstore_store::Store;
+use gstore_tests::world;
+
+/// The Python code of a document, in order.
+fn script(document: &str) -> String {
+    let mut code = String::new();
+    let mut inside = false;
+    for line in document.lines() {
+        match line {
+            "```python" => inside = true,
+            "```" => inside = false,
+            line if inside => {
+                code.push_str(line);
+                code.push('\n');
+            }
+            _ => {}
+        }
+    }
+    code
+}
+
+/// An interpreter with the readers, or `None` after saying that the test is skipped.
+fn python() -> Option<String> {
+    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imports = Command::new(&python).args(["-c", "import pyarrow, polars, numpy"]).output();
+    if imports.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{python} cannot import pyarrow, polars and numpy");
+    eprintln!("skipped: {python} cannot import pyarrow, polars and numpy; set GSTORE_PYTHON to one that can");
+    None
+}
+
+#[test]
+fn pyarrow_and_polars_read_a_store() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 300);
+    let path = dir.path().join("store");
+    let store = Store::create(&path).expect("created");
+    world::register(&store, "pool", &data).expect("registered");
+    world::run(&store, world::request("pool", &[Kind::GradAdam, Kind::EmbedMean, Kind::Loss])).expect("ingested");
+
+    let document = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/python.md")).expect("the document");
+    let file = dir.path().join("read_store.py");
+    fs_err::write(&file, script(&document)).expect("written");
+    let output = Command::new(python).arg(&file).arg(&path).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("300 rows x 256 float16") && printed.contains("polars agrees"), "{printed}");
+}
