@@ -13,7 +13,7 @@ use serde_json::{Map, json};
 use super::describe::Setting;
 use super::request::{CheckpointArg, IngestRequest, Kind};
 use super::window::BatchLimits;
-use super::{IngestError, Progress};
+use super::{IngestError, Progress, Unit};
 use crate::checkpoint::{Adapter, ModelFolder, Moments, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::params::TensorSpec;
@@ -88,11 +88,13 @@ impl IngestPlan {
         let rows = first_rows(&dataset.row_set(), request.limit);
         let base = ModelFolder::open(&request.model)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
+        progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
-            progress.note(&format!("reading checkpoint {}", arg.name));
             let weight = request.weights.get(i).copied();
             checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?);
+            progress.advance(1);
         }
+        progress.finish();
         refuse_twins(&checkpoints)?;
         Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows })
     }

@@ -71,13 +71,16 @@ fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     Err(SqlError::invalid(format!("{ignored} is not supported")).into())
 }
 
+/// Where each argument stands in the statement, by its name.
+type Places = Vec<(String, Option<Span>)>;
+
 /// The arguments as expressions, and the place of each by its name. The first options of a function are its positional arguments.
 fn arguments(
     function: &str,
     options: &[&str],
     args: Vec<FunctionArg>,
     cx: &mut dyn RelationPlannerContext,
-) -> Result<(Vec<Expr>, Vec<(String, Option<Span>)>)> {
+) -> Result<(Vec<Expr>, Places)> {
     let mut places = Vec::new();
     let mut positional = Vec::new();
     let mut named = Vec::new();
