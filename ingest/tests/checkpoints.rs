@@ -41,13 +41,28 @@ fn assert_says(message: &str, parts: &[&str]) {
 
 #[test]
 fn unsupported_configurations_are_refused_by_name() {
-    assert_says(&config_error("architectures", json!(["MistralForCausalLM"])), &["MistralForCausalLM", "supported: LlamaForCausalLM"]);
+    assert_says(
+        &config_error("architectures", json!(["MistralForCausalLM"])),
+        &["MistralForCausalLM", "supported: LlamaForCausalLM"],
+    );
     assert_says(&config_error("hidden_act", json!("gelu")), &["hidden_act", "gelu", "silu"]);
-    assert_says(&config_error("quantization_config", json!({"bits": 4})), &["quantised", "quantization_config"]);
-    assert_says(&config_error("rope_scaling", json!({"type": "dynamic", "factor": 2.0})), &["dynamic", "llama3"]);
-    assert_says(&config_error("rope_scaling", json!({"rope_type": "yarn", "factor": 2.0})), &["yarn", "linear"]);
+    assert_says(
+        &config_error("quantization_config", json!({"bits": 4})),
+        &["quantised", "quantization_config"],
+    );
+    assert_says(
+        &config_error("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+        &["dynamic", "llama3"],
+    );
+    assert_says(
+        &config_error("rope_scaling", json!({"rope_type": "yarn", "factor": 2.0})),
+        &["yarn", "linear"],
+    );
     assert_says(&config_error("rope_scaling", json!({"type": "linear"})), &["factor", "missing"]);
-    assert_says(&config_error("num_key_value_heads", json!(3)), &["num_attention_heads 4", "num_key_value_heads 3"]);
+    assert_says(
+        &config_error("num_key_value_heads", json!(3)),
+        &["num_attention_heads 4", "num_key_value_heads 3"],
+    );
     assert_says(&config_error("head_dim", json!(5)), &["head_dim 5 is odd"]);
     assert_says(&config_error("hidden_size", json!("big")), &["hidden_size", "whole number"]);
     assert_says(&config_error("vocab_size", Value::Null), &["vocab_size is missing"]);
@@ -135,10 +150,16 @@ fn shards_are_one_model() {
     write_shards(&path, &Tiny::new());
     let sharded = ModelFolder::open(&path).unwrap();
     assert_eq!(CheckpointId::compute(&sharded, None).unwrap(), whole);
-    assert_eq!(sharded.tensors().read_f32("model.norm.weight").unwrap(), Tiny::new().weights["model.norm.weight"].1);
+    assert_eq!(
+        sharded.tensors().read_f32("model.norm.weight").unwrap(),
+        Tiny::new().weights["model.norm.weight"].1
+    );
 
     fs_err::remove_file(path.join("model-1.safetensors")).unwrap();
-    assert_says(&ModelFolder::open(&path).unwrap_err().to_string(), &["model-1.safetensors", "index.json names it"]);
+    assert_says(
+        &ModelFolder::open(&path).unwrap_err().to_string(),
+        &["model-1.safetensors", "index.json names it"],
+    );
     write_json(&path.join("model.safetensors.index.json"), &json!({"weight_map": {"a": "../b.safetensors"}}));
     assert_says(&ModelFolder::open(&path).unwrap_err().to_string(), &["leaves the folder"]);
 }
@@ -174,7 +195,8 @@ fn identity_follows_weights_and_scaling_only() {
     assert_eq!(id(&plain), reference);
 
     let mut renamed = plain.clone();
-    renamed.weights = plain.weights.iter().map(|(n, w)| (n.replace(".weight", ".default.weight"), w.clone())).collect();
+    renamed.weights =
+        plain.weights.iter().map(|(n, w)| (n.replace(".weight", ".default.weight"), w.clone())).collect();
     assert_eq!(id(&renamed), reference, "the spelling of names does not matter");
     let mut doubled = plain.clone();
     doubled.config["lora_alpha"] = json!(8);
@@ -208,7 +230,10 @@ fn unsupported_adapters_are_refused_by_name() {
     assert_says(&adapter_error("use_some_future_variant", json!(true)), &["use_some_future_variant"]);
     assert_says(&adapter_error("layer_replication", json!([[0, 2]])), &["layer_replication"]);
     assert_says(&adapter_error("target_modules", json!(["q_proj"])), &["target_modules", "o_proj"]);
-    assert_says(&adapter_error("target_modules", json!(["q_proj", "o_proj", "v_proj"])), &["v_proj", "no factors"]);
+    assert_says(
+        &adapter_error("target_modules", json!(["q_proj", "o_proj", "v_proj"])),
+        &["v_proj", "no factors"],
+    );
     assert_says(&adapter_error("target_modules", json!("(")), &["target_modules", "pattern"]);
     assert_says(&adapter_error("r", json!(4)), &["lora_A", "expected [4, 16]", "[2, 16]"]);
     assert_says(&adapter_error("r", Value::Null), &["r is missing"]);
@@ -224,7 +249,10 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
             *value = (vec![2, 32], noise(1, 64, 0.1));
         }
     }
-    assert_says(&use_adapter(&folder, &wide).unwrap_err(), &["adapter for another model", "[2, 32]", "[2, 16]"]);
+    assert_says(
+        &use_adapter(&folder, &wide).unwrap_err(),
+        &["adapter for another model", "[2, 32]", "[2, 16]"],
+    );
     let mut deep = good.clone();
     for name in good.weights.keys().filter(|n| n.contains("layers.1")) {
         deep.weights.insert(name.replace("layers.1", "layers.7"), good.weights[name].clone());
@@ -237,13 +265,18 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
     let mut half = good.clone();
     half.weights.remove("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
-    assert_says(&use_adapter(&folder, &half).unwrap_err(), &["layers.0.self_attn.q_proj.lora_B.weight is missing"]);
+    assert_says(
+        &use_adapter(&folder, &half).unwrap_err(),
+        &["layers.0.self_attn.q_proj.lora_B.weight is missing"],
+    );
     let mut head = good.clone();
     head.config["target_modules"] = json!(["q_proj", "lm_head"]);
     head.weights.insert("base_model.model.lm_head.lora_A.weight".into(), (vec![2, 16], vec![0.0; 32]));
     assert_says(&use_adapter(&folder, &head).unwrap_err(), &["lm_head"]);
     let mut embedding = good.clone();
-    embedding.weights.insert("base_model.model.model.embed_tokens.lora_embedding_A".into(), (vec![2, 37], vec![0.0; 74]));
+    embedding
+        .weights
+        .insert("base_model.model.model.embed_tokens.lora_embedding_A".into(), (vec![2, 37], vec![0.0; 74]));
     assert_says(&use_adapter(&folder, &embedding).unwrap_err(), &["embed_tokens"]);
 
     let path = good.write(&adapter_path(&folder));
@@ -258,11 +291,16 @@ fn ranks_and_scalings_follow_the_patterns() {
     let folder = TempDir::new().unwrap();
     let mut adapter = TinyAdapter::new(&["q_proj", "down_proj"], 4);
     adapter.config["rank_pattern"] = json!({"down_proj": 2});
-    adapter.config["alpha_pattern"] = json!({"layers.1.self_attn.q_proj": 32, "^model.layers.0.mlp.down_proj": 6});
+    adapter.config["alpha_pattern"] =
+        json!({"layers.1.self_attn.q_proj": 32, "^model.layers.0.mlp.down_proj": 6});
     adapter.config["target_modules"] = json!(r".*\.(q_proj|down_proj)");
     for (name, value) in &mut adapter.weights {
         if name.contains("down_proj") {
-            *value = if name.contains("lora_A") { (vec![2, 24], vec![0.0; 48]) } else { (vec![16, 2], vec![0.0; 32]) };
+            *value = if name.contains("lora_A") {
+                (vec![2, 24], vec![0.0; 48])
+            } else {
+                (vec![16, 2], vec![0.0; 32])
+            };
         }
     }
     let scalings = |adapter: &TinyAdapter| -> Vec<(usize, f64)> {
@@ -279,7 +317,10 @@ fn ranks_and_scalings_follow_the_patterns() {
 
 fn specs() -> Vec<TensorSpec> {
     let spec = |name: &str, shape: &[usize]| TensorSpec { name: name.into(), shape: shape.to_vec() };
-    vec![spec("model.layers.0.self_attn.q_proj.lora_A.weight", &[2, 5]), spec("model.layers.0.self_attn.q_proj.lora_B.weight", &[3, 2])]
+    vec![
+        spec("model.layers.0.self_attn.q_proj.lora_A.weight", &[2, 5]),
+        spec("model.layers.0.self_attn.q_proj.lora_B.weight", &[3, 2]),
+    ]
 }
 
 fn state(spec: &TensorSpec, seed: u64) -> Obj {
@@ -294,14 +335,19 @@ fn state(spec: &TensorSpec, seed: u64) -> Obj {
 fn index_keyed(states: Vec<Obj>) -> Obj {
     let numbers: Vec<Obj> = (0..states.len() as i32).map(Obj::Int).collect();
     let entries = numbers.iter().cloned().zip(states).collect();
-    let group = |params: Vec<Obj>| dict([("lr", Obj::Float(1e-3)), ("initial_lr", Obj::Float(2e-3)), ("params", Obj::List(params))]);
-    dict([("state", Obj::Dict(entries)), ("param_groups", Obj::List(vec![group(numbers), group(Vec::new())]))])
+    let group = |params: Vec<Obj>| {
+        dict([("lr", Obj::Float(1e-3)), ("initial_lr", Obj::Float(2e-3)), ("params", Obj::List(params))])
+    };
+    dict([
+        ("state", Obj::Dict(entries)),
+        ("param_groups", Obj::List(vec![group(numbers), group(Vec::new())])),
+    ])
 }
 
 fn name_keyed(prefix: &str, infix: &str) -> Obj {
-    let entries = specs().iter().enumerate().map(|(i, s)| {
+    let entries = specs().into_iter().enumerate().map(|(i, s)| {
         let name = s.name.replace(".weight", &format!("{infix}.weight"));
-        (text(&format!("{prefix}{name}")), state(s, i as u64 * 10))
+        (text(&format!("{prefix}{name}")), state(&s, i as u64 * 10))
     });
     dict([("state", Obj::Dict(entries.rev().collect()))])
 }
@@ -320,7 +366,12 @@ fn both_keyings_of_the_optimizer_state_agree() {
     assert_eq!(by_index.exp_avg.len(), total_len(&specs()));
     assert_eq!(by_index.exp_avg[..10], noise(0, 10, 1.0));
     assert_eq!(by_index.step, Some(112));
-    for (prefix, infix) in [("", ""), ("base_model.model.", ".default"), ("module.base_model.model.", ""), ("_fsdp_wrapped_module.base_model.model.", ".default")] {
+    for (prefix, infix) in [
+        ("", ""),
+        ("base_model.model.", ".default"),
+        ("module.base_model.model.", ""),
+        ("_fsdp_wrapped_module.base_model.model.", ".default"),
+    ] {
         let by_name = load(&folder, &name_keyed(prefix, infix)).unwrap();
         assert_eq!(by_name, by_index);
         assert_eq!(by_name.digest(), by_index.digest());
@@ -350,7 +401,12 @@ fn moments_that_do_not_fit_are_refused() {
     let good = |i: usize| state(&specs()[i], 1);
     let with = |moment: &str, obj: Obj| match good(0) {
         Obj::Dict(entries) => Obj::Dict(
-            entries.into_iter().map(|(k, v)| if matches!(&k, Obj::Str(s) if s == moment) { (k, obj.clone()) } else { (k, v) }).collect(),
+            entries
+                .into_iter()
+                .map(
+                    |(k, v)| if matches!(&k, Obj::Str(s) if s == moment) { (k, obj.clone()) } else { (k, v) },
+                )
+                .collect(),
         ),
         other => other,
     };
@@ -358,10 +414,25 @@ fn moments_that_do_not_fit_are_refused() {
         (index_keyed(vec![good(0)]), &["do not fit", "1 parameters", "2 tensors"]),
         (index_keyed(vec![good(1), good(0)]), &["do not fit", "q_proj.lora_A", "[3, 2]", "[2, 5]"]),
         (index_keyed(vec![dict([("momentum_buffer", Obj::None)]), good(1)]), &["no exp_avg", "Adam"]),
-        (index_keyed(vec![with("exp_avg_sq", tensor(&[2, 5], vec![-1.0; 10])), good(1)]), &["exp_avg_sq", "holds -1"]),
-        (index_keyed(vec![with("exp_avg", tensor(&[2, 5], vec![f32::NAN; 10])), good(1)]), &["exp_avg", "NaN"]),
-        (index_keyed(vec![with("exp_avg", Obj::Tensor(vec![2, 5], vec![0, 0], 0, vec![1.0])), good(1)]), &["does not fit its storage"]),
-        (index_keyed(vec![with("exp_avg", Obj::Tensor(vec![2, 5], vec![5, 1], 3, vec![1.0; 10])), good(1)]), &["offset 3"]),
+        (
+            index_keyed(vec![with("exp_avg_sq", tensor(&[2, 5], vec![-1.0; 10])), good(1)]),
+            &["exp_avg_sq", "holds -1"],
+        ),
+        (
+            index_keyed(vec![with("exp_avg", tensor(&[2, 5], vec![f32::NAN; 10])), good(1)]),
+            &["exp_avg", "NaN"],
+        ),
+        (
+            index_keyed(vec![with("exp_avg", Obj::Tensor(vec![2, 5], vec![0, 0], 0, vec![1.0])), good(1)]),
+            &["does not fit its storage"],
+        ),
+        (
+            index_keyed(vec![
+                with("exp_avg", Obj::Tensor(vec![2, 5], vec![5, 1], 3, vec![1.0; 10])),
+                good(1),
+            ]),
+            &["offset 3"],
+        ),
         (dict([("state", Obj::Dict(vec![]))]), &["no step"]),
         (dict([("weights", Obj::None)]), &["no key \"state\""]),
         (Obj::List(vec![]), &["no key \"state\""]),
@@ -378,7 +449,10 @@ fn moments_that_do_not_fit_are_refused() {
         states.push((text("lm_head.weight"), good(0)));
     }
     assert_says(&load(&folder, &extra).unwrap_err(), &["lm_head.weight", "lacks"]);
-    assert_says(&Moments::find(&folder.path().join("nowhere")).unwrap_err().to_string(), &["optimizer.pt nor optimizer.bin"]);
+    assert_says(
+        &Moments::find(&folder.path().join("nowhere")).unwrap_err().to_string(),
+        &["optimizer.pt nor optimizer.bin"],
+    );
 }
 
 #[test]
@@ -406,7 +480,10 @@ fn hostile_pickles_are_refused() {
     }
     assert_says(&open(&Obj::Raw(bomb)), &["values"]);
     fs_err::write(&path, b"\x80\x02}q\x00.").unwrap();
-    assert_says(&TorchArchive::open(&path).map(drop).unwrap_err().to_string(), &["not a torch ZIP", "torch.save"]);
+    assert_says(
+        &TorchArchive::open(&path).map(drop).unwrap_err().to_string(),
+        &["not a torch ZIP", "torch.save"],
+    );
 }
 
 #[test]

@@ -67,7 +67,11 @@ impl fmt::Display for CheckpointId {
 }
 
 /// `names`: canonical name to name in the file.
-fn add_tensors(hasher: &mut Hasher, tensors: &TensorSet, names: &BTreeMap<String, String>) -> Result<(), ModelError> {
+fn add_tensors(
+    hasher: &mut Hasher,
+    tensors: &TensorSet,
+    names: &BTreeMap<String, String>,
+) -> Result<(), ModelError> {
     add_number(hasher, names.len() as u64);
     for (canonical, name) in names {
         let entry = tensors.require(name)?;

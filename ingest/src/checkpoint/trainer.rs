@@ -67,8 +67,13 @@ impl TrainerState {
             .get("global_step")
             .and_then(Value::as_u64)
             .ok_or_else(|| invalid("global_step is missing".into()))?;
-        let mut log_history: Vec<LogEntry> =
-            value.get("log_history").and_then(Value::as_array).into_iter().flatten().filter_map(log_entry).collect();
+        let mut log_history: Vec<LogEntry> = value
+            .get("log_history")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(log_entry)
+            .collect();
         log_history.sort_by_key(|entry| entry.step);
         Ok(Some(TrainerState {
             global_step,
@@ -102,7 +107,8 @@ impl TrainerState {
     /// `peak` is the highest rate of the schedule, where it is known (see [`peak_rate`]).
     pub fn mean_learning_rate(&self, peak: Option<f64>) -> Option<f64> {
         let (first, last) = self.epoch_steps()?;
-        let points: Vec<(u64, f64)> = self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
+        let points: Vec<(u64, f64)> =
+            self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
         Schedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
     }
 }
@@ -110,7 +116,12 @@ impl TrainerState {
 fn log_entry(value: &Value) -> Option<LogEntry> {
     let number = |key: &str| value.get(key).and_then(Value::as_f64).filter(|v| v.is_finite());
     let step = value.get("step").and_then(Value::as_u64).filter(|s| *s > 0)?;
-    Some(LogEntry { step, epoch: number("epoch"), learning_rate: number("learning_rate"), loss: number("loss") })
+    Some(LogEntry {
+        step,
+        epoch: number("epoch"),
+        learning_rate: number("learning_rate"),
+        loss: number("loss"),
+    })
 }
 
 /// The highest rate of the schedule: `base_lrs` of `scheduler.pt`, else `initial_lr` of the optimizer state; `None` if neither says it.

@@ -26,7 +26,16 @@ impl Default for Limits {
 
 /// Reads one pickle; bytes after its end are ignored.
 pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, PickleError> {
-    let mut machine = Machine { bytes, at: 0, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new(), copied: 0, limits };
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        nodes: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Vec::new(),
+        copied: 0,
+        limits,
+    };
     let root = machine.run()?;
     let mut budget = limits.values;
     machine.tree(root, 0, &mut budget)
@@ -61,11 +70,11 @@ impl<'a> Machine<'a> {
             let at = self.at;
             let opcode = self.byte()?;
             match opcode {
-                0x80 => drop(self.byte()?),   // PROTO
-                0x95 => drop(self.take(8)?),  // FRAME
-                b'.' => return self.pop(),    // STOP
+                0x80 => drop(self.byte()?),  // PROTO
+                0x95 => drop(self.take(8)?), // FRAME
+                b'.' => return self.pop(),   // STOP
                 b'(' => self.marks.push(self.stack.len()),
-                b'0' => drop(self.pop()?),    // POP
+                b'0' => drop(self.pop()?), // POP
                 b'N' => self.leaf(Value::None)?,
                 0x88 => self.leaf(Value::Bool(true))?,
                 0x89 => self.leaf(Value::Bool(false))?,
@@ -302,7 +311,8 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&mut self, slot: usize) -> Result<(), PickleError> {
-        let id = self.memo.get(slot).copied().flatten().ok_or_else(|| self.malformed("an empty memo slot"))?;
+        let id =
+            self.memo.get(slot).copied().flatten().ok_or_else(|| self.malformed("an empty memo slot"))?;
         if self.stack.len() >= self.limits.values {
             return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
         }
@@ -406,9 +416,11 @@ impl<'a> Machine<'a> {
         let Node::Tuple(items) = self.node(id)? else { return Err(bad()) };
         let [tag, class, key, _location, len] = items.as_slice() else { return Err(bad()) };
         let storage = match (self.node(*tag)?, self.node(*class)?, self.node(*key)?) {
-            (Node::Leaf(Value::Str(tag)), Node::Global(Global::Storage(scalar)), Node::Leaf(Value::Str(key)))
-                if &**tag == "storage" =>
-            {
+            (
+                Node::Leaf(Value::Str(tag)),
+                Node::Global(Global::Storage(scalar)),
+                Node::Leaf(Value::Str(key)),
+            ) if &**tag == "storage" => {
                 StorageRef { key: key.clone(), scalar: *scalar, len: self.size(*len)? }
             }
             _ => return Err(bad()),
@@ -420,7 +432,8 @@ impl<'a> Machine<'a> {
         if depth > self.limits.depth {
             return Err(PickleError::Limit { limit: self.limits.depth, what: "nested containers" });
         }
-        *budget = budget.checked_sub(1).ok_or(PickleError::Limit { limit: self.limits.values, what: "values" })?;
+        *budget =
+            budget.checked_sub(1).ok_or(PickleError::Limit { limit: self.limits.values, what: "values" })?;
         let mut all = |ids: &[Id]| -> Result<Vec<Value>, PickleError> {
             ids.iter().map(|id| self.tree(*id, depth + 1, budget)).collect()
         };
@@ -438,4 +451,3 @@ impl<'a> Machine<'a> {
         })
     }
 }
-

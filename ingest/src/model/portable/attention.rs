@@ -43,7 +43,14 @@ impl pulp::WithSimd for Forward<'_> {
                         let rows = start..(start + BLOCK).min(span.queries.end);
                         let block = Block::new(rows, &plan.positions, head, heads);
                         block.transpose(q, heads.scale(), &mut tile.q);
-                        product(simd, &kv.kt, kv.keys_pad, &tile.q, heads.dim, resized(&mut tile.p, block.keys_pad));
+                        product(
+                            simd,
+                            &kv.kt,
+                            kv.keys_pad,
+                            &tile.q,
+                            heads.dim,
+                            resized(&mut tile.p, block.keys_pad),
+                        );
                         let (sums, logs) = softmax(&mut tile.p, &block);
                         let p = &tile.p[..block.keys];
                         product(simd, &kv.v, kv.dim_pad, p, block.keys, resized(&mut tile.out, kv.dim_pad));
@@ -96,8 +103,22 @@ impl pulp::WithSimd for Backward<'_> {
                         block.transpose(q, heads.scale(), &mut tile.q);
                         block.transpose(grad, 1.0, &mut tile.grad);
                         let (keys, keys_pad) = (block.keys, block.keys_pad);
-                        product(simd, &kv.kt, kv.keys_pad, &tile.q, heads.dim, resized(&mut tile.p, keys_pad));
-                        product(simd, &kv.vt, kv.keys_pad, &tile.grad, heads.dim, resized(&mut tile.dp, keys_pad));
+                        product(
+                            simd,
+                            &kv.kt,
+                            kv.keys_pad,
+                            &tile.q,
+                            heads.dim,
+                            resized(&mut tile.p, keys_pad),
+                        );
+                        product(
+                            simd,
+                            &kv.vt,
+                            kv.keys_pad,
+                            &tile.grad,
+                            heads.dim,
+                            resized(&mut tile.dp, keys_pad),
+                        );
                         let logs = block.lanes(|row| log_sum[row * heads.query + head]);
                         let along = block.lanes(|row| block.row_dot(grad, out, row));
                         softmax_backward(&mut tile.p, &mut tile.dp, &logs, &along, &block);
@@ -164,7 +185,8 @@ struct KeysAndValues {
 }
 
 impl KeysAndValues {
-    #[inline(always)]
+    // Kept out of the vectorised callers: there the strided stores would become scatter instructions, which are slower.
+    #[inline(never)]
     fn load(&mut self, k: &[f32], v: &[f32], rows: std::ops::Range<usize>, heads: Heads, head: usize) {
         self.keys_pad = rows.len().next_multiple_of(ROWS);
         self.dim_pad = heads.dim.next_multiple_of(2 * ROWS);
@@ -243,7 +265,8 @@ impl Block {
         super::simd::dot(self.row(a, row), self.row(b, row))
     }
 
-    #[inline(always)]
+    // Kept out of the vectorised callers: there the strided stores would become scatter instructions, which are slower.
+    #[inline(never)]
     fn transpose(&self, x: &[f32], scale: f32, out: &mut Vec<Lanes>) {
         out.clear();
         out.resize(self.dim, [0.0; BLOCK]);
@@ -265,7 +288,8 @@ impl Block {
         }
     }
 
-    #[inline(always)]
+    // Kept out of the vectorised callers: there the strided stores would become scatter instructions, which are slower.
+    #[inline(never)]
     fn untranspose(&self, x: &[Lanes], scale: &Lanes, out: &mut [f32]) {
         for (lane, row) in self.rows.clone().enumerate() {
             let out = &mut out[row * self.stride + self.column..][..self.dim];
