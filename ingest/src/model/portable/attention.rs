@@ -185,7 +185,8 @@ struct KeysAndValues {
 }
 
 impl KeysAndValues {
-    #[inline(always)]
+    // Kept out of the vectorised callers: there the strided stores would become scatter instructions, which are slower.
+    #[inline(never)]
     fn load(&mut self, k: &[f32], v: &[f32], rows: std::ops::Range<usize>, heads: Heads, head: usize) {
         self.keys_pad = rows.len().next_multiple_of(ROWS);
         self.dim_pad = heads.dim.next_multiple_of(2 * ROWS);
@@ -264,7 +265,8 @@ impl Block {
         super::simd::dot(self.row(a, row), self.row(b, row))
     }
 
-    #[inline(always)]
+    // Kept out of the vectorised callers: there the strided stores would become scatter instructions, which are slower.
+    #[inline(never)]
     fn transpose(&self, x: &[f32], scale: f32, out: &mut Vec<Lanes>) {
         out.clear();
         out.resize(self.dim, [0.0; BLOCK]);
@@ -286,7 +288,8 @@ impl Block {
         }
     }
 
-    #[inline(always)]
+    // Kept out of the vectorised callers: there the strided stores would become scatter instructions, which are slower.
+    #[inline(never)]
     fn untranspose(&self, x: &[Lanes], scale: &Lanes, out: &mut [f32]) {
         for (lane, row) in self.rows.clone().enumerate() {
             let out = &mut out[row * self.stride + self.column..][..self.dim];
