@@ -34,7 +34,7 @@ pub struct Common {
     /// Folder of the store
     #[arg(long, global = true, env = "GSTORE_STORE", value_name = "DIR", help_heading = "Common options")]
     pub store: Option<PathBuf>,
-    /// TOML file with options: names are those of the flags, one table per command ([ingest], [select], ...)
+    /// TOML file with options: names are those of the flags, one table for each command
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Threads to use [default: all cores]

@@ -2,131 +2,40 @@
 //!
 //! Everything is read from the reference folder's own manifests, so other rows, targets, checkpoints and models are checked alike.
 
-use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 use gstore_ingest::checkpoint::{Adapter, ModelFolder};
 use gstore_ingest::data::{TemplateKind, TextEncoder, parse_record};
-use gstore_ingest::gradient::AdamParams;
-use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
+use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Matrix, Order, SubtaskBy, TargetRef};
-use gstore_store::{DType, Snapshot, Store};
+use gstore_query::influence::Order;
+use gstore_store::{DType, Store};
 use gstore_tests::golden::{Manifest, Tensors, relative_error};
+use gstore_tests::reference::{How, Reference, copy_lines, request};
 use gstore_tests::{shared, world};
-use tempfile::TempDir;
 
 /// Largest relative error of losses, gradients (L2) and embeddings (L2), and absolute error of cosines and scores.
 const TOLERANCE: f64 = 1e-4;
 /// Scores closer than this may stand in either order.
 const TIE: f64 = 1e-5;
 
-struct Reference {
-    shared: PathBuf,
-    manifest: Manifest,
-    warmup: shared::Warmup,
-    snapshot: Arc<Snapshot>,
-    _folder: TempDir,
+/// Everything that the reference results hold, unprojected and in f32.
+fn exact() -> How {
+    let kinds = vec![Kind::GradAdam, Kind::GradSgd, Kind::EmbedMean, Kind::EmbedLast, Kind::Loss];
+    How { kinds, projection: ProjectionSpec::none(), dtype: DType::F32 }
 }
 
-/// The reference rows, ingested once for all tests: unprojected, in f32.
+/// The reference rows, ingested once for all tests.
 fn reference(test: &str) -> Option<&'static Reference> {
     static REFERENCE: OnceLock<Option<Reference>> = OnceLock::new();
     let shared = shared::folder(test)?;
-    REFERENCE.get_or_init(|| Some(ingest(shared))).as_ref()
+    REFERENCE.get_or_init(|| Some(Reference::new(shared, &exact()))).as_ref()
 }
 
-fn ingest(shared: PathBuf) -> Reference {
-    let manifest = Manifest::read(&shared);
-    let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::create(folder.path().join("store")).expect("created");
-    let pool = folder.path().join("pool.jsonl");
-    copy_lines(&shared.join("data").join(&manifest.train), &pool, manifest.train_offset, manifest.train_rows);
-    world::register(&store, "pool", &pool).expect("registered");
-    let kinds = [Kind::GradAdam, Kind::GradSgd, Kind::EmbedMean, Kind::EmbedLast, Kind::Loss];
-    world::run(&store, request(&warmup, "pool", &kinds)).expect("ingested");
-    for (file, rows) in &manifest.targets {
-        let name = Manifest::target_name(file);
-        let data = folder.path().join(format!("{name}.jsonl"));
-        copy_lines(&shared.join("data").join(file), &data, 0, *rows);
-        world::register(&store, &name, &data).expect("registered");
-        world::run(&store, request(&warmup, &name, &[Kind::GradSgd, Kind::Loss])).expect("ingested");
-    }
-    let snapshot = store.snapshot().expect("a snapshot");
-    Reference { shared, manifest, warmup, snapshot, _folder: folder }
-}
-
-fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind]) -> IngestRequest {
-    let checkpoints = warmup.checkpoints.iter().map(|(step, path)| CheckpointArg {
-        name: format!("checkpoint-{step}"),
-        adapter: Some(path.clone()),
-    });
-    IngestRequest {
-        dataset: dataset.to_owned(),
-        model: warmup.model.clone(),
-        checkpoints: checkpoints.collect(),
-        kinds: kinds.to_vec(),
-        projection: ProjectionSpec::none(),
-        dtype: DType::F32,
-        template: TemplateKind::Tulu,
-        max_length: 2048,
-        adam: AdamParams::default(),
-        batch_tokens: 1024,
-        threads: 2,
-        limit: None,
-        run: "warmup".to_owned(),
-        weights: Vec::new(),
-        command: "test".to_owned(),
-    }
-}
-
-fn copy_lines(from: &Path, to: &Path, offset: usize, count: usize) {
-    let text = fs_err::read_to_string(from).expect("readable");
-    let lines: Vec<&str> = text.lines().skip(offset).take(count).collect();
-    assert_eq!(lines.len(), count, "{}", from.display());
-    fs_err::write(to, lines.join("\n") + "\n").expect("written");
-}
-
-impl Reference {
-    /// All vectors of a feature, in row order.
-    fn vectors(&self, dataset: &str, kind: &str, step: u64) -> Vec<Vec<f32>> {
-        let label = format!("{kind}@checkpoint-{step}");
-        let part = self
-            .snapshot
-            .features()
-            .iter()
-            .find(|part| part.desc.dataset == dataset && part.attrs.label == label)
-            .unwrap_or_else(|| panic!("feature {dataset}/{label}"));
-        let reader = self.snapshot.open_feature(part).expect("opens");
-        let rows = self.snapshot.dataset(dataset).expect("a dataset").rows;
-        (0..rows).map(|row| reader.row(row).expect("readable").expect("there").vector).collect()
-    }
-
-    fn spec(&self) -> InfluenceSpec {
-        let targets =
-            self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
-        InfluenceSpec {
-            pools: vec!["pool".to_owned()],
-            targets: targets.collect(),
-            by: SubtaskBy::Dataset,
-            ..InfluenceSpec::default()
-        }
-    }
-
-    fn plan(&self) -> InfluencePlan {
-        InfluencePlan::new(&self.snapshot, &self.spec()).expect("planned")
-    }
-
-    fn matrix(&self) -> Matrix {
-        self.plan().matrix(None, &AtomicBool::new(false)).expect("scored")
-    }
-
-    /// The column of the golden matrices that a target row stands in.
-    fn golden_column(&self, target: usize, row: u64) -> usize {
-        self.manifest.targets[..target].iter().map(|(_, rows)| rows).sum::<usize>() + row as usize
-    }
+/// The column of the golden matrices that a target row stands in.
+fn golden_column(manifest: &Manifest, target: usize, row: u64) -> usize {
+    manifest.targets[..target].iter().map(|(_, rows)| rows).sum::<usize>() + row as usize
 }
 
 fn close(got: f32, expected: f32, what: &str) {
@@ -267,7 +176,7 @@ fn cosines_influence_and_scores_agree() {
     let matrix = reference.matrix();
     let width = matrix.targets.len();
     let columns: Vec<usize> =
-        matrix.targets.iter().map(|t| reference.golden_column(t.target as usize, t.row)).collect();
+        matrix.targets.iter().map(|t| golden_column(&reference.manifest, t.target as usize, t.row)).collect();
     let value =
         |values: &[Option<f32>], i: usize, j: usize, width: usize| values[i * width + j].expect("a value");
     for (step, sims) in reference.manifest.checkpoints.iter().zip(&matrix.sim) {
@@ -344,7 +253,7 @@ fn other_batches_move_only_the_last_bits() {
         48,
     );
     world::register(&store, "pool", &data).expect("registered");
-    let mut request = request(&reference.warmup, "pool", &kinds);
+    let mut request = request(&reference.warmup, "pool", &kinds, &exact());
     request.batch_tokens = 1;
     request.checkpoints.truncate(1);
     world::run(&store, request).expect("ingested");
