@@ -175,7 +175,7 @@ pub struct IngestArgs {
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Show rows, tokens, disk and memory, and write nothing
+    /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
 }

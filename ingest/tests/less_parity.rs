@@ -98,6 +98,7 @@ fn run(engine: &Engine, rows: &[Row], want: Want, tokens: usize) -> Vec<Output> 
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_this_test_are_those_of_the_manifest() {
     let Some(reference) = reference("tokens_of_this_test_are_those_of_the_manifest") else { return };
     for entry in reference.manifest["tokens"].as_array().unwrap() {
@@ -112,6 +113,7 @@ fn tokens_of_this_test_are_those_of_the_manifest() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn losses_embeddings_and_cosines_agree() {
     let Some(reference) = reference("losses_embeddings_and_cosines_agree") else { return };
     let losses = reference.golden("losses");
@@ -195,6 +197,7 @@ fn unit(v: &[f32]) -> Vec<f32> {
 
 /// The reference stores gradients of a few rows at one checkpoint that it does not name; exactly one of ours must fit.
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {
     let Some(reference) = reference("gradients_agree") else { return };
     let golden = reference.golden("grads");
@@ -234,6 +237,7 @@ fn gradients_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn checkpoint_weights_follow_from_the_log() {
     let Some(reference) = reference("checkpoint_weights_follow_from_the_log") else { return };
     let rates: Vec<f64> = reference
@@ -256,6 +260,7 @@ fn checkpoint_weights_follow_from_the_log() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
     let Some(reference) = reference("bits_do_not_depend_on_threads_and_hardly_on_batches") else { return };
     let engine = reference.engine(reference.steps()[0]);

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// If the folder is missing although `CI` is set: there the tests must not be skipped.
 pub fn folder(test: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("GSTORE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = workspace
+        .join(std::env::var_os("GSTORE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from));
     if root.join("golden/less/manifest.json").is_file() {
         return Some(root);
     }

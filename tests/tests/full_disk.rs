@@ -63,7 +63,8 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
         command
     };
     binary::ok(&mut ingest("small", "small.jsonl"));
-    let query = "SELECT id, score FROM influence('small', 'small', kind => 'grad-sgd') ORDER BY score DESC LIMIT 5";
+    let query =
+        "SELECT id, score FROM influence('small', 'small', kind => 'grad-sgd') ORDER BY score DESC LIMIT 5";
     let answer = binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query]));
 
     let failed = binary::run(&mut ingest("large", "large.jsonl"));

@@ -44,6 +44,7 @@ fn close(got: f32, expected: f32, what: &str) {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_and_labels_are_exact() {
     let Some(shared) = shared::folder("tokens_and_labels_are_exact") else { return };
     let manifest = Manifest::read(&shared);
@@ -61,6 +62,7 @@ fn tokens_and_labels_are_exact() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn weights_come_from_the_trainer_state() {
     let Some(reference) = reference("weights_come_from_the_trainer_state") else { return };
     let run = reference.snapshot.run("warmup").expect("the run");
@@ -84,6 +86,7 @@ fn weights_come_from_the_trainer_state() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn losses_agree() {
     let Some(reference) = reference("losses_agree") else { return };
     let golden = Tensors::read(&reference.shared, "losses");
@@ -112,6 +115,7 @@ fn losses_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {
     let Some(reference) = reference("gradients_agree") else { return };
     let golden = Tensors::read(&reference.shared, "grads");
@@ -152,6 +156,7 @@ fn gradients_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn embeddings_agree() {
     let Some(reference) = reference("embeddings_agree") else { return };
     let golden = Tensors::read(&reference.shared, "embeddings");
@@ -170,6 +175,7 @@ fn embeddings_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn cosines_influence_and_scores_agree() {
     let Some(reference) = reference("cosines_influence_and_scores_agree") else { return };
     let golden = Tensors::read(&reference.shared, "influence");
@@ -219,6 +225,7 @@ fn cosines_influence_and_scores_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn the_best_rows_come_in_the_same_order() {
     let Some(reference) = reference("the_best_rows_come_in_the_same_order") else { return };
     let top = &reference.manifest.top;
@@ -240,6 +247,7 @@ fn the_best_rows_come_in_the_same_order() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn other_batches_move_only_the_last_bits() {
     let Some(reference) = reference("other_batches_move_only_the_last_bits") else { return };
     let kinds = [Kind::GradSgd, Kind::EmbedMean, Kind::Loss];

@@ -7,6 +7,7 @@ use gstore_tests::reference::{How, Reference};
 use gstore_tests::shared;
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn cosines_of_the_default_projection_spread_as_predicted() {
     let Some(folder) = shared::folder("cosines_of_the_default_projection_spread_as_predicted") else {
         return;
