@@ -183,6 +183,10 @@ fn unknown_names_come_with_the_nearest() {
     world.refused(world.gstore().args(["info", "grad-adm@checkpoint"]), 1, &["there is no"]);
     world.refused(&mut world.ingest("poool", "loss"), 1, &["poool", "pool"]);
     world.refused(&mut world.ingest("pool", "grad-adan"), 2, &["grad-adan", "grad-adam"]);
+    // A target in another space: the difference is named.
+    let mut other = world.ingest("other", "grad-sgd");
+    binary::ok(other.args(["--seed", "7", "--data"]).arg(world.path("target.jsonl")));
+    world.refused(&mut select("pool", "other"), 1, &["projection"]);
     assert!(!world.path("out.jsonl").exists(), "a refused selection writes nothing");
 }
 

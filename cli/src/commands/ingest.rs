@@ -10,6 +10,7 @@ use gstore_ingest::pipeline::{
     CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, estimate, ingest,
 };
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use gstore_store::Store;
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::register;
@@ -23,23 +24,15 @@ const STOPPED: u8 = 130;
 /// Registers samples if a file is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let request = request(context, args)?;
-    let store =
-        if args.data.is_some() && !args.dry_run { context.open_or_create()? } else { context.open()? };
+    if args.dry_run {
+        return dry_run(context, args, request);
+    }
+    let store = if args.data.is_some() { context.open_or_create()? } else { context.open()? };
     if let Some(data) = &args.data {
-        if args.dry_run {
-            bail!(UsageError(
-                "--dry-run works on registered samples: `gstore add` the file first, then leave --data out"
-                    .to_owned()
-            ));
-        }
         register(context, &store, &args.dataset, data, &args.samples)?;
     }
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
-    if args.dry_run {
-        print_estimate(&plan, &estimate(&plan)?);
-        return Ok(ExitCode::SUCCESS);
-    }
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
@@ -63,6 +56,22 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints what the ingest would take. A file that is not registered yet is read into a store of its own, which is thrown away.
+fn dry_run(context: &Context, args: &IngestArgs, request: IngestRequest) -> Result<ExitCode> {
+    let scratch = tempfile::tempdir()?;
+    let store = match &args.data {
+        Some(data) => {
+            let store = Store::create(scratch.path().join("store"))?;
+            register(context, &store, &args.dataset, data, &args.samples)?;
+            store
+        }
+        None => context.open()?,
+    };
+    let plan = IngestPlan::new(&store, request, &mut context.reporter())?;
+    print_estimate(&plan, &estimate(&plan)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The plain values of the flags, as the pipeline wants them.
