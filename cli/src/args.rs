@@ -272,7 +272,7 @@ pub enum Format {
     after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows; it does not grow with the pool."
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool)."
 )]
 pub struct SelectArgs {
     /// Datasets to select from
@@ -340,15 +340,18 @@ pub struct ScoringArgs {
     /// Rows that lack a checkpoint: error, exclude or renormalise
     #[arg(long, value_name = "HOW", default_value = "error")]
     pub missing: String,
-    /// Feature of both sides, such as embed-mean [default: grad-adam or grad-sgd for the pool, grad-sgd for the target]
+    /// Feature of the pool, such as embed-mean [default: grad-adam, else grad-sgd]; the target takes the same embedding, or grad-sgd
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
-    /// Feature of the pool
+    /// The same as --kind
     #[arg(long, value_name = "KIND", conflicts_with = "kind")]
     pub pool_kind: Option<String>,
-    /// Feature of the target
-    #[arg(long, value_name = "KIND", conflicts_with = "kind")]
+    /// Feature of the target, if it is to be another
+    #[arg(long, value_name = "KIND")]
     pub target_kind: Option<String>,
+    /// Labels or numbers of the features to use where several fit, such as those of one projection
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub features: Vec<String>,
     /// What a subtask is: the column `subtask` of the target, or each dataset as a whole
     #[arg(long, value_name = "WHAT", default_value = "column")]
     pub by: String,

@@ -22,7 +22,7 @@ fn run_update(name: &str, id: u8) -> RunUpdate {
         provenance: Map::new(),
         extra: Extra::new(),
     };
-    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint] }
+    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true }
 }
 
 fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {

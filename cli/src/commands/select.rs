@@ -76,6 +76,7 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         kind,
         pool_kind,
         target_kind,
+        features,
         by,
         partial,
     } = args.scoring.clone();
@@ -91,8 +92,9 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         sim: word(&sim)?,
         missing: word(&missing)?,
         by: word(&by)?,
-        pool_kind: kind.clone().or(pool_kind),
-        target_kind: kind.or(target_kind),
+        pool_kind: kind.or(pool_kind),
+        target_kind,
+        features,
         partial,
         ..InfluenceSpec::default()
     })

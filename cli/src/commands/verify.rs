@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_ingest::pipeline::{Progress, Unit};
-use gstore_store::{Problem, VerifyOptions};
+use gstore_store::{Problem, Store, VerifyOptions};
 
 use crate::args::VerifyArgs;
 use crate::context::Context;
@@ -12,12 +12,12 @@ use crate::failure::DAMAGED;
 
 /// Checks the store; exit code 3 if anything is damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
-    let store = context.open()?;
     let mut reporter = context.reporter();
     let mut begun = false;
     let mut seen = 0;
     let options = VerifyOptions { all_snapshots: args.all };
-    let report = store.verify(options, &mut |progress| {
+    // A store may be too damaged to be opened and still say what is wrong with it.
+    let report = Store::verify_folder(context.store_path()?, options, &mut |progress| {
         if !begun {
             reporter.start("verify", progress.bytes_total, Unit::Bytes);
             begun = true;

@@ -15,9 +15,15 @@ use crate::projection::FlatProjector;
 pub struct Vectors {
     values: Vec<f32>,
     ends: Vec<usize>,
+    flags: Vec<RowFlags>,
 }
 
 impl Vectors {
+    /// What is to be said of the vector of feature `i` beside what the row's tokens say.
+    pub fn flags(&self, i: usize) -> RowFlags {
+        self.flags[i]
+    }
+
     /// The vector of feature `i`.
     pub fn get(&self, i: usize) -> &[f32] {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
@@ -89,6 +95,7 @@ impl Computer {
     fn vectors(&self, output: &SampleOutput<'_>, scratch: &mut Vec<f32>) -> Result<Vectors, IngestError> {
         let mut values = vec![0.0; self.dims.iter().sum()];
         let mut ends = Vec::with_capacity(self.dims.len());
+        let mut flags = Vec::with_capacity(self.dims.len());
         let mut rest = values.as_mut_slice();
         let mut end = 0;
         for (kind, dim) in self.kinds.iter().zip(&self.dims) {
@@ -110,16 +117,27 @@ impl Computer {
                     self.project(scratch, out)?;
                 }
             }
+            flags.push(if is_sound(*kind, output) { RowFlags::empty() } else { RowFlags::NON_FINITE });
             rest = tail;
             end += dim;
             ends.push(end);
         }
-        Ok(Vectors { values, ends })
+        Ok(Vectors { values, ends, flags })
     }
 
     fn project(&self, gradient: &[f32], out: &mut [f32]) -> Result<(), IngestError> {
         let projector = self.projector.as_ref().ok_or(IngestError::NoProjector)?;
         projector.project(gradient, out);
         Ok(())
+    }
+}
+
+/// Whether a feature is made of finite values only. Signs, a projection that samples coordinates, and a second moment that overflows
+/// can all turn a broken gradient into a vector that looks well.
+fn is_sound(kind: Kind, output: &SampleOutput<'_>) -> bool {
+    match kind {
+        Kind::GradAdam => output.grad.iter().all(|g| (g * g).is_finite()),
+        Kind::GradSgd | Kind::GradSign => output.grad.iter().all(|g| g.is_finite()),
+        Kind::EmbedMean | Kind::EmbedLast | Kind::Loss => true,
     }
 }

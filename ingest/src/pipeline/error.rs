@@ -171,6 +171,21 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// The run in the store uses the name or the weights otherwise.
+    #[error(
+        "run `{run}` in the store has {}\n  give this run another name with --run, or use the names it has",
+        if *same_name { format!("other weights under the name `{name}`") } else { format!("the weights of `{name}` already, as `{stored}`") }
+    )]
+    RunConflict {
+        /// The run.
+        run: String,
+        /// The name given.
+        name: String,
+        /// The name in the store.
+        stored: String,
+        /// Whether the name is the same and the weights differ, or the other way round.
+        same_name: bool,
+    },
     /// The optimizer's state.
     #[error(transparent)]
     Moments(#[from] MomentsError),

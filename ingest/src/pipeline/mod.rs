@@ -106,7 +106,11 @@ pub fn ingest(
     }
     progress.finish();
     if report.ending == Ending::Finished {
-        let update = RunUpdate { name: plan.request.run.clone(), checkpoints: plan.run_checkpoints() };
+        let update = RunUpdate {
+            name: plan.request.run.clone(),
+            checkpoints: plan.run_checkpoints(),
+            replace_weights: !plan.request.weights.is_empty(),
+        };
         report.snapshot = Some(job.publish(Some(update), plan.request.limit.is_none())?);
     }
     Ok(report)
@@ -145,12 +149,16 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
     }
     let moments = match &checkpoint.arg.adapter {
         Some(folder) if kinds.contains(&Kind::GradAdam) => {
-            Some(Moments::load(&Moments::find(folder)?, &checkpoint.params)?)
+            let moments = Moments::load(&Moments::find(folder)?, &checkpoint.params)?;
+            if checkpoint.moments.as_deref() != Some(moments.digest().as_str()) {
+                return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
+            }
+            Some(moments)
         }
         _ => None,
     };
     let projector = if kinds.iter().any(|kind| kind.is_gradient()) {
-        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.arg.name))?)
+        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.id))?)
     } else {
         None
     };

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use gstore_store::{
-    CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, JobFeature, JobPlan, RowSet,
-    RunCheckpoint, Snapshot, Store,
+    CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, JobFeature, JobPlan,
+    RowSet, RunCheckpoint, Snapshot, Store,
 };
 use serde_json::{Map, json};
 
@@ -49,6 +49,8 @@ pub struct CheckpointPlan {
     pub step: Option<u64>,
     /// Weight in the run.
     pub weight: Option<f64>,
+    /// Digest of the optimizer moments, if a feature needs them.
+    pub moments: Option<String>,
     /// Its features.
     pub features: Vec<PlannedFeature>,
     /// Where a batch ends.
@@ -65,6 +67,8 @@ pub struct PlannedFeature {
     pub attrs: FeatureAttrs,
     /// Rows already published.
     pub published: RowSet,
+    /// Whether the store counts it as complete.
+    pub complete: bool,
 }
 
 impl IngestPlan {
@@ -99,9 +103,23 @@ impl IngestPlan {
         Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows })
     }
 
-    /// Whether there is nothing to compute.
+    /// Whether there is nothing to compute and nothing to publish.
     pub fn is_done(&self) -> bool {
-        self.features().all(|feature| self.rows.difference(&feature.published).is_empty())
+        let stored = |f: &PlannedFeature| {
+            self.rows.difference(&f.published).is_empty() && (f.complete || self.request.limit.is_some())
+        };
+        self.features().all(stored) && self.run_is_current()
+    }
+
+    /// Whether the run in the store has these checkpoints, with these weights if they were given.
+    fn run_is_current(&self) -> bool {
+        let Ok(run) = self.snapshot.run(&self.request.run) else { return false };
+        self.checkpoints.iter().all(|checkpoint| {
+            run.checkpoint(&checkpoint.arg.name).is_some_and(|stored| {
+                stored.checkpoint == checkpoint.id
+                    && (self.request.weights.is_empty() || stored.weight == checkpoint.weight)
+            })
+        })
     }
 
     /// All features, checkpoint by checkpoint.
@@ -185,6 +203,7 @@ fn plan_checkpoint(
     }
     let id = crate::checkpoint::CheckpointId::compute(base, adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
+    check_run(snapshot, &request.run, &arg.name, &id)?;
     let moments = match (&arg.adapter, request.kinds.contains(&Kind::GradAdam)) {
         (Some(folder), true) => Some(Moments::load(&Moments::find(folder)?, &params)?.digest()),
         _ => None,
@@ -204,22 +223,69 @@ fn plan_checkpoint(
         adam: &request.adam,
         moments: moments.as_deref(),
     };
-    let setting = if gradients { with_projection(setting, request, &params, &arg.name)? } else { setting };
+    let setting = if gradients { with_projection(setting, request, &params, &id)? } else { setting };
     let features = request
         .kinds
         .iter()
         .map(|kind| {
-            let (desc, attrs) = setting.describe(*kind);
-            let published = match snapshot.feature_by_key(&desc.key()) {
+            let (desc, mut attrs) = setting.describe(*kind);
+            let part = snapshot.feature_by_key(&desc.key());
+            attrs.label = label(snapshot, &desc, &attrs.label);
+            let published = match part {
                 Some(part) => snapshot.open_feature(part)?.row_set()?,
                 None => RowSet::new(),
             };
-            Ok(PlannedFeature { kind: *kind, desc, attrs, published })
+            let complete = part.is_some_and(|part| part.state == FeatureState::Complete);
+            Ok(PlannedFeature { kind: *kind, desc, attrs, published, complete })
         })
         .collect::<Result<_, IngestError>>()?;
     let total = params.iter().map(|p| p.shape.iter().product::<usize>()).sum();
     let limits = BatchLimits::new(request.batch_tokens, total, gradients);
-    Ok(CheckpointPlan { arg: arg.clone(), id, params, step, weight: weight.or(derived), features, limits })
+    Ok(CheckpointPlan {
+        arg: arg.clone(),
+        id,
+        params,
+        step,
+        weight: weight.or(derived),
+        moments,
+        features,
+        limits,
+    })
+}
+
+/// A feature keeps the label that it has; a new one gets its own if the plain label belongs to another.
+fn label(snapshot: &Snapshot, desc: &FeatureDesc, plain: &str) -> String {
+    if let Some(part) = snapshot.feature_by_key(&desc.key()) {
+        return part.attrs.label.clone();
+    }
+    let taken =
+        |label: &str| snapshot.features_of(&desc.dataset).iter().any(|part| part.attrs.label == label);
+    if !taken(plain) {
+        return plain.to_owned();
+    }
+    let projection = desc.space.projection.get(..6).unwrap_or(&desc.space.projection);
+    let detailed = format!("{plain}:{}-{}-{projection}", desc.dim(), desc.dtype.name());
+    if taken(&detailed) {
+        format!("{detailed}-{}", desc.key().get(..8).unwrap_or_default())
+    } else {
+        detailed
+    }
+}
+
+/// Names in a run are settled before any work is done for them.
+fn check_run(snapshot: &Snapshot, run: &str, name: &str, id: &CheckpointId) -> Result<(), IngestError> {
+    let Ok(part) = snapshot.run(run) else { return Ok(()) };
+    for stored in &part.checkpoints {
+        if (stored.name == name) != (stored.checkpoint == *id) {
+            return Err(IngestError::RunConflict {
+                run: run.to_owned(),
+                name: name.to_owned(),
+                stored: stored.name.clone(),
+                same_name: stored.name == name,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn with_projection<'a>(

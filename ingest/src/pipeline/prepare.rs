@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gstore_store::{RowFlags, SampleReader};
+use gstore_store::{RowFlags, SampleReader, TokenCount};
 
 use super::IngestError;
 use super::window::{BatchLimits, cut_batches};
@@ -31,6 +31,16 @@ impl Prepared {
 }
 
 impl PreparedRow {
+    /// What the encoding knows of the row.
+    pub fn count(&self) -> TokenCount {
+        TokenCount {
+            row: self.row,
+            tokens: self.encoded.ids.len() as u32,
+            scored: self.encoded.scored_tokens() as u32,
+            truncated: self.encoded.truncated,
+        }
+    }
+
     /// Flags that follow from the tokens alone.
     pub fn flags(&self) -> RowFlags {
         token_flags(&self.encoded)

@@ -1,6 +1,7 @@
 //! Registering the samples of a JSONL file: columns are found in a first pass, rows are stored in a second.
 //!
-//! Memory: one line, and 16 bytes for each record without an id of its own.
+//! Memory: one line, and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so a
+//! file is registered in pieces where that would be too much.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,7 @@ pub fn add(
 ) -> Result<AddReport, IngestError> {
     let name =
         DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
-    let (existing, first_new) = existing(store, &name)?;
+    let existing = existing(store, &name)?;
     let bytes = fs_err::metadata(&request.data).map_err(IngestError::File)?.len();
     progress.start("reading samples", 2 * bytes, Unit::Bytes);
     let schema = find_columns(request, existing, progress)?;
@@ -62,6 +63,7 @@ pub fn add(
         source: request.data.file_name().map(|name| name.to_string_lossy().into_owned()),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
+    let first_new = append.first_row();
     let mut ids = IdAllocator::new();
     each_line(&request.data, progress, |line, record| {
         let id = ids.id_of(&record, line.bytes);
@@ -103,11 +105,11 @@ fn push(
     }
 }
 
-/// The columns a dataset has, and the first row that an append will allot.
-fn existing(store: &Store, name: &DatasetName) -> Result<(Vec<ColumnDef>, u64), IngestError> {
+/// The columns a dataset has.
+fn existing(store: &Store, name: &DatasetName) -> Result<Vec<ColumnDef>, IngestError> {
     let snapshot = store.snapshot()?;
-    let Ok(part) = snapshot.dataset(name) else { return Ok((Vec::new(), 0)) };
-    Ok((part.columns.clone(), part.next_row))
+    let Ok(part) = snapshot.dataset(name) else { return Ok(Vec::new()) };
+    Ok(part.columns.clone())
 }
 
 fn find_columns(

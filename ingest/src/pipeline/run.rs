@@ -62,6 +62,7 @@ pub fn run_checkpoint(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<Ending, IngestError> {
+    let threads = threads.max(1);
     // The gate lets at most `ahead` batches in, so neither channel is ever full and no thread can hang in a send.
     let ahead = ahead(threads);
     let gate = Gate::new(ahead);
@@ -74,7 +75,7 @@ pub fn run_checkpoint(
         scope.spawn(move || produce(work, preparer, gate, &to_workers, &producer_out, cancel));
         for _ in 0..threads {
             let (tasks, out) = (&tasks, to_writer.clone());
-            scope.spawn(move || compute(tasks, &out, computer));
+            scope.spawn(move || compute(tasks, &out, computer, gate));
         }
         drop(to_writer);
         let result = write(job, work, gate, &finished, progress, cancel);
@@ -123,7 +124,9 @@ fn compute(
     tasks: &Mutex<Receiver<Task>>,
     out: &SyncSender<(u64, Result<Done, IngestError>)>,
     computer: &Computer,
+    gate: &Gate,
 ) {
+    let _guard = CloseOnPanic(gate);
     loop {
         let task = match tasks.lock().unwrap_or_else(PoisonError::into_inner).recv() {
             Ok(task) => task,
@@ -137,6 +140,17 @@ fn compute(
         });
         if out.send((task.sequence, done)).is_err() {
             return;
+        }
+    }
+}
+
+/// Closes the gate if its thread panics: the batch that is lost would otherwise be waited for without end.
+struct CloseOnPanic<'a>(&'a Gate);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
         }
     }
 }
@@ -210,7 +224,11 @@ impl OpenWindow {
     fn push(&mut self, row: u64, flags: RowFlags, vectors: &Vectors) -> Result<(), IngestError> {
         for window in &mut self.writers {
             if window.rows.contains(row) {
-                window.writer.push(row, vectors.get(window.vector), flags)?;
+                window.writer.push(
+                    row,
+                    vectors.get(window.vector),
+                    flags.union(vectors.flags(window.vector)),
+                )?;
             }
         }
         Ok(())

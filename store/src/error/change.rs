@@ -112,6 +112,18 @@ pub enum CommitError {
         /// The id given.
         given: String,
     },
+    /// The run has this checkpoint under another name.
+    #[error(
+        "run {run:?} has the checkpoint {name:?} already, as {stored:?}\n  use that name, or give the run another name"
+    )]
+    CheckpointTwice {
+        /// The run.
+        run: String,
+        /// The name given.
+        name: String,
+        /// Its name in the store.
+        stored: String,
+    },
     /// A feature cannot be changed as asked.
     #[error("feature {feature} cannot be extended: {detail}")]
     Mismatch {

@@ -120,6 +120,11 @@ impl SampleAppend {
         })
     }
 
+    /// The row that the first new sample of this append gets.
+    pub fn first_row(&self) -> u64 {
+        self.part.next_row - self.report.added
+    }
+
     /// Adds a sample, or finds that it is there already.
     pub fn push(&mut self, sample: NewSample<'_>) -> Result<Pushed, AppendError> {
         self.files.check()?;
@@ -229,7 +234,7 @@ impl SampleAppend {
     }
 
     fn publish(&mut self) -> Result<Arc<Snapshot>, CommitError> {
-        let first_row = self.part.next_row - self.report.added;
+        let first_row = self.first_row();
         self.part.rows += self.report.added;
         self.part.files.extend(self.files.entries().cloned());
         self.part.sources.push(SourceNote {
