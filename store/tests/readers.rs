@@ -78,3 +78,17 @@ fn two_writers_take_turns() {
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 34);
     assert!(verify(&store).is_sound());
 }
+
+#[test]
+fn what_readers_hold_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Store>();
+    shared::<Snapshot>();
+    shared::<SampleReader>();
+    shared::<EncodingReader>();
+    shared::<FeatureReader>();
+    fn sent<T: Send>() {}
+    sent::<Job>();
+    sent::<SegmentWriter>();
+    sent::<SampleAppend>();
+}

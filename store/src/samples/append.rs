@@ -72,7 +72,6 @@ const ID_LIMIT: usize = u16::MAX as usize;
 
 /// An append under way. Holds the writer lock. Dropped before [`SampleAppend::finish`], nothing happened.
 pub struct SampleAppend {
-    lock: WriterLock,
     store: Store,
     base: Arc<Snapshot>,
     part: DatasetPart,
@@ -85,6 +84,8 @@ pub struct SampleAppend {
     added: HashMap<String, Known>,
     report: AppendReport,
     files: SampleFiles,
+    /// The last field, so that it is released last: closing the ledger and removing the folder are a writer's business.
+    lock: WriterLock,
 }
 
 impl SampleAppend {
@@ -106,7 +107,6 @@ impl SampleAppend {
         part.columns = merged;
         let files = SampleFiles::new(store.env(), &part.columns);
         Ok(SampleAppend {
-            lock,
             store,
             base,
             part,
@@ -117,6 +117,7 @@ impl SampleAppend {
             added: HashMap::new(),
             report: AppendReport::default(),
             files,
+            lock,
         })
     }
 
