@@ -58,8 +58,9 @@ fn check_model(folder: &ModelFolder, samples: &[Sample], golden: &TensorSet) {
 
     // Each way of running the last layer, and all samples packed together or each alone.
     for last_rows in [LastRows::All, LastRows::Scored] {
-        for batch in [vec![0..packed.len()], (0..packed.len()).map(|i| i..i + 1).collect()] {
-            for range in batch {
+        for size in [packed.len(), 1] {
+            for start in (0..packed.len()).step_by(size) {
+                let range = start..start + size;
                 let layout = Layout::new(&packed[range.clone()], last_rows == LastRows::All);
                 let mut sink =
                     WeightSink::new(config, range.len(), |id| !(config.tied && id == LinearId::Head));

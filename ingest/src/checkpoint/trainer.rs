@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::schedule::Schedule;
 use super::torch::{TorchArchive, TorchError};
 
+/// More optimiser steps than any run takes; the rate of each one is looked at.
+const MAX_STEPS: u64 = 100_000_000;
+
 /// Why a trainer state could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,6 +70,9 @@ impl TrainerState {
             .get("global_step")
             .and_then(Value::as_u64)
             .ok_or_else(|| invalid("global_step is missing".into()))?;
+        if global_step > MAX_STEPS {
+            return Err(invalid(format!("global_step {global_step} is above {MAX_STEPS}")));
+        }
         let mut log_history: Vec<LogEntry> = value
             .get("log_history")
             .and_then(Value::as_array)
