@@ -154,6 +154,37 @@ fn shards_are_one_model() {
 }
 
 #[test]
+fn what_changes_the_forward_pass_changes_the_identity() {
+    let folder = TempDir::new().unwrap();
+    let path = Tiny::new().write(&base(&folder));
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(path.join("config.json")).unwrap()).unwrap();
+    let id_with = |changes: &[(&str, serde_json::Value)]| {
+        let mut config = config.clone();
+        for (key, value) in changes {
+            config[*key] = value.clone();
+        }
+        write_json(&path.join("config.json"), &config);
+        CheckpointId::compute(&ModelFolder::open(&path).unwrap(), None).unwrap()
+    };
+    let plain = id_with(&[]);
+    assert_eq!(
+        id_with(&[("max_position_embeddings", json!(4096))]),
+        plain,
+        "a limit is no part of the function"
+    );
+    let rope = |value: serde_json::Value| id_with(&[("rope_parameters", value)]);
+    let others = [
+        id_with(&[("rms_norm_eps", json!(1e-3))]),
+        rope(json!({"rope_type": "default", "rope_theta": 5e5})),
+        rope(json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})),
+        rope(json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0})),
+    ];
+    let distinct: std::collections::BTreeSet<_> = others.iter().chain([&plain]).collect();
+    assert_eq!(distinct.len(), 5);
+}
+
+#[test]
 fn half_precision_weights_widen() {
     let folder = TempDir::new().unwrap();
     let tiny = Tiny::new();

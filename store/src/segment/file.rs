@@ -136,7 +136,8 @@ impl SegmentFile {
 
     fn check_rows(&self, block: &BlockInfo, rows: &[u64]) -> Result<(), StorageError> {
         let ascending = rows.windows(2).all(|w| matches!(w, [a, b] if a < b));
-        let ends = rows.first() == Some(&block.first) && rows.last().map(|r| r + 1) == Some(block.end);
+        let ends = rows.first() == Some(&block.first)
+            && rows.last().and_then(|r| r.checked_add(1)) == Some(block.end);
         if ascending && ends {
             return Ok(());
         }
