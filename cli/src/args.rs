@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     long_about = "gstore runs a model over a training set, stores projected per-sample gradients, embeddings and losses by \
                   checkpoint, and answers in SQL which training examples influenced a target.\n\nStart with `gstore demo`.",
     after_help = "The usual order: `gstore ingest` the training set, `gstore ingest` a few target samples, `gstore select` or `gstore query`.\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the store is damaged.",
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the store is damaged, 130 stopped by Ctrl-C.",
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -87,7 +87,7 @@ pub struct AddArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// JSONL file: `messages`, `prompt` and `completion`, or `text`; `id`; any other key becomes a column
+    /// JSONL file, or `-` for standard input: `messages`, `prompt` and `completion`, or `text`; `id`; any other key becomes a column
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// How to read the samples
@@ -127,7 +127,7 @@ pub struct IngestArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// JSONL file to register first; without it the samples already in the dataset are used
+    /// JSONL file to register first, or `-` for standard input; without it the samples already in the dataset are used
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
     /// How to read the samples
@@ -152,7 +152,7 @@ pub struct IngestArgs {
     #[arg(long, value_enum, default_value = "sjlt")]
     pub projection: Projection,
     /// Dimension of projected gradients
-    #[arg(long, value_name = "N", default_value_t = 8192)]
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub dim: u32,
     /// Seed of the projection
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -164,16 +164,16 @@ pub struct IngestArgs {
     #[arg(long, value_enum, default_value = "tulu")]
     pub template: Template,
     /// Samples are cut after this many tokens
-    #[arg(long, value_name = "N", default_value_t = 2048)]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_length: u32,
     /// Tokens in one batch of whole rows; part of the job's identity, since it may move the last bits
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub batch_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: Device,
     /// Only the first N rows; the feature then counts as building
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
@@ -290,7 +290,7 @@ pub struct SelectArgs {
     /// File for the selected lines, best first; `-` for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// File for id, row, score and subtask; .csv, .json or .parquet [default: OUTPUT.scores.csv beside the output]
+    /// File for id, row, score and subtask; .csv, .json or .parquet [default: beside the output, as NAME.scores.csv]
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
     /// Which rows the score file lists

@@ -119,7 +119,8 @@ fn bad_samples_name_file_and_line() {
         world.refused(&mut world.add("fresh", format!("{ok}\n{line}\n").as_bytes()), 1, words);
     }
     world.refused(&mut world.add("fresh", b"{\"text\": \"\xff\"}\n"), 1, &["line 1", "UTF-8"]);
-    world.refused(&mut world.add("Fresh!", ok.as_bytes()), 1, &["Fresh!"]);
+    world.refused(&mut world.add("Fresh!", ok.as_bytes()), 2, &["Fresh!"]);
+    world.refused(&mut world.add("fresh", b"\n\n"), 1, &["bad.jsonl", "no samples"]);
     let missing = world.path("nowhere.jsonl");
     world.refused(
         world.gstore().args(["add", "--dataset", "fresh", "--data"]).arg(missing),
@@ -170,7 +171,7 @@ fn unknown_names_come_with_the_nearest() {
         command.args(["select", "--pool", "pool", "--target", "target", "-o"]).arg(world.path("out.jsonl"));
         command.arg(format!("--top={top}"));
         let finished = binary::run(&mut command);
-        assert!(finished.code == 1 || top == "0%", "--top {top}: {}", finished.stderr);
+        assert!(finished.code == 2, "--top {top}: {}", finished.stderr);
     }
     world.refused(select("pool", "target").arg("--scores").arg(world.path("scores.xyz")), 2, &["scores.xyz"]);
     world.refused(world.gstore().args(["query", "SELECT nam FROM pool"]), 1, &["nam"]);
@@ -252,6 +253,9 @@ fn models_adapters_and_moments_that_do_not_fit_are_named() {
     for (model, checkpoint, words) in cases {
         world.refused(&mut world.ingest_with("pool", "grad-adam", &model, &checkpoint), 1, &words);
     }
+    let fresh = world.damaged("m6", &model, remove("config.json"));
+    let mut with_data = world.ingest_with("fresh", "grad-adam", &fresh, &checkpoint);
+    world.refused(with_data.arg("--data").arg(world.path("pool.jsonl")), 1, &["config.json"]);
     let mut base = world.gstore();
     base.args(["ingest", "--dataset", "pool", "--features", "grad-sgd", "--model"]).arg(&model);
     world.refused(&mut base, 1, &["LoRA", "embed-mean"]);

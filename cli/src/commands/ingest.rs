@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use gstore_ingest::data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, estimate, ingest,
+    CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, check_inputs, estimate, ingest,
 };
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_store::Store;
@@ -17,9 +17,10 @@ use super::add::register;
 use crate::args::{DType, Device, IngestArgs, Projection, Template};
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
+use crate::output::out;
 
 /// What shells report of a process that Ctrl-C ended.
-const STOPPED: u8 = 130;
+pub const STOPPED: u8 = 130;
 
 /// Registers samples if a file is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
@@ -27,6 +28,8 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     if args.dry_run {
         return dry_run(context, args, request);
     }
+    // A model that does not load must not leave its samples behind.
+    check_inputs(&request)?;
     let store = if args.data.is_some() { context.open_or_create()? } else { context.open()? };
     if let Some(data) = &args.data {
         register(context, &store, &args.dataset, data, &args.samples)?;
@@ -70,7 +73,7 @@ fn dry_run(context: &Context, args: &IngestArgs, request: IngestRequest) -> Resu
         None => context.open()?,
     };
     let plan = IngestPlan::new(&store, request, &mut context.reporter())?;
-    print_estimate(&plan, &estimate(&plan)?);
+    print_estimate(&plan, &estimate(&plan)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,7 +106,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         },
         max_length: args.max_length,
         adam: AdamParams::default(),
-        batch_tokens: args.batch_tokens,
+        batch_tokens: args.batch_tokens as usize,
         threads: context.threads,
         limit: args.limit,
         weights: args.weights.clone(),
@@ -195,15 +198,15 @@ fn run_name(model: &Path, checkpoints: &[CheckpointArg]) -> String {
         .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn print_estimate(plan: &IngestPlan, estimate: &Estimate) {
-    println!("rows         {}", estimate.rows);
-    println!("checkpoints  {}", plan.checkpoints.len());
+fn print_estimate(plan: &IngestPlan, estimate: &Estimate) -> Result<()> {
+    out!("rows         {}", estimate.rows);
+    out!("checkpoints  {}", plan.checkpoints.len());
     for checkpoint in &plan.checkpoints {
         let weight = checkpoint.weight.map_or_else(|| "no weight".to_owned(), |w| format!("weight {w:.6e}"));
-        println!("  {} ({weight})", checkpoint.arg.name);
+        out!("  {} ({weight})", checkpoint.arg.name);
         for feature in &checkpoint.features {
             let missing = plan.rows.difference(&feature.published).len();
-            println!(
+            out!(
                 "    {} {} x {}: {missing} rows missing",
                 feature.kind.name(),
                 feature.desc.dtype.name(),
@@ -211,11 +214,12 @@ fn print_estimate(plan: &IngestPlan, estimate: &Estimate) {
             );
         }
     }
-    println!("passes       {}", estimate.passes);
-    println!("tokens       {} (about)", estimate.tokens);
-    println!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
-    println!("disk         {}", HumanBytes(estimate.disk));
-    println!("memory       {} (about)", HumanBytes(estimate.memory));
+    out!("passes       {}", estimate.passes);
+    out!("tokens       {} (about)", estimate.tokens);
+    out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
+    out!("disk         {}", HumanBytes(estimate.disk));
+    out!("memory       {} (about)", HumanBytes(estimate.memory));
+    Ok(())
 }
 
 #[cfg(test)]

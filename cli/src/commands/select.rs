@@ -32,10 +32,13 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     // A wrong ending must show before the scan, not after it.
     let scores = scores_path(args);
     if let Some(path) = &scores {
+        if path == &args.output {
+            bail!(UsageError(format!("--scores and --output both name {}", path.display())));
+        }
         format_of_path(path)?;
     }
     let plan = InfluencePlan::new(&snapshot, &spec)?;
-    let k = resolve_top(&args.top, plan.live())?;
+    let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();

@@ -30,9 +30,6 @@ pub enum TrainerError {
     Archive(#[from] TorchError),
 }
 
-/// More optimiser steps than any training takes: the mean rate visits each of an epoch's steps.
-const MAX_STEPS: u64 = 1_000_000_000;
-
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogEntry {
@@ -75,9 +72,6 @@ impl TrainerState {
             .ok_or_else(|| invalid("global_step is missing".into()))?;
         if global_step > MAX_STEPS {
             return Err(invalid(format!("global_step {global_step} is above {MAX_STEPS}")));
-        }
-        if global_step > MAX_STEPS {
-            return Err(invalid(format!("global_step is {global_step}, which no training reaches")));
         }
         let mut log_history: Vec<LogEntry> = value
             .get("log_history")

@@ -75,6 +75,12 @@ pub enum IngestError {
     /// A kind without what it is made from: a mistake in this program.
     #[error("no projection was made")]
     NoProjector,
+    /// A file without a single sample.
+    #[error("{path} has no samples", path = path.display())]
+    NoSamples {
+        /// The file.
+        path: PathBuf,
+    },
     /// A sample without its original record.
     #[error("row {row} was stored without its original record, so it cannot be tokenised")]
     NoRecord {
@@ -222,6 +228,20 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    /// Whether the request itself was wrong, whatever the files and the store hold.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKind { .. }
+                | Self::NoKinds
+                | Self::WeightCount { .. }
+                | Self::BadWeight { .. }
+                | Self::Name { .. }
+                | Self::ColumnOption { .. }
+                | Self::Projection(_)
+        )
+    }
+
     /// Whether the cause is a damaged file of the store.
     pub fn is_damage(&self) -> bool {
         match self {

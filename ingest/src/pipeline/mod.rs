@@ -27,7 +27,7 @@ use gstore_store::{Job, RowSet, RunUpdate, Snapshot, Store};
 pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
-pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature};
+pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
 pub use request::{CheckpointArg, IngestRequest, Kind};
@@ -129,7 +129,7 @@ fn remaining(job: &Job, plan: &IngestPlan, report: &mut IngestReport) -> Vec<Che
             .zip(&numbers)
             .map(|(feature, number)| {
                 let sealed = job.rows_done(*number);
-                report.resumed += sealed.len();
+                report.resumed += sealed.difference(&feature.published).len();
                 sealed.union(&feature.published)
             })
             .collect();

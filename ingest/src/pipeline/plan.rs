@@ -87,10 +87,11 @@ impl IngestPlan {
         if dataset.rows == 0 {
             return Err(IngestError::EmptyDataset { dataset: request.dataset });
         }
+        // The model goes first: of a folder of another architecture that is what the user should hear.
+        let base = ModelFolder::open(&request.model)?;
         let encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
         let encoding = encoder.spec();
         let rows = first_rows(&dataset.row_set(), request.limit);
-        let base = ModelFolder::open(&request.model)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
@@ -166,6 +167,26 @@ impl IngestPlan {
             })
             .collect()
     }
+}
+
+/// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest shows before samples are registered.
+///
+/// # Errors
+/// A model, tokenizer, adapter, optimizer state or projection that cannot be used.
+pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
+    check_request(request)?;
+    request.projection.check()?;
+    let base = ModelFolder::open(&request.model)?;
+    TextEncoder::load(&request.model, request.template, request.max_length)?;
+    for arg in &request.checkpoints {
+        let Some(folder) = &arg.adapter else { continue };
+        let params = Adapter::open(folder)?.params(&base)?;
+        if request.kinds.contains(&Kind::GradAdam) {
+            Moments::load(&Moments::find(folder)?, &params)?;
+        }
+        step_and_weight(folder)?;
+    }
+    Ok(())
 }
 
 fn check_request(request: &IngestRequest) -> Result<(), IngestError> {

@@ -54,7 +54,8 @@ pub fn add(
     let name =
         DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
     let existing = existing(store, &name)?;
-    let bytes = fs_err::metadata(&request.data).map_err(IngestError::File)?.len();
+    let bytes =
+        fs_err::File::open(&request.data).and_then(|f| f.metadata()).map_err(IngestError::File)?.len();
     progress.start("reading samples", 2 * bytes, Unit::Bytes);
     let schema = find_columns(request, existing, progress)?;
     let options = AppendOptions {
@@ -65,7 +66,9 @@ pub fn add(
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
     let first_new = append.first_row();
     let mut ids = IdAllocator::new();
+    let mut lines = 0u64;
     each_line(&request.data, progress, |line, record| {
+        lines += 1;
         let id = ids.id_of(&record, line.bytes);
         let metadata = schema
             .row(line.number, record.metadata)
@@ -73,6 +76,9 @@ pub fn add(
         push(&mut append, request, first_new, line, &id, metadata)
     })?;
     progress.finish();
+    if lines == 0 {
+        return Err(IngestError::NoSamples { path: request.data.clone() });
+    }
     let report = append.finish()?;
     Ok(AddReport {
         added: report.added,

@@ -29,6 +29,8 @@ struct Task {
     sequence: u64,
     window: usize,
     last_of_window: bool,
+    /// Tokens of the rows that are missing: what progress counts.
+    tokens: u64,
     batch: Prepared,
 }
 
@@ -110,7 +112,9 @@ fn produce(
             if cancel.load(Ordering::Relaxed) || !gate.enter(sequence) {
                 return;
             }
-            let task = Task { sequence, window, last_of_window: i + 1 == count, batch };
+            let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row));
+            let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
+            let task = Task { sequence, window, last_of_window: i + 1 == count, tokens, batch };
             if out.send(task).is_err() {
                 return;
             }
@@ -135,7 +139,7 @@ fn compute(
         let done = computer.compute(&task.batch).map(|rows| Done {
             window: task.window,
             last_of_window: task.last_of_window,
-            tokens: task.batch.tokens(),
+            tokens: task.tokens,
             rows,
         });
         if out.send((task.sequence, done)).is_err() {
