@@ -118,6 +118,7 @@ fn feature(part: &FeaturePart, whole: bool) -> Value {
         object.insert("space".to_owned(), json!(part.desc.space));
         object.insert("encoding".to_owned(), json!(part.desc.encoding));
         object.insert("key".to_owned(), json!(part.key));
+        object.insert("provenance".to_owned(), Value::Object(part.attrs.provenance.clone()));
     }
     value
 }

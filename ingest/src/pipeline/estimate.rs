@@ -1,5 +1,6 @@
 //! `--dry-run`: what an ingest would read, write and hold in memory.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use gstore_store::{CELL_ROWS, DType, RowSet};
@@ -54,7 +55,9 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let preparer = Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits };
+    let never = AtomicBool::new(false);
+    let preparer =
+        Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel: &never };
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
     let tokens: usize = rows.iter().map(|row| row.encoded.ids.len()).sum();

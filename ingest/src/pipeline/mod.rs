@@ -95,7 +95,8 @@ pub fn ingest(
             break;
         }
         let computer = computer(plan, checkpoint)?;
-        let preparer = Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits };
+        let preparer =
+            Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
         let threads = plan.request.threads;
         report.ending = run::run_checkpoint(&mut job, work, &preparer, &computer, threads, progress, cancel)?;
         if report.ending == Ending::Stopped {

@@ -17,7 +17,7 @@ use super::{IngestError, Progress, Unit};
 use crate::checkpoint::{Adapter, ModelFolder, Moments, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::params::TensorSpec;
-use crate::projection::FlatProjector;
+use crate::projection::{FlatProjector, ProjectionKind};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -238,6 +238,10 @@ fn plan_checkpoint(
         params: &params,
         hidden: u32::try_from(base.config().hidden_size).map_err(|_| IngestError::TooWide)?,
         projection: request.projection.fingerprint(),
+        projection_text: match request.projection.kind {
+            ProjectionKind::None => json!("none"),
+            kind => json!(format!("{kind}, seed {}", request.projection.seed)),
+        },
         gradient_dim: 0,
         gradient_groups: Vec::new(),
         dtype: request.dtype,

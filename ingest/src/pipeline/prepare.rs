@@ -1,6 +1,7 @@
 //! From the samples of a window to batches of tokens.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{RowFlags, SampleReader, TokenCount};
 
@@ -67,6 +68,8 @@ pub struct Preparer<'a> {
     pub encoder: &'a TextEncoder,
     /// Where a batch ends.
     pub limits: BatchLimits,
+    /// Raised to stop: what is prepared after that is not to be used.
+    pub cancel: &'a AtomicBool,
 }
 
 impl Preparer<'_> {
@@ -90,7 +93,7 @@ impl Preparer<'_> {
         Ok(batches)
     }
 
-    /// The live samples of a row range, tokenised, in row order.
+    /// The live samples of a row range, tokenised, in row order; fewer once the run is stopped.
     ///
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.
@@ -99,6 +102,9 @@ impl Preparer<'_> {
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
             for (row, record) in columns::rows_and_records(&batch)? {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Ok(encoded);
+                }
                 let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
                 let record =
                     parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;

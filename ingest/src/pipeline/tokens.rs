@@ -60,6 +60,7 @@ pub fn count(
         samples,
         encoder: &plan.encoder,
         limits: super::window::BatchLimits { tokens: 1, rows: 1 },
+        cancel,
     };
     let mut writer: Option<EncodingWriter> = None;
     let mut counts = Counts::default();
