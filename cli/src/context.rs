@@ -27,7 +27,11 @@ impl Context {
     /// Reads the common options.
     pub fn new(common: Common) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Ok(Self { store: common.store, threads: common.threads.map_or(cores, std::num::NonZeroUsize::get), quiet: common.quiet })
+        Ok(Self {
+            store: common.store,
+            threads: common.threads.map_or(cores, std::num::NonZeroUsize::get),
+            quiet: common.quiet,
+        })
     }
 
     /// The folder of the store, if one was named.

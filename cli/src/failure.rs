@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use gstore_ingest::pipeline::IngestError;
+
 /// 1: the command failed.
 const FAILED: u8 = 1;
 /// 2: the command line was wrong.
@@ -34,7 +36,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     print(error);
-    if error.chain().any(|cause| cause.is::<UsageError>()) {
+    let usage = error.chain().any(|cause| cause.is::<UsageError>())
+        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
+    if usage {
         ExitCode::from(USAGE)
     } else if is_damage(error) {
         ExitCode::from(DAMAGED)
@@ -57,10 +61,14 @@ fn print(error: &anyhow::Error) {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    let by_sql = error
+        .downcast_ref::<gstore_query::sql::SqlError>()
+        .is_some_and(gstore_query::sql::output::is_broken_pipe);
+    by_sql
+        || error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Whether a damaged file of the store is behind it.
@@ -73,7 +81,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::OpenError,
         gstore_store::ReadError,
         gstore_store::VerifyError,
-        gstore_ingest::pipeline::IngestError,
+        IngestError,
         gstore_query::QueryError,
         gstore_query::sql::SqlError,
     )

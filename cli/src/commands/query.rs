@@ -34,7 +34,9 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
             let notes = Engine::new(context, snapshot)?.run(&sql, &args.output, &cancel)?;
             report(context, &notes);
         }
-        None if args.output.output.is_some() => bail!("the shell prints to the terminal; give a statement with --output"),
+        None if args.output.output.is_some() => {
+            bail!("the shell prints to the terminal; give a statement with --output")
+        }
         None => shell::run(context, &store, args, &cancel)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -55,8 +57,10 @@ pub struct Engine {
 impl Engine {
     /// A session on a snapshot.
     pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(context.threads).enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(context.threads)
+            .enable_time()
+            .build()?;
         let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
         Ok(Self { runtime, session: SqlSession::new(snapshot, options)? })
     }
@@ -102,11 +106,16 @@ pub fn report(context: &Context, notes: &Notes) {
         let summary = &note.summary;
         let excluded = summary.excluded.total();
         if excluded > 0 {
-            context.say(&format!("{excluded} of {} rows have no score; excluded() lists them with the reason", summary.scanned));
+            context.say(&format!(
+                "{excluded} of {} rows have no score; excluded() lists them with the reason",
+                summary.scanned
+            ));
         }
         let left_out = summary.target_excluded.total();
         if left_out > 0 {
-            context.say(&format!("{left_out} target rows were left out: no scored token, not finite, or no vector"));
+            context.say(&format!(
+                "{left_out} target rows were left out: no scored token, not finite, or no vector"
+            ));
         }
     }
 }

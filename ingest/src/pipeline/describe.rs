@@ -67,7 +67,9 @@ impl Setting<'_> {
         let gradient = kind.is_gradient();
         let (family, layer, dim) = match kind {
             Kind::GradSgd | Kind::GradAdam | Kind::GradSign => (Family::Gradient, None, self.gradient_dim),
-            Kind::EmbedMean | Kind::EmbedLast => (Family::Embedding, Some("final_norm".to_owned()), self.hidden),
+            Kind::EmbedMean | Kind::EmbedLast => {
+                (Family::Embedding, Some("final_norm".to_owned()), self.hidden)
+            }
             Kind::Loss => (Family::Loss, None, 1),
         };
         Space {

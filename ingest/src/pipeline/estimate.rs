@@ -45,7 +45,10 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         })
         .collect();
     let passes: u64 = works.iter().map(|work| work.rows().len()).sum();
-    let disk = plan.features().map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim())).sum();
+    let disk = plan
+        .features()
+        .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
+        .sum();
     let mut estimate =
         Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: weights(plan)?, seconds: 0.0 };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use gstore_store::{RowFlags, SampleReader};
+use gstore_store::{RowFlags, SampleReader, TokenCount};
 
 use super::IngestError;
-use super::work::WindowWork;
 use super::window::{BatchLimits, cut_batches};
+use super::work::WindowWork;
 use crate::data::{Encoded, TextEncoder, parse_record};
 
 /// A batch of whole rows, ready for the model.
@@ -31,6 +31,16 @@ impl Prepared {
 }
 
 impl PreparedRow {
+    /// What the encoding knows of the row.
+    pub fn count(&self) -> TokenCount {
+        TokenCount {
+            row: self.row,
+            tokens: self.encoded.ids.len() as u32,
+            scored: self.encoded.scored_tokens() as u32,
+            truncated: self.encoded.truncated,
+        }
+    }
+
     /// Flags that follow from the tokens alone.
     pub fn flags(&self) -> RowFlags {
         token_flags(&self.encoded)
@@ -90,9 +100,12 @@ impl Preparer<'_> {
             let batch = batch?;
             for (row, record) in columns::rows_and_records(&batch)? {
                 let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
-                let record = parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
-                let encoded_row =
-                    self.encoder.encode(&record.content).map_err(|source| IngestError::Encode { row, source })?;
+                let record =
+                    parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
+                let encoded_row = self
+                    .encoder
+                    .encode(&record.content)
+                    .map_err(|source| IngestError::Encode { row, source })?;
                 encoded.push(PreparedRow { row, encoded: encoded_row });
             }
         }

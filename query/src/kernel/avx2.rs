@@ -73,7 +73,7 @@ pub(super) unsafe fn tile<T: Element>(job: Tile<'_, T>, out: &mut [f32]) {
 unsafe fn block<T: Element, const Q: usize>(job: &Tile<'_, T>, row: usize, out: &mut [f32]) {
     let len = job.span.len();
     let base = row * job.dim + job.span.start;
-    let mut acc = [[_mm256_setzero_ps(); 2]; Q];
+    let (mut low, mut high) = ([_mm256_setzero_ps(); Q], [_mm256_setzero_ps(); Q]);
     let x0 = job.values.as_ptr();
     let q0 = job.queries.as_ptr().cast::<f32>();
     for step in 0..len / LANES {
@@ -84,10 +84,13 @@ unsafe fn block<T: Element, const Q: usize>(job: &Tile<'_, T>, row: usize, out: 
             _mm_prefetch::<_MM_HINT_T0>(p.wrapping_byte_add(AHEAD).cast());
             T::halves(p)
         };
-        for (q, acc) in acc.iter_mut().enumerate() {
+        for q in 0..Q {
             // SAFETY: queries holds steps * Q vectors of 16, by `check`.
-            let query = unsafe { load(q0.add((step * Q + q) * LANES)) };
-            step_of(acc, x, query);
+            unsafe {
+                let query = q0.add((step * Q + q) * LANES);
+                low[q] = _mm256_fmadd_ps(x[0], _mm256_loadu_ps(query), low[q]);
+                high[q] = _mm256_fmadd_ps(x[1], _mm256_loadu_ps(query.add(8)), high[q]);
+            }
         }
     }
     if !len.is_multiple_of(LANES) {
@@ -95,36 +98,22 @@ unsafe fn block<T: Element, const Q: usize>(job: &Tile<'_, T>, row: usize, out: 
         let rest = padded(&job.values[base + step * LANES..base + len]);
         // SAFETY: `rest` holds 16 values.
         let x = unsafe { T::halves(rest.as_ptr()) };
-        for (q, acc) in acc.iter_mut().enumerate() {
+        for q in 0..Q {
+            let query = job.queries[step * Q + q].as_ptr();
             // SAFETY: the query's step holds 16 values.
-            let query = unsafe { load(job.queries[step * Q + q].as_ptr()) };
-            step_of(acc, x, query);
+            unsafe {
+                low[q] = _mm256_fmadd_ps(x[0], _mm256_loadu_ps(query), low[q]);
+                high[q] = _mm256_fmadd_ps(x[1], _mm256_loadu_ps(query.add(8)), high[q]);
+            }
         }
     }
-    for (q, acc) in acc.iter().enumerate() {
+    for q in 0..Q {
         let mut lanes = [0.0f32; LANES];
         // SAFETY: `lanes` holds 16 values.
         unsafe {
-            _mm256_storeu_ps(lanes.as_mut_ptr(), acc[0]);
-            _mm256_storeu_ps(lanes.as_mut_ptr().add(8), acc[1]);
+            _mm256_storeu_ps(lanes.as_mut_ptr(), low[q]);
+            _mm256_storeu_ps(lanes.as_mut_ptr().add(8), high[q]);
         }
         out[row * job.out_stride + q] = reduce(&lanes);
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn step_of(acc: &mut [__m256; 2], x: [__m256; 2], query: [__m256; 2]) {
-    for half in 0..2 {
-        acc[half] = _mm256_fmadd_ps(x[half], query[half], acc[half]);
-    }
-}
-
-/// # Safety
-/// 16 values are readable at `p`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn load(p: *const f32) -> [__m256; 2] {
-    // SAFETY: the caller's promise.
-    unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
 }

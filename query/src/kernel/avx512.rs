@@ -121,23 +121,23 @@ unsafe fn block<T: Element, const R: usize, const Q: usize>(
     }
     if !len.is_multiple_of(LANES) {
         let step = len / LANES;
-        for (r, acc) in acc.iter_mut().enumerate() {
+        for r in 0..R {
             let row = base + r * job.dim;
             let rest = padded(&job.values[row + step * LANES..row + len]);
             // SAFETY: `rest` holds 16 values.
             let x = unsafe { T::load(rest.as_ptr()) };
-            for (q, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: `query` holds 16 values.
+            for q in 0..Q {
+                // SAFETY: the query's step holds 16 values.
                 let query = unsafe { _mm512_loadu_ps(job.queries[step * Q + q].as_ptr()) };
-                *acc = _mm512_fmadd_ps(x, query, *acc);
+                acc[r][q] = _mm512_fmadd_ps(x, query, acc[r][q]);
             }
         }
     }
-    for (r, acc) in acc.iter().enumerate() {
-        for (q, acc) in acc.iter().enumerate() {
+    for r in 0..R {
+        for q in 0..Q {
             let mut lanes = [0.0f32; LANES];
             // SAFETY: `lanes` holds 16 values.
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), *acc) };
+            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), acc[r][q]) };
             out[(first + r) * job.out_stride + q] = reduce(&lanes);
         }
     }
