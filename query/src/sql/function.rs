@@ -27,6 +27,9 @@ pub(crate) const NAMES: [&str; 5] = ["influence", "excluded", "vectors", "genera
 #[derive(Debug)]
 pub(crate) struct FunctionPlanner;
 
+/// Where the arguments of a call stand, by their names.
+type Places = Vec<(String, Option<Span>)>;
+
 struct Call {
     name: ObjectName,
     args: Vec<FunctionArg>,
