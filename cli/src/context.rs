@@ -8,11 +8,8 @@ use anyhow::Result;
 use gstore_store::{Snapshot, Store};
 
 use crate::args::Common;
-use crate::failure::UsageError;
+use crate::failure::{STOPPED, UsageError};
 use crate::progress::Reporter;
-
-/// What shells report of a process that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
 
 /// Common options, as objects.
 pub struct Context {
@@ -82,7 +79,7 @@ impl Context {
         let raised = Arc::clone(&flag);
         ctrlc::set_handler(move || {
             if raised.swap(true, Ordering::SeqCst) {
-                std::process::exit(INTERRUPTED);
+                std::process::exit(STOPPED.into());
             }
             eprintln!("\n{message}");
         })?;

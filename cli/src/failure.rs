@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use gstore_ingest::pipeline::IngestError;
+use gstore_query::QueryError;
+use gstore_query::sql::{SqlError, SqlErrorKind};
 
 /// 1: the command failed.
 const FAILED: u8 = 1;
@@ -10,6 +12,9 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// 3: the store is damaged.
 pub const DAMAGED: u8 = 3;
+
+/// 130: Ctrl-C ended the command, as shells report it.
+pub const STOPPED: u8 = 130;
 
 /// A mistake on the command line that only shows when the command runs.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
     if usage {
         ExitCode::from(USAGE)
+    } else if is_stopped(error) {
+        ExitCode::from(STOPPED)
     } else if is_damage(error) {
         ExitCode::from(DAMAGED)
     } else {
@@ -61,14 +68,17 @@ fn print(error: &anyhow::Error) {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let by_sql = error
-        .downcast_ref::<gstore_query::sql::SqlError>()
-        .is_some_and(gstore_query::sql::output::is_broken_pipe);
+    let by_sql = error.downcast_ref::<SqlError>().is_some_and(gstore_query::sql::output::is_broken_pipe);
     by_sql
         || error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
             .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn is_stopped(error: &anyhow::Error) -> bool {
+    let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
+    by_sql || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
 }
 
 /// Whether a damaged file of the store is behind it.
@@ -82,7 +92,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::ReadError,
         gstore_store::VerifyError,
         IngestError,
-        gstore_query::QueryError,
-        gstore_query::sql::SqlError,
+        QueryError,
+        SqlError,
     )
 }

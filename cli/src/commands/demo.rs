@@ -18,7 +18,7 @@ use gstore_store::{DType, SampleReader, Store, nearest};
 use super::ingest::checkpoints;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
@@ -54,13 +54,13 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
     out!("   loss        its cross-entropy");
     let pool_kinds = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
     if !step(context, &store, &input, args, "pool", &input.join("data/pool.jsonl"), &pool_kinds, &cancel)? {
-        return Ok(ExitCode::from(130));
+        return Ok(ExitCode::from(STOPPED));
     }
     out!("   and for the examples of each target grad-sgd, their plain gradients.");
     for name in &targets {
         let data = input.join(format!("data/targets/{name}.jsonl"));
         if !step(context, &store, &input, args, name, &data, &[Kind::GradSgd], &cancel)? {
-            return Ok(ExitCode::from(130));
+            return Ok(ExitCode::from(STOPPED));
         }
     }
     out!("");

@@ -16,11 +16,8 @@ use indicatif::{HumanBytes, HumanDuration};
 use super::add::register;
 use crate::args::{DType, Device, IngestArgs, Projection, Template};
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
-
-/// What shells report of a process that Ctrl-C ended.
-pub const STOPPED: u8 = 130;
 
 /// Registers samples if a file is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
