@@ -74,9 +74,6 @@ fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     Err(SqlError::invalid(format!("{ignored} is not supported")).into())
 }
 
-/// Where each argument stands in the statement, by its name.
-type Places = Vec<(String, Option<Span>)>;
-
 /// The arguments as expressions, and the place of each by its name. The first options of a function are its positional arguments.
 fn arguments(
     function: &str,
