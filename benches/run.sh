@@ -20,8 +20,8 @@ for round in 1 2 3; do
     "$target/ingest" --threads "$threads" | tee -a "$out/gradients.jsonl"
     "$target/ingest" --threads "$threads" --unprojected | tee -a "$out/gradients.jsonl"
     if "$python" -c 'import torch, peft' 2>/dev/null; then
-        "$python" benches/peers/pytorch_loop.py --model "$model" --checkpoint "$checkpoint" \
-            --data "$GSTORE_SHARED/data/pool.jsonl" --threads "$threads" --limit 1000 | tee -a "$out/gradients.jsonl"
+        "$python" benches/peers/pytorch_loop.py "$model" "$checkpoint" "$GSTORE_SHARED/data/pool.jsonl" \
+            --threads "$threads" --limit 1000 | tee -a "$out/gradients.jsonl"
     else
         echo "no PyTorch in $python: the peer is left out" >&2
     fi

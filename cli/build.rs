@@ -9,14 +9,18 @@ use std::{env, fs, io};
 const PARTS: [&str; 3] = ["model", "warmup", "data"];
 
 fn main() -> io::Result<()> {
-    let demo = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("../demo").canonicalize()?;
+    let demo = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?)
+        .join("../demo")
+        .canonicalize()?;
     println!("cargo::rerun-if-changed={}", demo.display());
     let mut files = Vec::new();
     for part in PARTS {
         collect(&demo.join(part), &mut files)?;
     }
     files.sort();
-    let mut code = String::from("/// Path below the folder of the demo, and content.\npub static FILES: &[(&str, &[u8])] = &[\n");
+    let mut code = String::from(
+        "/// Path below the folder of the demo, and content.\npub static FILES: &[(&str, &[u8])] = &[\n",
+    );
     for file in &files {
         let name = file.strip_prefix(&demo).map_err(io::Error::other)?;
         writeln!(code, "    ({name:?}, include_bytes!({file:?})),").map_err(io::Error::other)?;

@@ -6,10 +6,15 @@ use serde_json::{Value, json};
 pub fn describe() -> Value {
     let cpuinfo = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
-        cpuinfo.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(": ").nth(1)).map(str::to_owned)
+        cpuinfo
+            .lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split(": ").nth(1))
+            .map(str::to_owned)
     };
     let flags = field("flags").unwrap_or_default();
-    let simd: Vec<&str> = flags.split(' ').filter(|f| f.starts_with("avx") || *f == "f16c" || *f == "fma").collect();
+    let simd: Vec<&str> =
+        flags.split(' ').filter(|f| f.starts_with("avx") || *f == "f16c" || *f == "fma").collect();
     let meminfo = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
     json!({
         "cpu": field("model name"),

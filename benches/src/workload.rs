@@ -52,7 +52,13 @@ impl Inputs {
     }
 
     /// Registers a file as a dataset and computes features of it. Returns what the ingest did and the seconds it took.
-    pub fn ingest(&self, store: &Store, dataset: &str, data: &Path, how: &How) -> Result<(IngestReport, f64)> {
+    pub fn ingest(
+        &self,
+        store: &Store,
+        dataset: &str,
+        data: &Path,
+        how: &How,
+    ) -> Result<(IngestReport, f64)> {
         let begun = std::time::Instant::now();
         let request = AddRequest {
             dataset: dataset.to_owned(),

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     long_about = "gstore runs a model over a training set, stores projected per-sample gradients, embeddings and losses by \
                   checkpoint, and answers in SQL which training examples influenced a target.\n\nStart with `gstore demo`.",
     after_help = "The usual order: `gstore ingest` the training set, `gstore ingest` a few target samples, `gstore select` or `gstore query`.\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the store is damaged.",
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the store is damaged, 130 stopped by Ctrl-C.",
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -34,7 +34,7 @@ pub struct Common {
     /// Folder of the store
     #[arg(long, global = true, env = "GSTORE_STORE", value_name = "DIR", help_heading = "Common options")]
     pub store: Option<PathBuf>,
-    /// TOML file with options: names are those of the flags, one table per command ([ingest], [select], ...)
+    /// TOML file with options: names are those of the flags, one table for each command
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Threads to use [default: all cores]
@@ -87,7 +87,7 @@ pub struct AddArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// JSONL file: `messages`, `prompt` and `completion`, or `text`; `id`; any other key becomes a column
+    /// JSONL file, or `-` for standard input: `messages`, `prompt` and `completion`, or `text`; `id`; any other key becomes a column
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// How to read the samples
@@ -127,7 +127,7 @@ pub struct IngestArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// JSONL file to register first; without it the samples already in the dataset are used
+    /// JSONL file to register first, or `-` for standard input; without it the samples already in the dataset are used
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
     /// How to read the samples
@@ -152,7 +152,7 @@ pub struct IngestArgs {
     #[arg(long, value_enum, default_value = "sjlt")]
     pub projection: Projection,
     /// Dimension of projected gradients
-    #[arg(long, value_name = "N", default_value_t = 8192)]
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub dim: u32,
     /// Seed of the projection
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -164,18 +164,18 @@ pub struct IngestArgs {
     #[arg(long, value_enum, default_value = "tulu")]
     pub template: Template,
     /// Samples are cut after this many tokens
-    #[arg(long, value_name = "N", default_value_t = 2048)]
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_length: u32,
     /// Tokens in one batch of whole rows; part of the job's identity, since it may move the last bits
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub batch_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: Device,
     /// Only the first N rows; the feature then counts as building
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Show rows, tokens, disk and memory, and write nothing
+    /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -224,8 +224,10 @@ pub enum Device {
 
 /// `gstore query`
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n\n\
-    Tables, functions and options: docs/sql.md")]
+#[command(
+    after_help = "Example:\n  gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n\n\
+    Tables, functions and options: docs/sql.md"
+)]
 pub struct QueryArgs {
     /// One SQL statement; `-` reads it from standard input; without it an interactive shell
     #[arg(value_name = "SQL")]
@@ -266,10 +268,12 @@ pub enum Format {
 
 /// `gstore select`
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
+#[command(
+    after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows; it does not grow with the pool.")]
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool)."
+)]
 pub struct SelectArgs {
     /// Datasets to select from
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
@@ -286,7 +290,7 @@ pub struct SelectArgs {
     /// File for the selected lines, best first; `-` for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// File for id, row, score and subtask; .csv, .json or .parquet [default: OUTPUT.scores.csv beside the output]
+    /// File for id, row, score and subtask; .csv, .json or .parquet [default: beside the output, as NAME.scores.csv]
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
     /// Which rows the score file lists
@@ -336,15 +340,18 @@ pub struct ScoringArgs {
     /// Rows that lack a checkpoint: error, exclude or renormalise
     #[arg(long, value_name = "HOW", default_value = "error")]
     pub missing: String,
-    /// Feature of both sides, such as embed-mean [default: grad-adam or grad-sgd for the pool, grad-sgd for the target]
+    /// Feature of the pool, such as embed-mean [default: grad-adam, else grad-sgd]; the target takes the same embedding, or grad-sgd
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
-    /// Feature of the pool
+    /// The same as --kind
     #[arg(long, value_name = "KIND", conflicts_with = "kind")]
     pub pool_kind: Option<String>,
-    /// Feature of the target
-    #[arg(long, value_name = "KIND", conflicts_with = "kind")]
+    /// Feature of the target, if it is to be another
+    #[arg(long, value_name = "KIND")]
     pub target_kind: Option<String>,
+    /// Labels or numbers of the features to use where several fit, such as those of one projection
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub features: Vec<String>,
     /// What a subtask is: the column `subtask` of the target, or each dataset as a whole
     #[arg(long, value_name = "WHAT", default_value = "column")]
     pub by: String,
@@ -374,7 +381,9 @@ pub struct InfoArgs {
 
 /// `gstore verify`
 #[derive(Args, Debug)]
-#[command(after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged.")]
+#[command(
+    after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged."
+)]
 pub struct VerifyArgs {
     /// Print the report as JSON
     #[arg(long)]

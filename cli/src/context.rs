@@ -8,11 +8,8 @@ use anyhow::Result;
 use gstore_store::{Snapshot, Store};
 
 use crate::args::Common;
-use crate::failure::UsageError;
+use crate::failure::{STOPPED, UsageError};
 use crate::progress::Reporter;
-
-/// What shells report of a process that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
 
 /// Common options, as objects.
 pub struct Context {
@@ -27,7 +24,11 @@ impl Context {
     /// Reads the common options.
     pub fn new(common: Common) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Ok(Self { store: common.store, threads: common.threads.map_or(cores, std::num::NonZeroUsize::get), quiet: common.quiet })
+        Ok(Self {
+            store: common.store,
+            threads: common.threads.map_or(cores, std::num::NonZeroUsize::get),
+            quiet: common.quiet,
+        })
     }
 
     /// The folder of the store, if one was named.
@@ -78,7 +79,7 @@ impl Context {
         let raised = Arc::clone(&flag);
         ctrlc::set_handler(move || {
             if raised.swap(true, Ordering::SeqCst) {
-                std::process::exit(INTERRUPTED);
+                std::process::exit(STOPPED.into());
             }
             eprintln!("\n{message}");
         })?;

@@ -2,12 +2,19 @@
 
 use std::process::ExitCode;
 
+use gstore_ingest::pipeline::IngestError;
+use gstore_query::QueryError;
+use gstore_query::sql::{SqlError, SqlErrorKind};
+
 /// 1: the command failed.
 const FAILED: u8 = 1;
 /// 2: the command line was wrong.
 const USAGE: u8 = 2;
 /// 3: the store is damaged.
 pub const DAMAGED: u8 = 3;
+
+/// 130: Ctrl-C ended the command, as shells report it.
+pub const STOPPED: u8 = 130;
 
 /// A mistake on the command line that only shows when the command runs.
 #[derive(Debug)]
@@ -34,8 +41,12 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     print(error);
-    if error.chain().any(|cause| cause.is::<UsageError>()) {
+    let usage = error.chain().any(|cause| cause.is::<UsageError>())
+        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
+    if usage {
         ExitCode::from(USAGE)
+    } else if is_stopped(error) {
+        ExitCode::from(STOPPED)
     } else if is_damage(error) {
         ExitCode::from(DAMAGED)
     } else {
@@ -57,10 +68,17 @@ fn print(error: &anyhow::Error) {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    let by_sql = error.downcast_ref::<SqlError>().is_some_and(gstore_query::sql::output::is_broken_pipe);
+    by_sql
+        || error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn is_stopped(error: &anyhow::Error) -> bool {
+    let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
+    by_sql || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
 }
 
 /// Whether a damaged file of the store is behind it.
@@ -73,8 +91,8 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::OpenError,
         gstore_store::ReadError,
         gstore_store::VerifyError,
-        gstore_ingest::pipeline::IngestError,
-        gstore_query::QueryError,
-        gstore_query::sql::SqlError,
+        IngestError,
+        QueryError,
+        SqlError,
     )
 }

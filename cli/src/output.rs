@@ -25,9 +25,18 @@ impl Output {
         let Some(target) = path.filter(|p| *p != Path::new("-")) else {
             return Ok(Self { writer: BufWriter::new(Box::new(std::io::stdout())), file: None });
         };
-        let Some(name) = target.file_name() else { bail!(UsageError(format!("{} is not a file name", target.display()))) };
+        let Some(name) = target.file_name() else {
+            bail!(UsageError(format!("{} is not a file name", target.display())))
+        };
         if target.is_dir() {
             bail!(UsageError(format!("{} is a folder; name a file", target.display())));
+        }
+        // A link stays a link; a pipe or a device is written to, never replaced.
+        let resolved = fs_err::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        let (target, name) = (resolved.as_path(), resolved.file_name().unwrap_or(name));
+        if fs_err::metadata(target).is_ok_and(|m| !m.is_file()) {
+            let file = fs_err::OpenOptions::new().write(true).open(target)?;
+            return Ok(Self { writer: BufWriter::new(Box::new(file)), file: None });
         }
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
@@ -68,6 +77,14 @@ impl Drop for Output {
         }
     }
 }
+
+/// `println!` whose failure is an error of the command instead of a panic.
+macro_rules! out {
+    ($($arg:tt)*) => {
+        ::std::io::Write::write_fmt(&mut ::std::io::stdout(), format_args!("{}\n", format_args!($($arg)*)))?
+    };
+}
+pub(crate) use out;
 
 /// The format asked for, else that of the file's ending, else a table on a terminal and CSV elsewhere.
 pub fn format_of(args: &OutputArgs) -> Result<Format> {

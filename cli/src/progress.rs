@@ -9,6 +9,9 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// Stages shorter than this leave no line.
+const QUICK: Duration = Duration::from_millis(500);
+
 /// What the user sees of long work.
 pub struct Reporter {
     quiet: bool,
@@ -67,11 +70,9 @@ impl Progress for Reporter {
             Unit::Tokens => "tokens",
             Unit::Rows => "rows",
             Unit::Bytes => "bytes",
+            Unit::Checkpoints => "checkpoints",
         };
         let bar = self.terminal.then(|| bar(stage, total, unit));
-        if bar.is_none() {
-            eprintln!("{stage} ...");
-        }
         let now = Instant::now();
         self.stage =
             Some(Stage { name: stage.to_owned(), unit, total, done: 0, begun: now, last_line: now, bar });
@@ -95,6 +96,10 @@ impl Progress for Reporter {
         if let Some(bar) = &stage.bar {
             bar.finish_and_clear();
         }
+        // What was over at once needs no line.
+        if stage.begun.elapsed() < QUICK {
+            return;
+        }
         eprintln!(
             "{}: {} {} in {:.1} s ({:.0}/s)",
             stage.name,
@@ -114,7 +119,8 @@ impl Progress for Reporter {
 
 fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let template = format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left");
+    let template =
+        format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left");
     // A template that indicatif refuses costs the looks of the bar, not the run.
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);

@@ -41,7 +41,7 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBo
                 "" => continue,
                 "quit" | "exit" | "\\q" => return Ok(()),
                 "help" | "\\?" => {
-                    println!("{HELP}");
+                    crate::output::out!("{HELP}");
                     continue;
                 }
                 _ => {}

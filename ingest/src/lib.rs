@@ -13,5 +13,5 @@ pub mod data;
 pub mod gradient;
 pub mod model;
 pub mod params;
-pub mod projection;
 pub mod pipeline;
+pub mod projection;

@@ -39,6 +39,7 @@ fn load(folder: &Path, template: TemplateKind, max_length: u32) -> TextEncoder {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_the_less_reference() {
     let Some(shared) = support::shared() else { return };
     let manifest = support::json(&shared.join("golden/less/manifest.json"));
@@ -78,6 +79,7 @@ fn case_content(case: &Value) -> Content {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_transformers() {
     let Some(shared) = support::shared() else { return };
     let fixture = support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf_tokens.json"));
@@ -103,6 +105,7 @@ fn tokens_of_transformers() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn truncation_is_flagged() {
     let Some(shared) = support::shared() else { return };
     let folder = tokenizer_folder(&shared);
@@ -117,6 +120,7 @@ fn truncation_is_flagged() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn text_is_scored_as_a_whole() {
     let Some(shared) = support::shared() else { return };
     let folder = tokenizer_folder(&shared);
@@ -130,6 +134,7 @@ fn text_is_scored_as_a_whole() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn encodings_of_different_templates_and_lengths_differ() {
     let Some(shared) = support::shared() else { return };
     let folder = tokenizer_folder(&shared);
@@ -144,6 +149,7 @@ fn encodings_of_different_templates_and_lengths_differ() {
 
 /// Writes the tokens of pool rows to the file that `GSTORE_DUMP` names, for `fixtures/hf_tokens.py --pool`.
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 #[ignore = "writes a file for the comparison with transformers"]
 fn dump() {
     let shared = support::shared().expect("reference data");

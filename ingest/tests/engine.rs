@@ -18,7 +18,10 @@ struct Sample {
 
 impl Sample {
     fn new(seed: u64, len: usize, first_scored: usize) -> Sample {
-        let ids = noise(seed, len, 1.0).iter().map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32).collect();
+        let ids = noise(seed, len, 1.0)
+            .iter()
+            .map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32)
+            .collect();
         Sample { ids, scored: (0..len).map(|i| i >= first_scored).collect() }
     }
 
@@ -103,7 +106,9 @@ fn a_part_of_the_layers_gets_the_same_gradients_as_all() {
         let mut only = TinyAdapter::new(&[target], 2);
         only.config = full.config.clone();
         only.config["target_modules"] = serde_json::json!([target]);
-        for (name, (shape, b)) in full.weights.iter().filter(|(n, _)| n.ends_with("lora_B.weight") && !n.contains(target)) {
+        for (name, (shape, b)) in
+            full.weights.iter().filter(|(n, _)| n.ends_with("lora_B.weight") && !n.contains(target))
+        {
             let (a_shape, a) = &full.weights[&name.replace("lora_B", "lora_A")];
             let weight_name = name.trim_start_matches("base_model.model.").replace("lora_B.weight", "weight");
             let weight = &mut merged.weights.get_mut(&weight_name).unwrap().1;
@@ -195,13 +200,20 @@ fn wrong_batches_are_refused() {
     let good = Sample::new(1, 4, 2);
     let empty = PackedSample { ids: &[], scored: &[] };
     let loss = Want { loss: true, ..Want::default() };
-    let run = |batch: &[PackedSample<'_>], want, out: &mut dyn FnMut(usize, gstore_ingest::gradient::SampleOutput<'_>)| {
+    let run = |batch: &[PackedSample<'_>],
+               want,
+               out: &mut dyn FnMut(usize, gstore_ingest::gradient::SampleOutput<'_>)| {
         base.run(batch, want, out).unwrap_err()
     };
-    assert!(matches!(run(&[good.packed(), empty], loss, &mut nothing), EngineError::EmptySample { index: 1 }));
+    assert!(matches!(
+        run(&[good.packed(), empty], loss, &mut nothing),
+        EngineError::EmptySample { index: 1 }
+    ));
     let unknown = [1, VOCAB as u32];
     let unknown = PackedSample { ids: &unknown, scored: &[false, true] };
-    assert!(matches!(run(&[unknown], loss, &mut nothing), EngineError::UnknownToken { token, .. } if token == VOCAB as u32));
+    assert!(
+        matches!(run(&[unknown], loss, &mut nothing), EngineError::UnknownToken { token, .. } if token == VOCAB as u32)
+    );
     let flags = PackedSample { ids: &good.ids, scored: &[true] };
     assert!(matches!(run(&[flags], loss, &mut nothing), EngineError::FlagCount { tokens: 4, flags: 1, .. }));
     assert!(matches!(run(&[good.packed()], GRAD, &mut nothing), EngineError::NoParameters));

@@ -53,8 +53,10 @@ impl Reference {
     }
 
     fn engine(&self, step: u64) -> Engine {
-        let source =
-            CheckpointSource { base: self.warm_up.model.clone(), adapter: Some(self.folder(step).to_owned()) };
+        let source = CheckpointSource {
+            base: self.warm_up.model.clone(),
+            adapter: Some(self.folder(step).to_owned()),
+        };
         Engine::load(&source, Portable).unwrap()
     }
 }
@@ -96,18 +98,22 @@ fn run(engine: &Engine, rows: &[Row], want: Want, tokens: usize) -> Vec<Output> 
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_this_test_are_those_of_the_manifest() {
     let Some(reference) = reference("tokens_of_this_test_are_those_of_the_manifest") else { return };
     for entry in reference.manifest["tokens"].as_array().unwrap() {
         let row = &reference.train[entry["row"].as_u64().unwrap() as usize];
-        let ids: Vec<u64> = entry["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect();
+        let ids: Vec<u64> =
+            entry["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect();
         assert_eq!(row.ids.iter().map(|v| u64::from(*v)).collect::<Vec<_>>(), ids);
-        let scored: Vec<bool> = entry["labels"].as_array().unwrap().iter().map(|v| v.as_i64() != Some(-100)).collect();
+        let scored: Vec<bool> =
+            entry["labels"].as_array().unwrap().iter().map(|v| v.as_i64() != Some(-100)).collect();
         assert_eq!(row.scored, scored);
     }
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn losses_embeddings_and_cosines_agree() {
     let Some(reference) = reference("losses_embeddings_and_cosines_agree") else { return };
     let losses = reference.golden("losses");
@@ -118,12 +124,18 @@ fn losses_embeddings_and_cosines_agree() {
     for (i, step) in reference.steps().into_iter().enumerate() {
         let engine = reference.engine(step);
         let train = run(&engine, &reference.train, everything, 1024);
-        let targets = run(&engine, &reference.targets, Want { loss: true, grad: true, ..Want::default() }, 512);
+        let targets =
+            run(&engine, &reference.targets, Want { loss: true, grad: true, ..Want::default() }, 512);
         for (outputs, name) in [(&train, "train"), (&targets, "target")] {
             let expected = losses.read_f32(&format!("{name}.{step}")).unwrap();
             assert_eq!(outputs.len(), expected.len());
             for (row, (output, expected)) in outputs.iter().zip(expected).enumerate() {
-                assert_near(output.loss, expected, TOLERANCE as f32, &format!("loss of {name} row {row} at {step}"));
+                assert_near(
+                    output.loss,
+                    expected,
+                    TOLERANCE as f32,
+                    &format!("loss of {name} row {row} at {step}"),
+                );
             }
         }
         check_embeddings(&embeddings, step, &train);
@@ -153,7 +165,13 @@ fn check_embeddings(golden: &TensorSet, step: u64, outputs: &[Output]) {
     assert!(checked > 0, "no embedding at {step} to compare with");
 }
 
-fn cosines(reference: &Reference, step: u64, engine: &Engine, train: &[Output], targets: &[Output]) -> Vec<f64> {
+fn cosines(
+    reference: &Reference,
+    step: u64,
+    engine: &Engine,
+    train: &[Output],
+    targets: &[Output],
+) -> Vec<f64> {
     let path = Moments::find(reference.folder(step)).unwrap();
     let moments = Moments::load(&path, engine.params()).unwrap();
     let features: Vec<Vec<f32>> = train.iter().map(|output| unit(&adam(&output.grad, &moments))).collect();
@@ -179,17 +197,25 @@ fn unit(v: &[f32]) -> Vec<f32> {
 
 /// The reference stores gradients of a few rows at one checkpoint that it does not name; exactly one of ours must fit.
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {
     let Some(reference) = reference("gradients_agree") else { return };
     let golden = reference.golden("grads");
-    let rows: Vec<usize> =
-        (0..reference.train.len()).filter(|row| golden.names().any(|n| n.starts_with(&format!("{row}.")))).collect();
+    let rows: Vec<usize> = (0..reference.train.len())
+        .filter(|row| golden.names().any(|n| n.starts_with(&format!("{row}."))))
+        .collect();
     assert!(!rows.is_empty());
     let mut fitting = Vec::new();
     for step in reference.steps() {
         let engine = reference.engine(step);
-        let moments = Moments::load(&Moments::find(reference.folder(step)).unwrap(), engine.params()).unwrap();
-        let outputs = run(&engine, &reference.train[..=rows[rows.len() - 1]], Want { grad: true, ..Want::default() }, 512);
+        let moments =
+            Moments::load(&Moments::find(reference.folder(step)).unwrap(), engine.params()).unwrap();
+        let outputs = run(
+            &engine,
+            &reference.train[..=rows[rows.len() - 1]],
+            Want { grad: true, ..Want::default() },
+            512,
+        );
         let mut worst = 0f64;
         for row in &rows {
             let grad = &outputs[*row].grad;
@@ -211,6 +237,7 @@ fn gradients_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn checkpoint_weights_follow_from_the_log() {
     let Some(reference) = reference("checkpoint_weights_follow_from_the_log") else { return };
     let rates: Vec<f64> = reference
@@ -233,6 +260,7 @@ fn checkpoint_weights_follow_from_the_log() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
     let Some(reference) = reference("bits_do_not_depend_on_threads_and_hardly_on_batches") else { return };
     let engine = reference.engine(reference.steps()[0]);

@@ -18,6 +18,7 @@ fn files(shared: &std::path::Path) -> Vec<PathBuf> {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn reference_data_reads_and_writes_back() {
     let Some(shared) = support::shared() else { return };
     let files = files(&shared);

@@ -31,6 +31,7 @@ fn samples(golden: &Value) -> Vec<Sample> {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn supported_models_agree_with_autograd() {
     let Some(shared) = shared("supported_models_agree_with_autograd") else { return };
     let mut tested = 0;
@@ -57,10 +58,12 @@ fn check_model(folder: &ModelFolder, samples: &[Sample], golden: &TensorSet) {
 
     // Each way of running the last layer, and all samples packed together or each alone.
     for last_rows in [LastRows::All, LastRows::Scored] {
-        for batch in [vec![0..packed.len()], (0..packed.len()).map(|i| i..i + 1).collect()] {
-            for range in batch {
+        for size in [packed.len(), 1] {
+            for start in (0..packed.len()).step_by(size) {
+                let range = start..start + size;
                 let layout = Layout::new(&packed[range.clone()], last_rows == LastRows::All);
-                let mut sink = WeightSink::new(config, range.len(), |id| !(config.tied && id == LinearId::Head));
+                let mut sink =
+                    WeightSink::new(config, range.len(), |id| !(config.tied && id == LinearId::Head));
                 let forward = model.forward(layout, last_rows, Some(0)).unwrap();
                 if last_rows == LastRows::All {
                     check_outputs(&model, &forward, range.clone(), golden);
@@ -86,9 +89,10 @@ fn check_outputs(
     let hidden_all = gstore_ingest::model::Backend::to_host(model.backend(), &forward.hidden).unwrap();
     let logits_all = model.logits(&forward.hidden).unwrap();
     for (span, index) in forward.layout.spans.iter().zip(range) {
-        for (name, values, width) in
-            [("hidden", &hidden_all, model.config().hidden_size), ("logits", &logits_all, model.config().vocab_size)]
-        {
+        for (name, values, width) in [
+            ("hidden", &hidden_all, model.config().hidden_size),
+            ("logits", &logits_all, model.config().vocab_size),
+        ] {
             let expected = golden.read_f32(&format!("{index}.{name}")).unwrap();
             let found = &values[span.start * width..span.end * width];
             let error = relative_error(found, &expected);
@@ -104,10 +108,19 @@ fn check_gradients(sink: &WeightSink, place: usize, index: usize, golden: &Tenso
         rest = after;
         let norm = grad.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
         let expected = golden.read_f32(&format!("{index}.gradnorm.{}", spec.name)).unwrap()[0];
-        assert_near(norm, expected, TOLERANCE as f32, &format!("gradient norm of {} in sequence {index}", spec.name));
+        assert_near(
+            norm,
+            expected,
+            TOLERANCE as f32,
+            &format!("gradient norm of {} in sequence {index}", spec.name),
+        );
         if let Ok(expected) = golden.read_f32(&format!("{index}.grad.{}", spec.name)) {
             let error = relative_error(grad, &expected);
-            assert!(error < TOLERANCE, "gradient of {} in sequence {index}: relative error {error}", spec.name);
+            assert!(
+                error < TOLERANCE,
+                "gradient of {} in sequence {index}: relative error {error}",
+                spec.name
+            );
         }
     }
 }

@@ -108,7 +108,8 @@ impl World {
                 .map(|(v, _)| length(&v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()))
                 .fold(0.0, f64::max)
         };
-        let product = if spec.sim == Sim::Dot { longest(&self.pool) * longest(&self.target) } else { 1.0 };
+        let target = if spec.fold == Fold::UnitMean { 1.0 } else { longest(&self.target) };
+        let product = if spec.sim == Sim::Dot { longest(&self.pool) * target } else { 1.0 };
         product
             * if spec.within == Within::Sum || spec.across == Across::Sum {
                 self.subtasks.len() as f64

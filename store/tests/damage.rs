@@ -84,13 +84,15 @@ fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {
 
 #[test]
 fn every_flipped_byte_is_an_error_or_harmless_and_verify_finds_it() {
+    // All of them with GSTORE_EXHAUSTIVE; a prime step touches every kind of field all the same.
+    let step = if std::env::var_os("GSTORE_EXHAUSTIVE").is_some() { 1 } else { 3 };
     let dir = tempdir().unwrap();
     small(&dir.path().join("s"));
     let mut harmless = 0;
     each_damage(|path, file, name| {
         let expected = read(path).unwrap();
         let good = fs_err::read(path.join(file)).unwrap();
-        for i in 0..good.len() {
+        for i in (0..good.len()).step_by(step) {
             let mut bad = good.clone();
             bad[i] ^= 1 << (i * 7 % 8);
             fs_err::write(path.join(file), &bad).unwrap();

@@ -22,7 +22,7 @@ fn run_update(name: &str, id: u8) -> RunUpdate {
         provenance: Map::new(),
         extra: Extra::new(),
     };
-    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint] }
+    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true }
 }
 
 fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
@@ -100,6 +100,46 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
         fs_err::remove_dir_all(&path).unwrap();
     }
     assert!(crashes > 50, "{crashes}");
+}
+
+#[test]
+fn one_failing_operation_is_an_error_that_the_same_process_survives() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let dir = tempdir().unwrap();
+    let whole = Store::create(dir.path().join("whole")).unwrap();
+    ingest(&whole, &f, &mut 0).unwrap();
+    let expected = digest(&whole, &f);
+    let mut failures = 0;
+    for n in 0.. {
+        let path = dir.path().join(format!("{n}"));
+        Store::create(&path).unwrap();
+        let vfs = CrashVfs::once(n);
+        let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        let mut computed = 0;
+        let result = ingest(&store, &f, &mut computed);
+        if vfs.left() >= 0 {
+            result.unwrap();
+            break;
+        }
+        if let Err(e) = &result {
+            failures += 1;
+            assert!(e.to_string().contains("injected"), "operation {n}: {e}");
+        }
+        let before = store.snapshot().unwrap().number();
+        ingest(&store, &f, &mut computed).unwrap_or_else(|e| panic!("after operation {n} failed: {e}"));
+        assert!(store.snapshot().unwrap().number() >= before);
+        assert!(computed <= SAMPLES + 10, "operation {n}: {computed} rows");
+        assert_eq!(digest(&store, &f), expected, "operation {n}");
+        let report = verify(&store);
+        assert!(report.is_sound(), "operation {n}: {:?}", report.problems);
+        assert!(
+            report.unreferenced.iter().all(|f| f.starts_with("manifests/")),
+            "operation {n}: {:?}",
+            report.unreferenced
+        );
+        fs_err::remove_dir_all(&path).unwrap();
+    }
+    assert!(failures > 40, "{failures}");
 }
 
 fn snapshot_part(store: &Store) -> Arc<FeaturePart> {

@@ -14,28 +14,22 @@ pub fn gstore(store: &Path) -> Command {
     command
 }
 
-/// The binary of this build; built first if the test run has not done so.
+/// The binary of this build. `cargo test --workspace` builds it before any test runs, since `gstore-cli` has tests of it too.
 ///
 /// # Panics
-/// If it cannot be built.
+/// If it is not there.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        // The whole workspace is named so that the features, and with them the compiled dependencies, are those of the test run.
-        cargo.args(["build", "--workspace", "--bin", "gstore", "--message-format=json", "--quiet"]);
-        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let output = cargo.output().expect("cargo runs");
-        assert!(output.status.success(), "cargo build: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
-            .next_back()
-            .expect("cargo names the binary")
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let profile = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+        let path = profile.join(format!("gstore{}", std::env::consts::EXE_SUFFIX));
+        assert!(
+            path.is_file(),
+            "{} is not built; run the tests with `cargo test --workspace`",
+            path.display()
+        );
+        path
     })
 }
 

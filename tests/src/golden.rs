@@ -54,12 +54,20 @@ impl Manifest {
             checkpoints: list("checkpoints").iter().map(int).collect(),
             mean_lr: list("checkpoint_mean_lr").iter().map(number).collect(),
             weights: list("checkpoint_weights").iter().map(number).collect(),
-            top: list("top20").iter().map(|t| (int(&t["row"]), text(&t["id"]), number(&t["score"]))).collect(),
+            top: list("top20")
+                .iter()
+                .map(|t| (int(&t["row"]), text(&t["id"]), number(&t["score"])))
+                .collect(),
             tokens: list("tokens")
                 .iter()
                 .map(|t| {
                     let ids = t["input_ids"].as_array().expect("ids").iter().map(|i| int(i) as u32).collect();
-                    let labels = t["labels"].as_array().expect("labels").iter().map(|i| i.as_i64().expect("a label")).collect();
+                    let labels = t["labels"]
+                        .as_array()
+                        .expect("labels")
+                        .iter()
+                        .map(|i| i.as_i64().expect("a label"))
+                        .collect();
                     (int(&t["row"]), ids, labels)
                 })
                 .collect(),
@@ -84,7 +92,9 @@ impl Tensors {
     /// # Panics
     /// If it is missing.
     pub fn read(shared: &Path, name: &str) -> Self {
-        Self { bytes: fs_err::read(shared.join(format!("golden/less/{name}.safetensors"))).expect("readable") }
+        Self {
+            bytes: fs_err::read(shared.join(format!("golden/less/{name}.safetensors"))).expect("readable"),
+        }
     }
 
     /// One tensor and its shape.
@@ -95,7 +105,8 @@ impl Tensors {
         let file = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let tensor = file.tensor(name).unwrap_or_else(|_| panic!("tensor {name}"));
         assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
-        let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values =
+            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         (tensor.shape().to_vec(), values)
     }
 

@@ -3,5 +3,6 @@
 
 pub mod binary;
 pub mod golden;
+pub mod reference;
 pub mod shared;
 pub mod world;

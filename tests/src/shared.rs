@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// If the folder is missing although `CI` is set: there the tests must not be skipped.
 pub fn folder(test: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("GSTORE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = workspace
+        .join(std::env::var_os("GSTORE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from));
     if root.join("golden/less/manifest.json").is_file() {
         return Some(root);
     }
@@ -38,10 +39,13 @@ pub fn warmups(shared: &Path) -> Vec<Warmup> {
     let mut found = Vec::new();
     for model in folders(&shared.join("models")) {
         let Some(name) = model.file_name().and_then(|n| n.to_str()) else { continue };
-        let mut checkpoints: Vec<(u64, PathBuf)> = folders(&shared.join("models").join(format!("{name}-warmup")))
-            .into_iter()
-            .filter_map(|path| Some((path.file_name()?.to_str()?.rsplit('-').next()?.parse().ok()?, path)))
-            .collect();
+        let mut checkpoints: Vec<(u64, PathBuf)> =
+            folders(&shared.join("models").join(format!("{name}-warmup")))
+                .into_iter()
+                .filter_map(|path| {
+                    Some((path.file_name()?.to_str()?.rsplit('-').next()?.parse().ok()?, path))
+                })
+                .collect();
         checkpoints.sort();
         if model.join("config.json").is_file() && !checkpoints.is_empty() {
             found.push(Warmup { model, checkpoints });

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use gstore_ingest::data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    AddReport, AddRequest, CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
+    AddReport, AddRequest, CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent,
+    add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{DType, IfChanged, Store};
@@ -25,7 +26,9 @@ pub fn demo_checkpoints() -> Vec<CheckpointArg> {
     let mut steps: Vec<(u64, PathBuf)> = fs_err::read_dir(demo().join("warmup"))
         .expect("the demo has checkpoints")
         .map(|entry| entry.expect("readable").path())
-        .filter_map(|path| Some((path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?, path)))
+        .filter_map(|path| {
+            Some((path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?, path))
+        })
         .collect();
     steps.sort();
     steps
@@ -41,7 +44,11 @@ pub fn demo_checkpoints() -> Vec<CheckpointArg> {
 pub fn write_samples(path: &Path, count: usize) {
     let mut text = String::new();
     for i in 0..count {
-        let answer = if i % 97 == 13 { String::new() } else { format!("{} is {}", i % 10, ["odd", "even"][(i + 1) % 2]) };
+        let answer = if i % 97 == 13 {
+            String::new()
+        } else {
+            format!("{} is {}", i % 10, ["odd", "even"][(i + 1) % 2])
+        };
         let source = ["a", "b", "c"][i % 3];
         let line = serde_json::json!({
             "id": format!("s{i}"), "source": source,

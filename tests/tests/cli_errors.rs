@@ -16,8 +16,12 @@ impl World {
         let world = Self { folder: tempfile::tempdir().expect("a folder") };
         world::write_samples(&world.path("pool.jsonl"), 40);
         world::write_samples(&world.path("target.jsonl"), 8);
-        binary::ok(world.ingest("pool", "grad-adam,embed-mean,loss").arg("--data").arg(world.path("pool.jsonl")));
-        binary::ok(world.ingest("target", "grad-sgd,embed-mean").arg("--data").arg(world.path("target.jsonl")));
+        binary::ok(
+            world.ingest("pool", "grad-adam,embed-mean,loss").arg("--data").arg(world.path("pool.jsonl")),
+        );
+        binary::ok(
+            world.ingest("target", "grad-sgd,embed-mean").arg("--data").arg(world.path("target.jsonl")),
+        );
         world
     }
 
@@ -36,7 +40,18 @@ impl World {
 
     fn ingest_with(&self, dataset: &str, features: &str, model: &Path, checkpoint: &Path) -> Command {
         let mut command = self.gstore();
-        command.args(["ingest", "--dataset", dataset, "--features", features, "--dim", "128", "--run", "warmup", "--model"]);
+        command.args([
+            "ingest",
+            "--dataset",
+            dataset,
+            "--features",
+            features,
+            "--dim",
+            "128",
+            "--run",
+            "warmup",
+            "--model",
+        ]);
         command.arg(model).arg("--checkpoints").arg(checkpoint);
         command
     }
@@ -50,7 +65,11 @@ impl World {
             assert!(finished.stderr.contains(word), "{command:?}\nno {word:?} in: {}", finished.stderr);
         }
         assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
-        assert_eq!(fs_err::read(self.path("store/CURRENT")).expect("a store"), before, "{command:?} changed the store");
+        assert_eq!(
+            fs_err::read(self.path("store/CURRENT")).expect("a store"),
+            before,
+            "{command:?} changed the store"
+        );
     }
 
     fn add(&self, dataset: &str, content: &[u8]) -> Command {
@@ -81,28 +100,41 @@ fn bad_samples_name_file_and_line() {
         ("{\"id\": \"b\", ", &["bad.jsonl", "line 2"]),
         ("[1]", &["line 2"]),
         (r#"{"id": "b", "messages": []}"#, &["line 2", "messages"]),
-        (r#"{"id": "b", "messages": [{"role": "robot", "content": "x"}]}"#, &["line 2", "robot", "assistant"]),
+        (
+            r#"{"id": "b", "messages": [{"role": "robot", "content": "x"}]}"#,
+            &["line 2", "robot", "assistant"],
+        ),
         (r#"{"id": "b", "messages": [{"role": "user", "content": 3}]}"#, &["line 2", "content"]),
         (r#"{"id": "b", "what": 1}"#, &["line 2", "messages"]),
         (r#"{"id": "", "text": "x"}"#, &["line 2", "id"]),
         (&ok.replace('x', "z"), &["line 2", "\"a\""]),
         (ok, &["line 2", "\"a\""]),
-        (r#"{"id": "b", "text": "x", "n": 1}
-{"id": "c", "text": "x", "n": "one"}"#, &["n", "--column n:utf8"]),
+        (
+            r#"{"id": "b", "text": "x", "n": 1}
+{"id": "c", "text": "x", "n": "one"}"#,
+            &["n", "--column n:utf8"],
+        ),
     ];
     for (line, words) in cases {
         world.refused(&mut world.add("fresh", format!("{ok}\n{line}\n").as_bytes()), 1, words);
     }
     world.refused(&mut world.add("fresh", b"{\"text\": \"\xff\"}\n"), 1, &["line 1", "UTF-8"]);
-    world.refused(&mut world.add("Fresh!", ok.as_bytes()), 1, &["Fresh!"]);
+    world.refused(&mut world.add("Fresh!", ok.as_bytes()), 2, &["Fresh!"]);
+    world.refused(&mut world.add("fresh", b"\n\n"), 1, &["bad.jsonl", "no samples"]);
     let missing = world.path("nowhere.jsonl");
-    world.refused(world.gstore().args(["add", "--dataset", "fresh", "--data"]).arg(missing), 1, &["nowhere.jsonl"]);
+    world.refused(
+        world.gstore().args(["add", "--dataset", "fresh", "--data"]).arg(missing),
+        1,
+        &["nowhere.jsonl"],
+    );
 }
 
 #[test]
 fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let world = World::new();
-    let again = binary::run(world.gstore().args(["add", "--dataset", "pool", "--data"]).arg(world.path("pool.jsonl")));
+    let again = binary::run(
+        world.gstore().args(["add", "--dataset", "pool", "--data"]).arg(world.path("pool.jsonl")),
+    );
     assert_eq!(again.code, 0);
     assert!(again.stderr.contains("nothing to add"), "{}", again.stderr);
     let text = fs_err::read_to_string(world.path("pool.jsonl")).expect("readable");
@@ -119,13 +151,19 @@ fn unknown_names_come_with_the_nearest() {
     let world = World::new();
     let select = |pool: &str, target: &str| {
         let mut command = world.gstore();
-        command.args(["select", "--pool", pool, "--target", target, "--top", "3", "-o"]).arg(world.path("out.jsonl"));
+        command
+            .args(["select", "--pool", pool, "--target", target, "--top", "3", "-o"])
+            .arg(world.path("out.jsonl"));
         command
     };
     world.refused(&mut select("pol", "target"), 1, &["pol", "pool"]);
     world.refused(&mut select("pool", "targt"), 1, &["targt", "target"]);
     world.refused(&mut select("pool", "target:nothing"), 1, &["nothing"]);
-    world.refused(select("pool", "target").args(["--checkpoints", "checkpoint-99999"]), 1, &["checkpoint-99999"]);
+    world.refused(
+        select("pool", "target").args(["--checkpoints", "checkpoint-99999"]),
+        1,
+        &["checkpoint-99999"],
+    );
     world.refused(select("pool", "target").args(["--within", "median"]), 2, &["median", "mean"]);
     world.refused(select("pool", "target").args(["--kind", "grad-sign"]), 1, &["grad-sign"]);
     for top in ["0%", "101%", "-3", "many", "5 %x"] {
@@ -133,15 +171,23 @@ fn unknown_names_come_with_the_nearest() {
         command.args(["select", "--pool", "pool", "--target", "target", "-o"]).arg(world.path("out.jsonl"));
         command.arg(format!("--top={top}"));
         let finished = binary::run(&mut command);
-        assert!(finished.code == 1 || top == "0%", "--top {top}: {}", finished.stderr);
+        assert!(finished.code == 2, "--top {top}: {}", finished.stderr);
     }
     world.refused(select("pool", "target").arg("--scores").arg(world.path("scores.xyz")), 2, &["scores.xyz"]);
     world.refused(world.gstore().args(["query", "SELECT nam FROM pool"]), 1, &["nam"]);
-    world.refused(world.gstore().args(["query", "SELECT * FROM influence('pool', 'target', witin => 'mean')"]), 1, &["witin", "within"]);
+    world.refused(
+        world.gstore().args(["query", "SELECT * FROM influence('pool', 'target', witin => 'mean')"]),
+        1,
+        &["witin", "within"],
+    );
     world.refused(world.gstore().args(["query", "DROP TABLE pool"]), 1, &[]);
     world.refused(world.gstore().args(["info", "grad-adm@checkpoint"]), 1, &["there is no"]);
     world.refused(&mut world.ingest("poool", "loss"), 1, &["poool", "pool"]);
     world.refused(&mut world.ingest("pool", "grad-adan"), 2, &["grad-adan", "grad-adam"]);
+    // A target in another space: the difference is named.
+    let mut other = world.ingest("other", "grad-sgd");
+    binary::ok(other.args(["--seed", "7", "--data"]).arg(world.path("target.jsonl")));
+    world.refused(&mut select("pool", "other"), 1, &["projection"]);
     assert!(!world.path("out.jsonl").exists(), "a refused selection writes nothing");
 }
 
@@ -158,34 +204,58 @@ fn models_adapters_and_moments_that_do_not_fit_are_named() {
             fs_err::write(&path, text.replace(from, to)).expect("written");
         }
     };
-    let remove = |file: &'static str| move |folder: &Path| fs_err::remove_file(folder.join(file)).expect("removed");
+    let remove =
+        |file: &'static str| move |folder: &Path| fs_err::remove_file(folder.join(file)).expect("removed");
 
     let cases: Vec<(PathBuf, PathBuf, Vec<&str>)> = vec![
         (world.damaged("m1", &model, remove("config.json")), checkpoint.clone(), vec!["config.json"]),
-        (world.damaged("m2", &model, remove("model.safetensors")), checkpoint.clone(), vec!["model.safetensors"]),
-        (world.damaged("m3", &model, remove("tokenizer.json")), checkpoint.clone(), vec!["tokenizer.json"]),
-        (world.damaged("m4", &model, edit("config.json", "LlamaForCausalLM", "MambaForCausalLM")), checkpoint.clone(), vec!["MambaForCausalLM", "Llama"]),
         (
-            world.damaged("m5", &model, edit("config.json", "{", "{\"quantization_config\": {\"quant_method\": \"gptq\"},")),
+            world.damaged("m2", &model, remove("model.safetensors")),
+            checkpoint.clone(),
+            vec!["model.safetensors"],
+        ),
+        (world.damaged("m3", &model, remove("tokenizer.json")), checkpoint.clone(), vec!["tokenizer.json"]),
+        (
+            world.damaged("m4", &model, edit("config.json", "LlamaForCausalLM", "MambaForCausalLM")),
+            checkpoint.clone(),
+            vec!["MambaForCausalLM", "Llama"],
+        ),
+        (
+            world.damaged(
+                "m5",
+                &model,
+                edit("config.json", "{", "{\"quantization_config\": {\"quant_method\": \"gptq\"},"),
+            ),
             checkpoint.clone(),
             vec!["quanti"],
         ),
-        (model.clone(), world.damaged("a1", &checkpoint, remove("adapter_config.json")), vec!["adapter_config.json"]),
+        (
+            model.clone(),
+            world.damaged("a1", &checkpoint, remove("adapter_config.json")),
+            vec!["adapter_config.json"],
+        ),
         (model.clone(), world.damaged("a2", &checkpoint, remove("optimizer.pt")), vec!["optimizer.pt"]),
         (
             model.clone(),
-            world.damaged("a3", &checkpoint, |f| fs_err::write(f.join("optimizer.pt"), b"PK\x03\x04 not much").expect("written")),
+            world.damaged("a3", &checkpoint, |f| {
+                fs_err::write(f.join("optimizer.pt"), b"PK\x03\x04 not much").expect("written")
+            }),
             vec!["optimizer.pt"],
         ),
         (
             model.clone(),
-            world.damaged("a4", &checkpoint, |f| fs_err::write(f.join("adapter_model.safetensors"), [9; 64]).expect("written")),
+            world.damaged("a4", &checkpoint, |f| {
+                fs_err::write(f.join("adapter_model.safetensors"), [9; 64]).expect("written")
+            }),
             vec!["adapter_model.safetensors"],
         ),
     ];
     for (model, checkpoint, words) in cases {
         world.refused(&mut world.ingest_with("pool", "grad-adam", &model, &checkpoint), 1, &words);
     }
+    let fresh = world.damaged("m6", &model, remove("config.json"));
+    let mut with_data = world.ingest_with("fresh", "grad-adam", &fresh, &checkpoint);
+    world.refused(with_data.arg("--data").arg(world.path("pool.jsonl")), 1, &["config.json"]);
     let mut base = world.gstore();
     base.args(["ingest", "--dataset", "pool", "--features", "grad-sgd", "--model"]).arg(&model);
     world.refused(&mut base, 1, &["LoRA", "embed-mean"]);
@@ -198,7 +268,11 @@ fn folders_that_are_no_store_and_newer_stores_are_refused() {
     let plain = world.path("plain");
     fs_err::create_dir_all(&plain).expect("created");
     fs_err::write(plain.join("file"), "x").expect("written");
-    for (path, word) in [(plain.as_path(), "not a"), (&world.path("nowhere"), "nowhere"), (&world.path("pool.jsonl"), "pool.jsonl")] {
+    for (path, word) in [
+        (plain.as_path(), "not a"),
+        (&world.path("nowhere"), "nowhere"),
+        (&world.path("pool.jsonl"), "pool.jsonl"),
+    ] {
         let finished = ls(path);
         assert_eq!(finished.code, 1, "{}", finished.stderr);
         assert!(finished.stderr.contains(word), "{}", finished.stderr);
@@ -216,7 +290,9 @@ fn folders_that_are_no_store_and_newer_stores_are_refused() {
 #[test]
 fn wrong_usage_is_exit_code_2() {
     let dir = tempfile::tempdir().expect("a folder");
-    for args in [&["ingest"][..], &["select", "--pool", "a"], &["fly"], &["query", "--format", "xml", "SELECT 1"]] {
+    for args in
+        [&["ingest"][..], &["select", "--pool", "a"], &["fly"], &["query", "--format", "xml", "SELECT 1"]]
+    {
         assert_eq!(binary::run(binary::gstore(dir.path()).args(args)).code, 2, "{args:?}");
     }
     let mut without = Command::new(binary::path());
@@ -231,13 +307,25 @@ fn samples_without_a_scored_token_are_flagged_counted_and_never_selected() {
     let cut = serde_json::json!({"id": "cut", "messages": [{"role": "user", "content": long}, {"role": "assistant", "content": "y"}]});
     let data = format!("{}{cut}\n", fs_err::read_to_string(world.path("pool.jsonl")).expect("readable"));
     fs_err::write(world.path("cut.jsonl"), data).expect("written");
-    binary::ok(world.ingest("cut", "grad-adam").args(["--max-length", "64", "--data"]).arg(world.path("cut.jsonl")));
+    binary::ok(
+        world.ingest("cut", "grad-adam").args(["--max-length", "64", "--data"]).arg(world.path("cut.jsonl")),
+    );
     let out = world.path("selected.jsonl");
-    let finished = binary::run(world.gstore().args(["select", "--pool", "cut", "--target", "target", "--top", "100%", "-o"]).arg(&out));
+    let finished = binary::run(
+        world
+            .gstore()
+            .args(["select", "--pool", "cut", "--target", "target", "--top", "100%", "-o"])
+            .arg(&out),
+    );
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     assert!(finished.stderr.contains("without a scored token"), "{}", finished.stderr);
     let selected = fs_err::read_to_string(&out).expect("readable");
     assert!(!selected.contains("\"cut\"") && selected.lines().count() == 40, "{}", selected.lines().count());
-    let reasons = binary::ok(world.gstore().args(["query", "--format", "csv", "SELECT id, reason FROM excluded('cut', 'target')"]));
+    let reasons = binary::ok(world.gstore().args([
+        "query",
+        "--format",
+        "csv",
+        "SELECT id, reason FROM excluded('cut', 'target')",
+    ]));
     assert!(reasons.contains("cut,no_scored"), "{reasons}");
 }

@@ -2,130 +2,40 @@
 //!
 //! Everything is read from the reference folder's own manifests, so other rows, targets, checkpoints and models are checked alike.
 
-use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 use gstore_ingest::checkpoint::{Adapter, ModelFolder};
 use gstore_ingest::data::{TemplateKind, TextEncoder, parse_record};
-use gstore_ingest::gradient::AdamParams;
-use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
+use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Matrix, Order, SubtaskBy, TargetRef};
-use gstore_store::{DType, Snapshot, Store};
+use gstore_query::influence::Order;
+use gstore_store::{DType, Store};
 use gstore_tests::golden::{Manifest, Tensors, relative_error};
+use gstore_tests::reference::{How, Reference, copy_lines, request};
 use gstore_tests::{shared, world};
-use tempfile::TempDir;
 
 /// Largest relative error of losses, gradients (L2) and embeddings (L2), and absolute error of cosines and scores.
 const TOLERANCE: f64 = 1e-4;
 /// Scores closer than this may stand in either order.
 const TIE: f64 = 1e-5;
 
-struct Reference {
-    shared: PathBuf,
-    manifest: Manifest,
-    warmup: shared::Warmup,
-    snapshot: Arc<Snapshot>,
-    _folder: TempDir,
+/// Everything that the reference results hold, unprojected and in f32.
+fn exact() -> How {
+    let kinds = vec![Kind::GradAdam, Kind::GradSgd, Kind::EmbedMean, Kind::EmbedLast, Kind::Loss];
+    How { kinds, projection: ProjectionSpec::none(), dtype: DType::F32 }
 }
 
-/// The reference rows, ingested once for all tests: unprojected, in f32.
+/// The reference rows, ingested once for all tests.
 fn reference(test: &str) -> Option<&'static Reference> {
     static REFERENCE: OnceLock<Option<Reference>> = OnceLock::new();
     let shared = shared::folder(test)?;
-    REFERENCE.get_or_init(|| Some(ingest(shared))).as_ref()
+    REFERENCE.get_or_init(|| Some(Reference::new(shared, &exact()))).as_ref()
 }
 
-fn ingest(shared: PathBuf) -> Reference {
-    let manifest = Manifest::read(&shared);
-    let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::create(folder.path().join("store")).expect("created");
-    let pool = folder.path().join("pool.jsonl");
-    copy_lines(&shared.join("data").join(&manifest.train), &pool, manifest.train_offset, manifest.train_rows);
-    world::register(&store, "pool", &pool).expect("registered");
-    let kinds = [Kind::GradAdam, Kind::GradSgd, Kind::EmbedMean, Kind::EmbedLast, Kind::Loss];
-    world::run(&store, request(&warmup, "pool", &kinds)).expect("ingested");
-    for (file, rows) in &manifest.targets {
-        let name = Manifest::target_name(file);
-        let data = folder.path().join(format!("{name}.jsonl"));
-        copy_lines(&shared.join("data").join(file), &data, 0, *rows);
-        world::register(&store, &name, &data).expect("registered");
-        world::run(&store, request(&warmup, &name, &[Kind::GradSgd, Kind::Loss])).expect("ingested");
-    }
-    let snapshot = store.snapshot().expect("a snapshot");
-    Reference { shared, manifest, warmup, snapshot, _folder: folder }
-}
-
-fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind]) -> IngestRequest {
-    let checkpoints = warmup.checkpoints.iter().map(|(step, path)| CheckpointArg {
-        name: format!("checkpoint-{step}"),
-        adapter: Some(path.clone()),
-    });
-    IngestRequest {
-        dataset: dataset.to_owned(),
-        model: warmup.model.clone(),
-        checkpoints: checkpoints.collect(),
-        kinds: kinds.to_vec(),
-        projection: ProjectionSpec::none(),
-        dtype: DType::F32,
-        template: TemplateKind::Tulu,
-        max_length: 2048,
-        adam: AdamParams::default(),
-        batch_tokens: 1024,
-        threads: 2,
-        limit: None,
-        run: "warmup".to_owned(),
-        weights: Vec::new(),
-        command: "test".to_owned(),
-    }
-}
-
-fn copy_lines(from: &Path, to: &Path, offset: usize, count: usize) {
-    let text = fs_err::read_to_string(from).expect("readable");
-    let lines: Vec<&str> = text.lines().skip(offset).take(count).collect();
-    assert_eq!(lines.len(), count, "{}", from.display());
-    fs_err::write(to, lines.join("\n") + "\n").expect("written");
-}
-
-impl Reference {
-    /// All vectors of a feature, in row order.
-    fn vectors(&self, dataset: &str, kind: &str, step: u64) -> Vec<Vec<f32>> {
-        let label = format!("{kind}@checkpoint-{step}");
-        let part = self
-            .snapshot
-            .features()
-            .iter()
-            .find(|part| part.desc.dataset == dataset && part.attrs.label == label)
-            .unwrap_or_else(|| panic!("feature {dataset}/{label}"));
-        let reader = self.snapshot.open_feature(part).expect("opens");
-        let rows = self.snapshot.dataset(dataset).expect("a dataset").rows;
-        (0..rows).map(|row| reader.row(row).expect("readable").expect("there").vector).collect()
-    }
-
-    fn spec(&self) -> InfluenceSpec {
-        let targets = self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
-        InfluenceSpec {
-            pools: vec!["pool".to_owned()],
-            targets: targets.collect(),
-            by: SubtaskBy::Dataset,
-            ..InfluenceSpec::default()
-        }
-    }
-
-    fn plan(&self) -> InfluencePlan {
-        InfluencePlan::new(&self.snapshot, &self.spec()).expect("planned")
-    }
-
-    fn matrix(&self) -> Matrix {
-        self.plan().matrix(None, &AtomicBool::new(false)).expect("scored")
-    }
-
-    /// The column of the golden matrices that a target row stands in.
-    fn golden_column(&self, target: usize, row: u64) -> usize {
-        self.manifest.targets[..target].iter().map(|(_, rows)| rows).sum::<usize>() + row as usize
-    }
+/// The column of the golden matrices that a target row stands in.
+fn golden_column(manifest: &Manifest, target: usize, row: u64) -> usize {
+    manifest.targets[..target].iter().map(|(_, rows)| rows).sum::<usize>() + row as usize
 }
 
 fn close(got: f32, expected: f32, what: &str) {
@@ -134,6 +44,7 @@ fn close(got: f32, expected: f32, what: &str) {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_and_labels_are_exact() {
     let Some(shared) = shared::folder("tokens_and_labels_are_exact") else { return };
     let manifest = Manifest::read(&shared);
@@ -151,10 +62,14 @@ fn tokens_and_labels_are_exact() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn weights_come_from_the_trainer_state() {
     let Some(reference) = reference("weights_come_from_the_trainer_state") else { return };
     let run = reference.snapshot.run("warmup").expect("the run");
-    for ((checkpoint, step), rate) in run.checkpoints.iter().zip(&reference.manifest.checkpoints).zip(&reference.manifest.mean_lr) {
+    assert_eq!(run.checkpoints.len(), reference.manifest.checkpoints.len());
+    for ((checkpoint, step), rate) in
+        run.checkpoints.iter().zip(&reference.manifest.checkpoints).zip(&reference.manifest.mean_lr)
+    {
         assert_eq!(checkpoint.step, Some(*step));
         let weight = checkpoint.weight.expect("a weight");
         assert!((weight / rate - 1.0).abs() < 1e-9, "step {step}: {weight} instead of {rate}");
@@ -162,34 +77,51 @@ fn weights_come_from_the_trainer_state() {
     let plan = reference.plan();
     assert_eq!(plan.checkpoints().len(), reference.manifest.weights.len());
     for (checkpoint, weight) in plan.checkpoints().iter().zip(&reference.manifest.weights) {
-        assert!((checkpoint.weight - weight).abs() < 1e-9, "{}: {} instead of {weight}", checkpoint.name, checkpoint.weight);
+        assert!(
+            (checkpoint.weight - weight).abs() < 1e-9,
+            "{}: {} instead of {weight}",
+            checkpoint.name,
+            checkpoint.weight
+        );
     }
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn losses_agree() {
     let Some(reference) = reference("losses_agree") else { return };
     let golden = Tensors::read(&reference.shared, "losses");
     for step in &reference.manifest.checkpoints {
         let mut got = vec![("train", reference.vectors("pool", "loss", *step))];
         let targets = reference.manifest.targets.iter();
-        got.push(("target", targets.flat_map(|(file, _)| reference.vectors(&Manifest::target_name(file), "loss", *step)).collect()));
+        got.push((
+            "target",
+            targets
+                .flat_map(|(file, _)| reference.vectors(&Manifest::target_name(file), "loss", *step))
+                .collect(),
+        ));
         for (side, losses) in got {
             let (_, expected) = golden.get(&format!("{side}.{step}"));
             assert_eq!(losses.len(), expected.len());
             for (row, (loss, expected)) in losses.iter().zip(&expected).enumerate() {
                 let error = f64::from((loss[0] - expected).abs() / expected.abs());
-                assert!(error <= TOLERANCE, "{side} row {row} at step {step}: {} instead of {expected}", loss[0]);
+                assert!(
+                    error <= TOLERANCE,
+                    "{side} row {row} at step {step}: {} instead of {expected}",
+                    loss[0]
+                );
             }
         }
     }
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {
     let Some(reference) = reference("gradients_agree") else { return };
     let golden = Tensors::read(&reference.shared, "grads");
-    let mut rows: Vec<u64> = golden.names().iter().filter_map(|name| name.split('.').next()?.parse().ok()).collect();
+    let mut rows: Vec<u64> =
+        golden.names().iter().filter_map(|name| name.split('.').next()?.parse().ok()).collect();
     rows.dedup();
     rows.sort_unstable();
     rows.dedup();
@@ -209,7 +141,9 @@ fn gradients_agree() {
         .checkpoints
         .iter()
         .min_by(|a, b| {
-            let error = |step: u64| relative_error(&reference.vectors("pool", "grad-sgd", step)[rows[0] as usize], &first);
+            let error = |step: u64| {
+                relative_error(&reference.vectors("pool", "grad-sgd", step)[rows[0] as usize], &first)
+            };
             error(**a).total_cmp(&error(**b))
         })
         .expect("checkpoints");
@@ -223,6 +157,7 @@ fn gradients_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn embeddings_agree() {
     let Some(reference) = reference("embeddings_agree") else { return };
     let golden = Tensors::read(&reference.shared, "embeddings");
@@ -231,7 +166,12 @@ fn embeddings_agree() {
     for step in &reference.manifest.checkpoints {
         for (kind, label) in [("mean", "embed-mean"), ("last", "embed-last")] {
             let stored = reference.vectors("pool", label, *step);
-            for name in names.iter().filter(|name| name.starts_with(&format!("{step}.{kind}."))) {
+            let of_this = format!("{step}.{kind}.");
+            assert!(
+                names.iter().any(|name| name.starts_with(&of_this)),
+                "nothing to compare with for {of_this}"
+            );
+            for name in names.iter().filter(|name| name.starts_with(&of_this)) {
                 let row: usize = name.rsplit('.').next().and_then(|row| row.parse().ok()).expect("a row");
                 let error = relative_error(&stored[row], &golden.get(name).1);
                 assert!(error <= TOLERANCE, "{name}: relative error {error:.2e}");
@@ -241,19 +181,26 @@ fn embeddings_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn cosines_influence_and_scores_agree() {
     let Some(reference) = reference("cosines_influence_and_scores_agree") else { return };
     let golden = Tensors::read(&reference.shared, "influence");
     let matrix = reference.matrix();
     let width = matrix.targets.len();
-    let columns: Vec<usize> = matrix.targets.iter().map(|t| reference.golden_column(t.target as usize, t.row)).collect();
-    let value = |values: &[Option<f32>], i: usize, j: usize, width: usize| values[i * width + j].expect("a value");
+    let columns: Vec<usize> =
+        matrix.targets.iter().map(|t| golden_column(&reference.manifest, t.target as usize, t.row)).collect();
+    let value =
+        |values: &[Option<f32>], i: usize, j: usize, width: usize| values[i * width + j].expect("a value");
     for (step, sims) in reference.manifest.checkpoints.iter().zip(&matrix.sim) {
         let (shape, expected) = golden.get(&format!("cos.{step}"));
         assert_eq!(shape, [matrix.rows.len(), width]);
         for i in 0..matrix.rows.len() {
             for (j, column) in columns.iter().enumerate() {
-                close(value(sims, i, j, width), expected[i * width + column], &format!("cosine {i},{column} at {step}"));
+                close(
+                    value(sims, i, j, width),
+                    expected[i * width + column],
+                    &format!("cosine {i},{column} at {step}"),
+                );
             }
         }
     }
@@ -262,7 +209,11 @@ fn cosines_influence_and_scores_agree() {
     let subtasks = &reference.manifest.subtasks;
     for i in 0..matrix.rows.len() {
         for (j, column) in columns.iter().enumerate() {
-            close(value(&matrix.influence, i, j, width), influence[i * width + column], &format!("influence {i},{column}"));
+            close(
+                value(&matrix.influence, i, j, width),
+                influence[i * width + column],
+                &format!("influence {i},{column}"),
+            );
         }
         for (s, name) in matrix.subtasks.iter().enumerate() {
             let column = subtasks.iter().position(|n| n == name).expect("a subtask of the manifest");
@@ -271,7 +222,8 @@ fn cosines_influence_and_scores_agree() {
         }
     }
     let (_, scores) = golden.get("score");
-    let ranking = reference.plan().top_k(Order::Best, scores.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
+    let ranking =
+        reference.plan().top_k(Order::Best, scores.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
     assert_eq!(ranking.rows.len(), scores.len());
     for scored in &ranking.rows {
         close(scored.score, scores[scored.row as usize], &format!("score of row {}", scored.row));
@@ -279,34 +231,45 @@ fn cosines_influence_and_scores_agree() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn the_best_rows_come_in_the_same_order() {
     let Some(reference) = reference("the_best_rows_come_in_the_same_order") else { return };
     let top = &reference.manifest.top;
-    let ranking = reference.plan().top_k(Order::Best, top.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
-    let score_of = |row: u64| top.iter().find(|(r, _, _)| *r == row).map(|(_, _, score)| *score);
+    let ranking =
+        reference.plan().top_k(Order::Best, top.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
+    assert_eq!(ranking.rows.len(), top.len());
+    let (_, scores) = Tensors::read(&reference.shared, "influence").get("score");
     for (got, (row, id, score)) in ranking.rows.iter().zip(top) {
         if got.row == *row {
             continue;
         }
-        let other = score_of(got.row).unwrap_or_else(|| f64::from(got.score));
+        let other = f64::from(scores[got.row as usize]);
         assert!((other - score).abs() <= TIE, "row {} stands where {id} ({score}) should", got.row);
     }
-    let samples = reference.snapshot.samples(reference.snapshot.dataset("pool").expect("a dataset")).expect("samples");
-    let (row, id, _) = &top[0];
-    let batch = samples.get(&[*row], &["id"]).expect("readable");
-    assert_eq!(arrow_array::cast::AsArray::as_string::<i32>(batch.column(0)).value(0), id);
+    let samples =
+        reference.snapshot.samples(reference.snapshot.dataset("pool").expect("a dataset")).expect("samples");
+    let rows: Vec<u64> = top.iter().map(|(row, _, _)| *row).collect();
+    let batch = samples.get(&rows, &["id"]).expect("readable");
+    let ids = arrow_array::cast::AsArray::as_string::<i32>(batch.column(0));
+    assert!(ids.iter().zip(top).all(|(stored, (_, id, _))| stored == Some(id)));
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn other_batches_move_only_the_last_bits() {
     let Some(reference) = reference("other_batches_move_only_the_last_bits") else { return };
-    let kinds = [Kind::GradSgd, Kind::EmbedMean, Kind::Loss];
+    let kinds = [Kind::GradAdam, Kind::GradSgd, Kind::EmbedMean, Kind::Loss];
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::create(folder.path().join("store")).expect("created");
     let data = folder.path().join("pool.jsonl");
-    copy_lines(&reference.shared.join("data").join(&reference.manifest.train), &data, reference.manifest.train_offset, 48);
+    copy_lines(
+        &reference.shared.join("data").join(&reference.manifest.train),
+        &data,
+        reference.manifest.train_offset,
+        48,
+    );
     world::register(&store, "pool", &data).expect("registered");
-    let mut request = request(&reference.warmup, "pool", &kinds);
+    let mut request = request(&reference.warmup, "pool", &kinds, &exact());
     request.batch_tokens = 1;
     request.checkpoints.truncate(1);
     world::run(&store, request).expect("ingested");

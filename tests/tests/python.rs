@@ -46,9 +46,11 @@ fn pyarrow_and_polars_read_a_store() {
     let path = dir.path().join("store");
     let store = Store::create(&path).expect("created");
     world::register(&store, "pool", &data).expect("registered");
-    world::run(&store, world::request("pool", &[Kind::GradAdam, Kind::EmbedMean, Kind::Loss])).expect("ingested");
+    world::run(&store, world::request("pool", &[Kind::GradAdam, Kind::EmbedMean, Kind::Loss]))
+        .expect("ingested");
 
-    let document = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/python.md")).expect("the document");
+    let document = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/python.md"))
+        .expect("the document");
     let file = dir.path().join("read_store.py");
     fs_err::write(&file, script(&document)).expect("written");
     let output = Command::new(python).arg(&file).arg(&path).output().expect("python runs");

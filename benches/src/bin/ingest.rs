@@ -44,7 +44,8 @@ fn main() -> Result<()> {
         true => (ProjectionSpec::none(), DType::F32),
         false => (ProjectionSpec::default(), DType::F16),
     };
-    let how = How { kinds: vec![Kind::GradAdam], projection, dtype, threads: args.threads, limit: args.limit };
+    let how =
+        How { kinds: vec![Kind::GradAdam], projection, dtype, threads: args.threads, limit: args.limit };
     let (report, seconds) = inputs.ingest(&store, "pool", &inputs.pool, &how)?;
     let line = serde_json::json!({
         "tool": "gstore", "checkpoint": inputs.checkpoints[0].name, "threads": args.threads, "unprojected": args.unprojected,

@@ -49,7 +49,12 @@ fn main() -> Result<()> {
         threads: args.threads,
         limit: None,
     };
-    let exact = How { kinds: vec![Kind::GradAdam], projection: ProjectionSpec::none(), dtype: DType::F32, ..f16.clone() };
+    let exact = How {
+        kinds: vec![Kind::GradAdam],
+        projection: ProjectionSpec::none(),
+        dtype: DType::F32,
+        ..f16.clone()
+    };
     let (projected, ingest_projected) = build(&inputs, &folder.join("projected"), &f16)?;
     let (exact, ingest_exact) = build(&inputs, &folder.join("exact"), &exact)?;
     let mut targets = Vec::new();
@@ -104,7 +109,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     let seconds = begun.elapsed().as_secs_f64();
     let reference = top(&b)?;
     let overlap = ranked.rows.iter().filter(|r| reference.rows.iter().any(|e| e.row == r.row)).count();
-    let (share, exact_share) = (own_share(projected, &ranked, target)?, own_share(exact, &reference, target)?);
+    let (share, exact_share) =
+        (own_share(projected, &ranked, target)?, own_share(exact, &reference, target)?);
 
     let live = a.live();
     let mut mask = RowMask::new();

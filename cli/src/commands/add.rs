@@ -1,11 +1,13 @@
 //! `gstore add`: registers the samples of a file.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_ingest::pipeline::{AddReport, AddRequest, add};
 use gstore_store::Store;
+use tempfile::NamedTempFile;
 
 use crate::args::{AddArgs, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
@@ -18,10 +20,17 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
 }
 
 /// Registers the samples of a file and tells what was new.
-pub fn register(context: &Context, store: &Store, dataset: &str, data: &Path, samples: &SampleArgs) -> Result<AddReport> {
+pub fn register(
+    context: &Context,
+    store: &Store,
+    dataset: &str,
+    data: &Path,
+    samples: &SampleArgs,
+) -> Result<AddReport> {
+    let spooled = spool(data)?;
     let request = AddRequest {
         dataset: dataset.to_owned(),
-        data: data.to_owned(),
+        data: spooled.as_ref().map_or_else(|| data.to_owned(), |copy| copy.path().to_owned()),
         columns: samples.columns.clone(),
         if_changed: match samples.if_changed {
             IfChanged::Refuse => gstore_store::IfChanged::Refuse,
@@ -40,4 +49,18 @@ pub fn register(context: &Context, store: &Store, dataset: &str, data: &Path, sa
     }
     context.say(&text);
     Ok(report)
+}
+
+/// A pipe can be read once and registration reads twice, so what is no regular file is copied first.
+fn spool(data: &Path) -> Result<Option<NamedTempFile>> {
+    let mut source: Box<dyn Read> = if data == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else if fs_err::metadata(data).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        Box::new(fs_err::File::open(data)?)
+    } else {
+        return Ok(None);
+    };
+    let mut copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
+    std::io::copy(&mut source, &mut copy)?;
+    Ok(Some(copy))
 }

@@ -18,7 +18,8 @@ use gstore_store::{DType, SampleReader, Store, nearest};
 use super::ingest::checkpoints;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{STOPPED, UsageError};
+use crate::output::out;
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
 
@@ -38,34 +39,36 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
     let targets = target_names();
     let target = choose(&targets, args.target.as_deref())?;
     unpack(&input)?;
-    println!("gstore demo, in {}", folder.display());
-    println!();
-    println!("1. Input: a small Llama, its LoRA checkpoints, a pool of several skills, and a few examples of what we want.");
+    out!("gstore demo, in {}", folder.display());
+    out!("");
+    out!(
+        "1. Input: a small Llama, its LoRA checkpoints, a pool of several skills, and a few examples of what we want."
+    );
     let store = Store::open_or_create(&store_path)?;
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on from here")?;
-    println!("   {}", input.display());
-    println!();
-    println!("2. Ingest: run every row through the model at every checkpoint, and store");
-    println!("   grad-adam   the step that an optimizer would take on the row, projected");
-    println!("   embed-mean  the mean of its hidden states");
-    println!("   loss        its cross-entropy");
+    out!("   {}", input.display());
+    out!("");
+    out!("2. Ingest: run every row through the model at every checkpoint, and store");
+    out!("   grad-adam   the step that an optimizer would take on the row, projected");
+    out!("   embed-mean  the mean of its hidden states");
+    out!("   loss        its cross-entropy");
     let pool_kinds = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
     if !step(context, &store, &input, args, "pool", &input.join("data/pool.jsonl"), &pool_kinds, &cancel)? {
-        return Ok(ExitCode::from(130));
+        return Ok(ExitCode::from(STOPPED));
     }
-    println!("   and for the examples of each target grad-sgd, their plain gradients.");
+    out!("   and for the examples of each target grad-sgd, their plain gradients.");
     for name in &targets {
         let data = input.join(format!("data/targets/{name}.jsonl"));
         if !step(context, &store, &input, args, name, &data, &[Kind::GradSgd], &cancel)? {
-            return Ok(ExitCode::from(130));
+            return Ok(ExitCode::from(STOPPED));
         }
     }
-    println!();
+    out!("");
     show(context, &store, &targets, target, &cancel)?;
-    println!();
-    print_next_steps(&store_path, target);
-    println!();
-    println!("Done in {:.1} s.", begun.elapsed().as_secs_f64());
+    out!("");
+    print_next_steps(&store_path, target)?;
+    out!("");
+    out!("Done in {:.1} s.", begun.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,13 +78,18 @@ fn target_names() -> Vec<String> {
 }
 
 fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
-    let Some(wanted) = wanted else { return targets.first().map(String::as_str).context("the demo has no targets") };
+    let Some(wanted) = wanted else {
+        return targets.first().map(String::as_str).context("the demo has no targets");
+    };
     match targets.iter().find(|name| *name == wanted) {
         Some(name) => Ok(name),
         None => {
             let near = nearest(wanted, targets.iter().map(String::as_str));
             let near = near.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
-            bail!(UsageError(format!("the demo has no target `{wanted}`{near} It has {}", targets.join(", "))))
+            bail!(UsageError(format!(
+                "the demo has no target `{wanted}`{near} It has {}",
+                targets.join(", ")
+            )))
         }
     }
 }
@@ -149,7 +157,11 @@ fn step(
     }
     let what = if report.snapshot.is_some() { "stored" } else { "there already" };
     let features = plan.features().count();
-    println!("   {dataset}: {} rows x {features} features {what} in {:.1} s", plan.rows.len(), begun.elapsed().as_secs_f64());
+    out!(
+        "   {dataset}: {} rows x {features} features {what} in {:.1} s",
+        plan.rows.len(),
+        begun.elapsed().as_secs_f64()
+    );
     Ok(true)
 }
 
@@ -165,12 +177,18 @@ fn projection(kind: Projection) -> ProjectionSpec {
 }
 
 /// Which rows matter for each target, and what they look like for one.
-fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cancel: &AtomicBool) -> Result<()> {
+fn show(
+    context: &Context,
+    store: &Store,
+    targets: &[String],
+    shown: &str,
+    cancel: &AtomicBool,
+) -> Result<()> {
     let snapshot = store.snapshot()?;
     let pool = snapshot.samples(snapshot.dataset("pool")?)?;
-    println!("3. Influence: which rows of the pool would teach the model what a target asks for? (LESS)");
-    println!();
-    println!("   {:<12} {:>10} {:>22} {:>9}", "target", "in pool", format!("among the top {TOP}"), "scored in");
+    out!("3. Influence: which rows of the pool would teach the model what a target asks for? (LESS)");
+    out!("");
+    out!("   {:<12} {:>10} {:>22} {:>9}", "target", "in pool", format!("among the top {TOP}"), "scored in");
     let mut best = None;
     for name in targets {
         let begun = Instant::now();
@@ -185,7 +203,7 @@ fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cance
         let took = begun.elapsed();
         let among = sources(&pool, &ranking)?.iter().filter(|source| *source == name).count();
         let share = share_in_pool(&pool, name)?;
-        println!(
+        out!(
             "   {name:<12} {:>9.0}% {:>21.0}% {:>6.1} ms",
             100.0 * share,
             100.0 * among as f64 / ranking.rows.len().max(1) as f64,
@@ -196,8 +214,8 @@ fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cance
         }
     }
     let Some(ranking) = best else { return Ok(()) };
-    println!();
-    println!("   The {SHOWN} rows that help `{shown}` most:");
+    out!("");
+    out!("   The {SHOWN} rows that help `{shown}` most:");
     print_rows(&pool, &ranking)
 }
 
@@ -212,7 +230,9 @@ fn texts(pool: &SampleReader, rows: &[u64], column: &str) -> Result<Vec<String>>
     let Some(values) = batch.column_by_name(column) else { bail!("the pool has no column {column}") };
     Ok(match (values.as_string_opt::<i32>(), values.as_binary_opt::<i32>()) {
         (Some(text), _) => text.iter().map(|t| t.unwrap_or_default().to_owned()).collect(),
-        (_, Some(bytes)) => (0..bytes.len()).map(|i| String::from_utf8_lossy(bytes.value(i)).into_owned()).collect(),
+        (_, Some(bytes)) => {
+            (0..bytes.len()).map(|i| String::from_utf8_lossy(bytes.value(i)).into_owned()).collect()
+        }
         _ => bail!("column {column} of the pool is no text"),
     })
 }
@@ -221,7 +241,9 @@ fn share_in_pool(pool: &SampleReader, skill: &str) -> Result<f64> {
     let (mut all, mut own) = (0usize, 0usize);
     for batch in pool.scan(&["source"], None) {
         let batch = batch?;
-        let Some(values) = batch.column(0).as_string_opt::<i32>() else { bail!("column source of the pool is no text") };
+        let Some(values) = batch.column(0).as_string_opt::<i32>() else {
+            bail!("column source of the pool is no text")
+        };
         all += values.len();
         own += values.iter().filter(|value| *value == Some(skill)).count();
     }
@@ -233,27 +255,31 @@ fn print_rows(pool: &SampleReader, ranking: &Ranking) -> Result<()> {
     let rows: Vec<u64> = top.iter().map(|r| r.row).collect();
     let ids = texts(pool, &rows, "id")?;
     for ((scored, id), record) in top.iter().zip(ids).zip(texts(pool, &rows, "record")?) {
-        println!();
-        println!("   {:+.4}  {id}", scored.score);
+        out!("");
+        out!("   {:+.4}  {id}", scored.score);
         let record: serde_json::Value = serde_json::from_str(&record)?;
         for message in record["messages"].as_array().into_iter().flatten() {
-            let (role, content) = (message["role"].as_str().unwrap_or(""), message["content"].as_str().unwrap_or(""));
-            println!("     {:<10} {}", format!("{role}:"), content.replace('\n', "\n                "));
+            let (role, content) =
+                (message["role"].as_str().unwrap_or(""), message["content"].as_str().unwrap_or(""));
+            out!("     {:<10} {}", format!("{role}:"), content.replace('\n', "\n                "));
         }
     }
     Ok(())
 }
 
-fn print_next_steps(store: &Path, target: &str) {
+fn print_next_steps(store: &Path, target: &str) -> Result<()> {
     let store = store.display();
-    println!("4. Ask more:");
-    println!();
-    println!("   gstore select --store {store} --pool pool --target {target} --top 5% -o selected.jsonl");
-    println!("   gstore query --store {store} \"");
-    println!("     SELECT source, count(*) AS rows, avg(score) AS influence");
-    println!("     FROM influence('pool', '{target}') GROUP BY source ORDER BY influence DESC\"");
-    println!("   gstore query --store {store} \"");
-    println!("     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\"");
-    println!("   gstore query --store {store}        -- a shell; `SHOW TABLES;` lists what there is");
-    println!("   gstore ls --store {store}");
+    out!("4. Ask more:");
+    out!("");
+    out!("   gstore select --store {store} --pool pool --target {target} --top 5% -o selected.jsonl");
+    out!("   gstore query --store {store} \"");
+    out!("     SELECT source, count(*) AS rows, avg(score) AS influence");
+    out!("     FROM influence('pool', '{target}') GROUP BY source ORDER BY influence DESC\"");
+    out!("   gstore query --store {store} \"");
+    out!(
+        "     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\""
+    );
+    out!("   gstore query --store {store}        -- a shell; `SHOW TABLES;` lists what there is");
+    out!("   gstore ls --store {store}");
+    Ok(())
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
 use crate::context::Context;
+use crate::output::out;
 
 /// Prints the description.
 pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
@@ -18,9 +19,9 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
         Some(name) => named(&snapshot, name)?,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        out!("{}", serde_json::to_string_pretty(&value)?);
     } else {
-        print(&value, 0);
+        print(&value, 0)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -36,7 +37,11 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .features()
         .iter()
         .map(AsRef::as_ref)
-        .filter(|f| f.attrs.label == name || f.number.to_string() == name || f.key.starts_with(name) && name.len() >= 8)
+        .filter(|f| {
+            f.attrs.label == name
+                || f.number.to_string() == name
+                || f.key.starts_with(name) && name.len() >= 8
+        })
         .collect();
     if !features.is_empty() {
         return Ok(match features.as_slice() {
@@ -51,8 +56,9 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .chain(snapshot.runs().iter().map(|r| r.name.as_str()))
         .chain(snapshot.features().iter().map(|f| f.attrs.label.as_str()))
         .collect();
-    let near = nearest(name, known.iter().copied()).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
-    bail!("there is no dataset, run or feature `{name}`{near} `gstore ls` lists them")
+    let near =
+        nearest(name, known.iter().copied()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    bail!("there is no dataset, run or feature `{name}`{near} (`gstore ls` lists them)")
 }
 
 fn whole(store: &Store, snapshot: &Snapshot) -> Value {
@@ -70,7 +76,8 @@ fn whole(store: &Store, snapshot: &Snapshot) -> Value {
 }
 
 fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Value {
-    let features: Vec<Value> = snapshot.features_of(&part.name).into_iter().map(|f| feature(f, false)).collect();
+    let features: Vec<Value> =
+        snapshot.features_of(&part.name).into_iter().map(|f| feature(f, false)).collect();
     json!({
         "dataset": part.name,
         "rows": part.rows,
@@ -111,37 +118,39 @@ fn feature(part: &FeaturePart, whole: bool) -> Value {
         object.insert("space".to_owned(), json!(part.desc.space));
         object.insert("encoding".to_owned(), json!(part.desc.encoding));
         object.insert("key".to_owned(), json!(part.key));
+        object.insert("provenance".to_owned(), Value::Object(part.attrs.provenance.clone()));
     }
     value
 }
 
 /// Prints a description as indented lines.
-fn print(value: &Value, indent: usize) {
-    let Value::Object(fields) = value else { return };
+fn print(value: &Value, indent: usize) -> Result<()> {
+    let Value::Object(fields) = value else { return Ok(()) };
     let blank = " ".repeat(indent);
     let width = fields.keys().map(String::len).max().unwrap_or(0);
     for (key, value) in fields {
         match value {
             Value::Array(items) if items.iter().any(Value::is_object) => {
-                println!("{blank}{key}");
+                out!("{blank}{key}");
                 for (i, item) in items.iter().enumerate() {
                     if i > 0 && item.as_object().is_some_and(|o| o.len() > 4) {
-                        println!();
+                        out!("");
                     }
-                    print(item, indent + 2);
+                    print(item, indent + 2)?;
                 }
             }
             Value::Array(items) => {
                 let items: Vec<String> = items.iter().map(text).collect();
-                println!("{blank}{key:width$}  {}", items.join(", "));
+                out!("{blank}{key:width$}  {}", items.join(", "));
             }
             Value::Object(_) => {
-                println!("{blank}{key}");
-                print(value, indent + 2);
+                out!("{blank}{key}");
+                print(value, indent + 2)?;
             }
-            value => println!("{blank}{key:width$}  {}", text(value)),
+            value => out!("{blank}{key:width$}  {}", text(value)),
         }
     }
+    Ok(())
 }
 
 fn text(value: &Value) -> String {

@@ -6,35 +6,35 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore_ingest::data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
-use gstore_ingest::pipeline::{CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, estimate, ingest};
+use gstore_ingest::pipeline::{
+    CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, check_inputs, estimate, ingest,
+};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use gstore_store::Store;
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::register;
 use crate::args::{DType, Device, IngestArgs, Projection, Template};
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
-
-/// What shells report of a process that Ctrl-C ended.
-const STOPPED: u8 = 130;
+use crate::failure::{STOPPED, UsageError};
+use crate::output::out;
 
 /// Registers samples if a file is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let request = request(context, args)?;
-    let store = if args.data.is_some() && !args.dry_run { context.open_or_create()? } else { context.open()? };
+    if args.dry_run {
+        return dry_run(context, args, request);
+    }
+    // A model that does not load must not leave its samples behind.
+    check_inputs(&request)?;
+    let store = if args.data.is_some() { context.open_or_create()? } else { context.open()? };
     if let Some(data) = &args.data {
-        if args.dry_run {
-            bail!(UsageError("--dry-run works on registered samples: `gstore add` the file first, then leave --data out".to_owned()));
-        }
         register(context, &store, &args.dataset, data, &args.samples)?;
     }
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
-    if args.dry_run {
-        print_estimate(&plan, &estimate(&plan)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let cancel = context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let report = ingest(&store, &plan, &mut reporter, &cancel)?;
     match (report.ending, report.snapshot) {
         (Ending::Stopped, _) => {
@@ -56,6 +56,22 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Prints what the ingest would take. A file that is not registered yet is read into a store of its own, which is thrown away.
+fn dry_run(context: &Context, args: &IngestArgs, request: IngestRequest) -> Result<ExitCode> {
+    let scratch = tempfile::tempdir()?;
+    let store = match &args.data {
+        Some(data) => {
+            let store = Store::create(scratch.path().join("store"))?;
+            register(context, &store, &args.dataset, data, &args.samples)?;
+            store
+        }
+        None => context.open()?,
+    };
+    let plan = IngestPlan::new(&store, request, &mut context.reporter())?;
+    print_estimate(&plan, &estimate(&plan)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The plain values of the flags, as the pipeline wants them.
@@ -87,7 +103,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         },
         max_length: args.max_length,
         adam: AdamParams::default(),
-        batch_tokens: args.batch_tokens,
+        batch_tokens: args.batch_tokens as usize,
         threads: context.threads,
         limit: args.limit,
         weights: args.weights.clone(),
@@ -124,10 +140,17 @@ pub fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
             (Some(name), [folder]) => {
                 found.push(CheckpointArg { name: name.to_owned(), adapter: Some(folder.clone()) });
             }
-            (Some(name), _) => bail!(UsageError(format!("`{name}={pattern}` names {} folders; a name is for one", folders.len()))),
-            (None, _) => found.extend(folders.into_iter().map(|folder| CheckpointArg {
-                name: folder.file_name().map_or_else(|| pattern.to_owned(), |name| name.to_string_lossy().into_owned()),
-                adapter: Some(folder),
+            (Some(name), _) => bail!(UsageError(format!(
+                "`{name}={pattern}` names {} folders; a name is for one",
+                folders.len()
+            ))),
+            (None, _) => found.extend(folders.into_iter().map(|folder| {
+                CheckpointArg {
+                    name: folder
+                        .file_name()
+                        .map_or_else(|| pattern.to_owned(), |name| name.to_string_lossy().into_owned()),
+                    adapter: Some(folder),
+                }
             })),
         }
     }
@@ -139,7 +162,8 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     if literal.is_dir() {
         return Ok(vec![literal.to_owned()]);
     }
-    let matches = glob::glob(pattern).map_err(|error| UsageError(format!("--checkpoints {pattern}: {error}")))?;
+    let matches =
+        glob::glob(pattern).map_err(|error| UsageError(format!("--checkpoints {pattern}: {error}")))?;
     let mut folders = Vec::new();
     for path in matches {
         let path = path?;
@@ -153,7 +177,10 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
 /// The last number in a folder's name: `checkpoint-56` stands before `checkpoint-112`.
 fn natural_key(path: &Path) -> u64 {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty()).and_then(|d| d.parse().ok()).unwrap_or(0)
+    name.rsplit(|c: char| !c.is_ascii_digit())
+        .find(|digits| !digits.is_empty())
+        .and_then(|d| d.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The folder that holds the first checkpoint, else the model's.
@@ -168,22 +195,28 @@ fn run_name(model: &Path, checkpoints: &[CheckpointArg]) -> String {
         .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn print_estimate(plan: &IngestPlan, estimate: &Estimate) {
-    println!("rows         {}", estimate.rows);
-    println!("checkpoints  {}", plan.checkpoints.len());
+fn print_estimate(plan: &IngestPlan, estimate: &Estimate) -> Result<()> {
+    out!("rows         {}", estimate.rows);
+    out!("checkpoints  {}", plan.checkpoints.len());
     for checkpoint in &plan.checkpoints {
         let weight = checkpoint.weight.map_or_else(|| "no weight".to_owned(), |w| format!("weight {w:.6e}"));
-        println!("  {} ({weight})", checkpoint.arg.name);
+        out!("  {} ({weight})", checkpoint.arg.name);
         for feature in &checkpoint.features {
             let missing = plan.rows.difference(&feature.published).len();
-            println!("    {} {} x {}: {missing} rows missing", feature.kind.name(), feature.desc.dtype.name(), feature.desc.dim());
+            out!(
+                "    {} {} x {}: {missing} rows missing",
+                feature.kind.name(),
+                feature.desc.dtype.name(),
+                feature.desc.dim()
+            );
         }
     }
-    println!("passes       {}", estimate.passes);
-    println!("tokens       {} (about)", estimate.tokens);
-    println!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
-    println!("disk         {}", HumanBytes(estimate.disk));
-    println!("memory       {} (about)", HumanBytes(estimate.memory));
+    out!("passes       {}", estimate.passes);
+    out!("tokens       {} (about)", estimate.tokens);
+    out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
+    out!("disk         {}", HumanBytes(estimate.disk));
+    out!("memory       {} (about)", HumanBytes(estimate.memory));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -197,9 +230,11 @@ mod tests {
             fs_err::create_dir(dir.path().join(format!("checkpoint-{step}"))).expect("created");
         }
         let pattern = format!("{}/checkpoint-*", dir.path().display());
-        let names: Vec<String> = checkpoints(&[pattern]).expect("folders").into_iter().map(|c| c.name).collect();
+        let names: Vec<String> =
+            checkpoints(&[pattern]).expect("folders").into_iter().map(|c| c.name).collect();
         assert_eq!(names, ["checkpoint-56", "checkpoint-112", "checkpoint-224", "checkpoint-1000"]);
-        let named = checkpoints(&[format!("last={}/checkpoint-224", dir.path().display())]).expect("a folder");
+        let named =
+            checkpoints(&[format!("last={}/checkpoint-224", dir.path().display())]).expect("a folder");
         assert_eq!(named[0].name, "last");
         assert!(checkpoints(&[format!("{}/nothing-*", dir.path().display())]).is_err());
         assert!(checkpoints(&[format!("x={}/checkpoint-*", dir.path().display())]).is_err());

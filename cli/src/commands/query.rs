@@ -3,15 +3,12 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use futures::StreamExt;
 use gstore_query::sql::output::{ResultWriter, TableStyle};
-use gstore_query::sql::{Notes, SqlOptions, SqlSession};
+use gstore_query::sql::{Notes, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
-use tokio::runtime::Runtime;
 
 use crate::args::{OutputArgs, QueryArgs};
 use crate::context::Context;
@@ -34,7 +31,9 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
             let notes = Engine::new(context, snapshot)?.run(&sql, &args.output, &cancel)?;
             report(context, &notes);
         }
-        None if args.output.output.is_some() => bail!("the shell prints to the terminal; give a statement with --output"),
+        None if args.output.output.is_some() => {
+            bail!("the shell prints to the terminal; give a statement with --output")
+        }
         None => shell::run(context, &store, args, &cancel)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -46,19 +45,14 @@ fn read_stdin() -> Result<String> {
     Ok(sql)
 }
 
-/// A session with the threads to run it.
-pub struct Engine {
-    runtime: Runtime,
-    session: SqlSession,
-}
+/// Runs statements and writes their results.
+pub struct Engine(SqlRunner);
 
 impl Engine {
     /// A session on a snapshot.
     pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(context.threads).enable_time().build()?;
         let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
-        Ok(Self { runtime, session: SqlSession::new(snapshot, options)? })
+        Ok(Self(SqlRunner::new(snapshot, options)?))
     }
 
     /// Runs one statement and writes its result.
@@ -67,32 +61,15 @@ impl Engine {
         if is_binary(format) && to.output.is_none() && std::io::stdout().is_terminal() {
             bail!("{format:?} is not for a terminal; name a file with --output");
         }
-        self.runtime.block_on(async {
-            let result = self.session.run(sql).await?;
-            let notes = result.notes_handle();
-            let mut output = Output::create(to.output.as_deref())?;
-            let mut writer = ResultWriter::new(sql_format(format), &result.schema, &mut output, style())?;
-            let mut stream = result.stream;
-            loop {
-                tokio::select! {
-                    batch = stream.next() => match batch {
-                        Some(batch) => writer.write(&batch?)?,
-                        None => break,
-                    },
-                    () = raised(cancel) => bail!("stopped"),
-                }
-            }
-            writer.finish()?;
-            output.finish()?;
-            Ok(notes.get())
-        })
-    }
-}
-
-/// Returns soon after the flag is raised.
-async fn raised(flag: &AtomicBool) {
-    while !flag.load(Ordering::Relaxed) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut rows = self.0.run(sql, cancel)?;
+        let mut output = Output::create(to.output.as_deref())?;
+        let mut writer = ResultWriter::new(sql_format(format), rows.schema(), &mut output, style())?;
+        for batch in &mut rows {
+            writer.write(&batch?)?;
+        }
+        writer.finish()?;
+        output.finish()?;
+        Ok(rows.notes())
     }
 }
 
@@ -102,11 +79,16 @@ pub fn report(context: &Context, notes: &Notes) {
         let summary = &note.summary;
         let excluded = summary.excluded.total();
         if excluded > 0 {
-            context.say(&format!("{excluded} of {} rows have no score; excluded() lists them with the reason", summary.scanned));
+            context.say(&format!(
+                "{excluded} of {} rows have no score; excluded() lists them with the reason",
+                summary.scanned
+            ));
         }
         let left_out = summary.target_excluded.total();
         if left_out > 0 {
-            context.say(&format!("{left_out} target rows were left out: no scored token, not finite, or no vector"));
+            context.say(&format!(
+                "{left_out} target rows were left out: no scored token, not finite, or no vector"
+            ));
         }
     }
 }

@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, NO_SUBTASK, Order, Ranking, Scored, TargetRef, resolve_top};
+use gstore_query::influence::{
+    InfluencePlan, InfluenceSpec, NO_SUBTASK, Order, Ranking, Scored, TargetRef, resolve_top,
+};
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
 
@@ -30,10 +32,13 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     // A wrong ending must show before the scan, not after it.
     let scores = scores_path(args);
     if let Some(path) = &scores {
+        if path == &args.output {
+            bail!(UsageError(format!("--scores and --output both name {}", path.display())));
+        }
         format_of_path(path)?;
     }
     let plan = InfluencePlan::new(&snapshot, &spec)?;
-    let k = resolve_top(&args.top, plan.live())?;
+    let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
@@ -50,14 +55,34 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn top(plan: &InfluencePlan, order: Order, k: usize, context: &Context, cancel: &Arc<AtomicBool>) -> Result<Ranking> {
+fn top(
+    plan: &InfluencePlan,
+    order: Order,
+    k: usize,
+    context: &Context,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Ranking> {
     Ok(plan.top_k(order, k, None, context.threads, cancel)?)
 }
 
 /// The question that the flags ask.
 fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
-    let ScoringArgs { checkpoints, run, weights, within, across, fold, sim, missing, kind, pool_kind, target_kind, by, partial } =
-        args.scoring.clone();
+    let ScoringArgs {
+        checkpoints,
+        run,
+        weights,
+        within,
+        across,
+        fold,
+        sim,
+        missing,
+        kind,
+        pool_kind,
+        target_kind,
+        features,
+        by,
+        partial,
+    } = args.scoring.clone();
     Ok(InfluenceSpec {
         pools: args.pool.clone(),
         targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
@@ -70,8 +95,9 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         sim: word(&sim)?,
         missing: word(&missing)?,
         by: word(&by)?,
-        pool_kind: kind.clone().or(pool_kind),
-        target_kind: kind.or(target_kind),
+        pool_kind: kind.or(pool_kind),
+        target_kind,
+        features,
         partial,
         ..InfluenceSpec::default()
     })
@@ -113,7 +139,9 @@ fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> 
         }
         let wanted: Vec<u64> = places.iter().map(|i| rows[*i].row).collect();
         let batch = pool.samples.get(&wanted, &[name])?;
-        let Some(values) = batch.column_by_name(name) else { bail!("dataset `{}` has no column {name}", pool.name) };
+        let Some(values) = batch.column_by_name(name) else {
+            bail!("dataset `{}` has no column {name}", pool.name)
+        };
         parts.push(Some((Arc::clone(values), places)));
     }
     let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
@@ -147,7 +175,8 @@ fn write_scores(path: &Path, ranking: &Ranking, pools: &[Pool]) -> Result<()> {
     // At least one batch, so that an empty selection still is a file with a header.
     let (first, rest) = ranking.rows.split_at(ranking.rows.len().min(CHUNK));
     let batch = score_batch(first, ranking, pools)?;
-    let mut writer = ResultWriter::new(sql_format(format_of_path(path)?), &batch.schema(), &mut output, style)?;
+    let mut writer =
+        ResultWriter::new(sql_format(format_of_path(path)?), &batch.schema(), &mut output, style)?;
     writer.write(&batch)?;
     for chunk in rest.chunks(CHUNK) {
         writer.write(&score_batch(chunk, ranking, pools)?)?;

@@ -81,13 +81,18 @@ impl Adapter {
         };
         let config = base.config();
         if let Some(module) = self.first_missing_target(config.layers) {
-            return Err(mismatch(format!("target_modules covers {module}, the adapter has no factors for it")));
+            return Err(mismatch(format!(
+                "target_modules covers {module}, the adapter has no factors for it"
+            )));
         }
         let mut specs = Vec::with_capacity(2 * self.modules.len());
         for (id, module) in &self.modules {
             let LinearId::Layer { layer, kind } = *id else { continue };
             if layer >= config.layers {
-                return Err(mismatch(format!("it adapts layer {layer}, the model has {} layers", config.layers)));
+                return Err(mismatch(format!(
+                    "it adapts layer {layer}, the model has {} layers",
+                    config.layers
+                )));
             }
             let [out, input] = kind.shape(config);
             for (file_name, shape) in [(&module.a, [module.rank, input]), (&module.b, [out, module.rank])] {
@@ -131,11 +136,12 @@ fn collect_modules(
     };
     for name in tensors.names() {
         let canonical = names::canonical(name);
-        let (module, slot) = match (canonical.strip_suffix(".lora_A.weight"), canonical.strip_suffix(".lora_B.weight")) {
-            (Some(module), _) => (module, 0),
-            (_, Some(module)) => (module, 1),
-            _ => return Err(refuse(format!("tensor {canonical}"))),
-        };
+        let (module, slot) =
+            match (canonical.strip_suffix(".lora_A.weight"), canonical.strip_suffix(".lora_B.weight")) {
+                (Some(module), _) => (module, 0),
+                (_, Some(module)) => (module, 1),
+                _ => return Err(refuse(format!("tensor {canonical}"))),
+            };
         let id = match LinearId::parse(module) {
             Some(id @ LinearId::Layer { .. }) => id,
             _ => return Err(refuse(format!("an adapter of {module}"))),
@@ -152,7 +158,10 @@ fn collect_modules(
         }
     }
     if factors.is_empty() {
-        return Err(ModelError::MissingTensor { folder: tensors.folder().to_owned(), name: "*.lora_A.weight".into() });
+        return Err(ModelError::MissingTensor {
+            folder: tensors.folder().to_owned(),
+            name: "*.lora_A.weight".into(),
+        });
     }
     let mut modules = BTreeMap::new();
     for (id, pair) in factors {
@@ -255,7 +264,8 @@ impl LoraConfig {
     }
 
     fn rank_and_scaling(&self, module: &str) -> (usize, f64) {
-        let lookup = |patterns: &[(Regex, f64)]| patterns.iter().find(|(p, _)| p.is_match(module)).map(|(_, v)| *v);
+        let lookup =
+            |patterns: &[(Regex, f64)]| patterns.iter().find(|(p, _)| p.is_match(module)).map(|(_, v)| *v);
         let rank = lookup(&self.rank_pattern).map_or(self.rank, |r| r as usize);
         let alpha = lookup(&self.alpha_pattern).unwrap_or(self.alpha);
         let divisor = if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
@@ -312,15 +322,20 @@ fn pattern(config: Object<'_>, key: &str) -> Result<Vec<(Regex, f64)>, ModelErro
         .map(|(name, value)| {
             let number = value
                 .as_f64()
-                .filter(|v| v.is_finite() && (key != "rank_pattern" || (v.fract() == 0.0 && (1.0..1e9).contains(v))))
-                .ok_or_else(|| config.error(format!("{key}.{name} must be a positive number, not {value}")))?;
+                .filter(|v| {
+                    v.is_finite() && (key != "rank_pattern" || (v.fract() == 0.0 && (1.0..1e9).contains(v)))
+                })
+                .ok_or_else(|| {
+                    config.error(format!("{key}.{name} must be a positive number, not {value}"))
+                })?;
             Ok((compile(config, key, &format!(r"^(?:.*\.)?(?:{name})$"))?, number))
         })
         .collect()
 }
 
 fn compile(config: Object<'_>, key: &str, pattern: &str) -> Result<Regex, ModelError> {
-    Regex::new(pattern).map_err(|e| config.error(format!("{key} is not a pattern that gstore understands: {e}")))
+    Regex::new(pattern)
+        .map_err(|e| config.error(format!("{key} is not a pattern that gstore understands: {e}")))
 }
 
 fn finite(config: Object<'_>, key: &str) -> Result<Option<f64>, ModelError> {

@@ -93,7 +93,9 @@ impl LlamaConfig {
             }
         };
         if head_dim % 2 != 0 {
-            return Err(config.error(format!("head_dim {head_dim} is odd; rotary positions pair its coordinates")));
+            return Err(
+                config.error(format!("head_dim {head_dim} is odd; rotary positions pair its coordinates"))
+            );
         }
         let max_positions = config.size("max_position_embeddings")?.unwrap_or(2048);
         let (rope_theta, rope_scaling) = read_rope(config, max_positions)?;
@@ -185,7 +187,8 @@ fn read_rope(config: Object<'_>, max_positions: usize) -> Result<(f64, RopeScali
         None => scaling.string("type")?.unwrap_or("default"),
     };
     let required = |key: &str| -> Result<f64, ModelError> {
-        positive(scaling, key)?.ok_or_else(|| scaling.error(format!("{key} of the {kind} rope scaling is missing")))
+        positive(scaling, key)?
+            .ok_or_else(|| scaling.error(format!("{key} of the {kind} rope scaling is missing")))
     };
     let scaling = match kind {
         "default" => RopeScaling::Default,

@@ -7,6 +7,10 @@
 //! 3. the adapter: the same; no tensors without an adapter
 //! 4. the number of adapted modules, then for each one, sorted by the bytes of its canonical name: name, scaling as the bits of an f64
 //!
+//! 5. what of the configuration decides the forward pass beside the weights: the number of query heads, of key and value heads, the width
+//!    of a head, the norm's epsilon as the bits of an f32, the rotary base as the bits of an f64, then the name of the rotary scaling, the
+//!    number of its constants and these as the bits of an f64, in the order in which [`RopeScaling`] declares them
+//!
 //! Every number is a little-endian u64, every text its length in bytes and its bytes, so no two inputs run together. The element type is
 //! that of the file in safetensors spelling (`F32`, `F16`, `BF16`). Only tensors that the model uses enter: a stored rotary table or the
 //! copy of a tied head changes nothing. How tensors are cut into shards does not matter.
@@ -17,6 +21,7 @@ use std::fmt;
 use blake3::Hasher;
 
 use super::adapter::Adapter;
+use super::config::{LlamaConfig, RopeScaling};
 use super::error::ModelError;
 use super::folder::ModelFolder;
 use super::names;
@@ -51,6 +56,7 @@ impl CheckpointId {
                 }
             }
         }
+        add_forward(&mut hasher, base.config());
         Ok(CheckpointId(hasher.finalize().to_hex().to_string()))
     }
 
@@ -66,8 +72,33 @@ impl fmt::Display for CheckpointId {
     }
 }
 
+/// The same weights under another rotary base or epsilon are another function, so its vectors lie in another space.
+fn add_forward(hasher: &mut Hasher, config: &LlamaConfig) {
+    for size in [config.heads, config.kv_heads, config.head_dim] {
+        add_number(hasher, size as u64);
+    }
+    add_number(hasher, u64::from(config.rms_norm_eps.to_bits()));
+    add_number(hasher, config.rope_theta.to_bits());
+    let (name, constants) = match &config.rope_scaling {
+        RopeScaling::Default => ("default", Vec::new()),
+        RopeScaling::Linear { factor } => ("linear", vec![*factor]),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+            ("llama3", vec![*factor, *low_freq_factor, *high_freq_factor, *original])
+        }
+    };
+    add_text(hasher, name);
+    add_number(hasher, constants.len() as u64);
+    for constant in constants {
+        add_number(hasher, constant.to_bits());
+    }
+}
+
 /// `names`: canonical name to name in the file.
-fn add_tensors(hasher: &mut Hasher, tensors: &TensorSet, names: &BTreeMap<String, String>) -> Result<(), ModelError> {
+fn add_tensors(
+    hasher: &mut Hasher,
+    tensors: &TensorSet,
+    names: &BTreeMap<String, String>,
+) -> Result<(), ModelError> {
     add_number(hasher, names.len() as u64);
     for (canonical, name) in names {
         let entry = tensors.require(name)?;

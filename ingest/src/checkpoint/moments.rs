@@ -15,7 +15,9 @@ use crate::params::{TensorSpec, total_len};
 #[non_exhaustive]
 pub enum MomentsError {
     /// The folder has no optimizer state.
-    #[error("{0} has neither optimizer.pt nor optimizer.bin; the Adam feature needs the moments that the trainer saved")]
+    #[error(
+        "{0} has neither optimizer.pt nor optimizer.bin; the Adam feature needs the moments that the trainer saved"
+    )]
     Missing(PathBuf),
     /// The file cannot be read.
     #[error(transparent)]
@@ -114,7 +116,10 @@ impl Moments {
 
 /// The state of each parameter, in parameter order.
 fn find_states<'a>(archive: &'a TorchArchive, params: &[TensorSpec]) -> Result<Vec<&'a Value>, MomentsError> {
-    let not_a_state = |message: &str| MomentsError::NotAState { path: archive.path().to_owned(), message: message.to_owned() };
+    let not_a_state = |message: &str| MomentsError::NotAState {
+        path: archive.path().to_owned(),
+        message: message.to_owned(),
+    };
     let root = archive.root();
     let state = root.get("state").ok_or_else(|| not_a_state("it has no key \"state\""))?;
     let entries = state.entries().ok_or_else(|| not_a_state("\"state\" is not a dict"))?;
@@ -141,7 +146,9 @@ fn by_name<'a>(
     }
     let mut states = Vec::with_capacity(params.len());
     for spec in params {
-        states.push(named.remove(&spec.name).ok_or_else(|| mismatch(format!("it has none for {}", spec.name)))?);
+        states.push(
+            named.remove(&spec.name).ok_or_else(|| mismatch(format!("it has none for {}", spec.name)))?,
+        );
     }
     match named.keys().next() {
         Some(extra) => Err(mismatch(format!("it has some for {extra}, which the adapter lacks"))),
@@ -173,7 +180,10 @@ fn by_index<'a>(
         .iter()
         .zip(order)
         .map(|(spec, index)| {
-            states.get(&index).copied().ok_or_else(|| mismatch(format!("it has none for number {index}, {}", spec.name)))
+            states
+                .get(&index)
+                .copied()
+                .ok_or_else(|| mismatch(format!("it has none for number {index}, {}", spec.name)))
         })
         .collect()
 }
@@ -198,7 +208,12 @@ fn read_moment(
     let mismatch = |message| MomentsError::Mismatch { path: archive.path().to_owned(), message };
     let tensor: &TensorRef = match state.get(moment) {
         Some(Value::Tensor(tensor)) => tensor,
-        _ => return Err(mismatch(format!("{} has no {moment}; only Adam and AdamW states are understood", spec.name))),
+        _ => {
+            return Err(mismatch(format!(
+                "{} has no {moment}; only Adam and AdamW states are understood",
+                spec.name
+            )));
+        }
     };
     // Some trainers save moments flattened; the number of values then decides.
     let flat = tensor.shape.len() == 1 && tensor.shape == [spec.numel()];
@@ -219,9 +234,12 @@ fn check_values(
     good: impl Fn(f32) -> bool,
 ) -> Result<(), MomentsError> {
     match values.iter().find(|v| !good(**v)) {
-        Some(value) => {
-            Err(MomentsError::BadValue { path: path.to_owned(), moment, name: spec.name.clone(), value: *value })
-        }
+        Some(value) => Err(MomentsError::BadValue {
+            path: path.to_owned(),
+            moment,
+            name: spec.name.clone(),
+            value: *value,
+        }),
         None => Ok(()),
     }
 }

@@ -116,7 +116,14 @@ pub fn canonical(name: &str) -> String {
     }
     name.split('.')
         .filter(|part| {
-            !matches!(*part, "default" | "modules_to_save" | "_fsdp_wrapped_module" | "_checkpoint_wrapped_module" | "_orig_mod")
+            !matches!(
+                *part,
+                "default"
+                    | "modules_to_save"
+                    | "_fsdp_wrapped_module"
+                    | "_checkpoint_wrapped_module"
+                    | "_orig_mod"
+            )
         })
         .collect::<Vec<_>>()
         .join(".")

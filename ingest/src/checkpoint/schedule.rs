@@ -127,11 +127,20 @@ mod tests {
     fn linear(peak: f64, warmup: u64, max: u64) -> impl Fn(u64) -> f64 {
         move |n| {
             let s = (n - 1) as f64;
-            if n - 1 < warmup { peak * s / warmup as f64 } else { peak * (max as f64 - s) / (max - warmup) as f64 }
+            if n - 1 < warmup {
+                peak * s / warmup as f64
+            } else {
+                peak * (max as f64 - s) / (max - warmup) as f64
+            }
         }
     }
 
-    fn assert_rebuilt(rate: impl Fn(u64) -> f64, logged: impl Iterator<Item = u64>, peak: Option<f64>, last: u64) {
+    fn assert_rebuilt(
+        rate: impl Fn(u64) -> f64,
+        logged: impl Iterator<Item = u64>,
+        peak: Option<f64>,
+        last: u64,
+    ) {
         let points: Vec<_> = logged.map(|n| (n, rate(n))).collect();
         let schedule = Schedule::new(&points, peak).unwrap();
         for n in 1..=last {

@@ -44,8 +44,7 @@ impl TensorSet {
     pub fn open(folder: &Path, stem: &str) -> Result<TensorSet, ModelError> {
         let single = folder.join(format!("{stem}.safetensors"));
         let index = folder.join(format!("{stem}.safetensors.index.json"));
-        let mut set =
-            TensorSet { folder: folder.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        let mut set = TensorSet { folder: folder.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
         if single.exists() {
             for (name, entry) in read_header(&single, 0)? {
                 set.entries.insert(name, entry);
@@ -69,8 +68,7 @@ impl TensorSet {
             .ok_or_else(|| config("weight_map is missing".into()))?;
         let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (tensor, file) in map {
-            let file =
-                file.as_str().ok_or_else(|| config(format!("weight_map.{tensor} is not a string")))?;
+            let file = file.as_str().ok_or_else(|| config(format!("weight_map.{tensor} is not a string")))?;
             if Path::new(file).file_name().is_none_or(|n| n != file) {
                 return Err(config(format!("weight_map.{tensor} leaves the folder: {file:?}")));
             }
@@ -114,10 +112,8 @@ impl TensorSet {
 
     /// The entry of a tensor that must be there.
     pub fn require(&self, name: &str) -> Result<&TensorEntry, ModelError> {
-        self.get(name).ok_or_else(|| ModelError::MissingTensor {
-            folder: self.folder.clone(),
-            name: name.to_owned(),
-        })
+        self.get(name)
+            .ok_or_else(|| ModelError::MissingTensor { folder: self.folder.clone(), name: name.to_owned() })
     }
 
     /// The file that holds a tensor.
@@ -162,7 +158,9 @@ impl TensorSet {
         let mut values = Vec::with_capacity(entry.shape.iter().product());
         let dtype = entry.dtype;
         self.stream(name, &mut |bytes| match dtype {
-            Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32())),
+            Dtype::F16 => {
+                values.extend(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()))
+            }
             Dtype::BF16 => {
                 values.extend(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()));
             }
@@ -198,7 +196,9 @@ fn missing_weights(folder: &Path, stem: &str) -> ModelError {
         .into_iter()
         .find(|name| folder.join(name).exists());
     let hint = match pickled {
-        Some(name) => format!("; {name} is a pickle, which gstore does not load: save with safe_serialization=True"),
+        Some(name) => {
+            format!("; {name} is a pickle, which gstore does not load: save with safe_serialization=True")
+        }
         None => String::new(),
     };
     ModelError::MissingFile {

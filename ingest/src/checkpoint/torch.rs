@@ -103,7 +103,10 @@ impl TorchArchive {
         let mut zip = self.zip.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let bytes = read_entry(&self.path, &mut zip, &name, self.len)?;
         if Some(bytes.len()) != len.checked_mul(scalar.size()) {
-            return Err(damaged(format!("storage {key} has {} bytes, {len} elements of {scalar:?} were promised", bytes.len())));
+            return Err(damaged(format!(
+                "storage {key} has {} bytes, {len} elements of {scalar:?} were promised",
+                bytes.len()
+            )));
         }
         let values = widen(&bytes, *scalar);
         if indices.is_contiguous() {
@@ -164,7 +167,9 @@ impl<'a> Strided<'a> {
         }
         if count > 0 {
             let steps = tensor.shape.iter().zip(&tensor.stride);
-            let last = steps.map(|(d, s)| (d - 1).checked_mul(*s)).try_fold(tensor.offset, |n, step| n.checked_add(step?))?;
+            let last = steps
+                .map(|(d, s)| (d - 1).checked_mul(*s))
+                .try_fold(tensor.offset, |n, step| n.checked_add(step?))?;
             if last >= tensor.storage.len {
                 return None;
             }

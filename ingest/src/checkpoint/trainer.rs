@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::schedule::Schedule;
 use super::torch::{TorchArchive, TorchError};
 
+/// More optimiser steps than any run takes; the rate of each one is looked at.
+const MAX_STEPS: u64 = 100_000_000;
+
 /// Why a trainer state could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,8 +70,16 @@ impl TrainerState {
             .get("global_step")
             .and_then(Value::as_u64)
             .ok_or_else(|| invalid("global_step is missing".into()))?;
-        let mut log_history: Vec<LogEntry> =
-            value.get("log_history").and_then(Value::as_array).into_iter().flatten().filter_map(log_entry).collect();
+        if global_step > MAX_STEPS {
+            return Err(invalid(format!("global_step {global_step} is above {MAX_STEPS}")));
+        }
+        let mut log_history: Vec<LogEntry> = value
+            .get("log_history")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(log_entry)
+            .collect();
         log_history.sort_by_key(|entry| entry.step);
         Ok(Some(TrainerState {
             global_step,
@@ -102,7 +113,8 @@ impl TrainerState {
     /// `peak` is the highest rate of the schedule, where it is known (see [`peak_rate`]).
     pub fn mean_learning_rate(&self, peak: Option<f64>) -> Option<f64> {
         let (first, last) = self.epoch_steps()?;
-        let points: Vec<(u64, f64)> = self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
+        let points: Vec<(u64, f64)> =
+            self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
         Schedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
     }
 }
@@ -110,7 +122,12 @@ impl TrainerState {
 fn log_entry(value: &Value) -> Option<LogEntry> {
     let number = |key: &str| value.get(key).and_then(Value::as_f64).filter(|v| v.is_finite());
     let step = value.get("step").and_then(Value::as_u64).filter(|s| *s > 0)?;
-    Some(LogEntry { step, epoch: number("epoch"), learning_rate: number("learning_rate"), loss: number("loss") })
+    Some(LogEntry {
+        step,
+        epoch: number("epoch"),
+        learning_rate: number("learning_rate"),
+        loss: number("loss"),
+    })
 }
 
 /// The highest rate of the schedule: `base_lrs` of `scheduler.pt`, else `initial_lr` of the optimizer state; `None` if neither says it.

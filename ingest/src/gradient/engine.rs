@@ -5,9 +5,7 @@ use std::path::PathBuf;
 
 use super::lora::{HostFactors, LoraFactors, LoraSink};
 use crate::checkpoint::{Adapter, CheckpointId, LinearId, LlamaConfig, ModelError, ModelFolder};
-use crate::model::{
-    Backend, BackendError, LastRows, Layout, Llama, LoadError, PackedSample, SampleRows,
-};
+use crate::model::{Backend, BackendError, LastRows, Layout, Llama, LoadError, PackedSample, SampleRows};
 use crate::params::{TensorSpec, total_len};
 
 /// Where a checkpoint's weights are.
@@ -68,7 +66,9 @@ pub enum EngineError {
         flags: usize,
     },
     /// A token that the model does not know.
-    #[error("sample {index} of the batch holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model")]
+    #[error(
+        "sample {index} of the batch holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
+    )]
     UnknownToken {
         /// Place in the batch.
         index: usize,
@@ -208,7 +208,10 @@ impl<B: Backend> Runner for LoraRunner<B> {
         let (mut means, mut lasts, mut losses) = (Vec::new(), Vec::new(), Vec::new());
 
         if layout.rows() > 0 && (embeds || differentiates) {
-            let mut sink = LoraSink { factors: &self.factors, out: SampleRows { values: &mut grads, width: self.width } };
+            let mut sink = LoraSink {
+                factors: &self.factors,
+                out: SampleRows { values: &mut grads, width: self.width },
+            };
             let backward = differentiates && want.grad;
             let keep_from = if backward { self.model.lowest_wanted(&sink) } else { None };
             let last_rows = if embeds { LastRows::All } else { LastRows::Scored };

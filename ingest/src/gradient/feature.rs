@@ -70,10 +70,13 @@ pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out
     let (m_old, m_new) = ((params.b1 * m_correction) as f32, ((1.0 - params.b1) * m_correction) as f32);
     let (v_old, v_new) = ((params.b2 * v_correction) as f32, ((1.0 - params.b2) * v_correction) as f32);
     let eps = params.eps as f32;
-    let moments = grad.iter().zip(m).zip(v).map(|((g, m), v)| (m_old * m + m_new * g, v_old * v + v_new * g * g));
+    let moments =
+        grad.iter().zip(m).zip(v).map(|((g, m), v)| (m_old * m + m_new * g, v_old * v + v_new * g * g));
     match params.eps_placement {
         EpsPlacement::Inside => out.iter_mut().zip(moments).for_each(|(u, (m, v))| *u = m / (v + eps).sqrt()),
-        EpsPlacement::Outside => out.iter_mut().zip(moments).for_each(|(u, (m, v))| *u = m / (v.sqrt() + eps)),
+        EpsPlacement::Outside => {
+            out.iter_mut().zip(moments).for_each(|(u, (m, v))| *u = m / (v.sqrt() + eps))
+        }
     }
 }
 
@@ -111,13 +114,25 @@ mod tests {
     fn acceptance_example() {
         let less = AdamParams::default();
         let (m, v) = ([0.010, -0.020, 0.005, 0.000], [4e-4, 1e-4, 2.5e-5, 1e-6]);
-        assert_close(&adam(&[0.30, -0.10, 0.05, 0.02], &m, &v, &less), [1.762542, -2.670788, 1.812073, 1.684901]);
-        assert_close(&adam(&[-0.20, 0.40, 0.10, -0.01], &m, &v, &less), [-0.524637, 1.364618, 2.451473, -0.949586]);
+        assert_close(
+            &adam(&[0.30, -0.10, 0.05, 0.02], &m, &v, &less),
+            [1.762542, -2.670788, 1.812073, 1.684901],
+        );
+        assert_close(
+            &adam(&[-0.20, 0.40, 0.10, -0.01], &m, &v, &less),
+            [-0.524637, 1.364618, 2.451473, -0.949586],
+        );
         assert_close(&adam(&[0.0; 4], &m, &v, &less), [0.450220, -1.800811, 0.900270, 0.000000]);
         let (m, v) = ([0.008, -0.010, -0.004, 0.002], [3e-4, 2e-4, 1e-5, 4e-6]);
-        assert_close(&adam(&[0.25, -0.05, 0.02, 0.01], &m, &v, &less), [1.691904, -0.984282, -0.496139, 1.381811]);
-        assert_close(&adam(&[-0.10, 0.30, 0.20, -0.03], &m, &v, &less), [-0.159104, 1.233567, 2.319310, -0.541773]);
-        assert_close(&adam(&[0.0; 4], &m, &v, &less), [0.415893, -0.636699, -1.138420, 0.899326]);
+        assert_close(
+            &adam(&[0.25, -0.05, 0.02, 0.01], &m, &v, &less),
+            [1.691904, -0.984282, -0.496139, 1.381811],
+        );
+        assert_close(
+            &adam(&[-0.10, 0.30, 0.20, -0.03], &m, &v, &less),
+            [-0.159104, 1.233567, 2.31931, -0.541773],
+        );
+        assert_close(&adam(&[0.0; 4], &m, &v, &less), [0.415893, -0.636699, -1.13842, 0.899326]);
     }
 
     #[test]
@@ -157,7 +172,8 @@ mod tests {
 
     #[test]
     fn bias_correction_divides_the_moments() {
-        let params = AdamParams { bias_correction: BiasCorrection::Step(1), eps: 0.0, ..AdamParams::default() };
+        let params =
+            AdamParams { bias_correction: BiasCorrection::Step(1), eps: 0.0, ..AdamParams::default() };
         let u = adam(&[0.5], &[0.0], &[0.0], &params);
         assert!((u[0] - 1.0).abs() < 1e-6, "the first step of Adam has length one, not {}", u[0]);
     }

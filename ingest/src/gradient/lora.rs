@@ -84,7 +84,14 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
             .iter()
             .filter_map(|(id, grad)| {
                 let LoraFactors { a, b, scaling, a_offset, b_offset } = self.factors.get(id)?;
-                Some(LoraPart { grad: *grad, a, b, scaling: *scaling, a_offset: *a_offset, b_offset: *b_offset })
+                Some(LoraPart {
+                    grad: *grad,
+                    a,
+                    b,
+                    scaling: *scaling,
+                    a_offset: *a_offset,
+                    b_offset: *b_offset,
+                })
             })
             .collect();
         backend.lora_grads(x, &parts, spans, &mut self.out)

@@ -44,7 +44,11 @@ impl<B: Backend> Llama<B> {
 
     /// Losses as [`Llama::losses`], and the factors of every wanted layer to the sink. The forward pass must have kept the layers from
     /// the lowest wanted one on, and the batch must have a scored row.
-    pub fn backward(&self, mut forward: Forward<B>, sink: &mut dyn Sink<B>) -> Result<Vec<f32>, BackendError> {
+    pub fn backward(
+        &self,
+        mut forward: Forward<B>,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<Vec<f32>, BackendError> {
         let b = &self.backend;
         let hidden = self.scored_hidden(&forward)?;
         let HeadOutput { losses, grad } = self.head_backward(&forward, &hidden, sink)?;
@@ -56,7 +60,9 @@ impl<B: Backend> Llama<B> {
         // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on.
         let (x, r) = match forward.last_rows {
             LastRows::Scored => (forward.x.clone(), forward.r.clone()),
-            LastRows::All => (b.gather(&forward.x, &layout.scored_rows)?, b.gather(&forward.r, &layout.scored_rows)?),
+            LastRows::All => {
+                (b.gather(&forward.x, &layout.scored_rows)?, b.gather(&forward.r, &layout.scored_rows)?)
+            }
         };
         let mut dx = b.rms_norm_backward(&grad, &x, &r, &self.norm, None)?;
         for index in (lowest..self.layers.len()).rev() {
@@ -65,7 +71,11 @@ impl<B: Backend> Llama<B> {
                 if forward.last_rows == LastRows::All {
                     saved.tail = saved.tail.gather(b, &layout.scored_rows)?;
                 }
-                QueryRows { subset: Some(&layout.scored_rows), plan: layout.scored_plan(), spans: &layout.scored_spans }
+                QueryRows {
+                    subset: Some(&layout.scored_rows),
+                    plan: layout.scored_plan(),
+                    spans: &layout.scored_spans,
+                }
             } else {
                 QueryRows { subset: None, plan: layout.full_plan(), spans: &layout.spans }
             };
@@ -125,8 +135,11 @@ impl<B: Backend> Llama<B> {
         let Saved { x, r1, xn1, k, v, tail } = saved;
         let id = |kind| LinearId::Layer { layer: index, kind };
         let mut give = |x: &B::Tensor, grads: &[(LinearKind, &B::Tensor)], spans: &[Range<usize>]| {
-            let wanted: Vec<_> =
-                grads.iter().map(|(kind, grad)| (id(*kind), *grad)).filter(|(id, _)| sink.wants(*id)).collect();
+            let wanted: Vec<_> = grads
+                .iter()
+                .map(|(kind, grad)| (id(*kind), *grad))
+                .filter(|(id, _)| sink.wants(*id))
+                .collect();
             if wanted.is_empty() { Ok(()) } else { sink.take(b, x, &wanted, spans) }
         };
 
@@ -162,7 +175,9 @@ impl<B: Backend> Llama<B> {
             }
         };
         match rows.subset {
-            None => give(&xn1, &[(LinearKind::Q, &dq), (LinearKind::K, &dk), (LinearKind::V, &dv)], key_spans)?,
+            None => {
+                give(&xn1, &[(LinearKind::Q, &dq), (LinearKind::K, &dk), (LinearKind::V, &dv)], key_spans)?
+            }
             Some(_) => {
                 give(&tail.xn1, &[(LinearKind::Q, &dq)], rows.spans)?;
                 give(&xn1, &[(LinearKind::K, &dk), (LinearKind::V, &dv)], key_spans)?;
@@ -208,6 +223,7 @@ fn wanted_depth<B: Backend>(sink: &dyn Sink<B>, layer: usize) -> Option<Depth> {
         LinearKind::Gate | LinearKind::Up => Depth::GateUp,
         LinearKind::Down => Depth::Down,
     };
-    let wanted = LinearKind::ALL.into_iter().filter(|kind| sink.wants(LinearId::Layer { layer, kind: *kind }));
+    let wanted =
+        LinearKind::ALL.into_iter().filter(|kind| sink.wants(LinearId::Layer { layer, kind: *kind }));
     wanted.map(depth_of).max()
 }

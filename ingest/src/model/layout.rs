@@ -78,7 +78,8 @@ impl Layout {
 
     /// Attention of every row.
     pub fn full_plan(&self) -> AttentionPlan {
-        let spans = self.spans.iter().map(|s| AttentionSpan { keys: s.clone(), queries: s.clone() }).collect();
+        let spans =
+            self.spans.iter().map(|s| AttentionSpan { keys: s.clone(), queries: s.clone() }).collect();
         AttentionPlan { spans, positions: self.positions.clone() }
     }
 

@@ -2,9 +2,9 @@
 
 use gstore_store::RowFlags;
 
+use super::IngestError;
 use super::prepare::{Prepared, PreparedRow};
 use super::request::Kind;
-use super::IngestError;
 use crate::checkpoint::Moments;
 use crate::gradient::{AdamParams, Engine, SampleOutput, Want, adam_feature, sign_feature};
 use crate::model::PackedSample;
@@ -15,9 +15,15 @@ use crate::projection::FlatProjector;
 pub struct Vectors {
     values: Vec<f32>,
     ends: Vec<usize>,
+    flags: Vec<RowFlags>,
 }
 
 impl Vectors {
+    /// What is to be said of the vector of feature `i` beside what the row's tokens say.
+    pub fn flags(&self, i: usize) -> RowFlags {
+        self.flags[i]
+    }
+
     /// The vector of feature `i`.
     pub fn get(&self, i: usize) -> &[f32] {
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
@@ -60,11 +66,15 @@ impl Computer {
         let mut scratch = Vec::new();
         let (full, empty): (Vec<&PreparedRow>, Vec<&PreparedRow>) =
             batch.rows.iter().partition(|row| !row.encoded.ids.is_empty());
-        let samples: Vec<PackedSample<'_>> =
-            full.iter().map(|row| PackedSample { ids: &row.encoded.ids, scored: &row.encoded.scored }).collect();
+        let samples: Vec<PackedSample<'_>> = full
+            .iter()
+            .map(|row| PackedSample { ids: &row.encoded.ids, scored: &row.encoded.scored })
+            .collect();
         let mut done = Vec::with_capacity(batch.rows.len());
         let mut failure = None;
-        self.engine.run(&samples, self.want(), &mut |sample, output| match self.vectors(&output, &mut scratch) {
+        self.engine.run(&samples, self.want(), &mut |sample, output| match self
+            .vectors(&output, &mut scratch)
+        {
             Ok(vectors) => done.push((full[sample].row, full[sample].flags(), vectors)),
             Err(error) => failure = Some(error),
         })?;
@@ -74,7 +84,8 @@ impl Computer {
         // A sample without any token is no input for the model; it gets what a zero gradient gives, and its flag.
         for row in empty {
             let (hidden, grad) = (vec![0.0; self.engine.hidden_size()], vec![0.0; self.engine.grad_len()]);
-            let output = SampleOutput { loss: 0.0, scored: 0, embed_mean: &hidden, embed_last: &hidden, grad: &grad };
+            let output =
+                SampleOutput { loss: 0.0, scored: 0, embed_mean: &hidden, embed_last: &hidden, grad: &grad };
             done.push((row.row, row.flags(), self.vectors(&output, &mut scratch)?));
         }
         done.sort_by_key(|(row, _, _)| *row);
@@ -84,6 +95,7 @@ impl Computer {
     fn vectors(&self, output: &SampleOutput<'_>, scratch: &mut Vec<f32>) -> Result<Vectors, IngestError> {
         let mut values = vec![0.0; self.dims.iter().sum()];
         let mut ends = Vec::with_capacity(self.dims.len());
+        let mut flags = Vec::with_capacity(self.dims.len());
         let mut rest = values.as_mut_slice();
         let mut end = 0;
         for (kind, dim) in self.kinds.iter().zip(&self.dims) {
@@ -105,16 +117,27 @@ impl Computer {
                     self.project(scratch, out)?;
                 }
             }
+            flags.push(if is_sound(*kind, output) { RowFlags::empty() } else { RowFlags::NON_FINITE });
             rest = tail;
             end += dim;
             ends.push(end);
         }
-        Ok(Vectors { values, ends })
+        Ok(Vectors { values, ends, flags })
     }
 
     fn project(&self, gradient: &[f32], out: &mut [f32]) -> Result<(), IngestError> {
         let projector = self.projector.as_ref().ok_or(IngestError::NoProjector)?;
         projector.project(gradient, out);
         Ok(())
+    }
+}
+
+/// Whether a feature is made of finite values only. Signs, a projection that samples coordinates, and a second moment that overflows
+/// can all turn a broken gradient into a vector that looks well.
+fn is_sound(kind: Kind, output: &SampleOutput<'_>) -> bool {
+    match kind {
+        Kind::GradAdam => output.grad.iter().all(|g| (g * g).is_finite()),
+        Kind::GradSgd | Kind::GradSign => output.grad.iter().all(|g| g.is_finite()),
+        Kind::EmbedMean | Kind::EmbedLast | Kind::Loss => true,
     }
 }

@@ -29,6 +29,8 @@ pub struct Setting<'a> {
     pub hidden: u32,
     /// Fingerprint of the projection, `none` without one.
     pub projection: String,
+    /// The projection for people, who cannot read a fingerprint.
+    pub projection_text: Value,
     /// Dimension of projected gradients.
     pub gradient_dim: u32,
     /// Groups of projected gradients.
@@ -59,6 +61,7 @@ impl Setting<'_> {
         let mut attrs = FeatureAttrs::new(format!("{}@{}", kind.name(), self.checkpoint_name), dim);
         if kind.is_gradient() {
             attrs.groups.clone_from(&self.gradient_groups);
+            attrs.provenance.insert("projection".to_owned(), self.projection_text.clone());
         }
         (desc, attrs)
     }
@@ -67,7 +70,9 @@ impl Setting<'_> {
         let gradient = kind.is_gradient();
         let (family, layer, dim) = match kind {
             Kind::GradSgd | Kind::GradAdam | Kind::GradSign => (Family::Gradient, None, self.gradient_dim),
-            Kind::EmbedMean | Kind::EmbedLast => (Family::Embedding, Some("final_norm".to_owned()), self.hidden),
+            Kind::EmbedMean | Kind::EmbedLast => {
+                (Family::Embedding, Some("final_norm".to_owned()), self.hidden)
+            }
             Kind::Loss => (Family::Loss, None, 1),
         };
         Space {

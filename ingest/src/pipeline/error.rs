@@ -53,7 +53,9 @@ pub enum IngestError {
         b: String,
     },
     /// Gradients were asked for without an adapter.
-    #[error("checkpoint `{checkpoint}` has no LoRA adapter, and gradients of full models are not supported yet; give --checkpoints, or take embed-mean, embed-last or loss")]
+    #[error(
+        "checkpoint `{checkpoint}` has no LoRA adapter, and gradients of full models are not supported yet; give --checkpoints, or take embed-mean, embed-last or loss"
+    )]
     NoAdapter {
         /// The checkpoint.
         checkpoint: String,
@@ -73,6 +75,12 @@ pub enum IngestError {
     /// A kind without what it is made from: a mistake in this program.
     #[error("no projection was made")]
     NoProjector,
+    /// A file without a single sample.
+    #[error("{path} has no samples", path = path.display())]
+    NoSamples {
+        /// The file.
+        path: PathBuf,
+    },
     /// A sample without its original record.
     #[error("row {row} was stored without its original record, so it cannot be tokenised")]
     NoRecord {
@@ -169,6 +177,21 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// The run in the store uses the name or the weights otherwise.
+    #[error(
+        "run `{run}` in the store has {}\n  give this run another name with --run, or use the names it has",
+        if *same_name { format!("other weights under the name `{name}`") } else { format!("the weights of `{name}` already, as `{stored}`") }
+    )]
+    RunConflict {
+        /// The run.
+        run: String,
+        /// The name given.
+        name: String,
+        /// The name in the store.
+        stored: String,
+        /// Whether the name is the same and the weights differ, or the other way round.
+        same_name: bool,
+    },
     /// The optimizer's state.
     #[error(transparent)]
     Moments(#[from] MomentsError),
@@ -205,6 +228,20 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    /// Whether the request itself was wrong, whatever the files and the store hold.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKind { .. }
+                | Self::NoKinds
+                | Self::WeightCount { .. }
+                | Self::BadWeight { .. }
+                | Self::Name { .. }
+                | Self::ColumnOption { .. }
+                | Self::Projection(_)
+        )
+    }
+
     /// Whether the cause is a damaged file of the store.
     pub fn is_damage(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! `--dry-run`: what an ingest would read, write and hold in memory.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use gstore_store::{CELL_ROWS, DType, RowSet};
@@ -45,13 +46,18 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         })
         .collect();
     let passes: u64 = works.iter().map(|work| work.rows().len()).sum();
-    let disk = plan.features().map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim())).sum();
+    let disk = plan
+        .features()
+        .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
+        .sum();
     let mut estimate =
         Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: weights(plan)?, seconds: 0.0 };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let preparer = Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits };
+    let never = AtomicBool::new(false);
+    let preparer =
+        Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel: &never };
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
     let tokens: usize = rows.iter().map(|row| row.encoded.ids.len()).sum();

@@ -27,7 +27,7 @@ use gstore_store::{Job, RowSet, RunUpdate, Snapshot, Store};
 pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
-pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature};
+pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
 pub use request::{CheckpointArg, IngestRequest, Kind};
@@ -69,7 +69,8 @@ pub fn ingest(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<IngestReport, IngestError> {
-    let mut report = IngestReport { snapshot: None, computed: 0, resumed: 0, tokens: 0, ending: Ending::Finished };
+    let mut report =
+        IngestReport { snapshot: None, computed: 0, resumed: 0, tokens: 0, ending: Ending::Finished };
     if plan.is_done() {
         return Ok(report);
     }
@@ -79,7 +80,10 @@ pub fn ingest(
     let works = remaining(&job, plan, &mut report);
     let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
     if report.resumed > 0 {
-        progress.note(&format!("going on with an interrupted run: {} vectors are sealed already", report.resumed));
+        progress.note(&format!(
+            "going on with an interrupted run: {} vectors are sealed already",
+            report.resumed
+        ));
     }
     progress.start("ingest", total, Unit::Tokens);
     for (checkpoint, work) in plan.checkpoints.iter().zip(&works) {
@@ -91,7 +95,8 @@ pub fn ingest(
             break;
         }
         let computer = computer(plan, checkpoint)?;
-        let preparer = Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits };
+        let preparer =
+            Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
         let threads = plan.request.threads;
         report.ending = run::run_checkpoint(&mut job, work, &preparer, &computer, threads, progress, cancel)?;
         if report.ending == Ending::Stopped {
@@ -102,7 +107,11 @@ pub fn ingest(
     }
     progress.finish();
     if report.ending == Ending::Finished {
-        let update = RunUpdate { name: plan.request.run.clone(), checkpoints: plan.run_checkpoints() };
+        let update = RunUpdate {
+            name: plan.request.run.clone(),
+            checkpoints: plan.run_checkpoints(),
+            replace_weights: !plan.request.weights.is_empty(),
+        };
         report.snapshot = Some(job.publish(Some(update), plan.request.limit.is_none())?);
     }
     Ok(report)
@@ -121,7 +130,7 @@ fn remaining(job: &Job, plan: &IngestPlan, report: &mut IngestReport) -> Vec<Che
             .zip(&numbers)
             .map(|(feature, number)| {
                 let sealed = job.rows_done(*number);
-                report.resumed += sealed.len();
+                report.resumed += sealed.difference(&feature.published).len();
                 sealed.union(&feature.published)
             })
             .collect();
@@ -141,12 +150,16 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
     }
     let moments = match &checkpoint.arg.adapter {
         Some(folder) if kinds.contains(&Kind::GradAdam) => {
-            Some(Moments::load(&Moments::find(folder)?, &checkpoint.params)?)
+            let moments = Moments::load(&Moments::find(folder)?, &checkpoint.params)?;
+            if checkpoint.moments.as_deref() != Some(moments.digest().as_str()) {
+                return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
+            }
+            Some(moments)
         }
         _ => None,
     };
     let projector = if kinds.iter().any(|kind| kind.is_gradient()) {
-        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.arg.name))?)
+        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.id))?)
     } else {
         None
     };

@@ -4,17 +4,20 @@
 
 use std::sync::Arc;
 
-use gstore_store::{CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, JobFeature, JobPlan, RowSet, RunCheckpoint, Snapshot, Store};
+use gstore_store::{
+    CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, JobFeature, JobPlan,
+    RowSet, RunCheckpoint, Snapshot, Store,
+};
 use serde_json::{Map, json};
 
 use super::describe::Setting;
 use super::request::{CheckpointArg, IngestRequest, Kind};
 use super::window::BatchLimits;
-use super::{IngestError, Progress};
+use super::{IngestError, Progress, Unit};
 use crate::checkpoint::{Adapter, ModelFolder, Moments, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::params::TensorSpec;
-use crate::projection::FlatProjector;
+use crate::projection::{FlatProjector, ProjectionKind};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -46,6 +49,8 @@ pub struct CheckpointPlan {
     pub step: Option<u64>,
     /// Weight in the run.
     pub weight: Option<f64>,
+    /// Digest of the optimizer moments, if a feature needs them.
+    pub moments: Option<String>,
     /// Its features.
     pub features: Vec<PlannedFeature>,
     /// Where a batch ends.
@@ -62,6 +67,8 @@ pub struct PlannedFeature {
     pub attrs: FeatureAttrs,
     /// Rows already published.
     pub published: RowSet,
+    /// Whether the store counts it as complete.
+    pub complete: bool,
 }
 
 impl IngestPlan {
@@ -69,30 +76,51 @@ impl IngestPlan {
     ///
     /// # Errors
     /// Anything that would stop the run: an unknown dataset, a folder that does not fit, moments that are missing.
-    pub fn new(store: &Store, request: IngestRequest, progress: &mut dyn Progress) -> Result<Self, IngestError> {
+    pub fn new(
+        store: &Store,
+        request: IngestRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
         check_request(&request)?;
         let snapshot = store.snapshot()?;
         let dataset = Arc::clone(snapshot.dataset(&request.dataset)?);
         if dataset.rows == 0 {
             return Err(IngestError::EmptyDataset { dataset: request.dataset });
         }
+        // The model goes first: of a folder of another architecture that is what the user should hear.
+        let base = ModelFolder::open(&request.model)?;
         let encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
         let encoding = encoder.spec();
         let rows = first_rows(&dataset.row_set(), request.limit);
-        let base = ModelFolder::open(&request.model)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
+        progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
-            progress.note(&format!("reading checkpoint {}", arg.name));
             let weight = request.weights.get(i).copied();
             checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?);
+            progress.advance(1);
         }
+        progress.finish();
         refuse_twins(&checkpoints)?;
         Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows })
     }
 
-    /// Whether there is nothing to compute.
+    /// Whether there is nothing to compute and nothing to publish.
     pub fn is_done(&self) -> bool {
-        self.features().all(|feature| self.rows.difference(&feature.published).is_empty())
+        let stored = |f: &PlannedFeature| {
+            self.rows.difference(&f.published).is_empty() && (f.complete || self.request.limit.is_some())
+        };
+        self.features().all(stored) && self.run_is_current()
+    }
+
+    /// Whether the run in the store has these checkpoints, with these weights if they were given.
+    fn run_is_current(&self) -> bool {
+        let Ok(run) = self.snapshot.run(&self.request.run) else { return false };
+        self.checkpoints.iter().all(|checkpoint| {
+            run.checkpoint(&checkpoint.arg.name).is_some_and(|stored| {
+                stored.checkpoint == checkpoint.id
+                    && (self.request.weights.is_empty() || stored.weight == checkpoint.weight)
+            })
+        })
     }
 
     /// All features, checkpoint by checkpoint.
@@ -141,12 +169,35 @@ impl IngestPlan {
     }
 }
 
+/// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest shows before samples are registered.
+///
+/// # Errors
+/// A model, tokenizer, adapter, optimizer state or projection that cannot be used.
+pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
+    check_request(request)?;
+    request.projection.check()?;
+    let base = ModelFolder::open(&request.model)?;
+    TextEncoder::load(&request.model, request.template, request.max_length)?;
+    for arg in &request.checkpoints {
+        let Some(folder) = &arg.adapter else { continue };
+        let params = Adapter::open(folder)?.params(&base)?;
+        if request.kinds.contains(&Kind::GradAdam) {
+            Moments::load(&Moments::find(folder)?, &params)?;
+        }
+        step_and_weight(folder)?;
+    }
+    Ok(())
+}
+
 fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
     if request.kinds.is_empty() {
         return Err(IngestError::NoKinds);
     }
     if !request.weights.is_empty() && request.weights.len() != request.checkpoints.len() {
-        return Err(IngestError::WeightCount { weights: request.weights.len(), checkpoints: request.checkpoints.len() });
+        return Err(IngestError::WeightCount {
+            weights: request.weights.len(),
+            checkpoints: request.checkpoints.len(),
+        });
     }
     if let Some(weight) = request.weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
         return Err(IngestError::BadWeight { weight: *weight });
@@ -173,6 +224,7 @@ fn plan_checkpoint(
     }
     let id = crate::checkpoint::CheckpointId::compute(base, adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
+    check_run(snapshot, &request.run, &arg.name, &id)?;
     let moments = match (&arg.adapter, request.kinds.contains(&Kind::GradAdam)) {
         (Some(folder), true) => Some(Moments::load(&Moments::find(folder)?, &params)?.digest()),
         _ => None,
@@ -186,28 +238,79 @@ fn plan_checkpoint(
         params: &params,
         hidden: u32::try_from(base.config().hidden_size).map_err(|_| IngestError::TooWide)?,
         projection: request.projection.fingerprint(),
+        projection_text: match request.projection.kind {
+            ProjectionKind::None => json!("none"),
+            kind => json!(format!("{kind}, seed {}", request.projection.seed)),
+        },
         gradient_dim: 0,
         gradient_groups: Vec::new(),
         dtype: request.dtype,
         adam: &request.adam,
         moments: moments.as_deref(),
     };
-    let setting = if gradients { with_projection(setting, request, &params, &arg.name)? } else { setting };
+    let setting = if gradients { with_projection(setting, request, &params, &id)? } else { setting };
     let features = request
         .kinds
         .iter()
         .map(|kind| {
-            let (desc, attrs) = setting.describe(*kind);
-            let published = match snapshot.feature_by_key(&desc.key()) {
+            let (desc, mut attrs) = setting.describe(*kind);
+            let part = snapshot.feature_by_key(&desc.key());
+            attrs.label = label(snapshot, &desc, &attrs.label);
+            let published = match part {
                 Some(part) => snapshot.open_feature(part)?.row_set()?,
                 None => RowSet::new(),
             };
-            Ok(PlannedFeature { kind: *kind, desc, attrs, published })
+            let complete = part.is_some_and(|part| part.state == FeatureState::Complete);
+            Ok(PlannedFeature { kind: *kind, desc, attrs, published, complete })
         })
         .collect::<Result<_, IngestError>>()?;
     let total = params.iter().map(|p| p.shape.iter().product::<usize>()).sum();
     let limits = BatchLimits::new(request.batch_tokens, total, gradients);
-    Ok(CheckpointPlan { arg: arg.clone(), id, params, step, weight: weight.or(derived), features, limits })
+    Ok(CheckpointPlan {
+        arg: arg.clone(),
+        id,
+        params,
+        step,
+        weight: weight.or(derived),
+        moments,
+        features,
+        limits,
+    })
+}
+
+/// A feature keeps the label that it has; a new one gets its own if the plain label belongs to another.
+fn label(snapshot: &Snapshot, desc: &FeatureDesc, plain: &str) -> String {
+    if let Some(part) = snapshot.feature_by_key(&desc.key()) {
+        return part.attrs.label.clone();
+    }
+    let taken =
+        |label: &str| snapshot.features_of(&desc.dataset).iter().any(|part| part.attrs.label == label);
+    if !taken(plain) {
+        return plain.to_owned();
+    }
+    let projection = desc.space.projection.get(..6).unwrap_or(&desc.space.projection);
+    let detailed = format!("{plain}:{}-{}-{projection}", desc.dim(), desc.dtype.name());
+    if taken(&detailed) {
+        format!("{detailed}-{}", desc.key().get(..8).unwrap_or_default())
+    } else {
+        detailed
+    }
+}
+
+/// Names in a run are settled before any work is done for them.
+fn check_run(snapshot: &Snapshot, run: &str, name: &str, id: &CheckpointId) -> Result<(), IngestError> {
+    let Ok(part) = snapshot.run(run) else { return Ok(()) };
+    for stored in &part.checkpoints {
+        if (stored.name == name) != (stored.checkpoint == *id) {
+            return Err(IngestError::RunConflict {
+                run: run.to_owned(),
+                name: name.to_owned(),
+                stored: stored.name.clone(),
+                same_name: stored.name == name,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn with_projection<'a>(

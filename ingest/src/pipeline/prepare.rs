@@ -1,12 +1,13 @@
 //! From the samples of a window to batches of tokens.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{RowFlags, SampleReader};
+use gstore_store::{RowFlags, SampleReader, TokenCount};
 
 use super::IngestError;
-use super::work::WindowWork;
 use super::window::{BatchLimits, cut_batches};
+use super::work::WindowWork;
 use crate::data::{Encoded, TextEncoder, parse_record};
 
 /// A batch of whole rows, ready for the model.
@@ -31,6 +32,16 @@ impl Prepared {
 }
 
 impl PreparedRow {
+    /// What the encoding knows of the row.
+    pub fn count(&self) -> TokenCount {
+        TokenCount {
+            row: self.row,
+            tokens: self.encoded.ids.len() as u32,
+            scored: self.encoded.scored_tokens() as u32,
+            truncated: self.encoded.truncated,
+        }
+    }
+
     /// Flags that follow from the tokens alone.
     pub fn flags(&self) -> RowFlags {
         token_flags(&self.encoded)
@@ -57,6 +68,8 @@ pub struct Preparer<'a> {
     pub encoder: &'a TextEncoder,
     /// Where a batch ends.
     pub limits: BatchLimits,
+    /// Raised to stop: what is prepared after that is not to be used.
+    pub cancel: &'a AtomicBool,
 }
 
 impl Preparer<'_> {
@@ -80,7 +93,7 @@ impl Preparer<'_> {
         Ok(batches)
     }
 
-    /// The live samples of a row range, tokenised, in row order.
+    /// The live samples of a row range, tokenised, in row order; fewer once the run is stopped.
     ///
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.
@@ -89,10 +102,16 @@ impl Preparer<'_> {
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
             for (row, record) in columns::rows_and_records(&batch)? {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Ok(encoded);
+                }
                 let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
-                let record = parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
-                let encoded_row =
-                    self.encoder.encode(&record.content).map_err(|source| IngestError::Encode { row, source })?;
+                let record =
+                    parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
+                let encoded_row = self
+                    .encoder
+                    .encode(&record.content)
+                    .map_err(|source| IngestError::Encode { row, source })?;
                 encoded.push(PreparedRow { row, encoded: encoded_row });
             }
         }

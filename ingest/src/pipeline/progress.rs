@@ -21,6 +21,8 @@ pub enum Unit {
     Rows,
     /// Bytes of files.
     Bytes,
+    /// Checkpoints of a run.
+    Checkpoints,
 }
 
 /// Says nothing.

@@ -1,13 +1,18 @@
 //! Registering the samples of a JSONL file: columns are found in a first pass, rows are stored in a second.
 //!
-//! Memory: one line, and 16 bytes for each record without an id of its own.
+//! Memory: one line, and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so a
+//! file is registered in pieces where that would be too much.
 
 use std::path::{Path, PathBuf};
 
-use gstore_store::{AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store};
+use gstore_store::{
+    AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store,
+};
 
 use super::{IngestError, Progress, Unit};
-use crate::data::{ColumnOverride, IdAllocator, JsonlReader, Line, Record, Schema, SchemaBuilder, parse_record};
+use crate::data::{
+    ColumnOverride, IdAllocator, JsonlReader, Line, Record, Schema, SchemaBuilder, parse_record,
+};
 
 /// A file to register.
 #[derive(Debug, Clone)]
@@ -41,10 +46,16 @@ pub struct AddReport {
 ///
 /// # Errors
 /// The first line that is no sample, an id that is used twice or has changed, a value that does not fit its column.
-pub fn add(store: &Store, request: &AddRequest, progress: &mut dyn Progress) -> Result<AddReport, IngestError> {
-    let name = DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
-    let (existing, first_new) = existing(store, &name)?;
-    let bytes = fs_err::metadata(&request.data).map_err(IngestError::File)?.len();
+pub fn add(
+    store: &Store,
+    request: &AddRequest,
+    progress: &mut dyn Progress,
+) -> Result<AddReport, IngestError> {
+    let name =
+        DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
+    let existing = existing(store, &name)?;
+    let bytes =
+        fs_err::File::open(&request.data).and_then(|f| f.metadata()).map_err(IngestError::File)?.len();
     progress.start("reading samples", 2 * bytes, Unit::Bytes);
     let schema = find_columns(request, existing, progress)?;
     let options = AppendOptions {
@@ -53,8 +64,11 @@ pub fn add(store: &Store, request: &AddRequest, progress: &mut dyn Progress) -> 
         source: request.data.file_name().map(|name| name.to_string_lossy().into_owned()),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
+    let first_new = append.first_row();
     let mut ids = IdAllocator::new();
+    let mut lines = 0u64;
     each_line(&request.data, progress, |line, record| {
+        lines += 1;
         let id = ids.id_of(&record, line.bytes);
         let metadata = schema
             .row(line.number, record.metadata)
@@ -62,8 +76,16 @@ pub fn add(store: &Store, request: &AddRequest, progress: &mut dyn Progress) -> 
         push(&mut append, request, first_new, line, &id, metadata)
     })?;
     progress.finish();
+    if lines == 0 {
+        return Err(IngestError::NoSamples { path: request.data.clone() });
+    }
     let report = append.finish()?;
-    Ok(AddReport { added: report.added, unchanged: report.unchanged, kept: report.kept, snapshot: report.snapshot })
+    Ok(AddReport {
+        added: report.added,
+        unchanged: report.unchanged,
+        kept: report.kept,
+        snapshot: report.snapshot,
+    })
 }
 
 fn push(
@@ -89,14 +111,18 @@ fn push(
     }
 }
 
-/// The columns a dataset has, and the first row that an append will allot.
-fn existing(store: &Store, name: &DatasetName) -> Result<(Vec<ColumnDef>, u64), IngestError> {
+/// The columns a dataset has.
+fn existing(store: &Store, name: &DatasetName) -> Result<Vec<ColumnDef>, IngestError> {
     let snapshot = store.snapshot()?;
-    let Ok(part) = snapshot.dataset(name) else { return Ok((Vec::new(), 0)) };
-    Ok((part.columns.clone(), part.next_row))
+    let Ok(part) = snapshot.dataset(name) else { return Ok(Vec::new()) };
+    Ok(part.columns.clone())
 }
 
-fn find_columns(request: &AddRequest, existing: Vec<ColumnDef>, progress: &mut dyn Progress) -> Result<Schema, IngestError> {
+fn find_columns(
+    request: &AddRequest,
+    existing: Vec<ColumnDef>,
+    progress: &mut dyn Progress,
+) -> Result<Schema, IngestError> {
     let schema_error = |source| IngestError::Schema { path: request.data.clone(), source };
     let overrides = request
         .columns
@@ -105,7 +131,9 @@ fn find_columns(request: &AddRequest, existing: Vec<ColumnDef>, progress: &mut d
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| IngestError::ColumnOption { source })?;
     let mut builder = SchemaBuilder::new(overrides, &existing);
-    each_line(&request.data, progress, |line, record| builder.observe(line.number, &record).map_err(schema_error))?;
+    each_line(&request.data, progress, |line, record| {
+        builder.observe(line.number, &record).map_err(schema_error)
+    })?;
     builder.finish().map_err(schema_error)
 }
 

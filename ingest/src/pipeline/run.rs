@@ -15,8 +15,8 @@ use gstore_store::{Job, RowFlags, RowSet, SegmentWriter};
 
 use super::compute::{Computer, Vectors};
 use super::order::{Gate, Reorder};
-use super::work::{CheckpointWork, WindowWork};
 use super::prepare::{Prepared, Preparer};
+use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
 /// Finished batches that may wait for a slow one.
@@ -29,6 +29,8 @@ struct Task {
     sequence: u64,
     window: usize,
     last_of_window: bool,
+    /// Tokens of the rows that are missing: what progress counts.
+    tokens: u64,
     batch: Prepared,
 }
 
@@ -62,6 +64,7 @@ pub fn run_checkpoint(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<Ending, IngestError> {
+    let threads = threads.max(1);
     // The gate lets at most `ahead` batches in, so neither channel is ever full and no thread can hang in a send.
     let ahead = ahead(threads);
     let gate = Gate::new(ahead);
@@ -74,7 +77,7 @@ pub fn run_checkpoint(
         scope.spawn(move || produce(work, preparer, gate, &to_workers, &producer_out, cancel));
         for _ in 0..threads {
             let (tasks, out) = (&tasks, to_writer.clone());
-            scope.spawn(move || compute(tasks, &out, computer));
+            scope.spawn(move || compute(tasks, &out, computer, gate));
         }
         drop(to_writer);
         let result = write(job, work, gate, &finished, progress, cancel);
@@ -109,7 +112,9 @@ fn produce(
             if cancel.load(Ordering::Relaxed) || !gate.enter(sequence) {
                 return;
             }
-            let task = Task { sequence, window, last_of_window: i + 1 == count, batch };
+            let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row));
+            let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
+            let task = Task { sequence, window, last_of_window: i + 1 == count, tokens, batch };
             if out.send(task).is_err() {
                 return;
             }
@@ -119,7 +124,13 @@ fn produce(
 }
 
 /// A worker: computes batches until there are none.
-fn compute(tasks: &Mutex<Receiver<Task>>, out: &SyncSender<(u64, Result<Done, IngestError>)>, computer: &Computer) {
+fn compute(
+    tasks: &Mutex<Receiver<Task>>,
+    out: &SyncSender<(u64, Result<Done, IngestError>)>,
+    computer: &Computer,
+    gate: &Gate,
+) {
+    let _guard = CloseOnPanic(gate);
     loop {
         let task = match tasks.lock().unwrap_or_else(PoisonError::into_inner).recv() {
             Ok(task) => task,
@@ -128,11 +139,22 @@ fn compute(tasks: &Mutex<Receiver<Task>>, out: &SyncSender<(u64, Result<Done, In
         let done = computer.compute(&task.batch).map(|rows| Done {
             window: task.window,
             last_of_window: task.last_of_window,
-            tokens: task.batch.tokens(),
+            tokens: task.tokens,
             rows,
         });
         if out.send((task.sequence, done)).is_err() {
             return;
+        }
+    }
+}
+
+/// Closes the gate if its thread panics: the batch that is lost would otherwise be waited for without end.
+struct CloseOnPanic<'a>(&'a Gate);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
         }
     }
 }
@@ -206,7 +228,11 @@ impl OpenWindow {
     fn push(&mut self, row: u64, flags: RowFlags, vectors: &Vectors) -> Result<(), IngestError> {
         for window in &mut self.writers {
             if window.rows.contains(row) {
-                window.writer.push(row, vectors.get(window.vector), flags)?;
+                window.writer.push(
+                    row,
+                    vectors.get(window.vector),
+                    flags.union(vectors.flags(window.vector)),
+                )?;
             }
         }
         Ok(())

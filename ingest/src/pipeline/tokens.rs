@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{CELL_ROWS, Job, RowSet, SampleReader, TokenCount};
+use gstore_store::{CELL_ROWS, EncodingWriter, Job, RowSet, SampleReader, TokenCount};
 
 use super::plan::IngestPlan;
 use super::prepare::Preparer;
@@ -31,7 +31,8 @@ impl Counts {
         self.cells
             .iter()
             .map(|(cell, count, tokens)| {
-                let here = rows.intersection(&RowSet::from_ranges([cell * CELL_ROWS..(cell + 1) * CELL_ROWS])).len();
+                let here =
+                    rows.intersection(&RowSet::from_ranges([cell * CELL_ROWS..(cell + 1) * CELL_ROWS])).len();
                 tokens * here.min(*count) / (*count).max(1)
             })
             .sum()
@@ -50,40 +51,53 @@ pub fn count(
     cancel: &AtomicBool,
 ) -> Result<Counts, IngestError> {
     let key = plan.encoding.key();
-    let stored = plan.dataset.encoding(&key);
-    let covered = stored.map(|entry| entry.rows()).unwrap_or_default().union(&job.encoding_rows_done(&plan.request.dataset, &key));
-    let missing = plan.dataset.row_set().difference(&covered);
+    let entry = plan.dataset.encoding(&key);
+    let stored = entry.map(|entry| entry.rows()).unwrap_or_default();
+    let reader = entry.map(|entry| plan.snapshot.encoding(&plan.dataset, entry)).transpose()?;
+    let missing =
+        plan.rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
+    let preparer = Preparer {
+        samples,
+        encoder: &plan.encoder,
+        limits: super::window::BatchLimits { tokens: 1, rows: 1 },
+        cancel,
+    };
+    let mut writer: Option<EncodingWriter> = None;
     let mut counts = Counts::default();
-    if missing.is_empty() && let Some(entry) = stored {
-        for range in plan.dataset.row_set().ranges() {
-            for count in plan.snapshot.encoding(&plan.dataset, entry)?.counts(range.clone())? {
-                counts.add(&count);
-            }
-        }
-        return Ok(counts);
-    }
-    let preparer = Preparer { samples, encoder: &plan.encoder, limits: super::window::BatchLimits { tokens: 1, rows: 1 } };
-    let mut writer = (!missing.is_empty())
-        .then(|| job.encoding_writer(&plan.request.dataset, plan.encoding.clone(), &plan.encoding.template))
-        .transpose()?;
-    progress.start("counting tokens", plan.dataset.rows, Unit::Rows);
-    for range in plan.dataset.row_set().ranges() {
+    progress.start("counting tokens", plan.rows.len(), Unit::Rows);
+    for range in plan.rows.ranges() {
         let mut start = range.start;
-        while start < range.end {
+        while start < range.end && !cancel.load(Ordering::Relaxed) {
             let end = ((start / CELL_ROWS + 1) * CELL_ROWS).min(range.end);
-            if cancel.load(Ordering::Relaxed) {
-                break;
-            }
-            for row in preparer.encode(start..end)? {
-                let count = TokenCount {
-                    row: row.row,
-                    tokens: row.encoded.ids.len() as u32,
-                    scored: row.encoded.scored_tokens() as u32,
-                    truncated: row.encoded.truncated,
-                };
-                counts.add(&count);
-                if missing.contains(row.row) && let Some(writer) = &mut writer {
-                    writer.push(count)?;
+            match &reader {
+                Some(reader) if stored.covers(start..end) => {
+                    reader.counts(start..end)?.iter().for_each(|count| counts.add(count));
+                }
+                _ => {
+                    for row in preparer.encode(start..end)? {
+                        let count = row.count();
+                        counts.add(&count);
+                        if missing.contains(row.row) {
+                            let open = match writer.take() {
+                                // A file has its rows without gaps.
+                                Some(open) if open.next_row().is_some_and(|next| next != row.row) => {
+                                    job.seal_encoding(open)?;
+                                    None
+                                }
+                                open => open,
+                            };
+                            let mut open = match open {
+                                Some(open) => open,
+                                None => job.encoding_writer(
+                                    &plan.request.dataset,
+                                    plan.encoding.clone(),
+                                    &plan.encoding.template,
+                                )?,
+                            };
+                            open.push(count)?;
+                            writer = Some(open);
+                        }
+                    }
                 }
             }
             progress.advance(end - start);
@@ -91,7 +105,9 @@ pub fn count(
         }
     }
     progress.finish();
-    if let Some(writer) = writer && !cancel.load(Ordering::Relaxed) {
+    if let Some(writer) = writer
+        && !cancel.load(Ordering::Relaxed)
+    {
         job.seal_encoding(writer)?;
     }
     Ok(counts)

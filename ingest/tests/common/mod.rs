@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod archive;
+pub mod optimizer;
 pub mod reference;
 pub mod tiny;
 
@@ -19,4 +20,12 @@ pub fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     let difference: f64 = found.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
     let norm: f64 = expected.iter().map(|b| square(*b)).sum();
     if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
+}
+
+/// Asserts that an error message mentions all `parts`.
+#[track_caller]
+pub fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not mention {part:?}");
+    }
 }

@@ -82,7 +82,8 @@ impl Shared {
         let eos = config["eos_token"].as_str().unwrap();
         let text = fs_err::read_to_string(self.path("data").join(file)).unwrap();
         let lines = text.lines().skip(offset).take(count);
-        let rows: Vec<_> = lines.map(|line| tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos)).collect();
+        let rows: Vec<_> =
+            lines.map(|line| tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos)).collect();
         assert_eq!(rows.len(), count, "{file} has fewer rows than the manifest says");
         rows
     }
@@ -107,7 +108,9 @@ fn checkpoint_folders(parent: &Path) -> Vec<(u64, PathBuf)> {
     let Ok(entries) = fs_err::read_dir(parent) else { return Vec::new() };
     let mut folders: Vec<_> = entries
         .map(|entry| entry.unwrap().path())
-        .filter_map(|path| Some((path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?, path)))
+        .filter_map(|path| {
+            Some((path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok()?, path))
+        })
         .collect();
     folders.sort();
     folders
@@ -132,7 +135,8 @@ fn tokenise(record: &Value, tokenizer: &Tokenizer, eos: &str) -> Row {
         prefix.push_str(&turn(message));
         if message["role"] != "assistant" {
             let opens_answer = messages.get(i + 1).is_some_and(|next| next["role"] == "assistant");
-            let end = if opens_answer { encode(&format!("{prefix}<|assistant|>\n")) } else { encode(&prefix) };
+            let end =
+                if opens_answer { encode(&format!("{prefix}<|assistant|>\n")) } else { encode(&prefix) };
             scored[start..end.len()].fill(false);
         }
     }

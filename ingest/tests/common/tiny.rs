@@ -151,7 +151,8 @@ pub fn write_weights(path: &Path, weights: &Weights, dtype: Dtype) {
         .iter()
         .map(|(name, (shape, values))| (name.clone(), shape.clone(), encode(values, dtype)))
         .collect();
-    let views = bytes.iter().map(|(name, shape, data)| (name, TensorView::new(dtype, shape.clone(), data).unwrap()));
+    let views =
+        bytes.iter().map(|(name, shape, data)| (name, TensorView::new(dtype, shape.clone(), data).unwrap()));
     fs_err::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 ///
 /// Where it is missing the caller returns, having said so; with `CI` set that is a failure.
 pub fn shared() -> Option<PathBuf> {
-    let folder = std::env::var_os("GSTORE_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = workspace
+        .join(std::env::var_os("GSTORE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from));
     if folder.is_dir() {
         return Some(folder);
     }

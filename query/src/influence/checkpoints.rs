@@ -102,7 +102,7 @@ fn anonymous(side: &Side) -> Vec<Entry> {
         .collect()
 }
 
-/// The run that is named, or the only one that has a checkpoint of every side; none where no run has one.
+/// The run that is named, or the one that has the most checkpoints of every side; none where no run has one.
 fn find_run(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -116,6 +116,10 @@ fn find_run(
         .iter()
         .filter(|run| run.checkpoints.iter().any(|c| everywhere(&c.checkpoint)))
         .collect();
+    // A run that has some of another's checkpoints is no rival to it.
+    let covered = |run: &&Arc<RunPart>| run.checkpoints.iter().filter(|c| everywhere(&c.checkpoint)).count();
+    let most = fitting.iter().map(covered).max();
+    let fitting: Vec<&Arc<RunPart>> = fitting.into_iter().filter(|run| Some(covered(run)) == most).collect();
     match fitting.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some((*only).clone())),

@@ -47,11 +47,7 @@ pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) ->
             named.push((t as u32, row, if by == SubtaskBy::Dataset { own.clone() } else { subtask }));
         }
         if let Some(unknown) = target.subtasks.iter().flatten().find(|wanted| !seen.contains(*wanted)) {
-            return Err(QueryError::unknown(
-                "subtask",
-                &format!("{own}:{unknown}"),
-                seen.iter().map(String::as_str),
-            ));
+            return Err(QueryError::unknown("subtask", unknown, seen.iter().map(String::as_str)));
         }
     }
     let mut owners: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();

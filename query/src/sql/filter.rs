@@ -133,7 +133,9 @@ impl Filter {
             }
             other => {
                 let values = other.into_array(batch.num_rows())?;
-                let values = values.as_boolean();
+                let Some(values) = values.as_boolean_opt() else {
+                    return Err(SqlError::internal("a condition is not true or false").into());
+                };
                 match values.null_count() {
                     0 => values.clone(),
                     _ => datafusion::arrow::compute::prep_null_mask_filter(values),

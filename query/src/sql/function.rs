@@ -27,6 +27,9 @@ pub(crate) const NAMES: [&str; 5] = ["influence", "excluded", "vectors", "genera
 #[derive(Debug)]
 pub(crate) struct FunctionPlanner;
 
+/// Where the arguments of a call stand, by their names.
+type Places = Vec<(String, Option<Span>)>;
+
 struct Call {
     name: ObjectName,
     args: Vec<FunctionArg>,
@@ -77,7 +80,7 @@ fn arguments(
     options: &[&str],
     args: Vec<FunctionArg>,
     cx: &mut dyn RelationPlannerContext,
-) -> Result<(Vec<Expr>, Vec<(String, Option<Span>)>)> {
+) -> Result<(Vec<Expr>, Places)> {
     let mut places = Vec::new();
     let mut positional = Vec::new();
     let mut named = Vec::new();

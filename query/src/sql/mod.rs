@@ -38,7 +38,7 @@ use gstore_store::Snapshot;
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
 pub use notes::{InfluenceNote, Notes, RunNotes};
-pub use runner::{Cancel, Outcome, SqlRunner};
+pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlOptions, SqlResult, SqlSession, SqlStream};
 
 /// The table functions of a session.

@@ -1,65 +1,28 @@
-//! SQL for a program without an async runtime: the command line and the shell.
+//! SQL for a program without an async runtime: statements in, batches out.
 
-use std::io::Write;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_store::Snapshot;
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 use super::error::{SqlError, SqlErrorKind};
-use super::notes::Notes;
-use super::output::{Format, ResultWriter, TableStyle};
+use super::notes::{Notes, RunNotes};
 use super::session::{SqlOptions, SqlSession, SqlStream};
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;
 
-/// Stops a running statement from another thread, such as a signal handler's.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<Flag>);
-
-#[derive(Debug, Default)]
-struct Flag {
-    raised: AtomicBool,
-    changed: Notify,
-}
-
-impl Cancel {
-    /// A flag that is not raised.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Stops the statement that runs with this flag, and every later one.
-    pub fn cancel(&self) {
-        self.0.raised.store(true, Ordering::Release);
-        self.0.changed.notify_waiters();
-    }
-
-    async fn raised(&self) {
-        let changed = self.0.changed.notified();
-        tokio::pin!(changed);
-        // Listening starts before the flag is looked at, so a call in between is not missed.
-        changed.as_mut().enable();
-        if !self.0.raised.load(Ordering::Acquire) {
-            changed.await;
-        }
-    }
-}
-
-/// What a statement gave beside its rows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// Rows written.
-    pub rows: u64,
-    /// Guarantee, exclusions and counts.
-    pub notes: Notes,
-}
+/// How long a raised flag may go unnoticed.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A session with a runtime of its own.
 pub struct SqlRunner {
@@ -85,28 +48,13 @@ impl SqlRunner {
         &self.session
     }
 
-    /// Runs one statement and writes its rows to `out`. Nothing is written before the first rows, or their absence, are known.
-    pub fn run<W: Write + Send>(
-        &self,
-        sql: &str,
-        format: Format,
-        style: TableStyle,
-        out: W,
-        cancel: &Cancel,
-    ) -> Result<Outcome, SqlError> {
+    /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind [`SqlErrorKind::Cancelled`].
+    pub fn run<'a>(&'a self, sql: &str, cancel: &'a AtomicBool) -> Result<SqlRows<'a>, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
-        runtime.block_on(async {
-            let result = unless(cancel, self.session.run(sql)).await??;
-            let (schema, notes) = (Arc::clone(&result.schema), result.notes_handle());
-            let mut batches = pump(result.stream);
-            let mut next = unless(cancel, batches.recv()).await?.transpose()?;
-            let mut writer = ResultWriter::new(format, &schema, out, style)?;
-            while let Some(batch) = next {
-                writer.write(&batch)?;
-                next = unless(cancel, batches.recv()).await?.transpose()?;
-            }
-            Ok(Outcome { rows: writer.finish()?, notes: notes.get() })
-        })
+        let _inside = runtime.enter();
+        let result = unless(cancel, self.session.run(sql))??;
+        let (schema, notes) = (Arc::clone(&result.schema), result.notes_handle());
+        Ok(SqlRows { schema, notes, batches: pump(result.stream), cancel })
     }
 }
 
@@ -116,6 +64,37 @@ impl Drop for SqlRunner {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// The rows of a statement, as they come. Dropping it ends the statement.
+pub struct SqlRows<'a> {
+    schema: SchemaRef,
+    notes: Arc<RunNotes>,
+    batches: Receiver<Result<RecordBatch, SqlError>>,
+    cancel: &'a AtomicBool,
+}
+
+impl SqlRows<'_> {
+    /// Columns of every batch.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Guarantee, exclusions and counts; complete once the rows have ended.
+    pub fn notes(&self) -> Notes {
+        self.notes.get()
+    }
+}
+
+impl Iterator for SqlRows<'_> {
+    type Item = Result<RecordBatch, SqlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        unless(self.cancel, self.batches.recv()).unwrap_or_else(|cancelled| {
+            self.batches.close();
+            Some(Err(cancelled))
+        })
     }
 }
 
@@ -137,10 +116,26 @@ fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
     receive
 }
 
-/// What `work` gives, or an error once the flag is raised.
-async fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
-    tokio::select! {
-        done = work => Ok(done),
-        () = cancel.raised() => Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())),
+/// What `work` gives, or an error soon after the flag is raised.
+///
+/// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be inside long operators.
+fn unless<T>(cancel: &AtomicBool, work: impl Future<Output = T>) -> Result<T, SqlError> {
+    let mut work = pin!(work);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    while !cancel.load(Ordering::Relaxed) {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return Ok(done);
+        }
+        std::thread::park_timeout(GLANCE);
+    }
+    Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()))
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
 use gstore_store::{
     ColumnType, DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot, TokenCount,
@@ -21,7 +22,7 @@ use gstore_store::{
 use super::blocking::Demand;
 use super::counts::{self, Counted};
 use super::error::SqlError;
-use super::leaf::{Each, Fetch, Rows, Want};
+use super::leaf::{Each, Fetch, Rows, Want, keep};
 use super::union::Source;
 
 /// Where the values of a column come from.
@@ -161,6 +162,23 @@ impl SampleTable {
         names
     }
 
+    /// Ascending rows of a range, by reading all of it.
+    fn within(&self, span: Range<u64>, rows: &[u64], names: &[&str]) -> Result<RecordBatch, SqlError> {
+        let mut parts = Vec::new();
+        for batch in self.samples()?.scan(names, Some(span)) {
+            let batch = batch.map_err(SqlError::read)?;
+            let wanted: BooleanArray =
+                row_numbers(&batch)?.iter().map(|row| Some(rows.binary_search(row).is_ok())).collect();
+            parts.push(keep(&batch, &wanted)?);
+        }
+        let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| missing(&self.dataset.name))?;
+        let all = concat_batches(&schema, &parts).map_err(arrow)?;
+        match all.num_rows() == rows.len() {
+            true => Ok(all),
+            false => Err(missing(&self.dataset.name)),
+        }
+    }
+
     /// A batch of the sample files, joined with the counts, as the columns that were asked for.
     fn assemble(
         &self,
@@ -191,6 +209,19 @@ impl SampleTable {
         let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
         RecordBatch::try_new_with_options(Arc::new(schema), values, &options).map_err(arrow)
     }
+}
+
+fn missing(dataset: &str) -> SqlError {
+    SqlError::internal(&format!("rows of dataset `{dataset}` that should be there were not found"))
+}
+
+/// The range of rows to read as a whole, where most of what is read is asked for: picking rows out of pages costs more than reading on.
+fn near_together(rows: &[u64]) -> Option<Range<u64>> {
+    const WORTH: u64 = 8;
+    let (first, last) = (*rows.first()?, *rows.last()?);
+    let ascending = rows.windows(2).all(|w| matches!(w, [a, b] if a < b));
+    let span = last.checked_sub(first)?.checked_add(1)?;
+    (ascending && span <= WORTH.saturating_mul(rows.len() as u64)).then(|| first..first + span)
 }
 
 impl Rows for SampleTable {
@@ -239,7 +270,11 @@ impl Rows for SampleTable {
 impl Fetch for SampleTable {
     fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError> {
         let counts = self.counts(columns)?;
-        let batch = self.samples()?.get(rows, &self.stored(columns)).map_err(SqlError::read)?;
+        let names = self.stored(columns);
+        let batch = match near_together(rows) {
+            Some(span) => self.within(span, rows, &names)?,
+            None => self.samples()?.get(rows, &names).map_err(SqlError::read)?,
+        };
         let counted = match counts {
             Some(counts) => counts::of_rows(counts, rows)?,
             None => Vec::new(),

@@ -166,7 +166,7 @@ impl TestStore {
                 extra: Default::default(),
             })
             .collect();
-        RunUpdate { name: name.into(), checkpoints }
+        RunUpdate { name: name.into(), checkpoints, replace_weights: true }
     }
 
     pub fn features(&self, features: &[Feature], run: Option<RunUpdate>) -> &Self {

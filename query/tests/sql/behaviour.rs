@@ -1,10 +1,12 @@
 //! What a statement does besides its rows: notes, counts of work, limits, cancellation, damage.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use gstore_query::sql::output::{Format, TableStyle};
-use gstore_query::sql::{Cancel, MAX_OPERATORS, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
+use gstore_query::sql::output::{Format, ResultWriter, TableStyle};
+use gstore_query::sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
 
 use crate::{fixture, session, slt};
 
@@ -100,22 +102,29 @@ fn a_raised_flag_stops_a_statement() {
     let folder = tempfile::tempdir().unwrap();
     let snapshot = fixture::store(&folder.path().join("store"));
     let runner = SqlRunner::new(snapshot, SqlOptions { threads: 1, ..SqlOptions::default() }).unwrap();
-    let cancel = Cancel::new();
-    let run = |sql: &str, cancel: &Cancel| {
+    let cancel = AtomicBool::new(false);
+    let run = |sql: &str| {
         let mut out = Vec::new();
-        let outcome = runner.run(sql, Format::Csv, TableStyle::default(), &mut out, cancel);
-        outcome.map(|o| (o.rows, String::from_utf8(out).unwrap()))
+        let mut rows = runner.run(sql, &cancel)?;
+        let mut writer = ResultWriter::new(Format::Csv, rows.schema(), &mut out, TableStyle::default())?;
+        rows.try_for_each(|batch| writer.write(&batch?))?;
+        writer.finish()?;
+        Ok::<_, SqlError>(String::from_utf8(out).unwrap())
     };
-    let (rows, text) = run("SELECT row, id FROM pool WHERE row < 2;", &cancel).unwrap();
-    assert_eq!((rows, text.as_str()), (2, "row,id\n0,p0\n1,p1\n"));
-    let other = cancel.clone();
-    let raiser = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        other.cancel();
-    });
+    assert_eq!(run("SELECT row, id FROM pool WHERE row < 2;").unwrap(), "row,id\n0,p0\n1,p1\n");
     let endless = "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value < b.value";
-    assert_eq!(run(endless, &cancel).unwrap_err().kind(), SqlErrorKind::Cancelled);
-    raiser.join().unwrap();
+    let (elapsed, error) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            cancel.store(true, Ordering::Relaxed);
+        });
+        let start = Instant::now();
+        let error = run(endless).unwrap_err();
+        (start.elapsed(), error)
+    });
+    assert_eq!(error.kind(), SqlErrorKind::Cancelled);
+    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
+    assert_eq!(run("SELECT 1").unwrap_err().kind(), SqlErrorKind::Cancelled);
 }
 
 #[tokio::test]

@@ -227,7 +227,11 @@ fn run(checkpoints: &[(&str, u64, f64)]) -> RunUpdate {
         provenance: Map::new(),
         extra: Map::new(),
     };
-    RunUpdate { name: "warmup".into(), checkpoints: checkpoints.iter().map(checkpoint).collect() }
+    RunUpdate {
+        name: "warmup".into(),
+        checkpoints: checkpoints.iter().map(checkpoint).collect(),
+        replace_weights: true,
+    }
 }
 
 /// A store of the size of a small real one: a pool, a target, f16 features at some checkpoints.

@@ -1,9 +1,10 @@
 //! How fast a query starts and answers, on 4,480 rows x 4 checkpoints x 8,192 f16: `cargo test --release -- --ignored --nocapture speed`.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_query::sql::output::{Format, TableStyle};
-use gstore_query::sql::{Cancel, SqlOptions, SqlRunner};
+use gstore_query::sql::output::{Format, ResultWriter, TableStyle};
+use gstore_query::sql::{SqlOptions, SqlRunner};
 use gstore_store::Store;
 
 use crate::fixture;
@@ -14,6 +15,7 @@ fn speed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     fixture::large(&path, 4480, 64, 8192, 4);
+    let run = AtomicBool::new(false);
     for threads in [1, 2] {
         for _ in 0..3 {
             let start = Instant::now();
@@ -32,8 +34,11 @@ fn speed() {
                 "SELECT * FROM gstore.features",
             ] {
                 let lap = Instant::now();
-                let mut out = Vec::new();
-                runner.run(sql, Format::Csv, TableStyle::default(), &mut out, &Cancel::new()).unwrap();
+                let mut rows = runner.run(sql, &run).unwrap();
+                let style = TableStyle::default();
+                let mut writer = ResultWriter::new(Format::Csv, rows.schema(), Vec::new(), style).unwrap();
+                rows.try_for_each(|batch| writer.write(&batch?)).unwrap();
+                writer.finish().unwrap();
                 laps.push(format!("{:.1}", lap.elapsed().as_secs_f64() * 1e3));
             }
             println!(

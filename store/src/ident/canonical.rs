@@ -30,9 +30,10 @@ pub fn xxh3_hex(bytes: &[u8]) -> String {
 
 /// The key of a description: SHA-256 of the canonical JSON of what `serde` makes of it.
 pub fn key_of<T: Serialize>(description: &T) -> String {
-    // Descriptions are plain structs of strings and numbers; one that cannot be written as JSON would be a
-    // programming error, and it then shares the key of `null` instead of stopping the process.
-    let value = serde_json::to_value(description).unwrap_or(Value::Null);
+    // Descriptions are plain structs of strings and numbers. One that cannot be written as JSON would be a programming
+    // error; it gets the key of its type's name, which no description has, instead of stopping the process.
+    let value = serde_json::to_value(description)
+        .unwrap_or_else(|_| Value::String(std::any::type_name::<T>().to_owned()));
     sha256_hex(canonical_json(&value).as_bytes())
 }
 

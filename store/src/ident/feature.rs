@@ -141,7 +141,7 @@ pub struct EncodingSpec {
     pub tokenizer: String,
     /// `tulu`, `chat` or `plain`.
     pub template: String,
-    /// SHA-256 of the template's text, where it comes from outside.
+    /// SHA-256 of the canonical JSON of what the template takes from the model folder, such as its end token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_digest: Option<String>,
     /// Tokens after which a sample is cut.

@@ -247,8 +247,22 @@ fn run_part(now: &Snapshot, update: &RunUpdate, next: &mut Counters) -> Result<O
                     given: c.checkpoint.short().to_owned(),
                 });
             }
-            Some(o) => *o = c.clone(),
-            None => part.checkpoints.push(c.clone()),
+            Some(o) => {
+                o.step = o.step.or(c.step);
+                if update.replace_weights || o.weight.is_none() {
+                    o.weight = c.weight.or(o.weight);
+                }
+            }
+            None => {
+                if let Some(other) = part.checkpoints.iter().find(|o| o.checkpoint == c.checkpoint) {
+                    return Err(CommitError::CheckpointTwice {
+                        run: update.name.clone(),
+                        name: c.name.clone(),
+                        stored: other.name.clone(),
+                    });
+                }
+                part.checkpoints.push(c.clone());
+            }
         }
     }
     part.checkpoints.sort_by_key(|c| (c.step.is_none(), c.step));

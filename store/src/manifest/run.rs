@@ -32,8 +32,10 @@ pub struct RunCheckpoint {
 pub struct RunUpdate {
     /// The run; made if there is none of this name.
     pub name: String,
-    /// The checkpoints. A name that the run has already must mean the same weights; its step and weight are replaced.
+    /// The checkpoints. A name that the run has already must mean the same checkpoint.
     pub checkpoints: Vec<RunCheckpoint>,
+    /// Whether the weights of checkpoints that the run has already are replaced; otherwise only missing ones are filled in.
+    pub replace_weights: bool,
 }
 
 /// A run in a snapshot.
@@ -76,6 +78,15 @@ impl Part for RunPart {
     }
 
     fn problem(&self) -> Option<(String, String, String)> {
+        for (i, c) in self.checkpoints.iter().enumerate() {
+            if self.checkpoints[..i].iter().any(|o| o.name == c.name || o.checkpoint == c.checkpoint) {
+                return Some((
+                    format!("checkpoint {:?}", c.name),
+                    "each name and id once".into(),
+                    "one twice".into(),
+                ));
+            }
+        }
         None
     }
 }

@@ -1,22 +1,15 @@
 //! Adding samples: rows are allotted, ids checked, and everything is published at once or not at all.
 
-use super::columns::{ColumnBuilder, ColumnSpec, merge, schema};
+use super::columns::{ColumnSpec, merge};
+use super::files::{SampleFiles, remove_leftovers};
 use super::value::{MetaRow, MetaValue, sample_digest};
-use crate::error::{AppendError, CommitError, StorageError, WriteError};
+use crate::error::{AppendError, CommitError, StorageError};
 use crate::ident::DatasetName;
 use crate::ledger::{Known, Ledger, LedgerError};
-use crate::manifest::{DatasetPart, FileEntry, SourceNote};
-use crate::store::{Env, Snapshot, Store, WriterLock, change_of, publish, sample_file, sample_folder};
-use crate::table::{TableWriter, properties};
-use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt64Builder};
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::SchemaRef;
-use parquet::file::properties::WriterProperties;
-use parquet::schema::types::ColumnPath;
+use crate::manifest::{DatasetPart, SourceNote};
+use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// What happens to a sample whose id is stored with other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,57 +69,23 @@ pub struct AppendReport {
 
 /// Ids have a length of 1 to this many bytes.
 const ID_LIMIT: usize = u16::MAX as usize;
-/// Samples that wait in memory before they are written.
-const BATCH_ROWS: usize = 1024;
-/// Bytes of them.
-const BATCH_BYTES: usize = 16 << 20;
-/// A file is closed once it has this many bytes.
-const FILE_BYTES: u64 = 1 << 30;
-/// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one, so others are leftovers.
-const TMP: &str = "tmp/append-";
 
 /// An append under way. Holds the writer lock. Dropped before [`SampleAppend::finish`], nothing happened.
 pub struct SampleAppend {
-    lock: WriterLock,
     store: Store,
     base: Arc<Snapshot>,
     part: DatasetPart,
     is_new: bool,
     options: AppendOptions,
-    schema: SchemaRef,
     /// Place of each column of the append among the dataset's.
     places: Vec<usize>,
+    /// `None` for a new dataset.
     ledger: Option<Ledger>,
     added: HashMap<String, Known>,
     report: AppendReport,
-    folder: String,
-    files: Vec<(PathBuf, FileEntry)>,
-    writer: Option<TableWriter>,
-    waiting: Waiting,
-    poisoned: bool,
-}
-
-/// Rows that were not written yet.
-struct Waiting {
-    row: UInt64Builder,
-    id: StringBuilder,
-    record: BinaryBuilder,
-    columns: Vec<ColumnBuilder>,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Waiting {
-    fn new(part: &DatasetPart) -> Self {
-        Waiting {
-            row: UInt64Builder::new(),
-            id: StringBuilder::new(),
-            record: BinaryBuilder::new(),
-            columns: part.columns.iter().map(|c| ColumnBuilder::new(c.ty)).collect(),
-            rows: 0,
-            bytes: 0,
-        }
-    }
+    files: SampleFiles,
+    /// The last field, so that it is released last: closing the ledger and removing the folder are a writer's business.
+    lock: WriterLock,
 }
 
 impl SampleAppend {
@@ -146,11 +105,8 @@ impl SampleAppend {
         let ledger = if is_new { None } else { Some(open_ledger(&store, &base, &part)?) };
         let (merged, places) = merge(&part, &columns)?;
         part.columns = merged;
-        let folder = format!("{TMP}{}", Uuid::new_v4());
+        let files = SampleFiles::new(store.env(), &part.columns);
         Ok(SampleAppend {
-            lock,
-            schema: schema(&part.columns),
-            waiting: Waiting::new(&part),
             store,
             base,
             part,
@@ -160,18 +116,19 @@ impl SampleAppend {
             ledger,
             added: HashMap::new(),
             report: AppendReport::default(),
-            folder,
-            files: Vec::new(),
-            writer: None,
-            poisoned: false,
+            files,
+            lock,
         })
+    }
+
+    /// The row that the first new sample of this append gets.
+    pub fn first_row(&self) -> u64 {
+        self.part.next_row - self.report.added
     }
 
     /// Adds a sample, or finds that it is there already.
     pub fn push(&mut self, sample: NewSample<'_>) -> Result<Pushed, AppendError> {
-        if self.poisoned {
-            return Err(AppendError::Poisoned);
-        }
+        self.files.check()?;
         if sample.id.is_empty() || sample.id.len() > ID_LIMIT {
             return Err(AppendError::IdLength(sample.id.len()));
         }
@@ -190,13 +147,10 @@ impl SampleAppend {
             return self.known(sample.id, known, digest);
         }
         let row = self.part.next_row;
-        self.take(row, &sample, &values);
+        self.files.push(row, &sample, &values)?;
         self.added.insert(sample.id.to_owned(), Known { row, digest });
         self.part.next_row += 1;
         self.report.added += 1;
-        if self.waiting.rows >= BATCH_ROWS || self.waiting.bytes >= BATCH_BYTES {
-            self.flush()?;
-        }
         Ok(Pushed::Added(row))
     }
 
@@ -257,85 +211,20 @@ impl SampleAppend {
         }
     }
 
-    fn take(&mut self, row: u64, sample: &NewSample<'_>, values: &[MetaValue]) {
-        let w = &mut self.waiting;
-        w.row.append_value(row);
-        w.id.append_value(sample.id);
-        w.record.append_option(sample.record);
-        w.bytes += 32 + sample.id.len() + sample.record.map_or(0, <[u8]>::len);
-        for (column, value) in w.columns.iter_mut().zip(values) {
-            if let MetaValue::Text(t) = value {
-                w.bytes += t.len();
-            }
-            column.push(value);
-        }
-        w.rows += 1;
-    }
-
-    fn flush(&mut self) -> Result<(), AppendError> {
-        if self.waiting.rows == 0 {
-            return Ok(());
-        }
-        self.poisoned = true;
-        self.write_waiting()?;
-        if self.writer.as_ref().is_some_and(|w| w.bytes() >= FILE_BYTES) {
-            self.close_file()?;
-        }
-        self.poisoned = false;
-        Ok(())
-    }
-
-    fn write_waiting(&mut self) -> Result<(), AppendError> {
-        let rows = self.waiting.rows as u64;
-        let w = &mut self.waiting;
-        let mut columns: Vec<ArrayRef> =
-            vec![Arc::new(w.row.finish()), Arc::new(w.id.finish()), Arc::new(w.record.finish())];
-        columns.extend(w.columns.iter_mut().map(ColumnBuilder::finish));
-        (w.rows, w.bytes) = (0, 0);
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
-            .map_err(|e| StorageError::io("write samples", std::io::Error::other(e)))?;
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => self.open_file(self.part.next_row - rows)?,
-        };
-        writer.write(&batch).map_err(storage)?;
-        self.writer = Some(writer);
-        Ok(())
-    }
-
-    fn open_file(&self, first_row: u64) -> Result<TableWriter, StorageError> {
-        let env = self.store.env();
-        let uuid = Uuid::new_v4();
-        env.vfs().create_dir(&env.at(&self.folder)).map_err(Env::io("make the folder", &self.folder))?;
-        let path = env.at(&format!("{}/{uuid}.parquet", self.folder));
-        TableWriter::create(env.vfs(), &path, uuid, first_row, Arc::clone(&self.schema), sample_properties())
-    }
-
-    fn close_file(&mut self) -> Result<(), AppendError> {
-        if let Some(writer) = self.writer.take() {
-            self.files.push(writer.finish().map_err(storage)?);
-        }
-        Ok(())
-    }
-
     /// Publishes the samples. With nothing new, nothing is published.
     pub fn finish(mut self) -> Result<AppendReport, CommitError> {
-        if self.poisoned {
-            return Err(AppendError::Poisoned.into());
-        }
+        self.files.check()?;
         if self.report.added == 0 {
             return Ok(self.report);
         }
-        self.flush()?;
-        self.close_file()?;
-        let snapshot = match self.move_files().map_err(CommitError::from).and_then(|()| self.publish()) {
+        self.files.finish()?;
+        let moved = self.files.move_into(self.part.number).map_err(CommitError::from);
+        let snapshot = match moved.and_then(|()| self.publish()) {
             Ok(snapshot) => snapshot,
-            Err(e @ CommitError::Unclear { .. }) => return Err(e),
             Err(e) => {
-                // CURRENT does not name the files, so nothing can refer to them: they may go.
-                for (_, entry) in &self.files {
-                    let name = sample_file(self.part.number, entry.uuid);
-                    let _ = self.store.env().vfs().remove(&self.store.env().at(&name));
+                if !matches!(e, CommitError::Unclear { .. }) {
+                    // CURRENT does not name the files, so nothing can refer to them: they may go.
+                    self.files.remove_from(self.part.number);
                 }
                 return Err(e);
             }
@@ -345,20 +234,10 @@ impl SampleAppend {
         Ok(self.report)
     }
 
-    fn move_files(&mut self) -> Result<(), StorageError> {
-        let env = self.store.env();
-        let folder = sample_folder(self.part.number);
-        env.make_folder(&folder)?;
-        for (path, entry) in &self.files {
-            env.rename(path, &sample_file(self.part.number, entry.uuid))?;
-        }
-        env.sync_folder(&folder)
-    }
-
     fn publish(&mut self) -> Result<Arc<Snapshot>, CommitError> {
-        let first_row = self.part.next_row - self.report.added;
+        let first_row = self.first_row();
         self.part.rows += self.report.added;
-        self.part.files.extend(self.files.iter().map(|(_, entry)| entry.clone()));
+        self.part.files.extend(self.files.entries().cloned());
         self.part.sources.push(SourceNote {
             snapshot: self.base.number() + 1,
             first_row,
@@ -390,14 +269,6 @@ impl SampleAppend {
     }
 }
 
-impl Drop for SampleAppend {
-    fn drop(&mut self) {
-        self.writer = None;
-        // A leftover does no harm; the next append tries again.
-        let _ = self.store.env().remove_folder(&self.folder);
-    }
-}
-
 fn describe(value: &MetaValue) -> String {
     match value {
         MetaValue::Null => "null".into(),
@@ -406,34 +277,6 @@ fn describe(value: &MetaValue) -> String {
         MetaValue::Float(f) => format!("the float {f}"),
         MetaValue::Text(t) => format!("the text {:?}", t.chars().take(40).collect::<String>()),
     }
-}
-
-fn storage(e: WriteError) -> AppendError {
-    match e {
-        WriteError::Storage(e) => AppendError::Storage(e),
-        WriteError::Poisoned(_) => AppendError::Poisoned,
-        other => AppendError::Storage(StorageError::io("write samples", std::io::Error::other(other))),
-    }
-}
-
-fn sample_properties() -> WriterProperties {
-    let mut p = properties();
-    for unique in ["row", "id", "record"] {
-        p = p.set_column_dictionary_enabled(ColumnPath::from(unique), false);
-    }
-    p.set_column_bloom_filter_enabled(ColumnPath::from("id"), true).build()
-}
-
-fn remove_leftovers(env: &Env) -> Result<(), StorageError> {
-    let names = match env.vfs().list(&env.at("tmp")) {
-        Ok(names) => names,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Env::io("list", "tmp")(e)),
-    };
-    for name in names.iter().map(|n| format!("tmp/{n}")).filter(|n| n.starts_with(TMP)) {
-        env.remove_folder(&name)?;
-    }
-    Ok(())
 }
 
 /// The ledger, brought up to date for a dataset. One that cannot be is made anew once.

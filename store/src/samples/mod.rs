@@ -7,6 +7,7 @@
 
 mod append;
 mod columns;
+mod files;
 mod read;
 mod value;
 

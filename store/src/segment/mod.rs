@@ -13,8 +13,10 @@ mod feature;
 mod file;
 mod footer;
 mod layout;
+mod open;
 mod quantize;
 mod sink;
+mod verify;
 mod writer;
 
 pub use block::{Block, StoredRow, Values};
@@ -24,6 +26,7 @@ pub use writer::{SealedSegment, SegmentWriter};
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.
 pub type BlockBuffer = crate::vfs::AlignedBuffer;
 
-pub(crate) use file::{FileId, Opened, SegmentFile};
+pub(crate) use file::SegmentFile;
 pub(crate) use layout::Shape;
+pub(crate) use open::{FileId, Opened};
 pub(crate) use writer::check_description;

@@ -1,7 +1,7 @@
 //! A snapshot: one published, immutable state of a store.
 
-use super::load::Chain;
 use super::env::{Env, encoding_file, sample_file, segment_file};
+use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{LookupError, OpenError, ReadError};
 use crate::ident::nearest;

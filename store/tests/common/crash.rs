@@ -1,4 +1,4 @@
-//! A file system that stops working after a number of operations, as if the process had died there.
+//! A file system that stops working after a number of operations, as if the process had died there, or fails once.
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -11,12 +11,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub struct CrashVfs {
     os: OsVfs,
     left: Arc<AtomicI64>,
+    once: bool,
 }
 
 impl CrashVfs {
     /// Works for `operations` changes of the medium, then fails everything.
     pub fn new(operations: i64) -> Self {
-        CrashVfs { os: OsVfs, left: Arc::new(AtomicI64::new(operations)) }
+        CrashVfs { os: OsVfs, left: Arc::new(AtomicI64::new(operations)), once: false }
+    }
+
+    /// Fails one change of the medium after `operations` others, and works again after that.
+    pub fn once(operations: i64) -> Self {
+        CrashVfs { once: true, ..Self::new(operations) }
     }
 
     /// Operations that are left.
@@ -25,11 +31,13 @@ impl CrashVfs {
     }
 
     fn step(&self) -> io::Result<()> {
-        if self.left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("crashed")) }
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        let works = if self.once { left != 0 } else { left > 0 };
+        if works { Ok(()) } else { Err(io::Error::new(io::ErrorKind::StorageFull, "injected")) }
     }
 
     fn alive(&self) -> io::Result<()> {
-        if self.left() > 0 { Ok(()) } else { Err(io::Error::other("crashed")) }
+        if self.once || self.left() > 0 { Ok(()) } else { Err(io::Error::other("crashed")) }
     }
 }
 

@@ -3,9 +3,11 @@
 //! Objects are nodes in an arena because a pickle fills containers after it has memorised them. The conversion counts what it copies, so
 //! sharing cannot be used to blow a small file up.
 
+mod calls;
+
 use std::sync::Arc;
 
-use super::value::{StorageRef, TensorRef, Value};
+use super::value::Value;
 use super::{Global, PickleError};
 
 /// Bounds on what a pickle may cost.
@@ -26,7 +28,16 @@ impl Default for Limits {
 
 /// Reads one pickle; bytes after its end are ignored.
 pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, PickleError> {
-    let mut machine = Machine { bytes, at: 0, nodes: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: Vec::new(), copied: 0, limits };
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        nodes: Vec::new(),
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Vec::new(),
+        copied: 0,
+        limits,
+    };
     let root = machine.run()?;
     let mut budget = limits.values;
     machine.tree(root, 0, &mut budget)
@@ -61,11 +72,11 @@ impl<'a> Machine<'a> {
             let at = self.at;
             let opcode = self.byte()?;
             match opcode {
-                0x80 => drop(self.byte()?),   // PROTO
-                0x95 => drop(self.take(8)?),  // FRAME
-                b'.' => return self.pop(),    // STOP
+                0x80 => drop(self.byte()?),  // PROTO
+                0x95 => drop(self.take(8)?), // FRAME
+                b'.' => return self.pop(),   // STOP
                 b'(' => self.marks.push(self.stack.len()),
-                b'0' => drop(self.pop()?),    // POP
+                b'0' => drop(self.pop()?), // POP
                 b'N' => self.leaf(Value::None)?,
                 0x88 => self.leaf(Value::Bool(true))?,
                 0x89 => self.leaf(Value::Bool(false))?,
@@ -302,7 +313,8 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&mut self, slot: usize) -> Result<(), PickleError> {
-        let id = self.memo.get(slot).copied().flatten().ok_or_else(|| self.malformed("an empty memo slot"))?;
+        let id =
+            self.memo.get(slot).copied().flatten().ok_or_else(|| self.malformed("an empty memo slot"))?;
         if self.stack.len() >= self.limits.values {
             return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
         }
@@ -310,117 +322,12 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn stack_global(&mut self) -> Result<(), PickleError> {
-        let name = self.pop()?;
-        let module = self.pop()?;
-        let global = match (self.node(module)?, self.node(name)?) {
-            (Node::Leaf(Value::Str(module)), Node::Leaf(Value::Str(name))) => Global::lookup(module, name)?,
-            _ => return Err(self.malformed("a name is not a string")),
-        };
-        self.push(Node::Global(global))
-    }
-
-    fn reduce(&mut self) -> Result<(), PickleError> {
-        let arguments = self.pop()?;
-        let callable = self.pop()?;
-        let Node::Tuple(arguments) = self.node(arguments)? else {
-            return Err(self.malformed("arguments are not a tuple"));
-        };
-        let arguments: Vec<Id> = arguments.iter().take(8).copied().collect();
-        let global = match self.node(callable)? {
-            Node::Global(global) => *global,
-            _ => return Err(self.malformed("a call of something that is not a name")),
-        };
-        let node = match global {
-            Global::OrderedDict => self.ordered_dict(&arguments)?,
-            Global::RebuildTensor => Node::Leaf(Value::Tensor(self.tensor(&arguments)?)),
-            Global::RebuildParameter => match arguments.first().map(|id| self.node(*id)).transpose()? {
-                Some(tensor @ Node::Leaf(Value::Tensor(_))) => tensor.clone(),
-                _ => return Err(self.malformed("a parameter without a tensor")),
-            },
-            Global::Storage(_) => return Err(self.malformed("a storage is called")),
-        };
-        self.push(node)
-    }
-
-    /// `OrderedDict()` or, as protocol 2 with items writes it, `OrderedDict([[key, value], ...])`.
-    fn ordered_dict(&mut self, arguments: &[Id]) -> Result<Node, PickleError> {
-        let Some(first) = arguments.first() else { return Ok(Node::Dict(Vec::new())) };
-        let Node::List(items) = self.node(*first)? else {
-            return Err(self.malformed("OrderedDict of something that is not a list"));
-        };
-        let copied = self.copied + items.len();
-        if copied > self.limits.values {
-            return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
-        }
-        let pairs = items.iter().map(|id| match self.node(*id)? {
-            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
-            _ => Err(self.malformed("OrderedDict of something that is not pairs")),
-        });
-        let entries = pairs.collect::<Result<_, _>>()?;
-        self.copied = copied;
-        Ok(Node::Dict(entries))
-    }
-
-    /// `(storage, offset, size, stride, requires_grad, hooks, ...)`
-    fn tensor(&self, arguments: &[Id]) -> Result<TensorRef, PickleError> {
-        let bad = || self.malformed("the arguments of a tensor");
-        let [storage, offset, shape, stride, ..] = arguments else { return Err(bad()) };
-        let Node::Leaf(Value::Storage(storage)) = self.node(*storage)? else { return Err(bad()) };
-        let shape = self.sizes(*shape)?;
-        let stride = self.sizes(*stride)?;
-        if shape.len() != stride.len() || shape.len() > 16 {
-            return Err(bad());
-        }
-        Ok(TensorRef { storage: storage.clone(), offset: self.size(*offset)?, shape, stride })
-    }
-
-    fn sizes(&self, id: Id) -> Result<Vec<usize>, PickleError> {
-        match self.node(id)? {
-            Node::Tuple(items) | Node::List(items) => items.iter().map(|id| self.size(*id)).collect(),
-            _ => Err(self.malformed("a shape is not a tuple")),
-        }
-    }
-
-    fn size(&self, id: Id) -> Result<usize, PickleError> {
-        match self.node(id)? {
-            Node::Leaf(Value::Int(v)) => usize::try_from(*v).map_err(|_| self.malformed("a negative size")),
-            _ => Err(self.malformed("a size is not an integer")),
-        }
-    }
-
-    /// BUILD sets attributes; those of an `OrderedDict` (`_metadata` of a state dict) carry no values and are dropped.
-    fn build(&mut self) -> Result<(), PickleError> {
-        self.pop()?;
-        let error = self.malformed("attributes set on something that is not an OrderedDict");
-        match self.top()? {
-            Node::Dict(_) => Ok(()),
-            _ => Err(error),
-        }
-    }
-
-    /// `("storage", class, key, location, number of elements)`
-    fn persistent(&mut self) -> Result<(), PickleError> {
-        let id = self.pop()?;
-        let bad = || self.malformed("a persistent id that is not a storage");
-        let Node::Tuple(items) = self.node(id)? else { return Err(bad()) };
-        let [tag, class, key, _location, len] = items.as_slice() else { return Err(bad()) };
-        let storage = match (self.node(*tag)?, self.node(*class)?, self.node(*key)?) {
-            (Node::Leaf(Value::Str(tag)), Node::Global(Global::Storage(scalar)), Node::Leaf(Value::Str(key)))
-                if &**tag == "storage" =>
-            {
-                StorageRef { key: key.clone(), scalar: *scalar, len: self.size(*len)? }
-            }
-            _ => return Err(bad()),
-        };
-        self.leaf(Value::Storage(storage))
-    }
-
     fn tree(&self, id: Id, depth: usize, budget: &mut usize) -> Result<Value, PickleError> {
         if depth > self.limits.depth {
             return Err(PickleError::Limit { limit: self.limits.depth, what: "nested containers" });
         }
-        *budget = budget.checked_sub(1).ok_or(PickleError::Limit { limit: self.limits.values, what: "values" })?;
+        *budget =
+            budget.checked_sub(1).ok_or(PickleError::Limit { limit: self.limits.values, what: "values" })?;
         let mut all = |ids: &[Id]| -> Result<Vec<Value>, PickleError> {
             ids.iter().map(|id| self.tree(*id, depth + 1, budget)).collect()
         };
@@ -438,4 +345,3 @@ impl<'a> Machine<'a> {
         })
     }
 }
-

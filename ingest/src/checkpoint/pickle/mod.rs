@@ -1,7 +1,7 @@
 //! A restricted reader of Python pickles: it builds plain values and never runs anything.
 //!
 //! Invariants
-//! - the only names a pickle may refer to are those of [`Global`]; any other is an error that names it
+//! - the only names a pickle may refer to are those of `Global`; any other is an error that names it
 //! - depth, number of values and size are bounded, so a hostile file costs bounded time and memory
 //! - nothing panics, whatever the bytes
 

@@ -21,13 +21,25 @@ pub(super) struct Part<'a> {
 ///
 /// The layers' ranks are laid side by side, so that both products with the wide `x` run once: `A x` for all layers, and `(B^T e) x^T`
 /// for all layers of a sample.
-pub(super) fn lora_grads(x: &[f32], input: usize, parts: &[Part<'_>], spans: &[Range<usize>], out: &mut SampleRows<'_>) {
+pub(super) fn lora_grads(
+    x: &[f32],
+    input: usize,
+    parts: &[Part<'_>],
+    spans: &[Range<usize>],
+    out: &mut SampleRows<'_>,
+) {
     let rows = x.len() / input;
     let ranks: usize = parts.iter().map(|p| p.rank).sum();
     let all_a: Vec<f32> = parts.iter().flat_map(|p| p.a).copied().collect();
     // A x, and scaling * B^T e, of every row.
     let mut inner = vec![0.0; rows * ranks];
-    multiply(MatMut::new(&mut inner, rows, ranks), Write::Replace, Mat::new(x, rows, input), Mat::new(&all_a, ranks, input).t(), 1.0);
+    multiply(
+        MatMut::new(&mut inner, rows, ranks),
+        Write::Replace,
+        Mat::new(x, rows, input),
+        Mat::new(&all_a, ranks, input).t(),
+        1.0,
+    );
     let mut outer = vec![0.0; rows * ranks];
     let mut first = 0;
     for part in parts {
@@ -47,7 +59,8 @@ pub(super) fn lora_grads(x: &[f32], input: usize, parts: &[Part<'_>], spans: &[R
             let da = &all_da[first * input..(first + part.rank) * input];
             out.part(sample, part.a_offset, part.rank * input).copy_from_slice(da);
             let e = Mat::new(&part.grad[span.start * part.out..span.end * part.out], n, part.out);
-            let inner = Mat::strided(&inner[span.start * ranks + first.min(ranks * n)..], n, part.rank, ranks);
+            let inner =
+                Mat::strided(&inner[span.start * ranks + first.min(ranks * n)..], n, part.rank, ranks);
             let db = out.part(sample, part.b_offset, part.out * part.rank);
             multiply(MatMut::new(db, part.out, part.rank), Write::Replace, e.t(), inner, part.scaling);
             first += part.rank;

@@ -11,20 +11,23 @@ pub(super) fn cross_entropy(
     weights: Option<&[f32]>,
     losses: &mut Vec<f32>,
 ) {
-    vectorized(|| {
-        for (i, (row, target)) in logits.chunks_exact_mut(vocab).zip(targets).enumerate() {
-            let target = *target as usize;
-            let largest = max(row);
-            let at_target = row[target];
-            let sum = exp_sum(row, largest);
-            losses.push(sum.ln() + (largest - at_target));
-            if let Some(weights) = weights {
-                let scale = weights[i] / sum;
-                for v in row.iter_mut() {
-                    *v *= scale;
+    vectorized(
+        #[inline(always)]
+        || {
+            for (i, (row, target)) in logits.chunks_exact_mut(vocab).zip(targets).enumerate() {
+                let target = *target as usize;
+                let largest = max(row);
+                let at_target = row[target];
+                let sum = exp_sum(row, largest);
+                losses.push(sum.ln() + (largest - at_target));
+                if let Some(weights) = weights {
+                    let scale = weights[i] / sum;
+                    for v in row.iter_mut() {
+                        *v *= scale;
+                    }
+                    row[target] -= weights[i];
                 }
-                row[target] -= weights[i];
             }
-        }
-    });
+        },
+    );
 }

@@ -142,6 +142,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "factors of a product")]
     fn a_matrix_larger_than_its_slice_is_refused() {
-        multiply(MatMut::new(&mut [0.0; 4], 2, 2), Write::Replace, Mat::new(&[1.0; 3], 2, 2), Mat::new(&[1.0; 4], 2, 2), 1.0);
+        multiply(
+            MatMut::new(&mut [0.0; 4], 2, 2),
+            Write::Replace,
+            Mat::new(&[1.0; 3], 2, 2),
+            Mat::new(&[1.0; 4], 2, 2),
+            1.0,
+        );
     }
 }

@@ -75,7 +75,10 @@ impl Backend for Portable {
 
     fn scatter_add(&self, acc: Tensor, rows: &[u32], x: &Tensor) -> Result<Tensor, BackendError> {
         let (have, width) = size(&acc)?;
-        check(size(x)? == (rows.len(), width) && rows.iter().all(|r| (*r as usize) < have), "scattered rows")?;
+        check(
+            size(x)? == (rows.len(), width) && rows.iter().all(|r| (*r as usize) < have),
+            "scattered rows",
+        )?;
         let values = view(x)?;
         update(&acc, |acc| {
             for (row, values) in rows.iter().zip(values.chunks_exact(width)) {
@@ -87,7 +90,12 @@ impl Backend for Portable {
         Ok(acc)
     }
 
-    fn linear(&self, layer: &PortableLinear, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor, BackendError> {
+    fn linear(
+        &self,
+        layer: &PortableLinear,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor, BackendError> {
         let (rows, width) = size(x)?;
         check(width == layer.input, "a linear layer")?;
         let (mut out, mut write) = match residual {
@@ -148,7 +156,10 @@ impl Backend for Portable {
         acc: Option<Tensor>,
     ) -> Result<Tensor, BackendError> {
         let (rows, width) = size(x)?;
-        check(size(grad)? == (rows, width) && size(r)? == (rows, 1) && size(weight)? == (1, width), "a norm")?;
+        check(
+            size(grad)? == (rows, width) && size(r)? == (rows, 1) && size(weight)? == (1, width),
+            "a norm",
+        )?;
         let acc = match acc {
             Some(acc) => acc,
             None => tensor(vec![0.0; rows * width], rows, width)?,
@@ -162,7 +173,10 @@ impl Backend for Portable {
     fn rope(&self, x: Tensor, cos: &Tensor, sin: &Tensor, inverse: bool) -> Result<Tensor, BackendError> {
         let (rows, width) = size(&x)?;
         let (angle_rows, half) = size(cos)?;
-        check(angle_rows == rows && size(sin)? == (rows, half) && half > 0 && width % (2 * half) == 0, "rotations")?;
+        check(
+            angle_rows == rows && size(sin)? == (rows, half) && half > 0 && width % (2 * half) == 0,
+            "rotations",
+        )?;
         let (cos, sin) = (view(cos)?, view(sin)?);
         update(&x, |x| elementwise::rope(x, width, &cos, &sin, half, inverse))?;
         Ok(x)
@@ -180,7 +194,8 @@ impl Backend for Portable {
         let mut out = vec![0.0; rows * width];
         let mut log_sum = vec![0.0; rows * heads.query];
         let (q, k, v) = (view(q)?, view(k)?, view(v)?);
-        let work = attention::Forward { q: &q, k: &k, v: &v, heads, plan, out: &mut out, log_sum: &mut log_sum };
+        let work =
+            attention::Forward { q: &q, k: &k, v: &v, heads, plan, out: &mut out, log_sum: &mut log_sum };
         pulp::Arch::new().dispatch(work);
         Ok((tensor(out, rows, width)?, tensor(log_sum, rows, heads.query)?))
     }
@@ -229,7 +244,12 @@ impl Backend for Portable {
         tensor(out, rows, width)
     }
 
-    fn swiglu_backward(&self, grad: &Tensor, gate: &Tensor, up: &Tensor) -> Result<[Tensor; 2], BackendError> {
+    fn swiglu_backward(
+        &self,
+        grad: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+    ) -> Result<[Tensor; 2], BackendError> {
         let (rows, width) = size(gate)?;
         check(size(up)? == (rows, width) && size(grad)? == (rows, width), "gate and up")?;
         let (mut dgate, mut dup) = (vec![0.0; rows * width], vec![0.0; rows * width]);
@@ -249,7 +269,10 @@ impl Backend for Portable {
         let (rows, width) = size(x)?;
         let vocab = layer.out;
         check(width == layer.input && targets.len() == rows, "the head")?;
-        check(weights.is_none_or(|w| w.len() == rows) && targets.iter().all(|t| (*t as usize) < vocab), "targets")?;
+        check(
+            weights.is_none_or(|w| w.len() == rows) && targets.iter().all(|t| (*t as usize) < vocab),
+            "targets",
+        )?;
         let (x, w) = (view(x)?, view(&layer.weight)?);
         let w = Mat::new(&w, vocab, width);
         let mut losses = Vec::with_capacity(rows);
@@ -259,8 +282,20 @@ impl Backend for Portable {
             let n = end - start;
             let chunk = &x[start * width..end * width];
             let mut logits = vec![0.0; n * vocab];
-            multiply(MatMut::new(&mut logits, n, vocab), Write::Replace, Mat::new(chunk, n, width), w.t(), 1.0);
-            head::cross_entropy(&mut logits, vocab, &targets[start..end], weights.map(|w| &w[start..end]), &mut losses);
+            multiply(
+                MatMut::new(&mut logits, n, vocab),
+                Write::Replace,
+                Mat::new(chunk, n, width),
+                w.t(),
+                1.0,
+            );
+            head::cross_entropy(
+                &mut logits,
+                vocab,
+                &targets[start..end],
+                weights.map(|w| &w[start..end]),
+                &mut losses,
+            );
             if let Some(grad) = &mut grad {
                 let target = MatMut::new(&mut grad[start * width..end * width], n, width);
                 multiply(target, Write::Replace, Mat::new(&logits, n, vocab), w, 1.0);
@@ -301,7 +336,8 @@ impl Backend for Portable {
             let (rank, width) = (size(part.a)?.0, size(part.grad)?.1);
             let fit = size(part.a)? == (rank, input) && size(part.b)? == (width, rank);
             check(fit && size(part.grad)?.0 == rows, "LoRA factors")?;
-            let inside = part.a_offset + rank * input <= out.width && part.b_offset + width * rank <= out.width;
+            let inside =
+                part.a_offset + rank * input <= out.width && part.b_offset + width * rank <= out.width;
             check(inside, "LoRA offsets")?;
             views.push((view(part.grad)?, view(part.a)?, view(part.b)?, rank, width));
         }

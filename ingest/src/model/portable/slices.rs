@@ -61,8 +61,9 @@ pub(super) fn update(x: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<(), Backe
         }
 
         fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-            let (start, end) =
-                layout.contiguous_offsets().ok_or_else(|| candle_core::Error::msg("a tensor is not contiguous"))?;
+            let (start, end) = layout
+                .contiguous_offsets()
+                .ok_or_else(|| candle_core::Error::msg("a tensor is not contiguous"))?;
             if let (CpuStorage::F32(values), Some(f)) = (storage, self.0.borrow_mut().take()) {
                 f(&mut values[start..end]);
             }

@@ -175,20 +175,18 @@ impl Job {
             let mut passed = self.pass(part)?;
             passed.truncate(left);
             left -= passed.len();
-            for part in passed.chunks(self.rows_at_once()) {
-                if self.deliver(part, sink)? == Demand::Enough {
-                    return Ok(Demand::Enough);
-                }
+            if self.deliver(&passed, sink)? == Demand::Enough {
+                return Ok(Demand::Enough);
             }
             Ok(if left == 0 || sink.is_cancelled() { Demand::Enough } else { Demand::More })
         })
     }
 
-    /// Rows of a batch of the result: few where whole records are read.
+    /// Ranked rows whose columns are read together. They lie scattered over the sample files, so each reading may touch every page;
+    /// few readings, then, but not so many rows that their text fills the memory.
     fn rows_at_once(&self) -> usize {
-        const RECORDS: usize = 1024;
         let records = self.projection.contains(&self.question.columns.record);
-        if records { self.batch.min(RECORDS) } else { self.batch }
+        if records { self.batch } else { self.batch.saturating_mul(32) }
     }
 
     /// Scores in order of pool and row, a batch at a time, until `each` has enough.
@@ -268,14 +266,18 @@ impl Job {
     }
 
     fn deliver(&self, part: &[Scored], sink: &Sink) -> Result<Demand, SqlError> {
-        let batch = self.question.columns_of(part, &self.projection)?;
-        let batch = RecordBatch::try_new_with_options(
-            Arc::clone(&self.schema),
-            batch.columns().to_vec(),
-            &RecordBatchOptions::new().with_row_count(Some(part.len())),
-        )
-        .map_err(arrow)?;
-        self.metrics.record_output(part.len());
-        Ok(sink.send(batch))
+        let rows = self.question.columns_of(part, &self.projection)?;
+        for start in (0..rows.num_rows()).step_by(self.batch) {
+            let batch = rows.slice(start, self.batch.min(rows.num_rows() - start));
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let schema = Arc::clone(&self.schema);
+            let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);
+            let batch = batch.map_err(arrow)?;
+            self.metrics.record_output(batch.num_rows());
+            if sink.send(batch) == Demand::Enough {
+                return Ok(Demand::Enough);
+            }
+        }
+        Ok(Demand::More)
     }
 }

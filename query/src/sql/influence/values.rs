@@ -13,6 +13,10 @@ impl Question {
     /// Some columns of the table for scored rows, in their order. Sample files are read only for columns that need them.
     pub(super) fn columns_of(&self, part: &[Scored], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
+        let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
+        if part.is_empty() {
+            return Ok(RecordBatch::new_empty(schema));
+        }
         let from_samples: Vec<usize> =
             wanted.iter().copied().filter(|c| !columns.is_result(*c) && *c != columns.row).collect();
         let samples = self.of_samples(part, &from_samples)?;
@@ -34,7 +38,6 @@ impl Question {
                 Arc::clone(array.ok_or_else(|| SqlError::internal("a column was not read"))?)
             });
         }
-        let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
         let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
@@ -45,7 +48,7 @@ impl Question {
         let mut pools: Vec<u32> = part.iter().map(|s| s.pool).collect();
         pools.sort_unstable();
         pools.dedup();
-        if wanted.is_empty() || pools.is_empty() {
+        if wanted.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty())));
         }
         let mut batches = Vec::with_capacity(pools.len());

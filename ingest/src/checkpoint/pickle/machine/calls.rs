@@ -1,0 +1,115 @@
+//! The few names that a pickle may refer to, and what calling them makes: plain data.
+
+use super::super::value::{StorageRef, TensorRef, Value};
+use super::super::{Global, PickleError};
+use super::{Id, Machine, Node};
+
+impl Machine<'_> {
+    pub(super) fn stack_global(&mut self) -> Result<(), PickleError> {
+        let name = self.pop()?;
+        let module = self.pop()?;
+        let global = match (self.node(module)?, self.node(name)?) {
+            (Node::Leaf(Value::Str(module)), Node::Leaf(Value::Str(name))) => Global::lookup(module, name)?,
+            _ => return Err(self.malformed("a name is not a string")),
+        };
+        self.push(Node::Global(global))
+    }
+
+    pub(super) fn reduce(&mut self) -> Result<(), PickleError> {
+        let arguments = self.pop()?;
+        let callable = self.pop()?;
+        let Node::Tuple(arguments) = self.node(arguments)? else {
+            return Err(self.malformed("arguments are not a tuple"));
+        };
+        let arguments: Vec<Id> = arguments.iter().take(8).copied().collect();
+        let global = match self.node(callable)? {
+            Node::Global(global) => *global,
+            _ => return Err(self.malformed("a call of something that is not a name")),
+        };
+        let node = match global {
+            Global::OrderedDict => self.ordered_dict(&arguments)?,
+            Global::RebuildTensor => Node::Leaf(Value::Tensor(self.tensor(&arguments)?)),
+            Global::RebuildParameter => match arguments.first().map(|id| self.node(*id)).transpose()? {
+                Some(tensor @ Node::Leaf(Value::Tensor(_))) => tensor.clone(),
+                _ => return Err(self.malformed("a parameter without a tensor")),
+            },
+            Global::Storage(_) => return Err(self.malformed("a storage is called")),
+        };
+        self.push(node)
+    }
+
+    /// `OrderedDict()` or, as protocol 2 with items writes it, `OrderedDict([[key, value], ...])`.
+    fn ordered_dict(&mut self, arguments: &[Id]) -> Result<Node, PickleError> {
+        let Some(first) = arguments.first() else { return Ok(Node::Dict(Vec::new())) };
+        let Node::List(items) = self.node(*first)? else {
+            return Err(self.malformed("OrderedDict of something that is not a list"));
+        };
+        let copied = self.copied + items.len();
+        if copied > self.limits.values {
+            return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
+        }
+        let pairs = items.iter().map(|id| match self.node(*id)? {
+            Node::List(pair) | Node::Tuple(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+            _ => Err(self.malformed("OrderedDict of something that is not pairs")),
+        });
+        let entries = pairs.collect::<Result<_, _>>()?;
+        self.copied = copied;
+        Ok(Node::Dict(entries))
+    }
+
+    /// `(storage, offset, size, stride, requires_grad, hooks, ...)`
+    fn tensor(&self, arguments: &[Id]) -> Result<TensorRef, PickleError> {
+        let bad = || self.malformed("the arguments of a tensor");
+        let [storage, offset, shape, stride, ..] = arguments else { return Err(bad()) };
+        let Node::Leaf(Value::Storage(storage)) = self.node(*storage)? else { return Err(bad()) };
+        let shape = self.sizes(*shape)?;
+        let stride = self.sizes(*stride)?;
+        if shape.len() != stride.len() || shape.len() > 16 {
+            return Err(bad());
+        }
+        Ok(TensorRef { storage: storage.clone(), offset: self.size(*offset)?, shape, stride })
+    }
+
+    fn sizes(&self, id: Id) -> Result<Vec<usize>, PickleError> {
+        match self.node(id)? {
+            Node::Tuple(items) | Node::List(items) => items.iter().map(|id| self.size(*id)).collect(),
+            _ => Err(self.malformed("a shape is not a tuple")),
+        }
+    }
+
+    fn size(&self, id: Id) -> Result<usize, PickleError> {
+        match self.node(id)? {
+            Node::Leaf(Value::Int(v)) => usize::try_from(*v).map_err(|_| self.malformed("a negative size")),
+            _ => Err(self.malformed("a size is not an integer")),
+        }
+    }
+
+    /// BUILD sets attributes; those of an `OrderedDict` (`_metadata` of a state dict) carry no values and are dropped.
+    pub(super) fn build(&mut self) -> Result<(), PickleError> {
+        self.pop()?;
+        let error = self.malformed("attributes set on something that is not an OrderedDict");
+        match self.top()? {
+            Node::Dict(_) => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// `("storage", class, key, location, number of elements)`
+    pub(super) fn persistent(&mut self) -> Result<(), PickleError> {
+        let id = self.pop()?;
+        let bad = || self.malformed("a persistent id that is not a storage");
+        let Node::Tuple(items) = self.node(id)? else { return Err(bad()) };
+        let [tag, class, key, _location, len] = items.as_slice() else { return Err(bad()) };
+        let storage = match (self.node(*tag)?, self.node(*class)?, self.node(*key)?) {
+            (
+                Node::Leaf(Value::Str(tag)),
+                Node::Global(Global::Storage(scalar)),
+                Node::Leaf(Value::Str(key)),
+            ) if &**tag == "storage" => {
+                StorageRef { key: key.clone(), scalar: *scalar, len: self.size(*len)? }
+            }
+            _ => return Err(bad()),
+        };
+        self.leaf(Value::Storage(storage))
+    }
+}

@@ -1,0 +1,96 @@
+//! Errors of opening stores and finding things in them.
+
+use super::StorageError;
+
+/// A store could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// There is one already.
+    #[error("{0} is a store already")]
+    Exists(String),
+    /// The folder holds something else.
+    #[error("{path} is not empty (it holds {found:?}); a new store needs an empty or missing folder")]
+    NotEmpty {
+        /// The folder.
+        path: String,
+        /// One of the things in it.
+        found: String,
+    },
+    /// The store there could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A store or one of its snapshots could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Nothing is there.
+    #[error("there is no store at {0}\n  `gstore ingest` and `gstore add` make one")]
+    NotFound(String),
+    /// Something else is there.
+    #[error("{0} is not a gstore store: it has no CURRENT file")]
+    NotAStore(String),
+    /// No snapshot has this number.
+    #[error("there is no snapshot {wanted}; the history goes from {oldest} to {newest}")]
+    NoSnapshot {
+        /// The number asked for.
+        wanted: u64,
+        /// The first of the history.
+        oldest: u64,
+        /// The current one.
+        newest: u64,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A name that could not be resolved in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}{}", did_you_mean(.nearest, .known))]
+    Unknown {
+        /// `dataset`, `run`, `feature`, ...
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// The one that was probably meant.
+        nearest: Option<String>,
+        /// Those there are, when they are few.
+        known: Vec<String>,
+    },
+    /// There are several.
+    #[error("{what} {name:?} is ambiguous; it could be\n  {}", .candidates.join("\n  "))]
+    Ambiguous {
+        /// `feature`, ...
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// What it could mean.
+        candidates: Vec<String>,
+    },
+}
+
+pub(super) fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String {
+    match nearest {
+        Some(n) => format!("; did you mean {n:?}?"),
+        None if known.is_empty() => "; there are none yet".to_owned(),
+        None => format!("; there are {}", known.join(", ")),
+    }
+}
+
+/// A store could not be verified at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// No snapshot could be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}

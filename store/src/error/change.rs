@@ -1,0 +1,203 @@
+//! Errors of changing a store.
+
+use super::{LookupError, OpenError, ReadError, StorageError, WriteError};
+use crate::ident::RowSet;
+
+/// Samples could not be added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Two samples of one append have the same id.
+    #[error("id {id:?} occurs twice with different content")]
+    DuplicateId {
+        /// The id.
+        id: String,
+    },
+    /// The dataset has the id with other content.
+    #[error(
+        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  `--if-changed keep` keeps the stored sample; or give the new one an id of its own"
+    )]
+    Changed {
+        /// The dataset.
+        dataset: String,
+        /// The id.
+        id: String,
+        /// The row that has it.
+        row: u64,
+    },
+    /// A value does not fit its column.
+    #[error(
+        "column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: --column {column}:utf8"
+    )]
+    ColumnType {
+        /// The dataset.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// Its type.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// Two columns have the same key.
+    #[error("the columns of an append need different keys; {0:?} occurs twice")]
+    DuplicateColumn(String),
+    /// A sample has more or fewer values than there are columns.
+    #[error("sample {id:?} has {found} metadata values, the append has {expected} columns")]
+    ColumnCount {
+        /// The sample.
+        id: String,
+        /// Number of columns.
+        expected: usize,
+        /// Number of values.
+        found: usize,
+    },
+    /// An id that is empty or very long.
+    #[error("an id of {0} bytes cannot be stored; ids have 1 to 65535 bytes")]
+    IdLength(usize),
+    /// An earlier error left the append in an unknown state.
+    #[error("an earlier write of this append failed; nothing of it was stored")]
+    Poisoned,
+    /// The current snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The stored samples could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A change could not be published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Rows appeared while the job ran.
+    #[error(
+        "feature {feature} has {rows} already; another job published them meanwhile, so nothing was changed"
+    )]
+    Overlap {
+        /// The feature's label.
+        feature: String,
+        /// The rows that both have.
+        rows: RowSet,
+    },
+    /// The dataset went away or never was.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A segment names rows that the dataset does not have.
+    #[error("feature {feature} has rows up to {end}, dataset {dataset:?} ends at {next_row}")]
+    BeyondDataset {
+        /// The feature's label.
+        feature: String,
+        /// The dataset.
+        dataset: String,
+        /// One past the last row of the new segments.
+        end: u64,
+        /// One past the last row of the dataset.
+        next_row: u64,
+    },
+    /// The run has this checkpoint name for other weights.
+    #[error(
+        "run {run:?} has {name:?} as checkpoint {stored} already, this one is {given}\n  give the run another name"
+    )]
+    RunConflict {
+        /// The run.
+        run: String,
+        /// The checkpoint's name.
+        name: String,
+        /// Its id in the store.
+        stored: String,
+        /// The id given.
+        given: String,
+    },
+    /// The run has this checkpoint under another name.
+    #[error(
+        "run {run:?} has the checkpoint {name:?} already, as {stored:?}\n  use that name, or give the run another name"
+    )]
+    CheckpointTwice {
+        /// The run.
+        run: String,
+        /// The name given.
+        name: String,
+        /// Its name in the store.
+        stored: String,
+    },
+    /// A feature cannot be changed as asked.
+    #[error("feature {feature} cannot be extended: {detail}")]
+    Mismatch {
+        /// The feature's label.
+        feature: String,
+        /// What differs.
+        detail: String,
+    },
+    /// The medium reported an error at the commit point itself.
+    #[error("snapshot {snapshot} was written, but whether it survives a loss of power is not known: {source}\n  {}", if *.visible {"it is the current one"} else {"it is not the current one"})]
+    Unclear {
+        /// The snapshot's number.
+        snapshot: u64,
+        /// Whether `CURRENT` names it.
+        visible: bool,
+        /// What the medium said.
+        source: StorageError,
+    },
+    /// The samples of an append could not be finished.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The sealed files could not be finished.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The current snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A job could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// A live job writes one of the features.
+    #[error(
+        "feature {feature} is being written by another process (job {job}, process {pid}); wait for it or stop it"
+    )]
+    Busy {
+        /// The feature's label.
+        feature: String,
+        /// The other job.
+        job: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// A description that cannot be stored.
+    #[error("feature {feature} cannot be stored: {detail}")]
+    Description {
+        /// The feature's label.
+        feature: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A feature in the store has other attributes.
+    #[error("feature {feature} is in the store with different attributes: {detail}")]
+    Mismatch {
+        /// The feature's label.
+        feature: String,
+        /// What differs.
+        detail: String,
+    },
+    /// A dataset is not known.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The current snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}

@@ -1,0 +1,121 @@
+//! Damage of a file, and what else can go wrong with any file.
+
+use serde::Serialize;
+use std::fmt;
+use std::io;
+
+/// A file of the store that does not hold what the store says it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file, relative to the store.
+    pub file: String,
+    /// Which part of it.
+    pub what: String,
+    /// Where in it, in bytes, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// What should be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+    /// What cannot be read because of it, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affected: Option<String>,
+}
+
+impl Damage {
+    /// Damage of a part of a file.
+    pub fn new(
+        file: impl Into<String>,
+        what: impl Into<String>,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        Damage {
+            file: file.into(),
+            what: what.into(),
+            offset: None,
+            expected: expected.to_string(),
+            found: found.to_string(),
+            affected: None,
+        }
+    }
+
+    /// The same damage, at a byte.
+    pub fn at(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+
+    /// The same damage, with what it takes away.
+    pub fn affecting(mut self, affected: impl Into<String>) -> Self {
+        self.affected = Some(affected.into());
+        self
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged: {}", self.file, self.what)?;
+        if let Some(offset) = self.offset {
+            write!(f, " at byte {offset}")?;
+        }
+        write!(f, ": expected {}, found {}", self.expected, self.found)?;
+        if let Some(affected) = &self.affected {
+            write!(f, "\n  {affected}")?;
+        }
+        f.write_str("\n  run `gstore verify` for the full list of what is affected")
+    }
+}
+
+/// What can go wrong with any file of a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The operating system said no.
+    #[error("could not {action}: {source}")]
+    Io {
+        /// What was being done, with the file's name.
+        action: String,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{0}")]
+    Damaged(Box<Damage>),
+    /// Written by a newer gstore, in a way that this one cannot read.
+    #[error("{file} was written by a newer gstore: {detail}\n  use that version to open this store")]
+    Newer {
+        /// The file, relative to the store.
+        file: String,
+        /// Its version or the requirement that is not known here.
+        detail: String,
+    },
+}
+
+impl StorageError {
+    /// An error of the operating system while doing `action`.
+    pub fn io(action: impl Into<String>, source: io::Error) -> Self {
+        StorageError::Io { action: action.into(), source }
+    }
+
+    /// Whether a file of the store is damaged.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StorageError::Damaged(_))
+    }
+
+    /// The damage, if that is what it is.
+    pub fn damage(&self) -> Option<&Damage> {
+        match self {
+            StorageError::Damaged(d) => Some(d),
+            _ => None,
+        }
+    }
+}
+
+impl From<Damage> for StorageError {
+    fn from(damage: Damage) -> Self {
+        StorageError::Damaged(Box::new(damage))
+    }
+}

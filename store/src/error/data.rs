@@ -1,0 +1,95 @@
+//! Errors of reading and writing data files.
+
+use super::StorageError;
+use super::catalog::did_you_mean;
+use crate::ident::RowSet;
+
+/// Stored data could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The dataset has no such row.
+    #[error("dataset {dataset:?} has no row {row}")]
+    NoRow {
+        /// The dataset.
+        dataset: String,
+        /// The row.
+        row: u64,
+    },
+    /// The dataset has no such column.
+    #[error("dataset {dataset:?} has no column {name:?}{}", did_you_mean(.nearest, .known))]
+    NoColumn {
+        /// The dataset.
+        dataset: String,
+        /// The column asked for.
+        name: String,
+        /// The one that was probably meant.
+        nearest: Option<String>,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// More bytes than one batch can hold.
+    #[error("the {rows} rows of {dataset:?} hold more text than one batch can; ask for fewer rows at a time")]
+    TooLarge {
+        /// The dataset.
+        dataset: String,
+        /// How many rows were asked for.
+        rows: usize,
+    },
+    /// The block is not one of this reader's.
+    #[error("block {block} of segment {segment} does not belong to this reader")]
+    NoBlock {
+        /// Number of the segment in the reader.
+        segment: u32,
+        /// Number of the block in the segment.
+        block: u32,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Rows could not be written to a new file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Rows must ascend.
+    #[error("row {row} was written after row {last}; the rows of a file ascend")]
+    Order {
+        /// The row.
+        row: u64,
+        /// The one before it.
+        last: u64,
+    },
+    /// The vector has another length.
+    #[error("row {row} has {found} values, the feature has {expected}")]
+    Dim {
+        /// The row.
+        row: u64,
+        /// Coordinates of the feature.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// A file without rows.
+    #[error("a file needs at least one row")]
+    Empty,
+    /// An earlier error left the file in an unknown state.
+    #[error("an earlier write to {0} failed; the file was abandoned")]
+    Poisoned(String),
+    /// The job has no feature or encoding of this number, or the writer belongs to another one.
+    #[error("the writer does not belong to feature {0} of this job")]
+    WrongFeature(usize),
+    /// The description cannot be stored.
+    #[error("the feature cannot be stored: {0}")]
+    Description(String),
+    /// The sealed rows overlap those of the job.
+    #[error("the job has {rows} already")]
+    Overlap {
+        /// The rows that both have.
+        rows: RowSet,
+    },
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}

@@ -1,0 +1,158 @@
+//! Opening a segment: by what the catalog says, or by what the file says of itself.
+
+use super::file::{SegmentFile, lost};
+use super::footer::{Footer, Place, RowSpan, TRAILER, check_schema, footer_len};
+use super::layout::{Problem, Shape};
+use crate::error::{Damage, StorageError};
+use crate::ident::{FeatureAttrs, FeatureDesc, xxh3_hex};
+use crate::manifest::{Extra, SegmentEntry};
+use crate::vfs::{Vfs, VfsRead};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use uuid::Uuid;
+
+/// No tail is longer: 100 bytes for each block of a segment, with room to spare.
+const TAIL_LIMIT: u64 = 1 << 28;
+
+/// What a segment says of itself.
+pub(crate) struct Opened {
+    pub file: SegmentFile,
+    pub entry: SegmentEntry,
+    pub desc: FeatureDesc,
+    pub attrs: FeatureAttrs,
+}
+
+/// How a file's place is named.
+pub(crate) struct FileId<'a> {
+    pub path: &'a Path,
+    pub name: String,
+}
+
+impl SegmentFile {
+    /// Opens a segment that the catalog knows.
+    pub(crate) fn open(
+        vfs: Arc<dyn Vfs>,
+        id: FileId<'_>,
+        entry: &SegmentEntry,
+        label: &str,
+        shape: Shape,
+        key: &str,
+    ) -> Result<SegmentFile, StorageError> {
+        let lost = |d: Damage| -> StorageError { d.affecting(lost(entry.range(), label)).into() };
+        let file = vfs.open(id.path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => {
+                lost(Damage::new(&id.name, "the file", format!("{} bytes", entry.len), "no such file"))
+            }
+            _ => StorageError::io(format!("open {}", id.name), e),
+        })?;
+        let len = file.len().map_err(|e| StorageError::io(format!("open {}", id.name), e))?;
+        if len != entry.len {
+            return Err(lost(Damage::new(&id.name, "length", entry.len, len)));
+        }
+        let tail = read_tail(&*file, &id.name, len, entry.tail_len)?;
+        let digest = xxh3_hex(&tail);
+        if digest != entry.footer_digest {
+            let d = Damage::new(&id.name, "digest of the footer", &entry.footer_digest, digest)
+                .at(len - entry.tail_len);
+            return Err(lost(d));
+        }
+        let footer = Footer::parse(&Place { name: &id.name, len }, &tail)?;
+        let span = RowSpan { first: entry.first_row, end: entry.end_row, rows: entry.rows };
+        if footer.span != span {
+            return Err(lost(Damage::new(
+                &id.name,
+                "rows",
+                format!("{span:?}"),
+                format!("{:?}", footer.span),
+            )));
+        }
+        if footer.key != key {
+            return Err(lost(Damage::new(&id.name, "key of the feature", key, &footer.key)));
+        }
+        Ok(Self::assemble(vfs, id, label.to_owned(), shape, len, footer))
+    }
+
+    /// Opens a segment by what its own footer says: one of a job, or one of a store without a catalog.
+    pub(crate) fn open_unlisted(
+        vfs: Arc<dyn Vfs>,
+        id: FileId<'_>,
+        uuid: Uuid,
+    ) -> Result<Opened, StorageError> {
+        let io = |e| StorageError::io(format!("open {}", id.name), e);
+        let file = vfs.open(id.path).map_err(io)?;
+        let len = file.len().map_err(io)?;
+        let damage = |p: Problem| -> StorageError { Damage::new(&id.name, p.0, p.1, p.2).into() };
+        let trailer = read_tail(&*file, &id.name, len, TRAILER as u64)?;
+        let n = footer_len(&trailer, len).map_err(damage)? as u64;
+        let place = Place { name: &id.name, len };
+        // The blocks say where the tail starts, so it is parsed once to learn that and once to check it.
+        let guess = read_tail(&*file, &id.name, len, n + TRAILER as u64)?;
+        let tail_len = len - last_block_end(&guess).map_err(damage)?.min(len);
+        let tail = read_tail(&*file, &id.name, len, tail_len)?;
+        let footer = Footer::parse(&place, &tail)?;
+        let (desc, attrs) = footer.description().map_err(damage)?;
+        let shape = Shape::new(&desc, &attrs);
+        check_schema(&tail, &shape).map_err(damage)?;
+        let entry = SegmentEntry {
+            uuid,
+            first_row: footer.span.first,
+            end_row: footer.span.end,
+            rows: footer.span.rows,
+            len,
+            tail_len,
+            footer_digest: xxh3_hex(&tail),
+            extra: Extra::new(),
+        };
+        let label = format!("{}/{}", desc.dataset, attrs.label);
+        Ok(Opened { file: Self::assemble(vfs, id, label, shape, len, footer), entry, desc, attrs })
+    }
+
+    fn assemble(
+        vfs: Arc<dyn Vfs>,
+        id: FileId<'_>,
+        label: String,
+        shape: Shape,
+        len: u64,
+        footer: Footer,
+    ) -> Self {
+        let verified = footer.blocks.iter().map(|_| OnceLock::new()).collect();
+        SegmentFile {
+            vfs,
+            path: id.path.to_owned(),
+            name: id.name,
+            label,
+            shape,
+            len,
+            blocks: footer.blocks,
+            head_len: footer.head_len,
+            head_digest: footer.head_digest,
+            verified,
+            map: OnceLock::new(),
+        }
+    }
+}
+
+fn read_tail(file: &dyn VfsRead, name: &str, len: u64, n: u64) -> Result<Vec<u8>, StorageError> {
+    let Some(start) = len.checked_sub(n).filter(|_| n <= TAIL_LIMIT && n >= TRAILER as u64) else {
+        return Err(Damage::new(name, "length of the footer", format!("{TRAILER} to {len}"), n).into());
+    };
+    let mut tail = vec![0; n as usize];
+    match file.read_at(&mut tail, start) {
+        Ok(()) => Ok(tail),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(Damage::new(name, "length", len, e).into()),
+        Err(e) => Err(StorageError::io(format!("read {name}"), e)),
+    }
+}
+
+/// Where the last block of a footer ends, before anything else of the footer was checked.
+fn last_block_end(tail: &[u8]) -> Result<u64, Problem> {
+    let bytes = tail.get(..tail.len().saturating_sub(TRAILER)).unwrap_or_default();
+    let footer = arrow_ipc::root_as_footer(bytes)
+        .map_err(|e| ("footer".to_owned(), "a valid Arrow footer".to_owned(), e.to_string()))?;
+    let last = footer.recordBatches().and_then(|b| b.iter().next_back().copied());
+    let parts = last.map(|b| [b.offset(), i64::from(b.metaDataLength()), b.bodyLength()]);
+    let end =
+        parts.and_then(|p| p.into_iter().try_fold(0u64, |sum, n| sum.checked_add(u64::try_from(n).ok()?)));
+    end.ok_or_else(|| ("blocks of the footer".to_owned(), "one or more".to_owned(), format!("{parts:?}")))
+}

@@ -1,0 +1,66 @@
+//! Verifying a segment: every byte before the tail, which was compared when it was opened.
+
+use super::BlockBuffer;
+use super::block::Block;
+use super::file::SegmentFile;
+use super::footer::BlockInfo;
+use crate::error::{Damage, StorageError};
+use crate::ident::xxh3_hex;
+use std::ops::Range;
+use xxhash_rust::xxh3::Xxh3;
+
+impl SegmentFile {
+    /// Reads every byte before the tail and compares all digests and checks. Every problem is passed to `report` with the
+    /// rows that are lost by it.
+    pub(crate) fn verify(&self, scratch: &mut BlockBuffer, mut report: impl FnMut(StorageError, Range<u64>)) {
+        let all = self.blocks.first().map_or(0, |b| b.first)..self.blocks.last().map_or(0, |b| b.end);
+        if let Err(e) = self.verify_head() {
+            report(e, all);
+        }
+        let mut hash = Xxh3::new();
+        for info in &self.blocks {
+            match self.reread_block(info, scratch) {
+                Err(e) => report(e, info.first..info.end),
+                Ok(block) => {
+                    for (at, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
+                        let found = block.compute_check(at, &mut hash);
+                        if found != Some(*check) {
+                            let p = (
+                                format!("check of row {row}"),
+                                format!("{check:016x}"),
+                                format!("{:016x}", found.unwrap_or(0)),
+                            );
+                            report(self.damage(info, p).into(), *row..row + 1);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a block from the file, whatever was read of it before.
+    fn reread_block<'a>(
+        &self,
+        block: &BlockInfo,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Block<'a>, StorageError> {
+        let buffer = scratch.resize(block.len());
+        self.open_file()?.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
+        let layout = self.check_block(block, buffer)?;
+        self.view(block, buffer, &layout)
+    }
+
+    fn verify_head(&self) -> Result<(), StorageError> {
+        let n = usize::try_from(self.head_len).unwrap_or(0).min(1 << 24);
+        let mut head = vec![0; n];
+        self.open_file()?.read_at(&mut head, 0).map_err(|e| self.io(e))?;
+        let found = xxh3_hex(&head);
+        if found == self.head_digest {
+            return Ok(());
+        }
+        Err(Damage::new(&self.name, "digest of the bytes before the first block", &self.head_digest, found)
+            .at(0)
+            .affecting("other Arrow readers may refuse the file; gstore reads its rows all the same")
+            .into())
+    }
+}

@@ -1,0 +1,147 @@
+//! The rows of the reference results in a store of our own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gstore_ingest::data::TemplateKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
+use gstore_ingest::projection::ProjectionSpec;
+use gstore_query::influence::{InfluencePlan, InfluenceSpec, Matrix, SubtaskBy, TargetRef};
+use gstore_store::{DType, Snapshot, Store};
+use tempfile::TempDir;
+
+use crate::golden::Manifest;
+use crate::{shared, world};
+
+/// A store with the training rows and the target rows of the reference results, at all their checkpoints.
+pub struct Reference {
+    /// The reference folder.
+    pub shared: PathBuf,
+    /// What the results are of.
+    pub manifest: Manifest,
+    /// The model and its checkpoints.
+    pub warmup: shared::Warmup,
+    /// The ingested rows.
+    pub snapshot: Arc<Snapshot>,
+    _folder: TempDir,
+}
+
+/// What to compute of the training rows.
+pub struct How {
+    /// Feature kinds.
+    pub kinds: Vec<Kind>,
+    /// Projection of gradients, on both sides.
+    pub projection: ProjectionSpec,
+    /// Stored type.
+    pub dtype: DType,
+}
+
+impl Reference {
+    /// Ingests the rows.
+    ///
+    /// # Panics
+    /// If anything fails.
+    pub fn new(shared: PathBuf, how: &How) -> Self {
+        let manifest = Manifest::read(&shared);
+        let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::create(folder.path().join("store")).expect("created");
+        let pool = folder.path().join("pool.jsonl");
+        copy_lines(
+            &shared.join("data").join(&manifest.train),
+            &pool,
+            manifest.train_offset,
+            manifest.train_rows,
+        );
+        world::register(&store, "pool", &pool).expect("registered");
+        world::run(&store, request(&warmup, "pool", &how.kinds, how)).expect("ingested");
+        for (file, rows) in &manifest.targets {
+            let name = Manifest::target_name(file);
+            let data = folder.path().join(format!("{name}.jsonl"));
+            copy_lines(&shared.join("data").join(file), &data, 0, *rows);
+            world::register(&store, &name, &data).expect("registered");
+            world::run(&store, request(&warmup, &name, &[Kind::GradSgd, Kind::Loss], how)).expect("ingested");
+        }
+        let snapshot = store.snapshot().expect("a snapshot");
+        Self { shared, manifest, warmup, snapshot, _folder: folder }
+    }
+
+    /// All vectors of a feature, in row order.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn vectors(&self, dataset: &str, kind: &str, step: u64) -> Vec<Vec<f32>> {
+        let label = format!("{kind}@checkpoint-{step}");
+        let part = self
+            .snapshot
+            .features()
+            .iter()
+            .find(|part| part.desc.dataset == dataset && part.attrs.label == label)
+            .unwrap_or_else(|| panic!("feature {dataset}/{label}"));
+        let reader = self.snapshot.open_feature(part).expect("opens");
+        let rows = self.snapshot.dataset(dataset).expect("a dataset").rows;
+        (0..rows).map(|row| reader.row(row).expect("readable").expect("there").vector).collect()
+    }
+
+    /// The question of the reference results: each target file is one subtask.
+    ///
+    /// # Panics
+    /// If it cannot be planned.
+    pub fn plan(&self) -> InfluencePlan {
+        let targets =
+            self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
+        let spec = InfluenceSpec {
+            pools: vec!["pool".to_owned()],
+            targets: targets.collect(),
+            by: SubtaskBy::Dataset,
+            ..InfluenceSpec::default()
+        };
+        InfluencePlan::new(&self.snapshot, &spec).expect("planned")
+    }
+
+    /// Every similarity of it.
+    ///
+    /// # Panics
+    /// If the scan fails.
+    pub fn matrix(&self) -> Matrix {
+        self.plan().matrix(None, &AtomicBool::new(false)).expect("scored")
+    }
+}
+
+/// An ingest of the reference rows.
+pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How) -> IngestRequest {
+    let checkpoints = warmup.checkpoints.iter().map(|(step, path)| CheckpointArg {
+        name: format!("checkpoint-{step}"),
+        adapter: Some(path.clone()),
+    });
+    IngestRequest {
+        dataset: dataset.to_owned(),
+        model: warmup.model.clone(),
+        checkpoints: checkpoints.collect(),
+        kinds: kinds.to_vec(),
+        projection: how.projection.clone(),
+        dtype: how.dtype,
+        template: TemplateKind::Tulu,
+        max_length: 2048,
+        adam: AdamParams::default(),
+        batch_tokens: 1024,
+        threads: 2,
+        limit: None,
+        run: "warmup".to_owned(),
+        weights: Vec::new(),
+        command: "test".to_owned(),
+    }
+}
+
+/// Copies some lines of a file.
+///
+/// # Panics
+/// If it has fewer.
+pub fn copy_lines(from: &Path, to: &Path, offset: usize, count: usize) {
+    let text = fs_err::read_to_string(from).expect("readable");
+    let lines: Vec<&str> = text.lines().skip(offset).take(count).collect();
+    assert_eq!(lines.len(), count, "{}", from.display());
+    fs_err::write(to, lines.join("\n") + "\n").expect("written");
+}

@@ -1,0 +1,81 @@
+//! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use gstore_tests::{binary, world};
+
+/// A small file system of its own, unmounted at the end.
+struct SmallDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one, or says why the test is skipped: mounting takes rights that not every machine gives.
+    fn mount(kib: u32) -> Option<Self> {
+        let disk = Self { folder: tempfile::tempdir().expect("a folder") };
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+            .arg(disk.folder.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("skipped: a full disk needs the right to mount a tmpfs");
+            std::mem::forget(disk);
+            return None;
+        }
+        Some(disk)
+    }
+
+    fn resize(&self, kib: u32) {
+        let output = Command::new("mount")
+            .args(["-o", &format!("remount,size={kib}k")])
+            .arg(self.folder.path())
+            .output()
+            .expect("mount runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What cannot be unmounted now goes with the machine's next start.
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
+    let Some(disk) = SmallDisk::mount(1200) else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    world::write_samples(&data.path().join("small.jsonl"), 20);
+    world::write_samples(&data.path().join("large.jsonl"), 600);
+    let store = disk.path("store");
+    let ingest = |dataset: &str, file: &str| {
+        let mut command = binary::gstore(&store);
+        command.args(["ingest", "--dataset", dataset, "--features", "grad-sgd", "--dim", "1024", "--data"]);
+        command.arg(data.path().join(file)).arg("--model").arg(world::demo().join("model"));
+        command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
+        command
+    };
+    binary::ok(&mut ingest("small", "small.jsonl"));
+    let query =
+        "SELECT id, score FROM influence('small', 'small', kind => 'grad-sgd') ORDER BY score DESC LIMIT 5";
+    let answer = binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query]));
+
+    let failed = binary::run(&mut ingest("large", "large.jsonl"));
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
+    assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
+    assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
+
+    disk.resize(64 << 10);
+    binary::ok(&mut ingest("large", "large.jsonl"));
+    assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
+    assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
+}
