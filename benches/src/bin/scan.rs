@@ -1,8 +1,8 @@
 //! Speed of the exact scan: 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors, next to the bandwidth
 //! at which the same machine reads memory in the same second.
 //!
-//! The probe flips between states within seconds on shared machines, so a scan is quoted as a ratio to the mean of the probes right before
-//! and after it.
+//! Both are the best of several rounds that alternate between them: on a shared machine either may be disturbed, and the ratio of the bests
+//! does not flatter the scan when a probe was.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -36,7 +36,7 @@ struct Args {
     /// Numbers of query vectors
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 8])]
     queries: Vec<usize>,
-    /// Scans of each, of which the best is quoted
+    /// Scans of each and probes, of which the best are quoted
     #[arg(long, default_value_t = 12)]
     rounds: usize,
     /// Where the store is made [default: the system's temporary folder]
@@ -61,47 +61,29 @@ fn main() -> Result<()> {
         };
         let plan = InfluencePlan::new(&snapshot, &spec)?;
         plan.subtasks()?;
-        let mut runs = Vec::new();
+        let (mut probes, mut scans) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
         for _ in 0..args.rounds.max(2) {
-            let before = bandwidth(&probe, args.threads);
+            probes.push(bandwidth(&probe, args.threads));
             let start = Instant::now();
             let ranking = plan.top_k(Order::Best, 100, None, args.threads, &AtomicBool::new(false))?;
-            let seconds = start.elapsed().as_secs_f64();
-            let after = bandwidth(&probe, args.threads);
-            runs.push(Run { seconds, bytes: ranking.bytes_read, probe: (before + after) / 2.0 });
+            scans.push(start.elapsed().as_secs_f64());
+            bytes = ranking.bytes_read;
         }
+        let bandwidth = probes.into_iter().fold(0.0, f64::max);
+        let later = scans[1..].iter().copied().fold(f64::INFINITY, f64::min);
         let products = (args.rows * args.checkpoints * args.dim * count) as f64;
-        let later = runs.split_off(1);
-        let best = later.into_iter().max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
-        for (touch, run) in runs.iter().map(|run| ("first", run)).chain(best.iter().map(|run| ("later", run)))
-        {
+        for (touch, seconds) in [("first", scans[0]), ("later", later)] {
+            let speed = bytes as f64 / seconds / 1e9;
             println!(
-                "{count:7}  {touch}  {:6.1} {:6.1} {:6.1}  {:5.2}  {:6.1}",
-                run.seconds * 1e3,
-                run.speed(),
-                run.probe,
-                run.ratio(),
-                products / run.seconds / 1e9
+                "{count:7}  {touch}  {:6.1} {speed:6.1} {bandwidth:6.1}  {:5.2}  {:6.1}",
+                seconds * 1e3,
+                speed / bandwidth,
+                products / seconds / 1e9
             );
         }
     }
     Ok(())
-}
-
-struct Run {
-    seconds: f64,
-    bytes: u64,
-    probe: f64,
-}
-
-impl Run {
-    fn speed(&self) -> f64 {
-        self.bytes as f64 / self.seconds / 1e9
-    }
-
-    fn ratio(&self) -> f64 {
-        self.speed() / self.probe
-    }
 }
 
 /// GB/s at which `threads` threads sum up memory.

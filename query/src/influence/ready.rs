@@ -55,7 +55,8 @@ impl InfluencePlan {
         loader.load(members, shape)
     }
 
-    /// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of checkpoint `checkpoints.start + c`.
+    /// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of
+    /// checkpoint `checkpoints.start + c`.
     pub(super) fn open_pools(
         &self,
         checkpoints: Range<usize>,
@@ -85,6 +86,7 @@ impl InfluencePlan {
         Ok(pools)
     }
 
+    /// The loaded plan; the first call loads it.
     pub(super) fn ready(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
         let mut slot = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = &*slot {
