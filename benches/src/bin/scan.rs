@@ -1,13 +1,16 @@
-//! Speed of the exact scan: 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4, 8, ... query vectors, next to the
-//! bandwidth at which the same machine reads memory in the same second.
+//! Speed of the exact scan: 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors, next to the bandwidth
+//! at which the same machine reads memory in the same second.
 //!
-//! `scan [--rows N] [--dim N] [--checkpoints N] [--threads N] [--queries 1,4,8] [--dir FOLDER]`. The probe flips between states within
-//! seconds on shared machines, so a scan is quoted as a ratio to the mean of the probes right before and after it.
+//! The probe flips between states within seconds on shared machines, so a scan is quoted as a ratio to the mean of the probes right before
+//! and after it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use anyhow::Result;
+use clap::Parser;
+use gstore_benches::machine;
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_store::{
@@ -15,55 +18,42 @@ use gstore_store::{
     FeatureDesc, FeatureKind, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
 };
 
-type Failure = Box<dyn std::error::Error>;
-
-struct Options {
+/// Top 100 of a pool by influence, first over blocks that nobody has read, then over verified ones.
+#[derive(Parser)]
+struct Args {
+    /// Rows of the pool
+    #[arg(long, default_value_t = 4480)]
     rows: usize,
+    /// Values per vector
+    #[arg(long, default_value_t = 8192)]
     dim: usize,
+    /// Checkpoints
+    #[arg(long, default_value_t = 4)]
     checkpoints: usize,
+    /// Worker threads
+    #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Numbers of query vectors
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 8])]
     queries: Vec<usize>,
-    dir: std::path::PathBuf,
+    /// Scans of each, of which the best is quoted
+    #[arg(long, default_value_t = 12)]
+    rounds: usize,
+    /// Where the store is made [default: the system's temporary folder]
+    #[arg(long)]
+    dir: Option<PathBuf>,
 }
 
-fn options() -> Result<Options, Failure> {
-    let mut options = Options {
-        rows: 4480,
-        dim: 8192,
-        checkpoints: 4,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        queries: vec![1, 4, 8],
-        dir: std::env::temp_dir(),
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
-        match name.as_str() {
-            "--rows" => options.rows = value.parse()?,
-            "--dim" => options.dim = value.parse()?,
-            "--checkpoints" => options.checkpoints = value.parse()?,
-            "--threads" => options.threads = value.parse()?,
-            "--queries" => options.queries = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
-            "--dir" => options.dir = value.into(),
-            _ => return Err(format!("unknown option {name}").into()),
-        }
-    }
-    Ok(options)
-}
-
-fn main() -> Result<(), Failure> {
-    let options = options()?;
-    let folder = tempfile::tempdir_in(&options.dir)?;
-    eprintln!(
-        "writing {} rows x {} checkpoints x {} f16 ...",
-        options.rows, options.checkpoints, options.dim
-    );
-    let store = fill(folder.path(), &options)?;
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let folder = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(std::env::temp_dir))?;
+    let store = fill(folder.path(), &args)?;
     let probe = vec![0x3c00_u64; 256 << 17];
-    println!("kernel {}, {} threads, read bandwidth in GB/s", Kernel::detect().name(), options.threads);
-    println!("queries  touch      ms   GB/s  probe  ratio  GMAC/s");
+    println!("{}", machine::describe());
+    println!("kernel {}, {} threads, speeds in GB/s", Kernel::detect().name(), args.threads);
+    println!("queries  touch      ms   scan  probe  ratio  GMAC/s");
     let snapshot = store.snapshot()?;
-    for &count in &options.queries {
+    for &count in &args.queries {
         let spec = InfluenceSpec {
             pools: vec!["pool".into()],
             targets: vec![TargetRef::parse(&format!("target{count}"))],
@@ -71,24 +61,20 @@ fn main() -> Result<(), Failure> {
         };
         let plan = InfluencePlan::new(&snapshot, &spec)?;
         plan.subtasks()?;
-        let mut first = None;
-        let mut warm: Option<Run> = None;
-        for _ in 0..8 {
-            let before = bandwidth(&probe, options.threads);
+        let mut runs = Vec::new();
+        for _ in 0..args.rounds.max(2) {
+            let before = bandwidth(&probe, args.threads);
             let start = Instant::now();
-            let ranking = plan.top_k(Order::Best, 100, None, options.threads, &AtomicBool::new(false))?;
+            let ranking = plan.top_k(Order::Best, 100, None, args.threads, &AtomicBool::new(false))?;
             let seconds = start.elapsed().as_secs_f64();
-            let after = bandwidth(&probe, options.threads);
-            let run = Run { seconds, bytes: ranking.bytes_read, probe: (before + after) / 2.0 };
-            if first.is_none() {
-                first = Some(run);
-            } else if warm.as_ref().is_none_or(|best| run.ratio() > best.ratio()) {
-                warm = Some(run);
-            }
+            let after = bandwidth(&probe, args.threads);
+            runs.push(Run { seconds, bytes: ranking.bytes_read, probe: (before + after) / 2.0 });
         }
-        for (touch, run) in [("first", first), ("later", warm)] {
-            let Some(run) = run else { continue };
-            let products = (options.rows * options.checkpoints * options.dim * count) as f64;
+        let products = (args.rows * args.checkpoints * args.dim * count) as f64;
+        let later = runs.split_off(1);
+        let best = later.into_iter().max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+        for (touch, run) in runs.iter().map(|run| ("first", run)).chain(best.iter().map(|run| ("later", run)))
+        {
             println!(
                 "{count:7}  {touch}  {:6.1} {:6.1} {:6.1}  {:5.2}  {:6.1}",
                 run.seconds * 1e3,
@@ -150,20 +136,20 @@ impl Numbers {
     }
 }
 
-fn fill(folder: &Path, options: &Options) -> Result<Store, Failure> {
+fn fill(folder: &Path, args: &Args) -> Result<Store> {
     let store = Store::create(folder.join("store"))?;
-    samples(&store, "pool", options.rows, false)?;
-    let mut jobs = vec![("pool".to_owned(), "grad-adam", options.rows)];
-    for &count in &options.queries {
+    samples(&store, "pool", args.rows, false)?;
+    let mut jobs = vec![("pool".to_owned(), "grad-adam", args.rows)];
+    for &count in &args.queries {
         samples(&store, &format!("target{count}"), count, true)?;
         jobs.push((format!("target{count}"), "grad-sgd", count));
     }
     let mut numbers = Numbers(1);
-    let mut vector = vec![0.0; options.dim];
+    let mut vector = vec![0.0; args.dim];
     for (dataset, kind, rows) in jobs {
-        let features = (0..options.checkpoints)
-            .map(|c| feature(&dataset, kind, c, options.dim))
-            .collect::<Result<Vec<_>, _>>()?;
+        let features = (0..args.checkpoints)
+            .map(|c| feature(&dataset, kind, c, args.dim))
+            .collect::<Result<Vec<_>>>()?;
         let identity = serde_json::json!([dataset, kind]);
         let mut job = store.start_job(JobPlan {
             command: "bench".into(),
@@ -171,7 +157,7 @@ fn fill(folder: &Path, options: &Options) -> Result<Store, Failure> {
             features,
             detail: serde_json::Value::Null,
         })?;
-        for c in 0..options.checkpoints {
+        for c in 0..args.checkpoints {
             let mut writer = job.segment_writer(c)?;
             for row in 0..rows as u64 {
                 numbers.fill(&mut vector);
@@ -185,7 +171,7 @@ fn fill(folder: &Path, options: &Options) -> Result<Store, Failure> {
 }
 
 /// Samples, each a subtask of its own where asked for, so that every target row is one query vector.
-fn samples(store: &Store, name: &str, rows: usize, subtasks: bool) -> Result<(), Failure> {
+fn samples(store: &Store, name: &str, rows: usize, subtasks: bool) -> Result<()> {
     let columns = if subtasks { vec![ColumnSpec::inferred("subtask", ColumnType::Text)] } else { Vec::new() };
     let options = AppendOptions { command: "bench".into(), if_changed: IfChanged::Refuse, source: None };
     let mut append = store.append(&DatasetName::try_from(name)?, columns, options)?;
@@ -197,7 +183,7 @@ fn samples(store: &Store, name: &str, rows: usize, subtasks: bool) -> Result<(),
     Ok(())
 }
 
-fn feature(dataset: &str, kind: &str, checkpoint: usize, dim: usize) -> Result<JobFeature, Failure> {
+fn feature(dataset: &str, kind: &str, checkpoint: usize, dim: usize) -> Result<JobFeature> {
     let id = CheckpointId::try_from(format!("{checkpoint:064x}"))?;
     let dim = u32::try_from(dim)?;
     let space = Space {

@@ -1,6 +1,6 @@
 //! Every value behind a score, for few rows: what tests compare and explanations show.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::filter::RowFilter;
 use super::members::TargetRow;
@@ -9,6 +9,7 @@ use super::result::Reason;
 use super::scan::{Scan, Worker};
 use super::target::Shape;
 use super::terms::Terms;
+use super::windows::windows;
 use crate::error::QueryError;
 
 /// The most values that a matrix may have.
@@ -34,9 +35,9 @@ pub struct Matrix {
 impl InfluencePlan {
     /// The values behind the scores of the rows that `filter` lets through.
     pub fn matrix(&self, filter: Option<&RowFilter>, cancel: &AtomicBool) -> Result<Matrix, QueryError> {
-        let ready = self.ready()?;
+        let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
-        let pairs = self.load_targets(Shape::Pairs)?;
+        let pairs = self.load_targets(Shape::Pairs, cancel)?;
         let rows: u64 = ready
             .pools
             .iter()
@@ -63,9 +64,9 @@ impl InfluencePlan {
             influence: Vec::new(),
             subtask: Vec::new(),
         };
-        let scan = self.scan(&ready, filter);
+        let scan = self.scan(&ready, filter, cancel);
         let subtasks = matrix.subtasks.len();
-        collect(&scan, ready.queries(), cancel, |pool, row, values| {
+        collect(&scan, ready.queries(), |pool, row, values| {
             matrix.rows.push((pool, row));
             matrix.subtask.extend((0..subtasks).map(|s| values.ok().map(|v| scan.terms.subtask(s, v))));
         })?;
@@ -75,9 +76,14 @@ impl InfluencePlan {
         let one_each = Terms { subtasks: (0..columns).map(|c| c..c + 1).collect(), ..scan.terms.clone() };
         for (c, checkpoint) in self.checkpoints().iter().enumerate() {
             let pools = self.open_pools(c..c + 1, &pairs.vectors[c..c + 1])?;
-            let scan = Scan { pools: &pools, weights: &[1.0], terms: &one_each, ..self.scan(&ready, filter) };
+            let scan = Scan {
+                pools: &pools,
+                weights: &[1.0],
+                terms: &one_each,
+                ..self.scan(&ready, filter, cancel)
+            };
             let mut sim = Vec::with_capacity(sums.len());
-            collect(&scan, columns, cancel, |_, _, values| match values {
+            collect(&scan, columns, |_, _, values| match values {
                 Ok(values) => sim.extend(values.iter().copied().map(Some)),
                 Err(_) => sim.resize(sim.len() + columns, None),
             })?;
@@ -101,14 +107,10 @@ impl InfluencePlan {
 fn collect(
     scan: &Scan<'_>,
     queries: usize,
-    cancel: &AtomicBool,
     mut take: impl FnMut(u32, u64, Result<&[f32], Reason>),
 ) -> Result<(), QueryError> {
     let mut worker = Worker::default();
-    for window in scan.windows(queries) {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(QueryError::Cancelled);
-        }
+    for window in windows(scan.pools, queries) {
         scan.raw(&window, &mut worker, |row, values| take(window.pool, row, values))?;
     }
     Ok(())

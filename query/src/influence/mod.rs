@@ -8,12 +8,15 @@
 //! - a row that is excluded, and a score that is not finite, never enters a ranking
 //! - memory does not grow with the number of rows
 
+mod answer;
 mod checkpoints;
 mod drive;
+mod explain;
 mod filter;
 mod matrix;
 mod members;
 mod plan;
+mod ready;
 mod resolve;
 mod result;
 mod scan;
@@ -22,12 +25,15 @@ mod target;
 mod terms;
 mod top;
 mod values;
+mod windows;
 
+pub use answer::EXACT;
 pub use checkpoints::PlanCheckpoint;
+pub use explain::{Explain, ExplainCheckpoint};
 pub use filter::{RowFilter, RowMask};
 pub use matrix::Matrix;
 pub use members::TargetRow;
-pub use plan::{EXACT, InfluencePlan, PlanSide};
+pub use plan::{InfluencePlan, PlanSide};
 pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
 pub use spec::{Across, Fold, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
 pub use terms::Terms;

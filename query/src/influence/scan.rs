@@ -1,12 +1,12 @@
 //! The exact scan: windows of rows, all checkpoints in step.
 //!
 //! Invariants
-//! - a window lies inside one cell of one pool; windows tile the live rows in (pool, row) order
 //! - what a window yields depends on its rows' bytes and the question, not on where blocks or windows are cut
 //! - a block in which no wanted row lies is not read
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{Block, BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, RowFlags, RowSet};
 
@@ -14,12 +14,10 @@ use super::filter::RowFilter;
 use super::result::{Excluded, ExcludedCounts, Reason, Scored};
 use super::spec::{Missing, Sim};
 use super::terms::Terms;
-use super::values::{MIN_NORM, groups, norm, rows_of};
+use super::values::{MIN_NORM, norm, rows_of};
+use super::windows::Window;
 use crate::error::QueryError;
 use crate::kernel::{Kernel, Queries};
-
-/// Values kept per window (rows x query vectors), so that a thread's memory is bounded for any number of queries.
-const WINDOW_VALUES: usize = 1 << 21;
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed for its module groups.
 pub(super) struct ScanPool {
@@ -38,13 +36,7 @@ pub(super) struct Scan<'a> {
     pub(super) weights: &'a [f64],
     pub(super) terms: &'a Terms,
     pub(super) filter: Option<&'a RowFilter>,
-}
-
-/// Consecutive rows of a pool, a unit of work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) pool: u32,
-    pub(super) rows: Range<u64>,
+    pub(super) cancel: &'a AtomicBool,
 }
 
 /// What one window yields.
@@ -96,38 +88,6 @@ struct RowState {
 }
 
 impl Scan<'_> {
-    /// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually cut too, so that a
-    /// block is read by one thread once.
-    pub(super) fn windows(&self, queries: usize) -> Vec<Window> {
-        let most = (WINDOW_VALUES / queries.max(1)).max(64) as u64;
-        let mut windows = Vec::new();
-        for (p, pool) in self.pools.iter().enumerate() {
-            let mut push = |rows: Range<u64>| {
-                for start in rows.clone().step_by(most as usize) {
-                    windows.push(Window { pool: p as u32, rows: start..(start + most).min(rows.end) });
-                }
-            };
-            for range in pool.live.ranges() {
-                let mut start = range.start;
-                while start < range.end {
-                    let cell = start / CELL_ROWS;
-                    let end = ((cell + 1) * CELL_ROWS).min(range.end);
-                    let blocks =
-                        pool.readers.first().map(|reader| reader.blocks_in(cell)).unwrap_or_default();
-                    for cut in blocks.iter().map(|block| block.range().start) {
-                        if start < cut && cut < end {
-                            push(start..cut);
-                            start = cut;
-                        }
-                    }
-                    push(start..end);
-                    start = end;
-                }
-            }
-        }
-        windows
-    }
-
     /// Marks the rows of the window that the filter lets through, and counts them.
     fn select(&self, window: &Window, worker: &mut Worker) -> u64 {
         worker.rows.clear();
@@ -209,6 +169,9 @@ impl Scan<'_> {
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !touches(block, window, &worker.rows) {
                     continue;
+                }
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(QueryError::Cancelled);
                 }
                 // Taken out so that the block may borrow it while the rest of the worker is written to.
                 let mut scratch = std::mem::take(&mut worker.scratch);
@@ -334,44 +297,4 @@ fn block_bytes(block: &Block<'_>) -> u64 {
     };
     let rest = size_of_val(block.rows) + size_of_val(block.scale) + size_of_val(block.norm);
     (values + rest + size_of_val(block.flags) + size_of_val(block.check)) as u64
-}
-
-/// The rows of each pool that lack a checkpoint, among those the filter lets through.
-pub(super) struct Lacking {
-    pub(super) rows: u64,
-    pub(super) scanned: u64,
-    /// (pool, checkpoint, rows).
-    pub(super) by_checkpoint: Vec<(usize, usize, u64)>,
-}
-
-/// Counts them without reading vectors.
-pub(super) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
-    let mut found = Lacking { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
-    for (p, pool) in pools.iter().enumerate() {
-        let mask = filter.and_then(|filter| filter.pool(p));
-        let count = |rows: &RowSet| -> u64 {
-            match mask {
-                None => rows.len(),
-                Some(mask) => {
-                    rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum()
-                }
-            }
-        };
-        found.scanned += count(&pool.live);
-        let mut any = RowSet::new();
-        for (c, reader) in pool.readers.iter().enumerate() {
-            let lacks = pool.live.difference(&reader.row_set()?);
-            if !lacks.is_empty() {
-                found.by_checkpoint.push((p, c, count(&lacks)));
-                any = any.union(&lacks);
-            }
-        }
-        found.rows += count(&any);
-    }
-    Ok(found)
-}
-
-/// The module groups that queries for a reader are packed by.
-pub(super) fn pack(vectors: &[f32], reader: &FeatureReader) -> Queries {
-    Queries::new(vectors, reader.part().desc.dim() as usize, &groups(reader.part()))
 }

@@ -209,6 +209,13 @@ impl Default for InfluenceSpec {
     }
 }
 
+impl InfluenceSpec {
+    /// Whether the terms let the samples of a subtask be compared as one vector.
+    pub fn collapses(&self) -> bool {
+        self.fold != Fold::None || matches!(self.within, Within::Mean | Within::Sum)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

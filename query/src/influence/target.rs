@@ -2,6 +2,7 @@
 //! checkpoint.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{BlockBuffer, FeatureReader, RowFlags};
 
@@ -35,45 +36,96 @@ pub(super) enum Shape {
     Terms,
 }
 
-/// Loads the vectors of `members`. `readers[c][t]` is the feature of target t at checkpoint c.
-pub(super) fn load(
-    spec: &InfluenceSpec,
-    checkpoints: &[PlanCheckpoint],
-    readers: &[Vec<FeatureReader>],
-    members: Members,
-    shape: Shape,
-) -> Result<TargetVectors, QueryError> {
-    let (rows, excluded) = usable(spec, readers, &members.rows)?;
-    if rows.is_empty() {
-        let target = spec.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let why = match members.rows.len() {
-            0 => "it has none".to_owned(),
-            n => format!(
-                "of {n}, {} have no scored token, {} are not finite, {} lack a checkpoint",
-                excluded.no_scored, excluded.non_finite, excluded.missing
-            ),
-        };
-        return Err(QueryError::EmptyTarget { target, why });
+/// Where target vectors come from.
+pub(super) struct TargetLoader<'a> {
+    pub(super) spec: &'a InfluenceSpec,
+    pub(super) checkpoints: &'a [PlanCheckpoint],
+    /// By checkpoint, then by target.
+    pub(super) readers: &'a [Vec<FeatureReader>],
+    pub(super) cancel: &'a AtomicBool,
+}
+
+impl TargetLoader<'_> {
+    /// Loads the vectors of `members`.
+    pub(super) fn load(&self, members: Members, shape: Shape) -> Result<TargetVectors, QueryError> {
+        let Self { spec, checkpoints, readers, cancel } = *self;
+        let (rows, excluded) = self.usable(&members.rows)?;
+        if rows.is_empty() {
+            let target = spec.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let why = match members.rows.len() {
+                0 => "it has none".to_owned(),
+                n => format!(
+                    "of {n}, {} have no scored token, {} are not finite, {} lack a checkpoint",
+                    excluded.no_scored, excluded.non_finite, excluded.missing
+                ),
+            };
+            return Err(QueryError::EmptyTarget { target, why });
+        }
+        let (rows, subtasks) = group(rows, members.subtasks);
+        let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
+            .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
+            .collect();
+        let collapse = shape == Shape::Terms && spec.collapses();
+        let mut vectors = Vec::with_capacity(checkpoints.len());
+        for (checkpoint, readers) in checkpoints.iter().zip(readers) {
+            let source = Source { readers, rows: &rows, cancel };
+            vectors.push(if collapse {
+                collapsed(spec, checkpoint.weight, &source, &spans)?
+            } else {
+                let weight = if shape == Shape::Terms { checkpoint.weight } else { 1.0 };
+                single(spec, weight, &source)?
+            });
+        }
+        let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
+        let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
+        Ok(TargetVectors { subtasks, rows, excluded, terms, vectors })
     }
-    let (rows, subtasks) = group(rows, members.subtasks);
-    let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
-        .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
-        .collect();
-    let one_each = spec.fold != Fold::None || matches!(spec.within, Within::Mean | Within::Sum);
-    let collapse = shape == Shape::Terms && one_each;
-    let mut vectors = Vec::with_capacity(checkpoints.len());
-    for (checkpoint, readers) in checkpoints.iter().zip(readers) {
-        let source = Source { readers, rows: &rows };
-        vectors.push(if collapse {
-            collapsed(spec, checkpoint.weight, &source, &spans)?
-        } else {
-            let weight = if shape == Shape::Terms { checkpoint.weight } else { 1.0 };
-            single(spec, weight, &source)?
-        });
+
+    /// Rows that can be compared at every checkpoint.
+    fn usable(&self, rows: &[TargetRow]) -> Result<(Vec<TargetRow>, ExcludedCounts), QueryError> {
+        let mut flags = vec![RowFlags::empty(); rows.len()];
+        let mut present = vec![0usize; rows.len()];
+        let mut scratch = BlockBuffer::new();
+        for readers in self.readers {
+            for (t, reader) in readers.iter().enumerate() {
+                for &block in reader.blocks() {
+                    let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
+                    if near.is_empty() {
+                        continue;
+                    }
+                    check(self.cancel)?;
+                    let block = reader.read_block(block, &mut scratch)?;
+                    for at in near {
+                        if let Ok(i) = block.rows.binary_search(&rows[at].row) {
+                            present[at] += 1;
+                            flags[at].insert(RowFlags::from_bits(block.flags[i]));
+                        }
+                    }
+                }
+            }
+        }
+        let mut excluded = ExcludedCounts::default();
+        let mut kept = Vec::with_capacity(rows.len());
+        for (at, row) in rows.iter().enumerate() {
+            if flags[at].contains(RowFlags::NO_SCORED) {
+                excluded.add(Reason::NoScored);
+            } else if flags[at].intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
+                excluded.add(Reason::NonFinite);
+            } else if present[at] < self.readers.len() {
+                excluded.add(Reason::Missing);
+            } else {
+                kept.push(*row);
+            }
+        }
+        if excluded.missing > 0 && self.spec.missing == Missing::Error && !self.spec.partial {
+            return Err(QueryError::Missing {
+                rows: excluded.missing,
+                scanned: rows.len() as u64,
+                detail: "rows of the target".into(),
+            });
+        }
+        Ok((kept, excluded))
     }
-    let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
-    let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
-    Ok(TargetVectors { subtasks, rows, excluded, terms, vectors })
 }
 
 /// Sorts rows by subtask and drops subtasks that have none.
@@ -91,53 +143,8 @@ fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<S
     (rows, kept)
 }
 
-/// Rows that can be compared at every checkpoint.
-fn usable(
-    spec: &InfluenceSpec,
-    readers: &[Vec<FeatureReader>],
-    rows: &[TargetRow],
-) -> Result<(Vec<TargetRow>, ExcludedCounts), QueryError> {
-    let mut flags = vec![RowFlags::empty(); rows.len()];
-    let mut present = vec![0usize; rows.len()];
-    let mut scratch = BlockBuffer::new();
-    for readers in readers {
-        for (t, reader) in readers.iter().enumerate() {
-            for &block in reader.blocks() {
-                let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
-                if near.is_empty() {
-                    continue;
-                }
-                let block = reader.read_block(block, &mut scratch)?;
-                for at in near {
-                    if let Ok(i) = block.rows.binary_search(&rows[at].row) {
-                        present[at] += 1;
-                        flags[at].insert(RowFlags::from_bits(block.flags[i]));
-                    }
-                }
-            }
-        }
-    }
-    let mut excluded = ExcludedCounts::default();
-    let mut kept = Vec::with_capacity(rows.len());
-    for (at, row) in rows.iter().enumerate() {
-        if flags[at].contains(RowFlags::NO_SCORED) {
-            excluded.add(Reason::NoScored);
-        } else if flags[at].intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-            excluded.add(Reason::NonFinite);
-        } else if present[at] < readers.len() {
-            excluded.add(Reason::Missing);
-        } else {
-            kept.push(*row);
-        }
-    }
-    if excluded.missing > 0 && spec.missing == Missing::Error && !spec.partial {
-        return Err(QueryError::Missing {
-            rows: excluded.missing,
-            scanned: rows.len() as u64,
-            detail: "rows of the target".into(),
-        });
-    }
-    Ok((kept, excluded))
+fn check(cancel: &AtomicBool) -> Result<(), QueryError> {
+    if cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
 }
 
 /// First position of a row of target `t` that is not below `row`; `rows` ascend by target and row.
@@ -149,6 +156,7 @@ fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
 struct Source<'a> {
     readers: &'a [FeatureReader],
     rows: &'a [TargetRow],
+    cancel: &'a AtomicBool,
 }
 
 impl Source<'_> {
@@ -180,6 +188,7 @@ impl Source<'_> {
                 if near.is_empty() {
                     continue;
                 }
+                check(self.cancel)?;
                 let block = reader.read_block(block, &mut scratch)?;
                 for at in near {
                     if let Ok(i) = block.rows.binary_search(&rows[at].row) {

@@ -4,13 +4,11 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Element, LANES, Tile, padded, reduce};
+use super::{Element, LANES, MAX_TILE, Tile, reduce};
 
-/// Rows that a tile of several queries takes at a time, so that each load of a query feeds several rows.
-const ROWS: usize = 4;
-
-/// Distance of the prefetch in a linear stream.
-const AHEAD: usize = 4096;
+/// Rows that a tile takes at a time: each load of a query feeds them all, and with the widest tile they are the most whose accumulators,
+/// values and query fit the 32 registers.
+const ROWS: usize = 6;
 
 /// Loads 16 stored values as f32.
 pub(super) trait Load: Copy {
@@ -50,15 +48,13 @@ impl Load for i8 {
 /// The processor has AVX-512F and `Tile::check` passed.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn tile<T: Element>(job: Tile<'_, T>, out: &mut [f32]) {
-    // SAFETY: the caller's promise, passed on.
+    // SAFETY: the caller's promise, passed on; `check` has held the width to 1..=MAX_TILE.
     unsafe {
         match job.width {
-            1 => rows::<T, 1>(job, out),
-            2 => rows::<T, 2>(job, out),
-            3 => rows::<T, 3>(job, out),
-            4 => rows::<T, 4>(job, out),
-            5 => rows::<T, 5>(job, out),
-            _ => rows::<T, 6>(job, out),
+            1 => rows::<T, 1>(&job, out),
+            2 => rows::<T, 2>(&job, out),
+            3 => rows::<T, 3>(&job, out),
+            _ => rows::<T, MAX_TILE>(&job, out),
         }
     }
 }
@@ -67,20 +63,17 @@ pub(super) unsafe fn tile<T: Element>(job: Tile<'_, T>, out: &mut [f32]) {
 /// As `tile`; `Q` is the width of the job.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn rows<T: Element, const Q: usize>(job: Tile<'_, T>, out: &mut [f32]) {
+unsafe fn rows<T: Element, const Q: usize>(job: &Tile<'_, T>, out: &mut [f32]) {
     let count = job.rows();
     let mut row = 0;
-    // One query reads one linear stream, which memory serves fastest; more are bound by arithmetic and the loads of the queries.
-    if Q > 1 {
-        while row + ROWS <= count {
-            // SAFETY: rows row..row + ROWS exist.
-            unsafe { block::<T, ROWS, Q>(&job, row, ROWS * job.dim * size_of::<T>(), out) };
-            row += ROWS;
-        }
+    while row + ROWS <= count {
+        // SAFETY: rows row..row + ROWS exist.
+        unsafe { block::<T, ROWS, Q>(job, row, out) };
+        row += ROWS;
     }
     while row < count {
         // SAFETY: the row exists.
-        unsafe { block::<T, 1, Q>(&job, row, AHEAD, out) };
+        unsafe { block::<T, 1, Q>(job, row, out) };
         row += 1;
     }
 }
@@ -92,12 +85,13 @@ unsafe fn rows<T: Element, const Q: usize>(job: Tile<'_, T>, out: &mut [f32]) {
 unsafe fn block<T: Element, const R: usize, const Q: usize>(
     job: &Tile<'_, T>,
     first: usize,
-    ahead: usize,
     out: &mut [f32],
 ) {
     let len = job.span.len();
-    let mut acc = [[_mm512_setzero_ps(); Q]; R];
     let base = first * job.dim + job.span.start;
+    // Into the second-level cache: the first is full of queries.
+    let ahead = R * job.dim * size_of::<T>();
+    let mut acc = [[_mm512_setzero_ps(); Q]; R];
     let x0 = job.values.as_ptr();
     let q0 = job.queries.as_ptr().cast::<f32>();
     for step in 0..len / LANES {
@@ -107,7 +101,7 @@ unsafe fn block<T: Element, const R: usize, const Q: usize>(
             // prefetch may point anywhere.
             unsafe {
                 let p = x0.add(base + r * job.dim + step * LANES);
-                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_byte_add(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(ahead).cast());
                 x[r] = T::load(p);
             }
         }
@@ -119,26 +113,19 @@ unsafe fn block<T: Element, const R: usize, const Q: usize>(
             }
         }
     }
-    if !len.is_multiple_of(LANES) {
-        let step = len / LANES;
-        for r in 0..R {
-            let row = base + r * job.dim;
-            let rest = padded(&job.values[row + step * LANES..row + len]);
-            // SAFETY: `rest` holds 16 values.
-            let x = unsafe { T::load(rest.as_ptr()) };
-            for q in 0..Q {
-                // SAFETY: the query's step holds 16 values.
-                let query = unsafe { _mm512_loadu_ps(job.queries[step * Q + q].as_ptr()) };
-                acc[r][q] = _mm512_fmadd_ps(x, query, acc[r][q]);
-            }
-        }
-    }
+    // The accumulators leave the registers once, here: indexed anywhere else they would live in memory during the loop above.
+    let mut lanes = [[[0.0f32; LANES]; Q]; R];
     for r in 0..R {
         for q in 0..Q {
-            let mut lanes = [0.0f32; LANES];
-            // SAFETY: `lanes` holds 16 values.
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), acc[r][q]) };
-            out[(first + r) * job.out_stride + q] = reduce(&lanes);
+            // SAFETY: each holds 16 values.
+            unsafe { _mm512_storeu_ps(lanes[r][q].as_mut_ptr(), acc[r][q]) };
+        }
+    }
+    for (r, lanes) in lanes.iter_mut().enumerate() {
+        let row = &job.values[base + r * job.dim..base + r * job.dim + len];
+        job.last_step(row, 0, lanes);
+        for (q, lanes) in lanes.iter().enumerate() {
+            out[(first + r) * job.out_stride + q] = reduce(lanes);
         }
     }
 }

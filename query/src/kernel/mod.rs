@@ -27,7 +27,7 @@ pub use queries::Queries;
 pub const LANES: usize = 16;
 
 /// Widest tile of queries that an implementation takes at a time.
-pub const MAX_TILE: usize = 6;
+pub const MAX_TILE: usize = 4;
 
 /// An implementation that this processor can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +99,11 @@ impl Kernel {
         let count = values.len() / dim;
         assert_eq!(out.len(), count * queries.len());
         // A chunk of rows stays in cache while every tile of queries passes over it.
-        let chunk = if queries.tiles() <= 1 { count } else { (CHUNK_BYTES / (dim * size_of::<T>())).max(8) };
-        for start in (0..count).step_by(chunk.max(1)) {
+        let chunk = match queries.tiles() {
+            0 | 1 => count.max(1),
+            _ => (CHUNK_BYTES / (dim * size_of::<T>())).next_multiple_of(CHUNK_ROWS).max(CHUNK_ROWS),
+        };
+        for start in (0..count).step_by(chunk) {
             let end = (start + chunk).min(count);
             for tile in 0..queries.tiles() {
                 let job = Tile {
@@ -132,7 +135,10 @@ impl Kernel {
 }
 
 /// Bytes of rows that several tiles of queries pass over: what stays in a core's own cache beside one tile of queries.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 384 << 10;
+
+/// Chunks hold a multiple of this many rows, which is one of what every implementation takes at a time.
+const CHUNK_ROWS: usize = 6;
 
 /// Rows against at most [`MAX_TILE`] queries.
 #[derive(Clone)]
@@ -154,6 +160,19 @@ impl<T> Tile<'_, T> {
         self.values.len() / self.dim
     }
 
+    /// Adds the last, partial step of a row (its coordinates in the span), if it has one, to the sums of the
+    /// queries that start with `from`.
+    #[inline(always)]
+    fn last_step(&self, row: &[T], from: usize, acc: &mut [[f32; LANES]])
+    where
+        T: Element,
+    {
+        let whole = row.len() / LANES;
+        if whole * LANES < row.len() {
+            portable::add_step(&row[whole * LANES..], &self.queries[whole * self.width + from..], acc);
+        }
+    }
+
     /// What the implementations rely on when they form pointers.
     fn check(&self, out: &[f32]) {
         let rows = self.rows();
@@ -165,7 +184,7 @@ impl<T> Tile<'_, T> {
 }
 
 /// A stored type, exactly convertible to f32.
-trait Element: Copy + Default + simd::Lanes {
+trait Element: Copy + simd::Lanes {
     fn widen(self) -> f32;
 }
 
@@ -212,15 +231,6 @@ fn reduce(lanes: &[f32; LANES]) -> f32 {
     }
     let b = [a[0] + a[4], a[1] + a[5], a[2] + a[6], a[3] + a[7]];
     (b[0] + b[2]) + (b[1] + b[3])
-}
-
-/// The last partial step of a row, padded with zeros.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn padded<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
-    let mut step = [T::default(); LANES];
-    step[..rest.len()].copy_from_slice(rest);
-    step
 }
 
 #[cfg(test)]

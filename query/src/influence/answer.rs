@@ -1,0 +1,180 @@
+//! The answers of a plan: rankings, streams of scores, and what was left out.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+
+use super::drive;
+use super::filter::RowFilter;
+use super::plan::InfluencePlan;
+use super::ready::Ready;
+use super::result::{Excluded, Ranking, ScanSummary, Scored};
+use super::scan::{Scan, Totals, Worker};
+use super::spec::{Missing, Order};
+use super::windows::{lacking, windows};
+use crate::error::QueryError;
+use crate::kernel::Kernel;
+use crate::topk::TopK;
+
+/// What exact scans promise: every eligible row was compared with every target row, from the stored values.
+pub const EXACT: &str = "exact";
+
+impl InfluencePlan {
+    /// The k best or worst rows. `threads` 0 means one per core; the bits of the result do not depend on it.
+    ///
+    /// Memory grows with k, not with the number of rows.
+    pub fn top_k(
+        &self,
+        order: Order,
+        k: usize,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<Ranking, QueryError> {
+        let ready = self.ready(cancel)?;
+        self.check_missing(&ready, filter)?;
+        let scan = self.scan(&ready, filter, cancel);
+        let windows = windows(&ready.pools, ready.queries());
+        let collector = || match order {
+            Order::Best => TopK::highest(k),
+            Order::Worst => TopK::lowest(k),
+        };
+        let states = drive::unordered(
+            windows.len(),
+            threads,
+            cancel,
+            || (Worker::default(), collector(), Totals::default()),
+            |(worker, top, totals), unit| {
+                let found = scan.window(&windows[unit], worker)?;
+                found.scored.iter().for_each(|s| top.push(s.score, s.pool, s.row, s.subtask));
+                totals.merge(&found.totals);
+                Ok(())
+            },
+        )?;
+        let (mut top, mut totals) = (collector(), Totals::default());
+        for (_, other, counts) in states {
+            top.merge(other);
+            totals.merge(&counts);
+        }
+        let summary = self.summary(&ready, &totals);
+        Ok(Ranking {
+            rows: top
+                .into_sorted()
+                .into_iter()
+                .map(|s| Scored { pool: s.major, row: s.minor, score: s.score, subtask: s.payload })
+                .collect(),
+            eligible: summary.eligible,
+            live: summary.live,
+            excluded: summary.excluded,
+            bytes_read: summary.bytes_read,
+            subtasks: ready.target.subtasks.clone(),
+            summary,
+        })
+    }
+
+    /// Hands out every eligible row in (pool, row) order, in slices; `Break` ends the scan early. Memory is bounded: a slice is at most
+    /// one cell, and few wait at a time.
+    pub fn scores(
+        &self,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+        mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
+    ) -> Result<ScanSummary, QueryError> {
+        let ready = self.ready(cancel)?;
+        self.check_missing(&ready, filter)?;
+        self.stream(&ready, filter, threads, cancel, |scored, _| {
+            if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
+        })
+    }
+
+    /// Hands out every row without a score and the reason, in (pool, row) order. Rows that lack a checkpoint are among them also where
+    /// `missing` says that they are an error.
+    pub fn excluded(
+        &self,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+        mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
+    ) -> Result<ScanSummary, QueryError> {
+        let ready = self.ready(cancel)?;
+        self.stream(&ready, filter, threads, cancel, |_, excluded| {
+            if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
+        })
+    }
+
+    fn stream(
+        &self,
+        ready: &Ready,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
+    ) -> Result<ScanSummary, QueryError> {
+        let scan = self.scan(ready, filter, cancel);
+        let windows = windows(&ready.pools, ready.queries());
+        let mut totals = Totals::default();
+        drive::ordered(
+            windows.len(),
+            threads,
+            cancel,
+            Worker::default,
+            |worker, unit| scan.window(&windows[unit], worker),
+            |found| {
+                totals.merge(&found.totals);
+                emit(&found.scored, &found.excluded)
+            },
+        )?;
+        Ok(self.summary(ready, &totals))
+    }
+
+    pub(super) fn scan<'a>(
+        &self,
+        ready: &'a Ready,
+        filter: Option<&'a RowFilter>,
+        cancel: &'a AtomicBool,
+    ) -> Scan<'a> {
+        Scan {
+            pools: &ready.pools,
+            kernel: Kernel::detect(),
+            sim: self.spec().sim,
+            missing: self.spec().missing,
+            weights: &ready.weights,
+            terms: &ready.target.terms,
+            filter,
+            cancel,
+        }
+    }
+
+    /// Refuses rows that lack a checkpoint where the question wants that, before anything is scored.
+    pub(super) fn check_missing(&self, ready: &Ready, filter: Option<&RowFilter>) -> Result<(), QueryError> {
+        if self.spec().missing != Missing::Error || self.spec().partial {
+            return Ok(());
+        }
+        let found = lacking(&ready.pools, filter)?;
+        if found.rows == 0 {
+            return Ok(());
+        }
+        let detail: Vec<String> = found
+            .by_checkpoint
+            .iter()
+            .map(|&(pool, checkpoint, rows)| {
+                let (pool, checkpoint) = (&self.pools()[pool], &self.checkpoints()[checkpoint]);
+                format!("{rows} of `{}` at {}", pool.dataset.name, checkpoint.name)
+            })
+            .collect();
+        Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail: detail.join(", ") })
+    }
+
+    fn summary(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
+        ScanSummary {
+            live: self.live(),
+            scanned: totals.scanned,
+            eligible: totals.eligible,
+            excluded: totals.excluded,
+            bytes_read: totals.bytes_read,
+            target_rows: ready.target.rows.len() as u64,
+            target_excluded: ready.target.excluded,
+            guarantee: EXACT,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The pools cut into units of work, and the rows that they lack.
+//!
+//! Invariants
+//! - a window lies inside one cell of one pool and inside one range of live rows
+//! - windows tile the live rows in (pool, row) order
+
+use std::ops::Range;
+
+use gstore_store::{CELL_ROWS, RowSet};
+
+use super::filter::RowFilter;
+use super::scan::ScanPool;
+use crate::error::QueryError;
+
+/// Values kept per window (rows x query vectors), so that a thread's memory is bounded for any number of queries.
+const WINDOW_VALUES: usize = 1 << 21;
+
+/// Consecutive rows of a pool, a unit of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) pool: u32,
+    pub(super) rows: Range<u64>,
+}
+
+/// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually cut too, so that a block is
+/// read by one thread once.
+pub(super) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
+    let most = (WINDOW_VALUES / queries.max(1)).max(64);
+    let mut windows = Vec::new();
+    for (p, pool) in pools.iter().enumerate() {
+        for rows in pool.live.ranges() {
+            for piece in pieces(pool, rows.clone()) {
+                for start in piece.clone().step_by(most) {
+                    let rows = start..(start + most as u64).min(piece.end);
+                    windows.push(Window { pool: p as u32, rows });
+                }
+            }
+        }
+    }
+    windows
+}
+
+/// A range of rows cut at cells and blocks.
+fn pieces(pool: &ScanPool, rows: Range<u64>) -> Vec<Range<u64>> {
+    let mut pieces = Vec::new();
+    let mut start = rows.start;
+    while start < rows.end {
+        let cell = start / CELL_ROWS;
+        let end = ((cell + 1) * CELL_ROWS).min(rows.end);
+        let blocks = pool.readers.first().map(|reader| reader.blocks_in(cell)).unwrap_or_default();
+        for cut in blocks.iter().map(|block| block.range().start) {
+            if start < cut && cut < end {
+                pieces.push(start..cut);
+                start = cut;
+            }
+        }
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+/// The rows of each pool that lack a checkpoint, among those the filter lets through.
+pub(super) struct Lacking {
+    pub(super) rows: u64,
+    pub(super) scanned: u64,
+    /// (pool, checkpoint, rows).
+    pub(super) by_checkpoint: Vec<(usize, usize, u64)>,
+}
+
+/// Counts them without reading vectors.
+pub(super) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
+    let mut found = Lacking { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
+    for (p, pool) in pools.iter().enumerate() {
+        let mask = filter.and_then(|filter| filter.pool(p));
+        let count = |rows: &RowSet| -> u64 {
+            match mask {
+                None => rows.len(),
+                Some(mask) => {
+                    rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum()
+                }
+            }
+        };
+        found.scanned += count(&pool.live);
+        let mut any = RowSet::new();
+        for (c, reader) in pool.readers.iter().enumerate() {
+            let lacks = pool.live.difference(&reader.row_set()?);
+            if !lacks.is_empty() {
+                found.by_checkpoint.push((p, c, count(&lacks)));
+                any = any.union(&lacks);
+            }
+        }
+        found.rows += count(&any);
+    }
+    Ok(found)
+}

@@ -1,0 +1,68 @@
+//! Promise: subtask means and scores of the reference follow from its influence values by the aggregations here.
+
+use std::path::Path;
+
+use gstore_query::influence::{Across, Terms, Within};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// The folder of reference results (`GSTORE_SHARED`, default `../shared` beside the workspace). With `CI` set its absence fails.
+fn golden() -> Option<std::path::PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());
+    let folder = workspace.join(shared).join("golden/less");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", folder.display());
+    eprintln!("skipped: no reference folder at {} (set GSTORE_SHARED)", folder.display());
+    None
+}
+
+fn values(tensors: &SafeTensors<'_>, name: &str) -> (usize, Vec<f32>) {
+    let tensor = tensors.tensor(name).unwrap();
+    let values =
+        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    (tensor.shape().last().copied().unwrap(), values)
+}
+
+#[test]
+fn subtask_means_and_scores() {
+    let Some(folder) = golden() else { return };
+    let manifest: Value =
+        serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let names = |key: &str| -> Vec<String> {
+        manifest[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    let (order, subtasks) = (names("target_row_order"), names("subtasks"));
+    let file = fs_err::read(folder.join("influence.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let (columns, influence) = values(&tensors, "influence");
+    let (_, means) = values(&tensors, "subtask_mean");
+    let (_, scores) = values(&tensors, "score");
+    assert_eq!(columns, order.len());
+
+    // Columns by subtask, as a plan orders them.
+    let mut by_subtask: Vec<usize> = (0..columns).collect();
+    by_subtask.sort_by_key(|&c| subtasks.iter().position(|s| *s == order[c]));
+    let count = |name: &String| order.iter().filter(|other| *other == name).count();
+    let mut start = 0;
+    let spans = subtasks
+        .iter()
+        .map(|name| {
+            start += count(name);
+            start - count(name)..start
+        })
+        .collect();
+    let terms = Terms { within: Within::Mean, across: Across::Max, subtasks: spans };
+    for (row, line) in influence.chunks_exact(columns).enumerate() {
+        let line: Vec<f32> = by_subtask.iter().map(|&c| line[c]).collect();
+        for s in 0..subtasks.len() {
+            let want = means[row * subtasks.len() + s];
+            assert!((terms.subtask(s, &line) - want).abs() < 1e-6, "row {row}, subtask {s}");
+        }
+        let (score, winner) = terms.score(&line);
+        assert!((score - scores[row]).abs() < 1e-6, "row {row}");
+        assert!((means[row * subtasks.len() + winner as usize] - scores[row]).abs() < 1e-6, "row {row}");
+    }
+}
