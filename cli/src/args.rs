@@ -47,6 +47,7 @@ pub struct Common {
 
 /// What to do.
 #[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one in a process
 pub enum Command {
     /// Run the whole job on a bundled model and data set: the place to start
     Demo(DemoArgs),

@@ -127,6 +127,30 @@ impl World {
         (0..self.pool[0].len()).map(|row| (row as u64, self.naive_row(spec, row, &subtasks))).collect()
     }
 
+    /// Whether the vectors of a subtask all but cancel when they are folded: the direction of what is left is rounding error, so its
+    /// cosine has no value to compare with.
+    fn cancels(&self, spec: &InfluenceSpec) -> bool {
+        if spec.fold == Fold::None || spec.sim == Sim::Dot {
+            return false;
+        }
+        let names: std::collections::BTreeSet<_> =
+            self.subtasks.iter().map(|name| name.unwrap_or("val")).collect();
+        (0..self.weights.len()).any(|c| {
+            names.iter().any(|name| {
+                let mut sum = vec![0.0; self.dim()];
+                let mut longest = 0.0f64;
+                for (r, _) in self.subtasks.iter().enumerate().filter(|(_, n)| n.unwrap_or("val") == *name) {
+                    let v: Vec<f64> =
+                        self.target[c][r].as_ref().unwrap().0.iter().map(|&x| f64::from(x)).collect();
+                    let by = if spec.fold == Fold::UnitMean { length(&v) } else { 1.0 };
+                    sum.iter_mut().zip(&v).for_each(|(s, x)| *s += x / by);
+                    longest = longest.max(length(&v) / by);
+                }
+                length(&sum) < 0.05 * longest
+            })
+        })
+    }
+
     fn naive_row(
         &self,
         spec: &InfluenceSpec,
@@ -236,6 +260,9 @@ fn check(world: &World, store: &TestStore, spec: &InfluenceSpec, tolerance: f64)
     if spec.missing == Missing::Error && lacks {
         let error = plan.top_k(Order::Best, 3, None, 1, &GO).unwrap_err();
         assert!(matches!(error, gstore_query::QueryError::Missing { .. }), "{error}");
+        return;
+    }
+    if world.cancels(spec) {
         return;
     }
     let want = world.naive(spec);

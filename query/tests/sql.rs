@@ -12,20 +12,40 @@ mod slt;
 mod speed;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use gstore_query::sql::{SqlOptions, SqlSession};
+use gstore_store::Snapshot;
 
-/// A session on the small store; the folder lives as long as the test.
-fn session(threads: usize) -> (tempfile::TempDir, SqlSession) {
-    let folder = tempfile::tempdir().unwrap();
-    let snapshot = fixture::store(&folder.path().join("store"));
+/// The small store. Tests that run at the same time share one, since making it flushes many files; the last one removes it.
+fn small_store() -> Arc<SmallStore> {
+    static SHARED: Mutex<Weak<SmallStore>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = fixture::store(&folder.path().join("store"));
+        let made = Arc::new(SmallStore { snapshot, _folder: folder });
+        *shared = Arc::downgrade(&made);
+        made
+    })
+}
+
+struct SmallStore {
+    snapshot: Arc<Snapshot>,
+    _folder: tempfile::TempDir,
+}
+
+/// A session on the small store; the store lives as long as the test.
+fn session(threads: usize) -> (Arc<SmallStore>, SqlSession) {
+    let store = small_store();
     let options = SqlOptions { threads, ..SqlOptions::default() };
-    (folder, SqlSession::new(snapshot, options).unwrap())
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    (store, session)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_give_what_the_files_say() {
-    let (_folder, session) = session(2);
+    let (_store, session) = session(2);
     let slt = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
     for file in ["tables", "influence", "errors", "readonly"] {
         slt::check(&slt.join(file).with_extension("slt"), &session).await;
@@ -35,7 +55,7 @@ async fn statements_give_what_the_files_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pushing_down_never_changes_a_result() {
     for threads in [1, 3] {
-        let (_folder, session) = session(threads);
+        let (_store, session) = session(threads);
         shapes::check(&session).await;
     }
 }

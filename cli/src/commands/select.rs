@@ -99,7 +99,6 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         target_kind,
         features,
         partial,
-        ..InfluenceSpec::default()
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a statement does besides its rows: notes, counts of work, limits, cancellation, damage.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,11 @@ use futures::StreamExt;
 use gstore_query::sql::output::{Format, ResultWriter, TableStyle};
 use gstore_query::sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
 
-use crate::{fixture, session, slt};
+use crate::{fixture, session, slt, small_store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_result_says_what_it_guarantees_and_what_it_left_out() {
-    let (_folder, session) = session(2);
+    let (_store, session) = session(2);
     let sql =
         "SELECT row FROM influence('pool', 'target') WHERE source <> 'math' ORDER BY score DESC LIMIT 2";
     let mut result = session.run(sql).await.unwrap();
@@ -44,7 +45,7 @@ async fn counter(session: &SqlSession, sql: &str, name: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_rows_that_can_be_in_the_result_are_scored() {
-    let (_folder, session) = session(2);
+    let (_store, session) = session(2);
     for (sql, scored) in [
         ("SELECT row FROM influence('pool', 'target') ORDER BY score DESC LIMIT 2", 10),
         ("SELECT row FROM influence('pool', 'target') WHERE source = 'math' ORDER BY score LIMIT 1", 4),
@@ -65,7 +66,7 @@ async fn only_rows_that_can_be_in_the_result_are_scored() {
 
 #[tokio::test]
 async fn the_longest_chain_runs_on_an_ordinary_stack() {
-    let (_folder, session) = session(1);
+    let (_store, session) = session(1);
     let terms: Vec<String> = (0..MAX_OPERATORS / 3 - 1).map(|i| format!("row + {i} = 3")).collect();
     let (_, rows) =
         slt::run(&session, &format!("SELECT row FROM pool WHERE {}", terms.join(" OR "))).await.unwrap();
@@ -88,10 +89,9 @@ async fn the_longest_chain_runs_on_an_ordinary_stack() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_limited() {
-    let folder = tempfile::tempdir().unwrap();
-    let snapshot = fixture::store(&folder.path().join("store"));
+    let store = small_store();
     let options = SqlOptions { threads: 1, memory_limit: 1 << 20, spill: None };
-    let session = SqlSession::new(snapshot, options).unwrap();
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
     let sql = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
     let error = slt::run(&session, sql).await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
@@ -99,9 +99,10 @@ async fn memory_is_limited() {
 
 #[test]
 fn a_raised_flag_stops_a_statement() {
-    let folder = tempfile::tempdir().unwrap();
-    let snapshot = fixture::store(&folder.path().join("store"));
-    let runner = SqlRunner::new(snapshot, SqlOptions { threads: 1, ..SqlOptions::default() }).unwrap();
+    let store = small_store();
+    let runner =
+        SqlRunner::new(Arc::clone(&store.snapshot), SqlOptions { threads: 1, ..SqlOptions::default() })
+            .unwrap();
     let cancel = AtomicBool::new(false);
     let run = |sql: &str| {
         let mut out = Vec::new();
@@ -129,7 +130,9 @@ fn a_raised_flag_stops_a_statement() {
 
 #[tokio::test]
 async fn damage_is_told_from_a_bad_statement() {
-    let (folder, session) = session(1);
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = fixture::store(&folder.path().join("store"));
+    let session = SqlSession::new(snapshot, SqlOptions::default()).unwrap();
     let files = folder.path().join("store/samples/1");
     let file = fs_err::read_dir(&files).unwrap().next().unwrap().unwrap().path();
     flip(&file, 40);
@@ -155,14 +158,14 @@ fn flip(file: &Path, at: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_serves_several_statements_at_once() {
-    fn shared<T: Send + Sync>(value: T) -> std::sync::Arc<T> {
-        std::sync::Arc::new(value)
+    fn shared<T: Send + Sync>(value: T) -> Arc<T> {
+        Arc::new(value)
     }
-    let (_folder, session) = session(2);
+    let (_store, session) = session(2);
     let session = shared(session);
     let tasks: Vec<_> = (0..8)
         .map(|k| {
-            let session = std::sync::Arc::clone(&session);
+            let session = Arc::clone(&session);
             let sql = format!("SELECT row FROM influence('pool', 'target') ORDER BY score DESC LIMIT {k}");
             tokio::spawn(async move { slt::run(&session, &sql).await.unwrap().1.len() })
         })

@@ -72,31 +72,61 @@ fn fits(len: usize, rows: usize, cols: usize, row_stride: usize, col_stride: usi
 ///
 /// Panics if a matrix does not fit its slice or the sizes disagree.
 pub(super) fn multiply(dst: MatMut<'_>, write: Write, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32) {
-    let (m, n, k) = (dst.rows, dst.cols, lhs.cols);
-    assert!(lhs.rows == m && rhs.cols == n && rhs.rows == k, "sizes of a product");
-    assert!(dst.row_stride >= n && fits(dst.data.len(), m, n, dst.row_stride, 1), "destination of a product");
-    assert!(lhs.fits() && rhs.fits(), "factors of a product");
-    if m == 0 || n == 0 {
-        return;
+    assert!(lhs.rows == dst.rows && rhs.cols == dst.cols, "sizes of a product");
+    assert!(dst.row_stride >= dst.cols, "destination of a product");
+    assert!(fits(dst.data.len(), dst.rows, dst.cols, dst.row_stride, 1), "destination of a product");
+    if lhs.cols == 0 && write == Write::Replace {
+        dst.data.chunks_mut(dst.row_stride.max(1)).take(dst.rows).for_each(|row| row[..dst.cols].fill(0.0));
     }
-    if k == 0 {
-        if write == Write::Replace {
-            dst.data.chunks_mut(dst.row_stride).take(m).for_each(|row| row[..n].fill(0.0));
-        }
-        return;
-    }
-    // SAFETY: the assertions above keep every element that gemm touches inside its slice: for each matrix the largest index is
-    // (rows - 1) * row_stride + (cols - 1) * col_stride. `dst` is borrowed mutably, so it overlaps neither factor, and its rows do not
-    // overlap each other because its row stride is at least its width. All strides are slice lengths, so they fit in isize.
+    // SAFETY: the assertions keep every element of `dst` inside its slice, whose elements are initialised.
     #[allow(unsafe_code)]
+    unsafe {
+        run(dst.data.as_mut_ptr(), dst.row_stride, write, lhs, rhs, scale);
+    }
+}
+
+/// `lhs rhs` as a new row-major vector.
+///
+/// Panics like [`multiply`].
+pub(super) fn product(lhs: Mat<'_>, rhs: Mat<'_>) -> Vec<f32> {
+    let len = lhs.rows * rhs.cols;
+    if lhs.cols == 0 {
+        return vec![0.0; len];
+    }
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the vector has room for `len` elements, the rows lie side by side, and a product that replaces its destination writes every
+    // element without reading any, so all of them are initialised before the length says so.
+    #[allow(unsafe_code)]
+    unsafe {
+        run(out.as_mut_ptr(), rhs.cols, Write::Replace, lhs, rhs, 1.0);
+        out.set_len(len);
+    }
+    out
+}
+
+/// Calls the matrix library.
+///
+/// # Safety
+/// `dst` points to `lhs.rows` rows of `rhs.cols` elements whose starts are `row_stride >= rhs.cols` apart, valid for writes, and initialised
+/// if `write` is [`Write::Add`]. It overlaps neither factor.
+#[allow(unsafe_code)]
+unsafe fn run(dst: *mut f32, row_stride: usize, write: Write, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32) {
+    let (m, n, k) = (lhs.rows, rhs.cols, lhs.cols);
+    assert!(rhs.rows == k, "sizes of a product");
+    assert!(lhs.fits() && rhs.fits(), "factors of a product");
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    // SAFETY: the caller vouches for `dst`. The assertion above keeps the largest index of each factor,
+    // (rows - 1) * row_stride + (cols - 1) * col_stride, inside its slice. Strides are at most slice lengths, so they fit in isize.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            dst.data.as_mut_ptr(),
+            dst,
             1,
-            dst.row_stride as isize,
+            row_stride as isize,
             write == Write::Add,
             lhs.data.as_ptr(),
             lhs.col_stride as isize,
