@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
@@ -43,7 +42,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
     let wanted = if every { usize::MAX } else { k };
-    let mut ranking = top(&plan, order, wanted, context, &cancel)?;
+    let mut ranking = plan.top_k(order, wanted, None, context.threads, &cancel)?;
 
     let pools = open_pools(&snapshot, &spec.pools)?;
     if let Some(path) = &scores {
@@ -53,16 +52,6 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     write_lines(&args.output, &ranking.rows, &pools)?;
     summarise(context, args, &ranking, k, scores.as_deref());
     Ok(ExitCode::SUCCESS)
-}
-
-fn top(
-    plan: &InfluencePlan,
-    order: Order,
-    k: usize,
-    context: &Context,
-    cancel: &Arc<AtomicBool>,
-) -> Result<Ranking> {
-    Ok(plan.top_k(order, k, None, context.threads, cancel)?)
 }
 
 /// The question that the flags ask.
@@ -130,7 +119,7 @@ fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>> {
 
 /// A column of some ranked rows, in their order, whichever pools they are of.
 fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> {
-    let mut parts: Vec<Option<(ArrayRef, Vec<usize>)>> = Vec::new();
+    let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
     for (number, pool) in pools.iter().enumerate() {
         let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
         if places.is_empty() {
@@ -141,10 +130,6 @@ fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> 
         let Some(values) = batch.column_by_name(name) else {
             bail!("dataset `{}` has no column {name}", pool.name)
         };
-        parts.push(Some((Arc::clone(values), places)));
-    }
-    let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
-    for (values, places) in parts.into_iter().flatten() {
         for (i, place) in places.into_iter().enumerate() {
             ordered[place] = Some(values.slice(i, 1));
         }
