@@ -15,6 +15,7 @@ mod job;
 mod ledger;
 mod manifest;
 mod map;
+mod repair;
 mod samples;
 mod segment;
 mod store;
@@ -32,6 +33,7 @@ pub use manifest::{
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
 };
 pub use map::FileMap;
+pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{
     AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend,
     SampleReader,

@@ -50,5 +50,5 @@ is_damage! {
     CommitError => |e| CommitError::Append(e) => e.is_damage(), CommitError::Write(e) => e.is_damage(), CommitError::Open(e) => e.is_damage(),
         CommitError::Read(e) => e.is_damage(), CommitError::Storage(e) => e.is_damage(), CommitError::Unclear { source, .. } => source.is_damage();
     JobError => |e| JobError::Open(e) => e.is_damage(), JobError::Storage(e) => e.is_damage();
-    VerifyError => |e| VerifyError::Open(e) => e.is_damage();
+    VerifyError => |e| VerifyError::Open(e) => e.is_damage(), VerifyError::Storage(e) => e.is_damage();
 }

@@ -11,6 +11,7 @@ mod backend;
 mod codec;
 
 use crate::error::StorageError;
+use crate::ident::RowSet;
 use crate::manifest::DatasetPart;
 use crate::samples::SampleReader;
 use crate::vfs::Vfs;
@@ -186,6 +187,38 @@ impl Ledger {
                 Some(value) => codec::decode(&key, value.value()).map(Some).map_err(Unusable::new),
                 None => Ok(None),
             }
+        })
+    }
+
+    /// Ids of some rows of a dataset, as far as the ledger knows them; at most `limit`. Reads all ids of the dataset.
+    pub(crate) fn ids_of(
+        &self,
+        dataset: u32,
+        rows: &RowSet,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, Unusable> {
+        self.with(|db| {
+            let read = db.begin_read().map_err(Unusable::new)?;
+            let table = match read.open_table(IDS) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(e) => return Err(Unusable::new(e)),
+            };
+            let prefix = dataset.to_be_bytes();
+            let mut out = Vec::new();
+            for entry in table.range(prefix.as_slice()..).map_err(Unusable::new)? {
+                let (key, value) = entry.map_err(Unusable::new)?;
+                let Some(id) = key.value().strip_prefix(&prefix) else { break };
+                let known: Known = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
+                if rows.contains(known.row) {
+                    out.push((known.row, String::from_utf8_lossy(id).into_owned()));
+                    if out.len() >= limit {
+                        break;
+                    }
+                }
+            }
+            out.sort_unstable();
+            Ok(out)
         })
     }
 

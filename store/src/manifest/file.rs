@@ -77,7 +77,8 @@ impl ManifestFiles {
         }
     }
 
-    fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
+    /// The bytes of a link's file, compared with its length and digest, and the file's name.
+    pub(crate) fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
         let name = format!("manifests/{}", link.file);
         if !plain_name(&link.file) {
             return Err(Damage::new(

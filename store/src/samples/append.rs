@@ -105,7 +105,7 @@ impl SampleAppend {
         let ledger = if is_new { None } else { Some(open_ledger(&store, &base, &part)?) };
         let (merged, places) = merge(&part, &columns)?;
         part.columns = merged;
-        let files = SampleFiles::new(store.env(), &part.columns);
+        let files = SampleFiles::new(store.env(), &part);
         Ok(SampleAppend {
             store,
             base,

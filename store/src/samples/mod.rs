@@ -16,4 +16,5 @@ pub use columns::ColumnSpec;
 pub use read::SampleReader;
 pub use value::MetaValue;
 
+pub(crate) use files::{TMP, sample_properties};
 pub(crate) use read::scan_known;

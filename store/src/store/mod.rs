@@ -19,6 +19,7 @@ pub(crate) use commit::{Change, History, WriterLock, change_of, publish};
 pub(crate) use env::{
     Env, encoding_file, sample_file, sample_folder, segment_file, tombstone_file, tombstone_folder,
 };
+pub(crate) use load::{load as load_snapshot, now};
 
 use crate::error::{AppendError, CreateError, JobError, OpenError};
 use crate::ident::DatasetName;

@@ -5,9 +5,11 @@
 //! - the catalog holds the XXH3-64 of every started MiB; no byte reaches the Parquet reader before its MiB agreed
 //! - nothing is written to a file after [`TableWriter::finish`]
 
+mod about;
 mod bytes;
 mod read;
 mod write;
 
+pub(crate) use about::{About, Described, describe};
 pub(crate) use read::TableFile;
 pub(crate) use write::{TableWriter, properties};
