@@ -13,6 +13,7 @@ mod error;
 mod ident;
 mod job;
 mod ledger;
+mod life;
 mod manifest;
 mod map;
 mod samples;
@@ -27,6 +28,7 @@ pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
+pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,

@@ -16,3 +16,6 @@ mod run;
 
 pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
+
+pub(crate) use folder::{held_jobs, lock_start};
+pub(crate) use plan::JobFile;
