@@ -8,6 +8,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
+mod compact;
 mod encodings;
 mod error;
 mod ident;
@@ -16,6 +17,7 @@ mod ledger;
 mod life;
 mod manifest;
 mod map;
+mod rewrite;
 mod samples;
 mod segment;
 mod store;
@@ -24,6 +26,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
+pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use ident::*;

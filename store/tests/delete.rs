@@ -170,7 +170,11 @@ fn dropping_takes_names_away_and_nothing_else() {
 }
 
 /// Runs a change on a copy of a store for every number of operations, with a crash and with one failure, until it succeeds.
-fn at_every_operation(prepared: &Path, change: impl Fn(&Store) -> Result<(), ChangeError>, check: impl Fn(&Store, bool)) {
+fn at_every_operation(
+    prepared: &Path,
+    change: impl Fn(&Store) -> Result<(), ChangeError>,
+    check: impl Fn(&Store, bool),
+) {
     for once in [false, true] {
         let mut failures = 0;
         for n in 0.. {
@@ -196,7 +200,8 @@ fn at_every_operation(prepared: &Path, change: impl Fn(&Store) -> Result<(), Cha
             let report = verify(&store);
             assert!(report.is_sound(), "operation {n}, done again: {:?}", report.problems);
             if once {
-                let left: Vec<_> = report.unreferenced.iter().filter(|f| !f.starts_with("manifests/")).collect();
+                let left: Vec<_> =
+                    report.unreferenced.iter().filter(|f| !f.starts_with("manifests/")).collect();
                 assert!(left.is_empty(), "operation {n}: {left:?}");
             }
         }

@@ -20,7 +20,9 @@ pub enum ChangeError {
         pid: u32,
     },
     /// A compactor is at work, with copies of the rows in its folder.
-    #[error("another process is compacting this store (tmp/compact.lock is held); wait for it or stop it, then try again")]
+    #[error(
+        "another process is compacting this store (tmp/compact.lock is held); wait for it or stop it, then try again"
+    )]
     Compacting,
     /// Readers hold snapshots that a purge would take away.
     #[error("a purge would take away snapshots that are being read; wait for these readers or stop them, then try again\n  {}", .readers.join("\n  "))]

@@ -119,9 +119,8 @@ fn unnamed(base: &Snapshot, run: &RunPart) -> Vec<String> {
         .filter(|r| r.number != run.number)
         .flat_map(|r| r.checkpoints.iter().map(|c| &c.checkpoint))
         .collect();
-    let lost = |id: &CheckpointId| {
-        run.checkpoints.iter().any(|c| c.checkpoint == *id) && !others.contains(&id)
-    };
+    let lost =
+        |id: &CheckpointId| run.checkpoints.iter().any(|c| c.checkpoint == *id) && !others.contains(&id);
     let features = base.features().iter().filter(|f| f.desc.checkpoint.as_ref().is_some_and(lost));
     features.map(|f| f.display_name()).collect()
 }
