@@ -9,10 +9,13 @@
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
 mod compact;
+mod backup;
 mod encodings;
 mod error;
+mod gc;
 mod ident;
 mod job;
+mod lease;
 mod ledger;
 mod life;
 mod manifest;
@@ -22,6 +25,7 @@ mod samples;
 mod segment;
 mod store;
 mod table;
+mod tags;
 mod tombstones;
 mod verify;
 pub mod vfs;
@@ -29,9 +33,11 @@ pub mod vfs;
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
+pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
 pub use life::{DeleteOptions, DeleteReport, DropReport};
+pub use lease::{HeldLease, Lease};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
@@ -45,4 +51,5 @@ pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
+pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -9,6 +9,7 @@ mod change;
 mod damage;
 mod data;
 mod life;
+mod keep;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError};
@@ -17,6 +18,7 @@ pub use data::{ReadError, WriteError};
 pub use life::{ChangeError, CompactError};
 
 pub(crate) use life::RewriteError;
+pub use keep::{Collected, GcError, TagError};
 
 macro_rules! from_damage {
     ($($name:ident),*) => {$(
@@ -59,4 +61,7 @@ is_damage! {
         ChangeError::Storage(e) => e.is_damage(), ChangeError::Unreadable { source, .. } => source.is_damage();
     CompactError => |e| CompactError::Commit(e) => e.is_damage(), CompactError::Open(e) => e.is_damage(), CompactError::Read(e) => e.is_damage(),
         CompactError::Write(e) => e.is_damage(), CompactError::Storage(e) => e.is_damage();
+    TagError => |e| TagError::Open(e) => e.is_damage(), TagError::Commit(e) => e.is_damage(), TagError::Storage(e) => e.is_damage();
+    GcError => |e| GcError::Unknown { source, .. } => source.is_damage(), GcError::Open(e) => e.is_damage(), GcError::Commit(e) => e.is_damage(),
+        GcError::Storage(e) => e.is_damage();
 }
