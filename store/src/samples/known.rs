@@ -1,0 +1,119 @@
+//! The ids of a dataset while samples are added to it: those of its live rows, from the ledger, and the new ones.
+
+use crate::error::{AppendError, StorageError};
+use crate::ident::RowSet;
+use crate::ledger::{Known, Ledger, LedgerError};
+use crate::manifest::DatasetPart;
+use crate::store::{Snapshot, Store};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves.
+pub(super) struct KnownIds {
+    store: Store,
+    base: Arc<Snapshot>,
+    /// The dataset as it was; `None` for a new one.
+    part: Option<Arc<DatasetPart>>,
+    live: Arc<RowSet>,
+    /// `None` for a new dataset.
+    ledger: Option<Ledger>,
+    added: HashMap<String, Known>,
+}
+
+impl KnownIds {
+    pub(super) fn open(
+        store: &Store,
+        base: &Arc<Snapshot>,
+        part: Option<&Arc<DatasetPart>>,
+    ) -> Result<KnownIds, AppendError> {
+        let mut ids = KnownIds {
+            store: store.clone(),
+            base: Arc::clone(base),
+            part: part.cloned(),
+            live: Arc::default(),
+            ledger: None,
+            added: HashMap::new(),
+        };
+        if let Some(part) = part {
+            ids.live = Arc::new(part.row_set());
+            ids.ledger = Some(open_ledger(store, base, part)?);
+        }
+        Ok(ids)
+    }
+
+    /// A sample that was added before.
+    pub(super) fn added(&self, id: &str) -> Option<Known> {
+        self.added.get(id).copied()
+    }
+
+    /// The live sample of the dataset that has an id. A row that was deleted gives its id free.
+    pub(super) fn stored(&mut self, id: &str) -> Result<Option<Known>, AppendError> {
+        let (Some(ledger), Some(dataset)) = (&self.ledger, self.part.as_ref().map(|p| p.number)) else {
+            return Ok(None);
+        };
+        let found = match ledger.get(dataset, id) {
+            Ok(found) => found,
+            // Damage shows when a page is first read.
+            Err(_) => self
+                .open_again()?
+                .get(dataset, id)
+                .map_err(|e| StorageError::io("look up an id in the ledger", std::io::Error::other(e)))?,
+        };
+        Ok(found.filter(|known| self.live.contains(known.row)))
+    }
+
+    /// Makes the ledger anew.
+    fn open_again(&mut self) -> Result<&Ledger, AppendError> {
+        let (Some(ledger), Some(part)) = (self.ledger.take(), &self.part) else {
+            return Err(no_ledger().into());
+        };
+        ledger.discard(&self.store.env().shared_vfs(), self.store.path())?;
+        Ok(self.ledger.insert(open_ledger(&self.store, &self.base, part)?))
+    }
+
+    /// Remembers a new sample.
+    pub(super) fn add(&mut self, id: &str, known: Known) {
+        self.added.insert(id.to_owned(), known);
+    }
+
+    /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger that is behind is
+    /// brought up by the next append.
+    pub(super) fn published(&mut self, part: &DatasetPart) {
+        let vfs = self.store.env().shared_vfs();
+        let fresh = self.ledger.is_none();
+        let ledger = match self.ledger.take() {
+            Some(ledger) => ledger,
+            None => match Ledger::open(&vfs, self.store.path(), self.base.root().store) {
+                Ok(ledger) => ledger,
+                Err(_) => return,
+            },
+        };
+        let entries: Vec<(String, Known)> = self.added.drain().collect();
+        if ledger.add(part, &entries, fresh).is_err() {
+            let _ = ledger.discard(&vfs, self.store.path());
+        }
+    }
+}
+
+fn no_ledger() -> StorageError {
+    StorageError::io("rebuild the ledger", std::io::Error::other("there is none"))
+}
+
+/// The ledger, brought up to date for a dataset. One that cannot be is made anew once.
+fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
+    let vfs = store.env().shared_vfs();
+    let reader = base.samples(part)?;
+    let mut last = no_ledger();
+    for _ in 0..2 {
+        let ledger = Ledger::open(&vfs, store.path(), base.root().store)?;
+        match ledger.catch_up(part, &reader) {
+            Ok(()) => return Ok(ledger),
+            Err(LedgerError::Samples(e)) => return Err(e.into()),
+            Err(LedgerError::Unusable(e)) => {
+                last = StorageError::io("rebuild the ledger", std::io::Error::other(e));
+                ledger.discard(&vfs, store.path())?;
+            }
+        }
+    }
+    Err(last.into())
+}
