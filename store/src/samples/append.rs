@@ -4,11 +4,12 @@ use super::columns::{ColumnSpec, merge};
 use super::files::{SampleFiles, remove_leftovers};
 use super::known::KnownIds;
 use super::value::{MetaRow, MetaValue, sample_digest};
-use crate::error::{AppendError, CommitError};
-use crate::ident::DatasetName;
+use crate::error::{AppendError, CommitError, StorageError};
+use crate::ident::{DatasetName, RowSet};
 use crate::ledger::Known;
 use crate::manifest::{DatasetPart, SourceNote};
-use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
+use crate::store::{Snapshot, Store, WriterLock, change_of, publish, tombstone_file};
+use crate::tombstones::bury;
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -272,11 +273,27 @@ impl SampleAppend {
 
     /// Deletes the rows that were replaced.
     fn bury(&mut self) -> Result<(), CommitError> {
+        if self.replaced.is_empty() {
+            return Ok(());
+        }
+        let rows = RowSet::from_rows(self.replaced.iter().copied());
+        let buried = bury(self.store.env(), &mut self.part, &rows)?;
+        if buried != rows {
+            let detail = format!("rows {} are not live", rows.difference(&buried));
+            return Err(StorageError::io("replace samples", std::io::Error::other(detail)).into());
+        }
         Ok(())
     }
 
     /// Removes what `bury` wrote, as far as that is possible.
-    fn remove_tombstones(&self) {}
+    fn remove_tombstones(&self) {
+        let base = self.base.datasets().iter().find(|d| d.number == self.part.number);
+        let old = base.map(|d| &*d.tombstones).unwrap_or_default();
+        for entry in self.part.tombstones.iter().filter(|t| old.iter().all(|o| o.uuid != t.uuid)) {
+            let name = tombstone_file(self.part.number, entry.uuid);
+            let _ = self.store.env().vfs().remove(&self.store.env().at(&name));
+        }
+    }
 }
 
 fn describe(value: &MetaValue) -> String {

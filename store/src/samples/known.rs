@@ -35,7 +35,7 @@ impl KnownIds {
             added: HashMap::new(),
         };
         if let Some(part) = part {
-            ids.live = Arc::new(part.row_set());
+            ids.live = base.live_rows(part)?;
             ids.ledger = Some(open_ledger(store, base, part)?);
         }
         Ok(ids)
@@ -102,7 +102,7 @@ fn no_ledger() -> StorageError {
 /// The ledger, brought up to date for a dataset. One that cannot be is made anew once.
 fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
     let vfs = store.env().shared_vfs();
-    let reader = base.samples(part)?;
+    let reader = base.samples(part)?.stored();
     let mut last = no_ledger();
     for _ in 0..2 {
         let ledger = Ledger::open(&vfs, store.path(), base.root().store)?;

@@ -8,6 +8,7 @@ use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock, sample_file};
 use crate::table::TableFile;
+use crate::tombstones::LiveRows;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -86,7 +87,10 @@ fn compare(
         let name = sample_file(part.number, entry.uuid);
         TableFile::new(store.env().shared_vfs(), store.env().at(&name), name, entry)
     };
-    let reader = SampleReader::new(Arc::new(part.clone()), part.files.iter().map(file).collect());
+    // A bitmap that cannot be read was reported when the samples were verified.
+    let Ok(rows) = LiveRows::read(store.env(), part) else { return Ok(()) };
+    let files = part.files.iter().map(file).collect();
+    let reader = SampleReader::new(Arc::new(part.clone()), Arc::clone(&rows.live), files);
     let mut live = 0;
     for sample in scan_known(&reader, 0) {
         // A file that cannot be read was reported when it was verified.
@@ -104,7 +108,7 @@ fn compare(
         }
     }
     // Each live row has its id; so with more entries than that, one of them has an id of its own.
-    let entries = ledger.count_in(part.number, &part.row_set())?;
+    let entries = ledger.count_in(part.number, &rows.live)?;
     if entries != live {
         let what = format!("ids of live rows of dataset {}", part.name);
         report(tally, &what, &live.to_string(), &entries.to_string());
