@@ -117,3 +117,92 @@ fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Led
     }
     Err(last.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::DatasetName;
+    use crate::samples::{AppendOptions, NewSample, Pushed};
+    use crate::store::{WriterLock, change_of, publish};
+    use crate::tombstones::bury;
+    use uuid::Uuid;
+
+    fn push(store: &Store, samples: &[(&str, &[u8])]) -> Vec<Pushed> {
+        let name = DatasetName::try_from("pool").unwrap();
+        let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+        let sample = |(id, record)| NewSample { id, record: Some(record), metadata: vec![] };
+        let out = samples.iter().map(|s| append.push(sample(*s)).unwrap()).collect();
+        append.finish().unwrap();
+        out
+    }
+
+    fn part(store: &Store) -> DatasetPart {
+        DatasetPart::clone(store.snapshot().unwrap().dataset("pool").unwrap())
+    }
+
+    fn delete(store: &Store, row: u64) {
+        let lock = WriterLock::take(store).unwrap();
+        let base = store.snapshot().unwrap();
+        let mut part = part(store);
+        bury(store.env(), &mut part, &RowSet::from_rows([row])).unwrap();
+        let mut change = change_of(&base, "delete");
+        change.datasets.push(part);
+        publish(store, &lock, &base, change).unwrap();
+    }
+
+    fn is_sound(store: &Store) -> bool {
+        let report = store.verify(Default::default(), &mut |_| {}).unwrap();
+        report.is_sound() && report.notes.is_empty()
+    }
+
+    #[test]
+    fn the_id_of_a_deleted_row_is_free_and_its_row_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &[("a", b"1"), ("b", b"2"), ("c", b"3")]);
+        delete(&store, 1);
+        assert!(is_sound(&store), "deleting leaves the ledger as it is");
+        // The same content as the deleted one is new all the same.
+        assert_eq!(push(&store, &[("b", b"2"), ("c", b"3")]), [Pushed::Added(3), Pushed::Unchanged(2)]);
+        delete(&store, 3);
+        assert_eq!(push(&store, &[("b", b"other")]), [Pushed::Added(4)]);
+        assert!(is_sound(&store));
+        for _ in 0..2 {
+            assert_eq!(
+                push(&store, &[("b", b"other"), ("a", b"1")]),
+                [Pushed::Unchanged(4), Pushed::Unchanged(0)]
+            );
+            // Made anew, the last row has the id.
+            Ledger::remove(&store.env().shared_vfs(), store.path()).unwrap();
+        }
+        // A dataset without live rows.
+        for row in [0, 2, 4] {
+            delete(&store, row);
+        }
+        assert_eq!(push(&store, &[("a", b"1")]), [Pushed::Added(5)]);
+        assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn merged_files_with_the_same_ids_need_no_new_ledger() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &[("a", b"1"), ("b", b"2")]);
+        push(&store, &[("c", b"3")]);
+        let before = part(&store);
+        let mut after = before.clone();
+        let mut file = after.files.remove(0);
+        file.uuid = Uuid::new_v4();
+        (file.end_row, file.rows) = (3, 3);
+        after.files = vec![file];
+        let id = store.snapshot().unwrap().root().store;
+        let _lock = WriterLock::take(&store).unwrap();
+        let ledger = Ledger::open(&store.env().shared_vfs(), store.path(), id).unwrap();
+        assert!(ledger.agrees(&before).unwrap() && !ledger.agrees(&after).unwrap());
+        assert!(!ledger.rebase(&after, &before).unwrap(), "it never reflected these files");
+        assert!(ledger.agrees(&before).unwrap());
+        assert!(ledger.rebase(&before, &after).unwrap());
+        assert!(!ledger.agrees(&before).unwrap() && ledger.agrees(&after).unwrap());
+        assert_eq!(ledger.get(before.number, "c").unwrap().map(|k| k.row), Some(2));
+    }
+}
