@@ -8,6 +8,7 @@
 mod append;
 mod columns;
 mod files;
+mod known;
 mod read;
 mod value;
 
