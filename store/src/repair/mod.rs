@@ -23,7 +23,7 @@ mod samples;
 
 pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 
-use crate::error::{StorageError, VerifyError};
+use crate::error::VerifyError;
 use crate::ident::RowSet;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, PartLink, RunPart};
@@ -380,12 +380,6 @@ fn finish(
 /// The next writer makes it anew from the samples.
 fn remove_ledger(work: &mut Work<'_>) -> Result<(), VerifyError> {
     Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
-    match work.env.vfs().remove(&work.env.at("ledger.sums")) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(StorageError::io("remove ledger.sums", e).into());
-        }
-        _ => {}
-    }
     if work.ledger_bad {
         work.report.rebuilt("ledger.redb", "the samples, by the next writer");
     }

@@ -105,9 +105,8 @@ fn ids(work: &Work<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
     if work.ledger_bad || !vfs.exists(&work.env.at(LEDGER)).unwrap_or(false) {
         return Vec::new();
     }
-    let ledger = Ledger::inspect(&vfs, work.env.path(), work.store_id);
-    let found = ledger.and_then(|l| l.ids_of(part.number, lost, Loss::IDS)).unwrap_or_default();
-    found.into_iter().map(|(_, id)| id).collect()
+    let ledger = Ledger::inspect(&vfs, work.env.path(), work.store_id).ok();
+    ledger.and_then(|l| l.ids_of(part.number, lost, Loss::IDS).ok()).unwrap_or_default()
 }
 
 /// The rows of which every column can be read.

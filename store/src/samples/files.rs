@@ -21,7 +21,7 @@ const BATCH_ROWS: usize = 1024;
 /// Bytes of them.
 const BATCH_BYTES: usize = 16 << 20;
 /// A file is closed once it has this many bytes.
-const FILE_BYTES: u64 = 1 << 30;
+pub(crate) const FILE_BYTES: u64 = 1 << 30;
 /// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one, so others are leftovers.
 pub(crate) const TMP: &str = "tmp/append-";
 

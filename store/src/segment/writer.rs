@@ -1,6 +1,6 @@
 //! Writing a segment, from the first row to the sealed file.
 
-use super::block::{Block, Values, row_check};
+use super::block::{Block, row_check};
 use super::footer::{BlockMeta, RowSpan, metadata};
 use super::layout::Shape;
 use super::quantize::{Scratch, ValueVec, store_row};
@@ -139,12 +139,56 @@ impl SegmentWriter {
         })
     }
 
+    /// Makes room for a row.
+    fn begin(&mut self, row: u64) -> Result<(), WriteError> {
+        if self.writer.is_none() {
+            return Err(WriteError::Poisoned(self.name.clone()));
+        }
+        let last = self.written.ranges().last().map(|r| r.end - 1);
+        if let Some(last) = last.filter(|l| *l >= row) {
+            return Err(WriteError::Order { row, last });
+        }
+        if row == u64::MAX {
+            return Err(WriteError::Description("rows go up to 2^64 - 2".into()));
+        }
+        let other_cell = last.is_some_and(|l| l / CELL_ROWS != row / CELL_ROWS);
+        if self.open.rows.len() >= self.block_rows || (other_cell && !self.open.rows.is_empty()) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a row of a verified block of the same shape, bit for bit. Rows ascend.
+    pub(crate) fn push_stored(&mut self, block: &Block<'_>, at: usize) -> Result<(), WriteError> {
+        let Some(row) = block.rows.get(at).copied() else { return Ok(()) };
+        let groups = self.shape.groups.len();
+        let part = |all: &'_ [f32]| all.get(at * groups..(at + 1) * groups).map(<[f32]>::to_vec);
+        let dim = self.shape.dim;
+        let (Some(scale), Some(norm), Some(flags), Some(check)) =
+            (part(block.scale), part(block.norm), block.flags.get(at), block.check.get(at))
+        else {
+            return Err(WriteError::Dim { row, expected: dim, found: 0 });
+        };
+        self.begin(row)?;
+        let o = &mut self.open;
+        if !o.values.extend_from(&block.values, at * dim..(at + 1) * dim) {
+            return Err(WriteError::Dim { row, expected: dim, found: 0 });
+        }
+        o.scale.extend(scale);
+        o.norm.extend(norm);
+        o.rows.push(row);
+        o.flags.push(*flags);
+        o.check.push(*check);
+        self.written.insert(row..row + 1);
+        Ok(())
+    }
+
     /// Adds a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
     pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
-        if self.writer.is_some() && vector.len() != self.shape.dim {
+        if vector.len() != self.shape.dim {
             return Err(WriteError::Dim { row, expected: self.shape.dim, found: vector.len() });
         }
-        self.make_room(row)?;
+        self.begin(row)?;
         let o = &mut self.open;
         let mut flags = flags;
         if !store_row(vector, &self.shape.groups, &mut o.values, &mut o.scale, &mut o.norm, &mut self.scratch)
@@ -165,53 +209,6 @@ impl SegmentWriter {
         o.flags.push(flags.bits());
         o.check.push(check);
         self.written.insert(row..row + 1);
-        Ok(())
-    }
-
-    /// Adds a stored row bit for bit, with its check. The block must be of a feature of the same shape.
-    pub(crate) fn push_stored(&mut self, block: &Block<'_>, i: usize) -> Result<(), WriteError> {
-        fn part<T>(all: &[T], i: usize, n: usize) -> &[T] {
-            all.get(i * n..(i + 1) * n).unwrap_or_default()
-        }
-        let (Some(row), Some(flags), Some(check)) =
-            (block.rows.get(i), block.flags.get(i), block.check.get(i))
-        else {
-            return Err(WriteError::Empty);
-        };
-        self.make_room(*row)?;
-        let (dim, groups) = (self.shape.dim, self.shape.groups.len());
-        let o = &mut self.open;
-        match (&mut o.values, block.values) {
-            (ValueVec::F16(to), Values::F16(from)) => to.extend_from_slice(part(from, i, dim)),
-            (ValueVec::F32(to), Values::F32(from)) => to.extend_from_slice(part(from, i, dim)),
-            (ValueVec::I8(to), Values::I8(from)) => to.extend_from_slice(part(from, i, dim)),
-            _ => return Err(WriteError::Description("a block of another storage type".into())),
-        }
-        o.scale.extend_from_slice(part(block.scale, i, groups));
-        o.norm.extend_from_slice(part(block.norm, i, groups));
-        o.rows.push(*row);
-        o.flags.push(*flags);
-        o.check.push(*check);
-        self.written.insert(*row..*row + 1);
-        Ok(())
-    }
-
-    /// Makes sure that a row may come next, and that it gets a block of its cell.
-    fn make_room(&mut self, row: u64) -> Result<(), WriteError> {
-        if self.writer.is_none() {
-            return Err(WriteError::Poisoned(self.name.clone()));
-        }
-        let last = self.written.ranges().last().map(|r| r.end - 1);
-        if let Some(last) = last.filter(|l| *l >= row) {
-            return Err(WriteError::Order { row, last });
-        }
-        if row == u64::MAX {
-            return Err(WriteError::Description("rows go up to 2^64 - 2".into()));
-        }
-        let other_cell = last.is_some_and(|l| l / CELL_ROWS != row / CELL_ROWS);
-        if self.open.rows.len() >= self.block_rows || (other_cell && !self.open.rows.is_empty()) {
-            self.flush()?;
-        }
         Ok(())
     }
 
