@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gstore_tests::binary;
+use gstore_tests::{binary, world};
 use gstore_tests::place::Place;
 use serde_json::Value;
-use tempfile::TempDir;
 
 fn ingest(place: &Place, dataset: &str, data: &Path, features: &str) {
     let finished = place.ingest(dataset, Some(data), features);

@@ -53,7 +53,7 @@ fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
         place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--id", "s1", "--id", "nobody", "--json"]);
     assert_eq!((&report["deleted"], &report["missing"]), (&json!(15), &json!(["nobody"])));
 
-    for table in ["pool", "influence('pool', 'target')", "vectors('pool', 'loss@checkpoint-24')"] {
+    for table in ["pool", "influence('pool', 'target')", "vectors('pool', 'loss@checkpoint-26')"] {
         let left = ids(&place, None, table);
         assert!(!left.contains(&"s0".to_owned()) && !left.contains(&"s1".to_owned()), "{table}");
         assert!(ids(&place, Some("before"), table).contains(&"s1".to_owned()), "{table}");
@@ -89,7 +89,7 @@ fn merging_and_collecting_change_no_content() {
 
     place.json(&["compact", "--json"]);
     assert_eq!(place.value(files), "1");
-    assert_eq!(place.value("SELECT count(*) FROM gstore.segments WHERE label = 'loss@checkpoint-24'"), "1");
+    assert_eq!(place.value("SELECT count(*) FROM gstore.segments WHERE label = 'loss@checkpoint-26'"), "1");
     assert_eq!(digests(&place.path("store")), before);
     assert_eq!(place.value(COUNT), "58");
     assert_eq!(place.value_at(Some("before"), COUNT), "60");
@@ -131,7 +131,7 @@ fn a_replaced_line_is_a_new_row_and_the_only_one_computed() {
     let fresh = Place::new();
     fs_err::copy(place.path("pool.jsonl"), fresh.path("pool.jsonl")).expect("copied");
     ingest(&fresh, "pool", Some("pool.jsonl"), "grad-sgd,loss");
-    let loss = "SELECT arrow_cast(vector, 'Utf8') FROM vectors('pool', 'loss@checkpoint-24') WHERE id = 's7'";
+    let loss = "SELECT arrow_cast(vector, 'Utf8') FROM vectors('pool', 'loss@checkpoint-26') WHERE id = 's7'";
     assert_eq!(place.value(loss), fresh.value(loss));
 }
 
@@ -187,7 +187,7 @@ fn a_backup_is_a_store_and_comes_back_whole() {
 fn what_a_repair_lost_the_same_command_brings_back() {
     let place = filled();
     let before = digests(&place.path("store"));
-    let file = place.value("SELECT file FROM gstore.segments WHERE label = 'grad-sgd@checkpoint-24' AND dataset = 'pool'");
+    let file = place.value("SELECT file FROM gstore.segments WHERE label = 'grad-sgd@checkpoint-26' AND dataset = 'pool'");
     let path = place.path("store").join(file);
     let mut bytes = fs_err::read(&path).expect("there");
     let middle = bytes.len() / 2;
