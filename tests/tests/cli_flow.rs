@@ -199,7 +199,7 @@ fn a_config_file_and_a_dry_run() {
 fn the_demo_finds_the_right_skill() {
     let world = Place::new();
     let mut command = Command::new(binary::path());
-    let printed = binary::ok(command.arg("demo").current_dir(world.folder.path()).env_remove("GSTORE_STORE"));
+    let printed = binary::ok(command.arg("demo").current_dir(world.path("")).env_remove("GSTORE_STORE"));
     let shares: Vec<(String, f64, f64)> = printed
         .lines()
         .filter_map(|line| {
@@ -221,7 +221,7 @@ fn the_demo_finds_the_right_skill() {
     }
     // The statements that it suggests work as printed.
     let again =
-        Command::new(binary::path()).arg("demo").current_dir(world.folder.path()).output().expect("runs");
+        Command::new(binary::path()).arg("demo").current_dir(world.path("")).output().expect("runs");
     let again = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(again.contains("there already"), "{again}");
 }
