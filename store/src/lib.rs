@@ -8,8 +8,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
-mod compact;
 mod backup;
+mod compact;
 mod encodings;
 mod error;
 mod gc;
@@ -36,8 +36,8 @@ pub use error::*;
 pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
-pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use lease::{HeldLease, Lease};
+pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,

@@ -8,8 +8,8 @@ mod catalog;
 mod change;
 mod damage;
 mod data;
-mod life;
 mod keep;
+mod life;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError};
@@ -17,8 +17,8 @@ pub use damage::{Damage, StorageError};
 pub use data::{ReadError, WriteError};
 pub use life::{ChangeError, CompactError};
 
-pub(crate) use life::RewriteError;
 pub use keep::{Collected, GcError, TagError};
+pub(crate) use life::RewriteError;
 
 macro_rules! from_damage {
     ($($name:ident),*) => {$(
