@@ -114,6 +114,17 @@ pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     }
 }
 
+/// The jobs that a live process holds.
+pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
+    let mut held = Vec::new();
+    for (id, file) in jobs(env)? {
+        if is_held(env, &id)? {
+            held.push((id, file));
+        }
+    }
+    Ok(held)
+}
+
 /// The content of a JSON file; `None` if there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, StorageError> {
     match env.vfs().read(&env.at(name), LIMIT) {

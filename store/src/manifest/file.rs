@@ -53,6 +53,10 @@ pub(crate) trait Part: Serialize + DeserializeOwned {
     fn stem(&self) -> String;
     /// Says what is inconsistent, if anything is: (which part, what is expected, what is there).
     fn problem(&self) -> Option<(String, String, String)>;
+    /// Names of further files in `manifests/` that hold parts of this one.
+    fn pages(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The folder `manifests/` of a store.

@@ -3,6 +3,7 @@
 use super::env::Env;
 use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
+use crate::lease::watched;
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,7 +53,11 @@ pub(crate) fn load(env: &Arc<Env>, link: &Link, like: Option<&Snapshot>) -> Resu
         .collect();
     // The history is cut by what came later: an older root does not know.
     let oldest = like.map_or(0, Snapshot::oldest).max(root.oldest);
-    Ok(Snapshot::new(Arc::clone(env), link.clone(), root, Parts { datasets, runs, features, live, oldest }))
+    let tags = like
+        .filter(|s| s.number() > root.snapshot)
+        .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
+    let env = watched(env, root.snapshot, link);
+    Ok(Snapshot::new(env, link.clone(), root, Parts { datasets, runs, features, live, oldest, tags }))
 }
 
 /// The parts of some links; those that another snapshot has already are shared.

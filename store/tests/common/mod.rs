@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod crash;
+pub mod every;
 
 use gstore_store::*;
 use serde_json::{Map, json};
