@@ -290,3 +290,6 @@ fn keep_start<T: Entry>(pages: &mut Vec<Page<T>>, list: &[T], paged: &mut [bool]
     pages.truncate(kept);
     paged.iter_mut().take(end).for_each(|p| *p = true);
 }
+
+#[cfg(test)]
+mod tests;
