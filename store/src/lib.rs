@@ -17,6 +17,7 @@ mod manifest;
 mod map;
 mod samples;
 mod segment;
+mod shard;
 mod store;
 mod table;
 mod verify;
@@ -37,6 +38,11 @@ pub use samples::{
 };
 pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
+};
+pub use shard::{
+    AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
+    ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
+    ShardStart, split_rows,
 };
 pub use store::{Snapshot, SnapshotInfo, Store};
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};
