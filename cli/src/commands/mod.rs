@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod add;
+pub mod attach;
 pub mod completions;
 pub mod demo;
 pub mod info;

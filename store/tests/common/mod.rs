@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod crash;
+pub mod readonly;
 
 use gstore_store::*;
 use serde_json::{Map, json};

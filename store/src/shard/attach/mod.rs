@@ -62,6 +62,13 @@ pub(crate) fn attach(
         }
     };
     report = report::begin(&shards, std::mem::take(&mut report.notes), &choice);
+    if !is_needed(job.snapshot(), &shards, &choice)? {
+        // Somebody else attached them meanwhile.
+        let snapshot = job.snapshot().clone();
+        job.abandon()?;
+        report::features(&mut report, &snapshot, &shards, &choice)?;
+        return Ok(report);
+    }
     let finish = finish(&shards, &choice, &job);
     match job.publish_as(finish) {
         Ok(now) => {
