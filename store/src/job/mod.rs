@@ -13,6 +13,8 @@ mod folder;
 mod plan;
 mod publish;
 mod purge;
+#[cfg(test)]
+mod purge_test;
 mod resume;
 mod rows;
 mod run;

@@ -63,7 +63,7 @@ mod tests {
         let split = |rows, n| split_rows(&RowSet::from_range(0..rows), n);
         assert_eq!(split(3 * 4096, 3), [0..4096, 4096..8192, 8192..12288]);
         assert_eq!(split(2 * 4096 + 100, 3), [0..4096, 4096..8192, 8192..12288]);
-        assert_eq!(split(10 * 4096, 3), [0..12288, 12288..24576, 24576..40960]);
+        assert_eq!(split(10 * 4096, 3), [0..12288, 12288..28672, 28672..40960]);
         assert_eq!(split(100, 3), [0..4096, 4096..4096, 4096..4096]);
         assert_eq!(split(0, 2), [0..0, 0..0]);
         let holes = RowSet::from_ranges([0..10, 4096..4106, 8192..12288]);

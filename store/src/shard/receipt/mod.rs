@@ -67,18 +67,9 @@ pub struct ReceiptRun {
     /// Its name.
     pub name: String,
     /// The checkpoints.
-    checkpoints: Vec<ReceiptCheckpoint>,
+    pub checkpoints: Vec<RunCheckpoint>,
     /// Whether weights that the run has already are replaced.
     pub replace_weights: bool,
-}
-
-/// A checkpoint, and the bits of its weight: the decimal form is for people, and may be a bit off when it is read back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ReceiptCheckpoint {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    weight_bits: Option<String>,
-    #[serde(flatten)]
-    checkpoint: RunCheckpoint,
 }
 
 /// A file of a shard.
@@ -150,27 +141,14 @@ impl ReceiptFile {
 
 impl ReceiptRun {
     pub(crate) fn new(update: &RunUpdate) -> Self {
-        let bits = |c: &RunCheckpoint| c.weight.map(|w| format!("{:016x}", w.to_bits()));
-        let keep = |c: &RunCheckpoint| ReceiptCheckpoint { weight_bits: bits(c), checkpoint: c.clone() };
-        ReceiptRun {
-            name: update.name.clone(),
-            checkpoints: update.checkpoints.iter().map(keep).collect(),
-            replace_weights: update.replace_weights,
-        }
+        let RunUpdate { name, checkpoints, replace_weights } = update.clone();
+        ReceiptRun { name, checkpoints, replace_weights }
     }
 
     /// What it asks of the run.
     pub fn update(&self) -> RunUpdate {
-        let exact = |c: &ReceiptCheckpoint| {
-            let bits = c.weight_bits.as_deref().and_then(|b| u64::from_str_radix(b, 16).ok());
-            let weight = bits.map(f64::from_bits).or(c.checkpoint.weight);
-            RunCheckpoint { weight, ..c.checkpoint.clone() }
-        };
-        RunUpdate {
-            name: self.name.clone(),
-            checkpoints: self.checkpoints.iter().map(exact).collect(),
-            replace_weights: self.replace_weights,
-        }
+        let ReceiptRun { name, checkpoints, replace_weights } = self.clone();
+        RunUpdate { name, checkpoints, replace_weights }
     }
 }
 
