@@ -44,13 +44,16 @@ pub(crate) fn attach(
     let snapshot = store.snapshot()?;
     fit::check(&snapshot, &shards)?;
     let choice = choose::choose(&snapshot, &shards)?;
+    let plan = plan(&shards, &options.command);
     let mut report = report::begin(&shards, doubles, &choice);
     if options.dry_run || !is_needed(&snapshot, &shards, &choice)? {
         report.dry_run = options.dry_run;
         report::features(&mut report, &snapshot, &shards, &choice)?;
+        if !options.dry_run {
+            clear(store, plan);
+        }
         return Ok(report);
     }
-    let plan = plan(&shards, &options.command);
     let mut job = store.start_job(plan.clone())?;
     let done = copy_all(&mut job, &shards, progress);
     let (base, choice) = match done {
@@ -77,14 +80,22 @@ pub(crate) fn attach(
             Ok(report)
         }
         Err(e) => {
-            if !matches!(e, CommitError::Unclear { .. })
-                && let Ok(job) = store.start_job(plan)
-            {
-                // Taken over to have its files moved back and removed.
-                let _ = job.abandon();
+            if !matches!(e, CommitError::Unclear { .. }) {
+                clear(store, plan);
             }
             Err(e.into())
         }
+    }
+}
+
+/// Removes what is left of a job: of one that failed, or that was killed after its commit. It is taken over first, which settles what
+/// became of its files. Best effort: a leftover does no harm, and `gc` removes it.
+fn clear(store: &Store, plan: JobPlan) {
+    let folder = store.env().at(&format!("tmp/{}", plan.id()));
+    if store.env().vfs().exists(&folder).unwrap_or(false)
+        && let Ok(job) = store.start_job(plan)
+    {
+        let _ = job.abandon();
     }
 }
 
