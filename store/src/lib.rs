@@ -23,6 +23,7 @@ mod map;
 mod rewrite;
 mod samples;
 mod segment;
+mod shard;
 mod store;
 mod table;
 mod tags;
@@ -52,4 +53,9 @@ pub use segment::{
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
 pub use tags::TagOptions;
+pub use shard::{
+    AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
+    ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
+    ShardStart, split_rows,
+};
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

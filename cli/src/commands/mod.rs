@@ -3,6 +3,7 @@
 pub mod add;
 pub mod backup;
 pub mod compact;
+pub mod attach;
 pub mod completions;
 pub mod delete;
 pub mod demo;
