@@ -88,6 +88,11 @@ fn is_damage(error: &anyhow::Error) -> bool {
     }
     any_of!(
         gstore_store::AttachError,
+        gstore_store::BackupError,
+        gstore_store::ChangeError,
+        gstore_store::CompactError,
+        gstore_store::GcError,
+        gstore_store::TagError,
         gstore_store::CreateError,
         gstore_store::OpenError,
         gstore_store::ReadError,

@@ -51,11 +51,11 @@ pub use samples::{
 pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
 };
-pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
-pub use tags::TagOptions;
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
     ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
     ShardStart, split_rows,
 };
+pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
+pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

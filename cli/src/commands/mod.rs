@@ -1,9 +1,9 @@
 //! One file a command.
 
 pub mod add;
+pub mod attach;
 pub mod backup;
 pub mod compact;
-pub mod attach;
 pub mod completions;
 pub mod delete;
 pub mod demo;

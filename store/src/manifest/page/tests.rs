@@ -37,8 +37,7 @@ fn through(
     let mut rest = list.to_vec();
     PageWriter::new(files, "feature-1").split(order, &mut rest, pages).unwrap();
     let tail = rest.len();
-    let mut read: Pages<SegmentEntry> =
-        serde_json::from_str(&serde_json::to_string(pages).unwrap()).unwrap();
+    let mut read: Pages<SegmentEntry> = serde_json::from_str(&serde_json::to_string(pages).unwrap()).unwrap();
     let mut reader = PageReader::new(files, false);
     reader.complete("feature 1", order, &mut rest, &mut read, None).unwrap();
     (tail, rest)
@@ -115,7 +114,10 @@ fn a_page_that_is_named_twice_or_has_other_rows_is_damage() {
     };
     assert!(read(&|_| ()).is_ok());
     for (change, word) in [
-        (&(|p: &mut Pages<SegmentEntry>| p.0.push(p.0[0].clone())) as &dyn Fn(&mut Pages<SegmentEntry>), "two"),
+        (
+            &(|p: &mut Pages<SegmentEntry>| p.0.push(p.0[0].clone())) as &dyn Fn(&mut Pages<SegmentEntry>),
+            "two",
+        ),
         (&|p| p.0[0].link.end_row += 1, "64 entries of rows 0..65"),
         (&|p| p.0[0].link.entries -= 1, "63 entries of rows 0..64"),
         (&|p| p.0[0].link.link.len += 1, "length"),
