@@ -4,12 +4,10 @@
 mod common;
 
 use arrow_array::cast::AsArray;
-use common::crash::CrashVfs;
+use common::every::at_every_operation;
 use common::*;
 use gstore_store::*;
 use serde_json::Map;
-use std::path::Path;
-use std::sync::Arc;
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
     store.delete("pool", &RowSet::from_rows(rows), options()).unwrap()
@@ -167,46 +165,6 @@ fn dropping_takes_names_away_and_nothing_else() {
     assert_eq!(old.open_feature(&old.features()[0]).unwrap().row_set().unwrap().len(), 30);
     let report = verify(&store);
     assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
-}
-
-/// Runs a change on a copy of a store for every number of operations, with a crash and with one failure, until it succeeds.
-fn at_every_operation(
-    prepared: &Path,
-    change: impl Fn(&Store) -> Result<(), ChangeError>,
-    check: impl Fn(&Store, bool),
-) {
-    for once in [false, true] {
-        let mut failures = 0;
-        for n in 0.. {
-            let dir = tempdir().unwrap();
-            let path = dir.path().join("s");
-            copy(prepared, &path);
-            let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
-            let Ok(store) = Store::open_on(Arc::new(vfs.clone()), &path) else { continue };
-            let result = change(&store);
-            if vfs.left() > 0 || (once && vfs.left() == 0) {
-                result.unwrap();
-                break;
-            }
-            drop(store);
-            let done = result.is_ok();
-            failures += u64::from(!done);
-            let store = Store::open(&path).unwrap();
-            check(&store, done);
-            let report = verify(&store);
-            assert!(report.is_sound(), "operation {n}: {:?}", report.problems);
-            change(&store).unwrap_or_else(|e| panic!("after operation {n}: {e}"));
-            check(&store, true);
-            let report = verify(&store);
-            assert!(report.is_sound(), "operation {n}, done again: {:?}", report.problems);
-            if once {
-                let left: Vec<_> =
-                    report.unreferenced.iter().filter(|f| !f.starts_with("manifests/")).collect();
-                assert!(left.is_empty(), "operation {n}: {left:?}");
-            }
-        }
-        assert!(failures > 8, "{failures}");
-    }
 }
 
 #[test]

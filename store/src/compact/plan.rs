@@ -121,7 +121,7 @@ fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<F
         let costs = !dead.is_empty() && (ends || has_counts(env, encoding, &f, &dead).unwrap_or(true));
         let joins = end.is_none_or(|end| {
             let gap: Range<u64> = end..f.first_row.max(end);
-            gap.end - gap.start <= GAP_ROWS && live.within(gap).next().is_none()
+            gap.is_empty() || (gap.end - gap.start <= GAP_ROWS && live.within(gap).next().is_none())
         });
         end = Some(end.map_or(f.end_row, |e| e.max(f.end_row)));
         let dead = if costs { dead.len() } else { 0 };

@@ -5,6 +5,7 @@ use super::options::CompactedPart;
 use super::plan::{Files, Unit};
 use crate::error::{CommitError, CompactError, StorageError};
 use crate::ident::RowSet;
+use crate::ledger::{LEDGER, Ledger};
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::Placed;
 use crate::store::{
@@ -59,6 +60,9 @@ impl Work<'_> {
             Ok(snapshot) => {
                 self.report.snapshot = Some(snapshot.number());
                 self.report.add(part);
+                if let Files::Dataset(part) = &unit.files {
+                    self.update_ledger(&lock, part.number, &now, &snapshot);
+                }
                 Ok(())
             }
             Err(e) => {
@@ -70,6 +74,19 @@ impl Work<'_> {
                 }
                 Err(e.into())
             }
+        }
+    }
+
+    /// The same ids are in other files now. A ledger that is not told is rebuilt by the next append.
+    fn update_ledger(&self, _lock: &WriterLock, dataset: u32, before: &Snapshot, after: &Snapshot) {
+        let (env, id) = (self.store.env(), after.root().store);
+        let part = |s: &Snapshot| s.datasets().iter().find(|d| d.number == dataset).cloned();
+        let (Some(before), Some(after)) = (part(before), part(after)) else { return };
+        if before.files == after.files || !env.vfs().exists(&env.at(LEDGER)).unwrap_or(false) {
+            return;
+        }
+        if let Ok(ledger) = Ledger::open(&env.shared_vfs(), env.path(), id) {
+            let _ = ledger.rebase(&before, &after);
         }
     }
 
@@ -102,7 +119,7 @@ impl Work<'_> {
             part.segments.retain(|s| !inputs.contains(s));
             let before = inputs.iter().map(|s| (s.len, s.rows));
             p.part.count(before, output.iter().map(|s| (s.len, s.rows)));
-            for segment in output {
+            if let Some(segment) = output {
                 p.moves.push(Placed {
                     from: format!("{}.arrow", segment.uuid),
                     to: segment_file(part.number, &segment),

@@ -175,7 +175,6 @@ impl Ledger {
 
     /// Records other files for the same ids, after files were merged: `after` has no id that `before` does not have. Returns
     /// whether the ledger reflected `before`; if not, it is left as it is, and the next append brings it up.
-    #[allow(dead_code)]
     pub(crate) fn rebase(&self, before: &DatasetPart, after: &DatasetPart) -> Result<bool, Unusable> {
         if before.number != after.number || !self.agrees(before)? {
             return Ok(false);

@@ -1,5 +1,6 @@
 //! Deleting rows: a bitmap of a dataset, in one commit.
 
+use super::purge::purge;
 use super::remove_files;
 use crate::error::{ChangeError, CommitError};
 use crate::ident::RowSet;
@@ -53,6 +54,9 @@ impl Store {
         rows: &RowSet,
         options: DeleteOptions,
     ) -> Result<DeleteReport, ChangeError> {
+        if options.purge {
+            return purge(self, dataset, rows);
+        }
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         let old = base.dataset(dataset)?;

@@ -7,6 +7,7 @@
 
 mod delete;
 mod drop;
+mod purge;
 
 pub use delete::{DeleteOptions, DeleteReport};
 pub use drop::DropReport;

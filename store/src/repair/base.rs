@@ -10,12 +10,15 @@ use crate::manifest::{Counters, Current, Link, PartLink, Root};
 use crate::store::{Env, Store, now};
 use crate::verify::{dataset_files, feature_files};
 use std::collections::HashSet;
+use std::iter::once;
 use uuid::Uuid;
 
 /// Where a repair starts.
 pub(super) struct Base {
-    /// The root's file; none if the root was put together here.
+    /// The root that was found, and its number; none if there was none.
     pub link: Option<Link>,
+    pub number: Option<u64>,
+    /// What is repaired: that root, or a new one that goes on from it.
     pub root: Root,
     /// Whether `CURRENT` names exactly this root. If not, deletes may be missing in it.
     pub certain: bool,
@@ -53,7 +56,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     let read = Current::read_bytes(env.vfs(), store.path());
     let mut damaged_current = None;
     let current = match read.map(|bytes| (Current::parse(&bytes), bytes)) {
-        Ok((Ok(current), _)) => Some(current),
+        Ok((Ok(current), bytes)) => Some((current, bytes)),
         Ok((Err(e), bytes)) if e.is_damage() => {
             damaged_current = Some(bytes);
             None
@@ -64,40 +67,54 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         Err(e) if e.is_damage() => None,
         Err(e) => return Err(e.into()),
     };
-    if let Some(current) = &current {
+    if let Some((current, _)) = &current {
         match env.manifests().read::<Root>(&current.root) {
             Ok(root) if root.snapshot == current.snapshot => {
-                let next = root.snapshot + 1;
+                let (number, next) = (Some(root.snapshot), root.snapshot + 1);
                 let (link, limits) = (Some(current.root.clone()), root.next.clone());
-                return Ok(Base { link, root, certain: true, limits, damaged_current: None, next });
+                return Ok(Base { link, number, root, certain: true, limits, damaged_current: None, next });
             }
             Ok(_) | Err(StorageError::Damaged(_)) => {}
             Err(StorageError::Io { source, .. }) if is_medium(&source) => {}
             Err(e) => return Err(e.into()),
         }
-        report.notes.push(format!(
-            "the root of snapshot {} is damaged: what it removed (datasets, features, runs) may be back",
-            current.snapshot
-        ));
     }
     let inventory = Inventory::read(store)?;
-    let below = current.as_ref().map_or(u64::MAX, |c| c.snapshot);
-    let next = inventory.highest.max(current.as_ref().map_or(0, |c| c.snapshot)) + 1;
-    let found = newest_root(env, &inventory, below);
-    let (link, mut root, from) = match found {
-        Some(v) => {
-            (Some(v.link.clone()), v.part.clone(), format!("the root of snapshot {}", v.part.snapshot))
+    let mut named = None;
+    if let Some((current, bytes)) = current {
+        // If its root is sound by its own name, what is wrong is in `CURRENT`.
+        match inventory.roots.iter().find(|r| r.link.file == current.root.file) {
+            Some(_) => damaged_current = Some(bytes),
+            None => {
+                report.notes.push(format!(
+                    "the root of snapshot {} is damaged: what it removed (datasets, features, runs) may be back",
+                    current.snapshot
+                ));
+                named = Some(current.snapshot);
+            }
         }
-        None => (None, Root::first(store_id(store, &inventory), now()), "the parts that were found".into()),
-    };
-    match &current {
-        None => report.rebuilt("CURRENT", from),
-        Some(c) => report.rebuilt(format!("the root of snapshot {}", c.snapshot), from),
     }
+    let next = inventory.highest.max(named.unwrap_or(0)) + 1;
+    let found = newest_root(env, &inventory, named.unwrap_or(u64::MAX));
+    let mut root = found.map_or_else(|| Root::first(store_id(store, &inventory), now()), |v| v.part.clone());
+    let from = match found {
+        Some(v) => format!("the root of snapshot {}", v.part.snapshot),
+        None => "the parts that were found".to_owned(),
+    };
+    match named {
+        None => report.rebuilt("CURRENT", from),
+        Some(n) => report.rebuilt(format!("the root of snapshot {n}"), from),
+    }
+    let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
     let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
     let limits = if link.is_some() { root.next.clone() } else { none };
     take_newer(store, &inventory, link.is_some(), &mut root, report);
-    Ok(Base { link, root, certain: false, limits, damaged_current, next })
+    // From here on it is a snapshot of its own, and the one that was found is the first of its history.
+    (root.snapshot, root.parent) = (next, link.clone());
+    if link.is_none() {
+        root.oldest = next;
+    }
+    Ok(Base { link, number, root, certain: false, limits, damaged_current, next })
 }
 
 /// The newest sound root. One whose own data files are all gone was never published, or was taken back.
@@ -162,7 +179,7 @@ fn take_newer(
         let old = root.datasets.iter().find(|l| l.number == number);
         let found = match old.and_then(|l| inventory.datasets.iter().find(|v| v.link == l.link)) {
             Some(old) => {
-                best_dataset(env, all().filter(|v| extends_dataset(env, &v.part, &old.part)).chain([old]))
+                best_dataset(env, once(old).chain(all().filter(|v| extends_dataset(env, &v.part, &old.part))))
             }
             None if old.is_some() || number >= limits.dataset => best_dataset(env, all()),
             None => None,
@@ -174,7 +191,7 @@ fn take_newer(
         let old = root.features.iter().find(|l| l.number == number);
         let found = match old.and_then(|l| inventory.features.iter().find(|v| v.link == l.link)) {
             Some(old) => {
-                best_feature(env, all().filter(|v| extends_feature(env, &v.part, &old.part)).chain([old]))
+                best_feature(env, once(old).chain(all().filter(|v| extends_feature(env, &v.part, &old.part))))
             }
             None if old.is_some() || number >= limits.feature => best_feature(env, all()),
             None => None,
@@ -185,7 +202,7 @@ fn take_newer(
         let all = || inventory.runs.iter().filter(|v| v.part.number == number && !known(&v.link));
         let old = root.runs.iter().find(|l| l.number == number);
         let found = match old.and_then(|l| inventory.runs.iter().find(|v| v.link == l.link)) {
-            Some(old) => best_run(all().filter(|v| extends_run(&v.part, &old.part)).chain([old])),
+            Some(old) => best_run(once(old).chain(all().filter(|v| extends_run(&v.part, &old.part)))),
             None if old.is_some() || number >= limits.run => best_run(all()),
             None => None,
         };

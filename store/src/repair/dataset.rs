@@ -5,30 +5,40 @@ use super::parts::{Inventory, best_dataset};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError};
 use crate::ident::RowSet;
-use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FileEntry};
+use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry};
 use crate::store::{Env, encoding_file, sample_file, sample_folder};
 use crate::table::{Described, describe};
 use crate::verify::data_uuid;
 
-/// A dataset part without its manifest. `None` if not even its name is known.
+/// A dataset part without its manifest. `rest`: what could be read of it. `None` if not even its name is known.
 pub(super) fn rebuild(
     work: &mut Work<'_>,
     inventory: &Inventory,
     number: u32,
     name: Option<&str>,
+    rest: Option<&DatasetPart>,
 ) -> Result<Option<DatasetPart>, VerifyError> {
     let named = |part: &DatasetPart| name.is_none_or(|n| part.name == n);
-    let version = best_dataset(work.env, inventory.dataset(number).filter(|v| named(&v.part)));
+    let older = best_dataset(work.env, inventory.dataset(number).filter(|v| named(&v.part)));
+    let from = match (rest, older) {
+        (Some(_), _) => "what is left of its manifest".to_owned(),
+        (None, Some(v)) => format!("manifests/{}", v.link.file),
+        (None, None) => "nothing but its number".to_owned(),
+    };
+    let version = rest.or(older.map(|v| &v.part));
     let found = samples(work.env, number)?;
     let said = found.iter().filter_map(|d| d.dataset.as_ref()).find(|d| d.number == number);
-    let known = version.map(|v| v.part.name.as_str()).or(name).or(said.map(|d| d.name.as_str()));
+    let known = version.map(|v| v.name.as_str()).or(name).or(said.map(|d| d.name.as_str()));
     let Some(known) = known.map(str::to_owned) else {
         let note =
             format!("{} belongs to no dataset that is known; it was left as it is", sample_folder(number));
         work.report.notes.push(note);
         return Ok(None);
     };
-    let mut part = version.map_or_else(|| DatasetPart::new(&known, number), |v| v.part.clone());
+    let mut part = version.map_or_else(|| DatasetPart::new(&known, number), DatasetPart::clone);
+    // Its pages may be what is lost.
+    (part.files_pages, part.sources_pages) = (Default::default(), Default::default());
+    part.encodings.iter_mut().for_each(|e| e.files_pages = Default::default());
     let listed = std::mem::take(&mut part.files);
     let before = listed.len();
     let described = found.into_iter().filter(|d| d.dataset.as_ref().is_some_and(|d| d.name == known));
@@ -41,10 +51,6 @@ pub(super) fn rebuild(
     let end = part.files.iter().map(|f| f.end_row).max().unwrap_or(0);
     part.next_row = part.next_row.max(end);
     part.rows = part.stored();
-    let from = match version {
-        Some(v) => format!("manifests/{}", v.link.file),
-        None => "nothing but its number".to_owned(),
-    };
     let from = format!("{from}, {before} sample files that it lists and {} there are", part.files.len());
     work.report.rebuilt(format!("dataset {known}"), from);
     Ok(Some(part))
@@ -132,14 +138,10 @@ fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyEr
                     }
                 }
                 Some(_) => {}
-                None => part.encodings.push(EncodingEntry {
-                    number,
-                    key: about.key,
-                    spec: about.spec,
-                    label: about.label,
-                    files: vec![d.entry],
-                    extra: Extra::new(),
-                }),
+                None => {
+                    let entry = EncodingEntry::of_file(about.spec, about.label, d.entry);
+                    part.encodings.push(EncodingEntry { number, ..entry });
+                }
             }
         }
     }

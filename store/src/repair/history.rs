@@ -14,11 +14,11 @@ pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Work<'_>) -> (u64,
     let broken = catalog.touched(&work.bad);
     let is_broken = |number: u64, tag: Option<&str>| broken.contains(&(number, tag.map(str::to_owned)));
     let mut oldest = base.root.oldest;
-    // A root that was put together here is no snapshot that could be kept.
-    let untouched = base.link.as_ref().is_some_and(|link| catalog.manifests.contains(&link.file));
     let mut above = base.next;
-    for v in catalog.visited.iter().filter(|v| v.tag.is_none()) {
-        if is_broken(v.number, None) || !untouched {
+    // A root that was put together here is no snapshot of the history.
+    let made_up = usize::from(!base.certain);
+    for v in catalog.visited.iter().skip(made_up).filter(|v| v.tag.is_none()) {
+        if is_broken(v.number, None) {
             oldest = above;
             break;
         }
@@ -26,11 +26,9 @@ pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Work<'_>) -> (u64,
     }
     if oldest > base.root.oldest {
         work.report.history_from = Some(oldest);
-        if base.root.oldest < base.next {
-            work.report.notes.push(format!(
-                "snapshots before {oldest} refer to something that is damaged: the history starts at {oldest} from now on"
-            ));
-        }
+        work.report.notes.push(format!(
+            "a snapshot before {oldest} refers to something that is damaged: the history starts at {oldest} from now on"
+        ));
     }
     let mut tags = Vec::new();
     for tag in &base.root.tags {

@@ -129,7 +129,8 @@ fn repair(
     progress: &mut dyn FnMut(VerifyProgress),
 ) -> Result<RepairReport, VerifyError> {
     let mut tally = Tally::new(progress, None);
-    let mut catalog = walk_catalog(store, base.link.as_ref(), &base.root, true, &mut tally);
+    let link = base.link.as_ref().filter(|_| base.certain);
+    let mut catalog = walk_catalog(store, link, &base.root, true, &mut tally);
     refuse(&tally)?;
     let complete = catalog.visited.first().is_some_and(|v| v.readable) && base.certain;
     let inventory = if complete { Inventory::default() } else { Inventory::read(store)? };
@@ -139,7 +140,7 @@ fn repair(
     catalog.current_datasets = datasets.len();
     let current = datasets.iter().map(|d| {
         let file = d.link.as_ref().map(|l| l.link.file.clone()).unwrap_or_default();
-        Found { file, part: d.part.clone() }
+        Found { file, part: d.part.clone(), whole: true }
     });
     catalog.datasets = current.chain(catalog.datasets).collect();
     check_files(store, &catalog, &mut tally);
@@ -174,6 +175,9 @@ fn repair(
             d.part.next_row = end;
             d.link = None;
         }
+        if d.rebuilt {
+            samples::report_gaps(&mut work, &d.part);
+        }
     }
     finish(base, &catalog, work, datasets, runs, features)
 }
@@ -197,8 +201,11 @@ fn take_datasets(
     for link in &base.root.datasets {
         let found = current().find(|d| d.part.number == link.number && d.file == link.link.file);
         let taken = match found {
-            Some(d) => Some((d.part.clone(), Some(link.clone()))),
-            None => dataset::rebuild(work, inventory, link.number, Some(&link.name))?.map(|p| (p, None)),
+            Some(d) if d.whole => Some((d.part.clone(), Some(link.clone()))),
+            found => {
+                let rest = found.map(|d| &d.part);
+                dataset::rebuild(work, inventory, link.number, Some(&link.name), rest)?.map(|p| (p, None))
+            }
         };
         out.extend(taken.map(|(part, link)| {
             let rebuilt = link.is_none();
@@ -210,7 +217,7 @@ fn take_datasets(
             if base.root.datasets.iter().any(|l| l.number == number) {
                 continue;
             }
-            let Some(part) = dataset::rebuild(work, inventory, number, None)? else { continue };
+            let Some(part) = dataset::rebuild(work, inventory, number, None, None)? else { continue };
             if out.iter().all(|d| d.part.name != part.name) {
                 out.push(DatasetWork { part, link: None, rebuilt: true, dead: Dead::default() });
             }
@@ -255,7 +262,7 @@ fn take_others(
         }
     }
     let current = || catalog.features.iter().take(catalog.current_features);
-    let gone = base.root.features.iter().filter(|l| current().all(|f| f.file != l.link.file));
+    let gone = base.root.features.iter().filter(|l| current().all(|f| !f.whole || f.file != l.link.file));
     let mut lost: Vec<(u32, Option<String>)> = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
     if !base.certain {
         let numbers = new_folders(work.env, "segments", base.limits.feature);
@@ -304,7 +311,7 @@ fn repair_features(
     datasets: &[DatasetWork],
 ) -> Result<Features, VerifyError> {
     let mut out = Vec::new();
-    for found in catalog.features.iter().take(catalog.current_features) {
+    for found in catalog.features.iter().take(catalog.current_features).filter(|f| f.whole) {
         let mut part = found.part.clone();
         let link = base.root.features.iter().find(|l| l.link.file == found.file).cloned();
         let bad = part.segments.iter().any(|s| work.is_bad(&crate::store::segment_file(part.number, s)));
@@ -347,7 +354,7 @@ fn finish(
         || oldest != base.root.oldest
         || tags.len() != base.root.tags.len();
     let new_samples = !base.certain || datasets.iter().any(|d| d.link.is_none());
-    work.report.base = base.link.as_ref().map(|_| base.root.snapshot);
+    work.report.base = base.number;
     if changed {
         work.report.snapshot = Some(base.next);
     }

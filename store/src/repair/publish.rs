@@ -53,7 +53,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         *limit = (*limit).max(links.last().map_or(1, |l| l.number + 1));
     }
     next.encoding = next.encoding.max(1);
-    let link = write(env, &root)?;
+    let (snapshot, link) = (root.snapshot, write(env, root)?);
     env.manifests().sync()?;
     load_snapshot(env, &link, None).map_err(|e| match e {
         OpenError::Storage(e) => VerifyError::Storage(e),
@@ -62,7 +62,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
     if let Some(bytes) = &base.damaged_current {
         write_replacing(env.vfs(), &env.at(DAMAGED), DAMAGED, bytes)?;
     }
-    Current::new(root.snapshot, link).write(env.vfs(), env.path())?;
+    Current::new(snapshot, link).write(env.vfs(), env.path())?;
     Ok(env.sync_folder("").map_err(|e| {
         StorageError::io(
             format!("make sure that the new {CURRENT} survives a loss of power"),
@@ -82,7 +82,7 @@ fn links<T: Part>(
             Some(link) => link,
             None => {
                 let (number, name) = name(&part);
-                PartLink { number, name, link: write(env, &part)? }
+                PartLink { number, name, link: write(env, part)? }
             }
         });
     }
@@ -91,12 +91,12 @@ fn links<T: Part>(
 }
 
 /// Writes a part and checks it as a reader would.
-fn write<T: Part>(env: &Env, part: &T) -> Result<Link, VerifyError> {
+fn write<T: Part>(env: &Env, part: T) -> Result<Link, VerifyError> {
     if let Some((what, expected, found)) = part.problem() {
         let detail = format!("{what}: expected {expected}, found {found}");
         return Err(
             StorageError::io(format!("publish {}", part.stem()), std::io::Error::other(detail)).into()
         );
     }
-    Ok(env.manifests().write(part)?)
+    Ok(env.manifests().write(part)?.0)
 }

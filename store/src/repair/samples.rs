@@ -79,18 +79,34 @@ pub(super) fn repair(
     if files.len() == part.files.len() && lost.is_empty() {
         return Ok(());
     }
-    report(work, part, &lost.intersection(&live));
+    report(work, part, &lost.intersection(&live), REMEDY);
     part.files = files;
     dead.changed = true;
     Ok(())
 }
 
-fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet) {
+/// Rows that no file has. Of a dataset whose part was lost it is not known what they were.
+pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart) {
+    let mut gaps = RowSet::from_range(0..part.next_row).difference(&part.stored_rows());
+    let of = format!("dataset {}", part.name);
+    for loss in work.report.lost.iter().filter(|l| l.kind == LostKind::Samples && l.rows.of == of) {
+        gaps = gaps.difference(&RowSet::from_ranges(loss.rows.ranges.iter().map(|[a, b]| *a..*b)));
+    }
+    report(
+        work,
+        part,
+        &gaps,
+        "unless they were purged before, add the samples again and run `gstore ingest`",
+    );
+}
+
+const REMEDY: &str =
+    "add the samples again (they get new rows), then run `gstore ingest` with the original command";
+
+fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) {
     if lost.is_empty() {
         return;
     }
-    let remedy =
-        "add the samples again (they get new rows), then run `gstore ingest` with the original command";
     let mut loss = Loss::new(LostKind::Samples, &format!("dataset {}", part.name), lost, remedy);
     loss.dataset = Some(part.name.clone());
     if !work.options.dry_run {

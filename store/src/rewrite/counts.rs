@@ -7,9 +7,9 @@ use crate::ident::RowSet;
 use crate::manifest::{EncodingEntry, FileEntry};
 use crate::store::{Env, encoding_file};
 use crate::table::TableFile;
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
-use arrow_array::{Array, RecordBatch};
 use uuid::Uuid;
 
 fn reader(env: &Env, encoding: &EncodingEntry, files: &[FileEntry]) -> EncodingReader {
@@ -27,7 +27,7 @@ fn counts_of(batch: &RecordBatch) -> Vec<TokenCount> {
     let rows = row.as_primitive::<UInt64Type>();
     let (tokens, scored) = (tokens.as_primitive::<UInt32Type>(), scored.as_primitive::<UInt32Type>());
     let truncated = truncated.as_boolean();
-    (0..rows.len())
+    (0..batch.num_rows())
         .map(|i| TokenCount {
             row: rows.value(i),
             tokens: tokens.value(i),

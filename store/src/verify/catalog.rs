@@ -3,9 +3,8 @@
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::ident::RowSet;
-use crate::manifest::{Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
+use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
 use crate::store::{Store, encoding_file, load_snapshot, sample_file, segment_file, tombstone_file};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A part and the file that it is in.
@@ -14,6 +13,8 @@ pub(crate) struct Found<T> {
     /// Name inside `manifests/`; empty for a part that is not written yet.
     pub file: String,
     pub part: T,
+    /// Whether its lists are whole: a page of one may be lost.
+    pub whole: bool,
 }
 
 /// A snapshot that was looked at.
@@ -227,51 +228,26 @@ impl Reader<'_, '_, '_> {
         if !self.seen.insert(link.link.clone()) {
             return !self.tally.is_bad(&format!("manifests/{}", link.link.file));
         }
-        match self.store.env().manifests().read(&link.link) {
-            Ok(part) => {
-                let pages = self.store.env().manifests().read_bytes(&link.link);
-                self.catalog.manifests.extend(pages.map(|(_, bytes)| pages_of(&bytes)).unwrap_or_default());
-                keep(&mut self.catalog, Found { file: link.link.file.clone(), part });
-                true
-            }
+        let file = format!("manifests/{}", link.link.file);
+        let (part, lost): (T, _) = match self.store.env().manifests().read_rest(&link.link, None) {
+            Ok(read) => read,
             Err(e) => {
                 let rows = AffectedRows::new(format!("all of {kind} {}", link.name), &RowSet::new());
                 self.failed(&link.link, &e, Some(rows));
-                // Damage of a page is that of the part.
-                let file = format!("manifests/{}", link.link.file);
-                if !self.tally.is_bad(&file) {
-                    self.tally.bad.insert(file);
-                }
-                false
+                self.tally.bad.insert(file);
+                return false;
             }
+        };
+        self.catalog.manifests.extend(part.pages().into_iter().map(|l| l.file.clone()));
+        let whole = lost.is_empty();
+        for LostPage { page, of, error } in lost {
+            let rows = RowSet::from_range(page.first_row..page.end_row);
+            self.catalog.manifests.insert(page.link.file.clone());
+            self.failed(&page.link, &error, Some(AffectedRows::new(of, &rows)));
+            // Damage of a page is that of the part.
+            self.tally.bad.insert(file.clone());
         }
+        keep(&mut self.catalog, Found { file: link.link.file.clone(), part, whole });
+        whole
     }
-}
-
-/// The files that the lists of a part are continued in: every list whose name ends in `_pages` holds references to them.
-pub(crate) fn pages_of(bytes: &[u8]) -> Vec<String> {
-    fn collect(value: &Value, out: &mut Vec<String>) {
-        match value {
-            Value::Object(map) => {
-                for (key, value) in map {
-                    if key.ends_with("_pages") {
-                        let pages = value.as_array().into_iter().flatten();
-                        out.extend(pages.filter_map(|p| Some(p.get("file")?.as_str()?.to_owned())));
-                    } else {
-                        collect(value, out);
-                    }
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|v| collect(v, out)),
-            _ => {}
-        }
-    }
-    let mut out = Vec::new();
-    const MARK: &[u8] = b"_pages\"";
-    if bytes.windows(MARK.len()).any(|w| w == MARK)
-        && let Ok(value) = serde_json::from_slice(bytes)
-    {
-        collect(&value, &mut out);
-    }
-    out
 }

@@ -6,7 +6,8 @@ use crate::store::Store;
 use uuid::Uuid;
 
 /// Files and folders that are part of a store, but not listed by a manifest.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
+    crate::backup::MARKER,
     "CURRENT",
     "CURRENT.damaged",
     "LOCK",
