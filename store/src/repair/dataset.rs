@@ -50,7 +50,7 @@ pub(super) fn rebuild(
     encodings(work, &mut part)?;
     let end = part.files.iter().map(|f| f.end_row).max().unwrap_or(0);
     part.next_row = part.next_row.max(end);
-    part.rows = part.stored();
+    part.set_tombstones(part.tombstones.clone());
     let from = format!("{from}, {before} sample files that it lists and {} there are", part.files.len());
     work.report.rebuilt(format!("dataset {known}"), from);
     Ok(Some(part))

@@ -5,14 +5,15 @@ use super::parts::is_medium;
 use super::report::{Loss, LostKind};
 use super::samples::table;
 use crate::error::{StorageError, VerifyError};
-use crate::ident::RowSet;
-use crate::manifest::{DatasetPart, FileEntry};
+use crate::ident::{RowSet, xxh3_hex};
+use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
 use crate::store::{Env, tombstone_file, tombstone_folder};
 use crate::tombstones::{parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use std::collections::HashMap;
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The dead rows of a dataset.
@@ -59,13 +60,23 @@ pub(super) fn collect(
                 // Sound in itself: it shares rows with another one.
                 dead.changed |= work.is_bad(&tombstone_file(part.number, entry.uuid));
             }
-            Err(StorageError::Damaged(_)) => damaged.push(entry.clone()),
+            Err(StorageError::Damaged(_)) => match sound_bytes(work.env, part, entry) {
+                // Some of its rows are in no file any more.
+                Some(rows) => {
+                    let rows = rows.intersection(&part.stored_rows());
+                    let set = if entry.purged { &mut dead.purged } else { &mut dead.deleted };
+                    *set = set.union(&rows);
+                    dead.changed = true;
+                }
+                None => damaged.push(entry.clone()),
+            },
             Err(StorageError::Io { source, .. }) if is_medium(&source) => damaged.push(entry.clone()),
             Err(e) => return Err(e.into()),
         }
     }
     dead.deleted = dead.deleted.difference(&dead.purged);
     let mut trust = trust;
+    let lost: Vec<Uuid> = damaged.iter().map(|t| t.uuid).collect();
     for entry in damaged {
         let name = tombstone_file(part.number, entry.uuid);
         let shells = if entry.purged { shells(work, part)? } else { None };
@@ -93,7 +104,7 @@ pub(super) fn collect(
         }
     }
     if !dead.unknown && trust != Trust::All {
-        unlisted(work, part, &mut dead)?;
+        unlisted(work, part, &lost, &mut dead)?;
         if trust == Trust::Rebuilt {
             let purged = part.files.iter().filter_map(|f| empty_ids(work.env, part, f).ok());
             let purged = purged.fold(dead.purged.clone(), |all, rows| all.union(&rows));
@@ -108,12 +119,26 @@ pub(super) fn collect(
     Ok(dead)
 }
 
+/// The rows of a bitmap whose bytes are what the part says.
+fn sound_bytes(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Option<RowSet> {
+    let bytes = env.vfs().read(&env.at(&tombstone_file(part.number, entry.uuid)), entry.len).ok()?;
+    let rows = (xxh3_hex(&bytes) == entry.digest).then(|| parse_bitmap(&bytes).ok()).flatten()?;
+    (rows.len() == entry.rows).then_some(rows)
+}
+
 /// Adds the rows of bitmaps that no part lists: deletes that were published, or were about to be.
-fn unlisted(work: &mut Work<'_>, part: &DatasetPart, dead: &mut Dead) -> Result<(), VerifyError> {
+///
+/// Not those that are `lost`: what such a file says now is not what it said.
+fn unlisted(
+    work: &mut Work<'_>,
+    part: &DatasetPart,
+    lost: &[Uuid],
+    dead: &mut Dead,
+) -> Result<(), VerifyError> {
     let folder = tombstone_folder(part.number);
     for name in work.env.vfs().list(&work.env.at(&folder)).unwrap_or_default() {
         let Some(uuid) = data_uuid(&name, "roaring") else { continue };
-        if part.tombstones.iter().any(|t| t.uuid == uuid) {
+        if lost.contains(&uuid) || part.tombstones.iter().any(|t| t.uuid == uuid) {
             continue;
         }
         let name = format!("{folder}/{name}");

@@ -31,8 +31,7 @@ pub(crate) fn merge_samples(
 ) -> Result<Vec<FileEntry>, RewriteError> {
     let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
     let of = format!("dataset {}", part.name);
-    let mut target =
-        Target::new(folder, part, file_bytes);
+    let mut target = Target::new(folder, part, file_bytes);
     for stretch in stretches(live, &own) {
         let copied = copy(folder.env(), part, inputs, &stretch, &mut target, watch);
         match copied.and_then(|()| target.close()) {
@@ -100,7 +99,15 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn new(folder: &'a WorkFolder, part: &DatasetPart, file_bytes: u64) -> Self {
         let about = About::samples(part, &part.columns);
-        Target { folder, schema: schema(&part.columns), about, file_bytes, writer: None, next: 0, done: Vec::new() }
+        Target {
+            folder,
+            schema: schema(&part.columns),
+            about,
+            file_bytes,
+            writer: None,
+            next: 0,
+            done: Vec::new(),
+        }
     }
 
     /// Adds live rows, and shells before and between them.
