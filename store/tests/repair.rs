@@ -666,3 +666,35 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
     add(&Store::open(&path).unwrap(), 0..50).unwrap();
     assert!(is_sound(&path));
 }
+
+#[test]
+fn a_lost_page_costs_nothing() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = features()[0].clone();
+    let store = Store::create(&path).unwrap();
+    for i in 0..200 {
+        add(&store, i * 2..i * 2 + 2).unwrap();
+    }
+    store.delete("pool", &RowSet::from_range(5..9), DeleteOptions::default()).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    (0..200).for_each(|i| seal(&mut job, 0, i * 2..i * 2 + 2));
+    count(&mut job, 0..400);
+    job.publish(None, true).unwrap();
+    let was = content(&store);
+    drop(store);
+    let good = bytes(&path);
+    for kind in ["manifests/feature-1-page-", "manifests/dataset-1-page-"] {
+        let pages: Vec<PathBuf> =
+            files(&path).into_iter().filter(|f| f.to_string_lossy().starts_with(kind)).collect();
+        assert!(!pages.is_empty(), "{kind}");
+        for page in pages.iter().take(2) {
+            fs_err::remove_file(path.join(page)).unwrap();
+            let report = repair(&path);
+            assert!(is_sound(&path), "{kind}: {report:#?}");
+            assert!(report.lost.is_empty(), "{kind}: {:#?}", report.lost);
+            assert_eq!(content(&Store::open(&path).unwrap()), was, "{kind}");
+            reset(&path, &good);
+        }
+    }
+}
