@@ -87,6 +87,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         ($($kind:ty),+ $(,)?) => { false $(|| error.downcast_ref::<$kind>().is_some_and(<$kind>::is_damage))+ };
     }
     any_of!(
+        gstore_store::AttachError,
         gstore_store::CreateError,
         gstore_store::OpenError,
         gstore_store::ReadError,

@@ -3,6 +3,7 @@
 use super::env::Env;
 use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
+use crate::lease::watched;
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,7 +68,11 @@ pub(super) fn assemble(
         .collect();
     // The history is cut by what came later: an older root does not know.
     let oldest = like.map_or(0, Snapshot::oldest).max(root.oldest);
-    Ok(Snapshot::new(Arc::clone(env), link, root, Parts { datasets, runs, features, live, oldest }))
+    let tags = like
+        .filter(|s| s.number() > root.snapshot)
+        .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
+    let env = watched(env, root.snapshot, &link);
+    Ok(Snapshot::new(env, link, root, Parts { datasets, runs, features, live, oldest, tags }))
 }
 
 /// The parts of some links; those that another snapshot has already are shared.

@@ -3,6 +3,8 @@
 
 pub mod count;
 pub mod crash;
+pub mod every;
+pub mod readonly;
 
 use gstore_store::*;
 use serde_json::{Map, json};
