@@ -2,6 +2,9 @@
 #![allow(dead_code)]
 
 pub mod crash;
+pub mod forge;
+pub mod overlay;
+pub mod rich;
 
 use gstore_store::*;
 use serde_json::{Map, json};
