@@ -47,7 +47,12 @@ struct State {
     files: Arc<BTreeMap<PathBuf, Arc<Vec<u8>>>>,
     fault: Mutex<Option<(PathBuf, Fault)>>,
     reads: Mutex<Vec<(PathBuf, Range<u64>)>>,
+    /// The part of a map that is shown; the rest reads as rubbish.
+    window: Mutex<Option<Window>>,
 }
+
+/// From a file's name and bytes to a part of it.
+pub type Window = fn(&Path, &[u8]) -> Range<usize>;
 
 impl Overlay {
     /// The files below a folder as they are now.
@@ -61,7 +66,12 @@ impl Overlay {
     }
 
     fn of(files: Arc<BTreeMap<PathBuf, Arc<Vec<u8>>>>) -> Self {
-        Overlay(Arc::new(State { files, fault: Mutex::new(None), reads: Mutex::new(Vec::new()) }))
+        Overlay(Arc::new(State {
+            files,
+            fault: Mutex::new(None),
+            reads: Mutex::new(Vec::new()),
+            window: Mutex::new(None),
+        }))
     }
 
     /// Another one of the same files, with a fault of its own.
@@ -77,6 +87,11 @@ impl Overlay {
     /// From now on a file reads differently, also where it is open already.
     pub fn set(&self, fault: Option<(&Path, Fault)>) {
         *self.0.fault.lock().unwrap() = fault.map(|(p, f)| (p.to_owned(), f));
+    }
+
+    /// From now on maps show only a part of their files, so that only this part counts as read.
+    pub fn show_in_maps(&self, window: Window) {
+        *self.0.window.lock().unwrap() = Some(window);
     }
 
     /// What was read since the last call. Opening a file counts as reading nothing at its start.
@@ -137,11 +152,21 @@ impl Vfs for Overlay {
         refused()
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        let bytes = self.bytes(path)?;
-        self.note(path, 0..len);
+        let mut bytes = self.bytes(path)?;
         if bytes.len() as u64 != len {
             return Err(io::Error::new(ErrorKind::InvalidData, "another length"));
         }
+        let shown = match *self.0.window.lock().unwrap() {
+            None => 0..bytes.len(),
+            Some(window) => {
+                let shown = window(path, self.0.files.get(path).map_or(&[], |b| b));
+                let bytes = Arc::make_mut(&mut bytes);
+                bytes[..shown.start].fill(0x5a);
+                bytes[shown.end..].fill(0x5a);
+                shown
+            }
+        };
+        self.note(path, shown.start as u64..shown.end as u64);
         Ok(FileMap::from_bytes(&bytes))
     }
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
