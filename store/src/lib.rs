@@ -10,6 +10,9 @@ compile_error!("files are little-endian and read in place, so gstore needs a lit
 
 mod encodings;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ident;
 mod job;
 mod ledger;

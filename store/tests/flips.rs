@@ -40,6 +40,8 @@ enum Step {
     /// An older one, from an open store.
     Older(usize),
     History,
+    /// Which rows of a dataset were deleted. A snapshot reads that once, so this takes a fresh one.
+    LiveRows(usize, usize),
     Samples(usize, usize),
     ScatteredSamples(usize, usize),
     Counts(usize, usize, usize),
@@ -95,6 +97,9 @@ impl World {
                 if new(format!("{:?}", part.files)) {
                     steps.extend([Step::Samples(s, d), Step::ScatteredSamples(s, d)]);
                 }
+                if new(format!("{:?} {:?}", part.files, snapshot.live_rows(part))) {
+                    steps.insert(0, Step::LiveRows(s, d));
+                }
                 for (e, encoding) in part.encodings.iter().enumerate() {
                     if new(format!("{:?}", encoding.files)) {
                         steps.push(Step::Counts(s, d, e));
@@ -130,6 +135,13 @@ impl World {
                 unchecked(&feature(s, f, Checks::Off));
                 Ok(Vec::new())
             }
+            Step::LiveRows(s, d) => {
+                let store = Store::open_on(Arc::new(self.overlay.clone()), &self.path).unwrap();
+                let snapshot = store.snapshot_at(self.snapshots[s].number()).unwrap();
+                begin();
+                let rows = snapshot.live_rows(&snapshot.datasets()[d]);
+                Ok(vec![rows.map(|r| r.to_string()).map_err(read_error)])
+            }
             other => {
                 begin();
                 self.answer_here(other)
@@ -161,7 +173,7 @@ impl World {
                     self.snapshots[s].open_feature(&self.snapshots[s].features()[f]).map_err(read_error)?;
                 vec![Ok(format!("{:?}", reader.blocks()))]
             }
-            Step::Blocks(..) | Step::SingleRows(..) | Step::Unchecked(..) => Vec::new(),
+            Step::LiveRows(..) | Step::Blocks(..) | Step::SingleRows(..) | Step::Unchecked(..) => Vec::new(),
         })
     }
 
@@ -176,7 +188,7 @@ impl World {
     fn scattered(&self, s: usize, d: usize) -> Result<Answers, ReadError> {
         let part = &self.snapshots[s].datasets()[d];
         let reader = self.snapshots[s].samples(part)?;
-        let live: Vec<u64> = part.row_set().iter().collect();
+        let live: Vec<u64> = self.snapshots[s].live_rows(part)?.iter().collect();
         let few: Vec<u64> = live.iter().rev().step_by(live.len().div_ceil(7)).copied().collect();
         let batch = reader.get(&few, &["row", "id", "record", "n"])?;
         Ok(vec![Ok(format!("{batch:?}"))])

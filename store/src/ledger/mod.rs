@@ -8,7 +8,7 @@
 //!   store or behind is brought up from the sample files, and no error of it is an error of the store
 
 mod backend;
-mod codec;
+pub(crate) mod codec;
 
 use crate::error::StorageError;
 use crate::manifest::DatasetPart;

@@ -193,7 +193,7 @@ fn dataset_of(snapshot: &Snapshot, d: &DatasetPart) -> Value {
     let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
     json!({
         "name": d.name, "rows": d.rows, "next_row": d.next_row, "columns": d.columns,
-        "live": d.row_set().to_string(),
+        "live": snapshot.live_rows(d).unwrap().to_string(),
         "rows 4, 0, 5": (0..3).map(|i| json!([some.column(0).as_string::<i32>().value(i),
             text(some.column(1).as_binary::<i32>().value(i))])).collect::<Vec<_>>(),
         "encodings": d.encodings.iter().map(|e| {
