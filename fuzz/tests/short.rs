@@ -36,7 +36,8 @@ fn fuzz(name: &str) {
     let corpus = corpus(target);
     assert!(!corpus.is_empty(), "{name} has no kept input");
     let seed = number("GSTORE_SEED", 1);
-    let mut random = Random(seed ^ name.bytes().fold(0, |n, b| n * 31 + u64::from(b)));
+    let mut random =
+        Random(seed ^ name.bytes().fold(0, |n: u64, b| n.wrapping_mul(31).wrapping_add(u64::from(b))));
     let mut most = 0.0f64;
     let mut check = |data: &[u8], from: &str| {
         let peak = try_input(target, data, from);
