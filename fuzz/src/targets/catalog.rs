@@ -11,8 +11,8 @@ pub const CATALOG: Target = Target {
     name: "catalog",
     run: catalog,
     // Unknown fields are kept as JSON values, of which the smallest take two bytes of text.
-    per_byte: 400,
-    constant: 64 * KIB,
+    per_byte: 300,
+    constant: 32 * KIB,
     words: &[
         b"\"version\": 1",
         b"\"requires\": []",
@@ -72,8 +72,8 @@ fn ledger(data: &[u8]) {
 pub const BITMAP: Target = Target {
     name: "bitmap",
     run: bitmap,
-    per_byte: 64,
-    constant: 4 * MIB,
+    per_byte: 32,
+    constant: MIB,
     words: &[b"\x3a\x30\x00\x00", b"\x3b\x30\x00\x00", b"\x01\x00\x00\x00\x00\x00\x00\x00"],
 };
 

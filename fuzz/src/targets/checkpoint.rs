@@ -10,8 +10,8 @@ pub const SAFETENSORS: Target = Target {
     name: "safetensors",
     run: safetensors,
     // Names, shapes and offsets of tensors, in a list and in two maps.
-    per_byte: 200,
-    constant: 2 * MIB,
+    per_byte: 150,
+    constant: 256 * KIB,
     words: &[
         b"\"dtype\":\"F32\"",
         b"\"BF16\"",
@@ -41,8 +41,8 @@ fn safetensors(data: &[u8]) {
 pub const MODEL_CONFIG: Target = Target {
     name: "model_config",
     run: model_config,
-    per_byte: 300,
-    constant: 64 * KIB,
+    per_byte: 250,
+    constant: 32 * KIB,
     words: &[
         b"\"rope_scaling\":{",
         b"\"rope_type\":\"llama3\"",
@@ -65,8 +65,8 @@ pub const ADAPTER_CONFIG: Target = Target {
     name: "adapter_config",
     run: adapter_config,
     // Patterns are compiled, each within 1 MiB, and cached while they match.
-    per_byte: 2000,
-    constant: 16 * MIB,
+    per_byte: 500,
+    constant: 4 * MIB,
     words: &[
         b"\"target_modules\":\"",
         b"all-linear",
@@ -107,8 +107,8 @@ fn factors() -> &'static [u8] {
 pub const TRAINER_STATE: Target = Target {
     name: "trainer_state",
     run: trainer_state,
-    per_byte: 300,
-    constant: 64 * KIB,
+    per_byte: 250,
+    constant: 32 * KIB,
     words: &[
         b"\"log_history\":[",
         b"\"step\":1",

@@ -1,6 +1,6 @@
 //! The config file of the command line.
 
-use super::MIB;
+use super::KIB;
 use crate::args::Cli;
 use crate::{Target, config, folder};
 use clap::CommandFactory;
@@ -11,8 +11,8 @@ use std::ffi::OsString;
 pub const CONFIG: Target = Target {
     name: "config",
     run,
-    per_byte: 1000,
-    constant: MIB,
+    per_byte: 400,
+    constant: 512 * KIB,
     words: &[
         b"[ingest]\n",
         b"[select]\n",

@@ -10,8 +10,8 @@ pub const PICKLE: Target = Target {
     name: "pickle",
     run: pickle,
     // An instruction of one byte makes a value of 96 bytes, twice in vectors that double.
-    per_byte: 800,
-    constant: 512 * KIB,
+    per_byte: 500,
+    constant: 64 * KIB,
     words: &[
         b"ctorch._utils\n_rebuild_tensor_v2\n",
         b"ctorch\nFloatStorage\n",
@@ -49,8 +49,8 @@ pub const TORCH: Target = Target {
     name: "torch",
     run: torch,
     // The pickle inside may be compressed, up to the length of the archive.
-    per_byte: 1000,
-    constant: 4 * MIB,
+    per_byte: 600,
+    constant: MIB,
     words: &[
         b"PK\x01\x02",
         b"PK\x03\x04",

@@ -1,6 +1,6 @@
 //! Training data: lines of JSON, records, columns, ids.
 
-use super::MIB;
+use super::KIB;
 use crate::Target;
 use gstore_ingest::data::{IdAllocator, JsonlReader, Line, SchemaBuilder, parse_record};
 
@@ -9,8 +9,8 @@ pub const SAMPLES: Target = Target {
     name: "samples",
     run,
     // JSON values of two bytes take up to 80, in vectors that double; lines are read through a buffer of 256 KiB.
-    per_byte: 500,
-    constant: MIB,
+    per_byte: 300,
+    constant: 640 * KIB,
     words: &[
         b"{\"messages\": [{\"role\": \"user\", \"content\": \"",
         b"\"role\": \"assistant\"",

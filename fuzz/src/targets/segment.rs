@@ -12,8 +12,8 @@ pub const SEGMENT: Target = Target {
     name: "segment",
     run,
     // The file is held by the file system, the map and the buffer; its tail is text, parsed into strings.
-    per_byte: 24,
-    constant: 256 * KIB,
+    per_byte: 16,
+    constant: 64 * KIB,
     words: &[
         b"ARROW1",
         b"gstore.blocks",

@@ -10,8 +10,8 @@ pub const TOKENIZER: Target = Target {
     name: "tokenizer",
     run: tokenizer,
     // Vocabularies are kept as maps in both directions, merges as another; patterns are compiled within limits of their own.
-    per_byte: 1000,
-    constant: 64 * MIB,
+    per_byte: 500,
+    constant: 16 * MIB,
     words: &[
         b"\"type\":\"BPE\"",
         b"\"type\":\"Unigram\"",
@@ -77,8 +77,8 @@ fn tokenizer(data: &[u8]) {
 pub const TOKENIZER_CONFIG: Target = Target {
     name: "tokenizer_config",
     run: tokenizer_config,
-    per_byte: 1000,
-    constant: 4 * MIB,
+    per_byte: 500,
+    constant: MIB,
     words: &[
         b"\"chat_template\":",
         b"\"eos_token\":{\"content\":\"",
@@ -99,8 +99,8 @@ fn tokenizer_config(data: &[u8]) {
 pub const CHAT_TEMPLATE: Target = Target {
     name: "chat_template",
     run: chat_template,
-    per_byte: 2000,
-    constant: 512 * MIB,
+    per_byte: 1000,
+    constant: 128 * MIB,
     words: &[
         b"{% for m in messages %}",
         b"{% endfor %}",
