@@ -13,6 +13,9 @@ mod compact;
 mod encodings;
 mod error;
 mod gc;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ident;
 mod job;
 mod lease;

@@ -5,6 +5,9 @@ pub mod count;
 pub mod crash;
 pub mod every;
 pub mod readonly;
+pub mod forge;
+pub mod overlay;
+pub mod rich;
 
 use gstore_store::*;
 use serde_json::{Map, json};
