@@ -27,6 +27,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
+pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};

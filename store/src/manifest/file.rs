@@ -53,8 +53,8 @@ pub(crate) trait Part: Serialize + DeserializeOwned {
     fn stem(&self) -> String;
     /// Says what is inconsistent, if anything is: (which part, what is expected, what is there).
     fn problem(&self) -> Option<(String, String, String)>;
-    /// Names of further files in `manifests/` that hold parts of this one.
-    fn pages(&self) -> Vec<String> {
+    /// The other manifest files that it refers to: they are needed for as long as it is.
+    fn pages(&self) -> Vec<&Link> {
         Vec::new()
     }
 }
@@ -81,7 +81,8 @@ impl ManifestFiles {
         }
     }
 
-    fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
+    /// Name and bytes of the file of a link, with its length and digest checked.
+    pub(crate) fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
         let name = format!("manifests/{}", link.file);
         if !plain_name(&link.file) {
             return Err(Damage::new(

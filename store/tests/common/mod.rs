@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 pub mod crash;
+pub mod hook;
+pub mod keep;
 
 use gstore_store::*;
 use serde_json::{Map, json};
