@@ -44,6 +44,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Info(args) => commands::info::run(&context, &args),
         Command::Snapshots(args) => commands::snapshots::run(&context, &args),
+        Command::Tag(args) => commands::tag::run(&context, &args),
+        Command::Delete(args) => commands::delete::run(&context, &args),
+        Command::Drop(args) => commands::drop::run(&context, &args),
+        Command::Compact(args) => commands::compact::run(&context, &args),
+        Command::Gc(args) => commands::gc::run(&context, &args),
+        Command::Backup(args) => commands::backup::backup(&context, &args),
+        Command::Restore(args) => commands::backup::restore(&context, &args),
         Command::Verify(args) => commands::verify::run(&context, &args),
         Command::Completions(args) => commands::completions::run(&args),
     }

@@ -9,6 +9,7 @@
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
 mod backup;
+mod compact;
 mod encodings;
 mod error;
 mod gc;
@@ -16,8 +17,10 @@ mod ident;
 mod job;
 mod lease;
 mod ledger;
+mod life;
 mod manifest;
 mod map;
+mod rewrite;
 mod samples;
 mod segment;
 mod store;
@@ -27,13 +30,15 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
-pub use backup::{BackupOptions, CopyProgress, CopyReport};
+pub use backup::{BackupProgress, BackupReport};
+pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
 pub use lease::{HeldLease, Lease};
+pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
@@ -47,5 +52,4 @@ pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
-pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -162,7 +162,7 @@ fn what_stays_follows_from_number_and_age() {
         all_content(&store);
     }
     // Tags and what gc records are no states of their own.
-    store.tag(&tag_name("here"), TagOptions::default()).unwrap();
+    store.tag(&tag_name("here"), None, false, "tag").unwrap();
     assert_eq!(store.collect(gc(2)).unwrap().oldest, 4);
     assert_eq!(store.collect(gc(0)).unwrap().oldest, 5, "0 keeps the current one as well");
     let zero = Some(Duration::ZERO);
@@ -278,9 +278,7 @@ fn a_crash_or_a_failure_at_any_operation_of_gc_is_harmless() {
     let dir = tempdir().unwrap();
     let whole = dir.path().join("whole");
     let store = worn(&whole);
-    store
-        .tag(&tag_name("one"), TagOptions { at: Some(SnapshotName::Number(1)), ..TagOptions::default() })
-        .unwrap();
+    store.tag(&tag_name("one"), Some(&SnapshotName::Number(1)), false, "tag").unwrap();
     drop(store.start_job(plan(vec![feature("other", 4, DType::F32)])).unwrap());
     leave(&whole);
     strangers(&whole);
@@ -378,6 +376,44 @@ fn gc_beside_readers_and_writers_disturbs_neither() {
     assert_eq!(store.snapshot().unwrap().features()[0].rows(), 60);
 }
 
+#[test]
+fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 20, &f(), 5);
+    for i in 20..24 {
+        add(&store, i..i + 1).unwrap();
+    }
+    let rows = RowSet::from_rows([3, 7, 21]);
+    store.delete("pool", &rows, DeleteOptions { command: "delete".into(), purge: false }).unwrap();
+    let bitmaps = files(&path.join("tombstones"));
+    assert_eq!(bitmaps.len(), 1);
+    store.collect(gc(1)).unwrap();
+    assert_eq!(files(&path.join("tombstones")), bitmaps, "the current snapshot needs it");
+    let before = content(&store.snapshot().unwrap()).unwrap();
+    let (held, lease) = store.snapshot_leased(None, "read").unwrap();
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    assert_ne!(store.snapshot().unwrap().number(), held.number());
+    let report = store.collect(gc(1)).unwrap();
+    assert_eq!(report.kept.len(), 1, "{report}");
+    assert_eq!(content(&held).unwrap(), before, "the small files are still there for the reader");
+    drop(lease);
+    let report = store.collect(gc(1)).unwrap();
+    for kind in [FileKind::Samples, FileKind::Segments, FileKind::Tombstones] {
+        assert!(report.swept.removed[&kind].files > 0, "{kind:?}: {report}");
+    }
+    assert_eq!((files(&path.join("segments")).len(), files(&path.join("samples")).len()), (1, 1));
+    assert!(content(&held).unwrap_err().is_collected());
+    assert_eq!(content(&store.snapshot().unwrap()).unwrap(), before);
+    store.drop_dataset("pool", "drop").unwrap();
+    store.collect(gc(1)).unwrap();
+    assert!(files(&path.join("segments")).is_empty() && files(&path.join("samples")).is_empty());
+    assert!(files(&path.join("tombstones")).is_empty());
+    assert_clean(&store);
+    add(&store, 0..5).unwrap();
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 5);
+}
+
 /// A store with a feature of many segments, and as many files that nothing needs.
 fn many(segments: u64) {
     let dir = tempdir().unwrap();
@@ -391,6 +427,7 @@ fn many(segments: u64) {
     let start = std::time::Instant::now();
     let report = store.collect(gc(1)).unwrap();
     let took = start.elapsed();
+    println!("{report}");
     println!("{segments} segments, {} files removed in {took:?}", report.swept.files());
     assert_eq!(report.swept.removed[&FileKind::Segments].files, segments);
     assert_eq!(files(&folder).len() as u64, segments);

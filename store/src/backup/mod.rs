@@ -12,13 +12,14 @@ mod files;
 mod target;
 
 use crate::error::BackupError;
-use crate::gc::{Needed, Swept, sweep};
+use crate::gc::{Bytes, Needed, Swept, sweep};
 use crate::lease::held;
 use crate::manifest::{Current, Link, Root};
 use crate::store::{Env, FOLDERS, Snapshot, SnapshotName, Store};
 use crate::vfs::{OsVfs, Vfs};
 use copy::Copier;
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,19 +28,10 @@ use uuid::Uuid;
 
 pub(crate) use target::{MARKER, MARKERS, RESTORING};
 
-/// How a backup is made.
-#[derive(Debug, Clone, Default)]
-pub struct BackupOptions {
-    /// The command, for the lease.
-    pub command: String,
-    /// The snapshot; `None` for the one that is current.
-    pub at: Option<SnapshotName>,
-}
-
 /// How far copying is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CopyProgress {
+pub struct BackupProgress {
     /// The file that is copied or compared.
     pub file: String,
     /// Files done.
@@ -55,7 +47,7 @@ pub struct CopyProgress {
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct CopyReport {
+pub struct BackupReport {
     /// Id of the store.
     pub store: Uuid,
     /// Number of the snapshot.
@@ -72,20 +64,39 @@ pub struct CopyReport {
     pub swept: Swept,
 }
 
+impl fmt::Display for BackupReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "snapshot {}: {} files copied ({})",
+            self.snapshot,
+            self.files_copied,
+            Bytes(self.bytes_copied)
+        )?;
+        if self.files_kept > 0 {
+            write!(f, ", {} were there ({}, verified)", self.files_kept, Bytes(self.bytes_kept))?;
+        }
+        if self.swept.files() > 0 {
+            write!(f, ", {} no longer needed ({}, removed)", self.swept.files(), Bytes(self.swept.bytes()))?;
+        }
+        Ok(())
+    }
+}
+
 impl Store {
-    /// Copies a snapshot into a folder, which is a store of its own then: it can be opened, verified, and restored from.
+    /// Copies a snapshot, the current one for `None`, into a folder, which is a store of its own then: it can be opened, verified, and restored from.
     ///
     /// A folder with an earlier backup of this store is brought up to date: files that are there and whole are kept (they are
     /// read), others are written anew, and what is no longer needed is removed at the end. An interrupted backup goes on where it
     /// stopped. Memory: one buffer of 1 MiB and the list of files.
     pub fn backup(
         &self,
+        at: Option<&SnapshotName>,
         to: &Path,
-        options: &BackupOptions,
-        progress: &mut dyn FnMut(CopyProgress),
         cancel: &AtomicBool,
-    ) -> Result<CopyReport, BackupError> {
-        let (snapshot, lease) = self.snapshot_leased(options.at.as_ref(), &options.command)?;
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport, BackupError> {
+        let (snapshot, lease) = self.snapshot_leased(at, &format!("backup to {}", to.display()))?;
         let target = (self.env().shared_vfs(), to);
         let report = copy_snapshot(&snapshot, target, Purpose::Backup, progress, cancel);
         drop(lease);
@@ -96,10 +107,10 @@ impl Store {
     pub fn restore(
         from: &Path,
         to: &Path,
-        progress: &mut dyn FnMut(CopyProgress),
         cancel: &AtomicBool,
-    ) -> Result<CopyReport, BackupError> {
-        Self::restore_on(Arc::new(OsVfs), from, to, progress, cancel)
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport, BackupError> {
+        Self::restore_on(Arc::new(OsVfs), from, to, cancel, progress)
     }
 
     /// The same on another file system.
@@ -107,11 +118,11 @@ impl Store {
         vfs: Arc<dyn Vfs>,
         from: &Path,
         to: &Path,
-        progress: &mut dyn FnMut(CopyProgress),
         cancel: &AtomicBool,
-    ) -> Result<CopyReport, BackupError> {
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport, BackupError> {
         let backup = Store::open_on(vfs, from)?;
-        let (snapshot, lease) = backup.snapshot_leased(None, "restore")?;
+        let (snapshot, lease) = backup.snapshot_leased(None, &format!("restore to {}", to.display()))?;
         let target = (backup.env().shared_vfs(), to);
         let report = copy_snapshot(&snapshot, target, Purpose::Restore, progress, cancel);
         drop(lease);
@@ -123,9 +134,9 @@ fn copy_snapshot(
     snapshot: &Snapshot,
     (vfs, to): (Arc<dyn Vfs>, &Path),
     purpose: Purpose,
-    progress: &mut dyn FnMut(CopyProgress),
+    progress: &mut dyn FnMut(BackupProgress),
     cancel: &AtomicBool,
-) -> Result<CopyReport, BackupError> {
+) -> Result<BackupReport, BackupError> {
     let from = snapshot.env();
     let target = Target::prepare(vfs, snapshot, to, purpose)?;
     let files = files::of(snapshot);
@@ -146,8 +157,8 @@ fn copy_snapshot(
         copier.manifest(link)?;
     }
     let (copied, kept) = copier.finish();
-    let swept = finish(&target, &root_of(snapshot), purpose)?;
-    Ok(CopyReport {
+    let swept = finish(&target, root_of(snapshot), purpose)?;
+    Ok(BackupReport {
         store: snapshot.root().store,
         snapshot: snapshot.number(),
         files_copied: copied.0,
@@ -168,18 +179,19 @@ fn root_of(snapshot: &Snapshot) -> Root {
 }
 
 /// Publishes the copy and removes what it does not need.
-fn finish(target: &Target, root: &Root, purpose: Purpose) -> Result<Swept, BackupError> {
+fn finish(target: &Target, root: Root, purpose: Purpose) -> Result<Swept, BackupError> {
     let env = target.store.env();
-    let link = env.manifests().write(root)?;
+    let number = root.snapshot;
+    let (link, _) = env.manifests().write(root)?;
     env.manifests().sync()?;
-    Current::new(root.snapshot, link.clone()).write(env.vfs(), env.path())?;
+    Current::new(number, link.clone()).write(env.vfs(), env.path())?;
     env.sync_folder("")?;
     if purpose == Purpose::Restore {
         // Nothing else was there before, and nothing is left over but the marker.
         target.finish()?;
         return Ok(Swept::default());
     }
-    tidy(target, env, &link).map_err(|source| BackupError::Untidy { snapshot: root.snapshot, source })
+    tidy(target, env, &link).map_err(|source| BackupError::Untidy { snapshot: number, source })
 }
 
 /// Readers of the old backup keep what they hold.

@@ -27,7 +27,7 @@ impl StorageError {
 #[non_exhaustive]
 pub enum TagError {
     /// Another snapshot has it.
-    #[error("tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: --move")]
+    #[error("tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: --force")]
     Exists {
         /// The tag.
         name: String,

@@ -18,7 +18,7 @@ pub(crate) const JOB: &str = "job.json";
 pub(crate) const PUBLISH: &str = "publish.json";
 const LOCK: &str = "lock";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
-const START_LOCK: &str = "tmp/start.lock";
+pub(crate) const START_LOCK: &str = "tmp/start.lock";
 
 /// No JSON file of a job is longer.
 const LIMIT: u64 = 1 << 28;
@@ -112,6 +112,17 @@ pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Env::io("lock", &name)(e)),
     }
+}
+
+/// The jobs that a live process holds.
+pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
+    let mut held = Vec::new();
+    for (id, file) in jobs(env)? {
+        if is_held(env, &id)? {
+            held.push((id, file));
+        }
+    }
+    Ok(held)
 }
 
 /// The content of a JSON file; `None` if there is no such file.

@@ -14,7 +14,9 @@ mod publish;
 mod resume;
 mod run;
 
-pub(crate) use folder::{JobFolder, PREFIX, PUBLISH, is_held, lock_start, read_json};
+pub(crate) use folder::{
+    JobFolder, PREFIX, PUBLISH, START_LOCK, held_jobs, is_held, jobs, lock_start, read_json,
+};
 pub(crate) use plan::{Intents, JobFile};
 pub use plan::{JobFeature, JobPlan};
 pub use run::Job;

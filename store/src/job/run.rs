@@ -5,7 +5,7 @@ use super::plan::{JobFeature, JobPlan, SealedEncoding};
 use crate::encodings::EncodingWriter;
 use crate::error::{JobError, ReadError, StorageError, WriteError};
 use crate::ident::{EncodingSpec, RowSet};
-use crate::manifest::{EncodingEntry, Extra, VERSION};
+use crate::manifest::{EncodingEntry, VERSION};
 use crate::segment::{SealedSegment, SegmentWriter};
 use crate::store::{Snapshot, Store};
 use std::sync::Arc;
@@ -129,14 +129,7 @@ impl Job {
             version: VERSION,
             requires: Vec::new(),
             dataset,
-            encoding: EncodingEntry {
-                number: 0,
-                key: spec.key(),
-                spec,
-                label,
-                files: vec![file],
-                extra: Extra::new(),
-            },
+            encoding: EncodingEntry::of_file(spec, label, file),
         };
         // The note first: a file without one would be taken for a leftover, a note without its file is one.
         self.folder.write(&note_name(uuid), &note)?;

@@ -137,6 +137,13 @@ impl Store {
         Ok(snapshot)
     }
 
+    /// Makes a snapshot that was just published the one that is loaded. `bytes` are those of `CURRENT`.
+    pub(crate) fn adopt(&self, bytes: Vec<u8>, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, Arc::clone(&snapshot)));
+        snapshot
+    }
+
     /// A snapshot of the history, or one that a tag keeps.
     pub fn snapshot_at(&self, number: u64) -> Result<Arc<Snapshot>, OpenError> {
         self.settled(|current| {

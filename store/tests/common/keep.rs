@@ -1,6 +1,7 @@
 //! For tests of what stays and what goes: a snapshot made by hand, and reading everything of a store.
 
 use super::*;
+use arrow_array::cast::AsArray;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -45,7 +46,11 @@ pub fn content(snapshot: &Snapshot) -> Result<BTreeMap<String, String>, ReadErro
     for d in snapshot.datasets() {
         let mut ids = String::new();
         for batch in snapshot.samples(d)?.scan(&["id", "record"], None) {
-            ids.push_str(&format!("{:?}", batch?.columns()));
+            let batch = batch?;
+            let (id, record) = (batch.column(0).as_string::<i32>(), batch.column(1).as_binary::<i32>());
+            for (id, record) in id.iter().zip(record) {
+                ids.push_str(&format!("{id:?} {record:?}\n"));
+            }
         }
         for e in &d.encodings {
             out.insert(e.label.clone(), format!("{:?}", snapshot.encoding(d, e)?.counts(0..u64::MAX)?));
