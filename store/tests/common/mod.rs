@@ -8,6 +8,8 @@ pub mod readonly;
 pub mod forge;
 pub mod overlay;
 pub mod rich;
+pub mod hook;
+pub mod keep;
 
 use gstore_store::*;
 use serde_json::{Map, json};
