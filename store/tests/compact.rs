@@ -150,6 +150,8 @@ fn deleted_rows_leave_the_files_and_nothing_else_changes() {
     assert_eq!(dead, [(2 + 20 + 1, true)]);
     assert_eq!(snapshot.features()[0].segments[0].rows, 32);
     assert_eq!(samples(&old).len(), 32);
+    let notes = verify(&store).notes;
+    assert!(notes.iter().all(|n| !n.contains("behind")), "the ledger was told: {notes:?}");
     // Ids of deleted rows are free; others are known.
     assert_eq!(add(&store, 0..60).unwrap().added, 28);
     delete(&store, [3, 60]);
