@@ -4,6 +4,7 @@ mod common;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
+use common::crash::CrashVfs;
 use common::every::at_every_operation;
 use common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
@@ -149,6 +150,8 @@ fn deleted_rows_leave_the_files_and_nothing_else_changes() {
     assert_eq!(dead, [(2 + 20 + 1, true)]);
     assert_eq!(snapshot.features()[0].segments[0].rows, 32);
     assert_eq!(samples(&old).len(), 32);
+    let notes = verify(&store).notes;
+    assert!(notes.iter().all(|n| !n.contains("behind")), "the ledger was told: {notes:?}");
     // Ids of deleted rows are free; others are known.
     assert_eq!(add(&store, 0..60).unwrap().added, 28);
     delete(&store, [3, 60]);
@@ -324,4 +327,43 @@ fn at_every_operation_the_old_or_the_new_state_is_there() {
             assert!(!done || files == (1, 1, 1), "{files:?}");
         },
     );
+}
+
+#[test]
+fn a_job_that_died_after_its_commit_takes_nothing_from_older_snapshots() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let mut found = false;
+    for n in 0.. {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
+        add(&Store::create(&path).unwrap(), 0..40).unwrap();
+        let vfs = CrashVfs::new(n);
+        let publish = || -> Option<()> {
+            let store = Store::open_on(Arc::new(vfs.clone()), &path).ok()?;
+            let mut job = store.start_job(plan(vec![f.clone()])).ok()?;
+            for start in [0, 20] {
+                let mut w = job.segment_writer(0).ok()?;
+                (start..start + 20).try_for_each(|r| w.push(r, &vector(r, 6), RowFlags::empty())).ok()?;
+                job.seal(0, w).ok()?;
+            }
+            job.publish(None, true).ok().map(drop)
+        };
+        publish();
+        let store = Store::open(&path).unwrap();
+        let noted = files(&path.join("tmp")).iter().any(|f| f.ends_with("publish.json"));
+        if noted && !store.snapshot().unwrap().features().is_empty() {
+            found = true;
+            let content = digest(&store, &f);
+            compact(&store);
+            let job = store.start_job(plan(vec![f.clone()])).unwrap();
+            assert_eq!(job.rows_done(0), RowSet::from_range(0..40));
+            job.publish(None, true).unwrap();
+            assert_eq!(digest(&store, &f), content);
+            sound(&store);
+        }
+        if vfs.left() > 0 {
+            break;
+        }
+    }
+    assert!(found);
 }
