@@ -132,17 +132,28 @@ impl Replay {
             }
             Op::MakeFolder { path } => self.link(path, None, Node::Folder),
             Op::SyncFolder { path } => {
-                // A folder that is safely gone is gone with what was in it.
-                let gone: Vec<PathBuf> = self.gone_from(path);
-                let is_safe = |p: &Pending| p.in_folder(path) || gone.iter().any(|g| p.in_folder(g));
-                let (now, later) = self.pending.drain(..).partition(is_safe);
-                self.pending = later;
-                for change in now {
-                    self.safe.rename(&change);
-                }
+                self.sync_folder(path);
             }
             Op::Mark(steps) => self.acknowledged = *steps,
         }
+    }
+
+    fn sync_folder(&mut self, path: &Path) {
+        // A folder that is safely gone is gone with what was in it.
+        let gone: Vec<PathBuf> = self.gone_from(path);
+        let mut later: Vec<Pending> = Vec::new();
+        for change in std::mem::take(&mut self.pending) {
+            if !change.in_folder(path) && !gone.iter().any(|g| change.in_folder(g)) {
+                later.push(change);
+                continue;
+            }
+            if let Pending::Link { node: node @ Node::File(_), .. } = &change {
+                // Once a file safely has this name, its earlier ones are no longer possible.
+                later.retain(|p| !matches!(p, Pending::Link { node: earlier, .. } if earlier == node));
+            }
+            self.safe.rename(&change);
+        }
+        self.pending = later;
     }
 
     fn gone_from(&self, folder: &Path) -> Vec<PathBuf> {
