@@ -19,6 +19,7 @@ mod samples;
 mod segment;
 mod store;
 mod table;
+mod tombstones;
 mod verify;
 pub mod vfs;
 
@@ -28,7 +29,7 @@ pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
-    RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote,
+    RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
 };
 pub use map::FileMap;
 pub use samples::{
@@ -38,5 +39,5 @@ pub use samples::{
 pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
 };
-pub use store::{Snapshot, SnapshotInfo, Store};
+pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -91,7 +91,7 @@ impl IngestPlan {
         let base = ModelFolder::open(&request.model)?;
         let encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
         let encoding = encoder.spec();
-        let rows = first_rows(&dataset.row_set(), request.limit);
+        let rows = first_rows(&*snapshot.live_rows(&dataset)?, request.limit);
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {

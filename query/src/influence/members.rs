@@ -79,7 +79,7 @@ pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) ->
 fn rows(snapshot: &Snapshot, target: &Target) -> Result<Vec<(u64, Option<String>)>, QueryError> {
     let dataset = &target.dataset;
     if !dataset.columns.iter().any(|column| column.name == COLUMN) {
-        return Ok(dataset.row_set().iter().map(|row| (row, None)).collect());
+        return Ok(snapshot.live_rows(dataset)?.iter().map(|row| (row, None)).collect());
     }
     let mut found = Vec::new();
     for batch in snapshot.samples(dataset)?.scan(&["row", COLUMN], None) {

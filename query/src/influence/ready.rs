@@ -64,8 +64,11 @@ impl InfluencePlan {
     ) -> Result<Vec<ScanPool>, QueryError> {
         let mut pools: Vec<ScanPool> = Vec::new();
         for side in self.pools() {
-            let mut pool =
-                ScanPool { live: side.dataset.row_set(), readers: Vec::new(), queries: Vec::new() };
+            let mut pool = ScanPool {
+                live: self.snapshot().live_rows(&side.dataset)?,
+                readers: Vec::new(),
+                queries: Vec::new(),
+            };
             for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
                 let reader = self.snapshot().open_feature(feature)?;
                 // Pools whose module groups agree share the packed queries.

@@ -21,7 +21,7 @@ use crate::kernel::{Kernel, Queries};
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed for its module groups.
 pub(super) struct ScanPool {
-    pub(super) live: RowSet,
+    pub(super) live: Arc<RowSet>,
     pub(super) readers: Vec<FeatureReader>,
     pub(super) queries: Vec<Arc<Queries>>,
 }
@@ -93,10 +93,16 @@ impl Scan<'_> {
         worker.rows.clear();
         worker.rows.resize((window.rows.end - window.rows.start) as usize, RowState::default());
         match self.filter.and_then(|filter| filter.pool(window.pool as usize)) {
-            // A window lies inside one range of live rows.
             None => {
-                worker.rows.iter_mut().for_each(|row| row.wanted = true);
-                worker.rows.len() as u64
+                let live = &self.pools[window.pool as usize].live;
+                let mut wanted = 0;
+                for range in live.within(window.rows.clone()) {
+                    wanted += range.end - range.start;
+                    let at =
+                        (range.start - window.rows.start) as usize..(range.end - window.rows.start) as usize;
+                    worker.rows[at].iter_mut().for_each(|row| row.wanted = true);
+                }
+                wanted
             }
             Some(mask) => {
                 let mut wanted = 0;

@@ -1,8 +1,8 @@
 //! The pools cut into units of work, and the rows that they lack.
 //!
 //! Invariants
-//! - a window lies inside one cell of one pool and inside one range of live rows
-//! - windows tile the live rows in (pool, row) order
+//! - a window lies inside one cell of one pool; every live row is in one window, deleted rows may be in one
+//! - windows come in (pool, row) order
 
 use std::ops::Range;
 
@@ -28,8 +28,8 @@ pub(super) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
     let most = (WINDOW_VALUES / queries.max(1)).max(64);
     let mut windows = Vec::new();
     for (p, pool) in pools.iter().enumerate() {
-        for rows in pool.live.ranges() {
-            for piece in pieces(pool, rows.clone()) {
+        for rows in spans(&pool.live) {
+            for piece in pieces(pool, rows) {
                 for start in piece.clone().step_by(most) {
                     let rows = start..(start + most as u64).min(piece.end);
                     windows.push(Window { pool: p as u32, rows });
@@ -38,6 +38,18 @@ pub(super) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
         }
     }
     windows
+}
+
+/// Live rows with the gaps that lie inside one cell filled, so that scattered deletes do not cut the work into crumbs.
+fn spans(live: &RowSet) -> Vec<Range<u64>> {
+    let mut spans: Vec<Range<u64>> = Vec::new();
+    for range in live.ranges() {
+        match spans.last_mut().filter(|last| (last.end - 1) / CELL_ROWS == range.start / CELL_ROWS) {
+            Some(last) => last.end = range.end,
+            None => spans.push(range.clone()),
+        }
+    }
+    spans
 }
 
 /// A range of rows cut at cells and blocks.

@@ -224,6 +224,13 @@ fn near_together(rows: &[u64]) -> Option<Range<u64>> {
     (ascending && span <= WORTH.saturating_mul(rows.len() as u64)).then(|| first..first + span)
 }
 
+impl SampleTable {
+    /// Whether some row was ever deleted.
+    pub(super) fn has_deleted_rows(&self) -> bool {
+        self.dataset.rows != self.dataset.next_row
+    }
+}
+
 impl Rows for SampleTable {
     fn describe(&self) -> (&'static str, String) {
         ("SampleExec", format!("dataset={}", self.dataset.name))

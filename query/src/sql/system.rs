@@ -30,7 +30,7 @@ pub(crate) fn table(
         "datasets" => datasets(snapshot.datasets()),
         "columns" => columns(snapshot)?,
         "checkpoints" => checkpoints(snapshot.runs()),
-        "features" => features(snapshot),
+        "features" => features(snapshot)?,
         "segments" => segments(snapshot.features()),
         "snapshots" => snapshots(snapshot)?,
         "samples" => {
@@ -154,8 +154,12 @@ fn checkpoints(runs: &[Arc<RunPart>]) -> Batch {
     ])
 }
 
-fn features(snapshot: &Snapshot) -> Batch {
+fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let all = snapshot.features();
+    let rows: Vec<u64> = all
+        .iter()
+        .map(|f| snapshot.live_rows_of_feature(f).map_err(SqlError::read))
+        .collect::<Result<_, _>>()?;
     // A checkpoint may belong to several runs; the first name is as good as any and the id is beside it.
     let checkpoint = |f: &FeaturePart| {
         let id = f.desc.checkpoint.as_ref()?;
@@ -170,7 +174,7 @@ fn features(snapshot: &Snapshot) -> Batch {
         FeatureState::Building => "building",
         FeatureState::Complete => "complete",
     };
-    batch([
+    Ok(batch([
         ("number", Arc::new(UInt32Array::from_iter_values(all.iter().map(|f| f.number))), Null::No),
         ("label", text(all.iter().map(|f| f.attrs.label.as_str())), Null::No),
         ("dataset", text(all.iter().map(|f| f.desc.dataset.as_str())), Null::No),
@@ -181,7 +185,7 @@ fn features(snapshot: &Snapshot) -> Batch {
         ("dtype", text(all.iter().map(|f| f.desc.dtype.name())), Null::No),
         ("projection", text(all.iter().map(|f| f.desc.space.projection.as_str())), Null::No),
         ("state", text(all.iter().map(|f| state(f))), Null::No),
-        ("rows", number(all.iter().map(|f| f.rows())), Null::No),
+        ("rows", number(rows), Null::No),
         ("bytes", number(all.iter().map(|f| f.bytes())), Null::No),
         (
             "checkpoint_id",
@@ -189,7 +193,7 @@ fn features(snapshot: &Snapshot) -> Batch {
             Null::Yes,
         ),
         ("key", text(all.iter().map(|f| f.key.as_str())), Null::No),
-    ])
+    ]))
 }
 
 fn segments(features: &[Arc<FeaturePart>]) -> Batch {

@@ -97,19 +97,20 @@ impl Vectors {
         Ok(Self { snapshot: Arc::clone(snapshot), feature, samples, schema: Arc::new(schema) })
     }
 
-    /// The columns asked for of the rows of a block.
-    fn batch(&self, block: &Block<'_>, wanted: &[usize]) -> Result<RecordBatch, SqlError> {
+    /// The columns asked for of some rows of a block, by position.
+    fn batch(&self, block: &Block<'_>, kept: &[usize], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
+        let rows: Vec<u64> = kept.iter().map(|i| block.rows[*i]).collect();
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for (column, field) in wanted.iter().zip(schema.fields()) {
             values.push(match *column {
-                0 => Arc::new(UInt64Array::from(block.rows.to_vec())),
-                ID => self.ids(block.rows)?,
-                VECTOR => self.vectors(block, field.data_type())?,
-                _ => Arc::new(UInt8Array::from(block.flags.to_vec())),
+                0 => Arc::new(UInt64Array::from(rows.clone())),
+                ID => self.ids(&rows)?,
+                VECTOR => self.vectors(block, kept, field.data_type())?,
+                _ => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
             });
         }
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(block.rows.len()));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
 
@@ -120,16 +121,19 @@ impl Vectors {
         Ok(Arc::clone(self.samples.fetch(rows, &[id])?.column(0)))
     }
 
-    fn vectors(&self, block: &Block<'_>, ty: &DataType) -> Result<ArrayRef, SqlError> {
+    fn vectors(&self, block: &Block<'_>, kept: &[usize], ty: &DataType) -> Result<ArrayRef, SqlError> {
         let dim = self.feature.desc.dim() as usize;
-        let mut out: Vec<f32> = match &block.values {
-            Values::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Values::F32(v) => v.to_vec(),
-            Values::I8(v) => v.iter().map(|x| f32::from(*x)).collect(),
-        };
+        let mut out: Vec<f32> = Vec::with_capacity(kept.len() * dim);
+        for place in kept.iter().map(|i| i * dim..(i + 1) * dim) {
+            match &block.values {
+                Values::F16(v) => out.extend(v[place].iter().map(|x| x.to_f32())),
+                Values::F32(v) => out.extend_from_slice(&v[place]),
+                Values::I8(v) => out.extend(v[place].iter().map(|x| f32::from(*x))),
+            }
+        }
         let groups = &self.feature.attrs.groups;
-        let scales = block.scale.chunks(groups.len().max(1));
-        for (vector, scales) in out.chunks_mut(dim.max(1)).zip(scales) {
+        for (vector, row) in out.chunks_mut(dim.max(1)).zip(kept) {
+            let scales = &block.scale[row * groups.len()..];
             for (group, scale) in groups.iter().zip(scales) {
                 let start = group.start as usize;
                 if let Some(part) = vector.get_mut(start..start + group.len as usize) {
@@ -155,7 +159,11 @@ impl Rows for Vectors {
     }
 
     fn count(&self) -> Precision<usize> {
-        usize::try_from(self.feature.rows()).map_or(Precision::Absent, Precision::Exact)
+        let rows = usize::try_from(self.feature.rows());
+        match self.samples.has_deleted_rows() {
+            false => rows.map_or(Precision::Absent, Precision::Exact),
+            true => rows.map_or(Precision::Absent, Precision::Inexact),
+        }
     }
 
     fn row_column(&self) -> Option<usize> {
@@ -171,7 +179,12 @@ impl Rows for Vectors {
                     continue;
                 }
                 let block = reader.read_block(place, &mut buffer).map_err(SqlError::read)?;
-                if each(self.batch(&block, &want.columns)?)? == Demand::Enough {
+                let live = reader.live();
+                let kept: Vec<usize> = match live.covers(place.range()) {
+                    true => (0..block.len()).collect(),
+                    false => (0..block.len()).filter(|i| live.contains(block.rows[*i])).collect(),
+                };
+                if !kept.is_empty() && each(self.batch(&block, &kept, &want.columns)?)? == Demand::Enough {
                     return Ok(());
                 }
             }

@@ -36,7 +36,7 @@ pub enum OpenError {
     #[error("{0} is not a gstore store: it has no CURRENT file")]
     NotAStore(String),
     /// No snapshot has this number.
-    #[error("there is no snapshot {wanted}; the history goes from {oldest} to {newest}")]
+    #[error("there is no snapshot {wanted}; the history goes from {oldest} to {newest}{}", list_tags(.tagged))]
     NoSnapshot {
         /// The number asked for.
         wanted: u64,
@@ -44,7 +44,12 @@ pub enum OpenError {
         oldest: u64,
         /// The current one.
         newest: u64,
+        /// Tags, each with the number of its snapshot.
+        tagged: Vec<String>,
     },
+    /// No such tag.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// A file could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -76,6 +81,10 @@ pub enum LookupError {
         /// What it could mean.
         candidates: Vec<String>,
     },
+}
+
+fn list_tags(tags: &[String]) -> String {
+    if tags.is_empty() { String::new() } else { format!("; tags are {}", tags.join(", ")) }
 }
 
 pub(super) fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String {

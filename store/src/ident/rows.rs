@@ -96,6 +96,15 @@ impl RowSet {
         Self::from_ranges(rows.into_iter().filter(|r| *r < u64::MAX).map(|r| r..r + 1))
     }
 
+    /// The set of some rows, ascending.
+    pub(crate) fn from_rows_sorted(rows: impl IntoIterator<Item = u64>) -> Self {
+        let mut set = RowSet::new();
+        for row in rows {
+            set.push_sorted(row..row + 1);
+        }
+        set
+    }
+
     /// Adds a range that starts at or after the start of the last one.
     fn push_sorted(&mut self, r: Range<u64>) {
         match self.ranges.last_mut() {
@@ -145,6 +154,15 @@ impl RowSet {
         }
         let i = self.ranges.partition_point(|r| r.end <= rows.start);
         self.ranges.get(i).is_some_and(|r| r.start <= rows.start && rows.end <= r.end)
+    }
+
+    /// The ranges of the set that lie in a range of rows, cut to it. Costs what it gives, and a binary search.
+    pub fn within(&self, rows: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let first = self.ranges.partition_point(|r| r.end <= rows.start);
+        let rest = self.ranges.get(first..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |r| r.start < rows.end)
+            .map(move |r| r.start.max(rows.start)..r.end.min(rows.end))
     }
 
     /// The rows, ascending.

@@ -1,7 +1,7 @@
 //! A dataset part: the sample files of a dataset, its columns and its encodings.
 
 use super::Extra;
-use super::file::Part;
+use super::file::{Part, TOMBSTONES, require};
 use crate::ident::{EncodingSpec, RowSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -115,6 +115,25 @@ impl EncodingEntry {
     }
 }
 
+/// Rows that one change deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TombstoneEntry {
+    /// Name of the bitmap.
+    pub uuid: Uuid,
+    /// How many rows it has.
+    pub rows: u64,
+    /// Length of the file in bytes.
+    pub len: u64,
+    /// XXH3-128 of its bytes.
+    pub digest: String,
+    /// Whether nothing is left of the rows but their numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub purged: bool,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
 /// Where samples came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceNote {
@@ -148,6 +167,9 @@ pub struct DatasetPart {
     pub columns: Vec<ColumnDef>,
     /// Sample files, by rows.
     pub files: Vec<FileEntry>,
+    /// Deleted rows. The bitmaps are disjoint, and every row in them is in one of the files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tombstones: Vec<TombstoneEntry>,
     /// Encodings, by number.
     pub encodings: Vec<EncodingEntry>,
     /// Where the samples came from.
@@ -168,15 +190,32 @@ impl DatasetPart {
             rows: 0,
             columns: Vec::new(),
             files: Vec::new(),
+            tombstones: Vec::new(),
             encodings: Vec::new(),
             sources: Vec::new(),
             extra: Extra::new(),
         }
     }
 
-    /// The live rows.
-    pub fn row_set(&self) -> RowSet {
+    /// The rows of its files, deleted ones among them. `Snapshot::live_rows` has those that are left.
+    pub(crate) fn stored_rows(&self) -> RowSet {
         RowSet::from_ranges(self.files.iter().map(FileEntry::range))
+    }
+
+    /// How many rows its files have, deleted ones among them.
+    pub(crate) fn stored(&self) -> u64 {
+        self.files.iter().fold(0u64, |n, f| n.saturating_add(f.rows))
+    }
+
+    /// Replaces the list of tombstones, and with it the number of live samples.
+    pub(crate) fn set_tombstones(&mut self, tombstones: Vec<TombstoneEntry>) {
+        self.tombstones = tombstones;
+        self.rows = self.stored().saturating_sub(self.dead());
+        require(&mut self.requires, TOMBSTONES, !self.tombstones.is_empty());
+    }
+
+    fn dead(&self) -> u64 {
+        self.tombstones.iter().fold(0u64, |n, t| n.saturating_add(t.rows))
     }
 
     /// The encoding of a key.
@@ -210,8 +249,10 @@ impl Part for DatasetPart {
         if next > self.next_row {
             return Some(("next row".into(), format!("{next} or more"), self.next_row.to_string()));
         }
-        if rows != self.rows {
-            return Some(("number of samples".into(), rows.to_string(), self.rows.to_string()));
+        let live = rows.checked_sub(self.dead());
+        if live != Some(self.rows) {
+            let expected = format!("{rows} less {} deleted", self.dead());
+            return Some(("number of samples".into(), expected, self.rows.to_string()));
         }
         for e in &self.encodings {
             let key = e.spec.key();

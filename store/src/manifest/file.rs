@@ -12,6 +12,20 @@ use std::sync::Arc;
 /// The version of every JSON file and segment footer written here.
 pub(crate) const VERSION: u32 = 1;
 
+/// Requirement of a dataset part that has deleted rows: whoever does not know it would show them.
+pub(crate) const TOMBSTONES: &str = "tombstones";
+
+/// What a manifest may require of this version.
+const KNOWN: [&str; 1] = [TOMBSTONES];
+
+/// Sets or removes a requirement.
+pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {
+    requires.retain(|r| r != what);
+    if needed {
+        requires.push(what.to_owned());
+    }
+}
+
 /// No manifest is longer: a length read from a damaged file cannot make us allocate more.
 const LIMIT: u64 = 1 << 30;
 
@@ -164,7 +178,7 @@ pub(crate) fn check_version(name: &str, version: u32, requires: &[String]) -> Re
     if version == 0 {
         return Err(Damage::new(name, "version", format!("1 to {VERSION}"), version).into());
     }
-    match requires.first() {
+    match requires.iter().find(|r| !KNOWN.contains(&r.as_str())) {
         Some(what) => newer(format!("it requires {what:?}, which this gstore does not know")),
         None => Ok(()),
     }
@@ -185,8 +199,12 @@ mod tests {
     #[test]
     fn versions_and_requirements() {
         assert!(check_version("x", 1, &[]).is_ok());
+        assert!(check_version("x", 1, &["tombstones".into()]).is_ok());
         assert!(matches!(check_version("x", 2, &[]), Err(StorageError::Newer { .. })));
-        assert!(matches!(check_version("x", 1, &["tokens".into()]), Err(StorageError::Newer { .. })));
+        assert!(matches!(
+            check_version("x", 1, &["tombstones".into(), "tokens".into()]),
+            Err(StorageError::Newer { .. })
+        ));
         assert!(check_version("x", 0, &[]).unwrap_err().is_damage());
     }
 

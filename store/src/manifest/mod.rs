@@ -13,14 +13,14 @@ mod file;
 mod root;
 mod run;
 
-pub use dataset::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry, SourceNote};
+pub use dataset::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry, SourceNote, TombstoneEntry};
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
 
 pub(crate) use current::{CURRENT, Current};
 pub(crate) use dataset::CHUNK;
 pub(crate) use file::{Link, ManifestFiles, Part, VERSION, check_version, parse, write_replacing};
-pub(crate) use root::{Counters, PartLink, Root, root_number};
+pub(crate) use root::{Counters, PartLink, Root, Tag, root_number};
 
 use serde_json::{Map, Value};
 

@@ -21,6 +21,12 @@ pub(crate) struct Root {
     pub changes: Vec<String>,
     /// The root before it; the first one has none.
     pub parent: Option<Link>,
+    /// The first snapshot of the history: the chain of parents ends there, whatever else is still in the folder.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub oldest: u64,
+    /// Names of snapshots, by name. A tagged snapshot is kept, also when it is older than the history.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
     /// The next numbers of folders.
     pub next: Counters,
     pub datasets: Vec<PartLink>,
@@ -28,6 +34,24 @@ pub(crate) struct Root {
     pub features: Vec<PartLink>,
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+/// A name that keeps a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tag {
+    pub name: String,
+    /// Number of the snapshot.
+    pub snapshot: u64,
+    /// Its root.
+    pub root: Link,
+    /// When it was tagged, in milliseconds since 1970.
+    pub created: u64,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The next free numbers. They only grow, so a folder never gets a second meaning.
@@ -67,6 +91,8 @@ impl Root {
             command: "create".into(),
             changes: vec!["a new store".into()],
             parent: None,
+            oldest: 0,
+            tags: Vec::new(),
             next: Counters { dataset: 1, encoding: 1, run: 1, feature: 1 },
             datasets: Vec::new(),
             runs: Vec::new(),
@@ -84,6 +110,23 @@ impl Part for Root {
     fn problem(&self) -> Option<(String, String, String)> {
         if self.snapshot == 0 && self.parent.is_some() {
             return Some(("parent of the first root".into(), "none".into(), "one".into()));
+        }
+        // Without a parent the history starts here: so it does after a purge, and in a backup.
+        let limit = if self.parent.is_some() { 0 } else { self.snapshot };
+        if self.oldest < limit || self.oldest > self.snapshot {
+            let expected = format!("{limit} to {}", self.snapshot);
+            return Some(("first snapshot of the history".into(), expected, self.oldest.to_string()));
+        }
+        for pair in self.tags.windows(2) {
+            if let [a, b] = pair
+                && a.name >= b.name
+            {
+                return Some(("tags".into(), format!("names after {:?}", a.name), format!("{:?}", b.name)));
+            }
+        }
+        if let Some(tag) = self.tags.iter().find(|t| t.snapshot >= self.snapshot) {
+            let what = format!("snapshot of tag {:?}", tag.name);
+            return Some((what, format!("below {}", self.snapshot), tag.snapshot.to_string()));
         }
         let next = &self.next;
         for (what, links, limit) in [

@@ -16,16 +16,32 @@ use arrow_select::take::take;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The samples of a dataset in one snapshot. Opening it reads nothing.
+/// The live samples of a dataset in one snapshot. Opening it reads no sample.
 pub struct SampleReader {
     part: Arc<DatasetPart>,
+    live: Arc<RowSet>,
     schema: SchemaRef,
     files: Vec<TableFile>,
 }
 
 impl SampleReader {
-    pub(crate) fn new(part: Arc<DatasetPart>, files: Vec<TableFile>) -> Self {
-        SampleReader { schema: schema(&part.columns), part, files }
+    pub(crate) fn new(part: Arc<DatasetPart>, live: Arc<RowSet>, files: Vec<TableFile>) -> Self {
+        SampleReader { schema: schema(&part.columns), part, live, files }
+    }
+
+    /// The same files, with the deleted rows that are still in them.
+    pub(crate) fn stored(&self) -> SampleReader {
+        SampleReader {
+            part: Arc::clone(&self.part),
+            live: Arc::new(self.part.stored_rows()),
+            schema: Arc::clone(&self.schema),
+            files: self.files.clone(),
+        }
+    }
+
+    /// The rows it shows.
+    pub fn rows(&self) -> &RowSet {
+        &self.live
     }
 
     /// What the catalog says of the dataset.
@@ -81,11 +97,12 @@ impl SampleReader {
     ) -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
         let entry = file.entry();
         let range = entry.first_row.max(wanted.start)..entry.end_row.min(wanted.end);
-        if range.start >= range.end {
+        let rows = self.live.intersection(&RowSet::from_range(range));
+        if rows.is_empty() {
             return Box::new(std::iter::empty());
         }
         let names: Vec<&str> = target.fields().iter().map(|f| f.name().as_str()).collect();
-        match file.read(&names, &[range]) {
+        match file.read(&names, rows.ranges()) {
             Err(e) => Box::new(std::iter::once(Err(e.into()))),
             Ok(read) => {
                 let target = Arc::clone(target);
@@ -97,7 +114,7 @@ impl SampleReader {
     /// Samples by row, in the order asked for; a row may be asked for twice.
     pub fn get(&self, rows: &[u64], columns: &[&str]) -> Result<RecordBatch, ReadError> {
         let target = self.project(columns)?;
-        let wanted = RowSet::from_rows(rows.iter().copied());
+        let wanted = RowSet::from_rows(rows.iter().copied()).intersection(&self.live);
         let mut batches = Vec::new();
         let mut found: Vec<Range<u64>> = Vec::new();
         let names: Vec<&str> = columns.to_vec();

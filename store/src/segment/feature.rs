@@ -54,11 +54,18 @@ pub struct FeatureReader {
     segments: Vec<SegmentFile>,
     /// By cell, then by first row.
     index: Vec<BlockRef>,
+    /// Live rows of the dataset.
+    live: Arc<RowSet>,
     checks: Checks,
 }
 
 impl FeatureReader {
-    pub(crate) fn new(part: Arc<FeaturePart>, segments: Vec<SegmentFile>, checks: Checks) -> Self {
+    pub(crate) fn new(
+        part: Arc<FeaturePart>,
+        segments: Vec<SegmentFile>,
+        live: Arc<RowSet>,
+        checks: Checks,
+    ) -> Self {
         let mut index: Vec<BlockRef> = Vec::new();
         for (s, segment) in segments.iter().enumerate() {
             for (b, info) in segment.blocks.iter().enumerate() {
@@ -72,7 +79,7 @@ impl FeatureReader {
             }
         }
         index.sort_by_key(|b| (b.first, b.segment));
-        FeatureReader { part, segments, index, checks }
+        FeatureReader { part, segments, index, live, checks }
     }
 
     /// What the catalog says of the feature.
@@ -80,12 +87,12 @@ impl FeatureReader {
         &self.part
     }
 
-    /// Number of rows.
-    pub fn rows(&self) -> u64 {
-        self.index.iter().map(|b| u64::from(b.rows)).sum()
+    /// The live rows of the dataset. Blocks may have others, which are deleted: whoever reads blocks leaves them out.
+    pub fn live(&self) -> &Arc<RowSet> {
+        &self.live
     }
 
-    /// Exactly which rows. Reads only blocks that have gaps.
+    /// Exactly which live rows it has. Reads only blocks that have gaps.
     pub fn row_set(&self) -> Result<RowSet, ReadError> {
         let mut scratch = BlockBuffer::new();
         let mut sets = Vec::new();
@@ -93,7 +100,7 @@ impl FeatureReader {
             let Some(segment) = self.segments.get(b.segment as usize) else { continue };
             sets.extend(segment.block_rows(b.block as usize, &mut scratch)?.ranges().iter().cloned());
         }
-        Ok(RowSet::from_ranges(sets))
+        Ok(RowSet::from_ranges(sets).intersection(&self.live))
     }
 
     /// Numbers of the cells that hold rows, ascending.
@@ -129,8 +136,11 @@ impl FeatureReader {
         found.ok_or(foreign)
     }
 
-    /// One row, verified by its check, with its scales applied; `None` if the feature does not have it.
+    /// One live row, verified by its check, with its scales applied; `None` if the feature does not have it.
     pub fn row(&self, row: u64) -> Result<Option<StoredRow>, ReadError> {
+        if !self.live.contains(row) {
+            return Ok(None);
+        }
         let mut scratch = BlockBuffer::new();
         for b in self.blocks_in(row / CELL_ROWS).into_iter().filter(|b| b.range().contains(&row)) {
             let Some(segment) = self.segments.get(b.segment as usize) else { continue };
@@ -141,7 +151,7 @@ impl FeatureReader {
         Ok(None)
     }
 
-    /// XXH3-128 over (row, check) of all rows in order, as hex: equal for equal content, however the files are cut.
+    /// XXH3-128 over (row, check) of all live rows in order, as hex: equal for equal content, however the files are cut.
     /// Every block is verified on the way.
     pub fn content_digest(&self) -> Result<String, ReadError> {
         let mut hash = Xxh3::new();
@@ -151,7 +161,8 @@ impl FeatureReader {
             rows.clear();
             for b in self.blocks_in(cell) {
                 let block = self.read_block(b, &mut scratch)?;
-                rows.extend(block.rows.iter().copied().zip(block.check.iter().copied()));
+                let live = |(row, _): &(u64, u64)| self.live.contains(*row);
+                rows.extend(block.rows.iter().copied().zip(block.check.iter().copied()).filter(live));
             }
             rows.sort_unstable();
             for (row, check) in &rows {

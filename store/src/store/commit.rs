@@ -13,7 +13,7 @@ use super::load::now;
 use super::snapshot::Snapshot;
 use crate::error::{CommitError, StorageError};
 use crate::manifest::{
-    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, VERSION,
+    Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
 };
 use crate::vfs::VfsLock;
 use std::sync::Arc;
@@ -48,9 +48,33 @@ pub(crate) struct Change {
     pub datasets: Vec<DatasetPart>,
     pub runs: Vec<RunPart>,
     pub features: Vec<FeaturePart>,
+    /// Numbers of parts that are no longer there.
+    pub removed: Removed,
+    /// The tags from now on; `None` leaves them as they are.
+    pub tags: Option<Vec<Tag>>,
+    pub history: History,
     pub next: Counters,
     pub command: String,
     pub changes: Vec<String>,
+}
+
+/// Parts that a publish takes out of the root.
+#[derive(Debug, Default)]
+pub(crate) struct Removed {
+    pub datasets: Vec<u32>,
+    pub runs: Vec<u32>,
+    pub features: Vec<u32>,
+}
+
+/// What becomes of the snapshots before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum History {
+    /// They stay.
+    Keep,
+    /// Those before this one are no longer part of it; their files may be collected.
+    From(u64),
+    /// None stays, tagged ones neither: the new root has no parent.
+    Cut,
 }
 
 /// An empty change of a snapshot.
@@ -59,6 +83,9 @@ pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
         datasets: Vec::new(),
         runs: Vec::new(),
         features: Vec::new(),
+        removed: Removed::default(),
+        tags: None,
+        history: History::Keep,
         next: base.root().next.clone(),
         command: command.to_owned(),
         changes: Vec::new(),
@@ -75,21 +102,36 @@ pub(crate) fn publish(
     change: Change,
 ) -> Result<Arc<Snapshot>, CommitError> {
     let env = store.env();
+    let number = base.number() + 1;
+    let (parent, oldest) = match change.history {
+        History::Keep => (Some(base.link().clone()), base.oldest()),
+        History::From(oldest) => (Some(base.link().clone()), oldest.max(base.oldest())),
+        History::Cut => (None, number),
+    };
+    let tags = match change.history {
+        History::Cut => Vec::new(),
+        _ => change.tags.unwrap_or_else(|| base.root().tags.clone()),
+    };
     let mut root = Root {
         version: VERSION,
         requires: base.root().requires.clone(),
         store: base.root().store,
-        snapshot: base.number() + 1,
+        snapshot: number,
         created: now(),
         command: change.command,
         changes: change.changes,
-        parent: Some(base.link().clone()),
+        parent,
+        oldest,
+        tags,
         next: change.next,
         datasets: base.root().datasets.clone(),
         runs: base.root().runs.clone(),
         features: base.root().features.clone(),
         extra: base.root().extra.clone(),
     };
+    root.datasets.retain(|l| !change.removed.datasets.contains(&l.number));
+    root.runs.retain(|l| !change.removed.runs.contains(&l.number));
+    root.features.retain(|l| !change.removed.features.contains(&l.number));
     for part in &change.datasets {
         put(&mut root.datasets, part.number, &part.name, write_part(store, part)?);
     }
@@ -151,6 +193,14 @@ fn put(links: &mut Vec<PartLink>, number: u32, name: &str, link: Link) {
 impl Change {
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.datasets.is_empty() && self.runs.is_empty() && self.features.is_empty()
+        let Removed { datasets, runs, features } = &self.removed;
+        self.datasets.is_empty()
+            && self.runs.is_empty()
+            && self.features.is_empty()
+            && datasets.is_empty()
+            && runs.is_empty()
+            && features.is_empty()
+            && self.tags.is_none()
+            && self.history == History::Keep
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// The lock that writers take, relative to the store.
 pub(crate) const LOCK: &str = "LOCK";
 
-const FOLDERS: [&str; 5] = ["manifests", "samples", "encodings", "segments", "tmp"];
+const FOLDERS: [&str; 6] = ["manifests", "samples", "encodings", "segments", "tombstones", "tmp"];
 
 /// Makes the folders, the root of snapshot 0 and `CURRENT`, in this order: before `CURRENT` there is no store, and what a
 /// creation that was cut short left behind is completed by the next one.

@@ -87,6 +87,14 @@ pub(crate) fn sample_file(dataset: u32, uuid: Uuid) -> String {
     format!("samples/{dataset}/{uuid}.parquet")
 }
 
+pub(crate) fn tombstone_folder(dataset: u32) -> String {
+    format!("tombstones/{dataset}")
+}
+
+pub(crate) fn tombstone_file(dataset: u32, uuid: Uuid) -> String {
+    format!("tombstones/{dataset}/{uuid}.roaring")
+}
+
 pub(crate) fn encoding_file(encoding: u32, uuid: Uuid) -> String {
     format!("encodings/{encoding}/{uuid}.parquet")
 }

@@ -1,7 +1,7 @@
 //! Loading a snapshot from its root, and walking the chain of roots.
 
 use super::env::Env;
-use super::snapshot::Snapshot;
+use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
 use std::sync::Arc;
@@ -43,7 +43,16 @@ pub(crate) fn load(env: &Arc<Env>, link: &Link, like: Option<&Snapshot>) -> Resu
     let runs = parts(env, &root.runs, like.map(|s| (&*s.root().runs, s.runs())))?;
     let features = parts(env, &root.features, like.map(|s| (&*s.root().features, s.features())))?;
     check_references(link, &datasets, &features)?;
-    Ok(Snapshot::new(Arc::clone(env), link.clone(), root, datasets, runs, features))
+    let live = datasets
+        .iter()
+        .map(|part| {
+            let shared = like.and_then(|s| s.live_cell(part));
+            shared.unwrap_or_default()
+        })
+        .collect();
+    // The history is cut by what came later: an older root does not know.
+    let oldest = like.map_or(0, Snapshot::oldest).max(root.oldest);
+    Ok(Snapshot::new(Arc::clone(env), link.clone(), root, Parts { datasets, runs, features, live, oldest }))
 }
 
 /// The parts of some links; those that another snapshot has already are shared.
@@ -108,16 +117,17 @@ fn check_references(
     Ok(())
 }
 
-/// The roots before a snapshot, newest first.
+/// The roots before a snapshot, newest first, down to the first one of the history.
 pub(crate) struct Chain<'a> {
     env: &'a Env,
     next: Option<Link>,
     below: u64,
+    oldest: u64,
 }
 
 impl<'a> Chain<'a> {
     pub(crate) fn new(env: &'a Env, from: &Snapshot) -> Self {
-        Chain { env, next: from.root().parent.clone(), below: from.number() }
+        Chain { env, next: from.root().parent.clone(), below: from.number(), oldest: from.oldest() }
     }
 }
 
@@ -125,7 +135,8 @@ impl Iterator for Chain<'_> {
     type Item = Result<(Link, Root), OpenError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let link = self.next.take()?;
+        // What is older may be gone, or waits to be collected.
+        let link = self.next.take().filter(|_| self.below > self.oldest)?;
         let root: Root = match self.env.manifests().read(&link) {
             Ok(root) => root,
             Err(e) => return Some(Err(e.into())),

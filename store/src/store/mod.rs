@@ -9,17 +9,21 @@ mod commit;
 mod create;
 mod env;
 mod load;
+mod name;
 mod snapshot;
 
-pub use snapshot::{Snapshot, SnapshotInfo};
+pub use name::{SnapshotName, SnapshotNameError, TagName};
+pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 
-pub(crate) use commit::{Change, WriterLock, change_of, publish};
-pub(crate) use env::{Env, encoding_file, sample_file, sample_folder, segment_file};
+pub(crate) use commit::{Change, History, WriterLock, change_of, publish};
+pub(crate) use env::{
+    Env, encoding_file, sample_file, sample_folder, segment_file, tombstone_file, tombstone_folder,
+};
 
 use crate::error::{AppendError, CreateError, JobError, OpenError};
 use crate::ident::DatasetName;
 use crate::job::{Job, JobPlan};
-use crate::manifest::Current;
+use crate::manifest::{Current, Link};
 use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
 use crate::vfs::{OsVfs, Vfs};
 use std::path::Path;
@@ -131,22 +135,53 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// An older snapshot, found by the chain of parents.
+    /// A snapshot of the history, or one that a tag keeps.
     pub fn snapshot_at(&self, number: u64) -> Result<Arc<Snapshot>, OpenError> {
         let current = self.snapshot()?;
         if current.number() == number {
             return Ok(current);
         }
-        let chain = load::Chain::new(&self.0.env, &current);
-        let mut oldest = current.number();
-        for link in chain {
-            let (link, root) = link?;
-            oldest = root.snapshot;
-            if root.snapshot == number {
-                return Ok(Arc::new(load::load(&self.0.env, &link, Some(&current))?));
+        let link = match current.root().tags.iter().find(|t| t.snapshot == number) {
+            Some(tag) => Some(tag.root.clone()),
+            None => self.find_in_history(&current, number)?,
+        };
+        match link {
+            Some(link) => self.load_older(&link, &current),
+            None => Err(OpenError::NoSnapshot {
+                wanted: number,
+                oldest: current.oldest(),
+                newest: current.number(),
+                tagged: current.root().tags.iter().map(|t| format!("{} ({})", t.name, t.snapshot)).collect(),
+            }),
+        }
+    }
+
+    /// The snapshot that a user names.
+    pub fn snapshot_named(&self, name: &SnapshotName) -> Result<Arc<Snapshot>, OpenError> {
+        let tag = match name {
+            SnapshotName::Number(number) => return self.snapshot_at(*number),
+            SnapshotName::Tag(tag) => tag,
+        };
+        let current = self.snapshot()?;
+        let link = current.tag(tag)?.root.clone();
+        self.load_older(&link, &current)
+    }
+
+    fn find_in_history(&self, current: &Snapshot, number: u64) -> Result<Option<Link>, OpenError> {
+        if number < current.oldest() {
+            return Ok(None);
+        }
+        for found in load::Chain::new(&self.0.env, current) {
+            let (link, root) = found?;
+            if root.snapshot <= number {
+                return Ok((root.snapshot == number).then_some(link));
             }
         }
-        Err(OpenError::NoSnapshot { wanted: number, oldest, newest: current.number() })
+        Ok(None)
+    }
+
+    fn load_older(&self, link: &Link, current: &Snapshot) -> Result<Arc<Snapshot>, OpenError> {
+        Ok(Arc::new(load::load(&self.0.env, link, Some(current))?))
     }
 
     /// The snapshots, newest first.

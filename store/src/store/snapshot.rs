@@ -3,14 +3,17 @@
 use super::env::{Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
-use crate::error::{LookupError, OpenError, ReadError};
-use crate::ident::nearest;
-use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, root_number};
+use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
+use crate::ident::{RowSet, nearest};
+use crate::manifest::{
+    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, Tag, root_number,
+};
 use crate::samples::SampleReader;
 use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape};
 use crate::table::TableFile;
+use crate::tombstones::LiveRows;
 use serde::Serialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 /// What is known of a snapshot without loading it.
@@ -47,27 +50,108 @@ impl SnapshotInfo {
     }
 }
 
+/// A tag and the snapshot that it keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TagInfo {
+    /// Its name.
+    pub name: String,
+    /// Number of the snapshot.
+    pub snapshot: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub created: u64,
+}
+
 /// A state of a store. Holds the catalog in memory and no file open.
 #[derive(Debug)]
 pub struct Snapshot {
     env: Arc<Env>,
     link: Link,
     root: Root,
-    datasets: Vec<Arc<DatasetPart>>,
-    runs: Vec<Arc<RunPart>>,
-    features: Vec<Arc<FeaturePart>>,
+    parts: Parts,
+}
+
+/// Filled when somebody asks for it; snapshots with the same part share it.
+type LiveCell = Arc<OnceLock<LiveRows>>;
+
+/// What a root refers to.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub datasets: Vec<Arc<DatasetPart>>,
+    pub runs: Vec<Arc<RunPart>>,
+    pub features: Vec<Arc<FeaturePart>>,
+    /// Live rows of the datasets, in their order.
+    pub live: Vec<LiveCell>,
+    /// First snapshot of the history, as far as it is known.
+    pub oldest: u64,
 }
 
 impl Snapshot {
-    pub(crate) fn new(
-        env: Arc<Env>,
-        link: Link,
-        root: Root,
-        datasets: Vec<Arc<DatasetPart>>,
-        runs: Vec<Arc<RunPart>>,
-        features: Vec<Arc<FeaturePart>>,
-    ) -> Self {
-        Snapshot { env, link, root, datasets, runs, features }
+    pub(crate) fn new(env: Arc<Env>, link: Link, root: Root, parts: Parts) -> Self {
+        Snapshot { env, link, root, parts }
+    }
+
+    pub(crate) fn live_cell(&self, part: &Arc<DatasetPart>) -> Option<LiveCell> {
+        let i = self.parts.datasets.iter().position(|d| Arc::ptr_eq(d, part))?;
+        self.parts.live.get(i).cloned()
+    }
+
+    /// Which rows of a dataset are there, deleted and purged.
+    pub(crate) fn rows_of(&self, dataset: &DatasetPart) -> Result<LiveRows, StorageError> {
+        let own = self.parts.datasets.iter().position(|d| d.number == dataset.number && **d == *dataset);
+        match own.and_then(|i| self.parts.live.get(i)) {
+            Some(cell) => match cell.get() {
+                Some(rows) => Ok(rows.clone()),
+                None => {
+                    let rows = LiveRows::read(&self.env, dataset)?;
+                    Ok(cell.get_or_init(|| rows).clone())
+                }
+            },
+            None => LiveRows::read(&self.env, dataset),
+        }
+    }
+
+    /// The live rows of a dataset: stored and not deleted. Reads the bitmaps of deleted rows once.
+    ///
+    /// Memory: 16 bytes for each run of consecutive live rows, so at most 16 bytes for each deleted row.
+    pub fn live_rows(&self, dataset: &DatasetPart) -> Result<Arc<RowSet>, ReadError> {
+        Ok(self.rows_of(dataset)?.live)
+    }
+
+    /// How many live rows a feature has. Reads blocks only if the feature has gaps and rows of the dataset were deleted.
+    pub fn live_rows_of_feature(&self, part: &FeaturePart) -> Result<u64, ReadError> {
+        let dataset = self.dataset_of(part)?;
+        if dataset.rows == dataset.next_row {
+            return Ok(part.rows());
+        }
+        if part.has_gaps() {
+            return Ok(self.open_feature(part)?.row_set()?.len());
+        }
+        Ok(part.row_ranges().intersection(&*self.live_rows(dataset)?).len())
+    }
+
+    fn dataset_of(&self, part: &FeaturePart) -> Result<&Arc<DatasetPart>, ReadError> {
+        let found = self.parts.datasets.iter().find(|d| d.name == part.desc.dataset);
+        found.ok_or_else(|| {
+            let what = format!("dataset of feature {}", part.number);
+            Damage::new("the catalog", what, "one of the snapshot", &part.desc.dataset).into()
+        })
+    }
+
+    /// Number of the first snapshot of the history.
+    pub fn oldest(&self) -> u64 {
+        self.parts.oldest
+    }
+
+    /// The tags, by name.
+    pub fn tags(&self) -> Vec<TagInfo> {
+        let info = |t: &Tag| TagInfo { name: t.name.clone(), snapshot: t.snapshot, created: t.created };
+        self.root.tags.iter().map(info).collect()
+    }
+
+    pub(crate) fn tag(&self, name: &str) -> Result<&Tag, LookupError> {
+        let names = || self.root.tags.iter().map(|t| t.name.as_str());
+        self.root.tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))
     }
 
     pub(crate) fn root(&self) -> &Root {
@@ -100,13 +184,14 @@ impl Snapshot {
 
     /// The datasets, by number.
     pub fn datasets(&self) -> &[Arc<DatasetPart>] {
-        &self.datasets
+        &self.parts.datasets
     }
 
     /// The dataset of a name.
     pub fn dataset(&self, name: &str) -> Result<&Arc<DatasetPart>, LookupError> {
-        let names = || self.datasets.iter().map(|d| d.name.as_str());
-        self.datasets
+        let names = || self.parts.datasets.iter().map(|d| d.name.as_str());
+        self.parts
+            .datasets
             .iter()
             .find(|d| d.name == name)
             .ok_or_else(|| unknown("dataset", name, names().collect()))
@@ -114,28 +199,28 @@ impl Snapshot {
 
     /// The runs, by number.
     pub fn runs(&self) -> &[Arc<RunPart>] {
-        &self.runs
+        &self.parts.runs
     }
 
     /// The run of a name.
     pub fn run(&self, name: &str) -> Result<&Arc<RunPart>, LookupError> {
-        let names = || self.runs.iter().map(|r| r.name.as_str());
-        self.runs.iter().find(|r| r.name == name).ok_or_else(|| unknown("run", name, names().collect()))
+        let names = || self.parts.runs.iter().map(|r| r.name.as_str());
+        self.parts.runs.iter().find(|r| r.name == name).ok_or_else(|| unknown("run", name, names().collect()))
     }
 
     /// The features, by number.
     pub fn features(&self) -> &[Arc<FeaturePart>] {
-        &self.features
+        &self.parts.features
     }
 
     /// The features of a dataset, by number.
     pub fn features_of(&self, dataset: &str) -> Vec<&Arc<FeaturePart>> {
-        self.features.iter().filter(|f| f.desc.dataset == dataset).collect()
+        self.parts.features.iter().filter(|f| f.desc.dataset == dataset).collect()
     }
 
     /// The feature of a key.
     pub fn feature_by_key(&self, key: &str) -> Option<&Arc<FeaturePart>> {
-        self.features.iter().find(|f| f.key == key)
+        self.parts.features.iter().find(|f| f.key == key)
     }
 
     /// A feature by its label, `dataset/label`, number, or the first eight or more digits of its key.
@@ -143,6 +228,7 @@ impl Snapshot {
         let by_key = name.len() >= 8 && name.bytes().all(|b| b.is_ascii_hexdigit());
         let number: Option<u32> = name.parse().ok();
         let found: Vec<&Arc<FeaturePart>> = self
+            .parts
             .features
             .iter()
             .filter(|f| {
@@ -154,9 +240,11 @@ impl Snapshot {
             .collect();
         match found.as_slice() {
             [one] => Ok(one),
-            [] => {
-                Err(unknown("feature", name, self.features.iter().map(|f| f.attrs.label.as_str()).collect()))
-            }
+            [] => Err(unknown(
+                "feature",
+                name,
+                self.parts.features.iter().map(|f| f.attrs.label.as_str()).collect(),
+            )),
             several => Err(LookupError::Ambiguous {
                 what: "feature",
                 name: name.to_owned(),
@@ -174,7 +262,8 @@ impl Snapshot {
             let name = sample_file(dataset.number, entry.uuid);
             TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
         };
-        Ok(SampleReader::new(Arc::new(dataset.clone()), dataset.files.iter().map(file).collect()))
+        let live = self.live_rows(dataset)?;
+        Ok(SampleReader::new(Arc::new(dataset.clone()), live, dataset.files.iter().map(file).collect()))
     }
 
     /// What an encoding says of the samples. Reads nothing yet.
@@ -212,7 +301,8 @@ impl Snapshot {
                 &part.key,
             )?);
         }
-        Ok(FeatureReader::new(Arc::new(part.clone()), segments, checks))
+        let live = self.live_rows(self.dataset_of(part)?)?;
+        Ok(FeatureReader::new(Arc::new(part.clone()), segments, live, checks))
     }
 }
 

@@ -20,6 +20,7 @@ const BATCH_BYTES: u64 = 32 << 20;
 /// Rows that a batch has at most.
 const BATCH_ROWS: u64 = 8192;
 
+#[derive(Clone)]
 pub(crate) struct TableFile {
     entry: FileEntry,
     bytes: VerifiedBytes,

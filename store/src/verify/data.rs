@@ -236,7 +236,7 @@ fn segment(
 fn beyond_dataset(catalog: &Catalog, part: &FeaturePart, of: &str, rows: &RowSet, tally: &mut Tally<'_>) {
     let current = catalog.datasets.iter().take(catalog.current_datasets);
     let Some(dataset) = current.clone().find(|d| d.name == part.desc.dataset) else { return };
-    let extra = rows.difference(&dataset.row_set());
+    let extra = rows.difference(&RowSet::from_range(0..dataset.next_row));
     if !extra.is_empty() {
         let file = format!("the manifest of {of}");
         let e =

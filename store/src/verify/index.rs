@@ -73,7 +73,11 @@ fn compare(
         let name = sample_file(part.number, entry.uuid);
         TableFile::new(store.env().shared_vfs(), store.env().at(&name), name, entry)
     };
-    let reader = SampleReader::new(Arc::new(part.clone()), part.files.iter().map(file).collect());
+    let reader = SampleReader::new(
+        Arc::new(part.clone()),
+        Arc::new(part.stored_rows()),
+        part.files.iter().map(file).collect(),
+    );
     for sample in scan_known(&reader, 0) {
         // A file that cannot be read was reported when it was verified.
         let Ok((id, known)) = sample else { return Ok(()) };

@@ -1,0 +1,96 @@
+//! One bitmap on disk: a 64-bit roaring bitmap in its portable form, which other tools read too.
+
+use crate::error::{Damage, StorageError};
+use crate::ident::{RowSet, xxh3_hex};
+use crate::manifest::{DatasetPart, Extra, TombstoneEntry, write_replacing};
+use crate::store::{Env, tombstone_file, tombstone_folder};
+use roaring::RoaringTreemap;
+use std::io::ErrorKind;
+use uuid::Uuid;
+
+/// No bitmap is longer: 2^33 rows at one bit each.
+const LIMIT: u64 = 1 << 30;
+
+/// Writes a bitmap and flushes it; the caller flushes the folder. Nothing refers to it before the next publish.
+pub(super) fn write(
+    env: &Env,
+    dataset: u32,
+    rows: &RowSet,
+    purged: bool,
+) -> Result<TombstoneEntry, StorageError> {
+    let mut bitmap = RoaringTreemap::new();
+    for range in rows.ranges() {
+        bitmap.insert_range(range.clone());
+    }
+    let uuid = Uuid::new_v4();
+    let name = tombstone_file(dataset, uuid);
+    let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+    bitmap.serialize_into(&mut bytes).map_err(Env::io("write", &name))?;
+    write_replacing(env.vfs(), &env.at(&name), &name, &bytes)?;
+    Ok(TombstoneEntry {
+        uuid,
+        rows: rows.len(),
+        len: bytes.len() as u64,
+        digest: xxh3_hex(&bytes),
+        purged,
+        extra: Extra::new(),
+    })
+}
+
+/// Makes the folder of a dataset's bitmaps.
+pub(super) fn make_folder(env: &Env, dataset: u32) -> Result<(), StorageError> {
+    let folder = tombstone_folder(dataset);
+    env.make_folder(&folder)?;
+    // The folder above may be new as well: stores made before there were deletes do not have it.
+    env.sync_folder("")
+}
+
+/// Reads a bitmap, compared with its length, digest and number of rows.
+pub(super) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Result<RowSet, StorageError> {
+    let name = tombstone_file(part.number, entry.uuid);
+    let damage = |what: &str, expected: String, found: String| -> StorageError {
+        let lost = format!("which {} rows of dataset {} are deleted cannot be read", entry.rows, part.name);
+        Damage::new(&name, what, expected, found).affecting(lost).into()
+    };
+    let bytes = match env.vfs().read(&env.at(&name), LIMIT) {
+        Ok(bytes) => bytes,
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
+            ) =>
+        {
+            return Err(damage("the file", format!("{} bytes", entry.len), e.to_string()));
+        }
+        Err(e) => return Err(Env::io("read", &name)(e)),
+    };
+    if bytes.len() as u64 != entry.len {
+        return Err(damage("length", entry.len.to_string(), bytes.len().to_string()));
+    }
+    let digest = xxh3_hex(&bytes);
+    if digest != entry.digest {
+        return Err(damage("digest", entry.digest.clone(), digest));
+    }
+    let rows = parse(&bytes).map_err(|e| damage("bitmap", "a roaring bitmap".into(), e))?;
+    if rows.len() != entry.rows {
+        return Err(damage("number of rows", entry.rows.to_string(), rows.len().to_string()));
+    }
+    if !rows.difference(&part.stored_rows()).is_empty() {
+        let extra = rows.difference(&part.stored_rows());
+        return Err(damage("rows", format!("rows of dataset {}", part.name), extra.to_string()));
+    }
+    Ok(rows)
+}
+
+/// The rows of a bitmap.
+pub(crate) fn parse(bytes: &[u8]) -> Result<RowSet, String> {
+    let mut rest = bytes;
+    let bitmap = RoaringTreemap::deserialize_from(&mut rest).map_err(|e| e.to_string())?;
+    if !rest.is_empty() {
+        return Err(format!("{} bytes after its end", rest.len()));
+    }
+    if bitmap.contains(u64::MAX) {
+        return Err("a row beyond 2^64 - 2".into());
+    }
+    Ok(RowSet::from_rows_sorted(bitmap.iter()))
+}
