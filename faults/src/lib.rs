@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod disk;
+pub mod fail;
 mod random;
 mod report;
 pub mod sim;
