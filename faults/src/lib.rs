@@ -6,9 +6,14 @@
 pub mod check;
 pub mod disk;
 pub mod fail;
+pub mod kill;
+pub mod power;
+pub mod process;
 mod random;
 mod report;
 pub mod sim;
+pub mod soak;
+pub mod suite;
 pub mod work;
 
 pub use random::Random;

@@ -125,3 +125,16 @@ fn check_text(text: &str) -> Result<(), Failure> {
     let said = text.replace("no space left on device", "").replace("input/output error", "");
     if WORDS.iter().any(|w| said.contains(w)) { Ok(()) } else { Err(format!("an error that does not say what failed: {text}").into()) }
 }
+
+/// One failure again, in words.
+pub fn replay(seed: u64, options: &FailOptions, step: usize, fault: &str, n: u64) -> Result<(), Failure> {
+    let fault = Fault::ALL.into_iter().find(|f| format!("{f:?}") == fault).ok_or("no such fault")?;
+    let plan = Plan::new(seed, options.steps);
+    let (_, images) = record(&plan)?;
+    let image = images.get(step).ok_or("no such step")?;
+    println!("step {step}: {:?}", plan.steps.get(step));
+    match guarded(|| one(&plan, image, step, fault, n))? {
+        true => Ok(()),
+        false => Err("the step has fewer operations".into()),
+    }
+}

@@ -9,6 +9,6 @@ mod plan;
 mod state;
 mod step;
 
-pub use plan::Plan;
+pub use plan::{Plan, Workload};
 pub use state::{Rows, Samples, State};
 pub use step::{Context, Mode, Step};

@@ -17,8 +17,9 @@ pub struct Plan {
     pub states: Vec<State>,
 }
 
-/// Makes steps that fit the content so far.
-struct Maker {
+/// Makes steps that fit the content so far, without end.
+#[derive(Debug)]
+pub struct Workload {
     random: Random,
     state: State,
     /// Ids of each dataset that were ever used, and the next version of a content.
@@ -33,16 +34,7 @@ struct Maker {
 impl Plan {
     /// A sequence of `length` steps, or a few more.
     pub fn new(seed: u64, length: usize) -> Plan {
-        let plan = Plan { seed, steps: Vec::new(), states: vec![State::default()] };
-        let mut maker = Maker {
-            random: Random::of(&[seed, 1]),
-            state: State::default(),
-            next_id: 0,
-            version: 0,
-            checkpoint: 0,
-            stopped: BTreeMap::new(),
-            plan,
-        };
+        let mut maker = Workload::new(seed);
         maker.add(Step::Create);
         maker.append(0);
         maker.job(false);
@@ -62,7 +54,31 @@ impl Plan {
     }
 }
 
-impl Maker {
+impl Workload {
+    /// The workload of a seed, before its first step.
+    pub fn new(seed: u64) -> Self {
+        Workload {
+            random: Random::of(&[seed, 1]),
+            state: State::default(),
+            next_id: 0,
+            version: 0,
+            checkpoint: 0,
+            stopped: BTreeMap::new(),
+            plan: Plan { seed, steps: Vec::new(), states: vec![State::default()] },
+        }
+    }
+
+    /// The next step, after the store was made, and the content after it. The content stays small.
+    pub fn next_bounded(&mut self) -> (Step, State) {
+        self.plan.steps.clear();
+        self.plan.states.clear();
+        while self.plan.steps.is_empty() {
+            if self.state.datasets.is_empty() { self.append(0) } else { self.any() }
+        }
+        let step = self.plan.steps.remove(0);
+        (step, self.state.clone())
+    }
+
     fn add(&mut self, step: Step) {
         step.apply(&mut self.state);
         self.plan.steps.push(step);
