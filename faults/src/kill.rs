@@ -89,7 +89,13 @@ fn aim(bench: &Bench, random: &mut Random) -> Aim {
 }
 
 /// One cycle; `true` if the workload is done and the store was looked at to the end.
-fn one(bench: &mut Bench, aim: Aim, program: &Path, random: &mut Random, report: &mut Report) -> Result<bool, Failure> {
+fn one(
+    bench: &mut Bench,
+    aim: Aim,
+    program: &Path,
+    random: &mut Random,
+    report: &mut Report,
+) -> Result<bool, Failure> {
     let die = if let Aim::Change(n) = aim { Some(n) } else { None };
     let mut child = Child::start(program, bench, die)?;
     match aim {

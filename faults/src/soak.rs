@@ -132,7 +132,12 @@ fn until(shared: &Shared, what: &str, mut f: impl FnMut() -> Result<(), Failure>
     }
 }
 
-fn write(shared: &Shared, workload: &mut Workload, context: &mut Context, change: u64) -> Result<(), Failure> {
+fn write(
+    shared: &Shared,
+    workload: &mut Workload,
+    context: &mut Context,
+    change: u64,
+) -> Result<(), Failure> {
     let (step, state) = workload.next_bounded();
     let before = context.store()?.snapshot()?.number();
     shared.model().states.insert(change, Arc::new(state));

@@ -108,8 +108,12 @@ pub const KINDS: [&str; 5] = ["sim", "fail", "kill", "power", "soak"];
 pub fn page(title: &str, reports: &[Report]) -> String {
     let mut out = format!("# {title}\n\n| run | figures | anomalies | seconds |\n|---|---|---|---|\n");
     for r in reports {
-        let figures: Vec<String> =
-            r.counts.iter().filter(|(what, _)| *what != "anomalies").map(|(what, n)| format!("{n} {what}")).collect();
+        let figures: Vec<String> = r
+            .counts
+            .iter()
+            .filter(|(what, _)| *what != "anomalies")
+            .map(|(what, n)| format!("{n} {what}"))
+            .collect();
         let figures = r.skipped.as_ref().map_or_else(|| figures.join(", "), |why| format!("skipped: {why}"));
         let anomalies = r.counts.get("anomalies").copied().unwrap_or_default();
         let _ = writeln!(out, "| {} | {figures} | {anomalies} | {:.0} |", r.name, r.seconds);

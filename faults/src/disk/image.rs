@@ -140,7 +140,8 @@ fn write_part(bytes: &mut Vec<u8>, offset: u64, data: &[u8], choice: Choice) {
             for (i, sector) in (offset / SECTOR..end.div_ceil(SECTOR)).enumerate() {
                 let kept = prefix.map_or_else(|| random.chance(50), |p| (i as u64) < p);
                 let (from, to) = (offset.max(sector * SECTOR), end.min((sector + 1) * SECTOR));
-                if let (true, Some(part)) = (kept, data.get((from - offset) as usize..(to - offset) as usize)) {
+                if let (true, Some(part)) = (kept, data.get((from - offset) as usize..(to - offset) as usize))
+                {
                     write_into(bytes, from, part);
                 }
             }

@@ -105,7 +105,9 @@ impl Op {
     pub fn describe(&self) -> String {
         match self {
             Op::Create { path, .. } => format!("create {}", path.display()),
-            Op::Write { id, offset, data, .. } => format!("write {} bytes at {offset} of file {id}", data.len()),
+            Op::Write { id, offset, data, .. } => {
+                format!("write {} bytes at {offset} of file {id}", data.len())
+            }
             Op::SetLen { id, len } => format!("set length {len} of file {id}"),
             Op::Sync { id } => format!("sync file {id}"),
             Op::Forget { id } => format!("failed sync of file {id}"),

@@ -46,7 +46,9 @@ impl Pending {
     /// A few words, for reports.
     pub fn describe(&self) -> String {
         match self {
-            Pending::Data { id, offset, data, .. } => format!("{} bytes at {offset} of file {id}", data.len()),
+            Pending::Data { id, offset, data, .. } => {
+                format!("{} bytes at {offset} of file {id}", data.len())
+            }
             Pending::Len { id, len } => format!("length {len} of file {id}"),
             Pending::Link { path, from: Some(from), .. } => {
                 format!("rename {} to {}", from.display(), path.display())

@@ -51,8 +51,11 @@ impl SimDisk {
     /// What processes see now.
     pub fn image(&self) -> Image {
         let inner = self.inner();
-        let named: HashSet<FileId> =
-            inner.names.values().filter_map(|n| if let Node::File(id) = n { Some(*id) } else { None }).collect();
+        let named: HashSet<FileId> = inner
+            .names
+            .values()
+            .filter_map(|n| if let Node::File(id) = n { Some(*id) } else { None })
+            .collect();
         let files = inner.files.iter().filter(|(id, _)| named.contains(id));
         Image { names: inner.names.clone(), files: files.map(|(id, c)| (*id, Arc::clone(c))).collect() }
     }

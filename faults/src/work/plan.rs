@@ -113,11 +113,13 @@ impl Workload {
     }
 
     fn job(&mut self, stop: bool) {
-        let known: Vec<&str> = DATASETS.into_iter().filter(|d| self.state.datasets.contains_key(*d)).collect();
-        let Some(dataset) = known.get(self.random.below(known.len() as u64) as usize).copied() else { return };
-        let all: Vec<usize> = (0..FEATURES.len())
-            .filter(|i| FEATURES.get(*i).is_some_and(|f| f.dataset == dataset))
-            .collect();
+        let known: Vec<&str> =
+            DATASETS.into_iter().filter(|d| self.state.datasets.contains_key(*d)).collect();
+        let Some(dataset) = known.get(self.random.below(known.len() as u64) as usize).copied() else {
+            return;
+        };
+        let all: Vec<usize> =
+            (0..FEATURES.len()).filter(|i| FEATURES.get(*i).is_some_and(|f| f.dataset == dataset)).collect();
         let features = self.random.some(&all, 40);
         let next_row = self.state.datasets.get(dataset).map_or(0, |d| d.next_row);
         let window = self.random.from(4..12);

@@ -113,7 +113,9 @@ fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Fail
     }
     if out.rows.len() as u64 != part.rows {
         let name = &part.name;
-        return Err(format!("{name}: the catalog says {} rows, {} were read", part.rows, out.rows.len()).into());
+        return Err(
+            format!("{name}: the catalog says {} rows, {} were read", part.rows, out.rows.len()).into()
+        );
     }
     let live = snapshot.live_rows(part)?;
     if !live.iter().eq(out.rows.keys().copied()) {

@@ -180,7 +180,9 @@ fn job(
     for batch in job.snapshot().samples(&part)?.scan(&["row"], Some(0..upto)) {
         use arrow_array::cast::AsArray;
         let batch = batch?;
-        live.extend(batch.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().iter().copied());
+        live.extend(
+            batch.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().iter().copied(),
+        );
     }
     let live = RowSet::from_rows(live);
     let end = live.ranges().last().map_or(0, |r| r.end);
