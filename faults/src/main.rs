@@ -108,6 +108,7 @@ fn suite(args: &Args, seed: Option<u64>) -> Result<Suite, Failure> {
 fn replay(kind: &str, args: &Args, suite: &Suite) -> Result<Option<bool>, Failure> {
     let outcome = match kind {
         "sim" => match (args.get("--at")?, args.get("--image")?) {
+            (Some(at), None) if args.has("--killed") => sim::replay_killed(suite.seed, at, &suite.sim),
             (Some(at), Some(image)) => sim::replay(suite.seed, at, image, &suite.sim),
             _ => return Ok(None),
         },

@@ -93,6 +93,15 @@ fn walk(
             continue;
         }
         report.count("points", 1);
+        if Random::of(&[plan.seed, at as u64, 5]).below(options.onward) < 4 {
+            report.count("killed, then lost power", 1);
+            if let Err(e) = guarded(|| killed(plan, &replay)) {
+                report.anomaly(format!(
+                    "seed {}, steps {}, killed after operation {at} ({}): {e}\n  replay: faults sim --seed {} --steps {} --at {at} --killed",
+                    plan.seed, options.steps, op.describe(), plan.seed, options.steps
+                ));
+            }
+        }
         let all = images(&replay.pending, options.images);
         for number in numbers(all, options.images, plan.seed, at) {
             let choice = choices(&replay.pending, number, &mut Random::of(&[plan.seed, at as u64, number]));
@@ -141,6 +150,40 @@ fn examine(plan: &Plan, image: &Image, acknowledged: usize, onward: bool) -> Res
         check::finish(plan, &vfs, &path(), acknowledged.min(done))?;
     }
     Ok(())
+}
+
+/// The process is killed here, the interrupted step is done by another one, and then the power is lost: what the second
+/// one acknowledged must be there.
+fn killed(plan: &Plan, replay: &Replay) -> Result<(), Failure> {
+    let disk = SimDisk::from_image(&replay.live());
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    let mut context = Context::new(Arc::clone(&vfs), &path());
+    // A store that is there is opened and not made, so only the next change can acknowledge it.
+    let from = replay.acknowledged;
+    let to = (from.max(1) + 1).min(plan.steps.len());
+    for (i, step) in plan.steps.iter().enumerate().take(to).skip(from) {
+        step.run(&mut context).map_err(|e| check::in_step(i, step, &e))?;
+    }
+    let mut replay = replay.clone();
+    for op in disk.trace() {
+        replay.apply(&op);
+    }
+    let vfs: Arc<dyn Vfs> = Arc::new(SimDisk::from_image(&replay.nothing_kept()));
+    let done = check::look(plan, &vfs, &path(), to, Depth::Current)
+        .map_err(|e| format!("after the step again and a loss of power: {e}"))?;
+    if done == to { Ok(()) } else { Err(format!("{done} steps are done, expected {to}").into()) }
+}
+
+/// A kill at a point of the record again.
+pub fn replay_killed(seed: u64, at: usize, options: &SimOptions) -> Result<(), Failure> {
+    let plan = Plan::new(seed, options.steps);
+    let (disk, _) = record(&plan)?;
+    let mut replay = Replay::default();
+    for op in disk.trace().iter().take(at + 1) {
+        replay.apply(op);
+    }
+    println!("{} steps acknowledged", replay.acknowledged);
+    guarded(|| killed(&plan, &replay))
 }
 
 /// One image again, in words.

@@ -1,6 +1,6 @@
 //! Following a record of changes: what is safe at each point of it, and what is not yet.
 
-use super::{FileId, Image, Node, Op, write_into};
+use super::{Choice, FileId, Image, Node, Op, write_into};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +97,19 @@ impl Replay {
     pub fn new(image: Image, acknowledged: usize) -> Self {
         let contents = image.files.clone();
         Replay { live: image.clone(), safe: image, pending: Vec::new(), acknowledged, contents }
+    }
+
+    /// What processes see.
+    pub fn live(&self) -> Image {
+        let named = |n: &Node| if let Node::File(id) = n { Some(*id) } else { None };
+        let files = self.live.names.values().filter_map(named);
+        let content = |id: FileId| (id, self.live.files.get(&id).cloned().unwrap_or_default());
+        Image { names: self.live.names.clone(), files: files.map(content).collect() }
+    }
+
+    /// What is left when everything that is not safe is lost.
+    pub fn nothing_kept(&self) -> Image {
+        Image::of(self, &vec![Choice::Lost; self.pending.len()])
     }
 
     /// The next change.
