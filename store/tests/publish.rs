@@ -275,7 +275,10 @@ fn history_and_old_snapshots() {
     assert_eq!((history[1].command.as_str(), history[1].parent), ("ingest", Some(1)));
     let old = store.snapshot_at(1).unwrap();
     assert_eq!((old.dataset("pool").unwrap().rows, old.features().len()), (10, 0));
-    assert!(matches!(store.snapshot_at(4), Err(OpenError::NoSnapshot { wanted: 4, oldest: 0, newest: 3, .. })));
+    assert!(matches!(
+        store.snapshot_at(4),
+        Err(OpenError::NoSnapshot { wanted: 4, oldest: 0, newest: 3, .. })
+    ));
     let (a, b) = (store.snapshot_at(2).unwrap(), store.snapshot().unwrap());
     assert!(Arc::ptr_eq(&a.features()[0], &b.features()[0]), "unchanged parts are shared");
     assert!(Arc::ptr_eq(&b, &store.snapshot().unwrap()), "an unchanged CURRENT is not loaded again");

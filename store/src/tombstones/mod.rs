@@ -8,7 +8,7 @@
 mod change;
 mod file;
 
-pub(crate) use change::{bury, set_dead};
+pub(crate) use change::{bury, new_files, set_dead};
 
 use crate::error::StorageError;
 use crate::ident::RowSet;

@@ -1,0 +1,75 @@
+//! Tags: names that keep snapshots.
+//!
+//! Invariants
+//! - setting or removing a tag is a publish of its own; nothing of the tagged snapshot changes
+//! - a tagged snapshot stays readable, also when it is older than the history; only a purge takes it away
+
+use crate::error::TagError;
+use crate::manifest::{Extra, Tag};
+use crate::store::{Snapshot, SnapshotName, Store, TagName, WriterLock, change_of, now, publish};
+use std::sync::Arc;
+
+/// How a tag is set.
+#[derive(Debug, Clone, Default)]
+pub struct TagOptions {
+    /// The command, for the history.
+    pub command: String,
+    /// The snapshot; `None` for the one that is current.
+    pub at: Option<SnapshotName>,
+    /// A tag that another snapshot has moves here; else that is an error.
+    pub move_there: bool,
+}
+
+impl Store {
+    /// Gives a snapshot a name and keeps it. Returns the snapshot that records this, or the current one if nothing changes.
+    pub fn tag(&self, name: &TagName, options: TagOptions) -> Result<Arc<Snapshot>, TagError> {
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let target = match &options.at {
+            Some(at) => self.snapshot_named(at)?,
+            None => Arc::clone(&base),
+        };
+        let mut tags = base.root().tags.clone();
+        let wanted = target.number();
+        let entry = Tag {
+            name: name.to_string(),
+            snapshot: wanted,
+            root: target.link().clone(),
+            created: now(),
+            extra: Extra::new(),
+        };
+        let text = match tags.binary_search_by(|t| t.name.as_str().cmp(name)) {
+            Err(i) => {
+                tags.insert(i, entry);
+                format!("tag {name} on snapshot {wanted}")
+            }
+            Ok(i) => {
+                let Some(old) = tags.get_mut(i) else { return Ok(base) };
+                if old.root == entry.root {
+                    return Ok(base);
+                }
+                let snapshot = old.snapshot;
+                if !options.move_there {
+                    return Err(TagError::Exists { name: name.to_string(), snapshot, wanted });
+                }
+                *old = entry;
+                format!("tag {name} moved from snapshot {snapshot} to {wanted}")
+            }
+        };
+        let mut change = change_of(&base, &options.command);
+        change.changes.push(text);
+        change.tags = Some(tags);
+        Ok(publish(self, &lock, &base, change)?)
+    }
+
+    /// Removes a tag. Its snapshot stays as long as it is part of the history.
+    pub fn untag(&self, name: &TagName, command: &str) -> Result<Arc<Snapshot>, TagError> {
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let old = base.tag(name)?.snapshot;
+        let mut change = change_of(&base, command);
+        change.tags = Some(base.root().tags.iter().filter(|t| t.name != **name).cloned().collect());
+        change.changes.push(format!("tag {name} removed from snapshot {old}"));
+        Ok(publish(self, &lock, &base, change)?)
+    }
+}
