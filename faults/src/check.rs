@@ -69,13 +69,26 @@ fn history(plan: &Plan, store: &Store, newest: &State, done: usize) -> Result<()
     for number in numbers {
         let found = State::read(&*store.snapshot_at(number)?)
             .map_err(|e| format!("snapshot {number} cannot be read: {e}"))?;
-        let next = (at..=done).find(|i| plan.state(*i).is_some_and(|s| *s == found));
+        let next = (at..=done).find(|i| plan.state(*i).is_some_and(|s| like(s, &found)));
         at = next.ok_or_else(|| format!("snapshot {number} has the content of no step from {at} on"))?;
     }
+    for tag in store.snapshot()?.tags() {
+        let name = SnapshotName::Tag(tag.name.to_string().parse().map_err(|_| "a tag with a bad name")?);
+        let found = State::read(&*store.snapshot_named(&name)?)
+            .map_err(|e| format!("tagged snapshot {name} cannot be read: {e}"))?;
+        if !(1..=done).any(|i| plan.state(i).is_some_and(|s| like(s, &found))) {
+            return Err(format!("tagged snapshot {name} has the content of no step").into());
+        }
+    }
     match plan.state(at) {
-        Some(state) if state == newest => Ok(()),
+        Some(state) if like(state, newest) => Ok(()),
         _ => Err("the history does not end in the current content".into()),
     }
+}
+
+/// The same content; tags are of the store and not of a snapshot.
+fn like(a: &State, b: &State) -> bool {
+    a.datasets == b.datasets && a.features == b.features && a.runs == b.runs
 }
 
 /// `verify` finds nothing wrong in any snapshot.
@@ -98,14 +111,38 @@ pub fn finish(plan: &Plan, vfs: &Arc<dyn Vfs>, path: &Path, from: usize) -> Resu
     if done != end {
         return Err(format!("{done} of {end} steps are done").into());
     }
-    tidy(context.store()?)
+    tidy(vfs, context.store()?)
 }
 
-/// Nothing is left in the work folder but locks, and no file is there that no snapshot needs.
-fn tidy(store: &Store) -> Result<(), Failure> {
-    // Without a collector, only the leftovers of jobs can be told from those that wait for it.
-    let tmp = store.path().join("tmp");
-    let _ = tmp;
+/// After a collection nothing is left in the work folder but locks, and no file is there that no snapshot needs.
+fn tidy(vfs: &Arc<dyn Vfs>, store: &Store) -> Result<(), Failure> {
+    let before = State::read(&*store.snapshot()?)?;
+    let report = store.collect(GcOptions {
+        command: "gc".into(),
+        keep: 1,
+        drop_jobs: true,
+        ..GcOptions::default()
+    })?;
+    if let Some(stranger) = report.swept.strangers.first() {
+        return Err(format!("gc takes {stranger} for somebody else's").into());
+    }
+    if let Some(difference) = before.difference(&State::read(&*store.snapshot()?)?) {
+        return Err(format!("gc changed the content: {difference}").into());
+    }
+    let report = sound(store)?;
+    if !report.unreferenced.is_empty() {
+        return Err(format!("gc leaves {:?}", report.unreferenced).into());
+    }
+    for folder in ["tmp", "leases"] {
+        let names = match vfs.list(&store.path().join(folder)) {
+            Ok(names) => names,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if let Some(name) = names.iter().find(|n| !n.ends_with(".lock")) {
+            return Err(format!("gc leaves {folder}/{name}").into());
+        }
+    }
     Ok(())
 }
 

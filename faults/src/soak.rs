@@ -110,6 +110,8 @@ pub fn run(seed: u64, options: &SoakOptions, stop: &Stop) -> Report {
                     write(&shared, &mut workload, &mut writer, change)
                 });
             });
+            scope.spawn(|| until(&shared, "compact", || again(&path, &Step::Compact { target: 1 << 20 })));
+            scope.spawn(|| until(&shared, "collect", || again(&path, &Step::Collect { keep: 2 })));
             while !time.now() && !stop.now() {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -153,10 +155,19 @@ fn write(
     Ok(())
 }
 
+/// A step that changes no content, now and then.
+fn again(path: &Path, step: &Step) -> Result<(), Failure> {
+    std::thread::sleep(Duration::from_millis(15));
+    step.run(&mut Context::new(Arc::new(OsVfs), path))
+}
+
 fn read(shared: &Shared, path: &Path) -> Result<(), Failure> {
     let store = Store::open(path)?;
     for _ in 0..20 {
-        let snapshot = store.snapshot()?;
+        let (snapshot, lease) = store.snapshot_leased(None, "soak")?;
+        if lease.is_none() {
+            return Err("there is no lease of the snapshot".into());
+        }
         let begun = shared.begun.load(Ordering::SeqCst);
         compare(shared, &snapshot, begun)?;
         if shared.end.load(Ordering::SeqCst) {

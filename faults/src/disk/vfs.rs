@@ -217,7 +217,13 @@ impl VfsRandom for Handle {
 #[derive(Debug)]
 struct Lock(SimDisk, FileId);
 
-impl VfsLock for Lock {}
+impl VfsLock for Lock {
+    fn fill(&self, content: &[u8]) -> io::Result<()> {
+        let file = self.0.handle(self.1);
+        file.set_len(0)?;
+        file.write_at(content, 0)
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {

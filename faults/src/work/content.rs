@@ -63,9 +63,14 @@ pub fn sample_digest(record: &[u8], metadata: &(String, i64)) -> u64 {
     digest(&(record, metadata))
 }
 
-/// What the token counts of a row are.
-pub fn count_of(row: u64) -> TokenCount {
-    TokenCount { row, tokens: row as u32 + 10, scored: row as u32 + 1, truncated: row.is_multiple_of(5) }
+/// What the token counts of a row with this content are.
+pub fn count_of(row: u64, content: u64) -> TokenCount {
+    TokenCount {
+        row,
+        tokens: content as u32 >> 8,
+        scored: content as u32 & 255,
+        truncated: content.is_multiple_of(5),
+    }
 }
 
 /// The digest of a row's token counts.
@@ -131,10 +136,10 @@ pub fn label(index: usize) -> String {
     FEATURES.get(index).map_or_else(String::new, |d| format!("{}@{}", d.kind, d.dataset))
 }
 
-/// The vector of a row. Whole numbers up to 127, and 127 in every group: each type stores them exactly.
-pub fn vector(index: usize, row: u64) -> Vec<f32> {
+/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each type stores them exactly.
+pub fn vector(index: usize, content: u64) -> Vec<f32> {
     let dim = FEATURES.get(index).map_or(0, |d| d.dim);
-    let mut random = crate::Random::of(&[index as u64, row]);
+    let mut random = crate::Random::of(&[index as u64, content]);
     let mut out: Vec<f32> = (0..dim).map(|_| random.below(255) as f32 - 127.0).collect();
     for group in groups(dim) {
         if let Some(first) = out.get_mut(group.start as usize) {
@@ -144,9 +149,9 @@ pub fn vector(index: usize, row: u64) -> Vec<f32> {
     out
 }
 
-/// The flags of a row.
-pub fn flags(row: u64) -> RowFlags {
-    if row.is_multiple_of(5) { RowFlags::TRUNCATED } else { RowFlags::empty() }
+/// Its flags.
+pub fn flags(content: u64) -> RowFlags {
+    if content.is_multiple_of(5) { RowFlags::TRUNCATED } else { RowFlags::empty() }
 }
 
 /// The digest of a vector and its flags.

@@ -1,6 +1,6 @@
 //! The steps that follow from a seed.
 
-use super::content::{DATASETS, FEATURES};
+use super::content::{DATASETS, FEATURES, label};
 use super::state::State;
 use super::step::{Mode, Step};
 use crate::Random;
@@ -26,6 +26,9 @@ pub struct Workload {
     next_id: u64,
     version: u32,
     checkpoint: u8,
+    tags: u64,
+    /// Whether nobody else works on the store: then deleting may be purging, and files are merged.
+    alone: bool,
     /// Jobs that were stopped, by their features, and how far they went.
     stopped: BTreeMap<Vec<usize>, u64>,
     plan: Plan,
@@ -43,6 +46,11 @@ impl Plan {
         }
         // Jobs that wait are finished, so that nothing of the workload is left in the air.
         for features in std::mem::take(&mut maker.stopped).into_keys() {
+            let known =
+                |i: &usize| FEATURES.get(*i).is_some_and(|f| maker.state.datasets.contains_key(f.dataset));
+            if !features.iter().all(known) {
+                continue;
+            }
             maker.add(Step::Job { features, upto: u64::MAX, window: 8, stop: None, checkpoint: None });
         }
         maker.plan
@@ -63,6 +71,8 @@ impl Workload {
             next_id: 0,
             version: 0,
             checkpoint: 0,
+            tags: 0,
+            alone: true,
             stopped: BTreeMap::new(),
             plan: Plan { seed, steps: Vec::new(), states: vec![State::default()] },
         }
@@ -72,8 +82,15 @@ impl Workload {
     pub fn next_bounded(&mut self) -> (Step, State) {
         self.plan.steps.clear();
         self.plan.states.clear();
+        // Readers hold leases all the time, and a purge refuses to take what they read; another process merges files.
+        self.alone = false;
+        let rows = self.state.datasets.values().map(|d| d.rows.len()).sum::<usize>();
         while self.plan.steps.is_empty() {
-            if self.state.datasets.is_empty() { self.append(0) } else { self.any() }
+            match rows {
+                _ if self.state.datasets.is_empty() => self.append(0),
+                0..200 => self.any(),
+                _ => self.delete(70, false),
+            }
         }
         let step = self.plan.steps.remove(0);
         (step, self.state.clone())
@@ -86,25 +103,75 @@ impl Workload {
     }
 
     fn any(&mut self) {
-        match self.random.below(10) {
-            0..3 => {
+        match self.random.below(24) {
+            0..5 => {
                 let dataset = self.random.below(DATASETS.len() as u64) as usize;
                 self.append(dataset);
             }
-            3..5 => self.job(true),
-            _ => self.job(false),
+            5..7 => self.job(true),
+            7..12 => self.job(false),
+            12..15 => self.delete(30, false),
+            15 => self.delete(20, self.alone),
+            16..19 if self.alone => {
+                let target = [1 << 10, 6 << 10, 1 << 20];
+                let target = target.get(self.random.below(3) as usize).copied().unwrap_or(1 << 20);
+                self.add(Step::Compact { target });
+            }
+            19..21 => {
+                let keep = self.random.from(1..4);
+                self.add(Step::Collect { keep });
+            }
+            21 => self.tag(),
+            _ => self.drop_something(),
+        }
+    }
+
+    fn delete(&mut self, percent: u64, purge: bool) {
+        let known: Vec<String> = self.state.datasets.keys().cloned().collect();
+        let Some(dataset) = known.get(self.random.below(known.len() as u64) as usize).cloned() else {
+            return;
+        };
+        let live: Vec<u64> =
+            self.state.datasets.get(&dataset).map(|d| d.rows.keys().copied().collect()).unwrap_or_default();
+        let rows = self.random.some(&live, percent);
+        if !rows.is_empty() {
+            self.add(Step::Delete { dataset, rows, purge });
+        }
+    }
+
+    fn tag(&mut self) {
+        let old = self.state.tags.iter().next().cloned();
+        match old.filter(|_| self.random.chance(40)) {
+            Some(name) => self.add(Step::Untag(name)),
+            None => {
+                self.tags += 1;
+                self.add(Step::Tag(format!("tag-{}", self.tags)));
+            }
+        }
+    }
+
+    fn drop_something(&mut self) {
+        let features: Vec<usize> =
+            (0..FEATURES.len()).filter(|i| self.state.features.contains_key(&label(*i))).collect();
+        let feature = features.get(self.random.below(features.len() as u64) as usize).copied();
+        match (self.random.below(5), feature) {
+            (0, _) if self.state.datasets.contains_key("side") => self.add(Step::DropDataset("side".into())),
+            (1, _) if !self.state.runs.is_empty() => self.add(Step::DropRun),
+            (_, Some(feature)) => self.add(Step::DropFeature(feature)),
+            _ => {}
         }
     }
 
     fn append(&mut self, dataset: usize) {
         let dataset = DATASETS.get(dataset).copied().unwrap_or("pool").to_owned();
-        let mode = if self.random.chance(50) { Mode::Refuse } else { Mode::Keep };
+        let modes = [Mode::Refuse, Mode::Keep, Mode::Replace];
+        let mode = modes.get(self.random.below(3) as usize).copied().unwrap_or(Mode::Refuse);
         let mut samples = Vec::new();
         for _ in 0..self.random.from(3..16) {
             samples.push((self.next_id, 0));
             self.next_id += 1;
         }
-        if mode == Mode::Keep && self.state.datasets.contains_key(&dataset) {
+        if mode != Mode::Refuse && self.state.datasets.contains_key(&dataset) {
             self.version += 1;
             let old: Vec<u64> = (0..self.next_id - samples.len() as u64).collect();
             samples.extend(self.random.some(&old, 20).into_iter().map(|id| (id, self.version)));

@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
 use gstore_store::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The content of a store, by names, rows and digests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +17,8 @@ pub struct State {
     pub features: BTreeMap<String, Rows>,
     /// Checkpoints of runs: names and steps.
     pub runs: BTreeMap<String, Vec<(String, Option<u64>)>>,
+    /// Tags.
+    pub tags: BTreeSet<String>,
 }
 
 /// A dataset.
@@ -72,12 +74,16 @@ impl State {
                 return Some(format!("feature {name}: {d}"));
             }
         }
+        if self.tags != found.tags {
+            return Some(format!("tags: expected {:?}, found {:?}", self.tags, found.tags));
+        }
         Some(format!("runs: expected {:?}, found {:?}", self.runs, found.runs))
     }
 
     /// What the current snapshot, or an older one, contains, through the readers that everybody uses.
     pub fn read(snapshot: &Snapshot) -> Result<State, Failure> {
         let mut out = State::default();
+        out.tags = snapshot.tags().into_iter().map(|t| t.name.to_string()).collect();
         for part in snapshot.datasets() {
             out.datasets.insert(part.name.clone(), read_dataset(snapshot, part)?);
         }
@@ -108,7 +114,7 @@ fn maps<V: PartialEq + std::fmt::Debug>(a: &BTreeMap<u64, V>, b: &BTreeMap<u64, 
 fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Failure> {
     let mut out = Samples { next_row: part.next_row, ..Samples::default() };
     let reader = snapshot.samples(part)?;
-    for batch in reader.scan(&["row", "id", "record", "subtask", "n"], None) {
+    for batch in reader.scan(&COLUMNS, None) {
         read_batch(&batch?, &mut out.rows)?;
     }
     if out.rows.len() as u64 != part.rows {
@@ -125,7 +131,7 @@ fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Fail
     let few: Vec<u64> = out.rows.keys().rev().step_by(5).copied().collect();
     if !few.is_empty() {
         let mut again = BTreeMap::new();
-        read_batch(&reader.get(&few, &["row", "id", "record", "subtask", "n"])?, &mut again)?;
+        read_batch(&reader.get(&few, &COLUMNS)?, &mut again)?;
         if again.iter().any(|(row, sample)| out.rows.get(row) != Some(sample)) || again.len() != few.len() {
             return Err(format!("{}: rows by number differ from the scan", part.name).into());
         }
@@ -140,7 +146,14 @@ fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Fail
     Ok(out)
 }
 
-fn read_batch(batch: &RecordBatch, rows: &mut BTreeMap<u64, (String, u64)>) -> Result<(), Failure> {
+/// The columns that make a sample.
+pub(super) const COLUMNS: [&str; 5] = ["row", "id", "record", "subtask", "n"];
+
+/// Id and digest of the content of every row of a batch of these columns.
+pub(super) fn read_batch(
+    batch: &RecordBatch,
+    rows: &mut BTreeMap<u64, (String, u64)>,
+) -> Result<(), Failure> {
     let [row, id, record, subtask, n] = batch.columns() else { return Err("columns are missing".into()) };
     let (row, id) = (row.as_primitive::<UInt64Type>(), id.as_string::<i32>());
     let (record, subtask, n) =

@@ -1,12 +1,13 @@
 //! The steps of the workload: what each does to a store, and what it does to the model.
 
 use super::content::*;
-use super::state::{Rows, Samples, State};
+use super::life;
+use super::state::{COLUMNS, Rows, Samples, State, read_batch};
 use crate::Failure;
 use gstore_store::vfs::Vfs;
 use gstore_store::*;
 use serde_json::{Map, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub enum Mode {
     Refuse,
     /// The stored one stays.
     Keep,
+    /// The stored one is deleted, and the new one gets a row of its own.
+    Replace,
 }
 
 /// A change of the store.
@@ -46,6 +49,35 @@ pub enum Step {
         /// A checkpoint of the run.
         checkpoint: Option<u8>,
     },
+    /// Deletes rows; with `purge` without a trace.
+    Delete {
+        /// The dataset.
+        dataset: String,
+        /// The rows.
+        rows: Vec<u64>,
+        /// Whether nothing of them may be left.
+        purge: bool,
+    },
+    /// Drops a feature.
+    DropFeature(usize),
+    /// Drops a dataset with its features.
+    DropDataset(String),
+    /// Drops the run.
+    DropRun,
+    /// Merges files up to so many bytes.
+    Compact {
+        /// The size.
+        target: u64,
+    },
+    /// Removes what is not needed.
+    Collect {
+        /// Snapshots that are kept.
+        keep: u64,
+    },
+    /// Tags the current snapshot.
+    Tag(String),
+    /// Removes a tag.
+    Untag(String),
 }
 
 /// Where the steps are done.
@@ -92,6 +124,15 @@ impl Step {
             Step::Append { .. } => "append",
             Step::Job { stop: Some(_), .. } => "interrupted job",
             Step::Job { .. } => "job",
+            Step::Delete { purge: true, .. } => "purge",
+            Step::Delete { .. } => "delete",
+            Step::DropFeature(_) => "drop feature",
+            Step::DropDataset(_) => "drop dataset",
+            Step::DropRun => "drop run",
+            Step::Compact { .. } => "compact",
+            Step::Collect { .. } => "collect",
+            Step::Tag(_) => "tag",
+            Step::Untag(_) => "untag",
         }
     }
 
@@ -103,6 +144,7 @@ impl Step {
             Step::Job { features, upto, window, stop, checkpoint } => {
                 job(context.store()?, features, *upto, *window, *stop, *checkpoint)
             }
+            other => life::run(other, context.store()?),
         }
     }
 
@@ -113,6 +155,7 @@ impl Step {
             Step::Append { dataset, samples, mode } => apply_append(state, dataset, samples, *mode),
             Step::Job { stop: Some(_), .. } => {}
             Step::Job { features, upto, checkpoint, .. } => apply_job(state, features, *upto, *checkpoint),
+            other => life::apply(other, state),
         }
     }
 }
@@ -122,6 +165,7 @@ fn append(store: &Store, dataset: &str, samples: &[(u64, u32)], mode: Mode) -> R
     let if_changed = match mode {
         Mode::Refuse => IfChanged::Refuse,
         Mode::Keep => IfChanged::Keep,
+        Mode::Replace => IfChanged::Replace,
     };
     let options =
         AppendOptions { command: format!("append {dataset}"), if_changed, source: Some("a.jsonl".into()) };
@@ -140,18 +184,26 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
     if samples.is_empty() {
         return;
     }
+    let mut dead = Vec::new();
     let part = state.datasets.entry(dataset.to_owned()).or_insert_with(Samples::default);
     for (id, version) in samples {
         let name = id_of(*id);
         let content = sample_digest(&record_of(*id, *version), &metadata_of(*id, *version));
-        let known = part.rows.values().find(|(other, _)| *other == name);
+        let known =
+            part.rows.iter().find(|(_, (other, _))| *other == name).map(|(row, (_, old))| (*row, *old));
         match (known, mode) {
+            (Some((_, old)), Mode::Replace) if old == content => continue,
+            (Some((row, _)), Mode::Replace) => dead.push(row),
             (Some(_), Mode::Refuse | Mode::Keep) => continue,
             (None, _) => {}
+        }
+        if let Some((row, _)) = known {
+            part.rows.remove(&row);
         }
         part.rows.insert(part.next_row, (name, content));
         part.next_row += 1;
     }
+    life::bury(state, dataset, &dead);
 }
 
 fn plan(features: &[usize]) -> Result<JobPlan, Failure> {
@@ -175,21 +227,13 @@ fn job(
 ) -> Result<(), Failure> {
     let dataset = features.first().and_then(|i| FEATURES.get(*i)).ok_or("a job without features")?.dataset;
     let mut job = store.start_job(plan(features)?)?;
-    let part = Arc::clone(job.snapshot().dataset(dataset)?);
-    let mut live = BTreeSet::new();
-    for batch in job.snapshot().samples(&part)?.scan(&["row"], Some(0..upto)) {
-        use arrow_array::cast::AsArray;
-        let batch = batch?;
-        live.extend(
-            batch.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().iter().copied(),
-        );
-    }
-    let live = RowSet::from_rows(live);
+    let contents = contents(job.snapshot(), dataset, upto)?;
+    let live = RowSet::from_rows(contents.keys().copied());
     let end = live.ranges().last().map_or(0, |r| r.end);
     let mut done = 0;
     for start in (0..end).step_by(window.max(1) as usize) {
         let rows = live.intersection(&RowSet::from_range(start..start + window));
-        if !compute(&mut job, features, dataset, &rows)? {
+        if !compute(&mut job, features, dataset, &rows, &contents)? {
             continue;
         }
         done += 1;
@@ -205,14 +249,31 @@ fn job(
     Ok(())
 }
 
+/// The content of every live row, as a job reads it before it computes anything.
+fn contents(snapshot: &Snapshot, dataset: &str, upto: u64) -> Result<BTreeMap<u64, u64>, Failure> {
+    let mut rows = BTreeMap::new();
+    let reader = snapshot.samples(snapshot.dataset(dataset)?)?;
+    for batch in reader.scan(&COLUMNS, Some(0..upto)) {
+        read_batch(&batch?, &mut rows)?;
+    }
+    Ok(rows.into_iter().map(|(row, (_, content))| (row, content)).collect())
+}
+
 /// Computes and seals what is missing of a window; `false` if nothing was.
-fn compute(job: &mut Job, features: &[usize], dataset: &str, rows: &RowSet) -> Result<bool, Failure> {
+fn compute(
+    job: &mut Job,
+    features: &[usize],
+    dataset: &str,
+    rows: &RowSet,
+    contents: &BTreeMap<u64, u64>,
+) -> Result<bool, Failure> {
+    let content = |row: u64| contents.get(&row).copied().unwrap_or_default();
     let mut worked = false;
     let counted = job.encoding_rows_done(dataset, &encoding().key());
     for range in rows.difference(&counted).ranges() {
         let mut writer = job.encoding_writer(dataset, encoding(), "tulu")?;
         for row in range.clone() {
-            writer.push(count_of(row))?;
+            writer.push(count_of(row, content(row)))?;
         }
         job.seal_encoding(writer)?;
         worked = true;
@@ -224,7 +285,7 @@ fn compute(job: &mut Job, features: &[usize], dataset: &str, rows: &RowSet) -> R
         }
         let mut writer = job.segment_writer(i)?;
         for row in missing.iter() {
-            writer.push(row, &vector(*feature, row), flags(row))?;
+            writer.push(row, &vector(*feature, content(row)), flags(content(row)))?;
         }
         job.seal(i, writer)?;
         worked = true;
@@ -249,17 +310,18 @@ fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Optio
     for i in features {
         let Some(def) = FEATURES.get(*i) else { continue };
         let Some(part) = state.datasets.get_mut(def.dataset) else { continue };
-        let rows: Vec<u64> = part.rows.keys().copied().filter(|r| *r < upto).collect();
-        for row in &rows {
-            part.counts.insert(*row, count_digest(&count_of(*row)));
+        let rows: Vec<(u64, u64)> =
+            part.rows.range(..upto).map(|(row, (_, content))| (*row, *content)).collect();
+        for (row, content) in &rows {
+            part.counts.insert(*row, count_digest(&count_of(*row, *content)));
         }
         if rows.is_empty() && !state.features.contains_key(&label(*i)) {
             continue;
         }
         let feature = state.features.entry(label(*i)).or_insert_with(Rows::default);
         (feature.dataset, feature.complete) = (def.dataset.to_owned(), true);
-        for row in rows {
-            feature.rows.insert(row, vector_digest(&vector(*i, row), flags(row).bits()));
+        for (row, content) in rows {
+            feature.rows.insert(row, vector_digest(&vector(*i, content), flags(content).bits()));
         }
     }
     if let Some(n) = checkpoint {
