@@ -23,6 +23,7 @@ mod map;
 mod rewrite;
 mod samples;
 mod segment;
+mod shard;
 mod store;
 mod table;
 mod tags;
@@ -49,6 +50,11 @@ pub use samples::{
 };
 pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
+};
+pub use shard::{
+    AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
+    ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
+    ShardStart, split_rows,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
 pub use tags::TagOptions;

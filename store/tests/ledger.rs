@@ -238,7 +238,7 @@ fn a_crash_at_any_operation_leaves_a_ledger_that_is_right_or_made_anew() {
     count_panics();
     let dir = tempdir().unwrap();
     let base = dir.path().join("base");
-    drop(Store::create(&base).map(|s| add(&s, 0..20).unwrap()).unwrap());
+    add(&Store::create(&base).unwrap(), 0..20).unwrap();
     let change = |store: &Store| -> Result<(), CommitError> {
         let options = AppendOptions { if_changed: IfChanged::Replace, ..options("add") };
         let mut append = store.append(&dataset(), columns(), options)?;

@@ -101,7 +101,7 @@ impl Needed {
             }
         }
         let part: T = env.manifests().read(link)?;
-        self.manifests.extend(part.pages());
+        self.manifests.extend(part.pages().into_iter().map(|l| l.file.clone()));
         self.manifests.insert(link.file.clone());
         Ok(Some(part))
     }

@@ -28,7 +28,7 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
         vfs.create_dir(&env.at(folder)).map_err(Env::io("make the folder", folder))?;
     }
     let root = Root::first(Uuid::new_v4(), now());
-    let link = env.manifests().write(&root)?;
+    let (link, _) = env.manifests().write(root)?;
     env.manifests().sync()?;
     env.sync_folder("")?;
     Current::new(0, link).write(vfs.as_ref(), path)?;

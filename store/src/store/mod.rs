@@ -21,13 +21,14 @@ pub(crate) use env::{
 };
 pub(crate) use load::{Chain, now};
 
-use crate::error::{AppendError, CreateError, JobError, OpenError};
+use crate::error::{AppendError, AttachError, CreateError, JobError, OpenError, ShardError};
 use crate::ident::DatasetName;
 use crate::job::{Job, JobPlan};
 use crate::manifest::{Current, Link};
 use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
+use crate::shard::{self, AttachOptions, AttachProgress, AttachReport, ShardNote, ShardPlan, ShardStart};
 use crate::vfs::{OsVfs, Vfs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store. Clones share what is loaded.
@@ -136,6 +137,13 @@ impl Store {
         Ok(snapshot)
     }
 
+    /// Makes a snapshot that was just published the one that is loaded. `bytes` are those of `CURRENT`.
+    pub(crate) fn adopt(&self, bytes: Vec<u8>, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, Arc::clone(&snapshot)));
+        snapshot
+    }
+
     /// A snapshot of the history, or one that a tag keeps.
     pub fn snapshot_at(&self, number: u64) -> Result<Arc<Snapshot>, OpenError> {
         self.settled(|current| {
@@ -227,5 +235,34 @@ impl Store {
     /// Starts a job, or goes on with one of the same identity that was interrupted.
     pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
         Job::start(self.clone(), plan)
+    }
+
+    /// Starts computing a shard, or goes on with it. Reads the store and never writes it.
+    ///
+    /// # Errors
+    /// A folder that is in use, or holds anything but this shard.
+    pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+        shard::start(self.clone(), plan, shard)
+    }
+
+    /// What the folder of a shard was started for; `None` if it is not one yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn shard_note(&self, out: &Path) -> Result<Option<ShardNote>, ShardError> {
+        shard::note_of(self, out)
+    }
+
+    /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.
+    ///
+    /// # Errors
+    /// A shard that is not finished, not of this store, damaged, or has rows that another shard or the store has.
+    pub fn attach(
+        &self,
+        folders: &[PathBuf],
+        options: &AttachOptions,
+        progress: &mut dyn FnMut(AttachProgress),
+    ) -> Result<AttachReport, AttachError> {
+        shard::attach(self, folders, options, progress)
     }
 }

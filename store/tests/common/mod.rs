@@ -1,8 +1,10 @@
 //! What the tests of this crate share: small datasets, features with known vectors, a file system that fails on demand.
 #![allow(dead_code)]
 
+pub mod count;
 pub mod crash;
 pub mod every;
+pub mod readonly;
 
 use gstore_store::*;
 use serde_json::{Map, json};
