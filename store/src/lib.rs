@@ -13,6 +13,9 @@ mod compact;
 mod encodings;
 mod error;
 mod gc;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ident;
 mod job;
 mod lease;
@@ -31,6 +34,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
+pub use backup::{BackupProgress, BackupReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
@@ -57,5 +61,4 @@ pub use shard::{
     ShardStart, split_rows,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
-pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

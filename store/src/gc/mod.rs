@@ -11,6 +11,7 @@ mod history;
 mod names;
 mod needed;
 mod report;
+mod show;
 mod sweep;
 mod work;
 
@@ -18,8 +19,6 @@ pub use collect::{GcOptions, GcReport, Kept, KeptBecause};
 pub use names::FileKind;
 pub use report::{JobNote, Removed, Swept};
 
-// Purging needs them too.
-#[allow(unused_imports)]
 pub(crate) use needed::Needed;
-#[allow(unused_imports)]
+pub(crate) use show::Bytes;
 pub(crate) use sweep::sweep;

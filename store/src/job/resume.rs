@@ -127,8 +127,12 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     match JobFolder::take(env, id)? {
         Some(folder) => {
             // Written while other starters wait, so that they see what this job writes. A job that was there keeps its
-            // own file until its sealed files were looked at.
-            if folder.read::<JobFile>(JOB).ok().flatten().is_none() {
+            // own file until its sealed files were looked at, and one of a newer version keeps it: that is refused later.
+            let none = match folder.read::<JobFile>(JOB) {
+                Ok(file) => file.is_none(),
+                Err(e) => e.is_damage(),
+            };
+            if none {
                 folder.write(JOB, &JobFile::new(plan, snapshot))?;
             }
             Ok(folder)

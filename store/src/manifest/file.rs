@@ -137,7 +137,8 @@ impl ManifestFiles {
         Ok((name, content))
     }
 
-    fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
+    /// Name and bytes of the file of a link, with its length and digest checked.
+    pub(crate) fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
         let name = format!("manifests/{}", link.file);
         if !plain_name(&link.file) {
             return Err(Damage::new(

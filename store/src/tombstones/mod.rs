@@ -9,6 +9,8 @@ mod change;
 mod file;
 
 pub(crate) use change::{bury, new_files, set_dead};
+#[cfg(feature = "fuzzing")]
+pub(crate) use file::parse;
 
 use crate::error::StorageError;
 use crate::ident::RowSet;
