@@ -23,6 +23,7 @@ mod map;
 mod rewrite;
 mod samples;
 mod segment;
+mod shard;
 mod store;
 mod table;
 mod tags;
@@ -30,7 +31,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
-pub use backup::{BackupProgress, BackupReport};
+pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
@@ -51,5 +52,11 @@ pub use samples::{
 pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
 };
+pub use shard::{
+    AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
+    ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
+    ShardStart, split_rows,
+};
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
+pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gstore_tests::{binary, world};
 use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
 use serde_json::Value;
 
 fn ingest(place: &Place, dataset: &str, data: &Path, features: &str) {
@@ -220,8 +220,7 @@ fn the_demo_finds_the_right_skill() {
         );
     }
     // The statements that it suggests work as printed.
-    let again =
-        Command::new(binary::path()).arg("demo").current_dir(world.path("")).output().expect("runs");
+    let again = Command::new(binary::path()).arg("demo").current_dir(world.path("")).output().expect("runs");
     let again = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(again.contains("there already"), "{again}");
 }

@@ -49,8 +49,18 @@ fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
     let said = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--dry-run", "--json"]);
     assert_eq!(said["rows"], 14);
     assert_eq!(place.value(COUNT), "40");
-    let report =
-        place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--id", "s1", "--id", "nobody", "--json"]);
+    let report = place.json(&[
+        "delete",
+        "--dataset",
+        "pool",
+        "--where",
+        "source = 'a'",
+        "--id",
+        "s1",
+        "--id",
+        "nobody",
+        "--json",
+    ]);
     assert_eq!((&report["deleted"], &report["missing"]), (&json!(15), &json!(["nobody"])));
 
     for table in ["pool", "influence('pool', 'target')", "vectors('pool', 'loss@checkpoint-26')"] {
@@ -126,7 +136,10 @@ fn a_replaced_line_is_a_new_row_and_the_only_one_computed() {
     assert_ne!(missing.code, 0, "the new row has no vector yet, and the old one is no stand-in");
     let said = ingest(&place, "pool", None, "grad-sgd,loss");
     assert!(said.contains("1 row") || said.contains(" 1 "), "{said}");
-    assert_eq!(ids(&place, None, "influence('pool', 'target')").len(), place.value(SCORES).parse::<usize>().expect("a number"));
+    assert_eq!(
+        ids(&place, None, "influence('pool', 'target')").len(),
+        place.value(SCORES).parse::<usize>().expect("a number")
+    );
 
     let fresh = Place::new();
     fs_err::copy(place.path("pool.jsonl"), fresh.path("pool.jsonl")).expect("copied");
@@ -187,7 +200,9 @@ fn a_backup_is_a_store_and_comes_back_whole() {
 fn what_a_repair_lost_the_same_command_brings_back() {
     let place = filled();
     let before = digests(&place.path("store"));
-    let file = place.value("SELECT file FROM gstore.segments WHERE label = 'grad-sgd@checkpoint-26' AND dataset = 'pool'");
+    let file = place.value(
+        "SELECT file FROM gstore.segments WHERE label = 'grad-sgd@checkpoint-26' AND dataset = 'pool'",
+    );
     let path = place.path("store").join(file);
     let mut bytes = fs_err::read(&path).expect("there");
     let middle = bytes.len() / 2;

@@ -48,8 +48,10 @@ pub struct DeleteArgs {
 
 /// `gstore drop`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  gstore drop --store s feature loss@checkpoint-112\n  gstore drop --store s dataset old_pool\n\n\
-    Older snapshots still have what is dropped until `gstore gc` removes them.")]
+#[command(
+    after_help = "Examples:\n  gstore drop --store s feature loss@checkpoint-112\n  gstore drop --store s dataset old_pool\n\n\
+    Older snapshots still have what is dropped until `gstore gc` removes them."
+)]
 pub struct DropArgs {
     /// What to drop
     #[command(subcommand)]
@@ -81,8 +83,10 @@ pub enum DropWhat {
 
 /// `gstore tag`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT ...\"\n\n\
-    Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age.")]
+#[command(
+    after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT ...\"\n\n\
+    Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age."
+)]
 pub struct TagArgs {
     /// The tag: small letters, digits, `.`, `_` and `-`
     #[arg(value_name = "NAME")]
@@ -103,8 +107,10 @@ pub struct TagArgs {
 
 /// `gstore compact`
 #[derive(Args, Debug)]
-#[command(after_help = "Merges small files and leaves out deleted rows. Runs beside readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
-    older snapshots until `gstore gc`. Vectors are copied bit for bit.\n\nMemory: one block, or one batch of samples.")]
+#[command(
+    after_help = "Merges small files and leaves out deleted rows. Runs beside readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
+    older snapshots until `gstore gc`. Vectors are copied bit for bit.\n\nMemory: one block, or one batch of samples."
+)]
 pub struct CompactArgs {
     /// Only this dataset and its features
     #[arg(long, value_name = "NAME")]
@@ -122,8 +128,10 @@ pub struct CompactArgs {
 
 /// `gstore gc`
 #[derive(Args, Debug)]
-#[command(after_help = "Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
-    files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 150 bytes for each file of the kept snapshots.")]
+#[command(
+    after_help = "Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
+    files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 150 bytes for each file of the kept snapshots."
+)]
 pub struct GcArgs {
     /// Keep this many of the last snapshots
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -144,8 +152,10 @@ pub struct GcArgs {
 
 /// `gstore backup`
 #[derive(Args, Debug)]
-#[command(after_help = "Copies one snapshot into a folder that is a store itself; every digest is checked on the way. Into the folder of an earlier backup of the same store,\n\
-    only what is new is copied. Ingests may run meanwhile.\n\nMemory: one buffer of a few MiB.")]
+#[command(
+    after_help = "Copies one snapshot into a folder that is a store itself; every digest is checked on the way. Into the folder of an earlier backup of the same store,\n\
+    only what is new is copied. Ingests may run meanwhile.\n\nMemory: one buffer of a few MiB."
+)]
 pub struct BackupArgs {
     /// Folder of the backup
     #[arg(long, value_name = "DIR")]
@@ -160,7 +170,9 @@ pub struct BackupArgs {
 
 /// `gstore restore`
 #[derive(Args, Debug)]
-#[command(after_help = "Copies a backup into the folder that --store names, which must be missing or empty; every digest is checked on the way.")]
+#[command(
+    after_help = "Copies a backup into the folder that --store names, which must be missing or empty; every digest is checked on the way."
+)]
 pub struct RestoreArgs {
     /// Folder of the backup
     #[arg(long, value_name = "DIR")]

@@ -60,6 +60,8 @@ pub enum Command {
     Add(AddArgs),
     /// Run a model over a dataset and store gradients, embeddings and losses by checkpoint
     Ingest(IngestArgs),
+    /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
+    Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
@@ -197,9 +199,37 @@ pub struct IngestArgs {
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+    /// Compute only shard I of N of the registered samples, into --out; `gstore attach` takes the shards in
+    #[arg(long, value_name = "I/N", requires = "out")]
+    pub shard: Option<gstore_store::ShardIndex>,
+    /// Folder of the shard: missing, empty, or begun by the same command, which then goes on there
+    #[arg(long, value_name = "DIR", requires = "shard")]
+    pub out: Option<PathBuf>,
+    /// The state of the store whose rows are split into shards [default: the current one, or the one that the shard was begun on]
+    #[arg(long, value_name = "N", requires = "shard")]
+    pub snapshot: Option<u64>,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `gstore attach`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore ingest --store s --dataset pool --model llama --features embed-mean --shard 2/8 --out shards/2\n  \
+    gstore attach --store s shards/*\n\n\
+    The folders are only read, and every byte of them is checked. A shard that was attached before is skipped; one that does not fit\n\
+    is refused, and then nothing is changed. More: docs/shards.md")]
+pub struct AttachArgs {
+    /// Folders of finished shards, in any order
+    #[arg(value_name = "DIR", required = true, num_args = 1..)]
+    pub folders: Vec<PathBuf>,
+    /// Show what would be attached, without reading the vectors, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Random projection of gradients.

@@ -9,7 +9,6 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_schema::DataType;
 use gstore_query::sql::{SqlOptions, SqlRunner};
 use gstore_store::{DatasetName, DeleteOptions, DeleteReport, RowSet, Snapshot};
 use serde_json::json;
@@ -62,7 +61,12 @@ struct Found {
     missing: Vec<String>,
 }
 
-fn find(context: &Context, args: &DeleteArgs, snapshot: &std::sync::Arc<Snapshot>, cancel: &AtomicBool) -> Result<Found> {
+fn find(
+    context: &Context,
+    args: &DeleteArgs,
+    snapshot: &std::sync::Arc<Snapshot>,
+    cancel: &AtomicBool,
+) -> Result<Found> {
     let dataset = snapshot.dataset(&args.dataset)?;
     let mut wanted: HashSet<String> = args.id.iter().cloned().collect();
     if let Some(file) = &args.ids {
@@ -121,8 +125,10 @@ fn matching(
     let mut rows = Vec::new();
     for batch in runner.run(&sql, cancel)? {
         let batch = batch?;
-        let column = arrow_cast::cast(batch.column(0), &DataType::UInt64)?;
-        rows.extend(column.as_primitive::<UInt64Type>().values().iter().copied());
+        match batch.column(0).as_primitive_opt::<UInt64Type>() {
+            Some(numbers) => rows.extend_from_slice(numbers.values()),
+            None => bail!("the rows of {dataset} are not numbers"),
+        }
     }
     Ok(RowSet::from_rows(rows))
 }
@@ -158,11 +164,9 @@ fn print(args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> 
     }
     match report.snapshot {
         None => out!("{}: nothing to delete", args.dataset),
-        Some(snapshot) if args.purge => out!(
-            "{}: {} rows purged; snapshot {snapshot} begins a new history",
-            args.dataset,
-            report.purged
-        ),
+        Some(snapshot) if args.purge => {
+            out!("{}: {} rows purged; snapshot {snapshot} begins a new history", args.dataset, report.purged)
+        }
         Some(snapshot) => out!("{}: {} rows deleted in snapshot {snapshot}", args.dataset, report.deleted),
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
 use crate::context::{Context, command_line};
@@ -20,7 +21,16 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        out!("snapshot {}: dropped {}", report.snapshot, report.dropped.join(", "));
+        let features = report.features.len();
+        out!(
+            "snapshot {}: {} samples and {features} features less, {}",
+            report.snapshot,
+            report.samples,
+            HumanBytes(report.bytes)
+        );
+        for feature in &report.unnamed {
+            out!("the checkpoint of {feature} has no name any more");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

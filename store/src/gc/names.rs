@@ -37,6 +37,24 @@ pub enum FileKind {
     Jobs,
 }
 
+impl std::fmt::Display for FileKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            FileKind::Root => "snapshots",
+            FileKind::Part => "manifests",
+            FileKind::Samples => "samples",
+            FileKind::Encodings => "token counts",
+            FileKind::Segments => "segments",
+            FileKind::Tombstones => "bitmaps of deleted rows",
+            FileKind::Artifacts => "artifacts",
+            FileKind::Indexes => "indexes",
+            FileKind::Leases => "leases that nobody holds",
+            FileKind::Leftovers => "leftovers of work that was cut short",
+            FileKind::Jobs => "interrupted jobs",
+        })
+    }
+}
+
 /// A data file: its kind, the number of its folder and its name.
 pub(crate) type DataKey = (FileKind, u32, Uuid);
 

@@ -4,7 +4,9 @@ use super::names::{self, FileKind};
 use super::report::JobNote;
 use super::sweep::Sweeper;
 use crate::error::StorageError;
-use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json};
+use crate::job::{
+    Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
+};
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::Env;
@@ -19,7 +21,7 @@ impl Sweeper<'_> {
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
             let mut note = JobNote {
-                command: read_json(self.env, &format!("tmp/{id}/job.json"))
+                command: read_json_of(self.env, &format!("tmp/{id}/job.json"))
                     .ok()
                     .flatten()
                     .map(|j: JobFile| j.command),
@@ -45,7 +47,7 @@ impl Sweeper<'_> {
     /// The files of the store that a job was publishing. The note is flushed before the first one moves, so a damaged one
     /// means that none did.
     fn moves(&self, id: &str) -> Result<Vec<String>, StorageError> {
-        let intents: Option<Intents> = match read_json(self.env, &format!("tmp/{id}/{PUBLISH}")) {
+        let intents: Option<Intents> = match read_json_of(self.env, &format!("tmp/{id}/{PUBLISH}")) {
             Err(e) if e.is_damage() => None,
             other => other?,
         };

@@ -102,7 +102,7 @@ impl FileEntry {
         self.first_row..self.end_row
     }
 
-    fn problem(&self) -> Option<(String, String, String)> {
+    pub(crate) fn problem(&self) -> Option<(String, String, String)> {
         let file = self.uuid;
         if self.rows == 0 || self.end_row.checked_sub(self.first_row) != Some(self.rows) {
             return Some((

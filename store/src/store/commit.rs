@@ -29,7 +29,12 @@ impl WriterLock {
     /// Waits for the lock.
     pub(crate) fn take(store: &Store) -> Result<WriterLock, StorageError> {
         match Self::attempt(store, true)? {
-            Some(lock) => Ok(lock),
+            Some(lock) => {
+                // CURRENT may come from a writer that died, or failed, before it was flushed; whatever is said from here on,
+                // also that there is nothing to do, must not rest on a name that a loss of power takes away.
+                store.env().sync_folder("")?;
+                Ok(lock)
+            }
             None => Err(StorageError::io(format!("lock {LOCK}"), std::io::ErrorKind::WouldBlock.into())),
         }
     }

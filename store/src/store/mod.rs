@@ -22,13 +22,14 @@ pub(crate) use env::{
 };
 pub(crate) use load::{Chain, now};
 
-use crate::error::{AppendError, CreateError, JobError, OpenError};
+use crate::error::{AppendError, AttachError, CreateError, JobError, OpenError, ShardError};
 use crate::ident::DatasetName;
 use crate::job::{Job, JobPlan};
 use crate::manifest::{Current, Link};
 use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
+use crate::shard::{self, AttachOptions, AttachProgress, AttachReport, ShardNote, ShardPlan, ShardStart};
 use crate::vfs::{OsVfs, Vfs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store. Clones share what is loaded.
@@ -235,5 +236,34 @@ impl Store {
     /// Starts a job, or goes on with one of the same identity that was interrupted.
     pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
         Job::start(self.clone(), plan)
+    }
+
+    /// Starts computing a shard, or goes on with it. Reads the store and never writes it.
+    ///
+    /// # Errors
+    /// A folder that is in use, or holds anything but this shard.
+    pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+        shard::start(self.clone(), plan, shard)
+    }
+
+    /// What the folder of a shard was started for; `None` if it is not one yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn shard_note(&self, out: &Path) -> Result<Option<ShardNote>, ShardError> {
+        shard::note_of(self, out)
+    }
+
+    /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.
+    ///
+    /// # Errors
+    /// A shard that is not finished, not of this store, damaged, or has rows that another shard or the store has.
+    pub fn attach(
+        &self,
+        folders: &[PathBuf],
+        options: &AttachOptions,
+        progress: &mut dyn FnMut(AttachProgress),
+    ) -> Result<AttachReport, AttachError> {
+        shard::attach(self, folders, options, progress)
     }
 }

@@ -6,6 +6,7 @@ pub mod crash;
 pub mod every;
 pub mod hook;
 pub mod keep;
+pub mod readonly;
 
 use gstore_store::*;
 use serde_json::{Map, json};
