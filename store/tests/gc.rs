@@ -440,7 +440,7 @@ fn many_segments_are_collected_in_seconds() {
 }
 
 #[test]
-#[ignore = "makes 10,000 segments, which takes a minute"]
+#[ignore = "makes 10,000 segments, which takes minutes"]
 fn ten_thousand_segments_are_collected_in_seconds() {
     many(10_000);
 }
