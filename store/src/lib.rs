@@ -35,7 +35,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
-pub use backup::{BackupProgress, BackupReport};
+pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
@@ -63,4 +63,5 @@ pub use shard::{
     ShardStart, split_rows,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
+pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};
