@@ -12,10 +12,10 @@ mod backup;
 mod compact;
 mod encodings;
 mod error;
-mod gc;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gc;
 mod ident;
 mod job;
 mod lease;

@@ -4,12 +4,12 @@
 pub mod count;
 pub mod crash;
 pub mod every;
-pub mod readonly;
 pub mod forge;
-pub mod overlay;
-pub mod rich;
 pub mod hook;
 pub mod keep;
+pub mod overlay;
+pub mod readonly;
+pub mod rich;
 
 use gstore_store::*;
 use serde_json::{Map, json};
