@@ -12,6 +12,9 @@ mod backup;
 mod compact;
 mod encodings;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod ident;
 mod job;
@@ -32,6 +35,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
+pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;

@@ -1,6 +1,7 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
-use super::{CommitError, LookupError, OpenError, StorageError};
+use super::{CommitError, LookupError, OpenError, ReadError, StorageError};
+use uuid::Uuid;
 
 /// A snapshot was collected while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ impl StorageError {
 #[non_exhaustive]
 pub enum TagError {
     /// Another snapshot has it.
-    #[error("tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: --move")]
+    #[error("tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: --force")]
     Exists {
         /// The tag.
         name: String,
@@ -70,6 +71,75 @@ pub enum GcError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// A file could not be removed. The others are there still, or gone as they should be; the next `gc` goes on.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// Whether the cause is that the snapshot being read was collected. Nothing is damaged then.
+    pub fn is_collected(&self) -> bool {
+        matches!(self, ReadError::Storage(e) if e.is_collected())
+    }
+}
+
+/// A snapshot could not be copied. Whatever backup was in the folder before is still there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The folder has something else in it.
+    #[error(
+        "{path} is not empty (it holds {found:?}) and no backup of this store; give a missing or empty folder"
+    )]
+    NotEmpty {
+        /// The folder.
+        path: String,
+        /// One of the things in it.
+        found: String,
+    },
+    /// There is a store already.
+    #[error("{0} is a store already; give a missing or empty folder")]
+    Exists(String),
+    /// A backup of another store.
+    #[error("{path} holds the backup of store {theirs}, this is store {ours}; give another folder")]
+    OtherStore {
+        /// The folder.
+        path: String,
+        /// The store that it is of.
+        theirs: Uuid,
+        /// The one to be copied.
+        ours: Uuid,
+    },
+    /// Somebody worked in the backup.
+    #[error(
+        "the backup in {path} was changed after it was made: its snapshot {snapshot} is one of its own\n  a new backup would take that away; give another folder"
+    )]
+    Changed {
+        /// The folder.
+        path: String,
+        /// Its current snapshot.
+        snapshot: u64,
+    },
+    /// Another process writes there.
+    #[error("another process is writing to {0}; wait for it")]
+    Busy(String),
+    /// One folder inside of the other.
+    #[error("{0} and the store lie inside of each other; give a folder elsewhere")]
+    Inside(String),
+    /// It was told to stop. What was copied stays, and the same command goes on from there.
+    #[error("stopped; the same command goes on from here")]
+    Cancelled,
+    /// The copy is complete, but what it does not need is still there.
+    #[error("snapshot {snapshot} is copied, but files of the copy before could not be removed: {source}")]
+    Untidy {
+        /// The snapshot.
+        snapshot: u64,
+        /// What went wrong.
+        source: StorageError,
+    },
+    /// The snapshot could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file could not be read or written, or is damaged.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

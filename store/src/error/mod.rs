@@ -16,9 +16,9 @@ pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError};
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, WriteError};
+pub use keep::{BackupError, Collected, GcError, TagError};
 pub use life::{ChangeError, CompactError};
 
-pub use keep::{Collected, GcError, TagError};
 pub(crate) use life::RewriteError;
 pub use shard::{AttachError, ReceiptError, ShardError};
 
@@ -70,4 +70,5 @@ is_damage! {
     TagError => |e| TagError::Open(e) => e.is_damage(), TagError::Commit(e) => e.is_damage(), TagError::Storage(e) => e.is_damage();
     GcError => |e| GcError::Unknown { source, .. } => source.is_damage(), GcError::Open(e) => e.is_damage(), GcError::Commit(e) => e.is_damage(),
         GcError::Storage(e) => e.is_damage();
+    BackupError => |e| BackupError::Open(e) => e.is_damage(), BackupError::Storage(e) => e.is_damage();
 }

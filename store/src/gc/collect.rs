@@ -4,10 +4,10 @@ use super::history;
 use super::needed::Needed;
 use super::report::Swept;
 use super::sweep::{SweepOptions, sweep_with};
-use super::work::COMPACT_LOCK;
 use crate::error::{GcError, StorageError};
 use crate::lease::{Held, has, held};
 use crate::manifest::Link;
+use crate::rewrite::COMPACT_LOCK;
 use crate::store::{Env, History, Snapshot, Store, WriterLock, change_of, now, publish};
 use crate::vfs::VfsLock;
 use serde::Serialize;
@@ -154,11 +154,11 @@ fn shorten(
 
 /// Held while folders of compactions are looked at. While somebody compacts, they are left alone.
 fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), StorageError> {
-    let name = format!("tmp/{COMPACT_LOCK}");
-    if !env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))? {
+    let path = env.at(COMPACT_LOCK);
+    if !env.vfs().exists(&path).map_err(Env::io("look for", COMPACT_LOCK))? {
         return Ok((None, false));
     }
-    let lock = env.vfs().lock(&env.at(&name), false).map_err(Env::io("lock", &name))?;
+    let lock = env.vfs().lock(&path, false).map_err(Env::io("lock", COMPACT_LOCK))?;
     let busy = lock.is_none();
     Ok((lock, busy))
 }

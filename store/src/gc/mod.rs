@@ -18,8 +18,5 @@ pub use collect::{GcOptions, GcReport, Kept, KeptBecause};
 pub use names::FileKind;
 pub use report::{JobNote, Removed, Swept};
 
-// Purging needs them too.
-#[allow(unused_imports)]
 pub(crate) use needed::Needed;
-#[allow(unused_imports)]
 pub(crate) use sweep::sweep;

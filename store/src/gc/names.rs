@@ -1,5 +1,10 @@
 //! The names that files of a store have. What is called otherwise is not ours, and nothing here touches it.
 
+use crate::backup::MARKER;
+use crate::lease;
+use crate::ledger::{LEDGER, SUMS};
+use crate::manifest::CURRENT;
+use crate::store::LOCK;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -66,8 +71,7 @@ pub(super) const FLAT: [(&str, FileKind); 2] =
     [("artifacts", FileKind::Artifacts), ("indexes", FileKind::Indexes)];
 
 /// What else a store has in its own folder.
-pub(super) const OTHERS: [&str; 7] =
-    ["CURRENT", "LOCK", "ledger.redb", "manifests", "leases", "tmp", crate::backup::MARKER];
+pub(super) const OTHERS: [&str; 8] = [CURRENT, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
 
 /// What is beside its place until it is whole ends in this. Whoever writes such a file in a folder of the store, other than a
 /// job's, holds the writer lock.

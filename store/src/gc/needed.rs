@@ -5,16 +5,19 @@ use crate::error::StorageError;
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
 use crate::store::Env;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// The files of some snapshots. Memory: 50 bytes for each data file and 150 for each manifest.
+/// The files of some snapshots. Memory: 50 bytes for each data file, 150 for each manifest, and the catalog of one snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Needed {
     manifests: HashSet<String>,
     data: HashSet<DataKey>,
     /// Named by fields that this version does not know.
     mentioned: HashSet<Uuid>,
+    /// The parts read last, by number: most pages of another state of a part are the same.
+    datasets: HashMap<u32, DatasetPart>,
+    features: HashMap<u32, FeaturePart>,
 }
 
 /// What to do about a manifest that is not there.
@@ -66,41 +69,69 @@ impl Needed {
     }
 
     fn read(&mut self, env: &Env, link: &Link, missing: Missing) -> Result<(), StorageError> {
-        let Some(root) = self.part::<Root>(env, link, missing)? else { return Ok(()) };
+        let Some(root) = self.part::<Root>(env, link, None, missing)? else { return Ok(()) };
         self.mention(&root.extra);
         for link in &root.datasets {
-            let Some(part) = self.part::<DatasetPart>(env, &link.link, missing)? else { continue };
-            self.data.extend(part.files.iter().map(|f| (FileKind::Samples, part.number, f.uuid)));
-            self.data.extend(part.tombstones.iter().map(|t| (FileKind::Tombstones, part.number, t.uuid)));
-            for e in &part.encodings {
-                self.data.extend(e.files.iter().map(|f| (FileKind::Encodings, e.number, f.uuid)));
+            let like = self.datasets.remove(&link.number);
+            match self.part(env, &link.link, like.as_ref(), missing)? {
+                Some(part) => self.dataset(part),
+                None => self.datasets.extend(like.map(|part| (part.number, part))),
             }
-            self.mention(&part.extra);
         }
         for link in &root.features {
-            let Some(part) = self.part::<FeaturePart>(env, &link.link, missing)? else { continue };
-            self.data.extend(part.segments.iter().map(|s| (FileKind::Segments, part.number, s.uuid)));
-            self.mention(&part.extra);
+            let like = self.features.remove(&link.number);
+            match self.part(env, &link.link, like.as_ref(), missing)? {
+                Some(part) => self.feature(part),
+                None => self.features.extend(like.map(|part| (part.number, part))),
+            }
         }
         for link in &root.runs {
-            let Some(part) = self.part::<RunPart>(env, &link.link, missing)? else { continue };
+            let Some(part) = self.part::<RunPart>(env, &link.link, None, missing)? else { continue };
             self.mention(&part.extra);
         }
         Ok(())
     }
 
+    fn dataset(&mut self, part: DatasetPart) {
+        self.data.extend(part.files.iter().map(|f| (FileKind::Samples, part.number, f.uuid)));
+        self.data.extend(part.tombstones.iter().map(|t| (FileKind::Tombstones, part.number, t.uuid)));
+        for e in &part.encodings {
+            self.data.extend(e.files.iter().map(|f| (FileKind::Encodings, e.number, f.uuid)));
+        }
+        self.mention(&part.extra);
+        self.datasets.insert(part.number, part);
+    }
+
+    fn feature(&mut self, part: FeaturePart) {
+        self.data.extend(part.segments.iter().map(|s| (FileKind::Segments, part.number, s.uuid)));
+        self.mention(&part.extra);
+        self.features.insert(part.number, part);
+    }
+
     /// A part that was not read before.
-    fn part<T: Part>(&mut self, env: &Env, link: &Link, missing: Missing) -> Result<Option<T>, StorageError> {
+    fn part<T: Part>(
+        &mut self,
+        env: &Env,
+        link: &Link,
+        like: Option<&T>,
+        missing: Missing,
+    ) -> Result<Option<T>, StorageError> {
         if self.manifests.contains(&link.file) {
             return Ok(None);
         }
-        if missing == Missing::IsSkipped {
-            let name = format!("manifests/{}", link.file);
-            if !env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))? {
-                return Ok(None);
+        let part = match missing {
+            Missing::IsAnError => env.manifests().read_like(link, like)?,
+            Missing::IsSkipped if !exists(env, link)? => return Ok(None),
+            Missing::IsSkipped => {
+                let (part, lost) = env.manifests().read_rest(link, like)?;
+                for page in lost {
+                    if exists(env, &page.page.link)? {
+                        return Err(page.error);
+                    }
+                }
+                part
             }
-        }
-        let part: T = env.manifests().read(link)?;
+        };
         self.manifests.extend(part.pages().into_iter().map(|l| l.file.clone()));
         self.manifests.insert(link.file.clone());
         Ok(Some(part))
@@ -122,4 +153,9 @@ impl Needed {
             _ => {}
         }
     }
+}
+
+fn exists(env: &Env, link: &Link) -> Result<bool, StorageError> {
+    let name = format!("manifests/{}", link.file);
+    env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))
 }

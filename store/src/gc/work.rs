@@ -4,15 +4,16 @@ use super::names::{self, FileKind};
 use super::report::JobNote;
 use super::sweep::Sweeper;
 use crate::error::StorageError;
-use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, lock_start, read_json_of};
+use crate::job::{
+    Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
+};
 use crate::lease;
+use crate::rewrite::COMPACT_LOCK;
 use crate::store::Env;
 use std::io::ErrorKind;
 
 /// Files in `tmp/` that many processes lock.
-const LOCKS: [&str; 2] = ["start.lock", COMPACT_LOCK];
-/// Held by the process that compacts.
-pub(super) const COMPACT_LOCK: &str = "compact.lock";
+const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
 
 impl Sweeper<'_> {
     /// Notes the jobs, and that the files which they were publishing are theirs. With `drop_jobs`, interrupted ones go.
@@ -78,7 +79,7 @@ impl Sweeper<'_> {
                 if !self.options.leave_compactions {
                     removed |= self.remove_compaction(&path)?;
                 }
-            } else if !LOCKS.contains(&&*name) && !is_job(&name) {
+            } else if !LOCKS.contains(&&*path) && !is_job(&name) {
                 self.swept.stranger(path);
             }
         }

@@ -20,7 +20,7 @@ pub(crate) const PUBLISH: &str = "publish.json";
 pub(crate) const RECEIPT: &str = "receipt.json";
 const LOCK: &str = "lock";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
-const START_LOCK: &str = "tmp/start.lock";
+pub(crate) const START_LOCK: &str = "tmp/start.lock";
 
 /// No JSON file of a job is longer.
 pub(crate) const LIMIT: u64 = 1 << 28;

@@ -68,6 +68,9 @@ fn missing(vfs: &dyn Vfs, store: &Path) -> OpenError {
     if !vfs.exists(store).unwrap_or(true) {
         return OpenError::NotFound(path);
     }
+    if crate::backup::MARKERS.iter().any(|m| vfs.exists(&store.join(m)).unwrap_or(false)) {
+        return OpenError::Incomplete(path);
+    }
     let roots = vfs.list(&store.join("manifests")).unwrap_or_default();
     let newest = roots.iter().filter_map(|n| root_number(n).map(|k| (k, n))).max();
     match newest {

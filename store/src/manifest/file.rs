@@ -137,7 +137,7 @@ impl ManifestFiles {
         Ok((name, content))
     }
 
-    /// The bytes of a link's file, compared with its length and digest, and the file's name.
+    /// Name and bytes of the file of a link, with its length and digest checked.
     pub(crate) fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
         let name = format!("manifests/{}", link.file);
         if !plain_name(&link.file) {

@@ -17,7 +17,7 @@ mod work;
 pub(crate) use counts::{has_counts, merge_counts};
 pub(crate) use samples::merge_samples;
 pub(crate) use segments::{merge_segments, rows_of};
-pub(crate) use work::{Placed, WorkFolder, lock_compact};
+pub(crate) use work::{COMPACT_LOCK, Placed, WorkFolder, lock_compact};
 
 use crate::error::RewriteError;
 use crate::ident::RowSet;

@@ -15,6 +15,7 @@ mod footer;
 mod layout;
 mod open;
 mod quantize;
+mod regions;
 mod salvage;
 mod sink;
 mod verify;

@@ -169,6 +169,11 @@ impl Snapshot {
         tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))
     }
 
+    /// The store's folder as a reader of this snapshot sees it.
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.env
+    }
+
     pub(crate) fn root(&self) -> &Root {
         &self.root
     }

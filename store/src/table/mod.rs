@@ -8,8 +8,10 @@
 mod about;
 mod bytes;
 mod read;
+mod region;
 mod write;
 
 pub(crate) use about::{About, Described, describe};
 pub(crate) use read::TableFile;
+pub(crate) use region::{Digest, Region, regions};
 pub(crate) use write::{TableWriter, properties};
