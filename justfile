@@ -21,3 +21,7 @@ demo:
 # benchmarks with their peers; see benches/README.md
 bench:
     benches/run.sh
+
+# crashes, failing disks and concurrent processes in full form; the figures go to a page, for example docs/faults/2026-01-31.md
+crash page="target/faults.md":
+    cargo run --release -p gstore-faults -- all --full --page {{page}}

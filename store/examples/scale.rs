@@ -108,7 +108,7 @@ fn feature() -> Result<JobFeature> {
         dtype: DType::F16,
         compute: "f32".into(),
     };
-    Ok(JobFeature { desc, attrs: FeatureAttrs::new("grad".into(), DIM) })
+    Ok(JobFeature { desc, attrs: FeatureAttrs::new("grad", DIM) })
 }
 
 fn start(store: &Store) -> Result<Job> {

@@ -12,6 +12,9 @@ mod backup;
 mod compact;
 mod encodings;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod ident;
 mod job;

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use common::every::at_every_operation;
 use common::*;
+use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::ReaderProperties;
@@ -240,6 +241,9 @@ fn live_jobs_readers_and_damage_are_in_the_way() {
         other => panic!("{other:?}"),
     }
     job.abandon().unwrap();
+    let lock = OsVfs.lock(&path.join("tmp/compact.lock"), false).unwrap();
+    assert!(matches!(purge(&store, NAMED), Err(ChangeError::Compacting)));
+    drop(lock);
     let name = SnapshotName::Number(number);
     let (_, lease) = store.snapshot_leased(Some(&name), "gstore export").unwrap();
     match purge(&store, NAMED) {

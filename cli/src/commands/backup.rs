@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_store::{BackupOptions, CopyReport, Store};
-use indicatif::HumanBytes;
+use gstore_store::Store;
 
 use crate::args::{BackupArgs, RestoreArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::output::out;
 use crate::progress::Bytes;
 
@@ -17,12 +16,9 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "backup");
-    let report = store.backup(
-        &args.to,
-        &BackupOptions { command: command_line(), at: args.snapshot.clone() },
-        &mut |p| bytes.at(p.bytes_done, p.bytes_total),
-        &cancel,
-    )?;
+    let report = store.backup(args.snapshot.as_ref(), &args.to, &cancel, &mut |p| {
+        bytes.at(p.bytes_done, p.bytes_total);
+    })?;
     bytes.finish();
     print(args.json, &report)
 }
@@ -33,22 +29,16 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "restore");
-    let report = Store::restore(&args.from, to, &mut |p| bytes.at(p.bytes_done, p.bytes_total), &cancel)?;
+    let report = Store::restore(&args.from, to, &cancel, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
     bytes.finish();
     print(args.json, &report)
 }
 
-fn print(json: bool, report: &CopyReport) -> Result<ExitCode> {
+fn print(json: bool, report: &gstore_store::BackupReport) -> Result<ExitCode> {
     if json {
         out!("{}", serde_json::to_string_pretty(report)?);
     } else {
-        out!(
-            "snapshot {}: {} files copied, {}; {} were there already",
-            report.snapshot,
-            report.files_copied,
-            HumanBytes(report.bytes_copied),
-            report.files_kept
-        );
+        out!("{report}");
     }
     Ok(ExitCode::SUCCESS)
 }

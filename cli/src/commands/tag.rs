@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_store::TagOptions;
 
 use super::query::Engine;
 use crate::args::TagArgs;
@@ -27,10 +26,8 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         store.untag(name, &command)?;
         out!("{name}: removed");
     } else {
-        let options = TagOptions { command, at: args.snapshot.clone(), move_there: args.force };
-        let snapshot = store.tag(name, options)?;
-        let tag = snapshot.tags().into_iter().find(|t| t.name == **name);
-        out!("{name}: snapshot {}", tag.map_or(0, |t| t.snapshot));
+        let tag = store.tag(name, args.snapshot.as_ref(), args.force, &command)?;
+        out!("{}: snapshot {}", tag.name, tag.snapshot);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::error::ModelError;
@@ -333,8 +333,14 @@ fn pattern(config: Object<'_>, key: &str) -> Result<Vec<(Regex, f64)>, ModelErro
         .collect()
 }
 
+/// Memory that a compiled pattern may take; patterns of module names take a few KiB.
+const PATTERN_BYTES: usize = 1 << 20;
+
 fn compile(config: Object<'_>, key: &str, pattern: &str) -> Result<Regex, ModelError> {
-    Regex::new(pattern)
+    RegexBuilder::new(pattern)
+        .size_limit(PATTERN_BYTES)
+        .dfa_size_limit(PATTERN_BYTES)
+        .build()
         .map_err(|e| config.error(format!("{key} is not a pattern that gstore understands: {e}")))
 }
 

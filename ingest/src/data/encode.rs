@@ -6,6 +6,7 @@
 //! - position 0 is never scored: nothing predicts it
 //! - at most `max_length` tokens, the first ones
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
@@ -120,9 +121,7 @@ impl TextEncoder {
         let path = folder.join("tokenizer.json");
         let bytes = fs_err::read(&path).map_err(EncodeError::Read)?;
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
-        tokenizer.with_padding(None);
+        let tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
         let files = TokenizerFiles::read(folder)?;
         let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
         let spec = EncodingSpec {
@@ -182,11 +181,31 @@ impl TextEncoder {
     }
 }
 
+/// A tokenizer that neither cuts nor pads.
+fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
+    // The library panics on some files that are not JSON.
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
+    guarded(|| {
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| error.to_string())?;
+        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+        tokenizer.with_padding(None);
+        Ok(tokenizer)
+    })
+}
+
 fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
-    let encoding = tokenizer
-        .encode_fast(text, add_special)
-        .map_err(|error| EncodeError::Tokenizer(error.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
+    guarded(|| {
+        let encoding = tokenizer.encode_fast(text, add_special).map_err(|error| error.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    })
+    .map_err(EncodeError::Tokenizer)
+}
+
+/// The tokenizer library takes some of what a file says on trust and panics where it is wrong; that must not end the process.
+fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let message =
+        "tokenizer.json describes a tokenizer that cannot work: the tokenizer library gave up on it";
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(message.to_owned()))
 }
 
 /// How many tokens the tokenizer's post-processor puts behind a text.

@@ -12,6 +12,7 @@ use crate::store::{
     Change, Snapshot, WriterLock, change_of, encoding_file, publish, sample_file, segment_file,
 };
 use crate::tombstones::{new_files, set_dead};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// New files for old ones.
@@ -112,11 +113,10 @@ impl Work<'_> {
         let mut part = current.map_or_else(|| base.clone(), |part| FeaturePart::clone(part));
         for piece in pieces {
             let Piece::Segments { inputs, output } = piece else { continue };
-            if current.is_none() || !inputs.iter().all(|i| part.segments.contains(i)) {
+            if current.is_none() || !take_out(&mut part.segments, &inputs, |s| s.uuid) {
                 p.discarded += 1;
                 continue;
             }
-            part.segments.retain(|s| !inputs.contains(s));
             let before = inputs.iter().map(|s| (s.len, s.rows));
             p.part.count(before, output.iter().map(|s| (s.len, s.rows)));
             if let Some(segment) = output {
@@ -221,13 +221,22 @@ impl Work<'_> {
 
 /// Replaces files by others, if all of them are there. The list stays sorted by rows.
 fn replace(files: &mut Vec<FileEntry>, inputs: &[FileEntry], outputs: &[FileEntry]) -> bool {
-    if !inputs.iter().all(|i| files.contains(i)) {
+    if !take_out(files, inputs, |f| f.uuid) {
         return false;
     }
-    files.retain(|f| !inputs.contains(f));
     files.extend(outputs.iter().cloned());
     files.sort_by_key(|f| f.first_row);
     true
+}
+
+/// Takes some files out of a list, if all of them are in it.
+fn take_out<T>(list: &mut Vec<T>, files: &[T], name: impl Fn(&T) -> Uuid) -> bool {
+    let wanted: HashSet<Uuid> = files.iter().map(&name).collect();
+    let there = list.iter().filter(|f| wanted.contains(&name(f))).count() == wanted.len();
+    if there {
+        list.retain(|f| !wanted.contains(&name(f)));
+    }
+    there
 }
 
 impl CompactedPart {

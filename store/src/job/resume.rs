@@ -6,7 +6,7 @@ use super::folder::{
 use super::plan::{Intents, JobFile, JobPlan, SealedEncoding};
 use super::rows::published_rows;
 use super::run::Job;
-use crate::error::{JobError, ReadError, StorageError};
+use crate::error::{JobError, OpenError, ReadError, StorageError};
 use crate::ident::{DatasetName, RowSet};
 use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
@@ -127,8 +127,12 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     match JobFolder::take(env, id)? {
         Some(folder) => {
             // Written while other starters wait, so that they see what this job writes. A job that was there keeps its
-            // own file until its sealed files were looked at.
-            if folder.read::<JobFile>(JOB).ok().flatten().is_none() {
+            // own file until its sealed files were looked at, and one of a newer version keeps it: that is refused later.
+            let none = match folder.read::<JobFile>(JOB) {
+                Ok(file) => file.is_none(),
+                Err(e) => e.is_damage(),
+            };
+            if none {
                 folder.write(JOB, &JobFile::new(plan, snapshot))?;
             }
             Ok(folder)
@@ -151,7 +155,7 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     };
     if let Some(intents) = intents {
         let _lock = WriterLock::take(store)?;
-        let snapshot = store.snapshot()?;
+        let then = snapshot_of(store, intents.snapshot)?;
         let env = store.env();
         let exists =
             |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
@@ -159,7 +163,12 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
             if !exists(&m.to)? {
                 continue;
             }
-            if !is_published(&snapshot, m.uuid) {
+            let published = match &then {
+                Then::Published(snapshot) => is_published(snapshot, m.uuid),
+                Then::Missing => false,
+                Then::Unknown => true,
+            };
+            if !published {
                 folder.rename(&env.at(&m.to), &m.from)?;
             } else {
                 // Published; what describes it here has done its work.
@@ -173,8 +182,31 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     Ok(folder.sync()?)
 }
 
+/// The snapshot that a publish made, if it did. The current one does not say: files may have been compacted, dropped or purged
+/// since, and older snapshots still have them.
+enum Then {
+    /// The snapshot of that number.
+    Published(Arc<Snapshot>),
+    /// There was none yet.
+    Missing,
+    /// It is no longer there. Then the files stay where they are: if nothing refers to them, gc removes them.
+    Unknown,
+}
+
+fn snapshot_of(store: &Store, number: u64) -> Result<Then, JobError> {
+    if store.snapshot()?.number() < number {
+        return Ok(Then::Missing);
+    }
+    match store.snapshot_at(number) {
+        Ok(snapshot) => Ok(Then::Published(snapshot)),
+        Err(OpenError::NoSnapshot { .. }) => Ok(Then::Unknown),
+        Err(e) if e.is_damage() => Ok(Then::Unknown),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Whether a snapshot has a file of this name.
-pub(super) fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
+fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
     let segment = snapshot.features().iter().any(|f| f.segments.iter().any(|s| s.uuid == uuid));
     let encoding = || {
         let mut files =

@@ -12,7 +12,7 @@
 //!   only after a crash all of it is read once
 
 mod backend;
-mod codec;
+pub(crate) mod codec;
 mod guard;
 mod ids;
 mod overlay;

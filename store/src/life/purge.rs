@@ -62,7 +62,9 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
     let snapshot = if alone && gone.is_empty() && rewrite.replaced == 0 {
         base
     } else {
-        set_dead(env, &mut part, &RowSet::new(), &before.purged.union(&gone))?;
+        if !gone.is_empty() {
+            set_dead(env, &mut part, &RowSet::new(), &before.purged.union(&gone))?;
+        }
         let bitmaps = new_files(old, &part);
         let command = format!("gstore delete --dataset {dataset} --purge ({} rows)", gone.len());
         let mut change = change_of(&base, &command);

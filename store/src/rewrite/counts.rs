@@ -45,12 +45,10 @@ pub(crate) fn has_counts(
     rows: &RowSet,
 ) -> Result<bool, ReadError> {
     let reader = reader(env, encoding, std::slice::from_ref(file));
-    for range in rows.within(file.range()) {
-        for batch in reader.scan(Some(range)) {
-            let says = |c: &TokenCount| c.tokens != 0 || c.scored != 0 || c.truncated;
-            if counts_of(&batch?).iter().any(says) {
-                return Ok(true);
-            }
+    let says = |c: &TokenCount| c.tokens != 0 || c.scored != 0 || c.truncated;
+    for batch in reader.scan(Some(file.range())) {
+        if counts_of(&batch?).iter().any(|c| says(c) && rows.contains(c.row)) {
+            return Ok(true);
         }
     }
     Ok(false)

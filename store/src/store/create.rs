@@ -32,12 +32,13 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
     let (link, _) = env.manifests().write(root)?;
     env.manifests().sync()?;
     env.sync_folder("")?;
-    Current::new(0, link).write(vfs.as_ref(), path)?;
-    env.sync_folder("")?;
+    // Before CURRENT: once that is there, others use the store and nobody flushes its own name any more.
     if let Some(parent) = path.parent() {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         vfs.sync_dir(parent).map_err(Env::io("flush the folder above", &shown))?;
     }
+    Current::new(0, link).write(vfs.as_ref(), path)?;
+    env.sync_folder("")?;
     drop(lock);
     Ok(())
 }

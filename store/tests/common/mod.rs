@@ -4,9 +4,12 @@
 pub mod count;
 pub mod crash;
 pub mod every;
+pub mod forge;
 pub mod hook;
 pub mod keep;
+pub mod overlay;
 pub mod readonly;
+pub mod rich;
 
 use gstore_store::*;
 use serde_json::{Map, json};

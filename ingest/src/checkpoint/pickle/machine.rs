@@ -19,6 +19,14 @@ pub struct Limits {
     pub depth: usize,
 }
 
+impl Limits {
+    /// The same, for a pickle of this length. Every instruction is a byte or more and makes at most one value or memo slot, so
+    /// more of them than bytes come only from copies of what is shared; what picklers share is small.
+    fn of_length(self, bytes: usize) -> Self {
+        Limits { values: self.values.min(bytes.saturating_mul(2).saturating_add(1024)), ..self }
+    }
+}
+
 impl Default for Limits {
     /// Enough for the optimizer state of a model with a hundred thousand tensors.
     fn default() -> Self {
@@ -28,6 +36,7 @@ impl Default for Limits {
 
 /// Reads one pickle; bytes after its end are ignored.
 pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, PickleError> {
+    let limits = limits.of_length(bytes.len());
     let mut machine = Machine {
         bytes,
         at: 0,
@@ -298,8 +307,9 @@ impl<'a> Machine<'a> {
         if slot >= self.limits.values {
             return Err(PickleError::Limit { limit: self.limits.values, what: "memo slots" });
         }
-        // Slots are numbered densely by every pickler, so a far slot is not a reason to reserve memory up to it.
-        if slot > self.memo.len() + (1 << 16) {
+        // Slots are numbered densely by every pickler, and each costs an instruction: one beyond the bytes read so far is no
+        // reason to reserve memory up to it.
+        if slot > self.at {
             return Err(self.malformed("a memo slot far beyond the others"));
         }
         let id = *self.stack.last().ok_or_else(|| self.malformed("the stack is empty"))?;

@@ -3,12 +3,20 @@
 //! Invariants
 //! - rendering depends on the template and its input only: `strftime_now` shows a fixed day, because an encoding has to mean
 //!   the same tokens tomorrow
+//! - a template that goes round in circles ends with an error, and no single width or count makes a short one write gigabytes. Text
+//!   that a template doubles again and again is not bounded: a template is a program, to be taken from where the model was taken
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 const NAME: &str = "chat_template";
+
+/// Steps of one rendering: enough for a conversation of a hundred thousand turns.
+const STEPS: u64 = 10_000_000;
+
+/// The largest width or count that a filter takes.
+const WIDEST: i64 = 10_000;
 
 /// A compiled chat template.
 pub(super) struct ChatEnvironment(Environment<'static>);
@@ -17,12 +25,23 @@ impl ChatEnvironment {
     pub(super) fn new(source: &str) -> Result<Self, Error> {
         let mut env = Environment::new();
         env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_unknown_method_callback(|state, value, method, args| {
+            if method == "format" {
+                check_format(Some(value))?;
+            }
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+        });
         env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         env.add_function("strftime_now", |format: String| strftime_fixed(&format));
+        env.set_fuel(Some(STEPS));
         env.add_filter("tojson", tojson);
+        env.add_filter("indent", bounded(Value::from_function(filters::indent)));
+        env.add_filter("batch", bounded(Value::from_function(filters::batch)));
+        env.add_filter("slice", bounded(Value::from_function(filters::slice)));
+        env.add_filter("round", bounded(Value::from_function(filters::round)));
+        env.add_filter("format", bounded(Value::from_function(filters::format)));
         env.add_test("iterable", is_iterable);
         // Jinja reads any line end as a newline; a template with others would write them into the tokens.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
@@ -33,6 +52,43 @@ impl ChatEnvironment {
     pub(super) fn render(&self, context: Value) -> Result<String, Error> {
         self.0.get_template(NAME)?.render(context)
     }
+}
+
+/// A filter that refuses widths and counts beyond [`WIDEST`], given as numbers or inside of a format.
+fn bounded(
+    filter: Value,
+) -> impl Fn(&mut State<'_, '_>, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
+    move |state, args| {
+        let args = args.into_values();
+        args.iter().skip(1).try_for_each(check_width)?;
+        check_format(args.first())?;
+        filter.call(state, &args)
+    }
+}
+
+/// A format such as `%8d` or `{:8}`, or any other text.
+fn check_format(text: Option<&Value>) -> Result<(), Error> {
+    let mut runs = text
+        .and_then(Value::as_str)
+        .into_iter()
+        .filter(|t| t.contains(['%', '{']))
+        .flat_map(|t| t.split(|c: char| !c.is_ascii_digit()));
+    if runs.any(|digits| digits.len() > 4) { Err(too_wide()) } else { Ok(()) }
+}
+
+fn check_width(arg: &Value) -> Result<(), Error> {
+    if arg.is_kwargs() {
+        let kwargs = Kwargs::try_from(arg.clone())?;
+        return kwargs.args().try_for_each(|name| check_width(&kwargs.peek::<Value>(name)?));
+    }
+    match f64::try_from(arg.clone()) {
+        Ok(n) if arg.is_number() && n > WIDEST as f64 => Err(too_wide()),
+        _ => Ok(()),
+    }
+}
+
+fn too_wide() -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("a width or count above {WIDEST}"))
 }
 
 /// The message that a template raised, or what went wrong in it.
@@ -51,6 +107,10 @@ fn is_iterable(value: &Value) -> bool {
 /// `json.dumps(value, ensure_ascii=False)`: as the built-in filter, without its escapes for HTML.
 fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, Error> {
     let _: Option<bool> = args.get("ensure_ascii")?;
+    indent.iter().try_for_each(check_width)?;
+    args.args()
+        .filter(|name| *name == "indent")
+        .try_for_each(|name| check_width(&args.peek::<Value>(name)?))?;
     let escaped = minijinja::filters::tojson(value, indent, args)?;
     Ok(Value::from_safe_string(unescape_html(&escaped.to_string())))
 }
@@ -153,6 +213,32 @@ fn strftime_fixed(format: &str) -> String {
 mod tests {
     use super::*;
     use minijinja::context;
+
+    #[test]
+    fn templates_without_end_and_huge_widths_are_errors() {
+        let fails = |source: &str| {
+            let error = ChatEnvironment::new(source).unwrap().render(context! { x => "a\nb" }).unwrap_err();
+            reason(&error)
+        };
+        let rounds = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
+        assert!(fails(rounds).contains("fuel"), "{}", fails(rounds));
+        for wide in [
+            "{{ x | indent(1000000000000) }}",
+            "{{ x | indent(width=1000000000000) }}",
+            "{{ x | list | batch(100000000000, 1) | list }}",
+            "{{ x | list | slice(100000000000) | list }}",
+            "{{ '%99999999999d' | format(1) }}",
+            "{{ '{:99999999999}'.format(1) }}",
+            "{{ [x] | tojson(indent=99999999999) }}",
+            "{{ [x] | tojson(99999999999) }}",
+        ] {
+            assert!(fails(wide).contains("width or count"), "{wide}: {}", fails(wide));
+        }
+        assert_eq!(
+            render("{{ 'a\nb' | indent(2) }}{{ '%3d|' | format(7) }}{{ '{:3}'.format(8) }}"),
+            "a\n  b  7|  8"
+        );
+    }
 
     fn render(source: &str) -> String {
         ChatEnvironment::new(source).unwrap().render(context! { x => "<a> & 'b' \\u003c\n" }).unwrap()

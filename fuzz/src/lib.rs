@@ -1,0 +1,57 @@
+//! The parsers of bytes from outside, each as a function of bytes that says what must hold.
+//!
+//! Two drivers run the same targets: `cargo test -p gstore-fuzz` (on any toolchain, random changes of the kept inputs, for
+//! `GSTORE_FUZZ_SECONDS` each) and `just fuzz <target> <seconds>` (libFuzzer, guided by coverage; `fuzz/libfuzzer`).
+//!
+//! Invariants
+//! - a target never panics and stays within its bound of memory, whatever the bytes; either is a defect of the parser
+//! - `corpus/<target>/` holds small sound inputs of every form and every input that ever failed
+
+#![deny(unsafe_code)]
+
+pub mod change;
+mod folder;
+pub mod memory;
+mod one_file;
+pub mod targets;
+
+#[path = "../../cli/src/args/mod.rs"]
+#[allow(dead_code)]
+mod args;
+#[path = "../../cli/src/config.rs"]
+mod config;
+
+/// A parser and its bound.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// The name of its folder in `corpus/`.
+    pub name: &'static str,
+    /// Parses the bytes and asserts what must hold.
+    pub run: fn(&[u8]),
+    /// The most bytes of memory for each byte of the input at any time ...
+    pub per_byte: usize,
+    /// ... and beside that.
+    pub constant: usize,
+    /// Pieces that are worth putting into an input.
+    pub words: &'static [&'static [u8]],
+}
+
+impl Target {
+    /// Runs the target and asserts its bound. Returns the peak of memory.
+    pub fn check(&self, data: &[u8]) -> usize {
+        let ((), peak) = memory::peak_of(|| (self.run)(data));
+        let bound = self.per_byte * data.len() + self.constant;
+        assert!(
+            peak <= bound,
+            "{}: {peak} bytes of memory for an input of {} bytes; the bound is {bound}",
+            self.name,
+            data.len()
+        );
+        peak
+    }
+}
+
+/// The target of a name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    targets::ALL.iter().find(|t| t.name == name)
+}

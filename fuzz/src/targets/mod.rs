@@ -1,0 +1,33 @@
+//! One file for each parser, or for a few that read the same kind of file.
+
+mod catalog;
+mod checkpoint;
+mod command;
+mod optimizer;
+mod samples;
+mod segment;
+mod tokenizer;
+
+use crate::Target;
+
+/// All targets.
+pub const ALL: &[Target] = &[
+    segment::SEGMENT,
+    catalog::CATALOG,
+    catalog::LEDGER,
+    catalog::BITMAP,
+    optimizer::PICKLE,
+    optimizer::TORCH,
+    checkpoint::SAFETENSORS,
+    checkpoint::MODEL_CONFIG,
+    checkpoint::ADAPTER_CONFIG,
+    checkpoint::TRAINER_STATE,
+    tokenizer::TOKENIZER,
+    tokenizer::TOKENIZER_CONFIG,
+    tokenizer::CHAT_TEMPLATE,
+    samples::SAMPLES,
+    command::CONFIG,
+];
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;

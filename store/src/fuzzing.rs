@@ -1,0 +1,103 @@
+//! Doors to the parsers of this crate for `gstore-fuzz`. Not part of the interface: anything here may change at any time.
+
+use crate::error::StorageError;
+use crate::ident::RowSet;
+use crate::ledger::codec;
+use crate::manifest::{Current, DatasetPart, FeaturePart, Part, Root, RunPart, parse};
+use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
+use crate::vfs::Vfs;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A segment by what its own footer says, and how many problems checking every byte of it found.
+pub fn segment(
+    vfs: Arc<dyn Vfs>,
+    path: &Path,
+    checks: Checks,
+) -> Result<(FeatureReader, usize), StorageError> {
+    let id = FileId { path, name: "segment".into() };
+    let opened = SegmentFile::open_unlisted(vfs, id, Uuid::nil())?;
+    let mut problems = 0;
+    opened.file.verify(&mut BlockBuffer::new(), |_, _| problems += 1);
+    let mut part = FeaturePart::new(1, opened.desc, opened.attrs);
+    let live = RowSet::from_range(0..opened.entry.end_row);
+    part.segments.push(opened.entry);
+    Ok((FeatureReader::new(Arc::new(part), vec![opened.file], Arc::new(live), checks), problems))
+}
+
+/// A kind of catalog file.
+#[derive(Debug, Clone, Copy)]
+pub enum Catalog {
+    /// `CURRENT`
+    Current,
+    /// A root.
+    Root,
+    /// A dataset part.
+    Dataset,
+    /// A run part.
+    Run,
+    /// A feature part.
+    Feature,
+}
+
+/// Reads a file of the catalog whose digest agreed, and gives what would be written for it.
+pub fn catalog(kind: Catalog, bytes: &[u8]) -> Result<String, String> {
+    fn part<T: Part>(bytes: &[u8]) -> Result<String, String> {
+        let part: T = parse("manifest", bytes).map_err(|e| e.to_string())?;
+        match part.problem() {
+            None => text(&part),
+            Some((what, expected, found)) => Err(format!("{what}: expected {expected}, found {found}")),
+        }
+    }
+    fn text<T: Serialize>(value: &T) -> Result<String, String> {
+        serde_json::to_string(value).map_err(|e| e.to_string())
+    }
+    match kind {
+        Catalog::Current => text(&Current::parse(bytes).map_err(|e| e.to_string())?),
+        Catalog::Root => part::<Root>(bytes),
+        Catalog::Dataset => part::<DatasetPart>(bytes),
+        Catalog::Run => part::<RunPart>(bytes),
+        Catalog::Feature => part::<FeaturePart>(bytes),
+    }
+}
+
+/// What a value of the ledger holds: row and digest of an id, or what is reflected of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LedgerValue {
+    a: u64,
+    b: u128,
+    text: Option<String>,
+}
+
+/// Reads a value of the ledger.
+pub fn ledger_value(key: &[u8], bytes: &[u8]) -> Result<LedgerValue, String> {
+    decode(key, bytes)
+}
+
+fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, String> {
+    codec::decode(key, bytes).map_err(|e| e.to_string())
+}
+
+/// Writes a value of the ledger.
+pub fn write_ledger_value(key: &[u8], value: &LedgerValue) -> Result<Vec<u8>, String> {
+    codec::encode(key, value).map_err(|e| e.to_string())
+}
+
+/// Bytes with the version and digest that make them a value of the ledger.
+pub fn forged_ledger_value(key: &[u8], payload: &[u8]) -> Vec<u8> {
+    let version = 1u8;
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(&[version]);
+    hash.update(&(key.len() as u64).to_le_bytes());
+    hash.update(key);
+    hash.update(payload);
+    [&[version][..], &hash.digest().to_le_bytes(), payload].concat()
+}
+
+/// The rows of a bitmap of deleted rows.
+pub fn bitmap(bytes: &[u8]) -> Result<RowSet, String> {
+    crate::tombstones::parse(bytes)
+}
