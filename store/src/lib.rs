@@ -23,6 +23,7 @@ mod ledger;
 mod life;
 mod manifest;
 mod map;
+mod repair;
 mod rewrite;
 mod samples;
 mod segment;
@@ -48,6 +49,7 @@ pub use manifest::{
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
 };
 pub use map::FileMap;
+pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{
     AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend,
     SampleReader,
