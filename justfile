@@ -21,3 +21,11 @@ demo:
 # benchmarks with their peers; see benches/README.md
 bench:
     benches/run.sh
+
+# one parser under libFuzzer; targets are the folders of fuzz/corpus
+fuzz target seconds="600":
+    fuzz/run.sh {{target}} {{seconds}}
+
+# every bit of every file of a small store flipped, every length cut
+flips:
+    GSTORE_FLIPS=full cargo test -p gstore-store --test flips -- --nocapture
