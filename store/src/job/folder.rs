@@ -143,12 +143,12 @@ pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     }
 }
 
-/// The jobs that a live process holds.
+/// The jobs that a live process holds, and what they write, if that can be read.
 pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
     let mut held = Vec::new();
-    for (id, file) in jobs(env)? {
+    for (id, said) in jobs(env)? {
         if is_held(env, &id)? {
-            held.push((id, file));
+            held.push((id, said.ok().flatten()));
         }
     }
     Ok(held)
