@@ -113,8 +113,13 @@ pub(crate) struct PageReader<'a> {
 }
 
 impl<'a> PageReader<'a> {
-    pub(super) fn new(files: &'a ManifestFiles, lenient: bool) -> Self {
-        PageReader { files, lenient, lost: Vec::new() }
+    pub(super) fn new(files: &'a ManifestFiles) -> Self {
+        PageReader { files, lenient: false, lost: Vec::new() }
+    }
+
+    /// One that passes over pages that cannot be read.
+    pub(super) fn lenient(files: &'a ManifestFiles) -> Self {
+        PageReader { lenient: true, ..Self::new(files) }
     }
 
     /// Puts the entries of the pages before those that are in the part. Pages that `like` has are not read again.

@@ -13,6 +13,7 @@ mod feature;
 mod file;
 mod footer;
 mod layout;
+mod many;
 mod open;
 mod quantize;
 mod regions;
@@ -30,6 +31,7 @@ pub type BlockBuffer = crate::vfs::AlignedBuffer;
 
 pub(crate) use file::SegmentFile;
 pub(crate) use layout::Shape;
+pub(crate) use many::open_all;
 pub(crate) use open::{FileId, Opened};
 pub(crate) use salvage::{Salvaged, salvage};
 pub(crate) use writer::check_description;
