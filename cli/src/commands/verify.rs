@@ -16,7 +16,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let mut reporter = context.reporter();
     let mut begun = false;
     let mut seen = 0;
-    let options = VerifyOptions { all_snapshots: args.all };
+    let options = VerifyOptions { all_snapshots: args.all, ..VerifyOptions::default() };
     // A store may be too damaged to be opened and still say what is wrong with it.
     let report = Store::verify_folder(context.store_path()?, options, &mut |progress| {
         if !begun {
