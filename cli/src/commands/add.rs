@@ -45,6 +45,9 @@ pub fn register(
         (added, 0) => format!("{dataset}: {added} samples added"),
         (added, unchanged) => format!("{dataset}: {added} samples added, {unchanged} were there already"),
     };
+    if report.replaced > 0 {
+        text.push_str(&format!("; {} of them replace changed samples", report.replaced));
+    }
     if report.kept > 0 {
         text.push_str(&format!("; {} changed lines skipped, the stored samples are kept", report.kept));
     }
