@@ -36,7 +36,7 @@ pub struct AddReport {
     pub added: u64,
     /// Samples that were there already.
     pub unchanged: u64,
-    /// New samples that took the place of changed ones; they count as added too.
+    /// Changed lines that took the place of stored samples, as new rows under the same ids.
     pub replaced: u64,
     /// Changed lines that were skipped.
     pub kept: u64,
