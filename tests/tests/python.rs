@@ -33,7 +33,9 @@ fn python() -> Option<String> {
         return Some(python);
     }
     assert!(std::env::var_os("CI").is_none(), "{python} cannot import pyarrow, polars, numpy and pyroaring");
-    eprintln!("skipped: {python} cannot import pyarrow, polars, numpy and pyroaring; set GSTORE_PYTHON to one that can");
+    eprintln!(
+        "skipped: {python} cannot import pyarrow, polars, numpy and pyroaring; set GSTORE_PYTHON to one that can"
+    );
     None
 }
 
@@ -61,5 +63,10 @@ fn pyarrow_and_polars_read_a_store() {
     let output = Command::new(python).arg(&file).arg(&path).output().expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(printed.contains("248 rows x 256 float16") && printed.contains("pool: 248 samples") && printed.contains("polars agrees"), "{printed}");
+    assert!(
+        printed.contains("248 rows x 256 float16")
+            && printed.contains("pool: 248 samples")
+            && printed.contains("polars agrees"),
+        "{printed}"
+    );
 }

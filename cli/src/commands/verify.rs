@@ -60,11 +60,8 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 }
 
 fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
-    let options = RepairOptions {
-        dry_run: args.dry_run,
-        command: command_line(),
-        forget_deletes: args.forget_deletes,
-    };
+    let options =
+        RepairOptions { dry_run: args.dry_run, command: command_line(), forget_deletes: args.forget_deletes };
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "verify");
     let report = Store::repair_folder(context.store_path()?, options, &mut |p| {
@@ -83,7 +80,12 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 fn print_repair(report: &RepairReport) -> Result<()> {
     print_problems(&report.problems)?;
     for rebuilt in &report.rebuilt {
-        out!("{}: {} from {}", if report.dry_run { "to rebuild" } else { "rebuilt" }, rebuilt.what, rebuilt.from);
+        out!(
+            "{}: {} from {}",
+            if report.dry_run { "to rebuild" } else { "rebuilt" },
+            rebuilt.what,
+            rebuilt.from
+        );
     }
     for loss in &report.lost {
         out!("lost: {} rows of {}: {}", loss.rows.count, loss.rows.of, ranges(&loss.rows));
@@ -100,7 +102,9 @@ fn print_repair(report: &RepairReport) -> Result<()> {
     }
     match report.snapshot {
         _ if report.is_sound() => out!("nothing to repair"),
-        Some(number) if report.dry_run => out!("a repair would publish snapshot {number}; nothing was changed"),
+        Some(number) if report.dry_run => {
+            out!("a repair would publish snapshot {number}; nothing was changed")
+        }
         Some(number) => out!("repaired in snapshot {number}"),
         None => out!("no snapshot had to be published"),
     }

@@ -139,7 +139,8 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
             .zip(&numbers)
             .map(|(feature, number)| {
                 let sealed = job.rows_done(*number);
-                done.resumed += sealed.difference(&feature.published).len();
+                // Rows that were deleted since may still be among the published ones; they are none of ours.
+                done.resumed += sealed.intersection(&plan.rows).difference(&feature.published).len();
                 sealed.union(&feature.published)
             })
             .collect();
