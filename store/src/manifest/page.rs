@@ -8,7 +8,6 @@
 use super::entry::Entry;
 use super::file::{Link, ManifestFiles, VERSION, require};
 use crate::error::{Damage, StorageError};
-use crate::ident::xxh3_hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
