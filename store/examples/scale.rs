@@ -224,7 +224,7 @@ fn measure(path: &Path) -> Result<()> {
     }
     let begin = Instant::now();
     let mut walked = None;
-    let verified = store.verify(VerifyOptions { all_snapshots: false }, &mut |_| {
+    let verified = store.verify(VerifyOptions::default(), &mut |_| {
         walked.get_or_insert_with(|| begin.elapsed());
     })?;
     println!("verify: catalog {:.1?}, all of it {:.1?}", walked.unwrap_or_default(), begin.elapsed());

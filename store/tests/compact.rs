@@ -160,6 +160,67 @@ fn deleted_rows_leave_the_files_and_nothing_else_changes() {
     assert_eq!(digest(&store, &f), content);
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 58);
     sound(&store);
+    // Once no older snapshot needs them, the old files go.
+    let options = GcOptions {
+        command: "gstore gc".into(),
+        keep: 1,
+        keep_within: None,
+        dry_run: false,
+        drop_jobs: false,
+    };
+    store.collect(options).unwrap();
+    let data = |f: &std::path::PathBuf| f.extension().is_some_and(|e| e == "arrow" || e == "parquet");
+    assert_eq!(files(store.path()).iter().filter(|f| data(f)).count(), 3);
+    assert_eq!(digest(&store, &f), content);
+    assert_eq!(samples(&store.snapshot().unwrap()).len(), 58);
+}
+
+#[test]
+fn columns_that_came_later_or_became_text_read_as_before() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    let push = |columns: &[ColumnSpec], samples: &[(&str, Vec<MetaValue>)]| {
+        let mut append = store.append(&dataset(), columns.to_vec(), options("add")).unwrap();
+        for (id, metadata) in samples {
+            append.push(NewSample { id, record: None, metadata: metadata.clone() }).unwrap();
+        }
+        append.finish().unwrap()
+    };
+    let text = |t: &str| MetaValue::Text(t.into());
+    let first = [ColumnSpec::inferred("a", ColumnType::Int), ColumnSpec::inferred("b", ColumnType::Float)];
+    let old = [
+        ("x", vec![MetaValue::Int(-7), MetaValue::Float(-2.5)]),
+        ("gone", vec![MetaValue::Int(1), MetaValue::Null]),
+        ("y", vec![MetaValue::Null, MetaValue::Float(0.1)]),
+    ];
+    push(&first, &old);
+    let later = [
+        ColumnSpec::declared("a", ColumnType::Text),
+        ColumnSpec::declared("b", ColumnType::Text),
+        ColumnSpec::inferred("c", ColumnType::Bool),
+    ];
+    push(&later, &[("z", vec![text("one"), text("2"), MetaValue::Bool(true)])]);
+    delete(&store, [1]);
+    let all = |snapshot: &Snapshot| {
+        let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+        let batches: Vec<RecordBatch> =
+            reader.scan(&["row", "id", "record", "a", "b", "c"], None).collect::<Result<_, _>>().unwrap();
+        arrow_select::concat::concat_batches(&batches[0].schema(), &batches).unwrap()
+    };
+    let before = all(&store.snapshot().unwrap());
+    assert_eq!(compact(&store).rows_dropped, 1);
+    let part = store.snapshot().unwrap().dataset("pool").unwrap().clone();
+    assert_eq!((part.files.len(), part.rows, part.tombstones[0].purged), (1, 3, true));
+    assert_eq!(all(&store.snapshot().unwrap()), before);
+    // The same samples are still the same, also for a ledger that is made anew from the new file.
+    for remove in [false, true] {
+        if remove {
+            fs_err::remove_file(store.path().join("ledger.redb")).unwrap();
+        }
+        let again = push(&first, &[old[0].clone(), old[2].clone()]);
+        assert_eq!((again.added, again.unchanged), (0, 2));
+    }
+    sound(&store);
 }
 
 #[test]
@@ -243,6 +304,21 @@ fn files_that_cannot_be_read_are_reported_and_stop_nothing_else() {
         fs_err::write(path.join(&name), bytes).unwrap();
     }
     let content = digest(&store, &g);
+    // A copy with a damaged sample file that has live rows.
+    let other = dir.path().join("other");
+    copy(&path, &other);
+    let sample = snapshot.dataset("pool").unwrap().files[0].uuid;
+    let name = other.join(format!("samples/1/{sample}.parquet"));
+    let mut bytes = fs_err::read(&name).unwrap();
+    bytes[700] ^= 1;
+    fs_err::write(&name, bytes).unwrap();
+    let other = Store::open(&other).unwrap();
+    let report = compact(&other);
+    let of: Vec<&str> = report.skipped.iter().map(|s| s.of.as_str()).collect();
+    assert_eq!(of, ["dataset pool", "feature pool/grad-sgd@checkpoint-7"]);
+    assert!(report.skipped[0].reason.contains("rows 0..60 of dataset pool"), "{:?}", report.skipped);
+    assert_eq!(shape(&other), (3, 1, 7));
+
     let report = compact(&store);
     assert_eq!(report.skipped.len(), 1, "no row of the damaged sample file is live: {report:?}");
     let skipped = &report.skipped[0];

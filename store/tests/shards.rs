@@ -574,10 +574,22 @@ fn any_bytes_are_a_receipt_or_an_error() {
         ("\"dataset\": \"pool\"", "\"dataset\": \"../x\"", ""),
         ("\"feature\": 0", "\"feature\": 18446744073709551615", "should be called"),
         ("\"end_row\": 8192", "\"end_row\": 8191", "do not fit"),
-        ("\"len\": ", "\"len\": 0, \"x\": ", "a tail of"),
+        ("\"tail_len\": ", "\"tail_len\": 99", "a tail of"),
         ("\"next_row\": 11588", "\"next_row\": 4100", "not in the shard's part"),
     ] {
         let error = changed(from, to).unwrap_err().to_string();
         assert!(error.contains(says), "{from} -> {to}: {error}");
     }
+}
+
+#[test]
+fn a_live_job_whose_note_is_damaged_is_not_written_over() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let job = store.start_job(plan(vec![features().remove(0)])).unwrap();
+    fs_err::write(store.path().join("tmp").join(job.id()).join("job.json"), "{").unwrap();
+    let other = || store.start_job(plan(vec![features().remove(1)]));
+    assert!(matches!(other(), Err(JobError::Busy { pid: 0, .. })));
+    drop(job);
+    other().unwrap();
 }

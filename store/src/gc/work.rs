@@ -4,7 +4,9 @@ use super::names::{self, FileKind};
 use super::report::JobNote;
 use super::sweep::Sweeper;
 use crate::error::StorageError;
-use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of};
+use crate::job::{
+    Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
+};
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::Env;

@@ -12,12 +12,12 @@
 //!   only after a crash all of it is read once
 
 mod backend;
+pub(crate) mod codec;
 mod guard;
 mod ids;
 mod overlay;
 mod pages;
 mod sums;
-pub(crate) mod codec;
 
 pub(crate) use ids::Known;
 pub(crate) use sums::SUMS;

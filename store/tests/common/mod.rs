@@ -4,12 +4,12 @@
 pub mod count;
 pub mod crash;
 pub mod every;
-pub mod readonly;
 pub mod forge;
-pub mod overlay;
-pub mod rich;
 pub mod hook;
 pub mod keep;
+pub mod overlay;
+pub mod readonly;
+pub mod rich;
 
 use gstore_store::*;
 use serde_json::{Map, json};
@@ -140,7 +140,7 @@ pub fn filled(path: &Path, samples: u64, f: &JobFeature, cut: u64) -> Store {
 }
 
 pub fn verify(store: &Store) -> VerifyReport {
-    store.verify(VerifyOptions { all_snapshots: true }, &mut |_| {}).unwrap()
+    store.verify(VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {}).unwrap()
 }
 
 pub fn digest(store: &Store, f: &JobFeature) -> String {
