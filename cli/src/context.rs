@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use gstore_store::{Snapshot, Store};
+use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
@@ -53,12 +53,14 @@ impl Context {
         Ok(Store::open_or_create(self.store_path()?)?)
     }
 
-    /// The snapshot that a command reads.
-    pub fn snapshot(&self, store: &Store, number: Option<u64>) -> Result<Arc<Snapshot>> {
-        Ok(match number {
-            Some(number) => store.snapshot_at(number)?,
-            None => store.snapshot()?,
-        })
+    /// The snapshot that a command reads, held against `gstore gc` as long as the second value lives. On a medium that cannot be
+    /// written to there is nothing to hold, and nobody who could collect.
+    pub fn snapshot(
+        &self,
+        store: &Store,
+        name: Option<&SnapshotName>,
+    ) -> Result<(Arc<Snapshot>, Option<Lease>)> {
+        Ok(store.snapshot_leased(name, &command_line())?)
     }
 
     /// Progress on standard error.

@@ -87,6 +87,12 @@ fn is_damage(error: &anyhow::Error) -> bool {
         ($($kind:ty),+ $(,)?) => { false $(|| error.downcast_ref::<$kind>().is_some_and(<$kind>::is_damage))+ };
     }
     any_of!(
+        gstore_store::AttachError,
+        gstore_store::BackupError,
+        gstore_store::ChangeError,
+        gstore_store::CompactError,
+        gstore_store::GcError,
+        gstore_store::TagError,
         gstore_store::CreateError,
         gstore_store::OpenError,
         gstore_store::ReadError,

@@ -128,3 +128,33 @@ fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
     bar.set_message(stage.to_owned());
     bar
 }
+
+/// Progress of work that reports how many bytes are done in all.
+pub struct Bytes<'a> {
+    reporter: &'a mut Reporter,
+    stage: &'static str,
+    begun: bool,
+    seen: u64,
+}
+
+impl<'a> Bytes<'a> {
+    /// A stage that begins with its first report.
+    pub fn new(reporter: &'a mut Reporter, stage: &'static str) -> Self {
+        Self { reporter, stage, begun: false, seen: 0 }
+    }
+
+    /// `done` of `total` bytes are done.
+    pub fn at(&mut self, done: u64, total: u64) {
+        if !self.begun {
+            self.reporter.start(self.stage, total, Unit::Bytes);
+            self.begun = true;
+        }
+        self.reporter.advance(done.saturating_sub(self.seen));
+        self.seen = self.seen.max(done);
+    }
+
+    /// The stage is over.
+    pub fn finish(self) {
+        self.reporter.finish();
+    }
+}

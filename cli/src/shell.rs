@@ -69,7 +69,7 @@ fn answer(
     engine: &mut Option<(u64, Engine)>,
     cancel: &AtomicBool,
 ) -> Result<()> {
-    let snapshot = context.snapshot(store, args.snapshot)?;
+    let (snapshot, _lease) = context.snapshot(store, args.snapshot.as_ref())?;
     let number = snapshot.number();
     let engine = match engine {
         Some((n, engine)) if *n == number => engine,

@@ -15,7 +15,7 @@ pub mod memory;
 mod one_file;
 pub mod targets;
 
-#[path = "../../cli/src/args.rs"]
+#[path = "../../cli/src/args/mod.rs"]
 #[allow(dead_code)]
 mod args;
 #[path = "../../cli/src/config.rs"]

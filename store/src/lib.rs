@@ -8,28 +8,41 @@
 #[cfg(target_endian = "big")]
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
+mod backup;
+mod compact;
 mod encodings;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gc;
 mod ident;
 mod job;
+mod lease;
 mod ledger;
+mod life;
 mod manifest;
 mod map;
+mod rewrite;
 mod samples;
 mod segment;
+mod shard;
 mod store;
 mod table;
+mod tags;
 mod tombstones;
 mod verify;
 pub mod vfs;
 
+pub use backup::{BackupProgress, BackupReport};
+pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
+pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use ident::*;
 pub use job::{Job, JobFeature, JobPlan};
+pub use lease::{HeldLease, Lease};
+pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
     ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
@@ -41,6 +54,11 @@ pub use samples::{
 };
 pub use segment::{
     Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter, StoredRow, Values,
+};
+pub use shard::{
+    AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
+    ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
+    ShardStart, split_rows,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -37,8 +37,14 @@ pub trait VfsRandom: VfsRead + Debug {
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// A lock, held until it is dropped or the process ends.
-pub trait VfsLock: Send + Sync + Debug {}
+/// A lock, held until it is dropped or the process ends. It belongs to the file, not to its name: it stays when that changes.
+pub trait VfsLock: Send + Sync + Debug {
+    /// Replaces the content of the locked file; nothing is flushed. Where files cannot be written through their lock, this is
+    /// an error of kind `Unsupported`.
+    fn fill(&self, _content: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
 
 /// The file system.
 pub trait Vfs: Debug + Send + Sync {
@@ -130,9 +136,15 @@ impl VfsRandom for OsRead {
 }
 
 #[derive(Debug)]
-struct OsLock(#[allow(dead_code)] fs_err::File);
+struct OsLock(fs_err::File);
 
-impl VfsLock for OsLock {}
+impl VfsLock for OsLock {
+    fn fill(&self, content: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.set_len(0)?;
+        self.0.file().write_all_at(content, 0)
+    }
+}
 
 impl Vfs for OsVfs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {

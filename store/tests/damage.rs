@@ -70,6 +70,7 @@ fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {
     small(&path);
     // It has a test of its own; without it nothing here waits for the disk.
     fs_err::remove_file(path.join("ledger.redb")).unwrap();
+    fs_err::remove_file(path.join("ledger.sums")).unwrap();
     for file in files(&path) {
         let name = file.to_string_lossy().into_owned();
         if name.starts_with("tmp") || name == "LOCK" {

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod golden;
+pub mod place;
 pub mod reference;
 pub mod shared;
 pub mod world;

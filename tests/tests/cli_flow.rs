@@ -4,40 +4,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct World {
-    folder: TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder") }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn gstore(&self, args: &[&str]) -> Command {
-        let mut command = binary::gstore(&self.path("store"));
-        command.args(args).current_dir(self.folder.path());
-        command
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        binary::ok(&mut self.gstore(args))
-    }
-
-    fn ingest(&self, dataset: &str, data: &Path, features: &str) {
-        let mut command =
-            self.gstore(&["ingest", "--dataset", dataset, "--features", features, "--dim", "256", "--model"]);
-        command.arg(world::demo().join("model")).arg("--data").arg(data).arg("--checkpoints");
-        command.arg(world::demo().join("warmup/checkpoint-*"));
-        binary::ok(&mut command);
-    }
+fn ingest(place: &Place, dataset: &str, data: &Path, features: &str) {
+    let finished = place.ingest(dataset, Some(data), features);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
 }
 
 /// Lines with everything that a careless copy would lose: a carriage return, odd spaces, key order, no line break at the end.
@@ -51,7 +24,7 @@ const POOL: &str = concat!(
 
 #[test]
 fn selected_lines_are_the_original_bytes() {
-    let world = World::new();
+    let world = Place::new();
     fs_err::write(world.path("pool.jsonl"), POOL).expect("written");
     fs_err::write(world.path("more.jsonl"), POOL.replace("\"id\":\"", "\"id\":\"z")).expect("written");
     fs_err::write(
@@ -59,9 +32,9 @@ fn selected_lines_are_the_original_bytes() {
         "{\"id\":\"t\",\"prompt\":\"two?\",\"completion\":\"2\",\"subtask\":\"count\"}\n",
     )
     .expect("written");
-    world.ingest("pool", &world.path("pool.jsonl"), "grad-adam");
-    world.ingest("more", &world.path("more.jsonl"), "grad-adam");
-    world.ingest("target", &world.path("target.jsonl"), "grad-sgd");
+    ingest(&world, "pool", &world.path("pool.jsonl"), "grad-adam");
+    ingest(&world, "more", &world.path("more.jsonl"), "grad-adam");
+    ingest(&world, "target", &world.path("target.jsonl"), "grad-sgd");
 
     world.ok(&["select", "--pool", "pool", "--target", "target", "--top", "100%", "-o", "all.jsonl"]);
     let all = fs_err::read(world.path("all.jsonl")).expect("written");
@@ -130,11 +103,11 @@ fn selected_lines_are_the_original_bytes() {
 
 #[test]
 fn a_store_can_be_listed_queried_and_verified() {
-    let world = World::new();
+    let world = Place::new();
     world::write_samples(&world.path("pool.jsonl"), 60);
     world::write_samples(&world.path("target.jsonl"), 6);
-    world.ingest("pool", &world.path("pool.jsonl"), "grad-adam,embed-mean,loss");
-    world.ingest("target", &world.path("target.jsonl"), "grad-sgd");
+    ingest(&world, "pool", &world.path("pool.jsonl"), "grad-adam,embed-mean,loss");
+    ingest(&world, "target", &world.path("target.jsonl"), "grad-sgd");
 
     let ls = world.ok(&["ls", "--format", "json"]);
     assert!(ls.contains("\"type\":\"run\"") && ls.contains("warmup"), "{ls}");
@@ -191,7 +164,7 @@ fn find(folder: &Path, ending: &str) -> PathBuf {
 
 #[test]
 fn a_config_file_and_a_dry_run() {
-    let world = World::new();
+    let world = Place::new();
     world::write_samples(&world.path("pool.jsonl"), 30);
     let demo = world::demo();
     let config = format!(
@@ -224,9 +197,9 @@ fn a_config_file_and_a_dry_run() {
 
 #[test]
 fn the_demo_finds_the_right_skill() {
-    let world = World::new();
+    let world = Place::new();
     let mut command = Command::new(binary::path());
-    let printed = binary::ok(command.arg("demo").current_dir(world.folder.path()).env_remove("GSTORE_STORE"));
+    let printed = binary::ok(command.arg("demo").current_dir(world.path("")).env_remove("GSTORE_STORE"));
     let shares: Vec<(String, f64, f64)> = printed
         .lines()
         .filter_map(|line| {
@@ -247,8 +220,7 @@ fn the_demo_finds_the_right_skill() {
         );
     }
     // The statements that it suggests work as printed.
-    let again =
-        Command::new(binary::path()).arg("demo").current_dir(world.folder.path()).output().expect("runs");
+    let again = Command::new(binary::path()).arg("demo").current_dir(world.path("")).output().expect("runs");
     let again = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(again.contains("there already"), "{again}");
 }

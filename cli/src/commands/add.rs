@@ -35,6 +35,7 @@ pub fn register(
         if_changed: match samples.if_changed {
             IfChanged::Refuse => gstore_store::IfChanged::Refuse,
             IfChanged::Keep => gstore_store::IfChanged::Keep,
+            IfChanged::Replace => gstore_store::IfChanged::Replace,
         },
         command: command_line(),
     };

@@ -13,7 +13,7 @@ use crate::output::out;
 /// Prints the description.
 pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     let store = context.open()?;
-    let snapshot = store.snapshot()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let value = match args.name.as_deref() {
         None => whole(&store, &snapshot),
         Some(name) => named(&snapshot, name)?,

@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use gstore_ingest::data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, check_inputs, estimate, ingest,
+    CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, ShardRequest, check_inputs, estimate,
+    ingest, ingest_shard,
 };
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_store::Store;
@@ -21,9 +22,13 @@ use crate::output::out;
 
 /// Registers samples if a file is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
+    let shard = shard(args)?;
     let request = request(context, args)?;
     if args.dry_run {
-        return dry_run(context, args, request);
+        return dry_run(context, args, request, shard.as_ref());
+    }
+    if let Some(shard) = shard {
+        return run_shard(context, request, &shard);
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
@@ -58,8 +63,56 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
 }
 
+/// Which shard to compute, if not everything.
+fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
+    let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
+    if args.data.is_some() {
+        bail!(UsageError(
+            "--shard computes samples that are registered, and never writes the store; register the file first with\n  \
+             gstore add --dataset NAME --data FILE\nand then start the shards without --data"
+                .to_owned()
+        ));
+    }
+    if args.limit.is_some() {
+        bail!(UsageError("--limit and --shard exclude each other: the shards share all rows".to_owned()));
+    }
+    Ok(Some(ShardRequest { shard, out: out.clone(), snapshot: args.snapshot }))
+}
+
+/// Computes one shard into its folder.
+fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) -> Result<ExitCode> {
+    check_inputs(&request)?;
+    let store = context.open()?;
+    let mut reporter = context.reporter();
+    let (plan, part) = IngestPlan::for_shard(&store, request, shard, &mut reporter)?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
+    let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());
+    let snapshot = part.snapshot().number();
+    let report = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
+    if report.receipt.is_none() {
+        context.say("stopped; what was sealed is kept, and the same command goes on from there");
+        return Ok(ExitCode::from(STOPPED));
+    }
+    if report.already {
+        context.say(&format!("shard {name} in {out} is finished; nothing to do"));
+    } else {
+        context.say(&format!(
+            "shard {name} is finished: {rows} rows of {} in snapshot {snapshot}\nwhen all {} are: gstore attach {out} ...",
+            plan.request.dataset,
+            name.count()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Prints what the ingest would take. A file that is not registered yet is read into a store of its own, which is thrown away.
-fn dry_run(context: &Context, args: &IngestArgs, request: IngestRequest) -> Result<ExitCode> {
+fn dry_run(
+    context: &Context,
+    args: &IngestArgs,
+    request: IngestRequest,
+    shard: Option<&ShardRequest>,
+) -> Result<ExitCode> {
     let scratch = tempfile::tempdir()?;
     let store = match &args.data {
         Some(data) => {
@@ -69,7 +122,11 @@ fn dry_run(context: &Context, args: &IngestArgs, request: IngestRequest) -> Resu
         }
         None => context.open()?,
     };
-    let plan = IngestPlan::new(&store, request, &mut context.reporter())?;
+    let mut reporter = context.reporter();
+    let plan = match shard {
+        Some(shard) => IngestPlan::for_shard(&store, request, shard, &mut reporter)?.0,
+        None => IngestPlan::new(&store, request, &mut reporter)?,
+    };
     print_estimate(&plan, &estimate(&plan)?)?;
     Ok(ExitCode::SUCCESS)
 }

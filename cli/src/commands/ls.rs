@@ -22,6 +22,7 @@ SELECT type, name, dataset, rows, dim, dtype, state, bytes FROM (
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
-    Engine::new(context, store.snapshot()?)?.run(LIST, &args.output, &cancel)?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    Engine::new(context, snapshot)?.run(LIST, &args.output, &cancel)?;
     Ok(ExitCode::SUCCESS)
 }

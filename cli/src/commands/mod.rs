@@ -1,12 +1,19 @@
 //! One file a command.
 
 pub mod add;
+pub mod attach;
+pub mod backup;
+pub mod compact;
 pub mod completions;
+pub mod delete;
 pub mod demo;
+pub mod drop;
+pub mod gc;
 pub mod info;
 pub mod ingest;
 pub mod ls;
 pub mod query;
 pub mod select;
 pub mod snapshots;
+pub mod tag;
 pub mod verify;

@@ -18,7 +18,7 @@ use crate::shell;
 /// Runs the statement, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let store = context.open()?;
-    let snapshot = context.snapshot(&store, args.snapshot)?;
+    let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let sql = match args.sql.as_deref() {
         Some("-") => Some(read_stdin()?),
         Some(sql) => Some(sql.to_owned()),
@@ -30,11 +30,16 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         Some(sql) => {
             let notes = Engine::new(context, snapshot)?.run(&sql, &args.output, &cancel)?;
             report(context, &notes);
+            drop(lease);
         }
         None if args.output.output.is_some() => {
             bail!("the shell prints to the terminal; give a statement with --output")
         }
-        None => shell::run(context, &store, args, &cancel)?,
+        None => {
+            // An idle shell keeps nothing: each statement takes the newest snapshot.
+            drop(lease);
+            shell::run(context, &store, args, &cancel)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

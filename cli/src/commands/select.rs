@@ -26,7 +26,7 @@ const CHUNK: usize = 1024;
 /// Scores the pool and writes the selection.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let store = context.open()?;
-    let snapshot = context.snapshot(&store, args.snapshot)?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let spec = spec(args)?;
     // A wrong ending must show before the scan, not after it.
     let scores = scores_path(args);

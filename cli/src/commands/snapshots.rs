@@ -5,15 +5,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::query::Engine;
-use crate::args::ListArgs;
+use crate::args::SnapshotsArgs;
 use crate::context::Context;
 
 /// Prints the snapshots, newest first.
-pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
     Engine::new(context, store.snapshot()?)?.run(
-        "SELECT number, created, changes, command, current FROM gstore.snapshots ORDER BY number DESC",
+        "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC",
         &args.output,
         &cancel,
     )?;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use gstore_store::{AppendError, CommitError, JobError, LookupError, OpenError, ReadError, WriteError};
+use gstore_store::{
+    AppendError, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
+};
 
 use crate::checkpoint::{ModelError, MomentsError, TrainerError};
 use crate::data::{EncodeError, RecordError, SchemaError};
@@ -225,6 +227,23 @@ pub enum IngestError {
     /// Publishing.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Starting or finishing a shard.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// A shard of a part of the rows.
+    #[error("a limit and a shard exclude each other: the shards of a job share all rows of the dataset")]
+    LimitedShard,
+    /// The snapshot that a shard was started on is gone.
+    #[error("{out} was started on snapshot {snapshot}, which cannot be opened: {source}
+  remove the folder to start again on another snapshot; a tagged snapshot stays", out = out.display())]
+    ShardSnapshot {
+        /// The folder.
+        out: PathBuf,
+        /// The snapshot.
+        snapshot: u64,
+        /// Why.
+        source: OpenError,
+    },
 }
 
 impl IngestError {
@@ -239,6 +258,7 @@ impl IngestError {
                 | Self::Name { .. }
                 | Self::ColumnOption { .. }
                 | Self::Projection(_)
+                | Self::LimitedShard
         )
     }
 
@@ -251,6 +271,8 @@ impl IngestError {
             Self::Write(source) => source.is_damage(),
             Self::Job(source) => source.is_damage(),
             Self::Commit(source) => source.is_damage(),
+            Self::Shard(source) => source.is_damage(),
+            Self::ShardSnapshot { source, .. } => source.is_damage(),
             _ => false,
         }
     }

@@ -15,6 +15,7 @@ mod progress;
 mod register;
 mod request;
 mod run;
+mod shard;
 mod tokens;
 mod window;
 mod work;
@@ -22,7 +23,7 @@ mod work;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{Job, RowSet, RunUpdate, Snapshot, Store};
+use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use describe::module_map_digest;
 pub use error::IngestError;
@@ -32,6 +33,7 @@ pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
 pub use request::{CheckpointArg, IngestRequest, Kind};
 pub use run::Ending;
+pub use shard::{ShardReport, ShardRequest, ingest_shard};
 
 use compute::Computer;
 use prepare::Preparer;
@@ -43,7 +45,7 @@ use crate::model::portable::Portable;
 use crate::projection::FlatProjector;
 
 /// What an ingest did.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct IngestReport {
     /// The published state; none if nothing was missing, or the run was stopped.
     pub snapshot: Option<Arc<Snapshot>>,
@@ -69,21 +71,32 @@ pub fn ingest(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<IngestReport, IngestError> {
-    let mut report =
-        IngestReport { snapshot: None, computed: 0, resumed: 0, tokens: 0, ending: Ending::Finished };
     if plan.is_done() {
-        return Ok(report);
+        return Ok(IngestReport::default());
     }
     let mut job = store.start_job(plan.job())?;
+    let mut report = compute_missing(&mut job, plan, progress, cancel)?;
+    if report.ending == Ending::Finished {
+        report.snapshot = Some(job.publish(Some(plan.run_update()), plan.request.limit.is_none())?);
+    }
+    Ok(report)
+}
+
+/// Computes and seals what neither the store nor the job has.
+fn compute_missing(
+    job: &mut Job,
+    plan: &IngestPlan,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<IngestReport, IngestError> {
+    let mut done = IngestReport::default();
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let counts = tokens::count(&mut job, plan, &samples, progress, cancel)?;
-    let works = remaining(&job, plan, &mut report);
+    let counts = tokens::count(job, plan, &samples, progress, cancel)?;
+    let works = remaining(job, plan, &mut done);
     let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
-    if report.resumed > 0 {
-        progress.note(&format!(
-            "going on with an interrupted run: {} vectors are sealed already",
-            report.resumed
-        ));
+    if done.resumed > 0 {
+        progress
+            .note(&format!("going on with an interrupted run: {} vectors are sealed already", done.resumed));
     }
     progress.start("ingest", total, Unit::Tokens);
     for (checkpoint, work) in plan.checkpoints.iter().zip(&works) {
@@ -91,34 +104,30 @@ pub fn ingest(
             continue;
         }
         if cancel.load(Ordering::Relaxed) {
-            report.ending = Ending::Stopped;
+            done.ending = Ending::Stopped;
             break;
         }
         let computer = computer(plan, checkpoint)?;
         let preparer =
             Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
         let threads = plan.request.threads;
-        report.ending = run::run_checkpoint(&mut job, work, &preparer, &computer, threads, progress, cancel)?;
-        if report.ending == Ending::Stopped {
+        done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
+        if done.ending == Ending::Stopped {
             break;
         }
-        report.computed += work.rows().len();
-        report.tokens += counts.tokens_of(&work.rows());
+        done.computed += work.rows().len();
+        done.tokens += counts.tokens_of(&work.rows());
     }
     progress.finish();
-    if report.ending == Ending::Finished {
-        let update = RunUpdate {
-            name: plan.request.run.clone(),
-            checkpoints: plan.run_checkpoints(),
-            replace_weights: !plan.request.weights.is_empty(),
-        };
-        report.snapshot = Some(job.publish(Some(update), plan.request.limit.is_none())?);
+    // Stopped while tokens were counted, with no vector to compute: the counts are not whole.
+    if cancel.load(Ordering::Relaxed) && works.iter().all(|work| work.windows.is_empty()) {
+        done.ending = Ending::Stopped;
     }
-    Ok(report)
+    Ok(done)
 }
 
 /// The windows that neither the store nor the job has, for each checkpoint.
-fn remaining(job: &Job, plan: &IngestPlan, report: &mut IngestReport) -> Vec<CheckpointWork> {
+fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<CheckpointWork> {
     let mut next = 0;
     let mut works = Vec::with_capacity(plan.checkpoints.len());
     for checkpoint in &plan.checkpoints {
@@ -130,7 +139,7 @@ fn remaining(job: &Job, plan: &IngestPlan, report: &mut IngestReport) -> Vec<Che
             .zip(&numbers)
             .map(|(feature, number)| {
                 let sealed = job.rows_done(*number);
-                report.resumed += sealed.difference(&feature.published).len();
+                done.resumed += sealed.difference(&feature.published).len();
                 sealed.union(&feature.published)
             })
             .collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gstore_store::{
     CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, JobFeature, JobPlan,
-    RowSet, RunCheckpoint, Snapshot, Store,
+    RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
 };
 use serde_json::{Map, json};
 
@@ -81,8 +81,20 @@ impl IngestPlan {
         request: IngestRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
-        check_request(&request)?;
         let snapshot = store.snapshot()?;
+        Self::at(snapshot, request, progress)
+    }
+
+    /// The same on a given state of the store.
+    ///
+    /// # Errors
+    /// As [`IngestPlan::new`].
+    pub fn at(
+        snapshot: Arc<Snapshot>,
+        request: IngestRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
+        check_request(&request)?;
         let dataset = Arc::clone(snapshot.dataset(&request.dataset)?);
         if dataset.rows == 0 {
             return Err(IngestError::EmptyDataset { dataset: request.dataset });
@@ -141,6 +153,15 @@ impl IngestPlan {
             identity: json!({ "features": keys, "batch_tokens": self.request.batch_tokens }),
             detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
             features,
+        }
+    }
+
+    /// What the run gets.
+    pub fn run_update(&self) -> RunUpdate {
+        RunUpdate {
+            name: self.request.run.clone(),
+            checkpoints: self.run_checkpoints(),
+            replace_weights: !self.request.weights.is_empty(),
         }
     }
 

@@ -43,9 +43,10 @@ struct Done {
 }
 
 /// How a checkpoint's run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ending {
     /// Every window is sealed.
+    #[default]
     Finished,
     /// The user stopped it; sealed windows are kept.
     Stopped,

@@ -18,8 +18,8 @@ use super::samples::{Cell, SampleTable, arrow};
 use super::union::{Part, SampleUnion, Source};
 
 /// Names of the system tables.
-pub(crate) const NAMES: [&str; 7] =
-    ["checkpoints", "columns", "datasets", "features", "samples", "segments", "snapshots"];
+pub(crate) const NAMES: [&str; 8] =
+    ["checkpoints", "columns", "datasets", "features", "samples", "segments", "snapshots", "tags"];
 
 /// The system table of a name.
 pub(crate) fn table(
@@ -33,6 +33,7 @@ pub(crate) fn table(
         "features" => features(snapshot)?,
         "segments" => segments(snapshot.features()),
         "snapshots" => snapshots(snapshot)?,
+        "tags" => tags(snapshot),
         "samples" => {
             return Ok(Some(Arc::new(RowsTable(Arc::new(all_samples(snapshot))))));
         }
@@ -214,23 +215,41 @@ fn segments(features: &[Arc<FeaturePart>]) -> Batch {
 
 fn snapshots(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let all = snapshot.history().map_err(SqlError::open)?;
-    let created = all.iter().map(|s| i64::try_from(s.created).unwrap_or(i64::MAX));
     Ok(batch([
         ("number", number(all.iter().map(|s| s.number)), Null::No),
-        (
-            "created",
-            Arc::new(TimestampMillisecondArray::from_iter_values(created).with_timezone("+00:00")),
-            Null::No,
-        ),
+        ("created", time(all.iter().map(|s| s.created)), Null::No),
         ("command", text(all.iter().map(|s| s.command.as_str())), Null::No),
         ("changes", text(all.iter().map(|s| s.changes.join("; "))), Null::No),
         ("parent", Arc::new(all.iter().map(|s| s.parent).collect::<UInt64Array>()), Null::Yes),
+        ("tags", maybe_text(all.iter().map(|s| names(snapshot, s.number))), Null::Yes),
         (
             "current",
             Arc::new(BooleanArray::from_iter(all.iter().map(|s| Some(s.number == snapshot.number())))),
             Null::No,
         ),
     ]))
+}
+
+/// The tags of a snapshot, as one text.
+fn names(snapshot: &Snapshot, number: u64) -> Option<String> {
+    let names: Vec<String> =
+        snapshot.tags().into_iter().filter(|t| t.snapshot == number).map(|t| t.name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn tags(snapshot: &Snapshot) -> Batch {
+    let tags = snapshot.tags();
+    batch([
+        ("tag", text(tags.iter().map(|t| t.name.as_str())), Null::No),
+        ("snapshot", number(tags.iter().map(|t| t.snapshot)), Null::No),
+        ("created", time(tags.iter().map(|t| t.created)), Null::No),
+    ])
+}
+
+/// Milliseconds since 1970 as a time.
+fn time(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+    let values = values.into_iter().map(|t| i64::try_from(t).unwrap_or(i64::MAX));
+    Arc::new(TimestampMillisecondArray::from_iter_values(values).with_timezone("+00:00"))
 }
 
 /// `gstore.samples`: the samples of every dataset, once for each encoding that has counted them.

@@ -35,6 +35,11 @@ pub enum OpenError {
     /// Something else is there.
     #[error("{0} is not a gstore store: it has no CURRENT file")]
     NotAStore(String),
+    /// A copy that was cut short.
+    #[error(
+        "{0} holds a backup or restore that was not finished; run `gstore backup` or `gstore restore` again"
+    )]
+    Incomplete(String),
     /// No snapshot has this number.
     #[error("there is no snapshot {wanted}; the history goes from {oldest} to {newest}{}", list_tags(.tagged))]
     NoSnapshot {

@@ -15,7 +15,7 @@ pub enum AppendError {
     },
     /// The dataset has the id with other content.
     #[error(
-        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  `--if-changed keep` keeps the stored sample; or give the new one an id of its own"
+        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  `--if-changed keep` keeps the stored sample, `--if-changed replace` deletes it and adds the new one;\n  or give the new one an id of its own"
     )]
     Changed {
         /// The dataset.

@@ -8,11 +8,19 @@ mod catalog;
 mod change;
 mod damage;
 mod data;
+mod keep;
+mod life;
+mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError};
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, WriteError};
+pub use keep::{BackupError, Collected, GcError, TagError};
+pub use life::{ChangeError, CompactError};
+
+pub(crate) use life::RewriteError;
+pub use shard::{AttachError, ReceiptError, ShardError};
 
 macro_rules! from_damage {
     ($($name:ident),*) => {$(
@@ -50,5 +58,17 @@ is_damage! {
     CommitError => |e| CommitError::Append(e) => e.is_damage(), CommitError::Write(e) => e.is_damage(), CommitError::Open(e) => e.is_damage(),
         CommitError::Read(e) => e.is_damage(), CommitError::Storage(e) => e.is_damage(), CommitError::Unclear { source, .. } => source.is_damage();
     JobError => |e| JobError::Open(e) => e.is_damage(), JobError::Storage(e) => e.is_damage();
+    ShardError => |e| ShardError::Job(e) => e.is_damage(), ShardError::Open(e) => e.is_damage(), ShardError::Read(e) => e.is_damage(),
+        ShardError::Storage(e) => e.is_damage();
+    AttachError => |e| AttachError::Job(e) => e.is_damage(), AttachError::Commit(e) => e.is_damage(), AttachError::Open(e) => e.is_damage(),
+        AttachError::Read(e) => e.is_damage(), AttachError::Write(e) => e.is_damage(), AttachError::Storage(e) => e.is_damage();
     VerifyError => |e| VerifyError::Open(e) => e.is_damage();
+    ChangeError => |e| ChangeError::Commit(e) => e.is_damage(), ChangeError::Open(e) => e.is_damage(), ChangeError::Read(e) => e.is_damage(),
+        ChangeError::Storage(e) => e.is_damage(), ChangeError::Unreadable { source, .. } => source.is_damage();
+    CompactError => |e| CompactError::Commit(e) => e.is_damage(), CompactError::Open(e) => e.is_damage(), CompactError::Read(e) => e.is_damage(),
+        CompactError::Write(e) => e.is_damage(), CompactError::Storage(e) => e.is_damage();
+    TagError => |e| TagError::Open(e) => e.is_damage(), TagError::Commit(e) => e.is_damage(), TagError::Storage(e) => e.is_damage();
+    GcError => |e| GcError::Unknown { source, .. } => source.is_damage(), GcError::Open(e) => e.is_damage(), GcError::Commit(e) => e.is_damage(),
+        GcError::Storage(e) => e.is_damage();
+    BackupError => |e| BackupError::Open(e) => e.is_damage(), BackupError::Storage(e) => e.is_damage();
 }

@@ -4,11 +4,11 @@ use super::plan::JobFile;
 use crate::error::StorageError;
 use crate::manifest::{parse, write_replacing};
 use crate::store::Env;
-use crate::vfs::VfsLock;
+use crate::vfs::{Vfs, VfsLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -16,18 +16,34 @@ use uuid::Uuid;
 pub(crate) const PREFIX: &str = "job-";
 pub(crate) const JOB: &str = "job.json";
 pub(crate) const PUBLISH: &str = "publish.json";
+/// What a finished shard has and no other job.
+pub(crate) const RECEIPT: &str = "receipt.json";
 const LOCK: &str = "lock";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
-const START_LOCK: &str = "tmp/start.lock";
+pub(crate) const START_LOCK: &str = "tmp/start.lock";
 
 /// No JSON file of a job is longer.
-const LIMIT: u64 = 1 << 28;
+pub(crate) const LIMIT: u64 = 1 << 28;
+
+/// Tries to lock a folder that its last owner may be removing.
+const ATTEMPTS: usize = 3;
+
+/// Where a job's folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the store's `tmp/`: all that is in it is the job's.
+    Store,
+    /// Where the user wants it: files of others are left alone.
+    Outside,
+}
 
 /// A job's folder, held.
 #[derive(Debug)]
 pub(crate) struct JobFolder {
     env: Arc<Env>,
-    /// `tmp/<id>`
+    place: Place,
+    path: PathBuf,
+    /// How messages name it: `tmp/<id>`, or the folder of a shard.
     name: String,
     #[allow(dead_code)]
     lock: Box<dyn VfsLock>,
@@ -42,10 +58,12 @@ pub(crate) enum Content {
     EncodingNote(Uuid),
     /// A sealed file of token counts.
     Encoding(Uuid),
-    /// `job.json`, `publish.json`, `lock`.
+    /// `job.json`, `publish.json`, `receipt.json`, `lock`.
     Own,
-    /// Unfinished or unknown.
+    /// Unfinished.
     Leftover,
+    /// Not a name of ours.
+    Stranger,
 }
 
 pub(crate) fn segment_name(feature: usize, uuid: Uuid) -> String {
@@ -67,8 +85,15 @@ pub(crate) fn unfinished(name: &str) -> String {
 
 impl Content {
     pub(crate) fn of(name: &str) -> Content {
-        if [JOB, PUBLISH, LOCK].contains(&name) {
+        if [JOB, PUBLISH, RECEIPT, LOCK].contains(&name) {
             return Content::Own;
+        }
+        if let Some(known) = name.strip_suffix(".part").or_else(|| name.strip_suffix(".new")) {
+            return if Content::of(known) == Content::Stranger {
+                Content::Stranger
+            } else {
+                Content::Leftover
+            };
         }
         let segment = || {
             let (feature, uuid) = name.strip_suffix(".arrow")?.strip_prefix('f')?.split_once('-')?;
@@ -76,7 +101,7 @@ impl Content {
         };
         let note = || Some(Content::EncodingNote(name.strip_suffix(".encoding.json")?.parse().ok()?));
         let encoding = || Some(Content::Encoding(name.strip_suffix(".parquet")?.parse().ok()?));
-        segment().or_else(note).or_else(encoding).unwrap_or(Content::Leftover)
+        segment().or_else(note).or_else(encoding).unwrap_or(Content::Stranger)
     }
 }
 
@@ -97,7 +122,8 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageE
         .into_iter()
         .filter(|n| n.starts_with(PREFIX))
         .map(|id| {
-            let file = read_json(env, &format!("tmp/{id}/{JOB}")).ok().flatten();
+            let name = format!("tmp/{id}/{JOB}");
+            let file = read_json_of(env, &name).ok().flatten();
             (id, file)
         })
         .collect())
@@ -114,28 +140,74 @@ pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     }
 }
 
+/// The jobs that a live process holds.
+pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
+    let mut held = Vec::new();
+    for (id, file) in jobs(env)? {
+        if is_held(env, &id)? {
+            held.push((id, file));
+        }
+    }
+    Ok(held)
+}
+
 /// The content of a JSON file; `None` if there is no such file.
-pub(crate) fn read_json<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, StorageError> {
-    match env.vfs().read(&env.at(name), LIMIT) {
+pub(crate) fn read_json<T: DeserializeOwned>(
+    vfs: &dyn Vfs,
+    path: &Path,
+    name: &str,
+) -> Result<Option<T>, StorageError> {
+    match vfs.read(path, LIMIT) {
         Ok(bytes) => parse(name, &bytes).map(Some),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Env::io("read", name)(e)),
     }
 }
 
+/// A JSON file of the store, by its name in it.
+pub(crate) fn read_json_of<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, StorageError> {
+    read_json(env.vfs(), &env.at(name), name)
+}
+
 impl JobFolder {
     /// Makes or takes over the folder of a job; `None` if a live process has it.
     pub(crate) fn take(env: &Arc<Env>, id: &str) -> Result<Option<JobFolder>, StorageError> {
         let name = format!("tmp/{id}");
-        env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
-        env.sync_folder("tmp")?;
-        let lock_name = format!("{name}/{LOCK}");
-        let lock = env.vfs().lock(&env.at(&lock_name), false).map_err(Env::io("lock", &lock_name))?;
-        // A job that ends removes its folder while it holds the lock: then this is the lock of a file that is gone.
-        if !env.vfs().exists(&env.at(&lock_name)).map_err(Env::io("look for", &lock_name))? {
-            return Ok(None);
+        for _ in 0..ATTEMPTS {
+            env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
+            env.sync_folder("tmp")?;
+            let lock_name = format!("{name}/{LOCK}");
+            let lock = match env.vfs().lock(&env.at(&lock_name), false) {
+                Ok(Some(lock)) => lock,
+                Ok(None) => return Ok(None),
+                // The job that had the folder ended and removed it just now.
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(Env::io("lock", &lock_name)(e)),
+            };
+            // The same: then this is the lock of a file that is gone.
+            if env.vfs().exists(&env.at(&lock_name)).map_err(Env::io("look for", &lock_name))? {
+                let path = env.at(&name);
+                return Ok(Some(JobFolder { env: Arc::clone(env), place: Place::Store, path, name, lock }));
+            }
         }
-        Ok(lock.map(|lock| JobFolder { env: Arc::clone(env), name, lock }))
+        Ok(None)
+    }
+
+    /// Makes or takes over a folder outside of the store; `None` if a live process has it.
+    pub(crate) fn take_outside(env: &Arc<Env>, path: &Path) -> Result<Option<JobFolder>, StorageError> {
+        let name = path.display().to_string();
+        env.vfs().create_dir(path).map_err(Env::io("make the folder", &name))?;
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        env.vfs().sync_dir(above).map_err(Env::io("flush the folder above", &name))?;
+        let lock = env.vfs().lock(&path.join(LOCK), false).map_err(Env::io("lock", &name))?;
+        let folder = |lock| JobFolder {
+            env: Arc::clone(env),
+            place: Place::Outside,
+            path: path.to_owned(),
+            name,
+            lock,
+        };
+        Ok(lock.map(folder))
     }
 
     pub(crate) fn env(&self) -> &Arc<Env> {
@@ -149,11 +221,16 @@ impl JobFolder {
 
     /// A file of the folder.
     pub(crate) fn path_of(&self, file: &str) -> PathBuf {
-        self.env.at(&self.name_of(file))
+        self.path.join(file)
+    }
+
+    /// Whether a file of this kind is removed when the job goes on without it.
+    pub(crate) fn clears(&self, content: &Content) -> bool {
+        self.place == Place::Store || *content != Content::Stranger
     }
 
     pub(crate) fn list(&self) -> Result<Vec<String>, StorageError> {
-        self.env.vfs().list(&self.env.at(&self.name)).map_err(Env::io("list", &self.name))
+        self.env.vfs().list(&self.path).map_err(Env::io("list", &self.name))
     }
 
     pub(crate) fn remove(&self, file: &str) -> Result<(), StorageError> {
@@ -164,27 +241,37 @@ impl JobFolder {
     }
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        self.env.sync_folder(&self.name)
+        self.env.vfs().sync_dir(&self.path).map_err(Env::io("flush the folder", &self.name))
     }
 
     pub(crate) fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StorageError> {
-        read_json(&self.env, &self.name_of(file))
+        read_json(self.env.vfs(), &self.path_of(file), &self.name_of(file))
     }
 
     /// Writes a JSON file and flushes it and its name.
     pub(crate) fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), StorageError> {
-        let name = self.name_of(file);
         let mut text = serde_json::to_string_pretty(value)
-            .map_err(|e| Env::io("write", &name)(std::io::Error::other(e)))?;
+            .map_err(|e| Env::io("write", &self.name_of(file))(std::io::Error::other(e)))?;
         text.push('\n');
-        write_replacing(self.env.vfs(), &self.path_of(file), &name, text.as_bytes())?;
+        self.write_bytes(file, text.as_bytes())
+    }
+
+    /// Writes a small file and flushes it and its name.
+    pub(crate) fn write_bytes(&self, file: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        write_replacing(self.env.vfs(), &self.path_of(file), &self.name_of(file), bytes)?;
         self.sync()
     }
 
     /// Gives a finished file its name without `.part`, and flushes that.
     pub(crate) fn seal(&self, file: &str) -> Result<(), StorageError> {
-        self.env.rename(&self.path_of(&unfinished(file)), &self.name_of(file))?;
+        self.rename(&self.path_of(&unfinished(file)), file)?;
         self.sync()
+    }
+
+    /// Moves a file into the folder.
+    pub(crate) fn rename(&self, from: &Path, file: &str) -> Result<(), StorageError> {
+        let name = self.name_of(file);
+        self.env.vfs().rename(from, &self.path_of(file)).map_err(Env::io("move a file to", &name))
     }
 
     /// Removes the folder with all that is in it.
@@ -205,10 +292,13 @@ mod tests {
         assert_eq!(Content::of(&encoding_name(uuid)), Content::Encoding(uuid));
         assert_eq!(Content::of(&note_name(uuid)), Content::EncodingNote(uuid));
         assert_eq!(Content::of(JOB), Content::Own);
-        for leftover in
-            [unfinished(&segment_name(3, uuid)), "job.json.new".into(), "f-.arrow".into(), "x".into()]
+        assert_eq!(Content::of(RECEIPT), Content::Own);
+        for leftover in [unfinished(&segment_name(3, uuid)), "job.json.new".into(), "receipt.json.new".into()]
         {
             assert_eq!(Content::of(&leftover), Content::Leftover, "{leftover}");
+        }
+        for stranger in ["f-.arrow", "x", "x.part", "slurm-1.out", "", ".new"] {
+            assert_eq!(Content::of(stranger), Content::Stranger, "{stranger}");
         }
     }
 }

@@ -7,12 +7,26 @@
 //! - `publish.json` exists from before the first file leaves the folder until after `CURRENT` names all of them; whoever
 //!   takes the job over moves the files back, unless they were published
 //! - two live jobs never have a feature in common
+//! - no row that was purged while a job ran is published by it
 
 mod folder;
 mod plan;
 mod publish;
+mod purge;
+#[cfg(test)]
+mod purge_test;
 mod resume;
+mod rows;
 mod run;
 
 pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
+
+pub(crate) use folder::{
+    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, START_LOCK, encoding_name, held_jobs, is_held,
+    jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
+};
+pub(crate) use plan::{Intents, JobFile};
+pub(crate) use publish::{Completion, Finish, attached, run_part};
+pub(crate) use resume::{check_plan, sound_rows, take_over};
+pub(crate) use rows::{live_rows, published_rows, purged_rows};

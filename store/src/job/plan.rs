@@ -2,8 +2,11 @@
 
 use crate::ident::{FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
 use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
+use crate::shard::ShardNote;
+use crate::store::Snapshot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A feature that a job writes.
@@ -20,7 +23,7 @@ pub struct JobFeature {
 pub struct JobPlan {
     /// The command, for the history.
     pub command: String,
-    /// What will be computed, canonically: the same identity is the same job.
+    /// What will be computed, canonically: the same identity is the same job. The features follow from it.
     pub identity: Value,
     /// The features it writes.
     pub features: Vec<JobFeature>,
@@ -47,10 +50,18 @@ pub(crate) struct JobFile {
     pub detail: Value,
     /// Process that had the job last.
     pub pid: u32,
+    /// Numbers of the datasets: a name can be given to another dataset after the first was dropped.
+    #[serde(default)]
+    pub datasets: BTreeMap<String, u32>,
+    /// Which shard this is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardNote>,
 }
 
 impl JobFile {
-    pub(crate) fn new(plan: &JobPlan) -> Self {
+    pub(crate) fn new(plan: &JobPlan, snapshot: &Snapshot) -> Self {
+        let number =
+            |f: &JobFeature| snapshot.dataset(&f.desc.dataset).ok().map(|d| (d.name.clone(), d.number));
         JobFile {
             version: VERSION,
             requires: Vec::new(),
@@ -59,7 +70,17 @@ impl JobFile {
             features: plan.features.clone(),
             detail: plan.detail.clone(),
             pid: std::process::id(),
+            datasets: plan.features.iter().filter_map(number).collect(),
+            shard: None,
         }
+    }
+
+    /// Whether the files beside it are worth something for a plan: it computes the same, of the same datasets.
+    pub(crate) fn fits(&self, plan: &JobPlan, snapshot: &Snapshot) -> bool {
+        let number = |name: &str| snapshot.dataset(name).ok().map(|d| d.number);
+        canonical_json(&self.identity) == canonical_json(&plan.identity)
+            && self.features.iter().map(|f| &f.desc).eq(plan.features.iter().map(|f| &f.desc))
+            && self.datasets.iter().all(|(name, n)| number(name) == Some(*n))
     }
 }
 

@@ -4,7 +4,8 @@
 
 use super::folder::{PUBLISH, encoding_name, segment_name};
 use super::plan::{Intents, Move};
-use super::run::{Job, published_rows};
+use super::rows::{live_rows, published_rows};
+use super::run::Job;
 use crate::error::{CommitError, StorageError};
 use crate::ident::RowSet;
 use crate::manifest::{
@@ -14,16 +15,48 @@ use crate::store::{Change, Snapshot, WriterLock, change_of, encoding_file, publi
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Where a feature part keeps the digests of the receipts whose rows it took in. A segment that is compacted gets another
+/// name, so the names of files do not say for ever what was attached.
+pub(crate) const ATTACHED: &str = "attached";
+
+/// What a publish does beside adding the sealed rows.
+#[derive(Debug, Default)]
+pub(crate) struct Finish {
+    pub runs: Vec<RunUpdate>,
+    pub completion: Completion,
+    /// Digests of the receipts that the rows came with, for each feature of the plan.
+    pub receipts: Vec<Vec<String>>,
+}
+
+/// When the features of a job are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Completion {
+    /// They are what they were before; new ones are building.
+    #[default]
+    Unchanged,
+    /// Now: the job has every row that was asked for.
+    Complete,
+    /// Once every live row of the dataset is there.
+    WithAllRows,
+}
+
 impl Job {
     /// Publishes the sealed files, and the checkpoints of a run.
     ///
-    /// With `complete`, the job's features are complete from now on. Rows that another job published meanwhile are an
-    /// error, and nothing changes. With nothing to change, the current snapshot is returned. After an error the sealed
-    /// files are kept, and the same command goes on from them.
+    /// With `complete`, the job's features are complete from now on, unless live rows that they had when the job started went away
+    /// meanwhile. Rows that another job published meanwhile are an error, and nothing changes; rows that were purged meanwhile are
+    /// left out. With nothing to change, the current snapshot is returned. After an error the sealed files are kept, and the same
+    /// command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
+        let completion = if complete { Completion::Complete } else { Completion::Unchanged };
+        self.publish_as(Finish { runs: run.into_iter().collect(), completion, receipts: Vec::new() })
+    }
+
+    pub(crate) fn publish_as(mut self, finish: Finish) -> Result<Arc<Snapshot>, CommitError> {
         let lock = WriterLock::take(&self.store)?;
         let now = self.store.snapshot()?;
-        let (change, moves) = self.prepare(&now, run.as_ref(), complete)?;
+        self.drop_purged(&now)?;
+        let (change, moves) = self.prepare(&now, &finish)?;
         if change.is_empty() {
             self.folder.delete()?;
             return Ok(now);
@@ -33,9 +66,9 @@ impl Job {
             requires: Vec::new(),
             snapshot: now.number() + 1,
             moves,
-            run: run.as_ref().map(|r| r.name.clone()),
-            checkpoints: run.map(|r| r.checkpoints).unwrap_or_default(),
-            complete,
+            run: finish.runs.first().map(|r| r.name.clone()),
+            checkpoints: finish.runs.iter().flat_map(|r| r.checkpoints.iter().cloned()).collect(),
+            complete: change.features.iter().any(|f| f.state == FeatureState::Complete),
         };
         self.folder.write(PUBLISH, &intents)?;
         let published = self
@@ -58,16 +91,11 @@ impl Job {
         }
     }
 
-    fn prepare(
-        &self,
-        now: &Snapshot,
-        run: Option<&RunUpdate>,
-        complete: bool,
-    ) -> Result<(Change, Vec<Move>), CommitError> {
+    fn prepare(&self, now: &Snapshot, finish: &Finish) -> Result<(Change, Vec<Move>), CommitError> {
         let mut change = change_of(now, &self.plan.command);
         let mut moves = Vec::new();
         for (i, feature) in self.plan.features.iter().enumerate() {
-            if let Some(part) = self.feature_part(i, now, &mut change.next, complete)? {
+            if let Some(part) = self.feature_part(i, now, &mut change.next, finish)? {
                 let added: u64 = self.sealed(i).iter().map(|s| s.rows()).sum();
                 let what = if part.state == FeatureState::Complete { "complete" } else { "building" };
                 change.changes.push(format!("feature {}: {added} rows added, {what}", part.display_name()));
@@ -82,11 +110,15 @@ impl Job {
             }
         }
         self.encoding_changes(now, &mut change, &mut moves)?;
-        if let Some(update) = run
-            && let Some(part) = run_part(now, update, &mut change.next)?
-        {
+        for update in &finish.runs {
+            let there = change.runs.iter().find(|r| r.name == update.name);
+            if let Some(part) = run_part(now, there, update, &mut change.next)? {
+                change.runs.retain(|r| r.name != part.name);
+                change.runs.push(part);
+            }
+        }
+        for part in &change.runs {
             change.changes.push(format!("run {}: {} checkpoints", part.name, part.checkpoints.len()));
-            change.runs.push(part);
         }
         Ok((change, moves))
     }
@@ -97,13 +129,16 @@ impl Job {
         i: usize,
         now: &Snapshot,
         next: &mut Counters,
-        complete: bool,
+        finish: &Finish,
     ) -> Result<Option<FeaturePart>, CommitError> {
         let Some(feature) = self.plan.features.get(i) else { return Ok(None) };
         let sealed = self.sealed(i);
         let key = feature.desc.key();
         let old = now.feature_by_key(&key);
-        if sealed.is_empty() && old.is_none_or(|p| !complete || p.state == FeatureState::Complete) {
+        let settled = |p: &Arc<FeaturePart>| {
+            finish.completion == Completion::Unchanged || p.state == FeatureState::Complete
+        };
+        if sealed.is_empty() && old.is_none_or(settled) {
             return Ok(None);
         }
         let mut part = match old {
@@ -114,29 +149,45 @@ impl Job {
             }
         };
         let name = part.display_name();
+        let mismatch = |detail: &str| CommitError::Mismatch { feature: name.clone(), detail: detail.into() };
         if part.attrs.groups != feature.attrs.groups {
-            return Err(CommitError::Mismatch { feature: name, detail: "the module groups differ".into() });
-        }
-        let unchanged = self.base.feature_by_key(&key).map(|p| &p.segments) == old.map(|p| &p.segments);
-        if !unchanged {
-            let there = published_rows(now, &key)?;
-            let rows = sealed.iter().fold(RowSet::new(), |both, s| both.union(&there.intersection(&s.rows)));
-            if !rows.is_empty() {
-                return Err(CommitError::Overlap { feature: name, rows });
-            }
+            return Err(mismatch("the module groups differ"));
         }
         let dataset = now.dataset(&feature.desc.dataset)?;
+        if self.base.dataset(&feature.desc.dataset).is_ok_and(|before| before.number != dataset.number) {
+            return Err(mismatch("its dataset was dropped meanwhile, and another one has the name now"));
+        }
         let end = sealed.iter().map(|s| s.entry.end_row).max().unwrap_or(0);
         if end > dataset.next_row {
             let (dataset, next_row) = (dataset.name.clone(), dataset.next_row);
             return Err(CommitError::BeyondDataset { feature: name, dataset, end, next_row });
         }
+        let unchanged = self.base.feature_by_key(&key).map(|p| &p.segments) == old.map(|p| &p.segments);
+        let there = match self.published.get(i).filter(|_| unchanged) {
+            Some(rows) => rows.clone(),
+            None => published_rows(now, &key)?,
+        };
+        let new = RowSet::from_ranges(sealed.iter().flat_map(|s| s.rows.ranges().iter().cloned()));
+        let both = there.intersection(&new);
+        if !both.is_empty() {
+            return Err(CommitError::Overlap { feature: name, rows: both });
+        }
+        let before = part.clone();
         part.segments.extend(sealed.iter().map(|s| s.entry.clone()));
         part.segments.sort_by_key(|s| (s.first_row, s.uuid));
-        if complete {
-            part.state = FeatureState::Complete;
+        let wanted = match finish.completion {
+            Completion::Unchanged => None,
+            Completion::Complete => self.published.get(i).cloned(),
+            Completion::WithAllRows => Some(RowSet::from_range(0..dataset.next_row)),
+        };
+        if let Some(wanted) = wanted {
+            let live = live_rows(now, dataset)?.intersection(&wanted);
+            if live.difference(&there).difference(&new).is_empty() {
+                part.state = FeatureState::Complete;
+            }
         }
-        Ok(Some(part))
+        note_receipts(&mut part, finish.receipts.get(i));
+        Ok((part != before || old.is_none()).then_some(part))
     }
 
     fn encoding_changes(
@@ -194,13 +245,29 @@ impl Job {
         let env = self.folder.env();
         for m in &intents.moves {
             if env.vfs().exists(&env.at(&m.to)).unwrap_or(false) {
-                env.rename(&env.at(&m.to), &self.folder.name_of(&m.from))?;
+                self.folder.rename(&env.at(&m.to), &m.from)?;
             }
         }
         self.folder.sync()?;
         self.folder.remove(PUBLISH)?;
         self.folder.sync()
     }
+}
+
+/// Adds the digests of receipts to those that a feature part has.
+fn note_receipts(part: &mut FeaturePart, receipts: Option<&Vec<String>>) {
+    let Some(new) = receipts.filter(|r| !r.is_empty()) else { return };
+    let mut all = attached(part);
+    all.extend(new.iter().cloned());
+    all.sort();
+    all.dedup();
+    part.extra.insert(ATTACHED.to_owned(), all.into());
+}
+
+/// Digests of the receipts whose rows a feature part took in.
+pub(crate) fn attached(part: &FeaturePart) -> Vec<String> {
+    let list = part.extra.get(ATTACHED).and_then(|list| list.as_array());
+    list.into_iter().flatten().filter_map(|v| v.as_str()).map(str::to_owned).collect()
 }
 
 fn folder_of(file: &str) -> String {
@@ -227,11 +294,17 @@ fn add_encoding(
     Some(number)
 }
 
-/// The run's part after an update; `None` if the update changes nothing.
-fn run_part(now: &Snapshot, update: &RunUpdate, next: &mut Counters) -> Result<Option<RunPart>, CommitError> {
-    let old = now.runs().iter().find(|r| r.name == update.name);
+/// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update before this one left it.
+pub(crate) fn run_part(
+    now: &Snapshot,
+    changed: Option<&RunPart>,
+    update: &RunUpdate,
+    next: &mut Counters,
+) -> Result<Option<RunPart>, CommitError> {
+    let stored = || now.runs().iter().find(|r| r.name == update.name).map(|r| &**r);
+    let old = changed.or_else(stored);
     let mut part = match old {
-        Some(part) => RunPart::clone(part),
+        Some(part) => part.clone(),
         None => {
             next.run += 1;
             RunPart::new(&update.name, next.run - 1)
@@ -266,5 +339,5 @@ fn run_part(now: &Snapshot, update: &RunUpdate, next: &mut Counters) -> Result<O
         }
     }
     part.checkpoints.sort_by_key(|c| (c.step.is_none(), c.step));
-    Ok(old.is_none_or(|o| **o != part).then_some(part))
+    Ok(old.is_none_or(|o| *o != part).then_some(part))
 }

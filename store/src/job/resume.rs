@@ -1,30 +1,46 @@
 //! Starting a job, and taking over what an earlier process left.
 
-use super::folder::{Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, lock_start, note_name};
+use super::folder::{
+    Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, lock_start, note_name, read_json,
+};
 use super::plan::{Intents, JobFile, JobPlan, SealedEncoding};
-use super::run::{Job, published_rows};
-use crate::error::{JobError, ReadError, StorageError};
-use crate::ident::{DatasetName, RowSet, canonical_json};
+use super::rows::published_rows;
+use super::run::Job;
+use crate::error::{JobError, OpenError, ReadError, StorageError};
+use crate::ident::{DatasetName, RowSet};
 use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
+use std::sync::Arc;
 use uuid::Uuid;
 
 pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     let snapshot = store.snapshot()?;
     check_plan(&snapshot, &plan)?;
     let id = plan.id();
-    let folder = claim(&store, &plan, &id)?;
+    let folder = claim(&store, &plan, &id, &snapshot)?;
     let before: Option<JobFile> =
         folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
-    let same = |old: &JobFile| {
-        canonical_json(&old.identity) == canonical_json(&plan.identity)
-            && old.features.iter().map(|f| &f.desc).eq(plan.features.iter().map(|f| &f.desc))
-    };
-    let resumed = before.as_ref().is_some_and(same);
     recover(&store, &folder)?;
+    // Here a job takes a lease on its base, once there are leases: `base.lease(&plan.command)?`, kept in `Job`.
     let base = store.snapshot()?;
     check_plan(&base, &plan)?;
+    let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
+    // The files of a job with another plan under this id would be taken for ours.
+    let job = take_over(store, folder, id, plan, base, resumed)?;
+    job.folder.write(JOB, &JobFile::new(&job.plan, &job.base))?;
+    Ok(job)
+}
+
+/// A job in its folder, with those of the sealed files there that are sound and still wanted; none of them unless `resumed`.
+pub(crate) fn take_over(
+    store: Store,
+    folder: JobFolder,
+    id: String,
+    plan: JobPlan,
+    base: Arc<Snapshot>,
+    resumed: bool,
+) -> Result<Job, JobError> {
     let published = plan
         .features
         .iter()
@@ -44,9 +60,7 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
         encodings: Vec::new(),
         discarded: Vec::new(),
     };
-    // The files of a job with another plan under this id would be taken for ours.
     collect(&mut job, resumed)?;
-    job.folder.write(JOB, &JobFile::new(&job.plan))?;
     job.resumed = resumed && (job.sealed.iter().any(|s| !s.is_empty()) || !job.encodings.is_empty());
     Ok(job)
 }
@@ -60,7 +74,7 @@ fn read_error(e: ReadError) -> JobError {
     }
 }
 
-fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
+pub(crate) fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
     for (i, f) in plan.features.iter().enumerate() {
         let label = || format!("{}/{}", f.desc.dataset, f.attrs.label);
         let description = |detail: String| JobError::Description { feature: label(), detail };
@@ -88,14 +102,20 @@ fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
 }
 
 /// Takes the job's folder, unless a live process has it or one of the features.
-fn claim(store: &Store, plan: &JobPlan, id: &str) -> Result<JobFolder, JobError> {
+fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result<JobFolder, JobError> {
     let env = store.env();
     let _starting = lock_start(env)?;
     let keys: Vec<String> = plan.features.iter().map(|f| f.desc.key()).collect();
     let first =
         plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
     for (other, file) in jobs(env)?.into_iter().filter(|(other, _)| other != id) {
-        let Some(file) = file else { continue };
+        let Some(file) = file else {
+            // What a live job writes must be known; a dead one's unreadable note harms nobody.
+            if is_held(env, &other)? {
+                return Err(JobError::Busy { feature: first, job: other, pid: 0 });
+            }
+            continue;
+        };
         let shared = file.features.iter().find(|f| keys.contains(&f.desc.key()));
         if let Some(f) = shared
             && is_held(env, &other)?
@@ -113,15 +133,14 @@ fn claim(store: &Store, plan: &JobPlan, id: &str) -> Result<JobFolder, JobError>
                 Err(e) => e.is_damage(),
             };
             if none {
-                folder.write(JOB, &JobFile::new(plan))?;
+                folder.write(JOB, &JobFile::new(plan, snapshot))?;
             }
             Ok(folder)
         }
         None => {
-            let pid = super::folder::read_json::<JobFile>(env, &format!("tmp/{id}/{JOB}"))
-                .ok()
-                .flatten()
-                .map_or(0, |f| f.pid);
+            let name = format!("tmp/{id}/{JOB}");
+            let file = read_json::<JobFile>(env.vfs(), &env.at(&name), &name);
+            let pid = file.ok().flatten().map_or(0, |f| f.pid);
             Err(JobError::Busy { feature: first, job: id.to_owned(), pid })
         }
     }
@@ -136,7 +155,7 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     };
     if let Some(intents) = intents {
         let _lock = WriterLock::take(store)?;
-        let snapshot = store.snapshot()?;
+        let then = snapshot_of(store, intents.snapshot)?;
         let env = store.env();
         let exists =
             |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
@@ -144,8 +163,13 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
             if !exists(&m.to)? {
                 continue;
             }
-            if !is_published(&snapshot, m.uuid) {
-                env.rename(&env.at(&m.to), &folder.name_of(&m.from))?;
+            let published = match &then {
+                Then::Published(snapshot) => is_published(snapshot, m.uuid),
+                Then::Missing => false,
+                Then::Unknown => true,
+            };
+            if !published {
+                folder.rename(&env.at(&m.to), &m.from)?;
             } else {
                 // Published; what describes it here has done its work.
                 folder.remove(&m.from)?;
@@ -158,8 +182,31 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     Ok(folder.sync()?)
 }
 
+/// The snapshot that a publish made, if it did. The current one does not say: files may have been compacted, dropped or purged
+/// since, and older snapshots still have them.
+enum Then {
+    /// The snapshot of that number.
+    Published(Arc<Snapshot>),
+    /// There was none yet.
+    Missing,
+    /// It is no longer there. Then the files stay where they are: if nothing refers to them, gc removes them.
+    Unknown,
+}
+
+fn snapshot_of(store: &Store, number: u64) -> Result<Then, JobError> {
+    if store.snapshot()?.number() < number {
+        return Ok(Then::Missing);
+    }
+    match store.snapshot_at(number) {
+        Ok(snapshot) => Ok(Then::Published(snapshot)),
+        Err(OpenError::NoSnapshot { .. }) => Ok(Then::Unknown),
+        Err(e) if e.is_damage() => Ok(Then::Unknown),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Whether a snapshot has a file of this name.
-pub(super) fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
+fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
     let segment = snapshot.features().iter().any(|f| f.segments.iter().any(|s| s.uuid == uuid));
     let encoding = || {
         let mut files =
@@ -176,7 +223,7 @@ fn collect(job: &mut Job, keep: bool) -> Result<(), JobError> {
     for name in &names {
         let kept = match Content::of(name) {
             Content::Own => true,
-            Content::Leftover => false,
+            content @ (Content::Leftover | Content::Stranger) => !job.folder.clears(&content),
             Content::Segment { feature, uuid } => keep && collect_segment(job, name, feature, uuid)?,
             Content::EncodingNote(uuid) => keep && collect_encoding(job, name, uuid)?,
             // Kept or removed with its note.
@@ -211,17 +258,11 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
     if desc != f.desc {
         return Ok(false);
     }
-    let mut scratch = BlockBuffer::new();
-    let mut sound = true;
-    file.verify(&mut scratch, |_, _| sound = false);
-    if !sound {
-        return Ok(false);
-    }
-    let mut rows = Vec::new();
-    for i in 0..file.blocks.len() {
-        rows.extend(file.block_rows(i, &mut scratch)?.ranges().iter().cloned());
-    }
-    let rows = RowSet::from_ranges(rows);
+    let rows = match sound_rows(&file) {
+        Ok(rows) => rows,
+        Err(e) if e.is_damage() => return Ok(false),
+        Err(e) => return Err(e.into()),
+    };
     if !job.rows_done(feature).intersection(&rows).is_empty() {
         return Ok(false);
     }
@@ -229,6 +270,23 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
         sealed.push(SealedSegment { path, entry, rows });
     }
     Ok(true)
+}
+
+/// The rows of a segment, every byte of which is verified: head, blocks and the checks of rows.
+pub(crate) fn sound_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
+    let mut scratch = BlockBuffer::new();
+    let mut first = None;
+    file.verify(&mut scratch, |e, _| {
+        first.get_or_insert(e);
+    });
+    if let Some(e) = first {
+        return Err(e);
+    }
+    let mut rows = Vec::new();
+    for i in 0..file.blocks.len() {
+        rows.extend(file.block_rows(i, &mut scratch)?.ranges().iter().cloned());
+    }
+    Ok(RowSet::from_ranges(rows))
 }
 
 fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobError> {

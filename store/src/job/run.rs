@@ -3,9 +3,9 @@
 use super::folder::{JobFolder, encoding_name, note_name, segment_name, unfinished};
 use super::plan::{JobFeature, JobPlan, SealedEncoding};
 use crate::encodings::EncodingWriter;
-use crate::error::{JobError, ReadError, StorageError, WriteError};
+use crate::error::{JobError, StorageError, WriteError};
 use crate::ident::{EncodingSpec, RowSet};
-use crate::manifest::{EncodingEntry, Extra, VERSION};
+use crate::manifest::{EncodingEntry, VERSION};
 use crate::segment::{SealedSegment, SegmentWriter};
 use crate::store::{Snapshot, Store};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use uuid::Uuid;
 /// A job. Dropped without [`Job::publish`] or [`Job::abandon`], its sealed files wait for the next start.
 #[derive(Debug)]
 pub struct Job {
-    pub(super) store: Store,
-    pub(super) folder: JobFolder,
+    pub(crate) store: Store,
+    pub(crate) folder: JobFolder,
     pub(super) id: String,
-    pub(super) plan: JobPlan,
+    pub(crate) plan: JobPlan,
     pub(super) resumed: bool,
     /// The snapshot that was current when the job started.
-    pub(super) base: Arc<Snapshot>,
+    pub(crate) base: Arc<Snapshot>,
     /// Sealed segments of each feature.
-    pub(super) sealed: Vec<Vec<SealedSegment>>,
+    pub(crate) sealed: Vec<Vec<SealedSegment>>,
     /// Rows of each feature that are published.
     pub(super) published: Vec<RowSet>,
-    pub(super) encodings: Vec<SealedEncoding>,
+    pub(crate) encodings: Vec<SealedEncoding>,
     pub(super) discarded: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl Job {
     pub fn seal(&mut self, feature: usize, writer: SegmentWriter) -> Result<(), WriteError> {
         let belongs = self.plan.features.get(feature).is_some_and(|f| f.desc == *writer.desc())
             && writer.path().parent() == self.folder.path_of("x").parent();
-        let Some(sealed) = self.sealed.get_mut(feature).filter(|_| belongs) else {
+        let Some(sealed) = self.sealed.get(feature).filter(|_| belongs) else {
             return Err(WriteError::WrongFeature(feature));
         };
         let before = self.published.get(feature).into_iter().chain(sealed.iter().map(|s| &s.rows));
@@ -90,7 +90,15 @@ impl Job {
         if !rows.is_empty() {
             return Err(WriteError::Overlap { rows });
         }
-        let mut segment = writer.finish()?;
+        let segment = writer.finish()?;
+        self.adopt(feature, segment)
+    }
+
+    /// Makes a finished segment part of the job's progress. It lies in the job's folder, with `.part` at the end of its name.
+    pub(crate) fn adopt(&mut self, feature: usize, mut segment: SealedSegment) -> Result<(), WriteError> {
+        let Some(sealed) = self.sealed.get_mut(feature) else {
+            return Err(WriteError::WrongFeature(feature));
+        };
         let name = segment_name(feature, segment.uuid());
         self.folder.seal(&name)?;
         segment.path = self.folder.path_of(&name);
@@ -124,20 +132,17 @@ impl Job {
         }
         let (dataset, spec, label) = (writer.dataset.clone(), writer.spec.clone(), writer.label.clone());
         let file = writer.finish()?;
-        let uuid = file.uuid;
-        let note = SealedEncoding {
-            version: VERSION,
-            requires: Vec::new(),
-            dataset,
-            encoding: EncodingEntry {
-                number: 0,
-                key: spec.key(),
-                spec,
-                label,
-                files: vec![file],
-                extra: Extra::new(),
-            },
-        };
+        self.adopt_encoding(dataset, EncodingEntry::of_file(spec, label, file))
+    }
+
+    /// Makes a finished file of token counts part of the job's progress, as [`Job::adopt`] does. The entry has that one file.
+    pub(crate) fn adopt_encoding(
+        &mut self,
+        dataset: String,
+        encoding: EncodingEntry,
+    ) -> Result<(), WriteError> {
+        let note = SealedEncoding { version: VERSION, requires: Vec::new(), dataset, encoding };
+        let Some(uuid) = note.file().map(|f| f.uuid) else { return Err(WriteError::Empty) };
         // The note first: a file without one would be taken for a leftover, a note without its file is one.
         self.folder.write(&note_name(uuid), &note)?;
         self.folder.seal(&encoding_name(uuid))?;
@@ -156,14 +161,5 @@ impl Job {
     /// Removes the job with all its files.
     pub fn abandon(self) -> Result<(), StorageError> {
         self.folder.delete()
-    }
-}
-
-/// The exact rows of a feature in a snapshot; none if it is not there.
-pub(super) fn published_rows(snapshot: &Snapshot, key: &str) -> Result<RowSet, ReadError> {
-    match snapshot.feature_by_key(key) {
-        None => Ok(RowSet::new()),
-        Some(part) if !part.has_gaps() => Ok(part.row_ranges()),
-        Some(part) => snapshot.open_feature(part)?.row_set(),
     }
 }

@@ -1,26 +1,28 @@
-//! redb on top of the store's `Vfs`, so that injected faults reach the ledger as well.
+//! redb on top of verified pages, and through them of the store's `Vfs`: injected faults reach the ledger as well.
 
-use crate::vfs::VfsRandom;
+use super::pages::Pages;
 use redb::StorageBackend;
 use std::io;
+use std::sync::Arc;
 
+/// The pages stay with the ledger: what redb writes while it closes comes before the sums.
 #[derive(Debug)]
-pub(crate) struct Backend(pub(crate) Box<dyn VfsRandom>);
+pub(super) struct Backend(pub(super) Arc<Pages>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(out, offset)
+        self.0.read(offset, out)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync()
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(data, offset)
+        self.0.write(offset, data)
     }
 }

@@ -4,58 +4,53 @@
 //! - opened only under the writer lock; readers never touch it
 //! - for each dataset it records which prefix of the list of sample files it reflects (their number and the digest of
 //!   their names and rows); entries beyond that are added, and if the prefix is not one the dataset starts anew
+//! - an id leads to the highest stored row that has it. Whether that row is live is for the caller to ask: a dead one counts as
+//!   none, and deleting rows leaves the ledger alone
 //! - written after `CURRENT`, so it is never ahead of what is published; a ledger that is missing, damaged, of another
 //!   store or behind is brought up from the sample files, and no error of it is an error of the store
+//! - every page is compared with its sum when it is read, so opening a ledger takes the same time whatever it holds;
+//!   only after a crash all of it is read once
 
 mod backend;
 pub(crate) mod codec;
+mod guard;
+mod ids;
+mod overlay;
+mod pages;
+mod sums;
 
-use crate::error::StorageError;
-use crate::manifest::DatasetPart;
-use crate::samples::SampleReader;
-use crate::vfs::Vfs;
+pub(crate) use ids::Known;
+pub(crate) use sums::SUMS;
+
+use crate::error::{Damage, StorageError};
+use crate::vfs::{Vfs, VfsRandom};
 use backend::Backend;
-use redb::{Builder, Database, ReadableDatabase, TableDefinition, WriteTransaction};
-use serde::{Deserialize, Serialize};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use guard::guarded;
+use overlay::Overlay;
+use pages::{Home, Pages};
+use redb::{Builder, Database};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use sums::{Found, PAGE, Sums};
 use uuid::Uuid;
-use xxhash_rust::xxh3::Xxh3;
 
 /// The file's name.
 pub(crate) const LEDGER: &str = "ledger.redb";
 
-/// Key: dataset number (u32 BE), id.
-const IDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ids");
-/// Key: dataset number (u32 BE); the store's own entry has the key `store`.
-const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("states");
-
 const CACHE: usize = 64 << 20;
-
-/// What the ledger knows of an id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
-    pub row: u64,
-    pub digest: u128,
-}
-
-/// Which sample files of a dataset the ledger reflects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Reflected {
-    files: u64,
-    digest: u128,
-    ids: u64,
-}
 
 /// Why the ledger cannot be used. It is then made anew.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Unusable(String);
+pub(crate) enum Unusable {
+    #[error("redb panicked")]
+    Panicked,
+    #[error("{0}")]
+    Failed(String),
+}
 
 impl Unusable {
     fn new(e: impl std::fmt::Display) -> Self {
-        Unusable(e.to_string())
+        Unusable::Failed(e.to_string())
     }
 }
 
@@ -68,30 +63,22 @@ pub(crate) enum LedgerError {
     Samples(#[from] crate::error::ReadError),
 }
 
+/// Why the ledger cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Flaw {
+    /// No crash leaves it so.
+    #[error("{0}")]
+    Damaged(StorageError),
+    /// A crash may have left it so.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+}
+
+/// An open ledger. Dropping it closes it, and writes `ledger.sums` if all went well.
 pub(crate) struct Ledger {
-    /// `None` after redb panicked: its own clean-up could panic again.
+    /// `None` once it is closed.
     db: Option<Database>,
-}
-
-/// A damaged page can make redb panic; an index that can be rebuilt must not take the process down.
-fn guarded<T>(f: impl FnOnce() -> Result<T, Unusable>) -> Result<T, Unusable> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(Unusable("redb panicked".into())))
-}
-
-fn files_digest(part: &DatasetPart, n: usize) -> u128 {
-    let mut hash = Xxh3::new();
-    for f in part.files.iter().take(n) {
-        hash.update(f.uuid.as_bytes());
-        hash.update(&f.first_row.to_le_bytes());
-        hash.update(&f.end_row.to_le_bytes());
-    }
-    hash.digest128()
-}
-
-fn id_key(dataset: u32, id: &str) -> Vec<u8> {
-    let mut key = dataset.to_be_bytes().to_vec();
-    key.extend_from_slice(id.as_bytes());
-    key
+    pages: Arc<Pages>,
 }
 
 fn path_of(store: &Path) -> PathBuf {
@@ -101,232 +88,166 @@ fn path_of(store: &Path) -> PathBuf {
 impl Ledger {
     /// Opens the ledger; one that is damaged or belongs to another store is made anew.
     pub(crate) fn open(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, StorageError> {
-        let path = path_of(store);
         let io = |e| StorageError::io(format!("open {LEDGER}"), e);
-        let existed = vfs.exists(&path).map_err(io)?;
-        match Self::try_open(vfs, &path, id, existed) {
-            Ok(ledger) if existed => Ok(ledger),
-            Ok(ledger) => {
-                vfs.sync_dir(store).map_err(io)?;
-                Ok(ledger)
+        if vfs.exists(&path_of(store)).map_err(io)? {
+            if let Ok(ledger) = Self::open_existing(vfs, store, id) {
+                return Ok(ledger);
             }
-            Err(_) => {
-                Self::remove(vfs, store)?;
-                let fresh =
-                    Self::try_open(vfs, &path, id, false).map_err(|e| io(std::io::Error::other(e)))?;
-                vfs.sync_dir(store).map_err(io)?;
-                Ok(fresh)
+            Self::remove(vfs, store)?;
+        }
+        let fresh = || {
+            let file = vfs.open_random(&path_of(store)).map_err(Unusable::new)?;
+            let sums = Sums { len: 0, pages: Vec::new() };
+            Self::start(file, sums, Self::home(vfs, store, id), |db| ids::name_store(db, id))
+        };
+        fresh().map_err(|e| io(std::io::Error::other(e)))
+    }
+
+    fn home(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Option<Home> {
+        Some(Home { vfs: Arc::clone(vfs), store: store.to_owned(), id })
+    }
+
+    fn open_existing(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Unusable> {
+        let file = vfs.open_random(&path_of(store)).map_err(Unusable::new)?;
+        let len = file.len().map_err(Unusable::new)?;
+        let home = Self::home(vfs, store, id);
+        match Sums::read(&**vfs, store, id) {
+            Found::Sums(sums) if sums.len == len => {
+                Self::start(file, sums, home, |db| ids::check_store(db, id))
+            }
+            Found::Sums(sums) => Err(Unusable::new(wrong_length(sums.len, len))),
+            Found::Nothing | Found::Damaged(_) => {
+                let sums = Sums::scan(&*file).map_err(Unusable::new)?;
+                Self::start(file, sums, home, |db| check_all(db, id))
             }
         }
     }
 
-    /// Opens the ledger as it is.
-    pub(crate) fn inspect(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Unusable> {
-        Self::try_open(vfs, &path_of(store), id, true)
+    /// Opens the ledger as it is; nothing reaches the medium.
+    pub(crate) fn inspect(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Flaw> {
+        let unusable = |e| Flaw::Unusable(Unusable::new(e));
+        let file = vfs.open(&path_of(store)).map_err(unusable)?;
+        let now = Sums::scan(&*file).map_err(unusable)?;
+        let sealed = match Sums::read(&**vfs, store, id) {
+            Found::Sums(sums) => Some(sums),
+            Found::Nothing => None,
+            Found::Damaged(e) => return Err(Flaw::Damaged(e)),
+        };
+        if let Some(sums) = &sealed {
+            compare(sums, &now).map_err(|d| Flaw::Damaged(d.into()))?;
+        }
+        let file = Box::new(Overlay::new(file).map_err(unusable)?);
+        let check = |db: &mut Database| match &sealed {
+            Some(_) => ids::check_store(db, id),
+            None => check_all(db, id),
+        };
+        Ok(Self::start(file, now, None, check)?)
     }
 
-    /// Removes the file, so that the next writer makes it anew.
-    pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
-        match vfs.remove(&path_of(store)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(StorageError::io(format!("replace {LEDGER}"), e))
-            }
+    /// Whether `ledger.sums` is damaged, which no crash explains.
+    pub(crate) fn inspect_sums(vfs: &dyn Vfs, store: &Path, id: Uuid) -> Result<(), StorageError> {
+        match Sums::read(vfs, store, id) {
+            Found::Damaged(e) => Err(e),
             _ => Ok(()),
         }
     }
 
-    fn try_open(vfs: &Arc<dyn Vfs>, path: &Path, id: Uuid, existed: bool) -> Result<Ledger, Unusable> {
-        let file = vfs.open_random(path).map_err(Unusable::new)?;
-        let db = guarded(|| {
-            let mut db = Builder::new()
-                .set_cache_size(CACHE)
-                .create_with_backend(Backend(file))
-                .map_err(Unusable::new)?;
-            // redb compares page digests only here. Without it a damaged branch page would make an id look new.
-            if existed && !db.check_integrity().map_err(Unusable::new)? {
-                return Err(Unusable("redb found damage".into()));
+    fn start(
+        file: Box<dyn VfsRandom>,
+        sums: Sums,
+        home: Option<Home>,
+        check: impl FnOnce(&mut Database) -> Result<(), Unusable>,
+    ) -> Result<Ledger, Unusable> {
+        let pages = Arc::new(Pages::new(file, sums, home));
+        let backend = Backend(Arc::clone(&pages));
+        let mut ledger = Ledger { db: None, pages };
+        let opened = guarded(|| {
+            Builder::new().set_cache_size(CACHE).create_with_backend(backend).map_err(Unusable::new)
+        });
+        // Whatever fails from here on: the file is not sealed.
+        let checked = match (opened, &mut ledger.db) {
+            (Ok(db), slot) => {
+                let db = slot.insert(db);
+                guarded(|| check(db))
             }
-            Ok(db)
-        })?;
-        let ledger = Ledger { db: Some(db) };
-        match ledger.with(|db| check_store(db, id, existed)) {
+            (Err(e), _) => Err(e),
+        };
+        match checked {
             Ok(()) => Ok(ledger),
             Err(e) => {
-                ledger.forget();
+                ledger.pages.give_up();
                 Err(e)
             }
         }
     }
 
+    /// Removes the file, so that the next writer makes it anew. The sums go first: without a ledger they mean nothing, and
+    /// with another one they would call it damaged.
+    pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
+        let io = |e| StorageError::io(format!("replace {LEDGER}"), e);
+        Sums::remove(&**vfs, store).map_err(io)?;
+        match vfs.remove(&path_of(store)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes it without sealing it and removes the file.
+    pub(crate) fn discard(self, vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
+        self.pages.give_up();
+        drop(self);
+        Self::remove(vfs, store)
+    }
+
     fn with<T>(&self, f: impl FnOnce(&Database) -> Result<T, Unusable>) -> Result<T, Unusable> {
-        match &self.db {
-            Some(db) => guarded(|| f(db)),
-            None => Err(Unusable("it was closed".into())),
+        let Some(db) = &self.db else { return Err(Unusable::Failed("it was closed".into())) };
+        let result = guarded(|| f(db));
+        if matches!(result, Err(Unusable::Panicked)) {
+            self.pages.give_up();
         }
+        result
     }
-
-    /// Closes it where closing could panic.
-    fn forget(mut self) {
-        if let Some(db) = self.db.take() {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
-        }
-    }
-
-    /// How an id of a dataset is known. The dataset must be up to date.
-    pub(crate) fn get(&self, dataset: u32, id: &str) -> Result<Option<Known>, Unusable> {
-        let key = id_key(dataset, id);
-        self.with(|db| {
-            let read = db.begin_read().map_err(Unusable::new)?;
-            let table = match read.open_table(IDS) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                Err(e) => return Err(Unusable::new(e)),
-            };
-            match table.get(key.as_slice()).map_err(Unusable::new)? {
-                Some(value) => codec::decode(&key, value.value()).map(Some).map_err(Unusable::new),
-                None => Ok(None),
-            }
-        })
-    }
-
-    /// Whether the ledger reflects exactly the dataset's files; `Err` says what is wrong with it.
-    pub(crate) fn agrees(&self, part: &DatasetPart) -> Result<bool, Unusable> {
-        let state = self.reflected(part)?;
-        Ok(state.is_some_and(|s| s.files == part.files.len() as u64 && s.ids == part.rows))
-    }
-
-    /// The recorded state, if it is a prefix of the dataset's files.
-    fn reflected(&self, part: &DatasetPart) -> Result<Option<Reflected>, Unusable> {
-        let key = part.number.to_be_bytes();
-        let state: Option<Reflected> = self.with(|db| {
-            let read = db.begin_read().map_err(Unusable::new)?;
-            let table = match read.open_table(STATES) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                Err(e) => return Err(Unusable::new(e)),
-            };
-            match table.get(key.as_slice()).map_err(Unusable::new)? {
-                Some(value) => codec::decode(&key, value.value()).map(Some).map_err(Unusable::new),
-                None => Ok(None),
-            }
-        })?;
-        Ok(state.filter(|s| {
-            s.files <= part.files.len() as u64 && s.digest == files_digest(part, s.files as usize)
-        }))
-    }
-
-    /// Brings a dataset up to date from its sample files.
-    pub(crate) fn catch_up(&self, part: &DatasetPart, reader: &SampleReader) -> Result<(), LedgerError> {
-        let state = self.reflected(part)?;
-        let (done, mut ids) = match &state {
-            Some(s) if s.files == part.files.len() as u64 && s.ids == part.rows => return Ok(()),
-            Some(s) => (s.files as usize, s.ids),
-            None => {
-                self.clear(part.number)?;
-                (0, 0)
-            }
-        };
-        let Some(first) = part.files.get(done).map(|f| f.first_row) else {
-            // Same files, another count of ids: not to be trusted.
-            self.clear(part.number)?;
-            return self.catch_up(part, reader);
-        };
-        // One transaction for each stretch of rows bounds the memory; only the last one records the state.
-        const STRETCH: usize = 100_000;
-        let mut entries: Vec<(String, Known)> = Vec::new();
-        for sample in crate::samples::scan_known(reader, first) {
-            entries.push(sample?);
-            if entries.len() >= STRETCH {
-                ids += entries.len() as u64;
-                self.write(part, &entries, None)?;
-                entries.clear();
-            }
-        }
-        ids += entries.len() as u64;
-        self.write(part, &entries, Some(ids)).map_err(Into::into)
-    }
-
-    /// Adds ids that were published just now. `part` is the dataset with them.
-    pub(crate) fn add(&self, part: &DatasetPart, entries: &[(String, Known)]) -> Result<(), Unusable> {
-        self.write(part, entries, Some(part.rows))
-    }
-
-    fn clear(&self, dataset: u32) -> Result<(), Unusable> {
-        self.transaction(|txn| {
-            let end = dataset.checked_add(1).map(u32::to_be_bytes);
-            let start = dataset.to_be_bytes();
-            txn.open_table(STATES)
-                .and_then(|mut t| Ok(t.remove(start.as_slice())?.is_some()))
-                .map_err(Unusable::new)?;
-            let mut ids = txn.open_table(IDS).map_err(Unusable::new)?;
-            match end {
-                Some(end) => ids.retain_in(start.as_slice()..end.as_slice(), |_, _| false),
-                None => ids.retain_in(start.as_slice().., |_, _| false),
-            }
-            .map_err(Unusable::new)
-        })
-    }
-
-    fn write(
-        &self,
-        part: &DatasetPart,
-        entries: &[(String, Known)],
-        ids: Option<u64>,
-    ) -> Result<(), Unusable> {
-        self.transaction(|txn| {
-            let mut table = txn.open_table(IDS).map_err(Unusable::new)?;
-            for (id, known) in entries {
-                let key = id_key(part.number, id);
-                let value = codec::encode(&key, known).map_err(Unusable::new)?;
-                table.insert(key.as_slice(), value.as_slice()).map_err(Unusable::new)?;
-            }
-            drop(table);
-            let Some(ids) = ids else { return Ok(()) };
-            let files = part.files.len();
-            let state = Reflected { files: files as u64, digest: files_digest(part, files), ids };
-            put_state(txn, &part.number.to_be_bytes(), &state)
-        })
-    }
-
-    fn transaction(&self, f: impl FnOnce(&WriteTransaction) -> Result<(), Unusable>) -> Result<(), Unusable> {
-        self.with(|db| commit(db, f))
-    }
-}
-
-fn commit(db: &Database, f: impl FnOnce(&WriteTransaction) -> Result<(), Unusable>) -> Result<(), Unusable> {
-    let mut txn = db.begin_write().map_err(Unusable::new)?;
-    txn.set_two_phase_commit(true);
-    txn.set_quick_repair(true);
-    f(&txn)?;
-    txn.commit().map_err(Unusable::new)
-}
-
-fn put_state<T: Serialize>(txn: &WriteTransaction, key: &[u8], value: &T) -> Result<(), Unusable> {
-    let bytes = codec::encode(key, value).map_err(Unusable::new)?;
-    let mut table = txn.open_table(STATES).map_err(Unusable::new)?;
-    table.insert(key, bytes.as_slice()).map_err(Unusable::new)?;
-    Ok(())
-}
-
-const STORE_KEY: &[u8] = b"store";
-
-fn check_store(db: &Database, id: Uuid, existed: bool) -> Result<(), Unusable> {
-    if !existed {
-        return commit(db, |txn| put_state(txn, STORE_KEY, &id.as_u128()));
-    }
-    let read = db.begin_read().map_err(Unusable::new)?;
-    let table = read.open_table(STATES).map_err(Unusable::new)?;
-    let stored: u128 = match table.get(STORE_KEY).map_err(Unusable::new)? {
-        Some(value) => codec::decode(STORE_KEY, value.value()).map_err(Unusable::new)?,
-        None => return Err(Unusable("it names no store".into())),
-    };
-    if stored == id.as_u128() { Ok(()) } else { Err(Unusable("it belongs to another store".into())) }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if let Some(db) = self.db.take() {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+        let Some(db) = self.db.take() else { return };
+        let closed = guarded(|| {
+            drop(db);
+            Ok(())
+        });
+        if closed.is_ok() && !std::thread::panicking() {
+            // Without the sums the next writer checks everything; nothing else is lost.
+            let _ = self.pages.seal();
+        }
+    }
+}
+
+/// Has redb compare all that can be reached: nobody vouches for what a crash left.
+fn check_all(db: &mut Database, id: Uuid) -> Result<(), Unusable> {
+    if !db.check_integrity().map_err(Unusable::new)? {
+        return Err(Unusable::Failed("redb found damage".into()));
+    }
+    ids::check_store(db, id)
+}
+
+fn wrong_length(expected: u64, found: u64) -> Damage {
+    Damage::new(LEDGER, "length", format!("{expected} bytes, as {SUMS} says"), format!("{found} bytes"))
+}
+
+/// Compares a ledger that was closed in order with what it was then.
+fn compare(sealed: &Sums, now: &Sums) -> Result<(), Damage> {
+    if sealed.len != now.len {
+        return Err(wrong_length(sealed.len, now.len));
+    }
+    let mut bad = sealed.pages.iter().zip(&now.pages).zip(0u64..).filter(|((a, b), _)| a != b);
+    match bad.next() {
+        None => Ok(()),
+        Some(((expected, found), page)) => {
+            let more = bad.count();
+            let what = if more == 0 { "page".to_owned() } else { format!("page (and {more} others)") };
+            let d = Damage::new(LEDGER, what, format!("{expected:016x}"), format!("{found:016x}"));
+            Err(d.at(page * PAGE))
         }
     }
 }

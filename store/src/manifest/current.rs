@@ -52,12 +52,13 @@ impl Current {
         Ok(current)
     }
 
-    /// Replaces the file. On return the new content is in place, but its name is not flushed yet.
-    pub(crate) fn write(&self, vfs: &dyn Vfs, store: &Path) -> Result<(), StorageError> {
+    /// Replaces the file and gives its bytes. On return the new content is in place, but its name is not flushed yet.
+    pub(crate) fn write(&self, vfs: &dyn Vfs, store: &Path) -> Result<Vec<u8>, StorageError> {
         let mut text = serde_json::to_string_pretty(self)
             .map_err(|e| StorageError::io("write CURRENT", std::io::Error::other(e)))?;
         text.push('\n');
-        write_replacing(vfs, &store.join(CURRENT), CURRENT, text.as_bytes())
+        write_replacing(vfs, &store.join(CURRENT), CURRENT, text.as_bytes())?;
+        Ok(text.into_bytes())
     }
 }
 
@@ -66,6 +67,9 @@ fn missing(vfs: &dyn Vfs, store: &Path) -> OpenError {
     let path = store.display().to_string();
     if !vfs.exists(store).unwrap_or(true) {
         return OpenError::NotFound(path);
+    }
+    if crate::backup::MARKERS.iter().any(|m| vfs.exists(&store.join(m)).unwrap_or(false)) {
+        return OpenError::Incomplete(path);
     }
     let roots = vfs.list(&store.join("manifests")).unwrap_or_default();
     let newest = roots.iter().filter_map(|n| root_number(n).map(|k| (k, n))).max();

@@ -1,7 +1,10 @@
 //! A dataset part: the sample files of a dataset, its columns and its encodings.
 
 use super::Extra;
-use super::file::{Part, TOMBSTONES, require};
+use super::entry::deserialize_with_extra;
+use super::file::{Link, Part, TOMBSTONES, require};
+use super::page::{Order, PageReader, PageWriter, Pages};
+use crate::error::StorageError;
 use crate::ident::{EncodingSpec, RowSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -46,7 +49,7 @@ pub struct ColumnDef {
 }
 
 /// A Parquet file and the digests of its bytes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FileEntry {
     /// Its name.
     pub uuid: Uuid,
@@ -59,11 +62,35 @@ pub struct FileEntry {
     /// Its length in bytes.
     pub len: u64,
     /// XXH3-64 of every started MiB, in order; in the file one text of 16 hex digits each.
-    #[serde(serialize_with = "write_chunks", deserialize_with = "read_chunks")]
+    #[serde(serialize_with = "write_chunks")]
     pub chunks: Vec<u64>,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+deserialize_with_extra!(FileEntry {
+    uuid: Uuid,
+    first_row: u64,
+    end_row: u64,
+    rows: u64,
+    len: u64,
+    chunks: Chunks,
+});
+
+/// Digests as they are in the file: one text.
+struct Chunks(Vec<u64>);
+
+impl From<Chunks> for Vec<u64> {
+    fn from(chunks: Chunks) -> Self {
+        chunks.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Chunks {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        read_chunks(d).map(Chunks)
+    }
 }
 
 /// Bytes covered by one digest of [`FileEntry::chunks`].
@@ -75,7 +102,7 @@ impl FileEntry {
         self.first_row..self.end_row
     }
 
-    fn problem(&self) -> Option<(String, String, String)> {
+    pub(crate) fn problem(&self) -> Option<(String, String, String)> {
         let file = self.uuid;
         if self.rows == 0 || self.end_row.checked_sub(self.first_row) != Some(self.rows) {
             return Some((
@@ -103,12 +130,22 @@ pub struct EncodingEntry {
     pub label: String,
     /// Its files. Their rows may overlap: what an encoding says of a sample follows from the key.
     pub files: Vec<FileEntry>,
+    /// Files that hold the older ones.
+    #[serde(default, skip_serializing_if = "Pages::is_empty")]
+    pub(crate) files_pages: Pages<FileEntry>,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
 impl EncodingEntry {
+    /// An encoding with one file and no number yet.
+    pub(crate) fn of_file(spec: EncodingSpec, label: String, file: FileEntry) -> Self {
+        let (number, key) = (0, spec.key());
+        let (files_pages, extra) = (Pages::default(), Extra::new());
+        EncodingEntry { number, key, spec, label, files: vec![file], files_pages, extra }
+    }
+
     /// The rows it covers.
     pub fn rows(&self) -> RowSet {
         RowSet::from_ranges(self.files.iter().map(FileEntry::range))
@@ -167,6 +204,9 @@ pub struct DatasetPart {
     pub columns: Vec<ColumnDef>,
     /// Sample files, by rows.
     pub files: Vec<FileEntry>,
+    /// Files that hold the older ones of them.
+    #[serde(default, skip_serializing_if = "Pages::is_empty")]
+    pub(crate) files_pages: Pages<FileEntry>,
     /// Deleted rows. The bitmaps are disjoint, and every row in them is in one of the files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<TombstoneEntry>,
@@ -174,6 +214,9 @@ pub struct DatasetPart {
     pub encodings: Vec<EncodingEntry>,
     /// Where the samples came from.
     pub sources: Vec<SourceNote>,
+    /// Files that hold the older ones of them.
+    #[serde(default, skip_serializing_if = "Pages::is_empty")]
+    pub(crate) sources_pages: Pages<SourceNote>,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
@@ -190,9 +233,11 @@ impl DatasetPart {
             rows: 0,
             columns: Vec::new(),
             files: Vec::new(),
+            files_pages: Pages::default(),
             tombstones: Vec::new(),
             encodings: Vec::new(),
             sources: Vec::new(),
+            sources_pages: Pages::default(),
             extra: Extra::new(),
         }
     }
@@ -227,6 +272,36 @@ impl DatasetPart {
 impl Part for DatasetPart {
     fn stem(&self) -> String {
         format!("dataset-{}", self.number)
+    }
+
+    fn pages(&self) -> Vec<&Link> {
+        let own = self.files_pages.links().chain(self.sources_pages.links());
+        own.chain(self.encodings.iter().flat_map(|e| e.files_pages.links())).collect()
+    }
+
+    fn unfold(&mut self, like: Option<&Self>, reader: &mut PageReader<'_>) -> Result<(), StorageError> {
+        let of = format!("dataset {}", self.name);
+        let (files, sources) = (like.map(|l| &l.files_pages), like.map(|l| &l.sources_pages));
+        reader.complete(&of, Order::Rows, &mut self.files, &mut self.files_pages, files)?;
+        let notes = format!("the sources of {of}");
+        reader.complete(&notes, Order::Arrival, &mut self.sources, &mut self.sources_pages, sources)?;
+        for e in &mut self.encodings {
+            let of = format!("encoding {} of {of}", e.label);
+            let before = like.and_then(|l| l.encodings.iter().find(|o| o.number == e.number));
+            let before = before.map(|o| &o.files_pages);
+            reader.complete(&of, Order::Arrival, &mut e.files, &mut e.files_pages, before)?;
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
+        writer.split(Order::Rows, &mut self.files, &mut self.files_pages)?;
+        writer.split(Order::Arrival, &mut self.sources, &mut self.sources_pages)?;
+        for e in &mut self.encodings {
+            writer.split(Order::Arrival, &mut e.files, &mut e.files_pages)?;
+        }
+        writer.note(&mut self.requires);
+        Ok(())
     }
 
     fn problem(&self) -> Option<(String, String, String)> {

@@ -1,7 +1,10 @@
 //! A feature part: what a feature is and the segments that hold its vectors.
 
 use super::Extra;
-use super::file::Part;
+use super::entry::deserialize_with_extra;
+use super::file::{Link, Part};
+use super::page::{Order, PageReader, PageWriter, Pages};
+use crate::error::StorageError;
 use crate::ident::{FeatureAttrs, FeatureDesc, RowSet};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -18,7 +21,7 @@ pub enum FeatureState {
 }
 
 /// A segment as the catalog knows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SegmentEntry {
     /// Its name.
     pub uuid: Uuid,
@@ -38,6 +41,16 @@ pub struct SegmentEntry {
     #[serde(flatten)]
     pub extra: Extra,
 }
+
+deserialize_with_extra!(SegmentEntry {
+    uuid: Uuid,
+    first_row: u64,
+    end_row: u64,
+    rows: u64,
+    len: u64,
+    tail_len: u64,
+    footer_digest: String,
+});
 
 impl SegmentEntry {
     /// Where the rows lie.
@@ -68,6 +81,9 @@ pub struct FeaturePart {
     pub state: FeatureState,
     /// Its segments, by first row. No row is in two of them.
     pub segments: Vec<SegmentEntry>,
+    /// Files that hold the older ones.
+    #[serde(default, skip_serializing_if = "Pages::is_empty")]
+    pub(crate) segments_pages: Pages<SegmentEntry>,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
@@ -84,6 +100,7 @@ impl FeaturePart {
             attrs,
             state: FeatureState::Building,
             segments: Vec::new(),
+            segments_pages: Pages::default(),
             extra: Extra::new(),
         }
     }
@@ -118,6 +135,22 @@ impl FeaturePart {
 impl Part for FeaturePart {
     fn stem(&self) -> String {
         format!("feature-{}", self.number)
+    }
+
+    fn pages(&self) -> Vec<&Link> {
+        self.segments_pages.links().collect()
+    }
+
+    fn unfold(&mut self, like: Option<&Self>, reader: &mut PageReader<'_>) -> Result<(), StorageError> {
+        let of = format!("feature {}", self.display_name());
+        let like = like.map(|l| &l.segments_pages);
+        reader.complete(&of, Order::Rows, &mut self.segments, &mut self.segments_pages, like)
+    }
+
+    fn fold(&mut self, writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
+        writer.split(Order::Rows, &mut self.segments, &mut self.segments_pages)?;
+        writer.note(&mut self.requires);
+        Ok(())
     }
 
     fn problem(&self) -> Option<(String, String, String)> {

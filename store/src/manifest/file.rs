@@ -1,10 +1,13 @@
 //! Reading and writing the JSON files of `manifests/`.
 
+use super::entry::Key;
+use super::page::{LostPage, PAGES, PageReader, PageWriter};
 use crate::error::{Damage, StorageError};
 use crate::ident::xxh3_hex;
 use crate::vfs::Vfs;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +19,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const TOMBSTONES: &str = "tombstones";
 
 /// What a manifest may require of this version.
-const KNOWN: [&str; 1] = [TOMBSTONES];
+const KNOWN: [&str; 2] = [TOMBSTONES, PAGES];
 
 /// Sets or removes a requirement.
 pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {
@@ -41,18 +44,53 @@ pub(crate) struct Link {
 }
 
 /// What every manifest starts with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 struct Envelope {
-    version: u32,
-    requires: Vec<String>,
+    version: Option<u32>,
+    requires: Option<Vec<String>>,
+}
+
+impl<'de> Visitor<'de> for &mut Envelope {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `version` and `requires`")
+    }
+
+    /// Stops, with an error, as soon as both are found: the rest is parsed once only, as what it is.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match &*key.0 {
+                "version" => self.version = Some(map.next_value()?),
+                "requires" => self.requires = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+            if self.version.is_some() && self.requires.is_some() {
+                return Err(A::Error::custom("found"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A kind of manifest file.
-pub(crate) trait Part: Serialize + DeserializeOwned {
+pub(crate) trait Part: Serialize + DeserializeOwned + Clone {
     /// The start of the file's name, for example `feature-3`.
     fn stem(&self) -> String;
     /// Says what is inconsistent, if anything is: (which part, what is expected, what is there).
     fn problem(&self) -> Option<(String, String, String)>;
+    /// The other manifest files that it refers to: they are needed for as long as it is.
+    fn pages(&self) -> Vec<&Link> {
+        Vec::new()
+    }
+    /// Completes lists whose older entries are in pages. Pages that `like` has are shared.
+    fn unfold(&mut self, _like: Option<&Self>, _reader: &mut PageReader<'_>) -> Result<(), StorageError> {
+        Ok(())
+    }
+    /// Moves older entries into pages. What is left is what the file holds.
+    fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 /// The folder `manifests/` of a store.
@@ -67,17 +105,40 @@ impl ManifestFiles {
         ManifestFiles { vfs, folder: store.join("manifests") }
     }
 
-    /// Reads the file of a link and checks its length, digest, version and consistency.
+    /// Reads the file of a link with its pages and checks lengths, digests, versions and consistency.
     pub(crate) fn read<T: Part>(&self, link: &Link) -> Result<T, StorageError> {
-        let (name, bytes) = self.read_bytes(link)?;
-        let part: T = parse(&name, &bytes)?;
-        match part.problem() {
-            None => Ok(part),
-            Some((what, expected, found)) => Err(Damage::new(name, what, expected, found).into()),
-        }
+        self.read_like(link, None)
     }
 
-    fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
+    /// The same; pages that another state of the part has are shared.
+    pub(crate) fn read_like<T: Part>(&self, link: &Link, like: Option<&T>) -> Result<T, StorageError> {
+        let (name, mut part) = self.read_json::<T>(link)?;
+        part.unfold(like, &mut PageReader::new(self, false))?;
+        checked(name, part)
+    }
+
+    /// The same, but pages that cannot be read are passed over and given with the part, which is then not checked.
+    pub(crate) fn read_rest<T: Part>(
+        &self,
+        link: &Link,
+        like: Option<&T>,
+    ) -> Result<(T, Vec<LostPage>), StorageError> {
+        let (name, mut part) = self.read_json::<T>(link)?;
+        let mut reader = PageReader::new(self, true);
+        part.unfold(like, &mut reader)?;
+        let lost = reader.lost;
+        if lost.is_empty() { Ok((checked(name, part)?, lost)) } else { Ok((part, lost)) }
+    }
+
+    /// The name and the content of the file of a link.
+    pub(super) fn read_json<T: DeserializeOwned>(&self, link: &Link) -> Result<(String, T), StorageError> {
+        let (name, bytes) = self.read_bytes(link)?;
+        let content = parse(&name, &bytes)?;
+        Ok((name, content))
+    }
+
+    /// Name and bytes of the file of a link, with its length and digest checked.
+    pub(crate) fn read_bytes(&self, link: &Link) -> Result<(String, Vec<u8>), StorageError> {
         let name = format!("manifests/{}", link.file);
         if !plain_name(&link.file) {
             return Err(Damage::new(
@@ -110,13 +171,25 @@ impl ManifestFiles {
         Ok((name, bytes))
     }
 
-    /// Writes a part under its own digest and flushes it. The folder is flushed by the caller, once for all parts.
-    pub(crate) fn write<T: Part>(&self, part: &T) -> Result<Link, StorageError> {
-        let mut text = serde_json::to_string_pretty(part)
+    /// Writes a part, and pages that it needs, and flushes them. The folder is flushed by the caller, once for all parts.
+    ///
+    /// Gives the part as a reader would load it from these bytes.
+    pub(crate) fn write<T: Part>(&self, mut part: T) -> Result<(Link, T), StorageError> {
+        let stem = part.stem();
+        part.fold(&mut PageWriter::new(self, &stem))?;
+        let mut text = serde_json::to_string_pretty(&part)
             .map_err(|e| StorageError::io("write a manifest", std::io::Error::other(e)))?;
         text.push('\n');
+        let mut loaded: T = parse(&stem, text.as_bytes())?;
+        loaded.unfold(Some(&part), &mut PageReader::new(self, false))?;
+        let loaded = checked(stem.clone(), loaded)?;
+        Ok((self.write_text(&stem, &text)?, loaded))
+    }
+
+    /// Writes a file under its own digest and flushes it.
+    pub(super) fn write_text(&self, stem: &str, text: &str) -> Result<Link, StorageError> {
         let digest = xxh3_hex(text.as_bytes());
-        let file = format!("{}-{digest}.json", part.stem());
+        let file = format!("{stem}-{digest}.json");
         let link = Link { file: file.clone(), digest, len: text.len() as u64 };
         write_replacing(&*self.vfs, &self.folder.join(&file), &format!("manifests/{file}"), text.as_bytes())?;
         Ok(link)
@@ -160,12 +233,26 @@ pub(crate) fn write_replacing(
     vfs.rename(&temporary, path).map_err(io("rename"))
 }
 
+fn checked<T: Part>(name: String, part: T) -> Result<T, StorageError> {
+    match part.problem() {
+        None => Ok(part),
+        Some((what, expected, found)) => Err(Damage::new(name, what, expected, found).into()),
+    }
+}
+
 /// Reads JSON after checking its version and requirements.
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, StorageError> {
     let bad =
         |e: serde_json::Error| StorageError::from(Damage::new(name, "JSON", "valid JSON of this format", e));
-    let envelope: Envelope = serde_json::from_slice(bytes).map_err(bad)?;
-    check_version(name, envelope.version, &envelope.requires)?;
+    let mut envelope = Envelope::default();
+    let peeked = serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut envelope);
+    match (envelope.version, envelope.requires) {
+        (Some(version), Some(requires)) => check_version(name, version, &requires)?,
+        (version, _) => {
+            let field = if version.is_some() { "requires" } else { "version" };
+            return Err(bad(peeked.err().unwrap_or_else(|| serde_json::Error::missing_field(field))));
+        }
+    }
     serde_json::from_slice(bytes).map_err(bad)
 }
 

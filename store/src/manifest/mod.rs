@@ -2,14 +2,17 @@
 //!
 //! Invariants
 //! - a manifest file is never changed; its name ends in its digest, and whoever names it holds that digest
+//! - long lists of a part have their older entries in pages; a part in memory is whole
 //! - a root names its parent root and one part per dataset, run and feature; parts are shared between snapshots while unchanged
 //! - `version` and `requires` are looked at before anything else: a higher version or an unknown requirement is refused,
 //!   fields that are not known are kept
 
 mod current;
 mod dataset;
+mod entry;
 mod feature;
 mod file;
+mod page;
 mod root;
 mod run;
 
@@ -20,6 +23,7 @@ pub use run::{RunCheckpoint, RunPart, RunUpdate};
 pub(crate) use current::{CURRENT, Current};
 pub(crate) use dataset::CHUNK;
 pub(crate) use file::{Link, ManifestFiles, Part, VERSION, check_version, parse, write_replacing};
+pub(crate) use page::{LostPage, PageLink};
 pub(crate) use root::{Counters, PartLink, Root, Tag, root_number};
 
 use serde_json::{Map, Value};

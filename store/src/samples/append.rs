@@ -2,13 +2,14 @@
 
 use super::columns::{ColumnSpec, merge};
 use super::files::{SampleFiles, remove_leftovers};
+use super::known::KnownIds;
 use super::value::{MetaRow, MetaValue, sample_digest};
 use crate::error::{AppendError, CommitError, StorageError};
-use crate::ident::DatasetName;
-use crate::ledger::{Known, Ledger, LedgerError};
+use crate::ident::{DatasetName, RowSet};
+use crate::ledger::Known;
 use crate::manifest::{DatasetPart, SourceNote};
-use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
-use std::collections::HashMap;
+use crate::store::{Snapshot, Store, WriterLock, change_of, publish, tombstone_file};
+use crate::tombstones::bury;
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -19,6 +20,8 @@ pub enum IfChanged {
     Refuse,
     /// The stored sample stays, and the new one is counted as kept.
     Keep,
+    /// The stored sample is deleted, and the new one gets a row and its id, in the same commit.
+    Replace,
 }
 
 /// How an append is done.
@@ -52,6 +55,13 @@ pub enum Pushed {
     Unchanged(u64),
     /// Another sample with its id is in this row and stays.
     Kept(u64),
+    /// It takes the place of another sample with its id.
+    Replaced {
+        /// Its row.
+        row: u64,
+        /// The row of the other one, which is deleted with this commit.
+        old: u64,
+    },
 }
 
 /// What became of all samples.
@@ -63,6 +73,8 @@ pub struct AppendReport {
     pub unchanged: u64,
     /// Changed samples whose stored form stays.
     pub kept: u64,
+    /// Changed samples that took the place of their stored form.
+    pub replaced: u64,
     /// The snapshot that has them; `None` if there was nothing to publish.
     pub snapshot: Option<u64>,
 }
@@ -79,9 +91,9 @@ pub struct SampleAppend {
     options: AppendOptions,
     /// Place of each column of the append among the dataset's.
     places: Vec<usize>,
-    /// `None` for a new dataset.
-    ledger: Option<Ledger>,
-    added: HashMap<String, Known>,
+    ids: KnownIds,
+    /// Rows that this append deletes.
+    replaced: Vec<u64>,
     report: AppendReport,
     files: SampleFiles,
     /// The last field, so that it is released last: closing the ledger and removing the folder are a writer's business.
@@ -98,11 +110,13 @@ impl SampleAppend {
         let lock = WriterLock::take(&store)?;
         let base = store.snapshot()?;
         remove_leftovers(store.env())?;
-        let (mut part, is_new) = match base.datasets().iter().find(|d| d.name == **dataset) {
-            Some(part) => (DatasetPart::clone(part), false),
-            None => (DatasetPart::new(dataset, base.root().next.dataset), true),
+        let existing = base.datasets().iter().find(|d| d.name == **dataset);
+        let mut part = match existing {
+            Some(part) => DatasetPart::clone(part),
+            None => DatasetPart::new(dataset, base.root().next.dataset),
         };
-        let ledger = if is_new { None } else { Some(open_ledger(&store, &base, &part)?) };
+        let is_new = existing.is_none();
+        let ids = KnownIds::open(&store, &base, existing)?;
         let (merged, places) = merge(&part, &columns)?;
         part.columns = merged;
         let files = SampleFiles::new(store.env(), &part.columns);
@@ -113,8 +127,8 @@ impl SampleAppend {
             is_new,
             options,
             places,
-            ledger,
-            added: HashMap::new(),
+            ids,
+            replaced: Vec::new(),
             report: AppendReport::default(),
             files,
             lock,
@@ -123,7 +137,7 @@ impl SampleAppend {
 
     /// The row that the first new sample of this append gets.
     pub fn first_row(&self) -> u64 {
-        self.part.next_row - self.report.added
+        self.part.next_row - self.report.added - self.report.replaced
     }
 
     /// Adds a sample, or finds that it is there already.
@@ -136,22 +150,36 @@ impl SampleAppend {
         let mut named: MetaRow<'_> =
             self.part.columns.iter().zip(&values).map(|(c, v)| (c.name.as_str(), v.clone())).collect();
         let digest = sample_digest(sample.record, &mut named);
-        if let Some(known) = self.added.get(sample.id).copied() {
+        if let Some(known) = self.ids.added(sample.id) {
             if known.digest != digest {
                 return Err(AppendError::DuplicateId { id: sample.id.to_owned() });
             }
             self.report.unchanged += 1;
             return Ok(Pushed::Unchanged(known.row));
         }
-        if let Some(known) = self.stored(sample.id)? {
-            return self.known(sample.id, known, digest);
-        }
         let row = self.part.next_row;
-        self.files.push(row, &sample, &values)?;
-        self.added.insert(sample.id.to_owned(), Known { row, digest });
-        self.part.next_row += 1;
-        self.report.added += 1;
-        Ok(Pushed::Added(row))
+        let pushed = match self.ids.stored(sample.id)? {
+            None => Pushed::Added(row),
+            Some(known) => self.known(sample.id, known, digest)?,
+        };
+        match pushed {
+            Pushed::Unchanged(_) => self.report.unchanged += 1,
+            Pushed::Kept(_) => self.report.kept += 1,
+            Pushed::Added(_) | Pushed::Replaced { .. } => {
+                self.files.push(row, &sample, &values)?;
+                self.ids.add(sample.id, Known { row, digest });
+                self.part.next_row += 1;
+            }
+        }
+        match pushed {
+            Pushed::Added(_) => self.report.added += 1,
+            Pushed::Replaced { old, .. } => {
+                self.report.replaced += 1;
+                self.replaced.push(old);
+            }
+            _ => {}
+        }
+        Ok(pushed)
     }
 
     /// One value per column of the dataset.
@@ -178,31 +206,14 @@ impl SampleAppend {
         Ok(values)
     }
 
-    fn stored(&self, id: &str) -> Result<Option<Known>, AppendError> {
-        match &self.ledger {
-            None => Ok(None),
-            Some(ledger) => ledger.get(self.part.number, id).map_err(|e| {
-                // It agreed when it was opened. The next append makes it anew.
-                let _ = Ledger::remove(&self.store.env().shared_vfs(), self.store.path());
-                StorageError::io(
-                    "look up an id in the ledger (run the command again)",
-                    std::io::Error::other(e),
-                )
-                .into()
-            }),
-        }
-    }
-
-    fn known(&mut self, id: &str, known: Known, digest: u128) -> Result<Pushed, AppendError> {
+    /// What becomes of a sample whose id is stored.
+    fn known(&self, id: &str, known: Known, digest: u128) -> Result<Pushed, AppendError> {
         if known.digest == digest {
-            self.report.unchanged += 1;
             return Ok(Pushed::Unchanged(known.row));
         }
         match self.options.if_changed {
-            IfChanged::Keep => {
-                self.report.kept += 1;
-                Ok(Pushed::Kept(known.row))
-            }
+            IfChanged::Keep => Ok(Pushed::Kept(known.row)),
+            IfChanged::Replace => Ok(Pushed::Replaced { row: self.part.next_row, old: known.row }),
             IfChanged::Refuse => Err(AppendError::Changed {
                 dataset: self.part.name.clone(),
                 id: id.to_owned(),
@@ -214,7 +225,7 @@ impl SampleAppend {
     /// Publishes the samples. With nothing new, nothing is published.
     pub fn finish(mut self) -> Result<AppendReport, CommitError> {
         self.files.check()?;
-        if self.report.added == 0 {
+        if self.report.added == 0 && self.report.replaced == 0 {
             return Ok(self.report);
         }
         self.files.finish()?;
@@ -225,19 +236,21 @@ impl SampleAppend {
                 if !matches!(e, CommitError::Unclear { .. }) {
                     // CURRENT does not name the files, so nothing can refer to them: they may go.
                     self.files.remove_from(self.part.number);
+                    self.remove_tombstones();
                 }
                 return Err(e);
             }
         };
         self.report.snapshot = Some(snapshot.number());
-        self.update_ledger();
+        self.ids.published(&self.part);
         Ok(self.report)
     }
 
     fn publish(&mut self) -> Result<Arc<Snapshot>, CommitError> {
         let first_row = self.first_row();
-        self.part.rows += self.report.added;
+        self.part.rows += self.report.added + self.report.replaced;
         self.part.files.extend(self.files.entries().cloned());
+        self.bury()?;
         self.part.sources.push(SourceNote {
             snapshot: self.base.number() + 1,
             first_row,
@@ -249,22 +262,36 @@ impl SampleAppend {
         if self.is_new {
             change.next.dataset += 1;
         }
-        change.changes.push(format!("dataset {}: {} samples added", self.part.name, self.report.added));
+        let mut text = format!("dataset {}: {} samples added", self.part.name, self.report.added);
+        if self.report.replaced > 0 {
+            text.push_str(&format!(", {} replaced", self.report.replaced));
+        }
+        change.changes.push(text);
         change.datasets.push(self.part.clone());
         publish(&self.store, &self.lock, &self.base, change)
     }
 
-    /// The samples are published whatever happens here: a ledger that is behind is brought up by the next append.
-    fn update_ledger(&mut self) {
-        let ledger = match self.ledger.take() {
-            Some(ledger) => Some(ledger),
-            None => {
-                Ledger::open(&self.store.env().shared_vfs(), self.store.path(), self.base.root().store).ok()
-            }
-        };
-        let entries: Vec<(String, Known)> = self.added.drain().collect();
-        if let Some(ledger) = ledger {
-            let _ = ledger.add(&self.part, &entries);
+    /// Deletes the rows that were replaced.
+    fn bury(&mut self) -> Result<(), CommitError> {
+        if self.replaced.is_empty() {
+            return Ok(());
+        }
+        let rows = RowSet::from_rows(self.replaced.iter().copied());
+        let buried = bury(self.store.env(), &mut self.part, &rows)?;
+        if buried != rows {
+            let detail = format!("rows {} are not live", rows.difference(&buried));
+            return Err(StorageError::io("replace samples", std::io::Error::other(detail)).into());
+        }
+        Ok(())
+    }
+
+    /// Removes what `bury` wrote, as far as that is possible.
+    fn remove_tombstones(&self) {
+        let base = self.base.datasets().iter().find(|d| d.number == self.part.number);
+        let old = base.map(|d| &*d.tombstones).unwrap_or_default();
+        for entry in self.part.tombstones.iter().filter(|t| old.iter().all(|o| o.uuid != t.uuid)) {
+            let name = tombstone_file(self.part.number, entry.uuid);
+            let _ = self.store.env().vfs().remove(&self.store.env().at(&name));
         }
     }
 }
@@ -277,25 +304,4 @@ fn describe(value: &MetaValue) -> String {
         MetaValue::Float(f) => format!("the float {f}"),
         MetaValue::Text(t) => format!("the text {:?}", t.chars().take(40).collect::<String>()),
     }
-}
-
-/// The ledger, brought up to date for a dataset. One that cannot be is made anew once.
-fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
-    let vfs = store.env().shared_vfs();
-    let reader = base.samples(part)?;
-    for attempt in 0..2 {
-        let ledger = Ledger::open(&vfs, store.path(), base.root().store)?;
-        match ledger.catch_up(part, &reader) {
-            Ok(()) => return Ok(ledger),
-            Err(LedgerError::Samples(e)) => return Err(e.into()),
-            Err(LedgerError::Unusable(e)) if attempt > 0 => {
-                return Err(StorageError::io("rebuild the ledger", std::io::Error::other(e)).into());
-            }
-            Err(LedgerError::Unusable(_)) => {
-                drop(ledger);
-                Ledger::remove(&vfs, store.path())?;
-            }
-        }
-    }
-    Err(StorageError::io("rebuild the ledger", std::io::Error::other("it stays unusable")).into())
 }

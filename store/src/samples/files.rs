@@ -21,7 +21,7 @@ const BATCH_ROWS: usize = 1024;
 /// Bytes of them.
 const BATCH_BYTES: usize = 16 << 20;
 /// A file is closed once it has this many bytes.
-const FILE_BYTES: u64 = 1 << 30;
+pub(crate) const FILE_BYTES: u64 = 1 << 30;
 /// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one, so others are leftovers.
 const TMP: &str = "tmp/append-";
 
@@ -198,7 +198,8 @@ fn storage(e: WriteError) -> AppendError {
     }
 }
 
-fn sample_properties() -> WriterProperties {
+/// How sample files are written.
+pub(crate) fn sample_properties() -> WriterProperties {
     let mut p = properties();
     for unique in ["row", "id", "record"] {
         p = p.set_column_dictionary_enabled(ColumnPath::from(unique), false);

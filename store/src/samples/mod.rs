@@ -8,6 +8,7 @@
 mod append;
 mod columns;
 mod files;
+mod known;
 mod read;
 mod value;
 
@@ -16,4 +17,6 @@ pub use columns::ColumnSpec;
 pub use read::SampleReader;
 pub use value::MetaValue;
 
+pub(crate) use columns::schema;
+pub(crate) use files::{FILE_BYTES, sample_properties};
 pub(crate) use read::scan_known;

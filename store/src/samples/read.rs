@@ -222,7 +222,7 @@ fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadErr
     RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
 }
 
-/// Ids, rows and digests of the samples from a row on, as the ledger keeps them.
+/// Ids, rows and digests of the samples from a row on, as the ledger keeps them. Of a purged sample nothing is left to keep.
 pub(crate) fn scan_known(
     reader: &SampleReader,
     first: u64,
@@ -255,5 +255,5 @@ fn known_of(batch: &RecordBatch) -> Vec<(String, Known)> {
         let digest = sample_digest(record, &mut values);
         (ids.value(i).to_owned(), Known { row: rows.value(i), digest })
     };
-    (0..batch.num_rows()).map(one).collect()
+    (0..batch.num_rows()).filter(|i| !ids.value(*i).is_empty()).map(one).collect()
 }

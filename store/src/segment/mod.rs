@@ -15,6 +15,7 @@ mod footer;
 mod layout;
 mod open;
 mod quantize;
+mod regions;
 mod sink;
 mod verify;
 mod writer;

@@ -7,6 +7,7 @@
 //! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group goes to lane
 //!   i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
 
+use super::block::Values;
 use crate::ident::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -26,6 +27,19 @@ impl ValueVec {
             DType::F16 => ValueVec::F16(Vec::with_capacity(capacity)),
             DType::F32 => ValueVec::F32(Vec::with_capacity(capacity)),
             DType::I8 => ValueVec::I8(Vec::with_capacity(capacity)),
+        }
+    }
+
+    /// Adds stored values of a block; false if they are of another type or not there.
+    pub(crate) fn extend_from(&mut self, values: &Values<'_>, range: Range<usize>) -> bool {
+        fn extend<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) -> bool {
+            from.get(range).map(|part| to.extend_from_slice(part)).is_some()
+        }
+        match (self, values) {
+            (ValueVec::F16(to), Values::F16(from)) => extend(to, from, range),
+            (ValueVec::F32(to), Values::F32(from)) => extend(to, from, range),
+            (ValueVec::I8(to), Values::I8(from)) => extend(to, from, range),
+            _ => false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Writing a segment, from the first row to the sealed file.
 
-use super::block::row_check;
+use super::block::{Block, row_check};
 use super::footer::{BlockMeta, RowSpan, metadata};
 use super::layout::Shape;
 use super::quantize::{Scratch, ValueVec, store_row};
@@ -139,8 +139,8 @@ impl SegmentWriter {
         })
     }
 
-    /// Adds a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
-    pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
+    /// Makes room for a row.
+    fn begin(&mut self, row: u64) -> Result<(), WriteError> {
         if self.writer.is_none() {
             return Err(WriteError::Poisoned(self.name.clone()));
         }
@@ -151,13 +151,44 @@ impl SegmentWriter {
         if row == u64::MAX {
             return Err(WriteError::Description("rows go up to 2^64 - 2".into()));
         }
-        if vector.len() != self.shape.dim {
-            return Err(WriteError::Dim { row, expected: self.shape.dim, found: vector.len() });
-        }
         let other_cell = last.is_some_and(|l| l / CELL_ROWS != row / CELL_ROWS);
         if self.open.rows.len() >= self.block_rows || (other_cell && !self.open.rows.is_empty()) {
             self.flush()?;
         }
+        Ok(())
+    }
+
+    /// Adds a row of a verified block of the same shape, bit for bit. Rows ascend.
+    pub(crate) fn push_stored(&mut self, block: &Block<'_>, at: usize) -> Result<(), WriteError> {
+        let Some(row) = block.rows.get(at).copied() else { return Ok(()) };
+        let groups = self.shape.groups.len();
+        let part = |all: &'_ [f32]| all.get(at * groups..(at + 1) * groups).map(<[f32]>::to_vec);
+        let dim = self.shape.dim;
+        let (Some(scale), Some(norm), Some(flags), Some(check)) =
+            (part(block.scale), part(block.norm), block.flags.get(at), block.check.get(at))
+        else {
+            return Err(WriteError::Dim { row, expected: dim, found: 0 });
+        };
+        self.begin(row)?;
+        let o = &mut self.open;
+        if !o.values.extend_from(&block.values, at * dim..(at + 1) * dim) {
+            return Err(WriteError::Dim { row, expected: dim, found: 0 });
+        }
+        o.scale.extend(scale);
+        o.norm.extend(norm);
+        o.rows.push(row);
+        o.flags.push(*flags);
+        o.check.push(*check);
+        self.written.insert(row..row + 1);
+        Ok(())
+    }
+
+    /// Adds a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
+    pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
+        if vector.len() != self.shape.dim {
+            return Err(WriteError::Dim { row, expected: self.shape.dim, found: vector.len() });
+        }
+        self.begin(row)?;
         let o = &mut self.open;
         let mut flags = flags;
         if !store_row(vector, &self.shape.groups, &mut o.values, &mut o.scale, &mut o.norm, &mut self.scratch)

@@ -3,13 +3,13 @@
 //! Order
 //! 1. the writer lock is held, and the base is what `CURRENT` says under it
 //! 2. data files are in place and flushed, with their folders (the caller's part)
-//! 3. changed parts and the root are written, flushed, renamed into `manifests/`, and the folder is flushed
+//! 3. changed parts, with the pages that they need, and the root are written, flushed, renamed into `manifests/`, and the folder is flushed
 //! 4. `CURRENT` is written beside its place, flushed and renamed: the commit point
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
 use super::Store;
 use super::create::LOCK;
-use super::load::now;
+use super::load::{Numbered, assemble, check_references, now};
 use super::snapshot::Snapshot;
 use crate::error::{CommitError, StorageError};
 use crate::manifest::{
@@ -29,7 +29,12 @@ impl WriterLock {
     /// Waits for the lock.
     pub(crate) fn take(store: &Store) -> Result<WriterLock, StorageError> {
         match Self::attempt(store, true)? {
-            Some(lock) => Ok(lock),
+            Some(lock) => {
+                // CURRENT may come from a writer that died, or failed, before it was flushed; whatever is said from here on,
+                // also that there is nothing to do, must not rest on a name that a loss of power takes away.
+                store.env().sync_folder("")?;
+                Ok(lock)
+            }
             None => Err(StorageError::io(format!("lock {LOCK}"), std::io::ErrorKind::WouldBlock.into())),
         }
     }
@@ -132,29 +137,75 @@ pub(crate) fn publish(
     root.datasets.retain(|l| !change.removed.datasets.contains(&l.number));
     root.runs.retain(|l| !change.removed.runs.contains(&l.number));
     root.features.retain(|l| !change.removed.features.contains(&l.number));
-    for part in &change.datasets {
-        put(&mut root.datasets, part.number, &part.name, write_part(store, part)?);
+    let mut written = Written::default();
+    for part in change.datasets {
+        let (number, name) = (part.number, part.name.clone());
+        put(&mut root.datasets, number, name, written.datasets.write(store, part)?);
     }
-    for part in &change.runs {
-        put(&mut root.runs, part.number, &part.name, write_part(store, part)?);
+    for part in change.runs {
+        let (number, name) = (part.number, part.name.clone());
+        put(&mut root.runs, number, name, written.runs.write(store, part)?);
     }
-    for part in &change.features {
-        put(&mut root.features, part.number, &part.display_name(), write_part(store, part)?);
+    for part in change.features {
+        let (number, name) = (part.number, part.display_name());
+        put(&mut root.features, number, name, written.features.write(store, part)?);
     }
-    let link = write_part(store, &root)?;
+    let parts = (
+        written.datasets.with(&root.datasets, base.datasets()),
+        written.runs.with(&root.runs, base.runs()),
+        written.features.with(&root.features, base.features()),
+    );
+    check_references("the new root", &parts.0, &parts.2).map_err(refused)?;
+    let (link, root) = write_part(store, root)?;
     env.manifests().sync()?;
-    let current = Current::new(root.snapshot, link.clone());
-    let committed = current.write(env.vfs(), env.path()).and_then(|()| env.sync_folder(""));
+    let snapshot = assemble(env, link.clone(), root, parts, Some(base)).map_err(refused)?;
+    let committed = Current::new(number, link.clone())
+        .write(env.vfs(), env.path())
+        .and_then(|bytes| env.sync_folder("").map(|()| bytes));
     match committed {
-        Ok(()) => store.snapshot().map_err(|e| {
-            let source = match e {
-                crate::error::OpenError::Storage(e) => e,
-                other => StorageError::io("read the new snapshot", std::io::Error::other(other)),
-            };
-            CommitError::Unclear { snapshot: root.snapshot, visible: true, source }
-        }),
-        Err(source) => Err(unclear(store, &link, root.snapshot, source)),
+        // What was written is what is in memory; nothing is read again.
+        Ok(bytes) => Ok(store.adopt(bytes, snapshot)),
+        Err(source) => Err(unclear(store, &link, number, source)),
     }
+}
+
+/// Parts of one kind that were written, as a reader would load them.
+struct WrittenParts<T>(Vec<Arc<T>>);
+
+#[derive(Default)]
+struct Written {
+    datasets: WrittenParts<DatasetPart>,
+    runs: WrittenParts<RunPart>,
+    features: WrittenParts<FeaturePart>,
+}
+
+impl<T> Default for WrittenParts<T> {
+    fn default() -> Self {
+        WrittenParts(Vec::new())
+    }
+}
+
+impl<T: Numbered> WrittenParts<T> {
+    fn write(&mut self, store: &Store, part: T) -> Result<Link, StorageError> {
+        let (link, loaded) = write_part(store, part)?;
+        self.0.push(Arc::new(loaded));
+        Ok(link)
+    }
+
+    /// The parts of a root: those written now, all others as they were.
+    fn with(mut self, links: &[PartLink], before: &[Arc<T>]) -> Vec<Arc<T>> {
+        self.0.sort_by_key(|p| p.number());
+        let find = |parts: &[Arc<T>], number: u32| {
+            let i = parts.binary_search_by_key(&number, |p| p.number()).ok()?;
+            parts.get(i).cloned()
+        };
+        links.iter().filter_map(|l| find(&self.0, l.number).or_else(|| find(before, l.number))).collect()
+    }
+}
+
+/// A change that would make a snapshot which cannot be loaded.
+fn refused(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
+    StorageError::io("publish the change", std::io::Error::other(e))
 }
 
 /// An error at the commit point: what `CURRENT` says now decides what is reported.
@@ -170,7 +221,7 @@ fn unclear(store: &Store, link: &Link, snapshot: u64, source: StorageError) -> C
 }
 
 /// Writes a part and checks it as a reader would, so that nothing is published that cannot be loaded.
-fn write_part<T: Part>(store: &Store, part: &T) -> Result<Link, StorageError> {
+fn write_part<T: Part>(store: &Store, part: T) -> Result<(Link, T), StorageError> {
     if let Some((what, expected, found)) = part.problem() {
         let detail = format!("{what}: expected {expected}, found {found}");
         return Err(StorageError::io(format!("publish {}", part.stem()), std::io::Error::other(detail)));
@@ -178,8 +229,8 @@ fn write_part<T: Part>(store: &Store, part: &T) -> Result<Link, StorageError> {
     store.env().manifests().write(part)
 }
 
-fn put(links: &mut Vec<PartLink>, number: u32, name: &str, link: Link) {
-    let entry = PartLink { number, name: name.to_owned(), link };
+fn put(links: &mut Vec<PartLink>, number: u32, name: String, link: Link) {
+    let entry = PartLink { number, name, link };
     match links.binary_search_by_key(&number, |l| l.number) {
         Ok(i) => {
             if let Some(slot) = links.get_mut(i) {

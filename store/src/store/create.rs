@@ -12,7 +12,8 @@ use uuid::Uuid;
 /// The lock that writers take, relative to the store.
 pub(crate) const LOCK: &str = "LOCK";
 
-const FOLDERS: [&str; 6] = ["manifests", "samples", "encodings", "segments", "tombstones", "tmp"];
+/// What a store has in its folder from the start.
+pub(crate) const FOLDERS: [&str; 6] = ["manifests", "samples", "encodings", "segments", "tombstones", "tmp"];
 
 /// Makes the folders, the root of snapshot 0 and `CURRENT`, in this order: before `CURRENT` there is no store, and what a
 /// creation that was cut short left behind is completed by the next one.
@@ -28,15 +29,16 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
         vfs.create_dir(&env.at(folder)).map_err(Env::io("make the folder", folder))?;
     }
     let root = Root::first(Uuid::new_v4(), now());
-    let link = env.manifests().write(&root)?;
+    let (link, _) = env.manifests().write(root)?;
     env.manifests().sync()?;
     env.sync_folder("")?;
-    Current::new(0, link).write(vfs.as_ref(), path)?;
-    env.sync_folder("")?;
+    // Before CURRENT: once that is there, others use the store and nobody flushes its own name any more.
     if let Some(parent) = path.parent() {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         vfs.sync_dir(parent).map_err(Env::io("flush the folder above", &shown))?;
     }
+    Current::new(0, link).write(vfs.as_ref(), path)?;
+    env.sync_folder("")?;
     drop(lock);
     Ok(())
 }

@@ -56,7 +56,8 @@ impl Env {
 
     /// Flushes the names in a folder.
     pub(crate) fn sync_folder(&self, name: &str) -> Result<(), StorageError> {
-        self.vfs.sync_dir(&self.at(name)).map_err(Self::io("flush the folder", name))
+        let shown = if name.is_empty() { "of the store" } else { name };
+        self.vfs.sync_dir(&self.at(name)).map_err(Self::io("flush the folder", shown))
     }
 
     /// Moves a finished file to its place. The folder is flushed by the caller, once for all files in it.

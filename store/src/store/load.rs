@@ -3,7 +3,9 @@
 use super::env::Env;
 use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
+use crate::lease::watched;
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +17,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// A part that knows its number.
-trait Numbered: Part {
+pub(super) trait Numbered: Part {
     fn number(&self) -> u32;
 }
 
@@ -42,7 +44,21 @@ pub(crate) fn load(env: &Arc<Env>, link: &Link, like: Option<&Snapshot>) -> Resu
     let datasets = parts(env, &root.datasets, like.map(|s| (&*s.root().datasets, s.datasets())))?;
     let runs = parts(env, &root.runs, like.map(|s| (&*s.root().runs, s.runs())))?;
     let features = parts(env, &root.features, like.map(|s| (&*s.root().features, s.features())))?;
-    check_references(link, &datasets, &features)?;
+    assemble(env, link.clone(), root, (datasets, runs, features), like)
+}
+
+/// The parts of a root, in its order.
+pub(super) type AllParts = (Vec<Arc<DatasetPart>>, Vec<Arc<RunPart>>, Vec<Arc<FeaturePart>>);
+
+/// A snapshot of a root and its parts, which must agree with each other.
+pub(super) fn assemble(
+    env: &Arc<Env>,
+    link: Link,
+    root: Root,
+    (datasets, runs, features): AllParts,
+    like: Option<&Snapshot>,
+) -> Result<Snapshot, OpenError> {
+    check_references(&format!("manifests/{}", link.file), &datasets, &features)?;
     let live = datasets
         .iter()
         .map(|part| {
@@ -52,7 +68,11 @@ pub(crate) fn load(env: &Arc<Env>, link: &Link, like: Option<&Snapshot>) -> Resu
         .collect();
     // The history is cut by what came later: an older root does not know.
     let oldest = like.map_or(0, Snapshot::oldest).max(root.oldest);
-    Ok(Snapshot::new(Arc::clone(env), link.clone(), root, Parts { datasets, runs, features, live, oldest }))
+    let tags = like
+        .filter(|s| s.number() > root.snapshot)
+        .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
+    let env = watched(env, root.snapshot, &link);
+    Ok(Snapshot::new(env, link, root, Parts { datasets, runs, features, live, oldest, tags }))
 }
 
 /// The parts of some links; those that another snapshot has already are shared.
@@ -63,13 +83,13 @@ fn parts<T: Numbered>(
 ) -> Result<Vec<Arc<T>>, StorageError> {
     let mut out = Vec::with_capacity(links.len());
     for link in links {
-        let shared = like.and_then(|(old, parts)| {
+        let before = like.and_then(|(old, parts)| {
             let i = old.binary_search_by_key(&link.number, |l| l.number).ok()?;
-            old.get(i).filter(|l| l.link == link.link).and_then(|_| parts.get(i))
+            Some((old.get(i)?, parts.get(i)?))
         });
-        let part = match shared {
-            Some(part) => Arc::clone(part),
-            None => Arc::new(env.manifests().read::<T>(&link.link)?),
+        let part = match before {
+            Some((old, part)) if old.link == link.link => Arc::clone(part),
+            _ => Arc::new(env.manifests().read_like::<T>(&link.link, before.map(|(_, part)| &**part))?),
         };
         if part.number() != link.number {
             let file = format!("manifests/{}", link.link.file);
@@ -81,37 +101,27 @@ fn parts<T: Numbered>(
 }
 
 /// Names are unique, and every feature belongs to a dataset that has its rows.
-fn check_references(
-    link: &Link,
+pub(super) fn check_references(
+    file: &str,
     datasets: &[Arc<DatasetPart>],
     features: &[Arc<FeaturePart>],
 ) -> Result<(), StorageError> {
-    let file = || format!("manifests/{}", link.file);
-    for (i, d) in datasets.iter().enumerate() {
-        if datasets.iter().skip(i + 1).any(|o| o.name == d.name) {
-            return Err(Damage::new(
-                file(),
-                "datasets",
-                "different names",
-                format!("two named {:?}", d.name),
-            )
-            .into());
+    let mut rows = HashMap::with_capacity(datasets.len());
+    for d in datasets {
+        if rows.insert(d.name.as_str(), d.next_row).is_some() {
+            let found = format!("two named {:?}", d.name);
+            return Err(Damage::new(file, "datasets", "different names", found).into());
         }
     }
     for f in features {
-        let Some(dataset) = datasets.iter().find(|d| d.name == f.desc.dataset) else {
-            return Err(Damage::new(
-                file(),
-                format!("dataset of feature {}", f.number),
-                "one of the snapshot",
-                &f.desc.dataset,
-            )
-            .into());
+        let Some(next_row) = rows.get(f.desc.dataset.as_str()) else {
+            let what = format!("dataset of feature {}", f.number);
+            return Err(Damage::new(file, what, "one of the snapshot", &f.desc.dataset).into());
         };
         let end = f.segments.iter().map(|s| s.end_row).max().unwrap_or(0);
-        if end > dataset.next_row {
+        if end > *next_row {
             let what = format!("rows of feature {}", f.number);
-            return Err(Damage::new(file(), what, format!("at most {}", dataset.next_row), end).into());
+            return Err(Damage::new(file, what, format!("at most {next_row}"), end).into());
         }
     }
     Ok(())

@@ -16,17 +16,20 @@ pub use name::{SnapshotName, SnapshotNameError, TagName};
 pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 
 pub(crate) use commit::{Change, History, WriterLock, change_of, publish};
+pub(crate) use create::{FOLDERS, LOCK};
 pub(crate) use env::{
     Env, encoding_file, sample_file, sample_folder, segment_file, tombstone_file, tombstone_folder,
 };
+pub(crate) use load::{Chain, now};
 
-use crate::error::{AppendError, CreateError, JobError, OpenError};
+use crate::error::{AppendError, AttachError, CreateError, JobError, OpenError, ShardError};
 use crate::ident::DatasetName;
 use crate::job::{Job, JobPlan};
 use crate::manifest::{Current, Link};
 use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
+use crate::shard::{self, AttachOptions, AttachProgress, AttachReport, ShardNote, ShardPlan, ShardStart};
 use crate::vfs::{OsVfs, Vfs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store. Clones share what is loaded.
@@ -135,36 +138,65 @@ impl Store {
         Ok(snapshot)
     }
 
+    /// Makes a snapshot that was just published the one that is loaded. `bytes` are those of `CURRENT`.
+    pub(crate) fn adopt(&self, bytes: Vec<u8>, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, Arc::clone(&snapshot)));
+        snapshot
+    }
+
     /// A snapshot of the history, or one that a tag keeps.
     pub fn snapshot_at(&self, number: u64) -> Result<Arc<Snapshot>, OpenError> {
-        let current = self.snapshot()?;
-        if current.number() == number {
-            return Ok(current);
-        }
-        let link = match current.root().tags.iter().find(|t| t.snapshot == number) {
-            Some(tag) => Some(tag.root.clone()),
-            None => self.find_in_history(&current, number)?,
-        };
-        match link {
-            Some(link) => self.load_older(&link, &current),
-            None => Err(OpenError::NoSnapshot {
-                wanted: number,
-                oldest: current.oldest(),
-                newest: current.number(),
-                tagged: current.root().tags.iter().map(|t| format!("{} ({})", t.name, t.snapshot)).collect(),
-            }),
-        }
+        self.settled(|current| {
+            if current.number() == number {
+                return Ok(Arc::clone(current));
+            }
+            let link = match current.all_tags().iter().find(|t| t.snapshot == number) {
+                Some(tag) => Some(tag.root.clone()),
+                None => self.find_in_history(current, number)?,
+            };
+            let tagged =
+                || current.all_tags().iter().map(|t| format!("{} ({})", t.name, t.snapshot)).collect();
+            match link {
+                Some(link) => self.load_older(&link, current),
+                None => Err(OpenError::NoSnapshot {
+                    wanted: number,
+                    oldest: current.oldest(),
+                    newest: current.number(),
+                    tagged: tagged(),
+                }),
+            }
+        })
     }
 
     /// The snapshot that a user names.
     pub fn snapshot_named(&self, name: &SnapshotName) -> Result<Arc<Snapshot>, OpenError> {
-        let tag = match name {
-            SnapshotName::Number(number) => return self.snapshot_at(*number),
-            SnapshotName::Tag(tag) => tag,
-        };
-        let current = self.snapshot()?;
-        let link = current.tag(tag)?.root.clone();
-        self.load_older(&link, &current)
+        match name {
+            SnapshotName::Number(number) => self.snapshot_at(*number),
+            SnapshotName::Tag(tag) => {
+                self.settled(|current| self.load_older(&current.tag(tag)?.root.clone(), current))
+            }
+        }
+    }
+
+    /// What is found by way of the current snapshot. What is older may be collected meanwhile: an error counts only if `CURRENT`
+    /// still says the same.
+    fn settled<T>(&self, find: impl Fn(&Arc<Snapshot>) -> Result<T, OpenError>) -> Result<T, OpenError> {
+        const ATTEMPTS: usize = 5;
+        let mut current = self.snapshot()?;
+        for _ in 1..ATTEMPTS {
+            match find(&current) {
+                Err(OpenError::Storage(e)) => {
+                    let again = self.snapshot()?;
+                    if again.link() == current.link() {
+                        return Err(e.into());
+                    }
+                    current = again;
+                }
+                found => return found,
+            }
+        }
+        find(&current)
     }
 
     fn find_in_history(&self, current: &Snapshot, number: u64) -> Result<Option<Link>, OpenError> {
@@ -184,9 +216,9 @@ impl Store {
         Ok(Arc::new(load::load(&self.0.env, link, Some(current))?))
     }
 
-    /// The snapshots, newest first.
+    /// The snapshots, newest first; those older than the history that tags keep come last.
     pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
-        self.snapshot()?.history()
+        self.settled(|current| current.history())
     }
 
     /// Starts adding samples to a dataset, which is made if there is none of this name.
@@ -204,5 +236,34 @@ impl Store {
     /// Starts a job, or goes on with one of the same identity that was interrupted.
     pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
         Job::start(self.clone(), plan)
+    }
+
+    /// Starts computing a shard, or goes on with it. Reads the store and never writes it.
+    ///
+    /// # Errors
+    /// A folder that is in use, or holds anything but this shard.
+    pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+        shard::start(self.clone(), plan, shard)
+    }
+
+    /// What the folder of a shard was started for; `None` if it is not one yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn shard_note(&self, out: &Path) -> Result<Option<ShardNote>, ShardError> {
+        shard::note_of(self, out)
+    }
+
+    /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.
+    ///
+    /// # Errors
+    /// A shard that is not finished, not of this store, damaged, or has rows that another shard or the store has.
+    pub fn attach(
+        &self,
+        folders: &[PathBuf],
+        options: &AttachOptions,
+        progress: &mut dyn FnMut(AttachProgress),
+    ) -> Result<AttachReport, AttachError> {
+        shard::attach(self, folders, options, progress)
     }
 }

@@ -34,10 +34,13 @@ pub struct SnapshotInfo {
     pub digest: String,
     /// Id of the store.
     pub store: Uuid,
+    /// Names of the tags that keep it.
+    pub tags: Vec<String>,
 }
 
 impl SnapshotInfo {
-    pub(crate) fn new(link: &Link, root: &Root) -> Self {
+    /// With the tags of the newest root that is known: older ones do not have those that came later.
+    pub(crate) fn new(link: &Link, root: &Root, tags: &[Tag]) -> Self {
         SnapshotInfo {
             number: root.snapshot,
             created: root.created,
@@ -46,6 +49,7 @@ impl SnapshotInfo {
             parent: root.parent.as_ref().and_then(|p| root_number(&p.file)),
             digest: link.digest.clone(),
             store: root.store,
+            tags: tags.iter().filter(|t| t.root == *link).map(|t| t.name.clone()).collect(),
         }
     }
 }
@@ -84,6 +88,8 @@ pub(crate) struct Parts {
     pub live: Vec<LiveCell>,
     /// First snapshot of the history, as far as it is known.
     pub oldest: u64,
+    /// Tags, as far as they are known.
+    pub tags: Vec<Tag>,
 }
 
 impl Snapshot {
@@ -98,7 +104,11 @@ impl Snapshot {
 
     /// Which rows of a dataset are there, deleted and purged.
     pub(crate) fn rows_of(&self, dataset: &DatasetPart) -> Result<LiveRows, StorageError> {
-        let own = self.parts.datasets.iter().position(|d| d.number == dataset.number && **d == *dataset);
+        // Mostly it is the very part; comparing two takes time for each file.
+        let is_own = |d: &Arc<DatasetPart>| {
+            std::ptr::eq(&**d, dataset) || (d.number == dataset.number && **d == *dataset)
+        };
+        let own = self.parts.datasets.iter().position(is_own);
         match own.and_then(|i| self.parts.live.get(i)) {
             Some(cell) => match cell.get() {
                 Some(rows) => Ok(rows.clone()),
@@ -146,12 +156,22 @@ impl Snapshot {
     /// The tags, by name.
     pub fn tags(&self) -> Vec<TagInfo> {
         let info = |t: &Tag| TagInfo { name: t.name.clone(), snapshot: t.snapshot, created: t.created };
-        self.root.tags.iter().map(info).collect()
+        self.parts.tags.iter().map(info).collect()
+    }
+
+    pub(crate) fn all_tags(&self) -> &[Tag] {
+        &self.parts.tags
     }
 
     pub(crate) fn tag(&self, name: &str) -> Result<&Tag, LookupError> {
-        let names = || self.root.tags.iter().map(|t| t.name.as_str());
-        self.root.tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))
+        let tags = &self.parts.tags;
+        let names = || tags.iter().map(|t| t.name.as_str());
+        tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))
+    }
+
+    /// The store's folder as a reader of this snapshot sees it.
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.env
     }
 
     pub(crate) fn root(&self) -> &Root {
@@ -169,15 +189,23 @@ impl Snapshot {
 
     /// Number, time, command and changes.
     pub fn info(&self) -> SnapshotInfo {
-        SnapshotInfo::new(&self.link, &self.root)
+        SnapshotInfo::new(&self.link, &self.root, &self.parts.tags)
     }
 
-    /// This snapshot and those before it, newest first. Reads their roots.
+    /// This snapshot and those before it, newest first, then older ones that tags keep. Reads their roots.
     pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
+        let tags = &self.parts.tags;
         let mut out = vec![self.info()];
         for link in Chain::new(&self.env, self) {
             let (link, root) = link?;
-            out.push(SnapshotInfo::new(&link, &root));
+            out.push(SnapshotInfo::new(&link, &root, tags));
+        }
+        let mut older: Vec<&Tag> = tags.iter().filter(|t| t.snapshot < self.oldest()).collect();
+        older.sort_by_key(|t| std::cmp::Reverse(t.snapshot));
+        older.dedup_by_key(|t| t.snapshot);
+        for tag in older {
+            let root: Root = self.env.manifests().read(&tag.root)?;
+            out.push(SnapshotInfo::new(&tag.root, &root, tags));
         }
         Ok(out)
     }

@@ -7,7 +7,9 @@
 
 mod bytes;
 mod read;
+mod region;
 mod write;
 
 pub(crate) use read::TableFile;
+pub(crate) use region::{Digest, Region, regions};
 pub(crate) use write::{TableWriter, properties};

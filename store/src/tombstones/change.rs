@@ -4,14 +4,14 @@ use super::{LiveRows, file};
 use crate::error::StorageError;
 use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, TombstoneEntry};
-use crate::store::{Env, tombstone_folder};
+use crate::store::{Env, tombstone_file, tombstone_folder};
 
 /// More bitmaps than this are merged into one, so that a dataset opens as fast after a thousand deletes as after one.
 const FILES: usize = 8;
 
 /// Deletes rows of a dataset: the bitmap is written and flushed, `part` gets it. Rows that are not live are left out; returns
-/// those that were. The caller holds the writer lock and publishes the part, or removes the files of [`TombstoneEntry`]s that
-/// only `part` has.
+/// those that were. The caller holds the writer lock and publishes the part, or removes its [`new_files`]. After an error
+/// there is none.
 pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<RowSet, StorageError> {
     let before = LiveRows::read(env, part)?;
     let rows = rows.intersection(&before.live);
@@ -19,10 +19,9 @@ pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<R
         return Ok(rows);
     }
     if part.tombstones.len() < FILES {
-        file::make_folder(env, part.number)?;
+        let added = write(env, part, &[(&rows, false)])?;
         let mut tombstones = part.tombstones.clone();
-        tombstones.push(file::write(env, part.number, &rows, false)?);
-        env.sync_folder(&tombstone_folder(part.number))?;
+        tombstones.extend(added);
         part.set_tombstones(tombstones);
     } else {
         set_dead(env, part, &before.deleted.union(&rows), &before.purged)?;
@@ -31,6 +30,7 @@ pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<R
 }
 
 /// Replaces all bitmaps of a dataset: at most one of deleted rows and one of purged ones. Rows outside of the files need none.
+/// The same holds for the files as for [`bury`].
 pub(crate) fn set_dead(
     env: &Env,
     part: &mut DatasetPart,
@@ -40,16 +40,40 @@ pub(crate) fn set_dead(
     let stored = part.stored_rows();
     let purged = purged.intersection(&stored);
     let deleted = deleted.intersection(&stored).difference(&purged);
-    let mut tombstones: Vec<TombstoneEntry> = Vec::new();
-    if !deleted.is_empty() || !purged.is_empty() {
-        file::make_folder(env, part.number)?;
-        for (rows, purged) in [(deleted, false), (purged, true)] {
-            if !rows.is_empty() {
-                tombstones.push(file::write(env, part.number, &rows, purged)?);
-            }
-        }
-        env.sync_folder(&tombstone_folder(part.number))?;
-    }
+    let tombstones = write(env, part, &[(&deleted, false), (&purged, true)])?;
     part.set_tombstones(tombstones);
     Ok(())
+}
+
+/// Bitmaps that `after` has and `before` does not, relative to the store.
+pub(crate) fn new_files(before: &DatasetPart, after: &DatasetPart) -> Vec<String> {
+    let old = |t: &TombstoneEntry| before.tombstones.iter().any(|o| o.uuid == t.uuid);
+    after.tombstones.iter().filter(|t| !old(t)).map(|t| tombstone_file(after.number, t.uuid)).collect()
+}
+
+/// Writes a bitmap for each set that has rows, all of them or none.
+fn write(
+    env: &Env,
+    part: &DatasetPart,
+    sets: &[(&RowSet, bool)],
+) -> Result<Vec<TombstoneEntry>, StorageError> {
+    let mut written: Vec<TombstoneEntry> = Vec::new();
+    let mut all = || {
+        for (rows, purged) in sets.iter().filter(|(rows, _)| !rows.is_empty()) {
+            if written.is_empty() {
+                file::make_folder(env, part.number)?;
+            }
+            written.push(file::write(env, part.number, rows, *purged)?);
+        }
+        if written.is_empty() { Ok(()) } else { env.sync_folder(&tombstone_folder(part.number)) }
+    };
+    match all() {
+        Ok(()) => Ok(written),
+        Err(e) => {
+            for entry in written {
+                let _ = env.vfs().remove(&env.at(&tombstone_file(part.number, entry.uuid)));
+            }
+            Err(e)
+        }
+    }
 }

@@ -2,16 +2,17 @@
 
 use crate::error::{Damage, StorageError};
 use crate::ident::{RowSet, xxh3_hex};
-use crate::manifest::{DatasetPart, Extra, TombstoneEntry, write_replacing};
+use crate::manifest::{DatasetPart, Extra, TombstoneEntry};
 use crate::store::{Env, tombstone_file, tombstone_folder};
 use roaring::RoaringTreemap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use uuid::Uuid;
 
 /// No bitmap is longer: 2^33 rows at one bit each.
 const LIMIT: u64 = 1 << 30;
 
-/// Writes a bitmap and flushes it; the caller flushes the folder. Nothing refers to it before the next publish.
+/// Writes a bitmap and flushes it; the caller flushes the folder. Nothing refers to it before the next publish, and its name
+/// is new, so it is written in its place at once. After an error it is gone again, as far as that is possible.
 pub(super) fn write(
     env: &Env,
     dataset: u32,
@@ -26,7 +27,14 @@ pub(super) fn write(
     let name = tombstone_file(dataset, uuid);
     let mut bytes = Vec::with_capacity(bitmap.serialized_size());
     bitmap.serialize_into(&mut bytes).map_err(Env::io("write", &name))?;
-    write_replacing(env.vfs(), &env.at(&name), &name, &bytes)?;
+    let path = env.at(&name);
+    let mut file = env.vfs().create(&path).map_err(Env::io("create", &name))?;
+    let written = file.write_all(&bytes).and_then(|()| file.flush()).and_then(|()| file.sync());
+    drop(file);
+    if let Err(e) = written {
+        let _ = env.vfs().remove(&path);
+        return Err(Env::io("write", &name)(e));
+    }
     Ok(TombstoneEntry {
         uuid,
         rows: rows.len(),

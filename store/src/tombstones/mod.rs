@@ -8,7 +8,7 @@
 mod change;
 mod file;
 
-pub(crate) use change::{bury, set_dead};
+pub(crate) use change::{bury, new_files, set_dead};
 #[cfg(feature = "fuzzing")]
 pub(crate) use file::parse;
 
@@ -40,11 +40,6 @@ impl LiveRows {
         }
         let live = part.stored_rows().difference(&deleted).difference(&purged);
         Ok(LiveRows { live: Arc::new(live), deleted, purged })
-    }
-
-    /// All rows that are not live any more.
-    pub(crate) fn dead(&self) -> RowSet {
-        self.deleted.union(&self.purged)
     }
 }
 

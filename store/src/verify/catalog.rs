@@ -3,7 +3,7 @@
 use super::report::{AffectedRows, Tally, VerifyOptions};
 use crate::error::{OpenError, StorageError};
 use crate::ident::RowSet;
-use crate::manifest::{Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
+use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
 use crate::store::{Store, encoding_file, sample_file, segment_file};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -132,14 +132,20 @@ impl Reader<'_, '_> {
         if !self.seen.insert(link.link.clone()) {
             return None;
         }
-        match self.store.env().manifests().read(&link.link) {
-            Ok(part) => Some(part),
+        let (part, lost): (T, _) = match self.store.env().manifests().read_rest(&link.link, None) {
+            Ok(read) => read,
             Err(e) => {
                 let rows = AffectedRows::new(format!("all of {kind} {}", link.name), &RowSet::new());
                 self.failed(&link.link, &e, Some(rows));
-                None
+                return None;
             }
+        };
+        self.catalog.manifests.extend(part.pages().into_iter().map(|l| l.file.clone()));
+        for LostPage { page, of, error } in lost {
+            let rows = RowSet::from_range(page.first_row..page.end_row);
+            self.failed(&page.link, &error, Some(AffectedRows::new(of, &rows)));
         }
+        Some(part)
     }
 }
 

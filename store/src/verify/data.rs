@@ -8,10 +8,12 @@ use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, SegmentFile, Shape};
 use crate::store::{Store, encoding_file, sample_file, segment_file};
 use crate::table::TableFile;
+use crate::tombstones::LiveRows;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Verifies the sample files. Returns the names of datasets of the current snapshot whose files are all sound.
@@ -23,6 +25,14 @@ pub(super) fn samples(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -
         let before = tally.problems.len();
         // Ids of an older part of the same dataset are those of the newer one: only the newest is held against itself.
         let mut ids: HashMap<u128, u64> = HashMap::new();
+        // The id of a deleted row may be used again.
+        let live = match LiveRows::read(store.env(), part) {
+            Ok(rows) => rows.live,
+            Err(e) => {
+                tally.problem(&of, &e, Some(AffectedRows::new(&of, &part.stored_rows())));
+                Arc::default()
+            }
+        };
         for entry in &part.files {
             let name = sample_file(part.number, entry.uuid);
             if !done.insert(name.clone()) {
@@ -32,7 +42,7 @@ pub(super) fn samples(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -
             let file = TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
             if bytes(&file, &name, &of, entry, tally) {
                 rows(&file, &name, &of, entry, &["row", "id"], tally, |batch, tally| {
-                    check_ids(batch, part, &name, &mut ids, tally);
+                    check_ids(batch, part, &live, &name, &mut ids, tally);
                 });
                 tally.rows += entry.rows;
             }
@@ -123,6 +133,7 @@ fn rows(
 fn check_ids(
     batch: &RecordBatch,
     part: &DatasetPart,
+    live: &RowSet,
     name: &str,
     ids: &mut HashMap<u128, u64>,
     tally: &mut Tally<'_>,
@@ -133,7 +144,7 @@ fn check_ids(
         let e = Damage::new(name, "column id", "text", "something else").into();
         return tally.problem(name, &e, None);
     };
-    for (row, id) in rows.values().iter().zip(texts) {
+    for (row, id) in rows.values().iter().zip(texts).filter(|(row, _)| live.contains(**row)) {
         let id = id.unwrap_or_default();
         if let Some(other) = ids.insert(xxh3_128(id.as_bytes()), *row) {
             let e = Damage::new(

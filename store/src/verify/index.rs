@@ -3,11 +3,12 @@
 use super::catalog::Catalog;
 use super::report::Tally;
 use crate::error::{Damage, StorageError};
-use crate::ledger::{LEDGER, Ledger, Unusable};
+use crate::ledger::{Flaw, LEDGER, Ledger, Unusable};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock, sample_file};
 use crate::table::TableFile;
+use crate::tombstones::LiveRows;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -18,17 +19,22 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
         Ok(None) => return tally.notes.push("the ledger was not compared: a writer is at work".into()),
         Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
     };
+    let id = catalog.current.store;
     match store.env().vfs().exists(&store.env().at(LEDGER)) {
         Ok(true) => {}
         Ok(false) => {
+            if let Err(e) = Ledger::inspect_sums(store.env().vfs(), store.path(), id) {
+                damaged(tally, &e);
+            }
             return tally.notes.push("there is no ledger; the next append makes one from the samples".into());
         }
         Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
     }
-    let ledger = match Ledger::inspect(&store.env().shared_vfs(), store.path(), catalog.current.store) {
+    let ledger = match Ledger::inspect(&store.env().shared_vfs(), store.path(), id) {
         Ok(ledger) => ledger,
-        // A crash while it is made leaves one that cannot be opened, so this alone is no damage.
-        Err(e) => {
+        Err(Flaw::Damaged(e)) => return damaged(tally, &e),
+        // A crash while it is written leaves one that cannot be opened, so this alone is no damage.
+        Err(Flaw::Unusable(e)) => {
             return tally.notes.push(format!(
                 "the ledger cannot be used ({e}); the next append makes one from the samples"
             ));
@@ -54,6 +60,14 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
     drop(lock);
 }
 
+/// It was closed in order, and is not what it was then.
+fn damaged(tally: &mut Tally<'_>, e: &StorageError) {
+    tally.problem(LEDGER, e, None);
+    tally.notes.push(
+        "the ledger is an index: the next append finds the damage and makes it anew from the samples".into(),
+    );
+}
+
 fn report(tally: &mut Tally<'_>, what: &str, expected: &str, found: &str) {
     let e: StorageError = Damage::new(LEDGER, what, expected, found).into();
     tally.problem(LEDGER, &e, None);
@@ -73,14 +87,15 @@ fn compare(
         let name = sample_file(part.number, entry.uuid);
         TableFile::new(store.env().shared_vfs(), store.env().at(&name), name, entry)
     };
-    let reader = SampleReader::new(
-        Arc::new(part.clone()),
-        Arc::new(part.stored_rows()),
-        part.files.iter().map(file).collect(),
-    );
+    // A bitmap that cannot be read was reported when the samples were verified.
+    let Ok(rows) = LiveRows::read(store.env(), part) else { return Ok(()) };
+    let files = part.files.iter().map(file).collect();
+    let reader = SampleReader::new(Arc::new(part.clone()), Arc::clone(&rows.live), files);
+    let mut live = 0;
     for sample in scan_known(&reader, 0) {
         // A file that cannot be read was reported when it was verified.
         let Ok((id, known)) = sample else { return Ok(()) };
+        live += 1;
         let found = ledger.get(part.number, &id)?;
         if found != Some(known) {
             let found = found.map_or_else(
@@ -91,6 +106,12 @@ fn compare(
             report(tally, &format!("id {id:?} of dataset {}", part.name), &expected, &found);
             return Ok(());
         }
+    }
+    // Each live row has its id; so with more entries than that, one of them has an id of its own.
+    let entries = ledger.count_in(part.number, &rows.live)?;
+    if entries != live {
+        let what = format!("ids of live rows of dataset {}", part.name);
+        report(tally, &what, &live.to_string(), &entries.to_string());
     }
     Ok(())
 }

@@ -30,6 +30,11 @@ impl CrashVfs {
         self.left.load(Ordering::SeqCst)
     }
 
+    /// Changes how many operations are left.
+    pub fn set_left(&self, operations: i64) {
+        self.left.store(operations, Ordering::SeqCst);
+    }
+
     fn step(&self) -> io::Result<()> {
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         let works = if self.once { left != 0 } else { left > 0 };
@@ -93,6 +98,16 @@ impl VfsRandom for Random {
     }
 }
 
+#[derive(Debug)]
+struct Lock(Box<dyn VfsLock>, CrashVfs);
+
+impl VfsLock for Lock {
+    fn fill(&self, content: &[u8]) -> io::Result<()> {
+        self.1.step()?;
+        self.0.fill(content)
+    }
+}
+
 impl Vfs for CrashVfs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         self.step()?;
@@ -140,6 +155,7 @@ impl Vfs for CrashVfs {
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         self.alive()?;
-        self.os.lock(path, wait)
+        let lock = self.os.lock(path, wait)?;
+        Ok(lock.map(|lock| -> Box<dyn VfsLock> { Box::new(Lock(lock, self.clone())) }))
     }
 }

@@ -1,9 +1,14 @@
 //! What the tests of this crate share: small datasets, features with known vectors, a file system that fails on demand.
 #![allow(dead_code)]
 
+pub mod count;
 pub mod crash;
+pub mod every;
 pub mod forge;
+pub mod hook;
+pub mod keep;
 pub mod overlay;
+pub mod readonly;
 pub mod rich;
 
 use gstore_store::*;

@@ -2,9 +2,14 @@
 //!
 //! Flags parse into plain values here; the commands build objects from them.
 
+mod life;
+
 use std::path::PathBuf;
 
+pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gstore_store::SnapshotName;
 
 /// The whole command line.
 #[derive(Parser, Debug)]
@@ -55,6 +60,8 @@ pub enum Command {
     Add(AddArgs),
     /// Run a model over a dataset and store gradients, embeddings and losses by checkpoint
     Ingest(IngestArgs),
+    /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
+    Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
@@ -64,8 +71,22 @@ pub enum Command {
     /// Describe the store, a dataset, a run or a feature
     Info(InfoArgs),
     /// List the snapshots, newest first
-    Snapshots(ListArgs),
-    /// Read every file and check every digest
+    Snapshots(SnapshotsArgs),
+    /// Name a snapshot, so that it is kept and can be asked for by name
+    Tag(TagArgs),
+    /// Delete rows of a dataset, by id or by an SQL condition
+    Delete(DeleteArgs),
+    /// Drop a feature, a dataset or a run
+    Drop(DropArgs),
+    /// Merge small files and leave out deleted rows
+    Compact(CompactArgs),
+    /// Remove old snapshots and the files that nothing needs
+    Gc(GcArgs),
+    /// Copy a snapshot into another folder, checked on the way
+    Backup(BackupArgs),
+    /// Make a store from a backup
+    Restore(RestoreArgs),
+    /// Read every file and check every digest; with --repair, rebuild what can be rebuilt
     Verify(VerifyArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
@@ -114,6 +135,8 @@ pub enum IfChanged {
     Refuse,
     /// Keep the stored sample, skip the line and count it
     Keep,
+    /// Delete the stored sample and add the line as a new row under the same id
+    Replace,
 }
 
 /// `gstore ingest`
@@ -176,9 +199,37 @@ pub struct IngestArgs {
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+    /// Compute only shard I of N of the registered samples, into --out; `gstore attach` takes the shards in
+    #[arg(long, value_name = "I/N", requires = "out")]
+    pub shard: Option<gstore_store::ShardIndex>,
+    /// Folder of the shard: missing, empty, or begun by the same command, which then goes on there
+    #[arg(long, value_name = "DIR", requires = "shard")]
+    pub out: Option<PathBuf>,
+    /// The state of the store whose rows are split into shards [default: the current one, or the one that the shard was begun on]
+    #[arg(long, value_name = "N", requires = "shard")]
+    pub snapshot: Option<u64>,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `gstore attach`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore ingest --store s --dataset pool --model llama --features embed-mean --shard 2/8 --out shards/2\n  \
+    gstore attach --store s shards/*\n\n\
+    The folders are only read, and every byte of them is checked. A shard that was attached before is skipped; one that does not fit\n\
+    is refused, and then nothing is changed. More: docs/shards.md")]
+pub struct AttachArgs {
+    /// Folders of finished shards, in any order
+    #[arg(value_name = "DIR", required = true, num_args = 1..)]
+    pub folders: Vec<PathBuf>,
+    /// Show what would be attached, without reading the vectors, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Random projection of gradients.
@@ -233,9 +284,9 @@ pub struct QueryArgs {
     /// One SQL statement; `-` reads it from standard input; without it an interactive shell
     #[arg(value_name = "SQL")]
     pub sql: Option<String>,
-    /// The state of the store to read [default: the current one]
-    #[arg(long, value_name = "N")]
-    pub snapshot: Option<u64>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
@@ -297,9 +348,9 @@ pub struct SelectArgs {
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,
-    /// The state of the store to read [default: the current one]
-    #[arg(long, value_name = "N")]
-    pub snapshot: Option<u64>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,
@@ -361,9 +412,20 @@ pub struct ScoringArgs {
     pub partial: bool,
 }
 
-/// `gstore ls`, `gstore snapshots`
+/// `gstore snapshots`
+#[derive(Args, Debug)]
+pub struct SnapshotsArgs {
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `gstore ls`
 #[derive(Args, Debug)]
 pub struct ListArgs {
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
@@ -375,6 +437,9 @@ pub struct InfoArgs {
     /// A dataset, a run, or the label or number of a feature [default: the store]
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -383,7 +448,10 @@ pub struct InfoArgs {
 /// `gstore verify`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged."
+    after_help = "Reads every file that the current snapshot names. Exit code 3 if anything is damaged.\n\n\
+    --repair rebuilds manifests and indexes from the files' own footers, saves what is sound of a damaged file, and lists the rows that are lost: the\n\
+    original `gstore add` and `gstore ingest` commands fill just those. It publishes a new snapshot; no data file is removed.\n\n\
+    Memory: one block; 24 bytes for each id of the largest dataset."
 )]
 pub struct VerifyArgs {
     /// Print the report as JSON
@@ -392,6 +460,15 @@ pub struct VerifyArgs {
     /// Also check the files of all earlier snapshots
     #[arg(long)]
     pub all: bool,
+    /// Rebuild what can be rebuilt, and list what cannot
+    #[arg(long, conflicts_with = "all")]
+    pub repair: bool,
+    /// With --repair: say what would be done, and leave the store alone
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+    /// With --repair: give up deletes whose record is damaged, so that their rows show again
+    #[arg(long, requires = "repair")]
+    pub forget_deletes: bool,
 }
 
 /// `gstore completions`

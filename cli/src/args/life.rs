@@ -1,0 +1,228 @@
+//! Flags of the commands that keep a store in order: delete, drop, tag, compact, gc, backup, restore.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use gstore_store::{SnapshotName, TagName};
+
+/// `gstore delete`
+#[derive(Args, Debug)]
+#[command(
+    group = ArgGroup::new("which").args(["id", "ids", "filter"]).multiple(true),
+    after_help = "Examples:\n  \
+    gstore delete --store s --dataset pool --id dolly_17 --id dolly_18\n  \
+    gstore delete --store s --dataset pool --where \"source = 'scraped' AND tokens < 8\" --dry-run\n  \
+    gstore delete --store s --dataset pool --ids opted-out.txt --purge --yes\n\n\
+    Deleted rows are hidden from every query from the next snapshot on; older snapshots still show them until `gstore gc` removes those, and\n\
+    the bytes stay until `gstore compact`. --purge is for privacy: the rows, and all that were deleted before, are written out of every file, and\n\
+    the history before it goes, with its tags. Backups and the output of shards are other folders: purge those yourself.\n\n\
+    Memory: 16 bytes for each run of rows that stay; with --purge, one batch of rows besides."
+)]
+pub struct DeleteArgs {
+    /// Name of the dataset
+    #[arg(long, value_name = "NAME")]
+    pub dataset: String,
+    /// Id of a row to delete (may be repeated)
+    #[arg(long, value_name = "ID")]
+    pub id: Vec<String>,
+    /// File with one id a line; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub ids: Option<PathBuf>,
+    /// Rows for which this SQL condition on the dataset's columns is true
+    #[arg(long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
+    /// Leave nothing of the rows: not in files, not in older snapshots. Cannot be undone
+    #[arg(long)]
+    pub purge: bool,
+    /// Confirm --purge
+    #[arg(long)]
+    pub yes: bool,
+    /// Say what would be deleted, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore drop`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore drop --store s feature loss@checkpoint-112\n  gstore drop --store s dataset old_pool\n\n\
+    Older snapshots still have what is dropped until `gstore gc` removes them."
+)]
+pub struct DropArgs {
+    /// What to drop
+    #[command(subcommand)]
+    pub what: DropWhat,
+    /// Print the report as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to drop.
+#[derive(Subcommand, Debug)]
+pub enum DropWhat {
+    /// A feature, by label, dataset/label or number
+    Feature {
+        /// The feature
+        name: String,
+    },
+    /// A dataset with all its features
+    Dataset {
+        /// The dataset
+        name: String,
+    },
+    /// A run; features keep their checkpoints, which then have no name
+    Run {
+        /// The run
+        name: String,
+    },
+}
+
+/// `gstore tag`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT ...\"\n\n\
+    Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age."
+)]
+pub struct TagArgs {
+    /// The tag: small letters, digits, `.`, `_` and `-`
+    #[arg(value_name = "NAME")]
+    pub name: Option<TagName>,
+    /// The snapshot to tag [default: the current one]
+    #[arg(long, value_name = "N|TAG", requires = "name", conflicts_with = "delete")]
+    pub snapshot: Option<SnapshotName>,
+    /// Remove the tag
+    #[arg(long, requires = "name")]
+    pub delete: bool,
+    /// Move a tag that there is already
+    #[arg(long, requires = "name", conflicts_with = "delete")]
+    pub force: bool,
+    /// Where and how to write the list
+    #[command(flatten)]
+    pub output: super::OutputArgs,
+}
+
+/// `gstore compact`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Merges small files and leaves out deleted rows. Runs beside readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
+    older snapshots until `gstore gc`. Vectors are copied bit for bit.\n\nMemory: one block, or one batch of samples."
+)]
+pub struct CompactArgs {
+    /// Only this dataset and its features
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Segments are merged up to this size
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub segment_size: u64,
+    /// Rewrite a large file once this share of its rows is deleted
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
+    pub max_deleted: f64,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore gc`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
+    files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 150 bytes for each file of the kept snapshots."
+)]
+pub struct GcArgs {
+    /// Keep this many of the last snapshots
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep: u64,
+    /// Keep snapshots younger than this, such as 30d, 12h or 0s
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]
+    pub keep_within: Duration,
+    /// Also remove the progress of interrupted ingests
+    #[arg(long)]
+    pub drop_jobs: bool,
+    /// Say what would be removed, and leave the store alone
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore backup`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Copies one snapshot into a folder that is a store itself; every digest is checked on the way. Into the folder of an earlier backup of the same store,\n\
+    only what is new is copied. Ingests may run meanwhile.\n\nMemory: one buffer of a few MiB."
+)]
+pub struct BackupArgs {
+    /// Folder of the backup
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The snapshot to copy [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gstore restore`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Copies a backup into the folder that --store names, which must be missing or empty; every digest is checked on the way."
+)]
+pub struct RestoreArgs {
+    /// Folder of the backup
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `256MiB`, `1GiB`, `500000`.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1u64 << 40), ("", 1)];
+    let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim(), factor)));
+    found
+        .and_then(|(number, factor)| number.parse::<u64>().ok()?.checked_mul(*factor))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "give a size such as 64MiB, 1GiB or a number of bytes".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s));
+    share.ok_or_else(|| "give a share from 0 to 1".to_owned())
+}
+
+/// `30d`, `12h`, `15m`, `0s`.
+fn age(text: &str) -> Result<Duration, String> {
+    let units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+    let found = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)));
+    found
+        .and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(*seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "give an age such as 30d, 12h, 15m or 0s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages() {
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(age("0s"), Ok(Duration::ZERO));
+        for bad in ["", "x", "-1MiB", "0", "99999999999TiB", "12MB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "30", "d", "-1d", "1w", "999999999999999999d"] {
+            assert!(age(bad).is_err(), "{bad}");
+        }
+        assert!(share("1.1").is_err() && share("nan").is_err());
+    }
+}

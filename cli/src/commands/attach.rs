@@ -1,0 +1,86 @@
+//! `gstore attach`: takes finished shards into the store.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_store::{AttachOptions, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
+use indicatif::HumanBytes;
+
+use crate::args::AttachArgs;
+use crate::context::{Context, command_line};
+use crate::output::out;
+
+/// Attaches the shards, and says what became of each of them and what is still missing.
+pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let mut reporter = context.reporter();
+    let mut begun = false;
+    let mut seen = 0;
+    let options = AttachOptions { command: command_line(), dry_run: args.dry_run };
+    let report = store.attach(&args.folders, &options, &mut |progress| {
+        if !begun {
+            reporter.start("attach", progress.bytes_total, Unit::Bytes);
+            begun = true;
+        }
+        reporter.advance(progress.bytes_done.saturating_sub(seen));
+        seen = progress.bytes_done;
+    });
+    if begun {
+        reporter.finish();
+    }
+    let report = report?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &AttachReport) -> Result<()> {
+    for shard in &report.shards {
+        out!("{}", shard_line(shard, report.dry_run));
+    }
+    for feature in &report.features {
+        for line in feature_lines(feature) {
+            out!("{line}");
+        }
+    }
+    for note in &report.notes {
+        out!("note: {note}");
+    }
+    match report.snapshot {
+        Some(number) => out!("published snapshot {number}"),
+        None if report.dry_run => out!("nothing was changed"),
+        None => out!("nothing to attach; the store is as it was"),
+    }
+    Ok(())
+}
+
+fn shard_line(shard: &AttachedShard, dry_run: bool) -> String {
+    let files = format!("{} files, {}", shard.files, HumanBytes(shard.bytes));
+    let outcome = match shard.outcome {
+        ShardOutcome::Attached if dry_run => format!("would be attached ({files})"),
+        ShardOutcome::Attached => format!("attached ({files})"),
+        ShardOutcome::Already => "attached already".to_owned(),
+        ShardOutcome::Empty => "has nothing to attach".to_owned(),
+    };
+    format!("{} shard {} in {}: {} rows, {outcome}", shard.dataset, shard.shard, shard.folder, shard.rows)
+}
+
+fn feature_lines(feature: &AttachedFeature) -> Vec<String> {
+    let state = if feature.complete { "complete" } else { "building" };
+    let mut lines =
+        vec![format!("{}: {} rows added, {} in all, {state}", feature.feature, feature.added, feature.rows)];
+    if feature.missing > 0 {
+        let ranges: Vec<String> =
+            feature.missing_rows.iter().take(8).map(|[start, end]| format!("{start}..{end}")).collect();
+        let more = if feature.missing_rows.len() > ranges.len() { ", ..." } else { "" };
+        lines.push(format!("  {} rows are missing: {}{more}", feature.missing, ranges.join(", ")));
+    }
+    if !feature.missing_shards.is_empty() {
+        lines.push(format!("  they belong to shards {}", feature.missing_shards.join(", ")));
+    }
+    lines
+}

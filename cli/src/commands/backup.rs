@@ -1,0 +1,44 @@
+//! `gstore backup` and `gstore restore`: a snapshot into another folder and back.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_store::Store;
+
+use crate::args::{BackupArgs, RestoreArgs};
+use crate::context::Context;
+use crate::output::out;
+use crate::progress::Bytes;
+
+/// Copies a snapshot.
+pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
+    let mut reporter = context.reporter();
+    let mut bytes = Bytes::new(&mut reporter, "backup");
+    let report = store.backup(args.snapshot.as_ref(), &args.to, &cancel, &mut |p| {
+        bytes.at(p.bytes_done, p.bytes_total);
+    })?;
+    bytes.finish();
+    print(args.json, &report)
+}
+
+/// Makes a store from a backup.
+pub fn restore(context: &Context, args: &RestoreArgs) -> Result<ExitCode> {
+    let to = context.store_path()?;
+    let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
+    let mut reporter = context.reporter();
+    let mut bytes = Bytes::new(&mut reporter, "restore");
+    let report = Store::restore(&args.from, to, &cancel, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
+    bytes.finish();
+    print(args.json, &report)
+}
+
+fn print(json: bool, report: &gstore_store::BackupReport) -> Result<ExitCode> {
+    if json {
+        out!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        out!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

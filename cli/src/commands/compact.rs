@@ -1,0 +1,64 @@
+//! `gstore compact`: merges small files and leaves out deleted rows.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstore_store::{CompactOptions, CompactReport};
+use indicatif::HumanBytes;
+
+use crate::args::CompactArgs;
+use crate::context::{Context, command_line};
+use crate::failure::STOPPED;
+use crate::output::out;
+
+/// Compacts.
+pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged")?;
+    let mut reporter = context.reporter();
+    let options = CompactOptions {
+        command: command_line(),
+        datasets: args.dataset.iter().cloned().collect(),
+        target_bytes: args.segment_size,
+        max_dead_share: args.max_deleted,
+        cancel: Some(cancel),
+        ..CompactOptions::default()
+    };
+    let mut bytes = crate::progress::Bytes::new(&mut reporter, "compact");
+    let report = store.compact(options, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
+    bytes.finish();
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report)?;
+    }
+    Ok(if report.stopped { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS })
+}
+
+fn print(report: &CompactReport) -> Result<()> {
+    for part in &report.changed {
+        out!(
+            "{}: {} files become {}, {} become {}, {} deleted rows left out",
+            part.of,
+            part.files_before,
+            part.files_after,
+            HumanBytes(part.bytes_before),
+            HumanBytes(part.bytes_after),
+            part.rows_dropped
+        );
+    }
+    for skipped in &report.skipped {
+        out!("{}: {} files are left as they are: {}", skipped.of, skipped.files.len(), skipped.reason);
+    }
+    if report.discarded > 0 {
+        out!(
+            "{} groups of files were changed by somebody else meanwhile and are left as they are",
+            report.discarded
+        );
+    }
+    match report.snapshot {
+        Some(snapshot) => out!("snapshot {snapshot}; older snapshots keep the old files until `gstore gc`"),
+        None => out!("nothing to compact"),
+    }
+    Ok(())
+}

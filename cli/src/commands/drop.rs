@@ -1,0 +1,36 @@
+//! `gstore drop`: drops a feature, a dataset or a run.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use indicatif::HumanBytes;
+
+use crate::args::{DropArgs, DropWhat};
+use crate::context::{Context, command_line};
+use crate::output::out;
+
+/// Drops it.
+pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let command = command_line();
+    let report = match &args.what {
+        DropWhat::Feature { name } => store.drop_feature(name, &command)?,
+        DropWhat::Dataset { name } => store.drop_dataset(name, &command)?,
+        DropWhat::Run { name } => store.drop_run(name, &command)?,
+    };
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        let features = report.features.len();
+        out!(
+            "snapshot {}: {} samples and {features} features less, {}",
+            report.snapshot,
+            report.samples,
+            HumanBytes(report.bytes)
+        );
+        for feature in &report.unnamed {
+            out!("the checkpoint of {feature} has no name any more");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,253 @@
+//! A file system on which one operation fails.
+
+use crate::disk::SimDisk;
+use gstore_store::FileMap;
+use gstore_store::vfs::*;
+use std::io::{self, Error, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How an operation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Any operation, reading too, reports an error of the device, and does nothing.
+    Device,
+    /// An operation that needs space reports that there is none.
+    NoSpace,
+    /// From some operation on everything that needs space fails.
+    Full,
+    /// A write does half of the work and says so; where nothing can be said, it is an error.
+    Short,
+    /// A write does half of the work and reports an error.
+    Torn,
+    /// A sync fails, and what was not safe of the file is gone.
+    Sync,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 6] =
+        [Fault::Device, Fault::NoSpace, Fault::Full, Fault::Short, Fault::Torn, Fault::Sync];
+
+    fn error(self) -> Error {
+        match self {
+            Fault::Device | Fault::Sync => Error::other("injected: input/output error"),
+            Fault::NoSpace | Fault::Full | Fault::Short | Fault::Torn => {
+                Error::new(ErrorKind::StorageFull, "injected: no space left on device")
+            }
+        }
+    }
+}
+
+/// What an operation does, as far as faults are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Change,
+    Space,
+    Write,
+    Sync,
+}
+
+#[derive(Debug)]
+struct Trigger {
+    fault: Fault,
+    armed: AtomicBool,
+    /// Operations until the one that fails.
+    left: AtomicU64,
+    fired: AtomicBool,
+}
+
+/// The disk with a fault.
+#[derive(Debug, Clone)]
+pub struct FailVfs {
+    disk: SimDisk,
+    trigger: Arc<Trigger>,
+}
+
+impl FailVfs {
+    /// The operation after `n` others that this fault concerns will fail.
+    pub fn new(disk: SimDisk, fault: Fault, n: u64) -> Self {
+        let trigger = Trigger {
+            fault,
+            armed: AtomicBool::new(false),
+            left: AtomicU64::new(n),
+            fired: AtomicBool::new(false),
+        };
+        FailVfs { disk, trigger: Arc::new(trigger) }
+    }
+
+    /// Faults happen only while it is armed.
+    pub fn arm(&self, armed: bool) {
+        self.trigger.armed.store(armed, Ordering::SeqCst);
+    }
+
+    /// Whether it happened.
+    pub fn fired(&self) -> bool {
+        self.trigger.fired.load(Ordering::SeqCst)
+    }
+
+    /// Counts an operation; whether it is to fail.
+    fn fails(&self, kind: Kind) -> bool {
+        let t = &self.trigger;
+        if !t.armed.load(Ordering::SeqCst) {
+            return false;
+        }
+        let concerned = match t.fault {
+            Fault::Device => true,
+            Fault::NoSpace | Fault::Full => matches!(kind, Kind::Space | Kind::Write),
+            Fault::Short | Fault::Torn => kind == Kind::Write,
+            Fault::Sync => kind == Kind::Sync,
+        };
+        if !concerned {
+            return false;
+        }
+        let left = t.left.load(Ordering::SeqCst);
+        if left > 0 {
+            t.left.store(left - 1, Ordering::SeqCst);
+            return false;
+        }
+        let first = !t.fired.swap(true, Ordering::SeqCst);
+        first || t.fault == Fault::Full
+    }
+
+    fn step(&self, kind: Kind) -> io::Result<()> {
+        if self.fails(kind) { Err(self.trigger.fault.error()) } else { Ok(()) }
+    }
+
+    /// A write: all of it, or as much as the fault lets through.
+    fn write(&self, data: &[u8], mut inner: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+        if !self.fails(Kind::Write) {
+            return inner(data);
+        }
+        let half = data.get(..data.len() / 2).unwrap_or_default();
+        match self.trigger.fault {
+            Fault::Short => inner(half),
+            Fault::Torn => {
+                inner(half)?;
+                Err(self.trigger.fault.error())
+            }
+            fault => Err(fault.error()),
+        }
+    }
+}
+
+struct File(Box<dyn VfsFile>, FailVfs, PathBuf);
+
+impl Write for File {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let inner = &mut self.0;
+        self.1.write(buf, |part| inner.write(part))
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl VfsFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        if self.1.fails(Kind::Sync) {
+            self.1.disk.fail_sync(&self.2);
+            return Err(self.1.trigger.fault.error());
+        }
+        self.0.sync()
+    }
+}
+
+struct Reading(Box<dyn VfsRead>, FailVfs);
+
+impl VfsRead for Reading {
+    fn len(&self) -> io::Result<u64> {
+        self.1.step(Kind::Read)?;
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.step(Kind::Read)?;
+        self.0.read_at(buf, offset)
+    }
+}
+
+#[derive(Debug)]
+struct Changing(Box<dyn VfsRandom>, FailVfs, PathBuf);
+
+impl VfsRead for Changing {
+    fn len(&self) -> io::Result<u64> {
+        self.1.step(Kind::Read)?;
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.step(Kind::Read)?;
+        self.0.read_at(buf, offset)
+    }
+}
+
+impl VfsRandom for Changing {
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let done = self.1.write(data, |part| self.0.write_at(part, offset).map(|()| part.len()))?;
+        // This one must write everything, so a short write is an error here.
+        if done == data.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.1.step(Kind::Space)?;
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        if self.1.fails(Kind::Sync) {
+            self.1.disk.fail_sync(&self.2);
+            return Err(self.1.trigger.fault.error());
+        }
+        self.0.sync_data()
+    }
+}
+
+impl Vfs for FailVfs {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        self.step(Kind::Space)?;
+        Ok(Box::new(File(self.disk.create(path)?, self.clone(), path.to_owned())))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
+        self.step(Kind::Read)?;
+        Ok(Box::new(Reading(self.disk.open(path)?, self.clone())))
+    }
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
+        self.step(Kind::Space)?;
+        Ok(Box::new(Changing(self.disk.open_random(path)?, self.clone(), path.to_owned())))
+    }
+    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
+        self.step(Kind::Read)?;
+        self.disk.map(path, len)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(Kind::Space)?;
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step(Kind::Change)?;
+        self.disk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.step(Kind::Space)?;
+        self.disk.create_dir(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.step(Kind::Change)?;
+        self.disk.remove_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.step(Kind::Read)?;
+        self.disk.list(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.step(Kind::Sync)?;
+        self.disk.sync_dir(path)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.step(Kind::Read)?;
+        self.disk.exists(path)
+    }
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
+        self.step(Kind::Change)?;
+        self.disk.lock(path, wait)
+    }
+}

@@ -1,0 +1,121 @@
+//! kill -9 at random instants of the workload, cycle after cycle on the same store until its work is done.
+
+use crate::process::{Bench, Child};
+use crate::{Failure, Random, Report, Stop};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How much is done.
+#[derive(Debug, Clone)]
+pub struct KillOptions {
+    /// Kills.
+    pub cycles: u64,
+    /// Steps of a workload.
+    pub steps: usize,
+    /// The `faults` program, for the children.
+    pub program: PathBuf,
+    /// Where bad stores are kept.
+    pub keep: Option<PathBuf>,
+}
+
+/// When a child is killed.
+#[derive(Debug, Clone, Copy)]
+enum Aim {
+    /// So long after its start.
+    Time(Duration),
+    /// So long after it begins a step.
+    Step(usize, Duration),
+    /// At this change of the medium, by itself.
+    Change(u64),
+}
+
+/// The cycles.
+pub fn run(seed: u64, options: &KillOptions, stop: &Stop) -> Report {
+    let mut report = Report::new("kill");
+    let folder = match temporary() {
+        Ok(folder) => folder,
+        Err(e) => {
+            report.anomaly(format!("no folder to work in: {e}"));
+            return report.finish();
+        }
+    };
+    let mut random = Random::of(&[seed, 9]);
+    let mut next_seed = seed;
+    let mut bench: Option<Bench> = None;
+    for cycle in 0..options.cycles {
+        if stop.now() {
+            break;
+        }
+        let now = bench.get_or_insert_with(|| {
+            next_seed += 1;
+            Bench::new(folder.path(), next_seed, options.steps)
+        });
+        let aim = aim(now, &mut random);
+        match one(now, aim, &options.program, &mut random, &mut report) {
+            Ok(false) => {}
+            Ok(true) => {
+                report.count("stores finished", 1);
+                now.remove(None);
+                bench = None;
+            }
+            Err(e) => {
+                report.anomaly(format!("cycle {cycle} ({aim:?}), {}: {e}", now.place()));
+                now.remove(options.keep.as_deref());
+                bench = None;
+            }
+        }
+        if cycle % 100 == 99 {
+            eprintln!("kill: {} cycles", cycle + 1);
+        }
+    }
+    report.finish()
+}
+
+/// A folder in memory where there is one: a killed process leaves the same there, and faster.
+pub(crate) fn temporary() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+}
+
+fn aim(bench: &Bench, random: &mut Random) -> Aim {
+    match random.below(3) {
+        0 => Aim::Time(Duration::from_micros(random.below(50_000))),
+        1 => {
+            let step = bench.acknowledged + random.below(bench.steps_left().min(6) as u64) as usize;
+            Aim::Step(step, Duration::from_micros(random.below(4_000)))
+        }
+        _ => Aim::Change(1 + random.below(150)),
+    }
+}
+
+/// One cycle; `true` if the workload is done and the store was looked at to the end.
+fn one(
+    bench: &mut Bench,
+    aim: Aim,
+    program: &Path,
+    random: &mut Random,
+    report: &mut Report,
+) -> Result<bool, Failure> {
+    let die = if let Aim::Change(n) = aim { Some(n) } else { None };
+    let mut child = Child::start(program, bench, die)?;
+    match aim {
+        Aim::Time(time) => {
+            child.wait_for(0, Duration::from_secs(10));
+            std::thread::sleep(time);
+        }
+        Aim::Step(step, time) => {
+            child.wait_for(step, Duration::from_secs(10));
+            std::thread::sleep(time);
+        }
+        Aim::Change(_) => child.wait_for(usize::MAX, Duration::from_secs(20)),
+    }
+    let end = child.kill()?;
+    report.count("cycles", 1);
+    report.count("steps acknowledged", (child.acknowledged - bench.acknowledged) as u64);
+    report.count(if end.finished { "came to the end" } else { "killed" }, 1);
+    bench.acknowledged = child.acknowledged;
+    if let Some(e) = end.error {
+        return Err(format!("the process reported an error: {e}").into());
+    }
+    bench.examine(random)
+}

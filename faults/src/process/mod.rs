@@ -1,0 +1,72 @@
+//! The workload in a process of its own, which says on its output what it has acknowledged, until somebody ends it.
+
+mod child;
+mod vfs;
+
+pub use child::{Child, Line, main as child_main};
+
+use crate::check::{self, Depth, guarded};
+use crate::work::Plan;
+use crate::{Failure, Random};
+use gstore_store::vfs::{OsVfs, Vfs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A store on a real file system, and how far its workload is.
+#[derive(Debug)]
+pub struct Bench {
+    /// The workload.
+    pub plan: Plan,
+    /// The store's folder.
+    pub path: PathBuf,
+    /// Steps that were acknowledged.
+    pub acknowledged: usize,
+    /// Steps that were asked for.
+    length: usize,
+}
+
+impl Bench {
+    /// A fresh one, in a folder of its own.
+    pub fn new(folder: &Path, seed: u64, steps: usize) -> Self {
+        let path = folder.join(format!("store-{seed}"));
+        Bench { plan: Plan::new(seed, steps), path, acknowledged: 0, length: steps }
+    }
+
+    /// Looks at what a fault has left. `true` if all steps are done; then they were looked at to the end.
+    pub fn examine(&mut self, random: &mut Random) -> Result<bool, Failure> {
+        let vfs: Arc<dyn Vfs> = Arc::new(OsVfs);
+        let depth = if random.chance(25) { Depth::History } else { Depth::Current };
+        guarded(|| check::look(&self.plan, &vfs, &self.path, self.acknowledged, depth))?;
+        if self.acknowledged < self.plan.steps.len() {
+            return Ok(false);
+        }
+        guarded(|| check::finish(&self.plan, &vfs, &self.path, self.acknowledged))?;
+        Ok(true)
+    }
+
+    /// Steps that are not acknowledged.
+    pub fn steps_left(&self) -> usize {
+        self.plan.steps.len().saturating_sub(self.acknowledged)
+    }
+
+    /// Where it is, for reports.
+    pub fn place(&self) -> String {
+        format!(
+            "seed {}, {} of {} steps acknowledged, in flight {:?}",
+            self.plan.seed,
+            self.acknowledged,
+            self.plan.steps.len(),
+            self.plan.steps.get(self.acknowledged)
+        )
+    }
+
+    /// Removes the store, or keeps a copy of a bad one.
+    pub fn remove(&self, keep: Option<&Path>) {
+        if let Some(folder) = keep {
+            let target = folder.join(format!("bad-{}", self.plan.seed));
+            let _ = std::process::Command::new("cp").arg("-r").arg(&self.path).arg(&target).status();
+            eprintln!("the store is kept in {}", target.display());
+        }
+        let _ = fs_err::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,120 @@
+//! What a run found, for people and for programs.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What one kind of run found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The kind.
+    pub name: String,
+    /// Why it was not done.
+    pub skipped: Option<String>,
+    /// What was counted.
+    pub counts: BTreeMap<String, u64>,
+    /// What should not have happened, each with what is needed to run it again.
+    pub anomalies: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+    #[serde(skip)]
+    start: Option<Instant>,
+}
+
+/// Anomalies that are kept; all are counted.
+const KEPT: usize = 50;
+
+impl Report {
+    /// An empty report; the time starts now.
+    pub fn new(name: &str) -> Self {
+        Report {
+            name: name.to_owned(),
+            skipped: None,
+            counts: BTreeMap::new(),
+            anomalies: Vec::new(),
+            seconds: 0.0,
+            start: Some(Instant::now()),
+        }
+    }
+
+    /// A report that says why nothing was done.
+    pub fn skipped(name: &str, why: impl Into<String>) -> Self {
+        Report { skipped: Some(why.into()), ..Report::new(name) }
+    }
+
+    /// Counts something.
+    pub fn count(&mut self, what: &str, n: u64) {
+        *self.counts.entry(what.to_owned()).or_default() += n;
+    }
+
+    /// Something that should not have happened.
+    pub fn anomaly(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        eprintln!("{}: ANOMALY {text}", self.name);
+        self.count("anomalies", 1);
+        if self.anomalies.len() < KEPT {
+            self.anomalies.push(text);
+        }
+    }
+
+    /// Adds what another thread found.
+    pub fn merge(&mut self, other: Report) {
+        for (what, n) in other.counts {
+            self.count(&what, n);
+        }
+        self.anomalies.extend(other.anomalies);
+        self.anomalies.truncate(KEPT);
+    }
+
+    /// The end; the time stops.
+    pub fn finish(mut self) -> Self {
+        self.counts.entry("anomalies".into()).or_default();
+        self.seconds = self.start.map_or(0.0, |s| s.elapsed().as_secs_f64());
+        self
+    }
+
+    /// Whether nothing was wrong.
+    pub fn is_good(&self) -> bool {
+        self.anomalies.is_empty()
+    }
+
+    /// One line.
+    pub fn line(&self) -> String {
+        if let Some(why) = &self.skipped {
+            return format!("{}: skipped, {why}", self.name);
+        }
+        let counts: Vec<String> = self.counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+        format!("{}: {} in {:.1} s", self.name, counts.join(", "), self.seconds)
+    }
+}
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// When a run ends before its work is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    end: Option<Instant>,
+}
+
+impl Stop {
+    /// After so long; never for `None`.
+    pub fn after(time: Option<Duration>) -> Self {
+        Stop { end: time.and_then(|t| Instant::now().checked_add(t)) }
+    }
+
+    /// Whether it is time, or somebody interrupted the program.
+    pub fn now(&self) -> bool {
+        Self::interrupted() || self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Whether somebody interrupted the program.
+    pub fn interrupted() -> bool {
+        STOPPED.load(Ordering::SeqCst)
+    }
+
+    /// Interrupts the program: runs end after what they are at.
+    pub fn interrupt() {
+        STOPPED.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,198 @@
+//! Readers, a writer, a compactor and a collector at the same time, checked by snapshot.
+//!
+//! The model of a change is there before the change is made. A reader takes a snapshot, reads all of it, and learns
+//! afterwards which change that snapshot is the last of: from the numbers that the writer's changes got. Compacting and
+//! collecting make snapshots of their own and change no content.
+
+use crate::check::guarded;
+use crate::work::{Context, State, Step, Workload};
+use crate::{Failure, Report, Stop};
+use gstore_store::vfs::OsVfs;
+use gstore_store::{Snapshot, Store};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub struct SoakOptions {
+    /// How long.
+    pub time: Duration,
+    /// Readers.
+    pub readers: usize,
+}
+
+/// What the writer has said.
+#[derive(Debug, Default)]
+struct Model {
+    /// The content after each change, by its number.
+    states: BTreeMap<u64, Arc<State>>,
+    /// Finished changes: their numbers, with the number of the current snapshot before and after.
+    done: BTreeMap<u64, (u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    model: Mutex<Model>,
+    /// The change that was begun last.
+    begun: AtomicU64,
+    end: AtomicBool,
+    report: Mutex<Report>,
+}
+
+/// Contents that are remembered.
+const STATES: u64 = 4_000;
+
+impl Shared {
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, f: impl FnOnce(&mut Report)) {
+        f(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Contents that snapshot `number` may have, taken when at most change `begun` was begun; `None` while that is not known.
+    fn contents(&self, number: u64, begun: u64) -> Option<Vec<Arc<State>>> {
+        let model = self.model();
+        if !model.done.contains_key(&begun) {
+            return None;
+        }
+        let before = model.done.range(..=begun).rev().find(|(_, (_, after))| *after <= number);
+        let last = before.map_or(0, |(change, _)| *change);
+        let mut out: Vec<Arc<State>> = model.states.get(&last).cloned().into_iter().collect();
+        // A change that takes several snapshots: the ones between are before it or after it.
+        if let Some((from, to)) = model.done.get(&(last + 1))
+            && *from < number
+            && number < *to
+        {
+            out.extend(model.states.get(&(last + 1)).cloned());
+        }
+        Some(out)
+    }
+}
+
+/// Runs it in a folder in memory.
+pub fn run(seed: u64, options: &SoakOptions, stop: &Stop) -> Report {
+    let mut report = Report::new("soak");
+    let folder = match crate::kill::temporary() {
+        Ok(folder) => folder,
+        Err(e) => {
+            report.anomaly(format!("no folder to work in: {e}"));
+            return report.finish();
+        }
+    };
+    let path = folder.path().join("store");
+    let shared = Shared {
+        model: Mutex::new(Model::default()),
+        begun: AtomicU64::new(0),
+        end: AtomicBool::new(false),
+        report: Mutex::new(report),
+    };
+    let mut workload = Workload::new(seed);
+    let mut writer = Context::new(Arc::new(OsVfs), &path);
+    shared.model().states.insert(0, Arc::new(State::default()));
+    if let Err(e) = Step::Create.run(&mut writer) {
+        shared.report(|r| r.anomaly(format!("the store cannot be made: {e}")));
+    } else {
+        shared.model().done.insert(0, (0, 0));
+        let time = Stop::after(Some(options.time));
+        std::thread::scope(|scope| {
+            for _ in 0..options.readers {
+                scope.spawn(|| until(&shared, "read", || read(&shared, &path)));
+            }
+            scope.spawn(|| {
+                let mut change = 0;
+                until(&shared, "write", || {
+                    change += 1;
+                    write(&shared, &mut workload, &mut writer, change)
+                });
+            });
+            scope.spawn(|| until(&shared, "compact", || again(&path, &Step::Compact { target: 1 << 20 })));
+            scope.spawn(|| until(&shared, "collect", || again(&path, &Step::Collect { keep: 2 })));
+            while !time.now() && !stop.now() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            shared.end.store(true, Ordering::SeqCst);
+        });
+    }
+    shared.report.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+}
+
+/// Does something again and again until the end or its first failure.
+fn until(shared: &Shared, what: &str, mut f: impl FnMut() -> Result<(), Failure>) {
+    while !shared.end.load(Ordering::SeqCst) {
+        match guarded(&mut f) {
+            Ok(()) => shared.report(|r| r.count(what, 1)),
+            Err(e) => {
+                shared.report(|r| r.anomaly(format!("{what}: {e}")));
+                shared.end.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+fn write(
+    shared: &Shared,
+    workload: &mut Workload,
+    context: &mut Context,
+    change: u64,
+) -> Result<(), Failure> {
+    let (step, state) = workload.next_bounded();
+    let before = context.store()?.snapshot()?.number();
+    shared.model().states.insert(change, Arc::new(state));
+    shared.begun.store(change, Ordering::SeqCst);
+    step.run(context).map_err(|e| format!("change {change}, {step:?}: {e}"))?;
+    let after = context.store()?.snapshot()?.number();
+    let mut model = shared.model();
+    model.done.insert(change, (before, after));
+    if let Some(old) = change.checked_sub(STATES) {
+        model.states.remove(&old);
+        model.done.remove(&old);
+    }
+    Ok(())
+}
+
+/// A step that changes no content, now and then.
+fn again(path: &Path, step: &Step) -> Result<(), Failure> {
+    std::thread::sleep(Duration::from_millis(15));
+    step.run(&mut Context::new(Arc::new(OsVfs), path))
+}
+
+fn read(shared: &Shared, path: &Path) -> Result<(), Failure> {
+    let store = Store::open(path)?;
+    for _ in 0..20 {
+        let (snapshot, lease) = store.snapshot_leased(None, "soak")?;
+        if lease.is_none() {
+            return Err("there is no lease of the snapshot".into());
+        }
+        let begun = shared.begun.load(Ordering::SeqCst);
+        compare(shared, &snapshot, begun)?;
+        if shared.end.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn compare(shared: &Shared, snapshot: &Snapshot, begun: u64) -> Result<(), Failure> {
+    let number = snapshot.number();
+    let found = State::read(snapshot).map_err(|e| format!("snapshot {number}: {e}"))?;
+    let end = Instant::now() + Duration::from_secs(60);
+    let expected = loop {
+        match shared.contents(number, begun) {
+            Some(expected) => break expected,
+            None if Instant::now() > end || shared.end.load(Ordering::SeqCst) => return Ok(()),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    shared.report(|r| r.count("snapshots compared", 1));
+    let mut differences = expected.iter().map(|e| e.difference(&found));
+    if expected.is_empty() || differences.clone().any(|d| d.is_none()) {
+        return Ok(());
+    }
+    let first = differences.next().flatten().unwrap_or_default();
+    Err(format!("snapshot {number} has not the content of its change: {first}").into())
+}

@@ -1,0 +1,128 @@
+//! The short and the full form of every kind of run, and what is written down of them.
+
+use crate::fail::FailOptions;
+use crate::kill::KillOptions;
+use crate::power::PowerOptions;
+use crate::sim::SimOptions;
+use crate::soak::SoakOptions;
+use crate::{Report, Stop, fail, kill, power, sim, soak};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How much of everything is done.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// The first seed.
+    pub seed: u64,
+    /// Workloads on the simulated disk.
+    pub sim_seeds: u64,
+    /// What is done with each.
+    pub sim: SimOptions,
+    /// Workloads with failing operations.
+    pub fail_seeds: u64,
+    /// What is done with each.
+    pub fail: FailOptions,
+    /// Kills.
+    pub kill: KillOptions,
+    /// Losses of power.
+    pub power: PowerOptions,
+    /// Concurrent processes.
+    pub soak: SoakOptions,
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl Suite {
+    /// What runs with every test, in about a minute.
+    pub fn short(seed: u64, program: PathBuf, keep: Option<PathBuf>) -> Self {
+        Suite {
+            seed,
+            sim_seeds: 1,
+            sim: SimOptions { steps: 10, images: 6, onward: 24, threads: threads() },
+            fail_seeds: 1,
+            fail: FailOptions { steps: 9, stride: 5 },
+            kill: KillOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
+            power: PowerOptions { cycles: 20, steps: 10, mebibytes: 64, program, keep },
+            soak: SoakOptions { time: Duration::from_secs(8), readers: 8 },
+        }
+    }
+
+    /// What the promises are measured with.
+    pub fn full(seed: u64, program: PathBuf, keep: Option<PathBuf>) -> Self {
+        Suite {
+            seed,
+            sim_seeds: 12,
+            sim: SimOptions { steps: 20, images: 64, onward: 32, threads: threads() },
+            fail_seeds: 2,
+            fail: FailOptions { steps: 18, stride: 1 },
+            kill: KillOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
+            power: PowerOptions { cycles: 1_000, steps: 20, mebibytes: 128, program, keep },
+            soak: SoakOptions { time: Duration::from_secs(600), readers: 8 },
+        }
+    }
+
+    /// The simulated disk.
+    pub fn run_sim(&self, stop: &Stop) -> Report {
+        let mut report = Report::new("sim");
+        for seed in self.seed..self.seed + self.sim_seeds {
+            if !stop.now() {
+                sim::run(seed, &self.sim, stop, &mut report);
+                eprintln!("sim: seed {seed} done");
+            }
+        }
+        report.finish()
+    }
+
+    /// Failing operations.
+    pub fn run_fail(&self, stop: &Stop) -> Report {
+        let mut report = Report::new("fail");
+        for seed in self.seed..self.seed + self.fail_seeds {
+            if !stop.now() {
+                fail::run(seed, &self.fail, stop, &mut report);
+                eprintln!("fail: seed {seed} done");
+            }
+        }
+        report.finish()
+    }
+
+    /// One kind, by its name.
+    pub fn run(&self, kind: &str, stop: &Stop) -> Option<Report> {
+        match kind {
+            "sim" => Some(self.run_sim(stop)),
+            "fail" => Some(self.run_fail(stop)),
+            "kill" => Some(kill::run(self.seed, &self.kill, stop)),
+            "power" => Some(power::run(self.seed, &self.power, stop)),
+            "soak" => Some(soak::run(self.seed, &self.soak, stop)),
+            _ => None,
+        }
+    }
+}
+
+/// The kinds, in the order in which they run.
+pub const KINDS: [&str; 5] = ["sim", "fail", "kill", "power", "soak"];
+
+/// Figures and anomalies as a page.
+pub fn page(title: &str, reports: &[Report]) -> String {
+    let mut out = format!("# {title}\n\n| run | figures | anomalies | seconds |\n|---|---|---|---|\n");
+    for r in reports {
+        let figures: Vec<String> = r
+            .counts
+            .iter()
+            .filter(|(what, _)| *what != "anomalies")
+            .map(|(what, n)| format!("{n} {what}"))
+            .collect();
+        let figures = r.skipped.as_ref().map_or_else(|| figures.join(", "), |why| format!("skipped: {why}"));
+        let anomalies = r.counts.get("anomalies").copied().unwrap_or_default();
+        let _ = writeln!(out, "| {} | {figures} | {anomalies} | {:.0} |", r.name, r.seconds);
+    }
+    for r in reports.iter().filter(|r| !r.anomalies.is_empty()) {
+        let _ = writeln!(out, "\n## Anomalies of {}\n", r.name);
+        for a in &r.anomalies {
+            let _ = writeln!(out, "- {}", a.replace('\n', "\n  "));
+        }
+    }
+    out
+}

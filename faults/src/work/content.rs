@@ -1,0 +1,161 @@
+//! What the samples and features of the workload contain. Everything follows from an id, a version and a row, so that any
+//! process can say what should be stored.
+
+use gstore_store::*;
+use serde_json::Map;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A feature of the workload.
+#[derive(Debug)]
+pub struct FeatureDef {
+    /// Its dataset.
+    pub dataset: &'static str,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its type.
+    pub dtype: DType,
+    /// Its length.
+    pub dim: u32,
+}
+
+/// The datasets.
+pub const DATASETS: [&str; 2] = ["pool", "side"];
+
+/// The features. Each type occurs.
+pub const FEATURES: [FeatureDef; 5] = [
+    FeatureDef { dataset: "pool", kind: "grad-sgd", dtype: DType::F16, dim: 6 },
+    FeatureDef { dataset: "pool", kind: "grad-adam", dtype: DType::F32, dim: 8 },
+    FeatureDef { dataset: "pool", kind: "embedding", dtype: DType::I8, dim: 2 },
+    FeatureDef { dataset: "side", kind: "grad-sgd", dtype: DType::I8, dim: 9 },
+    FeatureDef { dataset: "side", kind: "loss", dtype: DType::F32, dim: 1 },
+];
+
+/// A digest of something, the same in every process.
+pub fn digest(value: &impl Hash) -> u64 {
+    let mut hash = DefaultHasher::new();
+    value.hash(&mut hash);
+    hash.finish()
+}
+
+/// The name of a sample.
+pub fn id_of(id: u64) -> String {
+    format!("s{id}")
+}
+
+/// The record of a sample in one of its versions.
+pub fn record_of(id: u64, version: u32) -> Vec<u8> {
+    let long = "storage ".repeat((id % 7) as usize);
+    format!("{{\"id\": \"s{id}\",  \"version\": {version}, \"text\": \"sample {id} é {long}\"}}").into_bytes()
+}
+
+/// The metadata of a sample: a text and an integer.
+pub fn metadata_of(id: u64, version: u32) -> (String, i64) {
+    (format!("task{}", id % 3), id as i64 * 10 + i64::from(version))
+}
+
+/// The columns of every append.
+pub fn columns() -> Vec<ColumnSpec> {
+    vec![ColumnSpec::inferred("subtask", ColumnType::Text), ColumnSpec::inferred("n", ColumnType::Int)]
+}
+
+/// The digest of a sample's record and metadata.
+pub fn sample_digest(record: &[u8], metadata: &(String, i64)) -> u64 {
+    digest(&(record, metadata))
+}
+
+/// What the token counts of a row with this content are.
+pub fn count_of(row: u64, content: u64) -> TokenCount {
+    TokenCount {
+        row,
+        tokens: content as u32 >> 8,
+        scored: content as u32 & 255,
+        truncated: content.is_multiple_of(5),
+    }
+}
+
+/// The digest of a row's token counts.
+pub fn count_digest(c: &TokenCount) -> u64 {
+    digest(&(c.row, c.tokens, c.scored, c.truncated))
+}
+
+/// The encoding of every feature.
+pub fn encoding() -> EncodingSpec {
+    EncodingSpec {
+        tokenizer: sha256_hex(b"tokenizer"),
+        template: "tulu".into(),
+        template_digest: None,
+        max_length: 2048,
+    }
+}
+
+/// A checkpoint.
+pub fn checkpoint(n: u8) -> Result<CheckpointId, Box<dyn std::error::Error + Send + Sync>> {
+    CheckpointId::try_from(format!("{n:064x}")).map_err(|e| e.to_string().into())
+}
+
+fn groups(dim: u32) -> Vec<ModuleGroup> {
+    if dim < 4 {
+        return FeatureAttrs::new("", dim).groups;
+    }
+    let half = dim / 2;
+    vec![
+        ModuleGroup { name: "a".into(), start: 0, len: half },
+        ModuleGroup { name: "b".into(), start: half, len: dim - half },
+    ]
+}
+
+/// A feature as a job describes it.
+pub fn feature(index: usize) -> Result<JobFeature, Box<dyn std::error::Error + Send + Sync>> {
+    let def = FEATURES.get(index).ok_or("the workload has no such feature")?;
+    let desc = FeatureDesc {
+        dataset: def.dataset.into(),
+        encoding: encoding().key(),
+        checkpoint: Some(checkpoint(7)?),
+        ensemble: None,
+        kind: FeatureKind { name: def.kind.into(), params: Map::new() },
+        space: Space {
+            family: Family::Gradient,
+            checkpoint: Some(checkpoint(7)?),
+            modules: sha256_hex(b"modules"),
+            projection: "none".into(),
+            layer: None,
+            loss: "cross_entropy".into(),
+            reduction: "mean".into(),
+            dim: def.dim,
+        },
+        dtype: def.dtype,
+        compute: "f32".into(),
+    };
+    let mut attrs = FeatureAttrs::new(label(index), def.dim);
+    attrs.groups = groups(def.dim);
+    Ok(JobFeature { desc, attrs })
+}
+
+/// The label of a feature, which is all that the model knows it by.
+pub fn label(index: usize) -> String {
+    FEATURES.get(index).map_or_else(String::new, |d| format!("{}@{}", d.kind, d.dataset))
+}
+
+/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each type stores them exactly.
+pub fn vector(index: usize, content: u64) -> Vec<f32> {
+    let dim = FEATURES.get(index).map_or(0, |d| d.dim);
+    let mut random = crate::Random::of(&[index as u64, content]);
+    let mut out: Vec<f32> = (0..dim).map(|_| random.below(255) as f32 - 127.0).collect();
+    for group in groups(dim) {
+        if let Some(first) = out.get_mut(group.start as usize) {
+            *first = 127.0;
+        }
+    }
+    out
+}
+
+/// Its flags.
+pub fn flags(content: u64) -> RowFlags {
+    if content.is_multiple_of(5) { RowFlags::TRUNCATED } else { RowFlags::empty() }
+}
+
+/// The digest of a vector and its flags.
+pub fn vector_digest(vector: &[f32], flags: u8) -> u64 {
+    let bits: Vec<u32> = vector.iter().map(|v| v.to_bits()).collect();
+    digest(&(bits, flags))
+}

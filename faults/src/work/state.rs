@@ -1,0 +1,208 @@
+//! The model: what a store contains at a point of the workload, and reading the same from a store.
+
+use super::content::{count_digest, sample_digest, vector_digest};
+use crate::Failure;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt64Type};
+use arrow_array::{Array, RecordBatch};
+use gstore_store::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The content of a store, by names, rows and digests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Datasets by name.
+    pub datasets: BTreeMap<String, Samples>,
+    /// Features by label.
+    pub features: BTreeMap<String, Rows>,
+    /// Checkpoints of runs: names and steps.
+    pub runs: BTreeMap<String, Vec<(String, Option<u64>)>>,
+    /// Tags.
+    pub tags: BTreeSet<String>,
+}
+
+/// A dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Samples {
+    /// The row that the next sample gets.
+    pub next_row: u64,
+    /// Id and digest of the content of every live row.
+    pub rows: BTreeMap<u64, (String, u64)>,
+    /// Digest of the token counts of every live row that has some.
+    pub counts: BTreeMap<u64, u64>,
+}
+
+/// A feature.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rows {
+    /// Its dataset.
+    pub dataset: String,
+    /// Whether it is complete.
+    pub complete: bool,
+    /// Digest of the vector of every live row.
+    pub rows: BTreeMap<u64, u64>,
+}
+
+impl State {
+    /// The first difference, in words; `self` is what is expected.
+    pub fn difference(&self, found: &State) -> Option<String> {
+        if self == found {
+            return None;
+        }
+        let names = |s: &State| {
+            let all = s.datasets.keys().chain(s.features.keys()).chain(s.runs.keys());
+            all.cloned().collect::<Vec<_>>().join(", ")
+        };
+        if names(self) != names(found) {
+            return Some(format!("expected {}; found {}", names(self), names(found)));
+        }
+        for (name, a) in &self.datasets {
+            let Some(b) = found.datasets.get(name) else { continue };
+            if a.next_row != b.next_row {
+                return Some(format!("{name}: expected next row {}, found {}", a.next_row, b.next_row));
+            }
+            if let Some(d) = maps(&a.rows, &b.rows).or_else(|| maps(&a.counts, &b.counts)) {
+                return Some(format!("dataset {name}: {d}"));
+            }
+        }
+        for (name, a) in &self.features {
+            let Some(b) = found.features.get(name) else { continue };
+            if a.complete != b.complete {
+                return Some(format!("feature {name}: expected complete {}", a.complete));
+            }
+            if let Some(d) = maps(&a.rows, &b.rows) {
+                return Some(format!("feature {name}: {d}"));
+            }
+        }
+        if self.tags != found.tags {
+            return Some(format!("tags: expected {:?}, found {:?}", self.tags, found.tags));
+        }
+        Some(format!("runs: expected {:?}, found {:?}", self.runs, found.runs))
+    }
+
+    /// What the current snapshot, or an older one, contains, through the readers that everybody uses.
+    pub fn read(snapshot: &Snapshot) -> Result<State, Failure> {
+        let mut out = State::default();
+        out.tags = snapshot.tags().into_iter().map(|t| t.name.to_string()).collect();
+        for part in snapshot.datasets() {
+            out.datasets.insert(part.name.clone(), read_dataset(snapshot, part)?);
+        }
+        for part in snapshot.features() {
+            let rows = read_feature(snapshot, part)?;
+            out.features.insert(part.attrs.label.clone(), rows);
+        }
+        for run in snapshot.runs() {
+            let checkpoints = run.checkpoints.iter().map(|c| (c.name.clone(), c.step)).collect();
+            out.runs.insert(run.name.clone(), checkpoints);
+        }
+        Ok(out)
+    }
+}
+
+fn maps<V: PartialEq + std::fmt::Debug>(a: &BTreeMap<u64, V>, b: &BTreeMap<u64, V>) -> Option<String> {
+    let rows = || a.keys().chain(b.keys());
+    let row = rows().find(|r| a.get(r) != b.get(r))?;
+    Some(format!(
+        "row {row}: expected {:?}, found {:?} ({} and {} rows in all)",
+        a.get(row),
+        b.get(row),
+        a.len(),
+        b.len()
+    ))
+}
+
+fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Failure> {
+    let mut out = Samples { next_row: part.next_row, ..Samples::default() };
+    let reader = snapshot.samples(part)?;
+    for batch in reader.scan(&COLUMNS, None) {
+        read_batch(&batch?, &mut out.rows)?;
+    }
+    if out.rows.len() as u64 != part.rows {
+        let name = &part.name;
+        return Err(
+            format!("{name}: the catalog says {} rows, {} were read", part.rows, out.rows.len()).into()
+        );
+    }
+    let live = snapshot.live_rows(part)?;
+    if !live.iter().eq(out.rows.keys().copied()) {
+        return Err(format!("{}: {live} are live, others were read", part.name).into());
+    }
+    // A few rows once more by number, and in another order.
+    let few: Vec<u64> = out.rows.keys().rev().step_by(5).copied().collect();
+    if !few.is_empty() {
+        let mut again = BTreeMap::new();
+        read_batch(&reader.get(&few, &COLUMNS)?, &mut again)?;
+        if again.iter().any(|(row, sample)| out.rows.get(row) != Some(sample)) || again.len() != few.len() {
+            return Err(format!("{}: rows by number differ from the scan", part.name).into());
+        }
+    }
+    for encoding in &part.encodings {
+        for count in snapshot.encoding(part, encoding)?.counts(0..u64::MAX)? {
+            if out.rows.contains_key(&count.row) {
+                out.counts.insert(count.row, count_digest(&count));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The columns that make a sample.
+pub(super) const COLUMNS: [&str; 5] = ["row", "id", "record", "subtask", "n"];
+
+/// Id and digest of the content of every row of a batch of these columns.
+pub(super) fn read_batch(
+    batch: &RecordBatch,
+    rows: &mut BTreeMap<u64, (String, u64)>,
+) -> Result<(), Failure> {
+    let [row, id, record, subtask, n] = batch.columns() else { return Err("columns are missing".into()) };
+    let (row, id) = (row.as_primitive::<UInt64Type>(), id.as_string::<i32>());
+    let (record, subtask, n) =
+        (record.as_binary::<i32>(), subtask.as_string::<i32>(), n.as_primitive::<Int64Type>());
+    for i in 0..batch.num_rows() {
+        if record.is_null(i) || subtask.is_null(i) || n.is_null(i) {
+            return Err(format!("row {} has a null", row.value(i)).into());
+        }
+        let content = sample_digest(record.value(i), &(subtask.value(i).to_owned(), n.value(i)));
+        if rows.insert(row.value(i), (id.value(i).to_owned(), content)).is_some() {
+            return Err(format!("row {} was read twice", row.value(i)).into());
+        }
+    }
+    Ok(())
+}
+
+fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure> {
+    let reader = snapshot.open_feature(part)?;
+    let live = reader.row_set()?;
+    let dataset = part.desc.dataset.clone();
+    let mut out = Rows { dataset, complete: part.state == FeatureState::Complete, ..Rows::default() };
+    let dim = part.desc.dim() as usize;
+    let mut scratch = BlockBuffer::new();
+    for b in reader.blocks() {
+        let block = reader.read_block(*b, &mut scratch)?;
+        for (i, row) in block.rows.iter().enumerate().filter(|(_, row)| live.contains(**row)) {
+            let mut values: Vec<f32> = match block.values {
+                Values::F16(v) => v.iter().skip(i * dim).take(dim).map(|v| v.to_f32()).collect(),
+                Values::F32(v) => v.iter().skip(i * dim).take(dim).copied().collect(),
+                Values::I8(v) => v.iter().skip(i * dim).take(dim).map(|v| f32::from(*v)).collect(),
+            };
+            let groups = &part.attrs.groups;
+            for (g, scale) in groups.iter().zip(block.scale.iter().skip(i * groups.len())) {
+                values.iter_mut().skip(g.start as usize).take(g.len as usize).for_each(|v| *v *= scale);
+            }
+            let flags = block.flags.get(i).copied().unwrap_or_default();
+            if out.rows.insert(*row, vector_digest(&values, flags)).is_some() {
+                return Err(format!("{}: row {row} is in two blocks", part.display_name()).into());
+            }
+        }
+    }
+    if out.rows.len() as u64 != live.len() {
+        return Err(format!("{}: {} rows read of {live}", part.display_name(), out.rows.len()).into());
+    }
+    for row in out.rows.keys().step_by(7) {
+        let one = reader.row(*row)?.map(|r| vector_digest(&r.vector, r.flags.bits()));
+        if one.as_ref() != out.rows.get(row) {
+            return Err(format!("{}: row {row} by itself differs", part.display_name()).into());
+        }
+    }
+    Ok(out)
+}

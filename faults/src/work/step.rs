@@ -1,0 +1,335 @@
+//! The steps of the workload: what each does to a store, and what it does to the model.
+
+use super::content::*;
+use super::life;
+use super::state::{COLUMNS, Rows, Samples, State, read_batch};
+use crate::Failure;
+use gstore_store::vfs::Vfs;
+use gstore_store::*;
+use serde_json::{Map, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What an append does about a stored id with other content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// There is none.
+    Refuse,
+    /// The stored one stays.
+    Keep,
+    /// The stored one is deleted, and the new one gets a row of its own.
+    Replace,
+}
+
+/// A change of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Makes the store.
+    Create,
+    /// Adds samples, given as id and version, to a dataset.
+    Append {
+        /// The dataset.
+        dataset: String,
+        /// Ids and versions.
+        samples: Vec<(u64, u32)>,
+        /// What happens to changed ones.
+        mode: Mode,
+    },
+    /// Computes features in windows, publishes them, and adds checkpoints to a run.
+    Job {
+        /// The features, all of one dataset.
+        features: Vec<usize>,
+        /// Rows from here on are left out.
+        upto: u64,
+        /// Rows of a window.
+        window: u64,
+        /// Stops, without publishing, after this many windows.
+        stop: Option<u64>,
+        /// A checkpoint of the run.
+        checkpoint: Option<u8>,
+    },
+    /// Deletes rows; with `purge` without a trace.
+    Delete {
+        /// The dataset.
+        dataset: String,
+        /// The rows.
+        rows: Vec<u64>,
+        /// Whether nothing of them may be left.
+        purge: bool,
+    },
+    /// Drops a feature.
+    DropFeature(usize),
+    /// Drops a dataset with its features.
+    DropDataset(String),
+    /// Drops the run.
+    DropRun,
+    /// Merges files up to so many bytes.
+    Compact {
+        /// The size.
+        target: u64,
+    },
+    /// Removes what is not needed.
+    Collect {
+        /// Snapshots that are kept.
+        keep: u64,
+    },
+    /// Tags the current snapshot.
+    Tag(String),
+    /// Removes a tag.
+    Untag(String),
+}
+
+/// Where the steps are done.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The file system.
+    pub vfs: Arc<dyn Vfs>,
+    /// The store's folder.
+    pub path: PathBuf,
+    store: Option<Store>,
+}
+
+impl Context {
+    /// A store on a file system; it is opened by the first step.
+    pub fn new(vfs: Arc<dyn Vfs>, path: &Path) -> Self {
+        Context { vfs, path: path.to_owned(), store: None }
+    }
+
+    /// The store, opened once.
+    pub fn store(&mut self) -> Result<&Store, Failure> {
+        if self.store.is_none() {
+            self.store = Some(Store::open_on(Arc::clone(&self.vfs), &self.path)?);
+        }
+        self.store.as_ref().ok_or_else(|| "no store".into())
+    }
+
+    fn create(&mut self) -> Result<(), Failure> {
+        match Store::create_on(Arc::clone(&self.vfs), &self.path) {
+            Ok(store) => self.store = Some(store),
+            Err(CreateError::Exists(_)) => {
+                self.store()?;
+            }
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// A word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Create => "create",
+            Step::Append { .. } => "append",
+            Step::Job { stop: Some(_), .. } => "interrupted job",
+            Step::Job { .. } => "job",
+            Step::Delete { purge: true, .. } => "purge",
+            Step::Delete { .. } => "delete",
+            Step::DropFeature(_) => "drop feature",
+            Step::DropDataset(_) => "drop dataset",
+            Step::DropRun => "drop run",
+            Step::Compact { .. } => "compact",
+            Step::Collect { .. } => "collect",
+            Step::Tag(_) => "tag",
+            Step::Untag(_) => "untag",
+        }
+    }
+
+    /// Does it.
+    pub fn run(&self, context: &mut Context) -> Result<(), Failure> {
+        match self {
+            Step::Create => context.create(),
+            Step::Append { dataset, samples, mode } => append(context.store()?, dataset, samples, *mode),
+            Step::Job { features, upto, window, stop, checkpoint } => {
+                job(context.store()?, features, *upto, *window, *stop, *checkpoint)
+            }
+            other => life::run(other, context.store()?),
+        }
+    }
+
+    /// Does it to the model.
+    pub fn apply(&self, state: &mut State) {
+        match self {
+            Step::Create => {}
+            Step::Append { dataset, samples, mode } => apply_append(state, dataset, samples, *mode),
+            Step::Job { stop: Some(_), .. } => {}
+            Step::Job { features, upto, checkpoint, .. } => apply_job(state, features, *upto, *checkpoint),
+            other => life::apply(other, state),
+        }
+    }
+}
+
+fn append(store: &Store, dataset: &str, samples: &[(u64, u32)], mode: Mode) -> Result<(), Failure> {
+    let name = DatasetName::try_from(dataset).map_err(|e| e.to_string())?;
+    let if_changed = match mode {
+        Mode::Refuse => IfChanged::Refuse,
+        Mode::Keep => IfChanged::Keep,
+        Mode::Replace => IfChanged::Replace,
+    };
+    let options =
+        AppendOptions { command: format!("append {dataset}"), if_changed, source: Some("a.jsonl".into()) };
+    let mut append = store.append(&name, columns(), options)?;
+    for (id, version) in samples {
+        let (subtask, n) = metadata_of(*id, *version);
+        let record = record_of(*id, *version);
+        let metadata = vec![MetaValue::Text(subtask), MetaValue::Int(n)];
+        append.push(NewSample { id: &id_of(*id), record: Some(&record), metadata })?;
+    }
+    append.finish()?;
+    Ok(())
+}
+
+fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: Mode) {
+    if samples.is_empty() {
+        return;
+    }
+    let mut dead = Vec::new();
+    let part = state.datasets.entry(dataset.to_owned()).or_insert_with(Samples::default);
+    for (id, version) in samples {
+        let name = id_of(*id);
+        let content = sample_digest(&record_of(*id, *version), &metadata_of(*id, *version));
+        let known =
+            part.rows.iter().find(|(_, (other, _))| *other == name).map(|(row, (_, old))| (*row, *old));
+        match (known, mode) {
+            (Some((_, old)), Mode::Replace) if old == content => continue,
+            (Some((row, _)), Mode::Replace) => dead.push(row),
+            (Some(_), Mode::Refuse | Mode::Keep) => continue,
+            (None, _) => {}
+        }
+        if let Some((row, _)) = known {
+            part.rows.remove(&row);
+        }
+        part.rows.insert(part.next_row, (name, content));
+        part.next_row += 1;
+    }
+    life::bury(state, dataset, &dead);
+}
+
+fn plan(features: &[usize]) -> Result<JobPlan, Failure> {
+    let features: Vec<JobFeature> = features.iter().map(|i| feature(*i)).collect::<Result<_, _>>()?;
+    let keys: Vec<String> = features.iter().map(|f| f.desc.key()).collect();
+    Ok(JobPlan {
+        command: "ingest".into(),
+        identity: json!({ "features": keys }),
+        features,
+        detail: json!({}),
+    })
+}
+
+fn job(
+    store: &Store,
+    features: &[usize],
+    upto: u64,
+    window: u64,
+    stop: Option<u64>,
+    checkpoint: Option<u8>,
+) -> Result<(), Failure> {
+    let dataset = features.first().and_then(|i| FEATURES.get(*i)).ok_or("a job without features")?.dataset;
+    let mut job = store.start_job(plan(features)?)?;
+    let contents = contents(job.snapshot(), dataset, upto)?;
+    let live = RowSet::from_rows(contents.keys().copied());
+    let end = live.ranges().last().map_or(0, |r| r.end);
+    let mut done = 0;
+    for start in (0..end).step_by(window.max(1) as usize) {
+        let rows = live.intersection(&RowSet::from_range(start..start + window));
+        if !compute(&mut job, features, dataset, &rows, &contents)? {
+            continue;
+        }
+        done += 1;
+        if stop.is_some_and(|stop| done >= stop) {
+            break;
+        }
+    }
+    if stop.is_some() {
+        return Ok(());
+    }
+    let run = checkpoint.map(run_update).transpose()?;
+    job.publish(run, true)?;
+    Ok(())
+}
+
+/// The content of every live row, as a job reads it before it computes anything.
+fn contents(snapshot: &Snapshot, dataset: &str, upto: u64) -> Result<BTreeMap<u64, u64>, Failure> {
+    let mut rows = BTreeMap::new();
+    let reader = snapshot.samples(snapshot.dataset(dataset)?)?;
+    for batch in reader.scan(&COLUMNS, Some(0..upto)) {
+        read_batch(&batch?, &mut rows)?;
+    }
+    Ok(rows.into_iter().map(|(row, (_, content))| (row, content)).collect())
+}
+
+/// Computes and seals what is missing of a window; `false` if nothing was.
+fn compute(
+    job: &mut Job,
+    features: &[usize],
+    dataset: &str,
+    rows: &RowSet,
+    contents: &BTreeMap<u64, u64>,
+) -> Result<bool, Failure> {
+    let content = |row: u64| contents.get(&row).copied().unwrap_or_default();
+    let mut worked = false;
+    let counted = job.encoding_rows_done(dataset, &encoding().key());
+    for range in rows.difference(&counted).ranges() {
+        let mut writer = job.encoding_writer(dataset, encoding(), "tulu")?;
+        for row in range.clone() {
+            writer.push(count_of(row, content(row)))?;
+        }
+        job.seal_encoding(writer)?;
+        worked = true;
+    }
+    for (i, feature) in features.iter().enumerate() {
+        let missing = rows.difference(&job.rows_done(i));
+        if missing.is_empty() {
+            continue;
+        }
+        let mut writer = job.segment_writer(i)?;
+        for row in missing.iter() {
+            writer.push(row, &vector(*feature, content(row)), flags(content(row)))?;
+        }
+        job.seal(i, writer)?;
+        worked = true;
+    }
+    Ok(worked)
+}
+
+fn run_update(n: u8) -> Result<RunUpdate, Failure> {
+    let checkpoint = RunCheckpoint {
+        name: format!("checkpoint-{n}"),
+        step: Some(u64::from(n)),
+        weight: Some(2e-5),
+        checkpoint: checkpoint(n)?,
+        base: "tiny-llama".into(),
+        provenance: Map::new(),
+        extra: Extra::new(),
+    };
+    Ok(RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true })
+}
+
+fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Option<u8>) {
+    for i in features {
+        let Some(def) = FEATURES.get(*i) else { continue };
+        let Some(part) = state.datasets.get_mut(def.dataset) else { continue };
+        let rows: Vec<(u64, u64)> =
+            part.rows.range(..upto).map(|(row, (_, content))| (*row, *content)).collect();
+        for (row, content) in &rows {
+            part.counts.insert(*row, count_digest(&count_of(*row, *content)));
+        }
+        if rows.is_empty() && !state.features.contains_key(&label(*i)) {
+            continue;
+        }
+        let feature = state.features.entry(label(*i)).or_insert_with(Rows::default);
+        (feature.dataset, feature.complete) = (def.dataset.to_owned(), true);
+        for (row, content) in rows {
+            feature.rows.insert(row, vector_digest(&vector(*i, content), flags(content).bits()));
+        }
+    }
+    if let Some(n) = checkpoint {
+        let run = state.runs.entry("warmup".to_owned()).or_default();
+        let entry = (format!("checkpoint-{n}"), Some(u64::from(n)));
+        if !run.contains(&entry) {
+            run.push(entry);
+        }
+        run.sort_by_key(|(_, step)| *step);
+    }
+}

@@ -1,0 +1,39 @@
+//! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any instant, and
+//! whatever was not is absent or whole; and readers see each snapshot as it was published, whoever works beside them.
+
+use gstore_faults::suite::Suite;
+use gstore_faults::{Report, Stop};
+
+fn suite() -> Suite {
+    Suite::short(1, env!("CARGO_BIN_EXE_faults").into(), None)
+}
+
+fn good(report: &Report) {
+    println!("{}", report.line());
+    assert!(report.is_good(), "{:#?}", report.anomalies);
+}
+
+#[test]
+fn power_is_lost_on_a_simulated_disk() {
+    good(&suite().run_sim(&Stop::after(None)));
+}
+
+#[test]
+fn an_operation_fails() {
+    good(&suite().run_fail(&Stop::after(None)));
+}
+
+#[test]
+fn the_process_is_killed() {
+    good(&gstore_faults::kill::run(1, &suite().kill, &Stop::after(None)));
+}
+
+#[test]
+fn power_is_lost_on_ext4() {
+    good(&gstore_faults::power::run(1, &suite().power, &Stop::after(None)));
+}
+
+#[test]
+fn readers_and_writers_at_once() {
+    good(&gstore_faults::soak::run(1, &suite().soak, &Stop::after(None)));
+}

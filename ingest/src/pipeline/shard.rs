@@ -1,0 +1,99 @@
+//! Computing one shard of an ingest: whole windows of a snapshot's rows, into a folder of its own. The store is only read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, Store};
+
+use super::plan::IngestPlan;
+use super::request::IngestRequest;
+use super::{Ending, IngestError, IngestReport, Progress, compute_missing};
+
+/// Which part of an ingest to compute, and where to.
+#[derive(Debug, Clone)]
+pub struct ShardRequest {
+    /// Which of how many.
+    pub shard: ShardIndex,
+    /// The folder: missing, empty, or that of the same shard.
+    pub out: PathBuf,
+    /// The snapshot whose rows are split. Without one it is that of the folder, if it is begun, or else the current one.
+    pub snapshot: Option<u64>,
+}
+
+/// What the computing of a shard did.
+#[derive(Debug, Clone)]
+pub struct ShardReport {
+    /// The receipt; none if the run was stopped.
+    pub receipt: Option<Receipt>,
+    /// An earlier run had finished the shard: nothing was done.
+    pub already: bool,
+    /// What was computed. It has no snapshot.
+    pub work: IngestReport,
+}
+
+impl IngestPlan {
+    /// Plans a shard: the same as the whole ingest, but of the shard's rows.
+    ///
+    /// # Errors
+    /// As [`IngestPlan::new`]; a snapshot that is not there.
+    pub fn for_shard(
+        store: &Store,
+        request: IngestRequest,
+        shard: &ShardRequest,
+        progress: &mut dyn Progress,
+    ) -> Result<(Self, ShardPlan), IngestError> {
+        if request.limit.is_some() {
+            return Err(IngestError::LimitedShard);
+        }
+        let snapshot = snapshot(store, shard)?;
+        let part = ShardPlan::new(Arc::clone(&snapshot), &request.dataset, shard.shard, &shard.out)?;
+        let mut plan = Self::at(snapshot, request, progress)?;
+        plan.rows = part.rows().clone();
+        Ok((plan, part))
+    }
+}
+
+/// The snapshot that was asked for, that of the folder, or the current one.
+fn snapshot(store: &Store, shard: &ShardRequest) -> Result<Arc<Snapshot>, IngestError> {
+    let begun = store.shard_note(&shard.out)?.map(|note| note.snapshot);
+    match (shard.snapshot, begun) {
+        (Some(number), _) => Ok(store.snapshot_at(number)?),
+        (None, Some(number)) => store.snapshot_at(number).map_err(|source| IngestError::ShardSnapshot {
+            out: shard.out.clone(),
+            snapshot: number,
+            source,
+        }),
+        (None, None) => Ok(store.snapshot()?),
+    }
+}
+
+/// Computes what a shard's plan says is missing, and writes its receipt.
+///
+/// `cancel` stops the run after the batch in work; sealed windows are kept for the next run of the same request.
+///
+/// # Errors
+/// The first failure; what was sealed before it is kept.
+pub fn ingest_shard(
+    store: &Store,
+    plan: &IngestPlan,
+    shard: ShardPlan,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<ShardReport, IngestError> {
+    let mut job = match store.start_shard(plan.job(), shard)? {
+        ShardStart::Finished(receipt) => {
+            return Ok(ShardReport { receipt: Some(*receipt), already: true, work: IngestReport::default() });
+        }
+        ShardStart::Job(job) => job,
+    };
+    for name in job.discarded() {
+        progress.note(&format!("{name} was unfinished or damaged; its rows are computed again"));
+    }
+    let work = compute_missing(&mut job, plan, progress, cancel)?;
+    let receipt = match work.ending {
+        Ending::Finished => Some(job.finish(Some(plan.run_update()))?),
+        Ending::Stopped => None,
+    };
+    Ok(ShardReport { receipt, already: false, work })
+}

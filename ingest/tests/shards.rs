@@ -1,0 +1,190 @@
+//! Promise: shards of an ingest, whatever stopped them and in whatever order they are attached, give the bits of one process.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gstore_ingest::data::TemplateKind;
+use gstore_ingest::gradient::AdamParams;
+use gstore_ingest::pipeline::{
+    AddRequest, CheckpointArg, Ending, IngestError, IngestPlan, IngestRequest, Kind, Progress, ShardReport,
+    ShardRequest, Silent, Unit, add, ingest, ingest_shard,
+};
+use gstore_ingest::projection::ProjectionSpec;
+use gstore_store::{
+    AttachError, AttachOptions, CELL_ROWS, DType, FeatureState, IfChanged, ShardOutcome, Store, TokenCount,
+};
+
+const ROWS: u64 = 2 * CELL_ROWS + 40;
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
+}
+
+/// Short samples, all different.
+fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
+    let mut text = String::new();
+    for i in range {
+        let answer = if i % 97 == 13 { "" } else { ["even", "odd"][i as usize % 2] };
+        let line = serde_json::json!({ "id": format!("s{i}"), "prompt": format!("Is {i} odd?"), "completion": answer });
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    let data = folder.join("pool.jsonl");
+    fs_err::write(&data, text).unwrap();
+    let request = AddRequest {
+        dataset: "pool".to_owned(),
+        data,
+        columns: Vec::new(),
+        if_changed: IfChanged::Refuse,
+        command: "add".to_owned(),
+    };
+    add(store, &request, &mut Silent).unwrap();
+}
+
+fn request() -> IngestRequest {
+    let mut folders: Vec<PathBuf> = fs_err::read_dir(demo().join("warmup"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    folders.sort();
+    let folder = folders.remove(0);
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    IngestRequest {
+        dataset: "pool".to_owned(),
+        model: demo().join("model"),
+        checkpoints: vec![CheckpointArg { name, adapter: Some(folder) }],
+        kinds: vec![Kind::GradSgd, Kind::Loss],
+        projection: ProjectionSpec { dim: 32, ..ProjectionSpec::default() },
+        dtype: DType::F16,
+        template: TemplateKind::Plain,
+        max_length: 64,
+        adam: AdamParams::default(),
+        batch_tokens: 512,
+        threads: 2,
+        limit: None,
+        run: "warmup".to_owned(),
+        weights: Vec::new(),
+        command: "ingest".to_owned(),
+    }
+}
+
+/// Digests, the run as JSON and token counts: all that must be equal.
+fn content(store: &Store) -> (Vec<(String, String, bool)>, String, Vec<TokenCount>) {
+    let snapshot = store.snapshot().unwrap();
+    let features = snapshot.features().iter().map(|part| {
+        let digest = snapshot.open_feature(part).unwrap().content_digest().unwrap();
+        (part.display_name(), digest, part.state == FeatureState::Complete)
+    });
+    let part = snapshot.dataset("pool").unwrap();
+    let counts = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..u64::MAX).unwrap();
+    (features.collect(), serde_json::to_string(snapshot.run("warmup").unwrap()).unwrap(), counts)
+}
+
+fn shard_request(text: &str, out: &Path) -> ShardRequest {
+    ShardRequest { shard: text.parse().unwrap(), out: out.to_owned(), snapshot: None }
+}
+
+fn run_shard(
+    store: &Store,
+    shard: &ShardRequest,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<ShardReport, IngestError> {
+    let (plan, part) = IngestPlan::for_shard(store, request(), shard, &mut Silent)?;
+    ingest_shard(store, &plan, part, progress, cancel)
+}
+
+fn attach(store: &Store, folders: &[&Path]) -> Result<gstore_store::AttachReport, AttachError> {
+    let folders: Vec<PathBuf> = folders.iter().map(|f| (*f).to_owned()).collect();
+    store.attach(&folders, &AttachOptions { command: "attach".to_owned(), dry_run: false }, &mut |_| {})
+}
+
+/// Stops after some batches of vectors.
+struct StopAfter<'a> {
+    batches: usize,
+    cancel: &'a AtomicBool,
+    ingesting: bool,
+}
+
+impl Progress for StopAfter<'_> {
+    fn start(&mut self, stage: &str, _: u64, _: Unit) {
+        self.ingesting = stage == "ingest";
+    }
+    fn advance(&mut self, _: u64) {
+        if self.ingesting {
+            self.batches = self.batches.saturating_sub(1);
+            if self.batches == 0 {
+                self.cancel.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+    fn finish(&mut self) {}
+    fn note(&mut self, _: &str) {}
+}
+
+#[test]
+fn three_shards_are_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    register(&store, dir.path(), 0..ROWS);
+    let whole = Store::create(dir.path().join("whole")).unwrap();
+    register(&whole, dir.path(), 0..ROWS);
+    let never = AtomicBool::new(false);
+    let plan = IngestPlan::new(&whole, request(), &mut Silent).unwrap();
+    ingest(&whole, &plan, &mut Silent, &never).unwrap();
+    let expected = content(&whole);
+    assert_eq!((expected.0.len(), expected.2.len() as u64), (2, ROWS));
+
+    let out: Vec<PathBuf> = (1..=3).map(|i| dir.path().join(format!("shard{i}"))).collect();
+    let requests: Vec<ShardRequest> =
+        (1..=3).map(|i| shard_request(&format!("{i}/3"), &out[i - 1])).collect();
+    // The second is stopped in the middle of its window, then samples arrive; it goes on with the rows it began with.
+    let cancel = AtomicBool::new(false);
+    let mut stop = StopAfter { batches: 40, cancel: &cancel, ingesting: false };
+    let report = run_shard(&store, &requests[1], &mut stop, &cancel).unwrap();
+    assert_eq!((report.work.ending, report.receipt), (Ending::Stopped, None));
+    let snapshot = store.snapshot().unwrap().number();
+    for i in [0, 2] {
+        let report = run_shard(&store, &requests[i], &mut Silent, &never).unwrap();
+        assert_eq!(report.receipt.unwrap().note.snapshot, snapshot);
+    }
+    assert_eq!(store.snapshot().unwrap().number(), snapshot, "a shard publishes nothing");
+    register(&store, dir.path(), ROWS..ROWS + 3);
+    let report = run_shard(&store, &requests[1], &mut Silent, &never).unwrap();
+    let receipt = report.receipt.unwrap();
+    assert_eq!(
+        (receipt.note.snapshot, receipt.row_set().len(), report.already),
+        (snapshot, CELL_ROWS, false)
+    );
+    let report = run_shard(&store, &requests[1], &mut Silent, &never).unwrap();
+    assert!(report.already && report.work.computed == 0 && report.receipt == Some(receipt));
+
+    // Shards of another split.
+    let odd = dir.path().join("odd");
+    let mut other = shard_request("2/2", &odd);
+    other.snapshot = Some(snapshot);
+    run_shard(&store, &other, &mut Silent, &never).unwrap();
+    assert!(matches!(attach(&store, &[&out[1], &odd]), Err(AttachError::Overlap { .. })));
+    assert!(matches!(attach(&whole, &[&out[1]]), Err(AttachError::OtherStore { .. })));
+
+    let first = attach(&store, &[&out[2], &out[0]]).unwrap();
+    assert_eq!(first.features[0].missing_shards, ["2/3"]);
+    let second = attach(&store, &[&out[1], &out[2]]).unwrap();
+    let outcomes: Vec<ShardOutcome> = second.shards.iter().map(|s| s.outcome).collect();
+    assert_eq!(outcomes, [ShardOutcome::Attached, ShardOutcome::Already]);
+    // The three samples that came later are in no shard: an ordinary ingest computes them, and only them.
+    assert_eq!((second.features[0].missing, second.features[0].complete), (3, false));
+    register(&whole, dir.path(), ROWS..ROWS + 3);
+    for s in [&store, &whole] {
+        let plan = IngestPlan::new(s, request(), &mut Silent).unwrap();
+        let report = ingest(s, &plan, &mut Silent, &never).unwrap();
+        assert_eq!(report.computed, 3);
+    }
+    assert_eq!(content(&store), content(&whole));
+
+    let mut limited = request();
+    limited.limit = Some(5);
+    let limited = IngestPlan::for_shard(&store, limited, &shard_request("1/2", &odd), &mut Silent);
+    assert!(matches!(limited, Err(IngestError::LimitedShard)));
+}

@@ -1,0 +1,210 @@
+//! Copying files, each byte compared with its digest on the way.
+
+use super::BackupProgress;
+use super::files::{DataFile, Files};
+use crate::error::{BackupError, Damage, StorageError};
+use crate::manifest::{Link, write_replacing};
+use crate::store::{Env, Snapshot};
+use crate::table::Region;
+use crate::vfs::VfsRead;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Bytes read at a time.
+const BUFFER: usize = 1 << 20;
+
+/// Files and bytes.
+type Count = (u64, u64);
+
+pub(super) struct Copier<'a> {
+    from: &'a Env,
+    to: &'a Env,
+    buffer: Vec<u8>,
+    progress: &'a mut dyn FnMut(BackupProgress),
+    cancel: &'a AtomicBool,
+    state: BackupProgress,
+    copied: Count,
+    kept: Count,
+}
+
+/// Why the bytes of a file were not all passed on.
+enum Stop {
+    Read(io::Error),
+    Write(io::Error),
+    Damaged(Damage),
+    Cancelled,
+}
+
+impl<'a> Copier<'a> {
+    pub(super) fn new(
+        from: &'a Env,
+        to: &'a Env,
+        files: &Files,
+        progress: &'a mut dyn FnMut(BackupProgress),
+        cancel: &'a AtomicBool,
+    ) -> Self {
+        let data: u64 = files.data.iter().map(|f| f.len).sum();
+        let state = BackupProgress {
+            file: String::new(),
+            files_done: 0,
+            files_total: (files.data.len() + files.manifests.len()) as u64,
+            bytes_done: 0,
+            bytes_total: data + files.manifests.iter().map(|l| l.len).sum::<u64>(),
+        };
+        Copier { from, to, buffer: vec![0; BUFFER], progress, cancel, state, copied: (0, 0), kept: (0, 0) }
+    }
+
+    /// How many files and bytes were copied, and how many were there.
+    pub(super) fn finish(self) -> (Count, Count) {
+        (self.copied, self.kept)
+    }
+
+    /// A data file: kept if it is there and whole, else copied.
+    pub(super) fn data(&mut self, snapshot: &Snapshot, file: &DataFile) -> Result<(), BackupError> {
+        self.start(&file.name)?;
+        let regions = file.regions(snapshot)?;
+        let kept = self.is_there(file, &regions)?;
+        if !kept {
+            self.copy(file, &regions)?;
+        }
+        self.done(file.len, kept);
+        Ok(())
+    }
+
+    /// A part or page.
+    pub(super) fn manifest(&mut self, link: &Link) -> Result<(), BackupError> {
+        self.start(&format!("manifests/{}", link.file))?;
+        let kept = self.to.manifests().read_bytes(link).is_ok();
+        if !kept {
+            let (name, bytes) = self.from.manifests().read_bytes(link)?;
+            write_replacing(self.to.vfs(), &self.to.at(&name), &self.shown(&name), &bytes)?;
+        }
+        self.done(link.len, kept);
+        Ok(())
+    }
+
+    fn is_there(&mut self, file: &DataFile, regions: &[Region]) -> Result<bool, BackupError> {
+        let there = match self.to.vfs().open(&self.to.at(&file.name)) {
+            Ok(there) => there,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Env::io("read", &self.shown(&file.name))(e).into()),
+        };
+        if there.len().ok() != Some(file.len) {
+            return Ok(false);
+        }
+        match self.pass(&*there, file, regions, &mut |_| Ok(())) {
+            Ok(()) => Ok(true),
+            Err(Stop::Cancelled) => Err(BackupError::Cancelled),
+            // It is written anew, beside this one.
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Writes the file beside its place, flushes it and renames it.
+    fn copy(&mut self, file: &DataFile, regions: &[Region]) -> Result<(), BackupError> {
+        let source =
+            self.from.vfs().open(&self.from.at(&file.name)).map_err(|e| self.unreadable(file, regions, e))?;
+        let len = source.len().map_err(|e| self.unreadable(file, regions, e))?;
+        if len != file.len {
+            let d = Damage::new(&file.name, "length", file.len, len);
+            return Err(StorageError::from(affecting(d, regions.first())).into());
+        }
+        let (path, beside) = (self.to.at(&file.name), self.to.at(&format!("{}.new", file.name)));
+        let shown = self.shown(&file.name);
+        match self.to.vfs().remove(&beside) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Env::io("replace", &shown)(e).into()),
+            _ => {}
+        }
+        let mut target = self.to.vfs().create(&beside).map_err(Env::io("create", &shown))?;
+        let passed = self.pass(&*source, file, regions, &mut |bytes| target.write_all(bytes));
+        let passed = passed.and_then(|()| target.flush().and_then(|()| target.sync()).map_err(Stop::Write));
+        drop(target);
+        if let Err(stop) = passed {
+            let _ = self.to.vfs().remove(&beside);
+            return Err(match stop {
+                Stop::Read(e) => self.unreadable(file, regions, e),
+                Stop::Write(e) => Env::io("write", &shown)(e).into(),
+                Stop::Damaged(d) => StorageError::from(d).into(),
+                Stop::Cancelled => BackupError::Cancelled,
+            });
+        }
+        Ok(self.to.vfs().rename(&beside, &path).map_err(Env::io("rename", &shown))?)
+    }
+
+    /// Reads a file region by region and passes on what was read. A region's digest is known only at its end, so what was passed
+    /// on counts for nothing before this returns.
+    fn pass(
+        &mut self,
+        source: &dyn VfsRead,
+        file: &DataFile,
+        regions: &[Region],
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), Stop> {
+        let (mut at, before) = (0, self.state.bytes_done);
+        for region in regions {
+            let (mut hash, end) = (Xxh3::new(), at + region.len);
+            let start = at;
+            while at < end {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(Stop::Cancelled);
+                }
+                let n = (end - at).min(BUFFER as u64);
+                let bytes = self.buffer.get_mut(..n as usize).unwrap_or_default();
+                source.read_at(bytes, at).map_err(Stop::Read)?;
+                hash.update(bytes);
+                sink(bytes).map_err(Stop::Write)?;
+                at += n;
+                (self.progress)(BackupProgress { bytes_done: before + at, ..self.state.clone() });
+            }
+            if let Err((expected, found)) = region.digest.compare(&hash) {
+                let d = Damage::new(&file.name, format!("digest of {} bytes", region.len), expected, found);
+                return Err(Stop::Damaged(affecting(d.at(start), Some(region))));
+            }
+        }
+        if at != file.len {
+            return Err(Stop::Damaged(Damage::new(&file.name, "bytes with a digest", file.len, at)));
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, file: &DataFile, regions: &[Region], e: io::Error) -> BackupError {
+        match e.kind() {
+            ErrorKind::NotFound | ErrorKind::UnexpectedEof => {
+                let d = Damage::new(&file.name, "the file", format!("{} bytes", file.len), e);
+                StorageError::from(affecting(d, regions.first())).into()
+            }
+            _ => Env::io("read", &file.name)(e).into(),
+        }
+    }
+
+    /// A file of the copy, as messages name it.
+    fn shown(&self, name: &str) -> String {
+        self.to.at(name).display().to_string()
+    }
+
+    fn start(&mut self, name: &str) -> Result<(), BackupError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(BackupError::Cancelled);
+        }
+        self.state.file = name.to_owned();
+        (self.progress)(self.state.clone());
+        Ok(())
+    }
+
+    fn done(&mut self, len: u64, kept: bool) {
+        let count = if kept { &mut self.kept } else { &mut self.copied };
+        count.0 += 1;
+        count.1 += len;
+        self.state.files_done += 1;
+        self.state.bytes_done += len;
+        (self.progress)(self.state.clone());
+    }
+}
+
+fn affecting(damage: Damage, region: Option<&Region>) -> Damage {
+    match region {
+        Some(region) => damage.affecting(&region.lost),
+        None => damage,
+    }
+}

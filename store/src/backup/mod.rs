@@ -1,0 +1,204 @@
+//! Backups: one snapshot copied into a folder that is a store itself, and back.
+//!
+//! Invariants
+//! - every byte is compared with its digest while it is copied: damage stops a backup and never gets into one
+//! - a file appears under its name only when it is whole and flushed; `CURRENT` of the copy comes last, and what its old
+//!   snapshot needed goes after that: at any instant the folder holds the old backup, the new one, or (the first time) none
+//! - a folder is written to only if it is empty or its marker says that it is a backup of this store
+//! - the snapshot is held by a lease as long as it is copied, so ingests, compactions and `gc` may run meanwhile
+
+mod copy;
+mod files;
+mod target;
+
+use crate::error::BackupError;
+use crate::gc::{Bytes, Needed, Swept, sweep};
+use crate::lease::held;
+use crate::manifest::{Current, Link, Root};
+use crate::store::{Env, FOLDERS, Snapshot, SnapshotName, Store};
+use crate::vfs::{OsVfs, Vfs};
+use copy::Copier;
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use target::{Purpose, Target};
+use uuid::Uuid;
+
+pub(crate) use target::{MARKER, MARKERS, RESTORING};
+
+/// How far copying is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupProgress {
+    /// The file that is copied or compared.
+    pub file: String,
+    /// Files done.
+    pub files_done: u64,
+    /// Files there are.
+    pub files_total: u64,
+    /// Bytes done.
+    pub bytes_done: u64,
+    /// Bytes there are.
+    pub bytes_total: u64,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Id of the store.
+    pub store: Uuid,
+    /// Number of the snapshot.
+    pub snapshot: u64,
+    /// Files written.
+    pub files_copied: u64,
+    /// Their bytes.
+    pub bytes_copied: u64,
+    /// Files that were there already. Their bytes were compared with the digests.
+    pub files_kept: u64,
+    /// Their bytes.
+    pub bytes_kept: u64,
+    /// What an earlier backup in the folder needed and this one does not.
+    pub swept: Swept,
+}
+
+impl fmt::Display for BackupReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "snapshot {}: {} files copied ({})",
+            self.snapshot,
+            self.files_copied,
+            Bytes(self.bytes_copied)
+        )?;
+        if self.files_kept > 0 {
+            write!(f, ", {} were there ({}, verified)", self.files_kept, Bytes(self.bytes_kept))?;
+        }
+        if self.swept.files() > 0 {
+            write!(f, ", {} no longer needed ({}, removed)", self.swept.files(), Bytes(self.swept.bytes()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Copies a snapshot, the current one for `None`, into a folder, which is a store of its own then: it can be opened, verified, and restored from.
+    ///
+    /// A folder with an earlier backup of this store is brought up to date: files that are there and whole are kept (they are
+    /// read), others are written anew, and what is no longer needed is removed at the end. An interrupted backup goes on where it
+    /// stopped. Memory: one buffer of 1 MiB and the list of files.
+    pub fn backup(
+        &self,
+        at: Option<&SnapshotName>,
+        to: &Path,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport, BackupError> {
+        let (snapshot, lease) = self.snapshot_leased(at, &format!("backup to {}", to.display()))?;
+        let target = (self.env().shared_vfs(), to);
+        let report = copy_snapshot(&snapshot, target, Purpose::Backup, progress, cancel);
+        drop(lease);
+        report
+    }
+
+    /// Copies a backup into a missing or empty folder, where work goes on.
+    pub fn restore(
+        from: &Path,
+        to: &Path,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport, BackupError> {
+        Self::restore_on(Arc::new(OsVfs), from, to, cancel, progress)
+    }
+
+    /// The same on another file system.
+    pub fn restore_on(
+        vfs: Arc<dyn Vfs>,
+        from: &Path,
+        to: &Path,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport, BackupError> {
+        let backup = Store::open_on(vfs, from)?;
+        let (snapshot, lease) = backup.snapshot_leased(None, &format!("restore to {}", to.display()))?;
+        let target = (backup.env().shared_vfs(), to);
+        let report = copy_snapshot(&snapshot, target, Purpose::Restore, progress, cancel);
+        drop(lease);
+        report
+    }
+}
+
+fn copy_snapshot(
+    snapshot: &Snapshot,
+    (vfs, to): (Arc<dyn Vfs>, &Path),
+    purpose: Purpose,
+    progress: &mut dyn FnMut(BackupProgress),
+    cancel: &AtomicBool,
+) -> Result<BackupReport, BackupError> {
+    let from = snapshot.env();
+    let target = Target::prepare(vfs, snapshot, to, purpose)?;
+    let files = files::of(snapshot);
+    let mut copier = Copier::new(from, target.store.env(), &files, progress, cancel);
+    for folder in FOLDERS {
+        target.store.env().make_folder(folder)?;
+    }
+    for folder in &files.folders {
+        target.store.env().make_folder(folder)?;
+    }
+    for file in &files.data {
+        copier.data(snapshot, file)?;
+    }
+    for folder in &files.folders {
+        target.store.env().sync_folder(folder)?;
+    }
+    for link in &files.manifests {
+        copier.manifest(link)?;
+    }
+    let (copied, kept) = copier.finish();
+    let swept = finish(&target, root_of(snapshot), purpose)?;
+    Ok(BackupReport {
+        store: snapshot.root().store,
+        snapshot: snapshot.number(),
+        files_copied: copied.0,
+        bytes_copied: copied.1,
+        files_kept: kept.0,
+        bytes_kept: kept.1,
+        swept,
+    })
+}
+
+/// The root of the copy: the same snapshot, with nothing before it.
+fn root_of(snapshot: &Snapshot) -> Root {
+    let mut root = snapshot.root().clone();
+    root.parent = None;
+    root.oldest = root.snapshot;
+    root.tags = Vec::new();
+    root
+}
+
+/// Publishes the copy and removes what it does not need.
+fn finish(target: &Target, root: Root, purpose: Purpose) -> Result<Swept, BackupError> {
+    let env = target.store.env();
+    let number = root.snapshot;
+    let (link, _) = env.manifests().write(root)?;
+    env.manifests().sync()?;
+    Current::new(number, link.clone()).write(env.vfs(), env.path())?;
+    env.sync_folder("")?;
+    if purpose == Purpose::Restore {
+        // Nothing else was there before, and nothing is left over but the marker.
+        target.finish()?;
+        return Ok(Swept::default());
+    }
+    tidy(target, env, &link).map_err(|source| BackupError::Untidy { snapshot: number, source })
+}
+
+/// Readers of the old backup keep what they hold.
+fn tidy(target: &Target, env: &Env, link: &Link) -> Result<Swept, crate::error::StorageError> {
+    let mut needed = Needed::of(env, [link])?;
+    for lease in held(env)? {
+        needed.add_rest(env, &lease.root)?;
+    }
+    sweep(&target.store, &target.lock, needed)
+}

@@ -1,0 +1,170 @@
+//! The folder that a snapshot is copied into.
+
+use crate::error::{BackupError, OpenError, StorageError};
+use crate::manifest::{CURRENT, Current, Root, VERSION, parse, write_replacing};
+use crate::store::{Env, FOLDERS, LOCK, Snapshot, Store, WriterLock};
+use crate::vfs::Vfs;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// File in a backup's folder that says that it is one.
+pub(crate) const MARKER: &str = "backup.json";
+/// File in a folder that is being restored into; gone when that is done.
+pub(crate) const RESTORING: &str = "restore.json";
+
+/// Both.
+pub(crate) const MARKERS: [&str; 2] = [MARKER, RESTORING];
+
+/// No marker is longer.
+const LIMIT: u64 = 1 << 16;
+
+/// What a copy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It may replace an earlier one.
+    Backup,
+    /// Work goes on in it.
+    Restore,
+}
+
+impl Purpose {
+    fn marker(self) -> &'static str {
+        match self {
+            Purpose::Backup => MARKER,
+            Purpose::Restore => RESTORING,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    version: u32,
+    requires: Vec<String>,
+    store: Uuid,
+    /// For people.
+    about: String,
+}
+
+/// The folder, locked against other writers.
+pub(super) struct Target {
+    pub store: Store,
+    pub lock: WriterLock,
+}
+
+impl Target {
+    /// Makes sure that the folder may be written to, and marks it.
+    pub(super) fn prepare(
+        vfs: Arc<dyn Vfs>,
+        snapshot: &Snapshot,
+        to: &Path,
+        purpose: Purpose,
+    ) -> Result<Target, BackupError> {
+        let shown = to.display().to_string();
+        let whole = |p: &Path| absolute(p).unwrap_or_else(|_| p.to_owned());
+        let (a, b) = (whole(snapshot.env().path()), whole(to));
+        if a.starts_with(&b) || b.starts_with(&a) {
+            return Err(BackupError::Inside(shown));
+        }
+        let store = Store::unopened(vfs, to);
+        let id = snapshot.root().store;
+        check(store.env(), id, purpose)?;
+        let vfs = store.env().vfs();
+        vfs.create_dir(to).map_err(Env::io("make the folder", &shown))?;
+        let Some(lock) = WriterLock::attempt(&store, false)? else { return Err(BackupError::Busy(shown)) };
+        // Somebody else may have been faster.
+        if !check(store.env(), id, purpose)? {
+            mark(store.env(), id, purpose)?;
+        }
+        let above = to
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .map_or_else(|| PathBuf::from("."), Path::to_owned);
+        vfs.sync_dir(&above).map_err(Env::io("flush the folder above", &shown))?;
+        Ok(Target { store, lock })
+    }
+
+    /// Takes the mark of a restore away: from now on it is a store like any other.
+    pub(super) fn finish(&self) -> Result<(), StorageError> {
+        let env = self.store.env();
+        env.vfs().remove(&env.at(RESTORING)).map_err(Env::io("remove", RESTORING))?;
+        env.sync_folder("")
+    }
+}
+
+fn mark(env: &Env, store: Uuid, purpose: Purpose) -> Result<(), StorageError> {
+    let about = match purpose {
+        Purpose::Backup => "a backup of a gstore store; `gstore restore` makes a store of it again",
+        Purpose::Restore => "a restore that is not finished; run it again, or remove the folder",
+    };
+    let marker = Marker { version: VERSION, requires: Vec::new(), store, about: about.into() };
+    let name = purpose.marker();
+    let mut text = serde_json::to_string_pretty(&marker)
+        .map_err(|e| Env::io("write", name)(std::io::Error::other(e)))?;
+    text.push('\n');
+    write_replacing(env.vfs(), &env.at(name), name, text.as_bytes())?;
+    env.sync_folder("")
+}
+
+/// Whether the folder has our mark; an error if it must not be written to.
+fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> {
+    let path = env.path().display().to_string();
+    let names = match env.vfs().list(env.path()) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Env::io("list", &path)(e).into()),
+    };
+    let has = |name: &str| names.iter().any(|n| n == name);
+    if purpose == Purpose::Restore && has(CURRENT) {
+        return Err(BackupError::Exists(path));
+    }
+    let marker = purpose.marker();
+    if !has(marker) {
+        // What is there before the mark is.
+        let beside = format!("{marker}.new");
+        return match names.into_iter().find(|n| *n != LOCK && *n != beside) {
+            None => Ok(false),
+            Some(found) => Err(BackupError::NotEmpty { path, found }),
+        };
+    }
+    let bytes = env.vfs().read(&env.at(marker), LIMIT).map_err(Env::io("read", marker))?;
+    let found: Marker = parse(marker, &bytes)?;
+    if found.store != store {
+        return Err(BackupError::OtherStore { path, theirs: found.store, ours: store });
+    }
+    let ours = |n: &&String| {
+        let stem = n.strip_suffix(".new").unwrap_or(n);
+        FOLDERS.contains(&stem) || [marker, LOCK, CURRENT, "leases"].contains(&stem)
+    };
+    if purpose == Purpose::Restore
+        && let Some(found) = names.iter().find(|n| !ours(n))
+    {
+        return Err(BackupError::NotEmpty { path, found: found.clone() });
+    }
+    if has(CURRENT) {
+        check_unchanged(env, store, path)?;
+    }
+    Ok(true)
+}
+
+/// A backup that somebody went on working in has more than we can write again.
+fn check_unchanged(env: &Env, store: Uuid, path: String) -> Result<(), BackupError> {
+    let root = || -> Result<Root, OpenError> {
+        let current = Current::parse(&Current::read_bytes(env.vfs(), env.path())?)?;
+        Ok(env.manifests().read(&current.root)?)
+    };
+    match root() {
+        Ok(root) if root.store != store => {
+            Err(BackupError::OtherStore { path, theirs: root.store, ours: store })
+        }
+        Ok(root) if root.parent.is_some() || !root.tags.is_empty() => {
+            Err(BackupError::Changed { path, snapshot: root.snapshot })
+        }
+        Ok(_) => Ok(()),
+        // A damaged backup is what a new one mends.
+        Err(e) if e.is_damage() => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,166 @@
+//! Compacting: small files become large ones, and rows that are not live leave the files.
+//!
+//! Invariants
+//! - what a snapshot shows does not change by it: same rows, same values, same content digests
+//! - files are written without the writer lock; they are published under it, if all files that they replace are still in the
+//!   part then, and discarded otherwise. So it works beside appends, jobs, deletes and readers
+//! - one process at a time compacts or purges: `tmp/compact.lock`
+//! - files that cannot be read are left alone with the others of their group, and reported
+
+mod options;
+mod plan;
+mod publish;
+
+pub use options::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
+
+use crate::error::{CompactError, RewriteError};
+use crate::rewrite::{Watch, WorkFolder, lock_compact, merge_counts, merge_samples, merge_segments};
+use crate::samples::FILE_BYTES;
+use crate::store::Store;
+use plan::{Files, Group, Unit};
+use publish::Piece;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Pieces that are published at once at most, so that a crash of a long compaction loses little.
+const PIECES: usize = 64;
+
+impl Store {
+    /// Merges small adjacent segments, sample files and files of token counts, and leaves out rows that are not live.
+    ///
+    /// One commit for each dataset or feature that changes (more for very large ones). Works beside readers and writers; refused while another
+    /// process compacts. After an error, and when it is stopped, what was published before stays. The same call again with nothing left to do
+    /// publishes nothing. Older snapshots keep their files until `gc`.
+    ///
+    /// Memory: one block (8 MiB) or batch of samples (32 MiB and a row group); where segments interleave, the rows of one cell.
+    /// Needs room for the new files of one dataset or feature beside the old ones.
+    pub fn compact(
+        &self,
+        options: CompactOptions,
+        progress: &mut dyn FnMut(CompactProgress),
+    ) -> Result<CompactReport, CompactError> {
+        let Some(_only) = lock_compact(self.env())? else { return Err(CompactError::Busy) };
+        let base = self.snapshot()?;
+        let units = plan::plan(self, &base, &options)?;
+        let mut report = CompactReport::default();
+        if units.is_empty() {
+            return Ok(report);
+        }
+        let cancel = options.cancel.clone();
+        let mut work = Work {
+            store: self,
+            folder: WorkFolder::create(self.env())?,
+            meter: Meter::new(&units, progress),
+            cancel: cancel.as_deref(),
+            report: &mut report,
+            options,
+        };
+        for unit in &units {
+            if !work.unit(unit)? {
+                break;
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// A compaction under way.
+struct Work<'a> {
+    store: &'a Store,
+    folder: WorkFolder,
+    options: CompactOptions,
+    meter: Meter<'a>,
+    cancel: Option<&'a AtomicBool>,
+    report: &'a mut CompactReport,
+}
+
+impl Work<'_> {
+    /// Does what is to be done about a dataset or feature. Returns false if it was asked to stop.
+    fn unit(&mut self, unit: &Unit) -> Result<bool, CompactError> {
+        let mut pieces = Vec::new();
+        let mut goes_on = true;
+        for group in &unit.groups {
+            if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                goes_on = false;
+                break;
+            }
+            self.meter.start(&unit.name);
+            match self.merge(unit, group) {
+                Ok(piece) => pieces.push(piece),
+                Err(RewriteError::Stopped) => {
+                    goes_on = false;
+                    break;
+                }
+                Err(RewriteError::Source(e)) => self.report.skip(unit, group, &e),
+                Err(RewriteError::Target(e)) => return Err(e.into()),
+            }
+            self.meter.finish(group.bytes());
+            if pieces.len() >= PIECES {
+                self.publish(unit, std::mem::take(&mut pieces))?;
+            }
+        }
+        self.publish(unit, pieces)?;
+        self.report.stopped |= !goes_on;
+        Ok(goes_on)
+    }
+
+    fn merge(&mut self, unit: &Unit, group: &Group) -> Result<Piece, RewriteError> {
+        let mut read = |bytes| self.meter.read(bytes);
+        let mut watch = Watch { read: &mut read, cancel: self.cancel };
+        let (folder, live) = (&self.folder, &*unit.live);
+        let limit = self.options.target_bytes.clamp(1, FILE_BYTES);
+        Ok(match (group, &unit.files) {
+            (Group::Segments(inputs), Files::Feature(part)) => {
+                let output = merge_segments(folder, part, inputs, live, &mut watch)?;
+                Piece::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
+            }
+            (Group::Samples(inputs), Files::Dataset(part)) => {
+                let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;
+                Piece::Samples { inputs: inputs.clone(), outputs }
+            }
+            (Group::Counts(encoding, inputs), Files::Dataset(part)) => {
+                let outputs = merge_counts(folder, &part.name, encoding, inputs, live, &mut watch)?;
+                Piece::Counts { encoding: encoding.number, inputs: inputs.clone(), outputs }
+            }
+            _ => return Err(RewriteError::Stopped),
+        })
+    }
+}
+
+/// How far the work is.
+struct Meter<'a> {
+    progress: &'a mut dyn FnMut(CompactProgress),
+    now: CompactProgress,
+    /// Bytes of the groups that are done.
+    done: u64,
+}
+
+impl<'a> Meter<'a> {
+    fn new(units: &[Unit], progress: &'a mut dyn FnMut(CompactProgress)) -> Self {
+        let groups = || units.iter().flat_map(|u| &u.groups);
+        let now = CompactProgress {
+            of: String::new(),
+            bytes_done: 0,
+            bytes_total: groups().map(Group::bytes).sum(),
+            groups_done: 0,
+            groups_total: groups().count() as u64,
+        };
+        Meter { progress, now, done: 0 }
+    }
+
+    fn start(&mut self, of: &str) {
+        of.clone_into(&mut self.now.of);
+        (self.progress)(self.now.clone());
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.now.bytes_done = (self.now.bytes_done + bytes).min(self.now.bytes_total);
+        (self.progress)(self.now.clone());
+    }
+
+    fn finish(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.now.bytes_done = self.done;
+        self.now.groups_done += 1;
+        (self.progress)(self.now.clone());
+    }
+}

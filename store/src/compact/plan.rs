@@ -1,0 +1,231 @@
+//! Which files are merged: adjacent small ones, and those with too many rows that are not live.
+
+use super::options::CompactOptions;
+use crate::error::{CompactError, ReadError};
+use crate::ident::RowSet;
+use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
+use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
+use crate::samples::FILE_BYTES;
+use crate::store::{Env, Snapshot, Store, encoding_file, sample_file, segment_file};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What is published together: the files of a dataset, or of a feature.
+pub(super) struct Unit {
+    /// `dataset pool`, `feature pool/grad-adam@checkpoint-112`
+    pub name: String,
+    pub files: Files,
+    /// Live rows of the dataset.
+    pub live: Arc<RowSet>,
+    pub groups: Vec<Group>,
+}
+
+pub(super) enum Files {
+    Dataset(Arc<DatasetPart>),
+    Feature(Arc<FeaturePart>),
+}
+
+/// Files that become one.
+pub(super) enum Group {
+    Samples(Vec<FileEntry>),
+    Counts(EncodingEntry, Vec<FileEntry>),
+    Segments(Vec<SegmentEntry>),
+}
+
+impl Group {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Group::Samples(files) | Group::Counts(_, files) => files.iter().map(|f| f.len).sum(),
+            Group::Segments(segments) => segments.iter().map(|s| s.len).sum(),
+        }
+    }
+
+    /// The files, relative to the store.
+    pub(super) fn names(&self, unit: &Unit) -> Vec<String> {
+        match (self, &unit.files) {
+            (Group::Samples(files), Files::Dataset(part)) => {
+                files.iter().map(|f| sample_file(part.number, f.uuid)).collect()
+            }
+            (Group::Counts(e, files), _) => files.iter().map(|f| encoding_file(e.number, f.uuid)).collect(),
+            (Group::Segments(segments), Files::Feature(part)) => {
+                segments.iter().map(|s| segment_file(part.number, s)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The units that have something to do. Reads segments with gaps, of datasets with deleted rows.
+pub(super) fn plan(
+    store: &Store,
+    base: &Snapshot,
+    options: &CompactOptions,
+) -> Result<Vec<Unit>, CompactError> {
+    let all = options.datasets.is_empty() && options.features.is_empty();
+    for name in &options.datasets {
+        base.dataset(name)?;
+    }
+    let mut features = Vec::new();
+    for name in &options.features {
+        features.push(base.feature(name)?.number);
+    }
+    let mut units = Vec::new();
+    for part in base.datasets().iter().filter(|d| all || options.datasets.contains(&d.name)) {
+        units.push(dataset(store.env(), base, part, options)?);
+    }
+    for part in base.features() {
+        if all || options.datasets.contains(&part.desc.dataset) || features.contains(&part.number) {
+            units.push(feature(store.env(), base, part, options)?);
+        }
+    }
+    units.retain(|u| !u.groups.is_empty());
+    Ok(units)
+}
+
+fn dataset(
+    env: &Env,
+    base: &Snapshot,
+    part: &Arc<DatasetPart>,
+    options: &CompactOptions,
+) -> Result<Unit, ReadError> {
+    let rows = base.rows_of(part)?;
+    let mut groups = Vec::new();
+    let limits = Limits::new(options, FILE_BYTES);
+    let mut end = None;
+    let samples = part.files.iter().map(|f| {
+        // Rows that are shells already cost nothing.
+        let dead = rows.deleted.within(f.range()).map(|r| r.end - r.start).sum::<u64>();
+        let gap = end.map_or(0, |end| f.first_row.saturating_sub(end));
+        end = Some(f.end_row);
+        Candidate::new(f.clone(), f.len, f.rows, dead, gap <= GAP_ROWS)
+    });
+    groups.extend(grouped(samples, &limits).into_iter().map(Group::Samples));
+    for encoding in &part.encodings {
+        let counts = counts(env, encoding, &rows.live);
+        let of = |files| Group::Counts(encoding.clone(), files);
+        groups.extend(grouped(counts, &limits).into_iter().map(of));
+    }
+    let name = format!("dataset {}", part.name);
+    Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, groups })
+}
+
+fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<FileEntry>> {
+    let mut files = encoding.files.clone();
+    files.sort_by_key(|f| (f.first_row, f.end_row));
+    let mut end: Option<u64> = None;
+    let mut out = Vec::new();
+    for f in files {
+        let dead = RowSet::from_range(f.range()).difference(live);
+        let ends = dead.contains(f.first_row) || dead.contains(f.end_row - 1);
+        // Rows inside that have no counts already cost nothing. A file that cannot be read is found out when it is merged.
+        let costs = !dead.is_empty() && (ends || has_counts(env, encoding, &f, &dead).unwrap_or(true));
+        let joins = end.is_none_or(|end| {
+            let gap: Range<u64> = end..f.first_row.max(end);
+            gap.is_empty() || (gap.end - gap.start <= GAP_ROWS && live.within(gap).next().is_none())
+        });
+        end = Some(end.map_or(f.end_row, |e| e.max(f.end_row)));
+        let dead = if costs { dead.len() } else { 0 };
+        out.push(Candidate::new(f.clone(), f.len, f.rows, dead, joins));
+    }
+    out
+}
+
+fn feature(
+    env: &Env,
+    base: &Snapshot,
+    part: &Arc<FeaturePart>,
+    options: &CompactOptions,
+) -> Result<Unit, CompactError> {
+    let dataset = base.dataset(&part.desc.dataset)?;
+    let live = base.live_rows(dataset)?;
+    let segments = part.segments.iter().map(|s| {
+        let dead = if live.covers(s.range()) {
+            0
+        } else {
+            // One that cannot be read is found out when it is merged.
+            rows_of(env, part, s).map_or(0, |rows| rows.difference(&live).len())
+        };
+        Candidate::new(s.clone(), s.len, s.rows, dead, true)
+    });
+    let groups = grouped(segments, &Limits::new(options, u64::MAX));
+    Ok(Unit {
+        name: format!("feature {}", part.display_name()),
+        files: Files::Feature(Arc::clone(part)),
+        live,
+        groups: groups.into_iter().map(Group::Segments).collect(),
+    })
+}
+
+struct Limits {
+    target: u64,
+    dead_share: f64,
+}
+
+impl Limits {
+    fn new(options: &CompactOptions, most: u64) -> Limits {
+        Limits { target: options.target_bytes.clamp(1, most), dead_share: options.max_dead_share }
+    }
+}
+
+/// A file that may be merged with the one before it.
+struct Candidate<T> {
+    file: T,
+    len: u64,
+    /// What will be left of it.
+    live: u64,
+    dead_share: f64,
+    /// Whether it may be in one file with the one before it.
+    joins: bool,
+}
+
+impl<T> Candidate<T> {
+    fn new(file: T, len: u64, rows: u64, dead: u64, joins: bool) -> Self {
+        let dead_share = dead as f64 / rows.max(1) as f64;
+        let live = (len as f64 * (1.0 - dead_share)) as u64;
+        Candidate { file, len, live, dead_share, joins }
+    }
+}
+
+fn grouped<T>(candidates: impl IntoIterator<Item = Candidate<T>>, limits: &Limits) -> Vec<Vec<T>> {
+    let mut out = Vec::new();
+    let mut open: Vec<Candidate<T>> = Vec::new();
+    let mut bytes = 0u64;
+    let mut close = |open: &mut Vec<Candidate<T>>| {
+        let group = std::mem::take(open);
+        if group.len() > 1 || group.iter().any(|c| c.dead_share > limits.dead_share) {
+            out.push(group.into_iter().map(|c| c.file).collect());
+        }
+    };
+    for c in candidates {
+        let alone = c.len >= limits.target.div_ceil(2) && c.dead_share <= limits.dead_share;
+        if alone || !c.joins || bytes.saturating_add(c.live) > limits.target {
+            close(&mut open);
+            bytes = 0;
+        }
+        if !alone {
+            bytes += c.live;
+            open.push(c);
+        }
+    }
+    close(&mut open);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(files: &[(u64, u64)]) -> Vec<Vec<usize>> {
+        let candidate = |(i, (len, dead)): (usize, &(u64, u64))| Candidate::new(i, *len, 100, *dead, true);
+        grouped(files.iter().enumerate().map(candidate), &Limits { target: 100, dead_share: 0.2 })
+    }
+
+    #[test]
+    fn small_neighbours_are_merged_and_large_files_left_alone() {
+        assert_eq!(run(&[(30, 0), (30, 0), (30, 0), (30, 0), (30, 0)]), [vec![0, 1, 2], vec![3, 4]]);
+        assert_eq!(run(&[(30, 0), (60, 0), (30, 0)]), Vec::<Vec<usize>>::new());
+        assert_eq!(run(&[(60, 21), (60, 20), (400, 50)]), [vec![0], vec![2]]);
+        assert_eq!(run(&[(40, 10), (10, 0), (90, 100)]), [vec![0, 1, 2]]);
+        assert_eq!(run(&[(10, 10)]), Vec::<Vec<usize>>::new());
+    }
+}

@@ -1,0 +1,145 @@
+//! Errors of keeping and collecting: tags, `gc`, backups.
+
+use super::{CommitError, LookupError, OpenError, ReadError, StorageError};
+use uuid::Uuid;
+
+/// A snapshot was collected while it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "snapshot {snapshot} was collected by gc (or purged) meanwhile; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
+)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Its number.
+    pub snapshot: u64,
+}
+
+impl StorageError {
+    /// Whether the cause is that the snapshot being read was collected. Nothing is damaged then.
+    pub fn is_collected(&self) -> bool {
+        let StorageError::Io { source, .. } = self else { return false };
+        source.get_ref().is_some_and(|e| e.is::<Collected>())
+    }
+}
+
+/// A tag could not be set or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TagError {
+    /// Another snapshot has it.
+    #[error("tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: --force")]
+    Exists {
+        /// The tag.
+        name: String,
+        /// The snapshot that has it.
+        snapshot: u64,
+        /// The snapshot that was to get it.
+        wanted: u64,
+    },
+    /// No such tag.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The change could not be published.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Files could not be collected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GcError {
+    /// A manifest of a snapshot that stays cannot be read.
+    #[error(
+        "what snapshot {snapshot} needs cannot be read, so nothing was removed: {source}\n  repair the store first (`gstore verify --repair`), or keep fewer snapshots"
+    )]
+    Unknown {
+        /// The snapshot.
+        snapshot: u64,
+        /// What is wrong with it.
+        source: StorageError,
+    },
+    /// The history could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The shorter history could not be published; nothing was removed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A file could not be removed. The others are there still, or gone as they should be; the next `gc` goes on.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// Whether the cause is that the snapshot being read was collected. Nothing is damaged then.
+    pub fn is_collected(&self) -> bool {
+        matches!(self, ReadError::Storage(e) if e.is_collected())
+    }
+}
+
+/// A snapshot could not be copied. Whatever backup was in the folder before is still there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The folder has something else in it.
+    #[error(
+        "{path} is not empty (it holds {found:?}) and no backup of this store; give a missing or empty folder"
+    )]
+    NotEmpty {
+        /// The folder.
+        path: String,
+        /// One of the things in it.
+        found: String,
+    },
+    /// There is a store already.
+    #[error("{0} is a store already; give a missing or empty folder")]
+    Exists(String),
+    /// A backup of another store.
+    #[error("{path} holds the backup of store {theirs}, this is store {ours}; give another folder")]
+    OtherStore {
+        /// The folder.
+        path: String,
+        /// The store that it is of.
+        theirs: Uuid,
+        /// The one to be copied.
+        ours: Uuid,
+    },
+    /// Somebody worked in the backup.
+    #[error(
+        "the backup in {path} was changed after it was made: its snapshot {snapshot} is one of its own\n  a new backup would take that away; give another folder"
+    )]
+    Changed {
+        /// The folder.
+        path: String,
+        /// Its current snapshot.
+        snapshot: u64,
+    },
+    /// Another process writes there.
+    #[error("another process is writing to {0}; wait for it")]
+    Busy(String),
+    /// One folder inside of the other.
+    #[error("{0} and the store lie inside of each other; give a folder elsewhere")]
+    Inside(String),
+    /// It was told to stop. What was copied stays, and the same command goes on from there.
+    #[error("stopped; the same command goes on from here")]
+    Cancelled,
+    /// The copy is complete, but what it does not need is still there.
+    #[error("snapshot {snapshot} is copied, but files of the copy before could not be removed: {source}")]
+    Untidy {
+        /// The snapshot.
+        snapshot: u64,
+        /// What went wrong.
+        source: StorageError,
+    },
+    /// The snapshot could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file could not be read or written, or is damaged.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}

@@ -1,0 +1,135 @@
+//! Errors of deleting, dropping, purging, tagging and compacting.
+
+use super::{CommitError, LookupError, OpenError, ReadError, StorageError, WriteError};
+use crate::ident::RowSet;
+
+/// What is in a store could not be changed as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// A live job writes what would go away.
+    #[error(
+        "{what} is being written by another process (job {job}, process {pid}); wait for it or stop it, then try again"
+    )]
+    Busy {
+        /// The dataset or feature.
+        what: String,
+        /// The job.
+        job: String,
+        /// Its process; 0 if that is not known.
+        pid: u32,
+    },
+    /// A compactor is at work, with copies of the rows in its folder.
+    #[error(
+        "another process is compacting this store (tmp/compact.lock is held); wait for it or stop it, then try again"
+    )]
+    Compacting,
+    /// Readers hold snapshots that a purge would take away.
+    #[error("a purge would take away snapshots that are being read; wait for these readers or stop them, then try again\n  {}", .readers.join("\n  "))]
+    Leased {
+        /// Snapshot, process and command of each.
+        readers: Vec<String>,
+    },
+    /// A file that must be written again without the rows is damaged.
+    #[error(
+        "nothing was purged: {of} cannot be written again without the rows\n  {source}\n  `gstore verify --repair` takes damaged files out; then purge again"
+    )]
+    Unreadable {
+        /// What the file belongs to.
+        of: String,
+        /// What is wrong with it.
+        source: StorageError,
+    },
+    /// The rows are out of the current snapshot, but not yet out of the folder.
+    #[error(
+        "snapshot {snapshot} has no trace of the purged rows, but files of older snapshots could not be removed: {source}\n  run `gstore delete --purge` again (it needs no rows) to finish the removal"
+    )]
+    Unfinished {
+        /// The current snapshot.
+        snapshot: u64,
+        /// What could not be done.
+        source: StorageError,
+    },
+    /// No such dataset, feature, run, snapshot or tag.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A change could not be published.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The current snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A store could not be compacted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactError {
+    /// There can only be one.
+    #[error("another process is compacting this store (tmp/compact.lock is held); wait for it or stop it")]
+    Busy,
+    /// No such dataset or feature.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A change could not be published. What was published before stays.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The current snapshot could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A new file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Rows could not be copied to a new file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RewriteError {
+    /// A source cannot be read: its rows are lost, but nothing else is.
+    #[error("{0}")]
+    Source(StorageError),
+    /// The new file cannot be written.
+    #[error("{0}")]
+    Target(WriteError),
+    /// Somebody asked for it.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl RewriteError {
+    /// A source cannot be read.
+    pub(crate) fn source(e: impl Into<ReadError>) -> Self {
+        match e.into() {
+            ReadError::Storage(e) => RewriteError::Source(e),
+            other => RewriteError::Source(StorageError::io("read rows", std::io::Error::other(other))),
+        }
+    }
+
+    /// The same error, naming the rows that it is about if it does not yet.
+    pub(crate) fn affecting(self, rows: &RowSet, of: &str) -> Self {
+        match self {
+            RewriteError::Source(StorageError::Damaged(d)) if d.affected.is_none() => {
+                RewriteError::Source((*d).affecting(format!("{rows} of {of} cannot be read")).into())
+            }
+            other => other,
+        }
+    }
+}
+
+impl From<WriteError> for RewriteError {
+    fn from(e: WriteError) -> Self {
+        RewriteError::Target(e)
+    }
+}

@@ -1,0 +1,197 @@
+//! `gc`: what stays, the root that says so, and the sweep.
+
+use super::history;
+use super::needed::Needed;
+use super::report::Swept;
+use super::sweep::{SweepOptions, sweep_with};
+use crate::error::{GcError, StorageError};
+use crate::lease::{Held, has, held};
+use crate::manifest::Link;
+use crate::rewrite::COMPACT_LOCK;
+use crate::store::{Env, History, Snapshot, Store, WriterLock, change_of, now, publish};
+use crate::vfs::VfsLock;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What `gc` keeps.
+#[derive(Debug, Clone, Default)]
+pub struct GcOptions {
+    /// The command, for the history.
+    pub command: String,
+    /// The newest states of the store; the current one is kept in any case. Snapshots that `gc` and tags made do not count.
+    pub keep: u64,
+    /// Snapshots younger than this stay as well, back to the first that is older.
+    pub keep_within: Option<Duration>,
+    /// Only say what would be removed.
+    pub dry_run: bool,
+    /// Interrupted jobs go as well. What they had computed has to be computed again.
+    pub drop_jobs: bool,
+}
+
+/// Why a snapshot that is older than the history is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeptBecause {
+    /// It has this tag.
+    Tag(String),
+    /// A process reads it.
+    #[non_exhaustive]
+    Lease {
+        /// The process.
+        pid: u32,
+        /// Its command.
+        command: String,
+    },
+}
+
+/// A snapshot that is kept although it is older than the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its number.
+    pub snapshot: u64,
+    /// The reason.
+    pub because: KeptBecause,
+}
+
+/// What `gc` did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// The snapshot that records it; `None` if the history stayed as it was.
+    pub snapshot: Option<u64>,
+    /// The first snapshot of the history from now on.
+    pub oldest: u64,
+    /// Snapshots that can no longer be read.
+    pub snapshots_removed: u64,
+    /// Older ones that are kept.
+    pub kept: Vec<Kept>,
+    /// The files.
+    #[serde(flatten)]
+    pub swept: Swept,
+}
+
+impl Store {
+    /// Shortens the history and removes the files that are not needed any more. Waits for the writer lock.
+    ///
+    /// Kept are the snapshots of [`GcOptions`], those with tags, those that readers hold a lease of, and the files of unfinished
+    /// jobs. If what those need cannot be read, nothing is changed. After an error the store is as good as before, and the
+    /// next `gc` goes on.
+    ///
+    /// Memory: 50 bytes for each data file of the kept snapshots. Time: their manifests and the store's folders are read once.
+    pub fn collect(&self, options: GcOptions) -> Result<GcReport, GcError> {
+        let lock = WriterLock::take(self)?;
+        let before = self.snapshot()?;
+        let env = self.env();
+        let kept = history::kept(env, &before, &options, now())?;
+        let mut needed = Needed::default();
+        for (snapshot, link) in &kept.roots {
+            require(env, &mut needed, *snapshot, link)?;
+        }
+        for tag in &before.root().tags {
+            require(env, &mut needed, tag.snapshot, &tag.root)?;
+        }
+        // Leases that are there already are looked at before anything changes, so that a damaged one stops us in time.
+        leased(env, &mut needed, &before, held(env)?)?;
+        let cut = kept.oldest > before.oldest();
+        let snapshot = match cut && !options.dry_run {
+            true => Some(shorten(self, &lock, &before, kept.oldest, &options.command, &mut needed)?),
+            false => None,
+        };
+        let leases = held(env)?;
+        let report = Report { before: &before, oldest: kept.oldest, leases: &leases };
+        let mut report = report.build(options.dry_run, snapshot);
+        leased(env, &mut needed, &before, leases)?;
+        let (compaction, busy) = lock_compaction(env)?;
+        let options =
+            SweepOptions { dry_run: options.dry_run, drop_jobs: options.drop_jobs, leave_compactions: busy };
+        report.swept = sweep_with(self, &lock, needed, options)?;
+        drop(compaction);
+        Ok(report)
+    }
+}
+
+fn require(env: &Env, needed: &mut Needed, snapshot: u64, link: &Link) -> Result<(), GcError> {
+    needed.add(env, link).map_err(|source| GcError::Unknown { snapshot, source })
+}
+
+/// Adds what readers hold. A snapshot that was collected before its reader looked again is one that the reader gives up.
+fn leased(env: &Env, needed: &mut Needed, before: &Snapshot, leases: Vec<Held>) -> Result<(), GcError> {
+    for lease in leases {
+        let snapshot = lease.info.snapshot;
+        if has(before.root(), before.link(), snapshot, &lease.root) {
+            require(env, needed, snapshot, &lease.root)?;
+        } else {
+            needed.add_rest(env, &lease.root).map_err(|source| GcError::Unknown { snapshot, source })?;
+        }
+    }
+    Ok(())
+}
+
+/// Publishes the shorter history.
+fn shorten(
+    store: &Store,
+    lock: &WriterLock,
+    before: &Snapshot,
+    oldest: u64,
+    command: &str,
+    needed: &mut Needed,
+) -> Result<u64, GcError> {
+    let mut change = change_of(before, command);
+    change.history = History::From(oldest);
+    change.changes.push(match oldest - before.oldest() {
+        1 => format!("snapshot {} left the history", before.oldest()),
+        _ => format!("snapshots {} to {} left the history", before.oldest(), oldest - 1),
+    });
+    let published = publish(store, lock, before, change)?;
+    require(store.env(), needed, published.number(), published.link())?;
+    Ok(published.number())
+}
+
+/// Held while folders of compactions are looked at. While somebody compacts, they are left alone.
+fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), StorageError> {
+    let path = env.at(COMPACT_LOCK);
+    if !env.vfs().exists(&path).map_err(Env::io("look for", COMPACT_LOCK))? {
+        return Ok((None, false));
+    }
+    let lock = env.vfs().lock(&path, false).map_err(Env::io("lock", COMPACT_LOCK))?;
+    let busy = lock.is_none();
+    Ok((lock, busy))
+}
+
+struct Report<'a> {
+    before: &'a Snapshot,
+    oldest: u64,
+    leases: &'a [Held],
+}
+
+impl Report<'_> {
+    fn build(&self, dry_run: bool, snapshot: Option<u64>) -> GcReport {
+        let oldest = self.oldest.max(self.before.oldest());
+        let mut kept: BTreeMap<u64, Vec<KeptBecause>> = BTreeMap::new();
+        for tag in self.before.root().tags.iter().filter(|t| t.snapshot < oldest) {
+            kept.entry(tag.snapshot).or_default().push(KeptBecause::Tag(tag.name.clone()));
+        }
+        for lease in self.leases.iter().map(|l| &l.info).filter(|l| l.snapshot < oldest) {
+            let because = KeptBecause::Lease { pid: lease.pid, command: lease.command.clone() };
+            kept.entry(lease.snapshot).or_default().push(because);
+        }
+        let gone = self.before.oldest()..oldest;
+        let still: BTreeSet<&u64> = kept.keys().filter(|n| gone.contains(n)).collect();
+        GcReport {
+            dry_run,
+            snapshot,
+            oldest,
+            snapshots_removed: gone.end - gone.start - still.len() as u64,
+            kept: kept
+                .into_iter()
+                .flat_map(|(snapshot, why)| why.into_iter().map(move |because| Kept { snapshot, because }))
+                .collect(),
+            swept: Swept::default(),
+        }
+    }
+}

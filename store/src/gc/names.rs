@@ -1,0 +1,160 @@
+//! The names that files of a store have. What is called otherwise is not ours, and nothing here touches it.
+
+use crate::backup::MARKER;
+use crate::lease;
+use crate::ledger::{LEDGER, SUMS};
+use crate::manifest::CURRENT;
+use crate::store::LOCK;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// What a file of a store is, by its place and name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FileKind {
+    /// The root of a snapshot.
+    Root,
+    /// A part of a snapshot, or a page of one.
+    Part,
+    /// Samples of a dataset.
+    Samples,
+    /// Token counts.
+    Encodings,
+    /// Vectors of a feature.
+    Segments,
+    /// A bitmap of deleted rows.
+    Tombstones,
+    /// An artifact.
+    Artifacts,
+    /// An index.
+    Indexes,
+    /// A lease that nobody holds.
+    Leases,
+    /// What an append, a compaction or a write that was cut short left behind.
+    Leftovers,
+    /// A file of an interrupted job.
+    Jobs,
+}
+
+impl std::fmt::Display for FileKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            FileKind::Root => "snapshots",
+            FileKind::Part => "manifests",
+            FileKind::Samples => "samples",
+            FileKind::Encodings => "token counts",
+            FileKind::Segments => "segments",
+            FileKind::Tombstones => "bitmaps of deleted rows",
+            FileKind::Artifacts => "artifacts",
+            FileKind::Indexes => "indexes",
+            FileKind::Leases => "leases that nobody holds",
+            FileKind::Leftovers => "leftovers of work that was cut short",
+            FileKind::Jobs => "interrupted jobs",
+        })
+    }
+}
+
+/// A data file: its kind, the number of its folder and its name.
+pub(crate) type DataKey = (FileKind, u32, Uuid);
+
+/// Folders of numbered folders: name, kind, and how the files end.
+pub(super) const NUMBERED: [(&str, FileKind, &str); 4] = [
+    ("samples", FileKind::Samples, "parquet"),
+    ("encodings", FileKind::Encodings, "parquet"),
+    ("segments", FileKind::Segments, "arrow"),
+    ("tombstones", FileKind::Tombstones, "roaring"),
+];
+
+/// Folders of files named by their UUIDs.
+pub(super) const FLAT: [(&str, FileKind); 2] =
+    [("artifacts", FileKind::Artifacts), ("indexes", FileKind::Indexes)];
+
+/// What else a store has in its own folder.
+pub(super) const OTHERS: [&str; 8] = [CURRENT, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
+
+/// What is beside its place until it is whole ends in this. Whoever writes such a file in a folder of the store, other than a
+/// job's, holds the writer lock.
+const UNFINISHED: &str = ".new";
+
+/// The name without the ending of an unfinished file, and whether it had that.
+pub(super) fn finished(name: &str) -> (&str, bool) {
+    match name.strip_suffix(UNFINISHED) {
+        Some(stem) => (stem, true),
+        None => (name, false),
+    }
+}
+
+/// A UUID as we write it.
+pub(super) fn uuid(text: &str) -> Option<Uuid> {
+    text.parse::<Uuid>().ok().filter(|u| u.to_string() == text)
+}
+
+/// The number of a folder, as we write it.
+pub(super) fn number(text: &str) -> Option<u32> {
+    text.parse::<u32>().ok().filter(|n| n.to_string() == text)
+}
+
+/// What a file of `manifests/` is: `<kind>-<number>[-<words>]-<digest>.json`.
+pub(super) fn manifest(name: &str) -> Option<FileKind> {
+    let (stem, digest) = name.strip_suffix(".json")?.rsplit_once('-')?;
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digest.len() != 32 || !digest.bytes().all(hex) {
+        return None;
+    }
+    let mut words = stem.split('-');
+    let kind = match words.next()? {
+        "root" => FileKind::Root,
+        "dataset" | "run" | "feature" => FileKind::Part,
+        _ => return None,
+    };
+    let numbered = words.next().is_some_and(|n| n.parse::<u64>().is_ok_and(|v| v.to_string() == n));
+    let plain = words.all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()));
+    (numbered && plain).then_some(kind)
+}
+
+/// The data file with this name relative to the store.
+pub(crate) fn data_key(name: &str) -> Option<DataKey> {
+    let mut parts = name.split('/');
+    let (top, folder, file) = (parts.next()?, parts.next()?, parts.next()?);
+    let (_, kind, ending) = NUMBERED.iter().find(|(n, ..)| *n == top)?;
+    let (stem, found) = file.rsplit_once('.')?;
+    (found == *ending && parts.next().is_none()).then_some((*kind, number(folder)?, uuid(stem)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_give_are_ours() {
+        let d = "0123456789abcdef0123456789abcdef";
+        assert_eq!(manifest(&format!("root-12-{d}.json")), Some(FileKind::Root));
+        assert_eq!(manifest(&format!("feature-3-{d}.json")), Some(FileKind::Part));
+        assert_eq!(manifest(&format!("dataset-3-page-{d}.json")), Some(FileKind::Part));
+        for strange in [
+            format!("root-012-{d}.json"),
+            format!("root-{d}.json"),
+            format!("notes-1-{d}.json"),
+            format!("root-1-{}.json", &d[1..]),
+            format!("root-1-{}.json", d.to_uppercase()),
+            format!("root-1-{d}.json.bak"),
+            format!("root-1-Old-{d}.json"),
+            format!("root-1--{d}.json"),
+        ] {
+            assert_eq!(manifest(&strange), None, "{strange}");
+        }
+        let u = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        assert!(matches!(data_key(&format!("segments/3/{u}.arrow")), Some((FileKind::Segments, 3, _))));
+        for strange in [
+            format!("segments/03/{u}.arrow"),
+            format!("segments/3/{u}.parquet"),
+            format!("segments/3/{}.arrow", u.to_uppercase()),
+            format!("segments/3/x/{u}.arrow"),
+            format!("segments/{u}.arrow"),
+            format!("other/3/{u}.arrow"),
+        ] {
+            assert_eq!(data_key(&strange), None, "{strange}");
+        }
+    }
+}

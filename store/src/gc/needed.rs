@@ -1,0 +1,161 @@
+//! What must stay: everything that some snapshots refer to.
+
+use super::names::{DataKey, FileKind, data_key};
+use crate::error::StorageError;
+use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
+use crate::store::Env;
+use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// The files of some snapshots. Memory: 50 bytes for each data file, 150 for each manifest, and the catalog of one snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Needed {
+    manifests: HashSet<String>,
+    data: HashSet<DataKey>,
+    /// Named by fields that this version does not know.
+    mentioned: HashSet<Uuid>,
+    /// The parts read last, by number: most pages of another state of a part are the same.
+    datasets: HashMap<u32, DatasetPart>,
+    features: HashMap<u32, FeaturePart>,
+}
+
+/// What to do about a manifest that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    IsAnError,
+    /// The snapshot was collected already: what is left of it stays.
+    IsSkipped,
+}
+
+impl Needed {
+    /// The files of the snapshots with these roots.
+    pub(crate) fn of<'a>(
+        env: &Env,
+        roots: impl IntoIterator<Item = &'a Link>,
+    ) -> Result<Needed, StorageError> {
+        let mut needed = Needed::default();
+        for link in roots {
+            needed.add(env, link)?;
+        }
+        Ok(needed)
+    }
+
+    /// Adds a snapshot. An error means that what it needs is not known, so nothing may be removed.
+    pub(crate) fn add(&mut self, env: &Env, root: &Link) -> Result<(), StorageError> {
+        self.read(env, root, Missing::IsAnError)
+    }
+
+    /// Adds what is left of a snapshot that is no longer part of the store.
+    pub(crate) fn add_rest(&mut self, env: &Env, root: &Link) -> Result<(), StorageError> {
+        self.read(env, root, Missing::IsSkipped)
+    }
+
+    /// Adds a data file by its name.
+    pub(crate) fn add_file(&mut self, name: &str) {
+        self.data.extend(data_key(name));
+    }
+
+    pub(crate) fn has_manifest(&self, file: &str) -> bool {
+        self.manifests.contains(file)
+    }
+
+    pub(crate) fn has_data(&self, key: &DataKey) -> bool {
+        self.data.contains(key)
+    }
+
+    pub(crate) fn mentions(&self, uuid: Uuid) -> bool {
+        self.mentioned.contains(&uuid)
+    }
+
+    fn read(&mut self, env: &Env, link: &Link, missing: Missing) -> Result<(), StorageError> {
+        let Some(root) = self.part::<Root>(env, link, None, missing)? else { return Ok(()) };
+        self.mention(&root.extra);
+        for link in &root.datasets {
+            let like = self.datasets.remove(&link.number);
+            match self.part(env, &link.link, like.as_ref(), missing)? {
+                Some(part) => self.dataset(part),
+                None => self.datasets.extend(like.map(|part| (part.number, part))),
+            }
+        }
+        for link in &root.features {
+            let like = self.features.remove(&link.number);
+            match self.part(env, &link.link, like.as_ref(), missing)? {
+                Some(part) => self.feature(part),
+                None => self.features.extend(like.map(|part| (part.number, part))),
+            }
+        }
+        for link in &root.runs {
+            let Some(part) = self.part::<RunPart>(env, &link.link, None, missing)? else { continue };
+            self.mention(&part.extra);
+        }
+        Ok(())
+    }
+
+    fn dataset(&mut self, part: DatasetPart) {
+        self.data.extend(part.files.iter().map(|f| (FileKind::Samples, part.number, f.uuid)));
+        self.data.extend(part.tombstones.iter().map(|t| (FileKind::Tombstones, part.number, t.uuid)));
+        for e in &part.encodings {
+            self.data.extend(e.files.iter().map(|f| (FileKind::Encodings, e.number, f.uuid)));
+        }
+        self.mention(&part.extra);
+        self.datasets.insert(part.number, part);
+    }
+
+    fn feature(&mut self, part: FeaturePart) {
+        self.data.extend(part.segments.iter().map(|s| (FileKind::Segments, part.number, s.uuid)));
+        self.mention(&part.extra);
+        self.features.insert(part.number, part);
+    }
+
+    /// A part that was not read before.
+    fn part<T: Part>(
+        &mut self,
+        env: &Env,
+        link: &Link,
+        like: Option<&T>,
+        missing: Missing,
+    ) -> Result<Option<T>, StorageError> {
+        if self.manifests.contains(&link.file) {
+            return Ok(None);
+        }
+        let part = match missing {
+            Missing::IsAnError => env.manifests().read_like(link, like)?,
+            Missing::IsSkipped if !exists(env, link)? => return Ok(None),
+            Missing::IsSkipped => {
+                let (part, lost) = env.manifests().read_rest(link, like)?;
+                for page in lost {
+                    if exists(env, &page.page.link)? {
+                        return Err(page.error);
+                    }
+                }
+                part
+            }
+        };
+        self.manifests.extend(part.pages().into_iter().map(|l| l.file.clone()));
+        self.manifests.insert(link.file.clone());
+        Ok(Some(part))
+    }
+
+    /// A field of a newer version may name an artifact or an index.
+    fn mention(&mut self, extra: &Map<String, Value>) {
+        extra.values().for_each(|v| self.mention_in(v));
+    }
+
+    fn mention_in(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => {
+                let words = text.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+                self.mentioned.extend(words.filter_map(|w| w.parse::<Uuid>().ok()));
+            }
+            Value::Array(list) => list.iter().for_each(|v| self.mention_in(v)),
+            Value::Object(map) => self.mention(map),
+            _ => {}
+        }
+    }
+}
+
+fn exists(env: &Env, link: &Link) -> Result<bool, StorageError> {
+    let name = format!("manifests/{}", link.file);
+    env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))
+}

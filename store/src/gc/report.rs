@@ -1,0 +1,76 @@
+//! What was removed, and what was kept and why.
+
+use super::names::FileKind;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Files of one kind that were removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Removed {
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// An unfinished job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct JobNote {
+    /// Its folder in `tmp/`.
+    pub id: String,
+    /// Its command, if that can be read.
+    pub command: Option<String>,
+    /// Whether a process is at work on it.
+    pub running: bool,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Whether it was removed.
+    pub dropped: bool,
+}
+
+/// What a sweep removed and what it left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Swept {
+    /// By kind.
+    pub removed: BTreeMap<FileKind, Removed>,
+    /// Empty folders removed.
+    pub folders: u64,
+    /// Jobs that are running or were interrupted. Their files stay.
+    pub jobs: Vec<JobNote>,
+    /// Things in the store's folder that are not the store's: at most [`Swept::STRANGERS`] of them. They stay.
+    pub strangers: Vec<String>,
+    /// How many more there are.
+    pub more_strangers: u64,
+}
+
+impl Swept {
+    /// No more strangers than this are listed by name.
+    pub const STRANGERS: usize = 1000;
+
+    /// Files removed.
+    pub fn files(&self) -> u64 {
+        self.removed.values().map(|r| r.files).sum()
+    }
+
+    /// Bytes freed.
+    pub fn bytes(&self) -> u64 {
+        self.removed.values().map(|r| r.bytes).sum()
+    }
+
+    pub(super) fn stranger(&mut self, name: String) {
+        if self.strangers.len() < Self::STRANGERS {
+            self.strangers.push(name);
+        } else {
+            self.more_strangers += 1;
+        }
+    }
+
+    pub(super) fn count(&mut self, kind: FileKind, bytes: u64) {
+        let removed = self.removed.entry(kind).or_default();
+        removed.files += 1;
+        removed.bytes += bytes;
+    }
+}

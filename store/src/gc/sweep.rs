@@ -1,0 +1,211 @@
+//! Removing the files that nothing needed refers to.
+//!
+//! Invariants
+//! - the writer lock is held, so nobody publishes, and what nothing refers to now nothing will ever refer to
+//! - a file goes only if its place and its name are ours; everything else is reported and left
+//! - every state between two removals is one that a crash may leave: only files go that no kept snapshot needs
+
+use super::names::{self, FLAT, FileKind, NUMBERED, OTHERS};
+use super::needed::Needed;
+use super::report::Swept;
+use crate::error::StorageError;
+use crate::manifest::{CURRENT, Current};
+use crate::store::{Env, Store, WriterLock};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+/// What a sweep does beside its work.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SweepOptions {
+    /// Nothing is removed, only counted.
+    pub dry_run: bool,
+    /// Interrupted jobs go as well.
+    pub drop_jobs: bool,
+    /// Folders of compactions stay, also those that nobody holds.
+    pub leave_compactions: bool,
+}
+
+/// Removes what nothing in `keep` refers to, and what crashes left behind. Files of unfinished jobs stay.
+///
+/// The snapshot that is current must be in `keep`. Leases are not looked at: what they hold is in `keep`, or goes. On return the
+/// removals are flushed. After an error some files are gone and the others are there; nothing that is needed is touched.
+///
+/// Time is linear in the number of files; memory is that of `keep` and of the longest folder's list of names.
+pub(crate) fn sweep(store: &Store, lock: &WriterLock, keep: Needed) -> Result<Swept, StorageError> {
+    sweep_with(store, lock, keep, SweepOptions::default())
+}
+
+pub(crate) fn sweep_with(
+    store: &Store,
+    _lock: &WriterLock,
+    keep: Needed,
+    options: SweepOptions,
+) -> Result<Swept, StorageError> {
+    let mut sweeper = Sweeper { env: store.env(), needed: keep, options, swept: Swept::default() };
+    sweeper.check_current()?;
+    sweeper.jobs()?;
+    sweeper.top()?;
+    sweeper.manifests()?;
+    for (top, kind, ending) in NUMBERED {
+        sweeper.numbered(top, kind, ending)?;
+    }
+    for (top, kind) in FLAT {
+        sweeper.flat(top, kind)?;
+    }
+    sweeper.work()?;
+    sweeper.leases()?;
+    Ok(sweeper.swept)
+}
+
+pub(super) struct Sweeper<'a> {
+    pub(super) env: &'a Arc<Env>,
+    pub(super) needed: Needed,
+    pub(super) options: SweepOptions,
+    pub(super) swept: Swept,
+}
+
+impl Sweeper<'_> {
+    /// The last line of defence: whatever the caller put together, the current snapshot stays.
+    fn check_current(&self) -> Result<(), StorageError> {
+        let current = Current::read_bytes(self.env.vfs(), self.env.path()).and_then(|b| Current::parse(&b));
+        let detail = match current {
+            Ok(current) if self.needed.has_manifest(&current.root.file) => return Ok(()),
+            Ok(current) => format!("snapshot {} is current and not among what is kept", current.snapshot),
+            Err(e) => e.to_string(),
+        };
+        Err(StorageError::io("remove files", std::io::Error::other(detail)))
+    }
+
+    fn top(&mut self) -> Result<(), StorageError> {
+        let folders = |n: &str| NUMBERED.iter().any(|(t, ..)| *t == n) || FLAT.iter().any(|(t, _)| *t == n);
+        let mut removed = false;
+        for name in self.list("")?.unwrap_or_default() {
+            let (stem, unfinished) = names::finished(&name);
+            let leftover =
+                unfinished && [CURRENT, crate::backup::MARKER, crate::backup::RESTORING].contains(&stem);
+            if leftover || name == crate::backup::RESTORING {
+                removed |= self.remove(FileKind::Leftovers, &name)?;
+            } else if !OTHERS.contains(&&*name) && !folders(&name) {
+                self.swept.stranger(name);
+            }
+        }
+        self.flush("", removed)
+    }
+
+    fn manifests(&mut self) -> Result<(), StorageError> {
+        let mut removed = false;
+        for file in self.list("manifests")?.unwrap_or_default() {
+            let name = format!("manifests/{file}");
+            let (stem, unfinished) = names::finished(&file);
+            match names::manifest(stem) {
+                None => self.swept.stranger(name),
+                Some(_) if unfinished => removed |= self.remove(FileKind::Leftovers, &name)?,
+                Some(_) if self.needed.has_manifest(&file) => {}
+                Some(kind) => removed |= self.remove(kind, &name)?,
+            }
+        }
+        self.flush("manifests", removed)
+    }
+
+    fn numbered(&mut self, top: &str, kind: FileKind, ending: &str) -> Result<(), StorageError> {
+        let mut gone = false;
+        for folder in self.list(top)?.unwrap_or_default() {
+            let path = format!("{top}/{folder}");
+            let files = match names::number(&folder) {
+                Some(number) => self.list(&path)?.map(|files| (number, files)),
+                None => None,
+            };
+            let Some((number, files)) = files else {
+                self.swept.stranger(path);
+                continue;
+            };
+            let (mut removed, mut left) = (false, false);
+            for file in files {
+                let name = format!("{path}/{file}");
+                let (stem, unfinished) = names::finished(&file);
+                let uuid = stem.strip_suffix(ending).and_then(|s| names::uuid(s.strip_suffix('.')?));
+                let goes = match uuid {
+                    None => {
+                        self.swept.stranger(name.clone());
+                        None
+                    }
+                    Some(_) if unfinished => Some(FileKind::Leftovers),
+                    Some(uuid) => (!self.needed.has_data(&(kind, number, uuid))).then_some(kind),
+                };
+                match goes {
+                    Some(kind) if self.remove(kind, &name)? => removed = true,
+                    _ => left = true,
+                }
+            }
+            self.flush(&path, removed)?;
+            gone |= !left && self.remove_folder(&path)?;
+        }
+        self.flush(top, gone)
+    }
+
+    fn flat(&mut self, top: &str, kind: FileKind) -> Result<(), StorageError> {
+        let mut removed = false;
+        for file in self.list(top)?.unwrap_or_default() {
+            let name = format!("{top}/{file}");
+            let (stem, unfinished) = names::finished(&file);
+            match stem.split_once('.').and_then(|(u, _)| names::uuid(u)) {
+                None => self.swept.stranger(name),
+                Some(uuid) if !unfinished && self.needed.mentions(uuid) => {}
+                Some(_) => removed |= self.remove(kind, &name)?,
+            }
+        }
+        self.flush(top, removed)
+    }
+
+    /// The names in a folder; `None` if it is a file or not there.
+    pub(super) fn list(&self, name: &str) -> Result<Option<Vec<String>>, StorageError> {
+        match self.env.vfs().list(&self.env.at(name)) {
+            Ok(names) => Ok(Some(names)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Env::io("list", name)(e)),
+        }
+    }
+
+    /// Length of a file; 0 if it cannot be opened.
+    pub(super) fn len(&self, name: &str) -> u64 {
+        self.env.vfs().open(&self.env.at(name)).and_then(|f| f.len()).unwrap_or(0)
+    }
+
+    /// Removes and counts a file. Returns whether it is gone, or would be.
+    pub(super) fn remove(&mut self, kind: FileKind, name: &str) -> Result<bool, StorageError> {
+        let bytes = self.len(name);
+        if !self.options.dry_run {
+            match self.env.vfs().remove(&self.env.at(name)) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+                Err(e) if e.kind() == ErrorKind::IsADirectory => {
+                    self.swept.stranger(name.to_owned());
+                    return Ok(false);
+                }
+                Err(e) => return Err(Env::io("remove", name)(e)),
+            }
+        }
+        self.swept.count(kind, bytes);
+        Ok(true)
+    }
+
+    /// Removes a folder that has nothing left in it.
+    pub(super) fn remove_folder(&mut self, name: &str) -> Result<bool, StorageError> {
+        if !self.options.dry_run {
+            match self.env.vfs().remove_dir(&self.env.at(name)) {
+                Ok(()) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                    return Ok(false);
+                }
+                Err(e) => return Err(Env::io("remove", name)(e)),
+            }
+        }
+        self.swept.folders += 1;
+        Ok(true)
+    }
+
+    /// Flushes the names of a folder from which something was removed.
+    pub(super) fn flush(&self, name: &str, removed: bool) -> Result<(), StorageError> {
+        if removed && !self.options.dry_run { self.env.sync_folder(name) } else { Ok(()) }
+    }
+}

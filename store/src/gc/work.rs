@@ -1,0 +1,140 @@
+//! Sweeping what processes at work keep in the store's folder: jobs, appends, compactions and leases.
+
+use super::names::{self, FileKind};
+use super::report::JobNote;
+use super::sweep::Sweeper;
+use crate::error::StorageError;
+use crate::job::{
+    Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
+};
+use crate::lease;
+use crate::rewrite::COMPACT_LOCK;
+use crate::store::Env;
+use std::io::ErrorKind;
+
+/// Files in `tmp/` that many processes lock.
+const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
+
+impl Sweeper<'_> {
+    /// Notes the jobs, and that the files which they were publishing are theirs. With `drop_jobs`, interrupted ones go.
+    pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
+        for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
+            let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
+            let mut note = JobNote {
+                command: read_json_of(self.env, &format!("tmp/{id}/job.json"))
+                    .ok()
+                    .flatten()
+                    .map(|j: JobFile| j.command),
+                running: is_held(self.env, &id)?,
+                bytes: files.iter().map(|f| self.len(&format!("tmp/{id}/{f}"))).sum(),
+                dropped: false,
+                id,
+            };
+            if self.options.drop_jobs && !note.running {
+                note.dropped = self.drop_job(&note.id)?;
+            }
+            if !note.dropped {
+                for m in self.moves(&note.id)? {
+                    note.bytes += self.len(&m);
+                    self.needed.add_file(&m);
+                }
+            }
+            self.swept.jobs.push(note);
+        }
+        Ok(())
+    }
+
+    /// The files of the store that a job was publishing. The note is flushed before the first one moves, so a damaged one
+    /// means that none did.
+    fn moves(&self, id: &str) -> Result<Vec<String>, StorageError> {
+        let intents: Option<Intents> = match read_json_of(self.env, &format!("tmp/{id}/{PUBLISH}")) {
+            Err(e) if e.is_damage() => None,
+            other => other?,
+        };
+        Ok(intents.map_or_else(Vec::new, |i| i.moves.into_iter().map(|m| m.to).collect()))
+    }
+
+    /// Removes an interrupted job, unless a process took it meanwhile.
+    fn drop_job(&mut self, id: &str) -> Result<bool, StorageError> {
+        let name = format!("tmp/{id}");
+        if self.options.dry_run {
+            return self.remove_work(&name, FileKind::Jobs);
+        }
+        let _starting = lock_start(self.env)?;
+        match JobFolder::take(self.env, id)? {
+            Some(_held) => self.remove_work(&name, FileKind::Jobs),
+            None => Ok(false),
+        }
+    }
+
+    /// Removes what crashes left in `tmp/`.
+    pub(super) fn work(&mut self) -> Result<(), StorageError> {
+        let mut removed = false;
+        for name in self.list("tmp")?.unwrap_or_default() {
+            let path = format!("tmp/{name}");
+            let of = |prefix: &str| name.strip_prefix(prefix).is_some_and(|u| names::uuid(u).is_some());
+            if of("append-") {
+                removed |= self.remove_work(&path, FileKind::Leftovers)?;
+            } else if of("compact-") {
+                if !self.options.leave_compactions {
+                    removed |= self.remove_compaction(&path)?;
+                }
+            } else if !LOCKS.contains(&&*path) && !is_job(&name) {
+                self.swept.stranger(path);
+            }
+        }
+        self.flush("tmp", removed)
+    }
+
+    fn remove_compaction(&mut self, folder: &str) -> Result<bool, StorageError> {
+        let name = format!("{folder}/lock");
+        let path = self.env.at(&name);
+        let lock = match self.env.vfs().exists(&path).map_err(Env::io("look for", &name))? {
+            false => None,
+            true => match self.env.vfs().lock(&path, false).map_err(Env::io("lock", &name))? {
+                None => return Ok(false),
+                lock => lock,
+            },
+        };
+        let removed = self.remove_work(folder, FileKind::Leftovers);
+        drop(lock);
+        removed
+    }
+
+    /// Removes a folder of ours in `tmp/` with the files in it.
+    fn remove_work(&mut self, folder: &str, kind: FileKind) -> Result<bool, StorageError> {
+        let Some(files) = self.list(folder)? else {
+            self.swept.stranger(folder.to_owned());
+            return Ok(false);
+        };
+        let mut left = false;
+        for file in files {
+            left |= !self.remove(kind, &format!("{folder}/{file}"))?;
+        }
+        Ok(!left && self.remove_folder(folder)?)
+    }
+
+    /// Removes leases that nobody holds. They matter only to processes that run, so nothing is flushed.
+    pub(super) fn leases(&mut self) -> Result<(), StorageError> {
+        for file in self.list(lease::FOLDER)?.unwrap_or_default() {
+            let name = format!("{}/{file}", lease::FOLDER);
+            if !lease::is_lease(&file) {
+                self.swept.stranger(name);
+                continue;
+            }
+            match self.env.vfs().lock(&self.env.at(&name), false) {
+                Ok(None) => {}
+                Ok(Some(_lock)) => {
+                    self.remove(FileKind::Leases, &name)?;
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(Env::io("lock", &name)(e)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_job(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit()))
+}

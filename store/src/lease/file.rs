@@ -1,0 +1,156 @@
+//! The file of a lease.
+
+use super::HeldLease;
+use crate::error::StorageError;
+use crate::manifest::{Link, VERSION, parse};
+use crate::store::{Env, Snapshot};
+use crate::vfs::VfsLock;
+use serde::{Deserialize, Serialize};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The folder of leases, relative to the store.
+pub(crate) const FOLDER: &str = "leases";
+
+/// No lease is longer.
+const LIMIT: u64 = 1 << 20;
+
+/// `leases/<uuid>.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct LeaseFile {
+    version: u32,
+    requires: Vec<String>,
+    snapshot: u64,
+    /// Its root: once it is out of the history, nothing else names it.
+    root: Link,
+    pid: u32,
+    command: String,
+}
+
+/// Keeps a snapshot from being collected until it is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    env: Arc<Env>,
+    name: String,
+    snapshot: u64,
+    /// Released after the file was removed.
+    #[allow(dead_code)]
+    lock: Box<dyn VfsLock>,
+}
+
+impl Lease {
+    /// Number of the snapshot.
+    pub fn snapshot(&self) -> u64 {
+        self.snapshot
+    }
+
+    /// Makes a lease; `None` where nothing can be written.
+    pub(super) fn take(
+        env: &Arc<Env>,
+        snapshot: &Snapshot,
+        command: &str,
+    ) -> Result<Option<Lease>, StorageError> {
+        let file = LeaseFile {
+            version: VERSION,
+            requires: Vec::new(),
+            snapshot: snapshot.number(),
+            root: snapshot.link().clone(),
+            pid: std::process::id(),
+            command: command.to_owned(),
+        };
+        let mut text = serde_json::to_string_pretty(&file)
+            .map_err(|e| Env::io("write a lease in", FOLDER)(io::Error::other(e)))?;
+        text.push('\n');
+        // Somebody who looks for leftovers may take the new file for one between its creation and its lock.
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            match make(env, text.as_bytes()) {
+                Ok(Some((name, lock))) => {
+                    let (env, snapshot) = (Arc::clone(env), snapshot.number());
+                    return Ok(Some(Lease { env, name, snapshot, lock }));
+                }
+                Ok(None) => {}
+                Err(e) if cannot_write(&e) => return Ok(None),
+                Err(e) => return Err(Env::io("make a lease in", FOLDER)(e)),
+            }
+        }
+        Err(Env::io("make a lease in", FOLDER)(ErrorKind::WouldBlock.into()))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // One that stays is not locked any more, and a leftover that `gc` removes.
+        let _ = self.env.vfs().remove(&self.env.at(&self.name));
+    }
+}
+
+/// A locked file with this content under a new name; `None` if somebody removed it before it was locked.
+fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock>)>> {
+    let name = format!("{FOLDER}/{}.json", Uuid::new_v4());
+    let (path, beside) = (env.at(&name), env.at(&format!("{name}.new")));
+    env.vfs().create_dir(&env.at(FOLDER))?;
+    let Some(lock) = env.vfs().lock(&beside, false)? else { return Ok(None) };
+    let filled = lock.fill(content).and_then(|()| env.vfs().rename(&beside, &path));
+    match filled {
+        Ok(()) => Ok(Some((name, lock))),
+        Err(e) => {
+            let _ = env.vfs().remove(&beside);
+            if e.kind() == ErrorKind::NotFound { Ok(None) } else { Err(e) }
+        }
+    }
+}
+
+/// Whether an error says that nothing can be written here, by nobody or not by us.
+fn cannot_write(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::Unsupported
+    )
+}
+
+/// Whether a name in the folder is one of ours.
+pub(crate) fn is_lease(name: &str) -> bool {
+    let stem = name.strip_suffix(".new").unwrap_or(name).strip_suffix(".json");
+    stem.is_some_and(|s| s.parse::<Uuid>().is_ok_and(|u| u.to_string() == s))
+}
+
+/// A lease that a process holds, and the root of its snapshot.
+pub(crate) struct Held {
+    pub info: HeldLease,
+    pub root: Link,
+}
+
+/// The leases that are held. Those that nobody holds are left over from processes that were killed.
+pub(crate) fn held(env: &Env) -> Result<Vec<Held>, StorageError> {
+    let names = match env.vfs().list(&env.at(FOLDER)) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Env::io("list", FOLDER)(e)),
+    };
+    let mut out = Vec::new();
+    for file in names.into_iter().filter(|n| is_lease(n) && n.ends_with(".json")) {
+        let name = format!("{FOLDER}/{file}");
+        let path = env.at(&name);
+        // It may be released at any moment: then it is gone, or no longer locked.
+        if !env.vfs().exists(&path).map_err(Env::io("look for", &name))?
+            || env.vfs().lock(&path, false).map_err(Env::io("lock", &name))?.is_some()
+        {
+            continue;
+        }
+        let bytes = match env.vfs().read(&path, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(Env::io("read", &name)(e)),
+        };
+        let lease: LeaseFile = parse(&name, &bytes)?;
+        let LeaseFile { snapshot, pid, command, root, .. } = lease;
+        out.push(Held { info: HeldLease { snapshot, pid, command, file: name }, root });
+    }
+    Ok(out)
+}

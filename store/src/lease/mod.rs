@@ -1,0 +1,80 @@
+//! Leases: how a reader keeps its snapshot from being collected while it reads.
+//!
+//! Invariants
+//! - a lease is a file `leases/<uuid>.json` that names a snapshot and whose exclusive lock the reader holds; the system frees the
+//!   lock when the reader ends, whatever way it ends
+//! - under its final name a lease is complete and locked from the first instant on: it is written and locked beside its place
+//! - a lease counts once `CURRENT` was read again after it was made, and still had the snapshot in its history
+//! - where nothing can be written there is no lease: then a reader finds out that its snapshot was collected, and says so
+
+mod file;
+mod watch;
+
+pub use file::Lease;
+pub(crate) use file::{FOLDER, Held, held, is_lease};
+pub(crate) use watch::watched;
+
+use crate::error::{OpenError, StorageError};
+use crate::manifest::{Link, Root};
+use crate::store::{Snapshot, SnapshotName, Store};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A lease that a process holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HeldLease {
+    /// The snapshot that it keeps.
+    pub snapshot: u64,
+    /// The process.
+    pub pid: u32,
+    /// Its command.
+    pub command: String,
+    /// The lease's file, relative to the store.
+    pub file: String,
+}
+
+impl Store {
+    /// A snapshot, the current one for `None`, that is kept as long as the lease is held.
+    ///
+    /// There is no lease where the medium or its permissions do not let us write, or where it is full. Then `gc` may collect the
+    /// snapshot while it is read, and reading it ends with an error that says so (`is_collected`).
+    pub fn snapshot_leased(
+        &self,
+        name: Option<&SnapshotName>,
+        command: &str,
+    ) -> Result<(Arc<Snapshot>, Option<Lease>), OpenError> {
+        // It takes a gc in between to fail once.
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            let snapshot = match name {
+                None => self.snapshot()?,
+                Some(name) => self.snapshot_named(name)?,
+            };
+            let Some(lease) = Lease::take(self.env(), &snapshot, command)? else {
+                return Ok((snapshot, None));
+            };
+            let now = self.snapshot()?;
+            if has(now.root(), now.link(), snapshot.number(), snapshot.link()) {
+                return Ok((snapshot, Some(lease)));
+            }
+        }
+        let detail = "it was collected each time it was found; try again";
+        Err(StorageError::io("hold the snapshot", std::io::Error::other(detail)).into())
+    }
+
+    /// The leases that processes hold.
+    pub fn leases(&self) -> Result<Vec<HeldLease>, StorageError> {
+        Ok(held(self.env())?.into_iter().map(|h| h.info).collect())
+    }
+}
+
+/// Whether a snapshot is part of the history of `root`, or tagged there.
+pub(crate) fn has(root: &Root, own: &Link, snapshot: u64, link: &Link) -> bool {
+    let in_history = match snapshot.cmp(&root.snapshot) {
+        std::cmp::Ordering::Less => snapshot >= root.oldest,
+        std::cmp::Ordering::Equal => own == link,
+        std::cmp::Ordering::Greater => false,
+    };
+    in_history || root.tags.iter().any(|t| t.root == *link)
+}

@@ -1,0 +1,237 @@
+//! What the ledger holds, and how it is brought up.
+
+use super::{Ledger, LedgerError, Unusable, codec};
+use crate::ident::RowSet;
+use crate::manifest::DatasetPart;
+use crate::samples::SampleReader;
+use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// Key: dataset number (u32 BE), id.
+const IDS: Table = TableDefinition::new("ids");
+/// Key: dataset number (u32 BE); the store's own entry has the key `store`.
+const STATES: Table = TableDefinition::new("states");
+
+const STORE_KEY: &[u8] = b"store";
+
+/// One transaction for each stretch of this many rows bounds the memory of bringing a ledger up.
+const STRETCH: usize = 100_000;
+
+/// What the ledger knows of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub row: u64,
+    pub digest: u128,
+}
+
+/// Which sample files of a dataset the ledger reflects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reflected {
+    files: u64,
+    digest: u128,
+    /// Rows of these files, dead ones among them.
+    stored: u64,
+}
+
+impl Reflected {
+    /// The state of a ledger that reflects the first files of a dataset.
+    fn of(part: &DatasetPart, files: usize) -> Reflected {
+        let mut hash = Xxh3::new();
+        let mut stored = 0u64;
+        for f in part.files.iter().take(files) {
+            hash.update(f.uuid.as_bytes());
+            hash.update(&f.first_row.to_le_bytes());
+            hash.update(&f.end_row.to_le_bytes());
+            stored = stored.saturating_add(f.rows);
+        }
+        Reflected { files: files as u64, digest: hash.digest128(), stored }
+    }
+
+    fn all(part: &DatasetPart) -> Reflected {
+        Self::of(part, part.files.len())
+    }
+}
+
+fn id_key(dataset: u32, id: &str) -> Vec<u8> {
+    let mut key = dataset.to_be_bytes().to_vec();
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+impl Ledger {
+    /// The highest stored row that has an id. The dataset must be up to date; the row may be dead.
+    pub(crate) fn get(&self, dataset: u32, id: &str) -> Result<Option<Known>, Unusable> {
+        self.with(|db| value(db, IDS, &id_key(dataset, id)))
+    }
+
+    /// How many ids of a dataset lead to rows of `rows`.
+    pub(crate) fn count_in(&self, dataset: u32, rows: &RowSet) -> Result<u64, Unusable> {
+        self.with(|db| {
+            let read = db.begin_read().map_err(Unusable::new)?;
+            let table = match read.open_table(IDS) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
+                Err(e) => return Err(Unusable::new(e)),
+            };
+            let start = dataset.to_be_bytes();
+            let mut n = 0;
+            for entry in table.range(start.as_slice()..).map_err(Unusable::new)? {
+                let (key, value) = entry.map_err(Unusable::new)?;
+                if !key.value().starts_with(&start) {
+                    break;
+                }
+                let known: Known = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
+                n += u64::from(rows.contains(known.row));
+            }
+            Ok(n)
+        })
+    }
+
+    /// Whether the ledger reflects exactly the dataset's files; `Err` says what is wrong with it.
+    pub(crate) fn agrees(&self, part: &DatasetPart) -> Result<bool, Unusable> {
+        Ok(self.reflected(part)? == Some(part.files.len()))
+    }
+
+    /// How many of the dataset's files it reflects; `None` if those are not the first ones.
+    fn reflected(&self, part: &DatasetPart) -> Result<Option<usize>, Unusable> {
+        let state: Option<Reflected> = self.with(|db| value(db, STATES, &part.number.to_be_bytes()))?;
+        let state = state.filter(|s| s.files <= part.files.len() as u64);
+        Ok(state.filter(|s| *s == Reflected::of(part, s.files as usize)).map(|s| s.files as usize))
+    }
+
+    /// Brings a dataset up to date from its sample files. Rows come in ascending order, so an id that was used again leads to
+    /// its last row.
+    pub(crate) fn catch_up(&self, part: &DatasetPart, reader: &SampleReader) -> Result<(), LedgerError> {
+        let done = match self.reflected(part)? {
+            Some(n) if n == part.files.len() => return Ok(()),
+            Some(n) => n,
+            None => {
+                self.transaction(|txn| clear(txn, part.number))?;
+                0
+            }
+        };
+        let mut entries: Vec<(String, Known)> = Vec::new();
+        if let Some(first) = part.files.get(done).map(|f| f.first_row) {
+            for sample in crate::samples::scan_known(reader, first) {
+                entries.push(sample?);
+                if entries.len() >= STRETCH {
+                    // Without a state: a ledger that is left here goes over these rows again.
+                    self.transaction(|txn| insert(txn, part.number, &entries))?;
+                    entries.clear();
+                }
+            }
+        }
+        self.transaction(|txn| {
+            insert(txn, part.number, &entries)?;
+            put_state(txn, part)
+        })
+        .map_err(Into::into)
+    }
+
+    /// Adds ids that were published just now. `part` is the dataset with them; `fresh` if there was none before.
+    pub(crate) fn add(
+        &self,
+        part: &DatasetPart,
+        entries: &[(String, Known)],
+        fresh: bool,
+    ) -> Result<(), Unusable> {
+        self.transaction(|txn| {
+            if fresh {
+                clear(txn, part.number)?;
+            }
+            insert(txn, part.number, entries)?;
+            put_state(txn, part)
+        })
+    }
+
+    /// Records other files for the same ids, after files were merged: `after` has no id that `before` does not have. Returns
+    /// whether the ledger reflected `before`; if not, it is left as it is, and the next append brings it up.
+    pub(crate) fn rebase(&self, before: &DatasetPart, after: &DatasetPart) -> Result<bool, Unusable> {
+        if before.number != after.number || !self.agrees(before)? {
+            return Ok(false);
+        }
+        self.transaction(|txn| put_state(txn, after))?;
+        Ok(true)
+    }
+
+    fn transaction(&self, f: impl FnOnce(&WriteTransaction) -> Result<(), Unusable>) -> Result<(), Unusable> {
+        self.with(|db| commit(db, f))
+    }
+}
+
+fn value<T: DeserializeOwned>(db: &Database, table: Table, key: &[u8]) -> Result<Option<T>, Unusable> {
+    let read = db.begin_read().map_err(Unusable::new)?;
+    let table = match read.open_table(table) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(e) => return Err(Unusable::new(e)),
+    };
+    match table.get(key).map_err(Unusable::new)? {
+        Some(value) => codec::decode(key, value.value()).map(Some).map_err(Unusable::new),
+        None => Ok(None),
+    }
+}
+
+fn commit(db: &Database, f: impl FnOnce(&WriteTransaction) -> Result<(), Unusable>) -> Result<(), Unusable> {
+    let mut txn = db.begin_write().map_err(Unusable::new)?;
+    txn.set_two_phase_commit(true);
+    txn.set_quick_repair(true);
+    f(&txn)?;
+    txn.commit().map_err(Unusable::new)
+}
+
+fn put<T: Serialize>(txn: &WriteTransaction, key: &[u8], value: &T) -> Result<(), Unusable> {
+    let bytes = codec::encode(key, value).map_err(Unusable::new)?;
+    let mut table = txn.open_table(STATES).map_err(Unusable::new)?;
+    table.insert(key, bytes.as_slice()).map_err(Unusable::new)?;
+    Ok(())
+}
+
+fn put_state(txn: &WriteTransaction, part: &DatasetPart) -> Result<(), Unusable> {
+    put(txn, &part.number.to_be_bytes(), &Reflected::all(part))
+}
+
+fn insert(txn: &WriteTransaction, dataset: u32, entries: &[(String, Known)]) -> Result<(), Unusable> {
+    let mut table = txn.open_table(IDS).map_err(Unusable::new)?;
+    for (id, known) in entries {
+        let key = id_key(dataset, id);
+        let value = codec::encode(&key, known).map_err(Unusable::new)?;
+        table.insert(key.as_slice(), value.as_slice()).map_err(Unusable::new)?;
+    }
+    Ok(())
+}
+
+/// Forgets a dataset.
+fn clear(txn: &WriteTransaction, dataset: u32) -> Result<(), Unusable> {
+    let start = dataset.to_be_bytes();
+    let end = dataset.checked_add(1).map(u32::to_be_bytes);
+    txn.open_table(STATES)
+        .and_then(|mut t| Ok(t.remove(start.as_slice())?.is_some()))
+        .map_err(Unusable::new)?;
+    let mut ids = txn.open_table(IDS).map_err(Unusable::new)?;
+    match end {
+        Some(end) => ids.retain_in(start.as_slice()..end.as_slice(), |_, _| false),
+        None => ids.retain_in(start.as_slice().., |_, _| false),
+    }
+    .map_err(Unusable::new)
+}
+
+/// Writes the store's own entry into a new ledger.
+pub(super) fn name_store(db: &Database, id: Uuid) -> Result<(), Unusable> {
+    commit(db, |txn| put(txn, STORE_KEY, &id.as_u128()))
+}
+
+/// Whether it is the ledger of this store.
+pub(super) fn check_store(db: &Database, id: Uuid) -> Result<(), Unusable> {
+    let stored: Option<u128> = value(db, STATES, STORE_KEY)?;
+    match stored {
+        Some(stored) if stored == id.as_u128() => Ok(()),
+        Some(_) => Err(Unusable::Failed("it belongs to another store".into())),
+        None => Err(Unusable::Failed("it names no store".into())),
+    }
+}

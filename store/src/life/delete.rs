@@ -1,0 +1,87 @@
+//! Deleting rows: a bitmap of a dataset, in one commit.
+
+use super::purge::purge;
+use super::remove_files;
+use crate::error::{ChangeError, CommitError};
+use crate::ident::RowSet;
+use crate::manifest::DatasetPart;
+use crate::store::{Store, WriterLock, change_of, publish};
+use crate::tombstones::{bury, new_files};
+use serde::Serialize;
+
+/// How rows are deleted.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// The command, for the history. A purge does not record it: ids and predicates may be what must be forgotten.
+    pub command: String,
+    /// Takes the rows, and all rows of the dataset that were deleted before, out of every file and out of the history.
+    pub purge: bool,
+}
+
+/// What became of the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeleteReport {
+    /// The snapshot without the rows; `None` if nothing had to be published.
+    pub snapshot: Option<u64>,
+    /// Rows that were live and no longer are.
+    pub deleted: u64,
+    /// Rows that were not live: deleted before, or never there.
+    pub ignored: u64,
+    /// Rows of which nothing but the number is left since now; those deleted earlier among them.
+    pub purged: u64,
+    /// Interrupted jobs of the dataset that a purge removed: their files held vectors of the rows. The commands that
+    /// started them compute what is missing again.
+    pub jobs_removed: Vec<String>,
+    /// Files that a purge removed.
+    pub files_removed: u64,
+    /// Their bytes.
+    pub bytes_removed: u64,
+}
+
+impl Store {
+    /// Deletes rows of a dataset: from the next snapshot on no query, export or scan shows them. Their ids are free for new rows.
+    ///
+    /// Works while jobs run; what they compute for deleted rows is not shown. Rows that are not live are counted and otherwise
+    /// ignored; if none is live, nothing is published. Waits for the writer lock. With [`DeleteOptions::purge`] nothing of the rows
+    /// is left in the folder either.
+    ///
+    /// Time and memory grow with the bitmaps of the dataset: 16 bytes for each run of consecutive deleted rows; no data file is
+    /// read. A purge reads and writes every file that has a deleted row, one block or batch at a time.
+    pub fn delete(
+        &self,
+        dataset: &str,
+        rows: &RowSet,
+        options: DeleteOptions,
+    ) -> Result<DeleteReport, ChangeError> {
+        if options.purge {
+            return purge(self, dataset, rows);
+        }
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let old = base.dataset(dataset)?;
+        let mut part = DatasetPart::clone(old);
+        let deleted = bury(self.env(), &mut part, rows)?.len();
+        let mut report = DeleteReport { deleted, ignored: rows.len() - deleted, ..DeleteReport::default() };
+        if deleted == 0 {
+            return Ok(report);
+        }
+        let files = new_files(old, &part);
+        let mut change = change_of(&base, &options.command);
+        change.changes.push(format!("dataset {}: {deleted} rows deleted", part.name));
+        change.datasets.push(part);
+        match publish(self, &lock, &base, change) {
+            Ok(snapshot) => {
+                report.snapshot = Some(snapshot.number());
+                Ok(report)
+            }
+            Err(e) => {
+                if !matches!(e, CommitError::Unclear { .. }) {
+                    // CURRENT does not name the bitmap, so nothing can refer to it.
+                    remove_files(self.env(), files);
+                }
+                Err(e.into())
+            }
+        }
+    }
+}

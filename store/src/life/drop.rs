@@ -1,0 +1,126 @@
+//! Dropping features, datasets and runs from the catalog. Their files stay for older snapshots until `gc`.
+
+use super::{has_tmp, refuse_live_jobs};
+use crate::error::ChangeError;
+use crate::ident::CheckpointId;
+use crate::job::{JobFile, lock_start};
+use crate::manifest::RunPart;
+use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
+use crate::vfs::VfsLock;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What was dropped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DropReport {
+    /// The snapshot without it.
+    pub snapshot: u64,
+    /// Features that went, as `dataset/label`.
+    pub features: Vec<String>,
+    /// Samples that went.
+    pub samples: u64,
+    /// Bytes of data files that the new snapshot no longer needs. `gc` frees them once no snapshot needs them.
+    pub bytes: u64,
+    /// Features whose checkpoint has no name any more, because it was in no other run. They can still be named by their own
+    /// labels, and their sums have no weight until a run with the checkpoint is published again.
+    pub unnamed: Vec<String>,
+}
+
+impl Store {
+    /// Takes a feature out of the catalog. Refused while a live job writes it. Its number is never given out again.
+    pub fn drop_feature(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let part = Arc::clone(base.feature(name)?);
+        let shown = part.display_name();
+        let _starting = self.quiet(&format!("feature {shown}"), |job| {
+            job.features.iter().any(|f| f.desc.key() == part.key)
+        })?;
+        let mut change = change_of(&base, command);
+        change.removed.features.push(part.number);
+        change.changes.push(format!("feature {shown} dropped"));
+        let report = DropReport { features: vec![shown], bytes: part.bytes(), ..DropReport::default() };
+        self.publish_drop(&lock, &base, change, report)
+    }
+
+    /// Takes a dataset out of the catalog, with its features. Refused while a live job writes one of them. A dataset of
+    /// the same name that is made later is another one.
+    pub fn drop_dataset(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let part = base.dataset(name)?;
+        let _starting = self.quiet(&format!("dataset {name}"), |job| writes_dataset(job, name))?;
+        let features = base.features_of(name);
+        let mut change = change_of(&base, command);
+        change.removed.datasets.push(part.number);
+        change.removed.features.extend(features.iter().map(|f| f.number));
+        change.changes.push(format!("dataset {name} dropped with {} features", features.len()));
+        let encodings = part.encodings.iter().flat_map(|e| &e.files);
+        let report = DropReport {
+            features: features.iter().map(|f| f.display_name()).collect(),
+            samples: part.rows,
+            bytes: part.files.iter().chain(encodings).map(|f| f.len).sum::<u64>()
+                + features.iter().map(|f| f.bytes()).sum::<u64>(),
+            ..DropReport::default()
+        };
+        self.publish_drop(&lock, &base, change, report)
+    }
+
+    /// Takes a run out of the catalog. Features of its checkpoints stay; the report names those whose checkpoint has no
+    /// name and no weight any more.
+    pub fn drop_run(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
+        let lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let part = base.run(name)?;
+        let mut change = change_of(&base, command);
+        change.removed.runs.push(part.number);
+        change.changes.push(format!("run {name} dropped, with {} checkpoints", part.checkpoints.len()));
+        let report = DropReport { unnamed: unnamed(&base, part), ..DropReport::default() };
+        self.publish_drop(&lock, &base, change, report)
+    }
+
+    /// Makes sure that no live job is concerned, and that none starts before the lock is dropped.
+    fn quiet(
+        &self,
+        what: &str,
+        concerned: impl Fn(&JobFile) -> bool,
+    ) -> Result<Option<Box<dyn VfsLock>>, ChangeError> {
+        if !has_tmp(self.env())? {
+            return Ok(None);
+        }
+        let starting = lock_start(self.env())?;
+        refuse_live_jobs(self.env(), what, concerned)?;
+        Ok(Some(starting))
+    }
+
+    fn publish_drop(
+        &self,
+        lock: &WriterLock,
+        base: &Snapshot,
+        change: Change,
+        mut report: DropReport,
+    ) -> Result<DropReport, ChangeError> {
+        report.snapshot = publish(self, lock, base, change)?.number();
+        Ok(report)
+    }
+}
+
+/// Whether a job writes a feature of a dataset.
+pub(super) fn writes_dataset(job: &JobFile, dataset: &str) -> bool {
+    job.features.iter().any(|f| f.desc.dataset == dataset)
+}
+
+/// Features of checkpoints that are in this run and in no other.
+fn unnamed(base: &Snapshot, run: &RunPart) -> Vec<String> {
+    let others: Vec<&CheckpointId> = base
+        .runs()
+        .iter()
+        .filter(|r| r.number != run.number)
+        .flat_map(|r| r.checkpoints.iter().map(|c| &c.checkpoint))
+        .collect();
+    let lost =
+        |id: &CheckpointId| run.checkpoints.iter().any(|c| c.checkpoint == *id) && !others.contains(&id);
+    let features = base.features().iter().filter(|f| f.desc.checkpoint.as_ref().is_some_and(lost));
+    features.map(|f| f.display_name()).collect()
+}

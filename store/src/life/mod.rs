@@ -1,0 +1,41 @@
+//! Taking things out of a store: rows, features, datasets, runs.
+//!
+//! Invariants
+//! - a delete or drop changes what the new snapshot shows and no file: older snapshots still have everything, until `gc`
+//! - numbers of rows, datasets, runs and features are never given out again
+//! - whoever needs several locks takes them in this order: `tmp/compact.lock`, the writer lock, `tmp/start.lock`
+
+mod delete;
+mod drop;
+mod purge;
+
+pub use delete::{DeleteOptions, DeleteReport};
+pub use drop::DropReport;
+
+use crate::error::{ChangeError, StorageError};
+use crate::job::{JobFile, held_jobs};
+use crate::store::Env;
+
+/// Refuses what a live job writes. The caller holds the start lock, so that no job appears meanwhile.
+fn refuse_live_jobs(env: &Env, what: &str, concerned: impl Fn(&JobFile) -> bool) -> Result<(), ChangeError> {
+    for (job, file) in held_jobs(env)? {
+        // What a live job writes must be known; so one whose note cannot be read counts.
+        if file.as_ref().is_none_or(&concerned) {
+            let pid = file.map_or(0, |f| f.pid);
+            return Err(ChangeError::Busy { what: what.to_owned(), job, pid });
+        }
+    }
+    Ok(())
+}
+
+/// Removes files that nothing refers to, as far as that is possible: what stays is collected later.
+fn remove_files(env: &Env, names: impl IntoIterator<Item = String>) {
+    for name in names {
+        let _ = env.vfs().remove(&env.at(&name));
+    }
+}
+
+/// Whether the folder for jobs and other work is there; only then there can be jobs.
+fn has_tmp(env: &Env) -> Result<bool, StorageError> {
+    env.vfs().exists(&env.at("tmp")).map_err(Env::io("look for", "tmp"))
+}

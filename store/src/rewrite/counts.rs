@@ -1,0 +1,115 @@
+//! Files of token counts: the counts of live rows in new files, zeros where rows are not live.
+
+use super::{Watch, WorkFolder, stretches};
+use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
+use crate::error::{ReadError, RewriteError, WriteError};
+use crate::ident::RowSet;
+use crate::manifest::{EncodingEntry, FileEntry};
+use crate::store::{Env, encoding_file};
+use crate::table::TableFile;
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{UInt32Type, UInt64Type};
+use uuid::Uuid;
+
+fn reader(env: &Env, encoding: &EncodingEntry, files: &[FileEntry]) -> EncodingReader {
+    let open = |entry: &FileEntry| {
+        let name = encoding_file(encoding.number, entry.uuid);
+        TableFile::new(env.shared_vfs(), env.at(&name), name, entry)
+    };
+    let tables = files.iter().map(open).collect();
+    EncodingReader::new(EncodingEntry { files: files.to_vec(), ..encoding.clone() }, tables)
+}
+
+/// The counts of a batch, which has the columns of the format.
+fn counts_of(batch: &RecordBatch) -> Vec<TokenCount> {
+    let [row, tokens, scored, truncated] = batch.columns() else { return Vec::new() };
+    let rows = row.as_primitive::<UInt64Type>();
+    let (tokens, scored) = (tokens.as_primitive::<UInt32Type>(), scored.as_primitive::<UInt32Type>());
+    let truncated = truncated.as_boolean();
+    (0..batch.num_rows())
+        .map(|i| TokenCount {
+            row: rows.value(i),
+            tokens: tokens.value(i),
+            scored: scored.value(i),
+            truncated: truncated.value(i),
+        })
+        .collect()
+}
+
+/// Whether a file still says something of these rows.
+pub(crate) fn has_counts(
+    env: &Env,
+    encoding: &EncodingEntry,
+    file: &FileEntry,
+    rows: &RowSet,
+) -> Result<bool, ReadError> {
+    let reader = reader(env, encoding, std::slice::from_ref(file));
+    let says = |c: &TokenCount| c.tokens != 0 || c.scored != 0 || c.truncated;
+    for batch in reader.scan(Some(file.range())) {
+        if counts_of(&batch?).iter().any(|c| says(c) && rows.contains(c.row)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes the counts of the live rows of some files of an encoding to files in the folder.
+pub(crate) fn merge_counts(
+    folder: &WorkFolder,
+    dataset: &str,
+    encoding: &EncodingEntry,
+    inputs: &[FileEntry],
+    live: &RowSet,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<FileEntry>, RewriteError> {
+    let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
+    let of = format!("encoding {} of dataset {dataset}", encoding.label);
+    let mut done: Vec<FileEntry> = Vec::new();
+    for stretch in stretches(live, &own) {
+        let uuid = Uuid::new_v4();
+        let name = format!("{uuid}.parquet");
+        let copied = copy(folder, dataset, encoding, inputs, &stretch, uuid, watch);
+        match copied {
+            Ok(file) => done.push(file),
+            Err(e) => {
+                folder.discard(&name);
+                done.iter().for_each(|f| folder.discard(&format!("{}.parquet", f.uuid)));
+                return Err(e.affecting(&own, &of));
+            }
+        }
+    }
+    let read = inputs.iter().map(|f| f.len).sum();
+    watch.advance(read)?;
+    Ok(done)
+}
+
+fn copy(
+    folder: &WorkFolder,
+    dataset: &str,
+    encoding: &EncodingEntry,
+    inputs: &[FileEntry],
+    live: &RowSet,
+    uuid: Uuid,
+    watch: &mut Watch<'_>,
+) -> Result<FileEntry, RewriteError> {
+    let env = folder.env();
+    let path = folder.path_of(&format!("{uuid}.parquet"));
+    let (spec, label) = (encoding.spec.clone(), encoding.label.clone());
+    let mut writer = EncodingWriter::new(env.shared_vfs(), path, uuid, dataset.to_owned(), spec, label);
+    let reader = reader(env, encoding, inputs);
+    let nothing = |row| TokenCount { row, tokens: 0, scored: 0, truncated: false };
+    let (Some(first), Some(last)) = (live.ranges().first(), live.ranges().last()) else {
+        return Err(RewriteError::Target(WriteError::Empty));
+    };
+    for batch in reader.scan(Some(first.start..last.end)) {
+        for count in counts_of(&batch.map_err(RewriteError::source)?) {
+            while let Some(row) = writer.next_row().filter(|row| *row < count.row) {
+                writer.push(nothing(row))?;
+            }
+            writer.push(if live.contains(count.row) { count } else { nothing(count.row) })?;
+        }
+        watch.advance(0)?;
+    }
+    Ok(writer.finish()?)
+}

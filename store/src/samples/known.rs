@@ -1,0 +1,208 @@
+//! The ids of a dataset while samples are added to it: those of its live rows, from the ledger, and the new ones.
+
+use crate::error::{AppendError, StorageError};
+use crate::ident::RowSet;
+use crate::ledger::{Known, Ledger, LedgerError};
+use crate::manifest::DatasetPart;
+use crate::store::{Snapshot, Store};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves.
+pub(super) struct KnownIds {
+    store: Store,
+    base: Arc<Snapshot>,
+    /// The dataset as it was; `None` for a new one.
+    part: Option<Arc<DatasetPart>>,
+    live: Arc<RowSet>,
+    /// `None` for a new dataset.
+    ledger: Option<Ledger>,
+    added: HashMap<String, Known>,
+}
+
+impl KnownIds {
+    pub(super) fn open(
+        store: &Store,
+        base: &Arc<Snapshot>,
+        part: Option<&Arc<DatasetPart>>,
+    ) -> Result<KnownIds, AppendError> {
+        let mut ids = KnownIds {
+            store: store.clone(),
+            base: Arc::clone(base),
+            part: part.cloned(),
+            live: Arc::default(),
+            ledger: None,
+            added: HashMap::new(),
+        };
+        if let Some(part) = part {
+            ids.live = base.live_rows(part)?;
+            ids.ledger = Some(open_ledger(store, base, part)?);
+        }
+        Ok(ids)
+    }
+
+    /// A sample that was added before.
+    pub(super) fn added(&self, id: &str) -> Option<Known> {
+        self.added.get(id).copied()
+    }
+
+    /// The live sample of the dataset that has an id. A row that was deleted gives its id free.
+    pub(super) fn stored(&mut self, id: &str) -> Result<Option<Known>, AppendError> {
+        let (Some(ledger), Some(dataset)) = (&self.ledger, self.part.as_ref().map(|p| p.number)) else {
+            return Ok(None);
+        };
+        let found = match ledger.get(dataset, id) {
+            Ok(found) => found,
+            // Damage shows when a page is first read.
+            Err(_) => self
+                .open_again()?
+                .get(dataset, id)
+                .map_err(|e| StorageError::io("look up an id in the ledger", std::io::Error::other(e)))?,
+        };
+        Ok(found.filter(|known| self.live.contains(known.row)))
+    }
+
+    /// Makes the ledger anew.
+    fn open_again(&mut self) -> Result<&Ledger, AppendError> {
+        let (Some(ledger), Some(part)) = (self.ledger.take(), &self.part) else {
+            return Err(no_ledger().into());
+        };
+        ledger.discard(&self.store.env().shared_vfs(), self.store.path())?;
+        Ok(self.ledger.insert(open_ledger(&self.store, &self.base, part)?))
+    }
+
+    /// Remembers a new sample.
+    pub(super) fn add(&mut self, id: &str, known: Known) {
+        self.added.insert(id.to_owned(), known);
+    }
+
+    /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger that is behind is
+    /// brought up by the next append.
+    pub(super) fn published(&mut self, part: &DatasetPart) {
+        let vfs = self.store.env().shared_vfs();
+        let fresh = self.ledger.is_none();
+        let ledger = match self.ledger.take() {
+            Some(ledger) => ledger,
+            None => match Ledger::open(&vfs, self.store.path(), self.base.root().store) {
+                Ok(ledger) => ledger,
+                Err(_) => return,
+            },
+        };
+        let entries: Vec<(String, Known)> = self.added.drain().collect();
+        if ledger.add(part, &entries, fresh).is_err() {
+            let _ = ledger.discard(&vfs, self.store.path());
+        }
+    }
+}
+
+fn no_ledger() -> StorageError {
+    StorageError::io("rebuild the ledger", std::io::Error::other("there is none"))
+}
+
+/// The ledger, brought up to date for a dataset. One that cannot be is made anew once.
+fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
+    let vfs = store.env().shared_vfs();
+    let reader = base.samples(part)?.stored();
+    let mut last = no_ledger();
+    for _ in 0..2 {
+        let ledger = Ledger::open(&vfs, store.path(), base.root().store)?;
+        match ledger.catch_up(part, &reader) {
+            Ok(()) => return Ok(ledger),
+            Err(LedgerError::Samples(e)) => return Err(e.into()),
+            Err(LedgerError::Unusable(e)) => {
+                last = StorageError::io("rebuild the ledger", std::io::Error::other(e));
+                ledger.discard(&vfs, store.path())?;
+            }
+        }
+    }
+    Err(last.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::DatasetName;
+    use crate::samples::{AppendOptions, NewSample, Pushed};
+    use crate::store::{WriterLock, change_of, publish};
+    use crate::tombstones::bury;
+    use uuid::Uuid;
+
+    fn push(store: &Store, samples: &[(&str, &[u8])]) -> Vec<Pushed> {
+        let name = DatasetName::try_from("pool").unwrap();
+        let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+        let sample = |(id, record)| NewSample { id, record: Some(record), metadata: vec![] };
+        let out = samples.iter().map(|s| append.push(sample(*s)).unwrap()).collect();
+        append.finish().unwrap();
+        out
+    }
+
+    fn part(store: &Store) -> DatasetPart {
+        DatasetPart::clone(store.snapshot().unwrap().dataset("pool").unwrap())
+    }
+
+    fn delete(store: &Store, row: u64) {
+        let lock = WriterLock::take(store).unwrap();
+        let base = store.snapshot().unwrap();
+        let mut part = part(store);
+        bury(store.env(), &mut part, &RowSet::from_rows([row])).unwrap();
+        let mut change = change_of(&base, "delete");
+        change.datasets.push(part);
+        publish(store, &lock, &base, change).unwrap();
+    }
+
+    fn is_sound(store: &Store) -> bool {
+        let report = store.verify(Default::default(), &mut |_| {}).unwrap();
+        report.is_sound() && report.notes.is_empty()
+    }
+
+    #[test]
+    fn the_id_of_a_deleted_row_is_free_and_its_row_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &[("a", b"1"), ("b", b"2"), ("c", b"3")]);
+        delete(&store, 1);
+        assert!(is_sound(&store), "deleting leaves the ledger as it is");
+        // The same content as the deleted one is new all the same.
+        assert_eq!(push(&store, &[("b", b"2"), ("c", b"3")]), [Pushed::Added(3), Pushed::Unchanged(2)]);
+        delete(&store, 3);
+        assert_eq!(push(&store, &[("b", b"other")]), [Pushed::Added(4)]);
+        assert!(is_sound(&store));
+        for _ in 0..2 {
+            assert_eq!(
+                push(&store, &[("b", b"other"), ("a", b"1")]),
+                [Pushed::Unchanged(4), Pushed::Unchanged(0)]
+            );
+            // Made anew, the last row has the id.
+            Ledger::remove(&store.env().shared_vfs(), store.path()).unwrap();
+        }
+        // A dataset without live rows.
+        for row in [0, 2, 4] {
+            delete(&store, row);
+        }
+        assert_eq!(push(&store, &[("a", b"1")]), [Pushed::Added(5)]);
+        assert!(is_sound(&store));
+    }
+
+    #[test]
+    fn merged_files_with_the_same_ids_need_no_new_ledger() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &[("a", b"1"), ("b", b"2")]);
+        push(&store, &[("c", b"3")]);
+        let before = part(&store);
+        let mut after = before.clone();
+        let mut file = after.files.remove(0);
+        file.uuid = Uuid::new_v4();
+        (file.end_row, file.rows) = (3, 3);
+        after.files = vec![file];
+        let id = store.snapshot().unwrap().root().store;
+        let _lock = WriterLock::take(&store).unwrap();
+        let ledger = Ledger::open(&store.env().shared_vfs(), store.path(), id).unwrap();
+        assert!(ledger.agrees(&before).unwrap() && !ledger.agrees(&after).unwrap());
+        assert!(!ledger.rebase(&after, &before).unwrap(), "it never reflected these files");
+        assert!(ledger.agrees(&before).unwrap());
+        assert!(ledger.rebase(&before, &after).unwrap());
+        assert!(!ledger.agrees(&before).unwrap() && ledger.agrees(&after).unwrap());
+        assert_eq!(ledger.get(before.number, "c").unwrap().map(|k| k.row), Some(2));
+    }
+}

@@ -1,0 +1,143 @@
+//! Whether shards belong to this store, and to each other. Only receipts and the catalog are looked at.
+
+use super::read::Shard;
+use crate::error::AttachError;
+use crate::ident::RowSet;
+use crate::job::JobFeature;
+use crate::shard::ReceiptFile;
+use crate::store::Snapshot;
+use std::collections::BTreeMap;
+
+pub(super) fn check(snapshot: &Snapshot, shards: &[Shard]) -> Result<(), AttachError> {
+    for shard in shards {
+        check_store(snapshot, shard)?;
+    }
+    check_features(shards)?;
+    check_runs(shards)?;
+    check_overlaps(shards)
+}
+
+fn check_store(snapshot: &Snapshot, shard: &Shard) -> Result<(), AttachError> {
+    let note = &shard.receipt.note;
+    let store = snapshot.root().store;
+    if note.store != store {
+        return Err(AttachError::OtherStore {
+            folder: shard.shown.clone(),
+            shard: note.shard.to_string(),
+            found: note.store.to_string(),
+            store: store.to_string(),
+        });
+    }
+    let dataset = |detail: String| AttachError::Dataset {
+        folder: shard.shown.clone(),
+        shard: note.shard.to_string(),
+        dataset: note.dataset.clone(),
+        detail,
+    };
+    let Ok(part) = snapshot.dataset(&note.dataset) else {
+        return Err(dataset("the store has none of this name".into()));
+    };
+    if part.number != note.dataset_number {
+        let detail = format!(
+            "that was dataset number {}; it was dropped, and number {} has the name now",
+            note.dataset_number, part.number
+        );
+        return Err(dataset(detail));
+    }
+    let ends = shard.receipt.files.iter().filter_map(|f| f.row_set().ranges().last().map(|r| r.end));
+    match ends.max().filter(|end| *end > part.next_row) {
+        Some(end) => Err(dataset(format!("it has rows up to {end}, the dataset ends at {}", part.next_row))),
+        None => Ok(()),
+    }
+}
+
+/// Shards that write one feature compute it in the same way.
+fn check_features(shards: &[Shard]) -> Result<(), AttachError> {
+    let mut known: BTreeMap<String, (&Shard, &JobFeature)> = BTreeMap::new();
+    for shard in shards {
+        for f in &shard.receipt.features {
+            let (first, feature) = *known.entry(f.desc.key()).or_insert((shard, f));
+            let detail = if feature.attrs.groups != f.attrs.groups {
+                "the module groups differ".to_owned()
+            } else if (feature.attrs.unit, &feature.attrs.preconditioned)
+                != (f.attrs.unit, &f.attrs.preconditioned)
+                || feature.attrs.dot_scale != f.attrs.dot_scale
+            {
+                "unit, preconditioned or dot_scale differ".to_owned()
+            } else if first.identity != shard.identity {
+                format!("{} against {}", first.receipt.identity, shard.receipt.identity)
+            } else {
+                continue;
+            };
+            return Err(AttachError::OtherJob {
+                feature: label(f),
+                a: first.name(),
+                b: shard.name(),
+                detail,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Shards that name a checkpoint of a run say the same of it, so that their order does not matter.
+fn check_runs(shards: &[Shard]) -> Result<(), AttachError> {
+    let mut known: BTreeMap<(String, String), (&Shard, crate::manifest::RunCheckpoint)> = BTreeMap::new();
+    for shard in shards {
+        let Some(update) = shard.receipt.run.as_ref().map(|r| r.update()) else { continue };
+        for c in update.checkpoints {
+            let key = (update.name.clone(), c.name.clone());
+            let (first, before) = known.entry(key).or_insert_with(|| (shard, c.clone()));
+            let detail = if before.checkpoint != c.checkpoint {
+                format!("{} against {}", before.checkpoint.short(), c.checkpoint.short())
+            } else if before.weight != c.weight || before.step != c.step {
+                let show =
+                    |c: &crate::manifest::RunCheckpoint| format!("step {:?}, weight {:?}", c.step, c.weight);
+                format!("{} against {}", show(before), show(&c))
+            } else {
+                continue;
+            };
+            return Err(AttachError::Run {
+                a: first.name(),
+                b: shard.name(),
+                run: update.name.clone(),
+                checkpoint: c.name,
+                detail,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// No row of a feature is in different files of two shards.
+fn check_overlaps(shards: &[Shard]) -> Result<(), AttachError> {
+    // Feature, first row, end, file, shard.
+    let mut taken = Vec::new();
+    for shard in shards {
+        let keys: Vec<String> = shard.receipt.features.iter().map(|f| f.desc.key()).collect();
+        for file in &shard.receipt.files {
+            let ReceiptFile::Segment { feature, rows, entry, .. } = file else { continue };
+            let Some(key) = keys.get(*feature) else { continue };
+            taken.extend(rows.iter().map(|[start, end]| (key.clone(), *start, *end, entry.uuid, shard)));
+        }
+    }
+    taken.sort_by(|a, b| (&a.0, a.1, a.2, a.3).cmp(&(&b.0, b.1, b.2, b.3)));
+    taken.dedup_by(|a, b| (&a.0, a.1, a.2, a.3) == (&b.0, b.1, b.2, b.3));
+    for pair in taken.windows(2) {
+        let [a, b] = pair else { continue };
+        if a.0 == b.0 && b.1 < a.2 {
+            let feature = a.4.receipt.features.iter().find(|f| f.desc.key() == a.0).map(label);
+            return Err(AttachError::Overlap {
+                feature: feature.unwrap_or_default(),
+                a: a.4.name(),
+                b: b.4.name(),
+                rows: RowSet::from_range(b.1..b.2.min(a.2)),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn label(feature: &JobFeature) -> String {
+    format!("{}/{}", feature.desc.dataset, feature.attrs.label)
+}

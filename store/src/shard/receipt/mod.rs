@@ -1,0 +1,221 @@
+//! `receipt.json`: what a finished shard is, and the digest of every file in it.
+//!
+//! Invariants
+//! - the last line but one of the file holds the XXH3-128 of all bytes before that digest
+//! - a receipt that was parsed is sound: its files have plain names, their rows are rows of the shard, no row is in two files of a feature
+//! - parsing allocates a small multiple of the input and never fails but with an error
+
+mod check;
+mod text;
+
+use super::note::ShardNote;
+use crate::error::ReceiptError;
+use crate::ident::{EncodingSpec, RowSet};
+use crate::job::{JobFeature, encoding_name, segment_name};
+use crate::manifest::{Extra, FileEntry, RunCheckpoint, RunUpdate, SegmentEntry, VERSION};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::ops::Range;
+use uuid::Uuid;
+
+/// A finished shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    version: u32,
+    requires: Vec<String>,
+    /// Store, snapshot, dataset and number of the shard.
+    #[serde(flatten)]
+    pub note: ShardNote,
+    /// First row and one past the last of all shards, in order: whole cells.
+    pub split: Vec<[u64; 2]>,
+    /// The rows that this shard is for, as ranges: those of its part of the split that the snapshot had.
+    pub rows: Vec<[u64; 2]>,
+    /// The command, for the history.
+    pub command: String,
+    /// What was computed, canonically; shards of one job have the same.
+    pub identity: Value,
+    /// The features.
+    pub features: Vec<JobFeature>,
+    /// The encodings whose token counts it has.
+    pub encodings: Vec<ReceiptEncoding>,
+    /// Checkpoints for a run.
+    pub run: Option<ReceiptRun>,
+    /// The files.
+    pub files: Vec<ReceiptFile>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+    /// XXH3-128 of the file before this digest.
+    #[serde(skip)]
+    pub digest: String,
+}
+
+/// An encoding of a receipt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReceiptEncoding {
+    /// Key of its description.
+    pub key: String,
+    /// The description.
+    pub spec: EncodingSpec,
+    /// Short name.
+    pub label: String,
+}
+
+/// A run of a receipt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReceiptRun {
+    /// Its name.
+    pub name: String,
+    /// The checkpoints.
+    pub checkpoints: Vec<RunCheckpoint>,
+    /// Whether weights that the run has already are replaced.
+    pub replace_weights: bool,
+}
+
+/// A file of a shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum ReceiptFile {
+    /// Vectors.
+    Segment {
+        /// Its name in the folder.
+        name: String,
+        /// Place of its feature in the receipt, from 0.
+        feature: usize,
+        /// Exactly which rows it has.
+        rows: Vec<[u64; 2]>,
+        /// Length, footer digest and the like.
+        entry: SegmentEntry,
+    },
+    /// Token counts.
+    Encoding {
+        /// Its name in the folder.
+        name: String,
+        /// Place of its encoding in the receipt, from 0.
+        encoding: usize,
+        /// Length, digests and rows.
+        entry: FileEntry,
+    },
+}
+
+impl ReceiptFile {
+    /// Its name in the folder.
+    pub fn name(&self) -> &str {
+        match self {
+            ReceiptFile::Segment { name, .. } | ReceiptFile::Encoding { name, .. } => name,
+        }
+    }
+
+    /// Its name in the store.
+    pub fn uuid(&self) -> Uuid {
+        match self {
+            ReceiptFile::Segment { entry, .. } => entry.uuid,
+            ReceiptFile::Encoding { entry, .. } => entry.uuid,
+        }
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            ReceiptFile::Segment { entry, .. } => entry.len,
+            ReceiptFile::Encoding { entry, .. } => entry.len,
+        }
+    }
+
+    /// Its rows.
+    pub fn row_set(&self) -> RowSet {
+        match self {
+            ReceiptFile::Segment { rows, .. } => row_set(rows),
+            ReceiptFile::Encoding { entry, .. } => RowSet::from_range(entry.range()),
+        }
+    }
+
+    /// The name that a file of this kind must have.
+    fn expected_name(&self) -> String {
+        match self {
+            ReceiptFile::Segment { feature, entry, .. } => segment_name(*feature, entry.uuid),
+            ReceiptFile::Encoding { entry, .. } => encoding_name(entry.uuid),
+        }
+    }
+}
+
+impl ReceiptRun {
+    pub(crate) fn new(update: &RunUpdate) -> Self {
+        let RunUpdate { name, checkpoints, replace_weights } = update.clone();
+        ReceiptRun { name, checkpoints, replace_weights }
+    }
+
+    /// What it asks of the run.
+    pub fn update(&self) -> RunUpdate {
+        let ReceiptRun { name, checkpoints, replace_weights } = self.clone();
+        RunUpdate { name, checkpoints, replace_weights }
+    }
+}
+
+/// What a new receipt is made of.
+pub(crate) struct Parts {
+    pub note: ShardNote,
+    pub split: Vec<Range<u64>>,
+    pub rows: RowSet,
+    pub command: String,
+    pub identity: Value,
+    pub features: Vec<JobFeature>,
+    pub encodings: Vec<ReceiptEncoding>,
+    pub run: Option<RunUpdate>,
+    pub files: Vec<ReceiptFile>,
+}
+
+impl Receipt {
+    /// A receipt and its text, checked as whoever reads it will.
+    pub(crate) fn new(parts: Parts) -> Result<(Receipt, Vec<u8>), ReceiptError> {
+        let mut receipt = Receipt {
+            version: VERSION,
+            requires: Vec::new(),
+            note: parts.note,
+            split: parts.split.iter().map(|r| [r.start, r.end]).collect(),
+            rows: ranges(&parts.rows),
+            command: parts.command,
+            identity: parts.identity,
+            features: parts.features,
+            encodings: parts.encodings,
+            run: parts.run.as_ref().map(ReceiptRun::new),
+            files: parts.files,
+            extra: Extra::new(),
+            digest: String::new(),
+        };
+        let (text, digest) = text::write(&receipt)?;
+        receipt.digest = digest;
+        Self::parse(&text)?;
+        Ok((receipt, text))
+    }
+
+    /// Reads a receipt.
+    ///
+    /// # Errors
+    /// Anything but the bytes of a sound receipt.
+    pub fn parse(bytes: &[u8]) -> Result<Receipt, ReceiptError> {
+        let receipt = text::read(bytes)?;
+        match check::problem(&receipt) {
+            None => Ok(receipt),
+            Some(problem) => Err(ReceiptError::Bad(problem)),
+        }
+    }
+
+    /// The rows that the shard is for.
+    pub fn row_set(&self) -> RowSet {
+        row_set(&self.rows)
+    }
+
+    /// Bytes of its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().fold(0u64, |n, f| n.saturating_add(f.bytes()))
+    }
+}
+
+pub(crate) fn row_set(ranges: &[[u64; 2]]) -> RowSet {
+    RowSet::from_ranges(ranges.iter().map(|[start, end]| *start..*end))
+}
+
+pub(crate) fn ranges(rows: &RowSet) -> Vec<[u64; 2]> {
+    rows.ranges().iter().map(|r| [r.start, r.end]).collect()
+}

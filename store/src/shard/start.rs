@@ -1,0 +1,296 @@
+//! Computing a shard: a job in a folder of its own that never writes the store.
+
+use super::index::ShardIndex;
+use super::note::ShardNote;
+use super::receipt::{Parts, Receipt, ReceiptEncoding, ReceiptFile, ranges};
+use super::split::split_rows;
+use crate::error::{LookupError, ShardError};
+use crate::ident::{RowSet, canonical_json};
+use crate::job::{
+    Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, check_plan, live_rows, read_json,
+    take_over,
+};
+use crate::manifest::RunUpdate;
+use crate::store::{Snapshot, Store};
+use std::io::ErrorKind;
+use std::ops::{Deref, DerefMut, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which part of the work a shard is, and where it goes.
+#[derive(Debug, Clone)]
+pub struct ShardPlan {
+    snapshot: Arc<Snapshot>,
+    note: ShardNote,
+    split: Vec<Range<u64>>,
+    rows: RowSet,
+    out: PathBuf,
+}
+
+impl ShardPlan {
+    /// Shard `shard` of a dataset of a snapshot, to be computed in the folder `out`.
+    ///
+    /// # Errors
+    /// A dataset that the snapshot lacks.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        dataset: &str,
+        shard: ShardIndex,
+        out: impl Into<PathBuf>,
+    ) -> Result<Self, ShardError> {
+        let part = snapshot.dataset(dataset)?;
+        let live = live_rows(&snapshot, part)?;
+        let split = split_rows(&live, shard.count());
+        let own = split.get(shard.place()).cloned().unwrap_or_default();
+        let info = snapshot.info();
+        let note = ShardNote {
+            store: info.store,
+            snapshot: info.number,
+            root: info.digest,
+            dataset: part.name.clone(),
+            dataset_number: part.number,
+            next_row: part.next_row,
+            shard,
+        };
+        Ok(ShardPlan {
+            rows: live.intersection(&RowSet::from_range(own)),
+            note,
+            split,
+            out: out.into(),
+            snapshot,
+        })
+    }
+
+    /// The rows it takes, whether or not the snapshot has features of them.
+    pub fn rows(&self) -> &RowSet {
+        &self.rows
+    }
+
+    /// Which shard it is.
+    pub fn shard(&self) -> ShardIndex {
+        self.note.shard
+    }
+
+    /// The snapshot whose rows were split.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Its folder.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    fn shown(&self) -> String {
+        self.out.display().to_string()
+    }
+}
+
+/// What there is to do for a shard.
+#[derive(Debug)]
+pub enum ShardStart {
+    /// Nothing: an earlier process finished it, and every file is as it left it.
+    Finished(Box<Receipt>),
+    /// This job.
+    Job(Box<ShardJob>),
+}
+
+/// A shard at work. A [`Job`] in all but one thing: it ends with a receipt instead of being published. Dropped before that, its
+/// sealed files wait for the next start.
+#[derive(Debug)]
+pub struct ShardJob {
+    job: Job,
+    plan: ShardPlan,
+}
+
+impl Deref for ShardJob {
+    type Target = Job;
+
+    fn deref(&self) -> &Job {
+        &self.job
+    }
+}
+
+impl DerefMut for ShardJob {
+    fn deref_mut(&mut self) -> &mut Job {
+        &mut self.job
+    }
+}
+
+/// What the folder of a shard was started for; `None` if it is not one yet.
+pub(crate) fn note_of(store: &Store, out: &Path) -> Result<Option<ShardNote>, ShardError> {
+    Ok(job_file(store, out)?.and_then(|file| file.shard))
+}
+
+fn job_file(store: &Store, out: &Path) -> Result<Option<JobFile>, ShardError> {
+    let path = out.join(JOB);
+    match read_json(store.env().vfs(), &path, &path.display().to_string()) {
+        Ok(file) => Ok(file),
+        Err(e) if e.is_damage() => {
+            Err(ShardError::Note { path: out.display().to_string(), detail: e.to_string() })
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Starts a shard or goes on with it.
+pub(crate) fn start(store: Store, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+    check_plan(&shard.snapshot, &plan)?;
+    if let Some(f) = plan.features.iter().find(|f| f.desc.dataset != shard.note.dataset) {
+        return Err(LookupError::Unknown {
+            what: "dataset of the shard",
+            name: f.desc.dataset.clone(),
+            nearest: None,
+            known: vec![shard.note.dataset.clone()],
+        }
+        .into());
+    }
+    check_place(&store, &shard)?;
+    let Some(folder) = JobFolder::take_outside(store.env(), &shard.out)? else {
+        let pid = job_file(&store, &shard.out).ok().flatten().map_or(0, |f| f.pid);
+        return Err(ShardError::Busy { path: shard.shown(), pid });
+    };
+    let before = job_file(&store, &shard.out)?;
+    if let Some(file) = &before {
+        check_same(file, &plan, &shard)?;
+    }
+    let mut file = JobFile::new(&plan, &shard.snapshot);
+    file.shard = Some(shard.note.clone());
+    folder.write(JOB, &file)?;
+    let base = Arc::clone(&shard.snapshot);
+    let job = take_over(store, folder, shard.shown(), plan, base, before.is_some())?;
+    match finished(&job, &shard)? {
+        Some(receipt) => Ok(ShardStart::Finished(Box::new(receipt))),
+        None => Ok(ShardStart::Job(Box::new(ShardJob { job, plan: shard }))),
+    }
+}
+
+/// The folder is missing, empty, or that of a shard, and not in the store.
+fn check_place(store: &Store, shard: &ShardPlan) -> Result<(), ShardError> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(&shard.out).starts_with(absolute(store.path())) {
+        return Err(ShardError::InsideStore { path: shard.shown() });
+    }
+    let names = match store.env().vfs().list(&shard.out) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(crate::store::Env::io("list", &shard.shown())(e).into()),
+    };
+    if names.iter().any(|n| n == JOB) {
+        return Ok(());
+    }
+    // Before `job.json` there is nothing but the lock and what a start that was cut short leaves of that file.
+    let early = |n: &String| n == "lock" || Content::of(n) == Content::Leftover;
+    match names.into_iter().find(|n| !early(n)) {
+        Some(found) => Err(ShardError::NotEmpty { path: shard.shown(), found }),
+        None => Ok(()),
+    }
+}
+
+/// The folder is that of the same shard of the same work.
+fn check_same(file: &JobFile, plan: &JobPlan, shard: &ShardPlan) -> Result<(), ShardError> {
+    let other = |what, wanted, found| Err(ShardError::Other { path: shard.shown(), what, wanted, found });
+    let Some(note) = &file.shard else {
+        return other("its kind", "a shard".into(), "a job".into());
+    };
+    if let Some((what, wanted, found)) = shard.note.difference(note) {
+        return other(what, wanted, found);
+    }
+    let labels = |features: &[crate::job::JobFeature]| -> String {
+        features.iter().map(|f| f.attrs.label.clone()).collect::<Vec<_>>().join(", ")
+    };
+    if !file.features.iter().map(|f| &f.desc).eq(plan.features.iter().map(|f| &f.desc)) {
+        return other("the list of features", labels(&plan.features), labels(&file.features));
+    }
+    let (wanted, found) = (canonical_json(&plan.identity), canonical_json(&file.identity));
+    if wanted != found { other("the work", wanted, found) } else { Ok(()) }
+}
+
+/// The receipt, if there is one and every file it names is there and sound. Otherwise it goes, and the shard is unfinished again.
+fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError> {
+    let vfs = job.store.env().vfs();
+    let bytes = match vfs.read(&shard.out.join(RECEIPT), LIMIT) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(crate::store::Env::io("read the receipt of", &shard.shown())(e).into()),
+    };
+    let receipt = Receipt::parse(&bytes).ok().filter(|r| r.note == shard.note);
+    let sound = |file: &ReceiptFile| match file {
+        ReceiptFile::Segment { feature, entry, .. } => job.sealed(*feature).iter().any(|s| s.entry == *entry),
+        ReceiptFile::Encoding { entry, .. } => job.encodings.iter().any(|e| e.file() == Some(entry)),
+    };
+    match receipt.filter(|r| r.files.iter().all(sound)) {
+        Some(receipt) => Ok(Some(receipt)),
+        None => {
+            job.folder.remove(RECEIPT)?;
+            job.folder.sync()?;
+            Ok(None)
+        }
+    }
+}
+
+impl ShardJob {
+    /// Which part of the work it is.
+    pub fn plan(&self) -> &ShardPlan {
+        &self.plan
+    }
+
+    /// Writes the receipt: from now on the shard can be attached.
+    ///
+    /// # Errors
+    /// Rows of the shard that a feature still lacks; a file that cannot be written.
+    pub fn finish(self, run: Option<RunUpdate>) -> Result<Receipt, ShardError> {
+        let ShardJob { job, plan } = self;
+        let mut files = Vec::new();
+        for (i, f) in job.plan.features.iter().enumerate() {
+            let rows = plan.rows.difference(&job.rows_done(i));
+            if !rows.is_empty() {
+                let feature = format!("{}/{}", f.desc.dataset, f.attrs.label);
+                return Err(ShardError::Incomplete { path: plan.shown(), feature, rows });
+            }
+            files.extend(job.sealed(i).iter().map(|s| ReceiptFile::Segment {
+                name: crate::job::segment_name(i, s.uuid()),
+                feature: i,
+                rows: ranges(&s.rows),
+                entry: s.entry.clone(),
+            }));
+        }
+        let encodings = add_encodings(&job, &mut files);
+        let parts = Parts {
+            note: plan.note.clone(),
+            split: plan.split.clone(),
+            rows: plan.rows.clone(),
+            command: job.plan.command.clone(),
+            identity: job.plan.identity.clone(),
+            features: job.plan.features.clone(),
+            encodings,
+            run,
+            files,
+        };
+        let bad =
+            |e: crate::error::ReceiptError| ShardError::Receipt { path: plan.shown(), detail: e.to_string() };
+        let (receipt, text) = Receipt::new(parts).map_err(bad)?;
+        job.folder.write_bytes(RECEIPT, &text)?;
+        Ok(receipt)
+    }
+}
+
+/// Adds the files of token counts; returns their encodings.
+fn add_encodings(job: &Job, files: &mut Vec<ReceiptFile>) -> Vec<ReceiptEncoding> {
+    let mut encodings: Vec<ReceiptEncoding> = Vec::new();
+    for sealed in &job.encodings {
+        let Some(entry) = sealed.file() else { continue };
+        let e = &sealed.encoding;
+        let encoding = encodings.iter().position(|known| known.key == e.key).unwrap_or_else(|| {
+            encodings.push(ReceiptEncoding {
+                key: e.key.clone(),
+                spec: e.spec.clone(),
+                label: e.label.clone(),
+            });
+            encodings.len() - 1
+        });
+        let name = crate::job::encoding_name(entry.uuid);
+        files.push(ReceiptFile::Encoding { name, encoding, entry: entry.clone() });
+    }
+    encodings
+}

@@ -1,0 +1,48 @@
+//! A change, cut short or failing at every operation.
+
+use super::crash::CrashVfs;
+use super::{copy, tempdir, verify};
+use gstore_store::Store;
+use std::fmt::{Debug, Display};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Runs a change on a copy of a store: once for each number of operations after which the process dies, and once for each operation that
+/// fails, until it succeeds. `check` gets the store after it, and after the same call again on a sound medium, and whether the
+/// change must be there. Where only one operation failed, nothing may be left but manifests.
+pub fn at_every_operation<E: Debug + Display>(
+    prepared: &Path,
+    change: impl Fn(&Store) -> Result<(), E>,
+    check: impl Fn(&Store, bool),
+) {
+    for once in [false, true] {
+        let mut failures = 0;
+        for n in 0.. {
+            let dir = tempdir().unwrap();
+            let path = dir.path().join("s");
+            copy(prepared, &path);
+            let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
+            let Ok(store) = Store::open_on(Arc::new(vfs.clone()), &path) else { continue };
+            let result = change(&store);
+            if if once { vfs.left() >= 0 } else { vfs.left() > 0 } {
+                result.unwrap();
+                break;
+            }
+            drop(store);
+            failures += u64::from(result.is_err());
+            let store = Store::open(&path).unwrap();
+            let report = verify(&store);
+            assert!(report.is_sound(), "operation {n}: {:?}", report.problems);
+            check(&store, result.is_ok());
+            change(&store).unwrap_or_else(|e| panic!("after operation {n}: {e}"));
+            let report = verify(&store);
+            assert!(report.is_sound(), "operation {n}, done again: {:?}", report.problems);
+            check(&store, true);
+            if once {
+                let mut left = report.unreferenced.iter().filter(|f| !f.starts_with("manifests/"));
+                assert!(left.next().is_none(), "operation {n}: {:?}", report.unreferenced);
+            }
+        }
+        assert!(failures > 8, "{failures}");
+    }
+}

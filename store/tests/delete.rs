@@ -1,0 +1,207 @@
+//! Promise: a deleted row is nowhere to be seen from the next snapshot on, an older snapshot still has it, its id is free,
+//! and a delete or drop happens as a whole or not at all.
+
+mod common;
+
+use arrow_array::cast::AsArray;
+use common::every::at_every_operation;
+use common::*;
+use gstore_store::*;
+use serde_json::Map;
+
+fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
+    store.delete("pool", &RowSet::from_rows(rows), options()).unwrap()
+}
+
+fn options() -> DeleteOptions {
+    DeleteOptions { command: "gstore delete".into(), purge: false }
+}
+
+fn ids(store: &Store) -> Vec<String> {
+    let snapshot = store.snapshot().unwrap();
+    ids_of(&snapshot)
+}
+
+fn ids_of(snapshot: &Snapshot) -> Vec<String> {
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    let batches: Vec<_> = reader.scan(&["id"], None).collect::<Result<_, _>>().unwrap();
+    let column = |b: &arrow_array::RecordBatch| -> Vec<String> {
+        b.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()).collect()
+    };
+    batches.iter().flat_map(column).collect()
+}
+
+fn names(rows: impl IntoIterator<Item = u64>) -> Vec<String> {
+    rows.into_iter().map(|i| format!("s{i}")).collect()
+}
+
+#[test]
+fn deleted_rows_are_hidden_and_older_snapshots_keep_them() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&dir.path().join("s"), 30, &f, 10);
+    let (before, all) = (store.snapshot().unwrap(), digest(&store, &f));
+    let report = delete(&store, [3, 4, 29, 29, 30, 1000]);
+    assert_eq!((report.deleted, report.ignored, report.purged), (3, 2, 0));
+    assert_eq!(report.snapshot, Some(before.number() + 1));
+    assert_eq!(ids(&store), names((0..3).chain(5..29)));
+    assert_ne!(digest(&store, &f), all);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.dataset("pool").unwrap().rows, 27);
+    assert_eq!(snapshot.info().changes, ["dataset pool: 3 rows deleted"]);
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    assert!(reader.row(3).unwrap().is_none() && reader.row(5).unwrap().is_some());
+    assert_eq!(ids_of(&store.snapshot_at(before.number()).unwrap()), names(0..30));
+    let again = delete(&store, [3, 4, 40]);
+    assert_eq!((again.snapshot, again.deleted, again.ignored), (None, 0, 3));
+    assert_eq!(store.snapshot().unwrap().number(), snapshot.number());
+    assert!(matches!(store.delete("poll", &RowSet::new(), options()), Err(ChangeError::Lookup(_))));
+    let report = verify(&store);
+    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+}
+
+#[test]
+fn the_id_of_a_deleted_row_is_free_for_a_new_row() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..20).unwrap();
+    delete(&store, 5..8);
+    assert_eq!(add(&store, 0..20).unwrap(), {
+        let mut r = AppendReport::default();
+        (r.added, r.unchanged, r.snapshot) = (3, 17, Some(3));
+        r
+    });
+    assert_eq!(ids(&store), names((0..5).chain(8..20).chain(5..8)));
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().next_row, 23);
+    delete(&store, [21]);
+    assert_eq!(add(&store, 6..7).unwrap().added, 1);
+    assert!(verify(&store).is_sound(), "{:?}", verify(&store).problems);
+}
+
+#[test]
+fn many_deletes_leave_few_bitmaps() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..100).unwrap();
+    for row in 0..30 {
+        delete(&store, [row * 3]);
+        let snapshot = store.snapshot().unwrap();
+        let part = snapshot.dataset("pool").unwrap();
+        assert!(part.tombstones.len() <= 8, "{}", part.tombstones.len());
+        assert_eq!(part.rows, 99 - row);
+    }
+    assert_eq!(ids(&store), names((0..100).filter(|i| i % 3 != 0 || *i >= 90)));
+}
+
+#[test]
+fn a_delete_works_while_a_job_runs_and_hides_what_the_job_computes() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..20).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..10);
+    delete(&store, 5..12);
+    seal(&mut job, 0, 10..20);
+    let snapshot = job.publish(None, true).unwrap();
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    assert_eq!(reader.row_set().unwrap(), RowSet::from_ranges([0..5, 12..20]));
+    let other = Store::create(dir.path().join("o")).unwrap();
+    add(&other, 0..20).unwrap();
+    delete(&other, 5..12);
+    let mut job = other.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, (0..5).chain(12..20));
+    job.publish(None, true).unwrap();
+    assert_eq!(digest(&store, &f), digest(&other, &f));
+}
+
+#[test]
+fn dropping_takes_names_away_and_nothing_else() {
+    let dir = tempdir().unwrap();
+    let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
+    let store = filled(&dir.path().join("s"), 30, &f, 10);
+    let checkpoint = RunCheckpoint {
+        name: "checkpoint-7".into(),
+        step: Some(7),
+        weight: Some(1e-5),
+        checkpoint: checkpoint(7),
+        base: "tiny".into(),
+        provenance: Map::new(),
+        extra: Extra::new(),
+    };
+    let run = RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true };
+    let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
+    seal(&mut job, 0, 0..30);
+    job.publish(Some(run), true).unwrap();
+    // A live job of the feature is in the way, also of its dataset; a dead one is not.
+    let job = store.start_job(plan(vec![f.clone()])).unwrap();
+    for result in [store.drop_feature("grad-sgd@checkpoint-7", "x"), store.drop_dataset("pool", "x")] {
+        match result {
+            Err(ChangeError::Busy { job: other, pid, .. }) => {
+                assert_eq!((other.as_str(), pid), (job.id(), std::process::id()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    store.drop_feature("grad-adam@checkpoint-7", "gstore drop").unwrap();
+    drop(job);
+    let report = store.drop_run("warmup", "gstore drop").unwrap();
+    assert_eq!(report.unnamed, ["pool/grad-sgd@checkpoint-7"]);
+    let report = store.drop_feature("pool/grad-sgd@checkpoint-7", "gstore drop").unwrap();
+    assert_eq!(report.features, ["pool/grad-sgd@checkpoint-7"]);
+    assert!(report.bytes > 1000);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!((snapshot.features().len(), snapshot.runs().len(), snapshot.datasets().len()), (0, 0, 1));
+    assert!(matches!(store.drop_feature("grad-sgd@checkpoint-7", "x"), Err(ChangeError::Lookup(_))));
+    // Numbers are not given out again, and older snapshots have what was dropped.
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..30);
+    assert_eq!(job.publish(None, true).unwrap().features()[0].number, 3);
+    let report = store.drop_dataset("pool", "gstore drop").unwrap();
+    assert_eq!((report.samples, report.features.len()), (30, 1));
+    add(&store, 0..3).unwrap();
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().number, 2);
+    let old = store.snapshot_at(2).unwrap();
+    assert_eq!(old.open_feature(&old.features()[0]).unwrap().row_set().unwrap().len(), 30);
+    let report = verify(&store);
+    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_delete_happens_as_a_whole_or_not_at_all() {
+    let dir = tempdir().unwrap();
+    let prepared = dir.path().join("prepared");
+    let store = filled(&prepared, 30, &feature("grad-sgd", 6, DType::F16), 10);
+    for row in 0..8 {
+        delete(&store, [row]);
+    }
+    at_every_operation(
+        &prepared,
+        // The ninth bitmap: all are merged.
+        |store| store.delete("pool", &RowSet::from_range(10..13), options()).map(drop),
+        |store, done| {
+            let found = ids(store);
+            let (old, new) = (names(8..30), names((8..10).chain(13..30)));
+            assert!(found == new || (!done && found == old), "{found:?}");
+        },
+    );
+}
+
+#[test]
+fn a_drop_happens_as_a_whole_or_not_at_all() {
+    let dir = tempdir().unwrap();
+    let prepared = dir.path().join("prepared");
+    filled(&prepared, 30, &feature("grad-sgd", 6, DType::F16), 10);
+    at_every_operation(
+        &prepared,
+        |store| match store.drop_dataset("pool", "gstore drop") {
+            Err(ChangeError::Lookup(_)) => Ok(()),
+            other => other.map(drop),
+        },
+        |store, done| {
+            let snapshot = store.snapshot().unwrap();
+            let found = (snapshot.datasets().len(), snapshot.features().len());
+            assert!(found == (0, 0) || (!done && found == (1, 1)), "{found:?}");
+        },
+    );
+}

@@ -1,0 +1,446 @@
+//! Promise: `gc` removes what no kept snapshot, lease or job needs, and nothing else; whatever instant it dies at, the store is as
+//! good as before and the next one finishes the work.
+
+mod common;
+
+use common::crash::CrashVfs;
+use common::keep::*;
+use common::*;
+use gstore_store::vfs::{OsVfs, Vfs};
+use gstore_store::*;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+fn f() -> JobFeature {
+    feature("grad-sgd", 6, DType::F16)
+}
+
+/// A store whose older snapshots have files that the current one does not need: a feature that was dropped, and leftovers.
+fn worn(path: &Path) -> Store {
+    let store = filled(path, 20, &f(), 5);
+    drop_features(path);
+    add(&store, 20..30).unwrap();
+    let mut job = store.start_job(plan(vec![feature("grad-adam", 4, DType::F32)])).unwrap();
+    seal(&mut job, 0, 0..30);
+    job.publish(None, true).unwrap();
+    store
+}
+
+/// What crashes may leave behind.
+fn leave(path: &Path) -> Vec<PathBuf> {
+    let (u, v) = (Uuid::new_v4(), Uuid::new_v4());
+    let hex = "0123456789abcdef0123456789abcdef";
+    let names = [
+        "CURRENT.new".into(),
+        format!("manifests/root-99-{hex}.json"),
+        format!("manifests/root-99-{hex}.json.new"),
+        format!("manifests/feature-2-page-{hex}.json"),
+        format!("samples/1/{u}.parquet"),
+        format!("samples/7/{u}.parquet"),
+        format!("segments/1/{u}.arrow"),
+        format!("encodings/1/{u}.parquet"),
+        format!("tombstones/1/{u}.roaring.new"),
+        format!("tombstones/1/{v}.roaring"),
+        format!("indexes/{u}.sketch"),
+        format!("leases/{u}.json"),
+        format!("leases/{v}.json.new"),
+        format!("tmp/append-{u}/{v}.parquet"),
+        format!("tmp/compact-{u}/lock"),
+        format!("tmp/compact-{u}/{v}.arrow"),
+    ];
+    put(path, &names)
+}
+
+/// Things of other people in every folder, some with names like ours.
+fn strangers(path: &Path) -> Vec<PathBuf> {
+    let u = Uuid::new_v4();
+    let hex = "0123456789abcdef0123456789abcdef";
+    let names = [
+        "notes.txt".into(),
+        "mine/file".into(),
+        ".hidden".into(),
+        "CURRENT.bak".into(),
+        "manifests/readme".into(),
+        format!("manifests/root-1-{}.json", &hex[1..]),
+        format!("manifests/other-1-{hex}.json"),
+        format!("samples/{u}.parquet"),
+        format!("samples/one/{u}.parquet"),
+        format!("samples/1/{u}.arrow"),
+        "samples/1/notes".into(),
+        format!("segments/1/{u}.arrow.bak"),
+        format!("segments/1/{}.arrow", u.to_string().to_uppercase()),
+        format!("segments/1/{u}/{u}.arrow"),
+        format!("segments/01/{u}.arrow"),
+        "leases/mine.json".into(),
+        "tmp/mine".into(),
+        "tmp/append-mine/x".into(),
+        "tmp/job-mine/x".into(),
+    ];
+    put(path, &names)
+}
+
+fn put(path: &Path, names: &[String]) -> Vec<PathBuf> {
+    for name in names {
+        fs_err::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+        fs_err::write(path.join(name), "something").unwrap();
+    }
+    names.iter().map(PathBuf::from).collect()
+}
+
+fn set(path: &Path) -> BTreeSet<PathBuf> {
+    files(path).into_iter().collect()
+}
+
+#[test]
+fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = worn(&path);
+    let before = all_content(&store);
+    let left = leave(&path);
+    let foreign = strangers(&path);
+    let dry = store.collect(GcOptions { dry_run: true, ..gc(10) }).unwrap();
+    assert!(left.iter().all(|f| path.join(f).exists()), "a dry run removes nothing");
+    let report = store.collect(gc(10)).unwrap();
+    assert_eq!((&report.swept, report.snapshot), (&dry.swept, None));
+    for file in &left {
+        assert!(!path.join(file).exists(), "{} is still there", file.display());
+    }
+    for file in &foreign {
+        assert!(path.join(file).exists(), "{} is gone", file.display());
+    }
+    let named: BTreeSet<&str> = report.swept.strangers.iter().map(String::as_str).collect();
+    for file in &foreign {
+        let listed = file.ancestors().any(|a| named.contains(a.to_str().unwrap()));
+        assert!(listed, "{} is not reported: {named:?}", file.display());
+    }
+    assert_eq!(report.swept.files(), left.len() as u64);
+    assert!(!path.join("samples/7").exists() && !path.join("tombstones/1").exists());
+    assert_eq!(all_content(&store), before, "the history is whole");
+    let report = store.collect(gc(1)).unwrap();
+    assert_eq!((report.oldest, report.snapshots_removed, report.snapshot), (5, 5, Some(6)));
+    assert_eq!(report.swept.removed[&FileKind::Segments].files, 4);
+    assert!(report.swept.removed[&FileKind::Segments].bytes > 4000);
+    assert!(foreign.iter().all(|f| path.join(f).exists()));
+    assert_eq!(content(&store.snapshot().unwrap()).unwrap(), before[&5]);
+    assert!(verify(&store).is_sound_now());
+    assert_clean(&store);
+}
+
+/// What this test can ask of a report.
+trait Sound {
+    fn is_sound_now(&self) -> bool;
+}
+
+impl Sound for VerifyReport {
+    fn is_sound_now(&self) -> bool {
+        // Snapshots before the history are gone, as they should be.
+        self.problems.iter().all(|p| p.file.starts_with("manifests/root-"))
+    }
+}
+
+#[test]
+fn what_stays_follows_from_number_and_age() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = worn(&path);
+    let long = Some(Duration::from_secs(3600));
+    let report = store.collect(GcOptions { keep_within: long, ..gc(1) }).unwrap();
+    assert_eq!((report.oldest, report.snapshot), (0, None), "all are young");
+    for (keep, oldest) in [(100, 0), (6, 0), (5, 1), (4, 2), (2, 4)] {
+        let report = store.collect(gc(keep)).unwrap();
+        assert_eq!(report.oldest, oldest, "keep {keep}");
+        // Its own snapshot pushes none out.
+        let again = store.collect(gc(keep)).unwrap();
+        assert_eq!((again.oldest, again.snapshot, again.swept.files()), (oldest, None, 0), "keep {keep}");
+        let listed: Vec<u64> = store.history().unwrap().iter().map(|i| i.number).collect();
+        assert_eq!(listed.last(), Some(&oldest));
+        all_content(&store);
+    }
+    // Tags and what gc records are no states of their own.
+    store.tag(&tag_name("here"), None, false, "tag").unwrap();
+    assert_eq!(store.collect(gc(2)).unwrap().oldest, 4);
+    assert_eq!(store.collect(gc(0)).unwrap().oldest, 5, "0 keeps the current one as well");
+    let zero = Some(Duration::ZERO);
+    assert_eq!(store.collect(GcOptions { keep_within: zero, ..gc(1) }).unwrap().oldest, 5);
+}
+
+#[test]
+fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 20, &f(), 5);
+    // A job that dies at each step of its publish.
+    for n in 0.. {
+        let copied = dir.path().join(format!("{n}"));
+        copy(&path, &copied);
+        let vfs = CrashVfs::new(i64::MAX / 2);
+        let crashing = Store::open_on(Arc::new(vfs.clone()), &copied).unwrap();
+        let mut job = crashing.start_job(plan(vec![feature("grad-adam", 4, DType::F32)])).unwrap();
+        seal(&mut job, 0, 0..10);
+        vfs.set_left(n);
+        let done = job.publish(None, false).is_ok() && vfs.left() > 0;
+        let store = Store::open(&copied).unwrap();
+        let report = store.collect(gc(1)).unwrap();
+        let mut job = store.start_job(plan(vec![feature("grad-adam", 4, DType::F32)])).unwrap();
+        assert_eq!(job.rows_done(0), RowSet::from_range(0..10), "after {n} operations: {report:?}");
+        let live = store.collect(GcOptions { drop_jobs: true, ..gc(1) }).unwrap();
+        assert!(live.swept.jobs.iter().all(|j| j.running && !j.dropped), "{live:?}");
+        seal(&mut job, 0, 10..20);
+        drop(job);
+        let report = store.collect(gc(1)).unwrap();
+        let [note] = report.swept.jobs.as_slice() else { panic!("{report:?}") };
+        assert!(!note.running && note.bytes > 500 && note.command.as_deref() == Some("ingest"), "{note:?}");
+        let dry = store.collect(GcOptions { drop_jobs: true, dry_run: true, ..gc(1) }).unwrap();
+        let report = store.collect(GcOptions { drop_jobs: true, ..gc(1) }).unwrap();
+        assert_eq!(report.swept, dry.swept);
+        assert!(report.swept.jobs[0].dropped && !copied.join("tmp").join(&report.swept.jobs[0].id).exists());
+        assert_clean(&store);
+        content(&store.snapshot().unwrap()).unwrap();
+        fs_err::remove_dir_all(&copied).unwrap();
+        if done {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_compaction_at_work_is_left_alone() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 20, &f(), 5);
+    let u = Uuid::new_v4();
+    let folder = path.join(format!("tmp/compact-{u}"));
+    put(&path, &[format!("tmp/compact-{u}/{u}.arrow")]);
+    let lock = OsVfs.lock(&folder.join("lock"), false).unwrap();
+    assert_eq!(store.collect(gc(1)).unwrap().swept.files(), 2, "older roots only");
+    drop(lock);
+    let starting = OsVfs.lock(&path.join("tmp/compact.lock"), false).unwrap();
+    store.collect(gc(1)).unwrap();
+    assert!(folder.exists());
+    drop(starting);
+    assert_eq!(store.collect(gc(1)).unwrap().swept.removed[&FileKind::Leftovers].files, 2);
+    assert!(!folder.exists());
+}
+
+fn damage(path: &Path, starts: &str) {
+    let manifests = path.join("manifests");
+    let name = files(&manifests).into_iter().find(|f| f.to_str().unwrap().starts_with(starts)).unwrap();
+    let mut bytes = fs_err::read(manifests.join(&name)).unwrap();
+    bytes[20] ^= 1;
+    fs_err::write(manifests.join(&name), bytes).unwrap();
+}
+
+#[test]
+fn an_unreadable_manifest_of_a_kept_snapshot_stops_everything() {
+    let dir = tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    worn(&whole);
+    for (starts, keep, stops) in [
+        ("feature-1-", 10, true), // of snapshot 2
+        ("feature-1-", 2, false),
+        ("root-3-", 10, true),
+        ("root-3-", 2, false),
+        ("root-3-", 1, false),
+        ("root-0-", 1, false),
+        ("feature-2-", 1, true), // of the current one
+    ] {
+        let path = dir.path().join("s");
+        copy(&whole, &path);
+        damage(&path, starts);
+        if starts == "feature-2-" {
+            // Loaded before it was damaged: else there is nothing to start from.
+            assert!(Store::open(&path).is_err());
+            fs_err::remove_dir_all(&path).unwrap();
+            continue;
+        }
+        let store = Store::open(&path).unwrap();
+        let before = set(&path);
+        let result = store.collect(gc(keep));
+        if stops {
+            let e = result.unwrap_err();
+            assert!(e.is_damage(), "{e}");
+            assert_eq!(set(&path), before, "{starts} {keep}: {e}");
+        } else {
+            result.unwrap_or_else(|e| panic!("{starts} {keep}: {e}"));
+            all_content(&store);
+        }
+        fs_err::remove_dir_all(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_crash_or_a_failure_at_any_operation_of_gc_is_harmless() {
+    let dir = tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let store = worn(&whole);
+    store.tag(&tag_name("one"), Some(&SnapshotName::Number(1)), false, "tag").unwrap();
+    drop(store.start_job(plan(vec![feature("other", 4, DType::F32)])).unwrap());
+    leave(&whole);
+    strangers(&whole);
+    let expected = {
+        let path = dir.path().join("done");
+        copy(&whole, &path);
+        Store::open(&path).unwrap().collect(GcOptions { drop_jobs: true, ..gc(2) }).unwrap();
+        set(&path)
+            .into_iter()
+            .filter(|f| !f.starts_with("manifests") || !f.to_str().unwrap().contains("root-"))
+            .collect::<BTreeSet<_>>()
+    };
+    for once in [false, true] {
+        let mut crashes = 0;
+        for n in 0.. {
+            let path = dir.path().join(format!("{once}{n}"));
+            copy(&whole, &path);
+            let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
+            let result = Store::open_on(Arc::new(vfs.clone()), &path)
+                .map_err(GcError::from)
+                .and_then(|s| s.collect(GcOptions { drop_jobs: true, ..gc(2) }));
+            let (left, ok) = (vfs.left(), result.is_ok());
+            let store = Store::open(&path).unwrap();
+            all_content(&store);
+            assert_eq!(store.snapshot_named(&"one".parse().unwrap()).unwrap().number(), 1);
+            store.collect(GcOptions { drop_jobs: true, ..gc(2) }).unwrap();
+            all_content(&store);
+            assert_clean(&store);
+            let rest: BTreeSet<_> = set(&path)
+                .into_iter()
+                .filter(|f| !f.starts_with("manifests") || !f.to_str().unwrap().contains("root-"))
+                .collect();
+            assert_eq!(rest, expected, "after {n} operations");
+            fs_err::remove_dir_all(&path).unwrap();
+            if ok && left > 0 || once && left >= 0 {
+                break;
+            }
+            crashes += 1;
+        }
+        assert!(crashes > 30, "{crashes}");
+    }
+}
+
+#[test]
+fn gc_beside_readers_and_writers_disturbs_neither() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    filled(&path, 20, &f(), 5);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let collector = scope.spawn(|| {
+            let store = Store::open(&path).unwrap();
+            let mut runs = 0;
+            while !stop.load(Ordering::Relaxed) {
+                store.collect(gc(2)).unwrap();
+                runs += 1;
+            }
+            runs
+        });
+        let mut readers = Vec::new();
+        for _ in 0..2 {
+            readers.push(scope.spawn(|| {
+                let store = Store::open(&path).unwrap();
+                let (mut whole, mut collected) = (0u64, 0u64);
+                while !stop.load(Ordering::Relaxed) {
+                    // The history as well: it shrinks while it is read.
+                    assert!(!store.history().unwrap().is_empty());
+                    let snapshot = store.snapshot().unwrap();
+                    match content(&snapshot) {
+                        Ok(_) => whole += 1,
+                        Err(e) if e.is_collected() => collected += 1,
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+                (whole, collected)
+            }));
+        }
+        let store = Store::open(&path).unwrap();
+        for i in 0..40u64 {
+            add(&store, 20 + i..21 + i).unwrap();
+            let mut job = store.start_job(plan(vec![f()])).unwrap();
+            let missing = RowSet::from_range(0..21 + i).difference(&job.rows_done(0));
+            seal(&mut job, 0, missing.iter());
+            job.publish(None, true).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(collector.join().unwrap() > 0);
+        for r in readers {
+            assert!(r.join().unwrap().0 > 0);
+        }
+    });
+    let store = Store::open(&path).unwrap();
+    store.collect(gc(1)).unwrap();
+    assert_clean(&store);
+    assert_eq!(store.snapshot().unwrap().features()[0].rows(), 60);
+}
+
+#[test]
+fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 20, &f(), 5);
+    for i in 20..24 {
+        add(&store, i..i + 1).unwrap();
+    }
+    let rows = RowSet::from_rows([3, 7, 21]);
+    store.delete("pool", &rows, DeleteOptions { command: "delete".into(), purge: false }).unwrap();
+    let bitmaps = files(&path.join("tombstones"));
+    assert_eq!(bitmaps.len(), 1);
+    store.collect(gc(1)).unwrap();
+    assert_eq!(files(&path.join("tombstones")), bitmaps, "the current snapshot needs it");
+    let before = content(&store.snapshot().unwrap()).unwrap();
+    let (held, lease) = store.snapshot_leased(None, "read").unwrap();
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    assert_ne!(store.snapshot().unwrap().number(), held.number());
+    let report = store.collect(gc(1)).unwrap();
+    assert_eq!(report.kept.len(), 1, "{report}");
+    assert_eq!(content(&held).unwrap(), before, "the small files are still there for the reader");
+    drop(lease);
+    let report = store.collect(gc(1)).unwrap();
+    for kind in [FileKind::Samples, FileKind::Segments, FileKind::Tombstones] {
+        assert!(report.swept.removed[&kind].files > 0, "{kind:?}: {report}");
+    }
+    assert_eq!((files(&path.join("segments")).len(), files(&path.join("samples")).len()), (1, 1));
+    assert!(content(&held).unwrap_err().is_collected());
+    assert_eq!(content(&store.snapshot().unwrap()).unwrap(), before);
+    store.drop_dataset("pool", "drop").unwrap();
+    store.collect(gc(1)).unwrap();
+    assert!(files(&path.join("segments")).is_empty() && files(&path.join("samples")).is_empty());
+    assert!(files(&path.join("tombstones")).is_empty());
+    assert_clean(&store);
+    add(&store, 0..5).unwrap();
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 5);
+}
+
+/// A store with a feature of many segments, and as many files that nothing needs.
+fn many(segments: u64) {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 1, DType::F16);
+    let store = filled(&path, segments, &f, 1);
+    let folder = path.join("segments/1");
+    for file in files(&folder) {
+        fs_err::copy(folder.join(file), folder.join(format!("{}.arrow", Uuid::new_v4()))).unwrap();
+    }
+    let start = std::time::Instant::now();
+    let report = store.collect(gc(1)).unwrap();
+    let took = start.elapsed();
+    println!("{report}");
+    println!("{segments} segments, {} files removed in {took:?}", report.swept.files());
+    assert_eq!(report.swept.removed[&FileKind::Segments].files, segments);
+    assert_eq!(files(&folder).len() as u64, segments);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn many_segments_are_collected_in_seconds() {
+    many(1000);
+}
+
+#[test]
+#[ignore = "makes 10,000 segments, which takes a minute"]
+fn ten_thousand_segments_are_collected_in_seconds() {
+    many(10_000);
+}

@@ -1,0 +1,364 @@
+//! Promise: the ledger never gives a wrong row and never lets an id in twice, whatever became of its files; and opening it
+//! does not take longer for more ids.
+
+mod common;
+
+use common::crash::CrashVfs;
+use common::*;
+use gstore_store::vfs::*;
+use gstore_store::*;
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
+
+const LEDGER: &str = "ledger.redb";
+const SUMS: &str = "ledger.sums";
+const PAGE: usize = 4096;
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts the panics that reach the hook, from the first test on.
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let other = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            other(info);
+        }));
+    });
+}
+
+fn ids(store: &Store) -> Vec<String> {
+    use arrow_array::cast::AsArray;
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    let mut out = Vec::new();
+    for batch in reader.scan(&["id"], None) {
+        out.extend(batch.unwrap().column(0).as_string::<i32>().iter().map(|s| s.unwrap().to_owned()));
+    }
+    out
+}
+
+/// Adds samples `0..n` of which all but the last `new` are there.
+fn again(store: &Store, n: u64, new: u64, what: &str) {
+    let report = add(store, 0..n).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_eq!((report.added, report.unchanged), (new, n - new), "{what}");
+}
+
+fn each_once(store: &Store, n: u64, what: &str) {
+    let ids = ids(store);
+    assert_eq!(ids.len() as u64, n, "{what}");
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len() as u64, n, "{what}");
+}
+
+struct Good {
+    path: PathBuf,
+    ledger: Vec<u8>,
+    sums: Vec<u8>,
+}
+
+impl Good {
+    fn of(path: &Path) -> Good {
+        let read = |name: &str| fs_err::read(path.join(name)).unwrap();
+        Good { path: path.to_owned(), ledger: read(LEDGER), sums: read(SUMS) }
+    }
+    fn restore(&self) {
+        fs_err::write(self.path.join(LEDGER), &self.ledger).unwrap();
+        fs_err::write(self.path.join(SUMS), &self.sums).unwrap();
+    }
+}
+
+#[test]
+fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    let mut n = 600;
+    add(&store, 0..n).unwrap();
+    let mut good = Good::of(&path);
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    for page in 0..good.ledger.len() / PAGE {
+        let start = page * PAGE;
+        if good.ledger.len() < start + PAGE {
+            break;
+        }
+        // A page that was never written to is read by nobody: one flip shows that.
+        let used = good.ledger[start..start + PAGE].iter().any(|b| *b != 0);
+        for flip in 0..if used { 10 } else { 1 } {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let bit = random as usize % (PAGE * 8);
+            let what = format!("page {page} bit {bit}");
+            let mut bad = good.ledger.clone();
+            bad[start + bit / 8] ^= 1 << (bit % 8);
+            fs_err::write(path.join(LEDGER), &bad).unwrap();
+            let report = verify(&store);
+            assert!(report.problems.iter().any(|p| p.file == LEDGER), "{what}: verify found nothing");
+            assert_eq!(report.problems[0].offset, Some(start as u64), "{what}");
+            assert!(fs_err::read(path.join(LEDGER)).unwrap() == bad, "{what}: verify wrote to the ledger");
+            assert!(fs_err::read(path.join(SUMS)).unwrap() == good.sums, "{what}: verify wrote the sums");
+            if flip == 0 && used {
+                again(&store, n + 1, 1, &what);
+                n += 1;
+                again(&store, n, 0, &what);
+                each_once(&store, n, &what);
+                // What is left of the damage is in pages that nobody reads.
+                fs_err::remove_file(path.join(LEDGER)).unwrap();
+                again(&store, n, 0, &what);
+                good = Good::of(&path);
+            } else {
+                again(&store, n, 0, &what);
+                good.restore();
+            }
+        }
+    }
+    assert!(verify(&store).is_sound());
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a panic was printed");
+}
+
+#[test]
+fn without_sums_everything_is_checked_once_and_nothing_panics_aloud() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..300).unwrap();
+    let good = Good::of(&path);
+    let used: Vec<usize> = (0..good.ledger.len()).filter(|i| good.ledger[*i] != 0).collect();
+    for i in used.iter().step_by((used.len() / 300).max(1)) {
+        let mut bad = good.ledger.clone();
+        bad[*i] ^= 0x41;
+        fs_err::write(path.join(LEDGER), &bad).unwrap();
+        let _ = fs_err::remove_file(path.join(SUMS));
+        assert!(verify(&store).is_sound(), "byte {i}: a crash may have left it so");
+        again(&store, 300, 0, &format!("byte {i}"));
+        assert!(path.join(SUMS).exists(), "byte {i}");
+        assert!(verify(&store).is_sound(), "byte {i}");
+    }
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0, "a panic was printed");
+}
+
+#[test]
+fn flipped_bits_of_the_sums_are_found() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..100).unwrap();
+    let good = Good::of(&path);
+    // Every bit with GSTORE_EXHAUSTIVE; a prime step touches every field and every bit of a byte all the same.
+    let step = if std::env::var_os("GSTORE_EXHAUSTIVE").is_some() { 1 } else { 23 };
+    for bit in (0..good.sums.len() * 8).step_by(step) {
+        let mut bad = good.sums.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        fs_err::write(path.join(SUMS), &bad).unwrap();
+        let report = verify(&store);
+        assert!(report.problems.iter().any(|p| p.file == SUMS), "bit {bit}: {:?}", report.problems);
+        again(&store, 100, 0, &format!("bit {bit}"));
+        assert!(verify(&store).is_sound(), "bit {bit}");
+        good.restore();
+    }
+}
+
+#[test]
+fn cut_and_longer_files_are_found() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..300).unwrap();
+    let good = Good::of(&path);
+    for (file, bytes) in [(LEDGER, &good.ledger), (SUMS, &good.sums)] {
+        let lengths = [0, 1, 8, 40, 320, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE];
+        let ends = [bytes.len() / 2, bytes.len().saturating_sub(PAGE), bytes.len() - 1];
+        for len in lengths.into_iter().chain(ends).filter(|n| *n < bytes.len()) {
+            let what = format!("{file} cut to {len}");
+            fs_err::write(path.join(file), &bytes[..len]).unwrap();
+            let report = verify(&store);
+            assert!(report.problems.iter().any(|p| p.file == file), "{what}: {:?}", report.problems);
+            again(&store, 300, 0, &what);
+            assert!(verify(&store).is_sound(), "{what}");
+            good.restore();
+        }
+        let mut longer = bytes.clone();
+        longer.resize(longer.len() + PAGE, 0);
+        fs_err::write(path.join(file), longer).unwrap();
+        assert!(!verify(&store).is_sound(), "{file} longer");
+        again(&store, 300, 0, file);
+        assert!(verify(&store).is_sound(), "{file} longer");
+        good.restore();
+    }
+}
+
+#[test]
+fn what_a_crash_explains_is_a_note() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..50).unwrap();
+    let behind = Good::of(&path);
+    add(&store, 50..60).unwrap();
+    assert!(verify(&store).notes.is_empty());
+    behind.restore();
+    let report = verify(&store);
+    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("behind")), "{report:?}");
+    fs_err::remove_file(path.join(SUMS)).unwrap();
+    assert!(verify(&store).is_sound());
+    fs_err::remove_file(path.join(LEDGER)).unwrap();
+    let report = verify(&store);
+    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("no ledger")), "{report:?}");
+    assert!(!path.join(LEDGER).exists());
+    again(&store, 60, 0, "made anew");
+    assert!(verify(&store).notes.is_empty());
+}
+
+#[test]
+fn sums_are_there_only_while_nobody_writes() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..50).unwrap();
+    assert!(path.join(SUMS).exists());
+    let append = store.append(&dataset(), vec![], options("add")).unwrap();
+    assert!(!path.join(SUMS).exists());
+    drop(append);
+    assert!(path.join(SUMS).exists());
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn a_crash_at_any_operation_leaves_a_ledger_that_is_right_or_made_anew() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    let base = dir.path().join("base");
+    add(&Store::create(&base).unwrap(), 0..20).unwrap();
+    let change = |store: &Store| -> Result<(), CommitError> {
+        let options = AppendOptions { if_changed: IfChanged::Replace, ..options("add") };
+        let mut append = store.append(&dataset(), columns(), options)?;
+        for i in 15..25u64 {
+            let record = if i < 18 { b"changed".to_vec() } else { record(i) };
+            let metadata = vec![MetaValue::Null, MetaValue::Int(i as i64)];
+            append.push(NewSample { id: &format!("s{i}"), record: Some(&record), metadata })?;
+        }
+        append.finish().map(|_| ())
+    };
+    for once in [false, true] {
+        for n in 0.. {
+            let path = dir.path().join(format!("{once}-{n}"));
+            copy(&base, &path);
+            let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
+            let crashed = Store::open_on(Arc::new(vfs.clone()), &path)
+                .map_err(CommitError::from)
+                .and_then(|store| change(&store))
+                .is_err();
+            let what = format!("after {n} operations (once: {once})");
+            let store = Store::open(&path).unwrap();
+            let report = verify(&store);
+            assert!(report.is_sound(), "{what}: {:?}", report.problems);
+            change(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
+            each_once(&store, 25, &what);
+            let report = verify(&store);
+            assert!(report.is_sound() && report.notes.is_empty(), "{what}: {report:?}");
+            fs_err::remove_dir_all(&path).unwrap();
+            if !crashed && vfs.left() > 0 {
+                assert!(n > 40, "{n}");
+                break;
+            }
+        }
+    }
+}
+
+/// Counts the bytes read from the ledger's file.
+#[derive(Debug, Clone, Default)]
+struct Counting(Arc<AtomicU64>);
+
+#[derive(Debug)]
+struct CountingFile(Box<dyn VfsRandom>, Arc<AtomicU64>);
+
+impl VfsRead for CountingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.fetch_add(buf.len() as u64, Ordering::SeqCst);
+        self.0.read_at(buf, offset)
+    }
+}
+
+impl VfsRandom for CountingFile {
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(data, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+impl Vfs for Counting {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        OsVfs.create(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
+        OsVfs.open(path)
+    }
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
+        Ok(Box::new(CountingFile(OsVfs.open_random(path)?, Arc::clone(&self.0))))
+    }
+    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
+        OsVfs.map(path, len)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsVfs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsVfs.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        OsVfs.create_dir(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        OsVfs.remove_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        OsVfs.list(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        OsVfs.sync_dir(path)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        OsVfs.exists(path)
+    }
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
+        OsVfs.lock(path, wait)
+    }
+}
+
+#[test]
+fn opening_reads_as_little_of_a_large_ledger_as_of_a_small_one() {
+    count_panics();
+    let dir = tempdir().unwrap();
+    for n in [1000, 100_000] {
+        let path = dir.path().join(n.to_string());
+        add(&Store::create(&path).unwrap(), 0..n).unwrap();
+        let len = fs_err::metadata(path.join(LEDGER)).unwrap().len();
+        let sums = fs_err::metadata(path.join(SUMS)).unwrap().len();
+        let vfs = Counting::default();
+        let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        again(&store, 2, 0, "opened");
+        let read = vfs.0.load(Ordering::SeqCst);
+        println!("{n} ids: {len} bytes, {read} of them read, {sums} bytes of sums");
+        assert!(read < 128 << 10, "{read} bytes read of a ledger of {n} ids");
+        assert!(sums <= len / 512 + 64, "{sums} bytes of sums");
+        assert!(n < 100_000 || len > 4 << 20, "the ledger is too small to show anything: {len} bytes");
+    }
+}

@@ -1,0 +1,303 @@
+//! Promise: after a purge no byte of a purged row is in any file of the store's folder, and nothing else is lost.
+
+mod common;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use common::every::at_every_operation;
+use common::*;
+use gstore_store::vfs::{OsVfs, Vfs};
+use gstore_store::*;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::ReaderProperties;
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use std::path::Path;
+
+const ROWS: u64 = 60;
+/// Named when the purge is done, deleted before, and others.
+const NAMED: [u64; 4] = [0, 17, 18, 59];
+const BEFORE: [u64; 3] = [5, 20, 21];
+
+fn is_secret(row: u64) -> bool {
+    NAMED.contains(&row) || BEFORE.contains(&row)
+}
+
+/// Ids that are the least and the greatest, so that statistics would show them.
+fn id(row: u64) -> String {
+    match (is_secret(row), row % 2) {
+        (true, 0) => format!("!secret-{row}"),
+        (true, _) => format!("~secret-{row}"),
+        _ => format!("s{row}"),
+    }
+}
+
+fn add_secrets(store: &Store, rows: std::ops::Range<u64>) {
+    let mut append = store.append(&dataset(), columns(), options("add")).unwrap();
+    for row in rows {
+        let text = if is_secret(row) { format!("secret text {row}") } else { format!("text {row}") };
+        let metadata = vec![MetaValue::Text(format!("{}-task", id(row))), MetaValue::Int(row as i64)];
+        append.push(NewSample { id: &id(row), record: Some(text.as_bytes()), metadata }).unwrap();
+    }
+    append.finish().unwrap();
+}
+
+/// Samples in two files, two features (one with the values as they are), token counts; rows deleted; a tag.
+fn prepare(path: &Path) -> Store {
+    let store = Store::create(path).unwrap();
+    add_secrets(&store, 0..30);
+    add_secrets(&store, 30..ROWS);
+    let mut job = store.start_job(plan(features())).unwrap();
+    for start in (0..ROWS).step_by(20) {
+        seal(&mut job, 0, start..start + 20);
+        seal(&mut job, 1, start..start + 20);
+        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
+        for row in start..start + 20 {
+            let count = row as u32 + 1000;
+            w.push(TokenCount { row, tokens: count, scored: count, truncated: true }).unwrap();
+        }
+        job.seal_encoding(w).unwrap();
+    }
+    job.publish(None, true).unwrap();
+    store.tag(&"v1".parse().unwrap(), None, false, "gstore tag").unwrap();
+    store.delete("pool", &RowSet::from_rows(BEFORE), DeleteOptions::default()).unwrap();
+    store
+}
+
+fn features() -> Vec<JobFeature> {
+    vec![feature("grad-sgd", 6, DType::F32), feature("grad-adam", 6, DType::F16)]
+}
+
+fn purge(store: &Store, rows: impl IntoIterator<Item = u64>) -> Result<DeleteReport, ChangeError> {
+    let options = DeleteOptions { command: "gstore delete --where \"id like 'secret'\"".into(), purge: true };
+    store.delete("pool", &RowSet::from_rows(rows), options)
+}
+
+fn contains(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|w| w == what)
+}
+
+/// Looks for purged rows in the bytes of every file, in what Parquet files hold, and in their filters.
+fn assert_forgotten(path: &Path) {
+    for file in files(path) {
+        let bytes = fs_err::read(path.join(&file)).unwrap();
+        assert!(!contains(&bytes, b"secret"), "{} names a row", file.display());
+        if file.extension().is_some_and(|e| e == "arrow") {
+            for row in (0..ROWS).filter(|r| is_secret(*r)) {
+                let values: Vec<u8> = vector(row, 6).iter().flat_map(|v| v.to_le_bytes()).collect();
+                assert!(!contains(&bytes, &values), "{} has the vector of row {row}", file.display());
+            }
+        }
+        if file.extension().is_some_and(|e| e == "parquet") {
+            assert_forgotten_by_table(&path.join(&file));
+        }
+    }
+}
+
+fn assert_forgotten_by_table(path: &Path) {
+    let open = || fs_err::File::open(path).unwrap().into_parts().0;
+    let batches: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(open())
+        .unwrap()
+        .build()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let samples = path.parent().unwrap().parent().unwrap().ends_with("samples");
+    for b in batches {
+        let shown = format!("{b:?}");
+        assert!(!shown.contains("secret"), "{}", path.display());
+        let rows = b.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().to_vec();
+        for (i, row) in rows.iter().enumerate().filter(|(_, r)| is_secret(**r)) {
+            let shell = if samples {
+                b.column(1).as_string::<i32>().value(i).is_empty() && (2..5).all(|c| b.column(c).is_null(i))
+            } else {
+                (1..3).all(|c| b.column(c).as_primitive::<arrow_array::types::UInt32Type>().value(i) == 0)
+                    && !b.column(3).as_boolean().value(i)
+            };
+            assert!(shell, "row {row} in {}", path.display());
+        }
+    }
+    if samples {
+        let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
+        let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
+        let reader = SerializedFileReader::new_with_options(open(), options).unwrap();
+        for g in 0..reader.num_row_groups() {
+            let group = reader.get_row_group(g).unwrap();
+            let filter = group.get_column_bloom_filter(1).expect("a filter on ids");
+            assert!((0..ROWS).any(|row| filter.check(&id(row).as_str())));
+            for row in (0..ROWS).filter(|r| is_secret(*r)) {
+                assert!(!filter.check(&id(row).as_str()), "row {row} in {}", path.display());
+            }
+        }
+    }
+}
+
+/// Everything that is not to be lost: ids, digests, token counts.
+fn content(store: &Store) -> (Vec<String>, Vec<String>, Vec<TokenCount>) {
+    let snapshot = store.snapshot().unwrap();
+    let part = snapshot.dataset("pool").unwrap();
+    let reader = snapshot.samples(part).unwrap();
+    let batches: Vec<RecordBatch> = reader.scan(&["id", "record"], None).map(Result::unwrap).collect();
+    let ids =
+        batches.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()));
+    let live = snapshot.live_rows(part).unwrap();
+    let counts = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..ROWS).unwrap();
+    let counts = counts.into_iter().filter(|c| live.contains(c.row)).collect();
+    (ids.collect(), features().iter().map(|f| digest(store, f)).collect(), counts)
+}
+
+#[test]
+fn nothing_of_purged_rows_is_left_in_the_folder() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = prepare(&path);
+    // The same store with the rows only deleted says what must be left.
+    let twin = dir.path().join("twin");
+    copy(&path, &twin);
+    let twin = Store::open(&twin).unwrap();
+    twin.delete("pool", &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+    // An interrupted job of the dataset, and leftovers.
+    let mut job = store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();
+    seal(&mut job, 0, 0..ROWS);
+    let id = job.id().to_owned();
+    drop(job);
+    let leftover = path.join("tmp/append-00000000-0000-4000-8000-000000000000");
+    fs_err::create_dir_all(&leftover).unwrap();
+    fs_err::write(leftover.join("x.parquet"), "secret").unwrap();
+
+    let before = store.snapshot().unwrap().number();
+    let report = purge(&store, NAMED.into_iter().chain([BEFORE[0], 1000])).unwrap();
+    assert_eq!((report.deleted, report.ignored, report.purged), (4, 2, 7));
+    assert_eq!((report.snapshot, &report.jobs_removed), (Some(before + 1), &vec![id]));
+    assert!(report.files_removed > 15 && report.bytes_removed > 10_000, "{report:?}");
+    assert_forgotten(&path);
+    assert_eq!(content(&store), content(&twin));
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.info().command, "gstore delete --dataset pool --purge (7 rows)");
+    assert_eq!(
+        (snapshot.history().unwrap().len(), snapshot.oldest(), snapshot.tags().len()),
+        (1, before + 1, 0)
+    );
+    assert!(matches!(store.snapshot_at(before), Err(OpenError::NoSnapshot { .. })));
+    let part = snapshot.dataset("pool").unwrap();
+    assert_eq!((part.rows, part.next_row), (ROWS - 7, ROWS));
+    assert!(part.tombstones.iter().all(|t| t.purged));
+    let report = verify(&store);
+    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+    // Numbers are not given out again, ids are; another purge has nothing to do.
+    let again = purge(&store, NAMED).unwrap();
+    assert_eq!((again.snapshot, again.deleted, again.purged, again.files_removed), (None, 0, 0, 0));
+    add_secrets(&store, 0..ROWS);
+    let snapshot = store.snapshot().unwrap();
+    let part = snapshot.dataset("pool").unwrap();
+    assert_eq!((part.rows, part.next_row), (ROWS, ROWS + 7));
+    assert!(verify(&store).is_sound());
+    purge(&store, ROWS..ROWS + 7).unwrap();
+    assert_forgotten(&path);
+    assert_eq!(content(&store), content(&twin));
+}
+
+#[test]
+fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = prepare(&path);
+    store.delete("pool", &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    let expected = content(&store);
+    assert!(!store.snapshot_at(3).unwrap().features().is_empty());
+    let report = purge(&store, []).unwrap();
+    assert!(report.snapshot.is_some() && report.files_removed > 10, "{report:?}");
+    assert_forgotten(&path);
+    assert_eq!(content(&store), expected);
+}
+
+#[test]
+fn a_whole_dataset_can_be_purged() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = prepare(&path);
+    let report = purge(&store, 0..ROWS).unwrap();
+    assert_eq!(report.purged, ROWS);
+    assert_forgotten(&path);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!((snapshot.dataset("pool").unwrap().rows, snapshot.features().len()), (0, 2));
+    assert!(snapshot.features().iter().all(|f| f.segments.is_empty()));
+    assert!(verify(&store).is_sound());
+    add_secrets(&store, 30..40);
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().next_row, ROWS + 10);
+}
+
+#[test]
+fn live_jobs_readers_and_damage_are_in_the_way() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = prepare(&path);
+    let number = store.snapshot().unwrap().number();
+    let job = store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();
+    match purge(&store, NAMED) {
+        Err(ChangeError::Busy { job: other, .. }) => assert_eq!(other, job.id()),
+        other => panic!("{other:?}"),
+    }
+    job.abandon().unwrap();
+    let lock = OsVfs.lock(&path.join("tmp/compact.lock"), false).unwrap();
+    assert!(matches!(purge(&store, NAMED), Err(ChangeError::Compacting)));
+    drop(lock);
+    let name = SnapshotName::Number(number);
+    let (_, lease) = store.snapshot_leased(Some(&name), "gstore export").unwrap();
+    match purge(&store, NAMED) {
+        Err(ChangeError::Leased { readers }) => {
+            let pid = std::process::id();
+            assert_eq!(readers, [format!("snapshot {number}: process {pid} (gstore export)")]);
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(lease);
+    let segment = store.snapshot().unwrap().features()[0].segments[0].uuid;
+    let file = path.join(format!("segments/1/{segment}.arrow"));
+    let sound = fs_err::read(&file).unwrap();
+    let mut bytes = sound.clone();
+    bytes[700] ^= 1;
+    fs_err::write(&file, bytes).unwrap();
+    match purge(&store, NAMED) {
+        Err(e @ ChangeError::Unreadable { .. }) => {
+            assert!(e.to_string().contains("rows 0..20") && e.is_damage(), "{e}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.snapshot().unwrap().number(), number, "nothing was published");
+    fs_err::write(&file, sound).unwrap();
+    purge(&store, NAMED).unwrap();
+    assert_forgotten(&path);
+}
+
+#[test]
+fn a_purge_happens_as_a_whole_or_not_at_all_and_the_next_one_finishes_it() {
+    let dir = tempdir().unwrap();
+    let prepared = dir.path().join("prepared");
+    let store = prepare(&prepared);
+    let before = content(&store);
+    let after = {
+        let twin = dir.path().join("twin");
+        copy(&prepared, &twin);
+        let twin = Store::open(&twin).unwrap();
+        twin.delete("pool", &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+        content(&twin)
+    };
+    drop(store);
+    at_every_operation(
+        &prepared,
+        |store| purge(store, NAMED).map(drop),
+        |store, done| {
+            let found = content(store);
+            assert!(found == after || (!done && found == before), "{:?}", found.0);
+            if found == after && !done {
+                // Committed and not acknowledged: a purge without rows finishes the removal.
+                purge(store, []).unwrap();
+            }
+            if found == after {
+                assert_forgotten(store.path());
+            }
+        },
+    );
+}

@@ -1,0 +1,95 @@
+//! Promise: a tagged snapshot can be read by its name for as long as it has the tag, whatever is collected.
+
+mod common;
+
+use common::crash::CrashVfs;
+use common::keep::*;
+use common::*;
+use gstore_store::*;
+use std::sync::Arc;
+
+fn tag(store: &Store, name: &str, at: Option<u64>) -> Result<TagInfo, TagError> {
+    store.tag(&tag_name(name), at.map(SnapshotName::Number).as_ref(), false, "tag")
+}
+
+#[test]
+fn a_tag_keeps_its_snapshot_through_gc() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let before = content(&store.snapshot().unwrap()).unwrap();
+    let v1 = tag_name("v1");
+    assert_eq!(tag(&store, "v1", None).unwrap().snapshot, 2);
+    assert_eq!(tag(&store, "v1", Some(2)).unwrap().snapshot, 2, "it is there already");
+    assert_eq!(store.snapshot().unwrap().number(), 3);
+    drop_features(&path);
+    let report = store.collect(gc(1)).unwrap();
+    assert_eq!((report.oldest, report.snapshots_removed), (4, 3), "{report:?}");
+    assert_eq!(report.kept.len(), 1);
+    assert!(matches!(&report.kept[0].because, KeptBecause::Tag(name) if name == "v1"));
+    let tagged = store.snapshot_named(&"v1".parse().unwrap()).unwrap();
+    assert_eq!(tagged.number(), 2);
+    assert_eq!(content(&tagged).unwrap(), before);
+    assert_eq!(content(&store.snapshot_at(2).unwrap()).unwrap(), before);
+    let listed: Vec<(u64, Vec<String>)> =
+        store.history().unwrap().into_iter().map(|i| (i.number, i.tags)).collect();
+    assert_eq!(listed, [(5, vec![]), (4, vec![]), (2, vec!["v1".to_owned()])]);
+    let e = store.snapshot_at(1).unwrap_err();
+    assert!(e.to_string().contains("v1 (2)"), "{e}");
+    store.untag(&v1, "untag").unwrap();
+    let report = store.collect(gc(1)).unwrap();
+    assert_eq!(report.swept.removed[&FileKind::Segments].files, 4, "{report:?}");
+    assert!(store.snapshot_named(&"v1".parse().unwrap()).is_err());
+    assert_clean(&store);
+}
+
+#[test]
+fn a_tag_moves_only_when_told_to() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let v1 = tag_name("v1");
+    tag(&store, "v1", Some(1)).unwrap();
+    let e = tag(&store, "v1", Some(2)).unwrap_err();
+    assert!(matches!(e, TagError::Exists { snapshot: 1, wanted: 2, .. }), "{e}");
+    assert!(matches!(tag(&store, "v2", Some(99)), Err(TagError::Open(OpenError::NoSnapshot { .. }))));
+    assert!(matches!(store.untag(&tag_name("v2"), ""), Err(TagError::Lookup(_))));
+    assert_eq!(store.snapshot().unwrap().number(), 3, "nothing was published");
+    store.tag(&v1, Some(&SnapshotName::Number(2)), true, "tag").unwrap();
+    let moved = store.snapshot().unwrap();
+    assert_eq!(moved.tags().len(), 1);
+    assert_eq!((moved.tags()[0].name.as_str(), moved.tags()[0].snapshot), ("v1", 2));
+    assert_eq!(moved.info().changes, ["tag v1 moved from snapshot 1 to 2"]);
+}
+
+#[test]
+fn a_crash_while_tagging_leaves_the_tag_or_not() {
+    let dir = tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    filled(&whole, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    for once in [false, true] {
+        let mut crashes = 0;
+        for n in 0.. {
+            let path = dir.path().join(format!("{once}{n}"));
+            copy(&whole, &path);
+            let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
+            let store = Store::open_on(Arc::new(vfs.clone()), &path).ok();
+            let result = store.as_ref().map(|s| tag(s, "v1", Some(1)));
+            let acknowledged = matches!(result, Some(Ok(_)));
+            let left = vfs.left();
+            let store = Store::open(&path).unwrap();
+            let tags = store.snapshot().unwrap().tags();
+            assert!(!acknowledged || tags.len() == 1, "after {n} operations");
+            tag(&store, "v1", Some(1)).unwrap();
+            store.collect(gc(1)).unwrap();
+            content(&store.snapshot_named(&"v1".parse().unwrap()).unwrap()).unwrap();
+            assert_clean(&store);
+            if acknowledged && left > 0 {
+                break;
+            }
+            crashes += 1;
+            fs_err::remove_dir_all(&path).unwrap();
+        }
+        assert!(crashes > 5, "{crashes}");
+    }
+}

@@ -1,0 +1,89 @@
+//! A folder with a store in it, and the real binary run there as a user would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{binary, world};
+
+/// A folder that goes away with the test.
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Place {
+    /// An empty folder.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A file in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `gstore` on the store in the folder, run from the folder.
+    pub fn gstore(&self, args: &[&str]) -> Command {
+        let mut command = binary::gstore(&self.path("store"));
+        command.args(args).current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs a command that must succeed; returns its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        binary::ok(&mut self.gstore(args))
+    }
+
+    /// Runs a command that must succeed and prints JSON.
+    ///
+    /// # Panics
+    /// If it prints something else.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let text = self.ok(args);
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{args:?}: {e}\n{text}"))
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> binary::Finished {
+        binary::run(&mut self.gstore(args))
+    }
+
+    /// The single value of a query's single row.
+    pub fn value(&self, sql: &str) -> String {
+        self.value_at(None, sql)
+    }
+
+    /// The same, of an older snapshot.
+    ///
+    /// # Panics
+    /// If the query gives no row.
+    pub fn value_at(&self, snapshot: Option<&str>, sql: &str) -> String {
+        let mut args = vec!["query", "--format", "csv", sql];
+        args.extend(snapshot.iter().flat_map(|s| ["--snapshot", s]));
+        let text = self.ok(&args);
+        text.lines().nth(1).unwrap_or_else(|| panic!("{sql}: no row")).to_owned()
+    }
+
+    /// An ingest of a data file, or of the registered samples, with the demo's model and checkpoints at a small dimension.
+    pub fn ingest(&self, dataset: &str, data: Option<&Path>, features: &str) -> binary::Finished {
+        let mut command =
+            self.gstore(&["ingest", "--dataset", dataset, "--features", features, "--dim", "256", "--model"]);
+        command.arg(world::demo().join("model")).arg("--checkpoints");
+        command.arg(world::demo().join("warmup/checkpoint-*"));
+        if let Some(data) = data {
+            command.arg("--data").arg(data);
+        }
+        binary::run(&mut command)
+    }
+}

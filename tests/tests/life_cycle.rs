@@ -1,0 +1,220 @@
+//! Promise: rows can be deleted, replaced, purged, merged, collected, tagged, backed up and repaired on the real binary, and every
+//! answer is that of the snapshot that was asked for.
+
+use std::path::Path;
+
+use gstore_store::Store;
+use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::{Value, json};
+
+/// Forty samples with every feature kind that the demo's checkpoints allow, and a target.
+fn filled() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 40);
+    world::write_samples(&place.path("target.jsonl"), 6);
+    ingest(&place, "pool", Some("pool.jsonl"), "grad-sgd,loss");
+    ingest(&place, "target", Some("target.jsonl"), "grad-sgd");
+    place
+}
+
+/// Runs an ingest that must succeed; returns what it said.
+fn ingest(place: &Place, dataset: &str, data: Option<&str>, features: &str) -> String {
+    let data = data.map(|name| place.path(name));
+    let finished = place.ingest(dataset, data.as_deref(), features);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    finished.stderr
+}
+
+const COUNT: &str = "SELECT count(*) FROM pool";
+const SCORES: &str = "SELECT count(*) FROM influence('pool', 'target')";
+
+fn ids(place: &Place, snapshot: Option<&str>, from: &str) -> Vec<String> {
+    let sql = format!("SELECT id FROM {from} ORDER BY id");
+    let mut args = vec!["query", "--format", "csv", &sql];
+    args.extend(snapshot.iter().flat_map(|s| ["--snapshot", s]));
+    place.ok(&args).lines().skip(1).map(str::to_owned).collect()
+}
+
+fn digests(store: &Path) -> std::collections::BTreeMap<String, String> {
+    world::digests(&Store::open(store).expect("opens"))
+}
+
+#[test]
+fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
+    let place = filled();
+    place.ok(&["tag", "before"]);
+    let all = place.value(SCORES);
+
+    let said = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--dry-run", "--json"]);
+    assert_eq!(said["rows"], 14);
+    assert_eq!(place.value(COUNT), "40");
+    let report = place.json(&[
+        "delete",
+        "--dataset",
+        "pool",
+        "--where",
+        "source = 'a'",
+        "--id",
+        "s1",
+        "--id",
+        "nobody",
+        "--json",
+    ]);
+    assert_eq!((&report["deleted"], &report["missing"]), (&json!(15), &json!(["nobody"])));
+
+    for table in ["pool", "influence('pool', 'target')", "vectors('pool', 'loss@checkpoint-26')"] {
+        let left = ids(&place, None, table);
+        assert!(!left.contains(&"s0".to_owned()) && !left.contains(&"s1".to_owned()), "{table}");
+        assert!(ids(&place, Some("before"), table).contains(&"s1".to_owned()), "{table}");
+    }
+    assert_eq!(place.value(COUNT), "25");
+    assert_eq!(place.value("SELECT rows FROM gstore.datasets WHERE dataset = 'pool'"), "25");
+    assert_eq!(place.value("SELECT max(rows) FROM gstore.features WHERE dataset = 'pool'"), "25");
+    assert_eq!(place.value_at(Some("before"), COUNT), "40");
+    assert_eq!(place.value_at(Some("before"), SCORES), all);
+    // A pool with holes is selected from like any other.
+    place.ok(&["select", "--pool", "pool", "--target", "target", "--top", "100%", "-o", "all.jsonl"]);
+    let lines = fs_err::read_to_string(place.path("all.jsonl")).expect("written");
+    assert!(!lines.contains("\"source\":\"a\"") && lines.contains("\"source\":\"b\""));
+
+    let again = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--json"]);
+    assert_eq!(again["snapshot"], Value::Null, "nothing left to delete, nothing published");
+    assert_eq!(place.run(&["verify", "--all"]).code, 0);
+}
+
+#[test]
+fn merging_and_collecting_change_no_content() {
+    let place = filled();
+    for part in 0..4 {
+        let path = place.path("more.jsonl");
+        world::write_samples(&path, 40 + 5 * (part + 1));
+        ingest(&place, "pool", Some("more.jsonl"), "grad-sgd,loss");
+    }
+    place.ok(&["tag", "before"]);
+    place.ok(&["delete", "--dataset", "pool", "--id", "s3", "--id", "s41"]);
+    let before = digests(&place.path("store"));
+    let files = "SELECT sum(files) FROM gstore.datasets WHERE dataset = 'pool'";
+    assert_eq!(place.value(files), "5");
+
+    place.json(&["compact", "--json"]);
+    assert_eq!(place.value(files), "1");
+    assert_eq!(place.value("SELECT count(*) FROM gstore.segments WHERE label = 'loss@checkpoint-26'"), "1");
+    assert_eq!(digests(&place.path("store")), before);
+    assert_eq!(place.value(COUNT), "58");
+    assert_eq!(place.value_at(Some("before"), COUNT), "60");
+
+    // A stranger's file stays, whatever is collected.
+    fs_err::write(place.path("store/segments/notes.txt"), "mine").expect("written");
+    let dry = place.json(&["gc", "--keep", "1", "--keep-within", "0s", "--dry-run", "--json"]);
+    let done = place.json(&["gc", "--keep", "1", "--keep-within", "0s", "--json"]);
+    assert_eq!(dry["files"], done["files"]);
+    assert!(place.path("store/segments/notes.txt").exists());
+    assert_eq!(place.value_at(Some("before"), COUNT), "60", "a tag keeps its snapshot");
+    let gone = place.run(&["query", "--snapshot", "1", COUNT]);
+    assert_eq!(gone.code, 1);
+    assert!(gone.stderr.contains("there is no snapshot 1"), "{}", gone.stderr);
+    assert_eq!(digests(&place.path("store")), before);
+    let report = place.json(&["verify", "--all", "--json"]);
+    assert_eq!((&report["problems"], &report["unreferenced"]), (&json!([]), &json!([])));
+}
+
+#[test]
+fn a_replaced_line_is_a_new_row_and_the_only_one_computed() {
+    let place = filled();
+    let text = fs_err::read_to_string(place.path("pool.jsonl")).expect("there");
+    fs_err::write(place.path("pool.jsonl"), text.replacen("Is 7 odd?", "Is seven odd?", 1)).expect("written");
+
+    let refused = place.run(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("--if-changed replace"), "{}", refused.stderr);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl", "--if-changed", "replace"]);
+    assert_eq!(place.value(COUNT), "40");
+    assert_eq!(place.value("SELECT \"row\" FROM pool WHERE id = 's7'"), "40");
+
+    let missing = place.run(&["query", SCORES]);
+    assert_ne!(missing.code, 0, "the new row has no vector yet, and the old one is no stand-in");
+    let said = ingest(&place, "pool", None, "grad-sgd,loss");
+    assert!(said.contains("1 row") || said.contains(" 1 "), "{said}");
+    assert_eq!(
+        ids(&place, None, "influence('pool', 'target')").len(),
+        place.value(SCORES).parse::<usize>().expect("a number")
+    );
+
+    let fresh = Place::new();
+    fs_err::copy(place.path("pool.jsonl"), fresh.path("pool.jsonl")).expect("copied");
+    ingest(&fresh, "pool", Some("pool.jsonl"), "grad-sgd,loss");
+    let loss = "SELECT arrow_cast(vector, 'Utf8') FROM vectors('pool', 'loss@checkpoint-26') WHERE id = 's7'";
+    assert_eq!(place.value(loss), fresh.value(loss));
+}
+
+#[test]
+fn a_purge_leaves_nothing_behind() {
+    let place = filled();
+    place.ok(&["tag", "before"]);
+    place.ok(&["delete", "--dataset", "pool", "--id", "s4"]);
+    let unsure = place.run(&["delete", "--dataset", "pool", "--id", "s5", "--purge"]);
+    assert_eq!(unsure.code, 2);
+    assert!(unsure.stderr.contains("--yes"), "{}", unsure.stderr);
+    assert_eq!(place.value(COUNT), "39");
+
+    let report = place.json(&["delete", "--dataset", "pool", "--id", "s5", "--purge", "--yes", "--json"]);
+    assert_eq!(report["purged"], 2, "with the row that was deleted before: {report}");
+    assert_eq!(place.value(COUNT), "38");
+    assert_eq!(place.ok(&["tag", "--format", "csv"]).lines().count(), 1, "no tag is left");
+    let history = place.ok(&["snapshots", "--format", "csv"]);
+    assert!(!history.contains("s5") && !history.contains("s4"), "{history}");
+    assert!(!place.path("store/ledger.redb").exists());
+    let report = place.json(&["verify", "--all", "--json"]);
+    assert_eq!((&report["problems"], &report["unreferenced"]), (&json!([]), &json!([])));
+    // The id is free, and what comes under it is another row.
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    assert_eq!(place.value("SELECT \"row\" FROM pool WHERE id = 's5'"), "41");
+}
+
+#[test]
+fn a_backup_is_a_store_and_comes_back_whole() {
+    let place = filled();
+    place.ok(&["tag", "first"]);
+    place.ok(&["delete", "--dataset", "pool", "--id", "s1"]);
+    place.ok(&["backup", "--to", "saved", "--snapshot", "first"]);
+    let mut command = gstore_tests::binary::gstore(&place.path("saved"));
+    let text = gstore_tests::binary::ok(command.args(["query", "--format", "csv", COUNT]));
+    assert_eq!(text.lines().nth(1), Some("40"));
+
+    let report = place.json(&["backup", "--to", "saved", "--json"]);
+    assert!(report["files_kept"].as_u64() > Some(0), "only what is new is copied: {report}");
+    let mut restore = gstore_tests::binary::gstore(&place.path("again"));
+    gstore_tests::binary::ok(restore.args(["restore", "--from"]).arg(place.path("saved")));
+    assert_eq!(digests(&place.path("again")), digests(&place.path("store")));
+    let mut verify = gstore_tests::binary::gstore(&place.path("again"));
+    gstore_tests::binary::ok(verify.args(["verify", "--all"]));
+
+    let over = place.run(&["restore", "--from", "saved"]);
+    assert_ne!(over.code, 0, "a store is not overwritten");
+    let stranger = place.run(&["backup", "--to", "."]);
+    assert_ne!(stranger.code, 0, "a folder with other things is not a backup");
+}
+
+#[test]
+fn what_a_repair_lost_the_same_command_brings_back() {
+    let place = filled();
+    let before = digests(&place.path("store"));
+    let file = place.value(
+        "SELECT file FROM gstore.segments WHERE label = 'grad-sgd@checkpoint-26' AND dataset = 'pool'",
+    );
+    let path = place.path("store").join(file);
+    let mut bytes = fs_err::read(&path).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs_err::write(&path, bytes).expect("written");
+
+    assert_eq!(place.run(&["query", SCORES]).code, 3);
+    assert_eq!(place.run(&["verify"]).code, 3);
+    let dry = place.json(&["verify", "--repair", "--dry-run", "--json"]);
+    let report = place.json(&["verify", "--repair", "--json"]);
+    assert_eq!(dry["lost"], report["lost"]);
+    assert_eq!(place.run(&["verify"]).code, 0);
+    ingest(&place, "pool", None, "grad-sgd,loss");
+    assert_eq!(digests(&place.path("store")), before);
+}
