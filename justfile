@@ -22,6 +22,9 @@ demo:
 bench:
     benches/run.sh
 
+# crashes, failing disks and concurrent processes in full form; the figures go to a page, for example docs/faults/2026-01-31.md
+crash page="target/faults.md":
+    cargo run --release -p gstore-faults -- all --full --page {{page}}
 # one parser under libFuzzer; targets are the folders of fuzz/corpus
 fuzz target seconds="600":
     fuzz/run.sh {{target}} {{seconds}}
@@ -29,7 +32,3 @@ fuzz target seconds="600":
 # every bit of every file of a small store flipped, every length cut
 flips:
     GSTORE_FLIPS=full cargo test -p gstore-store --test flips -- --nocapture
-
-# crashes, failing disks and concurrent processes in full form; the figures go to a page, for example docs/faults/2026-01-31.md
-crash page="target/faults.md":
-    cargo run --release -p gstore-faults -- all --full --page {{page}}

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
 use gstore_query::sql::{SqlError, SqlErrorKind};
+use gstore_store::{BackupError, VerifyError};
 
 /// 1: the command failed.
 const FAILED: u8 = 1;
@@ -78,7 +79,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn is_stopped(error: &anyhow::Error) -> bool {
     let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
-    by_sql || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
+    by_sql
+        || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
+        || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
+        || matches!(error.downcast_ref(), Some(BackupError::Cancelled))
 }
 
 /// Whether a damaged file of the store is behind it.

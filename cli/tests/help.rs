@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 10] =
-    ["demo", "add", "ingest", "query", "select", "ls", "info", "snapshots", "verify", "completions"];
+const COMMANDS: [&str; 11] =
+    ["demo", "add", "ingest", "attach", "query", "select", "ls", "info", "snapshots", "verify", "completions"];
 
 fn ok(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_gstore")).args(args).output().expect("gstore runs");

@@ -8,7 +8,7 @@ use crate::check::guarded;
 use crate::work::{Context, State, Step, Workload};
 use crate::{Failure, Report, Stop};
 use gstore_store::vfs::OsVfs;
-use gstore_store::{Snapshot, Store};
+use gstore_store::{CompactError, CompactOptions, Snapshot, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -110,8 +110,8 @@ pub fn run(seed: u64, options: &SoakOptions, stop: &Stop) -> Report {
                     write(&shared, &mut workload, &mut writer, change)
                 });
             });
-            scope.spawn(|| until(&shared, "compact", || again(&path, &Step::Compact { target: 1 << 20 })));
-            scope.spawn(|| until(&shared, "collect", || again(&path, &Step::Collect { keep: 2 })));
+            scope.spawn(|| until(&shared, "compact", || compact(&path)));
+            scope.spawn(|| until(&shared, "collect", || collect(&path)));
             while !time.now() && !stop.now() {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -155,10 +155,19 @@ fn write(
     Ok(())
 }
 
-/// A step that changes no content, now and then.
-fn again(path: &Path, step: &Step) -> Result<(), Failure> {
+fn compact(path: &Path) -> Result<(), Failure> {
     std::thread::sleep(Duration::from_millis(15));
-    step.run(&mut Context::new(Arc::new(OsVfs), path))
+    let options = CompactOptions { target_bytes: 1 << 20, max_dead_share: 0.1, ..CompactOptions::default() };
+    match Store::open(path)?.compact(options, &mut |_| {}) {
+        // The collector looks at the work folders of compactors.
+        Ok(_) | Err(CompactError::Busy) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn collect(path: &Path) -> Result<(), Failure> {
+    std::thread::sleep(Duration::from_millis(15));
+    Step::Collect { keep: 2 }.run(&mut Context::new(Arc::new(OsVfs), path))
 }
 
 fn read(shared: &Shared, path: &Path) -> Result<(), Failure> {

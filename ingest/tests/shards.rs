@@ -78,7 +78,7 @@ fn content(store: &Store) -> (Vec<(String, String, bool)>, String, Vec<TokenCoun
     });
     let part = snapshot.dataset("pool").unwrap();
     let counts = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..u64::MAX).unwrap();
-    (features.collect(), serde_json::to_string(snapshot.run("warmup").unwrap()).unwrap(), counts)
+    (features.collect(), serde_json::to_string(&**snapshot.run("warmup").unwrap()).unwrap(), counts)
 }
 
 fn shard_request(text: &str, out: &Path) -> ShardRequest {

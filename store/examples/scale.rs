@@ -142,22 +142,37 @@ fn memory(what: &str) -> Result<u64> {
     Ok(digits.parse::<u64>()? << 10)
 }
 
+/// Time that the main thread had a core.
+fn cpu() -> Result<Duration> {
+    let text = fs_err::read_to_string("/proc/thread-self/schedstat")?;
+    let ns = text.split_whitespace().next().unwrap_or("0").parse()?;
+    Ok(Duration::from_nanos(ns))
+}
+
 fn timed<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
-    let start = Instant::now();
+    let (start, worked) = (Instant::now(), cpu()?);
     let result = f()?;
-    println!("{what:<44} {:>9.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    let (all, worked) = (start.elapsed(), cpu()? - worked);
+    println!("{what:<32} {:>9.1} ms, {:>9.1} ms of it at work", ms(all), ms(worked));
     Ok(result)
 }
 
-fn report(what: &str, took: Duration, vfs: &CountVfs) {
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}
+
+/// The same; says what was flushed and written.
+fn counted<T>(what: &str, vfs: &CountVfs, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    vfs.take();
+    let result = timed(what, f)?;
     let c = vfs.take();
+    let bytes = c.bytes_to("/manifests/");
     println!(
-        "{what:<44} {:>9.1} ms + {} flushes {:.1} ms; {} bytes of manifests",
-        took.saturating_sub(c.sync_time).as_secs_f64() * 1e3,
+        "  {} flushes took {:.1} ms of it; {bytes} bytes of manifests written",
         c.syncs,
-        c.sync_time.as_secs_f64() * 1e3,
-        c.bytes_to("/manifests/")
+        ms(c.sync_time)
     );
+    Ok(result)
 }
 
 fn measure(path: &Path) -> Result<()> {
@@ -194,23 +209,22 @@ fn measure(path: &Path) -> Result<()> {
     timed("one in the middle", || Ok(store.snapshot_at(history.len() as u64 / 2)?))?;
 
     let next = snapshot.dataset("pool")?.next_row;
-    vfs.take();
-    let begin = Instant::now();
-    append(&store, next..next + 10)?;
-    report("append 10 samples", begin.elapsed(), &vfs);
+    drop(snapshot);
+    for i in 0..2 {
+        counted("append 10 samples", &vfs, || append(&store, next + 10 * i..next + 10 * i + 10))?;
+    }
     for i in 0..3 {
-        let begin = Instant::now();
-        let mut job = start(&store)?;
-        report("start a job", begin.elapsed(), &vfs);
+        let mut job = counted("start a job", &vfs, || start(&store))?;
         seal(&mut job, next + i..next + i + 1)?;
-        vfs.take();
-        let begin = Instant::now();
-        job.publish(None, false)?;
-        report("publish one more segment", begin.elapsed(), &vfs);
+        counted("publish one more segment", &vfs, || Ok(job.publish(None, false)?))?;
+    }
+    for (what, keep) in [("collect (dry), keep 10", 10), ("collect (dry), keep all", u64::MAX)] {
+        let options = GcOptions { keep, dry_run: true, ..GcOptions::default() };
+        timed(what, || Ok(store.collect(options)?))?;
     }
     let begin = Instant::now();
     let mut walked = None;
-    let verified = store.verify(VerifyOptions { all_snapshots: false }, &mut |_| {
+    let verified = store.verify(VerifyOptions::default(), &mut |_| {
         walked.get_or_insert_with(|| begin.elapsed());
     })?;
     println!("verify: catalog {:.1?}, all of it {:.1?}", walked.unwrap_or_default(), begin.elapsed());

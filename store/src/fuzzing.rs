@@ -99,5 +99,5 @@ pub fn forged_ledger_value(key: &[u8], payload: &[u8]) -> Vec<u8> {
 
 /// The rows of a bitmap of deleted rows.
 pub fn bitmap(bytes: &[u8]) -> Result<RowSet, String> {
-    crate::tombstones::parse(bytes)
+    crate::tombstones::parse_bitmap(bytes)
 }

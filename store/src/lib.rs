@@ -23,6 +23,7 @@ mod ledger;
 mod life;
 mod manifest;
 mod map;
+mod repair;
 mod rewrite;
 mod samples;
 mod segment;
@@ -34,7 +35,7 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
-pub use backup::{BackupProgress, BackupReport};
+pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
@@ -48,6 +49,7 @@ pub use manifest::{
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
 };
 pub use map::FileMap;
+pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{
     AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend,
     SampleReader,
@@ -61,4 +63,5 @@ pub use shard::{
     ShardStart, split_rows,
 };
 pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
+pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

@@ -6,22 +6,26 @@
 
 use crate::error::TagError;
 use crate::manifest::{Extra, Tag};
-use crate::store::{SnapshotName, Store, TagInfo, TagName, WriterLock, change_of, now, publish};
+use crate::store::{Snapshot, SnapshotName, Store, TagName, WriterLock, change_of, now, publish};
 use std::sync::Arc;
 
+/// How a tag is set.
+#[derive(Debug, Clone, Default)]
+pub struct TagOptions {
+    /// The command, for the history.
+    pub command: String,
+    /// The snapshot; `None` for the one that is current.
+    pub at: Option<SnapshotName>,
+    /// A tag that another snapshot has moves here; else that is an error.
+    pub move_there: bool,
+}
+
 impl Store {
-    /// Gives a snapshot, the current one for `None`, a name and keeps it. A tag that another snapshot has is an error, unless it
-    /// is to `move_there`.
-    pub fn tag(
-        &self,
-        name: &TagName,
-        at: Option<&SnapshotName>,
-        move_there: bool,
-        command: &str,
-    ) -> Result<TagInfo, TagError> {
+    /// Gives a snapshot a name and keeps it. Returns the snapshot that records this, or the current one if nothing changes.
+    pub fn tag(&self, name: &TagName, options: TagOptions) -> Result<Arc<Snapshot>, TagError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        let target = match at {
+        let target = match &options.at {
             Some(at) => self.snapshot_named(at)?,
             None => Arc::clone(&base),
         };
@@ -34,45 +38,38 @@ impl Store {
             created: now(),
             extra: Extra::new(),
         };
-        let tagged = info(&entry);
         let text = match tags.binary_search_by(|t| t.name.as_str().cmp(name)) {
             Err(i) => {
                 tags.insert(i, entry);
                 format!("tag {name} on snapshot {wanted}")
             }
             Ok(i) => {
-                let Some(old) = tags.get_mut(i) else { return Ok(info(&entry)) };
+                let Some(old) = tags.get_mut(i) else { return Ok(base) };
                 if old.root == entry.root {
-                    return Ok(info(old));
+                    return Ok(base);
                 }
                 let snapshot = old.snapshot;
-                if !move_there {
+                if !options.move_there {
                     return Err(TagError::Exists { name: name.to_string(), snapshot, wanted });
                 }
                 *old = entry;
                 format!("tag {name} moved from snapshot {snapshot} to {wanted}")
             }
         };
-        let mut change = change_of(&base, command);
+        let mut change = change_of(&base, &options.command);
         change.changes.push(text);
         change.tags = Some(tags);
-        publish(self, &lock, &base, change)?;
-        Ok(tagged)
+        Ok(publish(self, &lock, &base, change)?)
     }
 
     /// Removes a tag. Its snapshot stays as long as it is part of the history.
-    pub fn untag(&self, name: &TagName, command: &str) -> Result<(), TagError> {
+    pub fn untag(&self, name: &TagName, command: &str) -> Result<Arc<Snapshot>, TagError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         let old = base.tag(name)?.snapshot;
         let mut change = change_of(&base, command);
         change.tags = Some(base.root().tags.iter().filter(|t| t.name != **name).cloned().collect());
         change.changes.push(format!("tag {name} removed from snapshot {old}"));
-        publish(self, &lock, &base, change)?;
-        Ok(())
+        Ok(publish(self, &lock, &base, change)?)
     }
-}
-
-fn info(tag: &Tag) -> TagInfo {
-    TagInfo { name: tag.name.clone(), snapshot: tag.snapshot, created: tag.created }
 }

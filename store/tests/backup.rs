@@ -18,12 +18,12 @@ fn f() -> JobFeature {
     feature("grad-sgd", 6, DType::F16)
 }
 
-fn backup(store: &Store, to: &Path) -> Result<BackupReport, BackupError> {
-    store.backup(None, to, &GO, &mut |_| {})
+fn backup(store: &Store, to: &Path) -> Result<CopyReport, BackupError> {
+    store.backup(to, &BackupOptions::default(), &mut |_| {}, &GO)
 }
 
-fn restore(from: &Path, to: &Path) -> Result<BackupReport, BackupError> {
-    Store::restore(from, to, &GO, &mut |_| {})
+fn restore(from: &Path, to: &Path) -> Result<CopyReport, BackupError> {
+    Store::restore(from, to, &mut |_| {}, &GO)
 }
 
 /// A store with samples, token counts and a feature.
@@ -49,16 +49,21 @@ fn a_backup_is_a_store_and_can_be_restored() {
     let dir = tempdir().unwrap();
     let [path, to, back] = ["s", "b", "r"].map(|n| dir.path().join(n));
     let store = rich(&path);
-    store.tag(&tag_name("v1"), None, false, "tag").unwrap();
+    store.tag(&tag_name("v1"), TagOptions::default()).unwrap();
     let rows = RowSet::from_rows([3, 17]);
     store.delete("pool", &rows, DeleteOptions { command: "delete".into(), purge: false }).unwrap();
     let before = current(&path);
     let mut last = None;
     let report = store
-        .backup(None, &to, &GO, &mut |p| {
-            assert!(last.as_ref().is_none_or(|l: &BackupProgress| l.bytes_done <= p.bytes_done));
-            last = Some(p);
-        })
+        .backup(
+            &to,
+            &BackupOptions::default(),
+            &mut |p| {
+                assert!(last.as_ref().is_none_or(|l: &CopyProgress| l.bytes_done <= p.bytes_done));
+                last = Some(p);
+            },
+            &GO,
+        )
         .unwrap();
     let last = last.unwrap();
     assert_eq!((last.bytes_done, last.files_done), (last.bytes_total, last.files_total));
@@ -110,8 +115,8 @@ fn a_second_backup_copies_what_is_new_and_removes_what_is_not_needed() {
     assert!(verify(&Store::open(&to).unwrap()).is_sound());
     assert_clean(&Store::open(&to).unwrap());
     // An older snapshot can be had as well.
-    let one = Some(&SnapshotName::Number(1));
-    assert_eq!(store.backup(one, &to, &GO, &mut |_| {}).unwrap().snapshot, 1);
+    let at = BackupOptions { at: Some("1".parse().unwrap()), ..BackupOptions::default() };
+    assert_eq!(store.backup(&to, &at, &mut |_| {}, &GO).unwrap().snapshot, 1);
     assert_eq!(current(&to), content(&store.snapshot_at(1).unwrap()).unwrap());
 }
 
@@ -201,7 +206,12 @@ fn a_cancelled_backup_goes_on_where_it_stopped() {
     let [path, to] = ["s", "b"].map(|n| dir.path().join(n));
     let store = rich(&path);
     let stop = AtomicBool::new(false);
-    let result = store.backup(None, &to, &stop, &mut |p| stop.store(p.files_done == 4, Ordering::Relaxed));
+    let result = store.backup(
+        &to,
+        &BackupOptions::default(),
+        &mut |p| stop.store(p.files_done == 4, Ordering::Relaxed),
+        &stop,
+    );
     assert!(matches!(result, Err(BackupError::Cancelled)));
     assert!(Store::open(&to).is_err(), "there is no backup yet");
     assert_eq!(backup(&store, &to).unwrap().files_kept, 4);
@@ -263,7 +273,7 @@ fn a_crash_or_a_failure_at_any_operation_of_a_restore_is_made_good_by_the_next()
         for n in 0.. {
             let to = dir.path().join(format!("{once}{n}"));
             let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
-            let result = Store::restore_on(Arc::new(vfs.clone()), &from, &to, &GO, &mut |_| {});
+            let result = Store::restore_on(Arc::new(vfs.clone()), &from, &to, &mut |_| {}, &GO);
             let (left, ok) = (vfs.left(), result.is_ok());
             match Store::open(&to) {
                 Ok(_) => {

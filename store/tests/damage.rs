@@ -61,7 +61,7 @@ fn read(path: &Path) -> Result<Vec<String>, (bool, String)> {
 }
 
 fn report(path: &Path) -> Result<VerifyReport, VerifyError> {
-    Store::verify_folder(path, VerifyOptions { all_snapshots: true }, &mut |_| {})
+    Store::verify_folder(path, VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {})
 }
 
 fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {

@@ -59,7 +59,8 @@ fn prepare(path: &Path) -> Store {
         job.seal_encoding(w).unwrap();
     }
     job.publish(None, true).unwrap();
-    store.tag(&"v1".parse().unwrap(), None, false, "gstore tag").unwrap();
+    let tag = TagOptions { command: "gstore tag".into(), ..TagOptions::default() };
+    store.tag(&"v1".parse().unwrap(), tag).unwrap();
     store.delete("pool", &RowSet::from_rows(BEFORE), DeleteOptions::default()).unwrap();
     store
 }

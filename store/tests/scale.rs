@@ -138,8 +138,7 @@ fn a_damaged_page_is_an_error_that_names_its_rows() {
             let text = e.to_string();
             assert!(e.is_damage() && text.contains(&page.to_string_lossy().into_owned()), "{text}");
             assert!(text.contains(&format!("rows {}..{} of feature pool/", rows.start, rows.end)), "{text}");
-            let report =
-                Store::verify_folder(&path, VerifyOptions { all_snapshots: false }, &mut |_| {}).unwrap();
+            let report = Store::verify_folder(&path, VerifyOptions::default(), &mut |_| {}).unwrap();
             let affected: Vec<_> = report.problems.iter().filter_map(|p| p.rows.as_ref()).collect();
             assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
             assert_eq!(affected[0].ranges, vec![[rows.start, rows.end]], "{affected:?}");

@@ -581,3 +581,15 @@ fn any_bytes_are_a_receipt_or_an_error() {
         assert!(error.contains(says), "{from} -> {to}: {error}");
     }
 }
+
+#[test]
+fn a_live_job_whose_note_is_damaged_is_not_written_over() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let job = store.start_job(plan(vec![features().remove(0)])).unwrap();
+    fs_err::write(store.path().join("tmp").join(job.id()).join("job.json"), "{").unwrap();
+    let other = || store.start_job(plan(vec![features().remove(1)]));
+    assert!(matches!(other(), Err(JobError::Busy { pid: 0, .. })));
+    drop(job);
+    other().unwrap();
+}

@@ -8,8 +8,8 @@ use common::*;
 use gstore_store::*;
 use std::sync::Arc;
 
-fn tag(store: &Store, name: &str, at: Option<u64>) -> Result<TagInfo, TagError> {
-    store.tag(&tag_name(name), at.map(SnapshotName::Number).as_ref(), false, "tag")
+fn at(n: u64) -> TagOptions {
+    TagOptions { command: "tag".into(), at: Some(SnapshotName::Number(n)), move_there: false }
 }
 
 #[test]
@@ -19,9 +19,8 @@ fn a_tag_keeps_its_snapshot_through_gc() {
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     let before = content(&store.snapshot().unwrap()).unwrap();
     let v1 = tag_name("v1");
-    assert_eq!(tag(&store, "v1", None).unwrap().snapshot, 2);
-    assert_eq!(tag(&store, "v1", Some(2)).unwrap().snapshot, 2, "it is there already");
-    assert_eq!(store.snapshot().unwrap().number(), 3);
+    assert_eq!(store.tag(&v1, TagOptions::default()).unwrap().number(), 3);
+    assert_eq!(store.tag(&v1, at(2)).unwrap().number(), 3, "it is there already");
     drop_features(&path);
     let report = store.collect(gc(1)).unwrap();
     assert_eq!((report.oldest, report.snapshots_removed), (4, 3), "{report:?}");
@@ -49,14 +48,13 @@ fn a_tag_moves_only_when_told_to() {
     let path = dir.path().join("s");
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     let v1 = tag_name("v1");
-    tag(&store, "v1", Some(1)).unwrap();
-    let e = tag(&store, "v1", Some(2)).unwrap_err();
+    store.tag(&v1, at(1)).unwrap();
+    let e = store.tag(&v1, at(2)).unwrap_err();
     assert!(matches!(e, TagError::Exists { snapshot: 1, wanted: 2, .. }), "{e}");
-    assert!(matches!(tag(&store, "v2", Some(99)), Err(TagError::Open(OpenError::NoSnapshot { .. }))));
+    assert!(matches!(store.tag(&tag_name("v2"), at(99)), Err(TagError::Open(OpenError::NoSnapshot { .. }))));
     assert!(matches!(store.untag(&tag_name("v2"), ""), Err(TagError::Lookup(_))));
     assert_eq!(store.snapshot().unwrap().number(), 3, "nothing was published");
-    store.tag(&v1, Some(&SnapshotName::Number(2)), true, "tag").unwrap();
-    let moved = store.snapshot().unwrap();
+    let moved = store.tag(&v1, TagOptions { move_there: true, ..at(2) }).unwrap();
     assert_eq!(moved.tags().len(), 1);
     assert_eq!((moved.tags()[0].name.as_str(), moved.tags()[0].snapshot), ("v1", 2));
     assert_eq!(moved.info().changes, ["tag v1 moved from snapshot 1 to 2"]);
@@ -74,13 +72,13 @@ fn a_crash_while_tagging_leaves_the_tag_or_not() {
             copy(&whole, &path);
             let vfs = if once { CrashVfs::once(n) } else { CrashVfs::new(n) };
             let store = Store::open_on(Arc::new(vfs.clone()), &path).ok();
-            let result = store.as_ref().map(|s| tag(s, "v1", Some(1)));
+            let result = store.as_ref().map(|s| s.tag(&tag_name("v1"), at(1)));
             let acknowledged = matches!(result, Some(Ok(_)));
             let left = vfs.left();
             let store = Store::open(&path).unwrap();
             let tags = store.snapshot().unwrap().tags();
             assert!(!acknowledged || tags.len() == 1, "after {n} operations");
-            tag(&store, "v1", Some(1)).unwrap();
+            store.tag(&tag_name("v1"), at(1)).unwrap();
             store.collect(gc(1)).unwrap();
             content(&store.snapshot_named(&"v1".parse().unwrap()).unwrap()).unwrap();
             assert_clean(&store);

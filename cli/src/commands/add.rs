@@ -40,11 +40,16 @@ pub fn register(
         command: command_line(),
     };
     let report = add(store, &request, &mut context.reporter())?;
-    let mut text = match (report.added, report.unchanged) {
+    let mut text = match (report.added + report.replaced, report.unchanged) {
         (0, unchanged) => format!("{dataset}: nothing to add; all {unchanged} samples are there already"),
-        (added, 0) => format!("{dataset}: {added} samples added"),
-        (added, unchanged) => format!("{dataset}: {added} samples added, {unchanged} were there already"),
+        (_, 0) => format!("{dataset}: {} samples added", report.added),
+        (_, unchanged) => {
+            format!("{dataset}: {} samples added, {unchanged} were there already", report.added)
+        }
     };
+    if report.replaced > 0 {
+        text.push_str(&format!(", {} replaced", report.replaced));
+    }
     if report.kept > 0 {
         text.push_str(&format!("; {} changed lines skipped, the stored samples are kept", report.kept));
     }

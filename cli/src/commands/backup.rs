@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_store::Store;
+use gstore_store::{BackupOptions, CopyReport, Store};
+use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
-use crate::context::Context;
+use crate::context::{Context, command_line};
 use crate::output::out;
 use crate::progress::Bytes;
 
@@ -16,9 +17,12 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "backup");
-    let report = store.backup(args.snapshot.as_ref(), &args.to, &cancel, &mut |p| {
-        bytes.at(p.bytes_done, p.bytes_total);
-    })?;
+    let report = store.backup(
+        &args.to,
+        &BackupOptions { command: command_line(), at: args.snapshot.clone() },
+        &mut |p| bytes.at(p.bytes_done, p.bytes_total),
+        &cancel,
+    )?;
     bytes.finish();
     print(args.json, &report)
 }
@@ -29,16 +33,22 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "restore");
-    let report = Store::restore(&args.from, to, &cancel, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
+    let report = Store::restore(&args.from, to, &mut |p| bytes.at(p.bytes_done, p.bytes_total), &cancel)?;
     bytes.finish();
     print(args.json, &report)
 }
 
-fn print(json: bool, report: &gstore_store::BackupReport) -> Result<ExitCode> {
+fn print(json: bool, report: &CopyReport) -> Result<ExitCode> {
     if json {
         out!("{}", serde_json::to_string_pretty(report)?);
     } else {
-        out!("{report}");
+        out!(
+            "snapshot {}: {} files copied, {}; {} were there already",
+            report.snapshot,
+            report.files_copied,
+            HumanBytes(report.bytes_copied),
+            report.files_kept
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

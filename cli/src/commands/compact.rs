@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 
 use crate::args::CompactArgs;
 use crate::context::{Context, command_line};
-use crate::failure::STOPPED;
+use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
 
 /// Compacts.
@@ -32,7 +32,12 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     } else {
         print(&report)?;
     }
-    Ok(if report.stopped { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS })
+    Ok(match report.stopped {
+        true => ExitCode::from(STOPPED),
+        // What was merged is published; what could not be read is as it was.
+        false if !report.skipped.is_empty() => ExitCode::from(DAMAGED),
+        false => ExitCode::SUCCESS,
+    })
 }
 
 fn print(report: &CompactReport) -> Result<()> {

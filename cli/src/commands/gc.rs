@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_store::GcOptions;
+use gstore_store::{GcOptions, GcReport, KeptBecause};
+use indicatif::HumanBytes;
 
 use crate::args::GcArgs;
 use crate::context::{Context, command_line};
@@ -22,7 +23,51 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        out!("{report}");
+        print(&report)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &GcReport) -> Result<()> {
+    let swept = &report.swept;
+    for (kind, removed) in &swept.removed {
+        out!("{kind}: {} files, {}", removed.files, HumanBytes(removed.bytes));
+    }
+    for kept in &report.kept {
+        match &kept.because {
+            KeptBecause::Tag(tag) => out!("snapshot {} stays: tag {tag}", kept.snapshot),
+            KeptBecause::Lease { pid, command, .. } => {
+                out!("snapshot {} stays: process {pid} reads it ({command})", kept.snapshot);
+            }
+            _ => out!("snapshot {} stays", kept.snapshot),
+        }
+    }
+    for job in &swept.jobs {
+        let what = job.command.as_deref().unwrap_or("an ingest");
+        match (job.running, job.dropped) {
+            (true, _) => out!("running: {what}"),
+            (false, true) => out!("removed, {}: the progress of {what}", HumanBytes(job.bytes)),
+            (false, false) => {
+                out!(
+                    "interrupted, {}: {what}\n  the same command goes on; --drop-jobs gives it up",
+                    HumanBytes(job.bytes)
+                );
+            }
+        }
+    }
+    let strangers = swept.strangers.len() as u64 + swept.more_strangers;
+    if strangers > 0 {
+        let some: Vec<&str> = swept.strangers.iter().take(5).map(String::as_str).collect();
+        let more = if strangers > 5 { ", ..." } else { "" };
+        out!("{strangers} files are not gstore's and stay: {}{more}", some.join(", "));
+    }
+    let (would, freed) = if report.dry_run { ("would go", "to free") } else { ("went", "freed") };
+    out!(
+        "{} snapshots {would}, {} files, {} {freed}; the history begins with snapshot {}",
+        report.snapshots_removed,
+        swept.files(),
+        HumanBytes(swept.bytes()),
+        report.oldest
+    );
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore_store::TagOptions;
 
 use super::query::Engine;
 use crate::args::TagArgs;
@@ -26,8 +27,10 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         store.untag(name, &command)?;
         out!("{name}: removed");
     } else {
-        let tag = store.tag(name, args.snapshot.as_ref(), args.force, &command)?;
-        out!("{}: snapshot {}", tag.name, tag.snapshot);
+        let options = TagOptions { command, at: args.snapshot.clone(), move_there: args.force };
+        let snapshot = store.tag(name, options)?;
+        let tag = snapshot.tags().into_iter().find(|t| t.name == **name);
+        out!("{name}: snapshot {}", tag.map_or(0, |t| t.snapshot));
     }
     Ok(ExitCode::SUCCESS)
 }

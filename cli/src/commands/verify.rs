@@ -1,64 +1,135 @@
-//! `gstore verify`: reads every file and checks every digest.
+//! `gstore verify`: reads every file and checks every digest, and repairs what can be repaired.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
-use gstore_ingest::pipeline::{Progress, Unit};
-use gstore_store::{Problem, Store, VerifyOptions};
+use gstore_store::{AffectedRows, Problem, RepairOptions, RepairReport, Store, VerifyOptions};
+use indicatif::HumanBytes;
 
 use crate::args::VerifyArgs;
-use crate::context::Context;
-use crate::failure::DAMAGED;
+use crate::context::{Context, command_line};
+use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
+use crate::progress::Bytes;
 
-/// Checks the store; exit code 3 if anything is damaged.
+/// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
+    if args.repair { repair(context, args) } else { verify(context, args) }
+}
+
+fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
+    let cancel = context.cancel_on_interrupt("stopping after the file at hand; once more to stop at once")?;
+    let options = VerifyOptions { all_snapshots: args.all, cancel: Some(Arc::clone(&cancel)) };
     let mut reporter = context.reporter();
-    let mut begun = false;
-    let mut seen = 0;
-    let options = VerifyOptions { all_snapshots: args.all };
+    let mut bytes = Bytes::new(&mut reporter, "verify");
     // A store may be too damaged to be opened and still say what is wrong with it.
-    let report = Store::verify_folder(context.store_path()?, options, &mut |progress| {
-        if !begun {
-            reporter.start("verify", progress.bytes_total, Unit::Bytes);
-            begun = true;
-        }
-        reporter.advance(progress.bytes_done.saturating_sub(seen));
-        seen = progress.bytes_done;
+    let report = Store::verify_folder(context.store_path()?, options, &mut |p| {
+        bytes.at(p.bytes_done, p.bytes_total);
     })?;
-    reporter.finish();
+    bytes.finish();
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        for problem in &report.problems {
-            print(problem)?;
-        }
+        print_problems(&report.problems)?;
         for note in &report.notes {
             out!("note: {note}");
         }
         out!(
-            "snapshot {}: {} files, {} bytes, {} rows checked: {} problems",
+            "snapshot {}: {} files, {}, {} rows checked: {} problems",
             report.snapshot,
             report.files,
-            report.bytes,
+            HumanBytes(report.bytes),
             report.rows,
             report.problems.len()
         );
+        if args.all && !report.unreferenced.is_empty() {
+            out!("{} files belong to no snapshot; `gstore gc` removes them", report.unreferenced.len());
+        }
         if !report.is_sound() {
             out!("what is listed cannot be read; everything else is intact");
+            out!("`gstore verify --repair` saves what is sound of it; `gstore restore` brings back a backup");
         }
     }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
+    Ok(match report.is_sound() {
+        false => ExitCode::from(DAMAGED),
+        true if cancel.load(Ordering::SeqCst) => ExitCode::from(STOPPED),
+        true => ExitCode::SUCCESS,
+    })
+}
+
+fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
+    let options = RepairOptions {
+        dry_run: args.dry_run,
+        command: command_line(),
+        forget_deletes: args.forget_deletes,
+    };
+    let mut reporter = context.reporter();
+    let mut bytes = Bytes::new(&mut reporter, "verify");
+    let report = Store::repair_folder(context.store_path()?, options, &mut |p| {
+        bytes.at(p.bytes_done, p.bytes_total);
+    })?;
+    bytes.finish();
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print_repair(&report)?;
+    }
+    let damaged = !report.unrepaired.is_empty() || (report.dry_run && !report.is_sound());
+    Ok(if damaged { ExitCode::from(DAMAGED) } else { ExitCode::SUCCESS })
+}
+
+fn print_repair(report: &RepairReport) -> Result<()> {
+    print_problems(&report.problems)?;
+    for rebuilt in &report.rebuilt {
+        out!("{}: {} from {}", if report.dry_run { "to rebuild" } else { "rebuilt" }, rebuilt.what, rebuilt.from);
+    }
+    for loss in &report.lost {
+        out!("lost: {} rows of {}: {}", loss.rows.count, loss.rows.of, ranges(&loss.rows));
+        out!("  {}", loss.remedy);
+    }
+    for left in &report.unrepaired {
+        out!("still damaged: {left}");
+    }
+    for note in &report.notes {
+        out!("note: {note}");
+    }
+    if let Some(first) = report.history_from {
+        out!("the history before snapshot {first} cannot be read and is given up");
+    }
+    match report.snapshot {
+        _ if report.is_sound() => out!("nothing to repair"),
+        Some(number) if report.dry_run => out!("a repair would publish snapshot {number}; nothing was changed"),
+        Some(number) => out!("repaired in snapshot {number}"),
+        None => out!("no snapshot had to be published"),
+    }
+    Ok(())
+}
+
+fn print_problems(problems: &[Problem]) -> Result<()> {
+    for problem in problems {
+        print(problem)?;
+    }
+    Ok(())
+}
+
+/// The first few ranges of rows.
+fn ranges(rows: &AffectedRows) -> String {
+    const SHOWN: usize = 8;
+    let mut shown: Vec<String> =
+        rows.ranges.iter().take(SHOWN).map(|[start, end]| format!("{start}..{end}")).collect();
+    if rows.ranges.len() > SHOWN {
+        shown.push("...".to_owned());
+    }
+    shown.join(", ")
 }
 
 fn print(problem: &Problem) -> Result<()> {
     let place = problem.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
     out!("{}: {}{place}: expected {}, found {}", problem.file, problem.what, problem.expected, problem.found);
     if let Some(rows) = &problem.rows {
-        let ranges: Vec<String> =
-            rows.ranges.iter().take(8).map(|[start, end]| format!("{start}..{end}")).collect();
-        let more = if rows.ranges.len() > ranges.len() { ", ..." } else { "" };
-        out!("  {} rows of {} cannot be read: {}{more}", rows.count, rows.of, ranges.join(", "));
+        out!("  {} rows of {} cannot be read: {}", rows.count, rows.of, ranges(rows));
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             store.collect(options)?;
             Ok(())
         }
-        Step::Tag(name) => match store.tag(&tag(name)?, None, false, "tag") {
+        Step::Tag(name) => match store.tag(&tag(name)?, TagOptions::default()) {
             // An earlier process had set it.
             Ok(_) | Err(TagError::Exists { .. }) => Ok(()),
             Err(e) => Err(e.into()),

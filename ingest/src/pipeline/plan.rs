@@ -1,12 +1,12 @@
 //! From a request to the work: which checkpoints, which features, which windows are missing.
 //!
-//! Planning reads the weights once (to identify the checkpoints) and writes nothing.
+//! Planning reads the weights once (to identify the checkpoints) and writes nothing but a lease.
 
 use std::sync::Arc;
 
 use gstore_store::{
     CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, JobFeature, JobPlan,
-    RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
+    Lease, RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
 };
 use serde_json::{Map, json};
 
@@ -35,6 +35,8 @@ pub struct IngestPlan {
     pub checkpoints: Vec<CheckpointPlan>,
     /// Rows asked for.
     pub rows: RowSet,
+    /// Keeps the snapshot from being collected as long as the plan is there.
+    pub lease: Option<Lease>,
 }
 
 /// One checkpoint of a plan.
@@ -81,8 +83,9 @@ impl IngestPlan {
         request: IngestRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
-        let snapshot = store.snapshot()?;
-        Self::at(snapshot, request, progress)
+        // Computing takes hours: the samples must not be collected meanwhile.
+        let (snapshot, lease) = store.snapshot_leased(None, &format!("ingest into run {}", request.run))?;
+        Ok(Self { lease, ..Self::at(snapshot, request, progress)? })
     }
 
     /// The same on a given state of the store.
@@ -113,7 +116,7 @@ impl IngestPlan {
         }
         progress.finish();
         refuse_twins(&checkpoints)?;
-        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows })
+        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease: None })
     }
 
     /// Whether there is nothing to compute and nothing to publish.

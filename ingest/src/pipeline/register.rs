@@ -36,6 +36,8 @@ pub struct AddReport {
     pub added: u64,
     /// Samples that were there already.
     pub unchanged: u64,
+    /// Changed lines that took the place of stored samples, as new rows under the same ids.
+    pub replaced: u64,
     /// Changed lines that were skipped.
     pub kept: u64,
     /// The published snapshot, if anything was added.
@@ -83,6 +85,7 @@ pub fn add(
     Ok(AddReport {
         added: report.added,
         unchanged: report.unchanged,
+        replaced: report.replaced,
         kept: report.kept,
         snapshot: report.snapshot,
     })

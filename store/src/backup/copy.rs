@@ -1,6 +1,6 @@
 //! Copying files, each byte compared with its digest on the way.
 
-use super::BackupProgress;
+use super::CopyProgress;
 use super::files::{DataFile, Files};
 use crate::error::{BackupError, Damage, StorageError};
 use crate::manifest::{Link, write_replacing};
@@ -21,9 +21,9 @@ pub(super) struct Copier<'a> {
     from: &'a Env,
     to: &'a Env,
     buffer: Vec<u8>,
-    progress: &'a mut dyn FnMut(BackupProgress),
+    progress: &'a mut dyn FnMut(CopyProgress),
     cancel: &'a AtomicBool,
-    state: BackupProgress,
+    state: CopyProgress,
     copied: Count,
     kept: Count,
 }
@@ -41,11 +41,11 @@ impl<'a> Copier<'a> {
         from: &'a Env,
         to: &'a Env,
         files: &Files,
-        progress: &'a mut dyn FnMut(BackupProgress),
+        progress: &'a mut dyn FnMut(CopyProgress),
         cancel: &'a AtomicBool,
     ) -> Self {
         let data: u64 = files.data.iter().map(|f| f.len).sum();
-        let state = BackupProgress {
+        let state = CopyProgress {
             file: String::new(),
             files_done: 0,
             files_total: (files.data.len() + files.manifests.len()) as u64,
@@ -155,7 +155,7 @@ impl<'a> Copier<'a> {
                 hash.update(bytes);
                 sink(bytes).map_err(Stop::Write)?;
                 at += n;
-                (self.progress)(BackupProgress { bytes_done: before + at, ..self.state.clone() });
+                (self.progress)(CopyProgress { bytes_done: before + at, ..self.state.clone() });
             }
             if let Err((expected, found)) = region.digest.compare(&hash) {
                 let d = Damage::new(&file.name, format!("digest of {} bytes", region.len), expected, found);

@@ -12,14 +12,13 @@ mod files;
 mod target;
 
 use crate::error::BackupError;
-use crate::gc::{Bytes, Needed, Swept, sweep};
+use crate::gc::{Needed, Swept, sweep};
 use crate::lease::held;
 use crate::manifest::{Current, Link, Root};
 use crate::store::{Env, FOLDERS, Snapshot, SnapshotName, Store};
 use crate::vfs::{OsVfs, Vfs};
 use copy::Copier;
 use serde::Serialize;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,10 +27,19 @@ use uuid::Uuid;
 
 pub(crate) use target::{MARKER, MARKERS, RESTORING};
 
+/// How a backup is made.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// The command, for the lease.
+    pub command: String,
+    /// The snapshot; `None` for the one that is current.
+    pub at: Option<SnapshotName>,
+}
+
 /// How far copying is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct BackupProgress {
+pub struct CopyProgress {
     /// The file that is copied or compared.
     pub file: String,
     /// Files done.
@@ -47,7 +55,7 @@ pub struct BackupProgress {
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct BackupReport {
+pub struct CopyReport {
     /// Id of the store.
     pub store: Uuid,
     /// Number of the snapshot.
@@ -64,39 +72,20 @@ pub struct BackupReport {
     pub swept: Swept,
 }
 
-impl fmt::Display for BackupReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "snapshot {}: {} files copied ({})",
-            self.snapshot,
-            self.files_copied,
-            Bytes(self.bytes_copied)
-        )?;
-        if self.files_kept > 0 {
-            write!(f, ", {} were there ({}, verified)", self.files_kept, Bytes(self.bytes_kept))?;
-        }
-        if self.swept.files() > 0 {
-            write!(f, ", {} no longer needed ({}, removed)", self.swept.files(), Bytes(self.swept.bytes()))?;
-        }
-        Ok(())
-    }
-}
-
 impl Store {
-    /// Copies a snapshot, the current one for `None`, into a folder, which is a store of its own then: it can be opened, verified, and restored from.
+    /// Copies a snapshot into a folder, which is a store of its own then: it can be opened, verified, and restored from.
     ///
     /// A folder with an earlier backup of this store is brought up to date: files that are there and whole are kept (they are
     /// read), others are written anew, and what is no longer needed is removed at the end. An interrupted backup goes on where it
     /// stopped. Memory: one buffer of 1 MiB and the list of files.
     pub fn backup(
         &self,
-        at: Option<&SnapshotName>,
         to: &Path,
+        options: &BackupOptions,
+        progress: &mut dyn FnMut(CopyProgress),
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(BackupProgress),
-    ) -> Result<BackupReport, BackupError> {
-        let (snapshot, lease) = self.snapshot_leased(at, &format!("backup to {}", to.display()))?;
+    ) -> Result<CopyReport, BackupError> {
+        let (snapshot, lease) = self.snapshot_leased(options.at.as_ref(), &options.command)?;
         let target = (self.env().shared_vfs(), to);
         let report = copy_snapshot(&snapshot, target, Purpose::Backup, progress, cancel);
         drop(lease);
@@ -107,10 +96,10 @@ impl Store {
     pub fn restore(
         from: &Path,
         to: &Path,
+        progress: &mut dyn FnMut(CopyProgress),
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(BackupProgress),
-    ) -> Result<BackupReport, BackupError> {
-        Self::restore_on(Arc::new(OsVfs), from, to, cancel, progress)
+    ) -> Result<CopyReport, BackupError> {
+        Self::restore_on(Arc::new(OsVfs), from, to, progress, cancel)
     }
 
     /// The same on another file system.
@@ -118,9 +107,9 @@ impl Store {
         vfs: Arc<dyn Vfs>,
         from: &Path,
         to: &Path,
+        progress: &mut dyn FnMut(CopyProgress),
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(BackupProgress),
-    ) -> Result<BackupReport, BackupError> {
+    ) -> Result<CopyReport, BackupError> {
         let backup = Store::open_on(vfs, from)?;
         let (snapshot, lease) = backup.snapshot_leased(None, &format!("restore to {}", to.display()))?;
         let target = (backup.env().shared_vfs(), to);
@@ -134,9 +123,9 @@ fn copy_snapshot(
     snapshot: &Snapshot,
     (vfs, to): (Arc<dyn Vfs>, &Path),
     purpose: Purpose,
-    progress: &mut dyn FnMut(BackupProgress),
+    progress: &mut dyn FnMut(CopyProgress),
     cancel: &AtomicBool,
-) -> Result<BackupReport, BackupError> {
+) -> Result<CopyReport, BackupError> {
     let from = snapshot.env();
     let target = Target::prepare(vfs, snapshot, to, purpose)?;
     let files = files::of(snapshot);
@@ -158,7 +147,7 @@ fn copy_snapshot(
     }
     let (copied, kept) = copier.finish();
     let swept = finish(&target, root_of(snapshot), purpose)?;
-    Ok(BackupReport {
+    Ok(CopyReport {
         store: snapshot.root().store,
         snapshot: snapshot.number(),
         files_copied: copied.0,

@@ -7,7 +7,7 @@
 use crate::error::{ReadError, StorageError, WriteError};
 use crate::ident::{EncodingSpec, RowSet};
 use crate::manifest::{EncodingEntry, FileEntry};
-use crate::table::{TableFile, TableWriter, properties};
+use crate::table::{About, TableFile, TableWriter, properties};
 use crate::vfs::Vfs;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
@@ -85,8 +85,9 @@ impl EncodingWriter {
         }
         if self.writer.is_none() {
             let p = properties().set_dictionary_enabled(false).build();
-            self.writer =
-                Some(TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?);
+            let mut writer = TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?;
+            writer.describe(About::encoding(&self.dataset, &self.spec, &self.label));
+            self.writer = Some(writer);
         }
         self.last = Some(count.row);
         self.waiting.push(count);

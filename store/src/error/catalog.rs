@@ -107,4 +107,21 @@ pub enum VerifyError {
     /// No snapshot could be read.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// It was asked to end.
+    #[error("cancelled; nothing was changed")]
+    Cancelled,
+    /// Somebody is at work, and a repair needs the store for itself.
+    #[error("the store cannot be repaired now: {0}; wait for it or stop it, then run the command again")]
+    Busy(String),
+    /// The system refused a read for a reason that is not the medium's.
+    #[error(
+        "the store cannot be judged, because something could not be read that may be sound: {0}\n  nothing was changed"
+    )]
+    Refused(String),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A repaired data file could not be written.
+    #[error(transparent)]
+    Write(#[from] super::WriteError),
 }

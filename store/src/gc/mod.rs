@@ -11,7 +11,6 @@ mod history;
 mod names;
 mod needed;
 mod report;
-mod show;
 mod sweep;
 mod work;
 
@@ -20,5 +19,4 @@ pub use names::FileKind;
 pub use report::{JobNote, Removed, Swept};
 
 pub(crate) use needed::Needed;
-pub(crate) use show::Bytes;
 pub(crate) use sweep::sweep;

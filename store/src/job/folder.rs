@@ -115,16 +115,19 @@ pub(crate) fn lock_start(env: &Env) -> Result<Box<dyn VfsLock>, StorageError> {
     }
 }
 
-/// The jobs of a store: their ids and, where it can be read, what they write.
-pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
+/// What a job writes; `None` if it has not said so yet, or is being removed.
+pub(crate) type Said = Result<Option<JobFile>, StorageError>;
+
+/// The jobs of a store: their ids, and what they write.
+pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Said)>, StorageError> {
     let names = env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))?;
     Ok(names
         .into_iter()
         .filter(|n| n.starts_with(PREFIX))
         .map(|id| {
             let name = format!("tmp/{id}/{JOB}");
-            let file = read_json_of(env, &name).ok().flatten();
-            (id, file)
+            let said = read_json_of(env, &name);
+            (id, said)
         })
         .collect())
 }
@@ -140,12 +143,12 @@ pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     }
 }
 
-/// The jobs that a live process holds.
+/// The jobs that a live process holds, and what they write, if that can be read.
 pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
     let mut held = Vec::new();
-    for (id, file) in jobs(env)? {
+    for (id, said) in jobs(env)? {
         if is_held(env, &id)? {
-            held.push((id, file));
+            held.push((id, said.ok().flatten()));
         }
     }
     Ok(held)

@@ -109,12 +109,14 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     let first =
         plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
     for (other, file) in jobs(env)?.into_iter().filter(|(other, _)| other != id) {
-        let Some(file) = file else {
+        let file = match file {
+            Ok(Some(file)) => file,
+            Ok(None) => continue,
             // What a live job writes must be known; a dead one's unreadable note harms nobody.
-            if is_held(env, &other)? {
+            Err(_) if is_held(env, &other)? => {
                 return Err(JobError::Busy { feature: first, job: other, pid: 0 });
             }
-            continue;
+            Err(_) => continue,
         };
         let shared = file.features.iter().find(|f| keys.contains(&f.desc.key()));
         if let Some(f) = shared

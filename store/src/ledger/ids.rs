@@ -92,6 +92,30 @@ impl Ledger {
         })
     }
 
+    /// Ids that lead to some rows of a dataset; at most `limit`. Reads all ids of the dataset.
+    pub(crate) fn ids_of(&self, dataset: u32, rows: &RowSet, limit: usize) -> Result<Vec<String>, Unusable> {
+        self.with(|db| {
+            let read = db.begin_read().map_err(Unusable::new)?;
+            let table = match read.open_table(IDS) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(e) => return Err(Unusable::new(e)),
+            };
+            let prefix = dataset.to_be_bytes();
+            let mut out = Vec::new();
+            for entry in table.range(prefix.as_slice()..).map_err(Unusable::new)? {
+                let (key, value) = entry.map_err(Unusable::new)?;
+                let Some(id) = key.value().strip_prefix(prefix.as_slice()) else { break };
+                let known: Known = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
+                if rows.contains(known.row) && out.len() < limit {
+                    out.push((known.row, String::from_utf8_lossy(id).into_owned()));
+                }
+            }
+            out.sort_unstable();
+            Ok(out.into_iter().map(|(_, id)| id).collect())
+        })
+    }
+
     /// Whether the ledger reflects exactly the dataset's files; `Err` says what is wrong with it.
     pub(crate) fn agrees(&self, part: &DatasetPart) -> Result<bool, Unusable> {
         Ok(self.reflected(part)? == Some(part.files.len()))

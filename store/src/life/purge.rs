@@ -123,9 +123,9 @@ fn clear(
     report: &mut DeleteReport,
 ) -> Result<Swept, StorageError> {
     let env = store.env();
-    for (id, file) in jobs(env)? {
+    for (id, said) in jobs(env)? {
         // What an unreadable one has is not known, and nobody could go on from it.
-        if !file.as_ref().is_none_or(|job| writes_dataset(job, dataset)) {
+        if said.ok().flatten().is_some_and(|job| !writes_dataset(&job, dataset)) {
             continue;
         }
         if let Some(folder) = JobFolder::take(env, &id)? {

@@ -113,7 +113,7 @@ impl ManifestFiles {
     /// The same; pages that another state of the part has are shared.
     pub(crate) fn read_like<T: Part>(&self, link: &Link, like: Option<&T>) -> Result<T, StorageError> {
         let (name, mut part) = self.read_json::<T>(link)?;
-        part.unfold(like, &mut PageReader::new(self, false))?;
+        part.unfold(like, &mut PageReader::new(self))?;
         checked(name, part)
     }
 
@@ -124,7 +124,7 @@ impl ManifestFiles {
         like: Option<&T>,
     ) -> Result<(T, Vec<LostPage>), StorageError> {
         let (name, mut part) = self.read_json::<T>(link)?;
-        let mut reader = PageReader::new(self, true);
+        let mut reader = PageReader::lenient(self);
         part.unfold(like, &mut reader)?;
         let lost = reader.lost;
         if lost.is_empty() { Ok((checked(name, part)?, lost)) } else { Ok((part, lost)) }
@@ -181,7 +181,7 @@ impl ManifestFiles {
             .map_err(|e| StorageError::io("write a manifest", std::io::Error::other(e)))?;
         text.push('\n');
         let mut loaded: T = parse(&stem, text.as_bytes())?;
-        loaded.unfold(Some(&part), &mut PageReader::new(self, false))?;
+        loaded.unfold(Some(&part), &mut PageReader::new(self))?;
         let loaded = checked(stem.clone(), loaded)?;
         Ok((self.write_text(&stem, &text)?, loaded))
     }

@@ -8,7 +8,6 @@
 use super::entry::Entry;
 use super::file::{Link, ManifestFiles, VERSION, require};
 use crate::error::{Damage, StorageError};
-use crate::ident::xxh3_hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -113,8 +112,13 @@ pub(crate) struct PageReader<'a> {
 }
 
 impl<'a> PageReader<'a> {
-    pub(super) fn new(files: &'a ManifestFiles, lenient: bool) -> Self {
-        PageReader { files, lenient, lost: Vec::new() }
+    pub(super) fn new(files: &'a ManifestFiles) -> Self {
+        PageReader { files, lenient: false, lost: Vec::new() }
+    }
+
+    /// One that passes over pages that cannot be read.
+    pub(super) fn lenient(files: &'a ManifestFiles) -> Self {
+        PageReader { lenient: true, ..Self::new(files) }
     }
 
     /// Puts the entries of the pages before those that are in the part. Pages that `like` has are not read again.

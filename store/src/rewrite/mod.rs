@@ -7,7 +7,7 @@
 //! - sample and encoding files stay dense: a row that is not live, between rows that are, is a shell (an empty id and nothing else,
 //!   or counts of zero); there is none at the ends of a file
 //! - one block or batch is in memory at a time; where segments interleave, the rows of one cell
-//! - the new files depend on nothing but the rows and the limits, apart from their names
+//! - the new files depend on nothing but the rows and the limits, apart from their names and the time in their footers
 
 mod counts;
 mod samples;

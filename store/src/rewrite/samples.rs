@@ -6,7 +6,7 @@ use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, sample_properties, schema};
 use crate::store::{Env, sample_file};
-use crate::table::{TableFile, TableWriter};
+use crate::table::{About, TableFile, TableWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array, new_null_array};
@@ -31,8 +31,7 @@ pub(crate) fn merge_samples(
 ) -> Result<Vec<FileEntry>, RewriteError> {
     let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
     let of = format!("dataset {}", part.name);
-    let mut target =
-        Target { folder, schema: schema(&part.columns), file_bytes, writer: None, next: 0, done: Vec::new() };
+    let mut target = Target::new(folder, part, file_bytes);
     for stretch in stretches(live, &own) {
         let copied = copy(folder.env(), part, inputs, &stretch, &mut target, watch);
         match copied.and_then(|()| target.close()) {
@@ -89,6 +88,7 @@ fn copy(
 struct Target<'a> {
     folder: &'a WorkFolder,
     schema: SchemaRef,
+    about: About,
     file_bytes: u64,
     writer: Option<(TableWriter, Uuid)>,
     /// The row that must come next in the open file.
@@ -96,7 +96,20 @@ struct Target<'a> {
     done: Vec<FileEntry>,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    fn new(folder: &'a WorkFolder, part: &DatasetPart, file_bytes: u64) -> Self {
+        let about = About::samples(part, &part.columns);
+        Target {
+            folder,
+            schema: schema(&part.columns),
+            about,
+            file_bytes,
+            writer: None,
+            next: 0,
+            done: Vec::new(),
+        }
+    }
+
     /// Adds live rows, and shells before and between them.
     fn push(&mut self, batch: &RecordBatch) -> Result<(), RewriteError> {
         for start in (0..batch.num_rows()).step_by(BATCH_ROWS) {
@@ -192,7 +205,9 @@ impl Target<'_> {
         let path = self.folder.path_of(&format!("{uuid}.parquet"));
         let (vfs, schema) = (self.folder.env().vfs(), Arc::clone(&self.schema));
         let writer = TableWriter::create(vfs, &path, uuid, first_row, schema, sample_properties());
-        self.writer = Some((writer.map_err(|e| RewriteError::Target(e.into()))?, uuid));
+        let mut writer = writer.map_err(|e| RewriteError::Target(e.into()))?;
+        writer.describe(self.about.clone());
+        self.writer = Some((writer, uuid));
         self.next = first_row;
         Ok(())
     }

@@ -119,7 +119,7 @@ impl SampleAppend {
         let ids = KnownIds::open(&store, &base, existing)?;
         let (merged, places) = merge(&part, &columns)?;
         part.columns = merged;
-        let files = SampleFiles::new(store.env(), &part.columns);
+        let files = SampleFiles::new(store.env(), &part);
         Ok(SampleAppend {
             store,
             base,

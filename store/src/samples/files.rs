@@ -4,9 +4,9 @@ use super::append::NewSample;
 use super::columns::{ColumnBuilder, schema};
 use super::value::MetaValue;
 use crate::error::{AppendError, StorageError, WriteError};
-use crate::manifest::{ColumnDef, FileEntry};
+use crate::manifest::{ColumnDef, DatasetPart, FileEntry};
 use crate::store::{Env, sample_file, sample_folder};
-use crate::table::{TableWriter, properties};
+use crate::table::{About, TableWriter, properties};
 use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -23,13 +23,14 @@ const BATCH_BYTES: usize = 16 << 20;
 /// A file is closed once it has this many bytes.
 pub(crate) const FILE_BYTES: u64 = 1 << 30;
 /// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one, so others are leftovers.
-const TMP: &str = "tmp/append-";
+pub(crate) const TMP: &str = "tmp/append-";
 
 /// Files being written in a folder of `tmp/`, which goes away when this is dropped.
 pub(super) struct SampleFiles {
     env: Arc<Env>,
     folder: String,
     schema: SchemaRef,
+    about: About,
     done: Vec<(PathBuf, FileEntry)>,
     writer: Option<TableWriter>,
     waiting: Waiting,
@@ -63,14 +64,15 @@ impl Waiting {
 }
 
 impl SampleFiles {
-    pub(super) fn new(env: &Arc<Env>, columns: &[ColumnDef]) -> Self {
+    pub(super) fn new(env: &Arc<Env>, part: &DatasetPart) -> Self {
         SampleFiles {
             env: Arc::clone(env),
             folder: format!("{TMP}{}", Uuid::new_v4()),
-            schema: schema(columns),
+            schema: schema(&part.columns),
+            about: About::samples(part, &part.columns),
             done: Vec::new(),
             writer: None,
-            waiting: Waiting::new(columns),
+            waiting: Waiting::new(&part.columns),
             poisoned: false,
         }
     }
@@ -145,7 +147,10 @@ impl SampleFiles {
         let uuid = Uuid::new_v4();
         env.vfs().create_dir(&env.at(&self.folder)).map_err(Env::io("make the folder", &self.folder))?;
         let path = env.at(&format!("{}/{uuid}.parquet", self.folder));
-        TableWriter::create(env.vfs(), &path, uuid, first_row, Arc::clone(&self.schema), sample_properties())
+        let schema = Arc::clone(&self.schema);
+        let mut writer = TableWriter::create(env.vfs(), &path, uuid, first_row, schema, sample_properties())?;
+        writer.describe(self.about.clone());
+        Ok(writer)
     }
 
     fn close_file(&mut self) -> Result<(), AppendError> {

@@ -18,5 +18,5 @@ pub use read::SampleReader;
 pub use value::MetaValue;
 
 pub(crate) use columns::schema;
-pub(crate) use files::{FILE_BYTES, sample_properties};
+pub(crate) use files::{FILE_BYTES, TMP, sample_properties};
 pub(crate) use read::scan_known;

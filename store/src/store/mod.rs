@@ -20,7 +20,7 @@ pub(crate) use create::{FOLDERS, LOCK};
 pub(crate) use env::{
     Env, encoding_file, sample_file, sample_folder, segment_file, tombstone_file, tombstone_folder,
 };
-pub(crate) use load::{Chain, now};
+pub(crate) use load::{Chain, load as load_snapshot, now};
 
 use crate::error::{AppendError, AttachError, CreateError, JobError, OpenError, ShardError};
 use crate::ident::DatasetName;

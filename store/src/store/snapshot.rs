@@ -6,10 +6,10 @@ use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
 use crate::ident::{RowSet, nearest};
 use crate::manifest::{
-    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, Tag, root_number,
+    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
 };
 use crate::samples::SampleReader;
-use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape};
+use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape, open_all};
 use crate::table::TableFile;
 use crate::tombstones::LiveRows;
 use serde::Serialize;
@@ -316,19 +316,12 @@ impl Snapshot {
     pub fn open_feature_with(&self, part: &FeaturePart, checks: Checks) -> Result<FeatureReader, ReadError> {
         let shape = Shape::new(&part.desc, &part.attrs);
         let label = part.display_name();
-        let mut segments = Vec::with_capacity(part.segments.len());
-        for entry in &part.segments {
+        let open = |entry: &SegmentEntry| {
             let name = segment_file(part.number, entry);
             let id = FileId { path: &self.env.at(&name), name };
-            segments.push(SegmentFile::open(
-                self.env.shared_vfs(),
-                id,
-                entry,
-                &label,
-                shape.clone(),
-                &part.key,
-            )?);
-        }
+            SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)
+        };
+        let segments = open_all(&part.segments, open)?;
         let live = self.live_rows(self.dataset_of(part)?)?;
         Ok(FeatureReader::new(Arc::new(part.clone()), segments, live, checks))
     }

@@ -5,11 +5,13 @@
 //! - the catalog holds the XXH3-64 of every started MiB; no byte reaches the Parquet reader before its MiB agreed
 //! - nothing is written to a file after [`TableWriter::finish`]
 
+mod about;
 mod bytes;
 mod read;
 mod region;
 mod write;
 
+pub(crate) use about::{About, Described, describe};
 pub(crate) use read::TableFile;
 pub(crate) use region::{Digest, Region, regions};
 pub(crate) use write::{TableWriter, properties};

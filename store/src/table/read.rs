@@ -5,6 +5,7 @@ use crate::error::{Damage, StorageError};
 use crate::manifest::{CHUNK, FileEntry};
 use crate::vfs::Vfs;
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -48,6 +49,21 @@ impl TableFile {
             return Err(Damage::new(self.bytes.name(), "rows of the file", self.entry.rows, rows).into());
         }
         Ok(self.metadata.get_or_init(|| m))
+    }
+
+    /// Its name, relative to the store.
+    pub(crate) fn name(&self) -> &str {
+        self.bytes.name()
+    }
+
+    /// The names of its columns.
+    pub(crate) fn columns(&self) -> Result<Vec<String>, StorageError> {
+        Ok(self.metadata()?.schema().fields().iter().map(|f| f.name().clone()).collect())
+    }
+
+    /// The columns as Arrow sees them.
+    pub(crate) fn schema(&self) -> Result<SchemaRef, StorageError> {
+        Ok(Arc::clone(self.metadata()?.schema()))
     }
 
     /// Starts reading some rows (ascending ranges of row numbers) of some columns; columns come in file order.

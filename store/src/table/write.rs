@@ -1,13 +1,16 @@
 //! Writing a Parquet file and the digests of its bytes.
 
+use super::about::About;
 use crate::error::{StorageError, WriteError};
 use crate::manifest::{CHUNK, Extra, FileEntry};
+use crate::store::now;
 use crate::vfs::{Vfs, VfsFile};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -69,6 +72,7 @@ pub(crate) struct TableWriter {
     uuid: Uuid,
     first_row: u64,
     rows: u64,
+    about: About,
     /// `None` once a write failed: what the file holds is unknown then.
     writer: Option<ArrowWriter<Sink>>,
 }
@@ -87,7 +91,13 @@ impl TableWriter {
         let sink = Sink { file, pos: 0, hash: Xxh3::new(), chunks: Vec::new() };
         let writer = ArrowWriter::try_new(sink, schema, Some(properties))
             .map_err(|e| StorageError::io(format!("create {name}"), into_io(e)))?;
-        Ok(TableWriter { path: path.to_owned(), name, uuid, first_row, rows: 0, writer: Some(writer) })
+        let about = About::default();
+        Ok(TableWriter { path: path.to_owned(), name, uuid, first_row, rows: 0, about, writer: Some(writer) })
+    }
+
+    /// What the file says of itself beside its rows.
+    pub(crate) fn describe(&mut self, about: About) {
+        self.about = about;
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -112,9 +122,12 @@ impl TableWriter {
 
     /// Writes what is left and flushes the file to the medium.
     pub(crate) fn finish(mut self) -> Result<(PathBuf, FileEntry), WriteError> {
-        let Some(writer) = self.writer.take() else { return Err(WriteError::Poisoned(self.name)) };
+        let Some(mut writer) = self.writer.take() else { return Err(WriteError::Poisoned(self.name)) };
         if self.rows == 0 {
             return Err(WriteError::Empty);
+        }
+        for (key, value) in self.about.pairs(self.first_row, self.first_row + self.rows, now()) {
+            writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let io = |e| StorageError::io(format!("finish {}", self.name), e);
         let mut sink = writer.into_inner().map_err(|e| io(into_io(e)))?;

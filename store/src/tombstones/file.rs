@@ -54,7 +54,7 @@ pub(super) fn make_folder(env: &Env, dataset: u32) -> Result<(), StorageError> {
 }
 
 /// Reads a bitmap, compared with its length, digest and number of rows.
-pub(super) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Result<RowSet, StorageError> {
+pub(crate) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Result<RowSet, StorageError> {
     let name = tombstone_file(part.number, entry.uuid);
     let damage = |what: &str, expected: String, found: String| -> StorageError {
         let lost = format!("which {} rows of dataset {} are deleted cannot be read", entry.rows, part.name);

@@ -9,8 +9,7 @@ mod change;
 mod file;
 
 pub(crate) use change::{bury, new_files, set_dead};
-#[cfg(feature = "fuzzing")]
-pub(crate) use file::parse;
+pub(crate) use file::{parse as parse_bitmap, read as read_bitmap};
 
 use crate::error::StorageError;
 use crate::ident::RowSet;

@@ -1,106 +1,191 @@
 //! Reading the catalog of one or all snapshots, as far as it can be read.
 
-use super::report::{AffectedRows, Tally, VerifyOptions};
-use crate::error::{OpenError, StorageError};
+use super::report::{AffectedRows, Tally};
+use crate::error::{Damage, OpenError, StorageError};
 use crate::ident::RowSet;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
-use crate::store::{Store, encoding_file, sample_file, segment_file};
+use crate::store::{Store, encoding_file, load_snapshot, sample_file, segment_file, tombstone_file};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+/// A part and the file that it is in.
+#[derive(Debug, Clone)]
+pub(crate) struct Found<T> {
+    /// Name inside `manifests/`; empty for a part that is not written yet.
+    pub file: String,
+    pub part: T,
+    /// Whether its lists are whole: a page of one may be lost.
+    pub whole: bool,
+}
+
+/// A snapshot that was looked at.
+#[derive(Debug)]
+pub(crate) struct Visited {
+    pub number: u64,
+    /// Its own file and those of its parts, inside `manifests/`.
+    pub manifests: Vec<String>,
+    /// Whether all of them could be read.
+    pub readable: bool,
+    /// Name of the tag that keeps it, if it is not part of the history.
+    pub tag: Option<String>,
+}
+
 /// What was read of the catalog. Parts that could not be read are problems in the tally.
-pub(super) struct Catalog {
+pub(crate) struct Catalog {
     /// The current root.
     pub current: Root,
-    pub snapshots: u64,
+    /// The history, newest first, then tagged snapshots.
+    pub visited: Vec<Visited>,
     /// Dataset parts of all snapshots looked at; those of the current one first.
-    pub datasets: Vec<DatasetPart>,
+    pub datasets: Vec<Found<DatasetPart>>,
     /// How many of them are of the current snapshot.
     pub current_datasets: usize,
-    pub features: Vec<FeaturePart>,
+    pub features: Vec<Found<FeaturePart>>,
     pub current_features: usize,
+    /// Runs of the current snapshot.
+    pub runs: Vec<RunPart>,
     /// Manifest files that were referred to.
-    manifests: BTreeSet<String>,
+    pub manifests: BTreeSet<String>,
     /// Whether some part could not be read: then it is not known what is unreferenced.
-    incomplete: bool,
+    pub incomplete: bool,
+}
+
+/// The data files of a dataset part, with their lengths.
+pub(crate) fn dataset_files(d: &DatasetPart) -> Vec<(String, u64)> {
+    let mut files: Vec<_> = d.files.iter().map(|f| (sample_file(d.number, f.uuid), f.len)).collect();
+    files.extend(d.tombstones.iter().map(|t| (tombstone_file(d.number, t.uuid), t.len)));
+    for e in &d.encodings {
+        files.extend(e.files.iter().map(|f| (encoding_file(e.number, f.uuid), f.len)));
+    }
+    files
+}
+
+/// The data files of a feature part, with their lengths.
+pub(crate) fn feature_files(f: &FeaturePart) -> Vec<(String, u64)> {
+    f.segments.iter().map(|s| (segment_file(f.number, s), s.len)).collect()
 }
 
 impl Catalog {
-    /// The lengths of all data files, each once.
-    pub(super) fn lengths(&self) -> Vec<u64> {
-        self.data_files().into_values().collect()
+    /// Names and lengths of all data files, each once.
+    pub(crate) fn data_files(&self) -> BTreeMap<String, u64> {
+        let datasets = self.datasets.iter().flat_map(|d| dataset_files(&d.part));
+        datasets.chain(self.features.iter().flat_map(|f| feature_files(&f.part))).collect()
     }
 
-    /// Names and lengths of all data files.
-    fn data_files(&self) -> BTreeMap<String, u64> {
-        let mut files = BTreeMap::new();
-        for d in &self.datasets {
-            files.extend(d.files.iter().map(|f| (sample_file(d.number, f.uuid), f.len)));
-            for e in &d.encodings {
-                files.extend(e.files.iter().map(|f| (encoding_file(e.number, f.uuid), f.len)));
-            }
-        }
-        for f in &self.features {
-            files.extend(f.segments.iter().map(|s| (segment_file(f.number, s), s.len)));
-        }
-        files
+    /// Numbers of snapshots (with their tags) that some of these files, relative to the store, belong to.
+    pub(crate) fn touched(&self, bad: &HashSet<String>) -> HashSet<(u64, Option<String>)> {
+        let hit = |files: Vec<(String, u64)>| files.iter().any(|(name, _)| bad.contains(name));
+        let datasets = self.datasets.iter().filter(|d| hit(dataset_files(&d.part))).map(|d| &d.file);
+        let features = self.features.iter().filter(|f| hit(feature_files(&f.part))).map(|f| &f.file);
+        let parts: HashSet<&String> = datasets.chain(features).collect();
+        let broken = |v: &&Visited| {
+            let damaged = |m: &String| parts.contains(m) || bad.contains(&format!("manifests/{m}"));
+            !v.readable || v.manifests.iter().any(damaged)
+        };
+        self.visited.iter().filter(broken).map(|v| (v.number, v.tag.clone())).collect()
     }
 }
 
-struct Reader<'a, 't> {
+struct Reader<'a, 't, 'p> {
     store: &'a Store,
     seen: HashSet<Link>,
     catalog: Catalog,
-    tally: &'a mut Tally<'t>,
+    tally: &'t mut Tally<'p>,
 }
 
-pub(super) fn read(
-    store: &Store,
-    options: &VerifyOptions,
-    tally: &mut Tally<'_>,
-) -> Result<Catalog, OpenError> {
+/// Reads what `CURRENT` names.
+pub(crate) fn read(store: &Store, all: bool, tally: &mut Tally<'_>) -> Result<Catalog, OpenError> {
     let bytes = Current::read_bytes(store.env().vfs(), store.path())?;
     let current = Current::parse(&bytes)?;
     let root: Root = store.env().manifests().read(&current.root)?;
+    let number = (current.snapshot != root.snapshot).then_some(root.snapshot);
+    let catalog = walk(store, Some(&current.root), &root, all, tally);
+    if let Some(number) = number {
+        let d = Damage::new("CURRENT", "number of the snapshot", number, current.snapshot);
+        tally.problem("CURRENT", &d.into(), None);
+    } else if tally.problems.is_empty() {
+        // The parts fit together: each feature has its dataset, names are unique.
+        if let Err(OpenError::Storage(e)) = load_snapshot(store.env(), &current.root, None) {
+            tally.problem(&format!("manifests/{}", current.root.file), &e, None);
+        }
+    }
+    Ok(catalog)
+}
+
+/// Reads the parts of a root and, with `all`, its history and the snapshots that its tags keep.
+pub(crate) fn walk(
+    store: &Store,
+    link: Option<&Link>,
+    root: &Root,
+    all: bool,
+    tally: &mut Tally<'_>,
+) -> Catalog {
     let catalog = Catalog {
         current: root.clone(),
-        snapshots: 0,
+        visited: Vec::new(),
         datasets: Vec::new(),
         current_datasets: 0,
         features: Vec::new(),
         current_features: 0,
-        manifests: BTreeSet::from([current.root.file.clone()]),
+        runs: Vec::new(),
+        manifests: BTreeSet::new(),
         incomplete: false,
     };
     let mut reader = Reader { store, seen: HashSet::new(), catalog, tally };
-    reader.root(&root);
+    reader.root(link, root, None);
     reader.catalog.current_datasets = reader.catalog.datasets.len();
     reader.catalog.current_features = reader.catalog.features.len();
-    if options.all_snapshots {
+    if all {
         reader.chain(root);
+        reader.tags(root);
     }
-    Ok(reader.catalog)
+    reader.catalog
 }
 
-impl Reader<'_, '_> {
-    fn chain(&mut self, from: Root) {
-        let mut root = from;
-        while let Some(link) = root.parent.take() {
-            self.catalog.manifests.insert(link.file.clone());
-            match self.store.env().manifests().read::<Root>(&link) {
-                Ok(older) if older.snapshot < root.snapshot => root = older,
-                Ok(older) => {
-                    let found = format!("{} after {}", older.snapshot, root.snapshot);
-                    let d = crate::error::Damage::new(
-                        format!("manifests/{}", link.file),
-                        "number of the snapshot",
-                        "a smaller one",
-                        found,
-                    );
-                    return self.failed(&link, &d.into(), None);
-                }
-                Err(e) => return self.failed(&link, &e, None),
+impl Reader<'_, '_, '_> {
+    fn chain(&mut self, from: &Root) {
+        let mut below = from.snapshot;
+        let mut next = from.parent.clone();
+        // What is older than the history may be gone, or waits to be collected.
+        while let Some(link) = next.take().filter(|_| below > from.oldest) {
+            let Some(root) = self.older(&link, below, None) else { return };
+            (below, next) = (root.snapshot, root.parent.clone());
+        }
+    }
+
+    fn tags(&mut self, current: &Root) {
+        for tag in &current.tags {
+            if self.catalog.manifests.contains(&tag.root.file) {
+                continue;
             }
-            self.root(&root);
+            self.older(&tag.root, tag.snapshot.saturating_add(1), Some(&tag.name));
+        }
+    }
+
+    /// A root whose number is below `below`.
+    fn older(&mut self, link: &Link, below: u64, tag: Option<&str>) -> Option<Root> {
+        let file = format!("manifests/{}", link.file);
+        let read = self.store.env().manifests().read::<Root>(link);
+        let root = read.and_then(|root| {
+            let expected = format!("below {below}");
+            let bad = || Damage::new(&file, "number of the snapshot", expected, root.snapshot);
+            if root.snapshot < below { Ok(root) } else { Err(bad().into()) }
+        });
+        match root {
+            Ok(root) => {
+                self.root(Some(link), &root, tag);
+                Some(root)
+            }
+            Err(e) => {
+                self.catalog.manifests.insert(link.file.clone());
+                self.failed(link, &e, None);
+                self.catalog.visited.push(Visited {
+                    number: crate::manifest::root_number(&link.file).unwrap_or_default(),
+                    manifests: vec![link.file.clone()],
+                    readable: false,
+                    tag: tag.map(str::to_owned),
+                });
+                None
+            }
         }
     }
 
@@ -109,70 +194,60 @@ impl Reader<'_, '_> {
         self.tally.problem(&format!("manifests/{}", link.file), e, rows);
     }
 
-    fn root(&mut self, root: &Root) {
-        self.catalog.snapshots += 1;
+    fn root(&mut self, link: Option<&Link>, root: &Root, tag: Option<&str>) {
+        let first = self.catalog.visited.is_empty();
+        let mut readable = true;
+        let parts = root.datasets.iter().chain(&root.runs).chain(&root.features);
+        let files = link.into_iter().chain(parts.map(|l| &l.link)).map(|l| l.file.clone());
+        let manifests: Vec<String> = files.collect();
+        self.catalog.manifests.extend(manifests.iter().cloned());
         for link in &root.datasets {
-            if let Some(part) = self.part::<DatasetPart>("dataset", link) {
-                self.catalog.datasets.push(part);
-            }
+            readable &= self.part("dataset", link, |c, part| c.datasets.push(part));
         }
         for link in &root.features {
-            if let Some(part) = self.part::<FeaturePart>("feature", link) {
-                self.catalog.features.push(part);
-            }
+            readable &= self.part("feature", link, |c, part| c.features.push(part));
         }
         for link in &root.runs {
-            self.part::<RunPart>("run", link);
+            readable &= self.part("run", link, |c, run: Found<RunPart>| {
+                if first {
+                    c.runs.push(run.part);
+                }
+            });
         }
+        let number = root.snapshot;
+        self.catalog.visited.push(Visited { number, manifests, readable, tag: tag.map(str::to_owned) });
     }
 
-    /// A part that was not seen before.
-    fn part<T: Part>(&mut self, kind: &str, link: &PartLink) -> Option<T> {
-        self.catalog.manifests.insert(link.link.file.clone());
+    /// Reads a part that was not seen before. Says whether it could be read.
+    fn part<T: Part>(
+        &mut self,
+        kind: &str,
+        link: &PartLink,
+        keep: impl FnOnce(&mut Catalog, Found<T>),
+    ) -> bool {
         if !self.seen.insert(link.link.clone()) {
-            return None;
+            return !self.tally.is_bad(&format!("manifests/{}", link.link.file));
         }
+        let file = format!("manifests/{}", link.link.file);
         let (part, lost): (T, _) = match self.store.env().manifests().read_rest(&link.link, None) {
             Ok(read) => read,
             Err(e) => {
                 let rows = AffectedRows::new(format!("all of {kind} {}", link.name), &RowSet::new());
                 self.failed(&link.link, &e, Some(rows));
-                return None;
+                self.tally.bad.insert(file);
+                return false;
             }
         };
         self.catalog.manifests.extend(part.pages().into_iter().map(|l| l.file.clone()));
+        let whole = lost.is_empty();
         for LostPage { page, of, error } in lost {
             let rows = RowSet::from_range(page.first_row..page.end_row);
+            self.catalog.manifests.insert(page.link.file.clone());
             self.failed(&page.link, &error, Some(AffectedRows::new(of, &rows)));
+            // Damage of a page is that of the part.
+            self.tally.bad.insert(file.clone());
         }
-        Some(part)
-    }
-}
-
-/// Lists files that no snapshot refers to. They take room and do no harm.
-pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
-    if catalog.incomplete {
-        tally.notes.push(
-            "parts of the catalog are damaged, so files without a reference were not looked for".into(),
-        );
-        return;
-    }
-    let data = catalog.data_files();
-    let list = |folder: &str| store.env().vfs().list(&store.env().at(folder)).unwrap_or_default();
-    for file in list("manifests") {
-        if !catalog.manifests.contains(&file) {
-            tally.unreferenced.push(format!("manifests/{file}"));
-        }
-    }
-    for top in ["samples", "encodings", "segments"] {
-        for folder in list(top) {
-            let folder = format!("{top}/{folder}");
-            for file in list(&folder) {
-                let name = format!("{folder}/{file}");
-                if !data.contains_key(&name) {
-                    tally.unreferenced.push(name);
-                }
-            }
-        }
+        keep(&mut self.catalog, Found { file: link.link.file.clone(), part, whole });
+        whole
     }
 }

@@ -1,54 +1,105 @@
-//! Verifying data files: bytes, structure, rows.
+//! Verifying the files of datasets: deleted rows, samples, token counts.
 
 use super::catalog::Catalog;
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, StorageError};
 use crate::ident::RowSet;
-use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
-use crate::segment::{BlockBuffer, FileId, SegmentFile, Shape};
-use crate::store::{Store, encoding_file, sample_file, segment_file};
+use crate::manifest::{DatasetPart, FileEntry};
+use crate::store::{Store, encoding_file, sample_file, tombstone_file};
 use crate::table::TableFile;
-use crate::tombstones::LiveRows;
+use crate::tombstones::{LiveRows, read_bitmap};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
+/// Verifies the bitmaps of deleted rows. Returns for each dataset part which rows are gone, or nothing if that cannot be read.
+pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> Vec<Option<LiveRows>> {
+    let mut done: HashSet<String> = HashSet::new();
+    let mut out = Vec::with_capacity(catalog.datasets.len());
+    for part in catalog.datasets.iter().map(|d| &d.part) {
+        let of = format!("which rows of dataset {} are deleted", part.name);
+        let mut rows = Some((RowSet::new(), RowSet::new()));
+        for entry in &part.tombstones {
+            let name = tombstone_file(part.number, entry.uuid);
+            let first = done.insert(name.clone());
+            if first && !tally.file(&name) {
+                return out;
+            }
+            let read = read_bitmap(store.env(), part, entry);
+            if first {
+                tally.done(entry.len);
+            }
+            let lost = || {
+                let ranges = Vec::new();
+                Some(AffectedRows { of: of.clone(), count: entry.rows, ranges })
+            };
+            match read {
+                Err(e) => {
+                    rows = None;
+                    if first || !tally.is_bad(&name) {
+                        tally.problem(&name, &e, lost());
+                    }
+                }
+                Ok(set) => {
+                    let Some((deleted, purged)) = &mut rows else { continue };
+                    let twice = set.intersection(&deleted.union(purged));
+                    if !twice.is_empty() {
+                        let e =
+                            Damage::new(&name, "rows", "rows that no other bitmap has", twice.to_string());
+                        tally.problem(&name, &e.into(), lost());
+                    }
+                    let kind = if entry.purged { purged } else { deleted };
+                    *kind = kind.union(&set);
+                }
+            }
+        }
+        out.push(rows.map(|(deleted, purged)| {
+            let live = part.stored_rows().difference(&deleted).difference(&purged);
+            LiveRows { live: Arc::new(live), deleted, purged }
+        }));
+    }
+    out
+}
+
 /// Verifies the sample files. Returns the names of datasets of the current snapshot whose files are all sound.
-pub(super) fn samples(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
+pub(super) fn samples(
+    store: &Store,
+    catalog: &Catalog,
+    dead: &[Option<LiveRows>],
+    tally: &mut Tally<'_>,
+) -> HashSet<String> {
     let mut done = HashSet::new();
     let mut sound = HashSet::new();
-    for (i, part) in catalog.datasets.iter().enumerate() {
+    for (i, part) in catalog.datasets.iter().map(|d| &d.part).enumerate() {
         let of = format!("dataset {}", part.name);
         let before = tally.problems.len();
+        let live = dead.get(i).and_then(Option::as_ref);
         // Ids of an older part of the same dataset are those of the newer one: only the newest is held against itself.
-        let mut ids: HashMap<u128, u64> = HashMap::new();
-        // The id of a deleted row may be used again.
-        let live = match LiveRows::read(store.env(), part) {
-            Ok(rows) => rows.live,
-            Err(e) => {
-                tally.problem(&of, &e, Some(AffectedRows::new(&of, &part.stored_rows())));
-                Arc::default()
-            }
-        };
+        let mut ids = Ids { part, live, seen: HashMap::new() };
         for entry in &part.files {
             let name = sample_file(part.number, entry.uuid);
             if !done.insert(name.clone()) {
                 continue;
             }
-            tally.file(&name);
+            if !tally.file(&name) {
+                return sound;
+            }
             let file = TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
             if bytes(&file, &name, &of, entry, tally) {
-                rows(&file, &name, &of, entry, &["row", "id"], tally, |batch, tally| {
-                    check_ids(batch, part, &live, &name, &mut ids, tally);
+                let all = [entry.range()];
+                rows(&file, &name, &of, entry, (&["row", "id"], &all), tally, |batch, tally| {
+                    ids.check(batch, &name, tally);
                 });
+                shells(&file, &name, &of, entry, live, tally);
                 tally.rows += entry.rows;
             }
             tally.done(entry.len);
         }
-        if i < catalog.current_datasets && tally.problems.len() == before {
+        if i < catalog.current_datasets && tally.problems.len() == before && live.is_some() {
             sound.insert(part.name.clone());
         }
     }
@@ -58,7 +109,7 @@ pub(super) fn samples(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -
 /// Verifies the files of token counts.
 pub(super) fn encodings(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
     let mut done = HashSet::new();
-    for part in &catalog.datasets {
+    for part in catalog.datasets.iter().map(|d| &d.part) {
         for encoding in &part.encodings {
             let of = format!("encoding {} of dataset {}", encoding.label, part.name);
             for entry in &encoding.files {
@@ -66,11 +117,13 @@ pub(super) fn encodings(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>)
                 if !done.insert(name.clone()) {
                     continue;
                 }
-                tally.file(&name);
+                if !tally.file(&name) {
+                    return;
+                }
                 let file =
                     TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
                 if bytes(&file, &name, &of, entry, tally) {
-                    rows(&file, &name, &of, entry, &["row"], tally, |_, _| {});
+                    rows(&file, &name, &of, entry, (&["row"], &[entry.range()]), tally, |_, _| {});
                 }
                 tally.done(entry.len);
             }
@@ -94,164 +147,104 @@ fn rows(
     name: &str,
     of: &str,
     entry: &FileEntry,
-    columns: &[&str],
+    (columns, ranges): (&[&str], &[Range<u64>]),
     tally: &mut Tally<'_>,
     mut each: impl FnMut(&RecordBatch, &mut Tally<'_>),
 ) {
-    let mut next = entry.first_row;
+    let mut next = ranges.iter().flat_map(Clone::clone);
+    let mut at = entry.first_row;
     let fail = |tally: &mut Tally<'_>, e: StorageError, from: u64| {
         tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(from..entry.end_row))));
     };
-    let all = [entry.range()];
-    let batches = match file.read(columns, &all) {
+    let batches = match file.read(columns, ranges) {
         Ok(batches) => batches,
-        Err(e) => return fail(tally, e, next),
+        Err(e) => return fail(tally, e, at),
     };
     for batch in batches {
         let batch = match batch {
             Ok(batch) => batch,
-            Err(e) => return fail(tally, e, next),
+            Err(e) => return fail(tally, e, at),
         };
         let column = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let in_order = column
-            .is_some_and(|c| c.null_count() == 0 && c.values().iter().zip(next..).all(|(a, b)| *a == b));
+        let in_order =
+            column.is_some_and(|c| c.null_count() == 0 && c.values().iter().all(|a| next.next() == Some(*a)));
         if !in_order {
-            return fail(
-                tally,
-                Damage::new(name, "column row", format!("rows from {next} without gaps"), "others").into(),
-                next,
-            );
+            let e = Damage::new(name, "column row", format!("the rows from {at} on"), "others");
+            return fail(tally, e.into(), at);
         }
         each(&batch, tally);
-        next += batch.num_rows() as u64;
+        at = column.and_then(|c| c.values().last().copied()).map_or(at, |last| last + 1);
     }
-    if next != entry.end_row {
-        fail(tally, Damage::new(name, "rows of the file", entry.end_row, next).into(), next);
-    }
-}
-
-fn check_ids(
-    batch: &RecordBatch,
-    part: &DatasetPart,
-    live: &RowSet,
-    name: &str,
-    ids: &mut HashMap<u128, u64>,
-    tally: &mut Tally<'_>,
-) {
-    let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-    let texts = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
-    let (Some(rows), Some(texts)) = (rows, texts) else {
-        let e = Damage::new(name, "column id", "text", "something else").into();
-        return tally.problem(name, &e, None);
-    };
-    for (row, id) in rows.values().iter().zip(texts).filter(|(row, _)| live.contains(**row)) {
-        let id = id.unwrap_or_default();
-        if let Some(other) = ids.insert(xxh3_128(id.as_bytes()), *row) {
-            let e = Damage::new(
-                name,
-                format!("id {id:?}"),
-                "once in the dataset",
-                format!("in rows {other} and {row}"),
-            )
-            .into();
-            let of = format!("dataset {}", part.name);
-            tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_rows([*row]))));
-        }
+    if let Some(missing) = next.next() {
+        fail(tally, Damage::new(name, "rows of the file", entry.end_row, missing).into(), missing);
     }
 }
 
-/// Verifies the segments, and that no row is in two of them.
-pub(super) fn segments(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
-    let mut done: HashMap<String, RowSet> = HashMap::new();
-    let mut scratch = BlockBuffer::new();
-    for (i, part) in catalog.features.iter().enumerate() {
-        let of = format!("feature {}", part.display_name());
-        let mut all = RowSet::new();
-        for entry in &part.segments {
-            let name = segment_file(part.number, entry);
-            let rows = match done.get(&name) {
-                Some(rows) => rows.clone(),
-                None => {
-                    tally.file(&name);
-                    let rows = segment(store, part, entry, &name, &of, &mut scratch, tally);
-                    tally.done(entry.len);
-                    done.insert(name.clone(), rows.clone());
-                    rows
-                }
-            };
-            let both = all.intersection(&rows);
-            if !both.is_empty() {
-                let e =
-                    Damage::new(&name, "rows", "rows that no other segment has", format!("{both}")).into();
-                tally.problem(&name, &e, Some(AffectedRows::new(&of, &both)));
-            }
-            all = all.union(&rows);
-        }
-        if i < catalog.current_features {
-            beyond_dataset(catalog, part, &of, &all, tally);
-        }
-    }
-}
-
-/// Verifies one segment; returns its rows as far as they could be read.
-fn segment(
-    store: &Store,
-    part: &FeaturePart,
-    entry: &SegmentEntry,
+/// Of a purged row only its number is left: its id is empty, and every other column is null.
+fn shells(
+    file: &TableFile,
     name: &str,
     of: &str,
-    scratch: &mut BlockBuffer,
+    entry: &FileEntry,
+    live: Option<&LiveRows>,
     tally: &mut Tally<'_>,
-) -> RowSet {
-    let path = store.env().at(name);
-    let id = || FileId { path: &path, name: name.to_owned() };
-    let shape = Shape::new(&part.desc, &part.attrs);
-    let vfs = store.env().shared_vfs();
-    let lost = |rows: &RowSet| Some(AffectedRows::new(of, rows));
-    let envelope = RowSet::from_range(entry.range());
-    let file = match SegmentFile::open(vfs.clone(), id(), entry, &part.display_name(), shape, &part.key) {
-        Ok(file) => file,
-        Err(e) => {
-            tally.problem(name, &e, lost(&envelope));
-            return RowSet::new();
-        }
+) {
+    let purged = live.map(|l| l.purged.intersection(&RowSet::from_range(entry.range()))).unwrap_or_default();
+    if purged.is_empty() {
+        return;
+    }
+    let columns = match file.columns() {
+        Ok(columns) => columns,
+        Err(e) => return tally.problem(name, &e, None),
     };
-    // The catalog could be rebuilt from the file: it describes itself as the catalog describes it.
-    match SegmentFile::open_unlisted(vfs, id(), entry.uuid) {
-        Err(e) => tally.problem(name, &e, lost(&envelope)),
-        Ok(own) if own.desc != part.desc || own.attrs.groups != part.attrs.groups => {
-            let e =
-                Damage::new(name, "description in the footer", "that of the catalog", "another one").into();
-            tally.problem(name, &e, lost(&envelope));
+    let columns: Vec<&str> = columns.iter().map(String::as_str).filter(|c| *c != "id").collect();
+    rows(file, name, of, entry, (&columns, purged.ranges()), tally, |batch, tally| {
+        let rest = batch.schema();
+        let kept = rest.fields().iter().zip(batch.columns());
+        let mut kept = kept.filter(|(f, c)| f.name() != "row" && c.null_count() < c.len());
+        if let Some((field, _)) = kept.next() {
+            let e = Damage::new(name, format!("column {} of purged rows", field.name()), "nothing", "values");
+            tally.problem(name, &e.into(), None);
         }
-        Ok(_) => {}
-    }
-    let mut bad = RowSet::new();
-    file.verify(scratch, |e, rows| {
-        let rows = RowSet::from_range(rows);
-        bad = bad.union(&rows);
-        tally.problem(name, &e, lost(&rows));
     });
-    let mut rows = RowSet::new();
-    for (i, block) in file.blocks.iter().enumerate() {
-        match file.block_rows(i, scratch) {
-            Ok(set) => rows = rows.union(&set),
-            // Reported above.
-            Err(_) => bad.insert(block.first..block.end),
-        }
-    }
-    tally.rows += rows.difference(&bad).len();
-    rows
 }
 
-fn beyond_dataset(catalog: &Catalog, part: &FeaturePart, of: &str, rows: &RowSet, tally: &mut Tally<'_>) {
-    let current = catalog.datasets.iter().take(catalog.current_datasets);
-    let Some(dataset) = current.clone().find(|d| d.name == part.desc.dataset) else { return };
-    let extra = rows.difference(&RowSet::from_range(0..dataset.next_row));
-    if !extra.is_empty() {
-        let file = format!("the manifest of {of}");
-        let e =
-            Damage::new(&file, "rows", format!("rows of dataset {}", dataset.name), extra.to_string()).into();
-        tally.problem(&file, &e, Some(AffectedRows::new(of, &extra)));
+/// The ids of a dataset's live rows.
+struct Ids<'a> {
+    part: &'a DatasetPart,
+    /// Unknown if a bitmap of deleted rows cannot be read.
+    live: Option<&'a LiveRows>,
+    seen: HashMap<u128, u64>,
+}
+
+impl Ids<'_> {
+    fn check(&mut self, batch: &RecordBatch, name: &str, tally: &mut Tally<'_>) {
+        let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let texts = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
+        let (Some(rows), Some(texts)) = (rows, texts) else {
+            let e = Damage::new(name, "column id", "text", "something else").into();
+            return tally.problem(name, &e, None);
+        };
+        let Some(live) = self.live else { return };
+        for (row, id) in rows.values().iter().zip(texts) {
+            let id = id.unwrap_or_default();
+            let purged = live.purged.contains(*row);
+            let problem = if purged != id.is_empty() {
+                let expected = if purged { "nothing, it was purged" } else { "a text that is not empty" };
+                Some((format!("id of row {row}"), expected.to_owned(), format!("{id:?}")))
+            } else if !live.live.contains(*row) {
+                None
+            } else {
+                let other = self.seen.insert(xxh3_128(id.as_bytes()), *row);
+                other.map(|other| {
+                    (format!("id {id:?}"), "once in the dataset".into(), format!("in rows {other} and {row}"))
+                })
+            };
+            if let Some((what, expected, found)) = problem {
+                let e = Damage::new(name, what, expected, found).into();
+                let of = format!("dataset {}", self.part.name);
+                tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_rows([*row]))));
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Compares the ledger with those datasets whose files are sound, if no writer is at work.
-pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
+pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
     let lock = match WriterLock::attempt(store, false) {
         Ok(Some(lock)) => lock,
         Ok(None) => return tally.notes.push("the ledger was not compared: a writer is at work".into()),
@@ -40,7 +40,8 @@ pub(super) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
             ));
         }
     };
-    for part in catalog.datasets.iter().take(catalog.current_datasets).filter(|d| sound.contains(&d.name)) {
+    let current = catalog.datasets.iter().take(catalog.current_datasets).map(|d| &d.part);
+    for part in current.filter(|d| sound.contains(&d.name)) {
         match ledger.agrees(part) {
             Ok(true) => {
                 if let Err(e) = compare(store, &ledger, part, tally) {

@@ -2,40 +2,53 @@
 //!
 //! Invariants
 //! - every problem is reported with the rows that it takes away; one damaged file never hides the others
+//! - what is looked at is what readers can reach: the current snapshot, or the history down to its first one and the tagged snapshots
 //! - nothing is written, except that a sound ledger is opened (under the writer lock, if that is free)
 
 mod catalog;
 mod data;
 mod index;
+mod names;
 mod report;
+mod segments;
 
 pub use report::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};
+
+pub(crate) use catalog::{
+    Catalog, Found, dataset_files, feature_files, read as read_catalog, walk as walk_catalog,
+};
+pub(crate) use index::ledger as check_ledger;
+pub(crate) use names::data_uuid;
+pub(crate) use report::Tally;
 
 use crate::error::VerifyError;
 use crate::store::Store;
 use crate::vfs::OsVfs;
-use report::Tally;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 impl Store {
     /// Reads the files of the current snapshot, or of all of them, and lists what is wrong.
     ///
-    /// An error means that no snapshot could be found at all; damage of anything below `CURRENT` and its root is in the report.
+    /// An error means that no snapshot could be found at all, or that it was cancelled; damage of anything below `CURRENT` and its
+    /// root is in the report.
     pub fn verify(
         &self,
         options: VerifyOptions,
         progress: &mut dyn FnMut(VerifyProgress),
     ) -> Result<VerifyReport, VerifyError> {
-        let mut tally = Tally::new(progress);
-        let catalog = catalog::read(self, &options, &mut tally).map_err(VerifyError::Open)?;
-        tally.expect(&catalog);
-        let samples = data::samples(self, &catalog, &mut tally);
-        data::encodings(self, &catalog, &mut tally);
-        data::segments(self, &catalog, &mut tally);
-        index::ledger(self, &catalog, &samples, &mut tally);
+        let mut tally = Tally::new(progress, options.cancel.clone());
+        let catalog = catalog::read(self, options.all_snapshots, &mut tally).map_err(VerifyError::Open)?;
+        let samples = check_files(self, &catalog, &mut tally);
+        if !tally.stopped() {
+            index::ledger(self, &catalog, &samples, &mut tally);
+        }
         if options.all_snapshots {
-            catalog::unreferenced(self, &catalog, &mut tally);
+            names::unreferenced(self, &catalog, &mut tally);
+        }
+        if tally.stopped() {
+            return Err(VerifyError::Cancelled);
         }
         Ok(tally.finish(&catalog))
     }
@@ -48,4 +61,14 @@ impl Store {
     ) -> Result<VerifyReport, VerifyError> {
         Store::unopened(Arc::new(OsVfs), path.as_ref()).verify(options, progress)
     }
+}
+
+/// Reads all data files of a catalog. Returns the names of datasets of its first snapshot whose samples are sound.
+pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
+    tally.expect(catalog);
+    let dead = data::tombstones(store, catalog, tally);
+    let sound = data::samples(store, catalog, &dead, tally);
+    data::encodings(store, catalog, tally);
+    segments::segments(store, catalog, tally);
+    sound
 }

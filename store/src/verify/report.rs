@@ -4,13 +4,18 @@ use super::catalog::Catalog;
 use crate::error::StorageError;
 use crate::ident::RowSet;
 use serde::Serialize;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to verify.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
-    /// All snapshots that the chain of parents reaches, not only the current one; then files that none of them refers to
+    /// The whole history and the tagged snapshots, not only the current one; then files that none of them refers to
     /// are listed as well.
     pub all_snapshots: bool,
+    /// Set from outside, it ends the work after the file at hand.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 /// How far verifying is.
@@ -44,7 +49,7 @@ pub struct AffectedRows {
 }
 
 impl AffectedRows {
-    pub(super) fn new(of: impl Into<String>, rows: &RowSet) -> Self {
+    pub(crate) fn new(of: impl Into<String>, rows: &RowSet) -> Self {
         AffectedRows {
             of: of.into(),
             count: rows.len(),
@@ -91,6 +96,8 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// Files that no snapshot refers to; only with `all_snapshots`.
     pub unreferenced: Vec<String>,
+    /// Files in the store's folders that no gstore made; only with `all_snapshots`.
+    pub strangers: Vec<String>,
 }
 
 impl VerifyReport {
@@ -101,39 +108,60 @@ impl VerifyReport {
 }
 
 /// Collects the report and keeps the progress.
-pub(super) struct Tally<'a> {
+pub(crate) struct Tally<'a> {
     progress: &'a mut dyn FnMut(VerifyProgress),
+    cancel: Option<Arc<AtomicBool>>,
     files: (u64, u64),
     bytes: (u64, u64),
     pub(super) rows: u64,
-    pub(super) problems: Vec<Problem>,
-    pub(super) notes: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+    /// Files with a problem.
+    pub(crate) bad: HashSet<String>,
+    /// What the system said first that was not about the medium: too many open files, no permission, a newer format.
+    pub(crate) refused: Option<String>,
+    pub(crate) notes: Vec<String>,
     pub(super) unreferenced: Vec<String>,
+    pub(super) strangers: Vec<String>,
 }
 
+/// "Input/output error": a sector that cannot be read.
+const EIO: i32 = 5;
+
 impl<'a> Tally<'a> {
-    pub(super) fn new(progress: &'a mut dyn FnMut(VerifyProgress)) -> Self {
+    pub(crate) fn new(progress: &'a mut dyn FnMut(VerifyProgress), cancel: Option<Arc<AtomicBool>>) -> Self {
         Tally {
             progress,
+            cancel,
             files: (0, 0),
             bytes: (0, 0),
             rows: 0,
             problems: Vec::new(),
+            bad: HashSet::new(),
+            refused: None,
             notes: Vec::new(),
             unreferenced: Vec::new(),
+            strangers: Vec::new(),
         }
+    }
+
+    /// Whether somebody asked for an end.
+    pub(crate) fn stopped(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
     }
 
     /// Learns how much there is to do.
     pub(super) fn expect(&mut self, catalog: &Catalog) {
-        for len in catalog.lengths() {
+        for len in catalog.data_files().into_values() {
             self.files.1 += 1;
             self.bytes.1 += len;
         }
     }
 
-    /// A data file is read next.
-    pub(super) fn file(&mut self, name: &str) {
+    /// A data file is read next; false if it should not be.
+    pub(super) fn file(&mut self, name: &str) -> bool {
+        if self.stopped() {
+            return false;
+        }
         (self.progress)(VerifyProgress {
             file: name.to_owned(),
             files_done: self.files.0,
@@ -142,6 +170,7 @@ impl<'a> Tally<'a> {
             bytes_total: self.bytes.1,
             problems: self.problems.len() as u64,
         });
+        true
     }
 
     /// A data file is done.
@@ -150,9 +179,44 @@ impl<'a> Tally<'a> {
         self.bytes.0 += len;
     }
 
+    /// Whether a file had a problem.
+    pub(crate) fn is_bad(&self, file: &str) -> bool {
+        self.bad.contains(file)
+    }
+
     /// Something is wrong with a file.
-    pub(super) fn problem(&mut self, file: &str, e: &StorageError, rows: Option<AffectedRows>) {
-        self.problems.push(match e {
+    pub(crate) fn problem(&mut self, file: &str, e: &StorageError, rows: Option<AffectedRows>) {
+        let refused = match e {
+            StorageError::Io { source, .. } => source.raw_os_error() != Some(EIO),
+            StorageError::Newer { .. } => true,
+            _ => false,
+        };
+        if refused {
+            self.refused.get_or_insert_with(|| e.to_string());
+        }
+        let problem = Problem::new(file, e, rows);
+        self.bad.insert(problem.file.clone());
+        self.problems.push(problem);
+    }
+
+    pub(super) fn finish(self, catalog: &Catalog) -> VerifyReport {
+        VerifyReport {
+            snapshot: catalog.current.snapshot,
+            snapshots: catalog.visited.iter().filter(|v| v.readable).count() as u64,
+            files: self.files.0,
+            bytes: self.bytes.0,
+            rows: self.rows,
+            problems: self.problems,
+            notes: self.notes,
+            unreferenced: self.unreferenced,
+            strangers: self.strangers,
+        }
+    }
+}
+
+impl Problem {
+    fn new(file: &str, e: &StorageError, rows: Option<AffectedRows>) -> Problem {
+        match e {
             StorageError::Damaged(d) => Problem {
                 file: d.file.clone(),
                 what: d.what.clone(),
@@ -177,19 +241,6 @@ impl<'a> Tally<'a> {
                 found: detail.clone(),
                 rows,
             },
-        });
-    }
-
-    pub(super) fn finish(self, catalog: &Catalog) -> VerifyReport {
-        VerifyReport {
-            snapshot: catalog.current.snapshot,
-            snapshots: catalog.snapshots,
-            files: self.files.0,
-            bytes: self.bytes.0,
-            rows: self.rows,
-            problems: self.problems,
-            notes: self.notes,
-            unreferenced: self.unreferenced,
         }
     }
 }

@@ -140,7 +140,7 @@ pub fn filled(path: &Path, samples: u64, f: &JobFeature, cut: u64) -> Store {
 }
 
 pub fn verify(store: &Store) -> VerifyReport {
-    store.verify(VerifyOptions { all_snapshots: true }, &mut |_| {}).unwrap()
+    store.verify(VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {}).unwrap()
 }
 
 pub fn digest(store: &Store, f: &JobFeature) -> String {

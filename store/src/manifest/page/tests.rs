@@ -38,7 +38,7 @@ fn through(
     PageWriter::new(files, "feature-1").split(order, &mut rest, pages).unwrap();
     let tail = rest.len();
     let mut read: Pages<SegmentEntry> = serde_json::from_str(&serde_json::to_string(pages).unwrap()).unwrap();
-    let mut reader = PageReader::new(files, false);
+    let mut reader = PageReader::new(files);
     reader.complete("feature 1", order, &mut rest, &mut read, None).unwrap();
     (tail, rest)
 }
@@ -109,7 +109,7 @@ fn a_page_that_is_named_twice_or_has_other_rows_is_damage() {
         for page in &mut other.0 {
             page.entries = Arc::default();
         }
-        let mut reader = PageReader::new(&files, false);
+        let mut reader = PageReader::new(&files);
         reader.complete("feature pool/x", Order::Rows, &mut Vec::new(), &mut other, None)
     };
     assert!(read(&|_| ()).is_ok());

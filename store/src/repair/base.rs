@@ -1,0 +1,279 @@
+//! Which snapshot a repair starts from.
+
+use super::parts::{
+    Inventory, Version, best_dataset, best_feature, best_run, extends_dataset, extends_feature, extends_run,
+    is_medium,
+};
+use super::report::RepairReport;
+use crate::error::{OpenError, StorageError, VerifyError};
+use crate::manifest::{Counters, Current, Link, PartLink, Root};
+use crate::store::{Env, Store, now};
+use crate::verify::{dataset_files, feature_files};
+use std::collections::HashSet;
+use std::iter::once;
+use uuid::Uuid;
+
+/// Where a repair starts.
+pub(super) struct Base {
+    /// The root that was found, and its number; none if there was none.
+    pub link: Option<Link>,
+    pub number: Option<u64>,
+    /// What is repaired: that root, or a new one that goes on from it.
+    pub root: Root,
+    /// Whether `CURRENT` names exactly this root. If not, deletes may be missing in it.
+    pub certain: bool,
+    /// Parts with these numbers and higher ones are newer than the root; lower ones that it lacks were removed.
+    pub limits: Counters,
+    /// The content of a `CURRENT` that is damaged.
+    pub damaged_current: Option<Vec<u8>>,
+    /// The number that the repaired snapshot gets.
+    pub next: u64,
+}
+
+/// Whether a folder without `CURRENT` holds something that only a store can have lost.
+fn has_data(store: &Store) -> bool {
+    let env = store.env();
+    let list = |name: &str| env.vfs().list(&env.at(name)).unwrap_or_default();
+    let data = |top: &str| {
+        list(top).iter().any(|n| n.parse::<u32>().is_ok() && !list(&format!("{top}/{n}")).is_empty())
+    };
+    let part = |n: &String| ["dataset-", "run-", "feature-"].iter().any(|kind| n.starts_with(kind));
+    data("samples") || data("segments") || list("manifests").iter().any(part)
+}
+
+/// An error if there is nothing to repair here, because there is no store.
+pub(super) fn check(store: &Store) -> Result<(), VerifyError> {
+    match Current::read_bytes(store.env().vfs(), store.path()) {
+        Err(e @ OpenError::NotFound(_)) => Err(e.into()),
+        Err(e @ OpenError::NotAStore(_)) if !has_data(store) => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `CURRENT` and its root, or finds what comes closest.
+pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, VerifyError> {
+    let env = store.env();
+    let read = Current::read_bytes(env.vfs(), store.path());
+    let mut damaged_current = None;
+    let current = match read.map(|bytes| (Current::parse(&bytes), bytes)) {
+        Ok((Ok(current), bytes)) => Some((current, bytes)),
+        Ok((Err(e), bytes)) if e.is_damage() => {
+            damaged_current = Some(bytes);
+            None
+        }
+        Ok((Err(e), _)) => return Err(e.into()),
+        Err(OpenError::Storage(StorageError::Io { source, .. })) if is_medium(&source) => None,
+        Err(OpenError::NotAStore(_)) => None,
+        Err(e) if e.is_damage() => None,
+        Err(e) => return Err(e.into()),
+    };
+    if let Some((current, _)) = &current {
+        match env.manifests().read::<Root>(&current.root) {
+            Ok(root) if root.snapshot == current.snapshot => {
+                let (number, next) = (Some(root.snapshot), root.snapshot + 1);
+                let (link, limits) = (Some(current.root.clone()), root.next.clone());
+                return Ok(Base { link, number, root, certain: true, limits, damaged_current: None, next });
+            }
+            Ok(_) | Err(StorageError::Damaged(_)) => {}
+            Err(StorageError::Io { source, .. }) if is_medium(&source) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let inventory = Inventory::read(store)?;
+    let mut named = None;
+    if let Some((current, bytes)) = current {
+        // If its root is sound by its own name, what is wrong is in `CURRENT`.
+        match inventory.roots.iter().find(|r| r.link.file == current.root.file) {
+            Some(_) => damaged_current = Some(bytes),
+            None => {
+                report.notes.push(format!(
+                    "the root of snapshot {} is damaged: what it removed (datasets, features, runs) may be back",
+                    current.snapshot
+                ));
+                named = Some(current.snapshot);
+            }
+        }
+    }
+    let next = inventory.highest.max(named.unwrap_or(0)) + 1;
+    let found = newest_root(env, &inventory, named.unwrap_or(u64::MAX));
+    let mut root = found.map_or_else(|| Root::first(store_id(store, &inventory), now()), |v| v.part.clone());
+    let from = match found {
+        Some(v) => format!("the root of snapshot {}", v.part.snapshot),
+        None => "the parts that were found".to_owned(),
+    };
+    match named {
+        None => report.rebuilt("CURRENT", from),
+        Some(n) => report.rebuilt(format!("the root of snapshot {n}"), from),
+    }
+    let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
+    let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
+    let limits = if link.is_some() { root.next.clone() } else { none };
+    take_newer(store, &inventory, link.is_some(), &mut root, report);
+    // From here on it is a snapshot of its own, and the one that was found is the first of its history.
+    (root.snapshot, root.parent) = (next, link.clone());
+    if link.is_none() {
+        root.oldest = next;
+    }
+    Ok(Base { link, number, root, certain: false, limits, damaged_current, next })
+}
+
+/// The newest sound root. One whose own data files are all gone was never published, or was taken back.
+fn newest_root<'a>(env: &Env, inventory: &'a Inventory, below: u64) -> Option<&'a Version<Root>> {
+    let mut roots: Vec<&Version<Root>> = inventory.roots.iter().filter(|r| r.part.snapshot < below).collect();
+    roots.sort_by_key(|r| std::cmp::Reverse((r.part.snapshot, r.part.created)));
+    let first = roots.first().copied();
+    roots.iter().copied().find(|r| !taken_back(env, inventory, &r.part)).or(first)
+}
+
+fn taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
+    let parent = root.parent.as_ref().and_then(|p| inventory.roots.iter().find(|r| r.link == *p));
+    let Some(parent) = parent else { return false };
+    let files = |root: &Root| -> HashSet<String> {
+        let has = |links: &[PartLink], link: &Link| links.iter().any(|l| l.link == *link);
+        let datasets = inventory.datasets.iter().filter(|d| has(&root.datasets, &d.link));
+        let features = inventory.features.iter().filter(|f| has(&root.features, &f.link));
+        let datasets = datasets.flat_map(|d| dataset_files(&d.part));
+        datasets.chain(features.flat_map(|f| feature_files(&f.part))).map(|(name, _)| name).collect()
+    };
+    let old = files(&parent.part);
+    let added: Vec<String> = files(root).into_iter().filter(|f| !old.contains(f)).collect();
+    !added.is_empty() && added.iter().all(|f| !env.vfs().exists(&env.at(f)).unwrap_or(true))
+}
+
+/// The id of the store, which all its roots have, even those that are damaged elsewhere.
+fn store_id(store: &Store, inventory: &Inventory) -> Uuid {
+    if let Some(root) = inventory.roots.first() {
+        return root.part.store;
+    }
+    let env = store.env();
+    let names = env.vfs().list(&env.at("manifests")).unwrap_or_default();
+    let mut ids: Vec<Uuid> = Vec::new();
+    for name in names.iter().filter(|n| n.starts_with("root-") && n.ends_with(".json")) {
+        let bytes = env.vfs().read(&env.at(&format!("manifests/{name}")), 1 << 26).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let id = text.split("\"store\": \"").nth(1).and_then(|rest| rest.get(..36));
+        ids.extend(id.and_then(|id| id.parse::<Uuid>().ok()));
+    }
+    ids.dedup();
+    match ids.as_slice() {
+        [one] => *one,
+        _ => Uuid::new_v4(),
+    }
+}
+
+/// Takes up parts that no sound root refers to: those that the lost root had.
+fn take_newer(
+    store: &Store,
+    inventory: &Inventory,
+    has_root: bool,
+    root: &mut Root,
+    report: &mut RepairReport,
+) {
+    let env = store.env();
+    let known = |link: &Link| has_root && inventory.known.contains(&link.file);
+    let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
+    let limits = if has_root { root.next.clone() } else { none };
+    let mut taken: Vec<(Kind, PartLink)> = Vec::new();
+    for number in numbers(inventory.datasets.iter().map(|v| v.part.number)) {
+        let all = || inventory.dataset(number).filter(|v| !known(&v.link));
+        let old = root.datasets.iter().find(|l| l.number == number);
+        let found = match old.and_then(|l| inventory.datasets.iter().find(|v| v.link == l.link)) {
+            Some(old) => {
+                best_dataset(env, once(old).chain(all().filter(|v| extends_dataset(env, &v.part, &old.part))))
+            }
+            None if old.is_some() || number >= limits.dataset => best_dataset(env, all()),
+            None => None,
+        };
+        taken.extend(found.map(|v| (Kind::Dataset, link_of(number, &v.part.name, &v.link))));
+    }
+    for number in numbers(inventory.features.iter().map(|v| v.part.number)) {
+        let all = || inventory.features.iter().filter(|v| v.part.number == number && !known(&v.link));
+        let old = root.features.iter().find(|l| l.number == number);
+        let found = match old.and_then(|l| inventory.features.iter().find(|v| v.link == l.link)) {
+            Some(old) => {
+                best_feature(env, once(old).chain(all().filter(|v| extends_feature(env, &v.part, &old.part))))
+            }
+            None if old.is_some() || number >= limits.feature => best_feature(env, all()),
+            None => None,
+        };
+        taken.extend(found.map(|v| (Kind::Feature, link_of(number, &v.part.display_name(), &v.link))));
+    }
+    for number in numbers(inventory.runs.iter().map(|v| v.part.number)) {
+        let all = || inventory.runs.iter().filter(|v| v.part.number == number && !known(&v.link));
+        let old = root.runs.iter().find(|l| l.number == number);
+        let found = match old.and_then(|l| inventory.runs.iter().find(|v| v.link == l.link)) {
+            Some(old) => best_run(once(old).chain(all().filter(|v| extends_run(&v.part, &old.part)))),
+            None if old.is_some() || number >= limits.run => best_run(all()),
+            None => None,
+        };
+        taken.extend(found.map(|v| (Kind::Run, link_of(number, &v.part.name, &v.link))));
+    }
+    for (kind, link) in taken {
+        let links = kind.links(root);
+        let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
+        if links.contains(&link) || (kind == Kind::Dataset && same_name) {
+            continue;
+        }
+        if has_root {
+            report.rebuilt(format!("{} {}", kind.name(), link.name), format!("manifests/{}", link.link.file));
+        }
+        links.retain(|l| l.number != link.number);
+        links.push(link);
+        links.sort_by_key(|l| l.number);
+    }
+    raise_counters(store, inventory, root);
+}
+
+fn numbers(all: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut numbers: Vec<u32> = all.collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+fn link_of(number: u32, name: &str, link: &Link) -> PartLink {
+    PartLink { number, name: name.to_owned(), link: link.clone() }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Dataset,
+    Run,
+    Feature,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Dataset => "dataset",
+            Kind::Run => "run",
+            Kind::Feature => "feature",
+        }
+    }
+
+    fn links(self, root: &mut Root) -> &mut Vec<PartLink> {
+        match self {
+            Kind::Dataset => &mut root.datasets,
+            Kind::Run => &mut root.runs,
+            Kind::Feature => &mut root.features,
+        }
+    }
+}
+
+/// A number that was ever in use is not given out again.
+fn raise_counters(store: &Store, inventory: &Inventory, root: &mut Root) {
+    let env = store.env();
+    let folders = |name: &str| -> u32 {
+        let names = env.vfs().list(&env.at(name)).unwrap_or_default();
+        names.iter().filter_map(|n| n.parse::<u32>().ok()).max().map_or(0, |n| n + 1)
+    };
+    let mentioned = |kind: &str| -> u32 {
+        inventory.mentioned.iter().filter(|(k, _)| k == kind).map(|(_, n)| n + 1).max().unwrap_or(0)
+    };
+    let encodings = inventory.datasets.iter().flat_map(|d| d.part.encodings.iter().map(|e| e.number + 1));
+    let next = &mut root.next;
+    next.dataset = next.dataset.max(folders("samples")).max(mentioned("dataset"));
+    next.feature = next.feature.max(folders("segments")).max(mentioned("feature"));
+    next.run = next.run.max(mentioned("run"));
+    next.encoding = next.encoding.max(folders("encodings")).max(encodings.max().unwrap_or(0));
+}

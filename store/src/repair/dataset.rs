@@ -1,0 +1,177 @@
+//! Dataset parts: put together from an older version and from files that describe themselves; and their token counts.
+
+use super::Work;
+use super::parts::{Inventory, best_dataset};
+use super::report::{Loss, LostKind};
+use crate::error::{StorageError, VerifyError};
+use crate::ident::RowSet;
+use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry};
+use crate::store::{Env, encoding_file, sample_file, sample_folder};
+use crate::table::{Described, describe};
+use crate::verify::data_uuid;
+
+/// A dataset part without its manifest. `rest`: what could be read of it. `None` if not even its name is known.
+pub(super) fn rebuild(
+    work: &mut Work<'_>,
+    inventory: &Inventory,
+    number: u32,
+    name: Option<&str>,
+    rest: Option<&DatasetPart>,
+) -> Result<Option<DatasetPart>, VerifyError> {
+    let named = |part: &DatasetPart| name.is_none_or(|n| part.name == n);
+    let older = best_dataset(work.env, inventory.dataset(number).filter(|v| named(&v.part)));
+    let from = match (rest, older) {
+        (Some(_), _) => "what is left of its manifest".to_owned(),
+        (None, Some(v)) => format!("manifests/{}", v.link.file),
+        (None, None) => "nothing but its number".to_owned(),
+    };
+    let version = rest.or(older.map(|v| &v.part));
+    let found = samples(work.env, number)?;
+    let said = found.iter().filter_map(|d| d.dataset.as_ref()).find(|d| d.number == number);
+    let known = version.map(|v| v.name.as_str()).or(name).or(said.map(|d| d.name.as_str()));
+    let Some(known) = known.map(str::to_owned) else {
+        let note =
+            format!("{} belongs to no dataset that is known; it was left as it is", sample_folder(number));
+        work.report.notes.push(note);
+        return Ok(None);
+    };
+    let mut part = version.map_or_else(|| DatasetPart::new(&known, number), DatasetPart::clone);
+    // Its pages may be what is lost.
+    (part.files_pages, part.sources_pages) = (Default::default(), Default::default());
+    part.encodings.iter_mut().for_each(|e| e.files_pages = Default::default());
+    let listed = std::mem::take(&mut part.files);
+    let before = listed.len();
+    let described = found.into_iter().filter(|d| d.dataset.as_ref().is_some_and(|d| d.name == known));
+    let (files, columns) = choose(work.env, number, listed, described.collect());
+    part.files = files;
+    for column in columns {
+        merge_column(&mut part.columns, column);
+    }
+    encodings(work, &mut part)?;
+    let end = part.files.iter().map(|f| f.end_row).max().unwrap_or(0);
+    part.next_row = part.next_row.max(end);
+    part.set_tombstones(part.tombstones.clone());
+    let from = format!("{from}, {before} sample files that it lists and {} there are", part.files.len());
+    work.report.rebuilt(format!("dataset {known}"), from);
+    Ok(Some(part))
+}
+
+/// The files of a folder that say what they are.
+fn described(env: &Env, folder: &str) -> Result<Vec<Described>, VerifyError> {
+    let mut out = Vec::new();
+    for file in env.vfs().list(&env.at(folder)).unwrap_or_default() {
+        let Some(uuid) = data_uuid(&file, "parquet") else { continue };
+        let name = format!("{folder}/{file}");
+        match describe(&env.shared_vfs(), &env.at(&name), &name, uuid) {
+            Ok(d) => out.push(d),
+            Err(e @ StorageError::Newer { .. }) => return Err(e.into()),
+            Err(_) => {}
+        }
+    }
+    Ok(out)
+}
+
+fn samples(env: &Env, number: u32) -> Result<Vec<Described>, VerifyError> {
+    described(env, &sample_folder(number))
+}
+
+/// Which files a dataset has: of those with the same rows the newest, and a listed one that is gone only if nothing replaced it.
+fn choose(
+    env: &Env,
+    number: u32,
+    listed: Vec<FileEntry>,
+    found: Vec<Described>,
+) -> (Vec<FileEntry>, Vec<ColumnDef>) {
+    let there = |f: &FileEntry| env.vfs().exists(&env.at(&sample_file(number, f.uuid))).unwrap_or(true);
+    let created = |f: &FileEntry| found.iter().find(|d| d.entry.uuid == f.uuid).map_or(0, |d| d.created);
+    // (is there, time, entry); digests of the catalog count more than those computed now.
+    let mut all: Vec<(bool, u64, FileEntry)> =
+        listed.iter().map(|f| (there(f), created(f), f.clone())).collect();
+    let new = found.iter().filter(|d| listed.iter().all(|f| f.uuid != d.entry.uuid));
+    all.extend(new.map(|d| (true, d.created, d.entry.clone())));
+    all.sort_by_key(|(there, created, _)| std::cmp::Reverse((*there, *created)));
+    let mut taken = RowSet::new();
+    let mut files = Vec::new();
+    for (_, _, entry) in all {
+        let rows = RowSet::from_range(entry.range());
+        if taken.intersection(&rows).is_empty() {
+            taken = taken.union(&rows);
+            files.push(entry);
+        }
+    }
+    files.sort_by_key(|f| f.first_row);
+    let mut chosen: Vec<&Described> =
+        found.iter().filter(|d| files.iter().any(|f| f.uuid == d.entry.uuid)).collect();
+    chosen.sort_by_key(|d| d.entry.first_row);
+    let columns = chosen.iter().flat_map(|d| d.columns.iter().cloned()).collect();
+    (files, columns)
+}
+
+/// Columns keep their names; a type that differs becomes the wider one, as an append would make it.
+fn merge_column(columns: &mut Vec<ColumnDef>, new: ColumnDef) {
+    match columns.iter_mut().find(|c| c.name == new.name) {
+        None => columns.push(new),
+        Some(old) => {
+            old.ty = match (old.ty, new.ty) {
+                (a, b) if a == b => a,
+                (ColumnType::Int, ColumnType::Float) | (ColumnType::Float, ColumnType::Int) => {
+                    ColumnType::Float
+                }
+                _ => ColumnType::Text,
+            }
+        }
+    }
+}
+
+/// Takes up files of token counts that say that they belong to the dataset.
+fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyError> {
+    for folder in work.env.vfs().list(&work.env.at("encodings")).unwrap_or_default() {
+        let Ok(number) = folder.parse::<u32>() else { continue };
+        for d in described(work.env, &format!("encodings/{folder}"))? {
+            let Some(about) = d.encoding.filter(|e| e.dataset == part.name) else { continue };
+            let known = part.encodings.iter_mut().find(|e| e.number == number || e.key == about.key);
+            match known {
+                Some(e) if e.number == number && e.key == about.key => {
+                    let new = e.files.iter().all(|f| f.uuid != d.entry.uuid);
+                    if new && !e.rows().covers(d.entry.range()) {
+                        e.files.push(d.entry);
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    let entry = EncodingEntry::of_file(about.spec, about.label, d.entry);
+                    part.encodings.push(EncodingEntry { number, ..entry });
+                }
+            }
+        }
+    }
+    part.encodings.sort_by_key(|e| e.number);
+    Ok(())
+}
+
+/// Drops damaged files of token counts. Returns whether there were some.
+pub(super) fn drop_counts(work: &mut Work<'_>, part: &mut DatasetPart, live: &RowSet) -> bool {
+    let mut changed = false;
+    for e in &mut part.encodings {
+        let before = e.rows();
+        let number = e.number;
+        e.files.retain(|f| {
+            let name = encoding_file(number, f.uuid);
+            let bad = work.is_bad(&name);
+            changed |= bad;
+            if bad {
+                work.handled.insert(name);
+            }
+            !bad
+        });
+        let lost = before.difference(&e.rows()).intersection(live);
+        if !lost.is_empty() {
+            let of = format!("encoding {} of dataset {}", e.label, part.name);
+            let remedy = "the next `gstore ingest` with this encoding counts the tokens again";
+            let mut loss = Loss::new(LostKind::Encoding, &of, &lost, remedy);
+            (loss.dataset, loss.label) = (Some(part.name.clone()), Some(e.label.clone()));
+            work.report.lost.push(loss);
+        }
+    }
+    changed
+}

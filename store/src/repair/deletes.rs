@@ -1,0 +1,229 @@
+//! Which rows of a dataset are deleted, from every bitmap that can be read. A repair never undoes a delete by itself.
+
+use super::Work;
+use super::parts::is_medium;
+use super::report::{Loss, LostKind};
+use super::samples::table;
+use crate::error::{StorageError, VerifyError};
+use crate::ident::{RowSet, xxh3_hex};
+use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
+use crate::store::{Env, tombstone_file, tombstone_folder};
+use crate::tombstones::{parse_bitmap, read_bitmap};
+use crate::verify::data_uuid;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use std::collections::HashMap;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The dead rows of a dataset.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Dead {
+    pub deleted: RowSet,
+    pub purged: RowSet,
+    /// The bitmaps must be written anew.
+    pub changed: bool,
+    /// A bitmap is lost: which rows are deleted is not known.
+    pub unknown: bool,
+}
+
+impl Dead {
+    pub(super) fn live(&self, part: &DatasetPart) -> RowSet {
+        part.stored_rows().difference(&self.deleted).difference(&self.purged)
+    }
+}
+
+/// How sure it is that the part lists every delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It is what was published last.
+    All,
+    /// Later deletes may have got lost.
+    Listed,
+    /// Samples were added to it as well.
+    Rebuilt,
+}
+
+/// Reads the bitmaps of a dataset, and those that it does not list if it may lack some.
+pub(super) fn collect(
+    work: &mut Work<'_>,
+    part: &mut DatasetPart,
+    trust: Trust,
+) -> Result<Dead, VerifyError> {
+    let mut dead = Dead::default();
+    let mut damaged = Vec::new();
+    for entry in &part.tombstones {
+        match read_bitmap(work.env, part, entry) {
+            Ok(rows) => {
+                let set = if entry.purged { &mut dead.purged } else { &mut dead.deleted };
+                *set = set.union(&rows);
+                // Sound in itself: it shares rows with another one.
+                dead.changed |= work.is_bad(&tombstone_file(part.number, entry.uuid));
+            }
+            Err(StorageError::Damaged(_)) => match sound_bytes(work.env, part, entry) {
+                // Some of its rows are in no file any more.
+                Some(rows) => {
+                    let rows = rows.intersection(&part.stored_rows());
+                    let set = if entry.purged { &mut dead.purged } else { &mut dead.deleted };
+                    *set = set.union(&rows);
+                    dead.changed = true;
+                }
+                None => damaged.push(entry.clone()),
+            },
+            Err(StorageError::Io { source, .. }) if is_medium(&source) => damaged.push(entry.clone()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    dead.deleted = dead.deleted.difference(&dead.purged);
+    let mut trust = trust;
+    let lost: Vec<Uuid> = damaged.iter().map(|t| t.uuid).collect();
+    for entry in damaged {
+        let name = tombstone_file(part.number, entry.uuid);
+        let shells = if entry.purged { shells(work, part)? } else { None };
+        let found = shells.map(|s| s.difference(&dead.purged)).filter(|s| s.len() == entry.rows);
+        if let Some(rows) = found {
+            work.report.rebuilt(&name, "the purged rows of the sample files");
+            dead.purged = dead.purged.union(&rows);
+            dead.changed = true;
+        } else if work.options.forget_deletes {
+            let of = format!("deletes of dataset {}", part.name);
+            let mut loss = Loss::new(LostKind::Deletes, &of, &RowSet::new(), "delete the rows again");
+            loss.rows.count = entry.rows;
+            loss.dataset = Some(part.name.clone());
+            work.report.lost.push(loss);
+            part.tombstones.retain(|t| t.uuid != entry.uuid);
+            dead.changed = true;
+            trust = if trust == Trust::All { Trust::Listed } else { trust };
+        } else {
+            dead.unknown = true;
+            work.report.unrepaired.push(format!(
+                "{name} is lost: which {} rows of dataset {} are deleted cannot be said, so the dataset stays unreadable\n  \
+                 restore a backup; or let them come back with --forget-deletes and delete them again",
+                entry.rows, part.name
+            ));
+        }
+    }
+    if !dead.unknown && trust != Trust::All {
+        unlisted(work, part, &lost, &mut dead)?;
+        if trust == Trust::Rebuilt {
+            let purged = part.files.iter().filter_map(|f| empty_ids(work.env, part, f).ok());
+            let purged = purged.fold(dead.purged.clone(), |all, rows| all.union(&rows));
+            dead.changed |= purged != dead.purged;
+            dead.purged = purged;
+            dead.deleted = dead.deleted.difference(&dead.purged);
+        }
+        if work.options.forget_deletes {
+            bury_older_twins(work, part, &mut dead)?;
+        }
+    }
+    Ok(dead)
+}
+
+/// The rows of a bitmap whose bytes are what the part says.
+fn sound_bytes(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Option<RowSet> {
+    let bytes = env.vfs().read(&env.at(&tombstone_file(part.number, entry.uuid)), entry.len).ok()?;
+    let rows = (xxh3_hex(&bytes) == entry.digest).then(|| parse_bitmap(&bytes).ok()).flatten()?;
+    (rows.len() == entry.rows).then_some(rows)
+}
+
+/// Adds the rows of bitmaps that no part lists: deletes that were published, or were about to be.
+///
+/// Not those that are `lost`: what such a file says now is not what it said.
+fn unlisted(
+    work: &mut Work<'_>,
+    part: &DatasetPart,
+    lost: &[Uuid],
+    dead: &mut Dead,
+) -> Result<(), VerifyError> {
+    let folder = tombstone_folder(part.number);
+    for name in work.env.vfs().list(&work.env.at(&folder)).unwrap_or_default() {
+        let Some(uuid) = data_uuid(&name, "roaring") else { continue };
+        if lost.contains(&uuid) || part.tombstones.iter().any(|t| t.uuid == uuid) {
+            continue;
+        }
+        let name = format!("{folder}/{name}");
+        let bytes = match work.env.vfs().read(&work.env.at(&name), 1 << 30) {
+            Ok(bytes) => bytes,
+            Err(e) if is_medium(&e) => continue,
+            Err(e) => return Err(Env::io("read", &name)(e).into()),
+        };
+        let Ok(rows) = parse_bitmap(&bytes) else { continue };
+        let rows = rows.intersection(&part.stored_rows()).difference(&dead.deleted).difference(&dead.purged);
+        if !rows.is_empty() {
+            let count = rows.len();
+            work.report.notes.push(format!(
+                "dataset {}: {count} rows are deleted by {name}, which the catalog did not list: {rows}",
+                part.name
+            ));
+            dead.deleted = dead.deleted.union(&rows);
+            dead.changed = true;
+        }
+    }
+    Ok(())
+}
+
+/// Purged rows by the sample files: their ids are empty. `None` if some file cannot be read.
+fn shells(work: &Work<'_>, part: &DatasetPart) -> Result<Option<RowSet>, VerifyError> {
+    let mut all = RowSet::new();
+    for entry in &part.files {
+        match empty_ids(work.env, part, entry) {
+            Ok(rows) => all = all.union(&rows),
+            Err(StorageError::Damaged(_)) => return Ok(None),
+            Err(StorageError::Io { source, .. }) if is_medium(&source) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(Some(all))
+}
+
+fn empty_ids(env: &Env, part: &DatasetPart, entry: &FileEntry) -> Result<RowSet, StorageError> {
+    let mut rows = RowSet::new();
+    each_id(env, part, entry, |row, id| {
+        if id.is_empty() {
+            rows.insert(row..row + 1);
+        }
+    })?;
+    Ok(rows)
+}
+
+fn each_id(
+    env: &Env,
+    part: &DatasetPart,
+    entry: &FileEntry,
+    mut each: impl FnMut(u64, &str),
+) -> Result<(), StorageError> {
+    for batch in table(env, part, entry).read(&["row", "id"], &[entry.range()])? {
+        let batch = batch?;
+        let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
+        for (row, id) in rows.into_iter().flat_map(|r| r.values()).zip(ids.into_iter().flatten()) {
+            each(*row, id.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// An id may have been used again after its row was deleted: of two live rows with the same id the older one stays deleted.
+fn bury_older_twins(work: &mut Work<'_>, part: &DatasetPart, dead: &mut Dead) -> Result<(), VerifyError> {
+    let live = dead.live(part);
+    let mut seen: HashMap<u128, u64> = HashMap::new();
+    let mut older = RowSet::new();
+    for entry in &part.files {
+        // A file that cannot be read is salvaged later.
+        let _ = each_id(work.env, part, entry, |row, id| {
+            if live.contains(row)
+                && let Some(before) = seen.insert(xxh3_128(id.as_bytes()), row)
+            {
+                older.insert(before..before + 1);
+            }
+        });
+    }
+    if !older.is_empty() {
+        work.report
+            .notes
+            .push(format!("dataset {}: {older} stay deleted, because newer rows have their ids", part.name));
+        dead.deleted = dead.deleted.union(&older);
+        dead.changed = true;
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! Features: damaged segments are replaced by what is sound in them and in other segments of the folder.
+
+use super::Work;
+use super::parts::{Inventory, is_medium};
+use super::report::{Loss, LostKind};
+use crate::error::{StorageError, VerifyError};
+use crate::ident::{FeatureAttrs, FeatureDesc, RowSet};
+use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
+use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
+use crate::store::segment_file;
+use crate::verify::data_uuid;
+use uuid::Uuid;
+
+const REMEDY: &str = "run `gstore ingest` with the original command: it computes just these rows";
+
+/// Replaces the damaged segments of a feature. `live`: the live rows of its dataset.
+pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet) -> Result<(), VerifyError> {
+    let shape = Shape::new(&part.desc, &part.attrs);
+    let mut covered = RowSet::new();
+    let mut kept = Vec::new();
+    let mut bad = Vec::new();
+    for entry in &part.segments {
+        if work.is_bad(&segment_file(part.number, entry)) {
+            bad.push(entry.clone());
+        } else {
+            covered = covered.union(&rows_of(work, part, entry, &shape)?);
+            kept.push(entry.clone());
+        }
+    }
+    let mut lost = RowSet::new();
+    let mut count = 0;
+    for entry in &bad {
+        let name = segment_file(part.number, entry);
+        let path = work.env.at(&name);
+        let salvaged = salvage(&work.env.shared_vfs(), &path, &name, &shape)?;
+        work.handled.insert(name.clone());
+        let saved = salvaged.rows().intersection(&RowSet::from_range(entry.range()));
+        let wanted = saved.difference(&covered);
+        let gone = missing(work, part, entry, &shape, &saved).difference(&covered).intersection(live);
+        if !gone.is_empty() {
+            count += gone.len().min(entry.rows.saturating_sub(saved.len()));
+            lost = lost.union(&gone);
+        }
+        let from = format!("{} of its {} rows", saved.len(), entry.rows);
+        work.report.rebuilt(format!("{name} of feature {}", part.display_name()), from);
+        kept.extend(rewrite(work, part, &salvaged, &wanted)?);
+        covered = covered.union(&wanted);
+    }
+    if !lost.is_empty() {
+        let found = from_others(work, part, &shape, &lost)?;
+        for (salvaged, wanted) in found {
+            work.report.notes.push(format!(
+                "feature {}: {wanted} were taken from a segment that the catalog does not list",
+                part.display_name()
+            ));
+            kept.extend(rewrite(work, part, &salvaged, &wanted)?);
+            lost = lost.difference(&wanted);
+            count = count.min(lost.len());
+        }
+    }
+    if !lost.is_empty() {
+        part.state = FeatureState::Building;
+        work.report.lost.push(loss(part, &lost, count, REMEDY));
+    }
+    kept.sort_by_key(|s| (s.first_row, s.uuid));
+    part.segments = kept;
+    Ok(())
+}
+
+fn loss(part: &FeaturePart, rows: &RowSet, count: u64, remedy: &str) -> Loss {
+    let mut loss = Loss::new(LostKind::Feature, &format!("feature {}", part.display_name()), rows, remedy);
+    loss.rows.count = count;
+    loss.dataset = Some(part.desc.dataset.clone());
+    loss.label = Some(part.attrs.label.clone());
+    loss.feature_kind = Some(part.desc.kind.name.clone());
+    loss.checkpoint = part.desc.checkpoint.as_ref().map(|c| c.short().to_owned());
+    loss
+}
+
+fn open(
+    work: &Work<'_>,
+    part: &FeaturePart,
+    entry: &SegmentEntry,
+    shape: &Shape,
+) -> Result<SegmentFile, StorageError> {
+    let name = segment_file(part.number, entry);
+    let path = work.env.at(&name);
+    let id = FileId { path: &path, name };
+    SegmentFile::open(work.env.shared_vfs(), id, entry, &part.display_name(), shape.clone(), &part.key)
+}
+
+fn file_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
+    let mut scratch = BlockBuffer::new();
+    let mut ranges = Vec::new();
+    for i in 0..file.blocks.len() {
+        ranges.extend(file.block_rows(i, &mut scratch)?.ranges().iter().cloned());
+    }
+    Ok(RowSet::from_ranges(ranges))
+}
+
+/// The rows of a sound segment.
+fn rows_of(
+    work: &Work<'_>,
+    part: &FeaturePart,
+    entry: &SegmentEntry,
+    shape: &Shape,
+) -> Result<RowSet, StorageError> {
+    if entry.is_dense() {
+        return Ok(RowSet::from_range(entry.range()));
+    }
+    file_rows(&open(work, part, entry, shape)?)
+}
+
+/// Rows that a damaged segment had and that were not saved; ranges with gaps are given whole.
+fn missing(
+    work: &Work<'_>,
+    part: &FeaturePart,
+    entry: &SegmentEntry,
+    shape: &Shape,
+    saved: &RowSet,
+) -> RowSet {
+    if saved.len() >= entry.rows {
+        return RowSet::new();
+    }
+    let all = match open(work, part, entry, shape) {
+        Err(_) => RowSet::from_range(entry.range()),
+        Ok(file) => {
+            let hurt = file.blocks.iter().filter(|b| {
+                let here = saved.within(b.first..b.end).map(|r| r.end - r.start).sum::<u64>();
+                here < b.rows as u64
+            });
+            RowSet::from_ranges(hurt.map(|b| b.first..b.end))
+        }
+    };
+    all.difference(saved)
+}
+
+/// Lost rows that segments have which the part does not list: inputs of a compaction, for example.
+fn from_others(
+    work: &mut Work<'_>,
+    part: &FeaturePart,
+    shape: &Shape,
+    lost: &RowSet,
+) -> Result<Vec<(Salvaged, RowSet)>, VerifyError> {
+    let mut out = Vec::new();
+    let mut lost = lost.clone();
+    for (uuid, name) in segments(work, part.number) {
+        if lost.is_empty() || part.segments.iter().any(|s| s.uuid == uuid) {
+            continue;
+        }
+        let path = work.env.at(&name);
+        let id = FileId { path: &path, name: name.clone() };
+        // Without a footer it is not known whose rows these are.
+        let Ok(opened) = SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid) else { continue };
+        if opened.desc != part.desc || opened.attrs.groups != part.attrs.groups {
+            continue;
+        }
+        let salvaged = salvage(&work.env.shared_vfs(), &path, &name, shape)?;
+        let wanted = salvaged.rows().intersection(&lost);
+        if !wanted.is_empty() {
+            lost = lost.difference(&wanted);
+            out.push((salvaged, wanted));
+        }
+    }
+    Ok(out)
+}
+
+/// The segments in the folder of a feature.
+fn segments(work: &Work<'_>, number: u32) -> Vec<(Uuid, String)> {
+    let folder = format!("segments/{number}");
+    let names = work.env.vfs().list(&work.env.at(&folder)).unwrap_or_default();
+    names.iter().filter_map(|n| Some((data_uuid(n, "arrow")?, format!("{folder}/{n}")))).collect()
+}
+
+/// Writes some sound rows into a new segment, bit for bit.
+fn rewrite(
+    work: &mut Work<'_>,
+    part: &FeaturePart,
+    from: &Salvaged,
+    rows: &RowSet,
+) -> Result<Option<SegmentEntry>, VerifyError> {
+    if rows.is_empty() || work.options.dry_run {
+        return Ok(None);
+    }
+    let uuid = Uuid::new_v4();
+    let path = work.files.path(&format!("{uuid}.arrow"))?;
+    let mut writer = SegmentWriter::create(work.env.vfs(), &path, uuid, &part.desc, &part.attrs)?;
+    from.copy(rows, &mut writer)?;
+    let sealed = writer.finish()?;
+    work.files.add(path, segment_file(part.number, &sealed.entry));
+    Ok(Some(sealed.entry))
+}
+
+/// What a feature is made of when its part is lost.
+struct Candidate {
+    entry: SegmentEntry,
+    desc: FeatureDesc,
+    attrs: FeatureAttrs,
+    rows: RowSet,
+    sound: bool,
+}
+
+/// A feature part by the footers of the segments in its folder. `None`, with a word in the report, if nothing says what it was.
+pub(super) fn rebuild(
+    work: &mut Work<'_>,
+    inventory: &Inventory,
+    number: u32,
+    name: Option<&str>,
+    live: &dyn Fn(&str) -> RowSet,
+) -> Result<Option<FeaturePart>, VerifyError> {
+    let files = segments(work, number);
+    let mut all = Vec::new();
+    for (uuid, file) in &files {
+        all.extend(candidate(work, *uuid, file)?);
+    }
+    let version = inventory.features.iter().filter(|v| v.part.number == number).max_by_key(|v| v.part.rows());
+    let named = |c: &&Candidate| name == Some(format!("{}/{}", c.desc.dataset, c.attrs.label).as_str());
+    let best = all.iter().filter(named).chain(&all).next();
+    let described = best.map(|c| (c.desc.clone(), c.attrs.clone()));
+    let described = described.or_else(|| version.map(|v| (v.part.desc.clone(), v.part.attrs.clone())));
+    let Some((desc, attrs)) = described else {
+        let what = name.map_or_else(|| format!("segments/{number}"), |n| format!("feature {n}"));
+        let remedy = "run `gstore ingest` with the original command";
+        work.report.lost.push(Loss::new(LostKind::Feature, &what, &RowSet::new(), remedy));
+        return Ok(None);
+    };
+    let mut part = FeaturePart::new(number, desc, attrs);
+    let live = live(&part.desc.dataset);
+    let shape = Shape::new(&part.desc, &part.attrs);
+    let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
+    let mut sound: Vec<Candidate> = all.into_iter().filter(|c| c.sound && same(c)).collect();
+    // Bigger ones first; of two with the same live rows the one with fewer dead ones: it was written after a purge.
+    sound.sort_by_key(|c| {
+        let here = c.rows.intersection(&live).len();
+        (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)
+    });
+    let mut covered = RowSet::new();
+    let mut rest: Vec<(Uuid, String)> = Vec::new();
+    for c in &sound {
+        if covered.intersection(&c.rows).is_empty() && !c.rows.intersection(&live).is_empty() {
+            covered = covered.union(&c.rows);
+            part.segments.push(c.entry.clone());
+        } else {
+            rest.push((c.entry.uuid, segment_file(number, &c.entry)));
+        }
+    }
+    let whole = part.segments.len();
+    rest.extend(files.into_iter().filter(|(uuid, _)| sound.iter().all(|c| c.entry.uuid != *uuid)));
+    for (_, file) in rest {
+        let salvaged = salvage(&work.env.shared_vfs(), &work.env.at(&file), &file, &shape)?;
+        let wanted = salvaged.rows().intersection(&live).difference(&covered);
+        part.segments.extend(rewrite(work, &part, &salvaged, &wanted)?);
+        covered = covered.union(&wanted);
+    }
+    part.segments.sort_by_key(|s| (s.first_row, s.uuid));
+    let lacking = live.difference(&covered);
+    part.state = if lacking.is_empty() { FeatureState::Complete } else { FeatureState::Building };
+    let from = format!("the footers of {whole} sound segments, {} rows in all", covered.len());
+    work.report.rebuilt(format!("feature {}", part.display_name()), from);
+    if !lacking.is_empty() {
+        work.report.lost.push(loss(&part, &lacking, lacking.len(), REMEDY));
+    }
+    Ok(Some(part))
+}
+
+/// What a segment says of itself, and whether all of it is sound.
+fn candidate(work: &Work<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate>, VerifyError> {
+    let path = work.env.at(name);
+    let id = FileId { path: &path, name: name.to_owned() };
+    let opened = SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid);
+    let Opened { file, entry, desc, attrs } = match opened {
+        Ok(opened) => opened,
+        Err(StorageError::Damaged(_)) => return Ok(None),
+        Err(StorageError::Io { source, .. }) if is_medium(&source) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let mut refused = None;
+    let mut sound = true;
+    file.verify(&mut BlockBuffer::new(), |e, _| {
+        sound = false;
+        if let StorageError::Io { source, .. } = &e
+            && !is_medium(source)
+        {
+            refused = Some(e);
+        }
+    });
+    if let Some(e) = refused {
+        return Err(e.into());
+    }
+    let rows = if sound { file_rows(&file)? } else { RowSet::new() };
+    Ok(Some(Candidate { entry, desc, attrs, rows, sound }))
+}

@@ -1,0 +1,62 @@
+//! New data files: written in a work folder, moved into place before the snapshot that names them is published.
+
+use crate::error::StorageError;
+use crate::samples::TMP;
+use crate::store::Env;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Files being made. What is not in place when this is dropped goes away; after a crash the next append removes it.
+pub(super) struct Files {
+    env: Arc<Env>,
+    folder: String,
+    made: bool,
+    /// From where to where in the store.
+    moves: Vec<(PathBuf, String)>,
+}
+
+impl Files {
+    pub(super) fn new(env: &Arc<Env>) -> Files {
+        let folder = format!("{TMP}{}", Uuid::new_v4());
+        Files { env: Arc::clone(env), folder, made: false, moves: Vec::new() }
+    }
+
+    /// Where to write a new file.
+    pub(super) fn path(&mut self, name: &str) -> Result<PathBuf, StorageError> {
+        if !self.made {
+            let folder = self.env.at(&self.folder);
+            self.env.vfs().create_dir(&folder).map_err(Env::io("make the folder", &self.folder))?;
+            self.made = true;
+        }
+        Ok(self.env.at(&format!("{}/{name}", self.folder)))
+    }
+
+    /// A file is finished, and belongs there.
+    pub(super) fn add(&mut self, path: PathBuf, to: String) {
+        self.moves.push((path, to));
+    }
+
+    /// Moves all files to their places and flushes the folders.
+    pub(super) fn place(&mut self) -> Result<(), StorageError> {
+        let folder = |to: &String| to.rsplit_once('/').map_or_else(String::new, |(f, _)| f.to_owned());
+        let folders: BTreeSet<String> = self.moves.iter().map(|(_, to)| folder(to)).collect();
+        for folder in &folders {
+            self.env.make_folder(folder)?;
+        }
+        for (from, to) in self.moves.drain(..) {
+            self.env.rename(&from, &to)?;
+        }
+        folders.iter().try_for_each(|f| self.env.sync_folder(f))
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if self.made {
+            // A leftover does no harm.
+            let _ = self.env.remove_folder(&self.folder);
+        }
+    }
+}

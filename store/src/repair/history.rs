@@ -1,0 +1,65 @@
+//! Which older snapshots are still whole.
+
+use super::Work;
+use super::base::Base;
+use super::report::{Loss, LostKind, RepairReport};
+use crate::ident::RowSet;
+use crate::manifest::Tag;
+use crate::verify::Catalog;
+
+/// The first snapshot of the history from now on, and the tags whose snapshots are whole.
+///
+/// A snapshot is whole if its manifests and all of its data files are. The history ends above the newest one that is not.
+pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Work<'_>) -> (u64, Vec<Tag>) {
+    let broken = catalog.touched(&work.bad);
+    let is_broken = |number: u64, tag: Option<&str>| broken.contains(&(number, tag.map(str::to_owned)));
+    let mut oldest = base.root.oldest;
+    let mut above = base.next;
+    // A root that was put together here is no snapshot of the history.
+    let made_up = usize::from(!base.certain);
+    for v in catalog.visited.iter().skip(made_up).filter(|v| v.tag.is_none()) {
+        if is_broken(v.number, None) {
+            oldest = above;
+            break;
+        }
+        above = v.number;
+    }
+    if oldest > base.root.oldest {
+        work.report.history_from = Some(oldest);
+        work.report.notes.push(format!(
+            "a snapshot before {oldest} refers to something that is damaged: the history starts at {oldest} from now on"
+        ));
+    }
+    let mut tags = Vec::new();
+    for tag in &base.root.tags {
+        let in_history = catalog.visited.iter().any(|v| v.number == tag.snapshot && v.tag.is_none());
+        let name = (!in_history).then_some(tag.name.as_str());
+        // One that shares its root with another tag was looked at under that one's name.
+        let shared = base.root.tags.iter().filter(|t| t.snapshot == tag.snapshot);
+        let lost = is_broken(tag.snapshot, name)
+            || shared.into_iter().any(|t| is_broken(tag.snapshot, Some(&t.name)));
+        if lost {
+            let remedy = "restore the snapshot from a backup, or tag the repaired one";
+            let of = format!("tag {} (snapshot {})", tag.name, tag.snapshot);
+            work.report.lost.push(Loss::new(LostKind::Tag, &of, &RowSet::new(), remedy));
+        } else {
+            tags.push(tag.clone());
+        }
+    }
+    (oldest, tags)
+}
+
+/// What the repair did, in words for the history.
+pub(super) fn changes(report: &RepairReport) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let mut out: Vec<String> =
+        report.rebuilt.iter().take(SHOWN).map(|r| format!("{} rebuilt from {}", r.what, r.from)).collect();
+    out.extend(report.lost.iter().take(SHOWN).map(|l| format!("{}: {} rows lost", l.rows.of, l.rows.count)));
+    if let Some(oldest) = report.history_from {
+        out.push(format!("the history starts at snapshot {oldest}"));
+    }
+    if report.rebuilt.len() > SHOWN || report.lost.len() > SHOWN {
+        out.push("and more".into());
+    }
+    out
+}

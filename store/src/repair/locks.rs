@@ -1,0 +1,45 @@
+//! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
+
+use crate::error::{StorageError, VerifyError};
+use crate::store::{Env, Store, WriterLock};
+use crate::vfs::VfsLock;
+
+/// Locks of whole operations, inside the store.
+const LOCKS: [&str; 2] = ["tmp/compact.lock", "tmp/start.lock"];
+/// Folders in `tmp/` whose file `lock` is held by the process at work.
+const WORK: [&str; 2] = ["job-", "compact-"];
+
+/// Held while a store is repaired.
+#[derive(Debug)]
+pub(super) struct Alone {
+    #[allow(dead_code)]
+    locks: Vec<Box<dyn VfsLock>>,
+    #[allow(dead_code)]
+    writer: WriterLock,
+}
+
+impl Alone {
+    pub(super) fn take(store: &Store) -> Result<Alone, VerifyError> {
+        let env = store.env();
+        let busy = |what: String| VerifyError::Busy(what);
+        let attempt = |name: &str| -> Result<Option<Box<dyn VfsLock>>, StorageError> {
+            env.vfs().lock(&env.at(name), false).map_err(Env::io("lock", name))
+        };
+        env.vfs().create_dir(&env.at("tmp")).map_err(Env::io("make the folder", "tmp"))?;
+        let mut locks = Vec::new();
+        for name in LOCKS {
+            locks.push(attempt(name)?.ok_or_else(|| busy(format!("another process holds {name}")))?);
+        }
+        let writer = WriterLock::attempt(store, false)?;
+        let writer = writer.ok_or_else(|| busy("a writer is at work".into()))?;
+        for folder in env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))? {
+            let name = format!("tmp/{folder}/lock");
+            let ours = WORK.iter().any(|w| folder.starts_with(w));
+            if ours && env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))? {
+                // New ones cannot start: they need the locks above.
+                attempt(&name)?.ok_or_else(|| busy(format!("a process works in tmp/{folder}")))?;
+            }
+        }
+        Ok(Alone { locks, writer })
+    }
+}

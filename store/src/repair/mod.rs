@@ -1,0 +1,394 @@
+//! Repairing a store: what is damaged is made anew from what is sound, and the result is published as a new snapshot.
+//!
+//! Invariants
+//! - one commit: a crash leaves the damage as it was, or the repaired store; repairing again finds nothing to do
+//! - no row is lost that a sound block, page or row still has; every row that is lost is listed with the way to get it back
+//! - no delete is undone, unless the caller asks for it by name
+//! - nothing is removed but the ledger, which the next writer makes anew; damaged files stay until they are collected
+//! - what cannot be read for a reason that is not the medium's (permission, too many open files, a newer format) ends the repair
+//!
+//! docs/design.md ("Repair") says what is rebuilt from what.
+
+mod base;
+mod dataset;
+mod deletes;
+mod feature;
+mod files;
+mod history;
+mod locks;
+mod parts;
+mod publish;
+mod report;
+mod samples;
+
+pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
+
+use crate::error::VerifyError;
+use crate::ident::RowSet;
+use crate::ledger::Ledger;
+use crate::manifest::{DatasetPart, FeaturePart, PartLink, RunPart};
+use crate::store::{Env, Store};
+use crate::verify::{
+    Catalog, Found, Tally, VerifyProgress, check_files, check_ledger, dataset_files, feature_files,
+    read_catalog, walk_catalog,
+};
+use crate::vfs::{OsVfs, Vfs};
+use base::Base;
+use deletes::{Dead, Trust};
+use files::Files;
+use parts::Inventory;
+use publish::Outcome;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A repair under way.
+struct Work<'a> {
+    env: &'a Arc<Env>,
+    options: &'a RepairOptions,
+    store_id: Uuid,
+    ledger_bad: bool,
+    report: RepairReport,
+    files: Files,
+    /// Files with a problem, relative to the store.
+    bad: HashSet<String>,
+    /// Those that the repaired snapshot does without.
+    handled: HashSet<String>,
+}
+
+impl Work<'_> {
+    fn is_bad(&self, file: &str) -> bool {
+        self.bad.contains(file)
+    }
+}
+
+/// A dataset being repaired.
+struct DatasetWork {
+    part: DatasetPart,
+    /// Its manifest, while it is as it was.
+    link: Option<PartLink>,
+    rebuilt: bool,
+    dead: Dead,
+}
+
+impl Store {
+    /// Repairs a store that may be too damaged to be opened. Needs it for itself: a writer or a job at work is an error.
+    ///
+    /// With nothing to repair, nothing is published. See [`RepairReport`] for what is said about what is lost.
+    pub fn repair_folder(
+        path: impl AsRef<Path>,
+        options: RepairOptions,
+        progress: &mut dyn FnMut(VerifyProgress),
+    ) -> Result<RepairReport, VerifyError> {
+        Self::repair_folder_on(Arc::new(OsVfs), path.as_ref(), options, progress)
+    }
+
+    /// The same on another file system.
+    pub fn repair_folder_on(
+        vfs: Arc<dyn Vfs>,
+        path: &Path,
+        options: RepairOptions,
+        progress: &mut dyn FnMut(VerifyProgress),
+    ) -> Result<RepairReport, VerifyError> {
+        let store = Store::unopened(vfs, path);
+        base::check(&store)?;
+        let ledger_bad = !options.dry_run && ledger_is_bad(&store);
+        let _alone = if options.dry_run { None } else { Some(locks::Alone::take(&store)?) };
+        let mut report = RepairReport { dry_run: options.dry_run, ..RepairReport::default() };
+        let base = base::find(&store, &mut report)?;
+        let work = Work {
+            env: store.env(),
+            options: &options,
+            store_id: base.root.store,
+            ledger_bad,
+            report,
+            files: Files::new(store.env()),
+            bad: HashSet::new(),
+            handled: HashSet::new(),
+        };
+        repair(&store, &base, work, progress)
+    }
+}
+
+/// Whether the ledger says something that the samples do not. Asked before the locks are taken, because it takes the writer's.
+fn ledger_is_bad(store: &Store) -> bool {
+    let mut quiet = |_| {};
+    let mut tally = Tally::new(&mut quiet, None);
+    let Ok(catalog) = read_catalog(store, false, &mut tally) else { return false };
+    let names = catalog.datasets.iter().map(|d| d.part.name.clone()).collect();
+    let before = tally.problems.len();
+    check_ledger(store, &catalog, &names, &mut tally);
+    tally.problems.len() > before
+}
+
+fn repair(
+    store: &Store,
+    base: &Base,
+    mut work: Work<'_>,
+    progress: &mut dyn FnMut(VerifyProgress),
+) -> Result<RepairReport, VerifyError> {
+    let mut tally = Tally::new(progress, None);
+    let link = base.link.as_ref().filter(|_| base.certain);
+    let mut catalog = walk_catalog(store, link, &base.root, true, &mut tally);
+    refuse(&tally)?;
+    let complete = catalog.visited.first().is_some_and(|v| v.readable) && base.certain;
+    let inventory = if complete { Inventory::default() } else { Inventory::read(store)? };
+    let mut datasets = take_datasets(&mut work, base, &catalog, &inventory)?;
+    let (runs, lost_features) = take_others(&mut work, base, &catalog, &inventory);
+    catalog.datasets.drain(..catalog.current_datasets);
+    catalog.current_datasets = datasets.len();
+    let current = datasets.iter().map(|d| {
+        let file = d.link.as_ref().map(|l| l.link.file.clone()).unwrap_or_default();
+        Found { file, part: d.part.clone(), whole: true }
+    });
+    catalog.datasets = current.chain(catalog.datasets).collect();
+    check_files(store, &catalog, &mut tally);
+    refuse(&tally)?;
+    work.bad = tally.bad.clone();
+    work.report.problems = std::mem::take(&mut tally.problems);
+    for d in &mut datasets {
+        repair_dataset(&mut work, base, d)?;
+    }
+    let mut features = repair_features(&mut work, base, &catalog, &datasets)?;
+    let live = |name: &str| {
+        let found = datasets.iter().find(|d| d.part.name == name);
+        found.map(|d| d.dead.live(&d.part)).unwrap_or_default()
+    };
+    for (number, name) in lost_features {
+        let part = feature::rebuild(&mut work, &inventory, number, name.as_deref(), &live)?;
+        features.extend(part.map(|p| (p, None)));
+    }
+    features.retain(|(f, _)| {
+        let known = datasets.iter().any(|d| d.part.name == f.desc.dataset);
+        if !known {
+            let what =
+                format!("feature {} was left out: its dataset is not known any more", f.display_name());
+            work.report.unrepaired.push(what);
+        }
+        known
+    });
+    for d in &mut datasets {
+        let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
+        let end = own.flat_map(|(f, _)| &f.segments).map(|s| s.end_row).max().unwrap_or(0);
+        if end > d.part.next_row {
+            d.part.next_row = end;
+            d.link = None;
+        }
+        if d.rebuilt {
+            samples::report_gaps(&mut work, &d.part);
+        }
+    }
+    finish(base, &catalog, work, datasets, runs, features)
+}
+
+fn refuse(tally: &Tally<'_>) -> Result<(), VerifyError> {
+    match &tally.refused {
+        Some(what) => Err(VerifyError::Refused(what.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The datasets of the base; those whose manifest is lost are put together again.
+fn take_datasets(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    inventory: &Inventory,
+) -> Result<Vec<DatasetWork>, VerifyError> {
+    let mut out = Vec::new();
+    let current = || catalog.datasets.iter().take(catalog.current_datasets);
+    for link in &base.root.datasets {
+        let found = current().find(|d| d.part.number == link.number && d.file == link.link.file);
+        let taken = match found {
+            Some(d) if d.whole => Some((d.part.clone(), Some(link.clone()))),
+            found => {
+                let rest = found.map(|d| &d.part);
+                dataset::rebuild(work, inventory, link.number, Some(&link.name), rest)?.map(|p| (p, None))
+            }
+        };
+        out.extend(taken.map(|(part, link)| {
+            let rebuilt = link.is_none();
+            DatasetWork { part, link, rebuilt, dead: Dead::default() }
+        }));
+    }
+    if !base.certain {
+        for number in new_folders(work.env, "samples", base.limits.dataset) {
+            if base.root.datasets.iter().any(|l| l.number == number) {
+                continue;
+            }
+            let Some(part) = dataset::rebuild(work, inventory, number, None, None)? else { continue };
+            if out.iter().all(|d| d.part.name != part.name) {
+                out.push(DatasetWork { part, link: None, rebuilt: true, dead: Dead::default() });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Folders of parts that are newer than the base.
+fn new_folders(env: &Env, top: &str, limit: u32) -> Vec<u32> {
+    let names = env.vfs().list(&env.at(top)).unwrap_or_default();
+    let mut numbers: Vec<u32> = names.iter().filter_map(|n| n.parse().ok()).filter(|n| *n >= limit).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+type Runs = Vec<(RunPart, Option<PartLink>)>;
+
+/// The runs of the base, and the features whose manifest is lost: number and name.
+fn take_others(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    inventory: &Inventory,
+) -> (Runs, Vec<(u32, Option<String>)>) {
+    let mut runs = Vec::new();
+    for link in &base.root.runs {
+        if let Some(run) = catalog.runs.iter().find(|r| r.number == link.number) {
+            runs.push((run.clone(), Some(link.clone())));
+            continue;
+        }
+        match parts::best_run(inventory.runs.iter().filter(|v| v.part.number == link.number)) {
+            Some(v) => {
+                work.report.rebuilt(format!("run {}", link.name), format!("manifests/{}", v.link.file));
+                runs.push((v.part.clone(), None));
+            }
+            None => {
+                let remedy = "run `gstore ingest` with the original command: it names the checkpoints again";
+                let of = format!("run {}", link.name);
+                work.report.lost.push(Loss::new(LostKind::Run, &of, &RowSet::new(), remedy));
+            }
+        }
+    }
+    let current = || catalog.features.iter().take(catalog.current_features);
+    let gone = base.root.features.iter().filter(|l| current().all(|f| !f.whole || f.file != l.link.file));
+    let mut lost: Vec<(u32, Option<String>)> = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
+    if !base.certain {
+        let numbers = new_folders(work.env, "segments", base.limits.feature);
+        let known = |n: &u32| base.root.features.iter().any(|l| l.number == *n);
+        lost.extend(numbers.into_iter().filter(|n| !known(n)).map(|n| (n, None)));
+    }
+    (runs, lost)
+}
+
+fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Result<(), VerifyError> {
+    let before = d.part.clone();
+    let trust = match (d.rebuilt, base.certain) {
+        (true, _) => Trust::Rebuilt,
+        (false, false) => Trust::Listed,
+        (false, true) => Trust::All,
+    };
+    d.dead = deletes::collect(work, &mut d.part, trust)?;
+    if d.dead.unknown {
+        // Which rows are live is not known, so its samples are left alone; a list of them must fit all the same.
+        d.part.set_tombstones(d.part.tombstones.clone());
+    } else {
+        samples::repair(work, &mut d.part, &mut d.dead)?;
+    }
+    let live = d.dead.live(&d.part);
+    dataset::drop_counts(work, &mut d.part, &live);
+    if d.dead.changed && !d.dead.unknown {
+        let names = before.tombstones.iter().map(|t| crate::store::tombstone_file(before.number, t.uuid));
+        work.handled.extend(names);
+        if !work.options.dry_run {
+            let Dead { deleted, purged, .. } = &d.dead;
+            crate::tombstones::set_dead(work.env, &mut d.part, deleted, purged)?;
+        }
+    }
+    if d.part != before || d.dead.changed {
+        d.link = None;
+    }
+    Ok(())
+}
+
+type Features = Vec<(FeaturePart, Option<PartLink>)>;
+
+fn repair_features(
+    work: &mut Work<'_>,
+    base: &Base,
+    catalog: &Catalog,
+    datasets: &[DatasetWork],
+) -> Result<Features, VerifyError> {
+    let mut out = Vec::new();
+    for found in catalog.features.iter().take(catalog.current_features).filter(|f| f.whole) {
+        let mut part = found.part.clone();
+        let link = base.root.features.iter().find(|l| l.link.file == found.file).cloned();
+        let bad = part.segments.iter().any(|s| work.is_bad(&crate::store::segment_file(part.number, s)));
+        if bad {
+            let dataset = datasets.iter().find(|d| d.part.name == part.desc.dataset);
+            let live = dataset.map(|d| d.dead.live(&d.part)).unwrap_or_default();
+            feature::repair(work, &mut part, &live)?;
+        }
+        out.push((part, link.filter(|_| !bad)));
+    }
+    Ok(out)
+}
+
+fn finish(
+    base: &Base,
+    catalog: &Catalog,
+    mut work: Work<'_>,
+    datasets: Vec<DatasetWork>,
+    runs: Runs,
+    features: Features,
+) -> Result<RepairReport, VerifyError> {
+    let used = datasets.iter().flat_map(|d| dataset_files(&d.part));
+    let used = used.chain(features.iter().flat_map(|(f, _)| feature_files(f)));
+    let mut left: Vec<String> =
+        used.map(|f| f.0).filter(|f| work.is_bad(f) && !work.handled.contains(f)).collect();
+    left.sort();
+    left.dedup();
+    for file in left.iter().filter(|f| !f.ends_with(".roaring")) {
+        let detail =
+            format!("{file} says what cannot be right, and nothing tells what would be; restore a backup");
+        work.report.unrepaired.push(detail);
+    }
+    let (oldest, tags) = history::keep(base, catalog, &mut work);
+    let changed = datasets.iter().any(|d| d.link.is_none())
+        || runs.iter().any(|r| r.1.is_none())
+        || runs.len() != base.root.runs.len()
+        || features.iter().any(|f| f.1.is_none())
+        || features.len() != base.root.features.len()
+        || !base.certain
+        || oldest != base.root.oldest
+        || tags.len() != base.root.tags.len();
+    let new_samples = !base.certain || datasets.iter().any(|d| d.link.is_none());
+    work.report.base = base.number;
+    if changed {
+        work.report.snapshot = Some(base.next);
+    }
+    if work.options.dry_run {
+        return Ok(std::mem::take(&mut work.report));
+    }
+    if changed {
+        let command = match work.options.command.as_str() {
+            "" => "gstore verify --repair",
+            given => given,
+        };
+        let outcome = Outcome {
+            datasets: datasets.into_iter().map(|d| (d.part, d.link)).collect(),
+            runs,
+            features,
+            tags,
+            oldest,
+            command: command.to_owned(),
+            changes: history::changes(&work.report),
+        };
+        work.files.place()?;
+        publish::publish(work.env, base, outcome)?;
+    }
+    if work.ledger_bad || (changed && new_samples) {
+        remove_ledger(&mut work)?;
+    }
+    Ok(std::mem::take(&mut work.report))
+}
+
+/// The next writer makes it anew from the samples.
+fn remove_ledger(work: &mut Work<'_>) -> Result<(), VerifyError> {
+    Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
+    if work.ledger_bad {
+        work.report.rebuilt("ledger.redb", "the samples, by the next writer");
+    }
+    Ok(())
+}

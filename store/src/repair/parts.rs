@@ -1,0 +1,162 @@
+//! All parts that are in `manifests/`, whoever refers to them.
+//!
+//! A part's file has its digest in its name, so it vouches for itself. Which of several versions was published last it does not
+//! say; that follows from what they hold.
+
+use crate::error::{StorageError, VerifyError};
+use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
+use crate::store::{Env, Store};
+use crate::verify::{dataset_files, feature_files};
+use std::collections::HashSet;
+
+/// A sound file of `manifests/`.
+#[derive(Debug, Clone)]
+pub(super) struct Version<T> {
+    pub link: Link,
+    pub part: T,
+}
+
+/// Everything that is sound in `manifests/`.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    pub roots: Vec<Version<Root>>,
+    pub datasets: Vec<Version<DatasetPart>>,
+    pub runs: Vec<Version<RunPart>>,
+    pub features: Vec<Version<FeaturePart>>,
+    /// Numbers of snapshots that file names mention, sound or not.
+    pub highest: u64,
+    /// Kind and number of every part that a file name mentions, sound or not.
+    pub mentioned: HashSet<(String, u32)>,
+    /// Parts that some sound root refers to.
+    pub known: HashSet<String>,
+}
+
+impl Inventory {
+    /// Reads the folder. Damaged files are left out; files of a newer gstore are an error.
+    pub(super) fn read(store: &Store) -> Result<Inventory, VerifyError> {
+        let env = store.env();
+        let names = match env.vfs().list(&env.at("manifests")) {
+            Ok(names) => names,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(Env::io("list", "manifests")(e).into()),
+        };
+        let mut out = Inventory::default();
+        for name in names.iter().filter(|n| n.ends_with(".json")) {
+            let mut words = name.split('-');
+            let (Some(kind), Some(number)) = (words.next(), words.next()) else { continue };
+            let page = words.next() == Some("page");
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match (kind, u32::try_from(number)) {
+                ("root", _) => {
+                    out.highest = out.highest.max(number);
+                    out.roots.extend(sound(env, name)?);
+                }
+                (_, Err(_)) => {}
+                (_, Ok(n)) => {
+                    out.mentioned.insert((kind.to_owned(), n));
+                    match kind {
+                        _ if page => {}
+                        "dataset" => out.datasets.extend(sound(env, name)?),
+                        "run" => out.runs.extend(sound(env, name)?),
+                        "feature" => out.features.extend(sound(env, name)?),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        for root in out.roots.iter().map(|r| &r.part) {
+            let links = root.datasets.iter().chain(&root.runs).chain(&root.features);
+            out.known.extend(links.map(|l| l.link.file.clone()));
+        }
+        Ok(out)
+    }
+
+    /// Versions of a dataset.
+    pub(super) fn dataset(&self, number: u32) -> impl Iterator<Item = &Version<DatasetPart>> {
+        self.datasets.iter().filter(move |v| v.part.number == number)
+    }
+}
+
+/// A manifest whose content agrees with the digest in its name.
+fn sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, VerifyError> {
+    let Some(digest) = name.strip_suffix(".json").and_then(|n| n.rsplit('-').next()) else { return Ok(None) };
+    let path = env.at(&format!("manifests/{name}"));
+    let len = match env.vfs().open(&path).and_then(|f| f.len()) {
+        Ok(len) => len,
+        Err(e) if is_medium(&e) => return Ok(None),
+        Err(e) => return Err(Env::io("read", &format!("manifests/{name}"))(e).into()),
+    };
+    let link = Link { file: name.to_owned(), digest: digest.to_owned(), len };
+    match env.manifests().read::<T>(&link) {
+        Ok(part) if name.starts_with(&format!("{}-", part.stem())) => Ok(Some(Version { link, part })),
+        Ok(_) | Err(StorageError::Damaged(_)) => Ok(None),
+        Err(StorageError::Io { source, .. }) if is_medium(&source) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether an error is one of the medium: a file that is gone, short, or in a sector that cannot be read.
+pub(super) fn is_medium(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    const EIO: i32 = 5;
+    matches!(e.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
+        || e.raw_os_error() == Some(EIO)
+}
+
+/// Data files of a part that are not there.
+fn missing(env: &Env, files: Vec<(String, u64)>) -> usize {
+    files.iter().filter(|(name, _)| !env.vfs().exists(&env.at(name)).unwrap_or(true)).count()
+}
+
+/// Of several versions of a dataset the one that was published last, as far as that can be told.
+pub(super) fn best_dataset<'a>(
+    env: &Env,
+    versions: impl Iterator<Item = &'a Version<DatasetPart>>,
+) -> Option<&'a Version<DatasetPart>> {
+    versions.max_by_key(|v| {
+        let p = &v.part;
+        let counts: u64 = p.encodings.iter().map(|e| e.rows().len()).sum();
+        let whole = missing(env, dataset_files(p)) == 0;
+        (whole, p.next_row, p.stored(), p.stored() - p.rows, counts)
+    })
+}
+
+/// The same of a feature.
+pub(super) fn best_feature<'a>(
+    env: &Env,
+    versions: impl Iterator<Item = &'a Version<FeaturePart>>,
+) -> Option<&'a Version<FeaturePart>> {
+    versions.max_by_key(|v| {
+        let whole = missing(env, feature_files(&v.part)) == 0;
+        (whole, v.part.rows(), std::cmp::Reverse(v.part.segments.len()))
+    })
+}
+
+/// The same of a run.
+pub(super) fn best_run<'a>(
+    versions: impl Iterator<Item = &'a Version<RunPart>>,
+) -> Option<&'a Version<RunPart>> {
+    versions.max_by_key(|v| v.part.checkpoints.len())
+}
+
+/// Whether a version goes on from another one: it has all of its files, or the files it lacks are gone.
+pub(super) fn extends_dataset(env: &Env, new: &DatasetPart, old: &DatasetPart) -> bool {
+    let has: HashSet<String> = dataset_files(new).into_iter().map(|f| f.0).collect();
+    // Bitmaps are merged now and then; a repair takes all of them anyway.
+    let rest = dataset_files(old).into_iter().filter(|(f, _)| !has.contains(f) && !f.ends_with(".roaring"));
+    let rest: Vec<_> = rest.collect();
+    new.name == old.name && new.next_row >= old.next_row && missing(env, rest.clone()) == rest.len()
+}
+
+/// The same of a feature.
+pub(super) fn extends_feature(env: &Env, new: &FeaturePart, old: &FeaturePart) -> bool {
+    let has: HashSet<String> = feature_files(new).into_iter().map(|f| f.0).collect();
+    let rest: Vec<_> = feature_files(old).into_iter().filter(|(f, _)| !has.contains(f)).collect();
+    new.key == old.key && missing(env, rest.clone()) == rest.len()
+}
+
+/// Whether a version of a run has every checkpoint of another one.
+pub(super) fn extends_run(new: &RunPart, old: &RunPart) -> bool {
+    let known = |name: &str| new.checkpoints.iter().any(|c| c.name == name);
+    new.name == old.name && old.checkpoints.iter().all(|c| known(&c.name))
+}

@@ -1,0 +1,102 @@
+//! The repaired snapshot: one commit, like every other.
+//!
+//! Order: data files are in place and flushed; parts, then the root are written and flushed; the root is loaded as a reader would;
+//! a damaged `CURRENT` is kept beside; `CURRENT` is replaced. A crash before that leaves the damage as it was.
+
+use super::base::Base;
+use crate::error::{OpenError, StorageError, VerifyError};
+use crate::manifest::{
+    CURRENT, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
+    write_replacing,
+};
+use crate::store::{Env, load_snapshot, now};
+use std::sync::Arc;
+
+/// What the repaired snapshot consists of. Parts that did not change keep their links.
+pub(super) struct Outcome {
+    pub datasets: Vec<(DatasetPart, Option<PartLink>)>,
+    pub runs: Vec<(RunPart, Option<PartLink>)>,
+    pub features: Vec<(FeaturePart, Option<PartLink>)>,
+    pub tags: Vec<Tag>,
+    pub oldest: u64,
+    pub command: String,
+    pub changes: Vec<String>,
+}
+
+/// Where a damaged `CURRENT` is kept.
+const DAMAGED: &str = "CURRENT.damaged";
+
+pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(), VerifyError> {
+    let mut root = Root {
+        version: VERSION,
+        requires: base.root.requires.clone(),
+        store: base.root.store,
+        snapshot: base.next,
+        created: now(),
+        command: outcome.command,
+        changes: outcome.changes,
+        parent: base.link.clone(),
+        oldest: outcome.oldest,
+        tags: outcome.tags,
+        next: base.root.next.clone(),
+        datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,
+        runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
+        features: links(env, outcome.features, |p| (p.number, p.display_name()))?,
+        extra: base.root.extra.clone(),
+    };
+    let next = &mut root.next;
+    for (limit, links) in [
+        (&mut next.dataset, &root.datasets),
+        (&mut next.run, &root.runs),
+        (&mut next.feature, &root.features),
+    ] {
+        *limit = (*limit).max(links.last().map_or(1, |l| l.number + 1));
+    }
+    next.encoding = next.encoding.max(1);
+    let (snapshot, link) = (root.snapshot, write(env, root)?);
+    env.manifests().sync()?;
+    load_snapshot(env, &link, None).map_err(|e| match e {
+        OpenError::Storage(e) => VerifyError::Storage(e),
+        other => VerifyError::Open(other),
+    })?;
+    if let Some(bytes) = &base.damaged_current {
+        write_replacing(env.vfs(), &env.at(DAMAGED), DAMAGED, bytes)?;
+    }
+    Current::new(snapshot, link).write(env.vfs(), env.path())?;
+    Ok(env.sync_folder("").map_err(|e| {
+        StorageError::io(
+            format!("make sure that the new {CURRENT} survives a loss of power"),
+            std::io::Error::other(e),
+        )
+    })?)
+}
+
+fn links<T: Part>(
+    env: &Env,
+    parts: Vec<(T, Option<PartLink>)>,
+    name: impl Fn(&T) -> (u32, String),
+) -> Result<Vec<PartLink>, VerifyError> {
+    let mut out = Vec::with_capacity(parts.len());
+    for (part, link) in parts {
+        out.push(match link {
+            Some(link) => link,
+            None => {
+                let (number, name) = name(&part);
+                PartLink { number, name, link: write(env, part)? }
+            }
+        });
+    }
+    out.sort_by_key(|l| l.number);
+    Ok(out)
+}
+
+/// Writes a part and checks it as a reader would.
+fn write<T: Part>(env: &Env, part: T) -> Result<Link, VerifyError> {
+    if let Some((what, expected, found)) = part.problem() {
+        let detail = format!("{what}: expected {expected}, found {found}");
+        return Err(
+            StorageError::io(format!("publish {}", part.stem()), std::io::Error::other(detail)).into()
+        );
+    }
+    Ok(env.manifests().write(part)?.0)
+}

@@ -1,0 +1,119 @@
+//! What a repair is asked for and what it says.
+
+use crate::ident::RowSet;
+use crate::verify::{AffectedRows, Problem};
+use serde::Serialize;
+
+/// How to repair.
+#[derive(Debug, Clone, Default)]
+pub struct RepairOptions {
+    /// Only says what would be done. Takes no lock, so what it says is of no use while a writer is at work.
+    pub dry_run: bool,
+    /// The command, for the history; `gstore verify --repair` if empty.
+    pub command: String,
+    /// Gives up bitmaps of deleted rows that cannot be read: their rows come back.
+    pub forget_deletes: bool,
+}
+
+/// Something that was made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Rebuilt {
+    /// `CURRENT`, `dataset pool`, `segments/3/6f1c.arrow of feature pool/x`, ...
+    pub what: String,
+    /// From what.
+    pub from: String,
+}
+
+/// What rows belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LostKind {
+    /// Samples of a dataset.
+    Samples,
+    /// Rows of a feature.
+    Feature,
+    /// Token counts of an encoding.
+    Encoding,
+    /// A run.
+    Run,
+    /// A tag.
+    Tag,
+    /// Deletes: rows that are live again.
+    Deletes,
+}
+
+/// Something that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Loss {
+    /// What kind of thing.
+    pub kind: LostKind,
+    /// Which rows of what. Without ranges it is not known which ones.
+    pub rows: AffectedRows,
+    /// The dataset, if it belongs to one.
+    pub dataset: Option<String>,
+    /// Label of the feature or the encoding.
+    pub label: Option<String>,
+    /// Kind of the feature.
+    pub feature_kind: Option<String>,
+    /// Its checkpoint.
+    pub checkpoint: Option<String>,
+    /// Ids of lost samples, as far as the ledger knows them; at most [`Loss::IDS`].
+    pub ids: Vec<String>,
+    /// How to get it back.
+    pub remedy: String,
+}
+
+impl Loss {
+    /// No more ids than this are listed.
+    pub const IDS: usize = 10_000;
+
+    pub(super) fn new(kind: LostKind, of: &str, rows: &RowSet, remedy: &str) -> Loss {
+        Loss {
+            kind,
+            rows: AffectedRows::new(of, rows),
+            dataset: None,
+            label: None,
+            feature_kind: None,
+            checkpoint: None,
+            ids: Vec::new(),
+            remedy: remedy.to_owned(),
+        }
+    }
+}
+
+/// What a repair found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// Whether this only says what would be done.
+    pub dry_run: bool,
+    /// The snapshot that was repaired; none if it was put together from parts.
+    pub base: Option<u64>,
+    /// The snapshot that was published, or would be; none if there was nothing to repair.
+    pub snapshot: Option<u64>,
+    /// The first snapshot of the history from now on, if older ones had to be given up.
+    pub history_from: Option<u64>,
+    /// What is wrong, as `verify` says it.
+    pub problems: Vec<Problem>,
+    /// What was made anew.
+    pub rebuilt: Vec<Rebuilt>,
+    /// What is gone, and how to get it back.
+    pub lost: Vec<Loss>,
+    /// What is still damaged, and what can be done about it.
+    pub unrepaired: Vec<String>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+}
+
+impl RepairReport {
+    /// Whether there was nothing to repair.
+    pub fn is_sound(&self) -> bool {
+        self.snapshot.is_none() && self.rebuilt.is_empty() && self.unrepaired.is_empty()
+    }
+
+    pub(super) fn rebuilt(&mut self, what: impl Into<String>, from: impl Into<String>) {
+        self.rebuilt.push(Rebuilt { what: what.into(), from: from.into() });
+    }
+}

@@ -1,0 +1,254 @@
+//! Sample files: rows of a damaged one that can still be read are saved into a new file, the others become purged rows.
+
+use super::Work;
+use super::deletes::Dead;
+use super::parts::is_medium;
+use super::report::{Loss, LostKind};
+use crate::error::{StorageError, VerifyError, WriteError};
+use crate::ident::RowSet;
+use crate::ledger::{LEDGER, Ledger};
+use crate::manifest::{DatasetPart, FileEntry};
+use crate::samples::sample_properties;
+use crate::store::{Env, sample_file};
+use crate::table::{About, TableFile, TableWriter};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
+use arrow_schema::SchemaRef;
+use std::ops::Range;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Rows that are tried at once.
+const WINDOW: u64 = 8192;
+/// Rows of a page.
+const PAGE: u64 = 128;
+
+pub(super) fn table(env: &Env, part: &DatasetPart, entry: &FileEntry) -> TableFile {
+    let name = sample_file(part.number, entry.uuid);
+    TableFile::new(env.shared_vfs(), env.at(&name), name, entry)
+}
+
+/// Replaces the damaged sample files of a dataset. `dead` gains the rows that are lost inside a file.
+pub(super) fn repair(
+    work: &mut Work<'_>,
+    part: &mut DatasetPart,
+    dead: &mut Dead,
+) -> Result<(), VerifyError> {
+    let live = dead.live(part);
+    let mut lost = RowSet::new();
+    let mut files = Vec::with_capacity(part.files.len());
+    for entry in &part.files {
+        let name = sample_file(part.number, entry.uuid);
+        if !work.is_bad(&name) {
+            files.push(entry.clone());
+            continue;
+        }
+        let file = table(work.env, part, entry);
+        let saved = readable(&file, entry)?;
+        if saved.covers(entry.range()) {
+            // Not the bytes are wrong but what they say; nothing here can know better.
+            files.push(entry.clone());
+            continue;
+        }
+        work.handled.insert(name.clone());
+        let gone = RowSet::from_range(entry.range()).difference(&saved);
+        lost = lost.union(&gone);
+        let keep = saved.intersection(&live);
+        work.report.rebuilt(
+            format!("{name} of dataset {}", part.name),
+            if keep.is_empty() {
+                "nothing, it cannot be read".to_owned()
+            } else {
+                format!("{} rows that can still be read", saved.len())
+            },
+        );
+        let (Some(first), Some(last)) = (saved.ranges().first(), saved.ranges().last()) else { continue };
+        if keep.is_empty() {
+            continue;
+        }
+        let span = first.start..last.end;
+        files.push(if work.options.dry_run {
+            let rows = span.end - span.start;
+            FileEntry { first_row: span.start, end_row: span.end, rows, ..entry.clone() }
+        } else {
+            rewrite(work, part, &file, span.clone(), &saved)?
+        });
+        let holes = gone.intersection(&RowSet::from_range(span));
+        dead.deleted = dead.deleted.difference(&holes);
+        dead.purged = dead.purged.union(&holes);
+    }
+    if files.len() == part.files.len() && lost.is_empty() {
+        return Ok(());
+    }
+    report(work, part, &lost.intersection(&live), REMEDY);
+    part.files = files;
+    dead.changed = true;
+    Ok(())
+}
+
+/// Rows that no file has. Of a dataset whose part was lost it is not known what they were.
+pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart) {
+    let mut gaps = RowSet::from_range(0..part.next_row).difference(&part.stored_rows());
+    let of = format!("dataset {}", part.name);
+    for loss in work.report.lost.iter().filter(|l| l.kind == LostKind::Samples && l.rows.of == of) {
+        gaps = gaps.difference(&RowSet::from_ranges(loss.rows.ranges.iter().map(|[a, b]| *a..*b)));
+    }
+    report(
+        work,
+        part,
+        &gaps,
+        "unless they were purged before, add the samples again and run `gstore ingest`",
+    );
+}
+
+const REMEDY: &str =
+    "add the samples again (they get new rows), then run `gstore ingest` with the original command";
+
+fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) {
+    if lost.is_empty() {
+        return;
+    }
+    let mut loss = Loss::new(LostKind::Samples, &format!("dataset {}", part.name), lost, remedy);
+    loss.dataset = Some(part.name.clone());
+    if !work.options.dry_run {
+        loss.ids = ids(work, part, lost);
+    }
+    work.report.lost.push(loss);
+}
+
+/// What the ledger knows of lost rows. Derived data, but all that is left.
+fn ids(work: &Work<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
+    let vfs = work.env.shared_vfs();
+    if work.ledger_bad || !vfs.exists(&work.env.at(LEDGER)).unwrap_or(false) {
+        return Vec::new();
+    }
+    let ledger = Ledger::inspect(&vfs, work.env.path(), work.store_id).ok();
+    ledger.and_then(|l| l.ids_of(part.number, lost, Loss::IDS).ok()).unwrap_or_default()
+}
+
+/// The rows of which every column can be read.
+fn readable(file: &TableFile, entry: &FileEntry) -> Result<RowSet, VerifyError> {
+    let mut out = RowSet::new();
+    let columns = match file.columns() {
+        Ok(columns) => columns,
+        Err(e) => return lost(e).map(|()| out),
+    };
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut start = entry.first_row;
+    while start < entry.end_row {
+        let end = (start + WINDOW).min(entry.end_row);
+        probe(file, &columns, start..end, entry.first_row, &mut out)?;
+        start = end;
+    }
+    Ok(out)
+}
+
+/// Halves a range until what cannot be read is alone.
+fn probe(
+    file: &TableFile,
+    columns: &[&str],
+    rows: Range<u64>,
+    base: u64,
+    out: &mut RowSet,
+) -> Result<(), VerifyError> {
+    match read(file, columns, rows.clone(), |_| Ok(())) {
+        Ok(()) => out.insert(rows),
+        Err(WriteError::Storage(e)) => {
+            lost(e)?;
+            let n = rows.end - rows.start;
+            if n > 1 {
+                let half = rows.start + n / 2;
+                // Pages are what is lost as a whole, so halves end where pages do.
+                let page = half - (half - base) % PAGE;
+                let middle = if page > rows.start { page } else { half };
+                probe(file, columns, rows.start..middle, base, out)?;
+                probe(file, columns, middle..rows.end, base, out)?;
+            }
+        }
+        Err(e) => return Err(e.into()),
+    }
+    Ok(())
+}
+
+/// An error that means that rows are lost; others are passed on.
+fn lost(e: StorageError) -> Result<(), VerifyError> {
+    match e {
+        StorageError::Damaged(_) => Ok(()),
+        StorageError::Io { ref source, .. } if is_medium(source) => Ok(()),
+        e => Err(e.into()),
+    }
+}
+
+fn read(
+    file: &TableFile,
+    columns: &[&str],
+    rows: Range<u64>,
+    mut each: impl FnMut(&RecordBatch) -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
+    let mut found = 0;
+    for batch in file.read(columns, &[rows.clone()])? {
+        let batch = batch?;
+        found += batch.num_rows() as u64;
+        each(&batch)?;
+    }
+    let expected = rows.end - rows.start;
+    if found == expected {
+        return Ok(());
+    }
+    Err(crate::error::Damage::new(file.name(), "rows of the file", expected, found).into())
+}
+
+/// Writes a dense file of the rows of `span`; those that were not saved are shells.
+fn rewrite(
+    work: &mut Work<'_>,
+    part: &DatasetPart,
+    file: &TableFile,
+    span: Range<u64>,
+    saved: &RowSet,
+) -> Result<FileEntry, VerifyError> {
+    let schema = file.schema()?;
+    let uuid = Uuid::new_v4();
+    let path = work.files.path(&format!("{uuid}.parquet"))?;
+    let vfs = work.env.vfs();
+    let mut writer =
+        TableWriter::create(vfs, &path, uuid, span.start, Arc::clone(&schema), sample_properties())?;
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let columns: Vec<_> = part.columns.iter().filter(|c| names.contains(&c.name.as_str())).cloned().collect();
+    writer.describe(About::samples(part, &columns));
+    let mut next = span.start;
+    for range in saved.within(span.clone()) {
+        shells(&mut writer, &schema, next..range.start)?;
+        let mut start = range.start;
+        while start < range.end {
+            let end = (start + WINDOW).min(range.end);
+            read(file, &names, start..end, |batch| writer.write(batch))?;
+            start = end;
+        }
+        next = range.end;
+    }
+    let (path, entry) = writer.finish()?;
+    work.files.add(path, sample_file(part.number, uuid));
+    Ok(entry)
+}
+
+/// Rows of which nothing is left but their numbers.
+fn shells(writer: &mut TableWriter, schema: &SchemaRef, rows: Range<u64>) -> Result<(), WriteError> {
+    let mut start = rows.start;
+    while start < rows.end {
+        let end = (start + WINDOW).min(rows.end);
+        let n = (end - start) as usize;
+        let column = |name: &str, ty| -> ArrayRef {
+            match name {
+                "row" => Arc::new(UInt64Array::from_iter_values(start..end)),
+                "id" => Arc::new(StringArray::from_iter_values(std::iter::repeat_n("", n))),
+                _ => new_null_array(ty, n),
+            }
+        };
+        let columns: Vec<Arc<dyn Array>> =
+            schema.fields().iter().map(|f| column(f.name(), f.data_type())).collect();
+        let batch = RecordBatch::try_new(Arc::clone(schema), columns)
+            .map_err(|e| StorageError::io("write purged rows", std::io::Error::other(e)))?;
+        writer.write(&batch)?;
+        start = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! What is left of a damaged segment: every row that still agrees with its check.
+//!
+//! Nothing of the tail is needed. Blocks are found by their message headers, which start on multiples of 64 bytes; a row is
+//! taken only if the digest beside it (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass.
+
+use super::block::Block;
+use super::layout::{ALIGN, BlockLayout, Shape};
+use super::{BlockBuffer, SegmentWriter};
+use crate::error::{StorageError, WriteError};
+use crate::ident::RowSet;
+use crate::vfs::{Vfs, VfsRead};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// No message header is longer: it describes 15 buffers.
+const HEADER_LIMIT: usize = 1 << 16;
+/// Bytes that are looked through at once for the next header.
+const WINDOW: u64 = 1 << 20;
+/// Where a medium refuses to read, it is tried again in pieces of this size.
+const PIECE: usize = 4096;
+
+/// A block that has sound rows.
+#[derive(Debug)]
+struct SoundBlock {
+    offset: u64,
+    layout: BlockLayout,
+    len: usize,
+    /// Position and number of each sound row, ascending.
+    rows: Vec<(usize, u64)>,
+}
+
+/// The sound rows of a file.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    name: String,
+    shape: Shape,
+    blocks: Vec<SoundBlock>,
+    rows: RowSet,
+}
+
+/// Looks through a file for sound rows. One that cannot be opened has none.
+pub(crate) fn salvage(
+    vfs: &Arc<dyn Vfs>,
+    path: &Path,
+    name: &str,
+    shape: &Shape,
+) -> Result<Salvaged, StorageError> {
+    let mut out = Salvaged {
+        vfs: Arc::clone(vfs),
+        path: path.to_owned(),
+        name: name.to_owned(),
+        shape: shape.clone(),
+        blocks: Vec::new(),
+        rows: RowSet::new(),
+    };
+    let io = |e| StorageError::io(format!("read {name}"), e);
+    let file = match vfs.open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(out),
+        Err(e) => return Err(io(e)),
+    };
+    let len = file.len().map_err(io)?;
+    let mut scratch = BlockBuffer::new();
+    let mut pos = 0;
+    while let Some(offset) = next_header(&*file, pos, len) {
+        let block = read_header(&*file, offset, len, shape).and_then(|(layout, total)| {
+            let bytes = scratch.resize(total);
+            read_lenient(&*file, bytes, offset);
+            let rows = sound_rows(&Block::view(bytes, &layout, shape.dtype)?, &out.rows);
+            (!rows.is_empty()).then_some(SoundBlock { offset, layout, len: total, rows })
+        });
+        pos = offset + block.as_ref().map_or(ALIGN, |b| b.len) as u64;
+        if let Some(block) = block {
+            block.rows.iter().for_each(|(_, row)| out.rows.insert(*row..*row + 1));
+            out.blocks.push(block);
+        }
+    }
+    out.blocks.sort_by_key(|b| b.rows.first().map(|r| r.1));
+    Ok(out)
+}
+
+impl Salvaged {
+    /// The rows.
+    pub(crate) fn rows(&self) -> &RowSet {
+        &self.rows
+    }
+
+    /// Writes some of them, bit for bit.
+    pub(crate) fn copy(&self, wanted: &RowSet, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+        let io = |e| StorageError::io(format!("read {}", self.name), e);
+        let mut scratch = BlockBuffer::new();
+        let mut hash = Xxh3::new();
+        let file = self.vfs.open(&self.path).map_err(io)?;
+        for b in &self.blocks {
+            if !b.rows.iter().any(|(_, row)| wanted.contains(*row)) {
+                continue;
+            }
+            let bytes = scratch.resize(b.len);
+            read_lenient(&*file, bytes, b.offset);
+            let Some(block) = Block::view(bytes, &b.layout, self.shape.dtype) else { continue };
+            for (i, row) in b.rows.iter().filter(|(_, row)| wanted.contains(*row)) {
+                let same = block.rows.get(*i) == Some(row);
+                if !same || block.compute_check(*i, &mut hash).as_ref() != block.check.get(*i) {
+                    let changed = std::io::Error::other(format!("row {row} changed while it was read"));
+                    return Err(io(changed).into());
+                }
+                writer.push_stored(&block, *i)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a block that agree with their checks, and that no other block has.
+fn sound_rows(block: &Block<'_>, seen: &RowSet) -> Vec<(usize, u64)> {
+    let mut hash = Xxh3::new();
+    let mut out: Vec<(usize, u64)> = Vec::new();
+    for (i, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
+        let ascending = out.last().is_none_or(|(_, last)| last < row);
+        let usable = ascending && *row < u64::MAX && !seen.contains(*row);
+        if usable && block.compute_check(i, &mut hash) == Some(*check) {
+            out.push((i, *row));
+        }
+    }
+    out
+}
+
+/// The next multiple of 64 where a message could start.
+fn next_header(file: &dyn VfsRead, from: u64, len: u64) -> Option<u64> {
+    let mut window = Vec::new();
+    let mut pos = from;
+    while pos + (ALIGN as u64) < len {
+        window.resize(WINDOW.min(len - pos) as usize, 0);
+        read_lenient(file, &mut window, pos);
+        let found = window.chunks(ALIGN).position(|line| line.starts_with(&[0xff; 4]));
+        if let Some(line) = found {
+            return Some(pos + (line * ALIGN) as u64);
+        }
+        pos += WINDOW;
+    }
+    None
+}
+
+/// The columns of the block that starts at `offset`, if one does, and its length.
+fn read_header(file: &dyn VfsRead, offset: u64, len: u64, shape: &Shape) -> Option<(BlockLayout, usize)> {
+    let mut header = vec![0; 8];
+    read_lenient(file, &mut header, offset);
+    let (_, size) = header.split_last_chunk::<4>()?;
+    let header_len = 8 + u32::from_le_bytes(*size) as usize;
+    if header_len > HEADER_LIMIT || !header_len.is_multiple_of(ALIGN) || offset + header_len as u64 > len {
+        return None;
+    }
+    header.resize(header_len, 0);
+    read_lenient(file, &mut header, offset);
+    let message = arrow_ipc::root_as_message(header.get(8..)?).ok()?;
+    let body_len = usize::try_from(message.bodyLength()).ok()?;
+    let rows = usize::try_from(message.header_as_record_batch()?.length()).ok()?;
+    let inside = (header_len as u64).checked_add(body_len as u64)?.checked_add(offset)? <= len;
+    if !inside || rows == 0 || rows > crate::ident::CELL_ROWS as usize {
+        return None;
+    }
+    let layout = BlockLayout::parse(&header, body_len, rows, shape).ok()?;
+    Some((layout, header_len + body_len))
+}
+
+/// Fills a buffer as far as the medium gives the bytes; the others are zero, and the checks of their rows find that.
+fn read_lenient(file: &dyn VfsRead, buffer: &mut [u8], offset: u64) {
+    if file.read_at(buffer, offset).is_ok() {
+        return;
+    }
+    for (i, piece) in buffer.chunks_mut(PIECE).enumerate() {
+        if file.read_at(piece, offset + (i * PIECE) as u64).is_err() {
+            piece.fill(0);
+        }
+    }
+}

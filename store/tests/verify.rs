@@ -1,0 +1,100 @@
+//! Promise: `verify` sees whatever readers can reach, and nothing else; one damaged part never hides the others.
+
+mod common;
+
+use common::*;
+use gstore_store::*;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+#[test]
+fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&path, 30, &f, 10);
+    store.delete("pool", &RowSet::from_range(3..6), DeleteOptions::default()).unwrap();
+    assert!(verify(&store).is_sound());
+    let uuid = "b34fe6e2-1c2d-4c6c-9d9e-0a4b1c2d3e4f";
+    for name in ["notes.txt", "segments/1/notes.arrow", "manifests/copy.json", "samples/old"] {
+        fs_err::write(path.join(name), "x").unwrap();
+    }
+    for name in [format!("segments/1/{uuid}.arrow"), format!("tombstones/1/{uuid}.roaring")] {
+        fs_err::write(path.join(name), "x").unwrap();
+    }
+    let report = verify(&store);
+    assert!(report.is_sound());
+    assert_eq!(
+        report.strangers,
+        ["notes.txt", "manifests/copy.json", "samples/old", "segments/1/notes.arrow"]
+    );
+    assert_eq!(
+        report.unreferenced,
+        [format!("segments/1/{uuid}.arrow"), format!("tombstones/1/{uuid}.roaring")]
+    );
+    let bitmap = files(&path)
+        .into_iter()
+        .find(|f| f.starts_with("tombstones") && !f.ends_with(format!("{uuid}.roaring")));
+    let bitmap = path.join(bitmap.unwrap());
+    let good = fs_err::read(&bitmap).unwrap();
+    for i in 0..good.len() {
+        let mut bad = good.clone();
+        bad[i] ^= 1;
+        fs_err::write(&bitmap, bad).unwrap();
+        let report = verify(&store);
+        assert_eq!(report.problems.len(), 1, "byte {i}: {:?}", report.problems);
+        assert_eq!(report.problems[0].rows.as_ref().unwrap().count, 3);
+    }
+    fs_err::remove_file(&bitmap).unwrap();
+    assert!(!verify(&store).is_sound());
+}
+
+#[test]
+fn one_damaged_segment_hides_no_other_feature_and_one_damaged_block_no_other_block() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
+    let store = filled(&path, 9000, &a, 9000);
+    let mut job = store.start_job(plan(vec![b.clone()])).unwrap();
+    seal(&mut job, 0, 0..9000);
+    let snapshot = job.publish(None, true).unwrap();
+    let file = |n: usize| {
+        let part = &snapshot.features()[n];
+        path.join(format!("segments/{}/{}.arrow", part.number, part.segments[0].uuid))
+    };
+    let mut content = fs_err::read(file(0)).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs_err::write(file(0), &content).unwrap();
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    let read: Vec<bool> =
+        reader.blocks().iter().map(|b| reader.read_block(*b, &mut BlockBuffer::new()).is_ok()).collect();
+    assert_eq!(read, [true, false, true]);
+    assert!(reader.row(10).unwrap().is_some() && reader.row(8999).unwrap().is_some());
+    assert!(reader.content_digest().is_err());
+    fs_err::write(file(0), b"gone").unwrap();
+    assert!(snapshot.open_feature(&snapshot.features()[0]).unwrap_err().is_damage());
+    let other = snapshot.open_feature(&snapshot.features()[1]).unwrap();
+    assert_eq!(other.row_set().unwrap().len(), 9000);
+    other.content_digest().unwrap();
+    let part = snapshot.dataset("pool").unwrap();
+    assert_eq!(
+        snapshot.samples(part).unwrap().scan(&["id"], None).map(|b| b.unwrap().num_rows()).sum::<usize>(),
+        9000
+    );
+}
+
+#[test]
+fn it_can_be_stopped() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 30, &feature("grad-sgd", 6, DType::F16), 10);
+    let cancel = Arc::new(AtomicBool::new(false));
+    let options = VerifyOptions { all_snapshots: true, cancel: Some(Arc::clone(&cancel)) };
+    let mut seen = 0;
+    let result = store.verify(options, &mut |_| {
+        seen += 1;
+        cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(matches!(result, Err(VerifyError::Cancelled)) && seen == 1);
+}

@@ -1,0 +1,118 @@
+//! Promise: `gstore ingest --shard` and `gstore attach` do by the command line what the library promises: killed shards go on, a store
+//! that cannot be written is enough to compute from, and what is wrong is said in words that help.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gstore_ingest::pipeline::Kind;
+use gstore_ingest::projection::ProjectionSpec;
+use gstore_store::Store;
+use gstore_tests::{binary, world};
+
+/// `gstore ingest` of the dataset `pool` with the demo's model.
+fn ingest(store: &Path) -> Command {
+    let mut command = binary::gstore(store);
+    let demo = world::demo();
+    command.args(["ingest", "--dataset", "pool", "--features", "grad-adam,loss", "--dim", "256"]);
+    command.args(["--threads", "2", "--max-length", "512", "--batch-tokens", "512", "--run", "warmup"]);
+    command.arg("--model").arg(demo.join("model"));
+    for checkpoint in world::demo_checkpoints().into_iter().take(2) {
+        command.arg("--checkpoints").arg(checkpoint.adapter.expect("an adapter"));
+    }
+    command
+}
+
+fn shard(store: &Path, shard: &str, out: &Path) -> Command {
+    let mut command = ingest(store);
+    command.args(["--shard", shard]).arg("--out").arg(out);
+    command
+}
+
+fn registered(path: &Path, data: &Path) -> Store {
+    let store = Store::create(path).expect("created");
+    world::register(&store, "pool", data).expect("registered");
+    store
+}
+
+#[test]
+fn killed_shards_go_on_and_end_as_one_process_would() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 4200);
+    let expected = registered(&dir.path().join("expected"), &data);
+    let mut request = world::request("pool", &[Kind::GradAdam, Kind::Loss]);
+    request.projection = ProjectionSpec { dim: 256, ..ProjectionSpec::default() };
+    world::run(&expected, request).expect("ingested");
+
+    let path = dir.path().join("s");
+    registered(&path, &data);
+    let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("shard{i}"))).collect();
+    let mut delay = Duration::from_millis(200);
+    for _ in 0..8 {
+        let mut child = shard(&path, "1/2", &out[0])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(delay);
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        // While it lives, nobody else may have its folder.
+        let second = binary::run(&mut shard(&path, "1/2", &out[0]));
+        assert!(
+            second.code == 0 || (second.code == 1 && second.stderr.contains("in use by another process")),
+            "{}",
+            second.stderr
+        );
+        // It may have ended by itself meanwhile.
+        let _ = child.kill();
+        child.wait().expect("gone");
+        delay = delay.mul_f64(1.5);
+    }
+    for i in [1, 0] {
+        binary::ok(&mut shard(&path, &format!("{}/2", i + 1), &out[i]));
+    }
+    let again = binary::run(&mut shard(&path, "2/2", &out[1]));
+    assert!(again.code == 0 && again.stderr.contains("is finished; nothing to do"), "{}", again.stderr);
+
+    let dry = binary::ok(binary::gstore(&path).args(["attach", "--dry-run"]).args(&out));
+    assert!(dry.contains("would be attached") && dry.contains("nothing was changed"), "{dry}");
+    let json = binary::ok(binary::gstore(&path).args(["attach", "--json"]).arg(&out[1]));
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["features"][0]["missing_shards"], serde_json::json!(["1/2"]));
+    let text = binary::ok(binary::gstore(&path).arg("attach").args(&out));
+    assert!(text.contains("attached already") && text.contains("complete"), "{text}");
+    let store = Store::open(&path).expect("opens");
+    assert_eq!(world::digests(&store), world::digests(&expected));
+    let nothing = binary::run(&mut ingest(&path));
+    assert!(nothing.code == 0 && nothing.stderr.contains("nothing to compute"), "{}", nothing.stderr);
+}
+
+#[test]
+fn wrong_usage_is_explained() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let path = dir.path().join("s");
+    registered(&path, &data);
+    let out = dir.path().join("o");
+    let refused = |command: &mut Command, code: i32, says: &str| {
+        let finished = binary::run(command);
+        assert_eq!(finished.code, code, "{}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+        assert!(!out.exists());
+    };
+    refused(&mut shard(&path, "0/4", &out), 2, "the first is 1/4");
+    refused(&mut shard(&path, "5/4", &out), 2, "the last is 4/4");
+    refused(&mut shard(&path, "half", &out), 2, "write i/n");
+    refused(ingest(&path).args(["--shard", "1/2"]), 2, "--out");
+    refused(ingest(&path).args(["--snapshot", "1"]), 2, "--shard");
+    refused(shard(&path, "1/2", &out).arg("--data").arg(&data), 2, "gstore add");
+    refused(shard(&path, "1/2", &out).args(["--limit", "3"]), 2, "--limit and --shard");
+    refused(&mut shard(&path, "1/2", &path.join("tmp/x")), 1, "inside the store");
+    refused(shard(&path, "1/2", &out).args(["--snapshot", "99"]), 1, "no snapshot 99");
+    refused(binary::gstore(&path).arg("attach"), 2, "DIR");
+    refused(binary::gstore(&path).arg("attach").arg(&out), 1, "nothing of that name");
+}
