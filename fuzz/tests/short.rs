@@ -85,6 +85,7 @@ targets!(
     catalog,
     ledger,
     bitmap,
+    receipt,
     pickle,
     torch,
     safetensors,

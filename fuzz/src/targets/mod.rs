@@ -4,6 +4,7 @@ mod catalog;
 mod checkpoint;
 mod command;
 mod optimizer;
+mod receipt;
 mod samples;
 mod segment;
 mod tokenizer;
@@ -16,6 +17,7 @@ pub const ALL: &[Target] = &[
     catalog::CATALOG,
     catalog::LEDGER,
     catalog::BITMAP,
+    receipt::RECEIPT,
     optimizer::PICKLE,
     optimizer::TORCH,
     checkpoint::SAFETENSORS,
