@@ -93,7 +93,8 @@ fn like(a: &State, b: &State) -> bool {
 
 /// `verify` finds nothing wrong in any snapshot.
 pub fn sound(store: &Store) -> Result<VerifyReport, Failure> {
-    let report = store.verify(VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {})?;
+    let report =
+        store.verify(VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {})?;
     match report.problems.first() {
         None => Ok(report),
         Some(p) => Err(format!("verify: {} problems, first: {p:?}", report.problems.len()).into()),
