@@ -115,9 +115,25 @@ fn after_power_loss(disk: &SimDisk, base: &Image) -> SimDisk {
 
 /// An error names a file, a folder or an action, beside what the system said.
 fn check_text(text: &str) -> Result<(), Failure> {
-    const WORDS: [&str; 12] = [
-        "CURRENT", "LOCK", "manifest", "ledger", "samples", "tmp", "folder", "lease", ".arrow", ".parquet",
-        ".roaring", "/store",
+    const WORDS: [&str; 18] = [
+        "CURRENT",
+        "LOCK",
+        "manifest",
+        "ledger",
+        "samples",
+        "encodings",
+        "segments",
+        "tombstones",
+        "artifacts",
+        "indexes",
+        "tmp",
+        "folder",
+        "lease",
+        ".arrow",
+        ".parquet",
+        ".roaring",
+        "/store",
+        "list .",
     ];
     if text.starts_with("PANIC") {
         return Err(text.into());

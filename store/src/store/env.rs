@@ -42,7 +42,8 @@ impl Env {
 
     /// `what` done to a file, as an error of the operating system.
     pub(crate) fn io(what: &str, name: &str) -> impl FnOnce(std::io::Error) -> StorageError {
-        let action = format!("{what} {name}");
+        // The store's own folder has no name relative to itself.
+        let action = format!("{what} {}", if name.is_empty() { "." } else { name });
         move |e| StorageError::io(action, e)
     }
 
