@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Files that only writers open; `damage.rs` flips bits of the ledger.
-const WRITERS_ONLY: [&str; 4] = ["LOCK", "ledger.redb", "tmp/", "ledger/"];
+const WRITERS_ONLY: [&str; 5] = ["LOCK", "ledger.redb", "ledger.sums", "leases/", "tmp/"];
 /// Files up to this length are small: all their bits are flipped in the short form.
 const SMALL: usize = 4096;
 
