@@ -69,26 +69,21 @@ fn history(plan: &Plan, store: &Store, newest: &State, done: usize) -> Result<()
     for number in numbers {
         let found = State::read(&*store.snapshot_at(number)?)
             .map_err(|e| format!("snapshot {number} cannot be read: {e}"))?;
-        let next = (at..=done).find(|i| plan.state(*i).is_some_and(|s| like(s, &found)));
+        let next = (at..=done).find(|i| plan.state(*i).is_some_and(|s| s.same_content(&found)));
         at = next.ok_or_else(|| format!("snapshot {number} has the content of no step from {at} on"))?;
     }
     for tag in store.snapshot()?.tags() {
         let name = SnapshotName::Tag(tag.name.to_string().parse().map_err(|_| "a tag with a bad name")?);
         let found = State::read(&*store.snapshot_named(&name)?)
             .map_err(|e| format!("tagged snapshot {name} cannot be read: {e}"))?;
-        if !(1..=done).any(|i| plan.state(i).is_some_and(|s| like(s, &found))) {
+        if !(1..=done).any(|i| plan.state(i).is_some_and(|s| s.same_content(&found))) {
             return Err(format!("tagged snapshot {name} has the content of no step").into());
         }
     }
     match plan.state(at) {
-        Some(state) if like(state, newest) => Ok(()),
+        Some(state) if state.same_content(newest) => Ok(()),
         _ => Err("the history does not end in the current content".into()),
     }
-}
-
-/// The same content; tags are of the store and not of a snapshot.
-fn like(a: &State, b: &State) -> bool {
-    a.datasets == b.datasets && a.features == b.features && a.runs == b.runs
 }
 
 /// `verify` finds nothing wrong in any snapshot.

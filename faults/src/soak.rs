@@ -42,12 +42,21 @@ struct Shared {
     report: Mutex<Report>,
 }
 
+/// Snapshots that an anomaly lists.
+const HISTORY: usize = 8;
+
 /// Contents that are remembered.
 const STATES: u64 = 4_000;
 
 impl Shared {
     fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The finished changes whose snapshots are near `number`.
+    fn around(&self, number: u64) -> Vec<(u64, (u64, u64))> {
+        let near = |(_, (_, after)): &(&u64, &(u64, u64))| after.abs_diff(number) < 8;
+        self.model().done.iter().filter(near).map(|(change, numbers)| (*change, *numbers)).collect()
     }
 
     fn report(&self, f: impl FnOnce(&mut Report)) {
@@ -203,5 +212,15 @@ fn compare(shared: &Shared, snapshot: &Snapshot, begun: u64) -> Result<(), Failu
         return Ok(());
     }
     let first = differences.next().flatten().unwrap_or_default();
-    Err(format!("snapshot {number} has not the content of its change: {first}").into())
+    let history: Vec<String> = snapshot.history().map_or_else(
+        |e| vec![e.to_string()],
+        |all| all.iter().take(HISTORY).map(|s| format!("{} {}", s.number, s.changes.join("; "))).collect(),
+    );
+    let model: Vec<String> = shared.around(number).iter().map(|(c, n)| format!("{c} {n:?}")).collect();
+    Err(format!(
+        "snapshot {number}, change {begun} or before, has not the content of its change: {first}\n  history: {}\n  changes: {}",
+        history.join(" | "),
+        model.join(" | ")
+    )
+    .into())
 }

@@ -433,3 +433,19 @@ fn many_segments_are_collected_in_seconds() {
 fn ten_thousand_segments_are_collected_in_seconds() {
     many(10_000);
 }
+
+#[test]
+fn a_reader_of_an_older_snapshot_sees_the_history_that_is_left() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    for n in 0..4 {
+        add(&store, n * 3..n * 3 + 3).unwrap();
+    }
+    let other = Store::open(dir.path().join("s")).unwrap();
+    let (held, _lease) = other.snapshot_leased(None, "test").unwrap();
+    add(&store, 12..15).unwrap();
+    store.collect(GcOptions { command: "gc".into(), keep: 1, ..GcOptions::default() }).unwrap();
+    let history = held.history().unwrap();
+    assert_eq!(history.first().map(|h| h.number), Some(held.number()));
+    assert_eq!(history.len(), 1, "{history:?}");
+}

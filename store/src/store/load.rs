@@ -4,7 +4,7 @@ use super::env::Env;
 use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::lease::watched;
-use crate::manifest::{DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart};
+use crate::manifest::{Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, root_number};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -141,6 +141,16 @@ impl<'a> Chain<'a> {
     }
 }
 
+impl Chain<'_> {
+    /// Whether a root left the history after the snapshot was loaded whose history this is.
+    fn was_collected(&self, link: &Link) -> bool {
+        let Some(number) = root_number(&link.file) else { return false };
+        let current = Current::read_bytes(self.env.vfs(), self.env.path()).and_then(|b| Current::parse(&b));
+        let root = current.ok().and_then(|c| self.env.manifests().read::<Root>(&c.root).ok());
+        root.is_some_and(|root| number < root.oldest)
+    }
+}
+
 impl Iterator for Chain<'_> {
     type Item = Result<(Link, Root), OpenError>;
 
@@ -149,6 +159,7 @@ impl Iterator for Chain<'_> {
         let link = self.next.take().filter(|_| self.below > self.oldest)?;
         let root: Root = match self.env.manifests().read(&link) {
             Ok(root) => root,
+            Err(_) if self.was_collected(&link) => return None,
             Err(e) => return Some(Err(e.into())),
         };
         if root.snapshot >= self.below {
