@@ -9,7 +9,7 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::args::QueryArgs;
-use crate::commands::query::{Engine, report};
+use crate::commands::query::{Engine, checked, report};
 use crate::context::Context;
 
 const HELP: &str = "Statements end with `;`. Ctrl-C stops a running one, Ctrl-D leaves.\n  \
@@ -70,6 +70,7 @@ fn answer(
     cancel: &AtomicBool,
 ) -> Result<()> {
     let (snapshot, _lease) = context.snapshot(store, args.snapshot.as_ref())?;
+    let snapshot = checked(snapshot, args.checks);
     let number = snapshot.number();
     let engine = match engine {
         Some((n, engine)) if *n == number => engine,

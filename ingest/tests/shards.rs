@@ -10,7 +10,7 @@ use gstore_ingest::pipeline::{
     ShardRequest, Silent, Unit, add, ingest, ingest_shard,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{
+use gstore_store::{SnapshotName, 
     AttachError, AttachOptions, CELL_ROWS, DType, FeatureState, IfChanged, ShardOutcome, Store, TokenCount,
 };
 
@@ -163,7 +163,7 @@ fn three_shards_are_one_process() {
     // Shards of another split.
     let odd = dir.path().join("odd");
     let mut other = shard_request("2/2", &odd);
-    other.snapshot = Some(snapshot);
+    other.snapshot = Some(SnapshotName::Number(snapshot));
     run_shard(&store, &other, &mut Silent, &never).unwrap();
     assert!(matches!(attach(&store, &[&out[1], &odd]), Err(AttachError::Overlap { .. })));
     assert!(matches!(attach(&whole, &[&out[1]]), Err(AttachError::OtherStore { .. })));

@@ -47,7 +47,7 @@ fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
     let all = place.value(SCORES);
 
     let said = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--dry-run", "--json"]);
-    assert_eq!(said["rows"], 14);
+    assert_eq!(said["deleted"], 14);
     assert_eq!(place.value(COUNT), "40");
     let report = place.json(&[
         "delete",

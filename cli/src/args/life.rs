@@ -14,10 +14,11 @@ use gstore_store::{SnapshotName, TagName};
     gstore delete --store s --dataset pool --id dolly_17 --id dolly_18\n  \
     gstore delete --store s --dataset pool --where \"source = 'scraped' AND tokens < 8\" --dry-run\n  \
     gstore delete --store s --dataset pool --ids opted-out.txt --purge --yes\n\n\
-    Deleted rows are hidden from every query from the next snapshot on; older snapshots still show them until `gstore gc` removes those, and\n\
-    the bytes stay until `gstore compact`. --purge is for privacy: the rows, and all that were deleted before, are written out of every file, and\n\
+    Rows that any of --id, --ids and --where names are deleted; ids that are not there are listed and no error. Deleted rows are hidden from every\n\
+    query from the next snapshot on; older snapshots still show them until `gstore gc` removes those, and the bytes stay until\n\
+    `gstore compact --max-deleted 0`. --purge is for privacy: the rows, and all that were deleted before, are written out of every file, and\n\
     the history before it goes, with its tags. Backups and the output of shards are other folders: purge those yourself.\n\n\
-    Memory: 16 bytes for each run of rows that stay; with --purge, one batch of rows besides."
+    Memory: the ids of --ids, 8 bytes for each row that --where finds, 16 bytes for each run of deleted rows; with --purge, one batch of rows besides."
 )]
 pub struct DeleteArgs {
     /// Name of the dataset
@@ -118,7 +119,7 @@ pub struct CompactArgs {
     /// Segments are merged up to this size
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub segment_size: u64,
-    /// Rewrite a large file once this share of its rows is deleted
+    /// Rewrite a file that needs no merging once more than this share of its rows is deleted; 0 rewrites all that have one
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     pub max_deleted: f64,
     /// Print the report as JSON
@@ -130,7 +131,7 @@ pub struct CompactArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
-    files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 150 bytes for each file of the kept snapshots."
+    files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 50 bytes for each file of the kept snapshots."
 )]
 pub struct GcArgs {
     /// Keep this many of the last snapshots

@@ -205,9 +205,9 @@ pub struct IngestArgs {
     /// Folder of the shard: missing, empty, or begun by the same command, which then goes on there
     #[arg(long, value_name = "DIR", requires = "shard")]
     pub out: Option<PathBuf>,
-    /// The state of the store whose rows are split into shards [default: the current one, or the one that the shard was begun on]
-    #[arg(long, value_name = "N", requires = "shard")]
-    pub snapshot: Option<u64>,
+    /// The state of the store whose rows are split into shards: a number or a tag [default: the current one, or the one that the shard was begun on]
+    #[arg(long, value_name = "N|TAG", requires = "shard")]
+    pub snapshot: Option<SnapshotName>,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
@@ -287,9 +287,21 @@ pub struct QueryArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_enum, default_value = "first-touch")]
+    pub checks: Checks,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// When vectors are compared with their digests.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// Each block when it is first read
+    FirstTouch,
+    /// Never: a damaged block gives wrong numbers
+    Off,
 }
 
 /// Where and how to write a result.
@@ -351,6 +363,9 @@ pub struct SelectArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_enum, default_value = "first-touch")]
+    pub checks: Checks,
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,

@@ -40,10 +40,11 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     }
     if args.purge && !args.yes {
         bail!(UsageError(format!(
-            "--purge cannot be undone: it removes {} rows, all rows of {:?} that were deleted before, and every older snapshot and tag\n  \
-             --dry-run shows the number; --yes confirms",
+            "--purge cannot be undone: it removes {} rows of {:?}, {} that were deleted before, and every older snapshot and tag\n  \
+             --yes confirms",
             found.rows.len(),
-            args.dataset
+            args.dataset,
+            found.earlier
         )));
     }
     if cancel.load(std::sync::atomic::Ordering::SeqCst) {
@@ -59,6 +60,8 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
 struct Found {
     rows: RowSet,
     missing: Vec<String>,
+    /// Rows that were deleted before and are still in the files: a purge takes them too.
+    earlier: u64,
 }
 
 fn find(
@@ -91,7 +94,8 @@ fn find(
     }
     let mut missing: Vec<String> = wanted.into_iter().collect();
     missing.sort_unstable();
-    Ok(Found { rows, missing })
+    let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
+    Ok(Found { rows, missing, earlier })
 }
 
 fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
@@ -145,8 +149,18 @@ fn tell_missing(context: &Context, args: &DeleteArgs, found: &Found) {
 
 fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
     if args.json {
-        let report = json!({ "dataset": args.dataset, "rows": found.rows.len(), "missing": found.missing });
+        let purged = if args.purge { found.rows.len() + found.earlier } else { 0 };
+        let report = json!({
+            "dataset": args.dataset, "deleted": found.rows.len(), "purged": purged, "missing": found.missing,
+        });
         out!("{}", serde_json::to_string_pretty(&report)?);
+    } else if args.purge {
+        out!(
+            "{}: {} rows would be purged, and {} that were deleted before; older snapshots and tags would go",
+            args.dataset,
+            found.rows.len(),
+            found.earlier
+        );
     } else {
         out!("{}: {} rows would be deleted", args.dataset, found.rows.len());
     }

@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
 
 fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
     if let Ok(part) = snapshot.dataset(name) {
-        return Ok(dataset(snapshot, part));
+        return dataset(snapshot, part);
     }
     if let Ok(part) = snapshot.run(name) {
         return Ok(run_of(part));
@@ -45,8 +45,12 @@ fn named(snapshot: &Snapshot, name: &str) -> Result<Value> {
         .collect();
     if !features.is_empty() {
         return Ok(match features.as_slice() {
-            [one] => feature(one, true),
-            several => json!({ "features": several.iter().map(|f| feature(f, false)).collect::<Vec<_>>() }),
+            [one] => feature(snapshot, one, true)?,
+            several => {
+                let all: Vec<Value> =
+                    several.iter().map(|f| feature(snapshot, f, false)).collect::<Result<_>>()?;
+                json!({ "features": all })
+            }
         });
     }
     let known: Vec<&str> = snapshot
@@ -75,18 +79,22 @@ fn whole(store: &Store, snapshot: &Snapshot) -> Value {
     })
 }
 
-fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Value {
-    let features: Vec<Value> =
-        snapshot.features_of(&part.name).into_iter().map(|f| feature(f, false)).collect();
-    json!({
+fn dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Value> {
+    let features: Vec<Value> = snapshot
+        .features_of(&part.name)
+        .into_iter()
+        .map(|f| feature(snapshot, f, false))
+        .collect::<Result<_>>()?;
+    let live = snapshot.live_rows(part)?;
+    Ok(json!({
         "dataset": part.name,
         "rows": part.rows,
         "columns": part.columns.iter().map(|c| format!("{} {}", c.name, c.ty)).collect::<Vec<_>>(),
         "encodings": part.encodings.iter().map(|e| json!({
-            "label": e.label, "template": e.spec.template, "max length": e.spec.max_length, "rows": e.rows().len(),
+            "label": e.label, "template": e.spec.template, "max length": e.spec.max_length, "rows": e.rows().intersection(&live).len(),
         })).collect::<Vec<_>>(),
         "features": features,
-    })
+    }))
 }
 
 fn run_of(part: &RunPart) -> Value {
@@ -99,7 +107,7 @@ fn run_of(part: &RunPart) -> Value {
     })
 }
 
-fn feature(part: &FeaturePart, whole: bool) -> Value {
+fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value> {
     let mut value = json!({
         "feature": part.attrs.label,
         "number": part.number,
@@ -108,7 +116,7 @@ fn feature(part: &FeaturePart, whole: bool) -> Value {
         "dimension": part.desc.dim(),
         "type": part.desc.dtype.name(),
         "state": part.state,
-        "rows": part.rows(),
+        "rows": snapshot.live_rows_of_feature(part)?,
         "bytes": part.bytes(),
     });
     if whole && let Some(object) = value.as_object_mut() {
@@ -120,7 +128,7 @@ fn feature(part: &FeaturePart, whole: bool) -> Value {
         object.insert("key".to_owned(), json!(part.key));
         object.insert("provenance".to_owned(), Value::Object(part.attrs.provenance.clone()));
     }
-    value
+    Ok(value)
 }
 
 /// Prints a description as indented lines.

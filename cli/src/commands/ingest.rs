@@ -76,7 +76,7 @@ fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     if args.limit.is_some() {
         bail!(UsageError("--limit and --shard exclude each other: the shards share all rows".to_owned()));
     }
-    Ok(Some(ShardRequest { shard, out: out.clone(), snapshot: args.snapshot }))
+    Ok(Some(ShardRequest { shard, out: out.clone(), snapshot: args.snapshot.clone() }))
 }
 
 /// Computes one shard into its folder.

@@ -10,7 +10,7 @@ use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_query::sql::{Notes, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
-use crate::args::{OutputArgs, QueryArgs};
+use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::output::{Output, format_of, is_binary, sql_format};
 use crate::shell;
@@ -19,6 +19,7 @@ use crate::shell;
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let snapshot = checked(snapshot, args.checks);
     let sql = match args.sql.as_deref() {
         Some("-") => Some(read_stdin()?),
         Some(sql) => Some(sql.to_owned()),
@@ -42,6 +43,14 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The snapshot, read with this choice of checks.
+pub fn checked(snapshot: Arc<Snapshot>, checks: Checks) -> Arc<Snapshot> {
+    match checks {
+        Checks::FirstTouch => snapshot,
+        Checks::Off => Arc::new(snapshot.with_checks(gstore_store::Checks::Off)),
+    }
 }
 
 fn read_stdin() -> Result<String> {
@@ -81,6 +90,9 @@ impl Engine {
 /// Tells what a scan left out and what its answer is worth.
 pub fn report(context: &Context, notes: &Notes) {
     for note in &notes.influence {
+        for line in &note.resolution {
+            context.say(&format!("note: {line}"));
+        }
         let summary = &note.summary;
         let excluded = summary.excluded.total();
         if excluded > 0 {

@@ -15,6 +15,7 @@ use gstore_query::influence::{
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
 
+use super::query::checked;
 use crate::args::{ScoresOf, ScoringArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -27,6 +28,7 @@ const CHUNK: usize = 1024;
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let snapshot = checked(snapshot, args.checks);
     let spec = spec(args)?;
     // A wrong ending must show before the scan, not after it.
     let scores = scores_path(args);
@@ -37,6 +39,9 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         format_of_path(path)?;
     }
     let plan = InfluencePlan::new(&snapshot, &spec)?;
+    for note in plan.notes() {
+        context.say(&format!("note: {note}"));
+    }
     let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;

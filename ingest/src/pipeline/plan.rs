@@ -124,7 +124,13 @@ impl IngestPlan {
         let stored = |f: &PlannedFeature| {
             self.rows.difference(&f.published).is_empty() && (f.complete || self.request.limit.is_some())
         };
-        self.features().all(stored) && self.run_is_current()
+        self.features().all(stored) && self.is_counted() && self.run_is_current()
+    }
+
+    /// Whether every row has its token counts. Features may be whole without them after a repair.
+    fn is_counted(&self) -> bool {
+        let entry = self.dataset.encoding(&self.encoding.key());
+        entry.is_some_and(|entry| self.rows.difference(&entry.rows()).is_empty())
     }
 
     /// Whether the run in the store has these checkpoints, with these weights if they were given.

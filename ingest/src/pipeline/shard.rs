@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, Store};
+use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, SnapshotName, Store};
 
 use super::plan::IngestPlan;
 use super::request::IngestRequest;
@@ -18,7 +18,7 @@ pub struct ShardRequest {
     /// The folder: missing, empty, or that of the same shard.
     pub out: PathBuf,
     /// The snapshot whose rows are split. Without one it is that of the folder, if it is begun, or else the current one.
-    pub snapshot: Option<u64>,
+    pub snapshot: Option<SnapshotName>,
 }
 
 /// What the computing of a shard did.
@@ -57,8 +57,8 @@ impl IngestPlan {
 /// The snapshot that was asked for, that of the folder, or the current one.
 fn snapshot(store: &Store, shard: &ShardRequest) -> Result<Arc<Snapshot>, IngestError> {
     let begun = store.shard_note(&shard.out)?.map(|note| note.snapshot);
-    match (shard.snapshot, begun) {
-        (Some(number), _) => Ok(store.snapshot_at(number)?),
+    match (&shard.snapshot, begun) {
+        (Some(name), _) => Ok(store.snapshot_named(name)?),
         (None, Some(number)) => store.snapshot_at(number).map_err(|source| IngestError::ShardSnapshot {
             out: shard.out.clone(),
             snapshot: number,

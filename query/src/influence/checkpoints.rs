@@ -201,7 +201,9 @@ fn weights(
         Some(weights) => weights.clone(),
         None if used.len() == 1 => vec![1.0],
         None if used.iter().all(|&i| known[i].weight.is_none()) => {
-            notes.push("no checkpoint has a weight: all count the same".into());
+            notes.push(
+                "no run has weights for these checkpoints, so all count the same; `weights` sets others".into(),
+            );
             vec![1.0; used.len()]
         }
         None => {

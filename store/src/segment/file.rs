@@ -237,7 +237,7 @@ impl SegmentFile {
 pub(super) fn lost(rows: Range<u64>, label: &str) -> String {
     format!(
         "rows {}..{} of feature {label} cannot be read; other segments are intact\n  \
-         run `gstore ingest` with the original command to recompute the missing rows",
+         `gstore verify --repair` saves what is sound; then `gstore ingest` with the original command computes what is missing",
         rows.start, rows.end
     )
 }

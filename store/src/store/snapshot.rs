@@ -73,13 +73,14 @@ pub struct Snapshot {
     link: Link,
     root: Root,
     parts: Parts,
+    checks: Checks,
 }
 
 /// Filled when somebody asks for it; snapshots with the same part share it.
 type LiveCell = Arc<OnceLock<LiveRows>>;
 
 /// What a root refers to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parts {
     pub datasets: Vec<Arc<DatasetPart>>,
     pub runs: Vec<Arc<RunPart>>,
@@ -94,7 +95,13 @@ pub(crate) struct Parts {
 
 impl Snapshot {
     pub(crate) fn new(env: Arc<Env>, link: Link, root: Root, parts: Parts) -> Self {
-        Snapshot { env, link, root, parts }
+        Snapshot { env, link, root, parts, checks: Checks::FirstTouch }
+    }
+
+    /// The same snapshot, whose features are opened with another choice of checks. Shares what is loaded.
+    pub fn with_checks(&self, checks: Checks) -> Snapshot {
+        let (env, link, root) = (Arc::clone(&self.env), self.link.clone(), self.root.clone());
+        Snapshot { env, link, root, parts: self.parts.clone(), checks }
     }
 
     pub(crate) fn live_cell(&self, part: &Arc<DatasetPart>) -> Option<LiveCell> {
@@ -307,9 +314,9 @@ impl Snapshot {
         Ok(EncodingReader::new(encoding.clone(), encoding.files.iter().map(file).collect()))
     }
 
-    /// The vectors of a feature. Reads and checks the footers of its segments.
+    /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as [`Snapshot::with_checks`] says.
     pub fn open_feature(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
-        self.open_feature_with(part, Checks::FirstTouch)
+        self.open_feature_with(part, self.checks)
     }
 
     /// The same with another choice of checks.
