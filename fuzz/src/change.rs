@@ -6,7 +6,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,7 +16,7 @@ impl Random {
 
     /// A number below `n`; 0 for 0.
     pub fn below(&mut self, n: usize) -> usize {
-        if n == 0 { 0 } else { (self.next() % n as u64) as usize }
+        if n == 0 { 0 } else { (self.number() % n as u64) as usize }
     }
 
     fn range(&mut self, len: usize) -> std::ops::Range<usize> {
@@ -61,7 +61,7 @@ fn change(data: &mut Vec<u8>, other: &[u8], words: &[&[u8]], r: &mut Random) {
     let n = data.len();
     match r.below(12) {
         0 | 1 if n > 0 => data[r.below(n)] ^= 1 << r.below(8),
-        2 if n > 0 => data[r.below(n)] = r.next() as u8,
+        2 if n > 0 => data[r.below(n)] = r.number() as u8,
         3 => {
             let part = data[r.range(n)].to_vec();
             let at = r.below(n + 1);
@@ -69,7 +69,7 @@ fn change(data: &mut Vec<u8>, other: &[u8], words: &[&[u8]], r: &mut Random) {
         }
         4 => drop(data.drain(r.range(n))),
         5 => {
-            let part: Vec<u8> = (0..r.below(8)).map(|_| r.next() as u8).collect();
+            let part: Vec<u8> = (0..r.below(8)).map(|_| r.number() as u8).collect();
             let at = r.below(n + 1);
             data.splice(at..at, part);
         }

@@ -25,7 +25,7 @@ fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
 fn try_input(target: &Target, data: &[u8], from: &str) -> usize {
     catch_unwind(AssertUnwindSafe(|| target.check(data))).unwrap_or_else(|_| {
         let file =
-            std::env::temp_dir().join(format!("{}-{:016x}", target.name, Random(data.len() as u64).next()));
+            std::env::temp_dir().join(format!("{}-{:016x}", target.name, Random(data.len() as u64).number()));
         fs_err::write(&file, data).unwrap();
         panic!("{}: {from} fails; the input is in {}", target.name, file.display())
     })

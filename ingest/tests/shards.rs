@@ -10,8 +10,9 @@ use gstore_ingest::pipeline::{
     ShardRequest, Silent, Unit, add, ingest, ingest_shard,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{SnapshotName, 
-    AttachError, AttachOptions, CELL_ROWS, DType, FeatureState, IfChanged, ShardOutcome, Store, TokenCount,
+use gstore_store::{
+    AttachError, AttachOptions, CELL_ROWS, DType, FeatureState, IfChanged, ShardOutcome, SnapshotName, Store,
+    TokenCount,
 };
 
 const ROWS: u64 = 2 * CELL_ROWS + 40;

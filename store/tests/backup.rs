@@ -334,7 +334,7 @@ fn backups_are_whole_while_others_write_and_collect() {
         let store = Store::open(&path).unwrap();
         let mut i = 0u64;
         while !copier.is_finished() {
-            if i % 3 == 0 {
+            if i.is_multiple_of(3) {
                 // By hand, so under the lock that writers take.
                 let append = store.append(&dataset(), columns(), options("hold")).unwrap();
                 drop_features(&path);

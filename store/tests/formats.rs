@@ -13,8 +13,11 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The kinds that this version can make: a name, and what writes the store.
-const KINDS: &[(&str, fn(&Path) -> Store)] = &[("v1", rich::build)];
+/// The name of a fixture, and what writes it.
+type Kind = (&'static str, fn(&Path) -> Store);
+
+/// The kinds that this version can make.
+const KINDS: &[Kind] = &[("v1", rich::build)];
 
 fn formats() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/formats")
@@ -230,7 +233,7 @@ fn jobs_of_a_newer_version_are_left_alone() {
     let before = files(&folder);
     for file in ["job.json", "publish.json"] {
         fs_err::write(folder.join(file), newer.to_string()).unwrap();
-        let e = store.start_job(plan(vec![f.clone()])).err().expect(file);
+        let e = store.start_job(plan(vec![f.clone()])).expect_err(file);
         assert!(!e.is_damage(), "{file}: {e}");
         assert_refused(&e.to_string(), file);
         assert_eq!(fs_err::read(folder.join(file)).unwrap(), newer.to_string().as_bytes(), "{file}");

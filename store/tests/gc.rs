@@ -162,7 +162,7 @@ fn what_stays_follows_from_number_and_age() {
 fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
-    let store = filled(&path, 20, &f(), 5);
+    filled(&path, 20, &f(), 5);
     // A job that dies at each step of its publish.
     for n in 0.. {
         let copied = dir.path().join(format!("{n}"));

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore_store::{BackupOptions, CopyReport, Store};
 use indicatif::HumanBytes;
 
@@ -30,6 +30,9 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
 /// Makes a store from a backup.
 pub fn restore(context: &Context, args: &RestoreArgs) -> Result<ExitCode> {
     let to = context.store_path()?;
+    if !args.from.join("CURRENT").exists() {
+        bail!("there is no backup at {}: it has no CURRENT file", args.from.display());
+    }
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "restore");

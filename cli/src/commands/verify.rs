@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
-use gstore_store::{AffectedRows, Problem, RepairOptions, RepairReport, Store, VerifyOptions};
+use gstore_store::{
+    AffectedRows, OpenError, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions,
+};
 use indicatif::HumanBytes;
+use serde_json::json;
 
 use crate::args::VerifyArgs;
 use crate::context::{Context, command_line};
@@ -27,8 +30,12 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     // A store may be too damaged to be opened and still say what is wrong with it.
     let report = Store::verify_folder(context.store_path()?, options, &mut |p| {
         bytes.at(p.bytes_done, p.bytes_total);
-    })?;
+    });
     bytes.finish();
+    let report = match report {
+        Err(error) if error.is_damage() => return unreadable(args, &error),
+        other => other?,
+    };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -57,6 +64,21 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
         true if cancel.load(Ordering::SeqCst) => ExitCode::from(STOPPED),
         true => ExitCode::SUCCESS,
     })
+}
+
+/// Not even a snapshot can be read: the report has that one problem.
+fn unreadable(args: &VerifyArgs, error: &VerifyError) -> Result<ExitCode> {
+    if args.json {
+        let damage = match error {
+            VerifyError::Open(OpenError::Storage(e)) | VerifyError::Storage(e) => e.damage(),
+            _ => None,
+        };
+        out!("{}", serde_json::to_string_pretty(&json!({ "snapshot": null, "problems": [damage] }))?);
+    } else {
+        out!("{error}");
+        out!("`gstore verify --repair` finds the newest sound state; `gstore restore` brings back a backup");
+    }
+    Ok(ExitCode::from(DAMAGED))
 }
 
 fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {

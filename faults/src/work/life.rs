@@ -36,7 +36,7 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
         Step::Untag(name) => match store.untag(&tag(name)?, "untag") {
             Ok(_) => Ok(()),
             Err(e) => {
-                let there = store.snapshot()?.tags().iter().any(|t| t.name.to_string() == *name);
+                let there = store.snapshot()?.tags().iter().any(|t| t.name == *name);
                 if there { Err(e.into()) } else { Ok(()) }
             }
         },

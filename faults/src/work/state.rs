@@ -106,8 +106,8 @@ impl State {
 
     /// What the current snapshot, or an older one, contains, through the readers that everybody uses.
     pub fn read(snapshot: &Snapshot) -> Result<State, Failure> {
-        let mut out = State::default();
-        out.tags = snapshot.tags().into_iter().map(|t| t.name.to_string()).collect();
+        let tags = snapshot.tags().into_iter().map(|t| t.name).collect();
+        let mut out = State { tags, ..State::default() };
         for part in snapshot.datasets() {
             out.datasets.insert(part.name.clone(), read_dataset(snapshot, part)?);
         }

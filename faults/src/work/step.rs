@@ -2,7 +2,7 @@
 
 use super::content::*;
 use super::life;
-use super::state::{COLUMNS, Rows, Samples, State, read_batch};
+use super::state::{COLUMNS, State, read_batch};
 use crate::Failure;
 use gstore_store::vfs::Vfs;
 use gstore_store::*;
@@ -185,7 +185,7 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
         return;
     }
     let mut dead = Vec::new();
-    let part = state.datasets.entry(dataset.to_owned()).or_insert_with(Samples::default);
+    let part = state.datasets.entry(dataset.to_owned()).or_default();
     for (id, version) in samples {
         let name = id_of(*id);
         let content = sample_digest(&record_of(*id, *version), &metadata_of(*id, *version));
@@ -318,7 +318,7 @@ fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Optio
         if rows.is_empty() && !state.features.contains_key(&label(*i)) {
             continue;
         }
-        let feature = state.features.entry(label(*i)).or_insert_with(Rows::default);
+        let feature = state.features.entry(label(*i)).or_default();
         (feature.dataset, feature.complete) = (def.dataset.to_owned(), true);
         for (row, content) in rows {
             feature.rows.insert(row, vector_digest(&vector(*i, content), flags(content).bits()));

@@ -202,7 +202,8 @@ fn weights(
         None if used.len() == 1 => vec![1.0],
         None if used.iter().all(|&i| known[i].weight.is_none()) => {
             notes.push(
-                "no run has weights for these checkpoints, so all count the same; `weights` sets others".into(),
+                "no run has weights for these checkpoints, so all count the same; `weights` sets others"
+                    .into(),
             );
             vec![1.0; used.len()]
         }

@@ -28,7 +28,7 @@ pub(super) enum Files {
 /// Files that become one.
 pub(super) enum Group {
     Samples(Vec<FileEntry>),
-    Counts(EncodingEntry, Vec<FileEntry>),
+    Counts(Box<EncodingEntry>, Vec<FileEntry>),
     Segments(Vec<SegmentEntry>),
 }
 
@@ -102,7 +102,7 @@ fn dataset(
     groups.extend(grouped(samples, &limits).into_iter().map(Group::Samples));
     for encoding in &part.encodings {
         let counts = counts(env, encoding, &rows.live);
-        let of = |files| Group::Counts(encoding.clone(), files);
+        let of = |files| Group::Counts(Box::new(encoding.clone()), files);
         groups.extend(grouped(counts, &limits).into_iter().map(of));
     }
     let name = format!("dataset {}", part.name);

@@ -162,7 +162,7 @@ impl Work<'_> {
                         p.part.rows_dropped +=
                             inputs.iter().map(|f| f.rows).sum::<u64>().saturating_sub(live);
                     }
-                    done.then(|| (inputs, outputs, part.number, sample_file as fn(u32, Uuid) -> String))
+                    done.then_some((inputs, outputs, part.number, sample_file as fn(u32, Uuid) -> String))
                 }
                 Piece::Counts { encoding, inputs, outputs } => {
                     let entry = part.encodings.iter_mut().find(|e| e.number == encoding);

@@ -185,7 +185,7 @@ fn read(
     mut each: impl FnMut(&RecordBatch) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
     let mut found = 0;
-    for batch in file.read(columns, &[rows.clone()])? {
+    for batch in file.read(columns, std::slice::from_ref(&rows))? {
         let batch = batch?;
         found += batch.num_rows() as u64;
         each(&batch)?;

@@ -36,7 +36,7 @@ fn append(store: &Store, dataset: &str, rows: Range<u64>, columns: Vec<ColumnSpe
     let mut append = store.append(&name, columns, options(&format!("add --dataset {dataset}"))).unwrap();
     for i in rows {
         let line = record(i);
-        let record = (i < RECORDS || i >= SAMPLES).then_some(&*line);
+        let record = (!(RECORDS..SAMPLES).contains(&i)).then_some(&*line);
         let mut metadata = vec![MetaValue::Text(format!("task{}", i % 3)), MetaValue::Int(i as i64 - 5)];
         if later {
             metadata.push(MetaValue::Float(i as f64 / 4.0));
