@@ -199,6 +199,36 @@ fn nothing_of_purged_rows_is_left_in_the_folder() {
 }
 
 #[test]
+fn where_purged_rows_came_from_is_forgotten_too() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    for (rows, name) in [(0..10, "secret-patient"), (10..20, "others")] {
+        let options = AppendOptions {
+            source: Some(format!("{name}.jsonl")),
+            ..options(&format!("gstore add pool {name}.jsonl"))
+        };
+        let mut append = store.append(&dataset(), columns(), options).unwrap();
+        for row in rows {
+            let metadata = vec![MetaValue::Null, MetaValue::Int(row)];
+            append.push(NewSample { id: &format!("s{row}"), record: None, metadata }).unwrap();
+        }
+        append.finish().unwrap();
+    }
+    purge(&store, [3]).unwrap();
+    for file in files(&path) {
+        let bytes = fs_err::read(path.join(&file)).unwrap();
+        assert!(!contains(&bytes, b"secret"), "{} names the source", file.display());
+    }
+    let snapshot = store.snapshot().unwrap();
+    let notes = &snapshot.dataset("pool").unwrap().sources;
+    let found: Vec<_> = notes.iter().map(|n| (n.first_row, n.source.as_deref(), &*n.command)).collect();
+    assert_eq!(found, [(0, None, ""), (10, Some("others.jsonl"), "gstore add pool others.jsonl")]);
+    assert_eq!(purge(&store, [3]).unwrap().snapshot, None, "nothing is left to forget");
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
 fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");

@@ -58,8 +58,9 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
     for feature in base.features_of(dataset) {
         features.extend(rewrite.feature(feature)?);
     }
+    let unnamed = forget_sources(&mut part, &rewrite.live);
     let alone = base.root().parent.is_none() && base.root().tags.is_empty();
-    let snapshot = if alone && gone.is_empty() && rewrite.replaced == 0 {
+    let snapshot = if alone && gone.is_empty() && rewrite.replaced == 0 && !unnamed {
         base
     } else {
         if !gone.is_empty() {
@@ -102,6 +103,19 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
         }
         Err(source) => Err(ChangeError::Unfinished { snapshot: snapshot.number(), source }),
     }
+}
+
+/// Takes names of files and command lines out of the notes on where rows came from, if one of the rows is not live any more: they
+/// may name it. Says whether there were any.
+fn forget_sources(part: &mut DatasetPart, live: &RowSet) -> bool {
+    let mut found = false;
+    for note in &mut part.sources {
+        let says = note.source.is_some() || !note.command.is_empty();
+        if says && !live.covers(note.first_row..note.end_row) {
+            (note.source, note.command, found) = (None, String::new(), true);
+        }
+    }
+    found
 }
 
 /// Readers that hold a snapshot would lose it.
