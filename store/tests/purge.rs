@@ -5,6 +5,7 @@ mod common;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use common::every::at_every_operation;
+use common::hook::HookVfs;
 use common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
@@ -13,6 +14,7 @@ use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 const ROWS: u64 = 60;
 /// Named when the purge is done, deleted before, and others.
@@ -226,6 +228,32 @@ fn where_purged_rows_came_from_is_forgotten_too() {
     assert_eq!(found, [(0, None, ""), (10, Some("others.jsonl"), "gstore add pool others.jsonl")]);
     assert_eq!(purge(&store, [3]).unwrap().snapshot, None, "nothing is left to forget");
     assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn leftover_leases_are_gone_from_the_medium_before_a_purge_is_acknowledged() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(prepare(&path));
+    fs_err::create_dir_all(path.join("leases")).unwrap();
+    let lease = "leases/b34fe6e2-1c2d-4c6c-9d9e-0a4b1c2d3e4f.json";
+    for left in [true, false] {
+        if left {
+            fs_err::write(path.join(lease), "secret").unwrap();
+        }
+        // Also one that was removed before, as nobody may have flushed that.
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&done);
+        let vfs = HookVfs::new(move |operation, p| {
+            if p.to_string_lossy().contains("leases") && ["remove", "sync_dir"].contains(&operation) {
+                seen.lock().unwrap().push(operation.to_owned());
+            }
+            Ok(())
+        });
+        purge(&Store::open_on(vfs, &path).unwrap(), NAMED).unwrap();
+        let expected: &[&str] = if left { &["remove", "sync_dir"] } else { &["sync_dir"] };
+        assert_eq!(*done.lock().unwrap(), expected);
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ struct LeaseFile {
     /// Its root: once it is out of the history, nothing else names it.
     root: Link,
     pid: u32,
+    /// Program and subcommand: arguments may name rows, and the file stays where its process was killed.
     command: String,
 }
 
@@ -45,7 +46,7 @@ impl Lease {
         self.snapshot
     }
 
-    /// Makes a lease; `None` where nothing can be written.
+    /// Makes a lease; `None` where nothing can be written. Of the command it names program and subcommand.
     pub(super) fn take(
         env: &Arc<Env>,
         snapshot: &Snapshot,
@@ -57,7 +58,7 @@ impl Lease {
             snapshot: snapshot.number(),
             root: snapshot.link().clone(),
             pid: std::process::id(),
-            command: command.to_owned(),
+            command: without_arguments(command),
         };
         let mut text = serde_json::to_string_pretty(&file)
             .map_err(|e| Env::io("write a lease in", FOLDER)(io::Error::other(e)))?;
@@ -83,6 +84,16 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // One that stays is not locked any more, and a leftover that `gc` removes.
         let _ = self.env.vfs().remove(&self.env.at(&self.name));
+    }
+}
+
+/// The first two words of a command line; only the first if the second is an option.
+fn without_arguments(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let program = words.next().unwrap_or_default();
+    match words.next().filter(|w| !w.starts_with('-')) {
+        Some(subcommand) => format!("{program} {subcommand}"),
+        None => program.to_owned(),
     }
 }
 

@@ -28,14 +28,15 @@ pub struct HeldLease {
     pub snapshot: u64,
     /// The process.
     pub pid: u32,
-    /// Its command.
+    /// Its program and subcommand.
     pub command: String,
     /// The lease's file, relative to the store.
     pub file: String,
 }
 
 impl Store {
-    /// A snapshot, the current one for `None`, that is kept as long as the lease is held.
+    /// A snapshot, the current one for `None`, that is kept as long as the lease is held. Of `command` the lease has two words,
+    /// program and subcommand.
     ///
     /// There is no lease where the medium or its permissions do not let us write, or where it is full. Then `gc` may collect the
     /// snapshot while it is read, and reading it ends with an error that says so (`is_collected`).

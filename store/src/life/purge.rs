@@ -149,6 +149,10 @@ fn clear(
     }
     Ledger::remove(&env.shared_vfs(), env.path())?;
     let swept = sweep(store, lock, Needed::of(env, [snapshot.link()])?)?;
+    // Leases of earlier versions have whole command lines; also those that were removed before and never flushed.
+    if env.vfs().exists(&env.at(lease::FOLDER)).map_err(Env::io("look for", lease::FOLDER))? {
+        env.sync_folder(lease::FOLDER)?;
+    }
     env.sync_folder("")?;
     Ok(swept)
 }
