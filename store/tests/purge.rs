@@ -14,6 +14,7 @@ use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 const ROWS: u64 = 60;
@@ -254,6 +255,46 @@ fn leftover_leases_are_gone_from_the_medium_before_a_purge_is_acknowledged() {
         let expected: &[&str] = if left { &["remove", "sync_dir"] } else { &["sync_dir"] };
         assert_eq!(*done.lock().unwrap(), expected);
     }
+}
+
+/// An interrupted job of a dataset that has these rows.
+fn interrupted(store: &Store, dataset: &str, name: &str, rows: std::ops::Range<u64>) -> String {
+    let mut f = feature(name, 6, DType::F32);
+    f.desc.dataset = dataset.into();
+    let mut job = store.start_job(plan(vec![f])).unwrap();
+    seal(&mut job, 0, rows);
+    job.id().to_owned()
+}
+
+#[test]
+fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = prepare(&path);
+    let other = DatasetName::try_from("other").unwrap();
+    let mut append = store.append(&other, columns(), options("add")).unwrap();
+    append.push(NewSample { id: "a", record: None, metadata: vec![MetaValue::Null; 2] }).unwrap();
+    append.finish().unwrap();
+    let doomed = interrupted(&store, "pool", "grad-sign", 0..20);
+    let innocent = interrupted(&store, "pool", "grad-norm", 22..40);
+    // Killed right after the commit: nothing was removed yet.
+    let committed = Arc::new(AtomicBool::new(false));
+    let vfs = HookVfs::new(move |operation, p| {
+        let at_current = operation == "rename" && p.ends_with("CURRENT.new");
+        if committed.load(Ordering::SeqCst) && ["remove", "remove_dir"].contains(&operation) {
+            return Err(std::io::Error::other("injected"));
+        }
+        committed.fetch_or(at_current, Ordering::SeqCst);
+        Ok(())
+    });
+    let e = purge(&Store::open_on(vfs, &path).unwrap(), NAMED).unwrap_err();
+    assert!(matches!(e, ChangeError::Unfinished { .. }), "{e}");
+    assert!(path.join("tmp").join(&doomed).exists());
+    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+    let report = store.delete("other", &RowSet::new(), options).unwrap();
+    assert_eq!(report.jobs_removed, [doomed]);
+    assert!(path.join("tmp").join(&innocent).exists());
+    assert_forgotten(&path);
 }
 
 #[test]
