@@ -3,7 +3,7 @@
 use super::HeldLease;
 use crate::error::StorageError;
 use crate::manifest::{Link, VERSION, parse};
-use crate::store::{Env, Snapshot};
+use crate::store::Env;
 use crate::vfs::VfsLock;
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
@@ -49,14 +49,15 @@ impl Lease {
     /// Makes a lease; `None` where nothing can be written. Of the command it names program and subcommand.
     pub(super) fn take(
         env: &Arc<Env>,
-        snapshot: &Snapshot,
+        snapshot: u64,
+        root: &Link,
         command: &str,
     ) -> Result<Option<Lease>, StorageError> {
         let file = LeaseFile {
             version: VERSION,
             requires: Vec::new(),
-            snapshot: snapshot.number(),
-            root: snapshot.link().clone(),
+            snapshot,
+            root: root.clone(),
             pid: std::process::id(),
             command: without_arguments(command),
         };
@@ -68,8 +69,7 @@ impl Lease {
         for _ in 0..ATTEMPTS {
             match make(env, text.as_bytes()) {
                 Ok(Some((name, lock))) => {
-                    let (env, snapshot) = (Arc::clone(env), snapshot.number());
-                    return Ok(Some(Lease { env, name, snapshot, lock }));
+                    return Ok(Some(Lease { env: Arc::clone(env), name, snapshot, lock }));
                 }
                 Ok(None) => {}
                 Err(e) if cannot_write(&e) => return Ok(None),

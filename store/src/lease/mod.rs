@@ -15,7 +15,7 @@ pub(crate) use file::{FOLDER, Held, held, is_lease};
 pub(crate) use watch::watched;
 
 use crate::error::{OpenError, StorageError};
-use crate::manifest::{Link, Root};
+use crate::manifest::{Current, Link, Root};
 use crate::store::{Snapshot, SnapshotName, Store};
 use serde::Serialize;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Store {
                 None => self.snapshot()?,
                 Some(name) => self.snapshot_named(name)?,
             };
-            let Some(lease) = Lease::take(self.env(), &snapshot, command)? else {
+            let Some(lease) = Lease::take(self.env(), snapshot.number(), snapshot.link(), command)? else {
                 return Ok((snapshot, None));
             };
             let now = self.snapshot()?;
@@ -62,6 +62,22 @@ impl Store {
         }
         let detail = "it was collected each time it was found; try again";
         Err(StorageError::io("hold the snapshot", std::io::Error::other(detail)).into())
+    }
+
+    /// A lease of what `CURRENT` names, which may be too damaged to be loaded; `None` where there can be none.
+    pub(crate) fn lease_current(&self, command: &str) -> Option<Lease> {
+        const ATTEMPTS: usize = 10;
+        let current = || Current::parse(&Current::read_bytes(self.env().vfs(), self.path()).ok()?).ok();
+        let mut now = current()?;
+        for _ in 0..ATTEMPTS {
+            let lease = Lease::take(self.env(), now.snapshot, &now.root, command).ok()??;
+            let again = current()?;
+            if again == now {
+                return Some(lease);
+            }
+            now = again;
+        }
+        None
     }
 
     /// The leases that processes hold.
