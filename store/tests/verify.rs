@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -138,6 +139,35 @@ fn damage_is_reported_whatever_is_collected_meanwhile() {
         })
         .unwrap();
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+}
+
+#[test]
+fn writers_do_not_wait_while_the_ledger_is_compared() {
+    let dir = tempdir().unwrap();
+    for writes in [false, true] {
+        let path = dir.path().join(writes.to_string());
+        drop(filled(&path, 40, &feature("grad-sgd", 6, DType::F16), 10));
+        let (other, free) = (path.clone(), Arc::new(AtomicU32::new(0)));
+        let (counted, comparing) = (Arc::clone(&free), AtomicBool::new(false));
+        let vfs = hook::HookVfs::new(move |operation, p| {
+            if operation == "open" && p.ends_with("ledger.redb") {
+                comparing.store(true, Ordering::SeqCst);
+            }
+            let samples = operation == "open" && p.extension().is_some_and(|e| e == "parquet");
+            if samples && comparing.load(Ordering::SeqCst) && counted.load(Ordering::SeqCst) == 0 {
+                if OsVfs.lock(&other.join("LOCK"), false)?.is_some() {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+                if writes {
+                    add(&Store::open(&other).unwrap(), 40..80).unwrap();
+                }
+            }
+            Ok(())
+        });
+        let report = verify(&Store::open_on(vfs, &path).unwrap());
+        assert!(report.is_sound(), "{:?}", report.problems);
+        assert_eq!(free.load(Ordering::SeqCst), 1, "the lock was held");
+    }
 }
 
 #[test]
