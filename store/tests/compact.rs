@@ -101,6 +101,45 @@ fn digests_and_rows_stay_for_every_type_with_gaps_and_interleaved_segments() {
     }
 }
 
+#[test]
+fn what_is_dropped_and_collected_meanwhile_is_no_damage() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&path, 60, &f, 10);
+    let other = Store::open(&path).unwrap();
+    let mut calls = 0;
+    let report = store
+        .compact(CompactOptions::default(), &mut |_| {
+            calls += 1;
+            if calls == 1 {
+                other.drop_dataset("pool", "drop").unwrap();
+                other.collect(keep::gc(1)).unwrap();
+            }
+        })
+        .unwrap();
+    assert!(report.skipped.is_empty() && report.snapshot.is_none(), "{report:?}");
+    assert_eq!((report.discarded, calls > 1), (1, true));
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn an_error_of_the_medium_is_an_error() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(filled(&path, 60, &feature("grad-sgd", 6, DType::F16), 10));
+    let vfs = hook::HookVfs::new(|operation, p| {
+        let segment = p.extension().is_some_and(|e| e == "arrow") && p.to_string_lossy().contains("segments");
+        if segment && ["open", "map"].contains(&operation) {
+            return Err(std::io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    });
+    let store = Store::open_on(vfs, &path).unwrap();
+    let e = store.compact(CompactOptions::default(), &mut |_| {}).unwrap_err();
+    assert!(!e.is_damage() && e.to_string().contains("os error 5"), "{e}");
+}
+
 /// 60 samples in three files, token counts in six, a feature in six segments; rows at the ends, inside and a whole file deleted.
 fn with_deletes(path: &Path, f: &JobFeature) -> Store {
     let store = Store::create(path).unwrap();

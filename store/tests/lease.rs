@@ -54,6 +54,25 @@ fn a_leased_snapshot_outlives_gc_until_the_lease_ends() {
 }
 
 #[test]
+fn a_lease_names_program_and_subcommand_and_no_argument() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    for (command, named) in [
+        ("gstore query --where \"id = 'secret'\"", "gstore query"),
+        ("gstore --store secret query", "gstore"),
+        ("gstore", "gstore"),
+        ("", ""),
+    ] {
+        let (_, lease) = store.snapshot_leased(None, command).unwrap();
+        assert_eq!(store.leases().unwrap()[0].command, named);
+        let text = fs_err::read_to_string(path.join("leases").join(&leases(&path)[0])).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        drop(lease);
+    }
+}
+
+#[test]
 fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");

@@ -8,7 +8,8 @@ use common::*;
 use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 const SAMPLES: u64 = 24;
 
@@ -140,6 +141,53 @@ fn one_failing_operation_is_an_error_that_the_same_process_survives() {
         fs_err::remove_dir_all(&path).unwrap();
     }
     assert!(failures > 40, "{failures}");
+}
+
+#[test]
+fn a_flush_of_current_that_failed_is_not_tried_again() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let folder = path.clone();
+    drop(filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 10));
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let (seen, fails) = (Arc::clone(&done), Arc::new(AtomicU32::new(0)));
+    let left = Arc::clone(&fails);
+    let vfs = hook::HookVfs::new(move |operation, p| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let committed = seen.lock().unwrap().iter().any(|o: &String| o == "rename CURRENT.new");
+        if name.starts_with("CURRENT") && ["create", "rename"].contains(&operation) {
+            seen.lock().unwrap().push(format!("{operation} {name}"));
+        }
+        if operation == "sync_dir" && p == folder {
+            seen.lock().unwrap().push("flush".into());
+            let fails = left.load(Ordering::SeqCst) > 0 && (committed || left.load(Ordering::SeqCst) > 1);
+            if fails {
+                left.fetch_sub(1, Ordering::SeqCst);
+                return Err(std::io::Error::from_raw_os_error(5));
+            }
+        }
+        Ok(())
+    });
+    let store = Store::open_on(vfs, &path).unwrap();
+    let nothing = || store.delete("pool", &RowSet::from_rows([1000]), DeleteOptions::default());
+    let take = || std::mem::take(&mut *done.lock().unwrap());
+    nothing().unwrap();
+    assert_eq!(take(), ["flush"], "what a lock costs");
+    fails.store(1, Ordering::SeqCst);
+    let e = store.delete("pool", &RowSet::from_rows([3]), DeleteOptions::default()).unwrap_err();
+    assert!(matches!(e, ChangeError::Commit(CommitError::Unclear { visible: true, .. })), "{e}");
+    take();
+    // Also when it fails once more.
+    fails.store(2, Ordering::SeqCst);
+    nothing().unwrap_err();
+    fails.store(0, Ordering::SeqCst);
+    take();
+    nothing().unwrap();
+    assert_eq!(take(), ["create CURRENT.new", "rename CURRENT.new", "flush"]);
+    nothing().unwrap();
+    assert_eq!(take(), ["flush"]);
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 19);
+    assert!(verify(&store).is_sound());
 }
 
 fn snapshot_part(store: &Store) -> Arc<FeaturePart> {

@@ -5,6 +5,7 @@ mod common;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use common::every::at_every_operation;
+use common::hook::HookVfs;
 use common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
@@ -13,6 +14,8 @@ use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 const ROWS: u64 = 60;
 /// Named when the purge is done, deleted before, and others.
@@ -196,6 +199,102 @@ fn nothing_of_purged_rows_is_left_in_the_folder() {
     purge(&store, ROWS..ROWS + 7).unwrap();
     assert_forgotten(&path);
     assert_eq!(content(&store), content(&twin));
+}
+
+#[test]
+fn where_purged_rows_came_from_is_forgotten_too() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    for (rows, name) in [(0..10, "secret-patient"), (10..20, "others")] {
+        let options = AppendOptions {
+            source: Some(format!("{name}.jsonl")),
+            ..options(&format!("gstore add pool {name}.jsonl"))
+        };
+        let mut append = store.append(&dataset(), columns(), options).unwrap();
+        for row in rows {
+            let metadata = vec![MetaValue::Null, MetaValue::Int(row)];
+            append.push(NewSample { id: &format!("s{row}"), record: None, metadata }).unwrap();
+        }
+        append.finish().unwrap();
+    }
+    purge(&store, [3]).unwrap();
+    for file in files(&path) {
+        let bytes = fs_err::read(path.join(&file)).unwrap();
+        assert!(!contains(&bytes, b"secret"), "{} names the source", file.display());
+    }
+    let snapshot = store.snapshot().unwrap();
+    let notes = &snapshot.dataset("pool").unwrap().sources;
+    let found: Vec<_> = notes.iter().map(|n| (n.first_row, n.source.as_deref(), &*n.command)).collect();
+    assert_eq!(found, [(0, None, ""), (10, Some("others.jsonl"), "gstore add pool others.jsonl")]);
+    assert_eq!(purge(&store, [3]).unwrap().snapshot, None, "nothing is left to forget");
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn leftover_leases_are_gone_from_the_medium_before_a_purge_is_acknowledged() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(prepare(&path));
+    fs_err::create_dir_all(path.join("leases")).unwrap();
+    let lease = "leases/b34fe6e2-1c2d-4c6c-9d9e-0a4b1c2d3e4f.json";
+    for left in [true, false] {
+        if left {
+            fs_err::write(path.join(lease), "secret").unwrap();
+        }
+        // Also one that was removed before, as nobody may have flushed that.
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&done);
+        let vfs = HookVfs::new(move |operation, p| {
+            if p.to_string_lossy().contains("leases") && ["remove", "sync_dir"].contains(&operation) {
+                seen.lock().unwrap().push(operation.to_owned());
+            }
+            Ok(())
+        });
+        purge(&Store::open_on(vfs, &path).unwrap(), NAMED).unwrap();
+        let expected: &[&str] = if left { &["remove", "sync_dir"] } else { &["sync_dir"] };
+        assert_eq!(*done.lock().unwrap(), expected);
+    }
+}
+
+/// An interrupted job of a dataset that has these rows.
+fn interrupted(store: &Store, dataset: &str, name: &str, rows: std::ops::Range<u64>) -> String {
+    let mut f = feature(name, 6, DType::F32);
+    f.desc.dataset = dataset.into();
+    let mut job = store.start_job(plan(vec![f])).unwrap();
+    seal(&mut job, 0, rows);
+    job.id().to_owned()
+}
+
+#[test]
+fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = prepare(&path);
+    let other = DatasetName::try_from("other").unwrap();
+    let mut append = store.append(&other, columns(), options("add")).unwrap();
+    append.push(NewSample { id: "a", record: None, metadata: vec![MetaValue::Null; 2] }).unwrap();
+    append.finish().unwrap();
+    let doomed = interrupted(&store, "pool", "grad-sign", 0..20);
+    let innocent = interrupted(&store, "pool", "grad-norm", 22..40);
+    // Killed right after the commit: nothing was removed yet.
+    let committed = Arc::new(AtomicBool::new(false));
+    let vfs = HookVfs::new(move |operation, p| {
+        let at_current = operation == "rename" && p.ends_with("CURRENT.new");
+        if committed.load(Ordering::SeqCst) && ["remove", "remove_dir"].contains(&operation) {
+            return Err(std::io::Error::other("injected"));
+        }
+        committed.fetch_or(at_current, Ordering::SeqCst);
+        Ok(())
+    });
+    let e = purge(&Store::open_on(vfs, &path).unwrap(), NAMED).unwrap_err();
+    assert!(matches!(e, ChangeError::Unfinished { .. }), "{e}");
+    assert!(path.join("tmp").join(&doomed).exists());
+    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+    let report = store.delete("other", &RowSet::new(), options).unwrap();
+    assert_eq!(report.jobs_removed, [doomed]);
+    assert!(path.join("tmp").join(&innocent).exists());
+    assert_forgotten(&path);
 }
 
 #[test]

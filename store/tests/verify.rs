@@ -3,9 +3,10 @@
 mod common;
 
 use common::*;
+use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 #[test]
 fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() {
@@ -82,6 +83,91 @@ fn one_damaged_segment_hides_no_other_feature_and_one_damaged_block_no_other_blo
         snapshot.samples(part).unwrap().scan(&["id"], None).map(|b| b.unwrap().num_rows()).sum::<usize>(),
         9000
     );
+}
+
+#[test]
+fn gc_and_compact_at_any_instant_are_no_damage() {
+    let dir = tempdir().unwrap();
+    let prepared = dir.path().join("prepared");
+    let store = filled(&prepared, 40, &feature("grad-sgd", 6, DType::F16), 10);
+    add(&store, 40..60).unwrap();
+    for all_snapshots in [false, true] {
+        // By turns with every operation of a verify: others work right before it.
+        for n in (0..).step_by(3) {
+            let path = dir.path().join(format!("{all_snapshots}-{n}"));
+            copy(&prepared, &path);
+            let (count, reached) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
+            let (seen, other) = (Arc::clone(&reached), path.clone());
+            let vfs = hook::HookVfs::new(move |_, _| {
+                if count.fetch_add(1, Ordering::SeqCst) == n {
+                    let store = Store::open(&other).unwrap();
+                    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+                    store.collect(keep::gc(1)).unwrap();
+                    seen.store(true, Ordering::SeqCst);
+                }
+                Ok(())
+            });
+            let store = Store::open_on(vfs, &path).unwrap();
+            let options = VerifyOptions { all_snapshots, ..VerifyOptions::default() };
+            let report = store.verify(options, &mut |_| {}).unwrap();
+            assert!(report.is_sound(), "operation {n}: {:?}", report.problems);
+            fs_err::remove_dir_all(&path).unwrap();
+            if !reached.load(Ordering::SeqCst) {
+                assert!(n > 30, "{n}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_reported_whatever_is_collected_meanwhile() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 40, &feature("grad-sgd", 6, DType::F16), 10);
+    let segment = path.join("segments").join(&files(&path.join("segments"))[0]);
+    fs_err::write(segment, "gone").unwrap();
+    let other = Store::open(&path).unwrap();
+    let mut first = true;
+    let options = VerifyOptions { all_snapshots: true, ..VerifyOptions::default() };
+    let report = store
+        .verify(options, &mut |_| {
+            if std::mem::take(&mut first) {
+                add(&other, 40..50).unwrap();
+                other.collect(keep::gc(1)).unwrap();
+            }
+        })
+        .unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+}
+
+#[test]
+fn writers_do_not_wait_while_the_ledger_is_compared() {
+    let dir = tempdir().unwrap();
+    for writes in [false, true] {
+        let path = dir.path().join(writes.to_string());
+        drop(filled(&path, 40, &feature("grad-sgd", 6, DType::F16), 10));
+        let (other, free) = (path.clone(), Arc::new(AtomicU32::new(0)));
+        let (counted, comparing) = (Arc::clone(&free), AtomicBool::new(false));
+        let vfs = hook::HookVfs::new(move |operation, p| {
+            if operation == "open" && p.ends_with("ledger.redb") {
+                comparing.store(true, Ordering::SeqCst);
+            }
+            let samples = operation == "open" && p.extension().is_some_and(|e| e == "parquet");
+            if samples && comparing.load(Ordering::SeqCst) && counted.load(Ordering::SeqCst) == 0 {
+                if OsVfs.lock(&other.join("LOCK"), false)?.is_some() {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+                if writes {
+                    add(&Store::open(&other).unwrap(), 40..80).unwrap();
+                }
+            }
+            Ok(())
+        });
+        let report = verify(&Store::open_on(vfs, &path).unwrap());
+        assert!(report.is_sound(), "{:?}", report.problems);
+        assert_eq!(free.load(Ordering::SeqCst), 1, "the lock was held");
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! - files are written without the writer lock; they are published under it, if all files that they replace are still in the
 //!   part then, and discarded otherwise. So it works beside appends, jobs, deletes and readers
 //! - one process at a time compacts or purges: `tmp/compact.lock`
-//! - files that cannot be read are left alone with the others of their group, and reported
+//! - a lease keeps the snapshot that the files are of
+//! - damaged files are left alone with the others of their group, and reported; an error of the medium ends the work
 
 mod options;
 mod plan;
@@ -39,7 +40,8 @@ impl Store {
         progress: &mut dyn FnMut(CompactProgress),
     ) -> Result<CompactReport, CompactError> {
         let Some(_only) = lock_compact(self.env())? else { return Err(CompactError::Busy) };
-        let base = self.snapshot()?;
+        // What is dropped and collected meanwhile stays until we are done with it.
+        let (base, _lease) = self.snapshot_leased(None, &options.command)?;
         let units = plan::plan(self, &base, &options)?;
         let mut report = CompactReport::default();
         if units.is_empty() {
@@ -90,7 +92,10 @@ impl Work<'_> {
                     goes_on = false;
                     break;
                 }
-                Err(RewriteError::Source(e)) => self.report.skip(unit, group, &e),
+                Err(RewriteError::Source(e)) if e.is_damage() => self.report.skip(unit, group, &e),
+                // Without a lease: nothing is lost by it.
+                Err(RewriteError::Source(e)) if e.is_collected() => self.report.discarded += 1,
+                Err(RewriteError::Source(e)) => return Err(e.into()),
                 Err(RewriteError::Target(e)) => return Err(e.into()),
             }
             self.meter.finish(group.bytes());

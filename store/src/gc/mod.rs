@@ -18,5 +18,6 @@ pub use collect::{GcOptions, GcReport, Kept, KeptBecause};
 pub use names::FileKind;
 pub use report::{JobNote, Removed, Swept};
 
+pub(crate) use names::data_key;
 pub(crate) use needed::Needed;
 pub(crate) use sweep::sweep;

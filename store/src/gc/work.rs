@@ -114,7 +114,8 @@ impl Sweeper<'_> {
         Ok(!left && self.remove_folder(folder)?)
     }
 
-    /// Removes leases that nobody holds. They matter only to processes that run, so nothing is flushed.
+    /// Removes leases that nobody holds. They matter only to processes that run, so nothing is flushed; who must be sure that
+    /// they are gone flushes the folder.
     pub(super) fn leases(&mut self) -> Result<(), StorageError> {
         for file in self.list(lease::FOLDER)?.unwrap_or_default() {
             let name = format!("{}/{file}", lease::FOLDER);

@@ -3,7 +3,7 @@
 use super::HeldLease;
 use crate::error::StorageError;
 use crate::manifest::{Link, VERSION, parse};
-use crate::store::{Env, Snapshot};
+use crate::store::Env;
 use crate::vfs::VfsLock;
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
@@ -25,6 +25,7 @@ struct LeaseFile {
     /// Its root: once it is out of the history, nothing else names it.
     root: Link,
     pid: u32,
+    /// Program and subcommand: arguments may name rows, and the file stays where its process was killed.
     command: String,
 }
 
@@ -45,19 +46,20 @@ impl Lease {
         self.snapshot
     }
 
-    /// Makes a lease; `None` where nothing can be written.
+    /// Makes a lease; `None` where nothing can be written. Of the command it names program and subcommand.
     pub(super) fn take(
         env: &Arc<Env>,
-        snapshot: &Snapshot,
+        snapshot: u64,
+        root: &Link,
         command: &str,
     ) -> Result<Option<Lease>, StorageError> {
         let file = LeaseFile {
             version: VERSION,
             requires: Vec::new(),
-            snapshot: snapshot.number(),
-            root: snapshot.link().clone(),
+            snapshot,
+            root: root.clone(),
             pid: std::process::id(),
-            command: command.to_owned(),
+            command: without_arguments(command),
         };
         let mut text = serde_json::to_string_pretty(&file)
             .map_err(|e| Env::io("write a lease in", FOLDER)(io::Error::other(e)))?;
@@ -67,8 +69,7 @@ impl Lease {
         for _ in 0..ATTEMPTS {
             match make(env, text.as_bytes()) {
                 Ok(Some((name, lock))) => {
-                    let (env, snapshot) = (Arc::clone(env), snapshot.number());
-                    return Ok(Some(Lease { env, name, snapshot, lock }));
+                    return Ok(Some(Lease { env: Arc::clone(env), name, snapshot, lock }));
                 }
                 Ok(None) => {}
                 Err(e) if cannot_write(&e) => return Ok(None),
@@ -83,6 +84,16 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // One that stays is not locked any more, and a leftover that `gc` removes.
         let _ = self.env.vfs().remove(&self.env.at(&self.name));
+    }
+}
+
+/// The first two words of a command line; only the first if the second is an option.
+fn without_arguments(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let program = words.next().unwrap_or_default();
+    match words.next().filter(|w| !w.starts_with('-')) {
+        Some(subcommand) => format!("{program} {subcommand}"),
+        None => program.to_owned(),
     }
 }
 

@@ -29,6 +29,7 @@ use guard::guarded;
 use overlay::Overlay;
 use pages::{Home, Pages};
 use redb::{Builder, Database};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use sums::{Found, PAGE, Sums};
@@ -72,6 +73,17 @@ pub(crate) enum Flaw {
     /// A crash may have left it so.
     #[error(transparent)]
     Unusable(#[from] Unusable),
+}
+
+/// The state of the files, for comparing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// No ledger.
+    None,
+    /// Length, and sums of the pages of `ledger.sums`.
+    Closed(u64, Vec<u64>),
+    /// Length, and sums of the pages of a ledger that was not closed in order.
+    Left(u64, Vec<u64>),
 }
 
 /// An open ledger. Dropping it closes it, and writes `ledger.sums` if all went well.
@@ -142,6 +154,20 @@ impl Ledger {
             None => check_all(db, id),
         };
         Ok(Self::start(file, now, None, check)?)
+    }
+
+    /// What every writer that touches the ledger changes. Reads `ledger.sums`; where there is none, the whole ledger.
+    pub(crate) fn stamp(vfs: &dyn Vfs, store: &Path) -> io::Result<Stamp> {
+        let open = |name: &str| match vfs.open(&store.join(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        };
+        let Some(file) = open(LEDGER)? else { return Ok(Stamp::None) };
+        if let Some(sums) = open(SUMS)? {
+            return Ok(Stamp::Closed(file.len()?, Sums::scan(&*sums)?.pages));
+        }
+        Ok(Stamp::Left(file.len()?, Sums::scan(&*file)?.pages))
     }
 
     /// Whether `ledger.sums` is damaged, which no crash explains.

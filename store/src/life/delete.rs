@@ -30,8 +30,8 @@ pub struct DeleteReport {
     pub ignored: u64,
     /// Rows of which nothing but the number is left since now; those deleted earlier among them.
     pub purged: u64,
-    /// Interrupted jobs of the dataset that a purge removed: their files held vectors of the rows. The commands that
-    /// started them compute what is missing again.
+    /// Interrupted jobs that a purge removed: those of the dataset, and others with rows that were purged earlier. The commands
+    /// that started them compute what is missing again.
     pub jobs_removed: Vec<String>,
     /// Files that a purge removed.
     pub files_removed: u64,

@@ -4,6 +4,7 @@ use super::{has_tmp, refuse_live_jobs};
 use crate::error::ChangeError;
 use crate::ident::CheckpointId;
 use crate::job::{JobFile, lock_start};
+use crate::ledger::Ledger;
 use crate::manifest::RunPart;
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
@@ -45,7 +46,8 @@ impl Store {
     }
 
     /// Takes a dataset out of the catalog, with its features. Refused while a live job writes one of them. A dataset of
-    /// the same name that is made later is another one.
+    /// the same name that is made later is another one. The ledger is removed, because it has the ids; the next append makes it
+    /// anew, which reads the ids of all datasets.
     pub fn drop_dataset(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
@@ -64,6 +66,10 @@ impl Store {
                 + features.iter().map(|f| f.bytes()).sum::<u64>(),
             ..DropReport::default()
         };
+        // It has the ids, and nothing would ever take them out. Without it the next append makes one of what is left.
+        let env = self.env();
+        Ledger::remove(&env.shared_vfs(), env.path())?;
+        env.sync_folder("")?;
         self.publish_drop(&lock, &base, change, report)
     }
 

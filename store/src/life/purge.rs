@@ -4,10 +4,10 @@
 //! 1. nobody else compacts, publishes or starts a job; live jobs of the dataset and readers that hold snapshots are refused
 //! 2. every file of the dataset with a row that is not live is written again without it, in `tmp/`
 //! 3. the new files go into place, and a root without a parent is published: the commit point
-//! 4. interrupted jobs of the dataset, the ledger, and every file that the new root does not need are removed
+//! 4. interrupted jobs of the dataset, those of others that have purged rows, the ledger, and every file that the new root does not need are removed
 //!
 //! A crash before the commit point changes nothing. One after it leaves files of older snapshots, which no snapshot names: the
-//! next purge, also one without rows, removes them.
+//! next purge of any dataset, also one without rows, removes them.
 
 use super::delete::DeleteReport;
 use super::drop::writes_dataset;
@@ -15,7 +15,7 @@ use super::{refuse_live_jobs, remove_files};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError, StorageError};
 use crate::gc::{Needed, Swept, sweep};
 use crate::ident::RowSet;
-use crate::job::{JobFolder, jobs, lock_start};
+use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs, lock_start};
 use crate::lease;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
@@ -23,11 +23,13 @@ use crate::rewrite::{
     Placed, Watch, WorkFolder, has_counts, lock_compact, merge_counts, merge_samples, merge_segments, rows_of,
 };
 use crate::samples::FILE_BYTES;
+use crate::segment::{BlockBuffer, FileId, SegmentFile};
 use crate::store::{
     Env, History, Snapshot, Store, WriterLock, change_of, encoding_file, publish, sample_file, segment_file,
 };
 use crate::tombstones::{new_files, set_dead};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Purges rows of a dataset, and all that were deleted before.
 pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<DeleteReport, ChangeError> {
@@ -58,8 +60,9 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
     for feature in base.features_of(dataset) {
         features.extend(rewrite.feature(feature)?);
     }
+    let unnamed = forget_sources(&mut part, &rewrite.live);
     let alone = base.root().parent.is_none() && base.root().tags.is_empty();
-    let snapshot = if alone && gone.is_empty() && rewrite.replaced == 0 {
+    let snapshot = if alone && gone.is_empty() && rewrite.replaced == 0 && !unnamed {
         base
     } else {
         if !gone.is_empty() {
@@ -104,6 +107,19 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
     }
 }
 
+/// Takes names of files and command lines out of the notes on where rows came from, if one of the rows is not live any more: they
+/// may name it. Says whether there were any.
+fn forget_sources(part: &mut DatasetPart, live: &RowSet) -> bool {
+    let mut found = false;
+    for note in &mut part.sources {
+        let says = note.source.is_some() || !note.command.is_empty();
+        if says && !live.covers(note.first_row..note.end_row) {
+            (note.source, note.command, found) = (None, String::new(), true);
+        }
+    }
+    found
+}
+
 /// Readers that hold a snapshot would lose it.
 fn refuse_readers(env: &Env) -> Result<(), ChangeError> {
     let shown = |h: lease::Held| {
@@ -124,19 +140,98 @@ fn clear(
 ) -> Result<Swept, StorageError> {
     let env = store.env();
     for (id, said) in jobs(env)? {
-        // What an unreadable one has is not known, and nobody could go on from it.
-        if said.ok().flatten().is_some_and(|job| !writes_dataset(&job, dataset)) {
-            continue;
-        }
-        if let Some(folder) = JobFolder::take(env, &id)? {
+        let Some(folder) = JobFolder::take(env, &id)? else { continue };
+        let goes = match said.ok().flatten() {
+            // What an unreadable one has is not known, and nobody could go on from it.
+            None => true,
+            Some(job) if writes_dataset(&job, dataset) => true,
+            // A purge of its dataset may have been cut short before it came to the jobs.
+            Some(job) => has_purged_rows(env, snapshot, &folder, &job)?,
+        };
+        if goes {
             folder.delete()?;
             report.jobs_removed.push(id);
         }
     }
     Ledger::remove(&env.shared_vfs(), env.path())?;
     let swept = sweep(store, lock, Needed::of(env, [snapshot.link()])?)?;
+    // Leases of earlier versions have whole command lines; also those that were removed before and never flushed.
+    if env.vfs().exists(&env.at(lease::FOLDER)).map_err(Env::io("look for", lease::FOLDER))? {
+        env.sync_folder(lease::FOLDER)?;
+    }
     env.sync_folder("")?;
     Ok(swept)
+}
+
+/// Whether an interrupted job has rows that were purged, or rows of a dataset that was dropped. Of a job without such rows, unfinished
+/// files and token counts that may be of some are removed.
+fn has_purged_rows(
+    env: &Arc<Env>,
+    snapshot: &Snapshot,
+    folder: &JobFolder,
+    job: &JobFile,
+) -> Result<bool, StorageError> {
+    let mut purged = RowSet::new();
+    let mut by_feature = Vec::new();
+    for feature in &job.features {
+        let name = &feature.desc.dataset;
+        let Some(part) = snapshot.datasets().iter().find(|d| d.name == *name) else { return Ok(true) };
+        if job.datasets.get(name).is_some_and(|number| *number != part.number) {
+            return Ok(true);
+        }
+        let rows = snapshot.rows_of(part)?;
+        let rows = RowSet::from_range(0..part.next_row).difference(&rows.live.union(&rows.deleted));
+        purged = purged.union(&rows);
+        by_feature.push(rows);
+    }
+    if purged.is_empty() {
+        return Ok(false);
+    }
+    let names = folder.list()?;
+    // Some of its files are among those of the store.
+    if names.iter().any(|n| n == PUBLISH) {
+        return Ok(true);
+    }
+    let mut removed = false;
+    for name in names {
+        match Content::of(&name) {
+            Content::Own | Content::Stranger => {}
+            Content::Segment { feature, uuid } => {
+                let (path, shown) = (folder.path_of(&name), folder.name_of(&name));
+                let Some(rows) = by_feature.get(feature) else { return Ok(true) };
+                match has_rows(env, FileId { path: &path, name: shown }, uuid, rows) {
+                    Ok(false) => {}
+                    Ok(true) => return Ok(true),
+                    // The job would throw it away.
+                    Err(e) if e.is_damage() => return Ok(true),
+                    Err(e) => return Err(e),
+                }
+            }
+            // They are computed again in no time.
+            Content::Encoding(_) | Content::EncodingNote(_) | Content::Leftover => {
+                folder.remove(&name)?;
+                removed = true;
+            }
+        }
+    }
+    if removed {
+        folder.sync()?;
+    }
+    Ok(false)
+}
+
+/// Whether a sealed segment has one of some rows.
+fn has_rows(env: &Arc<Env>, id: FileId<'_>, uuid: Uuid, rows: &RowSet) -> Result<bool, StorageError> {
+    let opened = SegmentFile::open_unlisted(env.shared_vfs(), id, uuid)?;
+    let mut scratch = BlockBuffer::new();
+    for (i, block) in opened.file.blocks.iter().enumerate() {
+        if rows.within(block.first..block.end).next().is_some()
+            && !opened.file.block_rows(i, &mut scratch)?.intersection(rows).is_empty()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Writes files again without rows that are not live.

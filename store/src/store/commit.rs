@@ -30,9 +30,9 @@ impl WriterLock {
     pub(crate) fn take(store: &Store) -> Result<WriterLock, StorageError> {
         match Self::attempt(store, true)? {
             Some(lock) => {
-                // CURRENT may come from a writer that died, or failed, before it was flushed; whatever is said from here on,
-                // also that there is nothing to do, must not rest on a name that a loss of power takes away.
-                store.env().sync_folder("")?;
+                // CURRENT may come from a writer that died before it was flushed; whatever is said from here on, also that
+                // there is nothing to do, must not rest on a name that a loss of power takes away.
+                settle(store)?;
                 Ok(lock)
             }
             None => Err(StorageError::io(format!("lock {LOCK}"), std::io::ErrorKind::WouldBlock.into())),
@@ -45,6 +45,25 @@ impl WriterLock {
             store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(super::Env::io("lock", LOCK))?;
         Ok(lock.map(|lock| WriterLock { lock }))
     }
+}
+
+/// Flushes what `CURRENT` says. A flush that failed is not tried again, as the system may say that it succeeded and have dropped the
+/// name: then the file is written anew, with the same content.
+fn settle(store: &Store) -> Result<(), StorageError> {
+    let env = store.env();
+    let flushed = if store.is_unsettled() {
+        // One that cannot be read, or is damaged, is for the caller to report.
+        let current = Current::read_bytes(env.vfs(), env.path()).and_then(|bytes| Current::parse(&bytes));
+        let written = match current {
+            Ok(current) => current.write(env.vfs(), env.path()).map(drop),
+            Err(_) => Ok(()),
+        };
+        written.and_then(|()| env.sync_folder(""))
+    } else {
+        env.sync_folder("")
+    };
+    store.set_unsettled(flushed.is_err());
+    flushed
 }
 
 /// What a publish changes: parts that are new or replaced.
@@ -165,7 +184,10 @@ pub(crate) fn publish(
     match committed {
         // What was written is what is in memory; nothing is read again.
         Ok(bytes) => Ok(store.adopt(bytes, snapshot)),
-        Err(source) => Err(unclear(store, &link, number, source)),
+        Err(source) => {
+            store.set_unsettled(true);
+            Err(unclear(store, &link, number, source))
+        }
     }
 }
 

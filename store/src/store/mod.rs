@@ -30,6 +30,7 @@ use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
 use crate::shard::{self, AttachOptions, AttachProgress, AttachReport, ShardNote, ShardPlan, ShardStart};
 use crate::vfs::{OsVfs, Vfs};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store. Clones share what is loaded.
@@ -41,6 +42,8 @@ struct Inner {
     env: Arc<Env>,
     /// The current snapshot as last seen, with the bytes of `CURRENT` that named it.
     loaded: Mutex<Option<(Vec<u8>, Arc<Snapshot>)>>,
+    /// Whether writing or flushing `CURRENT` failed the last time.
+    unsettled: AtomicBool,
 }
 
 impl Store {
@@ -69,7 +72,8 @@ impl Store {
 
     /// A store that may not be one.
     pub(crate) fn unopened(vfs: Arc<dyn Vfs>, path: &Path) -> Store {
-        Store(Arc::new(Inner { env: Arc::new(Env::new(vfs, path)), loaded: Mutex::new(None) }))
+        let env = Arc::new(Env::new(vfs, path));
+        Store(Arc::new(Inner { env, loaded: Mutex::new(None), unsettled: AtomicBool::new(false) }))
     }
 
     /// Opens a store, or makes one where there is nothing.
@@ -143,6 +147,14 @@ impl Store {
         let snapshot = Arc::new(snapshot);
         *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, Arc::clone(&snapshot)));
         snapshot
+    }
+
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.0.unsettled.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_unsettled(&self, unsettled: bool) {
+        self.0.unsettled.store(unsettled, Ordering::SeqCst);
     }
 
     /// A snapshot of the history, or one that a tag keeps.

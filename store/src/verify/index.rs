@@ -2,9 +2,9 @@
 
 use super::catalog::Catalog;
 use super::report::Tally;
-use crate::error::{Damage, StorageError};
-use crate::ledger::{Flaw, LEDGER, Ledger, Unusable};
-use crate::manifest::{DatasetPart, FileEntry};
+use crate::error::{Damage, OpenError, StorageError};
+use crate::ledger::{Flaw, LEDGER, Ledger, Stamp, Unusable};
+use crate::manifest::{Current, DatasetPart, FileEntry};
 use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock, sample_file};
 use crate::table::TableFile;
@@ -13,12 +13,45 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Compares the ledger with those datasets whose files are sound, if no writer is at work.
+///
+/// The writer lock is held only at the start and at the end: if anything was written in between, what was found counts for nothing.
 pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
-    let lock = match WriterLock::attempt(store, false) {
-        Ok(Some(lock)) => lock,
+    let before = match state(store) {
+        Ok(Some(state)) => state,
         Ok(None) => return tally.notes.push("the ledger was not compared: a writer is at work".into()),
         Err(e) => return tally.notes.push(format!("the ledger was not compared: {e}")),
     };
+    if Current::parse(&before.current).is_ok_and(|c| c.snapshot != catalog.current.snapshot) {
+        return tally.notes.push("the ledger was not compared: a writer came meanwhile".into());
+    }
+    let mut quiet = |_| {};
+    let mut found = Tally::new(&mut quiet, None);
+    look(store, catalog, sound, &mut found);
+    let silent = found.problems.is_empty() && found.notes.is_empty();
+    if silent || state(store).is_ok_and(|after| after.as_ref() == Some(&before)) {
+        tally.take_in(found);
+    } else {
+        tally.notes.push("the ledger was not compared: a writer came meanwhile".into());
+    }
+}
+
+/// What must not change while the ledger is looked at.
+#[derive(PartialEq, Eq)]
+struct State {
+    current: Vec<u8>,
+    ledger: Stamp,
+}
+
+/// `None` while a writer is at work.
+fn state(store: &Store) -> Result<Option<State>, OpenError> {
+    let Some(_lock) = WriterLock::attempt(store, false)? else { return Ok(None) };
+    let current = Current::read_bytes(store.env().vfs(), store.path())?;
+    let ledger = Ledger::stamp(store.env().vfs(), store.path())
+        .map_err(|e| StorageError::io(format!("read {LEDGER}"), e))?;
+    Ok(Some(State { current, ledger }))
+}
+
+fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
     let id = catalog.current.store;
     match store.env().vfs().exists(&store.env().at(LEDGER)) {
         Ok(true) => {}
@@ -57,8 +90,6 @@ pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
             }
         }
     }
-    drop(ledger);
-    drop(lock);
 }
 
 /// It was closed in order, and is not what it was then.

@@ -3,9 +3,11 @@
 //! Invariants
 //! - every problem is reported with the rows that it takes away; one damaged file never hides the others
 //! - what is looked at is what readers can reach: the current snapshot, or the history down to its first one and the tagged snapshots
-//! - nothing is written, except that a sound ledger is opened (under the writer lock, if that is free)
+//! - a lease keeps the current snapshot. Others may be collected meanwhile: what only those had is no problem
+//! - nothing is written but that lease
 
 mod catalog;
+mod collected;
 mod data;
 mod index;
 mod names;
@@ -31,6 +33,8 @@ use std::sync::Arc;
 impl Store {
     /// Reads the files of the current snapshot, or of all of them, and lists what is wrong.
     ///
+    /// Works beside writers, compactions and `gc`. What only snapshots had that were collected meanwhile is not reported.
+    ///
     /// An error means that no snapshot could be found at all, or that it was cancelled; damage of anything below `CURRENT` and its
     /// root is in the report.
     pub fn verify(
@@ -39,6 +43,7 @@ impl Store {
         progress: &mut dyn FnMut(VerifyProgress),
     ) -> Result<VerifyReport, VerifyError> {
         let mut tally = Tally::new(progress, options.cancel.clone());
+        let _lease = self.lease_current("gstore verify");
         let catalog = catalog::read(self, options.all_snapshots, &mut tally).map_err(VerifyError::Open)?;
         let samples = check_files(self, &catalog, &mut tally);
         if !tally.stopped() {
@@ -50,6 +55,7 @@ impl Store {
         if tally.stopped() {
             return Err(VerifyError::Cancelled);
         }
+        collected::forget(self, &catalog, &mut tally);
         Ok(tally.finish(&catalog))
     }
 

@@ -199,6 +199,16 @@ impl<'a> Tally<'a> {
         self.problems.push(problem);
     }
 
+    /// Adds what another one has.
+    pub(super) fn take_in(&mut self, other: Tally<'_>) {
+        self.problems.extend(other.problems);
+        self.bad.extend(other.bad);
+        self.notes.extend(other.notes);
+        if self.refused.is_none() {
+            self.refused = other.refused;
+        }
+    }
+
     pub(super) fn finish(self, catalog: &Catalog) -> VerifyReport {
         VerifyReport {
             snapshot: catalog.current.snapshot,
