@@ -23,8 +23,8 @@ pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
 
 pub(crate) use folder::{
-    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, START_LOCK, encoding_name, held_jobs, is_held,
-    jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
+    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, SAMPLES, START_LOCK, encoding_name, held_jobs,
+    is_held, jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{Intents, JobFile};
 pub(crate) use publish::{Completion, Finish, attached, run_part};
