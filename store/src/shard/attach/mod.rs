@@ -9,6 +9,7 @@
 //!
 //! A crash before the commit leaves a job: the same command goes on with it, and `gc` removes it. An error removes the job.
 
+mod checks;
 mod choose;
 mod copy;
 mod fit;
@@ -31,7 +32,7 @@ use std::path::PathBuf;
 pub struct AttachOptions {
     /// The command, for the history.
     pub command: String,
-    /// Only say what would happen. The files of the shards are not read then.
+    /// Only say what would happen. The files of the shards are not read then, but for rows that the store has too.
     pub dry_run: bool,
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn attach(
     let (shards, doubles) = read::shards(store, folders)?;
     let snapshot = store.snapshot()?;
     fit::check(&snapshot, &shards)?;
-    let choice = choose::choose(&snapshot, &shards)?;
+    let choice = choose::choose(store, &snapshot, &shards)?;
     let plan = plan(&shards, &options.command);
     let mut report = report::begin(&shards, doubles, &choice);
     if options.dry_run || !is_needed(&snapshot, &shards, &choice)? {
@@ -128,7 +129,7 @@ fn copy_all(
 ) -> Result<(u64, Choice), AttachError> {
     let base = job.snapshot().clone();
     fit::check(&base, shards)?;
-    let choice = choose::choose(&base, shards)?;
+    let choice = choose::choose(&job.store, &base, shards)?;
     check_samples(&job.store, &base, shards, &choice)?;
     copy::copy(job, shards, &choice, progress)?;
     Ok((base.number(), choice))
