@@ -188,6 +188,73 @@ fn a_flush_of_current_that_failed_is_not_tried_again() {
     assert_eq!(take(), ["flush"]);
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 19);
     assert!(verify(&store).is_sound());
+/// A store for each instant at which a publish is cut short after its segment went into place and before `CURRENT` has it.
+fn half_published(dir: &Path, f: &JobFeature, mut each: impl FnMut(Store)) {
+    let mut found = 0;
+    for n in 0.. {
+        let path = dir.join(format!("{n}"));
+        let store = Store::create(&path).unwrap();
+        add(&store, 0..SAMPLES).unwrap();
+        let vfs = CrashVfs::new(i64::MAX);
+        let crashing = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        let mut job = crashing.start_job(plan(vec![f.clone()])).unwrap();
+        seal(&mut job, 0, 0..SAMPLES);
+        vfs.set_left(n);
+        let done = job.publish(None, true).is_ok();
+        drop(crashing);
+        let store = Store::open(&path).unwrap();
+        if store.snapshot().unwrap().features().is_empty() && !files(&path.join("segments")).is_empty() {
+            found += 1;
+            each(store);
+        }
+        fs_err::remove_dir_all(&path).unwrap();
+        if done {
+            break;
+        }
+    }
+    assert!(found > 3, "{found}");
+}
+
+#[test]
+fn sealed_rows_outlive_the_history_of_the_publish_that_was_cut_short() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    half_published(dir.path(), &f, |store| {
+        for i in 0..3 {
+            add(&store, SAMPLES + i..SAMPLES + i + 1).unwrap();
+        }
+        store.collect(GcOptions { keep: 1, ..GcOptions::default() }).unwrap();
+        assert!(store.snapshot_at(2).is_err(), "the number that was announced is out of the history");
+        let job = store.start_job(plan(vec![f.clone()])).unwrap();
+        assert_eq!(job.rows_done(0), RowSet::from_range(0..SAMPLES));
+        job.publish(None, false).unwrap();
+        assert!(verify(&store).is_sound());
+    });
+}
+
+#[test]
+fn files_that_a_repair_adopted_are_not_taken_back() {
+    let dir = tempdir().unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    let mut adopted = 0;
+    half_published(dir.path(), &f, |store| {
+        let path = store.path().to_owned();
+        drop(store);
+        // All that says what is in the store is lost, so it is made of the files that are there.
+        fs_err::remove_file(path.join("CURRENT")).unwrap();
+        fs_err::remove_dir_all(path.join("manifests")).unwrap();
+        fs_err::create_dir(path.join("manifests")).unwrap();
+        Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+        let store = Store::open(&path).unwrap();
+        adopted += store.snapshot().unwrap().features().len();
+        let job = store.start_job(plan(vec![f.clone()])).unwrap();
+        assert_eq!(job.rows_done(0), RowSet::from_range(0..SAMPLES));
+        job.publish(None, true).unwrap();
+        let report = verify(&store);
+        assert!(report.is_sound(), "{:?}", report.problems);
+        assert_eq!(snapshot_part(&store).rows(), SAMPLES);
+    });
+    assert!(adopted > 0);
 }
 
 fn snapshot_part(store: &Store) -> Arc<FeaturePart> {

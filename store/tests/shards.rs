@@ -226,7 +226,7 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
         other => panic!("{other:?}"),
     }
     drop(job);
-    match attach(&store, &[out.clone()]) {
+    match attach(&store, std::slice::from_ref(&out)) {
         Err(AttachError::Unfinished { shard, .. }) => assert_eq!(shard, "1/1"),
         other => panic!("{other:?}"),
     }
@@ -256,7 +256,7 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
     fs_err::write(out.join(&name), damaged).unwrap();
     let Ok(ShardStart::Job(mut job)) = start("1/1") else { panic!() };
     assert_eq!(job.discarded().len(), 1);
-    assert!(matches!(attach(&store, &[out.clone()]), Err(AttachError::Unfinished { .. })));
+    assert!(matches!(attach(&store, std::slice::from_ref(&out)), Err(AttachError::Unfinished { .. })));
     compute(&mut job, &rows, usize::MAX);
     job.finish(Some(run_update())).unwrap();
     attach(&store, &[out]).unwrap();
@@ -339,6 +339,8 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     shard(&store, "2/2", &at("b"));
     shard(&store, "2/3", &at("c"));
     let before = bytes(store.path());
+    copy(store.path(), &at("origin"));
+    let origin = Store::open(at("origin")).unwrap();
     let refused = |folders: &[&str], says: &[&str]| {
         let folders: Vec<PathBuf> = folders.iter().map(|f| at(f)).collect();
         let error = attach(&store, &folders).unwrap_err().to_string();
@@ -385,7 +387,7 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     for name in files(&at("b")) {
         let path = at("b").join(&name);
         let name = name.display().to_string();
-        if !name.ends_with("arrow") && !name.ends_with("parquet") && name != "receipt.json" {
+        if ["job.json", "lock"].contains(&&*name) || name.ends_with("encoding.json") {
             continue;
         }
         let good = fs_err::read(&path).unwrap();
@@ -406,11 +408,126 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     }
     attach(&store, &[at("a"), at("b")]).unwrap();
 
-    // Rows that are there from elsewhere.
-    match attach(&store, &[at("c")]) {
-        Err(AttachError::Present { rows, .. }) => assert_eq!(rows, RowSet::from_range(4096..8192)),
+    // Rows that are there from elsewhere: the same ones do no harm, others are refused by name.
+    let report = attach(&store, &[at("c")]).unwrap();
+    assert_eq!((report.snapshot, report.shards[0].outcome), (None, ShardOutcome::Already));
+    let Ok(ShardStart::Job(mut job)) =
+        origin.start_shard(plan(features()), shard_plan(&origin, "2/3", &at("f")))
+    else {
+        panic!()
+    };
+    let mut w = job.segment_writer(0).unwrap();
+    for row in 5000..5010 {
+        let mut v = vector(row, 3);
+        v[1] += f32::from(u8::from((5003..5006).contains(&row)));
+        w.push(row, &v, RowFlags::empty()).unwrap();
+    }
+    job.seal(0, w).unwrap();
+    let rows = job.plan().rows().clone();
+    compute(&mut job, &rows, usize::MAX);
+    job.finish(None).unwrap();
+    match attach(&store, &[at("f")]) {
+        Err(AttachError::Present { rows, .. }) => assert_eq!(rows, RowSet::from_range(5003..5006)),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_shard_is_recognised_after_rows_were_deleted_and_files_compacted() {
+    let dir = tempdir().unwrap();
+    let store = store_of(&dir.path().join("s"), FEW);
+    let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("{i}"))).collect();
+    for i in 1..=2 {
+        shard(&store, &format!("{i}/2"), &out[i - 1]);
+    }
+    attach(&store, &out).unwrap();
+    let gone = RowSet::from_ranges([100..1500, CELL_ROWS + 1..CELL_ROWS + 9]);
+    store.delete("pool", &gone, DeleteOptions::default()).unwrap();
+    // Samples are cheap to keep, so their file stays: it is the vectors that go.
+    let options = CompactOptions { max_dead_share: 0.1, ..CompactOptions::default() };
+    assert!(store.compact(options, &mut |_| {}).unwrap().rows_dropped > 0);
+    let before = content(&store).features;
+    let again = attach(&store, &out).unwrap();
+    assert_eq!(again.snapshot, None, "{again:?}");
+    assert!(again.shards.iter().all(|s| s.outcome == ShardOutcome::Already), "{again:?}");
+    assert!(again.features.iter().all(|f| f.complete && f.missing == 0), "{again:?}");
+    assert_eq!(content(&store).features, before);
+}
+
+#[test]
+fn rows_that_a_repair_lost_come_back_from_the_shard() {
+    let dir = tempdir().unwrap();
+    let expected = by_one_process_of(&dir.path().join("whole"), FEW);
+    let path = dir.path().join("s");
+    let store = store_of(&path, FEW);
+    let out = dir.path().join("o");
+    shard(&store, "1/1", &out);
+    attach(&store, std::slice::from_ref(&out)).unwrap();
+    let segments = path.join("segments");
+    let name = files(&segments).into_iter().max_by_key(|f| segments.join(f).metadata().unwrap().len()).unwrap();
+    let mut bytes = fs_err::read(segments.join(&name)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(segments.join(&name), bytes).unwrap();
+    drop(store);
+    Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+    let store = Store::open(&path).unwrap();
+    let lacks = |store: &Store| {
+        let snapshot = store.snapshot().unwrap();
+        snapshot.features().iter().map(|f| FEW - f.rows()).collect::<Vec<_>>()
+    };
+    let lost: u64 = lacks(&store).iter().sum();
+    assert!(lost > 0 && lost < FEW, "a part of one feature is lost, not {lost} rows");
+    let report = attach(&store, std::slice::from_ref(&out)).unwrap();
+    assert_eq!(report.features.iter().map(|f| f.added).sum::<u64>(), lost);
+    assert!(report.features.iter().all(|f| f.complete), "{report:?}");
+    assert_eq!(content(&store).features, expected.features);
+    assert!(verify(&store).is_sound());
+    assert_eq!(attach(&store, &[out]).unwrap().snapshot, None);
+}
+
+#[test]
+fn rows_that_are_other_samples_in_a_restored_store_are_refused() {
+    let dir = tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let store = store_of(&at("s"), 20);
+    copy(store.path(), &at("backup"));
+    add(&store, 20..40).unwrap();
+    shard(&store, "1/1", &at("o"));
+    let restored = |name: &str| {
+        copy(&at("backup"), &at(name));
+        Store::open(at(name)).unwrap()
+    };
+    let refused = |store: &Store, says: &str| {
+        let before = bytes(store.path());
+        for dry_run in [true, false] {
+            let options = AttachOptions { command: "attach".into(), dry_run };
+            match store.attach(&[at("o")], &options, &mut |_| {}) {
+                Err(AttachError::Dataset { detail, .. }) => assert!(detail.contains(says), "{detail}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(bytes(store.path()), before);
+    };
+
+    // As many others, and the same ones in another order: dataset, rows and numbers of snapshots are alike.
+    let others = restored("others");
+    add(&others, 50..70).unwrap();
+    assert_eq!(others.snapshot().unwrap().number(), store.snapshot().unwrap().number());
+    refused(&others, "row 20 was another sample than \"s50\"");
+    let turned = restored("turned");
+    add(&turned, 30..40).unwrap();
+    add(&turned, 20..30).unwrap();
+    refused(&turned, "row 20 was another sample than \"s30\"");
+
+    // The same samples again, some of them deleted by now: whatever is stored of them agrees.
+    let same = restored("same");
+    add(&same, 20..40).unwrap();
+    same.delete("pool", &RowSet::from_range(3..7), DeleteOptions::default()).unwrap();
+    let report = attach(&same, &[at("o")]).unwrap();
+    assert!(report.features.iter().all(|f| f.complete && f.missing == 0), "{report:?}");
+    assert!(verify(&same).is_sound());
+    attach(&store, &[at("o")]).unwrap();
 }
 
 #[test]

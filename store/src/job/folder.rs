@@ -18,6 +18,8 @@ pub(crate) const JOB: &str = "job.json";
 pub(crate) const PUBLISH: &str = "publish.json";
 /// What a finished shard has and no other job.
 pub(crate) const RECEIPT: &str = "receipt.json";
+/// Which samples the rows of a finished shard were.
+pub(crate) const SAMPLES: &str = "samples.xxh3";
 const LOCK: &str = "lock";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
 pub(crate) const START_LOCK: &str = "tmp/start.lock";
@@ -58,7 +60,7 @@ pub(crate) enum Content {
     EncodingNote(Uuid),
     /// A sealed file of token counts.
     Encoding(Uuid),
-    /// `job.json`, `publish.json`, `receipt.json`, `lock`.
+    /// `job.json`, `publish.json`, `receipt.json`, `samples.xxh3`, `lock`.
     Own,
     /// Unfinished.
     Leftover,
@@ -85,7 +87,7 @@ pub(crate) fn unfinished(name: &str) -> String {
 
 impl Content {
     pub(crate) fn of(name: &str) -> Content {
-        if [JOB, PUBLISH, RECEIPT, LOCK].contains(&name) {
+        if [JOB, PUBLISH, RECEIPT, SAMPLES, LOCK].contains(&name) {
             return Content::Own;
         }
         if let Some(known) = name.strip_suffix(".part").or_else(|| name.strip_suffix(".new")) {

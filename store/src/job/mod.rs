@@ -5,7 +5,7 @@
 //!   so the same command finds its own job again
 //! - a file whose name ends in `.part` is unfinished and worth nothing; any other data file is complete and flushed
 //! - `publish.json` exists from before the first file leaves the folder until after `CURRENT` names all of them; whoever
-//!   takes the job over moves the files back, unless they were published
+//!   takes the job over moves the files back, unless a snapshot has them
 //! - two live jobs never have a feature in common
 //! - no row that was purged while a job ran is published by it
 
@@ -23,8 +23,8 @@ pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
 
 pub(crate) use folder::{
-    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, START_LOCK, encoding_name, held_jobs, is_held,
-    jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
+    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, SAMPLES, START_LOCK, encoding_name, held_jobs,
+    is_held, jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{Intents, JobFile};
 pub(crate) use publish::{Completion, Finish, attached, run_part};

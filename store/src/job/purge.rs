@@ -54,25 +54,35 @@ impl Job {
     ) -> Result<(), CommitError> {
         let keep = segment.rows.difference(purged);
         let old = segment_name(feature, segment.uuid());
-        if let Some(f) = self.plan.features.get(feature).filter(|_| !keep.is_empty()) {
-            let vfs = self.store.env().shared_vfs();
-            let uuid = Uuid::new_v4();
-            let path = self.folder.path_of(&unfinished(&segment_name(feature, uuid)));
-            let mut writer = SegmentWriter::create(&*vfs, &path, uuid, &f.desc, &f.attrs)?;
-            let id = FileId { path: &segment.path, name: self.folder.name_of(&old) };
-            let file = SegmentFile::open_unlisted(vfs, id, segment.uuid())?.file;
-            let mut scratch = BlockBuffer::new();
-            for b in 0..file.blocks.len() {
-                let Some(block) = file.read_block(b, &mut scratch)? else { continue };
-                for (at, row) in block.rows.iter().enumerate() {
-                    if keep.contains(*row) {
-                        writer.push_stored(&block, at)?;
-                    }
+        let id = FileId { path: &segment.path, name: self.folder.name_of(&old) };
+        self.keep_rows(feature, id, segment.uuid(), &keep)?;
+        Ok(self.folder.remove(&old)?)
+    }
+
+    /// Makes a segment of some rows of a file, bit for bit, part of the job's progress. The file stays.
+    pub(crate) fn keep_rows(
+        &mut self,
+        feature: usize,
+        file: FileId<'_>,
+        uuid: Uuid,
+        keep: &RowSet,
+    ) -> Result<(), CommitError> {
+        let Some(f) = self.plan.features.get(feature).filter(|_| !keep.is_empty()) else { return Ok(()) };
+        let vfs = self.store.env().shared_vfs();
+        let new = Uuid::new_v4();
+        let path = self.folder.path_of(&unfinished(&segment_name(feature, new)));
+        let mut writer = SegmentWriter::create(&*vfs, &path, new, &f.desc, &f.attrs)?;
+        let file = SegmentFile::open_unlisted(vfs, file, uuid)?.file;
+        let mut scratch = BlockBuffer::new();
+        for b in 0..file.blocks.len() {
+            let Some(block) = file.read_block(b, &mut scratch)? else { continue };
+            for (at, row) in block.rows.iter().enumerate() {
+                if keep.contains(*row) {
+                    writer.push_stored(&block, at)?;
                 }
             }
-            self.adopt(feature, writer.finish()?)?;
         }
-        Ok(self.folder.remove(&old)?)
+        Ok(self.adopt(feature, writer.finish()?)?)
     }
 
     fn rewrite_counts(&mut self, note: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {

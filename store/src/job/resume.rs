@@ -8,6 +8,7 @@ use super::rows::published_rows;
 use super::run::Job;
 use crate::error::{JobError, OpenError, ReadError, StorageError};
 use crate::ident::{DatasetName, RowSet};
+use crate::lease;
 use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
@@ -157,7 +158,8 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     };
     if let Some(intents) = intents {
         let _lock = WriterLock::take(store)?;
-        let then = snapshot_of(store, intents.snapshot)?;
+        let now = store.snapshot()?;
+        let then = snapshot_of(store, &now, intents.snapshot)?;
         let env = store.env();
         let exists =
             |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
@@ -165,11 +167,11 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
             if !exists(&m.to)? {
                 continue;
             }
-            let published = match &then {
-                Then::Published(snapshot) => is_published(snapshot, m.uuid),
-                Then::Missing => false,
-                Then::Unknown => true,
-            };
+            let published = is_published(&now, m.uuid)
+                || match &then {
+                    Then::Known(snapshots) => snapshots.iter().any(|s| is_published(s, m.uuid)),
+                    Then::Unknown => true,
+                };
             if !published {
                 folder.rename(&env.at(&m.to), &m.from)?;
             } else {
@@ -184,27 +186,49 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     Ok(folder.sync()?)
 }
 
-/// The snapshot that a publish made, if it did. The current one does not say: files may have been compacted, dropped or purged
-/// since, and older snapshots still have them.
+/// The snapshots that may have the files of a publish, beside the current one: what that has is published, by whomever, because a
+/// repair adopts files that it finds. What it lacks may have been compacted, dropped or purged since.
 enum Then {
-    /// The snapshot of that number.
-    Published(Arc<Snapshot>),
-    /// There was none yet.
-    Missing,
-    /// It is no longer there. Then the files stay where they are: if nothing refers to them, gc removes them.
+    /// The one that the publish made or, where that is gone, all that are kept. None if it was not made yet.
+    Known(Vec<Arc<Snapshot>>),
+    /// Not all of them can be read. Then the files stay where they are: if nothing refers to them, gc removes them.
     Unknown,
 }
 
-fn snapshot_of(store: &Store, number: u64) -> Result<Then, JobError> {
-    if store.snapshot()?.number() < number {
-        return Ok(Then::Missing);
+fn snapshot_of(store: &Store, now: &Snapshot, number: u64) -> Result<Then, JobError> {
+    if now.number() < number {
+        return Ok(Then::Known(Vec::new()));
     }
     match store.snapshot_at(number) {
-        Ok(snapshot) => Ok(Then::Published(snapshot)),
-        Err(OpenError::NoSnapshot { .. }) => Ok(Then::Unknown),
+        Ok(snapshot) => Ok(Then::Known(vec![snapshot])),
+        Err(OpenError::NoSnapshot { .. }) => kept_since(store, now, number),
         Err(e) if e.is_damage() => Ok(Then::Unknown),
         Err(e) => Err(e.into()),
     }
+}
+
+/// All snapshots from a number on, which went out of the history.
+fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<Then, JobError> {
+    // One that only a reader keeps has no place in the catalog.
+    let read = |held: &lease::Held| (number..now.number()).contains(&held.info.snapshot);
+    if lease::held(store.env())?.iter().any(read) {
+        return Ok(Then::Unknown);
+    }
+    let history = match now.history() {
+        Ok(history) => history,
+        Err(e) if e.is_damage() => return Ok(Then::Unknown),
+        Err(e) => return Err(e.into()),
+    };
+    let mut snapshots = Vec::new();
+    for info in history.into_iter().filter(|info| info.number >= number) {
+        match store.snapshot_at(info.number) {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(OpenError::NoSnapshot { .. }) => return Ok(Then::Unknown),
+            Err(e) if e.is_damage() => return Ok(Then::Unknown),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(Then::Known(snapshots))
 }
 
 /// Whether a snapshot has a file of this name.

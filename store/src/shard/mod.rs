@@ -4,12 +4,14 @@
 //! - which rows a shard takes follows from the rows of a snapshot, the number of shards and the size of a cell, and from nothing else
 //! - a shard reads the store and never writes it; all it makes is in its own folder, which is laid out like that of a job
 //! - `receipt.json` is written last: a folder without one is unfinished
+//! - a row is attached only if it is the sample that it was for the shard
 //! - attaching reads the folders and never changes them; the store shows all of the shards or none
 
 mod attach;
 mod index;
 mod note;
 mod receipt;
+mod samples;
 mod split;
 mod start;
 

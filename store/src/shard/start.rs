@@ -3,11 +3,12 @@
 use super::index::ShardIndex;
 use super::note::ShardNote;
 use super::receipt::{Parts, Receipt, ReceiptEncoding, ReceiptFile, ranges};
+use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
-use crate::ident::{RowSet, canonical_json};
+use crate::ident::{RowSet, canonical_json, xxh3_hex};
 use crate::job::{
-    Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, check_plan, live_rows, read_json,
+    Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, check_plan, live_rows, read_json,
     take_over,
 };
 use crate::manifest::RunUpdate;
@@ -101,6 +102,8 @@ pub enum ShardStart {
 pub struct ShardJob {
     job: Job,
     plan: ShardPlan,
+    /// Which samples its rows are: looked at first, because they may be compacted away before the shard is finished.
+    samples: Vec<u8>,
 }
 
 impl Deref for ShardJob {
@@ -161,7 +164,11 @@ pub(crate) fn start(store: Store, plan: JobPlan, shard: ShardPlan) -> Result<Sha
     let job = take_over(store, folder, shard.shown(), plan, base, before.is_some())?;
     match finished(&job, &shard)? {
         Some(receipt) => Ok(ShardStart::Finished(Box::new(receipt))),
-        None => Ok(ShardStart::Job(Box::new(ShardJob { job, plan: shard }))),
+        None => {
+            let dataset = shard.snapshot.dataset(&shard.note.dataset)?;
+            let samples = samples::of_rows(&shard.snapshot, dataset, &shard.rows)?;
+            Ok(ShardStart::Job(Box::new(ShardJob { job, plan: shard, samples })))
+        }
     }
 }
 
@@ -206,7 +213,7 @@ fn check_same(file: &JobFile, plan: &JobPlan, shard: &ShardPlan) -> Result<(), S
     if wanted != found { other("the work", wanted, found) } else { Ok(()) }
 }
 
-/// The receipt, if there is one and every file it names is there and sound. Otherwise it goes, and the shard is unfinished again.
+/// The receipt, if there is one and every file it speaks of is there and sound. Otherwise it goes, and the shard is unfinished again.
 fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError> {
     let vfs = job.store.env().vfs();
     let bytes = match vfs.read(&shard.out.join(RECEIPT), LIMIT) {
@@ -219,7 +226,9 @@ fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError>
         ReceiptFile::Segment { feature, entry, .. } => job.sealed(*feature).iter().any(|s| s.entry == *entry),
         ReceiptFile::Encoding { entry, .. } => job.encodings.iter().any(|e| e.file() == Some(entry)),
     };
-    match receipt.filter(|r| r.files.iter().all(sound)) {
+    let samples = vfs.read(&shard.out.join(SAMPLES), u64::MAX).ok().map(|bytes| xxh3_hex(&bytes));
+    let receipt = receipt.filter(|r| r.files.iter().all(sound) && Some(&r.samples) == samples.as_ref());
+    match receipt {
         Some(receipt) => Ok(Some(receipt)),
         None => {
             job.folder.remove(RECEIPT)?;
@@ -240,7 +249,7 @@ impl ShardJob {
     /// # Errors
     /// Rows of the shard that a feature still lacks; a file that cannot be written.
     pub fn finish(self, run: Option<RunUpdate>) -> Result<Receipt, ShardError> {
-        let ShardJob { job, plan } = self;
+        let ShardJob { job, plan, samples } = self;
         let mut files = Vec::new();
         for (i, f) in job.plan.features.iter().enumerate() {
             let rows = plan.rows.difference(&job.rows_done(i));
@@ -266,10 +275,12 @@ impl ShardJob {
             encodings,
             run,
             files,
+            samples: xxh3_hex(&samples),
         };
         let bad =
             |e: crate::error::ReceiptError| ShardError::Receipt { path: plan.shown(), detail: e.to_string() };
         let (receipt, text) = Receipt::new(parts).map_err(bad)?;
+        job.folder.write_bytes(SAMPLES, &samples)?;
         job.folder.write_bytes(RECEIPT, &text)?;
         Ok(receipt)
     }

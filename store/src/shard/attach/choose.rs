@@ -1,19 +1,24 @@
-//! Which files of shards a snapshot lacks.
+//! Which rows of shards a snapshot lacks, and from which files they come.
+//!
+//! Only live rows count: others are not missed. A row that the snapshot has from elsewhere is the same row if its check is the
+//! same, wherever and however often it was computed, compacted or repaired.
 
+use super::checks::Checks;
 use super::fit::label;
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::ident::RowSet;
 use crate::job::{JobFeature, attached, live_rows, published_rows, purged_rows};
 use crate::shard::ReceiptFile;
-use crate::store::Snapshot;
+use crate::store::{Snapshot, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// The files to take.
+/// What to take.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
-    files: BTreeSet<Uuid>,
+    /// The files, and which rows of them: all, or those that are missing.
+    files: BTreeMap<Uuid, RowSet>,
     /// Rows of them, by key of the feature.
     rows: BTreeMap<String, RowSet>,
 }
@@ -24,9 +29,14 @@ impl Choice {
         self.files.is_empty()
     }
 
-    /// Whether this file is to be taken.
+    /// Whether something of this file is to be taken.
     pub fn has(&self, file: &ReceiptFile) -> bool {
-        self.files.contains(&file.uuid())
+        self.files.contains_key(&file.uuid())
+    }
+
+    /// The rows to take of the file with this uuid; `None` if there are none.
+    pub fn rows_in(&self, uuid: Uuid) -> Option<&RowSet> {
+        self.files.get(&uuid)
     }
 
     /// Rows of a feature that will be added.
@@ -51,26 +61,33 @@ struct Stored {
     files: BTreeSet<Uuid>,
     rows: RowSet,
     receipts: Vec<String>,
+    /// Of the dataset.
+    live: RowSet,
     purged: RowSet,
+    checks: Checks,
 }
 
-/// The files that a snapshot lacks. Rows that it has from elsewhere are an error.
-pub(super) fn choose(snapshot: &Snapshot, shards: &[Shard]) -> Result<Choice, AttachError> {
+/// The rows that a snapshot lacks. Rows that it has, and that are others in a shard, are an error.
+pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Result<Choice, AttachError> {
     let mut stored: BTreeMap<String, Stored> = BTreeMap::new();
     let mut choice = Choice::default();
     for shard in shards {
         for (i, f) in shard.receipt.features.iter().enumerate() {
             let key = f.desc.key();
             if !stored.contains_key(&key) {
-                stored.insert(key.clone(), look(snapshot, f, &key)?);
+                stored.insert(key.clone(), look(store, snapshot, f, &key)?);
             }
             let Some(there) = stored.get(&key) else { continue };
             for file in &shard.receipt.files {
                 let ReceiptFile::Segment { feature, .. } = file else { continue };
-                if *feature == i && is_missing(shard, f, file, there)? {
-                    choice.files.insert(file.uuid());
+                if *feature != i {
+                    continue;
+                }
+                let take = lacking(snapshot, shard, f, file, there)?;
+                if !take.is_empty() {
                     let rows = choice.rows.entry(key.clone()).or_default();
-                    *rows = rows.union(&file.row_set().difference(&there.purged));
+                    *rows = rows.union(&take.difference(&there.purged));
+                    choice.files.insert(file.uuid(), take);
                 }
             }
         }
@@ -79,34 +96,51 @@ pub(super) fn choose(snapshot: &Snapshot, shards: &[Shard]) -> Result<Choice, At
     Ok(choice)
 }
 
-fn look(snapshot: &Snapshot, feature: &JobFeature, key: &str) -> Result<Stored, AttachError> {
+fn look(
+    store: &Store,
+    snapshot: &Snapshot,
+    feature: &JobFeature,
+    key: &str,
+) -> Result<Stored, AttachError> {
     let part = snapshot.feature_by_key(key);
     let dataset = snapshot.dataset(&feature.desc.dataset).map_err(crate::error::JobError::from)?;
     Ok(Stored {
         files: part.iter().flat_map(|p| &p.segments).map(|s| s.uuid).collect(),
         rows: published_rows(snapshot, key)?,
         receipts: part.map(|p| attached(p)).unwrap_or_default(),
+        live: live_rows(snapshot, dataset)?,
         purged: purged_rows(snapshot, dataset)?,
+        checks: Checks::new(store),
     })
 }
 
-fn is_missing(
+/// The rows to take of a file: all, if the snapshot has none of them, else the live ones that it lacks.
+fn lacking(
+    snapshot: &Snapshot,
     shard: &Shard,
     feature: &JobFeature,
     file: &ReceiptFile,
     there: &Stored,
-) -> Result<bool, AttachError> {
-    if there.files.contains(&file.uuid()) {
-        return Ok(false);
+) -> Result<RowSet, AttachError> {
+    let rows = file.row_set();
+    let live = rows.intersection(&there.live);
+    if there.files.contains(&file.uuid()) || live.is_empty() {
+        return Ok(RowSet::new());
     }
-    let rows = file.row_set().difference(&there.purged);
-    let both = rows.intersection(&there.rows);
-    // Compacted since, or purged: the file went, and its rows are there under another name.
-    let was_attached = there.receipts.contains(&shard.receipt.digest) && both.len() == rows.len();
-    if both.is_empty() || was_attached {
-        return Ok(!rows.is_empty() && both.is_empty());
+    if rows.intersection(&there.rows).is_empty() {
+        return Ok(rows);
     }
-    Err(AttachError::Present { feature: label(feature), folder: shard.shown.clone(), rows: both })
+    let missing = live.difference(&there.rows);
+    // Compacted since: the file went, and its rows are there under another name.
+    if missing.is_empty() && there.receipts.contains(&shard.receipt.digest) {
+        return Ok(missing);
+    }
+    let both = live.intersection(&there.rows);
+    let others = there.checks.differing(snapshot, shard, feature, file, &both)?;
+    if others.is_empty() {
+        return Ok(missing);
+    }
+    Err(AttachError::Present { feature: label(feature), folder: shard.shown.clone(), rows: others })
 }
 
 /// Token counts may overlap those that are there: what they say follows from the encoding.
@@ -116,7 +150,7 @@ fn choose_counts(snapshot: &Snapshot, shard: &Shard, choice: &mut Choice) -> Res
         let ReceiptFile::Encoding { encoding, entry, .. } = file else { continue };
         let there = shard.receipt.encodings.get(*encoding).and_then(|e| dataset.encoding(&e.key));
         if !there.is_some_and(|e| e.rows().covers(entry.range())) {
-            choice.files.insert(entry.uuid);
+            choice.files.insert(entry.uuid, file.row_set());
         }
     }
     Ok(())

@@ -27,14 +27,14 @@ pub(super) fn copy(
     choice: &Choice,
     progress: &mut dyn FnMut(AttachProgress),
 ) -> Result<(), AttachError> {
-    keep_chosen(job, shards, choice)?;
+    keep_chosen(job, choice)?;
     let chosen = || shards.iter().flat_map(|s| s.receipt.files.iter().filter(|f| choice.has(f)));
     let mut done = AttachProgress { bytes_done: 0, bytes_total: chosen().map(ReceiptFile::bytes).sum() };
     progress(done);
     for shard in shards {
         for file in shard.receipt.files.iter().filter(|f| choice.has(f)) {
             if !is_there(job, file.uuid()) {
-                take(job, shard, file)?;
+                take(job, shard, file, choice)?;
             }
             done.bytes_done += file.bytes();
             progress(done);
@@ -48,12 +48,11 @@ fn is_there(job: &Job, uuid: Uuid) -> bool {
         || job.encodings.iter().filter_map(|e| e.file()).any(|f| f.uuid == uuid)
 }
 
-/// Drops sealed files that were not chosen: those that a publish which was cut short had written again without purged rows.
-fn keep_chosen(job: &mut Job, shards: &[Shard], choice: &Choice) -> Result<(), AttachError> {
-    let files = || shards.iter().flat_map(|s| &s.receipt.files).filter(|f| choice.has(f));
-    let wanted = |uuid: Uuid| files().any(|f| f.uuid() == uuid);
+/// Drops sealed files that are not the chosen ones as they are: those that were written again without some of their rows.
+fn keep_chosen(job: &mut Job, choice: &Choice) -> Result<(), AttachError> {
+    let wanted = |uuid: Uuid| choice.rows_in(uuid).is_some();
     for (i, sealed) in job.sealed.iter_mut().enumerate() {
-        for s in sealed.extract_if(.., |s| !wanted(s.uuid())) {
+        for s in sealed.extract_if(.., |s| choice.rows_in(s.uuid()) != Some(&s.rows)) {
             job.folder.remove(&segment_name(i, s.uuid()))?;
         }
     }
@@ -65,7 +64,7 @@ fn keep_chosen(job: &mut Job, shards: &[Shard], choice: &Choice) -> Result<(), A
     Ok(())
 }
 
-fn take(job: &mut Job, shard: &Shard, file: &ReceiptFile) -> Result<(), AttachError> {
+fn take(job: &mut Job, shard: &Shard, file: &ReceiptFile, choice: &Choice) -> Result<(), AttachError> {
     let from = shard.folder.join(file.name());
     let bad = |detail: String| AttachError::BadFile {
         folder: shard.shown.clone(),
@@ -84,6 +83,10 @@ fn take(job: &mut Job, shard: &Shard, file: &ReceiptFile) -> Result<(), AttachEr
             let check = |path: &Path| check_segment(job, path, entry, f, &rows);
             verified(&job.folder.path_of(&part), &from, check, bad)?;
             let path = job.folder.path_of(&part);
+            if let Some(keep) = choice.rows_in(entry.uuid).filter(|keep| **keep != rows) {
+                job.keep_rows(i, FileId { path: &path, name: job.folder.name_of(&part) }, entry.uuid, keep)?;
+                return Ok(job.folder.remove(&part)?);
+            }
             Ok(job.adopt(i, SealedSegment { path, entry: entry.clone(), rows })?)
         }
         ReceiptFile::Encoding { encoding, entry, .. } => {

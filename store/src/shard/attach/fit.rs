@@ -1,11 +1,11 @@
-//! Whether shards belong to this store, and to each other. Only receipts and the catalog are looked at.
+//! Whether shards belong to this store, and to each other. Only receipts, the catalog and, if need be, samples are looked at.
 
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::ident::RowSet;
 use crate::job::JobFeature;
-use crate::shard::ReceiptFile;
-use crate::store::Snapshot;
+use crate::shard::{ReceiptFile, samples};
+use crate::store::{Snapshot, Store};
 use std::collections::BTreeMap;
 
 pub(super) fn check(snapshot: &Snapshot, shards: &[Shard]) -> Result<(), AttachError> {
@@ -48,6 +48,29 @@ fn check_store(snapshot: &Snapshot, shard: &Shard) -> Result<(), AttachError> {
     match ends.max().filter(|end| *end > part.next_row) {
         Some(end) => Err(dataset(format!("it has rows up to {end}, the dataset ends at {}", part.next_row))),
         None => Ok(()),
+    }
+}
+
+/// The rows of a shard are still the samples that they were, as far as they are stored. A store that was restored from a backup has the
+/// numbers of the one that was lost, for other rows.
+pub(super) fn check_samples(store: &Store, snapshot: &Snapshot, shard: &Shard) -> Result<(), AttachError> {
+    let Shard { receipt, shown, .. } = shard;
+    let note = &receipt.note;
+    // A row keeps its sample for ever, so with the very snapshot in the history there is nothing to compare.
+    if store.snapshot_at(note.snapshot).is_ok_and(|then| then.info().digest == note.root) {
+        return Ok(());
+    }
+    let part = snapshot.dataset(&note.dataset).map_err(crate::error::JobError::from)?;
+    match samples::difference(snapshot, part, &receipt.row_set(), &shard.samples)? {
+        None => Ok(()),
+        Some((row, id)) => Err(AttachError::Dataset {
+            folder: shown.clone(),
+            shard: note.shard.to_string(),
+            dataset: note.dataset.clone(),
+            detail: format!(
+                "its row {row} was another sample than {id:?}, which that row is here; the shard was made before the store was restored from a backup, or of another copy of it"
+            ),
+        }),
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Order
 //! 1. every receipt is read and compared with the store and with the others; nothing was written yet
-//! 2. a job claims the features, as an ingest does; its identity is the digests of the receipts
+//! 2. a job claims the features, as an ingest does; its identity is the digests of the receipts. Rows that are other samples than
+//!    they were for the shard are refused
 //! 3. each file is copied into the job's folder and every byte of the copy verified
 //! 4. the job is published
 //!
 //! A crash before the commit leaves a job: the same command goes on with it, and `gc` removes it. An error removes the job.
 
+mod checks;
 mod choose;
 mod copy;
 mod fit;
@@ -30,7 +32,7 @@ use std::path::PathBuf;
 pub struct AttachOptions {
     /// The command, for the history.
     pub command: String,
-    /// Only say what would happen. The files of the shards are not read then.
+    /// Only say what would happen. The files of the shards are not read then, but for rows that the store has too.
     pub dry_run: bool,
 }
 
@@ -43,11 +45,12 @@ pub(crate) fn attach(
     let (shards, doubles) = read::shards(store, folders)?;
     let snapshot = store.snapshot()?;
     fit::check(&snapshot, &shards)?;
-    let choice = choose::choose(&snapshot, &shards)?;
+    let choice = choose::choose(store, &snapshot, &shards)?;
     let plan = plan(&shards, &options.command);
     let mut report = report::begin(&shards, doubles, &choice);
     if options.dry_run || !is_needed(&snapshot, &shards, &choice)? {
         report.dry_run = options.dry_run;
+        check_samples(store, &snapshot, &shards, &choice)?;
         report::features(&mut report, &snapshot, &shards, &choice)?;
         if !options.dry_run {
             clear(store, plan);
@@ -126,9 +129,21 @@ fn copy_all(
 ) -> Result<(u64, Choice), AttachError> {
     let base = job.snapshot().clone();
     fit::check(&base, shards)?;
-    let choice = choose::choose(&base, shards)?;
+    let choice = choose::choose(&job.store, &base, shards)?;
+    check_samples(&job.store, &base, shards, &choice)?;
     copy::copy(job, shards, &choice, progress)?;
     Ok((base.number(), choice))
+}
+
+/// The shards that bring something are of the samples that the snapshot has.
+fn check_samples(
+    store: &Store,
+    snapshot: &Snapshot,
+    shards: &[Shard],
+    choice: &Choice,
+) -> Result<(), AttachError> {
+    let brings = |s: &&Shard| s.receipt.files.iter().any(|f| choice.has(f));
+    shards.iter().filter(brings).try_for_each(|s| fit::check_samples(store, snapshot, s))
 }
 
 /// Whether there is anything to publish: a file, a checkpoint, or a feature that has all rows by now.

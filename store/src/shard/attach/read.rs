@@ -1,9 +1,10 @@
 //! The receipts of the folders that a user names.
 
 use crate::error::{AttachError, StorageError};
-use crate::ident::{canonical_json, sha256_hex};
-use crate::job::{JOB, JobFile, LIMIT, RECEIPT, read_json};
+use crate::ident::{canonical_json, sha256_hex, xxh3_hex};
+use crate::job::{JOB, JobFile, LIMIT, RECEIPT, SAMPLES, read_json};
 use crate::shard::Receipt;
+use crate::shard::samples::ROW_BYTES;
 use crate::store::{Env, Store};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub(super) struct Shard {
     pub receipt: Receipt,
     /// Digest of the job's identity.
     pub identity: String,
+    /// What `samples.xxh3` says.
+    pub samples: Vec<u8>,
 }
 
 impl Shard {
@@ -64,9 +67,37 @@ fn read(store: &Store, folder: &Path) -> Result<Shard, AttachError> {
     match Receipt::parse(&bytes) {
         Ok(receipt) => {
             let identity = sha256_hex(canonical_json(&receipt.identity).as_bytes());
-            Ok(Shard { folder: folder.to_owned(), shown, receipt, identity })
+            let samples = read_samples(store, folder, &shown, &receipt)?;
+            Ok(Shard { folder: folder.to_owned(), shown, receipt, identity, samples })
         }
         Err(source) => Err(AttachError::Receipt { folder: shown, source }),
+    }
+}
+
+/// `samples.xxh3`, if it is what the receipt says.
+fn read_samples(
+    store: &Store,
+    folder: &Path,
+    shown: &str,
+    receipt: &Receipt,
+) -> Result<Vec<u8>, AttachError> {
+    let bad = |detail: String| AttachError::BadFile {
+        folder: shown.to_owned(),
+        file: SAMPLES.to_owned(),
+        detail,
+    };
+    let len = receipt.row_set().len().saturating_mul(ROW_BYTES as u64);
+    match store.env().vfs().read(&folder.join(SAMPLES), len) {
+        Ok(bytes) if bytes.len() as u64 != len => {
+            Err(bad(format!("it has {} bytes, for the rows of its receipt {len} are needed", bytes.len())))
+        }
+        Ok(bytes) => match xxh3_hex(&bytes) {
+            found if found == receipt.samples => Ok(bytes),
+            found => Err(bad(format!("its digest is {found}, its receipt says {}", receipt.samples))),
+        },
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(bad("there is no such file".into())),
+        Err(e) if e.kind() == ErrorKind::InvalidData => Err(bad(e.to_string())),
+        Err(e) => Err(Env::io("read the samples of", shown)(e).into()),
     }
 }
 

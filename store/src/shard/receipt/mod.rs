@@ -42,6 +42,8 @@ pub struct Receipt {
     pub run: Option<ReceiptRun>,
     /// The files.
     pub files: Vec<ReceiptFile>,
+    /// XXH3-128 of `samples.xxh3`, which says what samples the rows were.
+    pub samples: String,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
@@ -163,6 +165,8 @@ pub(crate) struct Parts {
     pub encodings: Vec<ReceiptEncoding>,
     pub run: Option<RunUpdate>,
     pub files: Vec<ReceiptFile>,
+    /// XXH3-128 of `samples.xxh3`.
+    pub samples: String,
 }
 
 impl Receipt {
@@ -180,6 +184,7 @@ impl Receipt {
             encodings: parts.encodings,
             run: parts.run.as_ref().map(ReceiptRun::new),
             files: parts.files,
+            samples: parts.samples,
             extra: Extra::new(),
             digest: String::new(),
         };

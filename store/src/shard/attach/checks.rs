@@ -1,0 +1,96 @@
+//! Whether rows that both a snapshot and a shard have are the same, by the checks that are stored with them.
+
+use super::fit::label;
+use super::read::Shard;
+use crate::error::{AttachError, StorageError};
+use crate::ident::RowSet;
+use crate::job::JobFeature;
+use crate::segment::{BlockBuffer, FeatureReader, FileId, SegmentFile, Shape};
+use crate::shard::ReceiptFile;
+use crate::store::{Snapshot, Store};
+use crate::vfs::Vfs;
+use std::cell::OnceCell;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+/// The checks of a feature in a snapshot.
+#[derive(Debug)]
+pub(super) struct Checks {
+    vfs: Arc<dyn Vfs>,
+    /// Opened when it is first needed.
+    reader: OnceCell<FeatureReader>,
+}
+
+impl Checks {
+    pub fn new(store: &Store) -> Self {
+        Checks { vfs: store.env().shared_vfs(), reader: OnceCell::new() }
+    }
+
+    /// Those of some rows, which both have, that are not the same in both.
+    pub fn differing(
+        &self,
+        snapshot: &Snapshot,
+        shard: &Shard,
+        feature: &JobFeature,
+        file: &ReceiptFile,
+        rows: &RowSet,
+    ) -> Result<RowSet, AttachError> {
+        let Some(part) = snapshot.feature_by_key(&feature.desc.key()).filter(|_| !rows.is_empty()) else {
+            return Ok(RowSet::new());
+        };
+        let reader = match self.reader.get() {
+            Some(reader) => reader,
+            None => {
+                let reader = snapshot.open_feature(part)?;
+                self.reader.get_or_init(|| reader)
+            }
+        };
+        let known = of_file(&self.vfs, shard, feature, file, rows)?;
+        let mut others = Vec::new();
+        let mut scratch = BlockBuffer::new();
+        for block in reader.blocks().iter().filter(|b| rows.within(b.range()).next().is_some()) {
+            let block = reader.read_block(*block, &mut scratch)?;
+            for (row, check) in block.rows.iter().zip(block.check) {
+                let Ok(at) = known.binary_search_by_key(row, |k| k.0) else { continue };
+                if known.get(at).is_some_and(|k| k.1 != *check) {
+                    others.push(*row);
+                }
+            }
+        }
+        Ok(RowSet::from_rows(others))
+    }
+}
+
+/// The checks of some rows of a shard's file, ascending.
+fn of_file(
+    vfs: &Arc<dyn Vfs>,
+    shard: &Shard,
+    feature: &JobFeature,
+    file: &ReceiptFile,
+    rows: &RowSet,
+) -> Result<Vec<(u64, u64)>, AttachError> {
+    let ReceiptFile::Segment { entry, .. } = file else { return Ok(Vec::new()) };
+    let bad = |e: StorageError| match e {
+        StorageError::Io { source, .. } if source.kind() == ErrorKind::NotFound => "there is no such file".into(),
+        other => other.to_string(),
+    };
+    let path = shard.folder.join(file.name());
+    let read = || -> Result<Vec<(u64, u64)>, StorageError> {
+        let shape = Shape::new(&feature.desc, &feature.attrs);
+        let id = FileId { path: &path, name: path.display().to_string() };
+        let file = SegmentFile::open(Arc::clone(vfs), id, entry, &label(feature), shape, &feature.desc.key())?;
+        let mut checks = Vec::new();
+        let mut scratch = BlockBuffer::new();
+        for i in 0..file.blocks.len() {
+            let Some(block) = file.read_block(i, &mut scratch)? else { continue };
+            let all = block.rows.iter().copied().zip(block.check.iter().copied());
+            checks.extend(all.filter(|(row, _)| rows.contains(*row)));
+        }
+        Ok(checks)
+    };
+    read().map_err(|e| AttachError::BadFile {
+        folder: shard.shown.clone(),
+        file: file.name().to_owned(),
+        detail: bad(e),
+    })
+}
