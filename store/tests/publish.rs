@@ -188,6 +188,8 @@ fn a_flush_of_current_that_failed_is_not_tried_again() {
     assert_eq!(take(), ["flush"]);
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 19);
     assert!(verify(&store).is_sound());
+}
+
 /// A store for each instant at which a publish is cut short after its segment went into place and before `CURRENT` has it.
 fn half_published(dir: &Path, f: &JobFeature, mut each: impl FnMut(Store)) {
     let mut found = 0;
