@@ -52,6 +52,10 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
         purged: gone.len(),
         ..DeleteReport::default()
     };
+    // No row of the dataset was ever deleted, so there is nothing to forget: a wrong id must not cost the history.
+    if gone.is_empty() && old.rows == old.next_row {
+        return Ok(report);
+    }
     let live = before.live.difference(&named);
     let mut rewrite = Rewrite { env, folder: WorkFolder::create(env)?, live, moves: Vec::new(), replaced: 0 };
     let mut part = DatasetPart::clone(old);
