@@ -158,6 +158,21 @@ fn folders_of_others_are_refused_and_stay_as_they_are() {
 }
 
 #[test]
+fn a_backup_that_was_purged_counts_as_changed() {
+    let dir = tempdir().unwrap();
+    let [path, to] = ["s", "b"].map(|n| dir.path().join(n));
+    let store = rich(&path);
+    backup(&store, &to).unwrap();
+    backup(&store, &to).unwrap();
+    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+    let copy = Store::open(&to).unwrap();
+    copy.delete("pool", &RowSet::from_rows([3]), options).unwrap();
+    let e = backup(&store, &to).unwrap_err();
+    assert!(matches!(e, BackupError::Changed { .. }), "{e}");
+    assert_eq!(Store::open(&to).unwrap().snapshot().unwrap().dataset("pool").unwrap().rows, 19);
+}
+
+#[test]
 fn damage_is_never_copied() {
     let dir = tempdir().unwrap();
     let [path, to] = ["s", "b"].map(|n| dir.path().join(n));

@@ -170,9 +170,12 @@ fn root_of(snapshot: &Snapshot) -> Root {
 /// Publishes the copy and removes what it does not need.
 fn finish(target: &Target, root: Root, purpose: Purpose) -> Result<Swept, BackupError> {
     let env = target.store.env();
-    let number = root.snapshot;
+    let (number, store) = (root.snapshot, root.store);
     let (link, _) = env.manifests().write(root)?;
     env.manifests().sync()?;
+    if purpose == Purpose::Backup {
+        target.announce(store, &link)?;
+    }
     Current::new(number, link.clone()).write(env.vfs(), env.path())?;
     env.sync_folder("")?;
     if purpose == Purpose::Restore {

@@ -1,7 +1,7 @@
 //! The folder that a snapshot is copied into.
 
 use crate::error::{BackupError, OpenError, StorageError};
-use crate::manifest::{CURRENT, Current, Root, VERSION, parse, write_replacing};
+use crate::manifest::{CURRENT, Current, Link, Root, VERSION, parse, write_replacing};
 use crate::store::{Env, FOLDERS, LOCK, Snapshot, Store, WriterLock};
 use crate::vfs::Vfs;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,10 @@ struct Marker {
     version: u32,
     requires: Vec<String>,
     store: Uuid,
+    /// Digests of the roots that `CURRENT` may name if nobody works in the folder: that of the backup that is there, and that of
+    /// the one that replaces it. A backup of an earlier version has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    roots: Vec<String>,
     /// For people.
     about: String,
 }
@@ -76,7 +80,7 @@ impl Target {
         let Some(lock) = WriterLock::attempt(&store, false)? else { return Err(BackupError::Busy(shown)) };
         // Somebody else may have been faster.
         if !check(store.env(), id, purpose)? {
-            mark(store.env(), id, purpose)?;
+            mark(store.env(), id, purpose, Vec::new())?;
         }
         let above = to
             .parent()
@@ -84,6 +88,16 @@ impl Target {
             .map_or_else(|| PathBuf::from("."), Path::to_owned);
         vfs.sync_dir(&above).map_err(Env::io("flush the folder above", &shown))?;
         Ok(Target { store, lock })
+    }
+
+    /// Says that `CURRENT` will name this root. Called before it does.
+    pub(super) fn announce(&self, store: Uuid, root: &Link) -> Result<(), StorageError> {
+        let env = self.store.env();
+        let before = Current::read_bytes(env.vfs(), env.path()).and_then(|bytes| Current::parse(&bytes));
+        let mut roots: Vec<String> = before.into_iter().map(|c| c.root.digest).collect();
+        roots.retain(|digest| *digest != root.digest);
+        roots.push(root.digest.clone());
+        mark(env, store, Purpose::Backup, roots)
     }
 
     /// Takes the mark of a restore away: from now on it is a store like any other.
@@ -94,12 +108,12 @@ impl Target {
     }
 }
 
-fn mark(env: &Env, store: Uuid, purpose: Purpose) -> Result<(), StorageError> {
+fn mark(env: &Env, store: Uuid, purpose: Purpose, roots: Vec<String>) -> Result<(), StorageError> {
     let about = match purpose {
         Purpose::Backup => "a backup of a gstore store; `gstore restore` makes a store of it again",
         Purpose::Restore => "a restore that is not finished; run it again, or remove the folder",
     };
-    let marker = Marker { version: VERSION, requires: Vec::new(), store, about: about.into() };
+    let marker = Marker { version: VERSION, requires: Vec::new(), store, roots, about: about.into() };
     let name = purpose.marker();
     let mut text = serde_json::to_string_pretty(&marker)
         .map_err(|e| Env::io("write", name)(std::io::Error::other(e)))?;
@@ -144,22 +158,25 @@ fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> 
         return Err(BackupError::NotEmpty { path, found: found.clone() });
     }
     if has(CURRENT) {
-        check_unchanged(env, store, path)?;
+        check_unchanged(env, &found, path)?;
     }
     Ok(true)
 }
 
 /// A backup that somebody went on working in has more than we can write again.
-fn check_unchanged(env: &Env, store: Uuid, path: String) -> Result<(), BackupError> {
-    let root = || -> Result<Root, OpenError> {
+fn check_unchanged(env: &Env, marker: &Marker, path: String) -> Result<(), BackupError> {
+    let root = || -> Result<(Link, Root), OpenError> {
         let current = Current::parse(&Current::read_bytes(env.vfs(), env.path())?)?;
-        Ok(env.manifests().read(&current.root)?)
+        let root = env.manifests().read(&current.root)?;
+        Ok((current.root, root))
     };
+    let ours = |link: &Link| marker.roots.is_empty() || marker.roots.contains(&link.digest);
     match root() {
-        Ok(root) if root.store != store => {
-            Err(BackupError::OtherStore { path, theirs: root.store, ours: store })
+        Ok((_, root)) if root.store != marker.store => {
+            Err(BackupError::OtherStore { path, theirs: root.store, ours: marker.store })
         }
-        Ok(root) if root.parent.is_some() || !root.tags.is_empty() => {
+        // One that was purged has no parent either.
+        Ok((link, root)) if root.parent.is_some() || !root.tags.is_empty() || !ours(&link) => {
             Err(BackupError::Changed { path, snapshot: root.snapshot })
         }
         Ok(_) => Ok(()),

@@ -8,7 +8,7 @@
 
 mod collect;
 mod history;
-mod names;
+pub(crate) mod names;
 mod needed;
 mod report;
 mod sweep;
@@ -18,6 +18,5 @@ pub use collect::{GcOptions, GcReport, Kept, KeptBecause};
 pub use names::FileKind;
 pub use report::{JobNote, Removed, Swept};
 
-pub(crate) use names::data_key;
 pub(crate) use needed::Needed;
 pub(crate) use sweep::sweep;

@@ -1,6 +1,6 @@
 //! The names that files of a store have. What is called otherwise is not ours, and nothing here touches it.
 
-use crate::backup::MARKER;
+use crate::backup::{MARKER, RESTORING};
 use crate::lease;
 use crate::ledger::{LEDGER, SUMS};
 use crate::manifest::CURRENT;
@@ -59,7 +59,7 @@ impl std::fmt::Display for FileKind {
 pub(crate) type DataKey = (FileKind, u32, Uuid);
 
 /// Folders of numbered folders: name, kind, and how the files end.
-pub(super) const NUMBERED: [(&str, FileKind, &str); 4] = [
+pub(crate) const NUMBERED: [(&str, FileKind, &str); 4] = [
     ("samples", FileKind::Samples, "parquet"),
     ("encodings", FileKind::Encodings, "parquet"),
     ("segments", FileKind::Segments, "arrow"),
@@ -70,15 +70,44 @@ pub(super) const NUMBERED: [(&str, FileKind, &str); 4] = [
 pub(super) const FLAT: [(&str, FileKind); 2] =
     [("artifacts", FileKind::Artifacts), ("indexes", FileKind::Indexes)];
 
+/// What a repair found in the place of `CURRENT`. It stays: it is small, and says what happened.
+const DAMAGED: &str = "CURRENT.damaged";
+
 /// What else a store has in its own folder.
-pub(super) const OTHERS: [&str; 8] = [CURRENT, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
+const OTHERS: [&str; 9] =
+    [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
+
+/// Files of the store's own folder that are written beside their places.
+const REPLACED: [&str; 6] = [CURRENT, DAMAGED, LEDGER, SUMS, MARKER, RESTORING];
+
+/// What a name in the store's own folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Top {
+    /// Part of the store.
+    Ours,
+    /// What a write, or a restore, that was cut short left behind.
+    Leftover,
+    Stranger,
+}
+
+pub(crate) fn top(name: &str) -> Top {
+    let numbered = NUMBERED.iter().map(|(n, ..)| *n);
+    let (stem, unfinished) = finished(name);
+    if name == RESTORING || (unfinished && REPLACED.contains(&stem)) {
+        Top::Leftover
+    } else if numbered.chain(FLAT.map(|(n, _)| n)).chain(OTHERS).any(|n| n == name) {
+        Top::Ours
+    } else {
+        Top::Stranger
+    }
+}
 
 /// What is beside its place until it is whole ends in this. Whoever writes such a file in a folder of the store, other than a
 /// job's, holds the writer lock.
 const UNFINISHED: &str = ".new";
 
 /// The name without the ending of an unfinished file, and whether it had that.
-pub(super) fn finished(name: &str) -> (&str, bool) {
+pub(crate) fn finished(name: &str) -> (&str, bool) {
     match name.strip_suffix(UNFINISHED) {
         Some(stem) => (stem, true),
         None => (name, false),
@@ -86,17 +115,17 @@ pub(super) fn finished(name: &str) -> (&str, bool) {
 }
 
 /// A UUID as we write it.
-pub(super) fn uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     text.parse::<Uuid>().ok().filter(|u| u.to_string() == text)
 }
 
 /// The number of a folder, as we write it.
-pub(super) fn number(text: &str) -> Option<u32> {
+pub(crate) fn number(text: &str) -> Option<u32> {
     text.parse::<u32>().ok().filter(|n| n.to_string() == text)
 }
 
 /// What a file of `manifests/` is: `<kind>-<number>[-<words>]-<digest>.json`.
-pub(super) fn manifest(name: &str) -> Option<FileKind> {
+pub(crate) fn manifest(name: &str) -> Option<FileKind> {
     let (stem, digest) = name.strip_suffix(".json")?.rsplit_once('-')?;
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     if digest.len() != 32 || !digest.bytes().all(hex) {
@@ -143,6 +172,15 @@ mod tests {
             format!("root-1--{d}.json"),
         ] {
             assert_eq!(manifest(&strange), None, "{strange}");
+        }
+        for ours in ["CURRENT", "CURRENT.damaged", "ledger.redb", "ledger.sums", "tmp", "segments", "indexes"] {
+            assert_eq!(top(ours), Top::Ours, "{ours}");
+        }
+        for left in ["CURRENT.new", "CURRENT.damaged.new", "ledger.sums.new", "backup.json.new", "restore.json"] {
+            assert_eq!(top(left), Top::Leftover, "{left}");
+        }
+        for strange in ["CURRENT.bak", "LOCK.new", "tmp.new", "notes", ".new", ""] {
+            assert_eq!(top(strange), Top::Stranger, "{strange}");
         }
         let u = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         assert!(matches!(data_key(&format!("segments/3/{u}.arrow")), Some((FileKind::Segments, 3, _))));

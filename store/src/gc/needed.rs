@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// The files of some snapshots. Memory: 50 bytes for each data file, 150 for each manifest, and the catalog of one snapshot.
+/// The files of some snapshots. Memory: 50 bytes for each data file, 150 for each manifest, and the
+/// catalog of one snapshot: 620 bytes for each of its data files.
 #[derive(Debug, Default)]
 pub(crate) struct Needed {
     manifests: HashSet<String>,

@@ -5,11 +5,11 @@
 //! - a file goes only if its place and its name are ours; everything else is reported and left
 //! - every state between two removals is one that a crash may leave: only files go that no kept snapshot needs
 
-use super::names::{self, FLAT, FileKind, NUMBERED, OTHERS};
+use super::names::{self, FLAT, FileKind, NUMBERED, Top};
 use super::needed::Needed;
 use super::report::Swept;
 use crate::error::StorageError;
-use crate::manifest::{CURRENT, Current};
+use crate::manifest::Current;
 use crate::store::{Env, Store, WriterLock};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -77,16 +77,12 @@ impl Sweeper<'_> {
     }
 
     fn top(&mut self) -> Result<(), StorageError> {
-        let folders = |n: &str| NUMBERED.iter().any(|(t, ..)| *t == n) || FLAT.iter().any(|(t, _)| *t == n);
         let mut removed = false;
         for name in self.list("")?.unwrap_or_default() {
-            let (stem, unfinished) = names::finished(&name);
-            let leftover =
-                unfinished && [CURRENT, crate::backup::MARKER, crate::backup::RESTORING].contains(&stem);
-            if leftover || name == crate::backup::RESTORING {
-                removed |= self.remove(FileKind::Leftovers, &name)?;
-            } else if !OTHERS.contains(&&*name) && !folders(&name) {
-                self.swept.stranger(name);
+            match names::top(&name) {
+                Top::Ours => {}
+                Top::Leftover => removed |= self.remove(FileKind::Leftovers, &name)?,
+                Top::Stranger => self.swept.stranger(name),
             }
         }
         self.flush("", removed)

@@ -2,7 +2,7 @@
 
 use super::catalog::{self, Catalog};
 use super::report::Tally;
-use crate::gc::data_key;
+use crate::gc::names::data_key;
 use crate::manifest::Current;
 use crate::store::Store;
 use std::collections::HashSet;

@@ -33,6 +33,10 @@ use std::sync::Arc;
 impl Store {
     /// Reads the files of the current snapshot, or of all of them, and lists what is wrong.
     ///
+    /// Memory: the catalog of what is looked at: 620 bytes for each data file of the current snapshot, with `all_snapshots` for each file
+    /// of each state of a dataset or feature; 40 to 75 bytes for each sample of the largest dataset, to find ids that occur twice; one
+    /// block of a segment or a row group of samples; the cache of the ledger (64 MiB) and 16 bytes for each 4 KiB of it.
+    ///
     /// Works beside writers, compactions and `gc`. What only snapshots had that were collected meanwhile is not reported.
     ///
     /// An error means that no snapshot could be found at all, or that it was cancelled; damage of anything below `CURRENT` and its
