@@ -134,18 +134,13 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Said)>, StorageError> {
         .collect())
 }
 
-/// Whether a live process holds a job.
+/// Whether a live process holds a job. The caller holds the start lock: a job that starts would take us for its owner.
 pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     let name = format!("tmp/{id}/{LOCK}");
-    match env.vfs().lock(&env.at(&name), false) {
-        Ok(lock) => Ok(lock.is_none()),
-        // The folder went away while we looked.
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Env::io("lock", &name)(e)),
-    }
+    env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))
 }
 
-/// The jobs that a live process holds, and what they write, if that can be read.
+/// The jobs that a live process holds, and what they write, if that can be read. The caller holds the start lock.
 pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
     let mut held = Vec::new();
     for (id, said) in jobs(env)? {
@@ -289,6 +284,19 @@ impl JobFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looking_for_a_live_job_makes_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Arc::new(Env::new(Arc::new(crate::vfs::OsVfs), dir.path()));
+        env.vfs().create_dir(&env.at("tmp/job-a")).unwrap();
+        assert!(!is_held(&env, "job-a").unwrap() && !is_held(&env, "job-b").unwrap());
+        assert!(env.vfs().list(&env.at("tmp/job-a")).unwrap().is_empty());
+        let folder = JobFolder::take(&env, "job-a").unwrap();
+        assert!(folder.is_some() && is_held(&env, "job-a").unwrap());
+        drop(folder);
+        assert!(!is_held(&env, "job-a").unwrap());
+    }
 
     #[test]
     fn names_say_what_a_file_is() {
