@@ -169,6 +169,11 @@ pub(crate) fn read_json_of<T: DeserializeOwned>(env: &Env, name: &str) -> Result
     read_json(env.vfs(), &env.at(name), name)
 }
 
+fn sync_above(env: &Env, path: &Path, name: &str) -> Result<(), StorageError> {
+    let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    env.vfs().sync_dir(above).map_err(Env::io("flush the folder above", name))
+}
+
 impl JobFolder {
     /// Makes or takes over the folder of a job; `None` if a live process has it.
     pub(crate) fn take(env: &Arc<Env>, id: &str) -> Result<Option<JobFolder>, StorageError> {
@@ -197,8 +202,7 @@ impl JobFolder {
     pub(crate) fn take_outside(env: &Arc<Env>, path: &Path) -> Result<Option<JobFolder>, StorageError> {
         let name = path.display().to_string();
         env.vfs().create_dir(path).map_err(Env::io("make the folder", &name))?;
-        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        env.vfs().sync_dir(above).map_err(Env::io("flush the folder above", &name))?;
+        sync_above(env, path, &name)?;
         let lock = env.vfs().lock(&path.join(LOCK), false).map_err(Env::io("lock", &name))?;
         let folder = |lock| JobFolder {
             env: Arc::clone(env),
@@ -274,10 +278,30 @@ impl JobFolder {
         self.env.vfs().rename(from, &self.path_of(file)).map_err(Env::io("move a file to", &name))
     }
 
-    /// Removes the folder with all that is in it.
+    /// Removes the folder with all that is in it. Outside of the store what others put there stays, and then the folder does.
     pub(crate) fn delete(self) -> Result<(), StorageError> {
-        self.env.remove_folder(&self.name)?;
-        self.env.sync_folder("tmp")
+        match self.place {
+            Place::Store => {
+                self.env.remove_folder(&self.name)?;
+                self.env.sync_folder("tmp")
+            }
+            Place::Outside => self.delete_outside(),
+        }
+    }
+
+    fn delete_outside(&self) -> Result<(), StorageError> {
+        // First of all: a receipt speaks of the other files.
+        self.remove(RECEIPT)?;
+        self.sync()?;
+        let names = self.list()?;
+        for name in names.iter().filter(|n| Content::of(n) != Content::Stranger) {
+            self.remove(name)?;
+        }
+        if names.iter().any(|n| Content::of(n) == Content::Stranger) {
+            return self.sync();
+        }
+        self.env.vfs().remove_dir(&self.path).map_err(Env::io("remove", &self.name))?;
+        sync_above(&self.env, &self.path, &self.name)
     }
 }
 
@@ -296,6 +320,25 @@ mod tests {
         assert!(folder.is_some() && is_held(&env, "job-a").unwrap());
         drop(folder);
         assert!(!is_held(&env, "job-a").unwrap());
+    }
+
+    #[test]
+    fn outside_of_the_store_only_what_is_ours_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Arc::new(Env::new(Arc::new(crate::vfs::OsVfs), &dir.path().join("s")));
+        let out = dir.path().join("o");
+        let put = |name: &str| env.vfs().create(&out.join(name)).map(drop).unwrap();
+        let delete = || JobFolder::take_outside(&env, &out).unwrap().unwrap().delete().unwrap();
+        env.vfs().create_dir(&out).unwrap();
+        for name in [JOB, RECEIPT, SAMPLES, "slurm-1.out", &*segment_name(0, Uuid::new_v4())] {
+            put(name);
+        }
+        delete();
+        assert_eq!(env.vfs().list(&out).unwrap(), ["slurm-1.out"]);
+        env.vfs().remove(&out.join("slurm-1.out")).unwrap();
+        put(&encoding_name(Uuid::new_v4()));
+        delete();
+        assert!(!env.vfs().exists(&out).unwrap());
     }
 
     #[test]
