@@ -86,6 +86,10 @@ pub trait Vfs: Debug + Send + Sync {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None` says that it is held.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
+    /// Whether somebody holds the lock of a file. Makes no file: of one that is not there nobody does.
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.exists(path)? && self.lock(path, false)?.is_none())
+    }
 }
 
 /// The operating system's file system.
@@ -205,6 +209,21 @@ impl Vfs for OsVfs {
             }
         }
         Ok(Some(Box::new(OsLock(file))))
+    }
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let file = match fs_err::File::open(path) {
+            Ok(file) => file,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        };
+        // Shared, so that two who look do not see each other.
+        match file.file().try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+            Err(std::fs::TryLockError::Error(e)) => Err(e),
+        }
     }
 }
 

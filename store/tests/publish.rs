@@ -4,11 +4,13 @@
 mod common;
 
 use common::crash::CrashVfs;
+use common::hook::HookVfs;
 use common::*;
+use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SAMPLES: u64 = 24;
@@ -342,6 +344,26 @@ fn two_live_jobs_never_share_a_feature() {
     second.publish(None, false).unwrap();
     drop(job);
     store.start_job(plan(vec![a])).unwrap();
+}
+
+#[test]
+fn gc_looks_at_jobs_while_none_can_start() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..30).unwrap();
+    drop(store.start_job(plan(vec![feature("grad-sgd", 6, DType::F16)])).unwrap());
+    let (start, looked) = (path.join("tmp/start.lock"), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&looked);
+    let vfs = HookVfs::new(move |operation, at| {
+        if operation == "lock" && at.parent().is_some_and(|p| p.to_string_lossy().contains("/tmp/job-")) {
+            assert!(OsVfs.is_locked(&start).unwrap(), "a job that starts now would be refused");
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    Store::open_on(vfs, &path).unwrap().collect(GcOptions { keep: 1, ..GcOptions::default() }).unwrap();
+    assert!(looked.load(Ordering::SeqCst) > 0);
 }
 
 #[test]

@@ -651,6 +651,29 @@ fn two_attaches_at_once_end_with_everything() {
 }
 
 #[test]
+fn the_snapshot_of_somebody_else_is_not_that_of_an_attach() {
+    let dir = tempdir().unwrap();
+    let store = store_of(&dir.path().join("s"), 30);
+    let out = dir.path().join("o");
+    shard(&store, "1/1", &out);
+    // An ingest made the same rows, and has yet to name the checkpoint.
+    let mut job = store.start_job(plan(features())).unwrap();
+    compute(&mut job, &RowSet::from_range(0..30), usize::MAX);
+    job.publish(None, true).unwrap();
+    let mut calls = 0;
+    let options = AttachOptions { command: "attach".into(), dry_run: false };
+    let report = store
+        .attach(&[out], &options, &mut |_| {
+            calls += 1;
+            let job = store.start_job(plan(vec![feature("loss", 1, DType::F32)])).unwrap();
+            job.publish(Some(run_update()), false).unwrap();
+        })
+        .unwrap();
+    assert_eq!((calls, report.snapshot), (1, None), "{report:?}");
+    assert_eq!(store.snapshot().unwrap().info().command, "ingest");
+}
+
+#[test]
 fn shards_work_on_a_store_that_cannot_be_written() {
     let dir = tempdir().unwrap();
     let store = empty_store(&dir.path().join("s"));

@@ -3,7 +3,7 @@
 use super::history;
 use super::needed::Needed;
 use super::report::Swept;
-use super::sweep::{SweepOptions, sweep_with};
+use super::sweep::{Starting, SweepOptions, sweep_with};
 use crate::error::{GcError, StorageError};
 use crate::lease::{Held, has, held};
 use crate::manifest::Link;
@@ -109,8 +109,12 @@ impl Store {
         let mut report = report.build(options.dry_run, snapshot);
         leased(env, &mut needed, &before, leases)?;
         let (compaction, busy) = lock_compaction(env)?;
-        let options =
-            SweepOptions { dry_run: options.dry_run, drop_jobs: options.drop_jobs, leave_compactions: busy };
+        let options = SweepOptions {
+            dry_run: options.dry_run,
+            drop_jobs: options.drop_jobs,
+            leave_compactions: busy,
+            starting: Starting::Sweep,
+        };
         report.swept = sweep_with(self, &lock, needed, options)?;
         drop(compaction);
         Ok(report)

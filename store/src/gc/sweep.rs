@@ -23,6 +23,18 @@ pub(crate) struct SweepOptions {
     pub drop_jobs: bool,
     /// Folders of compactions stay, also those that nobody holds.
     pub leave_compactions: bool,
+    /// Who keeps jobs from starting while they are looked at.
+    pub starting: Starting,
+}
+
+/// A job that starts while its lock is looked at would find it taken, so none may start then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Starting {
+    /// The caller holds the start lock, or has the store for itself.
+    #[default]
+    Caller,
+    /// The sweep takes the start lock for that time.
+    Sweep,
 }
 
 /// Removes what nothing in `keep` refers to, and what crashes left behind. Files of unfinished jobs stay.

@@ -2,7 +2,7 @@
 
 use super::names::{self, FileKind};
 use super::report::JobNote;
-use super::sweep::Sweeper;
+use super::sweep::{Starting, Sweeper};
 use crate::error::StorageError;
 use crate::job::{
     Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
@@ -18,6 +18,10 @@ const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
 impl Sweeper<'_> {
     /// Notes the jobs, and that the files which they were publishing are theirs. With `drop_jobs`, interrupted ones go.
     pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
+        let _starting = match self.options.starting {
+            Starting::Caller => None,
+            Starting::Sweep => Some(lock_start(self.env)?),
+        };
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
             let mut note = JobNote {
@@ -54,13 +58,12 @@ impl Sweeper<'_> {
         Ok(intents.map_or_else(Vec::new, |i| i.moves.into_iter().map(|m| m.to).collect()))
     }
 
-    /// Removes an interrupted job, unless a process took it meanwhile.
+    /// Removes an interrupted job. None can start meanwhile.
     fn drop_job(&mut self, id: &str) -> Result<bool, StorageError> {
         let name = format!("tmp/{id}");
         if self.options.dry_run {
             return self.remove_work(&name, FileKind::Jobs);
         }
-        let _starting = lock_start(self.env)?;
         match JobFolder::take(self.env, id)? {
             Some(_held) => self.remove_work(&name, FileKind::Jobs),
             None => Ok(false),

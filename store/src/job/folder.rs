@@ -134,18 +134,13 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Said)>, StorageError> {
         .collect())
 }
 
-/// Whether a live process holds a job.
+/// Whether a live process holds a job. The caller holds the start lock: a job that starts would take us for its owner.
 pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     let name = format!("tmp/{id}/{LOCK}");
-    match env.vfs().lock(&env.at(&name), false) {
-        Ok(lock) => Ok(lock.is_none()),
-        // The folder went away while we looked.
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Env::io("lock", &name)(e)),
-    }
+    env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))
 }
 
-/// The jobs that a live process holds, and what they write, if that can be read.
+/// The jobs that a live process holds, and what they write, if that can be read. The caller holds the start lock.
 pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
     let mut held = Vec::new();
     for (id, said) in jobs(env)? {
@@ -172,6 +167,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(
 /// A JSON file of the store, by its name in it.
 pub(crate) fn read_json_of<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, StorageError> {
     read_json(env.vfs(), &env.at(name), name)
+}
+
+fn sync_above(env: &Env, path: &Path, name: &str) -> Result<(), StorageError> {
+    let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    env.vfs().sync_dir(above).map_err(Env::io("flush the folder above", name))
 }
 
 impl JobFolder {
@@ -202,8 +202,7 @@ impl JobFolder {
     pub(crate) fn take_outside(env: &Arc<Env>, path: &Path) -> Result<Option<JobFolder>, StorageError> {
         let name = path.display().to_string();
         env.vfs().create_dir(path).map_err(Env::io("make the folder", &name))?;
-        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        env.vfs().sync_dir(above).map_err(Env::io("flush the folder above", &name))?;
+        sync_above(env, path, &name)?;
         let lock = env.vfs().lock(&path.join(LOCK), false).map_err(Env::io("lock", &name))?;
         let folder = |lock| JobFolder {
             env: Arc::clone(env),
@@ -279,16 +278,68 @@ impl JobFolder {
         self.env.vfs().rename(from, &self.path_of(file)).map_err(Env::io("move a file to", &name))
     }
 
-    /// Removes the folder with all that is in it.
+    /// Removes the folder with all that is in it. Outside of the store what others put there stays, and then the folder does.
     pub(crate) fn delete(self) -> Result<(), StorageError> {
-        self.env.remove_folder(&self.name)?;
-        self.env.sync_folder("tmp")
+        match self.place {
+            Place::Store => {
+                self.env.remove_folder(&self.name)?;
+                self.env.sync_folder("tmp")
+            }
+            Place::Outside => self.delete_outside(),
+        }
+    }
+
+    fn delete_outside(&self) -> Result<(), StorageError> {
+        // First of all: a receipt speaks of the other files.
+        self.remove(RECEIPT)?;
+        self.sync()?;
+        let names = self.list()?;
+        for name in names.iter().filter(|n| Content::of(n) != Content::Stranger) {
+            self.remove(name)?;
+        }
+        if names.iter().any(|n| Content::of(n) == Content::Stranger) {
+            return self.sync();
+        }
+        self.env.vfs().remove_dir(&self.path).map_err(Env::io("remove", &self.name))?;
+        sync_above(&self.env, &self.path, &self.name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looking_for_a_live_job_makes_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Arc::new(Env::new(Arc::new(crate::vfs::OsVfs), dir.path()));
+        env.vfs().create_dir(&env.at("tmp/job-a")).unwrap();
+        assert!(!is_held(&env, "job-a").unwrap() && !is_held(&env, "job-b").unwrap());
+        assert!(env.vfs().list(&env.at("tmp/job-a")).unwrap().is_empty());
+        let folder = JobFolder::take(&env, "job-a").unwrap();
+        assert!(folder.is_some() && is_held(&env, "job-a").unwrap());
+        drop(folder);
+        assert!(!is_held(&env, "job-a").unwrap());
+    }
+
+    #[test]
+    fn outside_of_the_store_only_what_is_ours_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Arc::new(Env::new(Arc::new(crate::vfs::OsVfs), &dir.path().join("s")));
+        let out = dir.path().join("o");
+        let put = |name: &str| env.vfs().create(&out.join(name)).map(drop).unwrap();
+        let delete = || JobFolder::take_outside(&env, &out).unwrap().unwrap().delete().unwrap();
+        env.vfs().create_dir(&out).unwrap();
+        for name in [JOB, RECEIPT, SAMPLES, "slurm-1.out", &*segment_name(0, Uuid::new_v4())] {
+            put(name);
+        }
+        delete();
+        assert_eq!(env.vfs().list(&out).unwrap(), ["slurm-1.out"]);
+        env.vfs().remove(&out.join("slurm-1.out")).unwrap();
+        put(&encoding_name(Uuid::new_v4()));
+        delete();
+        assert!(!env.vfs().exists(&out).unwrap());
+    }
 
     #[test]
     fn names_say_what_a_file_is() {

@@ -27,6 +27,6 @@ pub(crate) use folder::{
     is_held, jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{Intents, JobFile};
-pub(crate) use publish::{Completion, Finish, attached, run_part};
+pub(crate) use publish::{Completion, Finish, Published, attached, run_part};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{live_rows, published_rows, purged_rows};

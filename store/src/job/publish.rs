@@ -40,6 +40,24 @@ pub(crate) enum Completion {
     WithAllRows,
 }
 
+/// What became of a publish.
+#[derive(Debug)]
+pub(crate) enum Published {
+    /// It made this snapshot.
+    New(Arc<Snapshot>),
+    /// There was nothing to change in this one, which is current.
+    Nothing(Arc<Snapshot>),
+}
+
+impl Published {
+    /// The snapshot that has all that was to be published.
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        match self {
+            Published::New(snapshot) | Published::Nothing(snapshot) => snapshot,
+        }
+    }
+}
+
 impl Job {
     /// Publishes the sealed files, and the checkpoints of a run.
     ///
@@ -49,17 +67,18 @@ impl Job {
     /// command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
-        self.publish_as(Finish { runs: run.into_iter().collect(), completion, receipts: Vec::new() })
+        let finish = Finish { runs: run.into_iter().collect(), completion, receipts: Vec::new() };
+        Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
-    pub(crate) fn publish_as(mut self, finish: Finish) -> Result<Arc<Snapshot>, CommitError> {
+    pub(crate) fn publish_as(mut self, finish: Finish) -> Result<Published, CommitError> {
         let lock = WriterLock::take(&self.store)?;
         let now = self.store.snapshot()?;
         self.drop_purged(&now)?;
         let (change, moves) = self.prepare(&now, &finish)?;
         if change.is_empty() {
             self.folder.delete()?;
-            return Ok(now);
+            return Ok(Published::Nothing(now));
         }
         let intents = Intents {
             version: VERSION,
@@ -79,7 +98,7 @@ impl Job {
             Ok(snapshot) => {
                 // The snapshot is there; what cannot be removed now is removed by the next start.
                 let _ = self.folder.delete();
-                Ok(snapshot)
+                Ok(Published::New(snapshot))
             }
             Err(e) => {
                 if !matches!(e, CommitError::Unclear { .. }) {

@@ -23,7 +23,7 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     let before: Option<JobFile> =
         folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
     recover(&store, &folder)?;
-    // Here a job takes a lease on its base, once there are leases: `base.lease(&plan.command)?`, kept in `Job`.
+    // No lease: what a job needs of its base is in memory. Whoever reads its samples for days takes one.
     let base = store.snapshot()?;
     check_plan(&base, &plan)?;
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));

@@ -149,9 +149,7 @@ pub(crate) fn held(env: &Env) -> Result<Vec<Held>, StorageError> {
         let name = format!("{FOLDER}/{file}");
         let path = env.at(&name);
         // It may be released at any moment: then it is gone, or no longer locked.
-        if !env.vfs().exists(&path).map_err(Env::io("look for", &name))?
-            || env.vfs().lock(&path, false).map_err(Env::io("lock", &name))?.is_some()
-        {
+        if !env.vfs().is_locked(&path).map_err(Env::io("look at the lock of", &name))? {
             continue;
         }
         let bytes = match env.vfs().read(&path, LIMIT) {

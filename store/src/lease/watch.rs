@@ -84,4 +84,7 @@ impl Vfs for Watched {
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         self.inner.lock(path, wait)
     }
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_locked(path)
+    }
 }

@@ -3,6 +3,7 @@
 use super::Extra;
 use super::file::{Link, Part, VERSION};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub(crate) struct Root {
     pub tags: Vec<Tag>,
     /// The next numbers of folders.
     pub next: Counters,
+    /// The next row of each dataset, by its number, as the dataset's part says it too: a repair without that part must not give out
+    /// a row again. Roots of the first builds do not have it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub next_rows: BTreeMap<u32, u64>,
     pub datasets: Vec<PartLink>,
     pub runs: Vec<PartLink>,
     pub features: Vec<PartLink>,
@@ -94,6 +99,7 @@ impl Root {
             oldest: 0,
             tags: Vec::new(),
             next: Counters { dataset: 1, encoding: 1, run: 1, feature: 1 },
+            next_rows: BTreeMap::new(),
             datasets: Vec::new(),
             runs: Vec::new(),
             features: Vec::new(),

@@ -39,6 +39,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         oldest: outcome.oldest,
         tags: outcome.tags,
         next: base.root.next.clone(),
+        next_rows: base.root.next_rows.clone(),
         datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,
         runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
         features: links(env, outcome.features, |p| (p.number, p.display_name()))?,

@@ -148,6 +148,7 @@ pub(crate) fn publish(
         oldest,
         tags,
         next: change.next,
+        next_rows: base.root().next_rows.clone(),
         datasets: base.root().datasets.clone(),
         runs: base.root().runs.clone(),
         features: base.root().features.clone(),
@@ -157,8 +158,10 @@ pub(crate) fn publish(
     root.runs.retain(|l| !change.removed.runs.contains(&l.number));
     root.features.retain(|l| !change.removed.features.contains(&l.number));
     let mut written = Written::default();
+    root.next_rows.retain(|number, _| !change.removed.datasets.contains(number));
     for part in change.datasets {
         let (number, name) = (part.number, part.name.clone());
+        root.next_rows.insert(number, part.next_row);
         put(&mut root.datasets, number, name, written.datasets.write(store, part)?);
     }
     for part in change.runs {

@@ -19,7 +19,7 @@ mod report;
 pub use report::{AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 
 use crate::error::{AttachError, CommitError};
-use crate::job::{Completion, Finish, Job, JobPlan, run_part};
+use crate::job::{Completion, Finish, Job, JobPlan, Published, run_part};
 use crate::manifest::FeatureState;
 use crate::store::{Snapshot, Store};
 use choose::Choice;
@@ -59,7 +59,7 @@ pub(crate) fn attach(
     }
     let mut job = store.start_job(plan.clone())?;
     let done = copy_all(&mut job, &shards, progress);
-    let (base, choice) = match done {
+    let choice = match done {
         Ok(done) => done,
         Err(e) => {
             // The store never had these files, and the shards still do.
@@ -77,9 +77,12 @@ pub(crate) fn attach(
     }
     let finish = finish(&shards, &choice, &job);
     match job.publish_as(finish) {
-        Ok(now) => {
-            report.snapshot = (now.number() != base).then(|| now.number());
-            report::features(&mut report, &now, &shards, &choice)?;
+        Ok(published) => {
+            // Somebody else may have published the same meanwhile; that snapshot is theirs.
+            if let Published::New(now) = &published {
+                report.snapshot = Some(now.number());
+            }
+            report::features(&mut report, published.snapshot(), &shards, &choice)?;
             Ok(report)
         }
         Err(e) => {
@@ -121,18 +124,18 @@ fn plan(shards: &[Shard], command: &str) -> JobPlan {
     }
 }
 
-/// Chooses again, now that nobody else writes these features, and copies what was chosen. Also the number of the job's base.
+/// Chooses again, now that nobody else writes these features, and copies what was chosen.
 fn copy_all(
     job: &mut Job,
     shards: &[Shard],
     progress: &mut dyn FnMut(AttachProgress),
-) -> Result<(u64, Choice), AttachError> {
+) -> Result<Choice, AttachError> {
     let base = job.snapshot().clone();
     fit::check(&base, shards)?;
     let choice = choose::choose(&job.store, &base, shards)?;
     check_samples(&job.store, &base, shards, &choice)?;
     copy::copy(job, shards, &choice, progress)?;
-    Ok((base.number(), choice))
+    Ok(choice)
 }
 
 /// The shards that bring something are of the samples that the snapshot has.
