@@ -8,6 +8,7 @@ use common::every::at_every_operation;
 use common::*;
 use gstore_store::*;
 use serde_json::Map;
+use std::path::PathBuf;
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
     store.delete("pool", &RowSet::from_rows(rows), options()).unwrap()
@@ -165,6 +166,37 @@ fn dropping_takes_names_away_and_nothing_else() {
     assert_eq!(old.open_feature(&old.features()[0]).unwrap().row_set().unwrap().len(), 30);
     let report = verify(&store);
     assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+}
+
+#[test]
+fn ids_of_a_dropped_dataset_are_in_no_file_once_it_is_collected() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    for name in ["pool", "other"] {
+        let dataset = DatasetName::try_from(name).unwrap();
+        let mut append = store.append(&dataset, columns(), AppendOptions::default()).unwrap();
+        let metadata = vec![MetaValue::Null; 2];
+        append.push(NewSample { id: &format!("id-of-{name}"), record: None, metadata }).unwrap();
+        append.finish().unwrap();
+    }
+    let named = |what: &str| -> Vec<PathBuf> {
+        let has = |f: &PathBuf| {
+            let bytes = fs_err::read(path.join(f)).unwrap();
+            bytes.windows(what.len()).any(|w| w == what.as_bytes())
+        };
+        files(&path).into_iter().filter(has).collect()
+    };
+    assert!(named("id-of-pool").contains(&PathBuf::from("ledger.redb")));
+    store.drop_dataset("pool", "gstore drop").unwrap();
+    store.collect(keep::gc(1)).unwrap();
+    assert_eq!(named("id-of-pool"), Vec::<PathBuf>::new());
+    let dataset = DatasetName::try_from("other").unwrap();
+    let mut append = store.append(&dataset, columns(), AppendOptions::default()).unwrap();
+    let metadata = vec![MetaValue::Null; 2];
+    append.push(NewSample { id: "id-of-other", record: None, metadata }).unwrap();
+    assert_eq!(append.finish().unwrap().added, 0, "the ledger is made anew");
+    assert_eq!(named("id-of-pool"), Vec::<PathBuf>::new());
 }
 
 #[test]
