@@ -6,6 +6,7 @@ pub mod crash;
 pub mod every;
 pub mod forge;
 pub mod hook;
+pub mod life;
 pub mod keep;
 pub mod overlay;
 pub mod readonly;
