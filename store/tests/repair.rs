@@ -698,3 +698,246 @@ fn a_lost_page_costs_nothing() {
         }
     }
 }
+
+/// Removes all manifests that start like this, and gives them.
+fn remove_manifests(path: &Path, start: &str) {
+    let start = format!("manifests/{start}");
+    let found = files(path).into_iter().filter(|f| f.to_string_lossy().starts_with(&start));
+    let found: Vec<PathBuf> = found.collect();
+    assert!(!found.is_empty(), "{start}");
+    found.iter().for_each(|f| fs_err::remove_file(path.join(f)).unwrap());
+}
+
+fn segments_of(path: &Path, number: u32) -> Vec<PathBuf> {
+    files(path).into_iter().filter(|f| f.starts_with(format!("segments/{number}"))).collect()
+}
+
+#[test]
+fn segments_of_another_feature_under_the_same_number_are_not_taken() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let [own, other] = [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16)];
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..SAMPLES).unwrap();
+    let mut job = store.start_job(plan(vec![own.clone()])).unwrap();
+    seal(&mut job, 0, 0..20);
+    job.publish(None, false).unwrap();
+    let was = content(&store);
+    let before: Vec<PathBuf> =
+        files(&path).into_iter().filter(|f| f.to_string_lossy().starts_with("manifests/feature")).collect();
+    let mut job = store.start_job(plan(vec![own])).unwrap();
+    seal(&mut job, 0, 20..24);
+    job.publish(None, false).unwrap();
+    drop(store);
+    let second = dir.path().join("other");
+    drop(filled(&second, SAMPLES, &other, SAMPLES));
+    let stranger = segments_of(&second, 1).remove(0);
+    let good = bytes(&path);
+    for cut in [false, true] {
+        // Its rows look like ours; only its footer says that they are not.
+        let mut content_of = fs_err::read(second.join(&stranger)).unwrap();
+        content_of.truncate(content_of.len() - if cut { 20 } else { 0 });
+        fs_err::write(path.join(&stranger), content_of).unwrap();
+        // What is listed by an older part is ours without a footer, too.
+        let listed: Vec<u8> = fs_err::read(path.join(&before[0])).unwrap();
+        for file in segments_of(&path, 1).iter().filter(|f| **f != stranger) {
+            let uuid = file.file_stem().unwrap().to_string_lossy().into_owned();
+            if String::from_utf8_lossy(&listed).contains(&uuid) {
+                let mut own = fs_err::read(path.join(file)).unwrap();
+                own.truncate(own.len() - 20);
+                fs_err::write(path.join(file), own).unwrap();
+            }
+        }
+        let newer = |f: &PathBuf| f.to_string_lossy().starts_with("manifests/feature") && !before.contains(f);
+        for file in files(&path).iter().filter(|f| newer(f)) {
+            fs_err::remove_file(path.join(file)).unwrap();
+        }
+        let report = repair(&path);
+        assert!(is_sound(&path), "cut {cut}: {report:#?}");
+        let now = content(&Store::open(&path).unwrap());
+        let vectors = &now.features["grad-sgd@checkpoint-7"];
+        assert_eq!(vectors.keys().copied().collect::<Vec<u64>>(), (0..24).collect::<Vec<u64>>(), "cut {cut}");
+        let first = |(row, v): &(&u64, &Vec<u32>)| was.features["grad-sgd@checkpoint-7"].get(row) == Some(*v);
+        assert_eq!(vectors.iter().filter(first).count(), 20);
+        let left = format!("{} does not say", stranger.display());
+        assert!(report.notes.iter().any(|n| n.starts_with(&left)), "cut {cut}: {report:#?}");
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_purge_that_could_not_be_published_is_not_what_a_damaged_current_named() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = original(&path);
+    let was = content(&store);
+    drop(store);
+    let good = bytes(&path);
+    let rows = RowSet::from_rows([8, 33]);
+    let purge = || DeleteOptions { purge: true, ..DeleteOptions::default() };
+    let mut refused = 0;
+    let mut purged = None;
+    for n in 0.. {
+        reset(&path, &good);
+        let vfs = CrashVfs::once(n);
+        let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        let result = store.delete("pool", &rows, purge());
+        drop(store);
+        if vfs.left() >= 0 {
+            result.unwrap();
+            assert!(refused > 10, "{refused}");
+            break;
+        }
+        let done = Store::open(&path).unwrap();
+        let expected = content(&done);
+        let published = expected.samples.len() != was.samples.len();
+        match published {
+            true => assert_eq!(purged.get_or_insert_with(|| expected.clone()), &expected, "operation {n}"),
+            false => assert_eq!(expected, was, "operation {n}"),
+        }
+        refused += usize::from(!published);
+        drop(done);
+        fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+        let report = repair(&path);
+        assert!(is_sound(&path), "operation {n}: {report:#?}");
+        assert!(report.lost.is_empty(), "operation {n}: {report:#?}");
+        let now = content(&Store::open(&path).unwrap());
+        assert_eq!((&now.samples, &now.features), (&expected.samples, &expected.features), "operation {n}");
+    }
+}
+
+#[test]
+fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_again() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..30).unwrap();
+    let before = files(&path);
+    add(&store, 30..SAMPLES).unwrap();
+    let was = content(&store);
+    drop(store);
+    let new = |start: &str| {
+        let is_new = |f: &PathBuf| f.to_string_lossy().starts_with(start) && !before.contains(f);
+        files(&path).into_iter().filter(is_new).collect::<Vec<PathBuf>>()
+    };
+    // The last snapshot loses its root and its part.
+    let manifests = new("manifests");
+    assert_eq!(manifests.len(), 2);
+    manifests.iter().for_each(|f| fs_err::remove_file(path.join(f)).unwrap());
+    let good = bytes(&path);
+    let report = repair(&path);
+    assert!(is_sound(&path) && report.lost.is_empty(), "{report:#?}");
+    assert_eq!(content(&Store::open(&path).unwrap()), was);
+
+    // Of a file that lies above a lost one nothing is given out again either.
+    reset(&path, &good);
+    let Some(file) = new("samples").pop() else { panic!("one file was added") };
+    let second = dir.path().join("other");
+    let store = Store::create(&second).unwrap();
+    add(&store, 0..SAMPLES).unwrap();
+    add(&store, SAMPLES..50).unwrap();
+    drop(store);
+    fs_err::remove_file(path.join(file)).unwrap();
+    for above in files(&second).iter().filter(|f| f.starts_with("samples")) {
+        fs_err::copy(second.join(above), path.join(above)).unwrap();
+    }
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    assert_eq!(lost(&report, LostKind::Samples, None), (30..SAMPLES).collect(), "{report:#?}");
+    assert!(!report.is_sound());
+    let store = Store::open(&path).unwrap();
+    let rows: Vec<u64> = content(&store).samples.keys().copied().collect();
+    assert_eq!(rows, (0..30).chain(SAMPLES..50).collect::<Vec<u64>>());
+    let mut append = store.append(&dataset(), columns(), options("add again")).unwrap();
+    let metadata = vec![MetaValue::Text("task0".into()), MetaValue::Int(1)];
+    let pushed = append.push(NewSample { id: "new", record: Some(b"{}"), metadata }).unwrap();
+    assert!(matches!(pushed, Pushed::Added(50)), "{pushed:?}");
+}
+
+#[test]
+fn files_that_a_killed_job_was_publishing_are_left_to_it() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = features()[0].clone();
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..SAMPLES).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..20);
+    job.publish(None, false).unwrap();
+    drop(store);
+    let good = bytes(&path);
+    let mut moved = 0;
+    for n in 0.. {
+        reset(&path, &good);
+        let vfs = CrashVfs::new(i64::MAX);
+        let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+        let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+        seal(&mut job, 0, 20..30);
+        vfs.set_left(n);
+        let result = job.publish(None, false);
+        drop(store);
+        if result.is_ok() && vfs.left() > 0 {
+            break;
+        }
+        let published = content(&Store::open(&path).unwrap());
+        let note = files(&path).iter().any(|f| f.ends_with("publish.json"));
+        let in_place = segments_of(&path, 1).len() == 2;
+        moved += usize::from(note && in_place);
+        remove_manifests(&path, "feature-1");
+        let report = repair(&path);
+        assert!(is_sound(&path), "operation {n}: {report:#?}");
+        let store = Store::open(&path).unwrap();
+        assert_eq!(content(&store).features, published.features, "operation {n}: {report:#?}");
+        // Another writer, and then the job goes on.
+        add(&store, 60..61).unwrap();
+        let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+        let wanted = RowSet::from_range(20..30).difference(&job.rows_done(0));
+        if !wanted.is_empty() {
+            seal(&mut job, 0, wanted.iter());
+        }
+        job.publish(None, false).unwrap();
+        assert!(is_sound(&path), "operation {n}");
+        let now = content(&store).features;
+        assert_eq!(now[&f.attrs.label].len(), 30, "operation {n}");
+    }
+    assert!(moved > 1, "{moved}");
+}
+
+#[test]
+fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_up() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(original(&path));
+    let file = files(&path).into_iter().find(|f| f.starts_with("samples/1")).unwrap();
+    let mut damaged = fs_err::read(path.join(&file)).unwrap();
+    damaged[300] ^= 1;
+    fs_err::write(path.join(&file), damaged).unwrap();
+    let hurt = bytes(&path);
+    let data = |path: &Path| -> Vec<PathBuf> {
+        files(path).into_iter().filter(|f| ["samples", "tombstones"].iter().any(|t| f.starts_with(t))).collect()
+    };
+    let before = data(&path);
+    let number = |path: &Path| Store::open(path).unwrap().snapshot().unwrap().number();
+    let published = number(&path);
+    let mut unclear = 0;
+    for n in 0.. {
+        reset(&path, &hurt);
+        let vfs = CrashVfs::once(n);
+        let options = RepairOptions::default();
+        let result = Store::repair_folder_on(Arc::new(vfs.clone()), &path, options, &mut |_| {});
+        if vfs.left() >= 0 {
+            result.unwrap();
+            break;
+        }
+        match result {
+            Err(VerifyError::Commit(_)) => {
+                unclear += 1;
+                assert!(is_sound(&path), "operation {n}");
+            }
+            Err(_) if number(&path) == published => assert_eq!(data(&path), before, "operation {n}"),
+            // Only the ledger was left to remove.
+            _ => assert!(is_sound(&path), "operation {n}"),
+        }
+    }
+    assert_eq!(unclear, 1);
+}

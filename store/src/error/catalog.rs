@@ -121,6 +121,9 @@ pub enum VerifyError {
     /// A file could not be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The medium reported an error when the repaired snapshot was published, and whether it counts is not known.
+    #[error(transparent)]
+    Commit(Box<super::CommitError>),
     /// A repaired data file could not be written.
     #[error(transparent)]
     Write(#[from] super::WriteError),

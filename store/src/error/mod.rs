@@ -58,7 +58,7 @@ is_damage! {
     CommitError => |e| CommitError::Append(e) => e.is_damage(), CommitError::Write(e) => e.is_damage(), CommitError::Open(e) => e.is_damage(),
         CommitError::Read(e) => e.is_damage(), CommitError::Storage(e) => e.is_damage(), CommitError::Unclear { source, .. } => source.is_damage();
     JobError => |e| JobError::Open(e) => e.is_damage(), JobError::Storage(e) => e.is_damage();
-    VerifyError => |e| VerifyError::Open(e) => e.is_damage(), VerifyError::Storage(e) => e.is_damage();
+    VerifyError => |e| VerifyError::Open(e) => e.is_damage(), VerifyError::Storage(e) => e.is_damage(), VerifyError::Commit(e) => e.is_damage();
     ShardError => |e| ShardError::Job(e) => e.is_damage(), ShardError::Open(e) => e.is_damage(), ShardError::Read(e) => e.is_damage(),
         ShardError::Storage(e) => e.is_damage();
     AttachError => |e| AttachError::Job(e) => e.is_damage(), AttachError::Commit(e) => e.is_damage(), AttachError::Open(e) => e.is_damage(),

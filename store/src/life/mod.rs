@@ -29,7 +29,7 @@ fn refuse_live_jobs(env: &Env, what: &str, concerned: impl Fn(&JobFile) -> bool)
 }
 
 /// Removes files that nothing refers to, as far as that is possible: what stays is collected later.
-fn remove_files(env: &Env, names: impl IntoIterator<Item = String>) {
+pub(crate) fn remove_files(env: &Env, names: impl IntoIterator<Item = String>) {
     for name in names {
         let _ = env.vfs().remove(&env.at(&name));
     }

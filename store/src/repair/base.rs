@@ -9,7 +9,7 @@ use crate::error::{OpenError, StorageError, VerifyError};
 use crate::manifest::{Counters, Current, Link, PartLink, Root};
 use crate::store::{Env, Store, now};
 use crate::verify::{dataset_files, feature_files};
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::iter::once;
 use uuid::Uuid;
 
@@ -117,7 +117,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     Ok(Base { link, number, root, certain: false, limits, damaged_current, next })
 }
 
-/// The newest sound root. One whose own data files are all gone was never published, or was taken back.
+/// The newest sound root that was not taken back.
 fn newest_root<'a>(env: &Env, inventory: &'a Inventory, below: u64) -> Option<&'a Version<Root>> {
     let mut roots: Vec<&Version<Root>> = inventory.roots.iter().filter(|r| r.part.snapshot < below).collect();
     roots.sort_by_key(|r| std::cmp::Reverse((r.part.snapshot, r.part.created)));
@@ -125,19 +125,49 @@ fn newest_root<'a>(env: &Env, inventory: &'a Inventory, below: u64) -> Option<&'
     roots.iter().copied().find(|r| !taken_back(env, inventory, &r.part)).or(first)
 }
 
+/// Whether a root was never published, or was taken back, as far as the data files say that. Compared with the root before it,
+/// all of its own files are gone; or it replaced files, not all of what it put there is in place, and everything it replaced is.
+///
+/// A root that only adds to the one before is kept as long as some of its files are there: damage may have taken the others.
 fn taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
-    let parent = root.parent.as_ref().and_then(|p| inventory.roots.iter().find(|r| r.link == *p));
-    let Some(parent) = parent else { return false };
-    let files = |root: &Root| -> HashSet<String> {
-        let has = |links: &[PartLink], link: &Link| links.iter().any(|l| l.link == *link);
-        let datasets = inventory.datasets.iter().filter(|d| has(&root.datasets, &d.link));
-        let features = inventory.features.iter().filter(|f| has(&root.features, &f.link));
-        let datasets = datasets.flat_map(|d| dataset_files(&d.part));
-        datasets.chain(features.flat_map(|f| feature_files(&f.part))).map(|(name, _)| name).collect()
+    let Some(before) = before(inventory, root) else { return false };
+    let (old, own) = (data_of(inventory, before), data_of(inventory, root));
+    let added: Vec<(&String, &u64)> = own.iter().filter(|(f, _)| !old.contains_key(*f)).collect();
+    let is_gone = |file: &str| !env.vfs().exists(&env.at(file)).unwrap_or(true);
+    if !added.is_empty() && added.iter().all(|(file, _)| is_gone(file)) {
+        return true;
+    }
+    // What a root deletes counts however little of it is left, so bitmaps have no say here.
+    let is_data = |file: &str| !file.ends_with(".roaring");
+    let replaces = old.keys().any(|f| is_data(f) && !own.contains_key(f));
+    let lacks = added.iter().any(|(f, len)| is_data(f) && !in_place(env, f, **len));
+    replaces && lacks && old.iter().all(|(f, len)| in_place(env, f, *len))
+}
+
+/// The root that another one followed. One that cut the history names none: it is the newest of those with lower numbers, which
+/// are there as long as the files of the history were not removed.
+fn before<'a>(inventory: &'a Inventory, root: &Root) -> Option<&'a Root> {
+    let roots = || inventory.roots.iter();
+    let found = match &root.parent {
+        Some(parent) => roots().find(|r| r.link == *parent),
+        None => roots()
+            .filter(|r| r.part.snapshot < root.snapshot)
+            .max_by_key(|r| (r.part.snapshot, r.part.created)),
     };
-    let old = files(&parent.part);
-    let added: Vec<String> = files(root).into_iter().filter(|f| !old.contains(f)).collect();
-    !added.is_empty() && added.iter().all(|f| !env.vfs().exists(&env.at(f)).unwrap_or(true))
+    found.map(|r| &r.part)
+}
+
+/// Names and lengths of the data files of a root, as far as its parts are known.
+fn data_of(inventory: &Inventory, root: &Root) -> BTreeMap<String, u64> {
+    let has = |links: &[PartLink], link: &Link| links.iter().any(|l| l.link == *link);
+    let datasets = inventory.datasets.iter().filter(|d| has(&root.datasets, &d.link));
+    let features = inventory.features.iter().filter(|f| has(&root.features, &f.link));
+    let datasets = datasets.flat_map(|d| dataset_files(&d.part));
+    datasets.chain(features.flat_map(|f| feature_files(&f.part))).collect()
+}
+
+fn in_place(env: &Env, file: &str, len: u64) -> bool {
+    env.vfs().open(&env.at(file)).and_then(|f| f.len()).is_ok_and(|found| found == len)
 }
 
 /// The id of the store, which all its roots have, even those that are damaged elsewhere.

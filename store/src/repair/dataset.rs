@@ -1,6 +1,6 @@
 //! Dataset parts: put together from an older version and from files that describe themselves; and their token counts.
 
-use super::Work;
+use super::{Work, feature};
 use super::parts::{Inventory, best_dataset};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError};
@@ -54,6 +54,38 @@ pub(super) fn rebuild(
     let from = format!("{from}, {before} sample files that it lists and {} there are", part.files.len());
     work.report.rebuilt(format!("dataset {known}"), from);
     Ok(Some(part))
+}
+
+/// Takes up what was added to a dataset after an older part of it was published: sample files above its rows that say that they
+/// are its own. Its next row is raised above all that is known to have had a number. Returns whether something changed.
+pub(super) fn take_added(
+    work: &mut Work<'_>,
+    inventory: &Inventory,
+    part: &mut DatasetPart,
+    features: &[u32],
+) -> Result<bool, VerifyError> {
+    let before = (part.next_row, part.files.len());
+    let found = samples(work.env, part.number)?;
+    let ours = |d: &Described| d.dataset.as_ref().is_some_and(|s| s.name == part.name);
+    let described: Vec<Described> = found.into_iter().filter(ours).collect();
+    let versions = inventory.dataset(part.number).filter(|v| v.part.name == part.name);
+    let ends = described.iter().map(|d| d.entry.end_row).chain(versions.map(|v| v.part.next_row));
+    let end = ends.max().unwrap_or(0).max(feature::end_row(work, inventory, &part.name, features));
+    let above = described.into_iter().filter(|d| d.entry.first_row >= part.next_row).collect();
+    let (files, columns) = choose(work.env, part.number, std::mem::take(&mut part.files), above);
+    part.files = files;
+    if part.files.len() > before.1 {
+        for column in columns {
+            merge_column(&mut part.columns, column);
+        }
+        let rows = RowSet::from_ranges(part.files.iter().map(FileEntry::range));
+        let rows = rows.difference(&RowSet::from_range(0..before.0));
+        let what = format!("rows {rows} of dataset {}", part.name);
+        work.report.rebuilt(what, "sample files that no part lists");
+    }
+    part.next_row = part.next_row.max(end);
+    part.set_tombstones(part.tombstones.clone());
+    Ok(before != (part.next_row, part.files.len()))
 }
 
 /// The files of a folder that say what they are.
@@ -128,6 +160,9 @@ fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyEr
     for folder in work.env.vfs().list(&work.env.at("encodings")).unwrap_or_default() {
         let Ok(number) = folder.parse::<u32>() else { continue };
         for d in described(work.env, &format!("encodings/{folder}"))? {
+            if work.claimed.contains(&encoding_file(number, d.entry.uuid)) {
+                continue;
+            }
             let Some(about) = d.encoding.filter(|e| e.dataset == part.name) else { continue };
             let known = part.encodings.iter_mut().find(|e| e.number == number || e.key == about.key);
             match known {

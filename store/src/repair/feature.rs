@@ -5,10 +5,12 @@ use super::parts::{Inventory, is_medium};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError};
 use crate::ident::{FeatureAttrs, FeatureDesc, RowSet};
+use crate::job::attached;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
 use crate::store::segment_file;
 use crate::verify::data_uuid;
+use std::collections::HashSet;
 use uuid::Uuid;
 
 const REMEDY: &str = "run `gstore ingest` with the original command: it computes just these rows";
@@ -166,10 +168,17 @@ fn from_others(
 }
 
 /// The segments in the folder of a feature.
-fn segments(work: &Work<'_>, number: u32) -> Vec<(Uuid, String)> {
+fn all_segments(work: &Work<'_>, number: u32) -> Vec<(Uuid, String)> {
     let folder = format!("segments/{number}");
     let names = work.env.vfs().list(&work.env.at(&folder)).unwrap_or_default();
     names.iter().filter_map(|n| Some((data_uuid(n, "arrow")?, format!("{folder}/{n}")))).collect()
+}
+
+/// Those that no interrupted job claims.
+fn segments(work: &Work<'_>, number: u32) -> Vec<(Uuid, String)> {
+    let mut all = all_segments(work, number);
+    all.retain(|(_, name)| !work.claimed.contains(name));
+    all
 }
 
 /// Writes some sound rows into a new segment, bit for bit.
@@ -210,14 +219,28 @@ pub(super) fn rebuild(
 ) -> Result<Option<FeaturePart>, VerifyError> {
     let files = segments(work, number);
     let mut all = Vec::new();
-    for (uuid, file) in &files {
-        all.extend(candidate(work, *uuid, file)?);
+    let mut unknown: Vec<(Uuid, String)> = Vec::new();
+    for (uuid, file) in files {
+        match candidate(work, uuid, &file)? {
+            Some(found) => all.push(found),
+            None => unknown.push((uuid, file)),
+        }
     }
-    let version = inventory.features.iter().filter(|v| v.part.number == number).max_by_key(|v| v.part.rows());
-    let named = |c: &&Candidate| name == Some(format!("{}/{}", c.desc.dataset, c.attrs.label).as_str());
-    let best = all.iter().filter(named).chain(&all).next();
-    let described = best.map(|c| (c.desc.clone(), c.attrs.clone()));
-    let described = described.or_else(|| version.map(|v| (v.part.desc.clone(), v.part.attrs.clone())));
+    let named = |dataset: &str, label: &str| name == Some(format!("{dataset}/{label}").as_str());
+    let versions = || inventory.features.iter().map(|v| &v.part).filter(|p| p.number == number);
+    let largest = |wanted: &dyn Fn(&FeaturePart) -> bool| {
+        let found = versions().filter(|p| wanted(p)).max_by_key(|p| p.rows());
+        found.map(|p| (p.desc.clone(), p.attrs.clone()))
+    };
+    let first = |wanted: &dyn Fn(&Candidate) -> bool| {
+        let found = all.iter().find(|c| wanted(c));
+        found.map(|c| (c.desc.clone(), c.attrs.clone()))
+    };
+    // A part vouches for itself; a segment may be one that another feature left under this number.
+    let described = largest(&|p| named(&p.desc.dataset, &p.attrs.label))
+        .or_else(|| first(&|c| named(&c.desc.dataset, &c.attrs.label)))
+        .or_else(|| largest(&|_| true))
+        .or_else(|| first(&|_| true));
     let Some((desc, attrs)) = described else {
         let what = name.map_or_else(|| format!("segments/{number}"), |n| format!("feature {n}"));
         let remedy = "run `gstore ingest` with the original command";
@@ -225,10 +248,16 @@ pub(super) fn rebuild(
         return Ok(None);
     };
     let mut part = FeaturePart::new(number, desc, attrs);
+    // What was attached only grows, so of several versions the one with the most receipts has all that are known.
+    let own = versions().filter(|p| p.key == part.key);
+    if let Some(version) = own.max_by_key(|p| (attached(p).len(), p.rows())) {
+        part.extra = version.extra.clone();
+    }
     let live = live(&part.desc.dataset);
     let shape = Shape::new(&part.desc, &part.attrs);
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
-    let mut sound: Vec<Candidate> = all.into_iter().filter(|c| c.sound && same(c)).collect();
+    let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
+    let (mut sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
     // Bigger ones first; of two with the same live rows the one with fewer dead ones: it was written after a purge.
     sound.sort_by_key(|c| {
         let here = c.rows.intersection(&live).len();
@@ -245,7 +274,17 @@ pub(super) fn rebuild(
         }
     }
     let whole = part.segments.len();
-    rest.extend(files.into_iter().filter(|(uuid, _)| sound.iter().all(|c| c.entry.uuid != *uuid)));
+    rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, &c.entry))));
+    // Without a footer only the catalog knows whose rows these are; the shape alone says nothing.
+    let listed: HashSet<Uuid> =
+        versions().filter(|p| p.key == part.key).flat_map(|p| p.segments.iter().map(|s| s.uuid)).collect();
+    let (known, strange): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|(uuid, _)| listed.contains(uuid));
+    rest.extend(known);
+    let foreign = others.iter().map(|c| segment_file(number, &c.entry));
+    for file in foreign.chain(strange.into_iter().map(|(_, file)| file)) {
+        let feature = part.display_name();
+        work.report.notes.push(format!("{file} does not say that it is of feature {feature}; it was left out"));
+    }
     for (_, file) in rest {
         let salvaged = salvage(&work.env.shared_vfs(), &work.env.at(&file), &file, &shape)?;
         let wanted = salvaged.rows().intersection(&live).difference(&covered);
@@ -261,6 +300,21 @@ pub(super) fn rebuild(
         work.report.lost.push(loss(&part, &lacking, lacking.len(), REMEDY));
     }
     Ok(Some(part))
+}
+
+/// One past the last row that segments of a dataset have in the folders of these features.
+pub(super) fn end_row(work: &Work<'_>, inventory: &Inventory, dataset: &str, features: &[u32]) -> u64 {
+    let parts = inventory.features.iter().map(|v| &v.part);
+    let parts = parts.filter(|p| p.desc.dataset == dataset && features.contains(&p.number));
+    let listed = parts.flat_map(|p| &p.segments).map(|s| s.end_row);
+    let files = features.iter().flat_map(|n| all_segments(work, *n));
+    let there = files.filter_map(|(uuid, name)| {
+        let path = work.env.at(&name);
+        let opened = SegmentFile::open_unlisted(work.env.shared_vfs(), FileId { path: &path, name }, uuid);
+        // What cannot be opened is looked at when its feature is.
+        opened.ok().filter(|o| o.desc.dataset == dataset).map(|o| o.entry.end_row)
+    });
+    listed.chain(there).max().unwrap_or(0)
 }
 
 /// What a segment says of itself, and whether all of it is sound.

@@ -1,6 +1,7 @@
 //! New data files: written in a work folder, moved into place before the snapshot that names them is published.
 
 use crate::error::StorageError;
+use crate::life::remove_files;
 use crate::samples::TMP;
 use crate::store::Env;
 use std::collections::BTreeSet;
@@ -8,19 +9,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Files being made. What is not in place when this is dropped goes away; after a crash the next append removes it.
+/// Files being made. Unless they are kept, they go away when this is dropped: later repairs would take them for what was
+/// published. After a crash the next append removes those that are not in place.
 pub(super) struct Files {
     env: Arc<Env>,
     folder: String,
     made: bool,
     /// From where to where in the store.
     moves: Vec<(PathBuf, String)>,
+    /// In place, and nothing refers to them yet.
+    placed: Vec<String>,
 }
 
 impl Files {
     pub(super) fn new(env: &Arc<Env>) -> Files {
         let folder = format!("{TMP}{}", Uuid::new_v4());
-        Files { env: Arc::clone(env), folder, made: false, moves: Vec::new() }
+        Files { env: Arc::clone(env), folder, made: false, moves: Vec::new(), placed: Vec::new() }
     }
 
     /// Where to write a new file.
@@ -38,6 +42,16 @@ impl Files {
         self.moves.push((path, to));
     }
 
+    /// Files were written in their places.
+    pub(super) fn placed(&mut self, names: Vec<String>) {
+        self.placed.extend(names);
+    }
+
+    /// From now on something refers to them, or may do so.
+    pub(super) fn keep(&mut self) {
+        self.placed.clear();
+    }
+
     /// Moves all files to their places and flushes the folders.
     pub(super) fn place(&mut self) -> Result<(), StorageError> {
         let folder = |to: &String| to.rsplit_once('/').map_or_else(String::new, |(f, _)| f.to_owned());
@@ -47,6 +61,7 @@ impl Files {
         }
         for (from, to) in self.moves.drain(..) {
             self.env.rename(&from, &to)?;
+            self.placed.push(to);
         }
         folders.iter().try_for_each(|f| self.env.sync_folder(f))
     }
@@ -58,5 +73,6 @@ impl Drop for Files {
             // A leftover does no harm.
             let _ = self.env.remove_folder(&self.folder);
         }
+        remove_files(&self.env, self.placed.drain(..));
     }
 }

@@ -15,6 +15,7 @@ mod deletes;
 mod feature;
 mod files;
 mod history;
+mod jobs;
 mod locks;
 mod parts;
 mod publish;
@@ -55,6 +56,8 @@ struct Work<'a> {
     bad: HashSet<String>,
     /// Those that the repaired snapshot does without.
     handled: HashSet<String>,
+    /// Those that interrupted jobs were publishing and that no sound snapshot has.
+    claimed: HashSet<String>,
 }
 
 impl Work<'_> {
@@ -69,6 +72,8 @@ struct DatasetWork {
     /// Its manifest, while it is as it was.
     link: Option<PartLink>,
     rebuilt: bool,
+    /// Of rows from here on that no file has it is not known what they were.
+    gaps_from: Option<u64>,
     dead: Dead,
 }
 
@@ -106,6 +111,7 @@ impl Store {
             files: Files::new(store.env()),
             bad: HashSet::new(),
             handled: HashSet::new(),
+            claimed: HashSet::new(),
         };
         repair(&store, &base, work, progress)
     }
@@ -134,6 +140,7 @@ fn repair(
     refuse(&tally)?;
     let complete = catalog.visited.first().is_some_and(|v| v.readable) && base.certain;
     let inventory = if complete { Inventory::default() } else { Inventory::read(store)? };
+    work.claimed = claimed(&work, base, &catalog)?;
     let mut datasets = take_datasets(&mut work, base, &catalog, &inventory)?;
     let (runs, lost_features) = take_others(&mut work, base, &catalog, &inventory);
     catalog.datasets.drain(..catalog.current_datasets);
@@ -175,11 +182,26 @@ fn repair(
             d.part.next_row = end;
             d.link = None;
         }
-        if d.rebuilt {
-            samples::report_gaps(&mut work, &d.part);
+        if let Some(from) = d.gaps_from {
+            samples::report_gaps(&mut work, &d.part, from);
         }
     }
     finish(base, &catalog, work, datasets, runs, features)
+}
+
+/// The files that are left to interrupted jobs. A snapshot that was published has them in its parts; if one of those is damaged,
+/// the command tells whose snapshot it is.
+fn claimed(work: &Work<'_>, base: &Base, catalog: &Catalog) -> Result<HashSet<String>, VerifyError> {
+    let mut claimed = HashSet::new();
+    for job in jobs::publishing(work.env)? {
+        let is_base = base.number == Some(job.snapshot) && job.command.as_ref() == Some(&base.root.command);
+        if !is_base {
+            claimed.extend(job.files);
+        }
+    }
+    let published = catalog.data_files();
+    claimed.retain(|file| !published.contains_key(file));
+    Ok(claimed)
 }
 
 fn refuse(tally: &Tally<'_>) -> Result<(), VerifyError> {
@@ -197,6 +219,8 @@ fn take_datasets(
     inventory: &Inventory,
 ) -> Result<Vec<DatasetWork>, VerifyError> {
     let mut out = Vec::new();
+    let known = base.root.features.iter().map(|l| l.number);
+    let features: Vec<u32> = known.chain(new_folders(work.env, "segments", base.limits.feature)).collect();
     let current = || catalog.datasets.iter().take(catalog.current_datasets);
     for link in &base.root.datasets {
         let found = current().find(|d| d.part.number == link.number && d.file == link.link.file);
@@ -207,19 +231,27 @@ fn take_datasets(
                 dataset::rebuild(work, inventory, link.number, Some(&link.name), rest)?.map(|p| (p, None))
             }
         };
-        out.extend(taken.map(|(part, link)| {
-            let rebuilt = link.is_none();
-            DatasetWork { part, link, rebuilt, dead: Dead::default() }
-        }));
+        let Some((mut part, mut link)) = taken else { continue };
+        let mut gaps_from = link.is_none().then_some(0);
+        if !base.certain {
+            let known = part.next_row;
+            if dataset::take_added(work, inventory, &mut part, &features)? {
+                gaps_from = gaps_from.or(Some(known));
+                link = None;
+            }
+        }
+        out.push(DatasetWork { part, rebuilt: link.is_none(), link, gaps_from, dead: Dead::default() });
     }
     if !base.certain {
         for number in new_folders(work.env, "samples", base.limits.dataset) {
             if base.root.datasets.iter().any(|l| l.number == number) {
                 continue;
             }
-            let Some(part) = dataset::rebuild(work, inventory, number, None, None)? else { continue };
-            if out.iter().all(|d| d.part.name != part.name) {
-                out.push(DatasetWork { part, link: None, rebuilt: true, dead: Dead::default() });
+            let Some(mut part) = dataset::rebuild(work, inventory, number, None, None)? else { continue };
+            if out.iter().all(|d: &DatasetWork| d.part.name != part.name) {
+                dataset::take_added(work, inventory, &mut part, &features)?;
+                let (dead, gaps_from) = (Dead::default(), Some(0));
+                out.push(DatasetWork { part, link: None, rebuilt: true, gaps_from, dead });
             }
         }
     }
@@ -294,6 +326,7 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
         if !work.options.dry_run {
             let Dead { deleted, purged, .. } = &d.dead;
             crate::tombstones::set_dead(work.env, &mut d.part, deleted, purged)?;
+            work.files.placed(crate::tombstones::new_files(&before, &d.part));
         }
     }
     if d.part != before || d.dead.changed {
@@ -376,7 +409,12 @@ fn finish(
             changes: history::changes(&work.report),
         };
         work.files.place()?;
-        publish::publish(work.env, base, outcome)?;
+        let published = publish::publish(work.env, base, outcome);
+        if matches!(&published, Ok(()) | Err(VerifyError::Commit(_))) {
+            // `CURRENT` names them, or that is not known.
+            work.files.keep();
+        }
+        published?;
     }
     if work.ledger_bad || (changed && new_samples) {
         remove_ledger(&mut work)?;

@@ -3,6 +3,7 @@
 //! A part's file has its digest in its name, so it vouches for itself. Which of several versions was published last it does not
 //! say; that follows from what they hold.
 
+use super::jobs;
 use crate::error::{StorageError, VerifyError};
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
 use crate::store::{Env, Store};
@@ -68,7 +69,23 @@ impl Inventory {
             let links = root.datasets.iter().chain(&root.runs).chain(&root.features);
             out.known.extend(links.map(|l| l.link.file.clone()));
         }
+        let files = jobs::publishing(env)?.into_iter().flat_map(|p| p.files);
+        out.leave_claimed(files.collect());
         Ok(out)
+    }
+
+    /// Leaves out parts with files of interrupted jobs, unless a sound root refers to them.
+    fn leave_claimed(&mut self, mut claimed: HashSet<String>) {
+        let Inventory { datasets, features, known, .. } = self;
+        let of_datasets = datasets.iter().filter(|v| known.contains(&v.link.file));
+        let of_features = features.iter().filter(|v| known.contains(&v.link.file));
+        let published = of_datasets.flat_map(|v| dataset_files(&v.part));
+        for (file, _) in published.chain(of_features.flat_map(|v| feature_files(&v.part))) {
+            claimed.remove(&file);
+        }
+        let free = |files: Vec<(String, u64)>| files.iter().all(|(f, _)| !claimed.contains(f));
+        datasets.retain(|v| free(dataset_files(&v.part)));
+        features.retain(|v| free(feature_files(&v.part)));
     }
 
     /// Versions of a dataset.

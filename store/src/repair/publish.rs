@@ -4,12 +4,12 @@
 //! a damaged `CURRENT` is kept beside; `CURRENT` is replaced. A crash before that leaves the damage as it was.
 
 use super::base::Base;
-use crate::error::{OpenError, StorageError, VerifyError};
+use crate::error::{CommitError, OpenError, StorageError, VerifyError};
 use crate::manifest::{
-    CURRENT, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
+    Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
     write_replacing,
 };
-use crate::store::{Env, load_snapshot, now};
+use crate::store::{Env, load_snapshot, now, unclear};
 use std::sync::Arc;
 
 /// What the repaired snapshot consists of. Parts that did not change keep their links.
@@ -26,6 +26,7 @@ pub(super) struct Outcome {
 /// Where a damaged `CURRENT` is kept.
 const DAMAGED: &str = "CURRENT.damaged";
 
+/// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
 pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(), VerifyError> {
     let mut root = Root {
         version: VERSION,
@@ -63,13 +64,21 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
     if let Some(bytes) = &base.damaged_current {
         write_replacing(env.vfs(), &env.at(DAMAGED), DAMAGED, bytes)?;
     }
-    Current::new(snapshot, link).write(env.vfs(), env.path())?;
-    Ok(env.sync_folder("").map_err(|e| {
-        StorageError::io(
-            format!("make sure that the new {CURRENT} survives a loss of power"),
-            std::io::Error::other(e),
-        )
-    })?)
+    let committed =
+        Current::new(snapshot, link.clone()).write(env.vfs(), env.path()).and_then(|_| env.sync_folder(""));
+    match committed.map_err(|source| unclear(env, &link, snapshot, source)) {
+        Ok(()) => Ok(()),
+        // `CURRENT` does not name it.
+        Err(CommitError::Storage(e)) => Err(e.into()),
+        Err(CommitError::Unclear { source, .. }) if is_as_it_was(env, base) => Err(source.into()),
+        Err(e) => Err(VerifyError::Commit(Box::new(e))),
+    }
+}
+
+/// Whether `CURRENT` still has the damaged content that it had.
+fn is_as_it_was(env: &Env, base: &Base) -> bool {
+    let now = Current::read_bytes(env.vfs(), env.path()).ok();
+    now.is_some() && now == base.damaged_current
 }
 
 fn links<T: Part>(

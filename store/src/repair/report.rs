@@ -108,9 +108,12 @@ pub struct RepairReport {
 }
 
 impl RepairReport {
-    /// Whether there was nothing to repair.
+    /// Whether there was nothing to repair, and nothing is lost.
     pub fn is_sound(&self) -> bool {
-        self.snapshot.is_none() && self.rebuilt.is_empty() && self.unrepaired.is_empty()
+        self.snapshot.is_none()
+            && self.rebuilt.is_empty()
+            && self.lost.is_empty()
+            && self.unrepaired.is_empty()
     }
 
     pub(super) fn rebuilt(&mut self, what: impl Into<String>, from: impl Into<String>) {

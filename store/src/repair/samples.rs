@@ -85,9 +85,9 @@ pub(super) fn repair(
     Ok(())
 }
 
-/// Rows that no file has. Of a dataset whose part was lost it is not known what they were.
-pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart) {
-    let mut gaps = RowSet::from_range(0..part.next_row).difference(&part.stored_rows());
+/// Rows that no file has, `from` the first one of which it is not known what they were.
+pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart, from: u64) {
+    let mut gaps = RowSet::from_range(from.min(part.next_row)..part.next_row).difference(&part.stored_rows());
     let of = format!("dataset {}", part.name);
     for loss in work.report.lost.iter().filter(|l| l.kind == LostKind::Samples && l.rows.of == of) {
         gaps = gaps.difference(&RowSet::from_ranges(loss.rows.ranges.iter().map(|[a, b]| *a..*b)));

@@ -7,7 +7,7 @@
 //! 4. `CURRENT` is written beside its place, flushed and renamed: the commit point
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
-use super::Store;
+use super::{Env, Store};
 use super::create::LOCK;
 use super::load::{Numbered, assemble, check_references, now};
 use super::snapshot::Snapshot;
@@ -42,7 +42,7 @@ impl WriterLock {
     /// Takes the lock if it is free.
     pub(crate) fn attempt(store: &Store, wait: bool) -> Result<Option<WriterLock>, StorageError> {
         let lock =
-            store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(super::Env::io("lock", LOCK))?;
+            store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(Env::io("lock", LOCK))?;
         Ok(lock.map(|lock| WriterLock { lock }))
     }
 }
@@ -189,7 +189,7 @@ pub(crate) fn publish(
         Ok(bytes) => Ok(store.adopt(bytes, snapshot)),
         Err(source) => {
             store.set_unsettled(true);
-            Err(unclear(store, &link, number, source))
+            Err(unclear(env, &link, number, source))
         }
     }
 }
@@ -234,8 +234,8 @@ fn refused(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
 }
 
 /// An error at the commit point: what `CURRENT` says now decides what is reported.
-fn unclear(store: &Store, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
-    let visible = Current::read_bytes(store.env().vfs(), store.path())
+pub(crate) fn unclear(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
+    let visible = Current::read_bytes(env.vfs(), env.path())
         .and_then(|bytes| Current::parse(&bytes))
         .map(|current| current.root == *link);
     match visible {

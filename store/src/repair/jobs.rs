@@ -1,0 +1,42 @@
+//! Files that interrupted jobs were publishing. They lie in the folders of the store and belong to the jobs: the command that is
+//! started again moves them back, unless the snapshot that its note names has them.
+
+use super::parts::is_medium;
+use crate::error::StorageError;
+use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
+use crate::store::Env;
+use std::io::ErrorKind;
+
+/// What an interrupted job was publishing.
+pub(super) struct Publishing {
+    /// The number that its snapshot was to have.
+    pub snapshot: u64,
+    pub command: Option<String>,
+    /// The files, relative to the store.
+    pub files: Vec<String>,
+}
+
+/// What all jobs were publishing that died on the way, or right after.
+pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
+    let mut out = Vec::new();
+    let names = match env.vfs().list(&env.at("tmp")) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(out),
+        Err(e) => return Err(Env::io("list", "tmp")(e)),
+    };
+    for id in names.iter().filter(|n| n.starts_with(PREFIX)) {
+        let intents: Option<Intents> = match read_json_of(env, &format!("tmp/{id}/{PUBLISH}")) {
+            // It is flushed before the first file moves, so a damaged one means that none did, or that nobody can tell.
+            Err(StorageError::Damaged(_)) => None,
+            Err(StorageError::Io { source, .. }) if is_medium(&source) => None,
+            other => other?,
+        };
+        let job = || read_json_of(env, &format!("tmp/{id}/{JOB}")).ok().flatten();
+        out.extend(intents.map(|i| Publishing {
+            snapshot: i.snapshot,
+            command: job().map(|j: JobFile| j.command),
+            files: i.moves.into_iter().map(|m| m.to).collect(),
+        }));
+    }
+    Ok(out)
+}
