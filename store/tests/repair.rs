@@ -210,9 +210,12 @@ fn refill(path: &Path, was: &Content, report: &RepairReport, what: &str) {
     assert!(is_sound(path), "{what}: after it was filled again");
 }
 
+/// A way to damage a file, and its name.
+type Harm = (String, Box<dyn Fn(&Path)>);
+
 /// Ways to damage a file.
-fn damages(len: usize) -> Vec<(String, Box<dyn Fn(&Path)>)> {
-    let mut out: Vec<(String, Box<dyn Fn(&Path)>)> = Vec::new();
+fn damages(len: usize) -> Vec<Harm> {
+    let mut out: Vec<Harm> = Vec::new();
     let places = [0, len / 7, len / 3, len / 2, len * 2 / 3, len * 9 / 10, len - 2];
     for at in places {
         out.push((
@@ -914,7 +917,10 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
     fs_err::write(path.join(&file), damaged).unwrap();
     let hurt = bytes(&path);
     let data = |path: &Path| -> Vec<PathBuf> {
-        files(path).into_iter().filter(|f| ["samples", "tombstones"].iter().any(|t| f.starts_with(t))).collect()
+        files(path)
+            .into_iter()
+            .filter(|f| ["samples", "tombstones"].iter().any(|t| f.starts_with(t)))
+            .collect()
     };
     let before = data(&path);
     let number = |path: &Path| Store::open(path).unwrap().snapshot().unwrap().number();
@@ -940,4 +946,32 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
         }
     }
     assert_eq!(unclear, 1);
+}
+
+#[test]
+fn rows_that_were_deleted_and_merged_away_are_not_given_out_again() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = original(&path);
+    store.delete("pool", &RowSet::from_range(28..SAMPLES), DeleteOptions::default()).unwrap();
+    let all = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };
+    store.compact(all, &mut |_| {}).unwrap();
+    store.collect(GcOptions { keep: 1, ..GcOptions::default() }).unwrap();
+    drop(store);
+    remove_manifests(&path, "dataset-1-");
+    repair(&path);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().next_row, SAMPLES);
+}
+
+#[test]
+fn a_store_without_its_folder_of_manifests_is_repaired() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(original(&path));
+    fs_err::remove_dir_all(path.join("manifests")).unwrap();
+    fs_err::remove_file(path.join("CURRENT")).unwrap();
+    repair(&path);
+    assert!(is_sound(&path));
+    assert_eq!(Store::open(&path).unwrap().snapshot().unwrap().dataset("pool").unwrap().next_row, SAMPLES);
 }

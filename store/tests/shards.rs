@@ -464,7 +464,8 @@ fn rows_that_a_repair_lost_come_back_from_the_shard() {
     shard(&store, "1/1", &out);
     attach(&store, std::slice::from_ref(&out)).unwrap();
     let segments = path.join("segments");
-    let name = files(&segments).into_iter().max_by_key(|f| segments.join(f).metadata().unwrap().len()).unwrap();
+    let name =
+        files(&segments).into_iter().max_by_key(|f| segments.join(f).metadata().unwrap().len()).unwrap();
     let mut bytes = fs_err::read(segments.join(&name)).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

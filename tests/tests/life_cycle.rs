@@ -154,7 +154,8 @@ fn a_replaced_line_is_a_new_row_and_the_only_one_computed() {
 fn a_purge_leaves_nothing_behind() {
     let place = filled();
     place.ok(&["tag", "before"]);
-    let nothing = place.json(&["delete", "--dataset", "pool", "--id", "nobody", "--purge", "--yes", "--json"]);
+    let nothing =
+        place.json(&["delete", "--dataset", "pool", "--id", "nobody", "--purge", "--yes", "--json"]);
     assert_eq!(nothing["snapshot"], Value::Null);
     assert_eq!(place.value_at(Some("before"), COUNT), "40", "a wrong id costs no history");
     place.ok(&["delete", "--dataset", "pool", "--id", "s4"]);

@@ -74,8 +74,7 @@ pub(super) const FLAT: [(&str, FileKind); 2] =
 const DAMAGED: &str = "CURRENT.damaged";
 
 /// What else a store has in its own folder.
-const OTHERS: [&str; 9] =
-    [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
+const OTHERS: [&str; 9] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
 
 /// Files of the store's own folder that are written beside their places.
 const REPLACED: [&str; 6] = [CURRENT, DAMAGED, LEDGER, SUMS, MARKER, RESTORING];
@@ -173,10 +172,13 @@ mod tests {
         ] {
             assert_eq!(manifest(&strange), None, "{strange}");
         }
-        for ours in ["CURRENT", "CURRENT.damaged", "ledger.redb", "ledger.sums", "tmp", "segments", "indexes"] {
+        for ours in ["CURRENT", "CURRENT.damaged", "ledger.redb", "ledger.sums", "tmp", "segments", "indexes"]
+        {
             assert_eq!(top(ours), Top::Ours, "{ours}");
         }
-        for left in ["CURRENT.new", "CURRENT.damaged.new", "ledger.sums.new", "backup.json.new", "restore.json"] {
+        for left in
+            ["CURRENT.new", "CURRENT.damaged.new", "ledger.sums.new", "backup.json.new", "restore.json"]
+        {
             assert_eq!(top(left), Top::Leftover, "{left}");
         }
         for strange in ["CURRENT.bak", "LOCK.new", "tmp.new", "notes", ".new", ""] {

@@ -178,6 +178,8 @@ fn repair(
     for d in &mut datasets {
         let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
         let end = own.flat_map(|(f, _)| &f.segments).map(|s| s.end_row).max().unwrap_or(0);
+        // Rows that were deleted and merged away are in no file any more; the root remembers that they were given out.
+        let end = end.max(base.root.next_rows.get(&d.part.number).copied().unwrap_or(0));
         if end > d.part.next_row {
             d.part.next_row = end;
             d.link = None;

@@ -6,10 +6,10 @@
 use super::base::Base;
 use crate::error::{CommitError, OpenError, StorageError, VerifyError};
 use crate::manifest::{
-    Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
-    write_replacing,
+    Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
 };
 use crate::store::{Env, load_snapshot, now, unclear};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the repaired snapshot consists of. Parts that did not change keep their links.
@@ -23,11 +23,20 @@ pub(super) struct Outcome {
     pub changes: Vec<String>,
 }
 
+impl Outcome {
+    /// The next row of each dataset, as a root has it.
+    fn next_rows(&self) -> BTreeMap<u32, u64> {
+        self.datasets.iter().map(|(part, _)| (part.number, part.next_row)).collect()
+    }
+}
+
 /// Where a damaged `CURRENT` is kept.
 const DAMAGED: &str = "CURRENT.damaged";
 
 /// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
 pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(), VerifyError> {
+    let next_rows = outcome.next_rows();
+    env.vfs().create_dir(&env.at("manifests")).map_err(Env::io("make the folder", "manifests"))?;
     let mut root = Root {
         version: VERSION,
         requires: base.root.requires.clone(),
@@ -40,7 +49,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         oldest: outcome.oldest,
         tags: outcome.tags,
         next: base.root.next.clone(),
-        next_rows: base.root.next_rows.clone(),
+        next_rows,
         datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,
         runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
         features: links(env, outcome.features, |p| (p.number, p.display_name()))?,

@@ -8,8 +8,8 @@ use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
 use crate::ident::{RowSet, canonical_json, xxh3_hex};
 use crate::job::{
-    Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, check_plan, live_rows, read_json,
-    take_over,
+    Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, check_plan, live_rows,
+    read_json, take_over,
 };
 use crate::manifest::RunUpdate;
 use crate::store::{Snapshot, Store};

@@ -36,9 +36,7 @@ pub fn build(path: &Path) -> Store {
     let features = store.snapshot().unwrap().features_of("pool").iter().map(|f| f.display_name()).collect();
     let merged: Vec<String> =
         Vec::into_iter(features).filter(|name: &String| !name.contains("embed-last")).collect();
-    store
-        .compact(CompactOptions { features: merged, ..CompactOptions::default() }, &mut |_| {})
-        .unwrap();
+    store.compact(CompactOptions { features: merged, ..CompactOptions::default() }, &mut |_| {}).unwrap();
     store.collect(GcOptions { command: "gc".into(), keep: 2, ..GcOptions::default() }).unwrap();
     store
 }

@@ -71,14 +71,17 @@ fn of_file(
 ) -> Result<Vec<(u64, u64)>, AttachError> {
     let ReceiptFile::Segment { entry, .. } = file else { return Ok(Vec::new()) };
     let bad = |e: StorageError| match e {
-        StorageError::Io { source, .. } if source.kind() == ErrorKind::NotFound => "there is no such file".into(),
+        StorageError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            "there is no such file".into()
+        }
         other => other.to_string(),
     };
     let path = shard.folder.join(file.name());
     let read = || -> Result<Vec<(u64, u64)>, StorageError> {
         let shape = Shape::new(&feature.desc, &feature.attrs);
         let id = FileId { path: &path, name: path.display().to_string() };
-        let file = SegmentFile::open(Arc::clone(vfs), id, entry, &label(feature), shape, &feature.desc.key())?;
+        let file =
+            SegmentFile::open(Arc::clone(vfs), id, entry, &label(feature), shape, &feature.desc.key())?;
         let mut checks = Vec::new();
         let mut scratch = BlockBuffer::new();
         for i in 0..file.blocks.len() {

@@ -96,12 +96,7 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
     Ok(choice)
 }
 
-fn look(
-    store: &Store,
-    snapshot: &Snapshot,
-    feature: &JobFeature,
-    key: &str,
-) -> Result<Stored, AttachError> {
+fn look(store: &Store, snapshot: &Snapshot, feature: &JobFeature, key: &str) -> Result<Stored, AttachError> {
     let part = snapshot.feature_by_key(key);
     let dataset = snapshot.dataset(&feature.desc.dataset).map_err(crate::error::JobError::from)?;
     Ok(Stored {

@@ -81,11 +81,8 @@ fn read_samples(
     shown: &str,
     receipt: &Receipt,
 ) -> Result<Vec<u8>, AttachError> {
-    let bad = |detail: String| AttachError::BadFile {
-        folder: shown.to_owned(),
-        file: SAMPLES.to_owned(),
-        detail,
-    };
+    let bad =
+        |detail: String| AttachError::BadFile { folder: shown.to_owned(), file: SAMPLES.to_owned(), detail };
     let len = receipt.row_set().len().saturating_mul(ROW_BYTES as u64);
     match store.env().vfs().read(&folder.join(SAMPLES), len) {
         Ok(bytes) if bytes.len() as u64 != len => {
