@@ -16,7 +16,7 @@ mod one_file;
 pub mod targets;
 
 #[path = "../../cli/src/args/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)] // the commands use it, and they are not here
 mod args;
 #[path = "../../cli/src/config.rs"]
 mod config;
