@@ -914,7 +914,10 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
     fs_err::write(path.join(&file), damaged).unwrap();
     let hurt = bytes(&path);
     let data = |path: &Path| -> Vec<PathBuf> {
-        files(path).into_iter().filter(|f| ["samples", "tombstones"].iter().any(|t| f.starts_with(t))).collect()
+        files(path)
+            .into_iter()
+            .filter(|f| ["samples", "tombstones"].iter().any(|t| f.starts_with(t)))
+            .collect()
     };
     let before = data(&path);
     let number = |path: &Path| Store::open(path).unwrap().snapshot().unwrap().number();

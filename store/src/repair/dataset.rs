@@ -1,8 +1,8 @@
 //! Dataset parts: put together from an older version and from files that describe themselves; and their token counts.
 
-use super::{Work, feature};
 use super::parts::{Inventory, best_dataset};
 use super::report::{Loss, LostKind};
+use super::{Work, feature};
 use crate::error::{StorageError, VerifyError};
 use crate::ident::RowSet;
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry};

@@ -283,7 +283,9 @@ pub(super) fn rebuild(
     let foreign = others.iter().map(|c| segment_file(number, &c.entry));
     for file in foreign.chain(strange.into_iter().map(|(_, file)| file)) {
         let feature = part.display_name();
-        work.report.notes.push(format!("{file} does not say that it is of feature {feature}; it was left out"));
+        work.report
+            .notes
+            .push(format!("{file} does not say that it is of feature {feature}; it was left out"));
     }
     for (_, file) in rest {
         let salvaged = salvage(&work.env.shared_vfs(), &work.env.at(&file), &file, &shape)?;

@@ -6,8 +6,7 @@
 use super::base::Base;
 use crate::error::{CommitError, OpenError, StorageError, VerifyError};
 use crate::manifest::{
-    Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
-    write_replacing,
+    Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
 };
 use crate::store::{Env, load_snapshot, now, unclear};
 use std::sync::Arc;

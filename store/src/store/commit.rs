@@ -7,10 +7,10 @@
 //! 4. `CURRENT` is written beside its place, flushed and renamed: the commit point
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
-use super::{Env, Store};
 use super::create::LOCK;
 use super::load::{Numbered, assemble, check_references, now};
 use super::snapshot::Snapshot;
+use super::{Env, Store};
 use crate::error::{CommitError, StorageError};
 use crate::manifest::{
     Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
@@ -41,8 +41,7 @@ impl WriterLock {
 
     /// Takes the lock if it is free.
     pub(crate) fn attempt(store: &Store, wait: bool) -> Result<Option<WriterLock>, StorageError> {
-        let lock =
-            store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(Env::io("lock", LOCK))?;
+        let lock = store.env().vfs().lock(&store.env().at(LOCK), wait).map_err(Env::io("lock", LOCK))?;
         Ok(lock.map(|lock| WriterLock { lock }))
     }
 }
