@@ -226,8 +226,10 @@ fn job(
     checkpoint: Option<u8>,
 ) -> Result<(), Failure> {
     let dataset = features.first().and_then(|i| FEATURES.get(*i)).ok_or("a job without features")?.dataset;
+    // Held while its samples are read: a job lasts, and gc may run meanwhile.
+    let (snapshot, _lease) = store.snapshot_leased(None, "ingest")?;
     let mut job = store.start_job(plan(features)?)?;
-    let contents = contents(job.snapshot(), dataset, upto)?;
+    let contents = contents(&snapshot, dataset, upto)?;
     let live = RowSet::from_rows(contents.keys().copied());
     let end = live.ranges().last().map_or(0, |r| r.end);
     let mut done = 0;
