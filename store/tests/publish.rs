@@ -237,10 +237,9 @@ fn sealed_rows_outlive_the_history_of_the_publish_that_was_cut_short() {
 }
 
 #[test]
-fn files_that_a_repair_adopted_are_not_taken_back() {
+fn a_repair_and_the_job_that_was_publishing_lose_no_file_between_them() {
     let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let mut adopted = 0;
     half_published(dir.path(), &f, |store| {
         let path = store.path().to_owned();
         drop(store);
@@ -250,7 +249,6 @@ fn files_that_a_repair_adopted_are_not_taken_back() {
         fs_err::create_dir(path.join("manifests")).unwrap();
         Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
         let store = Store::open(&path).unwrap();
-        adopted += store.snapshot().unwrap().features().len();
         let job = store.start_job(plan(vec![f.clone()])).unwrap();
         assert_eq!(job.rows_done(0), RowSet::from_range(0..SAMPLES));
         job.publish(None, true).unwrap();
@@ -258,7 +256,6 @@ fn files_that_a_repair_adopted_are_not_taken_back() {
         assert!(report.is_sound(), "{:?}", report.problems);
         assert_eq!(snapshot_part(&store).rows(), SAMPLES);
     });
-    assert!(adopted > 0);
 }
 
 fn snapshot_part(store: &Store) -> Arc<FeaturePart> {

@@ -52,8 +52,9 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
         purged: gone.len(),
         ..DeleteReport::default()
     };
-    // No row of the dataset was ever deleted, so there is nothing to forget: a wrong id must not cost the history.
-    if gone.is_empty() && old.rows == old.next_row {
+    // No row of the dataset was ever deleted, so there is nothing to forget: a wrong id must not cost the history. Without a
+    // history there may be a purge that was cut short, and is finished here.
+    if gone.is_empty() && old.rows == old.next_row && base.root().parent.is_some() {
         return Ok(report);
     }
     let live = before.live.difference(&named);

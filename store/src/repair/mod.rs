@@ -192,12 +192,12 @@ fn repair(
 }
 
 /// The files that are left to interrupted jobs. A snapshot that was published has them in its parts; if one of those is damaged,
-/// the command tells whose snapshot it is.
+/// the command tells whose snapshot it is. A job without a command has published: its folder was being removed.
 fn claimed(work: &Work<'_>, base: &Base, catalog: &Catalog) -> Result<HashSet<String>, VerifyError> {
     let mut claimed = HashSet::new();
     for job in jobs::publishing(work.env)? {
         let is_base = base.number == Some(job.snapshot) && job.command.as_ref() == Some(&base.root.command);
-        if !is_base {
+        if !is_base && job.command.is_some() {
             claimed.extend(job.files);
         }
     }
