@@ -9,6 +9,7 @@ use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEnt
 use crate::store::{Env, encoding_file, sample_file, sample_folder};
 use crate::table::{Described, describe};
 use crate::verify::data_uuid;
+use uuid::Uuid;
 
 /// A dataset part without its manifest. `rest`: what could be read of it. `None` if not even its name is known.
 pub(super) fn rebuild(
@@ -157,9 +158,19 @@ fn merge_column(columns: &mut Vec<ColumnDef>, new: ColumnDef) {
 
 /// Takes up files of token counts that say that they belong to the dataset.
 fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyError> {
+    let mut unreadable = false;
     for folder in work.env.vfs().list(&work.env.at("encodings")).unwrap_or_default() {
         let Ok(number) = folder.parse::<u32>() else { continue };
-        for d in described(work.env, &format!("encodings/{folder}"))? {
+        let found = described(work.env, &format!("encodings/{folder}"))?;
+        for name in work.env.vfs().list(&work.env.at(&format!("encodings/{folder}"))).unwrap_or_default() {
+            let Some(uuid) = name.strip_suffix(".parquet").and_then(|n| n.parse::<Uuid>().ok()) else {
+                continue;
+            };
+            let mut listed = part.encodings.iter().flat_map(|e| &e.files).map(|f| f.uuid);
+            let known = listed.any(|u| u == uuid) || found.iter().any(|d| d.entry.uuid == uuid);
+            unreadable |= !known && !work.claimed.contains(&encoding_file(number, uuid));
+        }
+        for d in found {
             if work.claimed.contains(&encoding_file(number, d.entry.uuid)) {
                 continue;
             }
@@ -181,7 +192,24 @@ fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyEr
         }
     }
     part.encodings.sort_by_key(|e| e.number);
+    if unreadable {
+        report_uncounted(work, part);
+    }
     Ok(())
+}
+
+/// Some file of token counts says neither whose it is nor of which rows: whatever is not counted may have been in it.
+fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
+    let counted = part.encodings.iter().fold(RowSet::new(), |rows, e| rows.union(&e.rows()));
+    let rows = part.stored_rows().difference(&counted);
+    if rows.is_empty() {
+        return;
+    }
+    let of = format!("some encoding of dataset {}", part.name);
+    let remedy = "the next `gstore ingest` counts the tokens again where they are missing";
+    let mut loss = Loss::new(LostKind::Encoding, &of, &rows, remedy);
+    loss.dataset = Some(part.name.clone());
+    work.report.lost.push(loss);
 }
 
 /// Drops damaged files of token counts. Returns whether there were some.
