@@ -1,0 +1,28 @@
+//! Promise: vectors that a job had computed of a dataset are never shown for the samples of another one that got its name.
+
+use gstore_faults::work::{Context, Mode, State, Step};
+use gstore_store::vfs::Vfs;
+use std::sync::Arc;
+
+fn append(ids: std::ops::Range<u64>) -> Step {
+    let samples = ids.map(|id| (id, 0)).collect();
+    Step::Append { dataset: "side".into(), samples, mode: Mode::Refuse }
+}
+
+fn job(stop: Option<u64>) -> Step {
+    Step::Job { features: vec![3], upto: u64::MAX, window: 5, stop, checkpoint: None }
+}
+
+#[test]
+fn an_interrupted_job_of_a_dropped_dataset_is_not_gone_on_with() {
+    let disk: Arc<dyn Vfs> = Arc::new(gstore_faults::disk::SimDisk::new());
+    let mut context = Context::new(disk, &gstore_faults::sim::path());
+    let mut expected = State::default();
+    let drop = Step::DropDataset("side".into());
+    for step in [Step::Create, append(0..10), job(Some(1)), drop, append(100..110), job(None)] {
+        step.run(&mut context).unwrap();
+        step.apply(&mut expected);
+    }
+    let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
+    assert_eq!(expected.difference(&found), None);
+}
