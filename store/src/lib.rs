@@ -23,6 +23,7 @@ mod ledger;
 mod life;
 mod manifest;
 mod map;
+mod panics;
 mod repair;
 mod rewrite;
 mod samples;
@@ -49,6 +50,7 @@ pub use manifest::{
     RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
 };
 pub use map::FileMap;
+pub use panics::caught;
 pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{
     AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend,

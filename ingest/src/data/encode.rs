@@ -6,7 +6,6 @@
 //! - position 0 is never scored: nothing predicts it
 //! - at most `max_length` tokens, the first ones
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
@@ -205,7 +204,7 @@ fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<
 fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let message =
         "tokenizer.json describes a tokenizer that cannot work: the tokenizer library gave up on it";
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(message.to_owned()))
+    gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))
 }
 
 /// How many tokens the tokenizer's post-processor puts behind a text.
