@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::error::EngineError;
 use super::features::GradFeatures;
-use super::layout::GradLayout;
 use super::lora::HostFactors;
 use super::runner::{BatchRunner, Gradients, Runner};
 use super::tracked::tensor_specs;
+use super::weights::WeightGradients;
 use crate::checkpoint::{Adapter, CheckpointId, ModelFolder};
 use crate::family::{Decoder, Positions};
 use crate::model::{Backend, Keep, LoadError, Model, PackedSample, Reduction};
@@ -118,7 +118,7 @@ impl Engine {
             Some(adapter) => adapter.params(&folder)?,
             None => tensor_specs(&decoder, &source.tracked),
         };
-        let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &decoder)).transpose()?;
+        let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose()?;
         let reference = match options.loss {
             LossForm::KlToBase => Some(Model::load(&folder, backend.clone(), &mut |_, _| Ok(()))?),
             LossForm::CrossEntropy { .. } => None,
@@ -131,7 +131,12 @@ impl Engine {
         })?;
         let gradients = match host {
             Some(host) => Gradients::Adapter(host.upload(&decoder, model.backend())?),
-            None => Gradients::Weights(GradLayout::new(&decoder, &source.tracked)),
+            None => Gradients::Weights(WeightGradients::new(
+                model.backend(),
+                &decoder,
+                &source.tracked,
+                features.as_ref(),
+            )?),
         };
         let differentiates = features.is_some() && !tensors.is_empty();
         let runner =

@@ -69,14 +69,14 @@ pub(super) struct GradLayout {
 }
 
 impl GradLayout {
-    /// `tracked`: indices into `decoder.params`; tensors are numbered in that order.
-    pub fn new(decoder: &Decoder, tracked: &[usize]) -> GradLayout {
+    /// `tracked`: indices into `decoder.params`; tensors are numbered in that order, and only those that `formed` accepts are formed.
+    pub fn new(decoder: &Decoder, tracked: &[usize], formed: impl Fn(usize) -> bool) -> GradLayout {
         let mut layout = GradLayout {
             groups: vec![Vec::new(); decoder.layers + 1],
             widths: vec![0; decoder.layers + 1],
             targets: BTreeMap::new(),
         };
-        for (tensor, param) in tracked.iter().enumerate() {
+        for (tensor, param) in tracked.iter().enumerate().filter(|(tensor, _)| formed(*tensor)) {
             if let Some(param) = decoder.params.get(*param) {
                 layout.add(decoder, tensor, param);
             }

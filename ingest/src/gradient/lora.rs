@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::layout::RowOrder;
-use crate::checkpoint::{Adapter, ModelError};
+use crate::checkpoint::{AdaptedWeight, Adapter, ModelError, ModelFolder};
 use crate::family::{Decoder, LinearId, NormId, Role};
 use crate::model::{
     Backend, BackendError, LinearWeights, LoadError, LoraPart, NormFactors, SampleRows, Sink, Slot,
@@ -41,15 +41,15 @@ struct HostModule {
 }
 
 impl HostFactors {
-    pub fn read(adapter: &Adapter, decoder: &Decoder) -> Result<HostFactors, ModelError> {
+    pub fn read(adapter: &Adapter, base: &ModelFolder) -> Result<HostFactors, ModelError> {
         let tensors = adapter.tensors();
-        let read = adapter.ordered_modules(decoder).into_iter().map(|(name, module)| {
+        let read = adapter.fit(base)?.into_iter().map(|AdaptedWeight { param, lora }| {
             Ok(HostModule {
-                name: name.to_owned(),
-                a: tensors.read_f32(&module.a)?,
-                b: tensors.read_f32(&module.b)?,
-                rank: module.rank,
-                scaling: module.scaling,
+                name: param.module().to_owned(),
+                a: tensors.read_f32(&lora.a)?,
+                b: tensors.read_f32(&lora.b)?,
+                rank: lora.rank,
+                scaling: lora.scaling,
             })
         });
         Ok(HostFactors { modules: read.collect::<Result<_, ModelError>>()? })

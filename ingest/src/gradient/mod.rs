@@ -8,6 +8,7 @@
 
 mod engine;
 mod error;
+mod factored;
 mod features;
 mod formed;
 mod forms;
@@ -15,9 +16,11 @@ mod layout;
 mod lora;
 mod runner;
 mod tracked;
+mod weights;
 
 pub use engine::{CheckpointSource, Engine, EngineOptions, LossForm, SampleOutput, Want};
 pub use error::EngineError;
 pub use features::{GradFeatures, Projector};
 pub use forms::{AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature};
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
+pub use weights::module_shapes;

@@ -5,11 +5,10 @@ use std::ops::Range;
 use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
 use super::error::EngineError;
 use super::features::{Accumulator, GradFeatures, Projector};
-use super::formed::FormedSink;
-use super::layout::GradLayout;
 use super::lora::{LoraFactors, LoraSink};
+use super::weights::WeightGradients;
 use crate::model::{
-    Backend, BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass, SampleRows, Sink,
+    Backend, BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass, SampleRows,
 };
 use crate::params::{TensorSpec, total_len};
 
@@ -27,8 +26,8 @@ pub(super) trait Runner: Send + Sync {
 pub(super) enum Gradients<B: Backend> {
     /// LoRA factors: small, formed whole.
     Adapter(LoraFactors<B>),
-    /// The model's own tensors, formed layer by layer.
-    Weights(GradLayout),
+    /// The model's own tensors.
+    Weights(WeightGradients<B>),
 }
 
 pub(super) struct BatchRunner<B: Backend> {
@@ -200,10 +199,8 @@ impl<B: Backend> GradientPass<'_, B> {
                 let out = SampleRows { values: &mut [], width: 0 };
                 model.lowest_wanted(&LoraSink { factors, out })
             }
-            Gradients::Weights(layout) => {
-                let sink = FormedSink::new(layout, 0, &mut |_, _, _| {});
-                let sink: &dyn Sink<B> = &sink;
-                model.lowest_wanted(sink)
+            Gradients::Weights(weights) => {
+                self.runner.features.as_ref().and_then(|features| weights.lowest_wanted(model, features))
             }
         })
     }
@@ -213,7 +210,7 @@ impl<B: Backend> GradientPass<'_, B> {
         let (true, Some(features)) = (self.want, &self.runner.features) else { return Ok(()) };
         let width = total_len(&self.runner.tensors);
         match &self.runner.gradients {
-            Gradients::Adapter(_) => self.project_whole(features, &mut vec![0.0; self.samples * width], width),
+            Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
             Gradients::Weights(_) => {
                 let tensors = &self.runner.tensors;
                 let mut sums = Accumulator::new(features, tensors, self.samples);
@@ -242,22 +239,31 @@ impl<B: Backend> GradientPass<'_, B> {
                 self.results.losses = model.backward(forward, objective, &mut LoraSink { factors, out })?;
                 let mut scratch = Vec::new();
                 grads.chunks_exact_mut(width.max(1)).for_each(|grad| factors.reorder(grad, &mut scratch));
-                self.project_whole(features, &mut grads, width);
+                self.project_whole(features, &grads, width);
             }
-            Gradients::Weights(layout) => {
+            Gradients::Weights(weights) => {
                 let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
-                let mut consume =
-                    |tensor: usize, sample: usize, grad: &[f32]| sums.add(tensor, sample, grad);
-                let mut sink = FormedSink::new(layout, self.samples, &mut consume);
-                self.results.losses = model.backward(forward, objective, &mut sink)?;
+                self.results.losses = weights.backward(model, forward, objective, features, &mut sums)?;
                 self.finish(features, &sums);
             }
         }
         Ok(())
     }
 
-    /// Forms and projects gradients that lie whole in memory.
-    fn project_whole(&mut self, features: &GradFeatures, grads: &mut [f32], width: usize) {
+    /// Features of gradients that lie whole in memory, `width` values each.
+    fn project_whole(&mut self, features: &GradFeatures, grads: &[f32], width: usize) {
+        let Projector::Flat(flat) = &features.projector else {
+            let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
+            for (sample, grad) in grads.chunks_exact(width.max(1)).enumerate() {
+                let mut rest = grad;
+                for (index, tensor) in self.runner.tensors.iter().enumerate() {
+                    let (values, after) = rest.split_at(tensor.numel());
+                    sums.add(index, sample, values);
+                    rest = after;
+                }
+            }
+            return self.finish(features, &sums);
+        };
         let moments = features.moments.as_ref();
         let m = moments.map_or(&[][..], |moments| &moments.exp_avg);
         let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
@@ -266,10 +272,8 @@ impl<B: Backend> GradientPass<'_, B> {
             for form in &features.forms {
                 form.apply(grad, m, v, &mut formed);
                 let start = self.results.grads.len();
-                self.results.grads.resize(start + features.projector.dim(), 0.0);
-                match &features.projector {
-                    Projector::Flat(flat) => flat.project(&formed, &mut self.results.grads[start..]),
-                }
+                self.results.grads.resize(start + flat.dim(), 0.0);
+                flat.project(&formed, &mut self.results.grads[start..]);
                 self.results.sound.push(form.is_sound(grad));
             }
         }
