@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::family::{Decoder, NormId, Param, Piece, Role};
 use crate::model::Slot;
+use crate::params::{TensorSpec, total_len};
 
 /// A tensor within the buffer of its group.
 #[derive(Debug, Clone)]
@@ -139,4 +140,14 @@ pub(super) fn group_of(role: &Role) -> usize {
         Role::NormWeight(NormId::Layer { layer, .. }) | Role::NormBias(NormId::Layer { layer, .. }) => layer + 1,
         _ => 0,
     }
+}
+
+/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else the tensors of no layer and those of the
+/// widest one.
+pub fn gradient_width(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec]) -> usize {
+    if tracked.is_empty() {
+        return total_len(tensors);
+    }
+    let widths = GradLayout::new(decoder, tracked, |_| true).widths;
+    widths.first().copied().unwrap_or(0) + widths.iter().skip(1).max().copied().unwrap_or(0)
 }

@@ -12,6 +12,7 @@ mod order;
 mod plan;
 mod prepare;
 mod progress;
+mod projector;
 mod register;
 mod request;
 mod run;
@@ -31,7 +32,7 @@ pub use estimate::{Estimate, estimate};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
-pub use request::{CheckpointArg, IngestRequest, Kind};
+pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
 
@@ -39,10 +40,8 @@ use compute::Computer;
 use prepare::Preparer;
 use work::CheckpointWork;
 
-use crate::checkpoint::Moments;
-use crate::gradient::{CheckpointSource, Engine};
+use crate::gradient::{CheckpointSource, Engine, EngineOptions};
 use crate::model::portable::Portable;
-use crate::projection::FlatProjector;
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]
@@ -153,25 +152,22 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
     let request = &plan.request;
     let kinds: Vec<Kind> = checkpoint.features.iter().map(|feature| feature.kind).collect();
     let dims = checkpoint.features.iter().map(|feature| feature.desc.dim() as usize).collect();
-    let source = CheckpointSource { base: request.model.clone(), adapter: checkpoint.arg.adapter.clone() };
-    let engine = Engine::load(&source, Portable)?;
+    let source = CheckpointSource {
+        model: checkpoint.arg.model(&request.model).to_owned(),
+        adapter: checkpoint.arg.adapter().map(std::path::Path::to_owned),
+        tracked: checkpoint.tracked.clone(),
+    };
+    let options = EngineOptions {
+        loss: request.loss,
+        reduction: request.reduction,
+        embed_layer: request.embedding.layer,
+        embed_unit: request.embedding.unit,
+        ..EngineOptions::default()
+    };
+    let features = projector::features(checkpoint, request.adam)?;
+    let engine = Engine::load(&source, Portable, options, features)?;
     if engine.checkpoint_id().as_str() != &*checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }
-    let moments = match &checkpoint.arg.adapter {
-        Some(folder) if kinds.contains(&Kind::GradAdam) => {
-            let moments = Moments::load(&Moments::find(folder)?, &checkpoint.params)?;
-            if checkpoint.moments.as_deref() != Some(moments.digest().as_str()) {
-                return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
-            }
-            Some(moments)
-        }
-        _ => None,
-    };
-    let projector = if kinds.iter().any(|kind| kind.is_gradient()) {
-        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.id))?)
-    } else {
-        None
-    };
-    Ok(Computer { engine, moments, adam: request.adam, projector, kinds, dims })
+    Ok(Computer { engine, kinds, dims })
 }

@@ -8,7 +8,7 @@ use super::IngestError;
 use crate::data::TemplateKind;
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::model::Reduction;
-use crate::projection::ProjectionSpec;
+use crate::projection::{ProjectionKind, ProjectionSpec};
 
 /// One ingest: the features of one dataset at some checkpoints.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct IngestRequest {
     /// Which hidden states embeddings are made of.
     pub embedding: EmbeddingForm,
     /// Projection of the gradient kinds.
-    pub projection: ProjectionSpec,
+    pub projection: ProjectionChoice,
     /// Type of the stored vectors; losses are always f32.
     pub dtype: DType,
     /// Template of the encoding.
@@ -51,6 +51,44 @@ pub struct IngestRequest {
     pub weights: Vec<f64>,
     /// The command as the history shows it.
     pub command: String,
+}
+
+/// Which projection gradients get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProjectionChoice {
+    /// The one that suits: flat `sjlt` for adapters, `fact_sjlt` for a model's own weights.
+    Suitable {
+        /// Coordinates of the flat kind.
+        dim: u32,
+        /// Coordinates of each module of the factored kind.
+        module_dim: u32,
+        /// Seed.
+        seed: u64,
+    },
+    /// This one.
+    Spec(ProjectionSpec),
+}
+
+impl ProjectionChoice {
+    /// The projection of a checkpoint, with or without an adapter.
+    pub fn spec(&self, adapter: bool) -> ProjectionSpec {
+        match self {
+            Self::Spec(spec) => spec.clone(),
+            Self::Suitable { dim, seed, .. } if adapter => {
+                ProjectionSpec { dim: *dim, seed: *seed, ..ProjectionSpec::default() }
+            }
+            Self::Suitable { module_dim, seed, .. } => {
+                let kind = ProjectionKind::FactSjlt { k_out: 0, k_in: 0 };
+                ProjectionSpec { seed: *seed, ..ProjectionSpec::sized(kind, *module_dim) }
+            }
+        }
+    }
+}
+
+impl From<ProjectionSpec> for ProjectionChoice {
+    fn from(spec: ProjectionSpec) -> Self {
+        Self::Spec(spec)
+    }
 }
 
 /// Which hidden states embeddings are made of.
