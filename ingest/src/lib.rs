@@ -2,7 +2,7 @@
 //!
 //! - [`data`] reads samples and turns them into tokens and labels
 //! - [`checkpoint`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
-//! - [`family`] describes the architectures: what of `config.json` decides the forward pass, and which tensors there are
+//! - [`family`] describes the decoder that a configuration means: sizes, form, tensors
 //! - [`model`] is the decoder with an explicit backward, written once against the [`model::Backend`] trait
 //! - [`gradient`] turns packed batches into per-sample losses, embeddings and gradients
 //! - [`projection`] makes long gradients short
