@@ -107,10 +107,13 @@ fn refuse_unsupported(config: Object<'_>) -> Result<(), ModelError> {
     if let Some(bias) = config.get("bias").filter(|b| b.as_str() != Some("none")) {
         return Err(refuse("bias", bias, "only \"none\" is"));
     }
-    // Some initialisations take the factors out of the base's weights: such an adapter belongs to weights that are not in the base.
+    // Others take the factors out of the base's weights, so that the adapter belongs to weights that the base does not have, or train one
+    // factor only.
     const INITIAL: [&str; 5] = ["gaussian", "eva", "orthogonal", "true", "false"];
-    if let Some(initial) = config.get("init_lora_weights").filter(|v| !INITIAL.contains(&v.as_str().unwrap_or("true"))) {
-        let supported = "it changes the base's weights; convert the adapter to plain LoRA when saving it";
+    if let Some(initial) =
+        config.get("init_lora_weights").filter(|v| !INITIAL.contains(&v.as_str().unwrap_or("true")))
+    {
+        let supported = "it may have changed the base's weights; convert the adapter to plain LoRA when saving it";
         return Err(refuse("init_lora_weights", initial, supported));
     }
     const KEYS: [&str; 8] = [

@@ -23,7 +23,7 @@ pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::CheckpointId;
 pub use error::ModelError;
 pub use folder::ModelFolder;
-pub use moments::{Moments, MomentsError};
+pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained};
 pub use names::canonical;
 pub use schedule::Schedule;
 pub use tensors::{TensorEntry, TensorSet};

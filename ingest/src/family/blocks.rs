@@ -8,7 +8,12 @@ use super::options::Sizes;
 use crate::model::{Activation, NormForm, NormKind};
 
 /// A decoder in the form of Llama, with no tensors yet; families change what is different with them.
-pub(super) fn plain(architecture: &'static str, sizes: &Sizes, positions: Positions, norm: NormForm) -> Decoder {
+pub(super) fn plain(
+    architecture: &'static str,
+    sizes: &Sizes,
+    positions: Positions,
+    norm: NormForm,
+) -> Decoder {
     Decoder {
         architecture,
         vocab_size: sizes.vocab,
@@ -137,11 +142,8 @@ impl<'a> Tensors<'a> {
 
     /// `mlp` with one module for each map.
     pub fn gated_mlp(&mut self, layer: usize, bias: bool) {
-        let modules = [
-            (LinearKind::Gate, "gate_proj"),
-            (LinearKind::Up, "up_proj"),
-            (LinearKind::Down, "down_proj"),
-        ];
+        let modules =
+            [(LinearKind::Gate, "gate_proj"), (LinearKind::Up, "up_proj"), (LinearKind::Down, "down_proj")];
         for (kind, name) in modules {
             self.linear(format!("model.layers.{layer}.mlp.{name}"), layer, kind, bias);
         }
@@ -149,8 +151,7 @@ impl<'a> Tensors<'a> {
 }
 
 /// The four maps of attention.
-pub(super) const ATTENTION: [LinearKind; 4] =
-    [LinearKind::Q, LinearKind::K, LinearKind::V, LinearKind::O];
+pub(super) const ATTENTION: [LinearKind; 4] = [LinearKind::Q, LinearKind::K, LinearKind::V, LinearKind::O];
 
 /// The norms of a Llama layer under their names.
 pub(super) const PRE_NORMS: [(&str, NormPlace); 2] =

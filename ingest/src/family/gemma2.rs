@@ -37,7 +37,8 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
     let window = options::size_or_null(config, "sliding_window", Some(4096))?;
     let scalar = options::positive(config, "query_pre_attn_scalar")?.unwrap_or(256.0);
-    let cap = |key, default| options::positive_or_null(config, key, Some(default)).map(|c| c.map(|c| c as f32));
+    let cap =
+        |key, default| options::positive_or_null(config, key, Some(default)).map(|c| c.map(|c| c as f32));
     let decoder = Decoder {
         embedding_scale: (sizes.hidden as f64).sqrt() as f32,
         norm_offset: 1.0,

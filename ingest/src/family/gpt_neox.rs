@@ -50,7 +50,8 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
         ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
     };
     let bias = options::flag(config, "attention_bias", true)?;
-    let rows = |part| Rows { start: part * heads.dim, run: heads.dim, stride: 3 * heads.dim, count: heads.query };
+    let rows =
+        |part| Rows { start: part * heads.dim, run: heads.dim, stride: 3 * heads.dim, count: heads.query };
     let qkv = [(LinearKind::Q, rows(0)), (LinearKind::K, rows(1)), (LinearKind::V, rows(2))];
     let mut tensors = Tensors::new(&decoder);
     tensors.embedding("gpt_neox.embed_in.weight", &["embed_out.weight", "lm_head.weight"]);

@@ -9,12 +9,8 @@ use crate::checkpoint::ModelError;
 use crate::checkpoint::json::Object;
 use crate::model::NormKind;
 
-pub(super) const FAMILY: Family = Family {
-    architecture: "MistralForCausalLM",
-    model_type: "mistral",
-    settings: &["sliding_window"],
-    read,
-};
+pub(super) const FAMILY: Family =
+    Family { architecture: "MistralForCausalLM", model_type: "mistral", settings: &["sliding_window"], read };
 
 fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     let sizes = Sizes::read(config, Defaults { kv_heads: Some(8), head_dim: None, max_positions: 131_072 })?;

@@ -9,12 +9,8 @@ use crate::checkpoint::ModelError;
 use crate::checkpoint::json::Object;
 use crate::model::NormKind;
 
-pub(super) const FAMILY: Family = Family {
-    architecture: "Olmo2ForCausalLM",
-    model_type: "olmo2",
-    settings: &["attention_bias"],
-    read,
-};
+pub(super) const FAMILY: Family =
+    Family { architecture: "Olmo2ForCausalLM", model_type: "olmo2", settings: &["attention_bias"], read };
 
 const NORMS: [(&str, NormPlace); 2] = [
     ("post_attention_layernorm", NormPlace::AfterAttention),

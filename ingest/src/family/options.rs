@@ -219,7 +219,9 @@ pub(super) fn head_width(
 pub(super) fn layers(config: Object<'_>, key: &str) -> Result<usize, ModelError> {
     let layers = config.required_size(key)?;
     if layers > MAX_LAYERS {
-        return Err(config.error(format!("{key} {layers} is above {MAX_LAYERS}, the most that are supported")));
+        return Err(
+            config.error(format!("{key} {layers} is above {MAX_LAYERS}, the most that are supported"))
+        );
     }
     Ok(layers)
 }

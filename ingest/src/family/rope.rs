@@ -101,7 +101,7 @@ fn turning_coordinates(
     if dims == 0 {
         return Err(config.error(format!("a share of {share} of head_dim {head_dim} leaves nothing to turn")));
     }
-    if dims == head_dim && dims % 2 != 0 {
+    if dims == head_dim && !dims.is_multiple_of(2) {
         return Err(
             config.error(format!("head_dim {head_dim} is odd; rotary positions pair its coordinates"))
         );
