@@ -6,10 +6,12 @@
 //! - sub-seeds are derived by hashing ([`key`]), never by arithmetic
 //! - a matrix is known by its [`ProjectionSpec::fingerprint`]; only vectors of one fingerprint may be compared
 
+mod error;
 mod flat;
 mod gaussian;
 mod groups;
 pub mod key;
+mod kind;
 mod mask;
 mod none;
 pub mod philox;
@@ -18,9 +20,11 @@ mod sjlt;
 mod spec;
 mod summed;
 
+pub use error::ProjectionError;
 pub use flat::FlatProjector;
 pub use groups::module_of;
-pub use spec::{ProjectionError, ProjectionKind, ProjectionSpec};
+pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
+pub use spec::ProjectionSpec;
 pub use summed::BLOCK;
 
 pub use crate::params::TensorSpec;
