@@ -4,13 +4,21 @@ use pulp::Simd;
 
 use super::tile::{BLOCK, Lanes, ROWS};
 
-/// `out[i] = sum_p a[p * lda + i] * b[p]` for `p < inner`; the number of rows of `out` is a multiple of [`ROWS`].
+/// `out[i] = sum_p a[p * lda + from + i] * b[p]` for `p < inner`; the number of rows of `out` is a multiple of [`ROWS`].
 #[inline(always)]
-pub(super) fn product<S: Simd>(simd: S, a: &[f32], lda: usize, b: &[Lanes], inner: usize, out: &mut [Lanes]) {
+pub(super) fn product<S: Simd>(
+    simd: S,
+    a: &[f32],
+    lda: usize,
+    from: usize,
+    b: &[Lanes],
+    inner: usize,
+    out: &mut [Lanes],
+) {
     let b = S::as_simd_f32s(b.as_flattened()).0;
     let width = BLOCK / S::F32_LANES;
     for (block, out) in out.chunks_exact_mut(ROWS).enumerate() {
-        let first = block * ROWS;
+        let first = from + block * ROWS;
         let out = S::as_mut_simd_f32s(out.as_flattened_mut()).0;
         for column in (0..width).step_by(2) {
             let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];

@@ -1,147 +1,96 @@
 //! Packed causal attention and its backward, tile by tile.
 //!
 //! Queries lie in the lanes of vectors, 32 side by side; keys go down the rows of a tile. So the softmax runs down columns without
-//! crossing lanes, and four of the five products of the backward pass are one kernel. A tile has all keys that its queries see and no
-//! more, so work and memory are linear in the keys of a sequence, and probabilities exist for one tile at a time.
+//! crossing lanes, and four of the five products of the backward pass are one kernel. A tile has the keys from the first
+//! to the last that its queries see, so its memory is linear in the keys of a sequence or its window, and probabilities exist for one tile at a time.
 
+mod backward;
+mod forward;
 mod kernels;
 mod tile;
 
-use pulp::Simd;
+use candle_core::Tensor;
 
-use self::kernels::{outer, product};
-use self::tile::{BLOCK, Block, KeysAndValues, Tile, resized, softmax, softmax_backward};
-use super::super::backend::{AttentionPlan, Heads};
+use self::backward::Backward;
+use self::forward::Forward;
+use super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::sizes::{check, check_cap, size};
+use super::slices::{tensor, view};
 
-/// Outputs and log-sum-exp, row-major.
-pub(super) struct Forward<'a> {
-    pub q: &'a [f32],
-    pub k: &'a [f32],
-    pub v: &'a [f32],
-    pub heads: Heads,
-    pub plan: &'a AttentionPlan,
-    pub out: &'a mut [f32],
-    pub log_sum: &'a mut [f32],
+pub(super) fn forward(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    form: AttentionForm,
+    plan: &AttentionPlan,
+) -> Result<(Tensor, Tensor), BackendError> {
+    let (rows, width) = check_attention(q, k, v, form, plan)?;
+    let heads = form.heads.query;
+    let mut out = vec![0.0; rows * width];
+    let mut log_sum = vec![0.0; rows * heads];
+    let (q, k, v) = (view(q)?, view(k)?, view(v)?);
+    let work = Forward { q: &q, k: &k, v: &v, form, plan, out: &mut out, log_sum: &mut log_sum };
+    pulp::Arch::new().dispatch(work);
+    Ok((tensor(out, rows, width)?, tensor(log_sum, rows, heads)?))
 }
 
-impl pulp::WithSimd for Forward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Forward { q, k, v, heads, plan, out, log_sum } = self;
-        let mut kv = KeysAndValues::default();
-        let mut tile = Tile::default();
-        for span in &plan.spans {
-            for kv_head in 0..heads.kv {
-                kv.load(k, v, span.keys.clone(), heads, kv_head);
-                for head in kv_head * heads.group()..(kv_head + 1) * heads.group() {
-                    for start in span.queries.clone().step_by(BLOCK) {
-                        let rows = start..(start + BLOCK).min(span.queries.end);
-                        let block = Block::new(rows, &plan.positions, head, heads);
-                        block.transpose(q, heads.scale(), &mut tile.q);
-                        product(
-                            simd,
-                            &kv.kt,
-                            kv.keys_pad,
-                            &tile.q,
-                            heads.dim,
-                            resized(&mut tile.p, block.keys_pad),
-                        );
-                        let (sums, logs) = softmax(&mut tile.p, &block);
-                        let p = &tile.p[..block.keys];
-                        product(simd, &kv.v, kv.dim_pad, p, block.keys, resized(&mut tile.out, kv.dim_pad));
-                        block.untranspose(&tile.out, &sums.map(f32::recip), out);
-                        for (lane, row) in block.rows.clone().enumerate() {
-                            log_sum[row * heads.query + head] = logs[lane];
-                        }
-                    }
-                }
-            }
-        }
-    }
+pub(super) fn backward(
+    grad: &Tensor,
+    [q, k, v]: [&Tensor; 3],
+    out: &Tensor,
+    log_sum: &Tensor,
+    form: AttentionForm,
+    plan: &AttentionPlan,
+) -> Result<[Tensor; 3], BackendError> {
+    let (rows, width) = check_attention(q, k, v, form, plan)?;
+    let (key_rows, key_width) = size(k)?;
+    let same = size(grad)? == (rows, width) && size(out)? == (rows, width);
+    check(same && size(log_sum)? == (rows, form.heads.query), "attention's gradients")?;
+    let mut dq = vec![0.0; rows * width];
+    let mut dk = vec![0.0; key_rows * key_width];
+    let mut dv = vec![0.0; key_rows * key_width];
+    let (grad, q, k, v) = (view(grad)?, view(q)?, view(k)?, view(v)?);
+    let (out, log_sum) = (view(out)?, view(log_sum)?);
+    pulp::Arch::new().dispatch(Backward {
+        grad: &grad,
+        q: &q,
+        k: &k,
+        v: &v,
+        out: &out,
+        log_sum: &log_sum,
+        form,
+        plan,
+        dq: &mut dq,
+        dk: &mut dk,
+        dv: &mut dv,
+    });
+    Ok([tensor(dq, rows, width)?, tensor(dk, key_rows, key_width)?, tensor(dv, key_rows, key_width)?])
 }
 
-/// Gradients of q, k and v, row-major; every row of a span is written.
-pub(super) struct Backward<'a> {
-    pub grad: &'a [f32],
-    pub q: &'a [f32],
-    pub k: &'a [f32],
-    pub v: &'a [f32],
-    pub out: &'a [f32],
-    pub log_sum: &'a [f32],
-    pub heads: Heads,
-    pub plan: &'a AttentionPlan,
-    pub dq: &'a mut [f32],
-    pub dk: &'a mut [f32],
-    pub dv: &'a mut [f32],
-}
-
-impl pulp::WithSimd for Backward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Backward { grad, q, k, v, out, log_sum, heads, plan, dq, dk, dv } = self;
-        let mut kv = KeysAndValues::default();
-        let mut tile = Tile::default();
-        let (mut dk_head, mut dv_head) = (Vec::new(), Vec::new());
-        for span in &plan.spans {
-            for kv_head in 0..heads.kv {
-                kv.load(k, v, span.keys.clone(), heads, kv_head);
-                for sums in [&mut dk_head, &mut dv_head] {
-                    sums.clear();
-                    sums.resize(kv.keys_pad * kv.dim_pad, 0.0);
-                }
-                for head in kv_head * heads.group()..(kv_head + 1) * heads.group() {
-                    for start in span.queries.clone().step_by(BLOCK) {
-                        let rows = start..(start + BLOCK).min(span.queries.end);
-                        let block = Block::new(rows, &plan.positions, head, heads);
-                        block.transpose(q, heads.scale(), &mut tile.q);
-                        block.transpose(grad, 1.0, &mut tile.grad);
-                        let (keys, keys_pad) = (block.keys, block.keys_pad);
-                        product(
-                            simd,
-                            &kv.kt,
-                            kv.keys_pad,
-                            &tile.q,
-                            heads.dim,
-                            resized(&mut tile.p, keys_pad),
-                        );
-                        product(
-                            simd,
-                            &kv.vt,
-                            kv.keys_pad,
-                            &tile.grad,
-                            heads.dim,
-                            resized(&mut tile.dp, keys_pad),
-                        );
-                        let logs = block.lanes(|row| log_sum[row * heads.query + head]);
-                        let along = block.lanes(|row| block.row_dot(grad, out, row));
-                        softmax_backward(&mut tile.p, &mut tile.dp, &logs, &along, &block);
-
-                        block.copy(grad, 1.0, kv.dim_pad, &mut tile.rows);
-                        outer(simd, &tile.p, &tile.rows, kv.dim_pad, &mut dv_head);
-                        block.copy(q, heads.scale(), kv.dim_pad, &mut tile.rows);
-                        outer(simd, &tile.dp, &tile.rows, kv.dim_pad, &mut dk_head);
-                        let ds = &tile.dp[..keys];
-                        product(simd, &kv.k, kv.dim_pad, ds, keys, resized(&mut tile.out, kv.dim_pad));
-                        block.untranspose(&tile.out, &[heads.scale(); BLOCK], dq);
-                    }
-                }
-                for (sums, target) in [(&dk_head, &mut *dk), (&dv_head, &mut *dv)] {
-                    for (row, sums) in span.keys.clone().zip(sums.chunks_exact(kv.dim_pad)) {
-                        let start = (row * heads.kv + kv_head) * heads.dim;
-                        target[start..start + heads.dim].copy_from_slice(&sums[..heads.dim]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Heads {
-    fn scale(self) -> f32 {
-        (self.dim as f32).sqrt().recip()
-    }
+fn check_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    form: AttentionForm,
+    plan: &AttentionPlan,
+) -> Result<(usize, usize), BackendError> {
+    let ((rows, width), (key_rows, key_width)) = (size(q)?, size(k)?);
+    let heads = form.heads;
+    let whole = heads.dim > 0 && heads.kv > 0 && heads.query.is_multiple_of(heads.kv);
+    let of_heads = |count: usize| count.checked_mul(heads.dim);
+    let widths = of_heads(heads.query) == Some(width) && of_heads(heads.kv) == Some(key_width);
+    let same = size(v)? == (key_rows, key_width) && plan.positions.len() == rows;
+    check(whole && widths && same, "attention")?;
+    check(form.window != Some(0), "attention's window")?;
+    check_cap(form.softcap)?;
+    let inside = plan.spans.iter().all(|span| {
+        let keys_fit = span.keys.start <= span.keys.end && span.keys.end <= key_rows;
+        let queries_fit = span.queries.start <= span.queries.end && span.queries.end <= rows;
+        keys_fit
+            && queries_fit
+            && plan.positions[span.queries.clone()].is_sorted()
+            && plan.positions[span.queries.clone()].last().is_none_or(|p| (*p as usize) < span.keys.len())
+    });
+    check(inside, "attention's spans")?;
+    Ok((rows, width))
 }

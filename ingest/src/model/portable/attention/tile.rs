@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::super::backend::Heads;
+use super::super::super::backend::{AttentionForm, Heads};
 use super::super::simd::{dot, exp};
 
 /// Queries of a tile.
@@ -24,6 +24,8 @@ pub(super) struct Tile {
     pub p: Vec<Lanes>,
     /// Gradients of probabilities, then of scores, `[keys]` by lane.
     pub dp: Vec<Lanes>,
+    /// Derivatives of a softcap, `[keys]` by lane.
+    pub slopes: Vec<Lanes>,
     /// Outputs or query gradients, `[dim_pad]` by lane.
     pub out: Vec<Lanes>,
     /// Queries or output gradients, lane by `[dim_pad]`.
@@ -71,16 +73,19 @@ impl KeysAndValues {
     }
 }
 
-/// Up to 32 queries of one head.
+/// Up to 32 queries of one head. Keys are counted from the tile's first one.
 pub(super) struct Block {
     pub rows: Range<usize>,
-    /// Position of each lane's query; unused lanes repeat the last one.
-    positions: [i32; BLOCK],
-    /// Keys that any query sees.
+    /// First key of the tile in its sequence, a multiple of [`ROWS`].
+    pub from: usize,
+    /// Keys from the first to the last that any query sees.
     pub keys: usize,
     pub keys_pad: usize,
+    /// First and last key that each lane's query sees; unused lanes repeat the last query.
+    oldest: [i32; BLOCK],
+    newest: [i32; BLOCK],
     /// Keys that all queries see.
-    common: usize,
+    common: Range<usize>,
     column: usize,
     stride: usize,
     dim: usize,
@@ -88,25 +93,40 @@ pub(super) struct Block {
 
 impl Block {
     #[inline(always)]
-    pub fn new(rows: Range<usize>, positions: &[u32], head: usize, heads: Heads) -> Block {
+    pub fn new(rows: Range<usize>, positions: &[u32], head: usize, form: AttentionForm) -> Block {
+        let heads = form.heads;
         let of_rows = &positions[rows.clone()];
-        let first = of_rows.first().copied().unwrap_or(0);
-        let last = of_rows.last().copied().unwrap_or(0);
-        let mut lanes = [last as i32; BLOCK];
-        for (lane, position) in lanes.iter_mut().zip(of_rows) {
-            *lane = *position as i32;
+        let first = of_rows.first().copied().unwrap_or(0) as usize;
+        let last = of_rows.last().copied().unwrap_or(0) as usize;
+        let oldest_of = |position: usize| match form.window {
+            None => 0,
+            Some(window) => (position + 1).saturating_sub(window),
+        };
+        let from = oldest_of(first) / ROWS * ROWS;
+        let mut oldest = [(oldest_of(last) - from) as i32; BLOCK];
+        let mut newest = [(last - from) as i32; BLOCK];
+        for ((oldest, newest), position) in oldest.iter_mut().zip(&mut newest).zip(of_rows) {
+            let position = *position as usize;
+            (*oldest, *newest) = ((oldest_of(position) - from) as i32, (position - from) as i32);
         }
-        let keys = last as usize + 1;
+        let keys = last + 1 - from;
         Block {
             rows,
-            positions: lanes,
+            from,
             keys,
             keys_pad: keys.next_multiple_of(ROWS),
-            common: first as usize + 1,
+            oldest,
+            newest,
+            common: oldest_of(last) - from..first + 1 - from,
             column: head * heads.dim,
             stride: heads.query * heads.dim,
             dim: heads.dim,
         }
+    }
+
+    #[inline(always)]
+    fn sees(&self, lane: usize, key: usize) -> bool {
+        (key as i32 >= self.oldest[lane]) & (key as i32 <= self.newest[lane])
     }
 
     #[inline(always)]
@@ -169,16 +189,18 @@ impl Block {
 pub(super) fn softmax(tile: &mut [Lanes], block: &Block) -> (Lanes, Lanes) {
     let mut largest = [f32::NEG_INFINITY; BLOCK];
     for (key, row) in tile.iter().enumerate() {
+        let all = block.common.contains(&key);
         for l in 0..BLOCK {
-            let seen = key < block.common || key as i32 <= block.positions[l];
-            largest[l] = if seen && row[l] > largest[l] { row[l] } else { largest[l] };
+            let seen = all | block.sees(l, key);
+            largest[l] = if seen & (row[l] > largest[l]) { row[l] } else { largest[l] };
         }
     }
     let mut sums = [0.0; BLOCK];
     for (key, row) in tile.iter_mut().enumerate() {
+        let all = block.common.contains(&key);
         for l in 0..BLOCK {
             let e = exp(row[l] - largest[l]);
-            row[l] = if key as i32 <= block.positions[l] { e } else { 0.0 };
+            row[l] = if all | block.sees(l, key) { e } else { 0.0 };
             sums[l] += row[l];
         }
     }
@@ -199,9 +221,10 @@ pub(super) fn softmax_backward(
     block: &Block,
 ) {
     for (key, (p, dp)) in p.iter_mut().zip(dp).enumerate() {
+        let all = block.common.contains(&key);
         for l in 0..BLOCK {
             let e = exp(p[l] - logs[l]);
-            p[l] = if key as i32 <= block.positions[l] { e } else { 0.0 };
+            p[l] = if all | block.sees(l, key) { e } else { 0.0 };
             dp[l] = p[l] * (dp[l] - along[l]);
         }
     }

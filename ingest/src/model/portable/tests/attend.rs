@@ -1,0 +1,92 @@
+//! Attention: softcap, window, scale, and queries that are a part of the rows.
+
+use super::super::super::backend::{AttentionForm, AttentionPlan, AttentionSpan, Backend, Heads};
+use super::*;
+
+const HEADS: Heads = Heads { query: 4, kv: 2, dim: 12 };
+
+/// A sequence of which most rows ask, a short one, and one of which the last rows ask.
+fn plan() -> AttentionPlan {
+    let first: Vec<u32> = (0..75).filter(|p| p % 9 != 4).collect();
+    let n = first.len();
+    let spans = vec![
+        AttentionSpan { keys: 0..75, queries: 0..n },
+        AttentionSpan { keys: 75..78, queries: n..n + 3 },
+        AttentionSpan { keys: 78..118, queries: n + 3..n + 5 },
+    ];
+    AttentionPlan { spans, positions: first.into_iter().chain([0, 1, 2, 21, 39]).collect() }
+}
+
+fn forms() -> impl Iterator<Item = AttentionForm> {
+    let base = AttentionForm { heads: HEADS, scale: 0.7, softcap: None, window: None };
+    [
+        base,
+        AttentionForm { softcap: Some(1.5), ..base },
+        AttentionForm { window: Some(1), ..base },
+        AttentionForm { window: Some(11), ..base },
+        AttentionForm { window: Some(50), softcap: Some(0.8), ..base },
+        AttentionForm { window: Some(usize::MAX), ..base },
+    ]
+    .into_iter()
+}
+
+/// Outputs and log-sum-exp.
+fn reference(q: &[f64], k: &[f64], v: &[f64], form: AttentionForm, plan: &AttentionPlan) -> [Vec<f64>; 2] {
+    let Heads { query, dim, kv } = HEADS;
+    let mut out = vec![0.0; q.len()];
+    let mut log_sum = vec![0.0; q.len() / dim];
+    for span in &plan.spans {
+        for row in span.queries.clone() {
+            let position = plan.positions[row] as usize;
+            let oldest = form.window.map_or(0, |w| (position + 1).saturating_sub(w));
+            for head in 0..query {
+                let at = (row * query + head) * dim;
+                let key_at = |key: usize| ((span.keys.start + key) * kv + head / (query / kv)) * dim;
+                let score = |key: usize| {
+                    let s = dot(&q[at..at + dim], &k[key_at(key)..][..dim]) * f64::from(form.scale);
+                    form.softcap.map_or(s, |cap| f64::from(cap) * (s / f64::from(cap)).tanh())
+                };
+                let scores: Vec<f64> = (oldest..=position).map(score).collect();
+                let total: f64 = scores.iter().map(|s| s.exp()).sum();
+                for (key, s) in (oldest..).zip(&scores) {
+                    for i in 0..dim {
+                        out[at + i] += s.exp() / total * v[key_at(key) + i];
+                    }
+                }
+                log_sum[row * query + head] = total.ln();
+            }
+        }
+    }
+    [out, log_sum]
+}
+
+#[test]
+fn outputs_and_gradients_agree() {
+    let plan = plan();
+    let (rows, keys) = (plan.positions.len(), 118);
+    let (width, key_width) = (HEADS.query * HEADS.dim, HEADS.kv * HEADS.dim);
+    let q: Vec<f32> = noise(1, rows * width).iter().map(|v| v * 2.0).collect();
+    let (k, v, c) = (noise(2, keys * key_width), noise(3, keys * key_width), noise(4, rows * width));
+    let (tq, tc) = (matrix(&q, rows, width), matrix(&c, rows, width));
+    let (tk, tv) = (matrix(&k, keys, key_width), matrix(&v, keys, key_width));
+    for form in forms() {
+        let (out, log_sum) = Portable.attention(&tq, &tk, &tv, form, &plan).unwrap();
+        let [expected, expected_log_sum] = reference(&wide(&q), &wide(&k), &wide(&v), form, &plan);
+        assert_close(&host(&out), &expected, 3e-6);
+        assert_close(&host(&log_sum), &expected_log_sum, 3e-6);
+
+        let found = Portable.attention_backward(&tc, &tq, &tk, &tv, &out, &log_sum, form, &plan).unwrap();
+        let loss = |q: &[f64], k: &[f64], v: &[f64]| dot(&reference(q, k, v, form, &plan)[0], &wide(&c));
+        let inputs = [&q, &k, &v];
+        for (which, found) in found.iter().map(host).enumerate() {
+            let every = 211;
+            let expected = slopes(inputs[which], (0..found.len()).step_by(every), |x| {
+                let mut inputs = inputs.map(|x| wide(x));
+                inputs[which] = x.to_vec();
+                loss(&inputs[0], &inputs[1], &inputs[2])
+            });
+            let found: Vec<f32> = found.into_iter().step_by(every).collect();
+            assert_close(&found, &expected, 1e-5);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Per-sample gradients, sums over spans, and maps of columns.
+
+use super::super::super::backend::{Backend, ColumnMap, LinearWeights, LoraPart, SampleRows};
+use super::*;
+
+const ROWS: usize = 7;
+const INPUT: usize = 5;
+
+/// The second sample has no rows; row 3 belongs to none.
+fn spans() -> [std::ops::Range<usize>; 3] {
+    [0..3, 4..4, 4..7]
+}
+
+/// `sum_t a[t][i] b[t][j]` of a span.
+fn outer(a: &[f32], b: &[f32], span: std::ops::Range<usize>) -> Vec<f64> {
+    let (n, m) = (a.len() / ROWS, b.len() / ROWS);
+    let term =
+        |i: usize, j: usize| span.clone().map(move |t| f64::from(a[t * n + i]) * f64::from(b[t * m + j]));
+    (0..n * m).map(|at| term(at / m, at % m).sum()).collect()
+}
+
+#[test]
+fn weight_and_table_gradients_are_added() {
+    let (x, grad) = (noise(1, ROWS * INPUT), noise(2, ROWS * 3));
+    let (tx, tgrad) = (matrix(&x, ROWS, INPUT), matrix(&grad, ROWS, 3));
+    let ids = [2, 0, 2, 900, 1, 1, 3];
+    let width = 2 + 15 + 12;
+    let mut values = vec![0.25; 3 * width];
+    let mut out = SampleRows { values: &mut values, width };
+    Portable.weight_grads(&tx, &tgrad, &spans(), &mut out, 2).unwrap();
+    Portable.table_grads(&ids, &tgrad, 1.5, &spans(), &mut out, 17).unwrap();
+    for (span, found) in spans().into_iter().zip(values.chunks(width)) {
+        let mut expected = vec![0.0; 2];
+        expected.extend(outer(&grad, &x, span.clone()));
+        expected.extend([0.0; 12]);
+        for t in span {
+            for i in 0..3 {
+                expected[17 + ids[t] as usize * 3 + i] += 1.5 * f64::from(grad[t * 3 + i]);
+            }
+        }
+        expected.iter_mut().for_each(|v| *v += 0.25);
+        assert_close(found, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn gradients_of_factors_are_added() {
+    let x = noise(1, ROWS * INPUT);
+    let tx = matrix(&x, ROWS, INPUT);
+    let shapes = [(2, 4, 0.5f32), (3, 6, 2.0)];
+    let factors: Vec<_> = shapes
+        .iter()
+        .enumerate()
+        .map(|(i, (rank, out, _))| {
+            let seed = 10 * i as u64;
+            (noise(seed + 2, ROWS * out), noise(seed + 3, rank * INPUT), noise(seed + 4, out * rank))
+        })
+        .collect();
+    let tensors: Vec<_> = factors
+        .iter()
+        .zip(shapes)
+        .map(|((e, a, b), (rank, out, _))| {
+            (matrix(e, ROWS, out), matrix(a, rank, INPUT), matrix(b, out, rank))
+        })
+        .collect();
+    let (mut parts, mut offset) = (Vec::new(), 1);
+    for ((grad, a, b), (rank, out, scaling)) in tensors.iter().zip(shapes) {
+        let b_offset = offset + rank * INPUT;
+        parts.push(LoraPart { grad, a, b, scaling, a_offset: offset, b_offset });
+        offset = b_offset + out * rank;
+    }
+    let mut values = vec![0.25; 3 * offset];
+    let mut out = SampleRows { values: &mut values, width: offset };
+    Portable.lora_grads(&tx, &parts, &spans(), &mut out).unwrap();
+    for (span, found) in spans().into_iter().zip(values.chunks(offset)) {
+        let mut expected = vec![0.0];
+        for ((e, a, b), (rank, out, scaling)) in factors.iter().zip(shapes) {
+            let de = outer(e, &x, span.clone());
+            let s = f64::from(scaling);
+            let (a, b) = (wide(a), wide(b));
+            let at = |r: usize, i: usize| (0..out).map(|o| b[o * rank + r] * de[o * INPUT + i]).sum::<f64>();
+            expected.extend((0..rank * INPUT).map(|n| s * at(n / INPUT, n % INPUT)));
+            let at = |o: usize, r: usize| dot(&de[o * INPUT..][..INPUT], &a[r * INPUT..][..INPUT]);
+            expected.extend((0..out * rank).map(|n| s * at(n / rank, n % rank)));
+        }
+        expected.iter_mut().for_each(|v| *v += 0.25);
+        assert_close(found, &expected, 3e-6);
+    }
+}
+
+#[test]
+fn rows_are_gathered_added_and_summed() {
+    let (x, y, weights) = (noise(1, ROWS * INPUT), noise(2, 2 * INPUT), noise(3, ROWS));
+    let tx = matrix(&x, ROWS, INPUT);
+    assert_eq!(Portable.size(&tx), (ROWS, INPUT));
+    let two = Portable.gather(&tx, &[6, 2]).unwrap();
+    assert_eq!(host(&two), [&x[6 * INPUT..], &x[2 * INPUT..3 * INPUT]].concat());
+    let sum = Portable.add(two, &matrix(&y, 2, INPUT)).unwrap();
+    let expected: Vec<f64> =
+        host(&Portable.gather(&tx, &[6, 2]).unwrap()).iter().zip(&y).map(|(a, b)| f64::from(a + b)).collect();
+    assert_close(&host(&sum), &expected, 0.0);
+    let scattered = Portable.scatter_add(matrix(&[0.0; 3 * INPUT], 3, INPUT), &[2, 0], &sum).unwrap();
+    assert_eq!(host(&scattered)[..INPUT], host(&sum)[INPUT..]);
+    assert_eq!(host(&scattered)[2 * INPUT..], host(&sum)[..INPUT]);
+
+    let sums = Portable.span_sums(&tx, &weights, &spans()).unwrap();
+    let expected: Vec<f64> = spans().into_iter().flat_map(|span| outer(&weights, &x, span)).collect();
+    assert_close(&sums, &expected, 1e-6);
+}
+
+#[test]
+fn columns_are_mapped_like_by_the_matrix() {
+    let x = noise(1, ROWS * INPUT);
+    let map = ColumnMap {
+        input: INPUT,
+        out: 3,
+        entries: vec![(2, 0, 0.5), (0, 1, -1.0), (2, 1, 2.0), (0, 4, 3.0)],
+        constant: Some((2, 0.75)),
+    };
+    let mut dense = vec![0.0; 3 * INPUT];
+    for (to, from, factor) in &map.entries {
+        dense[*to as usize * INPUT + *from as usize] = *factor;
+    }
+    let bias = Some(vec![0.0, 0.0, 0.75]);
+    let layer = Portable.pack(LinearWeights { weight: dense, out: 3, input: INPUT, bias }).unwrap();
+    let tx = matrix(&x, ROWS, INPUT);
+    let expected = host(&Portable.linear(&layer, &tx, None).unwrap());
+    assert_close(&host(&Portable.map_columns(&tx, &map).unwrap()), &wide(&expected), 1e-6);
+}

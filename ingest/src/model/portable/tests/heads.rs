@@ -1,0 +1,135 @@
+//! The head: softcap, smoothing, divergence from another model, and what its tap is given.
+
+use std::ops::Range;
+
+use super::super::super::backend::{Backend, BackendError, HeadTask, LinearWeights, Objective};
+use super::*;
+
+// More rows than one chunk.
+const ROWS: usize = 150;
+const HIDDEN: usize = 9;
+const VOCAB: usize = 37;
+
+struct Head {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    softcap: Option<f32>,
+}
+
+impl Head {
+    fn log_probabilities(&self, x: &[f64]) -> Vec<f64> {
+        self.of_logits(&self.logits(x))
+    }
+
+    fn logits(&self, x: &[f64]) -> Vec<f64> {
+        let rows = self.weight.chunks(HIDDEN).zip(&self.bias);
+        rows.map(|(w, b)| dot(x, &wide(w)) + f64::from(*b)).collect()
+    }
+
+    fn of_logits(&self, logits: &[f64]) -> Vec<f64> {
+        let cap = |z: &f64| self.softcap.map_or(*z, |cap| f64::from(cap) * (z / f64::from(cap)).tanh());
+        let capped: Vec<f64> = logits.iter().map(cap).collect();
+        let total = capped.iter().map(|z| z.exp()).sum::<f64>().ln();
+        capped.iter().map(|z| z - total).collect()
+    }
+}
+
+enum Goal {
+    Smoothed(f32),
+    Kl(Vec<f32>),
+}
+
+impl Goal {
+    fn loss(&self, head: &Head, row: usize, log_q: &[f64], target: usize) -> f64 {
+        match self {
+            Goal::Smoothed(smoothing) => {
+                let smoothing = f64::from(*smoothing);
+                let uniform = log_q.iter().sum::<f64>() / VOCAB as f64;
+                -(1.0 - smoothing) * log_q[target] - smoothing * uniform
+            }
+            Goal::Kl(reference) => {
+                let other = head.log_probabilities(&wide(&reference[row * HIDDEN..][..HIDDEN]));
+                log_q.iter().zip(other).map(|(p, q)| p.exp() * (p - q)).sum()
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_and_gradients_agree() {
+    let goals = || [Goal::Smoothed(0.0), Goal::Smoothed(0.15), Goal::Kl(noise(9, ROWS * HIDDEN))];
+    for softcap in [None, Some(2.0)] {
+        for goal in goals() {
+            check_goal(softcap, &goal);
+        }
+    }
+}
+
+fn check_goal(softcap: Option<f32>, goal: &Goal) {
+    let weight: Vec<f32> = noise(1, VOCAB * HIDDEN).iter().map(|v| v * 3.0).collect();
+    let head = Head { weight, bias: noise(2, VOCAB), softcap };
+    let layer = Portable
+        .pack(LinearWeights {
+            weight: head.weight.clone(),
+            out: VOCAB,
+            input: HIDDEN,
+            bias: Some(head.bias.clone()),
+        })
+        .unwrap();
+    let (x, weights) = (noise(3, ROWS * HIDDEN), noise(4, ROWS));
+    let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
+    let reference = match goal {
+        Goal::Smoothed(_) => None,
+        Goal::Kl(reference) => Some(matrix(reference, ROWS, HIDDEN)),
+    };
+    let objective = match (goal, &reference) {
+        (Goal::Kl(_), Some(reference)) => Objective::Kl { reference },
+        (Goal::Smoothed(smoothing), _) => Objective::CrossEntropy { smoothing: *smoothing },
+        _ => unreachable!(),
+    };
+    let mut task = HeadTask { targets: &targets, weights: Some(&weights), softcap, objective };
+    let tx = matrix(&x, ROWS, HIDDEN);
+    let mut tapped = Vec::new();
+    let mut tap = |rows: Range<usize>, inputs: &Tensor, grad: &Tensor| -> Result<(), BackendError> {
+        assert_eq!(host(inputs), &x[rows.start * HIDDEN..rows.end * HIDDEN]);
+        tapped.extend(host(grad));
+        Ok(())
+    };
+    let output = Portable.head(&layer, &tx, &task, Some(&mut tap)).unwrap();
+    let (mut losses, mut dx, mut dlogits) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, x) in x.chunks(HIDDEN).enumerate() {
+        let loss = |log_q: &[f64]| goal.loss(&head, row, log_q, targets[row] as usize);
+        losses.push(loss(&head.log_probabilities(&wide(x))));
+        let weight = f64::from(weights[row]);
+        dx.extend(all_slopes(x, |x| weight * loss(&head.log_probabilities(x))));
+        let logits = head.logits(&wide(x));
+        for i in 0..VOCAB {
+            let at = |step: f64| {
+                let mut logits = logits.clone();
+                logits[i] += step;
+                weight * loss(&head.of_logits(&logits))
+            };
+            dlogits.push((at(1e-5) - at(-1e-5)) / 2e-5);
+        }
+    }
+    assert_close(&output.losses, &losses, 2e-6);
+    assert_close(&host(&output.grad.unwrap()), &dx, 5e-6);
+    assert_close(&tapped, &dlogits, 2e-6);
+
+    task.weights = None;
+    let output = Portable.head(&layer, &tx, &task, None).unwrap();
+    assert_close(&output.losses, &losses, 2e-6);
+    assert!(output.grad.is_none());
+}
+
+#[test]
+fn a_model_does_not_diverge_from_itself() {
+    let weight = noise(1, VOCAB * HIDDEN);
+    let layer = Portable.pack(LinearWeights { weight, out: VOCAB, input: HIDDEN, bias: None }).unwrap();
+    let x = matrix(&noise(2, ROWS * HIDDEN), ROWS, HIDDEN);
+    let weights = vec![1.0; ROWS];
+    let objective = Objective::Kl { reference: &x };
+    let task = HeadTask { targets: &[], weights: Some(&weights), softcap: None, objective };
+    let output = Portable.head(&layer, &x, &task, None).unwrap();
+    assert!(output.losses.iter().chain(&host(&output.grad.unwrap())).all(|v| v.abs() < 1e-7));
+}

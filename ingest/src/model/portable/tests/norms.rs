@@ -1,0 +1,112 @@
+//! Norms and rotary positions.
+
+use super::super::super::backend::{Backend, NormForm, NormKind, NormWeights, SampleRows};
+use super::*;
+
+const ROWS: usize = 5;
+const EPS: f32 = 1e-5;
+
+struct Case {
+    kind: NormKind,
+    /// Width of the weight.
+    width: usize,
+    groups: usize,
+    bias: bool,
+}
+
+const CASES: [Case; 5] = [
+    Case { kind: NormKind::Rms, width: 37, groups: 1, bias: false },
+    Case { kind: NormKind::Rms, width: 20, groups: 3, bias: true },
+    Case { kind: NormKind::Layer, width: 37, groups: 1, bias: true },
+    Case { kind: NormKind::Layer, width: 20, groups: 3, bias: true },
+    Case { kind: NormKind::Layer, width: 16, groups: 2, bias: false },
+];
+
+/// Returns the result and each group's r and mean.
+fn reference(kind: NormKind, x: &[f64], weight: &[f64], bias: &[f64]) -> (Vec<f64>, Vec<(f64, f64)>) {
+    let n = weight.len() as f64;
+    let (mut out, mut stats) = (Vec::new(), Vec::new());
+    for x in x.chunks(weight.len()) {
+        let mean = if kind == NormKind::Layer { x.iter().sum::<f64>() / n } else { 0.0 };
+        let square = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
+        let r = (square + f64::from(EPS)).sqrt().recip();
+        out.extend(x.iter().zip(weight).zip(bias).map(|((x, w), b)| (x - mean) * r * w + b));
+        stats.push((r, mean));
+    }
+    (out, stats)
+}
+
+#[test]
+fn norms_and_their_gradients_agree() {
+    for (seed, Case { kind, width, groups, bias }) in CASES.into_iter().enumerate() {
+        let (seed, cols) = (seed as u64 * 10, width * groups);
+        // Off-centre, so that a mean that is lost in rounding shows.
+        let x: Vec<f32> = noise(seed, ROWS * cols).iter().map(|v| v * 2.0 + 3.0).collect();
+        let (w, c, acc) =
+            (noise(seed + 1, width), noise(seed + 3, ROWS * cols), noise(seed + 4, ROWS * cols));
+        let b = if bias { noise(seed + 2, width) } else { vec![0.0; width] };
+        let form = NormForm { kind, eps: EPS };
+        let weights = NormWeights { weight: matrix(&w, 1, width), bias: bias.then(|| matrix(&b, 1, width)) };
+        let (tx, tc) = (matrix(&x, ROWS, cols), matrix(&c, ROWS, cols));
+
+        let (out, stats) = Portable.norm(&tx, &weights, form).unwrap();
+        let (expected, pairs) = reference(kind, &wide(&x), &wide(&w), &wide(&b));
+        assert_close(&host(&out), &expected, 2e-6);
+        let layout: Vec<f64> = pairs
+            .chunks(groups)
+            .flat_map(|row| {
+                let means = row.iter().filter(|_| kind == NormKind::Layer).map(|p| p.1);
+                row.iter().map(|p| p.0).chain(means).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_close(&host(&stats), &layout, 2e-6);
+
+        let loss = |x: &[f64], w: &[f64], b: &[f64]| dot(&reference(kind, x, w, b).0, &wide(&c));
+        let dx = all_slopes(&x, |x| loss(x, &wide(&w), &wide(&b)));
+        let found = Portable.norm_backward(&tc, &tx, &stats, &weights, form, None).unwrap();
+        assert_close(&host(&found), &dx, 5e-6);
+        let added: Vec<f64> = dx.iter().zip(&acc).map(|(d, a)| d + f64::from(*a)).collect();
+        let onto = Some(matrix(&acc, ROWS, cols));
+        let found = Portable.norm_backward(&tc, &tx, &stats, &weights, form, onto).unwrap();
+        assert_close(&host(&found), &added, 5e-6);
+
+        // Rows 1 and 2 are one sample, row 4 another; the rest belongs to none.
+        let spans = [1..3, 4..5];
+        let per_sample = 2 * width + 1;
+        let mut values = vec![0.5; 2 * per_sample];
+        let mut rows = SampleRows { values: &mut values, width: per_sample };
+        Portable
+            .norm_grads(&tc, &tx, &stats, width, form, &spans, &mut rows, Some(1), Some(1 + width))
+            .unwrap();
+        for (span, found) in spans.into_iter().zip(values.chunks(per_sample)) {
+            let range = span.start * cols..span.end * cols;
+            let (x, c) = (wide(&x[range.clone()]), wide(&c[range]));
+            let loss = |w: &[f64], b: &[f64]| dot(&reference(kind, &x, w, b).0, &c);
+            let mut expected = vec![0.5];
+            expected.extend(all_slopes(&w, |w| loss(w, &wide(&b))).iter().map(|d| d + 0.5));
+            expected.extend(all_slopes(&b, |b| loss(&wide(&w), b)).iter().map(|d| d + 0.5));
+            assert_close(found, &expected, 5e-6);
+        }
+    }
+}
+
+#[test]
+fn a_partial_rotation_leaves_the_rest_of_a_head() {
+    let (heads, head_dim, half) = (3, 14, 4);
+    let x = noise(1, ROWS * heads * head_dim);
+    let angles = noise(2, ROWS * half);
+    let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
+    let (tcos, tsin) = (matrix(&cos, ROWS, half), matrix(&sin, ROWS, half));
+    let mut expected = wide(&x);
+    for (i, head) in expected.chunks_mut(head_dim).enumerate() {
+        for j in 0..half {
+            let (sin, cos) = f64::from(angles[i / heads * half + j]).sin_cos();
+            let (a, b) = (head[j], head[j + half]);
+            (head[j], head[j + half]) = (a * cos - b * sin, b * cos + a * sin);
+        }
+    }
+    let turned = Portable.rope(matrix(&x, ROWS, heads * head_dim), &tcos, &tsin, head_dim, false).unwrap();
+    assert_close(&host(&turned), &expected, 1e-6);
+    let back = Portable.rope(turned, &tcos, &tsin, head_dim, true).unwrap();
+    assert_close(&host(&back), &wide(&x), 1e-6);
+}
