@@ -1,0 +1,165 @@
+//! Gradients of queries, keys and values.
+
+use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::super::Cpu;
+use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
+use super::super::pool::Buffer;
+use super::super::tensor::CpuTensor;
+use super::scores::{against_keys, along, probabilities};
+use super::{Block, check_plan};
+
+/// Query rows of a block at most: the more, the fewer times the gradients of keys and values are read and written.
+const MOST_ROWS: usize = 56;
+
+/// Query rows of a block of a sequence whose scores would not stay in the second-level cache.
+const LEAST_ROWS: usize = 14;
+
+/// Scores of a block that stay in the second-level cache.
+const CACHED: usize = 32 * 1024;
+
+/// A sequence's keys or values of one head in both forms.
+struct Both {
+    plain: Packed,
+    transposed: Packed,
+}
+
+/// One head's part of matrices whose rows start `width` values apart, from a block's first row on.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    q: &'a [f32],
+    grad: &'a [f32],
+    out: &'a [f32],
+    log_sum: &'a [f32],
+    width: usize,
+}
+
+/// One key head's part of the gradients of a sequence's keys and values, whose rows start `width` values apart.
+struct KeyGrads<'a> {
+    dk: &'a mut [f32],
+    dv: &'a mut [f32],
+    width: usize,
+}
+
+impl Cpu {
+    #[allow(clippy::too_many_arguments)]
+    pub(in super::super) fn attention_gradient(
+        &self,
+        grad: &CpuTensor,
+        q: &CpuTensor,
+        k: &CpuTensor,
+        v: &CpuTensor,
+        out: &CpuTensor,
+        log_sum: &CpuTensor,
+        form: AttentionForm,
+        plan: &AttentionPlan,
+    ) -> Result<[CpuTensor; 3], BackendError> {
+        check_plan(q, k, v, &form, plan)?;
+        let heads = form.heads;
+        grad.expect(q.rows(), q.cols(), "gradient of attention")?;
+        out.expect(q.rows(), q.cols(), "outputs of attention")?;
+        log_sum.expect(q.rows(), heads.query, "log-sums of attention")?;
+        let (dim, width, key_width) = (heads.dim, q.cols(), k.cols());
+        let mut dq = CpuTensor::zeros(q.rows(), width);
+        let mut dk = CpuTensor::zeros(k.rows(), key_width);
+        let mut dv = CpuTensor::zeros(k.rows(), key_width);
+        let (dq_to, dk_to, dv_to) = (dq.values_mut(), dk.values_mut(), dv.values_mut());
+        for span in plan.spans.iter().filter(|span| !span.queries.is_empty()) {
+            let positions = &plan.positions[span.queries.clone()];
+            let length = span.keys.len();
+            let most = (CACHED / length / LEAST_ROWS * LEAST_ROWS).clamp(LEAST_ROWS, MOST_ROWS);
+            for kv in 0..heads.kv {
+                let at = span.keys.start * key_width + kv * dim;
+                let keys = Both {
+                    plain: Packed::rows(&k.values()[at..], key_width, length, dim),
+                    transposed: Packed::transposed(&k.values()[at..], key_width, dim, length),
+                };
+                let values = Packed::transposed(&v.values()[at..], key_width, dim, length);
+                let mut key_grads = KeyGrads { dk: &mut dk_to[at..], dv: &mut dv_to[at..], width: key_width };
+                for head in kv * heads.group()..(kv + 1) * heads.group() {
+                    for rows in cut(span.queries.len(), most) {
+                        let first = span.queries.start + rows.start;
+                        let block = Block::new(rows, positions, &form);
+                        let at = first * width + head * dim;
+                        let rows = Rows {
+                            q: &q.values()[at..],
+                            grad: &grad.values()[at..],
+                            out: &out.values()[at..],
+                            log_sum: &log_sum.values()[first * heads.query + head..],
+                            width,
+                        };
+                        let dq = &mut dq_to[at..];
+                        self.block_gradient(rows, dq, &mut key_grads, &keys, &values, &block, positions, &form);
+                    }
+                }
+            }
+        }
+        Ok([dq, dk, dv])
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn block_gradient(
+        &self,
+        rows: Rows<'_>,
+        dq: &mut [f32],
+        key_grads: &mut KeyGrads<'_>,
+        keys: &Both,
+        values: &Packed,
+        block: &Block,
+        positions: &[u32],
+        form: &AttentionForm,
+    ) {
+        let (kernel, count, stride) = (&self.kernels.single, block.rows.len(), block.stride());
+        let (width, dim, heads) = (rows.width, form.heads.dim, form.heads.query);
+        let mut scores = Buffer::take(count * stride);
+        let mut grads = Buffer::take(count * stride);
+        against_keys(kernel, &mut scores, block, rows.q, width, &keys.transposed, positions);
+        against_keys(kernel, &mut grads, block, rows.grad, width, values, positions);
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let log_sum = |i: usize| rows.log_sum[i * heads];
+                let along = |i: usize| along(&rows.out[i * width..][..dim], &rows.grad[i * width..][..dim]);
+                probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
+            },
+        );
+        for tile in cut(count, kernel.rows()) {
+            // The last row of a tile sees the furthest; beyond it the gradients are zero.
+            let end = positions[block.rows.start + tile.end - 1] as usize + 1;
+            let left = Left::by_row(&grads[tile.start * stride..], tile.len(), stride);
+            for (first, cols, panel) in keys.plain.panels() {
+                let to = Destination { data: &mut dq[tile.start * width + first..], stride: width, cols };
+                let part = Panel::packed(&panel[block.keys.start * PANEL..end * PANEL]);
+                kernel.panel(to, left, part, Extra::default());
+            }
+        }
+        let grad = Packed::rows(rows.grad, width, count, dim);
+        let q = Packed::rows(rows.q, width, count, dim);
+        let stride = key_grads.width;
+        add_over_rows(kernel, key_grads.dv, stride, &scores, &grad, block, positions);
+        add_over_rows(kernel, key_grads.dk, stride, &grads, &q, block, positions);
+    }
+}
+
+/// Adds `weights^T rows` to the rows of the keys that a block sees; skips the queries that see none of a tile's keys.
+fn add_over_rows(
+    kernel: &Kernel,
+    to: &mut [f32],
+    stride: usize,
+    weights: &[f32],
+    rows: &Packed,
+    block: &Block,
+    positions: &[u32],
+) {
+    let width = block.stride();
+    let positions = &positions[block.rows.clone()];
+    for tile in cut(block.keys.len(), kernel.rows()) {
+        let key = block.keys.start + tile.start;
+        let first = positions.partition_point(|position| (*position as usize) < key);
+        let left = Left::by_column(&weights[first * width + tile.start..], tile.len(), width);
+        for (column, cols, panel) in rows.panels() {
+            let to = Destination { data: &mut to[key * stride + column..], stride, cols };
+            let part = Panel::packed(&panel[first * PANEL..]);
+            kernel.panel(to, left, part, Extra { bias: None, add: Add::Destination });
+        }
+    }
+}

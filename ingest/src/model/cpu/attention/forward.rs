@@ -1,0 +1,92 @@
+//! Outputs and log-sum-exps.
+
+use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::super::Cpu;
+use super::super::gemm::{Destination, Extra, Left, PANEL, Packed, Panel, cut};
+use super::super::pool::Buffer;
+use super::super::tensor::CpuTensor;
+use super::scores::{against_keys, weigh};
+use super::{Block, check_plan};
+
+/// Query rows of a block.
+const ROWS: usize = 14;
+
+impl Cpu {
+    pub(in super::super) fn attention_forward(
+        &self,
+        q: &CpuTensor,
+        k: &CpuTensor,
+        v: &CpuTensor,
+        form: AttentionForm,
+        plan: &AttentionPlan,
+    ) -> Result<(CpuTensor, CpuTensor), BackendError> {
+        check_plan(q, k, v, &form, plan)?;
+        let heads = form.heads;
+        let (dim, width, key_width) = (heads.dim, q.cols(), k.cols());
+        // Rows of no sequence stay zero.
+        let mut out = CpuTensor::zeros(q.rows(), width);
+        let mut log_sum = CpuTensor::zeros(q.rows(), heads.query);
+        let (out_to, log_to) = (out.values_mut(), log_sum.values_mut());
+        for span in plan.spans.iter().filter(|span| !span.queries.is_empty()) {
+            let positions = &plan.positions[span.queries.clone()];
+            let length = span.keys.len();
+            for kv in 0..heads.kv {
+                let at = span.keys.start * key_width + kv * dim;
+                let keys = Packed::transposed(&k.values()[at..], key_width, dim, length);
+                let values = Packed::rows(&v.values()[at..], key_width, length, dim);
+                for head in kv * heads.group()..(kv + 1) * heads.group() {
+                    for rows in cut(span.queries.len(), ROWS) {
+                        let first = span.queries.start + rows.start;
+                        let block = Block::new(rows, positions, &form);
+                        let at = first * width + head * dim;
+                        let log_to = &mut log_to[first * heads.query + head..];
+                        let heads = heads.query;
+                        self.attend(
+                            &q.values()[at..],
+                            &mut out_to[at..],
+                            width,
+                            (&keys, &values),
+                            &block,
+                            positions,
+                            &form,
+                            |i, value| log_to[i * heads] = value,
+                        );
+                    }
+                }
+            }
+        }
+        Ok((out, log_sum))
+    }
+
+    /// One head of a block of rows, `width` values apart.
+    #[allow(clippy::too_many_arguments)]
+    fn attend(
+        &self,
+        q: &[f32],
+        out: &mut [f32],
+        width: usize,
+        (keys, values): (&Packed, &Packed),
+        block: &Block,
+        positions: &[u32],
+        form: &AttentionForm,
+        log_sum: impl FnMut(usize, f32),
+    ) {
+        let (kernel, count, stride) = (&self.kernels.single, block.rows.len(), block.stride());
+        let mut scores = Buffer::take(count * stride);
+        against_keys(kernel, &mut scores, block, q, width, keys, positions);
+        let mut sums = [0.0; ROWS];
+        self.kernels.simd.run(
+            #[inline(always)]
+            || weigh(&mut scores, block, positions, form, &mut sums, log_sum),
+        );
+        for (first, cols, panel) in values.panels() {
+            let part = &panel[block.keys.start * PANEL..block.keys.end * PANEL];
+            let to = Destination { data: &mut out[first..], stride: width, cols };
+            kernel.panel(to, Left::by_row(&scores, count, stride), Panel::packed(part), Extra::default());
+        }
+        for (i, sum) in sums[..count].iter().enumerate() {
+            let inverse = 1.0 / sum;
+            out[i * width..i * width + form.heads.dim].iter_mut().for_each(|v| *v *= inverse);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Packed causal attention.
+//!
+//! For each sequence and key head, keys and values are packed into panels once; then blocks of query rows are multiplied with the keys they
+//! see, turned into probabilities and multiplied with the values. Scores exist for one block of rows at a time, so memory is linear in the
+//! length; the backward computes them again from the log-sum-exp that the forward returns.
+//!
+//! Invariants
+//! - blocks are cut by a query's place within its sequence, so a sequence's results do not depend on what else is in the batch
+//! - all of this is in f32 at every precision of the backend
+
+mod backward;
+mod forward;
+mod scores;
+
+use std::ops::Range;
+
+use super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::gemm::PANEL;
+use super::tensor::{CpuTensor, check};
+
+/// The keys that a block of queries multiplies: those that any of them sees, begun on a panel.
+#[derive(Clone)]
+struct Block {
+    /// Query rows, counted from the sequence's first.
+    rows: Range<usize>,
+    /// Keys, counted from the sequence's first; the start is a multiple of [`PANEL`].
+    keys: Range<usize>,
+}
+
+impl Block {
+    fn new(rows: Range<usize>, positions: &[u32], form: &AttentionForm) -> Block {
+        let first = seen(positions[rows.start], form).start;
+        let end = positions[rows.end - 1] as usize + 1;
+        Block { rows, keys: first / PANEL * PANEL..end }
+    }
+
+    /// Panels of keys.
+    fn panels(&self) -> Range<usize> {
+        self.keys.start / PANEL..self.keys.end.div_ceil(PANEL)
+    }
+
+    /// Values from row to row of the block's scores: whole panels, and not a multiple of what would make rows share cache sets.
+    fn stride(&self) -> usize {
+        let width = self.panels().len() * PANEL;
+        if width.is_multiple_of(512) { width + 16 } else { width }
+    }
+}
+
+/// Keys that a query at `position` sees.
+#[inline(always)]
+fn seen(position: u32, form: &AttentionForm) -> Range<usize> {
+    let end = position as usize + 1;
+    form.window.map_or(0, |window| end.saturating_sub(window))..end
+}
+
+/// An error unless the sizes and the plan fit each other.
+fn check_plan(
+    q: &CpuTensor,
+    k: &CpuTensor,
+    v: &CpuTensor,
+    form: &AttentionForm,
+    plan: &AttentionPlan,
+) -> Result<(), BackendError> {
+    let heads = form.heads;
+    check(heads.kv > 0 && heads.dim > 0 && heads.query > 0 && heads.query.is_multiple_of(heads.kv), || {
+        format!("attention with {heads:?}")
+    })?;
+    check(form.window != Some(0) && form.softcap.is_none_or(|cap| cap > 0.0), || {
+        format!("attention with window {:?} and cap {:?}", form.window, form.softcap)
+    })?;
+    q.expect(plan.positions.len(), heads.query.saturating_mul(heads.dim), "queries of attention")?;
+    k.expect(k.rows(), heads.kv.saturating_mul(heads.dim), "keys of attention")?;
+    v.expect(k.rows(), k.cols(), "values of attention")?;
+    for span in &plan.spans {
+        let keys_fit = span.keys.start <= span.keys.end && span.keys.end <= k.rows();
+        let queries_fit = span.queries.start <= span.queries.end && span.queries.end <= q.rows();
+        let positions = plan.positions.get(span.queries.clone()).unwrap_or_default();
+        let ordered = positions.is_sorted();
+        let seen = positions.last().is_none_or(|last| (*last as usize) < span.keys.len());
+        check(keys_fit && queries_fit && ordered && seen, || {
+            format!("attention over {span:?} of {} keys and {} queries", k.rows(), q.rows())
+        })?;
+    }
+    Ok(())
+}

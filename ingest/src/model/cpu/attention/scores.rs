@@ -1,0 +1,131 @@
+//! A block of scores, and what becomes of each row.
+
+use std::ops::Range;
+
+use super::super::super::backend::AttentionForm;
+use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
+use super::super::math::{dot, exp, exp_sum, max, tanh};
+use super::{Block, seen};
+
+/// `to = rows * panels^T` for the keys of a block, skipping panels that none of a tile's rows sees.
+///
+/// `left` holds the block's rows of a head, `stride` values apart; `right` is the transpose of the sequence's keys or values. Elements of
+/// a row beyond its own position are unspecified.
+pub(super) fn against_keys(
+    kernel: &Kernel,
+    to: &mut [f32],
+    block: &Block,
+    left: &[f32],
+    stride: usize,
+    right: &Packed,
+    positions: &[u32],
+) {
+    let width = block.stride();
+    for tile in cut(block.rows.len(), kernel.rows()) {
+        let end = positions[block.rows.start + tile.end - 1] as usize + 1;
+        let rows = Left::by_row(&left[tile.start * stride..], tile.len(), stride);
+        for panel in block.panels().start..end.div_ceil(PANEL) {
+            let start = tile.start * width + panel * PANEL - block.keys.start;
+            let to = Destination { data: &mut to[start..], stride: width, cols: PANEL };
+            kernel.panel(to, rows, Panel::packed(right.panel(panel)), Extra::default());
+        }
+    }
+}
+
+/// The part of a row of scores that its query sees, and the ends of the two parts of zeros around it.
+#[inline(always)]
+fn visible(block: &Block, position: u32, form: &AttentionForm) -> Range<usize> {
+    let keys = seen(position, form);
+    keys.start - block.keys.start..keys.end - block.keys.start
+}
+
+/// Sets what a query does not see to zero.
+#[inline(always)]
+fn hide(row: &mut [f32], visible: &Range<usize>) {
+    row[..visible.start].fill(0.0);
+    row[visible.end..].fill(0.0);
+}
+
+/// Turns products into scores.
+#[inline(always)]
+fn score(row: &mut [f32], form: &AttentionForm) {
+    match form.softcap {
+        None => row.iter_mut().for_each(|s| *s *= form.scale),
+        Some(cap) => {
+            let inner = form.scale / cap;
+            row.iter_mut().for_each(|s| *s = cap * tanh(*s * inner));
+        }
+    }
+}
+
+/// Turns rows of products into `e^(score - largest)`; returns nothing but writes each row's sum of them and its log-sum-exp.
+#[inline(always)]
+pub(super) fn weigh(
+    scores: &mut [f32],
+    block: &Block,
+    positions: &[u32],
+    form: &AttentionForm,
+    sums: &mut [f32],
+    mut log_sum: impl FnMut(usize, f32),
+) {
+    let keys = block.keys.len();
+    for (i, row) in scores.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
+        let row = &mut row[..keys];
+        let visible = visible(block, positions[block.rows.start + i], form);
+        hide(row, &visible);
+        let row = &mut row[visible];
+        score(row, form);
+        let largest = max(row);
+        sums[i] = exp_sum(row, largest);
+        log_sum(i, largest + sums[i].ln());
+    }
+}
+
+/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of the products.
+///
+/// `log_sum` and `along` give a row's log-sum-exp and its sum of probabilities times their gradients.
+#[inline(always)]
+pub(super) fn probabilities(
+    scores: &mut [f32],
+    grads: &mut [f32],
+    block: &Block,
+    positions: &[u32],
+    form: &AttentionForm,
+    log_sum: impl Fn(usize) -> f32,
+    along: impl Fn(usize) -> f32,
+) {
+    let (keys, stride) = (block.keys.len(), block.stride());
+    let rows = scores.chunks_exact_mut(stride).zip(grads.chunks_exact_mut(stride));
+    for (i, (row, grad)) in rows.take(block.rows.len()).enumerate() {
+        let (row, grad) = (&mut row[..keys], &mut grad[..keys]);
+        let visible = visible(block, positions[block.rows.start + i], form);
+        hide(row, &visible);
+        hide(grad, &visible);
+        let (row, grad) = (&mut row[visible.clone()], &mut grad[visible]);
+        let (log_sum, along) = (log_sum(i), along(i));
+        match form.softcap {
+            None => {
+                for (s, d) in row.iter_mut().zip(grad) {
+                    let p = exp(*s * form.scale - log_sum);
+                    *d = p * (*d - along) * form.scale;
+                    *s = p;
+                }
+            }
+            Some(cap) => {
+                let inner = form.scale / cap;
+                for (s, d) in row.iter_mut().zip(grad) {
+                    let share = tanh(*s * inner);
+                    let p = exp(cap * share - log_sum);
+                    *d = p * (*d - along) * form.scale * (1.0 - share * share);
+                    *s = p;
+                }
+            }
+        }
+    }
+}
+
+/// Sum of products of a row of the outputs and its gradient: the sum of probabilities times their gradients.
+#[inline(always)]
+pub(super) fn along(out: &[f32], grad: &[f32]) -> f32 {
+    dot(out, grad)
+}

@@ -1,0 +1,180 @@
+//! Per-sample gradients from the factors of linear layers, added to the samples' vectors.
+//!
+//! Invariant: the products here are in f32 at every precision of the backend, and a sample's sums run over its own rows in order, so they
+//! do not depend on what else is in the batch.
+
+use std::ops::Range;
+
+use super::super::backend::{BackendError, LoraPart, SampleRows};
+use super::Cpu;
+use super::gemm::{Add, Left, Output, Right, multiply};
+use super::pool::Buffer;
+use super::rows::{add_scaled, check_spans};
+use super::tensor::{CpuTensor, check};
+
+/// An error unless the spans lie in `rows` rows and every sample's vector has `len` values at `offset`.
+pub(super) fn check_samples(
+    spans: &[Range<usize>],
+    rows: usize,
+    out: &SampleRows<'_>,
+    offset: usize,
+    len: usize,
+) -> Result<(), BackendError> {
+    check_spans(spans, rows)?;
+    check(spans.len().checked_mul(out.width).is_some_and(|all| all <= out.values.len()), || {
+        format!("{} vectors of {} values do not fit {}", spans.len(), out.width, out.values.len())
+    })?;
+    check(offset.checked_add(len).is_some_and(|end| end <= out.width), || {
+        format!("{len} values at {offset} of a vector of {}", out.width)
+    })
+}
+
+/// Sizes of one adapted layer, and its place among the ranks of all.
+struct Sizes {
+    rank: usize,
+    out: usize,
+    first: usize,
+}
+
+impl Cpu {
+    pub(super) fn lora_factor_grads(
+        &self,
+        x: &CpuTensor,
+        parts: &[LoraPart<'_, CpuTensor>],
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+    ) -> Result<(), BackendError> {
+        let (rows, input) = x.size();
+        let mut sizes = Vec::with_capacity(parts.len());
+        let mut ranks = 0;
+        for part in parts {
+            let (rank, width) = (part.a.rows(), part.grad.cols());
+            part.a.expect(rank, input, "LoRA factor A")?;
+            part.b.expect(width, rank, "LoRA factor B")?;
+            part.grad.expect(rows, width, "gradient of an adapted layer")?;
+            check_samples(spans, rows, out, part.a_offset, rank * input)?;
+            check_samples(spans, rows, out, part.b_offset, width * rank)?;
+            sizes.push(Sizes { rank, out: width, first: ranks });
+            ranks += rank;
+        }
+        let kernel = &self.kernels.single;
+        let inner = self.inner(x, parts, &sizes, ranks);
+        let outer = self.outer(parts, &sizes, ranks, rows);
+        for (sample, span) in spans.iter().enumerate() {
+            let k = span.len();
+            let inputs = Right { data: &x.values()[span.start * input..span.end * input], stride: input, k };
+            let row = span.start * ranks;
+            for (part, Sizes { rank, out: width, first }) in parts.iter().zip(&sizes) {
+                let (rank, width) = (*rank, *width);
+                let first = (row + first).min(outer.len());
+                let left = Left::by_column(&outer[first..], rank, ranks);
+                let data = out.part(sample, part.a_offset, rank * input);
+                multiply(kernel, Output { data, stride: input, cols: input }, left, inputs, Add::Destination);
+                let e = &part.grad.values()[span.start * width..span.end * width];
+                let left = Left::by_column(e, width, width);
+                let data = out.part(sample, part.b_offset, width * rank);
+                let right = Right { data: &inner[first..], stride: ranks, k };
+                multiply(kernel, Output { data, stride: rank, cols: rank }, left, right, Add::Destination);
+            }
+        }
+        Ok(())
+    }
+
+    /// `scaling * A x` of every row, the layers side by side: `[rows, ranks]`.
+    fn inner(
+        &self,
+        x: &CpuTensor,
+        parts: &[LoraPart<'_, CpuTensor>],
+        sizes: &[Sizes],
+        ranks: usize,
+    ) -> Buffer {
+        let (rows, input) = x.size();
+        let mut scaled = Buffer::take(ranks * input);
+        for (part, size) in parts.iter().zip(sizes) {
+            // A is transposed here, so that the ranks of all layers are the columns of one right factor.
+            for (r, row) in part.a.values().chunks_exact(input).enumerate() {
+                for (i, v) in row.iter().enumerate() {
+                    scaled[i * ranks + size.first + r] = part.scaling * v;
+                }
+            }
+        }
+        let mut inner = Buffer::take(rows * ranks);
+        let to = Output { data: &mut inner, stride: ranks, cols: ranks };
+        let right = Right { data: &scaled, stride: ranks, k: input };
+        multiply(&self.kernels.single, to, Left::by_row(x.values(), rows, input), right, Add::Nothing);
+        inner
+    }
+
+    /// `scaling * B^T e` of every row, the layers side by side: `[rows, ranks]`.
+    fn outer(
+        &self,
+        parts: &[LoraPart<'_, CpuTensor>],
+        sizes: &[Sizes],
+        ranks: usize,
+        rows: usize,
+    ) -> Buffer {
+        let mut outer = Buffer::take(rows * ranks);
+        for (part, size) in parts.iter().zip(sizes) {
+            if rows == 0 || size.rank == 0 {
+                continue;
+            }
+            let mut scaled = Buffer::copy_of(part.b.values());
+            scaled.iter_mut().for_each(|v| *v *= part.scaling);
+            let to = Output { data: &mut outer[size.first..], stride: ranks, cols: size.rank };
+            let right = Right { data: &scaled, stride: size.rank, k: size.out };
+            let left = Left::by_row(part.grad.values(), rows, size.out);
+            multiply(&self.kernels.single, to, left, right, Add::Nothing);
+        }
+        outer
+    }
+
+    pub(super) fn full_weight_grads(
+        &self,
+        x: &CpuTensor,
+        grad: &CpuTensor,
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        let (rows, input) = x.size();
+        let width = grad.cols();
+        grad.expect(rows, width, "gradient of a linear layer")?;
+        check_samples(spans, rows, out, offset, width.saturating_mul(input))?;
+        for (sample, span) in spans.iter().enumerate() {
+            let e = &grad.values()[span.start * width..span.end * width];
+            let inputs = &x.values()[span.start * input..span.end * input];
+            let data = out.part(sample, offset, width * input);
+            let to = Output { data, stride: input, cols: input };
+            let right = Right { data: inputs, stride: input, k: span.len() };
+            multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, Add::Destination);
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn table_row_grads(
+        &self,
+        ids: &[u32],
+        grad: &CpuTensor,
+        scale: f32,
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        let (rows, width) = grad.size();
+        check(ids.len() == rows, || format!("{} ids of {rows} rows of a gradient", ids.len()))?;
+        let table = ids.iter().max().map_or(0, |id| (*id as usize + 1).saturating_mul(width));
+        check_samples(spans, rows, out, offset, table)?;
+        for (sample, span) in spans.iter().enumerate() {
+            let rows = grad.values()[span.start * width..span.end * width].chunks_exact(width);
+            for (row, id) in rows.zip(&ids[span.clone()]) {
+                let to = out.part(sample, offset + *id as usize * width, width);
+                self.kernels.simd.run(
+                    #[inline(always)]
+                    || add_scaled(to, row, scale),
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Kernel for AVX2 with FMA: 6 rows of two vectors, 12 accumulators in 16 registers.
+
+use std::arch::x86_64::*;
+
+use super::tile::{Run, Tile, Vector, rows, run};
+use super::{Kernel, Shape};
+
+#[derive(Clone, Copy)]
+struct Single(__m256);
+
+impl Vector for Single {
+    const LANES: usize = 8;
+
+    // SAFETY (all): the caller has AVX2 and FMA and passes pointers to whole vectors, or to one element for `splat`.
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Single(_mm256_setzero_ps()) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Single(_mm256_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> Self {
+        unsafe { Single(_mm256_set1_ps(*from)) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
+        unsafe { Single(_mm256_fmadd_ps(a.0, b.0, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, a: Self) -> Self {
+        unsafe { Single(_mm256_add_ps(self.0, a.0)) }
+    }
+}
+
+/// # Safety
+/// As of [`run`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn single<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { run::<Single, M, N, BY_COLUMN>(t) }
+}
+
+static BY_ROW: &[Run; 6] = rows!(single, 2, false, [1 2 3 4 5 6]);
+static BY_COLUMN: &[Run; 6] = rows!(single, 2, true, [1 2 3 4 5 6]);
+
+/// The kernel in f32.
+pub(super) fn f32_kernel() -> Kernel {
+    Kernel { shape: Shape { rows: 6, cols: 16, half: false }, wide: [BY_ROW, BY_COLUMN], narrow: [&[], &[]] }
+}

@@ -1,0 +1,226 @@
+//! Products of matrices on the calling thread.
+//!
+//! Invariants
+//! - the right factor is a row of panels of [`PANEL`] columns, each `[k][32]`; a panel's unused columns are zeros
+//! - an element's bits depend on its row of the left factor and its column of the right factor alone: not on how many rows there are, on
+//!   the row's place, or on how the work is cut into tiles (see `tile`)
+//! - f32 kernels with fused multiply-adds (AVX-512, AVX2, NEON) give the same bits; the scalar one rounds each product
+//! - [`Kernel::panel`] is the only door to the unsafe kernels and checks every size
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pack;
+mod product;
+mod scalar;
+mod tile;
+
+pub(super) use self::pack::{Format, Packed, Weights};
+pub(super) use self::product::{Output, Right, linear, multiply};
+
+use self::tile::{Run, Tile};
+use super::level::{Level, Simd};
+
+/// Columns of a panel.
+pub(super) const PANEL: usize = 32;
+
+/// Size of a kernel's tile.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    /// Rows.
+    pub rows: usize,
+    /// Columns; divides [`PANEL`].
+    pub cols: usize,
+    /// Whether there is a variant of half the columns.
+    pub half: bool,
+}
+
+/// A micro-kernel for every number of rows up to a tile's; the left factor by row and by column.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    shape: Shape,
+    wide: [&'static [Run]; 2],
+    narrow: [&'static [Run]; 2],
+}
+
+/// The kernels of a level.
+#[derive(Clone, Copy)]
+pub(super) struct Kernels {
+    /// On f32.
+    pub single: Kernel,
+    /// On pairs of bf16, where the CPU has such products.
+    pub paired: Option<Kernel>,
+    /// For loops around the kernels.
+    pub simd: Simd,
+}
+
+impl Kernels {
+    /// The kernels of a level.
+    pub fn new(simd: Simd) -> Kernels {
+        let (single, paired) = match simd.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => (avx512::f32_kernel(), avx512::bf16_kernel()),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => (avx2::f32_kernel(), None),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => (neon::f32_kernel(), None),
+            _ => (scalar::f32_kernel(), None),
+        };
+        Kernels { single, paired, simd }
+    }
+}
+
+/// A left factor, `[rows, k]`.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    data: &'a [f32],
+    rows: usize,
+    stride: usize,
+    by_column: bool,
+}
+
+impl<'a> Left<'a> {
+    /// Rows that start `stride` values apart.
+    pub fn by_row(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
+        Left { data, rows, stride, by_column: false }
+    }
+
+    /// The transpose of a matrix whose rows start `stride` values apart; it has `rows` columns.
+    pub fn by_column(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
+        Left { data, rows, stride, by_column: true }
+    }
+
+    fn fits(&self, k: usize) -> bool {
+        let (lines, width) = if self.by_column { (k, self.rows) } else { (self.rows, k) };
+        fits(self.data.len(), lines, width, self.stride)
+    }
+}
+
+/// Whether `lines` lines of `width` values that start `stride` apart lie in `len` values.
+fn fits(len: usize, lines: usize, width: usize, stride: usize) -> bool {
+    lines == 0 || width == 0 || (lines - 1).saturating_mul(stride).saturating_add(width) <= len
+}
+
+/// A panel of a right factor: `k` rows of [`PANEL`] values that start `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a> {
+    /// The rows.
+    pub data: &'a [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Rows.
+    pub k: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// A packed panel, or a part of its rows.
+    pub fn packed(data: &'a [f32]) -> Panel<'a> {
+        Panel { data, stride: PANEL, k: data.len() / PANEL }
+    }
+}
+
+/// Where a product of `cols` columns goes.
+pub(super) struct Destination<'a> {
+    /// The rows.
+    pub data: &'a mut [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Columns, at most [`PANEL`].
+    pub cols: usize,
+}
+
+/// What is added to a product.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extra<'a> {
+    /// One value per column.
+    pub bias: Option<&'a [f32]>,
+    /// One value per element.
+    pub add: Add<'a>,
+}
+
+/// An addend with one value per element.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Add<'a> {
+    /// Zeros: the product replaces the destination.
+    #[default]
+    Nothing,
+    /// What the destination holds.
+    Destination,
+    /// A matrix with the destination's stride.
+    Matrix(&'a [f32]),
+}
+
+/// The sizes of equal parts (to within one) of at most `most`.
+pub(super) fn cut(len: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let parts = len.div_ceil(most);
+    (0..parts).map(move |i| len * i / parts..len * (i + 1) / parts)
+}
+
+impl Kernel {
+    /// Rows of a tile.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// How many columns of a right factor are read for `cols` of them.
+    fn readable(&self, cols: usize) -> usize {
+        let Shape { cols: tile, half, .. } = self.shape;
+        let last = cols % tile;
+        if half && last > 0 && last <= tile / 2 { cols - last + tile / 2 } else { cols.next_multiple_of(tile) }
+    }
+
+    /// `to = a b + extra` for one panel.
+    ///
+    /// Panics if a matrix does not fit its slice.
+    pub fn panel(&self, to: Destination<'_>, a: Left<'_>, b: Panel<'_>, extra: Extra<'_>) {
+        let (rows, cols) = (a.rows, to.cols);
+        assert!(cols <= PANEL && fits(to.data.len(), rows, cols, to.stride), "destination of a product");
+        assert!(rows <= 1 || to.stride >= cols, "destination of a product");
+        assert!(a.fits(b.k), "left factor of a product");
+        assert!(fits(b.data.len(), b.k, self.readable(cols), b.stride), "right factor of a product");
+        assert!(extra.bias.is_none_or(|bias| bias.len() >= cols), "bias of a product");
+        let c = to.data.as_mut_ptr();
+        let add = match extra.add {
+            Add::Nothing => std::ptr::null(),
+            Add::Destination => c.cast_const(),
+            Add::Matrix(matrix) => {
+                assert!(fits(matrix.len(), rows, cols, to.stride), "addend of a product");
+                matrix.as_ptr()
+            }
+        };
+        for first in (0..cols).step_by(self.shape.cols) {
+            let width = (cols - first).min(self.shape.cols);
+            let narrow = self.shape.half && width <= self.shape.cols / 2;
+            let table = if narrow { self.narrow } else { self.wide }[usize::from(a.by_column)];
+            for block in cut(rows, self.shape.rows) {
+                let start = block.start;
+                let a_start = if a.by_column { start } else { start * a.stride };
+                // SAFETY: the assertions keep the elements of all rows and columns of `c`, `a`, `b`, `add` and `bias` inside their
+                // slices, those of `b` up to whole tiles; `start` and `first` are below the row and column counts, so the offsets are
+                // too. `c` is borrowed mutably and so overlaps none but `add`, which is then `c` itself. `table` has a kernel for each
+                // count up to `shape.rows`; `Kernels::new` chose it by a witness that the CPU has its instructions.
+                unsafe {
+                    let tile = Tile {
+                        a: a.data.as_ptr().wrapping_add(a_start),
+                        a_stride: a.stride,
+                        b: b.data.as_ptr().wrapping_add(first),
+                        b_stride: b.stride,
+                        k: b.k,
+                        cols: width,
+                        c: c.add(start * to.stride + first),
+                        c_stride: to.stride,
+                        bias: extra.bias.map_or(std::ptr::null(), |bias| bias.as_ptr().add(first)),
+                        add: if add.is_null() { add } else { add.add(start * to.stride + first) },
+                        add_stride: to.stride,
+                    };
+                    table[block.len() - 1](&tile);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Whole products, made of panels.
+
+use super::super::level::Simd;
+use super::super::pool::Buffer;
+use super::pack::{Format, Side, copy_panel, round};
+use super::{Add, Destination, Extra, Kernel, Kernels, Left, PANEL, Panel, cut};
+
+/// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in the first-level cache.
+const TILES: usize = 4;
+
+/// Rows whose starts are a multiple of this many values apart would share cache sets; they are copied apart first.
+const ALIASING: usize = 1024;
+
+/// Extra values between copied rows.
+const APART: usize = 16;
+
+/// `to = x w + bias + add` with `x` of `rows` rows; all matrices fill their slices.
+pub(in super::super) fn linear(
+    kernels: &Kernels,
+    to: &mut [f32],
+    x: &[f32],
+    rows: usize,
+    w: &Side,
+    bias: Option<&[f32]>,
+    add: Add<'_>,
+) {
+    let (k, n) = (w.k(), w.n());
+    let kernel = match (w.format(), &kernels.paired) {
+        (Format::Paired, Some(paired)) => paired,
+        _ => &kernels.single,
+    };
+    for chunk in cut(rows, TILES * kernel.rows()) {
+        let x = &x[chunk.start * k..chunk.end * k];
+        let count = chunk.len();
+        let copied = copy_left(kernel, kernels.simd, w.format(), x, k, n);
+        let left = match &copied {
+            Some((values, stride)) => Left::by_row(values, count, *stride),
+            None => Left::by_row(x, count, k),
+        };
+        for j in 0..n.div_ceil(PANEL) {
+            let first = j * PANEL;
+            let start = chunk.start * n + first;
+            let add = match add {
+                Add::Matrix(matrix) => Add::Matrix(&matrix[start..]),
+                same => same,
+            };
+            let to = Destination { data: &mut to[start..], stride: n, cols: PANEL.min(n - first) };
+            let bias = bias.map(|bias| &bias[first..]);
+            kernel.panel(to, left, Panel::packed(w.panel(j)), Extra { bias, add });
+        }
+    }
+}
+
+/// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if they are in it already.
+fn copy_left(
+    kernel: &Kernel,
+    simd: Simd,
+    format: Format,
+    x: &[f32],
+    k: usize,
+    n: usize,
+) -> Option<(Buffer, usize)> {
+    let rows = x.len() / k;
+    let apart = |width: usize| if width.is_multiple_of(ALIASING) { width + APART } else { width };
+    match format {
+        Format::Single if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
+            let stride = apart(k);
+            let mut copy = Buffer::take(rows * stride);
+            for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
+                to[..k].copy_from_slice(from);
+            }
+            Some((copy, stride))
+        }
+        Format::Single => None,
+        Format::Rounded => {
+            let stride = apart(k);
+            let mut copy = Buffer::take(rows * stride);
+            simd.run(
+                #[inline(always)]
+                || {
+                    for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
+                        for (from, to) in from.iter().zip(to) {
+                            *to = round(*from);
+                        }
+                    }
+                },
+            );
+            Some((copy, stride))
+        }
+        Format::Paired => {
+            let stride = apart(k.div_ceil(2));
+            let mut copy = Buffer::take(rows * stride);
+            for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
+                let to: &mut [u16] = bytemuck::cast_slice_mut(to);
+                narrow(kernel, from, &mut to[..k]);
+                to[k..k.next_multiple_of(2)].fill(0);
+            }
+            Some((copy, stride))
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn narrow(kernel: &Kernel, from: &[f32], to: &mut [u16]) {
+    super::avx512::to_bf16(kernel, from, to);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn narrow(_: &Kernel, from: &[f32], to: &mut [u16]) {
+    for (from, to) in from.iter().zip(to) {
+        *to = (round(*from).to_bits() >> 16) as u16;
+    }
+}
+
+/// A product's destination of any width.
+pub(in super::super) struct Output<'a> {
+    /// The rows.
+    pub data: &'a mut [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+/// A right factor as it lies in memory: `k` rows that start `stride` values apart.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Right<'a> {
+    /// The rows.
+    pub data: &'a [f32],
+    /// Values from row to row.
+    pub stride: usize,
+    /// Rows.
+    pub k: usize,
+}
+
+/// `to = a b`, or added to `to`, in f32.
+pub(in super::super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_>, add: Add<'_>) {
+    let Output { data, stride, cols } = to;
+    // A panel is copied if that pays, or if its last vectors would reach beyond the matrix.
+    let pays = a.rows > 2 * kernel.rows();
+    let mut copy = None;
+    for first in (0..cols).step_by(PANEL) {
+        let width = PANEL.min(cols - first);
+        let panel = if pays || kernel.readable(width) > width {
+            let copy = copy.get_or_insert_with(|| Buffer::take(PANEL * b.k));
+            copy_panel(copy, &b.data[first.min(b.data.len())..], b.stride, width);
+            Panel::packed(copy)
+        } else {
+            Panel { data: &b.data[first.min(b.data.len())..], stride: b.stride, k: b.k }
+        };
+        let add = match add {
+            Add::Matrix(matrix) => Add::Matrix(&matrix[first..]),
+            same => same,
+        };
+        let to = Destination { data: &mut data[first..], stride, cols: width };
+        kernel.panel(to, a, panel, Extra { bias: None, add });
+    }
+}

@@ -1,0 +1,179 @@
+//! The head: logits of a chunk of rows at a time, their losses and the gradient.
+//!
+//! Invariants
+//! - logits exist for at most [`HEAD_ROWS`] rows (twice that for a divergence), so that they stay in the second-level cache
+//! - a row's loss and gradient do not depend on the chunk it falls into
+
+use super::super::backend::{BackendError, HeadOutput, HeadTap, HeadTask, Objective};
+use super::Cpu;
+use super::gemm::Add;
+use super::linear::CpuLinear;
+use super::math::{exp, exp_sum, max, soft_cap, sum3};
+use super::pool::Buffer;
+use super::tensor::{CpuTensor, check};
+
+/// Rows of a chunk.
+const HEAD_ROWS: usize = 128;
+
+impl Cpu {
+    pub(super) fn head_losses(
+        &self,
+        layer: &CpuLinear,
+        x: &CpuTensor,
+        task: &HeadTask<'_, CpuTensor>,
+        mut tap: Option<HeadTap<'_, CpuTensor>>,
+    ) -> Result<HeadOutput<CpuTensor>, BackendError> {
+        let rows = x.rows();
+        let (vocab, width) = (layer.out(), layer.input());
+        self.check_head(layer)?;
+        x.expect(rows, width, "inputs of the head")?;
+        check_task(task, rows, width, vocab)?;
+        let mut losses = vec![0.0; rows];
+        let mut grad = task.weights.map(|_| CpuTensor::unspecified(rows, width));
+        for start in (0..rows).step_by(HEAD_ROWS) {
+            let chunk = start..rows.min(start + HEAD_ROWS);
+            let n = chunk.len();
+            let inputs = &x.values()[start * width..chunk.end * width];
+            let mut logits = CpuTensor::unspecified(n, vocab);
+            let z = logits.values_mut();
+            self.logits(layer, inputs, task.softcap, z);
+            let weights = task.weights.map(|weights| &weights[chunk.clone()]);
+            let losses = &mut losses[chunk.clone()];
+            match &task.objective {
+                Objective::CrossEntropy { smoothing } => {
+                    let targets = &task.targets[chunk.clone()];
+                    let rows = z.chunks_exact_mut(vocab).zip(targets).zip(losses).enumerate();
+                    for (i, ((z, target), loss)) in rows {
+                        let weight = weights.map(|w| w[i]);
+                        *loss = self.cross_entropy(z, *target as usize, *smoothing, weight, task.softcap);
+                    }
+                }
+                Objective::Kl { reference } => {
+                    let inputs = &reference.values()[start * width..chunk.end * width];
+                    let mut others = Buffer::take(n * vocab);
+                    self.logits(layer, inputs, task.softcap, &mut others);
+                    let rows = z.chunks_exact_mut(vocab).zip(others.chunks_exact_mut(vocab)).zip(losses);
+                    for (i, ((z, other), loss)) in rows.enumerate() {
+                        *loss = self.divergence(z, other, weights.map(|w| w[i]), task.softcap);
+                    }
+                }
+            }
+            if let Some(grad) = &mut grad {
+                let to = &mut grad.values_mut()[start * width..chunk.end * width];
+                self.backward_rows(layer, z, n, to, Add::Nothing);
+                if let Some(tap) = &mut tap {
+                    tap(chunk, &CpuTensor::from_values(inputs, n, width)?, &logits)?;
+                }
+            }
+        }
+        Ok(HeadOutput { losses, grad })
+    }
+
+    /// Logits of rows whose sizes have been checked.
+    fn logits(&self, layer: &CpuLinear, x: &[f32], cap: Option<f32>, to: &mut [f32]) {
+        self.forward_rows(layer, x, x.len() / layer.input(), to, Add::Nothing);
+        if let Some(cap) = cap {
+            self.kernels.simd.run(
+                #[inline(always)]
+                || soft_cap(to, cap),
+            );
+        }
+    }
+
+    /// Loss of a row of logits; turns them into the gradient of the uncapped ones if a weight is given.
+    fn cross_entropy(
+        &self,
+        z: &mut [f32],
+        target: usize,
+        smoothing: f32,
+        weight: Option<f32>,
+        cap: Option<f32>,
+    ) -> f32 {
+        let uniform = smoothing / z.len() as f32;
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let largest = max(z);
+                let at_target = z[target] - largest;
+                let mean = if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
+                // The factor of the cap comes from the logits, which the probabilities replace unless there is a cap.
+                let mut kept = cap.map(|_| Buffer::copy_of(z));
+                let total = exp_sum(z, largest);
+                let loss = total.ln() - (1.0 - smoothing) * at_target - mean;
+                if let Some(weight) = weight {
+                    let (scale, level) = (weight / total, weight * uniform);
+                    for v in z.iter_mut() {
+                        *v = *v * scale - level;
+                    }
+                    z[target] -= weight * (1.0 - smoothing);
+                    if let (Some(kept), Some(cap)) = (&mut kept, cap) {
+                        uncap(z, kept, cap);
+                    }
+                }
+                loss
+            },
+        )
+    }
+
+    /// `KL(p || q)` of two rows of logits; turns the first into the gradient of the uncapped ones if a weight is given.
+    fn divergence(&self, z: &mut [f32], other: &mut [f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
+        self.kernels.simd.run(
+            #[inline(always)]
+            || {
+                let (largest, other_largest) = (max(z), max(other));
+                let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+                let other_total = sum3(other, other, other, |z, _, _| exp(z - other_largest));
+                let (log_sum, inverse) = (largest + total.ln(), 1.0 / total);
+                let other_log_sum = other_largest + other_total.ln();
+                // `other` becomes log p - log q.
+                for (other, z) in other.iter_mut().zip(z.iter()) {
+                    *other = (z - log_sum) - (*other - other_log_sum);
+                }
+                let loss = inverse * sum3(z, other, other, |z, ratio, _| exp(z - largest) * ratio);
+                if let Some(weight) = weight {
+                    let kept = cap.map(|_| Buffer::copy_of(z));
+                    for (z, ratio) in z.iter_mut().zip(other.iter()) {
+                        *z = weight * (exp(*z - largest) * inverse) * (ratio - loss);
+                    }
+                    if let (Some(kept), Some(cap)) = (&kept, cap) {
+                        uncap(z, kept, cap);
+                    }
+                }
+                loss
+            },
+        )
+    }
+}
+
+/// Turns the gradient of capped values into that of the values before the cap.
+#[inline(always)]
+fn uncap(grad: &mut [f32], capped: &[f32], cap: f32) {
+    let inverse = 1.0 / cap;
+    for (grad, capped) in grad.iter_mut().zip(capped) {
+        let share = capped * inverse;
+        *grad *= 1.0 - share * share;
+    }
+}
+
+fn check_task(
+    task: &HeadTask<'_, CpuTensor>,
+    rows: usize,
+    width: usize,
+    vocab: usize,
+) -> Result<(), BackendError> {
+    check(task.weights.is_none_or(|weights| weights.len() == rows), || {
+        format!("{} weights of {rows} losses", task.weights.map_or(0, <[f32]>::len))
+    })?;
+    check(task.softcap.is_none_or(|cap| cap > 0.0), || {
+        format!("a cap of {:?} on the logits is not positive", task.softcap)
+    })?;
+    match &task.objective {
+        Objective::CrossEntropy { .. } => {
+            check(task.targets.len() == rows, || format!("{} targets of {rows} rows", task.targets.len()))?;
+            check(task.targets.iter().all(|target| (*target as usize) < vocab), || {
+                format!("a target lies outside the vocabulary of {vocab}")
+            })
+        }
+        Objective::Kl { reference } => reference.expect(rows, width, "reference inputs of the head"),
+    }
+}

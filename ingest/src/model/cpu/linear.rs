@@ -1,0 +1,122 @@
+//! Linear layers, forward and backward.
+
+use super::super::backend::{BackendError, LinearWeights};
+use super::Cpu;
+use super::gemm::{self, Add, Format, Weights};
+use super::tensor::{CpuTensor, check};
+
+/// A linear layer in panels. The panels of the backward are made when first asked for.
+pub struct CpuLinear {
+    weights: Weights,
+    bias: Option<Vec<f32>>,
+    out: usize,
+    input: usize,
+}
+
+impl CpuLinear {
+    /// Output width.
+    pub(super) fn out(&self) -> usize {
+        self.out
+    }
+
+    /// Input width.
+    pub(super) fn input(&self) -> usize {
+        self.input
+    }
+}
+
+impl Cpu {
+    pub(super) fn pack_linear(&self, weights: &LinearWeights) -> Result<CpuLinear, BackendError> {
+        let LinearWeights { weight, out, input, bias } = weights;
+        let (out, input) = (*out, *input);
+        check(out > 0 && input > 0 && out.checked_mul(input) == Some(weight.len()), || {
+            format!("a weight of {} values is not {out} rows of {input}", weight.len())
+        })?;
+        check(bias.as_ref().is_none_or(|bias| bias.len() == out), || {
+            format!("a bias of {} values, where {out} are due", bias.as_ref().map_or(0, Vec::len))
+        })?;
+        let weights = Weights::pack(weight, out, input, self.format());
+        Ok(CpuLinear { weights, bias: bias.clone(), out, input })
+    }
+
+    /// How this backend lays out weights.
+    fn format(&self) -> Format {
+        match self.compute {
+            super::Compute::F32 => Format::Single,
+            super::Compute::Bf16 if self.kernels.paired.is_some() => Format::Paired,
+            super::Compute::Bf16 => Format::Rounded,
+        }
+    }
+
+    /// An error unless the layer has the form that this backend packs.
+    fn own(&self, layer: &CpuLinear) -> Result<(), BackendError> {
+        check(layer.weights.forward().format() == self.format(), || {
+            "a layer was packed for another precision or level".into()
+        })
+    }
+
+    pub(super) fn linear_forward(
+        &self,
+        layer: &CpuLinear,
+        x: &CpuTensor,
+        residual: Option<&CpuTensor>,
+    ) -> Result<CpuTensor, BackendError> {
+        self.own(layer)?;
+        let rows = x.rows();
+        x.expect(rows, layer.input, "inputs of a linear layer")?;
+        if let Some(residual) = residual {
+            residual.expect(rows, layer.out, "residual of a linear layer")?;
+        }
+        let mut out = CpuTensor::unspecified(rows, layer.out);
+        let add = residual.map_or(Add::Nothing, |r| Add::Matrix(r.values()));
+        self.forward_rows(layer, x.values(), rows, out.values_mut(), add);
+        Ok(out)
+    }
+
+    /// `x W^T + bias + add` for rows whose sizes have been checked.
+    pub(super) fn forward_rows(
+        &self,
+        layer: &CpuLinear,
+        x: &[f32],
+        rows: usize,
+        out: &mut [f32],
+        add: Add<'_>,
+    ) {
+        gemm::linear(&self.kernels, out, x, rows, layer.weights.forward(), layer.bias.as_deref(), add);
+    }
+
+    /// `grad W + add` for rows whose sizes have been checked.
+    pub(super) fn backward_rows(
+        &self,
+        layer: &CpuLinear,
+        grad: &[f32],
+        rows: usize,
+        out: &mut [f32],
+        add: Add<'_>,
+    ) {
+        gemm::linear(&self.kernels, out, grad, rows, layer.weights.backward(), None, add);
+    }
+
+    /// An error unless the head can multiply with this layer.
+    pub(super) fn check_head(&self, layer: &CpuLinear) -> Result<(), BackendError> {
+        self.own(layer)
+    }
+
+    pub(super) fn linear_gradient(
+        &self,
+        layer: &CpuLinear,
+        grad: &CpuTensor,
+        acc: Option<CpuTensor>,
+    ) -> Result<CpuTensor, BackendError> {
+        self.own(layer)?;
+        let rows = grad.rows();
+        grad.expect(rows, layer.out, "gradient of a linear layer")?;
+        if let Some(acc) = &acc {
+            acc.expect(rows, layer.input, "sum of input gradients")?;
+        }
+        let add = if acc.is_some() { Add::Destination } else { Add::Nothing };
+        let mut out = acc.unwrap_or_else(|| CpuTensor::unspecified(rows, layer.input));
+        self.backward_rows(layer, grad.values(), rows, out.values_mut(), add);
+        Ok(out)
+    }
+}

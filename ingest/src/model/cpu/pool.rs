@@ -1,0 +1,152 @@
+//! Memory of tensors and scratch, reused by the thread that gave it back.
+//!
+//! Invariants
+//! - a buffer's values are initialised memory that starts on a cache line
+//! - the memory that a thread keeps for reuse never exceeds [`KEPT_BYTES`] and is freed when the thread ends; what would exceed it
+//!   replaces what has lain there longest
+//! - a buffer is made anew only if no kept one of up to twice its size fits, so batches of similar size soon cause no page faults
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::{Pod, Zeroable};
+
+/// Free bytes that a thread keeps at most. What it keeps was in use at once before, so small models stay far below.
+const KEPT_BYTES: usize = 2 << 30;
+
+/// Values in a cache line.
+const LINE: usize = 16;
+
+/// A cache line of values.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Line([f32; LINE]);
+
+impl Line {
+    /// Enough lines of zeros for `len` values.
+    pub fn zeros(len: usize) -> Vec<Line> {
+        vec![Line([0.0; LINE]); len.div_ceil(LINE)]
+    }
+}
+
+/// Values on cache line boundaries; their memory goes back to the pool of the thread that drops them.
+pub(super) struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// A buffer of unspecified values.
+    pub fn take(len: usize) -> Buffer {
+        let wanted = class(len.div_ceil(LINE));
+        let kept = POOL.try_with(|pool| pool.borrow_mut().take(wanted)).ok().flatten();
+        Buffer { lines: kept.unwrap_or_else(|| Line::zeros(wanted * LINE)), len }
+    }
+
+    /// A buffer of zeros.
+    pub fn zeroed(len: usize) -> Buffer {
+        let mut buffer = Buffer::take(len);
+        buffer.fill(0.0);
+        buffer
+    }
+
+    /// A buffer with these values.
+    pub fn copy_of(values: &[f32]) -> Buffer {
+        let mut buffer = Buffer::take(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        Buffer::copy_of(self)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        // A thread that is ending has no pool any more; the memory is freed then.
+        let _ = POOL.try_with(|pool| pool.borrow_mut().keep(lines));
+    }
+}
+
+/// The least size of at least `lines` that has three significant bits below its highest, so that few sizes exist.
+fn class(lines: usize) -> usize {
+    let step = (lines.max(8).ilog2() - 3) as usize;
+    lines.div_ceil(1 << step) << step
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: VecDeque::new(), bytes: 0 }) };
+}
+
+struct Pool {
+    free: VecDeque<Vec<Line>>,
+    bytes: usize,
+}
+
+impl Pool {
+    fn take(&mut self, wanted: usize) -> Option<Vec<Line>> {
+        let fits = |lines: &Vec<Line>| lines.len() >= wanted && lines.len() <= 2 * wanted;
+        // The one given back last among the tightest: its values are likeliest to be in a cache.
+        let best = self.free.iter().enumerate().rev().filter(|(_, lines)| fits(lines));
+        let (index, _) = best.min_by_key(|(_, lines)| lines.len())?;
+        let lines = self.free.remove(index)?;
+        self.bytes -= size_of_val(&*lines);
+        Some(lines)
+    }
+
+    fn keep(&mut self, lines: Vec<Line>) {
+        let size = size_of_val(&*lines);
+        if size == 0 || size > KEPT_BYTES {
+            return;
+        }
+        while self.bytes + size > KEPT_BYTES {
+            let Some(oldest) = self.free.pop_front() else { break };
+            self.bytes -= size_of_val(&*oldest);
+        }
+        self.bytes += size;
+        self.free.push_back(lines);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_reused_by_the_thread() {
+        let first = Buffer::take(1000);
+        let address = first.as_ptr();
+        assert_eq!(address as usize % 64, 0);
+        drop(first);
+        assert_eq!(Buffer::take(999).as_ptr(), address);
+        assert_eq!(Buffer::zeroed(700)[..], [0.0; 700]);
+    }
+
+    #[test]
+    fn sizes_of_buffers_fall_into_few_classes() {
+        for lines in 0..5000 {
+            let class = class(lines);
+            assert!(class >= lines && class <= lines + lines / 8 + 1, "{lines} {class}");
+            assert_eq!(super::class(class), class);
+        }
+    }
+}

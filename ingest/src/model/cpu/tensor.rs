@@ -1,0 +1,77 @@
+//! Row-major f32 matrices.
+//!
+//! Invariants
+//! - a tensor has at least one column, and its buffer has exactly `rows * cols` values
+//! - clones share the values; only a tensor without clones is written to
+
+use std::sync::Arc;
+
+use super::super::backend::BackendError;
+use super::pool::Buffer;
+
+/// A matrix of the CPU backend. Cloning shares it.
+#[derive(Clone)]
+pub struct CpuTensor {
+    values: Arc<Buffer>,
+    rows: usize,
+    cols: usize,
+}
+
+/// An error unless `holds`.
+pub(super) fn check(holds: bool, what: impl FnOnce() -> String) -> Result<(), BackendError> {
+    if holds { Ok(()) } else { Err(BackendError(what())) }
+}
+
+impl CpuTensor {
+    /// A matrix of unspecified values. `cols` is not zero.
+    pub(super) fn unspecified(rows: usize, cols: usize) -> CpuTensor {
+        CpuTensor { values: Arc::new(Buffer::take(rows * cols)), rows, cols }
+    }
+
+    /// A matrix of zeros. `cols` is not zero.
+    pub(super) fn zeros(rows: usize, cols: usize) -> CpuTensor {
+        CpuTensor { values: Arc::new(Buffer::zeroed(rows * cols)), rows, cols }
+    }
+
+    /// A matrix of these values.
+    pub(super) fn from_values(values: &[f32], rows: usize, cols: usize) -> Result<CpuTensor, BackendError> {
+        check(cols > 0, || format!("a tensor of {rows} rows has no columns"))?;
+        check(rows.checked_mul(cols) == Some(values.len()), || {
+            format!("{} values do not fill {rows} rows of {cols}", values.len())
+        })?;
+        Ok(CpuTensor { values: Arc::new(Buffer::copy_of(values)), rows, cols })
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub(super) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Rows and columns.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// The values, row by row.
+    pub(super) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The values for writing; copied before if a clone shares them.
+    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+        let buffer: &mut Buffer = Arc::make_mut(&mut self.values);
+        buffer
+    }
+
+    /// An error unless the size is this one.
+    pub(super) fn expect(&self, rows: usize, cols: usize, what: &str) -> Result<(), BackendError> {
+        check(self.size() == (rows, cols), || {
+            format!("{what}: {} rows of {} where {rows} of {cols} are due", self.rows, self.cols)
+        })
+    }
+}
