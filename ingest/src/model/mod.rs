@@ -14,6 +14,7 @@ mod forward;
 mod layer;
 mod layer_backward;
 mod layout;
+pub mod cpu;
 pub mod portable;
 mod rope;
 mod sink;

@@ -70,6 +70,12 @@ pub enum IngestError {
         /// The kind.
         kind: &'static str,
     },
+    /// An optimizer without momentum.
+    #[error("the optimizer of checkpoint `{checkpoint}` kept no first moment, so grad-adam cannot be made; take grad-normalised")]
+    NoFirstMoment {
+        /// The checkpoint.
+        checkpoint: String,
+    },
     /// A layer that the model lacks.
     #[error("--embed-layer {layer}: the model has {layers} layers, so 0 to {layers} can be asked for")]
     NoLayer {

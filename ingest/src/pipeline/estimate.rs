@@ -11,6 +11,7 @@ use super::plan::IngestPlan;
 use super::prepare::{Prepared, Preparer};
 use super::window::cut_batches;
 use super::work::CheckpointWork;
+use crate::gradient::gradient_width;
 
 /// Rows that a dry run tokenises to guess the rest.
 const SAMPLE_ROWS: u64 = 256;
@@ -73,7 +74,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
     let threads = plan.request.threads as u64;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
-    let params: u64 = checkpoint.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum();
+    let params = gradient_width(&checkpoint.decoder, &checkpoint.tracked, &checkpoint.tensors) as u64;
     let row_bytes: u64 = checkpoint.features.iter().map(|f| 4 * u64::from(f.desc.dim())).sum();
     let gradients = 4 * params * (count as u64 + 3);
     estimate.memory += threads * (gradients + activations(plan, batch.tokens())?);
@@ -90,17 +91,17 @@ fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
 /// the intermediate one, and the logits of one chunk of rows.
 fn activations(plan: &IngestPlan, tokens: u64) -> Result<u64, IngestError> {
     let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
-    let config = base.config();
-    let token = config.layers * (8 * config.hidden_size + 3 * config.intermediate_size);
-    Ok(4 * (tokens * token as u64 + 128 * config.vocab_size as u64))
+    let decoder = base.decoder();
+    let token = decoder.layers * (8 * decoder.hidden_size + 3 * decoder.intermediate_size);
+    Ok(4 * (tokens * token as u64 + 128 * decoder.vocab_size as u64))
 }
 
 /// Bytes of the weights, held in both directions of a product, and of a window's text.
 fn weights(plan: &IngestPlan) -> Result<u64, IngestError> {
     let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
     let mut bytes = 0;
-    for name in base.weight_names() {
-        bytes += base.tensors().byte_len(&name)?;
+    for param in &base.decoder().params {
+        bytes += base.tensors().byte_len(base.file_name(param))?;
     }
     Ok(2 * bytes + CELL_ROWS * 4096)
 }

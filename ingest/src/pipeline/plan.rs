@@ -15,7 +15,7 @@ use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
 use super::projector;
-use crate::checkpoint::{Adapter, ModelFolder, TrainerState, peak_rate};
+use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::family::{Decoder, Positions};
 use crate::gradient::{LossForm, ModuleSelection, gradient_width, tensor_specs};
@@ -225,9 +225,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
         request.projection.spec(arg.adapter().is_some()).check()?;
-        if let Some(kind) = request.kinds.iter().find(|kind| kind.needs_moments()) {
-            tracked.moments(arg, *kind)?;
-        }
+        tracked.moments(request, arg)?;
         if let Some(folder) = arg.folder() {
             step_and_weight(folder)?;
         }
@@ -264,10 +262,7 @@ fn plan_checkpoint(
     let id = crate::checkpoint::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
-    let moments = match request.kinds.iter().find(|kind| kind.needs_moments()) {
-        Some(kind) => Some(tracked.moments(arg, *kind)?.digest()),
-        None => None,
-    };
+    let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
     let Tracked { folder, adapter, indices, tensors } = tracked;
     let decoder = folder.decoder().clone();
@@ -368,8 +363,13 @@ impl Tracked {
     }
 
     /// The optimizer's moments of the tensors.
-    fn moments(&self, arg: &CheckpointArg, kind: Kind) -> Result<crate::checkpoint::Moments, IngestError> {
-        projector::moments(arg, kind, self.folder.decoder(), &self.indices, &self.tensors)
+    fn moments(&self, request: &IngestRequest, arg: &CheckpointArg) -> Result<Option<MomentsFile>, IngestError> {
+        // Of several kinds that need moments the Adam form needs most.
+        let kinds = || request.kinds.iter().filter(|kind| kind.needs_moments());
+        let Some(kind) = kinds().find(|kind| **kind == Kind::GradAdam).or_else(|| kinds().next()) else {
+            return Ok(None);
+        };
+        projector::moments(arg, *kind, self.folder.decoder(), &self.tensors).map(Some)
     }
 }
 

@@ -5,7 +5,7 @@ use gstore_store::ModuleGroup;
 use super::IngestError;
 use super::plan::CheckpointPlan;
 use super::request::{CheckpointArg, CheckpointWeights, Kind};
-use crate::checkpoint::Moments;
+use crate::checkpoint::{Moments, MomentsFile, Trained};
 use crate::family::Decoder;
 use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
 use crate::params::TensorSpec;
@@ -84,11 +84,11 @@ pub fn features(
     let needs = plan.features.iter().map(|feature| feature.kind).find(|kind| kind.needs_moments());
     let moments = match needs {
         Some(kind) => {
-            let moments = moments(&plan.arg, kind, &plan.decoder, &plan.tracked, &plan.tensors)?;
-            if plan.moments.as_deref() != Some(moments.digest().as_str()) {
+            let file = moments(&plan.arg, kind, &plan.decoder, &plan.tensors)?;
+            if plan.moments.as_deref() != Some(file.digest()?.as_str()) {
                 return Err(IngestError::WeightsChanged { checkpoint: plan.arg.name.clone() });
             }
-            Some(moments)
+            Some(read(&file, forms.iter().any(|form| form.moments()[0]))?)
         }
         None => None,
     };
@@ -96,22 +96,37 @@ pub fn features(
     Ok(Some(GradFeatures { forms, projector, moments }))
 }
 
-/// The optimizer's moments of the differentiated tensors. Memory: two values for each of theirs.
+/// The optimizer's moments of the differentiated tensors, opened and checked.
 pub fn moments(
     arg: &CheckpointArg,
     kind: Kind,
     decoder: &Decoder,
-    tracked: &[usize],
     tensors: &[TensorSpec],
-) -> Result<Moments, IngestError> {
-    match &arg.weights {
+) -> Result<MomentsFile, IngestError> {
+    let (folder, trained) = match &arg.weights {
         CheckpointWeights::Base => {
-            Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() })
+            return Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() });
         }
-        CheckpointWeights::Adapter(folder) => Ok(Moments::load(&Moments::find(folder)?, tensors)?),
-        CheckpointWeights::Model(folder) => {
-            let _ = (decoder, tracked);
-            Ok(Moments::load(&Moments::find(folder)?, tensors)?)
+        CheckpointWeights::Adapter(folder) => (folder, tensors.iter().cloned().map(Trained::factor).collect()),
+        CheckpointWeights::Model(folder) => (folder, Trained::all(decoder)),
+    };
+    let file = MomentsFile::open(&Moments::find(folder)?, trained, |spec| tensors.contains(spec))?;
+    // Adafactor without momentum has the second moment only, which is all that the normaliser needs.
+    if kind == Kind::GradAdam && !file.has_first() {
+        return Err(IngestError::NoFirstMoment { checkpoint: arg.name.clone() });
+    }
+    Ok(file)
+}
+
+/// Reads the moments. Memory: one value for each of the tensors', two with the first moment.
+fn read(file: &MomentsFile, first: bool) -> Result<Moments, IngestError> {
+    let mut moments = Moments { exp_avg: Vec::new(), exp_avg_sq: Vec::new(), step: file.step()? };
+    for index in 0..file.specs().len() {
+        let read = file.read(index)?;
+        moments.exp_avg_sq.extend(read.exp_avg_sq);
+        if first {
+            moments.exp_avg.extend(read.exp_avg.unwrap_or_default());
         }
     }
+    Ok(moments)
 }

@@ -24,7 +24,8 @@ mod spec;
 mod summed;
 
 pub use error::ProjectionError;
-pub use factored::FactoredProjector;
+pub use factored::cost::{NOMINAL_TOKENS, Way, choose};
+pub use factored::{FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of};
 pub use flat::FlatProjector;
 pub use groups::module_of;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
