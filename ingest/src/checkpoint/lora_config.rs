@@ -113,7 +113,8 @@ fn refuse_unsupported(config: Object<'_>) -> Result<(), ModelError> {
     if let Some(initial) =
         config.get("init_lora_weights").filter(|v| !INITIAL.contains(&v.as_str().unwrap_or("true")))
     {
-        let supported = "it may have changed the base's weights; convert the adapter to plain LoRA when saving it";
+        let supported =
+            "it may have changed the base's weights; convert the adapter to plain LoRA when saving it";
         return Err(refuse("init_lora_weights", initial, supported));
     }
     const KEYS: [&str; 8] = [

@@ -11,7 +11,7 @@ pub enum Decay {
     Yes,
     /// Biases and the weights of layer norms.
     No,
-    /// Weights of RMS norms: not decayed, but by older versions for some architectures.
+    /// Weights of RMS norms: not decayed, but by older versions where the architecture's norm was not in a list.
     Norm,
 }
 
@@ -60,6 +60,10 @@ impl Trained {
     }
 }
 
+/// Which weights of RMS norms versions of the Trainer decay: none; those whose name does not say `layernorm`; all. They differ in number, so
+/// the size of the first group tells them apart.
+const NORM_RULES: [fn(&str) -> bool; 3] = [|_| false, |name| !name.contains("layernorm"), |_| true];
+
 /// The order in which an optimizer with groups of these sizes has the tensors: indices into `trained`, or why there is none.
 ///
 /// One group has `named_parameters()` order. The Trainer makes two, first the decayed tensors, then the others, each in that order.
@@ -75,11 +79,11 @@ pub(super) fn group_order(trained: &[Trained], sizes: &[usize]) -> Result<Vec<us
             n => Err(format!("its parameters are in {n} groups; one, or the Trainer's two, are understood")),
         };
     };
-    for norms_decay in [false, true] {
+    for decays in NORM_RULES {
         let decayed = |i: &usize| match trained[*i].decay {
             Decay::Yes => true,
             Decay::No => false,
-            Decay::Norm => norms_decay,
+            Decay::Norm => decays(&trained[*i].spec.name),
         };
         let (mut order, others): (Vec<usize>, Vec<usize>) = (0..trained.len()).partition(decayed);
         if order.len() == first {
