@@ -20,7 +20,7 @@ pub(crate) struct Table {
 const CACHED_POSITIONS: usize = 2048;
 
 impl Rope {
-    /// `dims`: coordinates of a head that turn.
+    /// `dims`: coordinates of a head that turn; of an odd number one more turns.
     pub fn new(theta: f64, scaling: &RopeScaling, dims: usize, max_positions: usize) -> Rope {
         let inverse_frequencies = inverse_frequencies(theta, scaling, dims);
         let mut rope = Rope { inverse_frequencies, cached: Table::default() };
@@ -62,7 +62,7 @@ impl Rope {
 }
 
 fn inverse_frequencies(theta: f64, scaling: &RopeScaling, dims: usize) -> Vec<f32> {
-    let plain = (0..dims / 2).map(|i| theta.powf(2.0 * i as f64 / dims as f64).recip());
+    let plain = (0..dims.div_ceil(2)).map(|i| theta.powf(2.0 * i as f64 / dims as f64).recip());
     plain.map(|frequency| scaled(frequency, scaling) as f32).collect()
 }
 

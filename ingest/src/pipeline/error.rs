@@ -76,6 +76,20 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// A limit on memory that cannot be kept.
+    #[error(
+        "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, --max-memory allows {} MB",
+        least / 1_000_000,
+        limit / 1_000_000
+    )]
+    MaxMemory {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Bytes allowed.
+        limit: u64,
+        /// Bytes of the least memory-hungry way.
+        least: u64,
+    },
     /// A layer that the model lacks.
     #[error("--embed-layer {layer}: the model has {layers} layers, so 0 to {layers} can be asked for")]
     NoLayer {

@@ -11,7 +11,6 @@ use super::plan::IngestPlan;
 use super::prepare::{Prepared, Preparer};
 use super::window::cut_batches;
 use super::work::CheckpointWork;
-use crate::gradient::gradient_width;
 
 /// Rows that a dry run tokenises to guess the rest.
 const SAMPLE_ROWS: u64 = 256;
@@ -52,7 +51,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
         .sum();
     let mut estimate =
-        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: weights(plan)?, seconds: 0.0 };
+        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan)?, seconds: 0.0 };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -74,11 +73,6 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
     let threads = plan.request.threads as u64;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
-    let params = gradient_width(&checkpoint.decoder, &checkpoint.tracked, &checkpoint.tensors) as u64;
-    let row_bytes: u64 = checkpoint.features.iter().map(|f| 4 * u64::from(f.desc.dim())).sum();
-    let gradients = 4 * params * (count as u64 + 3);
-    estimate.memory += threads * (gradients + activations(plan, batch.tokens())?);
-    estimate.memory += (4 * threads + 4) * count as u64 * row_bytes;
     Ok(estimate)
 }
 
@@ -87,21 +81,11 @@ fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
     u64::from(dim) * dtype.size() as u64 + 25
 }
 
-/// Bytes that the forward pass keeps for the backward: per token and layer about eight rows of the hidden width and three of
-/// the intermediate one, and the logits of one chunk of rows.
-fn activations(plan: &IngestPlan, tokens: u64) -> Result<u64, IngestError> {
-    let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
-    let decoder = base.decoder();
-    let token = decoder.layers * (8 * decoder.hidden_size + 3 * decoder.intermediate_size);
-    Ok(4 * (tokens * token as u64 + 128 * decoder.vocab_size as u64))
-}
-
-/// Bytes of the weights, held in both directions of a product, and of a window's text.
-fn weights(plan: &IngestPlan) -> Result<u64, IngestError> {
-    let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
-    let mut bytes = 0;
-    for param in &base.decoder().params {
-        bytes += base.tensors().byte_len(base.file_name(param))?;
+/// Bytes at the peak: of the checkpoint that needs most.
+fn memory(plan: &IngestPlan) -> Result<u64, IngestError> {
+    let mut most = 0;
+    for checkpoint in &plan.checkpoints {
+        most = most.max(checkpoint.memory(&plan.request)?.bytes());
     }
-    Ok(2 * bytes + CELL_ROWS * 4096)
+    Ok(most)
 }

@@ -8,6 +8,7 @@ mod compute;
 mod describe;
 mod error;
 mod estimate;
+mod memory;
 mod order;
 mod plan;
 mod prepare;
@@ -29,6 +30,7 @@ use gstore_store::{Job, RowSet, Snapshot, Store};
 pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
+pub use memory::MemoryPlan;
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
@@ -41,7 +43,7 @@ use prepare::Preparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
-use crate::model::portable::Portable;
+use crate::model::cpu::Cpu;
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]
@@ -109,7 +111,7 @@ fn compute_missing(
         let computer = computer(plan, checkpoint)?;
         let preparer =
             Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
-        let threads = plan.request.threads;
+        let threads = memory::plan(&plan.request, checkpoint)?.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {
             break;
@@ -162,10 +164,10 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
         reduction: request.reduction,
         embed_layer: request.embedding.layer,
         embed_unit: request.embedding.unit,
-        ..EngineOptions::default()
+        keep: memory::plan(request, checkpoint)?.keep,
     };
     let features = projector::features(checkpoint, request.adam)?;
-    let engine = Engine::load(&source, Portable, options, features)?;
+    let engine = Engine::load(&source, Cpu::new(request.compute), options, features)?;
     if engine.checkpoint_id().as_str() != &*checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }

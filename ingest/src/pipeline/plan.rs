@@ -14,13 +14,16 @@ use super::describe::Setting;
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
+use super::memory::{self, MemoryPlan};
 use super::projector;
 use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::family::{Decoder, Positions};
-use crate::gradient::{LossForm, ModuleSelection, gradient_width, tensor_specs};
+use crate::gradient::{LossForm, ModuleSelection, gradient_width, module_shapes, tensor_specs};
 use crate::params::TensorSpec;
-use crate::projection::{ProjectionKind, ProjectionSpec};
+use crate::projection::{
+    Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain,
+};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -66,6 +69,34 @@ pub struct CheckpointPlan {
     pub features: Vec<PlannedFeature>,
     /// Where a batch ends.
     pub limits: BatchLimits,
+}
+
+impl CheckpointPlan {
+    /// Modules as a projection module by module sees them.
+    pub fn modules(&self) -> Vec<ModuleShape> {
+        module_shapes(&self.decoder, &self.tracked, &self.tensors)
+    }
+
+    /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
+    ///
+    /// # Errors
+    /// A limit that cannot be kept.
+    pub fn memory(&self, request: &IngestRequest) -> Result<MemoryPlan, IngestError> {
+        memory::plan(request, self)
+    }
+
+    /// Each module's projection with its cost and noise; none without a gradient.
+    ///
+    /// # Errors
+    /// A projection that is not sound.
+    pub fn explanation(&self) -> Result<Option<Explanation>, IngestError> {
+        let mut forms = self.features.iter().filter(|feature| feature.kind.is_gradient()).peekable();
+        if forms.peek().is_none() {
+            return Ok(None);
+        }
+        let formed = self.tracked.is_empty() || forms.all(|feature| feature.kind != Kind::GradSgd);
+        Ok(Some(explain(&self.projection, &self.modules(), NOMINAL_TOKENS, formed)?))
+    }
 }
 
 /// One feature of a plan.
@@ -287,7 +318,7 @@ fn plan_checkpoint(
         loss: request.loss,
         reduction: request.reduction,
         embedding: request.embedding,
-        compute: "f32",
+        compute: request.compute.name(),
     };
     let setting = match gradients {
         true => with_projection(setting, &projector::Source::new(&decoder, &indices, &tensors, &projection))?,

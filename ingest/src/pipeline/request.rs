@@ -8,7 +8,8 @@ use super::IngestError;
 use crate::data::TemplateKind;
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::model::Reduction;
-use crate::projection::{ProjectionKind, ProjectionSpec};
+use crate::model::cpu::Compute;
+use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 
 /// One ingest: the features of one dataset at some checkpoints.
 #[derive(Debug, Clone)]
@@ -31,6 +32,10 @@ pub struct IngestRequest {
     pub embedding: EmbeddingForm,
     /// Projection of the gradient kinds.
     pub projection: ProjectionChoice,
+    /// Precision of the factors of matrix products.
+    pub compute: Compute,
+    /// Bytes of memory to stay below where that is possible without changing a result.
+    pub max_memory: Option<u64>,
     /// Type of the stored vectors; losses are always f32.
     pub dtype: DType,
     /// Template of the encoding.
@@ -51,6 +56,35 @@ pub struct IngestRequest {
     pub weights: Vec<f64>,
     /// The command as the history shows it.
     pub command: String,
+}
+
+impl IngestRequest {
+    /// A request with everything as the command line has it by default: the base model, one thread, and no kind yet.
+    pub fn new(dataset: impl Into<String>, model: impl Into<PathBuf>) -> Self {
+        Self {
+            dataset: dataset.into(),
+            model: model.into(),
+            checkpoints: vec![CheckpointArg::base()],
+            kinds: Vec::new(),
+            modules: ModuleSelection::default(),
+            loss: LossForm::default(),
+            reduction: Reduction::default(),
+            embedding: EmbeddingForm::default(),
+            projection: ProjectionChoice::Suitable { dim: 8192, module_dim: DEFAULT_MODULE_DIM, seed: 0 },
+            compute: Compute::default(),
+            max_memory: None,
+            dtype: DType::F16,
+            template: TemplateKind::Tulu,
+            max_length: 2048,
+            adam: AdamParams::default(),
+            batch_tokens: 1024,
+            threads: 1,
+            limit: None,
+            run: "run".to_owned(),
+            weights: Vec::new(),
+            command: String::new(),
+        }
+    }
 }
 
 /// Which projection gradients get.

@@ -24,7 +24,7 @@ use super::summed::{KeyedTensor, Summed, SummedKind};
 use super::{groups, mask, none};
 
 /// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each batch.
-const TABLE_BUDGET: usize = 256 << 20;
+pub const TABLE_BUDGET: usize = 256 << 20;
 
 /// Projects concatenated gradients of one list of tensors.
 ///

@@ -24,9 +24,10 @@ mod spec;
 mod summed;
 
 pub use error::ProjectionError;
-pub use factored::cost::{NOMINAL_TOKENS, Way, choose};
+pub use factored::cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
+pub use factored::{Explanation, explain};
 pub use factored::{FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of};
-pub use flat::FlatProjector;
+pub use flat::{FlatProjector, TABLE_BUDGET};
 pub use groups::module_of;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
 pub use spec::ProjectionSpec;
