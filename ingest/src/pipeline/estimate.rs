@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_store::{CELL_ROWS, DType, RowSet};
+use gstore_store::{DType, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
