@@ -8,6 +8,7 @@
 
 mod backend;
 mod backward;
+pub mod cpu;
 mod forward;
 mod layout;
 mod llama;
