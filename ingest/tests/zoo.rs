@@ -12,6 +12,7 @@ use gstore_ingest::family::{Decoder, Param};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector, Want, tensor_specs,
 };
+use gstore_ingest::model::cpu::{Compute, Cpu, Level};
 use gstore_ingest::model::portable::Portable;
 use gstore_ingest::model::{Backend, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
@@ -52,6 +53,9 @@ fn each_model(test: &str, check: impl Fn(&Path, &[Sample], &TensorSet)) {
 fn zoo_outputs_agree_with_autograd() {
     each_model("zoo_outputs_agree_with_autograd", |path, samples, golden| {
         check_outputs(path, Portable, samples, golden);
+        for level in Level::available() {
+            check_outputs(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
+        }
     });
 }
 
@@ -60,6 +64,9 @@ fn zoo_outputs_agree_with_autograd() {
 fn zoo_gradients_of_every_parameter_agree_with_autograd() {
     each_model("zoo_gradients_of_every_parameter_agree_with_autograd", |path, samples, golden| {
         check_gradients(path, Portable, samples, golden);
+        for level in Level::available() {
+            check_gradients(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
+        }
     });
 }
 

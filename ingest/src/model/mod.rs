@@ -9,12 +9,12 @@
 
 mod backend;
 mod backward;
+pub mod cpu;
 mod depth;
 mod forward;
 mod layer;
 mod layer_backward;
 mod layout;
-pub mod cpu;
 pub mod portable;
 mod rope;
 mod sink;

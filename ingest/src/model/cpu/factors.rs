@@ -106,13 +106,7 @@ impl Cpu {
     }
 
     /// `scaling * B^T e` of every row, the layers side by side: `[rows, ranks]`.
-    fn outer(
-        &self,
-        parts: &[LoraPart<'_, CpuTensor>],
-        sizes: &[Sizes],
-        ranks: usize,
-        rows: usize,
-    ) -> Buffer {
+    fn outer(&self, parts: &[LoraPart<'_, CpuTensor>], sizes: &[Sizes], ranks: usize, rows: usize) -> Buffer {
         let mut outer = Buffer::take(rows * ranks);
         for (part, size) in parts.iter().zip(sizes) {
             if rows == 0 || size.rank == 0 {

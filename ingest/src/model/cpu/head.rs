@@ -95,7 +95,8 @@ impl Cpu {
             || {
                 let largest = max(z);
                 let at_target = z[target] - largest;
-                let mean = if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
+                let mean =
+                    if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
                 // The factor of the cap comes from the logits, which the probabilities replace unless there is a cap.
                 let mut kept = cap.map(|_| Buffer::copy_of(z));
                 let total = exp_sum(z, largest);

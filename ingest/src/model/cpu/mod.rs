@@ -35,8 +35,8 @@ pub use self::tensor::CpuTensor;
 use self::gemm::Kernels;
 use self::level::Simd;
 use super::backend::{
-    Activation, AttentionForm, AttentionPlan, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask,
-    LinearWeights, LoraPart, NormForm, NormWeights, SampleRows,
+    Activation, AttentionForm, AttentionPlan, Backend, BackendError, ColumnMap, HeadOutput, HeadTap,
+    HeadTask, LinearWeights, LoraPart, NormForm, NormWeights, SampleRows,
 };
 
 /// The precision of the factors of linear layers.

@@ -75,3 +75,19 @@ impl CpuTensor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_does_not_see_what_is_written() {
+        let mut x = CpuTensor::from_values(&[1.0, 2.0], 1, 2).unwrap();
+        let address = x.values().as_ptr();
+        x.values_mut()[0] = 3.0;
+        assert_eq!(x.values().as_ptr(), address);
+        let clone = x.clone();
+        x.values_mut()[0] = 4.0;
+        assert_eq!((clone.values()[0], x.values()[0]), (3.0, 4.0));
+    }
+}

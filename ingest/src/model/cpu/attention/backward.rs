@@ -88,7 +88,16 @@ impl Cpu {
                             width,
                         };
                         let dq = &mut dq_to[at..];
-                        self.block_gradient(rows, dq, &mut key_grads, &keys, &values, &block, positions, &form);
+                        self.block_gradient(
+                            rows,
+                            dq,
+                            &mut key_grads,
+                            &keys,
+                            &values,
+                            &block,
+                            positions,
+                            &form,
+                        );
                     }
                 }
             }

@@ -97,8 +97,14 @@ const ROWS: usize = 14;
 const SHAPE: Shape = Shape { rows: ROWS, cols: 32, half: true };
 
 static SINGLE: [[&[Run; ROWS]; 2]; 2] = [
-    [rows!(single, 2, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]), rows!(single, 2, true, [1 2 3 4 5 6 7 8 9 10 11 12 13 14])],
-    [rows!(single, 1, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]), rows!(single, 1, true, [1 2 3 4 5 6 7 8 9 10 11 12 13 14])],
+    [
+        rows!(single, 2, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+        rows!(single, 2, true, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+    ],
+    [
+        rows!(single, 1, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+        rows!(single, 1, true, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
+    ],
 ];
 
 static PAIRED: [&[Run; ROWS]; 2] = [
@@ -135,7 +141,8 @@ unsafe fn narrow(from: &[f32], to: &mut [u16]) {
     let mut rest = [0f32; 16];
     rest[..tail.len()].copy_from_slice(tail);
     // SAFETY: `rest` is 16 values; the result is 16 values of 2 bytes.
-    let rounded: [u16; 16] = unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(rest.as_ptr()))) };
+    let rounded: [u16; 16] =
+        unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(rest.as_ptr()))) };
     for (to, from) in to_tail.iter_mut().zip(rounded) {
         *to = from;
     }

@@ -171,7 +171,11 @@ impl Kernel {
     fn readable(&self, cols: usize) -> usize {
         let Shape { cols: tile, half, .. } = self.shape;
         let last = cols % tile;
-        if half && last > 0 && last <= tile / 2 { cols - last + tile / 2 } else { cols.next_multiple_of(tile) }
+        if half && last > 0 && last <= tile / 2 {
+            cols - last + tile / 2
+        } else {
+            cols.next_multiple_of(tile)
+        }
     }
 
     /// `to = a b + extra` for one panel.

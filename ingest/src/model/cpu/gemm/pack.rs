@@ -118,7 +118,8 @@ impl Weights {
     /// Panels of the weight, `[out, input]`.
     pub fn backward(&self) -> &Side {
         let forward = &self.forward;
-        self.backward.get_or_init(|| Side::pack(forward.n, forward.k, forward.format, |p, j| forward.at(j, p)))
+        self.backward
+            .get_or_init(|| Side::pack(forward.n, forward.k, forward.format, |p, j| forward.at(j, p)))
     }
 }
 
