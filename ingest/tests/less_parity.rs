@@ -4,7 +4,7 @@
 mod common;
 
 use common::reference::{Row, Shared, WarmUp, shared, tensors};
-use common::{assert_near, relative_error};
+use common::{assert_near, raw_engine, relative_error};
 use gstore_ingest::checkpoint::{Moments, TensorSet, TrainerState, peak_rate};
 use gstore_ingest::gradient::{AdamParams, Engine, Want, adam_feature};
 use gstore_ingest::model::PackedSample;
