@@ -62,7 +62,8 @@ impl Inputs {
         let begun = std::time::Instant::now();
         let request = AddRequest {
             dataset: dataset.to_owned(),
-            data: data.to_owned(),
+            data: vec![data.to_owned()],
+            fields: Vec::new(),
             columns: Vec::new(),
             if_changed: IfChanged::Refuse,
             command: "benchmark".to_owned(),
@@ -83,6 +84,7 @@ impl Inputs {
             limit: how.limit,
             run: "warmup".to_owned(),
             weights: Vec::new(),
+            origins: Default::default(),
             command: "benchmark".to_owned(),
         };
         let plan = IngestPlan::new(store, request, &mut Silent)?;

@@ -34,7 +34,8 @@ fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
     fs_err::write(&data, text).unwrap();
     let request = AddRequest {
         dataset: "pool".to_owned(),
-        data,
+        data: vec![data],
+        fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
         command: "add".to_owned(),
@@ -66,6 +67,7 @@ fn request() -> IngestRequest {
         limit: None,
         run: "warmup".to_owned(),
         weights: Vec::new(),
+        origins: Default::default(),
         command: "ingest".to_owned(),
     }
 }

@@ -131,6 +131,7 @@ pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How
         limit: None,
         run: "warmup".to_owned(),
         weights: Vec::new(),
+        origins: Default::default(),
         command: "test".to_owned(),
     }
 }

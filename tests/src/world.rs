@@ -77,6 +77,7 @@ pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
         limit: None,
         run: "warmup".to_owned(),
         weights: Vec::new(),
+        origins: Default::default(),
         command: "test".to_owned(),
     }
 }
@@ -88,7 +89,8 @@ pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
 pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, IngestError> {
     let request = AddRequest {
         dataset: dataset.to_owned(),
-        data: data.to_owned(),
+        data: vec![data.to_owned()],
+        fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
         command: "test".to_owned(),

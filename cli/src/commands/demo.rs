@@ -15,7 +15,7 @@ use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, TargetRef};
 use gstore_store::{DType, SampleReader, Store, nearest};
 
-use super::ingest::checkpoints;
+use super::folders::Folders;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
@@ -126,7 +126,8 @@ fn step(
     let command = format!("gstore demo ({dataset})");
     let request = AddRequest {
         dataset: dataset.to_owned(),
-        data: data.to_owned(),
+        data: vec![data.to_owned()],
+        fields: Vec::new(),
         columns: Vec::new(),
         if_changed: gstore_store::IfChanged::Refuse,
         command: command.clone(),
@@ -136,7 +137,7 @@ fn step(
     let request = IngestRequest {
         dataset: dataset.to_owned(),
         model: input.join("model"),
-        checkpoints: checkpoints(&[pattern])?,
+        checkpoints: Folders::new(context.reporter(), true).checkpoints(&[pattern])?,
         kinds: kinds.to_vec(),
         projection: projection(args.projection),
         dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },
@@ -148,6 +149,7 @@ fn step(
         limit: None,
         run: "warmup".to_owned(),
         weights: Vec::new(),
+        origins: Default::default(),
         command,
     };
     let plan = IngestPlan::new(store, request, &mut reporter)?;

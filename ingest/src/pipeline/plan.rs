@@ -2,6 +2,7 @@
 //!
 //! Planning reads the weights once (to identify the checkpoints) and writes nothing but a lease.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_store::{
@@ -176,14 +177,22 @@ impl IngestPlan {
 
     /// The checkpoints as the run keeps them.
     pub fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
-        let base = folder_name(&self.request.model);
+        let origin = |folder: &PathBuf| self.request.origins.get(folder);
+        let base = origin(&self.request.model).cloned();
+        let base = base.unwrap_or_else(|| folder_name(&self.request.model));
         self.checkpoints
             .iter()
             .map(|checkpoint| {
                 let mut provenance = Map::new();
                 provenance.insert("model".to_owned(), json!(self.request.model));
+                if let Some(origin) = origin(&self.request.model) {
+                    provenance.insert("model_origin".to_owned(), json!(origin));
+                }
                 if let Some(adapter) = &checkpoint.arg.adapter {
                     provenance.insert("adapter".to_owned(), json!(adapter));
+                    if let Some(origin) = origin(adapter) {
+                        provenance.insert("adapter_origin".to_owned(), json!(origin));
+                    }
                 }
                 RunCheckpoint {
                     name: checkpoint.arg.name.clone(),

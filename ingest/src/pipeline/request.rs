@@ -1,5 +1,6 @@
 //! What the user asks an ingest to do, as plain values.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gstore_store::DType;
@@ -40,6 +41,8 @@ pub struct IngestRequest {
     pub run: String,
     /// Weights of the checkpoints in order; empty: from their `trainer_state.json`.
     pub weights: Vec<f64>,
+    /// Where the folders above come from, if that is not the folder itself: `org/name@revision(commit)`.
+    pub origins: BTreeMap<PathBuf, String>,
     /// The command as the history shows it.
     pub command: String,
 }
