@@ -60,7 +60,8 @@ impl Inputs {
         let begun = std::time::Instant::now();
         let request = AddRequest {
             dataset: dataset.to_owned(),
-            data: data.to_owned(),
+            data: vec![data.to_owned()],
+            fields: Vec::new(),
             columns: Vec::new(),
             if_changed: IfChanged::Refuse,
             command: "benchmark".to_owned(),

@@ -1,6 +1,7 @@
 //! From training data and checkpoints to features.
 //!
 //! - [`data`] reads samples and turns them into tokens and labels
+//! - [`hub`] finds model folders, on this machine or on the Hugging Face Hub
 //! - [`checkpoint`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
 //! - [`family`] describes the decoder that a configuration means: sizes, form, tensors
 //! - [`model`] is the decoder with an explicit backward, written once against the [`model::Backend`] trait
@@ -13,6 +14,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod family;
 pub mod gradient;
+pub mod hub;
 pub mod model;
 pub mod params;
 pub mod pipeline;

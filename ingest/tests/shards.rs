@@ -33,7 +33,8 @@ fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
     fs_err::write(&data, text).unwrap();
     let request = AddRequest {
         dataset: "pool".to_owned(),
-        data,
+        data: vec![data],
+        fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
         command: "add".to_owned(),

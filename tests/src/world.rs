@@ -80,7 +80,8 @@ pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
 pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, IngestError> {
     let request = AddRequest {
         dataset: dataset.to_owned(),
-        data: data.to_owned(),
+        data: vec![data.to_owned()],
+        fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
         command: "test".to_owned(),

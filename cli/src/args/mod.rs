@@ -58,7 +58,7 @@ pub struct Common {
 pub enum Command {
     /// Run the whole job on a bundled model and data set: the place to start
     Demo(DemoArgs),
-    /// Register the samples of a JSONL file as a dataset, or append to one
+    /// Register samples as a dataset, or append to one: JSON lines, Parquet, Arrow, CSV
     Add(AddArgs),
     /// Run a model over a dataset and store gradients, embeddings and losses by checkpoint
     Ingest(IngestArgs),
@@ -107,13 +107,18 @@ pub struct DemoArgs {
 
 /// `gstore add`
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore add --store s --dataset pool --data pool.jsonl extra.parquet 'more/*.csv.gz'\n  \
+    gstore add --store s --dataset pool --data saved/train --field messages=conversations,role=from,content=value\n\n\
+    A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Formats and rules: docs/data.md\n\n\
+    Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample.")]
 pub struct AddArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// JSONL file, or `-` for standard input: `messages`, `prompt` and `completion`, or `text`; `id`; any other key becomes a column
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
+    /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging Face datasets; `-` for JSON lines from standard input
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
@@ -125,6 +130,9 @@ pub struct SampleArgs {
     /// Type of a metadata column: bool, int, float or utf8 (may be repeated)
     #[arg(long = "column", value_name = "NAME:TYPE")]
     pub columns: Vec<String>,
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content, id or subtask (may be repeated)
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
+    pub fields: Vec<String>,
     /// What to do with a line that differs from the stored sample of the same id
     #[arg(long, value_enum, default_value = "refuse")]
     pub if_changed: IfChanged,
@@ -153,16 +161,17 @@ pub struct IngestArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// JSONL file to register first, or `-` for standard input; without it the samples already in the dataset are used
-    #[arg(long, value_name = "FILE")]
-    pub data: Option<PathBuf>,
+    /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
-    /// Folder of the base model in Hugging Face layout
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, or name=folder; without it the base model itself
+    /// Base model: a folder in Hugging Face layout, or org/name[@revision] on the Hugging Face Hub
+    #[arg(long, value_name = "DIR|REPO")]
+    pub model: String,
+    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name[@revision] of an adapter on the Hub, or name=one of
+    /// them; without it the base model itself
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
     /// What to compute: grad-adam, grad-sgd, grad-sign, grad-normalised, embed-mean, embed-last, embed-weighted, loss

@@ -1,7 +1,7 @@
-//! `gstore add`: registers the samples of a file.
+//! `gstore add`: registers the samples of data files.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -19,18 +19,22 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Registers the samples of a file and tells what was new.
+/// Registers the samples of files and tells what was new.
 pub fn register(
     context: &Context,
     store: &Store,
     dataset: &str,
-    data: &Path,
+    data: &[PathBuf],
     samples: &SampleArgs,
 ) -> Result<AddReport> {
-    let spooled = spool(data)?;
+    let spooled = data.iter().map(|path| spool(path)).collect::<Result<Vec<_>>>()?;
+    let copied = |(path, copy): (&PathBuf, &Option<NamedTempFile>)| {
+        copy.as_ref().map_or_else(|| path.clone(), |copy| copy.path().to_owned())
+    };
     let request = AddRequest {
         dataset: dataset.to_owned(),
-        data: spooled.as_ref().map_or_else(|| data.to_owned(), |copy| copy.path().to_owned()),
+        data: data.iter().zip(&spooled).map(copied).collect(),
+        fields: samples.fields.clone(),
         columns: samples.columns.clone(),
         if_changed: match samples.if_changed {
             IfChanged::Refuse => gstore_store::IfChanged::Refuse,

@@ -13,7 +13,7 @@ use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, TargetRef};
 use gstore_store::{DType, SampleReader, Store, nearest};
 
-use super::ingest::checkpoints;
+use super::folders::Folders;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
@@ -124,7 +124,8 @@ fn step(
     let command = format!("gstore demo ({dataset})");
     let request = AddRequest {
         dataset: dataset.to_owned(),
-        data: data.to_owned(),
+        data: vec![data.to_owned()],
+        fields: Vec::new(),
         columns: Vec::new(),
         if_changed: gstore_store::IfChanged::Refuse,
         command: command.clone(),
@@ -132,7 +133,7 @@ fn step(
     add(store, &request, &mut reporter)?;
     let pattern = input.join("warmup/checkpoint-*").display().to_string();
     let request = IngestRequest {
-        checkpoints: checkpoints(&[pattern])?,
+        checkpoints: Folders::new(context.reporter(), true).checkpoints(&[pattern])?,
         kinds: kinds.to_vec(),
         projection: projection(args.projection).into(),
         dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },

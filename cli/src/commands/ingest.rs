@@ -1,26 +1,26 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore_ingest::data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, ShardRequest, check_inputs, estimate,
-    ingest, ingest_shard,
+    Ending, Estimate, IngestPlan, IngestRequest, Kind, ShardRequest, check_inputs, estimate, ingest,
+    ingest_shard,
 };
 use gstore_store::Store;
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::register;
+use super::folders::Folders;
 use super::gradients;
 use crate::args::{DType, Device, IngestArgs, Template};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
 
-/// Registers samples if a file is given, then computes what is missing.
+/// Registers samples if data is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let shard = shard(args)?;
     let request = request(context, args)?;
@@ -32,9 +32,9 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
-    let store = if args.data.is_some() { context.open_or_create()? } else { context.open()? };
-    if let Some(data) = &args.data {
-        register(context, &store, &args.dataset, data, &args.samples)?;
+    let store = if args.data.is_empty() { context.open()? } else { context.open_or_create()? };
+    if !args.data.is_empty() {
+        register(context, &store, &args.dataset, &args.data, &args.samples)?;
     }
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
@@ -66,9 +66,9 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
 /// Which shard to compute, if not everything.
 fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
-    if args.data.is_some() {
+    if !args.data.is_empty() {
         bail!(UsageError(
-            "--shard computes samples that are registered, and never writes the store; register the file first with\n  \
+            "--shard computes samples that are registered, and never writes the store; register the data first with\n  \
              gstore add --dataset NAME --data FILE\nand then start the shards without --data"
                 .to_owned()
         ));
@@ -106,7 +106,7 @@ fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) ->
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what the ingest would take. A file that is not registered yet is read into a store of its own, which is thrown away.
+/// Prints what the ingest would take. Data that is not registered yet is read into a store of its own, which is thrown away.
 fn dry_run(
     context: &Context,
     args: &IngestArgs,
@@ -114,13 +114,12 @@ fn dry_run(
     shard: Option<&ShardRequest>,
 ) -> Result<ExitCode> {
     let scratch = tempfile::tempdir()?;
-    let store = match &args.data {
-        Some(data) => {
-            let store = Store::create(scratch.path().join("store"))?;
-            register(context, &store, &args.dataset, data, &args.samples)?;
-            store
-        }
-        None => context.open()?,
+    let store = if args.data.is_empty() {
+        context.open()?
+    } else {
+        let store = Store::create(scratch.path().join("store"))?;
+        register(context, &store, &args.dataset, &args.data, &args.samples)?;
+        store
     };
     let mut reporter = context.reporter();
     let plan = match shard {
@@ -139,7 +138,6 @@ fn dry_run(
 /// The plain values of the flags, as the pipeline wants them.
 fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
     let Device::Cpu = args.device;
-    let checkpoints = checkpoints(&args.checkpoints)?;
     let mut kinds = Vec::new();
     for name in &args.features {
         let kind = Kind::parse(name).map_err(|error| UsageError(error.to_string()))?;
@@ -147,10 +145,13 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
             kinds.push(kind);
         }
     }
+    let mut folders = Folders::new(context.reporter(), kinds.iter().any(|kind| kind.needs_moments()));
+    let model = folders.model(&args.model)?;
+    let checkpoints = folders.checkpoints(&args.checkpoints)?;
     Ok(IngestRequest {
         dataset: args.dataset.clone(),
-        model: args.model.clone(),
-        run: args.run.clone().unwrap_or_else(|| run_name(&args.model, &checkpoints)),
+        run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
+        model,
         checkpoints,
         kinds,
         modules: gradients::modules(&args.gradients),
@@ -175,77 +176,9 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         threads: context.threads,
         limit: args.limit,
         weights: args.weights.clone(),
+        origins: folders.origins(),
         command: command_line(),
     })
-}
-
-/// Expands globs and `name=folder`; checkpoints of one glob come in the order of the numbers in their names.
-pub fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
-    if patterns.is_empty() {
-        return Ok(vec![CheckpointArg::base()]);
-    }
-    let mut found = Vec::new();
-    for pattern in patterns {
-        let (name, pattern) = match pattern.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !name.contains('/') => (Some(name), path),
-            _ => (None, pattern.as_str()),
-        };
-        let mut folders = expand(pattern)?;
-        folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
-        match (name, folders.as_slice()) {
-            (_, []) => bail!(UsageError(format!("no folder matches --checkpoints {pattern}"))),
-            (Some(name), [folder]) => {
-                found.push(CheckpointArg::of_folder(name, folder.clone()));
-            }
-            (Some(name), _) => bail!(UsageError(format!(
-                "`{name}={pattern}` names {} folders; a name is for one",
-                folders.len()
-            ))),
-            (None, _) => found.extend(folders.into_iter().map(|folder| {
-                let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
-                CheckpointArg::of_folder(name.unwrap_or_else(|| pattern.to_owned()), folder)
-            })),
-        }
-    }
-    Ok(found)
-}
-
-fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
-    let literal = Path::new(pattern);
-    if literal.is_dir() {
-        return Ok(vec![literal.to_owned()]);
-    }
-    let matches =
-        glob::glob(pattern).map_err(|error| UsageError(format!("--checkpoints {pattern}: {error}")))?;
-    let mut folders = Vec::new();
-    for path in matches {
-        let path = path?;
-        if path.is_dir() {
-            folders.push(path);
-        }
-    }
-    Ok(folders)
-}
-
-/// The last number in a folder's name: `checkpoint-56` stands before `checkpoint-112`.
-fn natural_key(path: &Path) -> u64 {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.rsplit(|c: char| !c.is_ascii_digit())
-        .find(|digits| !digits.is_empty())
-        .and_then(|d| d.parse().ok())
-        .unwrap_or(0)
-}
-
-/// The folder that holds the first checkpoint, else the model's.
-fn run_name(model: &Path, checkpoints: &[CheckpointArg]) -> String {
-    let folder = match checkpoints.first().and_then(CheckpointArg::folder) {
-        Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
-        None => model.canonicalize().ok(),
-    };
-    folder
-        .as_deref()
-        .and_then(Path::file_name)
-        .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// How each module's gradient is projected, by checkpoint.
@@ -281,26 +214,4 @@ fn print_estimate(plan: &IngestPlan, estimate: &Estimate) -> Result<()> {
     out!("disk         {}", HumanBytes(estimate.disk));
     out!("memory       {} (about)", HumanBytes(estimate.memory));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checkpoints_come_in_the_order_of_their_numbers() {
-        let dir = tempfile::tempdir().expect("a folder");
-        for step in [112, 56, 224, 1000] {
-            fs_err::create_dir(dir.path().join(format!("checkpoint-{step}"))).expect("created");
-        }
-        let pattern = format!("{}/checkpoint-*", dir.path().display());
-        let names: Vec<String> =
-            checkpoints(&[pattern]).expect("folders").into_iter().map(|c| c.name).collect();
-        assert_eq!(names, ["checkpoint-56", "checkpoint-112", "checkpoint-224", "checkpoint-1000"]);
-        let named =
-            checkpoints(&[format!("last={}/checkpoint-224", dir.path().display())]).expect("a folder");
-        assert_eq!(named[0].name, "last");
-        assert!(checkpoints(&[format!("{}/nothing-*", dir.path().display())]).is_err());
-        assert!(checkpoints(&[format!("x={}/checkpoint-*", dir.path().display())]).is_err());
-    }
 }

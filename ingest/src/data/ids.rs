@@ -6,8 +6,9 @@ use super::record::Record;
 
 /// Gives each record its id: its own, or one made from its line.
 ///
-/// A made id is `x` and the first 16 hex digits of the BLAKE3 hash of the line's bytes; the second equal line of a file gets
-/// `-2` at the end, the third `-3`, and so on. The same file therefore has the same ids whenever it is read, and a line keeps
+/// A made id is `x` and the first 16 hex digits of the BLAKE3 hash of the record's JSON text as it is stored (of JSON lines: the
+/// line); the second equal one of a registration gets `-2` at the end, the third `-3`, and so on. The same files therefore have the
+/// same ids whenever they are read, and a line keeps
 /// its id when others are added, removed or moved, except among its exact copies.
 #[derive(Debug, Default)]
 pub struct IdAllocator {
@@ -15,12 +16,12 @@ pub struct IdAllocator {
 }
 
 impl IdAllocator {
-    /// For a new file.
+    /// For a new registration.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The id of the next record of the file; `line` is where it stands.
+    /// The id of the next record; `line` is its text.
     pub fn id_of(&mut self, record: &Record, line: &[u8]) -> String {
         match &record.id {
             Some(id) => id.clone(),

@@ -8,6 +8,7 @@ use std::fmt;
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
+use super::fields::Field;
 use super::json::{Unique, type_name};
 
 /// Who speaks in a message.
@@ -98,8 +99,19 @@ pub enum RecordError {
         found: &'static str,
     },
     /// None of the three shapes.
-    #[error("nothing to train on: a record needs `messages`, or `prompt` and `completion`, or `text`")]
+    #[error(
+        "nothing to train on: a record needs `messages`, or `prompt` and `completion`, or `text`; \
+         if they have other names, give them with --field, for example --field text=content"
+    )]
     NoContent,
+    /// Not there under the name that was given.
+    #[error("no key {key:?}, which was named as its {field}")]
+    NoField {
+        /// What was looked for.
+        field: Field,
+        /// The key that was named.
+        key: String,
+    },
     /// A prompt without completion or the other way round.
     #[error("`{present}` without `{missing}`: a record of this shape needs both")]
     HalfPair {
@@ -160,10 +172,20 @@ pub enum RecordError {
 
 /// Reads one line.
 pub fn parse_record(line: &[u8]) -> Result<Record, RecordError> {
+    record_of(parse_object(line)?)
+}
+
+/// The object on a line.
+pub(super) fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
     let Unique(value) = serde_json::from_slice(line).map_err(|error| json_error(&error))?;
-    let Value::Object(mut object) = value else {
-        return Err(RecordError::NotObject { found: type_name(&value) });
-    };
+    match value {
+        Value::Object(object) => Ok(object),
+        other => Err(RecordError::NotObject { found: type_name(&other) }),
+    }
+}
+
+/// What an object says.
+pub(super) fn record_of(mut object: Map<String, Value>) -> Result<Record, RecordError> {
     let id = object.shift_remove("id").map(id_text).transpose()?;
     let content = take_content(&mut object)?;
     let metadata = object.into_iter().map(|(key, value)| (key, meta_value(value))).collect();

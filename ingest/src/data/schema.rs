@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - columns stand in the order in which their keys first appear
-//! - a column has the type of its values; integers among floats are floats; any other mixture is refused and names both lines
+//! - a column has the type of its values; integers among floats are floats; any other mixture is refused and names both places
 //! - a column of nulls only is left out until a value appears, since nothing says its type
 //!
 //! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value into its
@@ -15,6 +15,7 @@ use std::str::FromStr;
 use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
 
 use super::record::Record;
+use super::source::Place;
 
 /// What the command line calls a type.
 fn type_text(ty: ColumnType) -> &'static str {
@@ -64,24 +65,24 @@ pub enum SchemaError {
     },
     /// Values of two types.
     #[error(
-        "column {column:?} holds {} in line {first_line} and {} in line {line}; \
-         say what it is, for example --column {column}:utf8", type_text(*first), type_text(*found)
+        "column {column:?} holds {} in {} and {} in {place}; \
+         say what it is, for example --column {column}:utf8", type_text(*first), first_place.after(place), type_text(*found)
     )]
     Mixed {
         /// Key in the records.
         column: String,
         /// Type so far.
         first: ColumnType,
-        /// A line of that type.
-        first_line: u64,
+        /// A place of that type.
+        first_place: Place,
         /// The other type.
         found: ColumnType,
-        /// Its line.
-        line: u64,
+        /// Its place.
+        place: Place,
     },
     /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
-        "column {column:?} is {} {by}, but line {line} holds {}; use --column {column}:utf8 if it may hold anything",
+        "column {column:?} is {} {by}, but {place} holds {}; use --column {column}:utf8 if it may hold anything",
         type_text(*ty), type_text(*found)
     )]
     Unfit {
@@ -93,18 +94,16 @@ pub enum SchemaError {
         by: FixedBy,
         /// Type of the value.
         found: ColumnType,
-        /// Line of the value.
-        line: u64,
+        /// Place of the value.
+        place: Place,
     },
     /// The second reading found something that the first had not seen.
-    #[error(
-        "line {line} has a value of {column:?} that it had not before: the file changed while it was read"
-    )]
+    #[error("{place} has a value of {column:?} that it had not before: the file changed while it was read")]
     FileChanged {
         /// Key in the records.
         column: String,
-        /// The line.
-        line: u64,
+        /// The place.
+        place: Place,
     },
 }
 
@@ -133,8 +132,8 @@ impl fmt::Display for FixedBy {
 #[derive(Debug)]
 struct Candidate {
     key: String,
-    /// Type and the line that gave it; none while all values are null.
-    seen: Option<(ColumnType, u64)>,
+    /// Type and the place that gave it; none while all values are null.
+    seen: Option<(ColumnType, Place)>,
     fixed: Option<(ColumnType, FixedBy)>,
 }
 
@@ -154,15 +153,16 @@ impl SchemaBuilder {
         Self { overrides, existing, ..Self::default() }
     }
 
-    /// Takes one record into account; `line` is named in errors.
-    pub fn observe(&mut self, line: u64, record: &Record) -> Result<(), SchemaError> {
+    /// Takes one record into account; `place` is named in errors.
+    pub fn observe(&mut self, place: impl Into<Place>, record: &Record) -> Result<(), SchemaError> {
+        let place = place.into();
         for (key, value) in &record.metadata {
             let index = match self.by_key.get(key) {
                 Some(index) => *index,
                 None => self.add(key),
             };
             if let (Some(candidate), Some(ty)) = (self.candidates.get_mut(index), value.column_type()) {
-                candidate.see(ty, line)?;
+                candidate.see(ty, &place)?;
             }
         }
         Ok(())
@@ -174,6 +174,11 @@ impl SchemaBuilder {
         self.candidates.push(Candidate { key: key.to_owned(), seen: None, fixed });
         self.by_key.insert(key.to_owned(), self.candidates.len() - 1);
         self.candidates.len() - 1
+    }
+
+    /// Whether a record had this key.
+    pub fn has_seen(&self, key: &str) -> bool {
+        self.by_key.contains_key(key)
     }
 
     /// The columns.
@@ -202,18 +207,27 @@ fn fits(ty: ColumnType, found: ColumnType) -> bool {
 }
 
 impl Candidate {
-    fn see(&mut self, found: ColumnType, line: u64) -> Result<(), SchemaError> {
+    fn see(&mut self, found: ColumnType, place: &Place) -> Result<(), SchemaError> {
         if let Some((ty, by)) = self.fixed {
-            let unfit = || SchemaError::Unfit { column: self.key.clone(), ty, by, found, line };
+            let unfit =
+                || SchemaError::Unfit { column: self.key.clone(), ty, by, found, place: place.clone() };
             return if fits(ty, found) { Ok(()) } else { Err(unfit()) };
         }
-        match self.seen {
-            None => self.seen = Some((found, line)),
-            Some((ty, _)) if ty == found => {}
+        match &self.seen {
+            None => self.seen = Some((found, place.clone())),
+            Some((ty, _)) if *ty == found => {}
             Some((ColumnType::Float, _)) if found == ColumnType::Int => {}
-            Some((ColumnType::Int, _)) if found == ColumnType::Float => self.seen = Some((found, line)),
-            Some((first, first_line)) => {
-                return Err(SchemaError::Mixed { column: self.key.clone(), first, first_line, found, line });
+            Some((ColumnType::Int, _)) if found == ColumnType::Float => {
+                self.seen = Some((found, place.clone()))
+            }
+            Some((first, first_place)) => {
+                return Err(SchemaError::Mixed {
+                    column: self.key.clone(),
+                    first: *first,
+                    first_place: first_place.clone(),
+                    found,
+                    place: place.clone(),
+                });
             }
         }
         Ok(())
@@ -233,16 +247,20 @@ impl Schema {
         &self.columns
     }
 
-    /// A record's metadata in column order; what it lacks is null. `line` is named in errors.
-    pub fn row(&self, line: u64, metadata: Vec<(String, MetaValue)>) -> Result<Vec<MetaValue>, SchemaError> {
+    /// A record's metadata in column order; what it lacks is null. `place` is named in errors.
+    pub fn row(
+        &self,
+        place: impl Into<Place>,
+        metadata: Vec<(String, MetaValue)>,
+    ) -> Result<Vec<MetaValue>, SchemaError> {
         let mut row = vec![MetaValue::Null; self.columns.len()];
         for (key, value) in metadata {
             let Some(found) = value.column_type() else { continue };
             let index = self.by_key.get(&key);
-            let place = index.and_then(|i| Some((row.get_mut(*i)?, self.columns.get(*i)?)));
-            match place {
-                Some((place, column)) if fits(column.ty, found) => *place = value,
-                _ => return Err(SchemaError::FileChanged { column: key, line }),
+            let cell = index.and_then(|i| Some((row.get_mut(*i)?, self.columns.get(*i)?)));
+            match cell {
+                Some((cell, column)) if fits(column.ty, found) => *cell = value,
+                _ => return Err(SchemaError::FileChanged { column: key, place: place.into() }),
             }
         }
         Ok(row)

@@ -7,7 +7,7 @@ use gstore_store::{
 };
 
 use crate::checkpoint::{ModelError, MomentsError, TrainerError};
-use crate::data::{EncodeError, RecordError, SchemaError};
+use crate::data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use crate::gradient::{EngineError, SelectionError};
 use crate::projection::ProjectionError;
 
@@ -158,35 +158,49 @@ pub enum IngestError {
         /// What is wrong with it.
         source: EncodeError,
     },
-    /// A line of a file that is no sample.
-    #[error("{path}, line {line}: {source}", path = path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
+    /// A record of a file that is no sample.
+    #[error("{file}, {place}: {source}", file = place.file.display())]
+    Record {
+        /// Where it stands.
+        place: Place,
         /// What is wrong with it.
         source: RecordError,
     },
     /// A sample that the store does not take.
-    #[error("{path}, line {line}: {source}", path = path.display())]
+    #[error("{file}, {place}: {source}", file = place.file.display())]
     Append {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
+        /// Where it stands.
+        place: Place,
         /// Why.
         source: AppendError,
     },
-    /// An id that an earlier line of the same file has.
-    #[error("{path}, line {line}: id {id:?} stands on an earlier line of this file too; ids are unique in a dataset", path = path.display())]
+    /// An id that an earlier record of the same registration has.
+    #[error("{file}, {place}: id {id:?} stands on an earlier {} too; ids are unique in a dataset",
+        if matches!(place.unit, crate::data::Unit::Line) { "line" } else { "row" }, file = place.file.display())]
     RepeatedId {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
+        /// Where it stands.
+        place: Place,
         /// The id.
         id: String,
+    },
+    /// Data that cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// `--field` that does not parse.
+    #[error("--field: {source}")]
+    FieldOption {
+        /// What is wrong.
+        source: FieldError,
+    },
+    /// A name that no record uses.
+    #[error("{path}: no record has a key {key:?}, which was named as the {field}", path = path.display())]
+    FieldNever {
+        /// The data.
+        path: PathBuf,
+        /// What was looked for.
+        field: Field,
+        /// The key that was named.
+        key: String,
     },
     /// Lines that do not fit together.
     #[error("{path}: {source}", path = path.display())]
@@ -211,9 +225,6 @@ pub enum IngestError {
     /// A file that is not there; the message names it.
     #[error(transparent)]
     File(std::io::Error),
-    /// A file of lines that could not be read.
-    #[error(transparent)]
-    Lines(#[from] crate::data::ReadError),
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] EncodeError),
@@ -307,6 +318,7 @@ impl IngestError {
                 | Self::BadWeight { .. }
                 | Self::Name { .. }
                 | Self::ColumnOption { .. }
+                | Self::FieldOption { .. }
                 | Self::Projection(_)
                 | Self::LimitedShard
         )

@@ -2,6 +2,7 @@
 //!
 //! Planning reads the weights once (to identify the checkpoints) and writes nothing but a lease.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_store::{
@@ -216,16 +217,24 @@ impl IngestPlan {
 
     /// The checkpoints as the run keeps them.
     pub fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
-        let base = folder_name(&self.request.model);
+        let origin = |folder: &PathBuf| self.request.origins.get(folder);
+        let base = origin(&self.request.model).cloned();
+        let base = base.unwrap_or_else(|| folder_name(&self.request.model));
         self.checkpoints
             .iter()
             .map(|checkpoint| {
                 let mut provenance = Map::new();
                 provenance.insert("model".to_owned(), json!(self.request.model));
+                if let Some(origin) = origin(&self.request.model) {
+                    provenance.insert("model_origin".to_owned(), json!(origin));
+                }
                 match &checkpoint.arg.weights {
                     CheckpointWeights::Base => {}
                     CheckpointWeights::Adapter(folder) => {
                         provenance.insert("adapter".to_owned(), json!(folder));
+                        if let Some(origin) = origin(folder) {
+                            provenance.insert("adapter_origin".to_owned(), json!(origin));
+                        }
                     }
                     CheckpointWeights::Model(folder) => {
                         provenance.insert("weights".to_owned(), json!(folder));

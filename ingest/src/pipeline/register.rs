@@ -1,9 +1,9 @@
-//! Registering the samples of a JSONL file: columns are found in a first pass, rows are stored in a second.
+//! Registering the samples of data files: columns are found in a first pass, rows are stored in a second.
 //!
-//! Memory: one line, and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so a
-//! file is registered in pieces where that would be too much.
+//! Memory: what a file keeps together (see [`crate::data::RecordSource`]), and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so
+//! much data is registered in pieces where that would be too much.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gstore_store::{
     AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store,
@@ -11,16 +11,18 @@ use gstore_store::{
 
 use super::{IngestError, Progress, Unit};
 use crate::data::{
-    ColumnOverride, IdAllocator, JsonlReader, Line, Record, Schema, SchemaBuilder, parse_record,
+    ColumnOverride, DataFile, Field, FieldNames, IdAllocator, Place, Record, Schema, SchemaBuilder, find,
 };
 
-/// A file to register.
+/// Data to register.
 #[derive(Debug, Clone)]
 pub struct AddRequest {
     /// The dataset; it is made if it does not exist.
     pub dataset: String,
-    /// The JSONL file.
-    pub data: PathBuf,
+    /// Files, folders and patterns, read in this order (see [`crate::data::find`]).
+    pub data: Vec<PathBuf>,
+    /// Names under which the records keep what is looked for, as `field=key`; none if they use gstore's own.
+    pub fields: Vec<String>,
     /// Types of columns, as `name:type`.
     pub columns: Vec<String>,
     /// What happens to a line that differs from the stored sample of its id.
@@ -44,10 +46,10 @@ pub struct AddReport {
     pub snapshot: Option<u64>,
 }
 
-/// Registers the samples of a file: all of them in one commit, or none.
+/// Registers the samples of files: all of them in one commit, or none.
 ///
 /// # Errors
-/// The first line that is no sample, an id that is used twice or has changed, a value that does not fit its column.
+/// A file that cannot be read; the first record that is no sample, an id that is used twice or has changed, a value that does not fit its column.
 pub fn add(
     store: &Store,
     request: &AddRequest,
@@ -55,31 +57,34 @@ pub fn add(
 ) -> Result<AddReport, IngestError> {
     let name =
         DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
+    let input = Input {
+        fields: FieldNames::parse(&request.fields).map_err(|source| IngestError::FieldOption { source })?,
+        files: find(&request.data)?,
+    };
     let existing = existing(store, &name)?;
-    let bytes =
-        fs_err::File::open(&request.data).and_then(|f| f.metadata()).map_err(IngestError::File)?.len();
-    progress.start("reading samples", 2 * bytes, Unit::Bytes);
-    let schema = find_columns(request, existing, progress)?;
+    progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
+    let schema = find_columns(request, &input, existing, progress)?;
     let options = AppendOptions {
         command: request.command.clone(),
         if_changed: request.if_changed,
-        source: request.data.file_name().map(|name| name.to_string_lossy().into_owned()),
+        source: input.name(),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
     let first_new = append.first_row();
     let mut ids = IdAllocator::new();
-    let mut lines = 0u64;
-    each_line(&request.data, progress, |line, record| {
-        lines += 1;
-        let id = ids.id_of(&record, line.bytes);
+    let mut records = 0u64;
+    input.each(progress, |place, json, record| {
+        records += 1;
+        let id = ids.id_of(&record, json);
+        let file = place.file.to_path_buf();
         let metadata = schema
-            .row(line.number, record.metadata)
-            .map_err(|source| IngestError::Schema { path: request.data.clone(), source })?;
-        push(&mut append, request, first_new, line, &id, metadata)
+            .row(place.clone(), record.metadata)
+            .map_err(|source| IngestError::Schema { path: file, source })?;
+        push(&mut append, first_new, &place, NewSample { id: &id, record: Some(json), metadata })
     })?;
     progress.finish();
-    if lines == 0 {
-        return Err(IngestError::NoSamples { path: request.data.clone() });
+    if records == 0 {
+        return Err(IngestError::NoSamples { path: request.data.first().cloned().unwrap_or_default() });
     }
     let report = append.finish()?;
     Ok(AddReport {
@@ -93,22 +98,17 @@ pub fn add(
 
 fn push(
     append: &mut SampleAppend,
-    request: &AddRequest,
     first_new: u64,
-    line: Line<'_>,
-    id: &str,
-    metadata: Vec<gstore_store::MetaValue>,
+    place: &Place,
+    sample: NewSample<'_>,
 ) -> Result<(), IngestError> {
-    let sample = NewSample { id, record: Some(line.bytes), metadata };
-    let pushed = append.push(sample).map_err(|source| IngestError::Append {
-        path: request.data.clone(),
-        line: line.number,
-        source,
-    })?;
+    let id = sample.id;
+    let pushed =
+        append.push(sample).map_err(|source| IngestError::Append { place: place.clone(), source })?;
     match pushed {
-        // The row was allotted by an earlier line of this very file.
+        // The row was allotted by an earlier record of this very registration.
         Pushed::Unchanged(row) | Pushed::Kept(row) if row >= first_new => {
-            Err(IngestError::RepeatedId { path: request.data.clone(), line: line.number, id: id.to_owned() })
+            Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() })
         }
         _ => Ok(()),
     }
@@ -123,10 +123,10 @@ fn existing(store: &Store, name: &DatasetName) -> Result<Vec<ColumnDef>, IngestE
 
 fn find_columns(
     request: &AddRequest,
+    input: &Input,
     existing: Vec<ColumnDef>,
     progress: &mut dyn Progress,
 ) -> Result<Schema, IngestError> {
-    let schema_error = |source| IngestError::Schema { path: request.data.clone(), source };
     let overrides = request
         .columns
         .iter()
@@ -134,28 +134,64 @@ fn find_columns(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| IngestError::ColumnOption { source })?;
     let mut builder = SchemaBuilder::new(overrides, &existing);
-    each_line(&request.data, progress, |line, record| {
-        builder.observe(line.number, &record).map_err(schema_error)
+    let mut has_id = false;
+    input.each(progress, |place, _, record| {
+        has_id |= record.id.is_some();
+        let path = place.file.to_path_buf();
+        builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
     })?;
-    builder.finish().map_err(schema_error)
+    let path = request.data.first().cloned().unwrap_or_default();
+    for (field, seen) in [(Field::Id, has_id), (Field::Subtask, builder.has_seen(Field::Subtask.name()))] {
+        if let (Some(key), false) = (input.fields.key_of(field), seen) {
+            return Err(IngestError::FieldNever { path, field, key: key.to_owned() });
+        }
+    }
+    builder.finish().map_err(|source| IngestError::Schema { path, source })
 }
 
-/// Calls `f` with every record of a file; errors name the file and the line.
-fn each_line(
-    path: &Path,
-    progress: &mut dyn Progress,
-    mut f: impl FnMut(Line<'_>, Record) -> Result<(), IngestError>,
-) -> Result<(), IngestError> {
-    let mut reader = JsonlReader::open(path)?;
-    while let Some(line) = reader.next_line() {
-        let line = line?;
-        let record = parse_record(line.bytes).map_err(|source| IngestError::Line {
-            path: path.to_owned(),
-            line: line.number,
-            source,
-        })?;
-        f(line, record)?;
-        progress.advance(line.bytes.len() as u64 + 1);
+/// Files, and how their records are read.
+struct Input {
+    files: Vec<DataFile>,
+    fields: FieldNames,
+}
+
+impl Input {
+    fn bytes(&self) -> Result<u64, IngestError> {
+        let length = |file: &DataFile| Ok(fs_err::metadata(file.path()).map_err(IngestError::File)?.len());
+        self.files.iter().map(length).sum()
     }
-    Ok(())
+
+    /// What the history calls them.
+    fn name(&self) -> Option<String> {
+        let name = self.files.first()?.path().file_name()?.to_string_lossy().into_owned();
+        Some(match self.files.len() {
+            1 => name,
+            n => format!("{name} and {} more", n - 1),
+        })
+    }
+
+    /// Calls `f` with place, stored text and content of every record; errors name the file and the line or row.
+    fn each(
+        &self,
+        progress: &mut dyn Progress,
+        mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
+    ) -> Result<(), IngestError> {
+        for file in &self.files {
+            let mut source = file.open(&self.fields)?;
+            let mut done = 0;
+            loop {
+                let Some(raw) = source.next_record().transpose()? else { break };
+                let place = raw.place;
+                let (json, record) = self
+                    .fields
+                    .read(raw.json)
+                    .map_err(|source| IngestError::Record { place: place.clone(), source })?;
+                f(place, &json, record)?;
+                let read = source.bytes_read();
+                progress.advance(read.saturating_sub(done));
+                done = done.max(read);
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! What the user asks an ingest to do, as plain values.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gstore_store::DType;
@@ -54,6 +55,8 @@ pub struct IngestRequest {
     pub run: String,
     /// Weights of the checkpoints in order; empty: from their `trainer_state.json`.
     pub weights: Vec<f64>,
+    /// Where the folders above come from, if that is not the folder itself: `org/name@revision(commit)`.
+    pub origins: BTreeMap<PathBuf, String>,
     /// The command as the history shows it.
     pub command: String,
 }
@@ -82,6 +85,7 @@ impl IngestRequest {
             limit: None,
             run: "run".to_owned(),
             weights: Vec::new(),
+            origins: BTreeMap::new(),
             command: String::new(),
         }
     }

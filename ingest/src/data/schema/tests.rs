@@ -9,7 +9,7 @@ fn record(fields: &str) -> Record {
 
 fn build(builder: SchemaBuilder, lines: &[&str]) -> Result<Schema, SchemaError> {
     let mut builder = builder;
-    for (number, fields) in (1..).zip(lines) {
+    for (number, fields) in (1u64..).zip(lines) {
         builder.observe(number, &record(fields))?;
     }
     builder.finish()
@@ -33,7 +33,7 @@ fn types_and_order_of_first_appearance() {
         shape(&schema),
         [("b", Float, false), ("a", Text, false), ("c", Bool, false), ("d", Text, false)]
     );
-    let row = schema.row(1, record(r#""d": {"k": 1}, "b": 1, "n": null"#).metadata).unwrap();
+    let row = schema.row(1u64, record(r#""d": {"k": 1}, "b": 1, "n": null"#).metadata).unwrap();
     let want = [MetaValue::Int(1), MetaValue::Null, MetaValue::Null, MetaValue::Text("{\"k\":1}".into())];
     assert_eq!(row, want);
 }
@@ -84,7 +84,7 @@ fn an_existing_dataset_keeps_its_types() {
 #[test]
 fn a_file_that_changes_between_the_passes_is_noticed() {
     let schema = build(overrides(&[]), &[r#""x": 1"#]).unwrap();
-    let message = schema.row(4, record(r#""y": 1"#).metadata).unwrap_err().to_string();
+    let message = schema.row(4u64, record(r#""y": 1"#).metadata).unwrap_err().to_string();
     assert!(message.contains("line 4 has a value of \"y\""), "{message}");
-    assert!(schema.row(4, record(r#""x": "t""#).metadata).is_err());
+    assert!(schema.row(4u64, record(r#""x": "t""#).metadata).is_err());
 }

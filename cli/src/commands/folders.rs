@@ -1,0 +1,147 @@
+//! The folders of models and checkpoints: paths, patterns, and repositories of the Hugging Face Hub.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use gstore_ingest::hub::{HubOrigin, HubRef, resolve_adapter, resolve_model};
+use gstore_ingest::pipeline::CheckpointArg;
+
+use crate::failure::UsageError;
+use crate::progress::Reporter;
+
+/// Finds folders, and remembers which of them came from the Hub.
+pub struct Folders {
+    reporter: Reporter,
+    moments: bool,
+    origins: BTreeMap<PathBuf, HubOrigin>,
+}
+
+impl Folders {
+    /// `moments`: adapters need the state of their optimizer.
+    pub fn new(reporter: Reporter, moments: bool) -> Self {
+        Self { reporter, moments, origins: BTreeMap::new() }
+    }
+
+    /// The folder of the base model.
+    pub fn model(&mut self, text: &str) -> Result<PathBuf> {
+        let found = resolve_model(text, &mut self.reporter)?;
+        self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
+        Ok(found.folder)
+    }
+
+    /// Where the folders from the Hub come from.
+    pub fn origins(&self) -> BTreeMap<PathBuf, String> {
+        self.origins.iter().map(|(folder, origin)| (folder.clone(), origin.to_string())).collect()
+    }
+
+    /// Expands globs, repositories and `name=folder`; checkpoints of one glob come in the order of the numbers in their names.
+    pub fn checkpoints(&mut self, patterns: &[String]) -> Result<Vec<CheckpointArg>> {
+        if patterns.is_empty() {
+            return Ok(vec![CheckpointArg::base()]);
+        }
+        let mut found = Vec::new();
+        for pattern in patterns {
+            let (name, pattern) = match pattern.split_once('=') {
+                Some((name, path)) if !name.is_empty() && !name.contains('/') => (Some(name), path),
+                _ => (None, pattern.as_str()),
+            };
+            let mut folders = expand(pattern)?;
+            folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
+            match (name, folders.as_slice()) {
+                (_, []) => found.push(self.repository(name, pattern)?),
+                (Some(name), [folder]) => {
+                    found.push(CheckpointArg::of_folder(name, folder.clone()));
+                }
+                (Some(name), _) => bail!(UsageError(format!(
+                    "`{name}={pattern}` names {} folders; a name is for one",
+                    folders.len()
+                ))),
+                (None, _) => found.extend(folders.into_iter().map(|folder| {
+                    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                    CheckpointArg::of_folder(name.unwrap_or_else(|| pattern.to_owned()), folder)
+                })),
+            }
+        }
+        Ok(found)
+    }
+
+    /// A checkpoint that is no folder here.
+    fn repository(&mut self, name: Option<&str>, text: &str) -> Result<CheckpointArg> {
+        let Some(reference) = HubRef::parse(text) else {
+            bail!(UsageError(format!("no folder matches --checkpoints {text}")))
+        };
+        let found = resolve_adapter(text, self.moments, &mut self.reporter)?;
+        self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
+        let name = name.map_or_else(|| reference.short_name(), str::to_owned);
+        Ok(CheckpointArg::of_folder(name, found.folder))
+    }
+
+    /// The folder that holds the first checkpoint, else the model's; of the Hub the repository's name.
+    pub fn run_name(&self, model: &Path, checkpoints: &[CheckpointArg]) -> String {
+        let adapter = checkpoints.first().and_then(CheckpointArg::folder);
+        if let Some(origin) = self.origins.get(adapter.unwrap_or(model)) {
+            return origin.reference.name().to_owned();
+        }
+        let folder = match adapter {
+            Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
+            None => model.canonicalize().ok(),
+        };
+        folder
+            .as_deref()
+            .and_then(Path::file_name)
+            .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
+fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+    let literal = Path::new(pattern);
+    if literal.is_dir() {
+        return Ok(vec![literal.to_owned()]);
+    }
+    let matches =
+        glob::glob(pattern).map_err(|error| UsageError(format!("--checkpoints {pattern}: {error}")))?;
+    let mut folders = Vec::new();
+    for path in matches {
+        let path = path?;
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
+}
+
+/// The last number in a folder's name: `checkpoint-56` stands before `checkpoint-112`.
+fn natural_key(path: &Path) -> u64 {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.rsplit(|c: char| !c.is_ascii_digit())
+        .find(|digits| !digits.is_empty())
+        .and_then(|d| d.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
+        Folders::new(Reporter::new(true), false).checkpoints(patterns)
+    }
+
+    #[test]
+    fn checkpoints_come_in_the_order_of_their_numbers() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for step in [112, 56, 224, 1000] {
+            fs_err::create_dir(dir.path().join(format!("checkpoint-{step}"))).expect("created");
+        }
+        let pattern = format!("{}/checkpoint-*", dir.path().display());
+        let names: Vec<String> =
+            checkpoints(&[pattern]).expect("folders").into_iter().map(|c| c.name).collect();
+        assert_eq!(names, ["checkpoint-56", "checkpoint-112", "checkpoint-224", "checkpoint-1000"]);
+        let named =
+            checkpoints(&[format!("last={}/checkpoint-224", dir.path().display())]).expect("a folder");
+        assert_eq!(named[0].name, "last");
+        assert!(checkpoints(&[format!("{}/nothing-*", dir.path().display())]).is_err());
+        assert!(checkpoints(&[format!("x={}/checkpoint-*", dir.path().display())]).is_err());
+    }
+}

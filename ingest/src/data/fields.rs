@@ -1,0 +1,264 @@
+//! The names under which records keep what gstore looks for, where they are not its own.
+//!
+//! A record that is read with such names is stored under gstore's own (`text`, `messages`, ...), so that whoever reads the store
+//! needs no options. A key whose place is thereby taken gets a `_` at its end.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use gstore_store::nearest;
+use serde_json::{Map, Value};
+
+use super::record::{Record, RecordError, parse_object, record_of};
+
+/// What gstore looks for in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// Text as a whole.
+    Text,
+    /// What is not scored.
+    Prompt,
+    /// What is.
+    Completion,
+    /// A conversation.
+    Messages,
+    /// Who speaks in a message.
+    Role,
+    /// What is said.
+    Content,
+    /// The id.
+    Id,
+    /// The part of a target.
+    Subtask,
+}
+
+impl Field {
+    /// All of them, in the order of the help.
+    pub const ALL: [Self; 8] = [
+        Self::Text,
+        Self::Prompt,
+        Self::Completion,
+        Self::Messages,
+        Self::Role,
+        Self::Content,
+        Self::Id,
+        Self::Subtask,
+    ];
+
+    /// The key that is looked for unless another is named.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Prompt => "prompt",
+            Self::Completion => "completion",
+            Self::Messages => "messages",
+            Self::Role => "role",
+            Self::Content => "content",
+            Self::Id => "id",
+            Self::Subtask => "subtask",
+        }
+    }
+
+    /// Which shape of a record it belongs to, if it is text to train on.
+    fn shape(self) -> Option<u8> {
+        match self {
+            Self::Text => Some(0),
+            Self::Prompt | Self::Completion => Some(1),
+            Self::Messages => Some(2),
+            _ => None,
+        }
+    }
+
+    fn is_of_message(self) -> bool {
+        matches!(self, Self::Role | Self::Content)
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why names of fields cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FieldError {
+    /// Not `field=key`.
+    #[error("{0:?} does not name a field: write field=key, for example text=content")]
+    Form(String),
+    /// Not a field.
+    #[error("there is no field {field:?}{}; fields are {}", did_you_mean(nearest), Field::ALL.map(Field::name).join(", "))]
+    Unknown {
+        /// What was given.
+        field: String,
+        /// The closest one.
+        nearest: Option<&'static str>,
+    },
+    /// A field or a key that is used twice.
+    #[error("{0:?} is named twice")]
+    Twice(String),
+    /// Two kinds of text.
+    #[error(
+        "{first} and {second} exclude each other: a record has one of messages, prompt with completion, and text"
+    )]
+    Shapes {
+        /// One.
+        first: Field,
+        /// The other.
+        second: Field,
+    },
+}
+
+fn did_you_mean(nearest: &Option<&'static str>) -> String {
+    nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+/// The keys of fields that are not called as gstore calls them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldNames {
+    named: Vec<(Field, String)>,
+}
+
+impl FieldNames {
+    /// Reads `field=key` texts.
+    ///
+    /// # Errors
+    /// A text of another form, an unknown field, a field or key named twice, text of two shapes.
+    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self, FieldError> {
+        let mut names = Self::default();
+        for text in texts.iter().map(AsRef::as_ref) {
+            let split = text.split_once('=').filter(|(field, key)| !field.is_empty() && !key.is_empty());
+            let (name, key) = split.ok_or_else(|| FieldError::Form(text.to_owned()))?;
+            let field = Field::ALL.into_iter().find(|field| field.name() == name).ok_or_else(|| {
+                FieldError::Unknown {
+                    field: name.to_owned(),
+                    nearest: nearest(name, Field::ALL.map(Field::name)),
+                }
+            })?;
+            for (other, taken) in &names.named {
+                if *other == field {
+                    return Err(FieldError::Twice(name.to_owned()));
+                }
+                if taken == key && other.is_of_message() == field.is_of_message() {
+                    return Err(FieldError::Twice(key.to_owned()));
+                }
+                if other.shape().is_some() && field.shape().is_some() && other.shape() != field.shape() {
+                    return Err(FieldError::Shapes { first: *other, second: field });
+                }
+            }
+            names.named.push((field, key.to_owned()));
+        }
+        Ok(names)
+    }
+
+    /// The key that was named for a field.
+    pub fn key_of(&self, field: Field) -> Option<&str> {
+        self.named.iter().find(|(named, _)| *named == field).map(|(_, key)| key.as_str())
+    }
+
+    /// The field that a key of a record is.
+    pub(super) fn field_of(&self, key: &str) -> Option<Field> {
+        let of_record = |field: &Field| !field.is_of_message();
+        let named = self.named.iter().find(|(field, named)| of_record(field) && named == key);
+        named.map(|(field, _)| *field).or_else(|| {
+            let own = Field::ALL.into_iter().filter(of_record).find(|field| field.name() == key);
+            own.filter(|field| self.key_of(*field).is_none() && !self.is_displaced(*field))
+        })
+    }
+
+    /// Whether text of another shape was named, so that this key is none to train on.
+    fn is_displaced(&self, field: Field) -> bool {
+        let shape = self.named.iter().find_map(|(named, _)| named.shape());
+        shape.is_some() && field.shape().is_some() && field.shape() != shape
+    }
+
+    /// Reads a record; the bytes are those to store: as given, or written again under gstore's names.
+    ///
+    /// # Errors
+    /// As [`super::parse_record`]; a record without a key that was named for its text.
+    pub fn read<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
+        let object = parse_object(json)?;
+        if self.named.is_empty() {
+            return Ok((Cow::Borrowed(json), record_of(object)?));
+        }
+        let object = Value::Object(self.rename(object)?);
+        let bytes = object.to_string().into_bytes();
+        let Value::Object(object) = object else { return Err(RecordError::NoContent) };
+        Ok((Cow::Owned(bytes), record_of(object)?))
+    }
+
+    fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {
+        for (field, key) in &self.named {
+            if field.shape().is_some() && !object.contains_key(key) {
+                return Err(RecordError::NoField { field: *field, key: key.clone() });
+            }
+        }
+        let mut renamed = rename_keys(object, |key| match self.field_of(key) {
+            Some(field) => Key::Field(field.name()),
+            None if Field::ALL.iter().any(|field| field.name() == key && !field.is_of_message()) => {
+                Key::Displaced
+            }
+            None => Key::Other,
+        });
+        if let Some(Value::Array(messages)) = renamed.get_mut(Field::Messages.name()) {
+            messages.iter_mut().for_each(|message| self.rename_message(message));
+        }
+        Ok(renamed)
+    }
+
+    fn rename_message(&self, message: &mut Value) {
+        let parts = [Field::Role, Field::Content];
+        let Value::Object(object) = message else { return };
+        if parts.iter().all(|part| self.key_of(*part).is_none()) {
+            return;
+        }
+        let key_of = |part: Field| self.key_of(part).unwrap_or(part.name());
+        *object = rename_keys(std::mem::take(object), |key| {
+            match parts.iter().find(|part| key_of(**part) == key) {
+                Some(part) => Key::Field(part.name()),
+                None if parts.iter().any(|part| part.name() == key) => Key::Displaced,
+                None => Key::Other,
+            }
+        });
+        // Who keeps the role under another key often gives it other names, too.
+        if self.key_of(Field::Role).is_some()
+            && let Some(Value::String(role)) = object.get_mut(Field::Role.name())
+        {
+            match role.as_str() {
+                "human" => *role = "user".to_owned(),
+                "gpt" => *role = "assistant".to_owned(),
+                _ => {}
+            }
+        }
+    }
+}
+
+enum Key {
+    Field(&'static str),
+    Displaced,
+    Other,
+}
+
+fn rename_keys(object: Map<String, Value>, of: impl Fn(&str) -> Key) -> Map<String, Value> {
+    let taken: Vec<String> = object.keys().cloned().collect();
+    let mut renamed = Map::new();
+    for (key, value) in object {
+        let key = match of(&key) {
+            Key::Field(name) => name.to_owned(),
+            Key::Other => key,
+            Key::Displaced => {
+                let mut other = key + "_";
+                while taken.contains(&other) {
+                    other.push('_');
+                }
+                other
+            }
+        };
+        renamed.insert(key, value);
+    }
+    renamed
+}
+
+#[cfg(test)]
+mod tests;

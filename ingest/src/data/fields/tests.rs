@@ -1,0 +1,80 @@
+//! Promise: any key can be named for any field, and what is stored afterwards needs no names to be read.
+
+use super::super::record::{Content, parse_record};
+use super::*;
+
+fn names(texts: &[&str]) -> FieldNames {
+    FieldNames::parse(texts).unwrap_or_else(|error| panic!("{texts:?}: {error}"))
+}
+
+/// The stored text; what it says without names is what was read.
+fn stored(texts: &[&str], json: &str) -> String {
+    let (bytes, record) =
+        names(texts).read(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
+    assert_eq!(parse_record(&bytes).unwrap(), record);
+    String::from_utf8(bytes.into_owned()).unwrap()
+}
+
+#[test]
+fn without_names_the_bytes_stay() {
+    let json = r#"{ "text" : "a", "id":7 }"#;
+    assert_eq!(stored(&[], json), json);
+}
+
+#[test]
+fn keys_are_renamed_in_place() {
+    let got = stored(&["text=content", "id=uid"], r#"{"uid": "a", "content": "t", "n": 1.0}"#);
+    assert_eq!(got, r#"{"id":"a","text":"t","n":1.0}"#);
+    let got = stored(&["prompt=question"], r#"{"question": "q", "completion": "a"}"#);
+    assert_eq!(got, r#"{"prompt":"q","completion":"a"}"#);
+    let got = stored(&["subtask=topic"], r#"{"text": "t", "topic": "x"}"#);
+    assert_eq!(got, r#"{"text":"t","subtask":"x"}"#);
+}
+
+#[test]
+fn what_is_in_the_way_gets_an_underscore() {
+    let got =
+        stored(&["text=body", "id=n"], r#"{"text": "title", "text_": 0, "body": "t", "id": "x", "n": 1}"#);
+    assert_eq!(got, r#"{"text__":"title","text_":0,"text":"t","id_":"x","id":1}"#);
+    // Two shapes in one record are ambiguous, unless one is named.
+    let both =
+        r#"{"messages": [{"role": "user", "content": "q"}], "text": "t", "prompt": "p", "completion": "c"}"#;
+    assert!(matches!(FieldNames::default().read(both.as_bytes()), Err(RecordError::Ambiguous { .. })));
+    let got = stored(&["text=text"], both);
+    assert_eq!(
+        got,
+        r#"{"messages_":[{"role":"user","content":"q"}],"text":"t","prompt_":"p","completion_":"c"}"#
+    );
+}
+
+#[test]
+fn conversations_of_other_tools() {
+    let fields = ["messages=conversations", "role=from", "content=value"];
+    let json = r#"{"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q", "role": "x"}, {"from": "gpt", "value": "a"}]}"#;
+    let want = r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q","role_":"x"},{"role":"assistant","content":"a"}]}"#;
+    assert_eq!(stored(&fields, json), want);
+    let (_, record) = names(&fields).read(json.as_bytes()).unwrap();
+    let Content::Messages(messages) = record.content else { panic!("no conversation") };
+    assert_eq!(messages.len(), 3);
+}
+
+#[test]
+fn refusals() {
+    let cases = [
+        ("text", "\"text\" does not name a field"),
+        ("=x", "does not name a field"),
+        ("text=", "does not name a field"),
+        ("txt=x", "there is no field \"txt\", did you mean \"text\"?"),
+        ("text=a;text=b", "\"text\" is named twice"),
+        ("text=a;id=a", "\"a\" is named twice"),
+        ("text=a;messages=b", "text and messages exclude each other"),
+    ];
+    for (texts, want) in cases {
+        let texts: Vec<&str> = texts.split(';').collect();
+        let message = FieldNames::parse(&texts).unwrap_err().to_string();
+        assert!(message.contains(want), "{texts:?}: {message}");
+    }
+    let error = names(&["text=body"]).read(br#"{"text": "t"}"#).unwrap_err();
+    assert_eq!(error.to_string(), "no key \"body\", which was named as its text");
+    assert_eq!(FieldNames::parse(&["role=from", "content=from"]), Err(FieldError::Twice("from".to_owned())));
+}

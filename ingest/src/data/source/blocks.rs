@@ -1,0 +1,133 @@
+//! Arrow IPC files (Feather 2): blocks that an index at the end of the file lists.
+//!
+//! The index has the word on where blocks are: not every writer puts a stream that reads in order before it. A block is read only
+//! after its place was held against the length of the file, so that a damaged index never asks for memory.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::{Block, convert::fb_to_schema, root_as_footer};
+use arrow_schema::Fields;
+
+use super::rows::{Rows, caught};
+use super::{DataError, DataFile, RawRecord, RecordSource, unpack};
+
+/// Length of the index and the magic word.
+const TAIL: u64 = 10;
+
+pub(super) struct BlockSource {
+    rows: Rows,
+    reader: BlockReader,
+    next: usize,
+    file_bytes: u64,
+}
+
+struct BlockReader {
+    file: File,
+    length: u64,
+    decoder: FileDecoder,
+    fields: Fields,
+    batches: Vec<Block>,
+}
+
+impl BlockSource {
+    pub(super) fn new(path: Arc<Path>, file: &DataFile) -> Result<Self, DataError> {
+        let rows = Rows::new(path);
+        let file_bytes = fs_err::metadata(file.path())?.len();
+        let input = unpack::seekable(file)?;
+        let reader = caught(|| BlockReader::open(input)).map_err(|message| damaged(&rows, &message))?;
+        rows.check(&reader.fields)?;
+        Ok(Self { rows, reader, next: 0, file_bytes })
+    }
+}
+
+impl BlockReader {
+    fn open(mut file: File) -> Result<Self, String> {
+        let length = file.seek(SeekFrom::End(0)).map_err(text)?;
+        let start = length.checked_sub(TAIL).ok_or("it is too short")?;
+        let tail = read_at(&mut file, length, start, TAIL)?;
+        let tail: [u8; TAIL as usize] = tail.try_into().map_err(|_| "it is too short")?;
+        let index = read_footer_length(tail).map_err(text)? as u64;
+        let index =
+            read_at(&mut file, length, start.checked_sub(index).ok_or("its index is too long")?, index)?;
+        let footer = root_as_footer(&index).map_err(text)?;
+        let schema = fb_to_schema(footer.schema().ok_or("its index has no schema")?);
+        let fields = schema.fields().clone();
+        let decoder = FileDecoder::new(Arc::new(schema), footer.version());
+        let dictionaries: Vec<Block> = footer.dictionaries().iter().flatten().copied().collect();
+        let batches = footer.recordBatches().iter().flatten().copied().collect();
+        let mut reader = Self { file, length, decoder, fields, batches };
+        for block in dictionaries {
+            let bytes = reader.block(&block)?;
+            reader.decoder.read_dictionary(&block, &bytes).map_err(text)?;
+        }
+        Ok(reader)
+    }
+
+    fn block(&mut self, block: &Block) -> Result<Buffer, String> {
+        let start = u64::try_from(block.offset()).map_err(text)?;
+        let parts = (u64::try_from(block.metaDataLength()), u64::try_from(block.bodyLength()));
+        let (Ok(head), Ok(body)) = parts else { return Err("a block of negative length".to_owned()) };
+        let length = head.checked_add(body).ok_or("a block longer than the file")?;
+        read_at(&mut self.file, self.length, start, length).map(Buffer::from)
+    }
+
+    fn batch(&mut self, number: usize) -> Result<Option<RecordBatch>, String> {
+        let Some(block) = self.batches.get(number).copied() else { return Ok(None) };
+        let bytes = self.block(&block)?;
+        let batch = self.decoder.read_record_batch(&block, &bytes).map_err(text)?;
+        batch.map(Some).ok_or_else(|| "a block that holds no rows".to_owned())
+    }
+}
+
+impl RecordSource for BlockSource {
+    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
+        if self.rows.failed() {
+            return None;
+        }
+        while !self.rows.is_ready() {
+            match caught(|| self.reader.batch(self.next)) {
+                Ok(Some(batch)) => self.rows.put(batch),
+                Ok(None) => return None,
+                Err(message) => {
+                    self.reader.batches.clear();
+                    return Some(Err(damaged(&self.rows, &message)));
+                }
+            }
+            self.next += 1;
+        }
+        self.rows.take()
+    }
+
+    /// The share of the blocks stands for the share of the bytes.
+    fn bytes_read(&self) -> u64 {
+        let share = u128::from(self.file_bytes) * self.next as u128;
+        u64::try_from(share / self.reader.batches.len().max(1) as u128).unwrap_or(self.file_bytes)
+    }
+}
+
+fn read_at(file: &mut File, file_length: u64, start: u64, length: u64) -> Result<Vec<u8>, String> {
+    if start.checked_add(length).is_none_or(|end| end > file_length) {
+        return Err("it points behind its end".to_owned());
+    }
+    file.seek(SeekFrom::Start(start)).map_err(text)?;
+    let mut bytes = vec![0; usize::try_from(length).map_err(text)?];
+    file.read_exact(&mut bytes).map_err(text)?;
+    Ok(bytes)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn damaged(rows: &Rows, message: &str) -> DataError {
+    rows.damaged(format!(
+        "not an Arrow file, or damaged: {message}; if it was copied or downloaded, do that again: what a reader needs first stands \
+         at its end"
+    ))
+}

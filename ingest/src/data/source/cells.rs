@@ -1,0 +1,120 @@
+//! What the fields of a CSV column are.
+
+use serde_json::{Number, Value};
+
+/// Integers up to here are exact as floats.
+const EXACT: u64 = 1 << 53;
+
+/// What every field seen so far could be. Nothing seen: anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cells {
+    int: bool,
+    float: bool,
+    bool: bool,
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self { int: true, float: true, bool: true }
+    }
+}
+
+impl Cells {
+    /// Takes a field into account; an empty one says nothing.
+    pub(super) fn see(&mut self, field: &[u8]) {
+        if field.is_empty() || !(self.int || self.float || self.bool) {
+            return;
+        }
+        let text = std::str::from_utf8(field).unwrap_or("?");
+        let int = int(text);
+        self.int &= int.is_some();
+        self.float &= match int {
+            Some(int) => int.unsigned_abs() <= EXACT,
+            None => float(text).is_some(),
+        };
+        self.bool &= boolean(text).is_some();
+    }
+}
+
+/// The value of a field that is not empty, in a column of such fields.
+pub(super) fn cell_value(field: &str, cells: Cells) -> Value {
+    let int = if cells.int { int(field).map(Value::from) } else { None };
+    let float = || if cells.float { number(field).map(Value::from) } else { None };
+    let boolean = || if cells.bool { boolean(field).map(Value::from) } else { None };
+    int.or_else(float).or_else(boolean).unwrap_or_else(|| field.into())
+}
+
+/// An integer written as numbers are: no sign but minus, no zeros in front.
+fn int(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    if plain && text != "-0" { text.parse().ok() } else { None }
+}
+
+/// A number with a fraction or an exponent.
+fn float(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let mantissa = digits.split(['e', 'E']).next().unwrap_or(digits);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let sound =
+        plain(whole) && plain(fraction) && !whole.is_empty() && (whole == "0" || !whole.starts_with('0'));
+    if !sound || mantissa == digits && !digits.contains('.') {
+        return None;
+    }
+    text.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+fn number(text: &str) -> Option<Number> {
+    Number::from_f64(text.parse().ok()?)
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn column(fields: &[&str]) -> Vec<Value> {
+        let mut cells = Cells::default();
+        fields.iter().for_each(|field| cells.see(field.as_bytes()));
+        fields.iter().filter(|field| !field.is_empty()).map(|field| cell_value(field, cells)).collect()
+    }
+
+    #[test]
+    fn a_column_has_the_type_of_all_its_fields() {
+        assert_eq!(column(&["1", "", "-20", "0"]), [json!(1), json!(-20), json!(0)]);
+        assert_eq!(column(&["1", "2.50", "1e3"]), [json!(1.0), json!(2.5), json!(1000.0)]);
+        assert_eq!(column(&["True", "false"]), [json!(true), json!(false)]);
+        assert_eq!(column(&["1984", "Dune"]), [json!("1984"), json!("Dune")]);
+        assert_eq!(column(&["true", "1"]), [json!("true"), json!("1")]);
+    }
+
+    #[test]
+    fn what_would_not_read_back_is_text() {
+        for fields in [
+            &["007"][..],
+            &["1", "007"],
+            &["+1"],
+            &["-0"],
+            &["18446744073709551615"],
+            &["9007199254740993", "0.5"],
+            &["1e999"],
+            &["nan"],
+            &["inf"],
+            &[".5"],
+            &["1 "],
+        ] {
+            let want: Vec<Value> = fields.iter().map(|field| json!(field)).collect();
+            assert_eq!(column(fields), want);
+        }
+        assert_eq!(column(&["9223372036854775807"]), [json!(i64::MAX)]);
+    }
+}

@@ -1,0 +1,209 @@
+//! Comma and tab separated text with a header line.
+//!
+//! Rules
+//! - fields may be quoted with `"` and then hold delimiters, line breaks and doubled quotes
+//! - an empty field is null, but the empty text in a column of text to train on
+//! - columns of text to train on and of ids are text whatever they look like; `messages` is JSON; any other column is `int`, `float`
+//!   or `bool` if every field in it that is not empty is, found by reading the file once beforehand, else text
+//! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
+use serde_json::{Map, Value};
+
+use super::super::fields::{Field, FieldNames};
+use super::super::jsonl::LINE_LIMIT;
+use super::cells::{Cells, cell_value};
+use super::unpack::{Count, Input};
+use super::{DataError, DataFile, Place, RawRecord, RecordSource, Unit};
+
+/// What a column is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Text, also if empty.
+    Content,
+    /// Text, if any.
+    Id,
+    /// JSON.
+    Messages,
+    /// Anything else.
+    Metadata(Cells),
+}
+
+pub(super) struct CsvSource {
+    text: Text,
+    columns: Vec<(String, Use)>,
+    count: Count,
+    json: Vec<u8>,
+    failed: bool,
+}
+
+impl CsvSource {
+    pub(super) fn new(
+        path: Arc<Path>,
+        input: Input,
+        file: &DataFile,
+        delimiter: u8,
+        fields: &FieldNames,
+    ) -> Result<Self, DataError> {
+        let cells = match file.cells().get() {
+            Some(cells) => cells,
+            None => {
+                let found = Text::open(&path, Input::open(file)?.bytes, delimiter)?.cells()?;
+                file.cells().get_or_init(|| found)
+            }
+        };
+        let text = Text::open(&path, input.bytes, delimiter)?;
+        let uses = |name: &str, cells: Cells| match fields.field_of(name) {
+            Some(Field::Text | Field::Prompt | Field::Completion) => Use::Content,
+            Some(Field::Messages) => Use::Messages,
+            Some(Field::Id) => Use::Id,
+            _ => Use::Metadata(cells),
+        };
+        let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));
+        let columns = text.header.iter().zip(cells).map(|(name, cells)| (name.clone(), uses(name, cells)));
+        let columns = columns.collect();
+        Ok(Self { text, columns, count: input.count, json: Vec::new(), failed: false })
+    }
+
+    fn fill(&mut self) -> Result<Option<Place>, DataError> {
+        let Some(place) = self.text.next()? else { return Ok(None) };
+        let mut object = Map::new();
+        for ((name, usage), field) in self.columns.iter().zip(&self.text.record) {
+            let bad =
+                |message: String| DataError::Value { place: place.clone(), column: name.clone(), message };
+            let field = std::str::from_utf8(field).map_err(|e| {
+                bad(format!("not UTF-8 from byte {}; convert the file first", e.valid_up_to() + 1))
+            })?;
+            let value = match usage {
+                Use::Content => Value::from(field),
+                _ if field.is_empty() => continue,
+                Use::Id => Value::from(field),
+                Use::Messages => serde_json::from_str(field).map_err(|e| {
+                    bad(format!("a conversation in CSV is a list in JSON, and this is none: {e}"))
+                })?,
+                Use::Metadata(cells) => cell_value(field, *cells),
+            };
+            object.insert(name.clone(), value);
+        }
+        self.json.clear();
+        let written = serde_json::to_writer(&mut self.json, &Value::Object(object));
+        written.map_err(|e| self.text.damaged(e.to_string()))?;
+        Ok(Some(place))
+    }
+}
+
+impl RecordSource for CsvSource {
+    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
+        if self.failed {
+            return None;
+        }
+        match self.fill() {
+            Ok(place) => Some(Ok(RawRecord { place: place?, json: &self.json })),
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.count.get()
+    }
+}
+
+/// The records of a file and its header.
+struct Text {
+    path: Arc<Path>,
+    reader: Reader<Limited>,
+    since: Arc<AtomicUsize>,
+    header: Vec<String>,
+    record: ByteRecord,
+}
+
+impl Text {
+    fn open(path: &Arc<Path>, bytes: Box<dyn Read + Send>, delimiter: u8) -> Result<Self, DataError> {
+        let since = Arc::new(AtomicUsize::new(0));
+        let limited = Limited { inner: bytes, since: Arc::clone(&since) };
+        let reader =
+            ReaderBuilder::new().delimiter(delimiter).buffer_capacity(256 << 10).from_reader(limited);
+        let path = Arc::clone(path);
+        let mut text = Self { path, reader, since, header: Vec::new(), record: ByteRecord::new() };
+        let header = text.reader.byte_headers().cloned().map_err(|error| text.error(&error))?;
+        for (i, name) in header.iter().enumerate() {
+            let name = std::str::from_utf8(name)
+                .map_err(|_| text.damaged("the header line is not UTF-8; convert the file first"))?;
+            // Data frames write their index under no name.
+            let name = if name.is_empty() { format!("column_{}", i + 1) } else { name.to_owned() };
+            if text.header.contains(&name) {
+                return Err(text.damaged(format!("two columns are called {name:?}; rename one")));
+            }
+            text.header.push(name);
+        }
+        Ok(text)
+    }
+
+    /// Reads the next record; `None` at the end of the file.
+    fn next(&mut self) -> Result<Option<Place>, DataError> {
+        self.since.store(0, Ordering::Relaxed);
+        let mut record = std::mem::take(&mut self.record);
+        let more = self.reader.read_byte_record(&mut record).map_err(|error| self.error(&error))?;
+        let line = record.position().map_or(0, ::csv::Position::line);
+        self.record = record;
+        Ok(more.then(|| self.place(line)))
+    }
+
+    /// What the columns hold: one pass over the file.
+    fn cells(mut self) -> Result<Vec<Cells>, DataError> {
+        let mut cells = vec![Cells::default(); self.header.len()];
+        while self.next()?.is_some() {
+            for (cells, field) in cells.iter_mut().zip(&self.record) {
+                cells.see(field);
+            }
+        }
+        Ok(cells)
+    }
+
+    fn place(&self, line: u64) -> Place {
+        Place { file: Arc::clone(&self.path), unit: Unit::Line, number: line }
+    }
+
+    fn damaged(&self, message: impl Into<String>) -> DataError {
+        DataError::Damaged { path: self.path.to_path_buf(), place: None, message: message.into() }
+    }
+
+    fn error(&self, error: &::csv::Error) -> DataError {
+        let (line, message) = match error.kind() {
+            ErrorKind::UnequalLengths { pos, expected_len, len } => (
+                pos.as_ref().map(::csv::Position::line),
+                format!("{len} fields, and the header has {expected_len}; is a quote or a line missing?"),
+            ),
+            ErrorKind::Io(error) => (Some(self.reader.position().line()), error.to_string()),
+            _ => (error.position().map(::csv::Position::line), error.to_string()),
+        };
+        let place = line.map(|line| self.place(line));
+        DataError::Damaged { path: self.path.to_path_buf(), place, message }
+    }
+}
+
+/// Ends a record that never ends: a quote that is not closed makes the rest of the file one field.
+struct Limited {
+    inner: Box<dyn Read + Send>,
+    since: Arc<AtomicUsize>,
+}
+
+impl Read for Limited {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.since.load(Ordering::Relaxed) > LINE_LIMIT {
+            let message = format!("a record is longer than {LINE_LIMIT} bytes; is a quote not closed?");
+            return Err(std::io::Error::other(message));
+        }
+        let n = self.inner.read(buf)?;
+        self.since.fetch_add(n, Ordering::Relaxed);
+        Ok(n)
+    }
+}

@@ -1,0 +1,134 @@
+//! From what the user names to files, in an order that everyone can foresee.
+//!
+//! What is named first is read first. A folder gives every data file below it, a pattern every file that it matches, both sorted by
+//! path, byte by byte; hidden files and files of no known ending are left out of folders. A folder that `save_to_disk` wrote gives
+//! its files in the order that it lists.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::format::is_data_name;
+use super::{DataError, DataFile};
+
+/// Folders nested deeper than this are a loop of links.
+const DEPTH: usize = 32;
+
+/// The files behind paths, folders and patterns.
+///
+/// # Errors
+/// A path or pattern that names nothing, a folder without data, a file of unknown format, a saved dataset of several splits.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
+    let mut found = Vec::new();
+    for path in paths {
+        for path in named(path)? {
+            if path.is_dir() {
+                let before = found.len();
+                folder(&path, 0, &mut found)?;
+                if found.len() == before {
+                    return Err(DataError::EmptyFolder { path });
+                }
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    for path in &found {
+        if !seen.insert(path) {
+            return Err(DataError::Twice { path: path.clone() });
+        }
+    }
+    found.iter().map(|path| DataFile::detect(path)).collect()
+}
+
+/// What is there goes before what a pattern matches: a file may have `[` in its name.
+fn named(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if path.exists() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let pattern = path.display().to_string();
+    let glob = pattern.contains(['*', '?', '[']);
+    if !glob {
+        return Err(DataError::Missing { pattern, glob });
+    }
+    let matches = glob::glob(&pattern)
+        .map_err(|error| DataError::Pattern { pattern: pattern.clone(), message: error.to_string() })?;
+    let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(|error| std::io::Error::from(error))?;
+    found.sort_unstable();
+    if found.is_empty() { Err(DataError::Missing { pattern, glob }) } else { Ok(found) }
+}
+
+fn folder(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    if depth > DEPTH {
+        let message =
+            format!("folders are nested more than {DEPTH} deep; is there a link to a folder above?");
+        return Err(DataError::Damaged { path: path.to_owned(), place: None, message });
+    }
+    if let Some(splits) = splits(path)? {
+        return Err(DataError::Splits { path: path.to_owned(), splits });
+    }
+    if let Some(files) = saved(path)? {
+        found.extend(files);
+        return Ok(());
+    }
+    let mut entries = Vec::new();
+    for entry in fs_err::read_dir(path)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            entries.push(entry.path());
+        }
+    }
+    entries.sort_unstable();
+    for entry in entries {
+        if entry.is_dir() {
+            folder(&entry, depth + 1, found)?;
+        } else if is_data_name(&entry) {
+            found.push(entry);
+        }
+    }
+    Ok(())
+}
+
+/// The splits of a saved `DatasetDict`.
+fn splits(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let path = folder.join("dataset_dict.json");
+    let Some(value) = description(&path)? else { return Ok(None) };
+    let list = value.get("splits").and_then(Value::as_array);
+    let splits: Option<Vec<String>> =
+        list.and_then(|list| list.iter().map(|name| Some(name.as_str()?.to_owned())).collect());
+    splits.map(Some).ok_or_else(|| DataError::Saved { path, message: "it lists no splits".to_owned() })
+}
+
+/// The files of a saved `Dataset`, in its order.
+fn saved(folder: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
+    let path = folder.join("state.json");
+    if !folder.join("dataset_info.json").exists() {
+        return Ok(None);
+    }
+    let Some(value) = description(&path)? else { return Ok(None) };
+    let bad = |message: &str| DataError::Saved { path: path.clone(), message: message.to_owned() };
+    let list =
+        value.get("_data_files").and_then(Value::as_array).ok_or_else(|| bad("it lists no data files"))?;
+    let mut files = Vec::with_capacity(list.len());
+    for file in list {
+        let name =
+            file.get("filename").and_then(Value::as_str).ok_or_else(|| bad("a data file has no name"))?;
+        let file = folder.join(name);
+        if !file.is_file() {
+            return Err(bad(&format!("it lists {name}, which is not there; copy or save the dataset again")));
+        }
+        files.push(file);
+    }
+    Ok(Some(files))
+}
+
+fn description(path: &Path) -> Result<Option<Value>, DataError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&fs_err::read(path)?)
+        .map(Some)
+        .map_err(|error| DataError::Saved { path: path.to_owned(), message: error.to_string() })
+}

@@ -1,0 +1,74 @@
+//! Files of training data, whatever their format: each gives its records one by one as JSON text.
+//!
+//! Invariants
+//! - a file of JSON lines gives the bytes of each line exactly as they stand; every other format gives compact JSON that is made
+//!   from the row, in the order of its columns and without those that are null
+//! - memory is bounded by what the writer of the file chose to keep together (a line, a page and a batch of rows of a Parquet file,
+//!   a record batch of an Arrow file), never by the length of the file
+//! - a file that ends too early is an error, also where the cut falls between two records and the format can tell
+//! - every error names the file, and the line or row if there is one
+
+mod blocks;
+mod cells;
+mod csv;
+mod error;
+mod find;
+mod format;
+mod lines;
+mod parquet;
+mod place;
+mod rows;
+mod stream;
+mod unpack;
+mod value;
+
+use std::sync::Arc;
+
+pub use error::DataError;
+pub use find::find;
+pub use format::DataFile;
+pub use place::{Place, Unit};
+
+use super::fields::FieldNames;
+use format::Format;
+use unpack::Input;
+
+/// One record of a file.
+#[derive(Clone, Debug)]
+pub struct RawRecord<'a> {
+    /// Where it stands.
+    pub place: Place,
+    /// Its JSON text.
+    pub json: &'a [u8],
+}
+
+/// Gives the records of one file, in order.
+pub trait RecordSource {
+    /// The next record; after an error there are no more. The bytes are borrowed until the next call.
+    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>>;
+
+    /// How much of the file was read so far, in its own bytes; for progress, so it may be a little ahead.
+    fn bytes_read(&self) -> u64;
+}
+
+impl DataFile {
+    /// Opens the file. `fields` says which columns of a CSV file are text whatever they look like.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or is not what its name or first bytes say.
+    pub fn open(&self, fields: &FieldNames) -> Result<Box<dyn RecordSource>, DataError> {
+        let path: Arc<std::path::Path> = Arc::from(self.path());
+        Ok(match self.format() {
+            Format::Lines => Box::new(lines::LineSource::new(path, Input::open(self)?)),
+            Format::Csv { delimiter } => {
+                Box::new(csv::CsvSource::new(path, Input::open(self)?, self, delimiter, fields)?)
+            }
+            Format::ArrowStream => Box::new(stream::StreamSource::new(path, Input::open(self)?)?),
+            Format::ArrowFile => Box::new(blocks::BlockSource::new(path, self)?),
+            Format::Parquet => Box::new(parquet::ParquetSource::new(path, self)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! From names to files.
+
+use super::*;
+
+fn found(paths: &[PathBuf]) -> Result<Vec<String>, DataError> {
+    let name = |file: &DataFile| file.path().file_name().unwrap().to_string_lossy().into_owned();
+    Ok(find(paths)?.iter().map(name).collect())
+}
+
+#[test]
+fn order_is_that_of_the_names() {
+    let dir = Dir::new();
+    for name in [
+        "b.jsonl",
+        "a.jsonl.gz",
+        "sub/c.csv",
+        "sub/.hidden.jsonl",
+        ".git/d.jsonl",
+        "README.md",
+        "z.parquet.txt",
+    ] {
+        dir.put(name, "");
+    }
+    assert_eq!(found(&[dir.path().to_owned()]).unwrap(), ["a.jsonl.gz", "b.jsonl", "c.csv"]);
+    let named = [dir.path().join("sub"), dir.path().join("b.jsonl")];
+    assert_eq!(found(&named).unwrap(), ["c.csv", "b.jsonl"]);
+    assert_eq!(found(&[dir.path().join("*.jsonl*")]).unwrap(), ["a.jsonl.gz", "b.jsonl"]);
+    assert_eq!(found(&[dir.path().join("**/*.csv")]).unwrap(), ["c.csv"]);
+    dir.put("odd[1].jsonl", "");
+    assert_eq!(found(&[dir.path().join("odd[1].jsonl")]).unwrap(), ["odd[1].jsonl"]);
+}
+
+#[test]
+fn what_names_nothing_is_refused() {
+    let dir = Dir::new();
+    let message = |path: PathBuf| find(&[path]).unwrap_err().to_string();
+    assert!(message(dir.path().join("no.jsonl")).ends_with("there is no such file or folder"));
+    assert!(message(dir.path().join("*.jsonl")).ends_with("nothing matches it as a pattern"));
+    assert!(message(dir.path().join("***")).contains("not a pattern"));
+    let empty = message(dir.path().to_owned());
+    assert!(empty.contains("no data files") && empty.contains(".parquet"), "{empty}");
+    let unknown = message(dir.put("notes.txt", "hello"));
+    assert!(unknown.contains("notes.txt: what is this?") && unknown.contains(".zst"), "{unknown}");
+    let path = dir.put("a.jsonl", "");
+    let twice = find(&[path.clone(), path]).unwrap_err().to_string();
+    assert!(twice.ends_with("a.jsonl: named twice"), "{twice}");
+}
+
+#[test]
+fn saved_datasets() {
+    let dir = Dir::new();
+    dir.put("saved/train/dataset_info.json", "{}");
+    let state = r#"{"_data_files": [{"filename": "data-00001-of-00002.arrow"}, {"filename": "data-00000-of-00002.arrow"}]}"#;
+    let state = dir.put("saved/train/state.json", state);
+    let train = dir.path().join("saved/train");
+    let message = find(std::slice::from_ref(&train)).unwrap_err().to_string();
+    assert!(message.contains("data-00001-of-00002.arrow, which is not there"), "{message}");
+    dir.put("saved/train/data-00000-of-00002.arrow", "");
+    dir.put("saved/train/data-00001-of-00002.arrow", "");
+    dir.put("saved/train/cache-77.arrow", "");
+    assert_eq!(found(&[train]).unwrap(), ["data-00001-of-00002.arrow", "data-00000-of-00002.arrow"]);
+    dir.put("saved/dataset_dict.json", r#"{"splits": ["train", "test"]}"#);
+    let message = find(&[dir.path().join("saved")]).unwrap_err().to_string();
+    assert!(
+        message.contains("splits train, test; name one") && message.ends_with("saved/train"),
+        "{message}"
+    );
+    fs_err::write(&state, "{").unwrap();
+    let message = find(&[dir.path().join("saved/train")]).unwrap_err().to_string();
+    assert!(message.contains("state.json: not the description of a saved dataset"), "{message}");
+}

@@ -1,0 +1,105 @@
+//! Promise: files give their records or say what is wrong, where, and what to do.
+
+mod csv;
+mod finding;
+mod tables;
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// A folder to put files into.
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+/// Places and texts of the records of a file.
+fn read(path: &Path, fields: &[&str]) -> Result<Vec<(String, String)>, DataError> {
+    let fields = FieldNames::parse(fields).unwrap();
+    let mut records = Vec::new();
+    for file in find(&[path.to_owned()])? {
+        let mut source = file.open(&fields)?;
+        while let Some(record) = source.next_record() {
+            let record = record?;
+            records.push((record.place.to_string(), String::from_utf8(record.json.to_vec()).unwrap()));
+        }
+        assert!(source.next_record().is_none());
+    }
+    Ok(records)
+}
+
+fn texts(path: &Path, fields: &[&str]) -> Vec<String> {
+    read(path, fields).unwrap().into_iter().map(|(_, text)| text).collect()
+}
+
+fn refusal(path: &Path) -> String {
+    read(path, &[]).expect_err("refused").to_string()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+#[test]
+fn lines_stand_as_they_are_also_when_packed() {
+    let dir = Dir::new();
+    let plain = b"{\"text\" : \"a\"} \n\n{\"text\":\"b\"}\r\n";
+    let want = [("line 1", "{\"text\" : \"a\"} "), ("line 3", "{\"text\":\"b\"}\r")]
+        .map(|(place, text)| (place.to_owned(), text.to_owned()));
+    // The bytes tell what the name does not, and the other way round.
+    let twice = [gzip(&plain[..17]), gzip(&plain[17..])].concat();
+    for (name, bytes) in [
+        ("a.jsonl", plain.to_vec()),
+        ("b.jsonl.gz", gzip(plain)),
+        ("c.jsonl.zst", zstandard(plain)),
+        ("d.json", gzip(plain)),
+        ("e.ndjson.gz", plain.to_vec()),
+        ("f.jsonl.gz", twice),
+        ("g.jsonl.zst", [zstandard(&plain[..17]), zstandard(&plain[17..])].concat()),
+    ] {
+        assert_eq!(read(&dir.put(name, bytes), &[]).unwrap(), want, "{name}");
+    }
+}
+
+#[test]
+fn packed_files_that_are_cut_are_refused() {
+    let dir = Dir::new();
+    let plain: Vec<u8> =
+        (0..5000).flat_map(|i| format!("{{\"text\": \"{}\"}}\n", i * 7919).into_bytes()).collect();
+    for (name, bytes) in
+        [("a.jsonl.gz", gzip(&plain)), ("b.jsonl.zst", zstandard(&plain)), ("c.csv.gz", gzip(&plain))]
+    {
+        let message = refusal(&dir.put(name, &bytes[..bytes.len() / 2]));
+        assert!(message.contains(name) && message.contains("copy or download the file again"), "{message}");
+    }
+    let message = refusal(&dir.put("d.jsonl.gz", [gzip(&plain), b"rubbish".to_vec()].concat()));
+    assert!(message.contains("d.jsonl.gz") && message.contains("damaged or cut off"), "{message}");
+}
+
+#[test]
+fn a_list_is_no_file_of_lines() {
+    let dir = Dir::new();
+    let message = refusal(&dir.put("alpaca.json", "[\n  {\"text\": \"a\"}\n]\n"));
+    assert!(message.contains("one JSON list") && message.contains("jq -c"), "{message}");
+}

@@ -1,0 +1,197 @@
+//! Parquet and Arrow: types, positions, and files that are cut.
+
+use std::sync::Arc;
+
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::file::properties::WriterProperties;
+use arrow_array::builder::{ListBuilder, MapBuilder, StringBuilder};
+use arrow_array::types::Int32Type;
+use arrow_array::*;
+use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_schema::{DataType, Field, Schema};
+
+use super::*;
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let field = |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
+    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+    RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, array)| array).collect()).unwrap()
+}
+
+fn numbers(count: i64) -> RecordBatch {
+    let text: StringArray = (0..count).map(|i| Some(format!("text {i}"))).collect();
+    batch(vec![("text", Arc::new(text)), ("n", Arc::new((0..count).map(Some).collect::<Int64Array>()))])
+}
+
+fn parquet_of(batch: &RecordBatch, group: usize) -> Vec<u8> {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn stream_of(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+fn file_of(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = FileWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+/// The only row of a table, from every format that holds it.
+fn row(columns: Vec<(&str, ArrayRef)>) -> String {
+    let dir = Dir::new();
+    let batch = batch(columns);
+    let got = texts(&dir.put("a.arrow", stream_of(std::slice::from_ref(&batch))), &[]);
+    assert_eq!(got.len(), 1);
+    got[0].clone()
+}
+
+#[test]
+fn values_of_every_kind() {
+    let one = |array: ArrayRef| row(vec![("x", array)]);
+    assert_eq!(one(Arc::new(Float32Array::from(vec![0.1]))), r#"{"x":0.1}"#);
+    assert_eq!(one(Arc::new(Float64Array::from(vec![f64::NAN]))), "{}");
+    assert_eq!(one(Arc::new(UInt64Array::from(vec![u64::MAX]))), r#"{"x":18446744073709551615}"#);
+    assert_eq!(one(Arc::new(BooleanArray::from(vec![None::<bool>]))), "{}");
+    assert_eq!(one(Arc::new(BinaryArray::from(vec![&b"old text"[..]]))), r#"{"x":"old text"}"#);
+    assert_eq!(
+        one(Arc::new(StringViewArray::from(vec!["a longer text than a view holds"]))),
+        r#"{"x":"a longer text than a view holds"}"#
+    );
+    assert_eq!(one(Arc::new(Date32Array::from(vec![19_000]))), r#"{"x":"2022-01-08"}"#);
+    let instant = TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]);
+    assert_eq!(one(Arc::new(instant.clone())), r#"{"x":"2023-11-14T22:13:20"}"#);
+    assert_eq!(one(Arc::new(instant.with_timezone("Europe/Paris"))), r#"{"x":"2023-11-14T22:13:20Z"}"#);
+    let decimal = Decimal128Array::from(vec![1230]).with_precision_and_scale(10, 2).unwrap();
+    assert_eq!(one(Arc::new(decimal)), r#"{"x":"12.30"}"#);
+    let dictionary: DictionaryArray<Int32Type> = vec!["maths"].into_iter().collect();
+    assert_eq!(one(Arc::new(dictionary)), r#"{"x":"maths"}"#);
+    let mut list = ListBuilder::new(StringBuilder::new());
+    list.append_value([Some("a"), None]);
+    assert_eq!(one(Arc::new(list.finish())), r#"{"x":["a",null]}"#);
+    let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    map.keys().append_value("k");
+    map.values().append_value("v");
+    map.append(true).unwrap();
+    assert_eq!(one(Arc::new(map.finish())), r#"{"x":{"k":"v"}}"#);
+    let text = Arc::new(StringArray::from(vec!["q"])) as ArrayRef;
+    let none = Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef;
+    let field = |name| Arc::new(Field::new(name, DataType::Utf8, true));
+    let message = StructArray::from(vec![(field("content"), text), (field("name"), none)]);
+    assert_eq!(one(Arc::new(message)), r#"{"x":{"content":"q"}}"#);
+}
+
+#[test]
+fn values_without_a_form_name_row_and_column() {
+    let dir = Dir::new();
+    let refused = |array: ArrayRef| {
+        let message = refusal(&dir.put("a.arrow", stream_of(&[batch(vec![("x", array)])])));
+        message.split_once("a.arrow").unwrap().1.to_owned()
+    };
+    let bytes = refused(Arc::new(BinaryArray::from(vec![&b"ok"[..], &b"\xff\xd8"[..]])));
+    assert_eq!(
+        bytes,
+        ", row 2, column \"x\": values of type Binary that are not UTF-8 text; leave the column out"
+    );
+    let infinite = refused(Arc::new(Float64Array::from(vec![1.0, 2.0, f64::INFINITY])));
+    assert!(infinite.starts_with(", row 3, column \"x\": inf is no number of JSON"), "{infinite}");
+    let field = Arc::new(Field::new("bytes", DataType::Binary, true));
+    let image = StructArray::from(vec![(field, Arc::new(BinaryArray::from(vec![&b"\xff"[..]])) as ArrayRef)]);
+    assert!(refused(Arc::new(image)).contains("row 1, column \"x.bytes\""));
+    let twice =
+        batch(vec![("x", Arc::new(Int64Array::from(vec![1]))), ("x", Arc::new(Int64Array::from(vec![1])))]);
+    assert!(refusal(&dir.put("b.arrow", stream_of(&[twice]))).contains("two columns are called \"x\""));
+}
+
+#[test]
+fn rows_are_counted_through_groups_and_batches() {
+    let dir = Dir::new();
+    let all = numbers(2500);
+    let parts = [all.slice(0, 1000), all.slice(1000, 1), all.slice(1001, 1499)];
+    let files = [
+        dir.put("a.parquet", parquet_of(&all, 700)),
+        dir.put("b.parquet.gz", gzip(&parquet_of(&all, 700))),
+        dir.put("c.arrow", stream_of(&parts)),
+        dir.put("d.feather", file_of(&parts)),
+        dir.put("e.ipc.zst", zstandard(&file_of(&parts))),
+        dir.put("f.arrow.gz", gzip(&stream_of(&parts))),
+        // What the bytes say goes before the name.
+        dir.put("g.jsonl", parquet_of(&all, 700)),
+    ];
+    for path in files {
+        let records = read(&path, &[]).unwrap();
+        assert_eq!(records.len(), 2500, "{}", path.display());
+        for (i, (place, text)) in records.iter().enumerate() {
+            assert_eq!(place, &format!("row {}", i + 1));
+            assert_eq!(text, &format!("{{\"text\":\"text {i}\",\"n\":{i}}}"));
+        }
+    }
+    assert_eq!(texts(&dir.put("h.parquet", parquet_of(&numbers(0), 10)), &[]), [""; 0]);
+}
+
+#[test]
+fn cut_files_are_refused_wherever_the_cut_is() {
+    let dir = Dir::new();
+    let all = numbers(200);
+    let parts = [all.slice(0, 100), all.slice(100, 100)];
+    for (name, bytes) in
+        [("a.arrow", stream_of(&parts)), ("b.feather", file_of(&parts)), ("c.parquet", parquet_of(&all, 50))]
+    {
+        assert_eq!(read(&dir.put(name, &bytes), &[]).unwrap().len(), 200);
+        for keep in (0..bytes.len()).step_by(61).chain([bytes.len() - 8, bytes.len() - 1]) {
+            let message = refusal(&dir.put(name, &bytes[..keep]));
+            assert!(message.contains(name), "{keep}: {message}");
+        }
+    }
+}
+
+#[test]
+fn damaged_files_never_end_the_process() {
+    let dir = Dir::new();
+    let all = numbers(40);
+    for (name, bytes) in [
+        ("a.arrow", stream_of(std::slice::from_ref(&all))),
+        ("b.feather", file_of(std::slice::from_ref(&all))),
+        ("c.parquet", parquet_of(&all, 50)),
+    ] {
+        for at in (0..bytes.len()).step_by(3) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x41;
+            // Some damage changes a value and nothing else: these formats keep no checksum of it.
+            let _ = read(&dir.put(name, &damaged), &[]);
+        }
+    }
+}
+
+#[test]
+fn compressed_parquet_and_feather() {
+    use ::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::IpcWriteOptions;
+    let dir = Dir::new();
+    let all = numbers(300);
+    let want = texts(&dir.put("a.arrow", stream_of(std::slice::from_ref(&all))), &[]);
+    for codec in [
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), all.schema(), Some(properties)).unwrap();
+        writer.write(&all).unwrap();
+        assert_eq!(texts(&dir.put("b.parquet", writer.into_inner().unwrap()), &[]), want, "{codec:?}");
+    }
+    for codec in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+        let mut writer = FileWriter::try_new_with_options(Vec::new(), &all.schema(), options).unwrap();
+        writer.write(&all).unwrap();
+        assert_eq!(texts(&dir.put("c.feather", writer.into_inner().unwrap()), &[]), want, "{codec:?}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The bytes of a file: counted, and unpacked where they are compressed.
+
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::format::Compression;
+use super::{DataError, DataFile};
+
+/// Bytes read from the file at a time.
+const READ_SIZE: usize = 256 << 10;
+
+/// How much of a file was read, shared with whoever shows progress.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count(Arc<AtomicU64>);
+
+impl Count {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The plain bytes of a file.
+pub(super) struct Input {
+    pub(super) bytes: Box<dyn Read + Send>,
+    pub(super) count: Count,
+}
+
+impl Input {
+    pub(super) fn open(file: &DataFile) -> Result<Self, DataError> {
+        let count = Count::default();
+        let raw = Counted { inner: fs_err::File::open(file.path())?, count: count.clone() };
+        let bytes: Box<dyn Read + Send> = match file.compression() {
+            Compression::None => Box::new(raw),
+            Compression::Gzip => Box::new(Explained {
+                inner: flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_SIZE, raw)),
+                name: "gzip",
+            }),
+            Compression::Zstd => Box::new(Explained {
+                inner: zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ_SIZE, raw))?,
+                name: "zstd",
+            }),
+        };
+        Ok(Self { bytes, count })
+    }
+}
+
+/// A file that can be read in any order: the file itself, or an unpacked copy without a name, which takes disk and no memory.
+pub(super) fn seekable(file: &DataFile) -> Result<std::fs::File, DataError> {
+    if file.compression() == Compression::None {
+        return Ok(fs_err::File::open(file.path())?.into_parts().0);
+    }
+    let damaged = |error: std::io::Error| DataError::Damaged {
+        path: file.path().to_owned(),
+        place: None,
+        message: error.to_string(),
+    };
+    let mut copy = tempfile::tempfile().map_err(damaged)?;
+    std::io::copy(&mut Input::open(file)?.bytes, &mut copy).map_err(damaged)?;
+    copy.seek(SeekFrom::Start(0)).map_err(damaged)?;
+    Ok(copy)
+}
+
+struct Counted<R> {
+    inner: R,
+    count: Count,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.count.0.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Says of an error that the compressed stream is behind it, and what to do.
+struct Explained<R> {
+    inner: R,
+    name: &'static str,
+}
+
+impl<R: Read> Read for Explained<R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.inner.read(buf).map_err(|error| match error.kind() {
+            std::io::ErrorKind::Interrupted => error,
+            kind => {
+                let what = if kind == std::io::ErrorKind::UnexpectedEof {
+                    "the file ends in the middle of it".to_owned()
+                } else {
+                    error.to_string()
+                };
+                let name = self.name;
+                std::io::Error::new(
+                    kind,
+                    format!("the {name} data is damaged or cut off: {what}; copy or download the file again"),
+                )
+            }
+        })
+    }
+}

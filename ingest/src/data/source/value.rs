@@ -1,0 +1,169 @@
+//! Arrow values as JSON.
+//!
+//! Rules
+//! - null is no value: a struct leaves the field out, a list keeps the place as `null`; a NaN counts as null, since that is what
+//!   data frames mean by it
+//! - a number keeps its shortest digits in its own precision: the `f32` 0.1 becomes `0.1`
+//! - dates, times and durations become ISO 8601 text, with `Z` for instants; decimals become text, so that no digit is lost
+//! - bytes become text if they are UTF-8 (Parquet files of old writers hold strings so), else they are refused
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::DataType;
+use serde_json::{Map, Number, Value};
+
+/// A value that JSON has no place for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Unfit {
+    /// Path below the column: `.image.bytes`, `[3]`.
+    pub(super) at: String,
+    pub(super) message: String,
+}
+
+impl Unfit {
+    fn new(message: impl Into<String>) -> Self {
+        Self { at: String::new(), message: message.into() }
+    }
+
+    fn below(mut self, step: &str) -> Self {
+        self.at.insert_str(0, step);
+        self
+    }
+}
+
+/// The value of a row.
+pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
+    use DataType as T;
+    if array.is_null(row) {
+        return Ok(Value::Null);
+    }
+    Ok(match array.data_type() {
+        T::Null => Value::Null,
+        T::Boolean => array.as_boolean().value(row).into(),
+        T::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
+        T::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
+        T::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
+        T::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
+        T::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
+        T::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
+        T::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
+        T::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
+        T::Float16 => short(array.as_primitive::<Float16Type>().value(row).to_f32())?,
+        T::Float32 => short(array.as_primitive::<Float32Type>().value(row))?,
+        T::Float64 => float(array.as_primitive::<Float64Type>().value(row))?,
+        T::Utf8 => array.as_string::<i32>().value(row).into(),
+        T::LargeUtf8 => array.as_string::<i64>().value(row).into(),
+        T::Utf8View => array.as_string_view().value(row).into(),
+        T::Binary => bytes(array.as_binary::<i32>().value(row), array.data_type())?,
+        T::LargeBinary => bytes(array.as_binary::<i64>().value(row), array.data_type())?,
+        T::BinaryView => bytes(array.as_binary_view().value(row), array.data_type())?,
+        T::FixedSizeBinary(_) => bytes(array.as_fixed_size_binary().value(row), array.data_type())?,
+        T::List(_) => list(&array.as_list::<i32>().value(row))?,
+        T::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
+        T::ListView(_) => list(&array.as_list_view::<i32>().value(row))?,
+        T::LargeListView(_) => list(&array.as_list_view::<i64>().value(row))?,
+        T::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row))?,
+        T::Struct(fields) => {
+            let names = fields.iter().map(|field| field.name().as_str());
+            Value::Object(object(names.zip(array.as_struct().columns()), row)?)
+        }
+        T::Map(..) => map(array.as_map().value(row).columns())?,
+        T::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            let key = dictionary.normalized_keys().get(row).copied();
+            let key = key.filter(|key| *key < dictionary.values().len());
+            value_of(dictionary.values(), key.ok_or_else(|| Unfit::new("a key without a value"))?)?
+        }
+        T::Date32
+        | T::Date64
+        | T::Time32(_)
+        | T::Time64(_)
+        | T::Timestamp(..)
+        | T::Duration(_)
+        | T::Interval(_)
+        | T::Decimal32(..)
+        | T::Decimal64(..)
+        | T::Decimal128(..)
+        | T::Decimal256(..) => displayed(array, row)?,
+        other => {
+            return Err(Unfit::new(format!(
+                "values of type {other} have no form in JSON; leave the column out"
+            )));
+        }
+    })
+}
+
+/// The fields of a row that are not null. Names are distinct: see `Rows::check`.
+pub(super) fn object<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
+    row: usize,
+) -> Result<Map<String, Value>, Unfit> {
+    let mut object = Map::new();
+    for (name, column) in fields {
+        match value_of(column, row).map_err(|unfit| unfit.below(&format!(".{name}")))? {
+            Value::Null => {}
+            value => {
+                object.insert(name.to_owned(), value);
+            }
+        }
+    }
+    Ok(object)
+}
+
+fn list(items: &ArrayRef) -> Result<Value, Unfit> {
+    let item = |i| value_of(items, i).map_err(|unfit| unfit.below(&format!("[{i}]")));
+    (0..items.len()).map(item).collect::<Result<_, _>>().map(Value::Array)
+}
+
+/// The entries of one map: its keys become the keys of an object.
+fn map(entries: &[ArrayRef]) -> Result<Value, Unfit> {
+    let [keys, values] = entries else { return Err(Unfit::new("a map without keys and values")) };
+    let mut object = Map::new();
+    for i in 0..keys.len() {
+        let Value::String(key) = value_of(keys, i)? else {
+            return Err(Unfit::new("a map whose keys are no text has no form in JSON; leave the column out"));
+        };
+        let value = value_of(values, i).map_err(|unfit| unfit.below(&format!(".{key}")))?;
+        if let Some(previous) = object.insert(key, value) {
+            return Err(Unfit::new(format!("a map with a key twice (its other value is {previous})")));
+        }
+    }
+    Ok(Value::Object(object))
+}
+
+fn float(value: f64) -> Result<Value, Unfit> {
+    if value.is_nan() {
+        return Ok(Value::Null);
+    }
+    let number = Number::from_f64(value).map(Value::Number);
+    number.ok_or_else(|| {
+        Unfit::new(format!("{value} is no number of JSON; replace it or leave the column out"))
+    })
+}
+
+fn short(value: f32) -> Result<Value, Unfit> {
+    float(if value.is_finite() {
+        value.to_string().parse().unwrap_or(f64::from(value))
+    } else {
+        value.into()
+    })
+}
+
+fn bytes(bytes: &[u8], ty: &DataType) -> Result<Value, Unfit> {
+    let text = std::str::from_utf8(bytes).map(Value::from);
+    text.map_err(|_| Unfit::new(format!("values of type {ty} that are not UTF-8 text; leave the column out")))
+}
+
+fn displayed(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
+    let bad = |error: arrow_schema::ArrowError| Unfit::new(error.to_string());
+    let mut one = array.slice(row, 1);
+    // An instant is the same in every zone, and the names of zones need a table that may not be there.
+    if let DataType::Timestamp(unit, Some(_)) = array.data_type() {
+        one = arrow_cast::cast(&one, &DataType::Timestamp(*unit, Some("+00:00".into()))).map_err(bad)?;
+    }
+    let options = FormatOptions::default().with_display_error(false);
+    let formatter = ArrayFormatter::try_new(&one, &options).map_err(bad)?;
+    formatter.value(0).try_to_string().map(Value::from).map_err(bad)
+}

@@ -1,0 +1,115 @@
+//! Which files of a repository are read, and which must be there.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// What a folder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A base model and its tokenizer.
+    Model,
+    /// A LoRA adapter.
+    Adapter {
+        /// With the state of its optimizer.
+        moments: bool,
+    },
+}
+
+impl Need {
+    /// Names and patterns of the files to fetch.
+    #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
+    pub(super) fn patterns(self) -> Vec<String> {
+        let model = [
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "model-*-of-*.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "chat_template.jinja",
+        ];
+        let adapter = [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "adapter_model.safetensors.index.json",
+            "adapter_model-*-of-*.safetensors",
+            "trainer_state.json",
+            "scheduler.pt",
+        ];
+        let optimizer = ["optimizer.pt", "optimizer.bin"];
+        let names: Vec<&str> = match self {
+            Self::Model => model.to_vec(),
+            Self::Adapter { moments: false } => adapter.to_vec(),
+            Self::Adapter { moments: true } => [&adapter[..], &optimizer].concat(),
+        };
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// A file that has to be in the folder and is not, if any.
+    #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
+    pub(super) fn lacking(self, folder: &Path) -> Option<String> {
+        let is_there = |name: &str| folder.join(name).exists();
+        let (first, stem) = match self {
+            Self::Model => (&["config.json", "tokenizer.json"][..], "model"),
+            Self::Adapter { .. } => (&["adapter_config.json"][..], "adapter_model"),
+        };
+        if let Some(name) = first.iter().find(|name| !is_there(name)) {
+            return Some((*name).to_owned());
+        }
+        if self == (Self::Adapter { moments: true })
+            && !is_there("optimizer.pt")
+            && !is_there("optimizer.bin")
+        {
+            return Some("optimizer.pt".to_owned());
+        }
+        let single = format!("{stem}.safetensors");
+        if is_there(&single) {
+            return None;
+        }
+        match shards(&folder.join(format!("{stem}.safetensors.index.json"))) {
+            Some(shards) => shards.into_iter().find(|name| !is_there(name)),
+            None => Some(single),
+        }
+    }
+}
+
+/// The files that an index names; `None` if there is no index that can be read.
+fn shards(index: &Path) -> Option<Vec<String>> {
+    let value: Value = serde_json::from_slice(&fs_err::read(index).ok()?).ok()?;
+    let map = value.get("weight_map")?.as_object()?;
+    let mut names: Vec<String> = map.values().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();
+        let lacking = || Need::Model.lacking(dir.path());
+        assert_eq!(lacking().as_deref(), Some("config.json"));
+        put("config.json", "{}");
+        put("tokenizer.json", "{}");
+        assert_eq!(lacking().as_deref(), Some("model.safetensors"));
+        put(
+            "model.safetensors.index.json",
+            r#"{"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}"#,
+        );
+        put("model-1-of-2.safetensors", "");
+        assert_eq!(lacking().as_deref(), Some("model-2-of-2.safetensors"));
+        put("model-2-of-2.safetensors", "");
+        assert_eq!(lacking(), None);
+        put("adapter_config.json", "{}");
+        put("adapter_model.safetensors", "");
+        assert_eq!(Need::Adapter { moments: false }.lacking(dir.path()), None);
+        assert_eq!(Need::Adapter { moments: true }.lacking(dir.path()).as_deref(), Some("optimizer.pt"));
+    }
+}
