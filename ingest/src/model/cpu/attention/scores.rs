@@ -5,31 +5,67 @@ use std::ops::Range;
 use super::super::super::backend::AttentionForm;
 use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
+use super::super::pool::Buffer;
 use super::{Block, seen};
 
-/// `to = rows * panels^T` for the keys of a block, skipping panels that none of a tile's rows sees.
+/// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
 ///
-/// `left` holds the block's rows of a head, `stride` values apart; `right` is the transpose of the sequence's keys or values. Elements of
-/// a row beyond its own position are unspecified.
+/// `left` holds the block's rows of a head side by side; `right` is the transpose of the sequence's keys or values. Elements of a row
+/// beyond its own position are unspecified.
 pub(super) fn against_keys(
     kernel: &Kernel,
     to: &mut [f32],
     block: &Block,
     left: &[f32],
-    stride: usize,
     right: &Packed,
     positions: &[u32],
 ) {
-    let width = block.stride();
-    for tile in cut(block.rows.len(), kernel.rows()) {
-        let end = positions[block.rows.start + tile.end - 1] as usize + 1;
-        let rows = Left::by_row(&left[tile.start * stride..], tile.len(), stride);
-        for panel in block.panels().start..end.div_ceil(PANEL) {
-            let start = tile.start * width + panel * PANEL - block.keys.start;
-            let to = Destination { data: &mut to[start..], stride: width, cols: PANEL };
+    let (stride, dim) = (block.stride(), left.len() / block.rows.len());
+    // A panel meets all tiles while it is in the first-level cache.
+    for panel in block.panels() {
+        for tile in cut(block.rows.len(), kernel.rows()) {
+            if panel * PANEL >= block.end(&tile, positions) {
+                continue;
+            }
+            let rows = Left::by_row(&left[tile.start * dim..], tile.len(), dim);
+            let start = tile.start * stride + panel * PANEL - block.keys.start;
+            let to = Destination { data: &mut to[start..], stride, cols: PANEL };
             kernel.panel(to, rows, Panel::packed(right.panel(panel)), Extra::default());
         }
     }
+}
+
+/// `to = weights * right` for a block's rows of weights of the keys; `right` is the sequence's keys or values.
+///
+/// The rows of `to` start `width` values apart. Weights beyond a row's own position are zeros.
+pub(super) fn over_keys(
+    kernel: &Kernel,
+    to: &mut [f32],
+    width: usize,
+    block: &Block,
+    weights: &[f32],
+    right: &Packed,
+    positions: &[u32],
+) {
+    let stride = block.stride();
+    for tile in cut(block.rows.len(), kernel.rows()) {
+        let end = block.end(&tile, positions);
+        let left = Left::by_row(&weights[tile.start * stride..], tile.len(), stride);
+        for (first, cols, panel) in right.panels() {
+            let to = Destination { data: &mut to[tile.start * width + first..], stride: width, cols };
+            let part = Panel::packed(&panel[block.keys.start * PANEL..end * PANEL]);
+            kernel.panel(to, left, part, Extra::default());
+        }
+    }
+}
+
+/// One head of rows that start `width` values apart, side by side. Rows a power of two apart would share cache sets.
+pub(super) fn side_by_side(rows: &[f32], width: usize, count: usize, dim: usize) -> Buffer {
+    let mut copy = Buffer::take(count * dim);
+    for (i, to) in copy.chunks_exact_mut(dim).enumerate() {
+        to.copy_from_slice(&rows[i * width..i * width + dim]);
+    }
+    copy
 }
 
 /// The part of a row of scores that its query sees, and the ends of the two parts of zeros around it.
