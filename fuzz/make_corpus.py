@@ -118,8 +118,7 @@ put("safetensors", "adapter", safetensors(few))
 
 # Configurations.
 for zoo in sorted(MODELS.glob("zoo/*/config.json")):
-    if zoo.parent.name.startswith("llama"):
-        put("model_config", zoo.parent.name, zoo.read_bytes())
+    put("model_config", zoo.parent.name, zoo.read_bytes())
 config = json.loads((MODELS / "tiny-llama/config.json").read_text())
 put("model_config", "tiny-llama", text(config))
 llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}

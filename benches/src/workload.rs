@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use gstore_ingest::data::TemplateKind;
-use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
 };
@@ -39,7 +37,7 @@ impl Inputs {
         steps.sort();
         let checkpoints = steps
             .into_iter()
-            .map(|(step, path)| CheckpointArg { name: format!("checkpoint-{step}"), adapter: Some(path) })
+            .map(|(step, path)| CheckpointArg::of_folder(format!("checkpoint-{step}"), path))
             .collect();
         let mut targets = Vec::new();
         for entry in fs_err::read_dir(shared.join("data/targets"))? {
@@ -69,21 +67,15 @@ impl Inputs {
         };
         add(store, &request, &mut Silent)?;
         let request = IngestRequest {
-            dataset: dataset.to_owned(),
-            model: self.model.clone(),
             checkpoints: self.checkpoints.clone(),
             kinds: how.kinds.clone(),
-            projection: how.projection.clone(),
+            projection: how.projection.clone().into(),
             dtype: how.dtype,
-            template: TemplateKind::Tulu,
-            max_length: 2048,
-            adam: AdamParams::default(),
-            batch_tokens: 1024,
             threads: how.threads,
             limit: how.limit,
             run: "warmup".to_owned(),
-            weights: Vec::new(),
             command: "benchmark".to_owned(),
+            ..IngestRequest::new(dataset, self.model.clone())
         };
         let plan = IngestPlan::new(store, request, &mut Silent)?;
         let report = ingest(store, &plan, &mut Silent, &AtomicBool::new(false))?;

@@ -2,6 +2,7 @@
 //!
 //! - [`data`] reads samples and turns them into tokens and labels
 //! - [`checkpoint`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
+//! - [`family`] describes the decoder that a configuration means: sizes, form, tensors
 //! - [`model`] is the decoder with an explicit backward, written once against the [`model::Backend`] trait
 //! - [`gradient`] turns packed batches into per-sample losses, embeddings and gradients
 //! - [`projection`] makes long gradients short
@@ -10,6 +11,7 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod family;
 pub mod gradient;
 pub mod model;
 pub mod params;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use common::assert_says;
 use common::tiny::{Tiny, TinyAdapter, Weights, noise, write_json, write_weights};
 use gstore_ingest::checkpoint::{Adapter, CheckpointId, ModelFolder};
+use gstore_ingest::family::Positions;
 use gstore_ingest::params::TensorSpec;
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -31,10 +32,10 @@ fn config_error(key: &str, value: Value) -> String {
 #[test]
 fn unsupported_configurations_are_refused_by_name() {
     assert_says(
-        &config_error("architectures", json!(["MistralForCausalLM"])),
-        &["MistralForCausalLM", "supported: LlamaForCausalLM"],
+        &config_error("architectures", json!(["BloomForCausalLM"])),
+        &["BloomForCausalLM", "supported: LlamaForCausalLM"],
     );
-    assert_says(&config_error("hidden_act", json!("gelu")), &["hidden_act", "gelu", "silu"]);
+    assert_says(&config_error("hidden_act", json!("mish")), &["hidden_act", "mish", "silu"]);
     assert_says(
         &config_error("quantization_config", json!({"bits": 4})),
         &["quantised", "quantization_config"],
@@ -72,9 +73,9 @@ fn both_spellings_of_rope_mean_the_same() {
     new.config["rope_theta"] = Value::Null;
     new.config["rope_parameters"] = scaling;
     new.config["rope_parameters"]["rope_theta"] = json!(5e5);
-    let configs = [old, new].map(|t| ModelFolder::open(&t.write(&base(&folder))).unwrap().config().clone());
-    assert_eq!(configs[0], configs[1]);
-    assert_eq!(configs[0].rope_theta, 5e5);
+    let decoders = [old, new].map(|t| ModelFolder::open(&t.write(&base(&folder))).unwrap().decoder().clone());
+    assert_eq!(decoders[0], decoders[1]);
+    assert!(matches!(decoders[0].positions, Positions::Rotary { theta: 5e5, .. }));
 }
 
 #[test]
@@ -255,7 +256,12 @@ fn unsupported_adapters_are_refused_by_name() {
         &["v_proj", "no factors"],
     );
     assert_says(&adapter_error("target_modules", json!("(")), &["target_modules", "pattern"]);
-    assert_says(&adapter_error("r", json!(4)), &["lora_A", "expected [4, 16]", "[2, 16]"]);
+    assert_says(
+        &adapter_error("target_modules", Value::Null),
+        &["target_modules is missing or null", "PEFT"],
+    );
+    assert_says(&adapter_error("init_lora_weights", json!("pissa")), &["init_lora_weights", "pissa", "base"]);
+    assert_says(&adapter_error("r", json!(4)), &["lora_A", "expected [4, 24]", "[2, 24]"]);
     assert_says(&adapter_error("r", Value::Null), &["r is missing"]);
 }
 
@@ -277,7 +283,7 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     for name in good.weights.keys().filter(|n| n.contains("layers.1")) {
         deep.weights.insert(name.replace("layers.1", "layers.7"), good.weights[name].clone());
     }
-    assert_says(&use_adapter(&folder, &deep).unwrap_err(), &["another model", "layer 7", "2 layers"]);
+    assert_says(&use_adapter(&folder, &deep).unwrap_err(), &["another model", "layers.7", "2 layers"]);
     let mut shallow = good.clone();
     shallow.weights.retain(|n, _| n.contains("layers.0"));
     assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);
@@ -325,7 +331,8 @@ fn ranks_and_scalings_follow_the_patterns() {
     }
     let scalings = |adapter: &TinyAdapter| -> Vec<(usize, f64)> {
         let adapter = Adapter::open(&adapter.write(&adapter_path(&folder))).unwrap();
-        adapter.modules().values().map(|m| (m.rank, m.scaling)).collect()
+        let model = ModelFolder::open(&Tiny::new().write(&base(&folder))).unwrap();
+        adapter.fit(&model).unwrap().iter().map(|w| (w.lora.rank, w.lora.scaling)).collect()
     };
     assert_eq!(scalings(&adapter), [(4, 2.0), (2, 3.0), (4, 8.0), (2, 4.0)]);
     adapter.config["use_rslora"] = json!(true);

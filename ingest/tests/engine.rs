@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::relative_error;
+use common::{raw_engine, relative_error};
 use common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
-use gstore_ingest::gradient::{CheckpointSource, Engine, EngineError, Want};
+use gstore_ingest::gradient::{Engine, EngineError, Want};
+use gstore_ingest::params::total_len;
 use gstore_ingest::model::PackedSample;
 use gstore_ingest::model::portable::Portable;
 use tempfile::TempDir;
@@ -31,11 +32,8 @@ impl Sample {
 }
 
 fn engine(folder: &TempDir, model: &Tiny, adapter: Option<&TinyAdapter>) -> Engine {
-    let source = CheckpointSource {
-        base: model.write(&folder.path().join("base")),
-        adapter: adapter.map(|a| a.write(&folder.path().join("adapter"))),
-    };
-    Engine::load(&source, Portable).unwrap()
+    let adapter = adapter.map(|a| a.write(&folder.path().join("adapter")));
+    raw_engine(&model.write(&folder.path().join("base")), adapter.as_deref(), Portable)
 }
 
 /// Loss, mean embedding, last embedding, gradient.
@@ -47,14 +45,16 @@ fn run(engine: &Engine, samples: &[&Sample], want: Want) -> Vec<Output> {
     engine
         .run(&batch, want, &mut |i, o| {
             assert_eq!(i, outputs.len());
-            outputs.push((o.loss, o.embed_mean.to_vec(), o.embed_last.to_vec(), o.grad.to_vec()));
+            outputs.push((o.loss, o.embed_mean.to_vec(), o.embed_last.to_vec(), o.grads.to_vec()));
         })
         .unwrap();
     outputs
 }
 
-const GRAD: Want = Want { loss: true, embed_mean: false, embed_last: false, grad: true };
-const ALL_OUTPUTS: Want = Want { loss: true, embed_mean: true, embed_last: true, grad: true };
+const GRAD: Want =
+    Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
+const ALL_OUTPUTS: Want =
+    Want { loss: true, embed_mean: true, embed_last: true, embed_weighted: false, grad: true };
 
 /// Central differences of the loss along random directions in each trainable tensor.
 fn check_slopes(model: &Tiny, adapter: &TinyAdapter) {
@@ -63,7 +63,7 @@ fn check_slopes(model: &Tiny, adapter: &TinyAdapter) {
     let exact = engine(&folder, model, Some(adapter));
     let grad = run(&exact, &[&sample], GRAD).remove(0).3;
     let mut offset = 0;
-    for spec in exact.params().to_vec() {
+    for spec in exact.tensors().to_vec() {
         let grad = &grad[offset..offset + spec.numel()];
         offset += spec.numel();
         let direction = noise(offset as u64, spec.numel(), 1.0);
@@ -127,7 +127,7 @@ fn a_part_of_the_layers_gets_the_same_gradients_as_all() {
         let found = run(&part, &[&sample], GRAD).remove(0).3;
         let mut expected = Vec::new();
         let mut offset = 0;
-        for spec in all.params() {
+        for spec in all.tensors() {
             if spec.name.contains(target) {
                 expected.extend_from_slice(&all_grad[offset..offset + spec.numel()]);
             }
@@ -169,8 +169,8 @@ fn a_sample_without_scored_tokens_has_zero_loss_and_gradient() {
         engine
             .run(&[sample.packed()], want, &mut |_, o| {
                 assert_eq!((o.loss, o.scored), (0.0, 0));
-                assert!(o.grad.len() == engine.grad_len() && o.grad.iter().all(|g| *g == 0.0));
-                assert_eq!(o.embed_mean.len(), if want.embed_mean { engine.hidden_size() } else { 0 });
+                assert!(o.grads.len() == if want.grad { total_len(engine.tensors()) } else { 0 } && o.grads.iter().all(|g| *g == 0.0));
+                assert_eq!(o.embed_mean.len(), if want.embed_mean { engine.decoder().hidden_size } else { 0 });
             })
             .unwrap();
     }

@@ -4,9 +4,9 @@
 mod common;
 
 use common::reference::{Row, Shared, WarmUp, shared, tensors};
-use common::{assert_near, relative_error};
+use common::{assert_near, raw_engine, relative_error};
 use gstore_ingest::checkpoint::{Moments, TensorSet, TrainerState, peak_rate};
-use gstore_ingest::gradient::{AdamParams, CheckpointSource, Engine, Want, adam_feature};
+use gstore_ingest::gradient::{AdamParams, Engine, Want, adam_feature};
 use gstore_ingest::model::PackedSample;
 use gstore_ingest::model::portable::Portable;
 use serde_json::Value;
@@ -53,11 +53,7 @@ impl Reference {
     }
 
     fn engine(&self, step: u64) -> Engine {
-        let source = CheckpointSource {
-            base: self.warm_up.model.clone(),
-            adapter: Some(self.folder(step).to_owned()),
-        };
-        Engine::load(&source, Portable).unwrap()
+        raw_engine(&self.warm_up.model, Some(self.folder(step)), Portable)
     }
 }
 
@@ -88,7 +84,7 @@ fn run(engine: &Engine, rows: &[Row], want: Want, tokens: usize) -> Vec<Output> 
                     loss: o.loss,
                     mean: o.embed_mean.to_vec(),
                     last: o.embed_last.to_vec(),
-                    grad: o.grad.to_vec(),
+                    grad: o.grads.to_vec(),
                 });
             })
             .unwrap();
@@ -119,7 +115,7 @@ fn losses_embeddings_and_cosines_agree() {
     let losses = reference.golden("losses");
     let embeddings = reference.golden("embeddings");
     let influence = reference.golden("influence");
-    let everything = Want { loss: true, embed_mean: true, embed_last: true, grad: true };
+    let everything = Want { loss: true, embed_mean: true, embed_last: true, grad: true, ..Want::default() };
     let mut total = vec![0f64; reference.train.len() * reference.targets.len()];
     for (i, step) in reference.steps().into_iter().enumerate() {
         let engine = reference.engine(step);
@@ -173,7 +169,7 @@ fn cosines(
     targets: &[Output],
 ) -> Vec<f64> {
     let path = Moments::find(reference.folder(step)).unwrap();
-    let moments = Moments::load(&path, engine.params()).unwrap();
+    let moments = Moments::load(&path, engine.tensors()).unwrap();
     let features: Vec<Vec<f32>> = train.iter().map(|output| unit(&adam(&output.grad, &moments))).collect();
     let queries: Vec<Vec<f32>> = targets.iter().map(|output| unit(&output.grad)).collect();
     features.iter().flat_map(|f| queries.iter().map(move |q| dot(f, q))).collect()
@@ -209,7 +205,7 @@ fn gradients_agree() {
     for step in reference.steps() {
         let engine = reference.engine(step);
         let moments =
-            Moments::load(&Moments::find(reference.folder(step)).unwrap(), engine.params()).unwrap();
+            Moments::load(&Moments::find(reference.folder(step)).unwrap(), engine.tensors()).unwrap();
         let outputs = run(
             &engine,
             &reference.train[..=rows[rows.len() - 1]],
@@ -221,7 +217,7 @@ fn gradients_agree() {
             let grad = &outputs[*row].grad;
             for (kind, found) in [("sgd", grad), ("adam", &adam(grad, &moments))] {
                 let expected: Vec<f32> = engine
-                    .params()
+                    .tensors()
                     .iter()
                     .flat_map(|spec| golden.read_f32(&format!("{row}.{kind}.{}", spec.name)).unwrap())
                     .collect();
@@ -265,7 +261,7 @@ fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
     let Some(reference) = reference("bits_do_not_depend_on_threads_and_hardly_on_batches") else { return };
     let engine = reference.engine(reference.steps()[0]);
     let rows = &reference.train[..24];
-    let want = Want { loss: true, embed_mean: true, embed_last: true, grad: true };
+    let want = Want { loss: true, embed_mean: true, embed_last: true, grad: true, ..Want::default() };
     let alone = run(&engine, rows, want, 512);
     let side_by_side: Vec<Vec<Output>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| run(&engine, rows, want, 512))).collect();

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_ingest::data::TemplateKind;
-use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, Ending, IngestError, IngestPlan, IngestRequest, Kind, Progress, ShardReport,
     ShardRequest, Silent, Unit, add, ingest, ingest_shard,
@@ -52,21 +51,16 @@ fn request() -> IngestRequest {
     let folder = folders.remove(0);
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
     IngestRequest {
-        dataset: "pool".to_owned(),
-        model: demo().join("model"),
-        checkpoints: vec![CheckpointArg { name, adapter: Some(folder) }],
+        checkpoints: vec![CheckpointArg::of_folder(name, folder)],
         kinds: vec![Kind::GradSgd, Kind::Loss],
-        projection: ProjectionSpec { dim: 32, ..ProjectionSpec::default() },
-        dtype: DType::F16,
+        projection: ProjectionSpec { dim: 32, ..ProjectionSpec::default() }.into(),
         template: TemplateKind::Plain,
         max_length: 64,
-        adam: AdamParams::default(),
         batch_tokens: 512,
         threads: 2,
-        limit: None,
         run: "warmup".to_owned(),
-        weights: Vec::new(),
         command: "ingest".to_owned(),
+        ..IngestRequest::new("pool", demo().join("model"))
     }
 }
 

@@ -1,14 +1,21 @@
-//! Promise: logits, hidden states, losses and weight gradients of every supported architecture agree with automatic differentiation, and
-//! every other architecture is refused by name.
+//! Promise: logits, hidden states, losses and the gradients of every parameter of every model of the zoo agree with automatic
+//! differentiation, on every backend, however the pass is run.
 
 mod common;
 
+use std::path::Path;
+
 use common::reference::{shared, tensors};
 use common::{assert_near, relative_error};
-use gstore_ingest::checkpoint::{LinearId, ModelError, ModelFolder, TensorSet};
-use gstore_ingest::gradient::WeightSink;
+use gstore_ingest::checkpoint::{ModelFolder, TensorSet};
+use gstore_ingest::family::{Decoder, Param};
+use gstore_ingest::gradient::{
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector, Want, tensor_specs,
+};
+use gstore_ingest::model::cpu::{Compute, Cpu, Level};
 use gstore_ingest::model::portable::Portable;
-use gstore_ingest::model::{LastRows, Layout, Llama, PackedSample};
+use gstore_ingest::model::{Backend, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
+use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-4;
@@ -30,97 +37,127 @@ fn samples(golden: &Value) -> Vec<Sample> {
         .collect()
 }
 
+/// Runs `check` on every model of the zoo.
+fn each_model(test: &str, check: impl Fn(&Path, &[Sample], &TensorSet)) {
+    let Some(shared) = shared(test) else { return };
+    let zoo = shared.zoo();
+    assert!(zoo.len() >= 10, "only {} models in the zoo", zoo.len());
+    for path in zoo {
+        let golden: Value = serde_json::from_slice(&fs_err::read(path.join("golden.json")).unwrap()).unwrap();
+        check(&path, &samples(&golden), &tensors(&path, "golden"));
+    }
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
-fn supported_models_agree_with_autograd() {
-    let Some(shared) = shared("supported_models_agree_with_autograd") else { return };
-    let mut tested = 0;
-    for path in shared.zoo() {
-        let folder = match ModelFolder::open(&path) {
-            Ok(folder) => folder,
-            Err(ModelError::UnsupportedArchitecture { found, supported, .. }) => {
-                assert!(!found.is_empty() && supported.contains("LlamaForCausalLM"));
-                continue;
-            }
-            Err(e) => panic!("{}: {e}", path.display()),
-        };
-        let golden: Value = serde_json::from_slice(&fs_err::read(path.join("golden.json")).unwrap()).unwrap();
-        check_model(&folder, &samples(&golden), &tensors(&path, "golden"));
-        tested += 1;
-    }
-    assert!(tested >= 2, "only {tested} models of the zoo are supported");
+fn zoo_outputs_agree_with_autograd() {
+    each_model("zoo_outputs_agree_with_autograd", |path, samples, golden| {
+        check_outputs(path, Portable, samples, golden);
+        for level in Level::available() {
+            check_outputs(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
+        }
+    });
 }
 
-fn check_model(folder: &ModelFolder, samples: &[Sample], golden: &TensorSet) {
-    let model = Llama::load(folder, Portable, &mut |_, _| Ok(())).unwrap();
-    let config = folder.config();
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn zoo_gradients_of_every_parameter_agree_with_autograd() {
+    each_model("zoo_gradients_of_every_parameter_agree_with_autograd", |path, samples, golden| {
+        check_gradients(path, Portable, samples, golden);
+        for level in Level::available() {
+            check_gradients(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
+        }
+    });
+}
+
+fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
+    let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let model = Model::load(&folder, backend, &mut |_, _| Ok(())).unwrap();
     let packed: Vec<_> = samples.iter().map(|s| PackedSample { ids: &s.ids, scored: &s.scored }).collect();
-
-    // Each way of running the last layer, and all samples packed together or each alone.
-    for last_rows in [LastRows::All, LastRows::Scored] {
-        for size in [packed.len(), 1] {
-            for start in (0..packed.len()).step_by(size) {
-                let range = start..start + size;
-                let layout = Layout::new(&packed[range.clone()], last_rows == LastRows::All);
-                let mut sink =
-                    WeightSink::new(config, range.len(), |id| !(config.tied && id == LinearId::Head));
-                let forward = model.forward(layout, last_rows, Some(0)).unwrap();
-                if last_rows == LastRows::All {
-                    check_outputs(&model, &forward, range.clone(), golden);
-                }
-                let spans = forward.layout.scored_spans.clone();
-                let losses = model.backward(forward, &mut sink).unwrap();
-                for ((sample, span), index) in samples[range.clone()].iter().zip(spans).zip(range.clone()) {
-                    let mean = losses[span.clone()].iter().sum::<f32>() / span.len() as f32;
-                    assert_near(mean, sample.loss, TOLERANCE as f32, "loss");
-                    check_gradients(&sink, index - range.start, index, golden);
-                }
-            }
-        }
-    }
-}
-
-fn check_outputs(
-    model: &Llama<Portable>,
-    forward: &gstore_ingest::model::Forward<Portable>,
-    range: std::ops::Range<usize>,
-    golden: &TensorSet,
-) {
-    let hidden_all = gstore_ingest::model::Backend::to_host(model.backend(), &forward.hidden).unwrap();
-    let logits_all = model.logits(&forward.hidden).unwrap();
-    for (span, index) in forward.layout.spans.iter().zip(range) {
-        for (name, values, width) in [
-            ("hidden", &hidden_all, model.config().hidden_size),
-            ("logits", &logits_all, model.config().vocab_size),
-        ] {
+    let layout = Layout::new(&packed, true, Reduction::Mean);
+    let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::All, tap: None };
+    let forward = model.forward(layout, pass).unwrap();
+    let hidden = model.backend().to_host(&forward.hidden).unwrap();
+    let logits = model.logits(&forward.hidden).unwrap();
+    let decoder = model.decoder();
+    for (index, span) in forward.layout.spans.iter().enumerate() {
+        for (name, values, width) in
+            [("hidden", &hidden, decoder.hidden_size), ("logits", &logits, decoder.vocab_size)]
+        {
             let expected = golden.read_f32(&format!("{index}.{name}")).unwrap();
-            let found = &values[span.start * width..span.end * width];
-            let error = relative_error(found, &expected);
-            assert!(error < TOLERANCE, "{name} of sequence {index}: relative error {error}");
+            let error = relative_error(&values[span.start * width..span.end * width], &expected);
+            assert!(error < TOLERANCE, "{}: {name} of sequence {index}: relative error {error}", path.display());
         }
     }
 }
 
-fn check_gradients(sink: &WeightSink, place: usize, index: usize, golden: &TensorSet) {
-    let mut rest = sink.grad(place);
-    for spec in sink.params() {
-        let (grad, after) = rest.split_at(spec.numel());
-        rest = after;
-        let norm = grad.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
-        let expected = golden.read_f32(&format!("{index}.gradnorm.{}", spec.name)).unwrap()[0];
-        assert_near(
-            norm,
-            expected,
-            TOLERANCE as f32,
-            &format!("gradient norm of {} in sequence {index}", spec.name),
-        );
-        if let Ok(expected) = golden.read_f32(&format!("{index}.grad.{}", spec.name)) {
-            let error = relative_error(grad, &expected);
-            assert!(
-                error < TOLERANCE,
-                "gradient of {} in sequence {index}: relative error {error}",
-                spec.name
-            );
+/// An engine whose features are the gradients of all parameters.
+fn engine<B: Backend + Clone>(path: &Path, backend: B, keep: Keep) -> Engine {
+    let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let tracked: Vec<usize> = (0..folder.decoder().params.len()).collect();
+    let specs = tensor_specs(folder.decoder(), &tracked);
+    let projector = FlatProjector::new(&ProjectionSpec::none(), &specs, None).unwrap();
+    let features =
+        GradFeatures { forms: vec![GradForm::Plain], projector: Projector::Flat(projector), moments: None };
+    let source = CheckpointSource { model: path.to_owned(), adapter: None, tracked };
+    Engine::load(&source, backend, EngineOptions { keep, ..EngineOptions::default() }, Some(features)).unwrap()
+}
+
+fn check_gradients<B: Backend + Clone>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
+    let packed: Vec<_> = samples.iter().map(|s| PackedSample { ids: &s.ids, scored: &s.scored }).collect();
+    // All samples packed together or each alone; the last layer at all rows or at the scored ones; kept or computed again.
+    for (keep, embeds, size) in
+        [(Keep::All, false, samples.len()), (Keep::All, true, samples.len()), (Keep::Inputs, false, 1)]
+    {
+        let engine = engine(path, backend.clone(), keep);
+        let want = Want { loss: true, grad: true, embed_mean: embeds, ..Want::default() };
+        for start in (0..samples.len()).step_by(size) {
+            let mut seen = 0;
+            let batch = &packed[start..(start + size).min(samples.len())];
+            engine
+                .run(batch, want, &mut |i, output| {
+                    let index = start + i;
+                    assert_near(output.loss, samples[index].loss, TOLERANCE as f32, "loss");
+                    compare(path, engine.decoder(), output.grads, index, golden);
+                    seen += 1;
+                })
+                .unwrap();
+            assert_eq!(seen, batch.len());
         }
     }
+}
+
+/// Every gradient of the golden file must be among those found, and agree.
+fn compare(path: &Path, decoder: &Decoder, grads: &[f32], index: usize, golden: &TensorSet) {
+    let prefix = format!("{index}.gradnorm.");
+    let mut expected: Vec<&str> = golden.names().filter_map(|name| name.strip_prefix(&prefix)).collect();
+    assert!(!expected.is_empty(), "{}: no golden gradients of sequence {index}", path.display());
+    let mut rest = grads;
+    for param in &decoder.params {
+        let (grad, after) = rest.split_at(param.shape.iter().product());
+        rest = after;
+        let names = std::iter::once(&param.name).chain(&param.aliases);
+        let place = names.into_iter().find_map(|name| expected.iter().position(|e| e == name));
+        let name = place.map(|place| expected.swap_remove(place));
+        let name = name.unwrap_or_else(|| panic!("{}: no golden gradient of {}", path.display(), param.name));
+        let what = format!("{}: gradient of {name} in sequence {index}", path.display());
+        let norm = grad.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32;
+        let golden_norm = golden.read_f32(&format!("{prefix}{name}")).unwrap()[0];
+        assert_near(norm, golden_norm, TOLERANCE as f32, &format!("norm of the {what}"));
+        if let Ok(values) = golden.read_f32(&format!("{index}.grad.{name}")) {
+            let error = relative_error(grad, &oriented(param, values));
+            assert!(error < TOLERANCE, "{what}: relative error {error}");
+        }
+    }
+    assert!(expected.is_empty(), "{}: gradients not formed: {expected:?}", path.display());
+    assert!(rest.is_empty());
+}
+
+/// Golden gradients lie as the file's weights do; ours are `[out, input]`.
+fn oriented(param: &Param, values: Vec<f32>) -> Vec<f32> {
+    if !param.transposed {
+        return values;
+    }
+    let (out, input) = (param.shape[0], param.shape[1]);
+    (0..out).flat_map(|o| (0..input).map(move |i| (o, i))).map(|(o, i)| values[i * out + o]).collect()
 }

@@ -100,6 +100,23 @@ impl World {
         self
     }
 
+    /// The same with the coordinates of each module group multiplied by the root of its weight: what a weighted comparison sees.
+    fn weighted(&self, modules: &[f64]) -> Self {
+        let mut weighted = self.clone();
+        let roots: Vec<f32> = self
+            .groups
+            .iter()
+            .zip(modules)
+            .flat_map(|(len, weight)| std::iter::repeat_n(weight.sqrt() as f32, *len as usize))
+            .collect();
+        for (vector, _) in weighted.pool.iter_mut().chain(&mut weighted.target).flatten().flatten() {
+            // A row that is not finite is excluded, also where its module counts nothing.
+            let finite = vector.iter().all(|x| x.is_finite());
+            vector.iter_mut().zip(&roots).filter(|_| finite).for_each(|(x, root)| *x *= root);
+        }
+        weighted
+    }
+
     /// What rounding errors are relative to: the largest product of two lengths, as often as it can be summed.
     fn magnitude(&self, spec: &InfluenceSpec) -> f64 {
         let longest = |rows: &Vec<Vec<Row>>| {
@@ -318,6 +335,22 @@ proptest! {
         let store = world.store(DType::F32);
         for spec in questions() {
             check(&world, &store, &spec, 1e-6);
+        }
+    }
+
+    #[test]
+    fn modules_weigh_both_sides_and_their_lengths(seed: u64) {
+        let world = world(seed).normal();
+        // Powers of four have exact roots.
+        let mut modules: Vec<f64> = (0..world.groups.len()).map(|i| [1.0, 0.0, 4.0, 0.25][(seed as usize + i) % 4]).collect();
+        let Some(first) = modules.first_mut() else { return Ok(()) };
+        *first = 4.0;
+        let text: Vec<String> = modules.iter().enumerate().map(|(i, w)| format!("module{i}={w}")).collect();
+        let store = world.store(DType::F32);
+        let weighted = world.weighted(&modules);
+        for spec in questions().into_iter().step_by(5) {
+            let spec = InfluenceSpec { modules: Some(text.join(",").parse().unwrap()), ..spec };
+            check(&weighted, &store, &spec, 1e-6);
         }
     }
 

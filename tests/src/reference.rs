@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use gstore_ingest::data::TemplateKind;
-use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Matrix, SubtaskBy, TargetRef};
@@ -112,26 +110,18 @@ impl Reference {
 
 /// An ingest of the reference rows.
 pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How) -> IngestRequest {
-    let checkpoints = warmup.checkpoints.iter().map(|(step, path)| CheckpointArg {
-        name: format!("checkpoint-{step}"),
-        adapter: Some(path.clone()),
+    let checkpoints = warmup.checkpoints.iter().map(|(step, path)| {
+        CheckpointArg::of_folder(format!("checkpoint-{step}"), path.clone())
     });
     IngestRequest {
-        dataset: dataset.to_owned(),
-        model: warmup.model.clone(),
         checkpoints: checkpoints.collect(),
         kinds: kinds.to_vec(),
-        projection: how.projection.clone(),
+        projection: how.projection.clone().into(),
         dtype: how.dtype,
-        template: TemplateKind::Tulu,
-        max_length: 2048,
-        adam: AdamParams::default(),
-        batch_tokens: 1024,
         threads: 2,
-        limit: None,
         run: "warmup".to_owned(),
-        weights: Vec::new(),
         command: "test".to_owned(),
+        ..IngestRequest::new(dataset, warmup.model.clone())
     }
 }
 

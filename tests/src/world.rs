@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use gstore_ingest::data::TemplateKind;
-use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent,
     add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{DType, IfChanged, Store};
+use gstore_store::{IfChanged, Store};
 
 /// The folder of the demo's model, checkpoints and data.
 pub fn demo() -> PathBuf {
@@ -33,7 +31,7 @@ pub fn demo_checkpoints() -> Vec<CheckpointArg> {
     steps.sort();
     steps
         .into_iter()
-        .map(|(step, path)| CheckpointArg { name: format!("checkpoint-{step}"), adapter: Some(path) })
+        .map(|(step, path)| CheckpointArg::of_folder(format!("checkpoint-{step}"), path))
         .collect()
 }
 
@@ -63,21 +61,15 @@ pub fn write_samples(path: &Path, count: usize) {
 /// An ingest of a dataset with the demo's model: two checkpoints, small projected gradients.
 pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
     IngestRequest {
-        dataset: dataset.to_owned(),
-        model: demo().join("model"),
         checkpoints: demo_checkpoints().into_iter().take(2).collect(),
         kinds: kinds.to_vec(),
-        projection: ProjectionSpec { dim: 256, ..ProjectionSpec::default() },
-        dtype: DType::F16,
-        template: TemplateKind::Tulu,
+        projection: ProjectionSpec { dim: 256, ..ProjectionSpec::default() }.into(),
         max_length: 512,
-        adam: AdamParams::default(),
         batch_tokens: 512,
         threads: 2,
-        limit: None,
         run: "warmup".to_owned(),
-        weights: Vec::new(),
         command: "test".to_owned(),
+        ..IngestRequest::new(dataset, demo().join("model"))
     }
 }
 

@@ -138,7 +138,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
             .arg(&data);
         command.arg("--model").arg(demo.join("model"));
         for checkpoint in world::demo_checkpoints().into_iter().take(2) {
-            command.arg("--checkpoints").arg(checkpoint.adapter.expect("an adapter"));
+            command.arg("--checkpoints").arg(checkpoint.folder().expect("an adapter"));
         }
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command

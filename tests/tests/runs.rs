@@ -47,7 +47,7 @@ fn a_checkpoint_has_one_name_in_a_run_and_a_name_one_checkpoint() {
     renamed.checkpoints[0].name = "first".to_owned();
     assert!(matches!(world::run(&store, renamed), Err(IngestError::RunConflict { same_name: false, .. })));
     let mut swapped = world::request("target", &[Kind::Loss]);
-    swapped.checkpoints[0].adapter = world::demo_checkpoints().pop().and_then(|c| c.adapter);
+    swapped.checkpoints[0].weights = world::demo_checkpoints().pop().expect("a checkpoint").weights;
     swapped.checkpoints.truncate(1);
     assert!(matches!(world::run(&store, swapped), Err(IngestError::RunConflict { same_name: true, .. })));
     assert_eq!(store.snapshot().expect("readable").number(), before);

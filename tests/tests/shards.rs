@@ -18,7 +18,7 @@ fn ingest(store: &Path) -> Command {
     command.args(["--threads", "2", "--max-length", "512", "--batch-tokens", "512", "--run", "warmup"]);
     command.arg("--model").arg(demo.join("model"));
     for checkpoint in world::demo_checkpoints().into_iter().take(2) {
-        command.arg("--checkpoints").arg(checkpoint.adapter.expect("an adapter"));
+        command.arg("--checkpoints").arg(checkpoint.folder().expect("an adapter"));
     }
     command
 }

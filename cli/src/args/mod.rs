@@ -2,10 +2,12 @@
 //!
 //! Flags parse into plain values here; the commands build objects from them.
 
+mod gradients;
 mod life;
 
 use std::path::PathBuf;
 
+pub use gradients::*;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -160,10 +162,10 @@ pub struct IngestArgs {
     /// Folder of the base model in Hugging Face layout
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Checkpoints: folders of LoRA adapters, globs of them, or name=folder; without it the base model itself
+    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, or name=folder; without it the base model itself
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
-    /// What to compute: grad-adam, grad-sgd, grad-sign, embed-mean, embed-last, loss
+    /// What to compute: grad-adam, grad-sgd, grad-sign, grad-normalised, embed-mean, embed-last, embed-weighted, loss
     #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true)]
     pub features: Vec<String>,
     /// Name of the training run [default: the folder that holds the checkpoints]
@@ -172,15 +174,9 @@ pub struct IngestArgs {
     /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch, from trainer_state.json]
     #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
     pub weights: Vec<f64>,
-    /// Random projection of gradients
-    #[arg(long, value_enum, default_value = "sjlt")]
-    pub projection: Projection,
-    /// Dimension of projected gradients
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    pub dim: u32,
-    /// Seed of the projection
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    /// What is computed of the model, and how
+    #[command(flatten)]
+    pub gradients: GradientArgs,
     /// Type of the stored vectors (losses are always f32)
     #[arg(long, value_enum, default_value = "f16")]
     pub dtype: DType,
@@ -230,21 +226,6 @@ pub struct AttachArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Random projection of gradients.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Projection {
-    /// Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate: the default
-    Sjlt,
-    /// Dense signs: the strongest tails, slow
-    Rademacher,
-    /// Dense normal entries, for comparison with other tools
-    Gaussian,
-    /// A stratified sample of the coordinates: fast, poor for peaked gradients
-    Mask,
-    /// The gradient itself
-    None,
 }
 
 /// Type of stored vectors.

@@ -8,8 +8,6 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use gstore_ingest::data::TemplateKind;
-use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, TargetRef};
@@ -134,21 +132,15 @@ fn step(
     add(store, &request, &mut reporter)?;
     let pattern = input.join("warmup/checkpoint-*").display().to_string();
     let request = IngestRequest {
-        dataset: dataset.to_owned(),
-        model: input.join("model"),
         checkpoints: checkpoints(&[pattern])?,
         kinds: kinds.to_vec(),
-        projection: projection(args.projection),
+        projection: projection(args.projection).into(),
         dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },
-        template: TemplateKind::Tulu,
         max_length: 512,
-        adam: AdamParams::default(),
-        batch_tokens: 1024,
         threads: context.threads,
-        limit: None,
         run: "warmup".to_owned(),
-        weights: Vec::new(),
         command,
+        ..IngestRequest::new(dataset, input.join("model"))
     };
     let plan = IngestPlan::new(store, request, &mut reporter)?;
     let report = ingest(store, &plan, &mut reporter, cancel)?;
@@ -165,6 +157,9 @@ fn step(
     Ok(true)
 }
 
+/// Coordinates of each module of a projection module by module.
+const MODULE_DIM: u32 = 256;
+
 fn projection(kind: Projection) -> ProjectionSpec {
     let default = ProjectionSpec::default();
     match kind {
@@ -172,6 +167,9 @@ fn projection(kind: Projection) -> ProjectionSpec {
         Projection::Rademacher => ProjectionSpec { kind: ProjectionKind::Rademacher, ..default },
         Projection::Gaussian => ProjectionSpec { kind: ProjectionKind::Gaussian, ..default },
         Projection::Mask => ProjectionSpec { kind: ProjectionKind::Mask, ..default },
+        Projection::FactSjlt => ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, MODULE_DIM),
+        Projection::TwoSided => ProjectionSpec::sized(ProjectionKind::TwoSided { k_out: 0, k_in: 0 }, MODULE_DIM),
+        Projection::FactMask => ProjectionSpec::sized(ProjectionKind::FactMask { k_out: 0, k_in: 0 }, MODULE_DIM),
         Projection::None => ProjectionSpec::none(),
     }
 }

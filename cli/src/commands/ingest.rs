@@ -10,12 +10,12 @@ use gstore_ingest::pipeline::{
     CheckpointArg, Ending, Estimate, IngestPlan, IngestRequest, Kind, ShardRequest, check_inputs, estimate,
     ingest, ingest_shard,
 };
-use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_store::Store;
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::register;
-use crate::args::{DType, Device, IngestArgs, Projection, Template};
+use super::gradients;
+use crate::args::{DType, Device, IngestArgs, Template};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
@@ -24,7 +24,7 @@ use crate::output::out;
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     let shard = shard(args)?;
     let request = request(context, args)?;
-    if args.dry_run {
+    if args.dry_run || args.gradients.explain {
         return dry_run(context, args, request, shard.as_ref());
     }
     if let Some(shard) = shard {
@@ -127,7 +127,12 @@ fn dry_run(
         Some(shard) => IngestPlan::for_shard(&store, request, shard, &mut reporter)?.0,
         None => IngestPlan::new(&store, request, &mut reporter)?,
     };
-    print_estimate(&plan, &estimate(&plan)?)?;
+    if args.gradients.explain {
+        print_explanation(&plan)?;
+    }
+    if args.dry_run {
+        print_estimate(&plan, &estimate(&plan)?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,7 +153,13 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         run: args.run.clone().unwrap_or_else(|| run_name(&args.model, &checkpoints)),
         checkpoints,
         kinds,
-        projection: projection(args),
+        modules: gradients::modules(&args.gradients),
+        loss: gradients::loss(&args.gradients)?,
+        reduction: gradients::reduction(&args.gradients),
+        embedding: gradients::embedding(&args.gradients),
+        projection: gradients::projection(&args.gradients),
+        compute: gradients::compute(&args.gradients),
+        max_memory: args.gradients.max_memory,
         dtype: match args.dtype {
             DType::F16 => gstore_store::DType::F16,
             DType::F32 => gstore_store::DType::F32,
@@ -168,21 +179,10 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
     })
 }
 
-fn projection(args: &IngestArgs) -> ProjectionSpec {
-    let kind = match args.projection {
-        Projection::Sjlt => ProjectionSpec::default().kind,
-        Projection::Rademacher => ProjectionKind::Rademacher,
-        Projection::Gaussian => ProjectionKind::Gaussian,
-        Projection::Mask => ProjectionKind::Mask,
-        Projection::None => return ProjectionSpec::none(),
-    };
-    ProjectionSpec { kind, dim: args.dim, seed: args.seed, per_checkpoint: false }
-}
-
 /// Expands globs and `name=folder`; checkpoints of one glob come in the order of the numbers in their names.
 pub fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
     if patterns.is_empty() {
-        return Ok(vec![CheckpointArg { name: "base".to_owned(), adapter: None }]);
+        return Ok(vec![CheckpointArg::base()]);
     }
     let mut found = Vec::new();
     for pattern in patterns {
@@ -195,19 +195,15 @@ pub fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
         match (name, folders.as_slice()) {
             (_, []) => bail!(UsageError(format!("no folder matches --checkpoints {pattern}"))),
             (Some(name), [folder]) => {
-                found.push(CheckpointArg { name: name.to_owned(), adapter: Some(folder.clone()) });
+                found.push(CheckpointArg::of_folder(name, folder.clone()));
             }
             (Some(name), _) => bail!(UsageError(format!(
                 "`{name}={pattern}` names {} folders; a name is for one",
                 folders.len()
             ))),
             (None, _) => found.extend(folders.into_iter().map(|folder| {
-                CheckpointArg {
-                    name: folder
-                        .file_name()
-                        .map_or_else(|| pattern.to_owned(), |name| name.to_string_lossy().into_owned()),
-                    adapter: Some(folder),
-                }
+                let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                CheckpointArg::of_folder(name.unwrap_or_else(|| pattern.to_owned()), folder)
             })),
         }
     }
@@ -242,7 +238,7 @@ fn natural_key(path: &Path) -> u64 {
 
 /// The folder that holds the first checkpoint, else the model's.
 fn run_name(model: &Path, checkpoints: &[CheckpointArg]) -> String {
-    let folder = match checkpoints.first().and_then(|c| c.adapter.as_deref()) {
+    let folder = match checkpoints.first().and_then(CheckpointArg::folder) {
         Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
         None => model.canonicalize().ok(),
     };
@@ -250,6 +246,17 @@ fn run_name(model: &Path, checkpoints: &[CheckpointArg]) -> String {
         .as_deref()
         .and_then(Path::file_name)
         .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// How each module's gradient is projected, by checkpoint.
+fn print_explanation(plan: &IngestPlan) -> Result<()> {
+    for checkpoint in &plan.checkpoints {
+        match checkpoint.explanation()? {
+            Some(explanation) => out!("{}\n{explanation}", checkpoint.arg.name),
+            None => out!("{}: no gradient", checkpoint.arg.name),
+        }
+    }
+    Ok(())
 }
 
 fn print_estimate(plan: &IngestPlan, estimate: &Estimate) -> Result<()> {

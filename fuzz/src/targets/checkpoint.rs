@@ -2,7 +2,8 @@
 
 use super::{KIB, MIB};
 use crate::{Target, folder};
-use gstore_ingest::checkpoint::{Adapter, LlamaConfig, TensorSet, TrainerState};
+use gstore_ingest::checkpoint::{Adapter, TensorSet, TrainerState};
+use gstore_ingest::family::{Decoder, Positions, Role};
 use std::sync::OnceLock;
 
 /// A safetensors file.
@@ -41,12 +42,21 @@ fn safetensors(data: &[u8]) {
 pub const MODEL_CONFIG: Target = Target {
     name: "model_config",
     run: model_config,
+    // The tensors of the most layers that are supported.
     per_byte: 250,
-    constant: 32 * KIB,
+    constant: 8 * MIB,
     words: &[
         b"\"rope_scaling\":{",
         b"\"rope_type\":\"llama3\"",
         b"\"head_dim\":",
+        b"\"partial_rotary_factor\":",
+        b"\"layer_types\":[\"sliding_attention\"",
+        b"\"sliding_window\":",
+        b"GPT2LMHeadModel",
+        b"GPTNeoXForCausalLM",
+        b"Gemma2ForCausalLM",
+        b"Phi3ForCausalLM",
+        b"Qwen2ForCausalLM",
         b"\"factor\":0",
         b"null",
         b"1e999",
@@ -55,9 +65,18 @@ pub const MODEL_CONFIG: Target = Target {
 
 fn model_config(data: &[u8]) {
     let folder = folder::with("config", &[("config.json", data)]);
-    let Ok(config) = LlamaConfig::read(&folder.join("config.json")) else { return };
-    assert!(config.heads % config.kv_heads == 0 && config.head_dim % 2 == 0);
-    assert!(config.rope_theta.is_finite() && config.rope_theta > 0.0);
+    let Ok(decoder) = Decoder::read(&folder.join("config.json")) else { return };
+    assert_eq!(decoder.heads.query % decoder.heads.kv, 0);
+    assert_eq!(decoder.windows.len(), decoder.layers);
+    if let Positions::Rotary { theta, dims, .. } = decoder.positions {
+        assert!(theta.is_finite() && theta > 0.0);
+        assert!(dims > 0 && dims.next_multiple_of(2) <= decoder.heads.dim);
+    }
+    for param in &decoder.params {
+        let (Role::Weight(pieces) | Role::Bias(pieces)) = &param.role else { continue };
+        let rows: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
+        assert_eq!(Some(&rows), param.shape.first(), "the pieces cover the weight");
+    }
 }
 
 /// `adapter_config.json`, beside the factors of one layer.

@@ -9,9 +9,10 @@ use gstore_ingest::checkpoint::pickle::{Limits, Value, parse};
 pub const PICKLE: Target = Target {
     name: "pickle",
     run: pickle,
-    // An instruction of one byte makes a value of 96 bytes, twice in vectors that double.
+    // An instruction of one byte makes a value of 96 bytes, twice in vectors that double; however short the pickle, sharing may make
+    // 1,024 values beside.
     per_byte: 500,
-    constant: 64 * KIB,
+    constant: 256 * KIB,
     words: &[
         b"ctorch._utils\n_rebuild_tensor_v2\n",
         b"ctorch\nFloatStorage\n",

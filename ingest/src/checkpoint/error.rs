@@ -36,14 +36,18 @@ pub enum ModelError {
         message: String,
     },
     /// The architecture is not one that gstore can differentiate.
-    #[error("{path}: architecture {found} is not supported; supported: {supported}")]
+    #[error(
+        "{path}: architecture {found} is not supported, what is missing: {missing}; supported: {supported}"
+    )]
     UnsupportedArchitecture {
         /// The configuration file.
         path: PathBuf,
         /// What it names.
         found: String,
+        /// What would have to be added.
+        missing: String,
         /// What would work.
-        supported: &'static str,
+        supported: String,
     },
     /// A setting that would change the mathematics has a value that is not implemented.
     #[error("{path}: {setting} is not supported; {supported}")]

@@ -1,22 +1,23 @@
-//! A Hugging Face Llama folder: configuration and weights, checked against each other.
+//! A Hugging Face model folder: configuration and weights, checked against each other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::config::LlamaConfig;
 use super::error::ModelError;
-use super::names::LinearKind;
 use super::tensors::TensorSet;
+use crate::family::{Decoder, Param, Role};
 
 /// A model folder whose tensors all exist with the right shapes and element types.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
     path: PathBuf,
-    config: LlamaConfig,
+    decoder: Decoder,
     tensors: TensorSet,
 }
 
 impl ModelFolder {
-    /// Opens `config.json` and `model.safetensors` (or its shards) and checks every tensor; reads no weights yet.
+    /// Opens `config.json` and `model.safetensors` (or its shards) and checks every tensor. Weights are read only where a tied model has
+    /// a head as well, to see that it is a copy.
     pub fn open(path: &Path) -> Result<ModelFolder, ModelError> {
         if !path.is_dir() {
             return Err(ModelError::MissingFile {
@@ -37,10 +38,14 @@ impl ModelFolder {
                 },
             });
         }
-        let config = LlamaConfig::read(&config_path)?;
+        let decoder = Decoder::read(&config_path)?;
         let tensors = TensorSet::open(path, "model")?;
-        visit_weights(&config, &mut |name, shape| tensors.check(name, shape).map(drop))?;
-        Ok(ModelFolder { path: path.to_owned(), config, tensors })
+        let folder = ModelFolder { path: path.to_owned(), decoder, tensors };
+        for param in &folder.decoder.params {
+            folder.tensors.check(folder.file_name(param), &param.file_shape())?;
+        }
+        folder.check_copies_of_tied_head()?;
+        Ok(folder)
     }
 
     /// The folder.
@@ -48,50 +53,89 @@ impl ModelFolder {
         &self.path
     }
 
-    /// Sizes and constants.
-    pub fn config(&self) -> &LlamaConfig {
-        &self.config
+    /// What the model computes and which tensors it has.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
-    /// The weights.
+    /// The weights, under their names in the files.
     pub fn tensors(&self) -> &TensorSet {
         &self.tensors
     }
 
-    /// Names of the tensors that the model uses, sorted by bytes.
+    /// Canonical names of the tensors that the model uses, sorted by bytes.
     pub fn weight_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        // The visitor cannot fail: it only collects.
-        let _ = visit_weights(&self.config, &mut |name, _| {
-            names.push(name.to_owned());
-            Ok(())
-        });
-        names.sort_unstable();
-        names
+        self.file_names().into_keys().map(str::to_owned).collect()
+    }
+
+    /// The name under which the files have a tensor: its own, else the first alias that they have.
+    pub fn file_name<'a>(&self, param: &'a Param) -> &'a str {
+        std::iter::once(&param.name)
+            .chain(&param.aliases)
+            .find(|name| self.tensors.get(name).is_some())
+            .unwrap_or(&param.name)
+    }
+
+    /// Canonical name to name in the files of every tensor that the model uses.
+    pub(super) fn file_names(&self) -> BTreeMap<&str, &str> {
+        self.decoder.params.iter().map(|param| (param.name.as_str(), self.file_name(param))).collect()
+    }
+
+    /// Reads a tensor as f32, row-major in the sizes of `param.shape`: a linear weight as `[out, input]`, whatever the file's order.
+    pub fn read(&self, param: &Param) -> Result<Vec<f32>, ModelError> {
+        let values = self.tensors.read_f32(self.file_name(param))?;
+        Ok(match param.shape[..] {
+            [out, input] if param.transposed => transpose(&values, input, out),
+            _ => values,
+        })
+    }
+
+    /// With a head that differs from the embedding, transformers unties them: the configuration then says something else than the weights.
+    fn check_copies_of_tied_head(&self) -> Result<(), ModelError> {
+        let embedding = self.decoder.params.iter().find(|param| param.role == Role::Embedding);
+        let Some(embedding) = embedding.filter(|_| self.decoder.tied) else { return Ok(()) };
+        let own = self.file_name(embedding);
+        let copies = embedding.aliases.iter().filter(|name| is_head(name) && *name != own);
+        for copy in copies.filter(|name| self.tensors.get(name).is_some()) {
+            self.tensors.check(copy, &embedding.file_shape())?;
+            if self.digest(copy)? != self.digest(own)? {
+                return Err(ModelError::UnsupportedOption {
+                    path: self.path.join("config.json"),
+                    setting: format!("tie_word_embeddings true with a {copy} that differs from {own}"),
+                    supported: "set it to false if the head has weights of its own".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&self, name: &str) -> Result<blake3::Hash, ModelError> {
+        let mut hasher = blake3::Hasher::new();
+        self.tensors.stream(name, &mut |bytes| {
+            hasher.update(bytes);
+        })?;
+        Ok(hasher.finalize())
     }
 }
 
-type WeightVisitor<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<(), ModelError>;
+/// Among the aliases of an embedding, those that name the head.
+fn is_head(alias: &str) -> bool {
+    matches!(alias, "lm_head.weight" | "embed_out.weight")
+}
 
-/// Visits the tensors that a configuration implies; stops at the first error, so an absurd layer count ends at the first missing layer.
-fn visit_weights(config: &LlamaConfig, visit: WeightVisitor<'_>) -> Result<(), ModelError> {
-    let hidden = config.hidden_size;
-    visit("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
-    for layer in 0..config.layers {
-        for kind in LinearKind::ALL {
-            let shape = kind.shape(config);
-            let module = format!("model.layers.{layer}.{}", kind.path());
-            visit(&format!("{module}.weight"), &shape)?;
-            if kind.biased(config) {
-                visit(&format!("{module}.bias"), &shape[..1])?;
+/// The transpose of a row-major matrix.
+pub(super) fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    /// Side of the squares that are moved at a time, so that both sides stay in the cache.
+    const SIDE: usize = 32;
+    let mut out = vec![0.0; values.len()];
+    for first_row in (0..rows).step_by(SIDE) {
+        for first_col in (0..cols).step_by(SIDE) {
+            for row in first_row..rows.min(first_row + SIDE) {
+                for col in first_col..cols.min(first_col + SIDE) {
+                    out[col * rows + row] = values[row * cols + col];
+                }
             }
         }
-        visit(&format!("model.layers.{layer}.input_layernorm.weight"), &[hidden])?;
-        visit(&format!("model.layers.{layer}.post_attention_layernorm.weight"), &[hidden])?;
     }
-    visit("model.norm.weight", &[hidden])?;
-    if !config.tied {
-        visit("lm_head.weight", &[config.vocab_size, hidden])?;
-    }
-    Ok(())
+    out
 }

@@ -52,6 +52,13 @@ impl<'a> Object<'a> {
         })
     }
 
+    /// A number of things, zero to 2^31.
+    pub fn count(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        self.typed(key, "a whole number from 0 to 2147483648", |v| {
+            v.as_u64().filter(|n| *n <= 1 << 31).map(|n| n as usize)
+        })
+    }
+
     pub fn required_size(&self, key: &str) -> Result<usize, ModelError> {
         self.size(key)?.ok_or_else(|| self.error(format!("{key} is missing")))
     }

@@ -6,11 +6,11 @@
 //! - no byte of a file is executed, and no file can cause a panic
 
 mod adapter;
-mod config;
 mod digest;
 mod error;
 mod folder;
-mod json;
+pub(crate) mod json;
+mod lora_config;
 mod moments;
 mod names;
 pub mod pickle;
@@ -19,13 +19,12 @@ mod tensors;
 mod torch;
 mod trainer;
 
-pub use adapter::{Adapter, LoraModule};
-pub use config::{LlamaConfig, RopeScaling, SUPPORTED_ARCHITECTURES};
+pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::CheckpointId;
 pub use error::ModelError;
 pub use folder::ModelFolder;
-pub use moments::{Moments, MomentsError};
-pub use names::{LinearId, LinearKind, canonical};
+pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained};
+pub use names::canonical;
 pub use schedule::Schedule;
 pub use tensors::{TensorEntry, TensorSet};
 pub use torch::{TorchArchive, TorchError};

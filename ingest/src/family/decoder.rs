@@ -209,7 +209,8 @@ pub enum Positions {
         theta: f64,
         /// Stretching of the frequencies.
         scaling: RopeScaling,
-        /// Leading coordinates of each head that turn; even. The rest stays.
+        /// Coordinates of each head that turn: the frequencies are `theta^(-2i / dims)` for `2i < dims`, so of an odd number one more turns.
+        /// These are the leading ones; the rest stays.
         dims: usize,
     },
     /// A vector per position, added to the embedding. Longer samples than `max_positions` cannot be computed.

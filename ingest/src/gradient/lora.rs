@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::checkpoint::{Adapter, LinearId, ModelError};
-use crate::model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, SampleRows, Sink};
+use super::layout::RowOrder;
+use crate::checkpoint::{AdaptedWeight, Adapter, ModelError, ModelFolder};
+use crate::family::{Decoder, LinearId, NormId, Role};
+use crate::model::{
+    Backend, BackendError, LinearWeights, LoadError, LoraPart, NormFactors, SampleRows, Sink, Slot,
+    TableFactors,
+};
 
-/// The factors of one layer on a backend, and where their gradients go in a flat vector.
-pub(super) struct LoraFactors<B: Backend> {
+/// The factors of one linear map on a backend, and where their gradients go in a flat vector.
+struct Factors<B: Backend> {
     a: B::Tensor,
     b: B::Tensor,
     scaling: f32,
@@ -15,24 +20,46 @@ pub(super) struct LoraFactors<B: Backend> {
     b_offset: usize,
 }
 
+/// The factors of every adapted map.
+pub(super) struct LoraFactors<B: Backend> {
+    maps: BTreeMap<LinearId, Factors<B>>,
+    /// Factors B of fused modules whose rows are formed in another order than they have: offset, length, order.
+    orders: Vec<(usize, usize, RowOrder)>,
+}
+
 /// Factors as read, in `named_parameters()` order.
 pub(super) struct HostFactors {
-    factors: BTreeMap<LinearId, (Vec<f32>, Vec<f32>, usize, f64)>,
+    modules: Vec<HostModule>,
+}
+
+struct HostModule {
+    name: String,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    rank: usize,
+    scaling: f64,
 }
 
 impl HostFactors {
-    pub fn read(adapter: &Adapter) -> Result<HostFactors, ModelError> {
+    pub fn read(adapter: &Adapter, base: &ModelFolder) -> Result<HostFactors, ModelError> {
         let tensors = adapter.tensors();
-        let read = adapter.modules().iter().map(|(id, module)| {
-            let (a, b) = (tensors.read_f32(&module.a)?, tensors.read_f32(&module.b)?);
-            Ok((*id, (a, b, module.rank, module.scaling)))
+        let read = adapter.fit(base)?.into_iter().map(|AdaptedWeight { param, lora }| {
+            Ok(HostModule {
+                name: param.module().to_owned(),
+                a: tensors.read_f32(&lora.a)?,
+                b: tensors.read_f32(&lora.b)?,
+                rank: lora.rank,
+                scaling: lora.scaling,
+            })
         });
-        Ok(HostFactors { factors: read.collect::<Result<_, ModelError>>()? })
+        Ok(HostFactors { modules: read.collect::<Result<_, ModelError>>()? })
     }
 
-    /// Adds `scaling * B A` to a layer's weight.
-    pub fn merge(&self, id: LinearId, weights: &mut LinearWeights) {
-        let Some((a, b, rank, scaling)) = self.factors.get(&id) else { return };
+    /// Adds `scaling * B A` to a module's weight `[out, input]`.
+    pub fn merge(&self, module: &str, weights: &mut LinearWeights) {
+        let Some(HostModule { a, b, rank, scaling, .. }) = self.modules.iter().find(|m| m.name == module) else {
+            return;
+        };
         for (row, b) in weights.weight.chunks_exact_mut(weights.input).zip(b.chunks_exact(*rank)) {
             for (a, b) in a.chunks_exact(weights.input).zip(b) {
                 let factor = (*scaling * f64::from(*b)) as f32;
@@ -42,38 +69,59 @@ impl HostFactors {
     }
 
     /// Puts the factors on a backend; their offsets follow parameter order.
-    pub fn upload<B: Backend>(self, backend: &B) -> Result<BTreeMap<LinearId, LoraFactors<B>>, LoadError> {
+    pub fn upload<B: Backend>(self, decoder: &Decoder, backend: &B) -> Result<LoraFactors<B>, LoadError> {
+        let mut uploaded = LoraFactors { maps: BTreeMap::new(), orders: Vec::new() };
         let mut offset = 0;
-        let mut uploaded = BTreeMap::new();
-        for (id, (a, b, rank, scaling)) in self.factors {
-            let (input, out) = (a.len() / rank, b.len() / rank);
-            let (a_offset, b_offset) = (offset, offset + a.len());
+        for HostModule { name, a, b, rank, scaling } in self.modules {
+            let weight = decoder.param(&format!("{name}.weight"));
+            let Some(Role::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
+            let (a_offset, mut b_offset) = (offset, offset + a.len());
             offset = b_offset + b.len();
-            let factors = LoraFactors {
-                a: backend.tensor(a, rank, input)?,
-                b: backend.tensor(b, out, rank)?,
-                scaling: scaling as f32,
-                a_offset,
-                b_offset,
-            };
-            uploaded.insert(id, factors);
+            if let Some(order) = RowOrder::of(pieces, rank) {
+                uploaded.orders.push((b_offset, b.len(), order));
+            }
+            let a = backend.tensor(a, rank, weight.map_or(0, |param| param.shape[1]))?;
+            for piece in pieces {
+                let rows = piece.rows.len();
+                let part = piece.rows.iter().flat_map(|r| &b[r * rank..(r + 1) * rank]).copied().collect();
+                let factors = Factors {
+                    a: a.clone(),
+                    b: backend.tensor(part, rows, rank)?,
+                    scaling: scaling as f32,
+                    a_offset,
+                    b_offset,
+                };
+                uploaded.maps.insert(piece.linear, factors);
+                b_offset += rows * rank;
+            }
         }
         Ok(uploaded)
     }
 }
 
-/// Writes each sample's gradient into its row of `out`.
+impl<B: Backend> LoraFactors<B> {
+    /// Puts the rows of fused modules of one sample's gradient where they belong.
+    pub fn reorder(&self, gradient: &mut [f32], scratch: &mut Vec<f32>) {
+        for (offset, len, order) in &self.orders {
+            let formed = &mut gradient[*offset..offset + len];
+            order.apply(formed, scratch);
+            formed.copy_from_slice(scratch);
+        }
+    }
+}
+
+/// Adds each sample's gradient to its row of `out`.
 pub(super) struct LoraSink<'a, B: Backend> {
-    pub factors: &'a BTreeMap<LinearId, LoraFactors<B>>,
+    pub factors: &'a LoraFactors<B>,
     pub out: SampleRows<'a>,
 }
 
 impl<B: Backend> Sink<B> for LoraSink<'_, B> {
-    fn wants(&self, id: LinearId) -> bool {
-        self.factors.contains_key(&id)
+    fn wants(&self, slot: Slot) -> bool {
+        matches!(slot, Slot::Linear(id) if self.factors.maps.contains_key(&id))
     }
 
-    fn take(
+    fn linear(
         &mut self,
         backend: &B,
         x: &B::Tensor,
@@ -83,7 +131,7 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
         let parts: Vec<_> = grads
             .iter()
             .filter_map(|(id, grad)| {
-                let LoraFactors { a, b, scaling, a_offset, b_offset } = self.factors.get(id)?;
+                let Factors { a, b, scaling, a_offset, b_offset } = self.factors.maps.get(id)?;
                 Some(LoraPart {
                     grad: *grad,
                     a,
@@ -95,5 +143,27 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
             })
             .collect();
         backend.lora_grads(x, &parts, spans, &mut self.out)
+    }
+
+    /// Norms have no factors.
+    fn norm(
+        &mut self,
+        _backend: &B,
+        _id: NormId,
+        _factors: &NormFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// Tables have no factors.
+    fn table(
+        &mut self,
+        _backend: &B,
+        _slot: Slot,
+        _factors: &TableFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        Ok(())
     }
 }

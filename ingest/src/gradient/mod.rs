@@ -2,14 +2,26 @@
 //!
 //! Invariants
 //! - the unit of work is a batch of whole samples; a call runs on the calling thread and touches nothing shared
-//! - the bits of a result depend on the batch that it was in, never on threads or on earlier calls
-//! - gradients are of the mean cross-entropy over a sample's scored tokens, in parameter order
+//! - results never depend on threads or on earlier calls
+//! - gradients are of a sample's loss: the reduction of the losses of its scored tokens
+//! - weights, their gradients and their moments are `[out, input]`, whatever the file's order
 
 mod engine;
-mod feature;
+mod error;
+mod factored;
+mod features;
+mod formed;
+mod forms;
+mod layout;
 mod lora;
+mod runner;
+mod tracked;
 mod weights;
 
-pub use engine::{CheckpointSource, Engine, EngineError, SampleOutput, Want};
-pub use feature::{AdamParams, BiasCorrection, EpsPlacement, adam_feature, sign_feature};
-pub use weights::WeightSink;
+pub use engine::{CheckpointSource, Engine, EngineOptions, LossForm, SampleOutput, Want};
+pub use error::EngineError;
+pub use features::{GradFeatures, Projector};
+pub use forms::{AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature};
+pub use layout::gradient_width;
+pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
+pub use weights::module_shapes;

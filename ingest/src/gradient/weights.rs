@@ -1,71 +1,181 @@
-//! The sink that forms per-sample gradients of whole weights: of every linear layer, the head included.
+//! Gradients of a model's own tensors: projected from their factors where that is possible and cheaper, formed where it is not.
 
 use std::ops::Range;
 
-use crate::checkpoint::{LinearId, LinearKind, LlamaConfig};
-use crate::model::{Backend, BackendError, SampleRows, Sink};
-use crate::params::{TensorSpec, total_len};
+use super::factored::{FactorMaps, FactorSink};
+use super::features::{Accumulator, GradFeatures, Projector};
+use super::formed::FormedSink;
+use super::forms::GradForm;
+use super::layout::GradLayout;
+use crate::family::{Decoder, LinearId, NormId, Param, Role};
+use crate::model::{
+    Backend, BackendError, Forward, Model, NormFactors, Objective, SampleRows, Sink, Slot, TableFactors,
+};
+use crate::params::TensorSpec;
+use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of};
 
-/// Full weight gradients of the linear layers of a batch. Memory: samples times parameters.
-///
-/// A tied head gets the head's share of the gradient only; the embedding's share is not formed.
-pub struct WeightSink {
-    layers: Vec<(LinearId, usize)>,
-    params: Vec<TensorSpec>,
-    width: usize,
-    values: Vec<f32>,
+/// How the gradient of each tracked tensor becomes part of a vector.
+pub(super) struct WeightGradients<B: Backend> {
+    formed: GradLayout,
+    /// The plain form's number, and the modules whose plain gradient is projected from factors.
+    factors: Option<(usize, FactorMaps<B>)>,
 }
 
-impl WeightSink {
-    /// A sink for the linear layers that `wanted` accepts.
-    pub fn new(config: &LlamaConfig, samples: usize, wanted: impl Fn(LinearId) -> bool) -> WeightSink {
-        let layer_ids = (0..config.layers).flat_map(|layer| LinearKind::ALL.map(|kind| (layer, kind)));
-        let mut ids: Vec<_> = layer_ids
-            .map(|(layer, kind)| (LinearId::Layer { layer, kind }, kind.shape(config).to_vec()))
+impl<B: Backend> WeightGradients<B> {
+    /// `tracked`: the tensors, as indices into `decoder.params`.
+    pub fn new(
+        backend: &B,
+        decoder: &Decoder,
+        tracked: &[usize],
+        features: Option<&GradFeatures>,
+    ) -> Result<WeightGradients<B>, BackendError> {
+        let Some(GradFeatures { forms, projector: Projector::Factored { projector, .. }, .. }) = features else {
+            return Ok(WeightGradients { formed: GradLayout::new(decoder, tracked, |_| true), factors: None });
+        };
+        let plain = forms.iter().position(|form| *form == GradForm::Plain);
+        let others = forms.iter().any(|form| *form != GradForm::Plain);
+        let from_factors = |module| plain.is_some() && features.is_some_and(|f| f.projector.from_factors(module));
+        let weights = weight_tensors(projector);
+        let params = |tensor: usize| decoder.params.get(*tracked.get(tensor)?);
+        let chosen: Vec<(usize, &Param)> = weights
+            .iter()
+            .enumerate()
+            .filter(|(module, _)| from_factors(*module))
+            .filter_map(|(module, tensor)| Some((module, params(*tensor)?)))
             .collect();
-        ids.push((LinearId::Head, vec![config.vocab_size, config.hidden_size]));
-        let (mut layers, mut params, mut width) = (Vec::new(), Vec::new(), 0);
-        for (id, shape) in ids.into_iter().filter(|(id, _)| wanted(*id)) {
-            layers.push((id, width));
-            params.push(TensorSpec { name: format!("{}.weight", id.module()), shape });
-            width = total_len(&params);
+        let module_of = |tensor: usize| weights.iter().rposition(|weight| *weight <= tensor).unwrap_or(0);
+        let formed = GradLayout::new(decoder, tracked, |tensor| others || !from_factors(module_of(tensor)));
+        let factors = match (plain, chosen.is_empty()) {
+            (Some(plain), false) => Some((plain, FactorMaps::new(backend, decoder, projector, chosen)?)),
+            _ => None,
+        };
+        Ok(WeightGradients { formed, factors })
+    }
+
+    /// The lowest layer that must be kept.
+    pub fn lowest_wanted(&self, model: &Model<B>, features: &GradFeatures) -> Option<usize> {
+        let mut ignore = |_: usize, _: usize, _: &[f32]| {};
+        let formed = FormedSink::new(&self.formed, 0, &mut ignore);
+        model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, &mut []) })
+    }
+
+    /// Runs the backward pass and adds the features of every sample's gradient to `sums`. Returns the losses of the scored rows.
+    pub fn backward(
+        &self,
+        model: &Model<B>,
+        forward: Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+        features: &GradFeatures,
+        sums: &mut Accumulator<'_>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let samples = forward.layout.spans.len();
+        let width = self.factors.as_ref().map_or(0, |(_, maps)| maps.width);
+        let mut accumulated = vec![0.0; samples * width];
+        let mut consume = |tensor: usize, sample: usize, grad: &[f32]| sums.add(tensor, sample, grad);
+        let formed = FormedSink::new(&self.formed, samples, &mut consume);
+        let mut sink = WeightSink { formed, factors: self.factor_sink(features, &mut accumulated) };
+        let losses = model.backward(forward, objective, &mut sink)?;
+        if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
+            for (sample, values) in accumulated.chunks_exact(width.max(1)).enumerate() {
+                if let Some((vector, sound)) = sums.vector_mut(sample, *plain) {
+                    *sound &= maps.finish(projector, values, vector);
+                }
+            }
         }
-        WeightSink { layers, params, width, values: vec![0.0; samples * width] }
+        Ok(losses)
     }
 
-    /// The weights, in the order of the gradients.
-    pub fn params(&self) -> &[TensorSpec] {
-        &self.params
-    }
-
-    /// The gradient of one sample: all weights, concatenated.
-    pub fn grad(&self, sample: usize) -> &[f32] {
-        self.values.get(sample * self.width..(sample + 1) * self.width).unwrap_or_default()
-    }
-
-    fn offset(&self, id: LinearId) -> Option<usize> {
-        self.layers.iter().find(|(layer, _)| *layer == id).map(|(_, offset)| *offset)
+    fn factor_sink<'a>(
+        &'a self,
+        features: &'a GradFeatures,
+        values: &'a mut [f32],
+    ) -> Option<FactorSink<'a, B>> {
+        let ((_, maps), projector) = (self.factors.as_ref()?, factored(features)?);
+        Some(FactorSink { maps, projector, out: SampleRows { values, width: maps.width } })
     }
 }
 
-impl<B: Backend> Sink<B> for WeightSink {
-    fn wants(&self, id: LinearId) -> bool {
-        self.offset(id).is_some()
+fn factored(features: &GradFeatures) -> Option<&FactoredProjector> {
+    match &features.projector {
+        Projector::Factored { projector, .. } => Some(projector),
+        Projector::Flat(_) => None,
+    }
+}
+
+/// For each module the number of the tracked tensor that is its weight: a bias follows its weight.
+fn weight_tensors(projector: &FactoredProjector) -> Vec<usize> {
+    let mut tensor = 0;
+    let next = |module: &ModuleShape| {
+        let this = tensor;
+        tensor += 1 + usize::from(module.shape.bias());
+        this
+    };
+    projector.modules().iter().map(next).collect()
+}
+
+/// The tensors as the vectors' modules: shapes of tables are told from those of linear layers.
+pub fn module_shapes(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec]) -> Vec<ModuleShape> {
+    let mut modules = modules_of(tensors);
+    let params = || tracked.iter().filter_map(|index| decoder.params.get(*index));
+    for module in &mut modules {
+        let role = params().find(|param| param.name == module.name).map(|param| &param.role);
+        if let (Some(Role::Embedding | Role::Positions), Shape::Linear { out, input, .. }) =
+            (role, module.shape)
+        {
+            module.shape = Shape::Embedding { vocab: out, hidden: input };
+        }
+    }
+    modules
+}
+
+/// Hands each slot's factors to what forms its gradient and to what projects them.
+struct WeightSink<'a, B: Backend> {
+    formed: FormedSink<'a>,
+    factors: Option<FactorSink<'a, B>>,
+}
+
+impl<B: Backend> Sink<B> for WeightSink<'_, B> {
+    fn wants(&self, slot: Slot) -> bool {
+        Sink::<B>::wants(&self.formed, slot) || self.factors.as_ref().is_some_and(|sink| sink.wants(slot))
     }
 
-    fn take(
+    fn linear(
         &mut self,
         backend: &B,
         x: &B::Tensor,
         grads: &[(LinearId, &B::Tensor)],
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
-        for (id, grad) in grads {
-            if let Some(offset) = self.offset(*id) {
-                let mut out = SampleRows { values: &mut self.values, width: self.width };
-                backend.weight_grads(x, grad, spans, &mut out, offset)?;
-            }
+        if let Some(factors) = &mut self.factors {
+            factors.linear(backend, x, grads, spans)?;
         }
-        Ok(())
+        self.formed.linear(backend, x, grads, spans)
+    }
+
+    fn norm(
+        &mut self,
+        backend: &B,
+        id: NormId,
+        factors: &NormFactors<'_, B::Tensor>,
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        self.formed.norm(backend, id, factors, spans)
+    }
+
+    fn table(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        factors: &TableFactors<'_, B::Tensor>,
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        if let Some(sink) = &mut self.factors {
+            sink.table(backend, slot, factors, spans)?;
+        }
+        self.formed.table(backend, slot, factors, spans)
+    }
+
+    fn finished(&mut self, layer: Option<usize>) -> Result<(), BackendError> {
+        Sink::<B>::finished(&mut self.formed, layer)
     }
 }

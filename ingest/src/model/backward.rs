@@ -1,93 +1,127 @@
-//! The backward pass: from the losses down to the lowest layer whose weight gradients are wanted.
+//! The backward pass: from the losses down to the lowest slot whose weight gradients are wanted.
 
 use std::ops::Range;
 
-use super::backend::{AttentionPlan, Backend, BackendError, HeadOutput};
-use super::forward::{Forward, LastRows, Saved};
-use super::llama::{Layer, Llama};
-use super::sink::Sink;
-use crate::checkpoint::{LinearId, LinearKind};
+use super::backend::{Backend, BackendError, HeadOutput, HeadTask, Objective};
+use super::depth::{Depth, lowest_wanted, wanted_depth};
+use super::forward::{Forward, Kept, LastRows, Rows};
+use super::layout::Layout;
+use super::sink::{NormFactors, Sink, Slot, TableFactors};
+use super::weights::Model;
+use crate::family::{LinearId, NormId};
 
-/// How far down a layer has to be differentiated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Depth {
-    /// Down projection's factors only.
-    Down,
-    /// To the gate and up projections' factors.
-    GateUp,
-    /// To the output projection's factors.
-    Output,
-    /// To the factors of q, k and v.
-    Attention,
-    /// To the layer's inputs, for the layer below.
-    Inputs,
-}
-
-/// The query rows of a layer: their own row numbers if they are a subset, and the samples they belong to.
-struct QueryRows<'a> {
-    subset: Option<&'a [u32]>,
-    plan: AttentionPlan,
-    spans: &'a [Range<usize>],
-}
-
-impl<B: Backend> Llama<B> {
-    /// The lowest layer with factors that the sink wants.
+impl<B: Backend> Model<B> {
+    /// The lowest layer that must be kept for the sink.
     pub fn lowest_wanted(&self, sink: &dyn Sink<B>) -> Option<usize> {
-        (0..self.layers.len()).find(|layer| wanted_depth(sink, *layer).is_some())
+        lowest_wanted(sink, self.layers.len())
     }
 
-    /// Cross-entropy of each scored row, in the order of `layout.scored_rows`.
-    pub fn losses(&self, forward: &Forward<B>) -> Result<Vec<f32>, BackendError> {
+    /// Loss of each scored row, in the order of `layout.scored_rows`.
+    pub fn losses(
+        &self,
+        forward: &Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+    ) -> Result<Vec<f32>, BackendError> {
         let hidden = self.scored_hidden(forward)?;
-        Ok(self.backend.head(&self.head, &hidden, &forward.layout.targets, None, None)?.losses)
+        let task = self.task(&forward.layout, None, objective);
+        Ok(self.backend.head(&self.head, &hidden, &task, None)?.losses)
     }
 
-    /// Losses as [`Llama::losses`], and the factors of every wanted layer to the sink. The forward pass must have kept the layers from
+    /// Losses as [`Model::losses`], and the factors of every wanted slot to the sink. The forward pass must have kept the layers from
     /// the lowest wanted one on, and the batch must have a scored row.
     pub fn backward(
         &self,
         mut forward: Forward<B>,
+        objective: Objective<'_, B::Tensor>,
         sink: &mut dyn Sink<B>,
     ) -> Result<Vec<f32>, BackendError> {
         let b = &self.backend;
         let hidden = self.scored_hidden(&forward)?;
-        let HeadOutput { losses, grad } = self.head_backward(&forward, &hidden, sink)?;
-        let (Some(grad), Some(lowest)) = (grad, self.lowest_wanted(sink)) else { return Ok(losses) };
-        if lowest < forward.first_saved {
-            return Err(BackendError("the forward pass did not keep the layers to differentiate".into()));
-        }
-        let layout = &forward.layout;
+        let HeadOutput { losses, grad } = self.head_backward(&forward.layout, &hidden, objective, sink)?;
+        let lowest = self.lowest_wanted(sink);
+        let wants_norm = sink.wants(Slot::Norm(NormId::Final));
+        let Some(grad) = grad.filter(|_| lowest.is_some() || wants_norm) else {
+            sink.finished(None)?;
+            return Ok(losses);
+        };
         // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on.
-        let (x, r) = match forward.last_rows {
-            LastRows::Scored => (forward.x.clone(), forward.r.clone()),
+        let layout = &forward.layout;
+        let (x, stats) = match forward.last_rows {
+            LastRows::Scored => (forward.x.clone(), forward.stats.clone()),
             LastRows::All => {
-                (b.gather(&forward.x, &layout.scored_rows)?, b.gather(&forward.r, &layout.scored_rows)?)
+                (b.gather(&forward.x, &layout.scored_rows)?, b.gather(&forward.stats, &layout.scored_rows)?)
             }
         };
-        let mut dx = b.rms_norm_backward(&grad, &x, &r, &self.norm, None)?;
+        if wants_norm {
+            let factors = NormFactors { grad: &grad, x: &x, stats: &stats, form: self.norm_form() };
+            sink.norm(b, NormId::Final, &factors, &layout.scored_spans)?;
+        }
+        let Some(lowest) = lowest else {
+            sink.finished(None)?;
+            return Ok(losses);
+        };
+        if lowest < forward.first_kept {
+            return Err(BackendError("the forward pass did not keep the layers to differentiate".into()));
+        }
+        let dx = b.norm_backward(&grad, &x, &stats, &self.norm, self.norm_form(), None)?;
+        drop((grad, x, stats, hidden));
+        self.layers_backward(&mut forward, lowest, dx, sink)?;
+        sink.finished(None)?;
+        Ok(losses)
+    }
+
+    fn layers_backward(
+        &self,
+        forward: &mut Forward<B>,
+        lowest: usize,
+        mut dx: B::Tensor,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<(), BackendError> {
+        let b = &self.backend;
+        let layout = &forward.layout;
+        let rows = Rows::new(self, layout, true)?;
         for index in (lowest..self.layers.len()).rev() {
-            let Some(mut saved) = forward.saved.pop() else { break };
-            let rows = if index + 1 == self.layers.len() {
-                if forward.last_rows == LastRows::All {
-                    saved.tail = saved.tail.gather(b, &layout.scored_rows)?;
-                }
-                QueryRows {
-                    subset: Some(&layout.scored_rows),
-                    plan: layout.scored_plan(),
-                    spans: &layout.scored_spans,
-                }
-            } else {
-                QueryRows { subset: None, plan: layout.full_plan(), spans: &layout.spans }
+            let last = index + 1 == self.layers.len();
+            let query = rows.of_layer(last, layout);
+            let mut saved = match forward.kept.pop() {
+                Some(Kept::All(saved)) => *saved,
+                Some(Kept::Inputs(x)) => self.layer_forward(index, &x, rows.angles.as_ref(), &query)?.1,
+                None => return Err(BackendError("a layer was not kept".into())),
             };
-            let depth = if index > lowest { Some(Depth::Inputs) } else { wanted_depth(sink, index) };
-            let Some(depth) = depth else { break };
-            let key_rows = (&layout.spans[..], &layout.positions[..]);
-            match self.layer_backward(index, saved, dx, &rows, key_rows, depth, sink)? {
+            // A full last layer was kept by a pass that also made embeddings.
+            if last && b.size(&saved.tail.q).0 != layout.scored_rows.len() {
+                saved.tail = saved.tail.gather(b, &layout.scored_rows)?;
+            }
+            let below = index > lowest || wants_tables(sink);
+            let depth = if below { Some(Depth::Inputs) } else { wanted_depth(sink, index) };
+            let Some(depth) = depth else { return Ok(()) };
+            let spans = if last { &layout.scored_spans } else { &layout.spans };
+            let next =
+                self.layer_backward(index, saved, dx, &rows, &query, (spans, &layout.spans), depth, sink)?;
+            sink.finished(Some(index))?;
+            match next {
                 Some(next) => dx = next,
-                None => break,
+                None => return Ok(()),
             }
         }
-        Ok(losses)
+        self.tables_backward(layout, &dx, sink)
+    }
+
+    fn tables_backward(
+        &self,
+        layout: &Layout,
+        dx: &B::Tensor,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<(), BackendError> {
+        for (slot, ids, scale) in [
+            (Slot::Embedding, &layout.ids, self.decoder.embedding_scale),
+            (Slot::Positions, &layout.positions, 1.0),
+        ] {
+            if sink.wants(slot) {
+                sink.table(&self.backend, slot, &TableFactors { ids, grad: dx, scale }, &layout.spans)?;
+            }
+        }
+        Ok(())
     }
 
     fn scored_hidden(&self, forward: &Forward<B>) -> Result<B::Tensor, BackendError> {
@@ -97,15 +131,24 @@ impl<B: Backend> Llama<B> {
         }
     }
 
+    fn task<'a>(
+        &self,
+        layout: &'a Layout,
+        weights: Option<&'a [f32]>,
+        objective: Objective<'a, B::Tensor>,
+    ) -> HeadTask<'a, B::Tensor> {
+        HeadTask { targets: &layout.targets, weights, softcap: self.decoder.logit_softcap, objective }
+    }
+
     fn head_backward(
         &self,
-        forward: &Forward<B>,
+        layout: &Layout,
         hidden: &B::Tensor,
+        objective: Objective<'_, B::Tensor>,
         sink: &mut dyn Sink<B>,
     ) -> Result<HeadOutput<B::Tensor>, BackendError> {
         let b = &self.backend;
-        let layout = &forward.layout;
-        let wants_head = sink.wants(LinearId::Head);
+        let wants_head = sink.wants(Slot::Linear(LinearId::Head));
         let mut tap = |rows: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
             let within = |span: &Range<usize>| {
                 let start = span.start.clamp(rows.start, rows.end) - rows.start;
@@ -113,117 +156,13 @@ impl<B: Backend> Llama<B> {
                 start..end
             };
             let spans: Vec<_> = layout.scored_spans.iter().map(within).collect();
-            sink.take(b, x, &[(LinearId::Head, grad)], &spans)
+            sink.linear(b, x, &[(LinearId::Head, grad)], &spans)
         };
-        b.head(&self.head, hidden, &layout.targets, Some(&layout.weights), wants_head.then_some(&mut tap))
-    }
-
-    /// `dx`: gradient of the layer's outputs at its query rows. Returns the gradient of its inputs at all rows, if `depth` asks for it.
-    #[allow(clippy::too_many_arguments)]
-    fn layer_backward(
-        &self,
-        index: usize,
-        saved: Saved<B>,
-        dx: B::Tensor,
-        rows: &QueryRows<'_>,
-        (key_spans, key_positions): (&[Range<usize>], &[u32]),
-        depth: Depth,
-        sink: &mut dyn Sink<B>,
-    ) -> Result<Option<B::Tensor>, BackendError> {
-        let b = &self.backend;
-        let Some(layer) = self.layers.get(index) else { return Ok(None) };
-        let Saved { x, r1, xn1, k, v, tail } = saved;
-        let id = |kind| LinearId::Layer { layer: index, kind };
-        let mut give = |x: &B::Tensor, grads: &[(LinearKind, &B::Tensor)], spans: &[Range<usize>]| {
-            let wanted: Vec<_> = grads
-                .iter()
-                .map(|(kind, grad)| (id(*kind), *grad))
-                .filter(|(id, _)| sink.wants(*id))
-                .collect();
-            if wanted.is_empty() { Ok(()) } else { sink.take(b, x, &wanted, spans) }
-        };
-
-        give(&tail.product, &[(LinearKind::Down, &dx)], rows.spans)?;
-        if depth <= Depth::Down {
-            return Ok(None);
-        }
-        let dproduct = b.linear_backward(&layer.down, &dx, None)?;
-        let [dgate, dup] = b.swiglu_backward(&dproduct, &tail.gate, &tail.up)?;
-        give(&tail.xn2, &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)], rows.spans)?;
-        if depth <= Depth::GateUp {
-            return Ok(None);
-        }
-        let dxn2 = b.linear_backward(&layer.gate, &dgate, None)?;
-        let dxn2 = b.linear_backward(&layer.up, &dup, Some(dxn2))?;
-        let dx2 = b.rms_norm_backward(&dxn2, &tail.x2, &tail.r2, &layer.norm2, Some(dx))?;
-
-        give(&tail.attention, &[(LinearKind::O, &dx2)], rows.spans)?;
-        if depth <= Depth::Output {
-            return Ok(None);
-        }
-        let dattention = b.linear_backward(&layer.o, &dx2, None)?;
-        let (heads, plan) = (self.heads(), &rows.plan);
-        let [dq, dk, dv] =
-            b.attention_backward(&dattention, &tail.q, &k, &v, &tail.attention, &tail.log_sum, heads, plan)?;
-        let angles = self.angles(key_positions)?;
-        let dk = b.rope(dk, &angles.cos, &angles.sin, true)?;
-        let dq = match rows.subset {
-            None => b.rope(dq, &angles.cos, &angles.sin, true)?,
-            Some(_) => {
-                let angles = self.angles(&plan.positions)?;
-                b.rope(dq, &angles.cos, &angles.sin, true)?
-            }
-        };
-        match rows.subset {
-            None => {
-                give(&xn1, &[(LinearKind::Q, &dq), (LinearKind::K, &dk), (LinearKind::V, &dv)], key_spans)?
-            }
-            Some(_) => {
-                give(&tail.xn1, &[(LinearKind::Q, &dq)], rows.spans)?;
-                give(&xn1, &[(LinearKind::K, &dk), (LinearKind::V, &dv)], key_spans)?;
-            }
-        }
-        if depth <= Depth::Attention {
-            return Ok(None);
-        }
-        self.input_grad(layer, [&dq, &dk, &dv], (&x, &r1), dx2, rows.subset).map(Some)
-    }
-
-    /// Gradient of a layer's inputs from those of q, k and v and of the residual stream.
-    fn input_grad(
-        &self,
-        layer: &Layer<B>,
-        [dq, dk, dv]: [&B::Tensor; 3],
-        (x, r1): (&B::Tensor, &B::Tensor),
-        dx2: B::Tensor,
-        subset: Option<&[u32]>,
-    ) -> Result<B::Tensor, BackendError> {
-        let b = &self.backend;
-        let dxn = b.linear_backward(&layer.k, dk, None)?;
-        let dxn = b.linear_backward(&layer.v, dv, Some(dxn))?;
-        match subset {
-            None => {
-                let dxn = b.linear_backward(&layer.q, dq, Some(dxn))?;
-                b.rms_norm_backward(&dxn, x, r1, &layer.norm1, Some(dx2))
-            }
-            Some(rows) => {
-                let dxn = b.scatter_add(dxn, rows, &b.linear_backward(&layer.q, dq, None)?)?;
-                let dx = b.rms_norm_backward(&dxn, x, r1, &layer.norm1, None)?;
-                b.scatter_add(dx, rows, &dx2)
-            }
-        }
+        let task = self.task(layout, Some(&layout.weights), objective);
+        b.head(&self.head, hidden, &task, wants_head.then_some(&mut tap))
     }
 }
 
-/// How far down `layer` is wanted for its own sake.
-fn wanted_depth<B: Backend>(sink: &dyn Sink<B>, layer: usize) -> Option<Depth> {
-    let depth_of = |kind| match kind {
-        LinearKind::Q | LinearKind::K | LinearKind::V => Depth::Attention,
-        LinearKind::O => Depth::Output,
-        LinearKind::Gate | LinearKind::Up => Depth::GateUp,
-        LinearKind::Down => Depth::Down,
-    };
-    let wanted =
-        LinearKind::ALL.into_iter().filter(|kind| sink.wants(LinearId::Layer { layer, kind: *kind }));
-    wanted.map(depth_of).max()
+fn wants_tables<B: Backend>(sink: &dyn Sink<B>) -> bool {
+    sink.wants(Slot::Embedding) || sink.wants(Slot::Positions)
 }

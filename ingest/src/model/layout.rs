@@ -25,6 +25,34 @@ impl PackedSample<'_> {
     }
 }
 
+/// How the losses of a sample's scored tokens become its loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reduction {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+impl Reduction {
+    /// Name in the store and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reduction::Mean => "mean",
+            Reduction::Sum => "sum",
+        }
+    }
+
+    /// The weight of each of `tokens` losses.
+    pub fn weight(self, tokens: usize) -> f32 {
+        match self {
+            Reduction::Mean => 1.0 / tokens.max(1) as f32,
+            Reduction::Sum => 1.0,
+        }
+    }
+}
+
 /// The rows of a packed batch.
 ///
 /// A row is one position of one sample. A sample's rows are consecutive, and so are its scored rows among all scored rows.
@@ -40,7 +68,7 @@ pub struct Layout {
     pub scored_rows: Vec<u32>,
     /// The token that each scored row predicts.
     pub targets: Vec<u32>,
-    /// One over the number of scored tokens of the row's sample: the weights of a mean.
+    /// Weight of each scored row's loss in that of its sample.
     pub weights: Vec<f32>,
     /// Each sample's range of `scored_rows`.
     pub scored_spans: Vec<Range<usize>>,
@@ -48,7 +76,7 @@ pub struct Layout {
 
 impl Layout {
     /// Packs samples. Without `whole`, positions after the last one that predicts a scored token are left out: nothing depends on them.
-    pub fn new(samples: &[PackedSample<'_>], whole: bool) -> Layout {
+    pub fn new(samples: &[PackedSample<'_>], whole: bool, reduction: Reduction) -> Layout {
         let mut layout = Layout::default();
         for sample in samples {
             let start = layout.ids.len();
@@ -64,7 +92,7 @@ impl Layout {
                 layout.targets.push(sample.ids[label]);
             }
             let scored_end = layout.scored_rows.len();
-            let weight = 1.0 / (scored_end - scored_start).max(1) as f32;
+            let weight = reduction.weight(scored_end - scored_start);
             layout.weights.resize(scored_end, weight);
             layout.scored_spans.push(scored_start..scored_end);
         }

@@ -1,6 +1,6 @@
 //! Angles of the rotary position embedding.
 
-use crate::checkpoint::{LlamaConfig, RopeScaling};
+use crate::family::RopeScaling;
 
 /// Frequencies of a model, and the cosines and sines of its first positions.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ pub(crate) struct Rope {
     cached: Table,
 }
 
-/// Cosines and sines, row-major `[positions, head_dim / 2]`.
+/// Cosines and sines, row-major `[positions, half]`; half of the coordinates that turn.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     pub cos: Vec<f32>,
@@ -20,11 +20,18 @@ pub(crate) struct Table {
 const CACHED_POSITIONS: usize = 2048;
 
 impl Rope {
-    pub fn new(config: &LlamaConfig) -> Rope {
-        let mut rope = Rope { inverse_frequencies: inverse_frequencies(config), cached: Table::default() };
-        let positions = config.max_positions.min(CACHED_POSITIONS) as u32;
+    /// `dims`: coordinates of a head that turn; of an odd number one more turns.
+    pub fn new(theta: f64, scaling: &RopeScaling, dims: usize, max_positions: usize) -> Rope {
+        let inverse_frequencies = inverse_frequencies(theta, scaling, dims);
+        let mut rope = Rope { inverse_frequencies, cached: Table::default() };
+        let positions = max_positions.min(CACHED_POSITIONS) as u32;
         rope.cached = rope.compute(0..positions);
         rope
+    }
+
+    /// Angles per position.
+    pub fn width(&self) -> usize {
+        self.inverse_frequencies.len()
     }
 
     /// The angles of each position of a batch.
@@ -54,13 +61,9 @@ impl Rope {
     }
 }
 
-fn inverse_frequencies(config: &LlamaConfig) -> Vec<f32> {
-    let half = config.head_dim / 2;
-    let plain = (0..half).map(|i| {
-        let exponent = 2.0 * i as f64 / config.head_dim as f64;
-        config.rope_theta.powf(exponent).recip()
-    });
-    plain.map(|frequency| scaled(frequency, &config.rope_scaling) as f32).collect()
+fn inverse_frequencies(theta: f64, scaling: &RopeScaling, dims: usize) -> Vec<f32> {
+    let plain = (0..dims.div_ceil(2)).map(|i| theta.powf(2.0 * i as f64 / dims as f64).recip());
+    plain.map(|frequency| scaled(frequency, scaling) as f32).collect()
 }
 
 fn scaled(frequency: f64, scaling: &RopeScaling) -> f64 {

@@ -8,8 +8,9 @@ use gstore_store::{
 };
 use serde_json::{Map, Value, json};
 
-use super::request::Kind;
-use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement};
+use super::request::{EmbeddingForm, Kind};
+use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
+use crate::model::Reduction;
 use crate::params::TensorSpec;
 
 /// What the features of one checkpoint have in common.
@@ -23,7 +24,7 @@ pub struct Setting<'a> {
     pub checkpoint: &'a CheckpointId,
     /// Its name in the run.
     pub checkpoint_name: &'a str,
-    /// Trainable parameters in order; empty without an adapter.
+    /// Differentiated tensors in order; empty without gradients.
     pub params: &'a [TensorSpec],
     /// Width of the hidden state.
     pub hidden: u32,
@@ -41,6 +42,14 @@ pub struct Setting<'a> {
     pub adam: &'a AdamParams,
     /// Digest of the optimizer moments.
     pub moments: Option<&'a str>,
+    /// What the loss of a token is.
+    pub loss: LossForm,
+    /// How a sample's losses become one.
+    pub reduction: Reduction,
+    /// Which hidden states embeddings are made of.
+    pub embedding: EmbeddingForm,
+    /// Precision of the products.
+    pub compute: &'a str,
 }
 
 impl Setting<'_> {
@@ -56,9 +65,12 @@ impl Setting<'_> {
             kind: FeatureKind { name: kind.name().to_owned(), params: self.params_of(kind) },
             space,
             dtype: if kind == Kind::Loss { DType::F32 } else { self.dtype },
-            compute: "f32".to_owned(),
+            compute: self.compute.to_owned(),
         };
         let mut attrs = FeatureAttrs::new(format!("{}@{}", kind.name(), self.checkpoint_name), dim);
+        if space_is_embedding(kind) {
+            attrs.unit = self.embedding.unit;
+        }
         if kind.is_gradient() {
             attrs.groups.clone_from(&self.gradient_groups);
             attrs.provenance.insert("projection".to_owned(), self.projection_text.clone());
@@ -69,9 +81,15 @@ impl Setting<'_> {
     fn space(&self, kind: Kind) -> Space {
         let gradient = kind.is_gradient();
         let (family, layer, dim) = match kind {
-            Kind::GradSgd | Kind::GradAdam | Kind::GradSign => (Family::Gradient, None, self.gradient_dim),
-            Kind::EmbedMean | Kind::EmbedLast => {
-                (Family::Embedding, Some("final_norm".to_owned()), self.hidden)
+            Kind::GradSgd | Kind::GradAdam | Kind::GradSign | Kind::GradNormalised => {
+                (Family::Gradient, None, self.gradient_dim)
+            }
+            Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted => {
+                let layer = match self.embedding.layer {
+                    None => "final_norm".to_owned(),
+                    Some(layer) => format!("layer_{layer}"),
+                };
+                (Family::Embedding, Some(layer), self.hidden)
             }
             Kind::Loss => (Family::Loss, None, 1),
         };
@@ -81,11 +99,14 @@ impl Setting<'_> {
             modules: if gradient { module_map_digest(self.params) } else { String::new() },
             projection: if gradient { self.projection.clone() } else { "none".to_owned() },
             layer,
-            loss: if family == Family::Embedding { String::new() } else { "cross_entropy".to_owned() },
+            loss: if family == Family::Embedding { String::new() } else { loss_name(self.loss) },
             reduction: match kind {
-                Kind::EmbedLast => "last".to_owned(),
-                _ => "mean".to_owned(),
-            },
+                Kind::EmbedMean => "mean",
+                Kind::EmbedLast => "last",
+                Kind::EmbedWeighted => "weighted_mean",
+                _ => self.reduction.name(),
+            }
+            .to_owned(),
             dim,
         }
     }
@@ -93,15 +114,38 @@ impl Setting<'_> {
     fn params_of(&self, kind: Kind) -> Map<String, Value> {
         let mut params = Map::new();
         if kind.is_gradient() || kind == Kind::Loss {
-            params.insert("objective".to_owned(), json!("cross_entropy"));
+            params.insert("objective".to_owned(), json!(loss_name(self.loss)));
             // Positive: a proponent's gradient points where the target's loss falls.
             params.insert("sign".to_owned(), json!(1));
         }
-        if kind == Kind::GradAdam {
-            params.extend(adam_identity(self.adam));
-            params.insert("moments".to_owned(), json!(self.moments));
+        match kind {
+            Kind::GradAdam => {
+                params.extend(adam_identity(self.adam));
+                params.insert("moments".to_owned(), json!(self.moments));
+            }
+            Kind::GradNormalised => {
+                params.insert("eps".to_owned(), json!(self.adam.eps));
+                params.insert("moments".to_owned(), json!(self.moments));
+            }
+            Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted if self.embedding.unit => {
+                params.insert("unit".to_owned(), json!(true));
+            }
+            _ => {}
         }
         params
+    }
+}
+
+fn space_is_embedding(kind: Kind) -> bool {
+    matches!(kind, Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted)
+}
+
+/// The loss as it enters a feature's identity.
+fn loss_name(loss: LossForm) -> String {
+    match loss {
+        LossForm::CrossEntropy { smoothing: 0.0 } => "cross_entropy".to_owned(),
+        LossForm::CrossEntropy { smoothing } => format!("cross_entropy, smoothing {smoothing}"),
+        LossForm::KlToBase => "kl_to_base".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use gstore_store::{
 
 use crate::checkpoint::{ModelError, MomentsError, TrainerError};
 use crate::data::{EncodeError, RecordError, SchemaError};
-use crate::gradient::EngineError;
+use crate::gradient::{EngineError, SelectionError};
 use crate::projection::ProjectionError;
 
 /// Why samples could not be registered, or features not computed.
@@ -54,14 +54,67 @@ pub enum IngestError {
         /// The other.
         b: String,
     },
-    /// Gradients were asked for without an adapter.
-    #[error(
-        "checkpoint `{checkpoint}` has no LoRA adapter, and gradients of full models are not supported yet; give --checkpoints, or take embed-mean, embed-last or loss"
-    )]
-    NoAdapter {
+    /// A loss that compares an adapter with its base, without an adapter.
+    #[error("checkpoint `{checkpoint}` has no LoRA adapter, so there is no base that it could diverge from")]
+    NoBase {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// Moments of a checkpoint that was not trained.
+    #[error(
+        "checkpoint `{checkpoint}` is the model as it was before training, without optimizer moments; {kind} needs --checkpoints, or take grad-sgd"
+    )]
+    NoMoments {
+        /// The checkpoint.
+        checkpoint: String,
+        /// The kind.
+        kind: &'static str,
+    },
+    /// An optimizer without momentum.
+    #[error("the optimizer of checkpoint `{checkpoint}` kept no first moment, so grad-adam cannot be made; take grad-normalised")]
+    NoFirstMoment {
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// A limit on memory that cannot be kept.
+    #[error(
+        "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, --max-memory allows {} MB",
+        least / 1_000_000,
+        limit / 1_000_000
+    )]
+    MaxMemory {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Bytes allowed.
+        limit: u64,
+        /// Bytes of the least memory-hungry way.
+        least: u64,
+    },
+    /// A layer that the model lacks.
+    #[error("--embed-layer {layer}: the model has {layers} layers, so 0 to {layers} can be asked for")]
+    NoLayer {
+        /// The layer asked for.
+        layer: usize,
+        /// What there is.
+        layers: usize,
+    },
+    /// Samples may be longer than the model's table of positions.
+    #[error("the model has {positions} positions, --max-length {max_length} allows more: give --max-length {positions} or less")]
+    TooLong {
+        /// Maximum length of the encoding.
+        max_length: u32,
+        /// Positions that the model has.
+        positions: usize,
+    },
+    /// Checkpoints of different architectures or modules in one run.
+    #[error("--modules cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated")]
+    ModulesOfAdapter {
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// Modules that the model lacks.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     /// A dataset without samples.
     #[error("dataset `{dataset}` has no samples; register some with `gstore add` or --data")]
     EmptyDataset {
@@ -71,12 +124,9 @@ pub enum IngestError {
     /// A vector longer than the format allows.
     #[error("a vector would have more than 2^32 - 1 values")]
     TooWide,
-    /// A kind without what it is made from: a mistake in this program.
-    #[error("optimizer moments were not loaded")]
-    NoMoments,
-    /// A kind without what it is made from: a mistake in this program.
-    #[error("no projection was made")]
-    NoProjector,
+    /// The engine gave no result: a mistake in this program.
+    #[error("the engine gave no result for a sample")]
+    NoResult,
     /// A file without a single sample.
     #[error("{path} has no samples", path = path.display())]
     NoSamples {

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_store::{CELL_ROWS, DType, RowSet};
+use gstore_store::{DType, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
@@ -51,7 +51,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
         .sum();
     let mut estimate =
-        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: weights(plan)?, seconds: 0.0 };
+        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan)?, seconds: 0.0 };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -73,11 +73,6 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
     let threads = plan.request.threads as u64;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
-    let params: u64 = checkpoint.params.iter().map(|p| p.shape.iter().product::<usize>() as u64).sum();
-    let row_bytes: u64 = checkpoint.features.iter().map(|f| 4 * u64::from(f.desc.dim())).sum();
-    let gradients = 4 * params * (count as u64 + 3);
-    estimate.memory += threads * (gradients + activations(plan, batch.tokens())?);
-    estimate.memory += (4 * threads + 4) * count as u64 * row_bytes;
     Ok(estimate)
 }
 
@@ -86,21 +81,11 @@ fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
     u64::from(dim) * dtype.size() as u64 + 25
 }
 
-/// Bytes that the forward pass keeps for the backward: per token and layer about eight rows of the hidden width and three of
-/// the intermediate one, and the logits of one chunk of rows.
-fn activations(plan: &IngestPlan, tokens: u64) -> Result<u64, IngestError> {
-    let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
-    let config = base.config();
-    let token = config.layers * (8 * config.hidden_size + 3 * config.intermediate_size);
-    Ok(4 * (tokens * token as u64 + 128 * config.vocab_size as u64))
-}
-
-/// Bytes of the weights, held in both directions of a product, and of a window's text.
-fn weights(plan: &IngestPlan) -> Result<u64, IngestError> {
-    let base = crate::checkpoint::ModelFolder::open(&plan.request.model)?;
-    let mut bytes = 0;
-    for name in base.weight_names() {
-        bytes += base.tensors().byte_len(&name)?;
+/// Bytes at the peak: of the checkpoint that needs most.
+fn memory(plan: &IngestPlan) -> Result<u64, IngestError> {
+    let mut most = 0;
+    for checkpoint in &plan.checkpoints {
+        most = most.max(checkpoint.memory(&plan.request)?.bytes());
     }
-    Ok(2 * bytes + CELL_ROWS * 4096)
+    Ok(most)
 }

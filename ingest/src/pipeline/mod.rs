@@ -8,10 +8,12 @@ mod compute;
 mod describe;
 mod error;
 mod estimate;
+mod memory;
 mod order;
 mod plan;
 mod prepare;
 mod progress;
+mod projector;
 mod register;
 mod request;
 mod run;
@@ -28,10 +30,11 @@ use gstore_store::{Job, RowSet, Snapshot, Store};
 pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
+pub use memory::MemoryPlan;
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
-pub use request::{CheckpointArg, IngestRequest, Kind};
+pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
 
@@ -39,10 +42,8 @@ use compute::Computer;
 use prepare::Preparer;
 use work::CheckpointWork;
 
-use crate::checkpoint::Moments;
-use crate::gradient::{CheckpointSource, Engine};
-use crate::model::portable::Portable;
-use crate::projection::FlatProjector;
+use crate::gradient::{CheckpointSource, Engine, EngineOptions};
+use crate::model::cpu::Cpu;
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +111,7 @@ fn compute_missing(
         let computer = computer(plan, checkpoint)?;
         let preparer =
             Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
-        let threads = plan.request.threads;
+        let threads = memory::plan(&plan.request, checkpoint)?.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {
             break;
@@ -153,25 +154,22 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
     let request = &plan.request;
     let kinds: Vec<Kind> = checkpoint.features.iter().map(|feature| feature.kind).collect();
     let dims = checkpoint.features.iter().map(|feature| feature.desc.dim() as usize).collect();
-    let source = CheckpointSource { base: request.model.clone(), adapter: checkpoint.arg.adapter.clone() };
-    let engine = Engine::load(&source, Portable)?;
+    let source = CheckpointSource {
+        model: checkpoint.arg.model(&request.model).to_owned(),
+        adapter: checkpoint.arg.adapter().map(std::path::Path::to_owned),
+        tracked: checkpoint.tracked.clone(),
+    };
+    let options = EngineOptions {
+        loss: request.loss,
+        reduction: request.reduction,
+        embed_layer: request.embedding.layer,
+        embed_unit: request.embedding.unit,
+        keep: memory::plan(request, checkpoint)?.keep,
+    };
+    let features = projector::features(checkpoint, request.adam)?;
+    let engine = Engine::load(&source, Cpu::new(request.compute), options, features)?;
     if engine.checkpoint_id().as_str() != &*checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }
-    let moments = match &checkpoint.arg.adapter {
-        Some(folder) if kinds.contains(&Kind::GradAdam) => {
-            let moments = Moments::load(&Moments::find(folder)?, &checkpoint.params)?;
-            if checkpoint.moments.as_deref() != Some(moments.digest().as_str()) {
-                return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
-            }
-            Some(moments)
-        }
-        _ => None,
-    };
-    let projector = if kinds.iter().any(|kind| kind.is_gradient()) {
-        Some(FlatProjector::new(&request.projection, &checkpoint.params, Some(&checkpoint.id))?)
-    } else {
-        None
-    };
-    Ok(Computer { engine, moments, adam: request.adam, projector, kinds, dims })
+    Ok(Computer { engine, kinds, dims })
 }

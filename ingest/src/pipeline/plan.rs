@@ -11,13 +11,19 @@ use gstore_store::{
 use serde_json::{Map, json};
 
 use super::describe::Setting;
-use super::request::{CheckpointArg, IngestRequest, Kind};
+use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
-use crate::checkpoint::{Adapter, ModelFolder, Moments, TrainerState, peak_rate};
+use super::memory::{self, MemoryPlan};
+use super::projector;
+use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_rate};
 use crate::data::TextEncoder;
+use crate::family::{Decoder, Positions};
+use crate::gradient::{LossForm, ModuleSelection, gradient_width, module_shapes, tensor_specs};
 use crate::params::TensorSpec;
-use crate::projection::{FlatProjector, ProjectionKind};
+use crate::projection::{
+    Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain,
+};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -45,8 +51,14 @@ pub struct CheckpointPlan {
     pub arg: CheckpointArg,
     /// Its identity.
     pub id: CheckpointId,
-    /// Trainable parameters in order; empty without an adapter.
-    pub params: Vec<TensorSpec>,
+    /// What the model computes.
+    pub decoder: Decoder,
+    /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an adapter.
+    pub tracked: Vec<usize>,
+    /// Differentiated tensors in order; empty without gradients.
+    pub tensors: Vec<TensorSpec>,
+    /// Projection of the gradients.
+    pub projection: ProjectionSpec,
     /// Optimizer step, if its trainer state says so.
     pub step: Option<u64>,
     /// Weight in the run.
@@ -57,6 +69,34 @@ pub struct CheckpointPlan {
     pub features: Vec<PlannedFeature>,
     /// Where a batch ends.
     pub limits: BatchLimits,
+}
+
+impl CheckpointPlan {
+    /// Modules as a projection module by module sees them.
+    pub fn modules(&self) -> Vec<ModuleShape> {
+        module_shapes(&self.decoder, &self.tracked, &self.tensors)
+    }
+
+    /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
+    ///
+    /// # Errors
+    /// A limit that cannot be kept.
+    pub fn memory(&self, request: &IngestRequest) -> Result<MemoryPlan, IngestError> {
+        memory::plan(request, self)
+    }
+
+    /// Each module's projection with its cost and noise; none without a gradient.
+    ///
+    /// # Errors
+    /// A projection that is not sound.
+    pub fn explanation(&self) -> Result<Option<Explanation>, IngestError> {
+        let mut forms = self.features.iter().filter(|feature| feature.kind.is_gradient()).peekable();
+        if forms.peek().is_none() {
+            return Ok(None);
+        }
+        let formed = self.tracked.is_empty() || forms.all(|feature| feature.kind != Kind::GradSgd);
+        Ok(Some(explain(&self.projection, &self.modules(), NOMINAL_TOKENS, formed)?))
+    }
 }
 
 /// One feature of a plan.
@@ -182,8 +222,14 @@ impl IngestPlan {
             .map(|checkpoint| {
                 let mut provenance = Map::new();
                 provenance.insert("model".to_owned(), json!(self.request.model));
-                if let Some(adapter) = &checkpoint.arg.adapter {
-                    provenance.insert("adapter".to_owned(), json!(adapter));
+                match &checkpoint.arg.weights {
+                    CheckpointWeights::Base => {}
+                    CheckpointWeights::Adapter(folder) => {
+                        provenance.insert("adapter".to_owned(), json!(folder));
+                    }
+                    CheckpointWeights::Model(folder) => {
+                        provenance.insert("weights".to_owned(), json!(folder));
+                    }
                 }
                 RunCheckpoint {
                     name: checkpoint.arg.name.clone(),
@@ -205,16 +251,15 @@ impl IngestPlan {
 /// A model, tokenizer, adapter, optimizer state or projection that cannot be used.
 pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
-    request.projection.check()?;
     let base = ModelFolder::open(&request.model)?;
     TextEncoder::load(&request.model, request.template, request.max_length)?;
     for arg in &request.checkpoints {
-        let Some(folder) = &arg.adapter else { continue };
-        let params = Adapter::open(folder)?.params(&base)?;
-        if request.kinds.contains(&Kind::GradAdam) {
-            Moments::load(&Moments::find(folder)?, &params)?;
+        let tracked = Tracked::find(request, &base, arg)?;
+        request.projection.spec(arg.adapter().is_some()).check()?;
+        tracked.moments(request, arg)?;
+        if let Some(folder) = arg.folder() {
+            step_and_weight(folder)?;
         }
-        step_and_weight(folder)?;
     }
     Ok(())
 }
@@ -243,42 +288,42 @@ fn plan_checkpoint(
     weight: Option<f64>,
     encoding: &str,
 ) -> Result<CheckpointPlan, IngestError> {
-    let adapter = arg.adapter.as_deref().map(Adapter::open).transpose()?;
-    let params = match &adapter {
-        Some(adapter) => adapter.params(base)?,
-        None => Vec::new(),
-    };
+    let tracked = Tracked::find(request, base, arg)?;
     let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
-    if gradients && params.is_empty() {
-        return Err(IngestError::NoAdapter { checkpoint: arg.name.clone() });
-    }
-    let id = crate::checkpoint::CheckpointId::compute(base, adapter.as_ref())?;
+    let id = crate::checkpoint::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
-    let moments = match (&arg.adapter, request.kinds.contains(&Kind::GradAdam)) {
-        (Some(folder), true) => Some(Moments::load(&Moments::find(folder)?, &params)?.digest()),
-        _ => None,
-    };
-    let (step, derived) = arg.adapter.as_deref().map_or(Ok((None, None)), step_and_weight)?;
+    let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
+    let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
+    let Tracked { folder, adapter, indices, tensors } = tracked;
+    let decoder = folder.decoder().clone();
+    let projection = request.projection.spec(adapter.is_some());
     let setting = Setting {
         dataset: &request.dataset,
         encoding,
         checkpoint: &id,
         checkpoint_name: &arg.name,
-        params: &params,
-        hidden: u32::try_from(base.config().hidden_size).map_err(|_| IngestError::TooWide)?,
-        projection: request.projection.fingerprint(),
-        projection_text: match request.projection.kind {
+        params: &tensors,
+        hidden: u32::try_from(decoder.hidden_size).map_err(|_| IngestError::TooWide)?,
+        projection: projection.fingerprint(),
+        projection_text: match projection.kind {
             ProjectionKind::None => json!("none"),
-            kind => json!(format!("{kind}, seed {}", request.projection.seed)),
+            kind => json!(format!("{kind}, seed {}", projection.seed)),
         },
         gradient_dim: 0,
         gradient_groups: Vec::new(),
         dtype: request.dtype,
         adam: &request.adam,
         moments: moments.as_deref(),
+        loss: request.loss,
+        reduction: request.reduction,
+        embedding: request.embedding,
+        compute: request.compute.name(),
     };
-    let setting = if gradients { with_projection(setting, request, &params, &id)? } else { setting };
+    let setting = match gradients {
+        true => with_projection(setting, &projector::Source::new(&decoder, &indices, &tensors, &projection))?,
+        false => setting,
+    };
     let features = request
         .kinds
         .iter()
@@ -294,18 +339,82 @@ fn plan_checkpoint(
             Ok(PlannedFeature { kind: *kind, desc, attrs, published, complete })
         })
         .collect::<Result<_, IngestError>>()?;
-    let total = params.iter().map(|p| p.shape.iter().product::<usize>()).sum();
-    let limits = BatchLimits::new(request.batch_tokens, total, gradients);
+    let per_row = if gradients { gradient_width(&decoder, &indices, &tensors) } else { 0 };
+    let limits = BatchLimits::new(request.batch_tokens, per_row);
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,
-        params,
+        decoder,
+        tracked: indices,
+        tensors,
+        projection,
         step,
         weight: weight.or(derived),
         moments,
         features,
         limits,
     })
+}
+
+/// What of a checkpoint is differentiated.
+struct Tracked {
+    folder: ModelFolder,
+    adapter: Option<Adapter>,
+    indices: Vec<usize>,
+    tensors: Vec<TensorSpec>,
+}
+
+impl Tracked {
+    /// Opens a checkpoint and checks that it can do what is asked.
+    fn find(request: &IngestRequest, base: &ModelFolder, arg: &CheckpointArg) -> Result<Tracked, IngestError> {
+        let folder = match &arg.weights {
+            CheckpointWeights::Model(folder) => ModelFolder::open(folder)?,
+            _ => base.clone(),
+        };
+        let decoder = folder.decoder();
+        check_sizes(request, decoder)?;
+        let adapter = arg.adapter().map(Adapter::open).transpose()?;
+        if adapter.is_none() && request.loss == LossForm::KlToBase {
+            return Err(IngestError::NoBase { checkpoint: arg.name.clone() });
+        }
+        let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
+        let (indices, tensors) = match &adapter {
+            Some(_) if request.modules != ModuleSelection::default() => {
+                return Err(IngestError::ModulesOfAdapter { checkpoint: arg.name.clone() });
+            }
+            Some(adapter) => (Vec::new(), adapter.params(&folder)?),
+            None if gradients => {
+                let indices = request.modules.resolve(decoder)?;
+                let tensors = tensor_specs(decoder, &indices);
+                (indices, tensors)
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(Tracked { folder, adapter, indices, tensors })
+    }
+
+    /// The optimizer's moments of the tensors.
+    fn moments(&self, request: &IngestRequest, arg: &CheckpointArg) -> Result<Option<MomentsFile>, IngestError> {
+        // Of several kinds that need moments the Adam form needs most.
+        let kinds = || request.kinds.iter().filter(|kind| kind.needs_moments());
+        let Some(kind) = kinds().find(|kind| **kind == Kind::GradAdam).or_else(|| kinds().next()) else {
+            return Ok(None);
+        };
+        projector::moments(arg, *kind, self.folder.decoder(), &self.tensors).map(Some)
+    }
+}
+
+/// Refuses layers and lengths that the model lacks.
+fn check_sizes(request: &IngestRequest, decoder: &Decoder) -> Result<(), IngestError> {
+    let layers = decoder.layers;
+    if let Some(layer) = request.embedding.layer.filter(|layer| *layer > layers) {
+        return Err(IngestError::NoLayer { layer, layers });
+    }
+    let positions = decoder.max_positions;
+    if decoder.positions == Positions::Learned && request.max_length as usize > positions {
+        return Err(IngestError::TooLong { max_length: request.max_length, positions });
+    }
+    Ok(())
 }
 
 /// A feature keeps the label that it has; a new one gets its own if the plain label belongs to another.
@@ -345,14 +454,11 @@ fn check_run(snapshot: &Snapshot, run: &str, name: &str, id: &CheckpointId) -> R
 
 fn with_projection<'a>(
     mut setting: Setting<'a>,
-    request: &IngestRequest,
-    params: &[TensorSpec],
-    checkpoint: &str,
+    source: &projector::Source<'_>,
 ) -> Result<Setting<'a>, IngestError> {
-    // A projector without tables only says what its vectors look like.
-    let projector = FlatProjector::with_table_budget(&request.projection, params, Some(checkpoint), 0)?;
-    setting.gradient_dim = u32::try_from(projector.dim()).map_err(|_| IngestError::TooWide)?;
-    setting.gradient_groups = projector.groups();
+    let (dim, groups) = source.shape(setting.checkpoint)?;
+    setting.gradient_dim = u32::try_from(dim).map_err(|_| IngestError::TooWide)?;
+    setting.gradient_groups = groups;
     Ok(setting)
 }
 

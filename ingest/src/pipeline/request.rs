@@ -1,13 +1,15 @@
 //! What the user asks an ingest to do, as plain values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_store::DType;
 
 use super::IngestError;
 use crate::data::TemplateKind;
-use crate::gradient::AdamParams;
-use crate::projection::ProjectionSpec;
+use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
+use crate::model::Reduction;
+use crate::model::cpu::Compute;
+use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 
 /// One ingest: the features of one dataset at some checkpoints.
 #[derive(Debug, Clone)]
@@ -20,8 +22,20 @@ pub struct IngestRequest {
     pub checkpoints: Vec<CheckpointArg>,
     /// What to compute; several kinds of a checkpoint come from one pass.
     pub kinds: Vec<Kind>,
+    /// Which of a model's own weights are differentiated, where there is no adapter.
+    pub modules: ModuleSelection,
+    /// What the loss of a token is.
+    pub loss: LossForm,
+    /// How a sample's losses become one.
+    pub reduction: Reduction,
+    /// Which hidden states embeddings are made of.
+    pub embedding: EmbeddingForm,
     /// Projection of the gradient kinds.
-    pub projection: ProjectionSpec,
+    pub projection: ProjectionChoice,
+    /// Precision of the factors of matrix products.
+    pub compute: Compute,
+    /// Bytes of memory to stay below where that is possible without changing a result.
+    pub max_memory: Option<u64>,
     /// Type of the stored vectors; losses are always f32.
     pub dtype: DType,
     /// Template of the encoding.
@@ -44,13 +58,139 @@ pub struct IngestRequest {
     pub command: String,
 }
 
+impl IngestRequest {
+    /// A request with everything as the command line has it by default: the base model, one thread, and no kind yet.
+    pub fn new(dataset: impl Into<String>, model: impl Into<PathBuf>) -> Self {
+        Self {
+            dataset: dataset.into(),
+            model: model.into(),
+            checkpoints: vec![CheckpointArg::base()],
+            kinds: Vec::new(),
+            modules: ModuleSelection::default(),
+            loss: LossForm::default(),
+            reduction: Reduction::default(),
+            embedding: EmbeddingForm::default(),
+            projection: ProjectionChoice::Suitable { dim: 8192, module_dim: DEFAULT_MODULE_DIM, seed: 0 },
+            compute: Compute::default(),
+            max_memory: None,
+            dtype: DType::F16,
+            template: TemplateKind::Tulu,
+            max_length: 2048,
+            adam: AdamParams::default(),
+            batch_tokens: 1024,
+            threads: 1,
+            limit: None,
+            run: "run".to_owned(),
+            weights: Vec::new(),
+            command: String::new(),
+        }
+    }
+}
+
+/// Which projection gradients get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProjectionChoice {
+    /// The one that suits: flat `sjlt` for adapters, `fact_sjlt` for a model's own weights.
+    Suitable {
+        /// Coordinates of the flat kind.
+        dim: u32,
+        /// Coordinates of each module of the factored kind.
+        module_dim: u32,
+        /// Seed.
+        seed: u64,
+    },
+    /// This one.
+    Spec(ProjectionSpec),
+}
+
+impl ProjectionChoice {
+    /// The projection of a checkpoint, with or without an adapter.
+    pub fn spec(&self, adapter: bool) -> ProjectionSpec {
+        match self {
+            Self::Spec(spec) => spec.clone(),
+            Self::Suitable { dim, seed, .. } if adapter => {
+                ProjectionSpec { dim: *dim, seed: *seed, ..ProjectionSpec::default() }
+            }
+            Self::Suitable { module_dim, seed, .. } => {
+                let kind = ProjectionKind::FactSjlt { k_out: 0, k_in: 0 };
+                ProjectionSpec { seed: *seed, ..ProjectionSpec::sized(kind, *module_dim) }
+            }
+        }
+    }
+}
+
+impl From<ProjectionSpec> for ProjectionChoice {
+    fn from(spec: ProjectionSpec) -> Self {
+        Self::Spec(spec)
+    }
+}
+
+/// Which hidden states embeddings are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EmbeddingForm {
+    /// The residual stream after this many layers (0: the token embeddings); none: the final norm's outputs.
+    pub layer: Option<usize>,
+    /// Divided by their L2 norm.
+    pub unit: bool,
+}
+
 /// A checkpoint as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointArg {
     /// Its name in the run.
     pub name: String,
-    /// Folder of the LoRA adapter; none for the base model itself.
-    pub adapter: Option<PathBuf>,
+    /// Its weights.
+    pub weights: CheckpointWeights,
+}
+
+/// Where a checkpoint's weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointWeights {
+    /// In the model's own folder.
+    Base,
+    /// In a folder with a LoRA adapter for the model.
+    Adapter(PathBuf),
+    /// In a folder with a whole model: a full fine-tune.
+    Model(PathBuf),
+}
+
+impl CheckpointArg {
+    /// A checkpoint of the folder: of an adapter, unless it holds a whole model.
+    pub fn of_folder(name: impl Into<String>, folder: PathBuf) -> Self {
+        let whole = folder.join("config.json").exists() && !folder.join("adapter_config.json").exists();
+        let weights =
+            if whole { CheckpointWeights::Model(folder) } else { CheckpointWeights::Adapter(folder) };
+        Self { name: name.into(), weights }
+    }
+
+    /// The model as it was before training.
+    pub fn base() -> Self {
+        Self { name: "base".to_owned(), weights: CheckpointWeights::Base }
+    }
+
+    /// Its own folder; none for the base.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.weights {
+            CheckpointWeights::Base => None,
+            CheckpointWeights::Adapter(folder) | CheckpointWeights::Model(folder) => Some(folder),
+        }
+    }
+
+    /// The folder of its adapter.
+    pub fn adapter(&self) -> Option<&Path> {
+        match &self.weights {
+            CheckpointWeights::Adapter(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
+    /// The folder of the model that computes it.
+    pub fn model<'a>(&'a self, base: &'a Path) -> &'a Path {
+        match &self.weights {
+            CheckpointWeights::Model(folder) => folder,
+            _ => base,
+        }
+    }
 }
 
 /// Feature kinds that the engine computes.
@@ -62,18 +202,30 @@ pub enum Kind {
     GradAdam,
     /// Signs of the gradient.
     GradSign,
+    /// The gradient over the root of Adam's second moment.
+    GradNormalised,
     /// Mean over the tokens of the final hidden state.
     EmbedMean,
     /// Final hidden state of the last token.
     EmbedLast,
-    /// Mean cross-entropy over the scored tokens.
+    /// Mean of the final hidden states, the n-th weighted by n.
+    EmbedWeighted,
+    /// Loss over the scored tokens.
     Loss,
 }
 
 impl Kind {
     /// All kinds, in the order of the help.
-    pub const ALL: [Self; 6] =
-        [Self::GradAdam, Self::GradSgd, Self::GradSign, Self::EmbedMean, Self::EmbedLast, Self::Loss];
+    pub const ALL: [Self; 8] = [
+        Self::GradAdam,
+        Self::GradSgd,
+        Self::GradSign,
+        Self::GradNormalised,
+        Self::EmbedMean,
+        Self::EmbedLast,
+        Self::EmbedWeighted,
+        Self::Loss,
+    ];
 
     /// The name on the command line and in the store.
     pub fn name(self) -> &'static str {
@@ -81,15 +233,33 @@ impl Kind {
             Self::GradSgd => "grad-sgd",
             Self::GradAdam => "grad-adam",
             Self::GradSign => "grad-sign",
+            Self::GradNormalised => "grad-normalised",
             Self::EmbedMean => "embed-mean",
             Self::EmbedLast => "embed-last",
+            Self::EmbedWeighted => "embed-weighted",
             Self::Loss => "loss",
         }
     }
 
     /// Whether it is made from a gradient.
     pub fn is_gradient(self) -> bool {
-        matches!(self, Self::GradSgd | Self::GradAdam | Self::GradSign)
+        matches!(self, Self::GradSgd | Self::GradAdam | Self::GradSign | Self::GradNormalised)
+    }
+
+    /// The form of the gradient, of a kind that is made from one.
+    pub fn form(self, adam: AdamParams) -> Option<GradForm> {
+        match self {
+            Self::GradSgd => Some(GradForm::Plain),
+            Self::GradAdam => Some(GradForm::Adam(adam)),
+            Self::GradSign => Some(GradForm::Sign),
+            Self::GradNormalised => Some(GradForm::Normalised { eps: adam.eps }),
+            Self::EmbedMean | Self::EmbedLast | Self::EmbedWeighted | Self::Loss => None,
+        }
+    }
+
+    /// Whether an optimizer's moments enter.
+    pub fn needs_moments(self) -> bool {
+        matches!(self, Self::GradAdam | Self::GradNormalised)
     }
 
     /// Reads a name.

@@ -20,7 +20,7 @@ use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
 /// Finished batches that may wait for a slow one.
-fn ahead(threads: usize) -> u64 {
+pub(super) fn ahead(threads: usize) -> u64 {
     4 * threads as u64 + 4
 }
 

@@ -20,9 +20,9 @@ pub struct BatchLimits {
 const GRADIENT_BYTES: usize = 512 << 20;
 
 impl BatchLimits {
-    /// Limits for a model with `params` trainable values, of which a gradient is formed when `gradients` is set.
-    pub fn new(tokens: usize, params: usize, gradients: bool) -> Self {
-        let per_row = if gradients { params.max(1) * size_of::<f32>() } else { 1 };
+    /// Limits where `gradient` values of a row's gradient are held at once.
+    pub fn new(tokens: usize, gradient: usize) -> Self {
+        let per_row = gradient.saturating_mul(size_of::<f32>()).max(1);
         Self { tokens: tokens.max(1), rows: (GRADIENT_BYTES / per_row).clamp(1, 4096) }
     }
 }
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn huge_gradients_make_small_batches() {
-        assert_eq!(BatchLimits::new(1024, 134_217_728, true).rows, 1);
-        assert_eq!(BatchLimits::new(1024, 134_217_728, false).rows, 4096);
-        assert_eq!(BatchLimits::new(1024, 40_960, true).rows, 3276);
+        assert_eq!(BatchLimits::new(1024, 134_217_728).rows, 1);
+        assert_eq!(BatchLimits::new(1024, 0).rows, 4096);
+        assert_eq!(BatchLimits::new(1024, 40_960).rows, 3276);
     }
 }

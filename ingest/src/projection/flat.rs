@@ -12,17 +12,19 @@ use gstore_store::ModuleGroup;
 
 use crate::params::TensorSpec;
 
+use super::error::ProjectionError;
 use super::gaussian::Gaussian;
 use super::key::{Side, derive_key};
+use super::kind::ProjectionKind;
 use super::philox::{Tag, Words};
 use super::rademacher::Rademacher;
 use super::sjlt::Sjlt;
-use super::spec::{ProjectionError, ProjectionKind, ProjectionSpec};
+use super::spec::ProjectionSpec;
 use super::summed::{KeyedTensor, Summed, SummedKind};
 use super::{groups, mask, none};
 
 /// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each batch.
-const TABLE_BUDGET: usize = 256 << 20;
+pub const TABLE_BUDGET: usize = 256 << 20;
 
 /// Projects concatenated gradients of one list of tensors.
 ///
@@ -63,10 +65,7 @@ impl FlatProjector {
         spec.check()?;
         let sizes = sizes(tensors)?;
         let inputs: usize = sizes.iter().sum();
-        let checkpoint = match (spec.per_checkpoint, checkpoint) {
-            (true, None) if spec.kind != ProjectionKind::None => return Err(ProjectionError::NoCheckpoint),
-            (per_checkpoint, checkpoint) => checkpoint.filter(|_| per_checkpoint),
-        };
+        let checkpoint = spec.scope(checkpoint)?;
         let words = |name: &str, tag| {
             Words::new(derive_key(spec.kind.name(), name, Side::Whole, spec.seed, checkpoint), tag)
         };
@@ -87,13 +86,10 @@ impl FlatProjector {
             ProjectionKind::Mask => {
                 let parts = mask_parts(spec.dim, &sizes)?;
                 let sampled = sample_all(tensors, &sizes, &parts, |name| words(name, Tag::Mask));
-                let widths: Vec<u32> = parts.iter().map(|p| *p as u32).collect();
-                (Layout::Sample(sampled), groups::by_module(tensors, &widths))
+                (Layout::Sample(sampled), module_groups(tensors, &parts, spec.dim as usize)?)
             }
-            ProjectionKind::None => {
-                let widths = u32_widths(&sizes, inputs)?;
-                (Layout::Copy, groups::by_module(tensors, &widths))
-            }
+            ProjectionKind::None => (Layout::Copy, module_groups(tensors, &sizes, inputs)?),
+            kind => return Err(ProjectionError::NotFlat { kind }),
         };
         let dim = if spec.kind == ProjectionKind::None { inputs } else { spec.dim as usize };
         Ok(Self { dim, inputs, groups, layout })
@@ -273,9 +269,15 @@ fn sample_all(
     sampled
 }
 
-fn u32_widths(sizes: &[usize], inputs: usize) -> Result<Vec<u32>, ProjectionError> {
-    if u32::try_from(inputs).is_err() {
-        return Err(ProjectionError::TooWide { inputs: inputs as u64 });
+/// Groups of the tensors' outputs, of which there are `total`.
+fn module_groups(
+    tensors: &[TensorSpec],
+    widths: &[usize],
+    total: usize,
+) -> Result<Vec<ModuleGroup>, ProjectionError> {
+    if u32::try_from(total).is_err() {
+        return Err(ProjectionError::TooWide { inputs: total as u64 });
     }
-    Ok(sizes.iter().map(|s| *s as u32).collect())
+    let names = tensors.iter().map(|t| t.name.as_str());
+    Ok(groups::by_module(names.zip(widths.iter().map(|width| *width as u32))))
 }

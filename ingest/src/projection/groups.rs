@@ -2,8 +2,6 @@
 
 use gstore_store::ModuleGroup;
 
-use crate::params::TensorSpec;
-
 /// Name of the single group of a projection that mixes modules.
 const ALL: &str = "all";
 
@@ -28,21 +26,21 @@ pub(super) fn single(dim: u32) -> Vec<ModuleGroup> {
     vec![ModuleGroup { name: ALL.to_owned(), start: 0, len: dim }]
 }
 
-/// Neighbouring tensors of one module form a group. `widths`: coordinates of each tensor; their sum fits u32.
+/// Neighbouring tensors of one module form a group. `tensors`: name and coordinates of each; the coordinates' sum fits u32.
 ///
 /// A module whose tensors are not neighbours has several groups, named `module`, `module#2`, ...
-pub(super) fn by_module(tensors: &[TensorSpec], widths: &[u32]) -> Vec<ModuleGroup> {
+pub(super) fn by_module<'a>(tensors: impl IntoIterator<Item = (&'a str, u32)>) -> Vec<ModuleGroup> {
     let mut groups: Vec<ModuleGroup> = Vec::new();
     let mut modules: Vec<&str> = Vec::new();
     let mut start = 0;
-    for (tensor, width) in tensors.iter().zip(widths) {
-        let module = module_of(&tensor.name);
+    for (name, width) in tensors {
+        let module = module_of(name);
         match groups.last_mut() {
             Some(group) if modules.last() == Some(&module) => group.len += width,
             _ => {
                 let before = modules.iter().filter(|m| **m == module).count();
                 let name = if before == 0 { module.to_owned() } else { format!("{module}#{}", before + 1) };
-                groups.push(ModuleGroup { name, start, len: *width });
+                groups.push(ModuleGroup { name, start, len: width });
                 modules.push(module);
             }
         }
@@ -54,10 +52,6 @@ pub(super) fn by_module(tensors: &[TensorSpec], widths: &[u32]) -> Vec<ModuleGro
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tensor(name: &str) -> TensorSpec {
-        TensorSpec { name: name.to_owned(), shape: vec![1] }
-    }
 
     #[test]
     fn modules_of_parameters() {
@@ -71,16 +65,15 @@ mod tests {
 
     #[test]
     fn neighbours_join() {
-        let tensors = [tensor("m.q.lora_A.weight"), tensor("m.q.lora_B.weight"), tensor("m.k.weight")];
-        let groups = by_module(&tensors, &[3, 4, 5]);
+        let groups = by_module([("m.q.lora_A.weight", 3), ("m.q.lora_B.weight", 4), ("m.k.weight", 5)]);
         let got: Vec<_> = groups.iter().map(|g| (g.name.as_str(), g.start, g.len)).collect();
         assert_eq!(got, [("m.q", 0, 7), ("m.k", 7, 5)]);
     }
 
     #[test]
     fn a_module_in_two_places_has_two_groups() {
-        let tensors = [tensor("q.weight"), tensor("k.weight"), tensor("q.bias")];
-        let got: Vec<_> = by_module(&tensors, &[1, 1, 1]).into_iter().map(|g| g.name).collect();
+        let groups = by_module([("q.weight", 1), ("k.weight", 1), ("q.bias", 1)]);
+        let got: Vec<_> = groups.into_iter().map(|g| g.name).collect();
         assert_eq!(got, ["q", "k", "q#2"]);
     }
 }

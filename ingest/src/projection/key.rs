@@ -9,12 +9,21 @@ use sha2::{Digest, Sha256};
 pub enum Side {
     /// The flattened tensor.
     Whole,
+    /// The output gradients of a module.
+    Out,
+    /// The inputs of a module.
+    In,
+    /// The product of both projected sides.
+    Post,
 }
 
 impl Side {
     fn name(self) -> &'static str {
         match self {
             Side::Whole => "",
+            Side::Out => "out",
+            Side::In => "in",
+            Side::Post => "post",
         }
     }
 }
@@ -52,12 +61,27 @@ mod tests {
     }
 
     #[test]
+    fn golden_keys_of_sides() {
+        let key = |kind, side, seed| derive_key(kind, "layers.0.w", side, seed, None);
+        assert_eq!(key("rademacher", Side::Out, 4), 0xba11db6356f5f3f9);
+        assert_eq!(key("rademacher", Side::In, 4), 0x37c0c344232c01a9);
+        assert_eq!(key("mask", Side::Out, 42), 0xd41e6db069723abc);
+        assert_eq!(key("mask", Side::In, 42), 0xc699012f9abf4f0e);
+        assert_eq!(key("sjlt", Side::Out, 42), 0x7b11636e2d0af315);
+        assert_eq!(key("sjlt", Side::In, 42), 0x49dc238ddf76094d);
+        assert_eq!(key("sjlt", Side::Post, 42), 0xc2b0464432128f27);
+    }
+
+    #[test]
     fn every_part_matters() {
         let keys = [
             derive_key("sjlt", "a", Side::Whole, 0, None),
             derive_key("sjlt", "a", Side::Whole, 1, None),
             derive_key("sjlt", "b", Side::Whole, 0, None),
             derive_key("mask", "a", Side::Whole, 0, None),
+            derive_key("sjlt", "a", Side::Out, 0, None),
+            derive_key("sjlt", "a", Side::In, 0, None),
+            derive_key("sjlt", "a", Side::Post, 0, None),
             derive_key("sjlt", "a", Side::Whole, 0, Some("")),
             derive_key("sjlt", "a", Side::Whole, 0, Some("c")),
         ];

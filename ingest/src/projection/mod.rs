@@ -4,12 +4,17 @@
 //! - `E<Px, Py> = <x, y>` over seeds; every scale factor lives inside P
 //! - no entry depends on the batch, the chunking, the number of threads or the device
 //! - sub-seeds are derived by hashing ([`key`]), never by arithmetic
+//! - the flat kinds take the concatenated gradient ([`FlatProjector`]); the factored kinds take each module's gradient as the
+//!   factors that it is a sum of, or formed, with the same result up to rounding ([`factored`])
 //! - a matrix is known by its [`ProjectionSpec::fingerprint`]; only vectors of one fingerprint may be compared
 
+mod error;
+pub mod factored;
 mod flat;
 mod gaussian;
 mod groups;
 pub mod key;
+mod kind;
 mod mask;
 mod none;
 pub mod philox;
@@ -18,9 +23,14 @@ mod sjlt;
 mod spec;
 mod summed;
 
-pub use flat::FlatProjector;
+pub use error::ProjectionError;
+pub use factored::cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
+pub use factored::{Explanation, explain};
+pub use factored::{FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of};
+pub use flat::{FlatProjector, TABLE_BUDGET};
 pub use groups::module_of;
-pub use spec::{ProjectionError, ProjectionKind, ProjectionSpec};
+pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
+pub use spec::ProjectionSpec;
 pub use summed::BLOCK;
 
 pub use crate::params::TensorSpec;

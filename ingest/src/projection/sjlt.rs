@@ -7,7 +7,7 @@ use super::philox::Words;
 use super::summed::SummedKind;
 
 /// Sign bit of a packed entry; the rest is the row.
-const NEGATIVE: u32 = 1 << 31;
+pub(super) const NEGATIVE: u32 = 1 << 31;
 
 /// The sparse matrix of one shape.
 #[derive(Clone, Copy, Debug)]

@@ -1,75 +1,20 @@
 //! What a projection is asked to be, its checks and its fingerprint.
 
-use std::fmt;
-use std::str::FromStr;
-
 use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
+
+use super::error::ProjectionError;
+use super::kind::{DEFAULT_S, ProjectionKind};
 
 /// Version of the definitions: part of every fingerprint.
 const VERSION: &str = "proj-v1";
 
-/// Non-zeros per column of `sjlt` unless asked otherwise.
-const DEFAULT_S: u32 = 4;
-
-/// The kind of matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProjectionKind {
-    /// The gradient itself.
-    None,
-    /// Sparse signs, `s` non-zeros in each column. The default.
-    Sjlt {
-        /// Non-zeros per column.
-        s: u32,
-    },
-    /// Dense signs.
-    Rademacher,
-    /// Dense normals.
-    Gaussian,
-    /// One coordinate of each stratum.
-    Mask,
-}
-
-impl ProjectionKind {
-    /// The name that keys, fingerprints and the command line use.
-    pub fn name(self) -> &'static str {
-        match self {
-            ProjectionKind::None => "none",
-            ProjectionKind::Sjlt { .. } => "sjlt",
-            ProjectionKind::Rademacher => "rademacher",
-            ProjectionKind::Gaussian => "gaussian",
-            ProjectionKind::Mask => "mask",
-        }
-    }
-}
-
-impl fmt::Display for ProjectionKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ProjectionKind {
-    type Err = ProjectionError;
-
-    fn from_str(text: &str) -> Result<Self, ProjectionError> {
-        match text {
-            "none" => Ok(ProjectionKind::None),
-            "sjlt" => Ok(ProjectionKind::Sjlt { s: DEFAULT_S }),
-            "rademacher" => Ok(ProjectionKind::Rademacher),
-            "gaussian" => Ok(ProjectionKind::Gaussian),
-            "mask" => Ok(ProjectionKind::Mask),
-            _ => Err(ProjectionError::UnknownKind(text.to_owned())),
-        }
-    }
-}
-
-/// A projection of the concatenated trainable tensors.
+/// A projection of the trainable tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectionSpec {
     /// Kind of matrix.
     pub kind: ProjectionKind,
-    /// Output coordinates; not used by `none`.
+    /// Output coordinates: of a flat kind in all, of a factored kind of each module; not used by `none`.
     pub dim: u32,
     /// Seed.
     pub seed: u64,
@@ -89,11 +34,17 @@ impl ProjectionSpec {
         Self { kind: ProjectionKind::None, dim: 0, seed: 0, per_checkpoint: false }
     }
 
+    /// A factored kind with `dim` coordinates per module and the sides that suit them; a flat kind with `dim` in all.
+    pub fn sized(kind: ProjectionKind, dim: u32) -> Self {
+        Self { kind: kind.for_module_dim(dim), dim, seed: 0, per_checkpoint: false }
+    }
+
     /// SHA-256 of the canonical JSON of everything that decides an entry, as 64 hex digits; `none` without a projection.
     pub fn fingerprint(&self) -> String {
         let combine = match self.kind {
             ProjectionKind::None => return "none".to_owned(),
             ProjectionKind::Mask => "blocks",
+            kind if kind.is_factored() => "blocks",
             _ => "sum",
         };
         let mut description = json!({
@@ -107,6 +58,12 @@ impl ProjectionSpec {
         if let ProjectionKind::Sjlt { s } = self.kind {
             description["s"] = s.into();
         }
+        if let Some((k_out, k_in)) = self.kind.sides() {
+            description["sizes"] = json!({ "module_dim": self.dim, "k_out": k_out, "k_in": k_in });
+        }
+        if let ProjectionKind::FactMask { .. } | ProjectionKind::FactSjlt { .. } = self.kind {
+            description["s"] = 1.into();
+        }
         sha256_hex(canonical_json(&description).as_bytes())
     }
 
@@ -118,78 +75,29 @@ impl ProjectionSpec {
             ProjectionKind::Sjlt { s } if s == 0 || !self.dim.is_multiple_of(s) => {
                 Err(ProjectionError::Sparsity { s, dim: self.dim })
             }
-            _ => Ok(()),
+            kind => kind.sides().map_or(Ok(()), |(k_out, k_in)| self.check_sides(k_out, k_in)),
         }
     }
-}
 
-/// Why a projection cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProjectionError {
-    /// Not one of the kinds.
-    #[error("there is no projection {0:?}: use sjlt, rademacher, gaussian, mask or none")]
-    UnknownKind(String),
-    /// No output, or too many.
-    #[error("a projection to {dim} dimensions is not possible: use 1 to 2147483647")]
-    Dim {
-        /// Asked for.
-        dim: u32,
-    },
-    /// The row blocks of the sparse matrix would not be equal.
-    #[error("sjlt with s = {s} needs a dimension that is a multiple of it, but dim is {dim}")]
-    Sparsity {
-        /// Non-zeros per column.
-        s: u32,
-        /// Output coordinates.
-        dim: u32,
-    },
-    /// A mask samples without replacement.
-    #[error(
-        "mask cannot take {dim} of {inputs} coordinates: use a dimension of at most {inputs}, or --projection none"
-    )]
-    MaskTooWide {
-        /// Output coordinates.
-        dim: u32,
-        /// Input coordinates.
-        inputs: u64,
-    },
-    /// A mask takes at least one coordinate of each tensor.
-    #[error(
-        "mask takes at least one coordinate of each of the {tensors} trainable tensors, but dim is {dim}"
-    )]
-    MaskTooNarrow {
-        /// Output coordinates.
-        dim: u32,
-        /// Trainable tensors.
-        tensors: usize,
-    },
-    /// More coordinates than a vector may have.
-    #[error("{inputs} trainable parameters are more than a vector can hold; use a projection such as sjlt")]
-    TooWide {
-        /// Input coordinates.
-        inputs: u64,
-    },
-    /// Nothing to project.
-    #[error("the model has no trainable tensor")]
-    NoTensors,
-    /// A tensor without elements.
-    #[error("trainable tensor {name} has shape {shape:?}, which holds no element")]
-    EmptyTensor {
-        /// Its name.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// Two tensors with one name would share their matrix.
-    #[error("two trainable tensors are named {name}")]
-    SameName {
-        /// The name.
-        name: String,
-    },
-    /// `per_checkpoint` without a checkpoint.
-    #[error("a projection with a matrix per checkpoint needs the checkpoint's id")]
-    NoCheckpoint,
+    fn check_sides(&self, k_out: u32, k_in: u32) -> Result<(), ProjectionError> {
+        let cells = u64::from(k_out) * u64::from(k_in);
+        let fits = match self.kind {
+            ProjectionKind::TwoSided { .. } => cells == u64::from(self.dim),
+            _ => (1..1 << 31).contains(&cells),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(ProjectionError::Sides { kind: self.kind, k_out, k_in, dim: self.dim }),
+        }
+    }
+
+    /// The checkpoint that is part of the keys: none if one matrix serves all.
+    pub(super) fn scope<'a>(&self, checkpoint: Option<&'a str>) -> Result<Option<&'a str>, ProjectionError> {
+        match (self.per_checkpoint, checkpoint) {
+            (true, None) if self.kind != ProjectionKind::None => Err(ProjectionError::NoCheckpoint),
+            (per_checkpoint, checkpoint) => Ok(checkpoint.filter(|_| per_checkpoint)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -220,12 +128,52 @@ mod tests {
     }
 
     #[test]
+    fn fingerprints_of_factored_kinds_are_frozen() {
+        let kind = |name: &str| name.parse::<ProjectionKind>().unwrap();
+        let cases = [
+            (
+                ProjectionSpec::sized(kind("two_sided"), 1024),
+                "ad4de548c3d2e3788a73d7d8959f200e22f2709df433008e0269ef436129dfcb",
+            ),
+            (
+                ProjectionSpec::sized(kind("fact_mask"), 1024),
+                "de8a258f477228605f8253c3e431c2b35c38cf38993b4a87b2aa96dd7f6f1994",
+            ),
+            (
+                ProjectionSpec::sized(kind("fact_sjlt"), 1024),
+                "4563646172e012503766de3944110d2a556bee70318bbcc9e5aa4d21e7a509f2",
+            ),
+        ];
+        for (spec, want) in &cases {
+            assert_eq!(spec.fingerprint(), *want, "{}", spec.kind);
+        }
+        let base = &cases[2].0;
+        let others = [
+            ProjectionSpec { dim: 2048, ..base.clone() },
+            ProjectionSpec { seed: 1, ..base.clone() },
+            ProjectionSpec { per_checkpoint: true, ..base.clone() },
+            ProjectionSpec { kind: ProjectionKind::FactSjlt { k_out: 64, k_in: 32 }, ..base.clone() },
+            ProjectionSpec { kind: ProjectionKind::FactSjlt { k_out: 32, k_in: 64 }, ..base.clone() },
+        ];
+        let mut seen: Vec<_> = cases.iter().map(|(spec, _)| spec.fingerprint()).collect();
+        for other in others {
+            assert!(!seen.contains(&other.fingerprint()), "{other:?}");
+            seen.push(other.fingerprint());
+        }
+    }
+
+    #[test]
     fn bad_sizes_are_refused() {
         let spec = |kind, dim| ProjectionSpec { kind, dim, ..Default::default() };
         assert!(spec(ProjectionKind::Sjlt { s: 4 }, 10).check().is_err());
         assert!(spec(ProjectionKind::Sjlt { s: 0 }, 10).check().is_err());
         assert!(spec(ProjectionKind::Rademacher, 0).check().is_err());
         assert!(spec(ProjectionKind::Sjlt { s: 4 }, 12).check().is_ok());
+        assert!(spec(ProjectionKind::TwoSided { k_out: 3, k_in: 4 }, 12).check().is_ok());
+        assert!(spec(ProjectionKind::TwoSided { k_out: 3, k_in: 4 }, 13).check().is_err());
+        assert!(spec(ProjectionKind::FactSjlt { k_out: 0, k_in: 4 }, 12).check().is_err());
+        assert!(spec(ProjectionKind::FactMask { k_out: 1 << 16, k_in: 1 << 16 }, 12).check().is_err());
+        assert!(spec(ProjectionKind::FactMask { k_out: 3, k_in: 4 }, 0).check().is_err());
         assert!("sjtl".parse::<ProjectionKind>().is_err());
     }
 }

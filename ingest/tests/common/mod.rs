@@ -6,6 +6,28 @@ pub mod optimizer;
 pub mod reference;
 pub mod tiny;
 
+use std::path::Path;
+
+use gstore_ingest::checkpoint::{Adapter, ModelFolder};
+use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector};
+use gstore_ingest::model::Backend;
+use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
+
+/// An engine whose gradient feature is the gradient of an adapter's factors itself; without an adapter it has none.
+pub fn raw_engine<B: Backend + Clone>(model: &Path, adapter: Option<&Path>, backend: B) -> Engine {
+    let features = adapter.map(|adapter| {
+        let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
+        let projector = FlatProjector::new(&ProjectionSpec::none(), &params, None).unwrap();
+        GradFeatures { forms: vec![GradForm::Plain], projector: Projector::Flat(projector), moments: None }
+    });
+    let source = CheckpointSource {
+        model: model.to_owned(),
+        adapter: adapter.map(Path::to_owned),
+        tracked: Vec::new(),
+    };
+    Engine::load(&source, backend, EngineOptions::default(), features).unwrap()
+}
+
 /// Asserts that `found` is within `tolerance` of `expected`, relative to the larger magnitude of the two and 1e-3.
 #[track_caller]
 pub fn assert_near(found: f32, expected: f32, tolerance: f32, what: &str) {

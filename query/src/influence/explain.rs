@@ -66,9 +66,13 @@ impl InfluencePlan {
             .collect();
         let folded =
             if spec.fold == Fold::None { String::new() } else { format!(" of the {} vector", spec.fold) };
+        let modules = match &spec.modules {
+            Some(modules) => format!(" of modules {}", modules.text()),
+            None => String::new(),
+        };
         Explain {
             form: format!(
-                "{} over subtasks of {} over target rows{folded} of the weighted {} at each checkpoint",
+                "{} over subtasks of {} over target rows{folded} of the weighted {}{modules} at each checkpoint",
                 spec.across, spec.within, spec.sim
             ),
             guarantee: EXACT,

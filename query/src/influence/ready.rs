@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use gstore_store::FeatureReader;
 
 use super::members::members;
+use super::modules;
 use super::plan::InfluencePlan;
 use super::scan::ScanPool;
 use super::target::{Shape, TargetLoader, TargetVectors};
@@ -68,6 +69,7 @@ impl InfluencePlan {
                 live: self.snapshot().live_rows(&side.dataset)?,
                 readers: Vec::new(),
                 queries: Vec::new(),
+                modules: Vec::new(),
             };
             for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
                 let reader = self.snapshot().open_feature(feature)?;
@@ -81,6 +83,7 @@ impl InfluencePlan {
                         Arc::new(Queries::new(&vectors[c], feature.desc.dim() as usize, &groups(feature)))
                     }
                 };
+                pool.modules.push(modules::weights(self.spec().modules.as_ref(), feature));
                 pool.readers.push(reader);
                 pool.queries.push(queries);
             }

@@ -249,6 +249,9 @@ fn check_attributes(features: &[Arc<FeaturePart>], spec: &InfluenceSpec) -> Resu
                 label: feature.attrs.label.clone(),
             });
         }
+        if let Some(modules) = &spec.modules {
+            modules.check(feature, &describe(feature))?;
+        }
         if feature.attrs.unit && spec.sim == Sim::Dot {
             return Err(QueryError::Spec(format!(
                 "the vectors of {} were scaled to length 1 before they were stored, so a dot product would mean nothing; use \

@@ -24,6 +24,8 @@ pub(super) struct ScanPool {
     pub(super) live: Arc<RowSet>,
     pub(super) readers: Vec<FeatureReader>,
     pub(super) queries: Vec<Arc<Queries>>,
+    /// For each checkpoint the weights of the feature's module groups; the queries have them folded in.
+    pub(super) modules: Vec<Vec<f64>>,
 }
 
 /// What every row of a scan is measured by.
@@ -77,6 +79,8 @@ pub(super) struct Worker {
     dots: Vec<f32>,
     /// The same, summed over the module groups.
     sums: Vec<f32>,
+    /// Per row of the run: its length, where that matters.
+    lengths: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -183,7 +187,8 @@ impl Scan<'_> {
                 let mut scratch = std::mem::take(&mut worker.scratch);
                 let block = reader.read_block(block, &mut scratch)?;
                 bytes += block_bytes(&block);
-                self.add_block(&block, reader, &pool.queries[c], self.weights[c], window, worker);
+                let (queries, modules) = (&pool.queries[c], &pool.modules[c]);
+                self.add_block(&block, reader, (queries, modules), self.weights[c], window, worker);
                 worker.scratch = scratch;
             }
         }
@@ -195,7 +200,7 @@ impl Scan<'_> {
         &self,
         block: &Block<'_>,
         reader: &FeatureReader,
-        queries: &Queries,
+        (queries, modules): (&Queries, &[f64]),
         weight: f64,
         window: &Window,
         worker: &mut Worker,
@@ -210,7 +215,7 @@ impl Scan<'_> {
                 i += 1;
             }
             if i > start {
-                self.products(block, start..i, reader, queries, worker);
+                self.products(block, start..i, reader, (queries, modules), worker);
                 for (row, sums) in (start..i).zip(worker.sums.chunks_exact(queries.len())) {
                     let at = position(row);
                     let state = &mut worker.rows[at];
@@ -233,7 +238,7 @@ impl Scan<'_> {
         block: &Block<'_>,
         run: Range<usize>,
         reader: &FeatureReader,
-        queries: &Queries,
+        (queries, modules): (&Queries, &[f64]),
         worker: &mut Worker,
     ) {
         let count = run.len() * queries.len();
@@ -242,15 +247,19 @@ impl Scan<'_> {
         worker.sums.clear();
         worker.sums.resize(count, 0.0);
         worker.dots.resize(count, 0.0);
-        for group in 0..groups {
+        worker.lengths.clear();
+        if self.sim == Sim::Cosine {
+            let length = |row| norm(&block.norm[row * groups..(row + 1) * groups], modules).max(MIN_NORM);
+            worker.lengths.extend(run.clone().map(length));
+        }
+        for group in (0..groups).filter(|group| modules[*group] != 0.0) {
             self.kernel.dots(values, queries, group, &mut worker.dots[..count]);
             let dots = worker.dots[..count].chunks_exact(queries.len());
-            for ((row, sums), dots) in run.clone().zip(worker.sums.chunks_exact_mut(queries.len())).zip(dots)
-            {
-                let all = row * groups..(row + 1) * groups;
-                let scale = f64::from(block.scale[row * groups + group]);
+            let sums = worker.sums.chunks_exact_mut(queries.len());
+            for (i, (sums, dots)) in sums.zip(dots).enumerate() {
+                let scale = f64::from(block.scale[(run.start + i) * groups + group]);
                 let factor = match self.sim {
-                    Sim::Cosine => scale / norm(&block.norm[all]).max(MIN_NORM),
+                    Sim::Cosine => scale / worker.lengths[i],
                     Sim::Dot => scale * reader.part().attrs.dot_scale,
                 } as f32;
                 sums.iter_mut().zip(dots).for_each(|(sum, dot)| *sum += dot * factor);

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::modules::ModuleWeights;
 use crate::error::QueryError;
 
 /// An enumerated term: the words users write for it, parsing that lists them, and printing.
@@ -185,6 +186,8 @@ pub struct InfluenceSpec {
     pub partial: bool,
     /// What a subtask is.
     pub by: SubtaskBy,
+    /// Which modules count, and how much; by default all, equally.
+    pub modules: Option<ModuleWeights>,
 }
 
 impl Default for InfluenceSpec {
@@ -205,6 +208,7 @@ impl Default for InfluenceSpec {
             missing: Missing::Error,
             partial: false,
             by: SubtaskBy::Column,
+            modules: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use gstore_store::{BlockBuffer, FeatureReader, RowFlags};
 
 use super::checkpoints::PlanCheckpoint;
 use super::members::{Members, TargetRow};
+use super::modules;
 use super::result::{ExcludedCounts, Reason};
 use super::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
 use super::terms::Terms;
@@ -68,13 +69,16 @@ impl TargetLoader<'_> {
         let collapse = shape == Shape::Terms && spec.collapses();
         let mut vectors = Vec::with_capacity(checkpoints.len());
         for (checkpoint, readers) in checkpoints.iter().zip(readers) {
-            let source = Source { readers, rows: &rows, cancel };
-            vectors.push(if collapse {
+            let modules = readers.iter().map(|r| modules::weights(spec.modules.as_ref(), r.part())).collect();
+            let source = Source { readers, rows: &rows, modules, cancel };
+            let mut found = if collapse {
                 collapsed(spec, checkpoint.weight, &source, &spans)?
             } else {
                 let weight = if shape == Shape::Terms { checkpoint.weight } else { 1.0 };
                 single(spec, weight, &source)?
-            });
+            };
+            source.weigh(&mut found);
+            vectors.push(found);
         }
         let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
         let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
@@ -156,12 +160,33 @@ fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
 struct Source<'a> {
     readers: &'a [FeatureReader],
     rows: &'a [TargetRow],
+    /// For each reader the weights of its module groups.
+    modules: Vec<Vec<f64>>,
     cancel: &'a AtomicBool,
 }
 
 impl Source<'_> {
     fn dim(&self) -> usize {
         self.readers.first().map_or(0, |reader| reader.part().desc.dim() as usize)
+    }
+
+    /// The coordinates of each module group with its weight; all readers have the same.
+    fn modules(&self) -> impl Iterator<Item = (Range<usize>, f64)> {
+        let groups = self.readers.first().map(|reader| groups(reader.part())).unwrap_or_default();
+        groups.into_iter().zip(self.modules.first().into_iter().flatten().copied())
+    }
+
+    fn is_weighted(&self) -> bool {
+        self.modules.iter().flatten().any(|weight| *weight != 1.0)
+    }
+
+    /// Folds the weights of the modules into finished vectors.
+    fn weigh(&self, vectors: &mut [f32]) {
+        for (group, weight) in self.modules().filter(|(_, weight)| *weight != 1.0) {
+            for vector in vectors.chunks_exact_mut(self.dim().max(1)) {
+                vector[group.clone()].iter_mut().for_each(|x| *x = (f64::from(*x) * weight) as f32);
+            }
+        }
     }
 
     /// Hands out (position, vector, norm) of the rows at `span`, which all belong to one subtask, by target and row: the order in
@@ -172,13 +197,14 @@ impl Source<'_> {
         let rows = &self.rows[span.clone()];
         for (t, reader) in self.readers.iter().enumerate() {
             let groups = groups(reader.part());
+            let weights = &self.modules[t][..];
             let blocks = reader.blocks();
             let overlap = blocks.windows(2).any(|w| w[1].range().start < w[0].range().end);
             let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
             if overlap {
                 for at in mine {
                     if let Some(stored) = reader.row(rows[at].row)? {
-                        take(span.start + at, &stored.vector, norm(&stored.norm));
+                        take(span.start + at, &stored.vector, norm(&stored.norm, weights));
                     }
                 }
                 continue;
@@ -196,7 +222,7 @@ impl Source<'_> {
                         take(
                             span.start + at,
                             &buffer,
-                            norm(&block.norm[i * groups.len()..(i + 1) * groups.len()]),
+                            norm(&block.norm[i * groups.len()..(i + 1) * groups.len()], weights),
                         );
                     }
                 }
@@ -252,7 +278,12 @@ fn collapsed(
         let mut factor =
             if spec.fold == Fold::None && spec.within == Within::Sum { 1.0 } else { 1.0 / count };
         if spec.fold != Fold::None && spec.sim == Sim::Cosine {
-            let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt() / count;
+            let squares = |group: Range<usize>| sum[group].iter().map(|x| x * x).sum::<f64>();
+            let length = match source.is_weighted() {
+                false => squares(0..dim),
+                true => source.modules().map(|(group, weight)| weight * squares(group)).sum(),
+            };
+            let length = length.sqrt() / count;
             factor /= length.max(MIN_NORM);
         }
         out.extend(sum.iter().map(|x| (x * factor * weight) as f32));

@@ -34,10 +34,10 @@ pub(super) fn vector(block: &Block<'_>, i: usize, groups: &[Range<usize>], out: 
     }
 }
 
-/// L2 norm of a whole vector from the norms of its groups.
-pub(super) fn norm(groups: &[f32]) -> f64 {
-    match groups {
-        [only] => f64::from(*only),
-        several => several.iter().map(|&n| f64::from(n) * f64::from(n)).sum::<f64>().sqrt(),
+/// L2 norm of a whole vector from the norms of its groups, each square weighted.
+pub(super) fn norm(groups: &[f32], weights: &[f64]) -> f64 {
+    match (groups, weights) {
+        ([only], [1.0]) => f64::from(*only),
+        _ => groups.iter().zip(weights).map(|(&n, w)| w * f64::from(n) * f64::from(n)).sum::<f64>().sqrt(),
     }
 }

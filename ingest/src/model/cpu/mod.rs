@@ -46,6 +46,16 @@ pub enum Compute {
     Bf16,
 }
 
+impl Compute {
+    /// Name in the store and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compute::F32 => "f32",
+            Compute::Bf16 => "bf16",
+        }
+    }
+}
+
 /// The backend of this CPU.
 #[derive(Clone)]
 pub struct Cpu {

@@ -132,9 +132,13 @@ impl DisplayAs for InfluenceExec {
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let checkpoints: Vec<&str> =
             self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        let modules = match &spec.modules {
+            Some(modules) => format!(", modules=[{}]", modules.text()),
+            None => String::new(),
+        };
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
             checkpoints.join(", "),

@@ -42,6 +42,7 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "missing",
     "partial",
     "by",
+    "modules",
     "k",
 ];
 
@@ -128,6 +129,9 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
     set(args, "sim", &mut spec.sim)?;
     set(args, "missing", &mut spec.missing)?;
     set(args, "by", &mut spec.by)?;
+    if let Some(text) = args.text("modules")? {
+        spec.modules = Some(text.parse().map_err(|e| SqlError::query(e).about("modules"))?);
+    }
     Ok(spec)
 }
 

@@ -1,4 +1,55 @@
-//! Feature kinds made of a gradient. Source of the formulas: Xia et al. 2024 (LESS), section 3, and their code.
+//! What a gradient is turned into before it is projected. Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
+
+/// What a gradient is turned into, value by value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GradForm {
+    /// Itself.
+    Plain,
+    /// The step that Adam would take ([`adam_feature`]); needs both moments.
+    Adam(AdamParams),
+    /// Its signs.
+    Sign,
+    /// `g / (sqrt(v) + eps)` with the second moment `v` that the optimizer has; the first one does not enter.
+    Normalised {
+        /// Keeps the denominator from zero.
+        eps: f64,
+    },
+}
+
+impl GradForm {
+    /// Whether the form is linear in the gradient, so that it can be projected from factors.
+    pub fn is_linear(self) -> bool {
+        self == GradForm::Plain
+    }
+
+    /// Whether the first and the second moment enter.
+    pub fn moments(self) -> [bool; 2] {
+        match self {
+            GradForm::Plain | GradForm::Sign => [false, false],
+            GradForm::Adam(_) => [true, true],
+            GradForm::Normalised { .. } => [false, true],
+        }
+    }
+
+    /// Writes the form of `grad` to `out`. Moments that do not enter may be empty.
+    pub fn apply(self, grad: &[f32], m: &[f32], v: &[f32], out: &mut [f32]) {
+        match self {
+            GradForm::Plain => out.copy_from_slice(grad),
+            GradForm::Adam(params) => adam_feature(grad, m, v, &params, out),
+            GradForm::Sign => sign_feature(grad, out),
+            GradForm::Normalised { eps } => normalised_feature(grad, v, eps, out),
+        }
+    }
+
+    /// Whether a gradient gives finite values only. Signs, a projection that samples coordinates, and a second moment that overflows can
+    /// all turn a broken gradient into a vector that looks well.
+    pub fn is_sound(self, grad: &[f32]) -> bool {
+        match self {
+            GradForm::Adam(_) => grad.iter().all(|g| (g * g).is_finite()),
+            _ => grad.iter().all(|g| g.is_finite()),
+        }
+    }
+}
 
 /// Where Adam's epsilon stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,6 +128,14 @@ pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out
         EpsPlacement::Outside => {
             out.iter_mut().zip(moments).for_each(|(u, (m, v))| *u = m / (v.sqrt() + eps))
         }
+    }
+}
+
+/// `g / (sqrt(v) + eps)`, Adam's preconditioner without its momentum. Slices have one value per parameter.
+pub fn normalised_feature(grad: &[f32], v: &[f32], eps: f64, out: &mut [f32]) {
+    let eps = eps as f32;
+    for ((u, g), v) in out.iter_mut().zip(grad).zip(v) {
+        *u = g / (v.sqrt() + eps);
     }
 }
 
@@ -176,6 +235,13 @@ mod tests {
             AdamParams { bias_correction: BiasCorrection::Step(1), eps: 0.0, ..AdamParams::default() };
         let u = adam(&[0.5], &[0.0], &[0.0], &params);
         assert!((u[0] - 1.0).abs() < 1e-6, "the first step of Adam has length one, not {}", u[0]);
+    }
+
+    #[test]
+    fn the_normaliser_divides_by_the_root_of_the_second_moment() {
+        let mut out = [0.0; 3];
+        GradForm::Normalised { eps: 0.5 }.apply(&[3.0, -1.0, 0.0], &[], &[4.0, 0.25, 0.0], &mut out);
+        assert_eq!(out, [1.2, -1.0, 0.0]);
     }
 
     #[test]

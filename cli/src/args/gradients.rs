@@ -1,0 +1,147 @@
+//! Flags of `gstore ingest` that say what is differentiated and what becomes of it.
+
+use clap::{Args, ValueEnum};
+
+/// What is computed of a model, and how.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Gradients and embeddings")]
+pub struct GradientArgs {
+    /// Modules of a model without adapter, as globs over their names ('*.mlp.*', lm_head, '*norm*')
+    /// [default: the linear layers of the blocks]
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub modules: Vec<String>,
+    /// The biases of these linear layers as well
+    #[arg(long)]
+    pub biases: bool,
+    /// Random projection of gradients [default: sjlt of an adapter's, fact_sjlt of a model's own]
+    #[arg(long, value_enum)]
+    pub projection: Option<Projection>,
+    /// Dimension of gradients projected as one vector
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub dim: u32,
+    /// Dimension of each module of gradients projected module by module
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub module_dim: u32,
+    /// Seed of the projection
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// What the loss of a scored token is
+    #[arg(long, value_enum, default_value = "cross-entropy")]
+    pub loss: Loss,
+    /// Share of the uniform distribution that is mixed into the target of cross-entropy
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub label_smoothing: f32,
+    /// How the losses of a sample's tokens become one
+    #[arg(long, value_enum, default_value = "mean")]
+    pub reduction: Reduction,
+    /// Embeddings are the hidden states after this many layers [default: after the final norm]
+    #[arg(long, value_name = "N")]
+    pub embed_layer: Option<usize>,
+    /// Embeddings are divided by their length
+    #[arg(long)]
+    pub embed_unit: bool,
+    /// Precision of the factors of matrix products
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: Compute,
+    /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed twice rather than kept
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_memory: Option<u64>,
+    /// Show the modules, how each is projected and at what cost, and leave the store alone
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Random projection of gradients.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Projection {
+    /// Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate, of all tensors as one vector
+    Sjlt,
+    /// Dense signs of all tensors as one vector: the strongest tails, slow
+    Rademacher,
+    /// Dense normal entries of all tensors as one vector, for comparison with other tools
+    Gaussian,
+    /// A stratified sample of the coordinates: fast, poor for peaked gradients
+    Mask,
+    /// Sparse signs on both sides of each module's gradient
+    #[value(name = "fact_sjlt", alias = "fact-sjlt")]
+    FactSjlt,
+    /// Dense signs on both sides of each module's gradient
+    #[value(name = "two_sided", alias = "two-sided")]
+    TwoSided,
+    /// A sample of both sides of each module's gradient: fastest, poor for peaked ones
+    #[value(name = "fact_mask", alias = "fact-mask")]
+    FactMask,
+    /// The gradient itself
+    None,
+}
+
+/// What the loss of a token is.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Cross-entropy
+    CrossEntropy,
+    /// Divergence of the adapted model's predictions from its base's
+    Kl,
+}
+
+/// How the losses of a sample become one.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their mean
+    Mean,
+    /// Their sum
+    Sum,
+}
+
+/// Precision of the factors of matrix products.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compute {
+    /// Single precision
+    F32,
+    /// Rounded to bf16 and summed in single precision: faster, gradients within about 1 %
+    Bf16,
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..1.0).contains(&value) { Ok(value) } else { Err("a share is at least 0 and below 1".to_owned()) }
+}
+
+/// A number of bytes with an optional unit: K, M, G, T, KB, MiB, ...
+fn size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| "not a size; write for example 2GB or 512MiB".to_owned())?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        other => return Err(format!("{other} is no unit; there are KB, MB, GB, TB, KiB, MiB, GiB")),
+    };
+    let bytes = number * factor;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("out of range".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("2GB"), Ok(2_000_000_000));
+        assert_eq!(size("1.5 GiB"), Ok(1_610_612_736));
+        assert_eq!(size("1000"), Ok(1000));
+        assert!(size("GB").is_err() && size("1 apple").is_err() && size("0").is_err());
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!(share("0.1"), Ok(0.1));
+        assert!(share("1").is_err() && share("-0.1").is_err() && share("nan").is_err());
+    }
+}

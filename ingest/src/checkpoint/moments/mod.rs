@@ -1,0 +1,100 @@
+//! Moments that an optimizer saved with a checkpoint.
+//!
+//! Two keyings exist. `optimizer.pt` of the Hugging Face Trainer numbers parameters in the order of its parameter groups, see [`Decay`];
+//! `optimizer.bin` as LESS writes it under FSDP is keyed by name. Shapes are checked either way, before any value is read.
+//!
+//! Adam and AdamW keep both moments whole. Adafactor keeps the second moment of a matrix as its means over rows and over columns; the
+//! product that it divides by is formed when it is asked for.
+
+mod error;
+mod file;
+mod state;
+mod trained;
+
+use std::path::{Path, PathBuf};
+
+pub use error::MomentsError;
+pub use file::{MomentsFile, TensorMoments};
+pub use trained::{Decay, Trained};
+
+use crate::params::{TensorSpec, total_len};
+
+/// First and second moments, concatenated in parameter order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// First moment (`exp_avg`).
+    pub exp_avg: Vec<f32>,
+    /// Second moment (`exp_avg_sq`); never negative.
+    pub exp_avg_sq: Vec<f32>,
+    /// Optimiser steps taken, where the state says so and all parameters agree.
+    pub step: Option<u64>,
+}
+
+impl Moments {
+    /// The optimizer state of a checkpoint folder: `optimizer.pt`, else `optimizer.bin`.
+    pub fn find(folder: &Path) -> Result<PathBuf, MomentsError> {
+        ["optimizer.pt", "optimizer.bin"]
+            .into_iter()
+            .map(|name| folder.join(name))
+            .find(|path| path.exists())
+            .ok_or_else(|| MomentsError::Missing(folder.to_owned()))
+    }
+
+    /// Loads the moments of an adapter's factors from an optimizer state of either keying.
+    pub fn load(path: &Path, params: &[TensorSpec]) -> Result<Moments, MomentsError> {
+        let trained = params.iter().cloned().map(Trained::factor).collect();
+        MomentsFile::open(path, trained, |_| true)?.load()
+    }
+
+    /// Digest of the moments: BLAKE3 over `gstore.moments.v1`, the number of values, then `exp_avg`, then `exp_avg_sq`, as little-endian f32.
+    ///
+    /// The parameters' names and shapes are part of the space that the feature lies in, so they are not repeated here.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"gstore.moments.v1\0");
+        hasher.update(&(self.exp_avg.len() as u64).to_le_bytes());
+        add_values(&mut hasher, &self.exp_avg);
+        add_values(&mut hasher, &self.exp_avg_sq);
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+impl MomentsFile {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// A tensor without a first moment, and what [`MomentsFile::read`] refuses.
+    pub fn load(&self) -> Result<Moments, MomentsError> {
+        let len = total_len(self.specs());
+        let (mut exp_avg, mut exp_avg_sq) = (Vec::with_capacity(len), Vec::with_capacity(len));
+        for index in 0..self.specs().len() {
+            exp_avg.extend(self.require_first(index)?);
+            exp_avg_sq.extend(self.read_second(index)?);
+        }
+        Ok(Moments { exp_avg, exp_avg_sq, step: self.step()? })
+    }
+
+    /// [`Moments::digest`] without holding more than one tensor; where first moments are missing, BLAKE3 over `gstore.moments.second.v1`, the
+    /// number of values, then the second moments.
+    pub fn digest(&self) -> Result<String, MomentsError> {
+        let mut hasher = blake3::Hasher::new();
+        let both = self.has_first();
+        hasher.update(if both { b"gstore.moments.v1\0" } else { b"gstore.moments.second.v1\0" });
+        hasher.update(&(total_len(self.specs()) as u64).to_le_bytes());
+        let tensors = 0..self.specs().len();
+        for index in tensors.clone().filter(|_| both) {
+            add_values(&mut hasher, &self.require_first(index)?);
+        }
+        for index in tensors {
+            add_values(&mut hasher, &self.read_second(index)?);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+fn add_values(hasher: &mut blake3::Hasher, values: &[f32]) {
+    for chunk in values.chunks(4096) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+}

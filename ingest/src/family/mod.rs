@@ -1,0 +1,28 @@
+//! Model families: which decoder a `config.json` describes. One small file for each architecture, over shared blocks.
+//!
+//! Invariants
+//! - a setting that would change the mathematics is implemented or refused by name, never ignored
+//! - a family only fills in a [`Decoder`]: it adds no code to the engine
+//! - the size of a description is bounded, whatever the numbers in the file
+
+mod blocks;
+mod decoder;
+mod gemma2;
+mod gpt2;
+mod gpt_neox;
+mod llama;
+mod mistral;
+mod olmo2;
+mod options;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod registry;
+mod rope;
+mod windows;
+
+pub use decoder::{
+    Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, Piece, Positions, Residual, Role,
+    RopeScaling, Rows,
+};
+pub use registry::supported_architectures;

@@ -1,0 +1,195 @@
+//! The sink that projects weight gradients from their factors, without forming them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::family::{Decoder, LinearId, NormId, Param, Role, Rows};
+use crate::model::{
+    Backend, BackendError, ColumnMap, LinearWeights, NormFactors, SampleRows, Sink, Slot, TableFactors,
+};
+use crate::projection::{FactoredProjector, SideEntries, SideMatrix};
+
+/// One side's matrix on a backend.
+enum SideMap<B: Backend> {
+    Dense(B::Linear),
+    Sparse(ColumnMap),
+}
+
+/// A module whose gradient is projected from its factors.
+struct ModuleMaps<B: Backend> {
+    /// Which of the projector's modules.
+    module: usize,
+    input: SideMap<B>,
+    /// Where its values start in what is accumulated for a sample, and their number.
+    offset: usize,
+    len: usize,
+}
+
+/// What a slot adds to.
+struct SlotMap<B: Backend> {
+    /// Index into the maps' modules.
+    index: usize,
+    /// Of a linear map: the output side, cut to the map's rows. Of a table: none, its side is looked up by token.
+    out: Option<SideMap<B>>,
+}
+
+/// The sides of the modules that are projected from factors.
+pub(super) struct FactorMaps<B: Backend> {
+    modules: Vec<ModuleMaps<B>>,
+    slots: BTreeMap<Slot, SlotMap<B>>,
+    /// Values that are accumulated for a sample.
+    pub width: usize,
+}
+
+impl<B: Backend> FactorMaps<B> {
+    /// `modules`: module of the projector and the tensor that is its weight.
+    pub fn new<'a>(
+        backend: &B,
+        decoder: &Decoder,
+        projector: &FactoredProjector,
+        modules: impl IntoIterator<Item = (usize, &'a Param)>,
+    ) -> Result<FactorMaps<B>, BackendError> {
+        let mut maps = FactorMaps { modules: Vec::new(), slots: BTreeMap::new(), width: 0 };
+        for (module, param) in modules {
+            let Some(sides) = projector.sides(module) else { continue };
+            let len = projector.accumulated_len(module);
+            let index = maps.modules.len();
+            let input = side(backend, &sides.input, None)?;
+            maps.modules.push(ModuleMaps { module, input, offset: maps.width, len });
+            maps.width += len;
+            let mut add = |slot, out| maps.slots.insert(slot, SlotMap { index, out });
+            match &param.role {
+                Role::Weight(pieces) => {
+                    for piece in pieces {
+                        let out = side(backend, &sides.out, Some(piece.rows))?;
+                        add(Slot::Linear(piece.linear), Some(out));
+                    }
+                }
+                Role::Embedding => {
+                    add(Slot::Embedding, None);
+                    if decoder.tied {
+                        add(Slot::Linear(LinearId::Head), Some(side(backend, &sides.out, None)?));
+                    }
+                }
+                Role::Positions => {
+                    add(Slot::Positions, None);
+                }
+                Role::Bias(_) | Role::NormWeight(_) | Role::NormBias(_) => {}
+            }
+        }
+        Ok(maps)
+    }
+
+    /// Turns what one sample accumulated into the modules' coordinates of its vector; says whether all of it is finite.
+    pub fn finish(&self, projector: &FactoredProjector, accumulated: &[f32], out: &mut [f32]) -> bool {
+        for ModuleMaps { module, offset, len, .. } in &self.modules {
+            let start = projector.offset(*module);
+            let out = &mut out[start..start + projector.module_dim()];
+            projector.finish(*module, &accumulated[*offset..offset + len], out);
+        }
+        accumulated.iter().all(|v| v.is_finite())
+    }
+}
+
+/// Uploads a side, cut to the columns `rows` in that order if they are given.
+fn side<B: Backend>(backend: &B, matrix: &SideMatrix, rows: Option<Rows>) -> Result<SideMap<B>, BackendError> {
+    let columns: Vec<usize> = rows.map_or_else(|| (0..matrix.columns).collect(), |rows| rows.iter().collect());
+    match &matrix.entries {
+        SideEntries::Dense(values) => {
+            let row = |row: usize| &values[row * matrix.columns..(row + 1) * matrix.columns];
+            let weight = (0..matrix.rows).flat_map(|r| columns.iter().map(move |c| row(r)[*c])).collect();
+            let bias = (!matrix.constant.is_empty()).then(|| matrix.constant.clone());
+            let weights = LinearWeights { weight, out: matrix.rows, input: columns.len(), bias };
+            Ok(SideMap::Dense(backend.pack(weights)?))
+        }
+        SideEntries::Sparse(entries) => {
+            let by_source = |source: &usize| {
+                let at = entries.binary_search_by_key(source, |e| e.source as usize).ok()?;
+                Some(entries[at])
+            };
+            let cut = columns.iter().enumerate().filter_map(|(to, source)| {
+                let entry = by_source(source)?;
+                Some((entry.dest, to as u32, entry.factor))
+            });
+            let constant = matrix.constant.iter().position(|v| *v != 0.0);
+            Ok(SideMap::Sparse(ColumnMap {
+                input: columns.len(),
+                out: matrix.rows,
+                entries: cut.collect(),
+                constant: constant.map(|at| (at as u32, matrix.constant[at])),
+            }))
+        }
+    }
+}
+
+impl<B: Backend> SideMap<B> {
+    fn apply(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor, BackendError> {
+        match self {
+            SideMap::Dense(linear) => backend.linear(linear, x, None),
+            SideMap::Sparse(map) => backend.map_columns(x, map),
+        }
+    }
+}
+
+/// Adds up projected outer products, one accumulator per sample.
+pub(super) struct FactorSink<'a, B: Backend> {
+    pub maps: &'a FactorMaps<B>,
+    pub projector: &'a FactoredProjector,
+    pub out: SampleRows<'a>,
+}
+
+impl<B: Backend> Sink<B> for FactorSink<'_, B> {
+    fn wants(&self, slot: Slot) -> bool {
+        self.maps.slots.contains_key(&slot)
+    }
+
+    fn linear(
+        &mut self,
+        backend: &B,
+        x: &B::Tensor,
+        grads: &[(LinearId, &B::Tensor)],
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        for (id, grad) in grads {
+            let Some(slot) = self.maps.slots.get(&Slot::Linear(*id)) else { continue };
+            let (module, Some(out)) = (&self.maps.modules[slot.index], &slot.out) else { continue };
+            let inputs = module.input.apply(backend, x)?;
+            let outputs = out.apply(backend, grad)?;
+            backend.weight_grads(&inputs, &outputs, spans, &mut self.out, module.offset)?;
+        }
+        Ok(())
+    }
+
+    /// A norm's weight has one axis and no factors.
+    fn norm(
+        &mut self,
+        _backend: &B,
+        _id: NormId,
+        _factors: &NormFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn table(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        factors: &TableFactors<'_, B::Tensor>,
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        let Some(slot) = self.maps.slots.get(&slot) else { return Ok(()) };
+        let module = &self.maps.modules[slot.index];
+        let Some(sides) = self.projector.sides(module.module) else { return Ok(()) };
+        // The output side of a looked-up row is that row's column of the side's matrix.
+        let mut values = Vec::with_capacity(factors.ids.len() * sides.out.rows);
+        let mut column = vec![0.0; sides.out.rows];
+        for id in factors.ids {
+            sides.out.column(*id as usize, &mut column);
+            values.extend(column.iter().map(|v| (*v * f64::from(factors.scale)) as f32));
+        }
+        let outputs = backend.tensor(values, factors.ids.len(), sides.out.rows)?;
+        let inputs = module.input.apply(backend, factors.grad)?;
+        backend.weight_grads(&inputs, &outputs, spans, &mut self.out, module.offset)
+    }
+}

@@ -1,0 +1,190 @@
+//! From gradients to projected vectors: every form of a gradient that is asked for, through one projection.
+
+use super::forms::GradForm;
+use crate::checkpoint::Moments;
+use crate::params::TensorSpec;
+use crate::projection::{FactoredProjector, FlatProjector, Way};
+
+/// What is made of each sample's gradient.
+pub struct GradFeatures {
+    /// The forms, in the order of the vectors.
+    pub forms: Vec<GradForm>,
+    /// The projection of each form.
+    pub projector: Projector,
+    /// Optimizer moments of the tracked tensors, if a form needs them.
+    pub moments: Option<Moments>,
+}
+
+/// How a gradient becomes short.
+pub enum Projector {
+    /// All tensors as one vector.
+    Flat(FlatProjector),
+    /// Each module by itself.
+    Factored {
+        /// The modules' matrices.
+        projector: FactoredProjector,
+        /// How each module's plain gradient is projected. Any other form needs the gradient itself.
+        ways: Vec<Way>,
+    },
+}
+
+impl Projector {
+    /// Length of a projected vector.
+    pub fn dim(&self) -> usize {
+        match self {
+            Projector::Flat(flat) => flat.dim(),
+            Projector::Factored { projector, .. } => projector.dim(),
+        }
+    }
+
+    /// Whether the plain gradient of a module is projected from its factors.
+    pub(super) fn from_factors(&self, module: usize) -> bool {
+        matches!(self, Projector::Factored { ways, .. } if ways.get(module) == Some(&Way::Factors))
+    }
+}
+
+/// The tensor's place in its module.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    module: usize,
+    /// The bias that comes after the weight.
+    is_bias: bool,
+    /// A weight whose bias is still to come.
+    awaits_bias: bool,
+}
+
+/// Modules of the tracked tensors: a weight, with the bias that follows it if that is tracked too.
+fn parts(tensors: &[TensorSpec], projector: &FactoredProjector) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(tensors.len());
+    for (module, shape) in projector.modules().iter().enumerate() {
+        let awaits_bias = shape.shape.bias();
+        parts.push(Part { module, is_bias: false, awaits_bias });
+        if awaits_bias {
+            parts.push(Part { module, is_bias: true, awaits_bias: false });
+        }
+    }
+    debug_assert_eq!(parts.len(), tensors.len());
+    parts
+}
+
+/// The vectors of the samples of a batch, one for each form, while tensors arrive one by one.
+pub(super) struct Accumulator<'a> {
+    features: &'a GradFeatures,
+    /// Where each tracked tensor starts in the concatenated gradient.
+    starts: Vec<usize>,
+    sums: Sums,
+    /// Whether every value so far was finite, for every sample and form.
+    sound: Vec<bool>,
+    scratch: Vec<f32>,
+}
+
+/// Sums of every sample and form.
+enum Sums {
+    Flat(Vec<f64>),
+    Factored {
+        vectors: Vec<f32>,
+        parts: Vec<Part>,
+        /// For each form a weight that waits for its bias.
+        waiting: Vec<Vec<f32>>,
+    },
+}
+
+impl<'a> Accumulator<'a> {
+    pub fn new(features: &'a GradFeatures, tensors: &[TensorSpec], samples: usize) -> Accumulator<'a> {
+        let mut start = 0;
+        let starts = tensors.iter().map(|tensor| {
+            let this = start;
+            start += tensor.numel();
+            this
+        });
+        let starts = starts.collect();
+        let vectors = samples * features.forms.len();
+        let values = vectors * features.projector.dim();
+        let sums = match &features.projector {
+            Projector::Flat(_) => Sums::Flat(vec![0.0; values]),
+            Projector::Factored { projector, .. } => Sums::Factored {
+                vectors: vec![0.0; values],
+                parts: parts(tensors, projector),
+                waiting: vec![Vec::new(); features.forms.len()],
+            },
+        };
+        Accumulator { features, starts, sums, sound: vec![true; vectors], scratch: Vec::new() }
+    }
+
+    /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight comes first, then its bias.
+    pub fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
+        let GradFeatures { forms, projector, moments } = self.features;
+        let (start, dim) = (self.starts[tensor], projector.dim());
+        let moment = |values: Option<&'a Vec<f32>>| {
+            values.and_then(|values| values.get(start..start + grad.len())).unwrap_or_default()
+        };
+        let m = moment(moments.as_ref().map(|moments| &moments.exp_avg));
+        let v = moment(moments.as_ref().map(|moments| &moments.exp_avg_sq));
+        for (index, form) in forms.iter().enumerate() {
+            if let Sums::Factored { parts, .. } = &self.sums
+                && form.is_linear()
+                && projector.from_factors(parts[tensor].module)
+            {
+                continue;
+            }
+            let vector = sample * forms.len() + index;
+            self.sound[vector] &= form.is_sound(grad);
+            let values = match form {
+                GradForm::Plain => grad,
+                form => {
+                    self.scratch.resize(grad.len(), 0.0);
+                    form.apply(grad, m, v, &mut self.scratch);
+                    &self.scratch[..]
+                }
+            };
+            match (&mut self.sums, projector) {
+                (Sums::Flat(totals), Projector::Flat(flat)) => {
+                    flat.project_slice(start, values, &mut totals[vector * dim..(vector + 1) * dim]);
+                }
+                (Sums::Factored { vectors, parts, waiting }, Projector::Factored { projector, .. }) => {
+                    let part = parts[tensor];
+                    let at = vector * dim + projector.offset(part.module);
+                    let out = &mut vectors[at..at + projector.module_dim()];
+                    match part {
+                        Part { awaits_bias: true, .. } => values.clone_into(&mut waiting[index]),
+                        Part { module, is_bias: true, .. } => {
+                            projector.project_formed(module, &waiting[index], values, out);
+                        }
+                        Part { module, .. } => projector.project_formed(module, values, &[], out),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes over a sample's plain vector as far as its modules were projected from factors.
+    pub fn vector_mut(&mut self, sample: usize, form: usize) -> Option<(&mut [f32], &mut bool)> {
+        let dim = self.features.projector.dim();
+        let vector = sample * self.features.forms.len() + form;
+        match &mut self.sums {
+            Sums::Flat(_) => None,
+            Sums::Factored { vectors, .. } => {
+                Some((&mut vectors[vector * dim..(vector + 1) * dim], &mut self.sound[vector]))
+            }
+        }
+    }
+
+    /// Rounds the sums of one sample to its vectors; says which of them are made of finite values.
+    pub fn finish(&self, sample: usize, out: &mut [f32]) -> &[bool] {
+        let (count, dim) = (self.features.forms.len(), self.features.projector.dim());
+        match (&self.sums, &self.features.projector) {
+            (Sums::Flat(totals), Projector::Flat(flat)) => {
+                for (index, out) in out.chunks_exact_mut(dim.max(1)).enumerate() {
+                    let vector = sample * count + index;
+                    flat.finish(&totals[vector * dim..(vector + 1) * dim], out);
+                }
+            }
+            (Sums::Factored { vectors, .. }, _) => {
+                out.copy_from_slice(&vectors[sample * count * dim..(sample + 1) * count * dim]);
+            }
+            _ => {}
+        }
+        &self.sound[sample * count..(sample + 1) * count]
+    }
+}

@@ -1,0 +1,297 @@
+//! One batch through a model: losses, embeddings and the features of gradients.
+
+use std::ops::Range;
+
+use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
+use super::error::EngineError;
+use super::features::{Accumulator, GradFeatures, Projector};
+use super::lora::{LoraFactors, LoraSink};
+use super::weights::WeightGradients;
+use crate::model::{
+    Backend, BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass, SampleRows,
+};
+use crate::params::{TensorSpec, total_len};
+
+/// An engine without the type of its backend.
+pub(super) trait Runner: Send + Sync {
+    fn run(
+        &self,
+        batch: &[PackedSample<'_>],
+        want: Want,
+        out: &mut dyn FnMut(usize, SampleOutput<'_>),
+    ) -> Result<(), EngineError>;
+}
+
+/// How gradients come about.
+pub(super) enum Gradients<B: Backend> {
+    /// LoRA factors: small, formed whole.
+    Adapter(LoraFactors<B>),
+    /// The model's own tensors.
+    Weights(WeightGradients<B>),
+}
+
+pub(super) struct BatchRunner<B: Backend> {
+    pub model: Model<B>,
+    /// The base model, where the loss is the divergence from it.
+    pub reference: Option<Model<B>>,
+    pub options: EngineOptions,
+    pub gradients: Gradients<B>,
+    pub features: Option<GradFeatures>,
+    pub tensors: Vec<TensorSpec>,
+}
+
+/// The vectors of a batch: one after the other for each sample, empty where not wanted.
+#[derive(Default)]
+struct Results {
+    losses: Vec<f32>,
+    means: Vec<f32>,
+    lasts: Vec<f32>,
+    weighted: Vec<f32>,
+    grads: Vec<f32>,
+    sound: Vec<bool>,
+}
+
+impl<B: Backend> Runner for BatchRunner<B> {
+    fn run(
+        &self,
+        batch: &[PackedSample<'_>],
+        want: Want,
+        out: &mut dyn FnMut(usize, SampleOutput<'_>),
+    ) -> Result<(), EngineError> {
+        let layout = Layout::new(batch, wants_embeddings(want), self.options.reduction);
+        let scored_spans = layout.scored_spans.clone();
+        let mut results = Results::default();
+        self.compute(layout, want, &mut results)?;
+        let hidden = self.model.decoder().hidden_size;
+        let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
+        let dim = self.features.as_ref().map_or(0, |features| forms * features.projector.dim());
+        for (index, span) in scored_spans.iter().enumerate() {
+            let of_sample = results.losses.get(span.clone()).unwrap_or_default();
+            let sum: f64 = of_sample.iter().map(|loss| f64::from(*loss)).sum();
+            let loss = sum / self.divisor(of_sample.len());
+            let result = SampleOutput {
+                loss: loss as f32,
+                scored: span.len() as u32,
+                embed_mean: row(&results.means, index, hidden),
+                embed_last: row(&results.lasts, index, hidden),
+                embed_weighted: row(&results.weighted, index, hidden),
+                grads: row(&results.grads, index, dim),
+                sound: row(&results.sound, index, forms),
+            };
+            out(index, result);
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend> BatchRunner<B> {
+    /// What a sample's sum of losses is divided by, in full precision.
+    fn divisor(&self, tokens: usize) -> f64 {
+        match self.options.reduction {
+            crate::model::Reduction::Mean => tokens.max(1) as f64,
+            crate::model::Reduction::Sum => 1.0,
+        }
+    }
+
+    fn compute(&self, layout: Layout, want: Want, results: &mut Results) -> Result<(), BackendError> {
+        let samples = layout.spans.len();
+        let embeds = wants_embeddings(want);
+        let scores = !layout.scored_rows.is_empty();
+        let mut gradients = GradientPass { runner: self, samples, want: want.grad, results };
+        if layout.rows() == 0 || !(embeds || scores && (want.loss || want.grad)) {
+            return gradients.without_scores();
+        }
+        let keep_from = if scores { gradients.lowest()? } else { None };
+        let layers = self.model.decoder().layers;
+        let all = embeds && self.options.embed_layer.is_none_or(|layer| layer >= layers);
+        let pass = Pass {
+            last_rows: if all { LastRows::All } else { LastRows::Scored },
+            keep_from,
+            keep: self.options.keep,
+            tap: self.options.embed_layer.filter(|_| embeds),
+        };
+        let reference = match &self.reference {
+            Some(reference) if scores && (want.loss || want.grad) => {
+                let pass = Pass { last_rows: LastRows::Scored, keep_from: None, tap: None, ..pass };
+                Some(reference.forward(layout.clone(), pass)?.hidden)
+            }
+            _ => None,
+        };
+        let objective = match (self.options.loss, &reference) {
+            (LossForm::KlToBase, Some(reference)) => Objective::Kl { reference },
+            (LossForm::CrossEntropy { smoothing }, _) => Objective::CrossEntropy { smoothing },
+            (LossForm::KlToBase, None) => Objective::CrossEntropy { smoothing: 0.0 },
+        };
+        let forward = self.model.forward(layout, pass)?;
+        if embeds {
+            self.embed(&forward, want, gradients.results)?;
+        }
+        if !scores {
+            return gradients.without_scores();
+        }
+        if want.grad {
+            gradients.backward(forward, objective)
+        } else if want.loss {
+            results.losses = self.model.losses(&forward, objective)?;
+            Ok(())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn embed(&self, forward: &Forward<B>, want: Want, results: &mut Results) -> Result<(), BackendError> {
+        let backend = self.model.backend();
+        let x = forward.tapped.as_ref().unwrap_or(&forward.hidden);
+        let spans = &forward.layout.spans;
+        let pool = |weight: &dyn Fn(&Range<usize>, usize) -> f32| {
+            let weights: Vec<f32> =
+                spans.iter().flat_map(|span| (0..span.len()).map(|i| weight(span, i))).collect();
+            backend.span_sums(x, &weights, spans)
+        };
+        if want.embed_mean {
+            results.means = pool(&|span, _| 1.0 / span.len() as f32)?;
+        }
+        if want.embed_weighted {
+            results.weighted = pool(&|span, i| {
+                let n = span.len() as f64;
+                ((i + 1) as f64 / (n * (n + 1.0) / 2.0)) as f32
+            })?;
+        }
+        if want.embed_last {
+            let rows: Vec<u32> = spans.iter().map(|span| span.end.saturating_sub(1) as u32).collect();
+            results.lasts = backend.to_host(&backend.gather(x, &rows)?)?;
+        }
+        if self.options.embed_unit {
+            let hidden = self.model.decoder().hidden_size;
+            for vectors in [&mut results.means, &mut results.lasts, &mut results.weighted] {
+                vectors.chunks_exact_mut(hidden).for_each(normalise);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Divides a vector by its L2 norm; zeros stay zeros.
+fn normalise(vector: &mut [f32]) {
+    let norm = vector.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    if norm > 0.0 {
+        vector.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+    }
+}
+
+/// The gradient's part of a batch.
+struct GradientPass<'a, B: Backend> {
+    runner: &'a BatchRunner<B>,
+    samples: usize,
+    want: bool,
+    results: &'a mut Results,
+}
+
+impl<B: Backend> GradientPass<'_, B> {
+    /// The lowest layer that must be kept.
+    fn lowest(&self) -> Result<Option<usize>, BackendError> {
+        if !self.want {
+            return Ok(None);
+        }
+        let model = &self.runner.model;
+        Ok(match &self.runner.gradients {
+            Gradients::Adapter(factors) => {
+                let out = SampleRows { values: &mut [], width: 0 };
+                model.lowest_wanted(&LoraSink { factors, out })
+            }
+            Gradients::Weights(weights) => {
+                self.runner.features.as_ref().and_then(|features| weights.lowest_wanted(model, features))
+            }
+        })
+    }
+
+    /// Features of gradients of zero.
+    fn without_scores(&mut self) -> Result<(), BackendError> {
+        let (true, Some(features)) = (self.want, &self.runner.features) else { return Ok(()) };
+        let width = total_len(&self.runner.tensors);
+        match &self.runner.gradients {
+            Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
+            Gradients::Weights(_) => {
+                let tensors = &self.runner.tensors;
+                let mut sums = Accumulator::new(features, tensors, self.samples);
+                for (index, tensor) in tensors.iter().enumerate() {
+                    let zeros = vec![0.0; tensor.numel()];
+                    (0..self.samples).for_each(|sample| sums.add(index, sample, &zeros));
+                }
+                self.finish(features, &sums);
+            }
+        }
+        Ok(())
+    }
+
+    fn backward(
+        &mut self,
+        forward: Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+    ) -> Result<(), BackendError> {
+        let Some(features) = &self.runner.features else { return Ok(()) };
+        let model = &self.runner.model;
+        match &self.runner.gradients {
+            Gradients::Adapter(factors) => {
+                let width = total_len(&self.runner.tensors);
+                let mut grads = vec![0.0; self.samples * width];
+                let out = SampleRows { values: &mut grads, width };
+                self.results.losses = model.backward(forward, objective, &mut LoraSink { factors, out })?;
+                let mut scratch = Vec::new();
+                grads.chunks_exact_mut(width.max(1)).for_each(|grad| factors.reorder(grad, &mut scratch));
+                self.project_whole(features, &grads, width);
+            }
+            Gradients::Weights(weights) => {
+                let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
+                self.results.losses = weights.backward(model, forward, objective, features, &mut sums)?;
+                self.finish(features, &sums);
+            }
+        }
+        Ok(())
+    }
+
+    /// Features of gradients that lie whole in memory, `width` values each.
+    fn project_whole(&mut self, features: &GradFeatures, grads: &[f32], width: usize) {
+        let Projector::Flat(flat) = &features.projector else {
+            let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
+            for (sample, grad) in grads.chunks_exact(width.max(1)).enumerate() {
+                let mut rest = grad;
+                for (index, tensor) in self.runner.tensors.iter().enumerate() {
+                    let (values, after) = rest.split_at(tensor.numel());
+                    sums.add(index, sample, values);
+                    rest = after;
+                }
+            }
+            return self.finish(features, &sums);
+        };
+        let moments = features.moments.as_ref();
+        let m = moments.map_or(&[][..], |moments| &moments.exp_avg);
+        let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
+        let mut formed = vec![0.0; width];
+        for grad in grads.chunks_exact(width.max(1)) {
+            for form in &features.forms {
+                form.apply(grad, m, v, &mut formed);
+                let start = self.results.grads.len();
+                self.results.grads.resize(start + flat.dim(), 0.0);
+                flat.project(&formed, &mut self.results.grads[start..]);
+                self.results.sound.push(form.is_sound(grad));
+            }
+        }
+    }
+
+    fn finish(&mut self, features: &GradFeatures, sums: &Accumulator<'_>) {
+        let width = features.forms.len() * features.projector.dim();
+        self.results.grads.resize(self.samples * width, 0.0);
+        for (sample, out) in self.results.grads.chunks_exact_mut(width.max(1)).enumerate() {
+            self.results.sound.extend_from_slice(sums.finish(sample, out));
+        }
+    }
+}
+
+fn wants_embeddings(want: Want) -> bool {
+    want.embed_mean || want.embed_last || want.embed_weighted
+}
+
+fn row<T>(values: &[T], index: usize, width: usize) -> &[T] {
+    values.get(index * width..(index + 1) * width).unwrap_or_default()
+}

@@ -1,0 +1,127 @@
+//! Which tensors are differentiated.
+
+use glob::{MatchOptions, Pattern};
+
+use crate::family::{Decoder, LinearId, Param, Role};
+use crate::params::TensorSpec;
+
+/// Which of a model's own weights are differentiated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModuleSelection {
+    /// Globs over the names of modules (`*.mlp.*`, `lm_head`); empty: the linear layers of the blocks.
+    pub patterns: Vec<String>,
+    /// Biases of the chosen linear layers as well.
+    pub biases: bool,
+}
+
+/// Why a selection of modules cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SelectionError {
+    /// A text that is no glob.
+    #[error("--modules {pattern}: {message}")]
+    Pattern {
+        /// The text.
+        pattern: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A glob without a match.
+    #[error("--modules {pattern} matches no module of this {architecture}; it has for example {examples}")]
+    NoMatch {
+        /// The glob.
+        pattern: String,
+        /// The model's architecture.
+        architecture: String,
+        /// Some names.
+        examples: String,
+    },
+    /// The head of a model that has none of its own.
+    #[error("the head shares the weight of {embedding} in this model: ask for --modules {embedding}")]
+    TiedHead {
+        /// Module of the shared weight.
+        embedding: String,
+    },
+}
+
+impl ModuleSelection {
+    /// The chosen tensors, as indices into `decoder.params`, ascending.
+    ///
+    /// # Errors
+    /// A glob that is none, or that matches nothing.
+    pub fn resolve(&self, decoder: &Decoder) -> Result<Vec<usize>, SelectionError> {
+        let mut chosen = vec![false; decoder.params.len()];
+        if self.patterns.is_empty() {
+            for (chosen, param) in chosen.iter_mut().zip(&decoder.params) {
+                *chosen = in_block(param) && matches!(param.role, Role::Weight(_));
+            }
+        }
+        for text in &self.patterns {
+            let pattern = Pattern::new(text).map_err(|error| SelectionError::Pattern {
+                pattern: text.clone(),
+                message: error.to_string(),
+            })?;
+            let mut found = false;
+            for (chosen, param) in chosen.iter_mut().zip(&decoder.params) {
+                if matches(&pattern, param) && !matches!(param.role, Role::Bias(_)) {
+                    (*chosen, found) = (true, true);
+                }
+            }
+            if !found {
+                return Err(no_match(text, &pattern, decoder));
+            }
+        }
+        if self.biases {
+            let modules: Vec<&str> = chosen_modules(decoder, &chosen).collect();
+            let biases: Vec<bool> = decoder
+                .params
+                .iter()
+                .map(|param| matches!(param.role, Role::Bias(_)) && modules.contains(&param.module()))
+                .collect();
+            chosen.iter_mut().zip(biases).for_each(|(chosen, bias)| *chosen |= bias);
+        }
+        Ok((0..chosen.len()).filter(|i| chosen[*i]).collect())
+    }
+}
+
+fn chosen_modules<'a>(decoder: &'a Decoder, chosen: &'a [bool]) -> impl Iterator<Item = &'a str> {
+    decoder.params.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(param, _)| param.module())
+}
+
+/// A glob means a module or a tensor; letter case counts, `*` runs over dots.
+fn matches(pattern: &Pattern, param: &Param) -> bool {
+    let options = MatchOptions::new();
+    pattern.matches_with(param.module(), options) || pattern.matches_with(&param.name, options)
+}
+
+/// Whether the tensor belongs to a decoder layer's linear map.
+fn in_block(param: &Param) -> bool {
+    match &param.role {
+        Role::Weight(pieces) => pieces.iter().all(|piece| piece.linear != LinearId::Head),
+        _ => false,
+    }
+}
+
+fn no_match(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {
+    let embedding = decoder.params.iter().find(|param| param.role == Role::Embedding);
+    if let Some(embedding) = embedding.filter(|_| decoder.tied && pattern.matches("lm_head")) {
+        return SelectionError::TiedHead { embedding: embedding.module().to_owned() };
+    }
+    let mut modules: Vec<&str> = Vec::new();
+    for param in &decoder.params {
+        if modules.last() != Some(&param.module()) && modules.len() < 6 {
+            modules.push(param.module());
+        }
+    }
+    SelectionError::NoMatch {
+        pattern: text.to_owned(),
+        architecture: decoder.architecture.to_owned(),
+        examples: modules.join(", "),
+    }
+}
+
+/// The chosen tensors as vectors hold them: weights as `[out, input]`.
+pub fn tensor_specs(decoder: &Decoder, tracked: &[usize]) -> Vec<TensorSpec> {
+    let params = tracked.iter().filter_map(|index| decoder.params.get(*index));
+    params.map(|param| TensorSpec { name: param.name.clone(), shape: param.shape.clone() }).collect()
+}

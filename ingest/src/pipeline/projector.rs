@@ -1,0 +1,132 @@
+//! The features of a checkpoint's gradients: their projection and the moments that enter them.
+
+use gstore_store::ModuleGroup;
+
+use super::IngestError;
+use super::plan::CheckpointPlan;
+use super::request::{CheckpointArg, CheckpointWeights, Kind};
+use crate::checkpoint::{Moments, MomentsFile, Trained};
+use crate::family::Decoder;
+use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
+use crate::params::TensorSpec;
+use crate::projection::{
+    FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
+};
+
+/// What a projection is made for.
+pub struct Source<'a> {
+    spec: &'a ProjectionSpec,
+    tensors: &'a [TensorSpec],
+    /// Modules of a factored kind.
+    modules: Vec<ModuleShape>,
+    /// Without an adapter gradients can be projected from factors.
+    has_factors: bool,
+}
+
+impl<'a> Source<'a> {
+    /// `tracked`: the differentiated tensors of the model itself, none with an adapter.
+    pub fn new(
+        decoder: &Decoder,
+        tracked: &[usize],
+        tensors: &'a [TensorSpec],
+        spec: &'a ProjectionSpec,
+    ) -> Self {
+        let modules = module_shapes(decoder, tracked, tensors);
+        Self { spec, tensors, modules, has_factors: !tracked.is_empty() }
+    }
+
+    /// The source of a planned checkpoint.
+    pub fn of_plan(plan: &'a CheckpointPlan) -> Self {
+        Self::new(&plan.decoder, &plan.tracked, &plan.tensors, &plan.projection)
+    }
+
+    /// Length and module groups of a projected vector; draws no matrix.
+    pub fn shape(&self, checkpoint: &str) -> Result<(usize, Vec<ModuleGroup>), IngestError> {
+        if self.spec.kind.is_factored() {
+            let projector = FactoredProjector::new(self.spec, &self.modules, Some(checkpoint))?;
+            return Ok((projector.dim(), projector.groups()));
+        }
+        // A projector without tables only says what its vectors look like.
+        let projector = FlatProjector::with_table_budget(self.spec, self.tensors, Some(checkpoint), 0)?;
+        Ok((projector.dim(), projector.groups()))
+    }
+
+    /// How the plain gradient of each module of a factored kind is projected.
+    pub fn ways(&self) -> Vec<Way> {
+        let way = |module: &ModuleShape| match self.has_factors {
+            true => choose(self.spec, module.shape, NOMINAL_TOKENS, false),
+            false => Way::Formed,
+        };
+        self.modules.iter().map(way).collect()
+    }
+
+    /// The projection itself.
+    pub fn projector(&self, checkpoint: &str) -> Result<Projector, IngestError> {
+        Ok(match self.spec.kind.is_factored() {
+            true => Projector::Factored {
+                projector: FactoredProjector::new(self.spec, &self.modules, Some(checkpoint))?,
+                ways: self.ways(),
+            },
+            false => Projector::Flat(FlatProjector::new(self.spec, self.tensors, Some(checkpoint))?),
+        })
+    }
+}
+
+/// What the gradient kinds of a planned checkpoint need; none without such a kind.
+pub fn features(
+    plan: &CheckpointPlan,
+    adam: crate::gradient::AdamParams,
+) -> Result<Option<GradFeatures>, IngestError> {
+    let forms: Vec<GradForm> = plan.features.iter().filter_map(|feature| feature.kind.form(adam)).collect();
+    if forms.is_empty() {
+        return Ok(None);
+    }
+    let needs = plan.features.iter().map(|feature| feature.kind).find(|kind| kind.needs_moments());
+    let moments = match needs {
+        Some(kind) => {
+            let file = moments(&plan.arg, kind, &plan.decoder, &plan.tensors)?;
+            if plan.moments.as_deref() != Some(file.digest()?.as_str()) {
+                return Err(IngestError::WeightsChanged { checkpoint: plan.arg.name.clone() });
+            }
+            Some(read(&file, forms.iter().any(|form| form.moments()[0]))?)
+        }
+        None => None,
+    };
+    let projector = Source::of_plan(plan).projector(&plan.id)?;
+    Ok(Some(GradFeatures { forms, projector, moments }))
+}
+
+/// The optimizer's moments of the differentiated tensors, opened and checked.
+pub fn moments(
+    arg: &CheckpointArg,
+    kind: Kind,
+    decoder: &Decoder,
+    tensors: &[TensorSpec],
+) -> Result<MomentsFile, IngestError> {
+    let (folder, trained) = match &arg.weights {
+        CheckpointWeights::Base => {
+            return Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() });
+        }
+        CheckpointWeights::Adapter(folder) => (folder, tensors.iter().cloned().map(Trained::factor).collect()),
+        CheckpointWeights::Model(folder) => (folder, Trained::all(decoder)),
+    };
+    let file = MomentsFile::open(&Moments::find(folder)?, trained, |spec| tensors.contains(spec))?;
+    // Adafactor without momentum has the second moment only, which is all that the normaliser needs.
+    if kind == Kind::GradAdam && !file.has_first() {
+        return Err(IngestError::NoFirstMoment { checkpoint: arg.name.clone() });
+    }
+    Ok(file)
+}
+
+/// Reads the moments. Memory: one value for each of the tensors', two with the first moment.
+fn read(file: &MomentsFile, first: bool) -> Result<Moments, IngestError> {
+    let mut moments = Moments { exp_avg: Vec::new(), exp_avg_sq: Vec::new(), step: file.step()? };
+    for index in 0..file.specs().len() {
+        let read = file.read(index)?;
+        moments.exp_avg_sq.extend(read.exp_avg_sq);
+        if first {
+            moments.exp_avg.extend(read.exp_avg.unwrap_or_default());
+        }
+    }
+    Ok(moments)
+}

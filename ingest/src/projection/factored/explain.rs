@@ -1,0 +1,201 @@
+//! What a projection does with each module, as a table for people.
+
+use std::fmt;
+
+use super::cost::{self, Cost, Way};
+use super::module::{ModuleShape, Shape};
+use super::noise::{Noise, noise};
+use crate::projection::error::ProjectionError;
+use crate::projection::kind::ProjectionKind;
+use crate::projection::spec::ProjectionSpec;
+
+/// One module of an [`Explanation`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModuleRow {
+    /// The module.
+    pub module: ModuleShape,
+    /// Its coordinates; none where modules share them.
+    pub dim: Option<u32>,
+    /// How its vector is computed.
+    pub way: Way,
+    /// Multiply-adds of every way.
+    pub cost: Cost,
+    /// Bytes of its matrices.
+    pub table_bytes: u64,
+    /// Expected noise.
+    pub noise: Noise,
+}
+
+/// Costs and noise of a projection of some modules, per sample of `tokens` tokens. Prints as a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// Name of the kind.
+    pub kind: &'static str,
+    /// Tokens of the sample.
+    pub tokens: u64,
+    /// Modules, in order.
+    pub rows: Vec<ModuleRow>,
+    /// Coordinates of the whole vector.
+    pub dim: u64,
+    /// Noise of the whole vector if modules have equal shares of the squared norm.
+    pub noise: Noise,
+}
+
+/// Explains a projection of either family. `needs_formed`: see [`cost::choose`].
+///
+/// Fails if the spec is not sound; whether a projector takes these modules is said by its `new`.
+pub fn explain(
+    spec: &ProjectionSpec,
+    modules: &[ModuleShape],
+    tokens: u64,
+    needs_formed: bool,
+) -> Result<Explanation, ProjectionError> {
+    spec.check()?;
+    let rows: Vec<ModuleRow> = modules
+        .iter()
+        .map(|module| ModuleRow {
+            module: module.clone(),
+            dim: spec.kind.is_factored().then_some(spec.dim),
+            way: cost::choose(spec, module.shape, tokens, needs_formed),
+            cost: cost::cost(spec, module.shape, tokens),
+            table_bytes: cost::table_bytes(spec, module.shape),
+            noise: noise(spec, module.shape, tokens),
+        })
+        .collect();
+    let inputs = modules.iter().fold(0u64, |n, m| n.saturating_add(m.shape.numel()));
+    let (dim, noise) = match spec.kind {
+        ProjectionKind::None => (inputs, Noise::default()),
+        kind if kind.is_factored() => {
+            let all: Vec<Noise> = rows.iter().map(|r| r.noise).collect();
+            (u64::from(spec.dim) * rows.len() as u64, Noise::of_all(&all))
+        }
+        _ => (u64::from(spec.dim), noise(spec, Shape::Vector { len: inputs as usize }, tokens)),
+    };
+    Ok(Explanation { kind: spec.kind.name(), tokens, rows, dim, noise })
+}
+
+impl Explanation {
+    /// Multiply-adds of the chosen ways.
+    pub fn multiply_adds(&self) -> u64 {
+        self.rows.iter().fold(0, |n, r| n.saturating_add(r.cost.of(r.way)))
+    }
+
+    /// Bytes of all matrices.
+    pub fn table_bytes(&self) -> u64 {
+        self.rows.iter().fold(0, |n, r| n.saturating_add(r.table_bytes))
+    }
+}
+
+const HEADER: [&str; 9] =
+    ["module", "shape", "dim", "way", "factors", "formed", "table", "sd unrelated", "sd own"];
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines: Vec<[String; 9]> = vec![HEADER.map(str::to_owned)];
+        lines.extend(self.rows.iter().map(cells));
+        lines.push([
+            "total".to_owned(),
+            String::new(),
+            self.dim.to_string(),
+            String::new(),
+            String::new(),
+            short(self.multiply_adds()),
+            format!("{}B", short(self.table_bytes())),
+            format!("{:.4}", self.noise.unrelated.sqrt()),
+            format!("{:.4}", self.noise.own.sqrt()),
+        ]);
+        let widths: Vec<usize> =
+            (0..9).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
+        writeln!(
+            f,
+            "{}: multiply-adds per sample of {} tokens; total: of the chosen ways",
+            self.kind, self.tokens
+        )?;
+        for line in &lines {
+            let text: Vec<String> = line
+                .iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(c, (cell, width))| match c {
+                    0 | 1 | 3 => format!("{cell:width$}"),
+                    _ => format!("{cell:>width$}"),
+                })
+                .collect();
+            writeln!(f, "{}", text.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn cells(row: &ModuleRow) -> [String; 9] {
+    let (out, input) = row.module.shape.matrix();
+    let bias = row.module.shape.bias();
+    let shape = match row.module.shape {
+        Shape::Vector { len } => len.to_string(),
+        _ if bias => format!("{out} x ({} + 1)", input - 1),
+        _ => format!("{out} x {input}"),
+    };
+    [
+        row.module.name.clone(),
+        shape,
+        row.dim.map_or("shared".to_owned(), |dim| dim.to_string()),
+        match row.way {
+            Way::Factors => "factors".to_owned(),
+            Way::Formed => "formed".to_owned(),
+        },
+        row.cost.factors.map_or("-".to_owned(), short),
+        short(row.cost.formed()),
+        format!("{}B", short(row.table_bytes)),
+        format!("{:.4}", row.noise.unrelated.sqrt()),
+        format!("{:.4}", row.noise.own.sqrt()),
+    ]
+}
+
+/// Three digits and a decimal prefix.
+fn short(n: u64) -> String {
+    let prefixes = ["", "k", "M", "G", "T", "P", "E"];
+    let mut value = n as f64;
+    let mut prefix = 0;
+    while value >= 999.5 && prefix + 1 < prefixes.len() {
+        value /= 1000.0;
+        prefix += 1;
+    }
+    let digits = if prefix == 0 || value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
+    format!("{value:.digits$}{}", prefixes[prefix])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_for_people() {
+        let modules = [
+            ModuleShape::linear("h.0.q_proj.weight", 2048, 2048, true),
+            ModuleShape::linear("h.0.q_proj.lora_A.weight", 8, 2048, false),
+            ModuleShape::vector("h.0.norm.weight", 2048),
+        ];
+        let spec = ProjectionSpec::sized("fact_sjlt".parse().unwrap(), 1024);
+        let explanation = explain(&spec, &modules, 512, false).unwrap();
+        let want = "\
+fact_sjlt: multiply-adds per sample of 512 tokens; total: of the chosen ways
+module                    shape               dim  way      factors  formed   table  sd unrelated  sd own
+h.0.q_proj.weight         2048 x (2048 + 1)  1024  factors    4.20M   2.15G  90.4kB        0.0352  0.0513
+h.0.q_proj.lora_A.weight  8 x 2048           1024  factors    3.15M   8.43M  41.2kB        0.0564  0.1024
+h.0.norm.weight           2048               1024  formed         -   1.05M  8.19kB        0.0312  0.0442
+total                                        3072                     8.40M   140kB        0.0245  0.0409
+";
+        assert_eq!(explanation.to_string(), want);
+        assert_eq!(explanation.dim, 3072);
+        let flat = explain(&ProjectionSpec::default(), &modules, 512, false).unwrap();
+        assert!(flat.rows.iter().all(|r| r.way == Way::Formed && r.dim.is_none()));
+        assert_eq!(flat.dim, 8192);
+        assert!((flat.noise.unrelated.sqrt() - 0.011).abs() < 1e-3);
+    }
+
+    #[test]
+    fn numbers_in_three_digits() {
+        let got = [0, 7, 999, 1000, 12_345, 99_960, 999_600, 17_179_869_184, u64::MAX].map(short);
+        assert_eq!(got, ["0", "7", "999", "1.00k", "12.3k", "100k", "1.00M", "17.2G", "18.4E"]);
+    }
+}

@@ -1,0 +1,43 @@
+//! `fact_mask`: one coordinate of each stratum of each side, then sparse signs (the shape of FactGraSS, arXiv 2505.18976).
+//!
+//! Reads the fewest values of all, and loses quality silently where a few channels carry the gradient: opt-in only
+//! ([`super::kurtosis`]).
+
+use super::side::{SideEntry, SideMatrix};
+use crate::projection::mask;
+use crate::projection::philox::Words;
+
+/// The `mask` of `rows` of `columns` coordinates, times the root of each stratum's length.
+pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideMatrix {
+    let entries = (0..)
+        .zip(mask::sample(words, columns as u64, u64::from(rows)))
+        .map(|(dest, sampled)| SideEntry {
+            dest,
+            source: sampled.index as u32,
+            factor: (sampled.length as f64).sqrt() as f32,
+        })
+        .collect();
+    SideMatrix::sparse(rows as usize, columns, entries, bias)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projection::factored::SideEntries;
+    use crate::projection::key::{Side, derive_key};
+    use crate::projection::philox::Tag;
+
+    #[test]
+    fn golden_samples() {
+        let kept = |side_of, rows, columns| {
+            let words = Words::new(derive_key("mask", "layers.0.w", side_of, 42, None), Tag::Mask);
+            let SideEntries::Sparse(entries) = side(words, rows, columns, false).entries else {
+                panic!("sparse")
+            };
+            assert!(entries.iter().all(|e| e.factor == 2f32.sqrt()));
+            entries.iter().map(|e| (e.dest, e.source)).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(Side::Out, 2, 4), [(0, 1), (1, 2)]);
+        assert_eq!(kept(Side::In, 3, 6), [(0, 0), (1, 3), (2, 5)]);
+    }
+}

@@ -1,0 +1,252 @@
+//! The projector of a model's modules, each by itself.
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use gstore_store::ModuleGroup;
+
+use super::module::{ModuleShape, Shape};
+use super::side::{SideEntry, SideMatrix};
+use super::{fact_mask, fact_sjlt, sparse, two_sided};
+use crate::projection::error::ProjectionError;
+use crate::projection::groups;
+use crate::projection::key::{Side, derive_key};
+use crate::projection::kind::ProjectionKind;
+use crate::projection::philox::{Tag, Words};
+use crate::projection::spec::ProjectionSpec;
+
+/// Projects the gradients of one list of modules.
+///
+/// Matrices are drawn when a module is first asked for, so a projector that only says what its vectors look like costs nothing.
+/// Nothing here starts threads; sums are in f64, in index order, and rounded once.
+pub struct FactoredProjector {
+    spec: ProjectionSpec,
+    checkpoint: Option<String>,
+    modules: Vec<ModuleShape>,
+    drawn: Vec<OnceLock<Drawn>>,
+    groups: Vec<ModuleGroup>,
+}
+
+/// The matrices of both sides of a module.
+pub struct Sides {
+    /// Of the output gradients, or of the one-hot token of an embedding.
+    pub out: SideMatrix,
+    /// Of the inputs, or of the hidden gradient of an embedding.
+    pub input: SideMatrix,
+}
+
+/// What some tokens give to the output side.
+#[derive(Clone, Copy, Debug)]
+pub enum OutFactors<'a> {
+    /// Output gradients, `[tokens, out]`.
+    Dense(&'a [f32]),
+    /// The rows of a table that the tokens read.
+    OneHot(&'a [u32]),
+}
+
+enum Drawn {
+    Sides {
+        sides: Sides,
+        /// The output side by destination; empty if it is dense.
+        rows: Vec<SideEntry>,
+        /// Packed signs of the last projection; none of `two_sided`.
+        post: Option<Vec<u32>>,
+    },
+    /// Packed signs of a tensor of one axis.
+    Vector(Vec<u32>),
+}
+
+impl FactoredProjector {
+    /// Checks the modules; draws nothing.
+    ///
+    /// `checkpoint`: the checkpoint's id, used (and needed) when the spec says `per_checkpoint`.
+    pub fn new(
+        spec: &ProjectionSpec,
+        modules: &[ModuleShape],
+        checkpoint: Option<&str>,
+    ) -> Result<Self, ProjectionError> {
+        if !spec.kind.is_factored() {
+            return Err(ProjectionError::NotFactored { kind: spec.kind });
+        }
+        spec.check()?;
+        let checkpoint = spec.scope(checkpoint)?.map(str::to_owned);
+        check(modules, spec.dim)?;
+        let groups = groups::by_module(modules.iter().map(|m| (m.name.as_str(), spec.dim)));
+        let drawn = modules.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { spec: spec.clone(), checkpoint, modules: modules.to_vec(), drawn, groups })
+    }
+
+    /// The modules, in the order of their coordinates.
+    pub fn modules(&self) -> &[ModuleShape] {
+        &self.modules
+    }
+
+    /// Coordinates of each module.
+    pub fn module_dim(&self) -> usize {
+        self.spec.dim as usize
+    }
+
+    /// Coordinates of all modules.
+    pub fn dim(&self) -> usize {
+        self.modules.len() * self.module_dim()
+    }
+
+    /// First coordinate of a module.
+    pub fn offset(&self, module: usize) -> usize {
+        module * self.module_dim()
+    }
+
+    /// Module groups of the output, ascending and without gaps; tensors of one module (both LoRA factors) share a group.
+    pub fn groups(&self) -> Vec<ModuleGroup> {
+        self.groups.clone()
+    }
+
+    /// Values that are summed over the tokens of a sample before [`Self::finish`], `[rows of out, rows of in]`; 0 of a vector.
+    pub fn accumulated_len(&self, module: usize) -> usize {
+        self.modules[module].shape.sides(self.spec.kind).map_or(0, |(k_out, k_in)| k_out * k_in)
+    }
+
+    /// Both sides of a module; none of a tensor of one axis, whose gradient is always formed.
+    pub fn sides(&self, module: usize) -> Option<&Sides> {
+        match self.drawn(module) {
+            Drawn::Sides { sides, .. } => Some(sides),
+            Drawn::Vector(_) => None,
+        }
+    }
+
+    /// Adds the factors of some tokens to `accumulated`. What a backend does on its own device; here, the reference.
+    ///
+    /// # Panics
+    /// If the module is a vector or a length does not fit.
+    pub fn accumulate(&self, module: usize, out: OutFactors<'_>, inputs: &[f32], accumulated: &mut [f64]) {
+        let Some(sides) = self.sides(module) else { panic!("{} has no factors", self.modules[module].name) };
+        assert_eq!(accumulated.len(), sides.out.rows * sides.input.rows, "length of what is accumulated");
+        let tokens = match out {
+            OutFactors::Dense(values) => values.len() / sides.out.columns,
+            OutFactors::OneHot(ids) => ids.len(),
+        };
+        assert_eq!(inputs.len(), tokens * sides.input.columns, "inputs of {tokens} tokens");
+        let (mut e, mut a) = (vec![0.0; sides.out.rows], vec![0.0; sides.input.rows]);
+        for (t, input) in inputs.chunks_exact(sides.input.columns).enumerate() {
+            match out {
+                OutFactors::Dense(values) => {
+                    sides.out.apply(&values[t * sides.out.columns..][..sides.out.columns], &mut e);
+                }
+                OutFactors::OneHot(ids) => sides.out.column(ids[t] as usize, &mut e),
+            }
+            sides.input.apply(input, &mut a);
+            for (e, cells) in e.iter().zip(accumulated.chunks_exact_mut(a.len())).filter(|(e, _)| **e != 0.0)
+            {
+                for (cell, a) in cells.iter_mut().zip(&a) {
+                    *cell += e * a;
+                }
+            }
+        }
+    }
+
+    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, one more projection of the others.
+    ///
+    /// # Panics
+    /// If the module is a vector or a length does not fit.
+    pub fn finish<T: Copy + Into<f64>>(&self, module: usize, accumulated: &[T], out: &mut [f32]) {
+        let lengths = (self.accumulated_len(module), self.module_dim());
+        assert_eq!(
+            (accumulated.len(), out.len()),
+            lengths,
+            "lengths of what is accumulated and of the output"
+        );
+        match self.drawn(module) {
+            Drawn::Sides { post: Some(post), .. } => fact_sjlt::scatter(post, accumulated, out),
+            Drawn::Sides { post: None, .. } => {
+                for (out, value) in out.iter_mut().zip(accumulated) {
+                    *out = (*value).into() as f32;
+                }
+            }
+            Drawn::Vector(_) => panic!("{} has no factors", self.modules[module].name),
+        }
+    }
+
+    /// Projects a formed gradient: `weight` row-major `[out, input]`, and the gradient of the bias, empty without one.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    pub fn project_formed(&self, module: usize, weight: &[f32], bias: &[f32], out: &mut [f32]) {
+        let shape = &self.modules[module];
+        let biases = if shape.shape.bias() { shape.shape.matrix().0 } else { 0 };
+        assert_eq!((weight.len(), bias.len()), (shape.weight_len(), biases), "gradient of {}", shape.name);
+        assert_eq!(out.len(), self.module_dim(), "output of {}", shape.name);
+        match self.drawn(module) {
+            Drawn::Vector(packed) => fact_sjlt::scatter(packed, weight, out),
+            Drawn::Sides { sides, post: None, .. } => {
+                let cells = two_sided::project(&sides.out, &sides.input, weight, bias);
+                self.finish(module, &cells, out);
+            }
+            Drawn::Sides { sides, rows, .. } => {
+                let cells = sparse::project(rows, sides.out.rows, &sides.input, weight, bias);
+                self.finish(module, &cells, out);
+            }
+        }
+    }
+
+    fn drawn(&self, module: usize) -> &Drawn {
+        self.drawn[module].get_or_init(|| self.draw(&self.modules[module]))
+    }
+
+    fn draw(&self, module: &ModuleShape) -> Drawn {
+        let words = |kind: &str, side, tag| {
+            let key = derive_key(kind, &module.name, side, self.spec.seed, self.checkpoint.as_deref());
+            Words::new(key, tag)
+        };
+        let (rows, columns) = module.shape.matrix();
+        let Some((k_out, k_in)) = module.shape.sides(self.spec.kind) else {
+            let words = words("sjlt", Side::Whole, Tag::Sjlt);
+            return Drawn::Vector(fact_sjlt::signs(words, self.spec.dim, rows));
+        };
+        let both = |kind, tag, draw: fn(Words, u32, usize, bool) -> SideMatrix| Sides {
+            out: draw(words(kind, Side::Out, tag), k_out as u32, rows, false),
+            input: draw(words(kind, Side::In, tag), k_in as u32, columns, module.shape.bias()),
+        };
+        let sides = match self.spec.kind {
+            ProjectionKind::TwoSided { .. } => both("rademacher", Tag::Rademacher, two_sided::side),
+            ProjectionKind::FactMask { .. } => both("mask", Tag::Mask, fact_mask::side),
+            _ => both("sjlt", Tag::Sjlt, fact_sjlt::side),
+        };
+        let post = match self.spec.kind {
+            ProjectionKind::TwoSided { .. } => None,
+            _ => {
+                let words = words("sjlt", Side::Post, Tag::Sjlt);
+                Some(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
+            }
+        };
+        Drawn::Sides { rows: sparse::by_destination(&sides.out), sides, post }
+    }
+}
+
+/// Refuses modules that have no well-defined matrix.
+fn check(modules: &[ModuleShape], dim: u32) -> Result<(), ProjectionError> {
+    if modules.is_empty() {
+        return Err(ProjectionError::NoTensors);
+    }
+    let mut names = HashSet::new();
+    for module in modules {
+        if !names.insert(&module.name) {
+            return Err(ProjectionError::SameName { name: module.name.clone() });
+        }
+        let shape = match module.shape {
+            Shape::Vector { len } => vec![len],
+            Shape::Linear { out, input, .. } => vec![out, input],
+            Shape::Embedding { vocab, hidden } => vec![vocab, hidden],
+        };
+        if shape.contains(&0) {
+            return Err(ProjectionError::EmptyTensor { name: module.name.clone(), shape });
+        }
+        let (rows, columns) = module.shape.matrix();
+        if rows.max(columns) > u32::MAX as usize || rows.checked_mul(columns).is_none() {
+            return Err(ProjectionError::TooWide { inputs: module.shape.numel() });
+        }
+    }
+    match u32::try_from(modules.len()).ok().and_then(|n| n.checked_mul(dim)) {
+        Some(_) => Ok(()),
+        None => Err(ProjectionError::TooManyModules { modules: modules.len(), dim }),
+    }
+}
