@@ -68,33 +68,38 @@ pub(super) fn side_by_side(rows: &[f32], width: usize, count: usize, dim: usize)
     copy
 }
 
-/// The part of a row of scores that its query sees, and the ends of the two parts of zeros around it.
+/// Values that a loop over scores takes at a time. Rows are a multiple of it, so none is left over.
+const STEP: usize = 16;
+
+/// The part of a row of scores that its query sees, and that part widened to whole steps.
 #[inline(always)]
-fn visible(block: &Block, position: u32, form: &AttentionForm) -> Range<usize> {
+fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
     let keys = seen(position, form);
-    keys.start - block.keys.start..keys.end - block.keys.start
+    let visible = keys.start - block.keys.start..keys.end - block.keys.start;
+    let whole = visible.start / STEP * STEP..visible.end.next_multiple_of(STEP);
+    (visible, whole)
 }
 
-/// Sets what a query does not see to zero.
+/// Sets what a query does not see.
 #[inline(always)]
-fn hide(row: &mut [f32], visible: &Range<usize>) {
-    row[..visible.start].fill(0.0);
-    row[visible.end..].fill(0.0);
+fn hide(row: &mut [f32], visible: &Range<usize>, value: f32) {
+    row[..visible.start].fill(value);
+    row[visible.end..].fill(value);
 }
 
 /// Turns products into scores.
 #[inline(always)]
 fn score(row: &mut [f32], form: &AttentionForm) {
-    match form.softcap {
-        None => row.iter_mut().for_each(|s| *s *= form.scale),
-        Some(cap) => {
-            let inner = form.scale / cap;
-            row.iter_mut().for_each(|s| *s = cap * tanh(*s * inner));
+    let inner = form.softcap.map_or(form.scale, |cap| form.scale / cap);
+    for values in row.as_chunks_mut::<STEP>().0 {
+        match form.softcap {
+            None => values.iter_mut().for_each(|s| *s *= inner),
+            Some(cap) => values.iter_mut().for_each(|s| *s = cap * tanh(*s * inner)),
         }
     }
 }
 
-/// Turns rows of products into `e^(score - largest)`; returns nothing but writes each row's sum of them and its log-sum-exp.
+/// Turns rows of products into `e^(score - largest)`, zero where a query does not see; gives each row's sum of them and log-sum-exp.
 #[inline(always)]
 pub(super) fn weigh(
     scores: &mut [f32],
@@ -104,20 +109,19 @@ pub(super) fn weigh(
     sums: &mut [f32],
     mut log_sum: impl FnMut(usize, f32),
 ) {
-    let keys = block.keys.len();
     for (i, row) in scores.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
-        let row = &mut row[..keys];
-        let visible = visible(block, positions[block.rows.start + i], form);
-        hide(row, &visible);
-        let row = &mut row[visible];
-        score(row, form);
-        let largest = max(row);
-        sums[i] = exp_sum(row, largest);
+        let (visible, whole) = visible(block, positions[block.rows.start + i], form);
+        score(&mut row[whole.clone()], form);
+        hide(row, &visible, f32::NEG_INFINITY);
+        let largest = max(&row[whole.clone()]);
+        sums[i] = exp_sum(&mut row[whole], largest);
+        hide(row, &visible, 0.0);
         log_sum(i, largest + sums[i].ln());
     }
 }
 
-/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of the products.
+/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of the products; zero where a query
+/// does not see.
 ///
 /// `log_sum` and `along` give a row's log-sum-exp and its sum of probabilities times their gradients.
 #[inline(always)]
@@ -130,33 +134,30 @@ pub(super) fn probabilities(
     log_sum: impl Fn(usize) -> f32,
     along: impl Fn(usize) -> f32,
 ) {
-    let (keys, stride) = (block.keys.len(), block.stride());
+    let stride = block.stride();
+    let inner = form.softcap.map_or(form.scale, |cap| form.scale / cap);
     let rows = scores.chunks_exact_mut(stride).zip(grads.chunks_exact_mut(stride));
     for (i, (row, grad)) in rows.take(block.rows.len()).enumerate() {
-        let (row, grad) = (&mut row[..keys], &mut grad[..keys]);
-        let visible = visible(block, positions[block.rows.start + i], form);
-        hide(row, &visible);
-        hide(grad, &visible);
-        let (row, grad) = (&mut row[visible.clone()], &mut grad[visible]);
+        let (visible, whole) = visible(block, positions[block.rows.start + i], form);
         let (log_sum, along) = (log_sum(i), along(i));
-        match form.softcap {
-            None => {
-                for (s, d) in row.iter_mut().zip(grad) {
-                    let p = exp(*s * form.scale - log_sum);
-                    *d = p * (*d - along) * form.scale;
-                    *s = p;
-                }
-            }
-            Some(cap) => {
-                let inner = form.scale / cap;
-                for (s, d) in row.iter_mut().zip(grad) {
-                    let share = tanh(*s * inner);
-                    let p = exp(cap * share - log_sum);
-                    *d = p * (*d - along) * form.scale * (1.0 - share * share);
-                    *s = p;
-                }
+        let (scores, _) = row[whole.clone()].as_chunks_mut::<STEP>();
+        let (grads, _) = grad[whole].as_chunks_mut::<STEP>();
+        for (scores, grads) in scores.iter_mut().zip(grads) {
+            for (s, d) in scores.iter_mut().zip(grads) {
+                let (score, slope) = match form.softcap {
+                    None => (*s * inner, form.scale),
+                    Some(cap) => {
+                        let share = tanh(*s * inner);
+                        (cap * share, form.scale * (1.0 - share * share))
+                    }
+                };
+                let p = exp(score - log_sum);
+                *d = p * (*d - along) * slope;
+                *s = p;
             }
         }
+        hide(row, &visible, 0.0);
+        hide(grad, &visible, 0.0);
     }
 }
 
