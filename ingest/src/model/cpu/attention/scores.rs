@@ -80,21 +80,21 @@ fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>,
     (visible, whole)
 }
 
-/// Sets what a query does not see.
+/// Sets what a query does not see to zero.
 #[inline(always)]
-fn hide(row: &mut [f32], visible: &Range<usize>, value: f32) {
-    row[..visible.start].fill(value);
-    row[visible.end..].fill(value);
+fn hide(row: &mut [f32], visible: &Range<usize>) {
+    row[..visible.start].fill(0.0);
+    row[visible.end..].fill(0.0);
 }
 
 /// Turns products into scores.
 #[inline(always)]
 fn score(row: &mut [f32], form: &AttentionForm) {
-    let inner = form.softcap.map_or(form.scale, |cap| form.scale / cap);
-    for values in row.as_chunks_mut::<STEP>().0 {
-        match form.softcap {
-            None => values.iter_mut().for_each(|s| *s *= inner),
-            Some(cap) => values.iter_mut().for_each(|s| *s = cap * tanh(*s * inner)),
+    match form.softcap {
+        None => row.iter_mut().for_each(|s| *s *= form.scale),
+        Some(cap) => {
+            let inner = form.scale / cap;
+            row.iter_mut().for_each(|s| *s = cap * tanh(*s * inner));
         }
     }
 }
@@ -112,10 +112,11 @@ pub(super) fn weigh(
     for (i, row) in scores.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
         let (visible, whole) = visible(block, positions[block.rows.start + i], form);
         score(&mut row[whole.clone()], form);
-        hide(row, &visible, f32::NEG_INFINITY);
+        row[whole.start..visible.start].fill(f32::NEG_INFINITY);
+        row[visible.end..whole.end].fill(f32::NEG_INFINITY);
         let largest = max(&row[whole.clone()]);
         sums[i] = exp_sum(&mut row[whole], largest);
-        hide(row, &visible, 0.0);
+        hide(row, &visible);
         log_sum(i, largest + sums[i].ln());
     }
 }
@@ -156,8 +157,8 @@ pub(super) fn probabilities(
                 *s = p;
             }
         }
-        hide(row, &visible, 0.0);
-        hide(grad, &visible, 0.0);
+        hide(row, &visible);
+        hide(grad, &visible);
     }
 }
 
