@@ -10,7 +10,7 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{
-    AttachError, AttachOptions, CELL_ROWS, DType, FeatureState, IfChanged, ShardOutcome, SnapshotName, Store,
+    AttachError, AttachOptions, CELL_ROWS, FeatureState, IfChanged, ShardOutcome, SnapshotName, Store,
     TokenCount,
 };
 

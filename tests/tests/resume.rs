@@ -114,7 +114,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     let expected = Store::create(dir.path().join("expected")).expect("created");
     world::register(&expected, "pool", &data).expect("registered");
     let mut request = world::request("pool", &[Kind::GradAdam, Kind::Loss]);
-    request.projection = ProjectionSpec { dim: 256, ..ProjectionSpec::default() };
+    request.projection = ProjectionSpec { dim: 256, ..ProjectionSpec::default() }.into();
     world::run(&expected, request).expect("ingested");
 
     let store = dir.path().join("killed");

@@ -1,6 +1,7 @@
 //! Promise: what a run says of its checkpoints stays as it was said, and one checkpoint counts once.
 
 use gstore_ingest::pipeline::{IngestError, Kind};
+use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_tests::world;
 use tempfile::TempDir;
@@ -59,7 +60,7 @@ fn another_projection_gets_a_label_of_its_own() {
     let (_dir, store) = store();
     world::run(&store, world::request("pool", &[Kind::GradSgd])).expect("ingested");
     let mut other = world::request("pool", &[Kind::GradSgd]);
-    other.projection.dim = 64;
+    other.projection = ProjectionSpec { dim: 64, ..ProjectionSpec::default() }.into();
     world::run(&store, other.clone()).expect("ingested");
     other.limit = Some(3);
     world::run(&store, other).expect("nothing to do");

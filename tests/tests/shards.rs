@@ -42,7 +42,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
     world::write_samples(&data, 4200);
     let expected = registered(&dir.path().join("expected"), &data);
     let mut request = world::request("pool", &[Kind::GradAdam, Kind::Loss]);
-    request.projection = ProjectionSpec { dim: 256, ..ProjectionSpec::default() };
+    request.projection = ProjectionSpec { dim: 256, ..ProjectionSpec::default() }.into();
     world::run(&expected, request).expect("ingested");
 
     let path = dir.path().join("s");

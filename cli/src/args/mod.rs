@@ -403,6 +403,9 @@ pub struct ScoringArgs {
     /// What a subtask is: the column `subtask` of the target, or each dataset as a whole
     #[arg(long, value_name = "WHAT", default_value = "column")]
     pub by: String,
+    /// Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5' [default: all, equally]
+    #[arg(long, value_name = "GLOBS")]
+    pub modules: Option<String>,
     /// Accept features that are still building
     #[arg(long)]
     pub partial: bool,

@@ -9,6 +9,7 @@ pub mod delete;
 pub mod demo;
 pub mod drop;
 pub mod gc;
+pub mod gradients;
 pub mod info;
 pub mod ingest;
 pub mod ls;

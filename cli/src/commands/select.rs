@@ -75,6 +75,7 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         target_kind,
         features,
         by,
+        modules,
         partial,
     } = args.scoring.clone();
     Ok(InfluenceSpec {
@@ -93,6 +94,7 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         target_kind,
         features,
         partial,
+        modules: modules.as_deref().map(word).transpose()?,
     })
 }
 

@@ -1,0 +1,181 @@
+//! Promise: a model without an adapter is ingested by its own modules, the same whatever the batches, the threads, the memory and the
+//! interruptions, and can be asked by module.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gstore_ingest::model::Reduction;
+use gstore_ingest::model::cpu::Compute;
+use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
+use gstore_store::Store;
+use gstore_tests::{binary, world};
+
+const KINDS: [Kind; 4] = [Kind::GradSgd, Kind::EmbedMean, Kind::EmbedWeighted, Kind::Loss];
+
+/// The demo's model, without its adapters.
+fn request(dataset: &str) -> IngestRequest {
+    IngestRequest {
+        checkpoints: vec![CheckpointArg::base()],
+        projection: ProjectionChoice::Suitable { dim: 256, module_dim: 64, seed: 0 },
+        ..world::request(dataset, &KINDS)
+    }
+}
+
+fn ingested(dir: &Path, name: &str, data: &Path, request: IngestRequest) -> Store {
+    let store = Store::create(dir.join(name)).expect("created");
+    world::register(&store, "pool", data).expect("registered");
+    world::run(&store, request).expect("ingested");
+    store
+}
+
+#[test]
+fn batches_threads_and_memory_do_not_change_a_bit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 300);
+    let expected = world::digests(&ingested(dir.path(), "whole", &data, request("pool")));
+    assert_eq!(expected.len(), KINDS.len());
+
+    let other = [
+        ("small", IngestRequest { batch_tokens: 64, threads: 1, ..request("pool") }),
+        ("large", IngestRequest { batch_tokens: 8192, ..request("pool") }),
+        ("tight", IngestRequest { max_memory: Some(least_memory(&request("pool"), dir.path(), &data)), ..request("pool") }),
+    ];
+    for (name, request) in other {
+        assert_eq!(world::digests(&ingested(dir.path(), name, &data, request)), expected, "{name}");
+    }
+}
+
+/// A limit that only the least memory-hungry way keeps.
+fn least_memory(request: &IngestRequest, dir: &Path, data: &Path) -> u64 {
+    let store = Store::create(dir.join("probe")).expect("created");
+    world::register(&store, "pool", data).expect("registered");
+    let error = world::run(&store, IngestRequest { max_memory: Some(1), ..request.clone() }).expect_err("too little");
+    let text = error.to_string();
+    let least = text.split("about ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a number");
+    (least.parse::<u64>().expect("a number") + 1) * 1_000_000
+}
+
+#[test]
+fn other_questions_are_other_features() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 40);
+    let store = ingested(dir.path(), "store", &data, request("pool"));
+    let mut features = world::digests(&store).len();
+    let mut changes: Vec<(&str, IngestRequest)> = vec![
+        ("bf16", IngestRequest { compute: Compute::Bf16, ..request("pool") }),
+        ("sum", IngestRequest { reduction: Reduction::Sum, kinds: vec![Kind::GradSgd, Kind::Loss], ..request("pool") }),
+        (
+            "layer",
+            IngestRequest {
+                embedding: EmbeddingForm { layer: Some(1), unit: true },
+                kinds: vec![Kind::EmbedMean, Kind::EmbedLast],
+                ..request("pool")
+            },
+        ),
+    ];
+    let mut modules = IngestRequest { kinds: vec![Kind::GradSgd], ..request("pool") };
+    modules.modules.patterns = vec!["*.mlp.*".to_owned(), "*norm*".to_owned()];
+    changes.push(("modules", modules));
+    for (name, request) in changes {
+        let added = request.kinds.len();
+        world::run(&store, request).unwrap_or_else(|error| panic!("{name}: {error}"));
+        features += added;
+        assert_eq!(world::digests(&store).len(), features, "{name} is told apart from what was there");
+    }
+}
+
+fn ingest(store: &Path, dataset: &str, data: &Path, more: &[&str]) -> Command {
+    let mut command = binary::gstore(store);
+    command.args(["ingest", "--dataset", dataset, "--max-length", "256", "--threads", "2"]);
+    command.arg("--data").arg(data).arg("--model").arg(world::demo().join("model")).args(more);
+    command
+}
+
+#[test]
+fn modules_can_be_explained_and_asked_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (pool, target) = (dir.path().join("pool.jsonl"), dir.path().join("target.jsonl"));
+    world::write_samples(&pool, 60);
+    world::write_samples(&target, 5);
+    let store = dir.path().join("store");
+    let more = ["--features", "grad-sgd,loss", "--module-dim", "64"];
+
+    let explained = binary::ok(ingest(&store, "pool", &pool, &more).arg("--explain"));
+    for part in ["fact_sjlt", "self_attn.q_proj", "mlp.down_proj", "factors"] {
+        assert!(explained.contains(part), "{part} is not in\n{explained}");
+    }
+    assert!(!store.exists(), "an explanation leaves nothing behind");
+
+    binary::ok(&mut ingest(&store, "pool", &pool, &more));
+    binary::ok(&mut ingest(&store, "target", &target, &more));
+    let query = |options: &str| {
+        let sql = format!("SELECT id, score FROM influence('pool', 'target'{options}) ORDER BY score DESC LIMIT 3");
+        binary::run(binary::gstore(&store).args(["query", "--format", "csv", &sql]))
+    };
+    let all = query("");
+    let mlp = query(", modules => '*.mlp.*'");
+    let same = query(", modules => '*=1'");
+    assert_eq!((all.code, mlp.code), (0, 0), "{}{}", all.stderr, mlp.stderr);
+    assert_eq!(all.stdout, same.stdout);
+    assert_ne!(all.stdout, mlp.stdout);
+    let nothing = query(", modules => 'no.such.module'");
+    assert_eq!(nothing.code, 1);
+    assert!(nothing.stderr.contains("leaves nothing") && nothing.stderr.contains("self_attn"), "{}", nothing.stderr);
+}
+
+#[test]
+fn what_a_model_cannot_do_is_said_before_any_work() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let store = dir.path().join("store");
+    for (more, parts) in [
+        (vec!["--features", "grad-sgd", "--modules", "*.nothing"], vec!["matches no module", "self_attn"]),
+        (vec!["--features", "grad-sgd", "--modules", "["], vec!["--modules ["]),
+        (vec!["--features", "grad-adam"], vec!["moments", "grad-sgd"]),
+        (vec!["--features", "loss", "--loss", "kl"], vec!["no LoRA adapter"]),
+        (vec!["--features", "embed-mean", "--embed-layer", "99"], vec!["--embed-layer 99", "layers"]),
+        (vec!["--features", "grad-sgd", "--max-memory", "1MB"], vec!["--max-memory", "needs about"]),
+    ] {
+        let finished = binary::run(&mut ingest(&store, "pool", &data, &more));
+        assert_eq!(finished.code, 1, "{more:?}\n{}", finished.stderr);
+        for part in parts {
+            assert!(finished.stderr.contains(part), "{more:?}: {part} is not in\n{}", finished.stderr);
+        }
+    }
+    for more in [vec!["--max-memory", "much"], vec!["--label-smoothing", "2"], vec!["--projection", "magic"]] {
+        let mut arguments = vec!["--features", "grad-sgd"];
+        arguments.extend(&more);
+        assert_eq!(binary::run(&mut ingest(&store, "pool", &data, &arguments)).code, 2, "{more:?}");
+    }
+}
+
+#[test]
+fn killed_at_any_instant_the_same_command_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 4300);
+    let more = ["--features", "grad-sgd,loss", "--module-dim", "16", "--compute", "bf16"];
+    let expected = dir.path().join("expected");
+    binary::ok(&mut ingest(&expected, "pool", &data, &more));
+
+    let store = dir.path().join("killed");
+    let mut delay = Duration::from_millis(200);
+    for _ in 0..10 {
+        let mut child =
+            ingest(&store, "pool", &data, &more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+        std::thread::sleep(delay);
+        if child.try_wait().expect("a state").is_some() {
+            break;
+        }
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        delay = delay.mul_f64(1.5);
+    }
+    binary::ok(&mut ingest(&store, "pool", &data, &more));
+    let open = |path: &Path| world::digests(&Store::open(path).expect("opens"));
+    assert_eq!(open(&store), open(&expected));
+}
