@@ -66,7 +66,7 @@ pub(super) fn normal_cdf(x: f32) -> f32 {
             -2.685_381_2e-2,
             1.128_358_5e-1,
             -3.761_262_6e-1,
-            1.128_379_2,
+            std::f32::consts::FRAC_2_SQRT_PI,
         ],
     );
     let q = 1.0 / a.max(1.0);

@@ -1,7 +1,8 @@
 //! The CPU backend: row-major slices, products in micro-kernels and loops compiled for the vector instructions of the CPU at hand.
 //!
 //! Invariants
-//! - every operation runs on the calling thread: no pool of threads, no environment variable, no lock that another worker could hold
+//! - every operation runs on the calling thread: no pool of threads, no environment variable. The one lock is that of a layer's panels for
+//!   the backward, while the first worker that needs them makes them
 //! - results do not depend on the batch: a sample (span) gets the same bits alone and packed with others, at every level and precision
 //! - sizes are checked before anything is computed; what does not fit is a [`BackendError`]
 //! - unsafe code is in `level` (dispatch) and `gemm` (kernels) alone
@@ -21,12 +22,11 @@ mod level;
 mod linear;
 mod math;
 mod norm;
+mod operations;
 mod pool;
 mod rope;
 mod rows;
 mod tensor;
-
-use std::ops::Range;
 
 pub use self::level::Level;
 pub use self::linear::CpuLinear;
@@ -34,10 +34,7 @@ pub use self::tensor::CpuTensor;
 
 use self::gemm::Kernels;
 use self::level::Simd;
-use super::backend::{
-    Activation, AttentionForm, AttentionPlan, Backend, BackendError, ColumnMap, HeadOutput, HeadTap,
-    HeadTask, LinearWeights, LoraPart, NormForm, NormWeights, SampleRows,
-};
+use super::backend::BackendError;
 
 /// The precision of the factors of linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,211 +84,5 @@ impl Cpu {
     /// The precision of the factors of linear layers.
     pub fn compute(&self) -> Compute {
         self.compute
-    }
-}
-
-impl Backend for Cpu {
-    type Tensor = CpuTensor;
-    type Linear = CpuLinear;
-
-    fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<CpuTensor, BackendError> {
-        CpuTensor::from_values(&values, rows, cols)
-    }
-
-    fn to_host(&self, x: &CpuTensor) -> Result<Vec<f32>, BackendError> {
-        Ok(x.values().to_vec())
-    }
-
-    fn size(&self, x: &CpuTensor) -> (usize, usize) {
-        x.size()
-    }
-
-    fn pack(&self, weights: LinearWeights) -> Result<CpuLinear, BackendError> {
-        self.pack_linear(&weights)
-    }
-
-    fn gather(&self, x: &CpuTensor, rows: &[u32]) -> Result<CpuTensor, BackendError> {
-        self.gather_rows(x, rows)
-    }
-
-    fn scatter_add(&self, acc: CpuTensor, rows: &[u32], x: &CpuTensor) -> Result<CpuTensor, BackendError> {
-        self.scatter_rows(acc, rows, x)
-    }
-
-    fn add(&self, acc: CpuTensor, x: &CpuTensor) -> Result<CpuTensor, BackendError> {
-        self.add_tensors(acc, x)
-    }
-
-    fn linear(
-        &self,
-        layer: &CpuLinear,
-        x: &CpuTensor,
-        residual: Option<&CpuTensor>,
-    ) -> Result<CpuTensor, BackendError> {
-        self.linear_forward(layer, x, residual)
-    }
-
-    fn linear_backward(
-        &self,
-        layer: &CpuLinear,
-        grad: &CpuTensor,
-        acc: Option<CpuTensor>,
-    ) -> Result<CpuTensor, BackendError> {
-        self.linear_gradient(layer, grad, acc)
-    }
-
-    fn norm(
-        &self,
-        x: &CpuTensor,
-        weights: &NormWeights<CpuTensor>,
-        form: NormForm,
-    ) -> Result<(CpuTensor, CpuTensor), BackendError> {
-        self.norm_forward(x, weights, form)
-    }
-
-    fn norm_backward(
-        &self,
-        grad: &CpuTensor,
-        x: &CpuTensor,
-        stats: &CpuTensor,
-        weights: &NormWeights<CpuTensor>,
-        form: NormForm,
-        acc: Option<CpuTensor>,
-    ) -> Result<CpuTensor, BackendError> {
-        self.norm_gradient(grad, x, stats, weights, form, acc)
-    }
-
-    fn norm_grads(
-        &self,
-        grad: &CpuTensor,
-        x: &CpuTensor,
-        stats: &CpuTensor,
-        width: usize,
-        form: NormForm,
-        spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
-        offset: Option<usize>,
-        bias_offset: Option<usize>,
-    ) -> Result<(), BackendError> {
-        self.norm_weight_grads(grad, x, stats, width, form, spans, out, offset, bias_offset)
-    }
-
-    fn rope(
-        &self,
-        x: CpuTensor,
-        cos: &CpuTensor,
-        sin: &CpuTensor,
-        head_dim: usize,
-        inverse: bool,
-    ) -> Result<CpuTensor, BackendError> {
-        self.rotate(x, cos, sin, head_dim, inverse)
-    }
-
-    fn attention(
-        &self,
-        q: &CpuTensor,
-        k: &CpuTensor,
-        v: &CpuTensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
-    ) -> Result<(CpuTensor, CpuTensor), BackendError> {
-        self.attention_forward(q, k, v, form, plan)
-    }
-
-    fn attention_backward(
-        &self,
-        grad: &CpuTensor,
-        q: &CpuTensor,
-        k: &CpuTensor,
-        v: &CpuTensor,
-        out: &CpuTensor,
-        log_sum: &CpuTensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
-    ) -> Result<[CpuTensor; 3], BackendError> {
-        self.attention_gradient(grad, q, k, v, out, log_sum, form, plan)
-    }
-
-    fn gated(&self, act: Activation, gate: &CpuTensor, up: &CpuTensor) -> Result<CpuTensor, BackendError> {
-        self.gated_forward(act, gate, up)
-    }
-
-    fn gated_backward(
-        &self,
-        act: Activation,
-        grad: &CpuTensor,
-        gate: &CpuTensor,
-        up: &CpuTensor,
-    ) -> Result<[CpuTensor; 2], BackendError> {
-        self.gated_gradient(act, grad, gate, up)
-    }
-
-    fn activate(&self, act: Activation, x: &CpuTensor) -> Result<CpuTensor, BackendError> {
-        Ok(self.activate_forward(act, x))
-    }
-
-    fn activate_backward(
-        &self,
-        act: Activation,
-        grad: CpuTensor,
-        x: &CpuTensor,
-    ) -> Result<CpuTensor, BackendError> {
-        self.activate_gradient(act, grad, x)
-    }
-
-    fn head(
-        &self,
-        layer: &CpuLinear,
-        x: &CpuTensor,
-        task: &HeadTask<'_, CpuTensor>,
-        tap: Option<HeadTap<'_, CpuTensor>>,
-    ) -> Result<HeadOutput<CpuTensor>, BackendError> {
-        self.head_losses(layer, x, task, tap)
-    }
-
-    fn span_sums(
-        &self,
-        x: &CpuTensor,
-        weights: &[f32],
-        spans: &[Range<usize>],
-    ) -> Result<Vec<f32>, BackendError> {
-        self.sums_of_spans(x, weights, spans)
-    }
-
-    fn lora_grads(
-        &self,
-        x: &CpuTensor,
-        parts: &[LoraPart<'_, CpuTensor>],
-        spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
-    ) -> Result<(), BackendError> {
-        self.lora_factor_grads(x, parts, spans, out)
-    }
-
-    fn weight_grads(
-        &self,
-        x: &CpuTensor,
-        grad: &CpuTensor,
-        spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
-        offset: usize,
-    ) -> Result<(), BackendError> {
-        self.full_weight_grads(x, grad, spans, out, offset)
-    }
-
-    fn table_grads(
-        &self,
-        ids: &[u32],
-        grad: &CpuTensor,
-        scale: f32,
-        spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
-        offset: usize,
-    ) -> Result<(), BackendError> {
-        self.table_row_grads(ids, grad, scale, spans, out, offset)
-    }
-
-    fn map_columns(&self, x: &CpuTensor, map: &ColumnMap) -> Result<CpuTensor, BackendError> {
-        self.map_all_columns(x, map)
     }
 }

@@ -5,17 +5,8 @@ use super::super::Cpu;
 use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, along, probabilities};
-use super::{Block, check_plan};
-
-/// Query rows of a block at most: the more, the fewer times the gradients of keys and values are read and written.
-const MOST_ROWS: usize = 56;
-
-/// Query rows of a block of a sequence whose scores would not stay in the second-level cache.
-const LEAST_ROWS: usize = 14;
-
-/// Scores of a block that stay in the second-level cache.
-const CACHED: usize = 32 * 1024;
+use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
+use super::{Block, block_rows, check_plan};
 
 /// A sequence's keys or values of one head in both forms.
 struct Both {
@@ -33,11 +24,10 @@ struct Rows<'a> {
     width: usize,
 }
 
-/// One key head's part of the gradients of a sequence's keys and values, whose rows start `width` values apart.
-struct KeyGrads<'a> {
-    dk: &'a mut [f32],
-    dv: &'a mut [f32],
-    width: usize,
+/// Gradients of a sequence's keys and values of one head, rows side by side.
+struct KeyGrads {
+    dk: Buffer,
+    dv: Buffer,
 }
 
 impl Cpu {
@@ -66,7 +56,6 @@ impl Cpu {
         for span in plan.spans.iter().filter(|span| !span.queries.is_empty()) {
             let positions = &plan.positions[span.queries.clone()];
             let length = span.keys.len();
-            let most = (CACHED / length / LEAST_ROWS * LEAST_ROWS).clamp(LEAST_ROWS, MOST_ROWS);
             for kv in 0..heads.kv {
                 let at = span.keys.start * key_width + kv * dim;
                 let keys = Both {
@@ -74,9 +63,10 @@ impl Cpu {
                     transposed: Packed::transposed(&k.values()[at..], key_width, dim, length),
                 };
                 let values = Packed::transposed(&v.values()[at..], key_width, dim, length);
-                let mut key_grads = KeyGrads { dk: &mut dk_to[at..], dv: &mut dv_to[at..], width: key_width };
+                let mut key_grads =
+                    KeyGrads { dk: Buffer::zeroed(length * dim), dv: Buffer::zeroed(length * dim) };
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
-                    for rows in cut(span.queries.len(), most) {
+                    for rows in cut(span.queries.len(), block_rows(length, &form, 2)) {
                         let first = span.queries.start + rows.start;
                         let block = Block::new(rows, positions, &form);
                         let at = first * width + head * dim;
@@ -100,6 +90,11 @@ impl Cpu {
                         );
                     }
                 }
+                for (to, sums) in [(&mut *dk_to, &key_grads.dk), (&mut *dv_to, &key_grads.dv)] {
+                    for (i, sums) in sums.chunks_exact(dim).enumerate() {
+                        to[at + i * key_width..][..dim].copy_from_slice(sums);
+                    }
+                }
             }
         }
         Ok([dq, dk, dv])
@@ -110,42 +105,34 @@ impl Cpu {
         &self,
         rows: Rows<'_>,
         dq: &mut [f32],
-        key_grads: &mut KeyGrads<'_>,
+        key_grads: &mut KeyGrads,
         keys: &Both,
         values: &Packed,
         block: &Block,
         positions: &[u32],
         form: &AttentionForm,
     ) {
-        let (kernel, count, stride) = (&self.kernels.single, block.rows.len(), block.stride());
+        let (kernel, count, size) =
+            (&self.kernels.single, block.rows.len(), block.rows.len() * block.stride());
         let (width, dim, heads) = (rows.width, form.heads.dim, form.heads.query);
-        let mut scores = Buffer::take(count * stride);
-        let mut grads = Buffer::take(count * stride);
-        against_keys(kernel, &mut scores, block, rows.q, width, &keys.transposed, positions);
-        against_keys(kernel, &mut grads, block, rows.grad, width, values, positions);
+        let (mut scores, mut grads) = (Buffer::take(size), Buffer::take(size));
+        let q = side_by_side(rows.q, width, count, dim);
+        let grad = side_by_side(rows.grad, width, count, dim);
+        against_keys(kernel, &mut scores, block, &q, &keys.transposed, positions);
+        against_keys(kernel, &mut grads, block, &grad, values, positions);
         self.kernels.simd.run(
             #[inline(always)]
             || {
                 let log_sum = |i: usize| rows.log_sum[i * heads];
-                let along = |i: usize| along(&rows.out[i * width..][..dim], &rows.grad[i * width..][..dim]);
+                let along = |i: usize| along(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
                 probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
             },
         );
-        for tile in cut(count, kernel.rows()) {
-            // The last row of a tile sees the furthest; beyond it the gradients are zero.
-            let end = positions[block.rows.start + tile.end - 1] as usize + 1;
-            let left = Left::by_row(&grads[tile.start * stride..], tile.len(), stride);
-            for (first, cols, panel) in keys.plain.panels() {
-                let to = Destination { data: &mut dq[tile.start * width + first..], stride: width, cols };
-                let part = Panel::packed(&panel[block.keys.start * PANEL..end * PANEL]);
-                kernel.panel(to, left, part, Extra::default());
-            }
-        }
-        let grad = Packed::rows(rows.grad, width, count, dim);
-        let q = Packed::rows(rows.q, width, count, dim);
-        let stride = key_grads.width;
-        add_over_rows(kernel, key_grads.dv, stride, &scores, &grad, block, positions);
-        add_over_rows(kernel, key_grads.dk, stride, &grads, &q, block, positions);
+        over_keys(kernel, dq, width, block, &grads, &keys.plain, positions);
+        let grad = Packed::rows(&grad, dim, count, dim);
+        let q = Packed::rows(&q, dim, count, dim);
+        add_over_rows(kernel, &mut key_grads.dv, dim, &scores, &grad, block, positions);
+        add_over_rows(kernel, &mut key_grads.dk, dim, &grads, &q, block, positions);
     }
 }
 

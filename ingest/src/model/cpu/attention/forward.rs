@@ -2,14 +2,11 @@
 
 use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
 use super::super::Cpu;
-use super::super::gemm::{Destination, Extra, Left, PANEL, Packed, Panel, cut};
+use super::super::gemm::{Packed, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, weigh};
-use super::{Block, check_plan};
-
-/// Query rows of a block.
-const ROWS: usize = 14;
+use super::scores::{against_keys, over_keys, side_by_side, weigh};
+use super::{Block, MOST_ROWS, block_rows, check_plan};
 
 impl Cpu {
     pub(in super::super) fn attention_forward(
@@ -35,7 +32,7 @@ impl Cpu {
                 let keys = Packed::transposed(&k.values()[at..], key_width, dim, length);
                 let values = Packed::rows(&v.values()[at..], key_width, length, dim);
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
-                    for rows in cut(span.queries.len(), ROWS) {
+                    for rows in cut(span.queries.len(), block_rows(length, &form, 1)) {
                         let first = span.queries.start + rows.start;
                         let block = Block::new(rows, positions, &form);
                         let at = first * width + head * dim;
@@ -71,22 +68,22 @@ impl Cpu {
         form: &AttentionForm,
         log_sum: impl FnMut(usize, f32),
     ) {
-        let (kernel, count, stride) = (&self.kernels.single, block.rows.len(), block.stride());
-        let mut scores = Buffer::take(count * stride);
-        against_keys(kernel, &mut scores, block, q, width, keys, positions);
-        let mut sums = [0.0; ROWS];
+        let (kernel, count, dim) = (&self.kernels.single, block.rows.len(), form.heads.dim);
+        let mut scores = Buffer::take(count * block.stride());
+        let q = side_by_side(q, width, count, dim);
+        against_keys(kernel, &mut scores, block, &q, keys, positions);
+        let mut sums = [0.0; MOST_ROWS];
         self.kernels.simd.run(
             #[inline(always)]
             || weigh(&mut scores, block, positions, form, &mut sums, log_sum),
         );
-        for (first, cols, panel) in values.panels() {
-            let part = &panel[block.keys.start * PANEL..block.keys.end * PANEL];
-            let to = Destination { data: &mut out[first..], stride: width, cols };
-            kernel.panel(to, Left::by_row(&scores, count, stride), Panel::packed(part), Extra::default());
-        }
-        for (i, sum) in sums[..count].iter().enumerate() {
+        let mut weighed = q;
+        over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
+        for (i, (row, sum)) in weighed.chunks_exact(dim).zip(&sums).enumerate() {
             let inverse = 1.0 / sum;
-            out[i * width..i * width + form.heads.dim].iter_mut().for_each(|v| *v *= inverse);
+            for (to, v) in out[i * width..i * width + dim].iter_mut().zip(row) {
+                *to = v * inverse;
+            }
         }
     }
 }

@@ -18,6 +18,21 @@ use super::super::backend::{AttentionForm, AttentionPlan, BackendError};
 use super::gemm::PANEL;
 use super::tensor::{CpuTensor, check};
 
+/// Query rows of a block at most: the more, the fewer times the keys and values, and the gradients of them, are read.
+const MOST_ROWS: usize = 56;
+
+/// Query rows of a block whose scores would not stay in the second-level cache.
+const LEAST_ROWS: usize = 14;
+
+/// Scores that stay in the second-level cache.
+const CACHED: usize = 64 * 1024;
+
+/// Query rows of a block of a sequence of `length` keys, if `kept` values are kept per score.
+fn block_rows(length: usize, form: &AttentionForm, kept: usize) -> usize {
+    let keys = form.window.map_or(length, |window| length.min(window.saturating_add(MOST_ROWS)));
+    (CACHED / kept / keys / LEAST_ROWS * LEAST_ROWS).clamp(LEAST_ROWS, MOST_ROWS)
+}
+
 /// The keys that a block of queries multiplies: those that any of them sees, begun on a panel.
 #[derive(Clone)]
 struct Block {
@@ -32,6 +47,11 @@ impl Block {
         let first = seen(positions[rows.start], form).start;
         let end = positions[rows.end - 1] as usize + 1;
         Block { rows, keys: first / PANEL * PANEL..end }
+    }
+
+    /// Keys that some row of a tile sees end here. Positions ascend, so the last row sees the furthest.
+    fn end(&self, tile: &Range<usize>, positions: &[u32]) -> usize {
+        positions[self.rows.start + tile.end - 1] as usize + 1
     }
 
     /// Panels of keys.

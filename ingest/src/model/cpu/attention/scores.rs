@@ -5,38 +5,79 @@ use std::ops::Range;
 use super::super::super::backend::AttentionForm;
 use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
+use super::super::pool::Buffer;
 use super::{Block, seen};
 
-/// `to = rows * panels^T` for the keys of a block, skipping panels that none of a tile's rows sees.
+/// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
 ///
-/// `left` holds the block's rows of a head, `stride` values apart; `right` is the transpose of the sequence's keys or values. Elements of
-/// a row beyond its own position are unspecified.
+/// `left` holds the block's rows of a head side by side; `right` is the transpose of the sequence's keys or values. Elements of a row
+/// beyond its own position are unspecified.
 pub(super) fn against_keys(
     kernel: &Kernel,
     to: &mut [f32],
     block: &Block,
     left: &[f32],
-    stride: usize,
     right: &Packed,
     positions: &[u32],
 ) {
-    let width = block.stride();
-    for tile in cut(block.rows.len(), kernel.rows()) {
-        let end = positions[block.rows.start + tile.end - 1] as usize + 1;
-        let rows = Left::by_row(&left[tile.start * stride..], tile.len(), stride);
-        for panel in block.panels().start..end.div_ceil(PANEL) {
-            let start = tile.start * width + panel * PANEL - block.keys.start;
-            let to = Destination { data: &mut to[start..], stride: width, cols: PANEL };
+    let (stride, dim) = (block.stride(), left.len() / block.rows.len());
+    // A panel meets all tiles while it is in the first-level cache.
+    for panel in block.panels() {
+        for tile in cut(block.rows.len(), kernel.rows()) {
+            if panel * PANEL >= block.end(&tile, positions) {
+                continue;
+            }
+            let rows = Left::by_row(&left[tile.start * dim..], tile.len(), dim);
+            let start = tile.start * stride + panel * PANEL - block.keys.start;
+            let to = Destination { data: &mut to[start..], stride, cols: PANEL };
             kernel.panel(to, rows, Panel::packed(right.panel(panel)), Extra::default());
         }
     }
 }
 
-/// The part of a row of scores that its query sees, and the ends of the two parts of zeros around it.
+/// `to = weights * right` for a block's rows of weights of the keys; `right` is the sequence's keys or values.
+///
+/// The rows of `to` start `width` values apart. Weights beyond a row's own position are zeros.
+pub(super) fn over_keys(
+    kernel: &Kernel,
+    to: &mut [f32],
+    width: usize,
+    block: &Block,
+    weights: &[f32],
+    right: &Packed,
+    positions: &[u32],
+) {
+    let stride = block.stride();
+    for tile in cut(block.rows.len(), kernel.rows()) {
+        let end = block.end(&tile, positions);
+        let left = Left::by_row(&weights[tile.start * stride..], tile.len(), stride);
+        for (first, cols, panel) in right.panels() {
+            let to = Destination { data: &mut to[tile.start * width + first..], stride: width, cols };
+            let part = Panel::packed(&panel[block.keys.start * PANEL..end * PANEL]);
+            kernel.panel(to, left, part, Extra::default());
+        }
+    }
+}
+
+/// One head of rows that start `width` values apart, side by side. Rows a power of two apart would share cache sets.
+pub(super) fn side_by_side(rows: &[f32], width: usize, count: usize, dim: usize) -> Buffer {
+    let mut copy = Buffer::take(count * dim);
+    for (i, to) in copy.chunks_exact_mut(dim).enumerate() {
+        to.copy_from_slice(&rows[i * width..i * width + dim]);
+    }
+    copy
+}
+
+/// Values that a loop over scores takes at a time. Rows are a multiple of it, so none is left over.
+const STEP: usize = 16;
+
+/// The part of a row of scores that its query sees, and that part widened to whole steps.
 #[inline(always)]
-fn visible(block: &Block, position: u32, form: &AttentionForm) -> Range<usize> {
+fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
     let keys = seen(position, form);
-    keys.start - block.keys.start..keys.end - block.keys.start
+    let visible = keys.start - block.keys.start..keys.end - block.keys.start;
+    let whole = visible.start / STEP * STEP..visible.end.next_multiple_of(STEP);
+    (visible, whole)
 }
 
 /// Sets what a query does not see to zero.
@@ -58,7 +99,7 @@ fn score(row: &mut [f32], form: &AttentionForm) {
     }
 }
 
-/// Turns rows of products into `e^(score - largest)`; returns nothing but writes each row's sum of them and its log-sum-exp.
+/// Turns rows of products into `e^(score - largest)`, zero where a query does not see; gives each row's sum of them and log-sum-exp.
 #[inline(always)]
 pub(super) fn weigh(
     scores: &mut [f32],
@@ -68,20 +109,20 @@ pub(super) fn weigh(
     sums: &mut [f32],
     mut log_sum: impl FnMut(usize, f32),
 ) {
-    let keys = block.keys.len();
     for (i, row) in scores.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
-        let row = &mut row[..keys];
-        let visible = visible(block, positions[block.rows.start + i], form);
+        let (visible, whole) = visible(block, positions[block.rows.start + i], form);
+        score(&mut row[whole.clone()], form);
+        row[whole.start..visible.start].fill(f32::NEG_INFINITY);
+        row[visible.end..whole.end].fill(f32::NEG_INFINITY);
+        let largest = max(&row[whole.clone()]);
+        sums[i] = exp_sum(&mut row[whole], largest);
         hide(row, &visible);
-        let row = &mut row[visible];
-        score(row, form);
-        let largest = max(row);
-        sums[i] = exp_sum(row, largest);
         log_sum(i, largest + sums[i].ln());
     }
 }
 
-/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of the products.
+/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of the products; zero where a query
+/// does not see.
 ///
 /// `log_sum` and `along` give a row's log-sum-exp and its sum of probabilities times their gradients.
 #[inline(always)]
@@ -94,33 +135,30 @@ pub(super) fn probabilities(
     log_sum: impl Fn(usize) -> f32,
     along: impl Fn(usize) -> f32,
 ) {
-    let (keys, stride) = (block.keys.len(), block.stride());
+    let stride = block.stride();
+    let inner = form.softcap.map_or(form.scale, |cap| form.scale / cap);
     let rows = scores.chunks_exact_mut(stride).zip(grads.chunks_exact_mut(stride));
     for (i, (row, grad)) in rows.take(block.rows.len()).enumerate() {
-        let (row, grad) = (&mut row[..keys], &mut grad[..keys]);
-        let visible = visible(block, positions[block.rows.start + i], form);
-        hide(row, &visible);
-        hide(grad, &visible);
-        let (row, grad) = (&mut row[visible.clone()], &mut grad[visible]);
+        let (visible, whole) = visible(block, positions[block.rows.start + i], form);
         let (log_sum, along) = (log_sum(i), along(i));
-        match form.softcap {
-            None => {
-                for (s, d) in row.iter_mut().zip(grad) {
-                    let p = exp(*s * form.scale - log_sum);
-                    *d = p * (*d - along) * form.scale;
-                    *s = p;
-                }
-            }
-            Some(cap) => {
-                let inner = form.scale / cap;
-                for (s, d) in row.iter_mut().zip(grad) {
-                    let share = tanh(*s * inner);
-                    let p = exp(cap * share - log_sum);
-                    *d = p * (*d - along) * form.scale * (1.0 - share * share);
-                    *s = p;
-                }
+        let (scores, _) = row[whole.clone()].as_chunks_mut::<STEP>();
+        let (grads, _) = grad[whole].as_chunks_mut::<STEP>();
+        for (scores, grads) in scores.iter_mut().zip(grads) {
+            for (s, d) in scores.iter_mut().zip(grads) {
+                let (score, slope) = match form.softcap {
+                    None => (*s * inner, form.scale),
+                    Some(cap) => {
+                        let share = tanh(*s * inner);
+                        (cap * share, form.scale * (1.0 - share * share))
+                    }
+                };
+                let p = exp(score - log_sum);
+                *d = p * (*d - along) * slope;
+                *s = p;
             }
         }
+        hide(row, &visible);
+        hide(grad, &visible);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::super::level::Level;
 use super::tile::{Run, Tile, Vector, rows, run};
-use super::{Kernel, Shape};
+use super::{Kernel, PairedKernel, Shape};
 
 #[derive(Clone, Copy)]
 struct Single(__m512);
@@ -118,9 +119,10 @@ pub(super) fn f32_kernel() -> Kernel {
 }
 
 /// The kernel on pairs of bf16, if the CPU has it. Takes `a` by row only.
-pub(super) fn bf16_kernel() -> Option<Kernel> {
+pub(super) fn bf16_kernel() -> Option<PairedKernel> {
     let kernel = Kernel { shape: SHAPE, wide: [PAIRED[0], &[]], narrow: [PAIRED[1], &[]] };
-    is_x86_feature_detected!("avx512bf16").then_some(kernel)
+    let found = Level::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
+    found.then_some(PairedKernel { kernel })
 }
 
 /// Rounds values to bf16, to nearest even; denormals become zero.
@@ -148,8 +150,8 @@ unsafe fn narrow(from: &[f32], to: &mut [u16]) {
     }
 }
 
-/// Rounds as many values as both slices have to bf16. The caller has a bf16 kernel, so the CPU has the instructions.
-pub(super) fn to_bf16(_witness: &Kernel, from: &[f32], to: &mut [u16]) {
-    // SAFETY: a bf16 kernel comes from `bf16_kernel` alone, which has found the instructions.
+/// Rounds as many values as both slices have to bf16.
+pub(super) fn to_bf16(_: &PairedKernel, from: &[f32], to: &mut [u16]) {
+    // SAFETY: `bf16_kernel` alone makes a `PairedKernel`, and has found the instructions.
     unsafe { narrow(from, to) }
 }

@@ -48,13 +48,20 @@ pub(super) struct Kernel {
     narrow: [&'static [Run]; 2],
 }
 
+/// A kernel on pairs of bf16. That one exists shows that the CPU has such products.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // made on x86-64 only
+pub(super) struct PairedKernel {
+    kernel: Kernel,
+}
+
 /// The kernels of a level.
 #[derive(Clone, Copy)]
 pub(super) struct Kernels {
     /// On f32.
     pub single: Kernel,
     /// On pairs of bf16, where the CPU has such products.
-    pub paired: Option<Kernel>,
+    pub paired: Option<PairedKernel>,
     /// For loops around the kernels.
     pub simd: Simd,
 }

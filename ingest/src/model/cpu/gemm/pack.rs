@@ -69,7 +69,7 @@ impl Side {
         match self.format {
             Format::Paired => {
                 let pair = panel[p / 2 * PANEL + column].to_bits();
-                f32::from_bits(if p % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 })
+                f32::from_bits(if p.is_multiple_of(2) { pair << 16 } else { pair & 0xffff_0000 })
             }
             _ => panel[p * PANEL + column],
         }

@@ -3,7 +3,7 @@
 use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::pack::{Format, Side, copy_panel, round};
-use super::{Add, Destination, Extra, Kernel, Kernels, Left, PANEL, Panel, cut};
+use super::{Add, Destination, Extra, Kernel, Kernels, Left, PANEL, PairedKernel, Panel, cut};
 
 /// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in the first-level cache.
 const TILES: usize = 4;
@@ -25,14 +25,12 @@ pub(in super::super) fn linear(
     add: Add<'_>,
 ) {
     let (k, n) = (w.k(), w.n());
-    let kernel = match (w.format(), &kernels.paired) {
-        (Format::Paired, Some(paired)) => paired,
-        _ => &kernels.single,
-    };
+    let paired = kernels.paired.as_ref().filter(|_| w.format() == Format::Paired);
+    let kernel = paired.map_or(&kernels.single, |paired| &paired.kernel);
     for chunk in cut(rows, TILES * kernel.rows()) {
         let x = &x[chunk.start * k..chunk.end * k];
         let count = chunk.len();
-        let copied = copy_left(kernel, kernels.simd, w.format(), x, k, n);
+        let copied = copy_left(paired, kernels.simd, w.format(), x, k, n);
         let left = match &copied {
             Some((values, stride)) => Left::by_row(values, count, *stride),
             None => Left::by_row(x, count, k),
@@ -53,7 +51,7 @@ pub(in super::super) fn linear(
 
 /// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if they are in it already.
 fn copy_left(
-    kernel: &Kernel,
+    paired: Option<&PairedKernel>,
     simd: Simd,
     format: Format,
     x: &[f32],
@@ -92,7 +90,7 @@ fn copy_left(
             let mut copy = Buffer::take(rows * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(to);
-                narrow(kernel, from, &mut to[..k]);
+                narrow(paired, from, &mut to[..k]);
                 to[k..k.next_multiple_of(2)].fill(0);
             }
             Some((copy, stride))
@@ -100,13 +98,13 @@ fn copy_left(
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn narrow(kernel: &Kernel, from: &[f32], to: &mut [u16]) {
-    super::avx512::to_bf16(kernel, from, to);
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn narrow(_: &Kernel, from: &[f32], to: &mut [u16]) {
+/// Rounds as many values as both slices have to bf16.
+fn narrow(paired: Option<&PairedKernel>, from: &[f32], to: &mut [u16]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(paired) = paired {
+        return super::avx512::to_bf16(paired, from, to);
+    }
+    let _ = paired;
     for (from, to) in from.iter().zip(to) {
         *to = (round(*from).to_bits() >> 16) as u16;
     }
