@@ -142,12 +142,17 @@ pub(super) fn group_of(role: &Role) -> usize {
     }
 }
 
-/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else the tensors of no layer and those of the
-/// widest one.
-pub fn gradient_width(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec]) -> usize {
+/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else, of those that `formed` accepts, the
+/// tensors of no layer and those of the widest one.
+pub fn gradient_width(
+    decoder: &Decoder,
+    tracked: &[usize],
+    tensors: &[TensorSpec],
+    formed: impl Fn(usize) -> bool,
+) -> usize {
     if tracked.is_empty() {
         return total_len(tensors);
     }
-    let widths = GradLayout::new(decoder, tracked, |_| true).widths;
+    let widths = GradLayout::new(decoder, tracked, formed).widths;
     widths.first().copied().unwrap_or(0) + widths.iter().skip(1).max().copied().unwrap_or(0)
 }

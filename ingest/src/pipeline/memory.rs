@@ -8,7 +8,7 @@ use super::IngestError;
 use super::plan::CheckpointPlan;
 use super::request::IngestRequest;
 use crate::family::{Decoder, Mlp, Role};
-use crate::gradient::{LossForm, gradient_width};
+use crate::gradient::LossForm;
 use crate::model::Keep;
 use crate::model::cpu::Compute;
 use crate::projection::{ProjectionKind, table_bytes};
@@ -127,7 +127,7 @@ fn worker(request: &IngestRequest, checkpoint: &CheckpointPlan, keep: Keep) -> u
     let activations = tokens * (kept + layer + 4 * stream);
     let head = 2 * HEAD_ROWS * decoder.vocab_size as u64;
     let rows = (checkpoint.limits.rows as u64).min(tokens / 16 + 1);
-    let width = gradient_width(decoder, &checkpoint.tracked, &checkpoint.tensors) as u64;
+    let width = checkpoint.held as u64;
     let vectors: u64 = checkpoint.features.iter().map(|feature| u64::from(feature.desc.dim())).sum();
     let gradient = if gradients { rows * (width + 3 * vectors) } else { rows * vectors };
     4 * (activations + head + gradient)

@@ -20,7 +20,7 @@ use super::projector;
 use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::family::{Decoder, Positions};
-use crate::gradient::{LossForm, ModuleSelection, gradient_width, module_shapes, tensor_specs};
+use crate::gradient::{LossForm, ModuleSelection, module_shapes, tensor_specs};
 use crate::params::TensorSpec;
 use crate::projection::{
     Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain,
@@ -68,6 +68,8 @@ pub struct CheckpointPlan {
     pub moments: Option<String>,
     /// Its features.
     pub features: Vec<PlannedFeature>,
+    /// Values of a row's gradient that are held at the same time.
+    pub held: usize,
     /// Where a batch ends.
     pub limits: BatchLimits,
 }
@@ -348,8 +350,12 @@ fn plan_checkpoint(
             Ok(PlannedFeature { kind: *kind, desc, attrs, published, complete })
         })
         .collect::<Result<_, IngestError>>()?;
-    let per_row = if gradients { gradient_width(&decoder, &indices, &tensors) } else { 0 };
-    let limits = BatchLimits::new(request.batch_tokens, per_row);
+    let forms: Vec<_> = request.kinds.iter().filter_map(|kind| kind.form(request.adam)).collect();
+    let held = match gradients {
+        true => projector::Source::new(&decoder, &indices, &tensors, &projection).held(&decoder, &indices, &forms),
+        false => 0,
+    };
+    let limits = BatchLimits::new(request.batch_tokens, held);
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,
@@ -361,6 +367,7 @@ fn plan_checkpoint(
         weight: weight.or(derived),
         moments,
         features,
+        held,
         limits,
     })
 }

@@ -7,7 +7,7 @@ use super::plan::CheckpointPlan;
 use super::request::{CheckpointArg, CheckpointWeights, Kind};
 use crate::checkpoint::{Moments, MomentsFile, Trained};
 use crate::family::Decoder;
-use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
+use crate::gradient::{GradFeatures, GradForm, Projector, gradient_width, module_shapes};
 use crate::params::TensorSpec;
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
@@ -58,6 +58,26 @@ impl<'a> Source<'a> {
             false => Way::Formed,
         };
         self.modules.iter().map(way).collect()
+    }
+
+    /// Values of a sample's gradient that exist at the same time while some forms of it are made: tensors that are formed, and sums of
+    /// projected factors.
+    pub fn held(&self, decoder: &Decoder, tracked: &[usize], forms: &[GradForm]) -> usize {
+        let factored = self.spec.kind.is_factored();
+        let ways = self.ways();
+        // A bias that is tracked follows its weight in the same module.
+        let mut modules = Vec::with_capacity(self.tensors.len());
+        for (module, shape) in self.modules.iter().enumerate() {
+            modules.extend(std::iter::repeat_n(module, 1 + usize::from(shape.shape.bias())));
+        }
+        let linear = forms.iter().all(|form| form.is_linear());
+        let from_factors = |module: usize| factored && ways.get(module) == Some(&Way::Factors);
+        let formed = gradient_width(decoder, tracked, self.tensors, |tensor| {
+            !linear || !modules.get(tensor).is_some_and(|module| from_factors(*module))
+        });
+        let (k_out, k_in) = self.spec.kind.sides().unwrap_or((0, 0));
+        let summed = (0..self.modules.len()).filter(|module| from_factors(*module)).count();
+        formed + summed * (k_out * k_in) as usize
     }
 
     /// The projection itself.
