@@ -400,17 +400,22 @@ fn lengths(name: &str, bytes: &[u8], _current: bool, seed: &mut u64) -> Vec<Faul
 fn kind(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     match name.split_once('/') {
+        Some(("manifests", file)) if file.contains("-page-") => "manifests/page".to_owned(),
         Some(("manifests", file)) => format!("manifests/{}", file.split('-').next().unwrap_or(file)),
         Some((folder, _)) => format!("{folder}/*.{}", last.rsplit('.').next().unwrap_or("")),
         None => name.to_owned(),
     }
 }
 
-/// Makes every fault that `faults` lists for each file, on two threads.
-fn each_fault(faults: impl Fn(&str, &[u8], bool, &mut u64) -> Vec<Fault>) -> BTreeMap<String, Tally> {
+/// Makes every fault that `faults` lists for each file of a store that is `wanted`, on two threads.
+fn each_fault(
+    build: fn(&Path) -> Store,
+    wanted: impl Fn(&str) -> bool,
+    faults: impl Fn(&str, &[u8], bool, &mut u64) -> Vec<Fault>,
+) -> BTreeMap<String, Tally> {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
-    drop(rich::build(&path));
+    drop(build(&path));
     let overlay = Overlay::load(&path);
     let world = World::new(overlay.clone(), &path);
     let whole = Sound::new(&world);
@@ -424,7 +429,7 @@ fn each_fault(faults: impl Fn(&str, &[u8], bool, &mut u64) -> Vec<Fault>) -> BTr
         let name = file.strip_prefix(&path).unwrap().to_string_lossy().into_owned();
         let writers_only = WRITERS_ONLY.iter().any(|w| name.starts_with(w));
         assert!(writers_only || sound.readers.contains_key(file), "no step of this test reads {name}");
-        if !writers_only {
+        if !writers_only && wanted(&name) {
             let opens = |r: &(usize, Range<u64>)| sound.steps[r.0].0 == Step::Open;
             let current = sound.readers[file].iter().any(opens);
             all.extend(
@@ -478,7 +483,7 @@ fn each_fault(faults: impl Fn(&str, &[u8], bool, &mut u64) -> Vec<Fault>) -> BTr
 
 #[test]
 fn every_flipped_bit_is_found_or_changes_nothing() {
-    let tallies = each_fault(flips);
+    let tallies = each_fault(rich::build, |_| true, flips);
     let all = &tallies["all"];
     assert!(all.detected > 50_000, "{all:?}");
     // White space in CURRENT, where another blank does as well.
@@ -487,9 +492,29 @@ fn every_flipped_bit_is_found_or_changes_nothing() {
     assert!(full() || all.unread.is_multiple_of(8), "{all:?}");
 }
 
+/// What only a store with a history has: bitmaps of deleted rows, manifest pages, a root with a tag and a beginning.
+fn of_a_life(name: &str) -> bool {
+    name.starts_with("tombstones/") || name.starts_with("manifests/") || name == "CURRENT"
+}
+
+#[test]
+fn every_flipped_bit_of_deletes_pages_and_roots_is_found() {
+    let tallies = each_fault(life::build, of_a_life, flips);
+    let kinds: Vec<&String> = tallies.keys().collect();
+    assert!(kinds.iter().any(|kind| kind.starts_with("tombstones/")), "{kinds:?}");
+    assert!(kinds.iter().any(|kind| kind.contains("page")), "{kinds:?}");
+    assert!(tallies["all"].detected > 10_000 && tallies["all"].unchanged < 100, "{tallies:?}");
+}
+
+#[test]
+fn every_length_of_deletes_pages_and_roots_is_found() {
+    let tallies = each_fault(life::build, of_a_life, lengths);
+    assert!(tallies["all"].unchanged <= 2 && tallies["all"].detected > 1_000, "{tallies:?}");
+}
+
 #[test]
 fn every_length_is_found() {
-    let tallies = each_fault(lengths);
+    let tallies = each_fault(rich::build, |_| true, lengths);
     // CURRENT without the end of its line.
     assert!(tallies["all"].unchanged <= 2 && tallies["all"].detected > 5_000, "{tallies:?}");
 }
