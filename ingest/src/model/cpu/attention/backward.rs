@@ -1,5 +1,7 @@
 //! Gradients of queries, keys and values.
 
+use std::ops::Range;
+
 use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
 use super::super::Cpu;
 use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
@@ -16,6 +18,21 @@ const LEAST_ROWS: usize = 14;
 
 /// Scores of a block that stay in the second-level cache.
 const CACHED: usize = 32 * 1024;
+
+/// Blocks of a sequence's query rows.
+///
+/// The gradients of keys and values are summed block by block. Where a block ends depends only on the rows up to its start, so the bits are
+/// the same when rows without a gradient follow.
+fn blocks(positions: &[u32]) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let keys = *positions.get(start)? as usize + MOST_ROWS;
+        let most = (CACHED / keys / LEAST_ROWS * LEAST_ROWS).clamp(LEAST_ROWS, MOST_ROWS);
+        let rows = start..positions.len().min(start + most);
+        start = rows.end;
+        Some(rows)
+    })
+}
 
 /// A sequence's keys or values of one head in both forms.
 struct Both {
@@ -66,7 +83,6 @@ impl Cpu {
         for span in plan.spans.iter().filter(|span| !span.queries.is_empty()) {
             let positions = &plan.positions[span.queries.clone()];
             let length = span.keys.len();
-            let most = (CACHED / length / LEAST_ROWS * LEAST_ROWS).clamp(LEAST_ROWS, MOST_ROWS);
             for kv in 0..heads.kv {
                 let at = span.keys.start * key_width + kv * dim;
                 let keys = Both {
@@ -76,7 +92,7 @@ impl Cpu {
                 let values = Packed::transposed(&v.values()[at..], key_width, dim, length);
                 let mut key_grads = KeyGrads { dk: &mut dk_to[at..], dv: &mut dv_to[at..], width: key_width };
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
-                    for rows in cut(span.queries.len(), most) {
+                    for rows in blocks(positions) {
                         let first = span.queries.start + rows.start;
                         let block = Block::new(rows, positions, &form);
                         let at = first * width + head * dim;
