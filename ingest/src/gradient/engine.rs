@@ -129,6 +129,11 @@ impl Engine {
             }
             Ok(())
         })?;
+        // The gradient of an adapter's factors lies whole in memory.
+        let features = match &adapter {
+            Some(_) => features.map(|f| GradFeatures { projector: f.projector.of_formed(), ..f }),
+            None => features,
+        };
         let gradients = match host {
             Some(host) => Gradients::Adapter(host.upload(&decoder, model.backend())?),
             None => Gradients::Weights(WeightGradients::new(

@@ -3,7 +3,7 @@
 use super::forms::GradForm;
 use crate::checkpoint::Moments;
 use crate::params::TensorSpec;
-use crate::projection::{FactoredProjector, FlatProjector, Way};
+use crate::projection::{FactoredProjector, FlatProjector, Shape, Way};
 
 /// What is made of each sample's gradient.
 pub struct GradFeatures {
@@ -23,7 +23,7 @@ pub enum Projector {
     Factored {
         /// The modules' matrices.
         projector: FactoredProjector,
-        /// How each module's plain gradient is projected. Any other form needs the gradient itself.
+        /// How each module's plain gradient is projected. Any other form needs the gradient itself, and that of an adapter always exists.
         ways: Vec<Way>,
     },
 }
@@ -37,9 +37,24 @@ impl Projector {
         }
     }
 
+    /// The same projection, of gradients that are all formed.
+    pub(super) fn of_formed(self) -> Projector {
+        match self {
+            Projector::Factored { projector, .. } => {
+                let ways = vec![Way::Formed; projector.modules().len()];
+                Projector::Factored { projector, ways }
+            }
+            flat => flat,
+        }
+    }
+
     /// Whether the plain gradient of a module is projected from its factors.
     pub(super) fn from_factors(&self, module: usize) -> bool {
-        matches!(self, Projector::Factored { ways, .. } if ways.get(module) == Some(&Way::Factors))
+        let Projector::Factored { projector, ways } = self else { return false };
+        // A tensor of one axis has no factors, whatever way is asked for.
+        let has_factors =
+            projector.modules().get(module).is_some_and(|m| !matches!(m.shape, Shape::Vector { .. }));
+        has_factors && ways.get(module) == Some(&Way::Factors)
     }
 }
 

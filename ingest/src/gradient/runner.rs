@@ -211,13 +211,9 @@ impl<B: Backend> GradientPass<'_, B> {
         let width = total_len(&self.runner.tensors);
         match &self.runner.gradients {
             Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
-            Gradients::Weights(_) => {
-                let tensors = &self.runner.tensors;
-                let mut sums = Accumulator::new(features, tensors, self.samples);
-                for (index, tensor) in tensors.iter().enumerate() {
-                    let zeros = vec![0.0; tensor.numel()];
-                    (0..self.samples).for_each(|sample| sums.add(index, sample, &zeros));
-                }
+            Gradients::Weights(weights) => {
+                let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
+                weights.zeros(self.samples, &mut sums);
                 self.finish(features, &sums);
             }
         }

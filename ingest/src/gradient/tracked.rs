@@ -104,7 +104,9 @@ fn in_block(param: &Param) -> bool {
 
 fn no_match(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {
     let embedding = decoder.params.iter().find(|param| param.role == Role::Embedding);
-    if let Some(embedding) = embedding.filter(|_| decoder.tied && pattern.matches("lm_head")) {
+    let of_head = |name: &&str| pattern.matches(name) || pattern.matches(&format!("{name}.weight"));
+    let means_head = ["lm_head", "embed_out"].iter().any(of_head);
+    if let Some(embedding) = embedding.filter(|_| decoder.tied && means_head) {
         return SelectionError::TiedHead { embedding: embedding.module().to_owned() };
     }
     let mut modules: Vec<&str> = Vec::new();

@@ -85,6 +85,16 @@ impl<B: Backend> WeightGradients<B> {
         Ok(losses)
     }
 
+    /// Adds the features of gradients of zero to `sums`, in the order of a backward pass, so that a sample's bits are the same either way.
+    pub fn zeros(&self, samples: usize, sums: &mut Accumulator<'_>) {
+        let (loose, layers) = self.formed.groups.split_at(1);
+        for group in layers.iter().rev().chain(loose) {
+            for sample in 0..samples {
+                group.iter().for_each(|place| sums.add(place.tensor, sample, &vec![0.0; place.len]));
+            }
+        }
+    }
+
     fn factor_sink<'a>(
         &'a self,
         features: &'a GradFeatures,

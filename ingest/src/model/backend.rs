@@ -191,6 +191,9 @@ pub struct HeadTask<'a, T> {
 /// Receives the factors of the head's weight gradient: rows of the chunk, its inputs, and the gradient of its logits.
 pub type HeadTap<'a, T> = &'a mut dyn FnMut(Range<usize>, &T, &T) -> Result<(), BackendError>;
 
+/// Rows of a chunk of the head. A call with no more rows is one chunk, and its tap is called once.
+pub const HEAD_ROWS: usize = 128;
+
 /// What the head computes.
 pub struct HeadOutput<T> {
     /// Loss of each row.
@@ -335,7 +338,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Self::Tensor, BackendError>;
 
     /// Logits of the rows of `x`, their losses, and, if weights are given, the gradient of the weighted sum of the losses. Works in
-    /// chunks of rows: logits of the whole batch never exist.
+    /// chunks of [`HEAD_ROWS`] rows: logits of the whole batch never exist.
     fn head(
         &self,
         layer: &Self::Linear,

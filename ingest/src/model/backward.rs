@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::backend::{Backend, BackendError, HeadOutput, HeadTask, Objective};
+use super::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTask, Objective};
 use super::depth::{Depth, lowest_wanted, wanted_depth};
 use super::forward::{Forward, Kept, LastRows, Rows};
 use super::layout::Layout;
@@ -148,21 +148,78 @@ impl<B: Backend> Model<B> {
         sink: &mut dyn Sink<B>,
     ) -> Result<HeadOutput<B::Tensor>, BackendError> {
         let b = &self.backend;
-        let wants_head = sink.wants(Slot::Linear(LinearId::Head));
-        let mut tap = |rows: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
-            let within = |span: &Range<usize>| {
-                let start = span.start.clamp(rows.start, rows.end) - rows.start;
-                let end = span.end.clamp(rows.start, rows.end) - rows.start;
-                start..end
+        let weights = &layout.weights[..];
+        if !sink.wants(Slot::Linear(LinearId::Head)) {
+            let task = self.task(layout, Some(weights), objective);
+            return b.head(&self.head, hidden, &task, None);
+        }
+        let (rows, width) = b.size(hidden);
+        let mut losses = Vec::with_capacity(rows);
+        let mut grad = b.tensor(vec![0.0; rows * width], rows, width)?;
+        for piece in head_pieces(&layout.scored_spans) {
+            let rows: Vec<u32> = piece.clone().map(|row| row as u32).collect();
+            let x = b.gather(hidden, &rows)?;
+            let reference;
+            let objective = match &objective {
+                Objective::Kl { reference: all } => {
+                    reference = b.gather(all, &rows)?;
+                    Objective::Kl { reference: &reference }
+                }
+                Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
             };
-            let spans: Vec<_> = layout.scored_spans.iter().map(within).collect();
-            sink.linear(b, x, &[(LinearId::Head, grad)], &spans)
-        };
-        let task = self.task(layout, Some(&layout.weights), objective);
-        b.head(&self.head, hidden, &task, wants_head.then_some(&mut tap))
+            let mut tap = |chunk: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
+                let (first, end) = (piece.start + chunk.start, piece.start + chunk.end);
+                let within = |row: usize| row.clamp(first, end) - first;
+                let spans = layout.scored_spans.iter().map(|span| within(span.start)..within(span.end));
+                sink.linear(b, x, &[(LinearId::Head, grad)], &spans.collect::<Vec<_>>())
+            };
+            let task = HeadTask {
+                targets: &layout.targets[piece.clone()],
+                weights: Some(&weights[piece.clone()]),
+                softcap: self.decoder.logit_softcap,
+                objective,
+            };
+            let output = b.head(&self.head, &x, &task, Some(&mut tap))?;
+            losses.extend(output.losses);
+            if let Some(part) = output.grad {
+                grad = b.scatter_add(grad, &rows, &part)?;
+            }
+        }
+        Ok(HeadOutput { losses, grad: Some(grad) })
     }
+}
+
+/// Scored rows that go through the head together when its own gradient is wanted, at most [`HEAD_ROWS`].
+///
+/// That gradient is summed piece by piece, so a sample is cut at the same of its rows whatever it is packed with: at multiples of
+/// [`HEAD_ROWS`] from its start.
+fn head_pieces(spans: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut pieces: Vec<Range<usize>> = Vec::new();
+    for span in spans {
+        for start in span.clone().step_by(HEAD_ROWS) {
+            let end = span.end.min(start + HEAD_ROWS);
+            match pieces.last_mut() {
+                Some(last) if end - last.start <= HEAD_ROWS => last.end = end,
+                _ => pieces.push(start..end),
+            }
+        }
+    }
+    pieces
 }
 
 fn wants_tables<B: Backend>(sink: &dyn Sink<B>) -> bool {
     sink.wants(Slot::Embedding) || sink.wants(Slot::Positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_cut_at_their_own_rows() {
+        let spans = [0..100, 100..100, 100..120, 120..400, 400..410];
+        assert_eq!(head_pieces(&spans), [0..120, 120..248, 248..376, 376..410]);
+        assert_eq!(head_pieces(&[0..280]), [0..128, 128..256, 256..280]);
+        assert!(head_pieces(&[0..0]).is_empty());
+    }
 }

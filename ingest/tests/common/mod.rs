@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod archive;
+pub mod autograd;
 pub mod optimizer;
 pub mod reference;
 pub mod tiny;

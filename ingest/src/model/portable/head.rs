@@ -2,16 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::super::backend::{BackendError, HeadOutput, HeadTap, HeadTask, Objective};
+use super::super::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 use super::linear::PortableLinear;
 use super::loss::{cross_entropy, divergence};
 use super::matmul::{Mat, MatMut, Write, multiply};
 use super::simd::{softcap, softcap_slopes, vectorized};
 use super::sizes::{check, check_cap, size};
 use super::slices::{tensor, view};
-
-/// Rows whose logits exist at the same time.
-const HEAD_ROWS: usize = 128;
 
 pub(super) fn head(
     layer: &PortableLinear,

@@ -1,12 +1,28 @@
 //! Gradients of queries, keys and values.
 
+use std::ops::Range;
+
 use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
 use super::super::Cpu;
 use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
-use super::{Block, block_rows, check_plan};
+use super::{Block, MOST_ROWS, block_rows, check_plan};
+
+/// Blocks of a sequence's query rows.
+///
+/// The gradients of keys and values are summed block by block. Where a block ends depends only on the rows up to its start, so the bits are
+/// the same when rows without a gradient follow.
+fn blocks(positions: &[u32], form: &AttentionForm) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let keys = *positions.get(start)? as usize + MOST_ROWS;
+        let rows = start..positions.len().min(start + block_rows(keys, form, 2));
+        start = rows.end;
+        Some(rows)
+    })
+}
 
 /// A sequence's keys or values of one head in both forms.
 struct Both {
@@ -66,7 +82,7 @@ impl Cpu {
                 let mut key_grads =
                     KeyGrads { dk: Buffer::zeroed(length * dim), dv: Buffer::zeroed(length * dim) };
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
-                    for rows in cut(span.queries.len(), block_rows(length, &form, 2)) {
+                    for rows in blocks(positions, &form) {
                         let first = span.queries.start + rows.start;
                         let block = Block::new(rows, positions, &form);
                         let at = first * width + head * dim;

@@ -1,0 +1,205 @@
+//! Promise: every form of a loss, its gradient, and every kind of embedding agree with PyTorch.
+
+mod common;
+
+use common::autograd::{Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole};
+use common::{assert_near, relative_error};
+use gstore_ingest::checkpoint::ModelFolder;
+use gstore_ingest::gradient::{
+    CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, SampleOutput, Want,
+};
+use gstore_ingest::model::cpu::{Compute, Cpu, Level};
+use gstore_ingest::model::portable::Portable;
+use gstore_ingest::model::{Backend, PackedSample, Reduction};
+
+const TOLERANCE: f64 = 1e-4;
+const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];
+const GRAD: Want =
+    Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
+const EMBED: Want =
+    Want { loss: false, embed_mean: true, embed_last: true, embed_weighted: true, grad: false };
+
+/// Loads an engine on each backend.
+fn on_every_backend(
+    source: &CheckpointSource,
+    options: EngineOptions,
+    features: impl Fn() -> Option<GradFeatures>,
+    check: impl Fn(&Engine),
+) {
+    fn load<B: Backend + Clone>(
+        source: &CheckpointSource,
+        backend: B,
+        options: EngineOptions,
+        features: Option<GradFeatures>,
+    ) -> Engine {
+        Engine::load(source, backend, options, features).unwrap()
+    }
+    check(&load(source, Portable, options, features()));
+    for level in Level::available() {
+        check(&load(source, Cpu::with_level(Compute::F32, level).unwrap(), options, features()));
+    }
+}
+
+/// Runs the samples packed, then each alone.
+fn each_output(engine: &Engine, samples: &[Sample], want: Want, check: impl Fn(usize, &SampleOutput<'_>)) {
+    let batch: Vec<PackedSample<'_>> = packed(samples);
+    engine.run(&batch, want, &mut |i, output| check(i, &output)).unwrap();
+    for (i, sample) in batch.iter().enumerate() {
+        engine.run(&[*sample], want, &mut |_, output| check(i, &output)).unwrap();
+    }
+}
+
+/// Compares the gradients that the golden results have; returns how many.
+fn compare(engine: &Engine, golden: &Golden, prefix: &str, grads: &[f32]) -> usize {
+    let (mut rest, mut compared) = (grads, 0);
+    for spec in engine.tensors() {
+        let (grad, after) = rest.split_at(spec.numel());
+        rest = after;
+        let name = format!("{prefix}.grad.{}", spec.name);
+        if golden.has(&name) {
+            let error = relative_error(grad, &golden.values(&name));
+            assert!(error < TOLERANCE, "{name}: relative error {error}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, golden.count(&format!("{prefix}.grad.")));
+    compared
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn smoothed_and_summed_losses() {
+    for name in MODELS {
+        let Some((source, samples)) = plain(name) else { return };
+        let golden = Golden::open("objectives", name);
+        let (whole, tensors, _) = whole(&source.model);
+        let smoothed =
+            EngineOptions { loss: LossForm::CrossEntropy { smoothing: 0.1 }, ..Default::default() };
+        let summed = EngineOptions { reduction: Reduction::Sum, ..Default::default() };
+        for (key, options) in [("smoothed", smoothed), ("sum", summed)] {
+            on_every_backend(
+                &whole,
+                options,
+                || Some(raw_features(&tensors)),
+                |engine| {
+                    each_output(engine, &samples, GRAD, |i, output| {
+                        let loss = golden.scalar(&format!("{i}.{key}"));
+                        assert_near(output.loss, loss, TOLERANCE as f32, &format!("{key} loss of {name}"));
+                        if i == 0 {
+                            assert!(compare(engine, &golden, &format!("0.{key}"), output.grads) >= 5);
+                        }
+                    });
+                    each_output(engine, &samples, Want { loss: true, ..Want::default() }, |i, output| {
+                        let loss = golden.scalar(&format!("{i}.{key}"));
+                        assert_near(
+                            output.loss,
+                            loss,
+                            TOLERANCE as f32,
+                            &format!("{key} loss of {name} alone"),
+                        );
+                    });
+                },
+            );
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn divergence_from_the_base() {
+    for name in MODELS {
+        let Some((source, mut samples)) = adapted(name) else { return };
+        samples.truncate(1);
+        let golden = Golden::open("adapters", name);
+        let options = EngineOptions { loss: LossForm::KlToBase, ..Default::default() };
+        on_every_backend(
+            &source,
+            options,
+            || Some(adapter_features(&source)),
+            |engine| {
+                each_output(engine, &samples, GRAD, |_, output| {
+                    assert_near(
+                        output.loss,
+                        golden.scalar("0.kl"),
+                        TOLERANCE as f32,
+                        &format!("divergence of {name}"),
+                    );
+                    assert_eq!(compare(engine, &golden, "0.kl", output.grads), engine.tensors().len());
+                });
+            },
+        );
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_model_does_not_diverge_from_itself() {
+    let Some((source, samples)) = plain("gemma2") else { return };
+    let options = EngineOptions { loss: LossForm::KlToBase, ..Default::default() };
+    let (source, tensors, _) = whole(&source.model);
+    on_every_backend(
+        &source,
+        options,
+        || Some(raw_features(&tensors)),
+        |engine| {
+            each_output(engine, &samples, GRAD, |_, output| {
+                assert!(output.loss.abs() < 1e-6, "{}", output.loss);
+                assert!(output.grads.iter().all(|g| g.abs() < 1e-5));
+            });
+        },
+    );
+}
+
+/// Pools the rows of hidden states.
+fn pooled(states: &[f32], width: usize, weight: impl Fn(usize, usize) -> f64, unit: bool) -> Vec<f32> {
+    let count = states.len() / width;
+    let mut sum = vec![0.0; width];
+    for (i, row) in states.chunks_exact(width).enumerate() {
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += weight(i, count) * f64::from(*v));
+    }
+    let norm = if unit { sum.iter().map(|v| v * v).sum::<f64>().sqrt() } else { 1.0 };
+    sum.iter().map(|v| (v / norm) as f32).collect()
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn embeddings_of_every_layer() {
+    for name in MODELS {
+        let Some((source, samples)) = plain(name) else { return };
+        let golden = Golden::open("objectives", name);
+        let layers = ModelFolder::open(&source.model).unwrap().decoder().layers;
+        for (layer, unit) in (0..=layers).flat_map(|layer| [(layer, false), (layer, true)]) {
+            let options = EngineOptions { embed_layer: Some(layer), embed_unit: unit, ..Default::default() };
+            on_every_backend(
+                &source,
+                options,
+                || None,
+                |engine| {
+                    let width = engine.decoder().hidden_size;
+                    // Whether losses are asked for as well must not matter: the last layer then has rows for either.
+                    for want in [EMBED, Want { loss: true, ..EMBED }] {
+                        each_output(engine, &samples, want, |i, output| {
+                            let states = golden.values(&format!("{i}.hidden.{layer}"));
+                            let triangle = |n: usize| (n * (n + 1)) as f64 / 2.0;
+                            let mean = pooled(&states, width, |_, n| 1.0 / n as f64, unit);
+                            let last = pooled(&states, width, |at, n| f64::from(u8::from(at + 1 == n)), unit);
+                            let weighted =
+                                pooled(&states, width, |at, n| (at + 1) as f64 / triangle(n), unit);
+                            for (found, expected, pooling) in [
+                                (output.embed_mean, mean, "mean"),
+                                (output.embed_last, last, "last"),
+                                (output.embed_weighted, weighted, "weighted"),
+                            ] {
+                                let error = relative_error(found, &expected);
+                                assert!(
+                                    error < TOLERANCE,
+                                    "{name}, layer {layer}, {pooling}: relative error {error}"
+                                );
+                            }
+                        });
+                    }
+                },
+            );
+        }
+    }
+}
