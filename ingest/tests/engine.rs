@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{raw_engine, relative_error};
 use common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
+use common::{raw_engine, relative_error};
 use gstore_ingest::gradient::{Engine, EngineError, Want};
-use gstore_ingest::params::total_len;
 use gstore_ingest::model::PackedSample;
 use gstore_ingest::model::portable::Portable;
+use gstore_ingest::params::total_len;
 use tempfile::TempDir;
 
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -169,8 +169,14 @@ fn a_sample_without_scored_tokens_has_zero_loss_and_gradient() {
         engine
             .run(&[sample.packed()], want, &mut |_, o| {
                 assert_eq!((o.loss, o.scored), (0.0, 0));
-                assert!(o.grads.len() == if want.grad { total_len(engine.tensors()) } else { 0 } && o.grads.iter().all(|g| *g == 0.0));
-                assert_eq!(o.embed_mean.len(), if want.embed_mean { engine.decoder().hidden_size } else { 0 });
+                assert!(
+                    o.grads.len() == if want.grad { total_len(engine.tensors()) } else { 0 }
+                        && o.grads.iter().all(|g| *g == 0.0)
+                );
+                assert_eq!(
+                    o.embed_mean.len(),
+                    if want.embed_mean { engine.decoder().hidden_size } else { 0 }
+                );
             })
             .unwrap();
     }

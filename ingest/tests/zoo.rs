@@ -86,7 +86,11 @@ fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden
         {
             let expected = golden.read_f32(&format!("{index}.{name}")).unwrap();
             let error = relative_error(&values[span.start * width..span.end * width], &expected);
-            assert!(error < TOLERANCE, "{}: {name} of sequence {index}: relative error {error}", path.display());
+            assert!(
+                error < TOLERANCE,
+                "{}: {name} of sequence {index}: relative error {error}",
+                path.display()
+            );
         }
     }
 }
@@ -100,7 +104,8 @@ fn engine<B: Backend + Clone>(path: &Path, backend: B, keep: Keep) -> Engine {
     let features =
         GradFeatures { forms: vec![GradForm::Plain], projector: Projector::Flat(projector), moments: None };
     let source = CheckpointSource { model: path.to_owned(), adapter: None, tracked };
-    Engine::load(&source, backend, EngineOptions { keep, ..EngineOptions::default() }, Some(features)).unwrap()
+    Engine::load(&source, backend, EngineOptions { keep, ..EngineOptions::default() }, Some(features))
+        .unwrap()
 }
 
 fn check_gradients<B: Backend + Clone>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {

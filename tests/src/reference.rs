@@ -110,9 +110,10 @@ impl Reference {
 
 /// An ingest of the reference rows.
 pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How) -> IngestRequest {
-    let checkpoints = warmup.checkpoints.iter().map(|(step, path)| {
-        CheckpointArg::of_folder(format!("checkpoint-{step}"), path.clone())
-    });
+    let checkpoints = warmup
+        .checkpoints
+        .iter()
+        .map(|(step, path)| CheckpointArg::of_folder(format!("checkpoint-{step}"), path.clone()));
     IngestRequest {
         checkpoints: checkpoints.collect(),
         kinds: kinds.to_vec(),

@@ -40,7 +40,13 @@ fn batches_threads_and_memory_do_not_change_a_bit() {
     let other = [
         ("small", IngestRequest { batch_tokens: 64, threads: 1, ..request("pool") }),
         ("large", IngestRequest { batch_tokens: 8192, ..request("pool") }),
-        ("tight", IngestRequest { max_memory: Some(least_memory(&request("pool"), dir.path(), &data)), ..request("pool") }),
+        (
+            "tight",
+            IngestRequest {
+                max_memory: Some(least_memory(&request("pool"), dir.path(), &data)),
+                ..request("pool")
+            },
+        ),
     ];
     for (name, request) in other {
         assert_eq!(world::digests(&ingested(dir.path(), name, &data, request)), expected, "{name}");
@@ -51,7 +57,8 @@ fn batches_threads_and_memory_do_not_change_a_bit() {
 fn least_memory(request: &IngestRequest, dir: &Path, data: &Path) -> u64 {
     let store = Store::create(dir.join("probe")).expect("created");
     world::register(&store, "pool", data).expect("registered");
-    let error = world::run(&store, IngestRequest { max_memory: Some(1), ..request.clone() }).expect_err("too little");
+    let error =
+        world::run(&store, IngestRequest { max_memory: Some(1), ..request.clone() }).expect_err("too little");
     let text = error.to_string();
     let least = text.split("about ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a number");
     (least.parse::<u64>().expect("a number") + 1) * 1_000_000
@@ -66,7 +73,14 @@ fn other_questions_are_other_features() {
     let mut features = world::digests(&store).len();
     let mut changes: Vec<(&str, IngestRequest)> = vec![
         ("bf16", IngestRequest { compute: Compute::Bf16, ..request("pool") }),
-        ("sum", IngestRequest { reduction: Reduction::Sum, kinds: vec![Kind::GradSgd, Kind::Loss], ..request("pool") }),
+        (
+            "sum",
+            IngestRequest {
+                reduction: Reduction::Sum,
+                kinds: vec![Kind::GradSgd, Kind::Loss],
+                ..request("pool")
+            },
+        ),
         (
             "layer",
             IngestRequest {
@@ -112,7 +126,8 @@ fn modules_can_be_explained_and_asked_for() {
     binary::ok(&mut ingest(&store, "pool", &pool, &more));
     binary::ok(&mut ingest(&store, "target", &target, &more));
     let query = |options: &str| {
-        let sql = format!("SELECT id, score FROM influence('pool', 'target'{options}) ORDER BY score DESC LIMIT 3");
+        let sql =
+            format!("SELECT id, score FROM influence('pool', 'target'{options}) ORDER BY score DESC LIMIT 3");
         binary::run(binary::gstore(&store).args(["query", "--format", "csv", &sql]))
     };
     let all = query("");
@@ -123,7 +138,11 @@ fn modules_can_be_explained_and_asked_for() {
     assert_ne!(all.stdout, mlp.stdout);
     let nothing = query(", modules => 'no.such.module'");
     assert_eq!(nothing.code, 1);
-    assert!(nothing.stderr.contains("leaves nothing") && nothing.stderr.contains("self_attn"), "{}", nothing.stderr);
+    assert!(
+        nothing.stderr.contains("leaves nothing") && nothing.stderr.contains("self_attn"),
+        "{}",
+        nothing.stderr
+    );
 }
 
 #[test]
@@ -146,7 +165,8 @@ fn what_a_model_cannot_do_is_said_before_any_work() {
             assert!(finished.stderr.contains(part), "{more:?}: {part} is not in\n{}", finished.stderr);
         }
     }
-    for more in [vec!["--max-memory", "much"], vec!["--label-smoothing", "2"], vec!["--projection", "magic"]] {
+    for more in [vec!["--max-memory", "much"], vec!["--label-smoothing", "2"], vec!["--projection", "magic"]]
+    {
         let mut arguments = vec!["--features", "grad-sgd"];
         arguments.extend(&more);
         assert_eq!(binary::run(&mut ingest(&store, "pool", &data, &arguments)).code, 2, "{more:?}");
@@ -165,8 +185,11 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     let store = dir.path().join("killed");
     let mut delay = Duration::from_millis(200);
     for _ in 0..10 {
-        let mut child =
-            ingest(&store, "pool", &data, &more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+        let mut child = ingest(&store, "pool", &data, &more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
         std::thread::sleep(delay);
         if child.try_wait().expect("a state").is_some() {
             break;

@@ -98,7 +98,7 @@ pub enum Reduction {
 pub enum Compute {
     /// Single precision
     F32,
-    /// Rounded to bf16 and summed in single precision: faster, gradients within about 1 %
+    /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
     Bf16,
 }
 

@@ -168,9 +168,15 @@ fn projection(kind: Projection) -> ProjectionSpec {
         Projection::Rademacher => ProjectionSpec { kind: ProjectionKind::Rademacher, ..default },
         Projection::Gaussian => ProjectionSpec { kind: ProjectionKind::Gaussian, ..default },
         Projection::Mask => ProjectionSpec { kind: ProjectionKind::Mask, ..default },
-        Projection::FactSjlt => ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, MODULE_DIM),
-        Projection::TwoSided => ProjectionSpec::sized(ProjectionKind::TwoSided { k_out: 0, k_in: 0 }, MODULE_DIM),
-        Projection::FactMask => ProjectionSpec::sized(ProjectionKind::FactMask { k_out: 0, k_in: 0 }, MODULE_DIM),
+        Projection::FactSjlt => {
+            ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, MODULE_DIM)
+        }
+        Projection::TwoSided => {
+            ProjectionSpec::sized(ProjectionKind::TwoSided { k_out: 0, k_in: 0 }, MODULE_DIM)
+        }
+        Projection::FactMask => {
+            ProjectionSpec::sized(ProjectionKind::FactMask { k_out: 0, k_in: 0 }, MODULE_DIM)
+        }
         Projection::None => ProjectionSpec::none(),
     }
 }

@@ -144,8 +144,7 @@ impl Engine {
             )?),
         };
         let differentiates = features.is_some() && !tensors.is_empty();
-        let runner =
-            BatchRunner { model, reference, options, gradients, features, tensors: tensors.clone() };
+        let runner = BatchRunner { model, reference, options, gradients, features, tensors: tensors.clone() };
         Ok(Engine { id, decoder, tensors, differentiates, runner: Box::new(runner) })
     }
 

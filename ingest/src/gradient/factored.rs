@@ -92,8 +92,13 @@ impl<B: Backend> FactorMaps<B> {
 }
 
 /// Uploads a side, cut to the columns `rows` in that order if they are given.
-fn side<B: Backend>(backend: &B, matrix: &SideMatrix, rows: Option<Rows>) -> Result<SideMap<B>, BackendError> {
-    let columns: Vec<usize> = rows.map_or_else(|| (0..matrix.columns).collect(), |rows| rows.iter().collect());
+fn side<B: Backend>(
+    backend: &B,
+    matrix: &SideMatrix,
+    rows: Option<Rows>,
+) -> Result<SideMap<B>, BackendError> {
+    let columns: Vec<usize> =
+        rows.map_or_else(|| (0..matrix.columns).collect(), |rows| rows.iter().collect());
     match &matrix.entries {
         SideEntries::Dense(values) => {
             let row = |row: usize| &values[row * matrix.columns..(row + 1) * matrix.columns];

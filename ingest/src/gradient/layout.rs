@@ -137,7 +137,9 @@ pub(super) fn group_of(role: &Role) -> usize {
     };
     match role {
         Role::Weight(pieces) | Role::Bias(pieces) => of_linear(pieces),
-        Role::NormWeight(NormId::Layer { layer, .. }) | Role::NormBias(NormId::Layer { layer, .. }) => layer + 1,
+        Role::NormWeight(NormId::Layer { layer, .. }) | Role::NormBias(NormId::Layer { layer, .. }) => {
+            layer + 1
+        }
         _ => 0,
     }
 }

@@ -57,7 +57,8 @@ impl HostFactors {
 
     /// Adds `scaling * B A` to a module's weight `[out, input]`.
     pub fn merge(&self, module: &str, weights: &mut LinearWeights) {
-        let Some(HostModule { a, b, rank, scaling, .. }) = self.modules.iter().find(|m| m.name == module) else {
+        let Some(HostModule { a, b, rank, scaling, .. }) = self.modules.iter().find(|m| m.name == module)
+        else {
             return;
         };
         for (row, b) in weights.weight.chunks_exact_mut(weights.input).zip(b.chunks_exact(*rank)) {

@@ -21,7 +21,9 @@ mod weights;
 pub use engine::{CheckpointSource, Engine, EngineOptions, LossForm, SampleOutput, Want};
 pub use error::EngineError;
 pub use features::{GradFeatures, Projector};
-pub use forms::{AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature};
+pub use forms::{
+    AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature,
+};
 pub use layout::gradient_width;
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
 pub use weights::module_shapes;

@@ -29,12 +29,17 @@ impl<B: Backend> WeightGradients<B> {
         tracked: &[usize],
         features: Option<&GradFeatures>,
     ) -> Result<WeightGradients<B>, BackendError> {
-        let Some(GradFeatures { forms, projector: Projector::Factored { projector, .. }, .. }) = features else {
-            return Ok(WeightGradients { formed: GradLayout::new(decoder, tracked, |_| true), factors: None });
+        let Some(GradFeatures { forms, projector: Projector::Factored { projector, .. }, .. }) = features
+        else {
+            return Ok(WeightGradients {
+                formed: GradLayout::new(decoder, tracked, |_| true),
+                factors: None,
+            });
         };
         let plain = forms.iter().position(|form| *form == GradForm::Plain);
         let others = forms.iter().any(|form| *form != GradForm::Plain);
-        let from_factors = |module| plain.is_some() && features.is_some_and(|f| f.projector.from_factors(module));
+        let from_factors =
+            |module| plain.is_some() && features.is_some_and(|f| f.projector.from_factors(module));
         let weights = weight_tensors(projector);
         let params = |tensor: usize| decoder.params.get(*tracked.get(tensor)?);
         let chosen: Vec<(usize, &Param)> = weights

@@ -25,7 +25,8 @@ impl<B: Backend> LayerSink<'_, B> {
         grads: &[(LinearKind, &B::Tensor)],
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
-        let ids = grads.iter().map(|(kind, grad)| (LinearId::Layer { layer: self.layer, kind: *kind }, *grad));
+        let ids =
+            grads.iter().map(|(kind, grad)| (LinearId::Layer { layer: self.layer, kind: *kind }, *grad));
         let wanted: Vec<_> = ids.filter(|(id, _)| self.sink.wants(Slot::Linear(*id))).collect();
         if wanted.is_empty() { Ok(()) } else { self.sink.linear(self.backend, x, &wanted, spans) }
     }

@@ -21,8 +21,9 @@ mod sink;
 mod weights;
 
 pub use backend::{
-    Activation, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HeadOutput,
-    HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormForm, NormKind, NormWeights, Objective, SampleRows,
+    Activation, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HEAD_ROWS,
+    HeadOutput, HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormForm, NormKind, NormWeights,
+    Objective, SampleRows,
 };
 pub use forward::{Forward, Keep, LastRows, Pass};
 pub use layout::{Layout, PackedSample, Reduction};

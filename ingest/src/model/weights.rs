@@ -56,7 +56,8 @@ impl<B: Backend> Model<B> {
     /// Memory at the peak: what the backend keeps of the weights, and one weight in f32 twice.
     pub fn load(folder: &ModelFolder, backend: B, merge: Merge<'_>) -> Result<Model<B>, LoadError> {
         let decoder = folder.decoder().clone();
-        let mut parts = Parts { folder, backend: &backend, merge, linears: BTreeMap::new(), norms: BTreeMap::new() };
+        let mut parts =
+            Parts { folder, backend: &backend, merge, linears: BTreeMap::new(), norms: BTreeMap::new() };
         let (mut embedding, mut positions) = (None, None);
         for param in &decoder.params {
             match &param.role {
@@ -196,11 +197,16 @@ fn layer_norms<T>(
         NormPlace::BeforeMlp,
         NormPlace::AfterMlp,
     ];
-    PLACES.into_iter().filter_map(|place| Some((place, norms.remove(&NormId::Layer { layer, place })?))).collect()
+    PLACES
+        .into_iter()
+        .filter_map(|place| Some((place, norms.remove(&NormId::Layer { layer, place })?)))
+        .collect()
 }
 
 fn table<B: Backend>(backend: &B, param: &Param, values: Vec<f32>) -> Result<B::Tensor, LoadError> {
-    let [rows, cols] = param.shape[..] else { return Err(BackendError("a table has two axes".into()).into()) };
+    let [rows, cols] = param.shape[..] else {
+        return Err(BackendError("a table has two axes".into()).into());
+    };
     Ok(backend.tensor(values, rows, cols)?)
 }
 

@@ -81,12 +81,8 @@ impl Computer {
         let token = PackedSample { ids: &[0], scored: &[false] };
         let hidden = vec![0.0; self.engine.decoder().hidden_size];
         self.engine.run(&[token], self.want(), &mut |_, output| {
-            let zero = SampleOutput {
-                embed_mean: &hidden,
-                embed_last: &hidden,
-                embed_weighted: &hidden,
-                ..output
-            };
+            let zero =
+                SampleOutput { embed_mean: &hidden, embed_last: &hidden, embed_weighted: &hidden, ..output };
             vectors = Some(self.vectors(&zero));
         })?;
         vectors.ok_or(IngestError::NoResult)

@@ -71,7 +71,9 @@ pub enum IngestError {
         kind: &'static str,
     },
     /// An optimizer without momentum.
-    #[error("the optimizer of checkpoint `{checkpoint}` kept no first moment, so grad-adam cannot be made; take grad-normalised")]
+    #[error(
+        "the optimizer of checkpoint `{checkpoint}` kept no first moment, so grad-adam cannot be made; take grad-normalised"
+    )]
     NoFirstMoment {
         /// The checkpoint.
         checkpoint: String,
@@ -99,7 +101,9 @@ pub enum IngestError {
         layers: usize,
     },
     /// Samples may be longer than the model's table of positions.
-    #[error("the model has {positions} positions, --max-length {max_length} allows more: give --max-length {positions} or less")]
+    #[error(
+        "the model has {positions} positions, --max-length {max_length} allows more: give --max-length {positions} or less"
+    )]
     TooLong {
         /// Maximum length of the encoding.
         max_length: u32,
@@ -107,7 +111,9 @@ pub enum IngestError {
         positions: usize,
     },
     /// Checkpoints of different architectures or modules in one run.
-    #[error("--modules cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated")]
+    #[error(
+        "--modules cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated"
+    )]
     ModulesOfAdapter {
         /// The checkpoint.
         checkpoint: String,

@@ -9,8 +9,8 @@ use super::plan::CheckpointPlan;
 use super::request::IngestRequest;
 use crate::family::{Decoder, Mlp, Role};
 use crate::gradient::LossForm;
-use crate::model::Keep;
 use crate::model::cpu::Compute;
+use crate::model::{HEAD_ROWS, Keep};
 use crate::projection::{ProjectionKind, table_bytes};
 
 /// What a checkpoint will need, and how it is computed for that.
@@ -41,9 +41,6 @@ const PROCESS: u64 = 48 << 20;
 /// Bytes of a sample's text, record and tokens while it waits.
 const TEXT: u64 = 8 << 10;
 
-/// Rows whose logits exist at the same time.
-const HEAD_ROWS: u64 = 128;
-
 /// Plans a checkpoint within the request's limit.
 ///
 /// # Errors
@@ -61,10 +58,11 @@ pub fn plan(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Memo
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
     let fewer = (1..=request.threads.max(1)).rev().map(|threads| of(Keep::Inputs, threads));
     let least = of(Keep::Inputs, 1).bytes();
-    fewer
-        .into_iter()
-        .find(|plan| plan.bytes() <= limit)
-        .ok_or(IngestError::MaxMemory { checkpoint: checkpoint.arg.name.clone(), limit, least })
+    fewer.into_iter().find(|plan| plan.bytes() <= limit).ok_or(IngestError::MaxMemory {
+        checkpoint: checkpoint.arg.name.clone(),
+        limit,
+        least,
+    })
 }
 
 /// Bytes of weights, moments and matrices.
@@ -125,7 +123,7 @@ fn worker(request: &IngestRequest, checkpoint: &CheckpointPlan, keep: Keep) -> u
     };
     // The backward of a layer holds about as many gradients as it has activations.
     let activations = tokens * (kept + layer + 4 * stream);
-    let head = 2 * HEAD_ROWS * decoder.vocab_size as u64;
+    let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
     let rows = (checkpoint.limits.rows as u64).min(tokens / 16 + 1);
     let width = checkpoint.held as u64;
     let vectors: u64 = checkpoint.features.iter().map(|feature| u64::from(feature.desc.dim())).sum();

@@ -12,19 +12,17 @@ use gstore_store::{
 use serde_json::{Map, json};
 
 use super::describe::Setting;
+use super::memory::{self, MemoryPlan};
+use super::projector;
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
-use super::memory::{self, MemoryPlan};
-use super::projector;
 use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_rate};
 use crate::data::TextEncoder;
 use crate::family::{Decoder, Positions};
 use crate::gradient::{LossForm, ModuleSelection, module_shapes, tensor_specs};
 use crate::params::TensorSpec;
-use crate::projection::{
-    Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain,
-};
+use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -352,7 +350,9 @@ fn plan_checkpoint(
         .collect::<Result<_, IngestError>>()?;
     let forms: Vec<_> = request.kinds.iter().filter_map(|kind| kind.form(request.adam)).collect();
     let held = match gradients {
-        true => projector::Source::new(&decoder, &indices, &tensors, &projection).held(&decoder, &indices, &forms),
+        true => {
+            projector::Source::new(&decoder, &indices, &tensors, &projection).held(&decoder, &indices, &forms)
+        }
         false => 0,
     };
     let limits = BatchLimits::new(request.batch_tokens, held);
@@ -382,7 +382,11 @@ struct Tracked {
 
 impl Tracked {
     /// Opens a checkpoint and checks that it can do what is asked.
-    fn find(request: &IngestRequest, base: &ModelFolder, arg: &CheckpointArg) -> Result<Tracked, IngestError> {
+    fn find(
+        request: &IngestRequest,
+        base: &ModelFolder,
+        arg: &CheckpointArg,
+    ) -> Result<Tracked, IngestError> {
         let folder = match &arg.weights {
             CheckpointWeights::Model(folder) => ModelFolder::open(folder)?,
             _ => base.clone(),
@@ -410,7 +414,11 @@ impl Tracked {
     }
 
     /// The optimizer's moments of the tensors.
-    fn moments(&self, request: &IngestRequest, arg: &CheckpointArg) -> Result<Option<MomentsFile>, IngestError> {
+    fn moments(
+        &self,
+        request: &IngestRequest,
+        arg: &CheckpointArg,
+    ) -> Result<Option<MomentsFile>, IngestError> {
         // Of several kinds that need moments the Adam form needs most.
         let kinds = || request.kinds.iter().filter(|kind| kind.needs_moments());
         let Some(kind) = kinds().find(|kind| **kind == Kind::GradAdam).or_else(|| kinds().next()) else {

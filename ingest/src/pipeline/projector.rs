@@ -127,7 +127,9 @@ pub fn moments(
         CheckpointWeights::Base => {
             return Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() });
         }
-        CheckpointWeights::Adapter(folder) => (folder, tensors.iter().cloned().map(Trained::factor).collect()),
+        CheckpointWeights::Adapter(folder) => {
+            (folder, tensors.iter().cloned().map(Trained::factor).collect())
+        }
         CheckpointWeights::Model(folder) => (folder, Trained::all(decoder)),
     };
     let file = MomentsFile::open(&Moments::find(folder)?, trained, |spec| tensors.contains(spec))?;

@@ -54,7 +54,8 @@ impl ModuleWeights {
     }
 
     fn weight(&self, group: &ModuleGroup) -> f64 {
-        let matching = self.globs.iter().rfind(|(glob, _)| glob.matches_with(&group.name, MatchOptions::new()));
+        let matching =
+            self.globs.iter().rfind(|(glob, _)| glob.matches_with(&group.name, MatchOptions::new()));
         matching.map_or(0.0, |(_, weight)| *weight)
     }
 
