@@ -112,6 +112,9 @@ impl Engine {
     ) -> Result<Engine, LoadError> {
         let folder = ModelFolder::open(&source.model)?;
         let decoder = folder.decoder().clone();
+        if let Some(layer) = options.embed_layer.filter(|layer| *layer > decoder.layers) {
+            return Err(LoadError::NoLayer { layer, layers: decoder.layers });
+        }
         let adapter = source.adapter.as_deref().map(Adapter::open).transpose()?;
         let id = CheckpointId::compute(&folder, adapter.as_ref())?;
         let tensors = match &adapter {

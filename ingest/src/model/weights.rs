@@ -45,6 +45,14 @@ pub enum LoadError {
     /// The backend refused.
     #[error("the backend could not take the weights: {0}")]
     Backend(#[from] BackendError),
+    /// Hidden states of a layer that the model lacks.
+    #[error("the model has {layers} layers, so there are no hidden states after {layer}")]
+    NoLayer {
+        /// The layer asked for.
+        layer: usize,
+        /// What there is.
+        layers: usize,
+    },
 }
 
 /// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it. Gets the module's name.
