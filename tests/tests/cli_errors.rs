@@ -257,8 +257,8 @@ fn models_adapters_and_moments_that_do_not_fit_are_named() {
     let mut with_data = world.ingest_with("fresh", "grad-adam", &fresh, &checkpoint);
     world.refused(with_data.arg("--data").arg(world.path("pool.jsonl")), 1, &["config.json"]);
     let mut base = world.gstore();
-    base.args(["ingest", "--dataset", "pool", "--features", "grad-sgd", "--model"]).arg(&model);
-    world.refused(&mut base, 1, &["LoRA", "embed-mean"]);
+    base.args(["ingest", "--dataset", "pool", "--features", "grad-adam", "--model"]).arg(&model);
+    world.refused(&mut base, 1, &["optimizer moments", "grad-sgd"]);
 }
 
 #[test]
