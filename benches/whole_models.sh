@@ -11,7 +11,8 @@ threads="${THREADS:-2}"
 out="benches/results/$(date +%F)-${1:-$(uname -m)}"
 mkdir -p "$out"
 results="$out/whole_models.jsonl"
-gstore="${CARGO_TARGET_DIR:-target}/release/gstore"
+cargo build --release -p gstore-ingest --example whole_model
+program="${CARGO_TARGET_DIR:-target}/release/examples/whole_model"
 python="${GSTORE_BERGSON:+$GSTORE_BERGSON/bin/python}"
 python="${python:-python3}"
 work="$(mktemp -d)"
@@ -20,8 +21,7 @@ timed() { "$python" benches/peers/timed.py "$@" 2>>"$work/log" | tee -a "$result
 
 ours() { # name model rows.jsonl compute
     rm -rf "$work/store"
-    timed "gstore $4, $1" "$gstore" --store "$work/store" --threads "$threads" ingest --dataset pool --data "$3" --model "$2" \
-        --features grad-sgd --projection two_sided --module-dim 256 --dtype f32 --compute "$4" --template chat --max-length 512
+    timed "gstore $4, $1" "$program" "$work/store" "$3" "$2" "$4" "$threads"
 }
 theirs() { # name model rows.jsonl
     rm -rf "$work"/peer*

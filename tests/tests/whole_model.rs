@@ -183,8 +183,9 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     binary::ok(&mut ingest(&expected, "pool", &data, &more));
 
     let store = dir.path().join("killed");
-    let mut delay = Duration::from_millis(200);
-    for _ in 0..10 {
+    let mut delay = Duration::from_millis(50);
+    let mut kills = 0;
+    for _ in 0..12 {
         let mut child = ingest(&store, "pool", &data, &more)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -196,8 +197,10 @@ fn killed_at_any_instant_the_same_command_goes_on() {
         }
         child.kill().expect("killed");
         child.wait().expect("gone");
+        kills += 1;
         delay = delay.mul_f64(1.5);
     }
+    assert!(kills > 0, "the first run was over before it could be killed");
     binary::ok(&mut ingest(&store, "pool", &data, &more));
     let open = |path: &Path| world::digests(&Store::open(path).expect("opens"));
     assert_eq!(open(&store), open(&expected));

@@ -16,24 +16,24 @@ pub struct GradientArgs {
     /// Random projection of gradients [default: sjlt of an adapter's, fact_sjlt of a model's own]
     #[arg(long, value_enum)]
     pub projection: Option<Projection>,
-    /// Dimension of gradients projected as one vector
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    pub dim: u32,
-    /// Dimension of each module of gradients projected module by module
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    pub module_dim: u32,
-    /// Seed of the projection
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// What the loss of a scored token is
-    #[arg(long, value_enum, default_value = "cross-entropy")]
-    pub loss: Loss,
-    /// Share of the uniform distribution that is mixed into the target of cross-entropy
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
-    pub label_smoothing: f32,
-    /// How the losses of a sample's tokens become one
-    #[arg(long, value_enum, default_value = "mean")]
-    pub reduction: Reduction,
+    /// Dimension of gradients projected as one vector [default: 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub dim: Option<u32>,
+    /// Dimension of each module of gradients projected module by module [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub module_dim: Option<u32>,
+    /// Seed of the projection [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// What the loss of a scored token is [default: cross-entropy]
+    #[arg(long, value_enum)]
+    pub loss: Option<Loss>,
+    /// Share of the uniform distribution that is mixed into the target of cross-entropy [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub label_smoothing: Option<f32>,
+    /// How the losses of a sample's tokens become one [default: mean]
+    #[arg(long, value_enum)]
+    pub reduction: Option<Reduction>,
     /// Embeddings are the hidden states after this many layers [default: after the final norm]
     #[arg(long, value_name = "N")]
     pub embed_layer: Option<usize>,
@@ -118,10 +118,11 @@ fn size(text: &str) -> Result<u64, String> {
         "m" | "mb" => 1e6,
         "g" | "gb" => 1e9,
         "t" | "tb" => 1e12,
+        "tib" => 1024.0f64.powi(4),
         "kib" => 1024.0,
         "mib" => 1024.0 * 1024.0,
         "gib" => 1024.0 * 1024.0 * 1024.0,
-        other => return Err(format!("{other} is no unit; there are KB, MB, GB, TB, KiB, MiB, GiB")),
+        other => return Err(format!("{other} is no unit; there are KB, MB, GB, TB, KiB, MiB, GiB, TiB")),
     };
     let bytes = number * factor;
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("out of range".to_owned()) }

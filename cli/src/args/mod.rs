@@ -195,7 +195,7 @@ pub struct IngestArgs {
     /// Samples are cut after this many tokens
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_length: u32,
-    /// Tokens in one batch of whole rows; part of the job's identity, since it may move the last bits
+    /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
     /// Where to compute

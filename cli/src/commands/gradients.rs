@@ -1,15 +1,45 @@
-//! From the flags of gradients and embeddings to what the pipeline wants.
+//! From the flags of gradients and embeddings to what the pipeline wants. A flag that would change nothing is refused.
 
 use anyhow::{Result, bail};
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::model::Reduction;
 use gstore_ingest::model::cpu::Compute;
-use gstore_ingest::pipeline::{EmbeddingForm, ProjectionChoice};
-use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice};
+use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 
 use crate::args;
 use crate::args::GradientArgs;
 use crate::failure::UsageError;
+
+/// Dimension of a flat projection unless asked otherwise.
+const DEFAULT_DIM: u32 = 8192;
+
+/// Refuses flags that belong to kinds which are not asked for.
+pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
+    let gradients = kinds.iter().any(|kind| kind.is_gradient());
+    let losses = gradients || kinds.contains(&Kind::Loss);
+    let embeddings = [Kind::EmbedMean, Kind::EmbedLast, Kind::EmbedWeighted];
+    let embeddings = embeddings.iter().any(|kind| kinds.contains(kind));
+    let flags = [
+        ("--modules", !args.modules.is_empty(), gradients, "a gradient"),
+        ("--biases", args.biases, gradients, "a gradient"),
+        ("--projection", args.projection.is_some(), gradients, "a gradient"),
+        ("--dim", args.dim.is_some(), gradients, "a gradient"),
+        ("--module-dim", args.module_dim.is_some(), gradients, "a gradient"),
+        ("--seed", args.seed.is_some(), gradients, "a gradient"),
+        ("--loss", args.loss.is_some(), losses, "a gradient or a loss"),
+        ("--label-smoothing", args.label_smoothing.is_some(), losses, "a gradient or a loss"),
+        ("--reduction", args.reduction.is_some(), losses, "a gradient or a loss"),
+        ("--embed-layer", args.embed_layer.is_some(), embeddings, "an embedding"),
+        ("--embed-unit", args.embed_unit, embeddings, "an embedding"),
+    ];
+    match flags.iter().find(|(_, given, fits, _)| *given && !fits) {
+        Some((flag, _, _, what)) => {
+            bail!(UsageError(format!("{flag} changes nothing here: no kind of --features is {what}")))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Which of a model's own weights are differentiated.
 pub fn modules(args: &GradientArgs) -> ModuleSelection {
@@ -18,9 +48,11 @@ pub fn modules(args: &GradientArgs) -> ModuleSelection {
 
 /// What the loss of a token is.
 pub fn loss(args: &GradientArgs) -> Result<LossForm> {
-    match args.loss {
-        args::Loss::CrossEntropy => Ok(LossForm::CrossEntropy { smoothing: args.label_smoothing }),
-        args::Loss::Kl if args.label_smoothing != 0.0 => {
+    match args.loss.unwrap_or(args::Loss::CrossEntropy) {
+        args::Loss::CrossEntropy => {
+            Ok(LossForm::CrossEntropy { smoothing: args.label_smoothing.unwrap_or(0.0) })
+        }
+        args::Loss::Kl if args.label_smoothing.is_some() => {
             bail!(UsageError("--label-smoothing belongs to --loss cross-entropy".to_owned()))
         }
         args::Loss::Kl => Ok(LossForm::KlToBase),
@@ -30,8 +62,8 @@ pub fn loss(args: &GradientArgs) -> Result<LossForm> {
 /// How a sample's losses become one.
 pub fn reduction(args: &GradientArgs) -> Reduction {
     match args.reduction {
-        args::Reduction::Mean => Reduction::Mean,
-        args::Reduction::Sum => Reduction::Sum,
+        Some(args::Reduction::Sum) => Reduction::Sum,
+        Some(args::Reduction::Mean) | None => Reduction::Mean,
     }
 }
 
@@ -48,23 +80,52 @@ pub fn compute(args: &GradientArgs) -> Compute {
     }
 }
 
-/// The projection of gradients.
-pub fn projection(args: &GradientArgs) -> ProjectionChoice {
-    let GradientArgs { dim, module_dim, seed, .. } = *args;
+/// The projection of gradients at these checkpoints.
+pub fn projection(args: &GradientArgs, checkpoints: &[CheckpointArg]) -> Result<ProjectionChoice> {
+    let seed = args.seed.unwrap_or(0);
+    let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
+    let dim = args.dim.unwrap_or(DEFAULT_DIM);
     let Some(projection) = args.projection else {
-        return ProjectionChoice::Suitable { dim, module_dim, seed };
+        let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
+        if args.dim.is_some() && adapters == 0 {
+            bail!(UsageError(
+                "--dim belongs to projections of all modules as one vector; a model's own weights are projected module by module: give \
+                 --module-dim, or --projection sjlt"
+                    .to_owned()
+            ));
+        }
+        if args.module_dim.is_some() && adapters == checkpoints.len() {
+            bail!(UsageError(
+                "--module-dim belongs to projections module by module; adapters are projected as one vector: give --dim, or --projection \
+                 fact_sjlt"
+                    .to_owned()
+            ));
+        }
+        return Ok(ProjectionChoice::Suitable { dim, module_dim, seed });
     };
-    let flat = |kind| ProjectionSpec { kind, dim, seed, per_checkpoint: false };
-    let factored = |kind| ProjectionSpec { seed, ..ProjectionSpec::sized(kind, module_dim) };
     let (k_out, k_in) = (0, 0);
-    ProjectionChoice::Spec(match projection {
-        args::Projection::Sjlt => flat(ProjectionSpec::default().kind),
-        args::Projection::Rademacher => flat(ProjectionKind::Rademacher),
-        args::Projection::Gaussian => flat(ProjectionKind::Gaussian),
-        args::Projection::Mask => flat(ProjectionKind::Mask),
-        args::Projection::FactSjlt => factored(ProjectionKind::FactSjlt { k_out, k_in }),
-        args::Projection::TwoSided => factored(ProjectionKind::TwoSided { k_out, k_in }),
-        args::Projection::FactMask => factored(ProjectionKind::FactMask { k_out, k_in }),
-        args::Projection::None => ProjectionSpec::none(),
-    })
+    let kind = match projection {
+        args::Projection::Sjlt => ProjectionSpec::default().kind,
+        args::Projection::Rademacher => ProjectionKind::Rademacher,
+        args::Projection::Gaussian => ProjectionKind::Gaussian,
+        args::Projection::Mask => ProjectionKind::Mask,
+        args::Projection::FactSjlt => ProjectionKind::FactSjlt { k_out, k_in },
+        args::Projection::TwoSided => ProjectionKind::TwoSided { k_out, k_in },
+        args::Projection::FactMask => ProjectionKind::FactMask { k_out, k_in },
+        args::Projection::None => ProjectionKind::None,
+    };
+    let none = kind == ProjectionKind::None;
+    let stray = [
+        ("--dim", args.dim.is_some() && (none || kind.is_factored())),
+        ("--module-dim", args.module_dim.is_some() && (none || !kind.is_factored())),
+        ("--seed", args.seed.is_some() && none),
+    ];
+    if let Some((flag, _)) = stray.iter().find(|(_, stray)| *stray) {
+        bail!(UsageError(format!("{flag} changes nothing with --projection {}", kind.name())));
+    }
+    Ok(ProjectionChoice::Spec(match kind {
+        ProjectionKind::None => ProjectionSpec::none(),
+        kind if kind.is_factored() => ProjectionSpec { seed, ..ProjectionSpec::sized(kind, module_dim) },
+        kind => ProjectionSpec { kind, dim, seed, per_checkpoint: false },
+    }))
 }

@@ -145,6 +145,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
             kinds.push(kind);
         }
     }
+    gradients::check(&args.gradients, &kinds)?;
     let mut folders = Folders::new(context.reporter(), kinds.iter().any(|kind| kind.needs_moments()));
     let model = folders.model(&args.model)?;
     let checkpoints = folders.checkpoints(&args.checkpoints)?;
@@ -152,13 +153,13 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         dataset: args.dataset.clone(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
         model,
+        projection: gradients::projection(&args.gradients, &checkpoints)?,
         checkpoints,
         kinds,
         modules: gradients::modules(&args.gradients),
         loss: gradients::loss(&args.gradients)?,
         reduction: gradients::reduction(&args.gradients),
         embedding: gradients::embedding(&args.gradients),
-        projection: gradients::projection(&args.gradients),
         compute: gradients::compute(&args.gradients),
         max_memory: args.gradients.max_memory,
         dtype: match args.dtype {

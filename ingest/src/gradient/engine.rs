@@ -11,7 +11,7 @@ use super::weights::WeightGradients;
 use crate::checkpoint::{Adapter, CheckpointId, ModelFolder};
 use crate::family::{Decoder, Positions};
 use crate::model::{Backend, Keep, LoadError, Model, PackedSample, Reduction};
-use crate::params::TensorSpec;
+use crate::params::{TensorSpec, total_len};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +132,7 @@ impl Engine {
             }
             Ok(())
         })?;
+        features.as_ref().map_or(Ok(()), |features| features.check(total_len(&tensors)))?;
         // The gradient of an adapter's factors lies whole in memory.
         let features = match &adapter {
             Some(_) => features.map(|f| GradFeatures { projector: f.projector.of_formed(), ..f }),

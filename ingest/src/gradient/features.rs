@@ -2,6 +2,7 @@
 
 use super::forms::GradForm;
 use crate::checkpoint::Moments;
+use crate::model::LoadError;
 use crate::params::TensorSpec;
 use crate::projection::{FactoredProjector, FlatProjector, Shape, Way};
 
@@ -13,6 +14,22 @@ pub struct GradFeatures {
     pub projector: Projector,
     /// Optimizer moments of the tracked tensors, if a form needs them.
     pub moments: Option<Moments>,
+}
+
+impl GradFeatures {
+    /// An error unless the moments have a value for each of `values` where a form needs them.
+    pub(super) fn check(&self, values: usize) -> Result<(), LoadError> {
+        let moments = self.moments.as_ref();
+        for form in &self.forms {
+            let [first, second] = form.moments();
+            let first = first.then(|| moments.map_or(0, |moments| moments.exp_avg.len()));
+            let second = second.then(|| moments.map_or(0, |moments| moments.exp_avg_sq.len()));
+            if let Some(found) = [first, second].into_iter().flatten().find(|found| *found != values) {
+                return Err(LoadError::Moments { values, found });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How a gradient becomes short.

@@ -45,6 +45,14 @@ pub enum LoadError {
     /// The backend refused.
     #[error("the backend could not take the weights: {0}")]
     Backend(#[from] BackendError),
+    /// A form of the gradient without the optimizer's moments that it is made of.
+    #[error("a form of the gradient needs moments of {values} values, {found} are there")]
+    Moments {
+        /// Values of the differentiated tensors.
+        values: usize,
+        /// Values of a moment.
+        found: usize,
+    },
     /// Hidden states of a layer that the model lacks.
     #[error("the model has {layers} layers, so there are no hidden states after {layer}")]
     NoLayer {

@@ -71,7 +71,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let begun = Instant::now();
     computer.compute(&batch)?;
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
-    let threads = plan.request.threads as u64;
+    let threads = checkpoint.memory(&plan.request)?.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
     Ok(estimate)
 }

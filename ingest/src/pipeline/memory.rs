@@ -5,13 +5,13 @@
 use gstore_store::CELL_ROWS;
 
 use super::IngestError;
-use super::plan::CheckpointPlan;
-use super::request::IngestRequest;
+use super::request::{IngestRequest, Kind};
+use super::window::BatchLimits;
 use crate::family::{Decoder, Mlp, Role};
 use crate::gradient::LossForm;
-use crate::model::cpu::Compute;
+use crate::model::cpu::Cpu;
 use crate::model::{HEAD_ROWS, Keep};
-use crate::projection::{ProjectionKind, table_bytes};
+use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 
 /// What a checkpoint will need, and how it is computed for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,111 +24,141 @@ pub struct MemoryPlan {
     pub shared: u64,
     /// Bytes of each worker.
     pub worker: u64,
-    /// Bytes of texts and finished vectors on their way.
-    pub queue: u64,
+    /// Bytes of texts and tokens that wait for a worker.
+    pub waiting: u64,
+    /// Bytes of the vectors of one finished batch.
+    pub batch: u64,
 }
 
 impl MemoryPlan {
     /// Bytes at the peak.
     pub fn bytes(&self) -> u64 {
-        self.shared + self.queue + self.worker * self.threads as u64
+        let finished = super::run::ahead(self.threads) * self.batch;
+        self.shared + self.waiting + finished + self.worker * self.threads as u64
     }
 }
 
-/// Programs, thread stacks, the tokenizer and what allocators hold back.
+/// What decides the memory of a checkpoint.
+pub struct Sizes<'a> {
+    /// Name of the checkpoint.
+    pub checkpoint: &'a str,
+    /// The model.
+    pub decoder: &'a Decoder,
+    /// Values of the differentiated tensors.
+    pub tracked: u64,
+    /// Their modules.
+    pub modules: Vec<ModuleShape>,
+    /// Projection of the gradients.
+    pub projection: &'a ProjectionSpec,
+    /// Length of a projected gradient.
+    pub gradient_dim: u64,
+    /// Values of a row's gradient that are held at the same time.
+    pub held: usize,
+    /// Where a batch ends.
+    pub limits: BatchLimits,
+}
+
+/// The program, thread stacks, the tokenizer and what allocators hold back.
 const PROCESS: u64 = 48 << 20;
 
-/// Bytes of a sample's text, record and tokens while it waits.
-const TEXT: u64 = 8 << 10;
+/// Bytes of a sample's record and text while it waits.
+const TEXT: u64 = 2 << 10;
 
 /// Plans a checkpoint within the request's limit.
 ///
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
-pub fn plan(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<MemoryPlan, IngestError> {
-    let shared = PROCESS + shared(request, checkpoint);
+pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, IngestError> {
     let of = |keep, threads: usize| MemoryPlan {
         keep,
         threads,
-        shared,
-        worker: worker(request, checkpoint, keep),
-        queue: queue(checkpoint, threads),
+        shared: PROCESS + sizes.shared(request),
+        worker: sizes.worker(request, keep),
+        // Two windows: one is cut into batches while the next is read. A token takes its id and its flag.
+        waiting: 2 * CELL_ROWS * (TEXT + 5 * u64::from(request.max_length).min(512)),
+        batch: 4 * sizes.limits.rows as u64 * sizes.vectors(request),
     };
     let wanted = of(Keep::All, request.threads.max(1));
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
-    let fewer = (1..=request.threads.max(1)).rev().map(|threads| of(Keep::Inputs, threads));
-    let least = of(Keep::Inputs, 1).bytes();
-    fewer.into_iter().find(|plan| plan.bytes() <= limit).ok_or(IngestError::MaxMemory {
-        checkpoint: checkpoint.arg.name.clone(),
+    let mut fewer = (1..=request.threads.max(1)).rev().map(|threads| of(Keep::Inputs, threads));
+    fewer.find(|plan| plan.bytes() <= limit).ok_or_else(|| IngestError::MaxMemory {
+        checkpoint: sizes.checkpoint.to_owned(),
         limit,
-        least,
+        least: of(Keep::Inputs, 1).bytes(),
     })
 }
 
-/// Bytes of weights, moments and matrices.
-fn shared(request: &IngestRequest, checkpoint: &CheckpointPlan) -> u64 {
-    let decoder = &checkpoint.decoder;
-    let value = match request.compute {
-        Compute::F32 => 4,
-        Compute::Bf16 => 2,
-    };
-    let mut weights = 0;
-    for param in &decoder.params {
-        let values = values(&param.shape);
-        weights += match &param.role {
-            // Panels for the forward pass and for the backward.
-            Role::Weight(_) => 2 * value * values,
-            Role::Embedding if decoder.tied => (4 + 2 * value) * values,
-            _ => 4 * values,
+impl Sizes<'_> {
+    /// Values of all vectors of a row.
+    fn vectors(&self, request: &IngestRequest) -> u64 {
+        let dim = |kind: &Kind| match kind {
+            Kind::Loss => 1,
+            Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted => self.decoder.hidden_size as u64,
+            Kind::GradSgd | Kind::GradAdam | Kind::GradSign | Kind::GradNormalised => self.gradient_dim,
         };
+        request.kinds.iter().map(dim).sum()
     }
-    if request.loss == LossForm::KlToBase {
-        weights *= 2;
-    }
-    let tracked: u64 = checkpoint.tensors.iter().map(|tensor| tensor.numel() as u64).sum();
-    let forms = checkpoint.features.iter().filter_map(|feature| feature.kind.form(request.adam));
-    let moments = forms.fold([false; 2], |[m, v], form| [m | form.moments()[0], v | form.moments()[1]]);
-    let moments = 4 * tracked * moments.iter().filter(|needed| **needed).count() as u64;
-    weights + moments + matrices(checkpoint)
-}
 
-/// Bytes of the projection's matrices.
-fn matrices(checkpoint: &CheckpointPlan) -> u64 {
-    if !checkpoint.features.iter().any(|feature| feature.kind.is_gradient()) {
-        return 0;
+    /// Bytes of weights, moments and matrices.
+    fn shared(&self, request: &IngestRequest) -> u64 {
+        let packed = Cpu::new(request.compute).bytes_per_weight();
+        let mut weights = 0;
+        for param in &self.decoder.params {
+            let values = values(&param.shape);
+            weights += match &param.role {
+                // Panels for the forward pass and for the backward.
+                Role::Weight(_) => 2 * packed * values,
+                Role::Embedding if self.decoder.tied => (4 + 2 * packed) * values,
+                _ => 4 * values,
+            };
+        }
+        if request.loss == LossForm::KlToBase {
+            weights *= 2;
+        }
+        let forms = request.kinds.iter().filter_map(|kind| kind.form(request.adam));
+        let moments = forms.fold([false; 2], |[m, v], form| [m | form.moments()[0], v | form.moments()[1]]);
+        let moments = 4 * self.tracked * moments.iter().filter(|needed| **needed).count() as u64;
+        weights + moments + self.matrices(request)
     }
-    let modules = checkpoint.modules();
-    let tables: u64 = modules.iter().map(|module| table_bytes(&checkpoint.projection, module.shape)).sum();
-    match checkpoint.projection.kind {
-        ProjectionKind::None => 0,
-        kind if kind.is_factored() => tables,
-        // Beyond its budget a flat projection draws entries anew for each batch.
-        _ => tables.min(crate::projection::TABLE_BUDGET as u64),
-    }
-}
 
-/// Bytes of one worker: activations of a batch, and the gradients of its rows.
-fn worker(request: &IngestRequest, checkpoint: &CheckpointPlan, keep: Keep) -> u64 {
-    let decoder = &checkpoint.decoder;
-    // A row of more tokens than the batch is a batch of its own.
-    let tokens = (request.batch_tokens as u64).max(u64::from(request.max_length).min(4096));
-    let gradients = checkpoint.features.iter().any(|feature| feature.kind.is_gradient());
-    let layer = kept_per_token(decoder);
-    let stream = decoder.hidden_size as u64;
-    let layers = decoder.layers as u64;
-    let kept = match (gradients, keep) {
-        (false, _) => 2 * layer,
-        (true, Keep::All) => (layers + 1) * layer,
-        (true, Keep::Inputs) => layers * stream + 2 * layer,
-    };
-    // The backward of a layer holds about as many gradients as it has activations.
-    let activations = tokens * (kept + layer + 4 * stream);
-    let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
-    let rows = (checkpoint.limits.rows as u64).min(tokens / 16 + 1);
-    let width = checkpoint.held as u64;
-    let vectors: u64 = checkpoint.features.iter().map(|feature| u64::from(feature.desc.dim())).sum();
-    let gradient = if gradients { rows * (width + 3 * vectors) } else { rows * vectors };
-    4 * (activations + head + gradient)
+    /// Bytes of the projection's matrices.
+    fn matrices(&self, request: &IngestRequest) -> u64 {
+        if !request.kinds.iter().any(|kind| kind.is_gradient()) {
+            return 0;
+        }
+        let tables: u64 = self.modules.iter().map(|module| table_bytes(self.projection, module.shape)).sum();
+        match self.projection.kind {
+            ProjectionKind::None => 0,
+            // As drawn, and as the backend holds them.
+            kind if kind.is_factored() => 2 * tables,
+            // Beyond its budget a flat projection draws entries anew for each batch.
+            _ => tables.min(crate::projection::TABLE_BUDGET as u64),
+        }
+    }
+
+    /// Bytes of one worker: activations of a batch, and the gradients of its rows.
+    fn worker(&self, request: &IngestRequest, keep: Keep) -> u64 {
+        let decoder = self.decoder;
+        // A row of more tokens than the batch is a batch of its own.
+        let tokens = (request.batch_tokens as u64).max(u64::from(request.max_length));
+        let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
+        let layer = kept_per_token(decoder);
+        let stream = decoder.hidden_size as u64;
+        let layers = decoder.layers as u64;
+        let kept = match (gradients, keep) {
+            (false, _) => 2 * layer,
+            (true, Keep::All) => (layers + 1) * layer,
+            (true, Keep::Inputs) => layers * stream + 2 * layer,
+        };
+        // The backward of a layer holds about as many gradients as it has activations.
+        let activations = tokens * (kept + layer + 4 * stream);
+        let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
+        let rows = self.limits.rows as u64;
+        // Sums of projections are in double precision, beside the rounded result.
+        let gradient = if gradients { rows * (self.held as u64 + 3 * self.vectors(request)) } else { 0 };
+        // Buffers that are kept for reuse are not always of the size that is wanted next.
+        4 * (activations + head + gradient) * 5 / 4
+    }
 }
 
 /// Values that a layer keeps of a token.
@@ -142,13 +172,6 @@ fn kept_per_token(decoder: &Decoder) -> u64 {
         Mlp::Plain(_) => 2 * inner,
     };
     norms * hidden + 3 * query + 3 * key + mlp + heads.query as u64
-}
-
-/// Bytes of two windows of text and of finished batches that wait for their turn.
-fn queue(checkpoint: &CheckpointPlan, threads: usize) -> u64 {
-    let vectors: u64 = checkpoint.features.iter().map(|feature| 4 * u64::from(feature.desc.dim())).sum();
-    let batches = super::run::ahead(threads);
-    2 * CELL_ROWS * TEXT / 4 + batches * 16 * vectors
 }
 
 fn values(shape: &[usize]) -> u64 {

@@ -111,7 +111,7 @@ fn compute_missing(
         let computer = computer(plan, checkpoint)?;
         let preparer =
             Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
-        let threads = memory::plan(&plan.request, checkpoint)?.threads;
+        let threads = checkpoint.memory(&plan.request)?.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {
             break;
@@ -164,7 +164,7 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
         reduction: request.reduction,
         embed_layer: request.embedding.layer,
         embed_unit: request.embedding.unit,
-        keep: memory::plan(request, checkpoint)?.keep,
+        keep: checkpoint.memory(request)?.keep,
     };
     let features = projector::features(checkpoint, request.adam)?;
     let engine = Engine::load(&source, Cpu::new(request.compute), options, features)?;

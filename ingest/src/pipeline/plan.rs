@@ -12,7 +12,7 @@ use gstore_store::{
 use serde_json::{Map, json};
 
 use super::describe::Setting;
-use super::memory::{self, MemoryPlan};
+use super::memory::{self, MemoryPlan, Sizes};
 use super::projector;
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::window::BatchLimits;
@@ -21,7 +21,7 @@ use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_ra
 use crate::data::TextEncoder;
 use crate::family::{Decoder, Positions};
 use crate::gradient::{LossForm, ModuleSelection, module_shapes, tensor_specs};
-use crate::params::TensorSpec;
+use crate::params::{TensorSpec, total_len};
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain};
 
 /// Everything that an ingest will do.
@@ -83,7 +83,18 @@ impl CheckpointPlan {
     /// # Errors
     /// A limit that cannot be kept.
     pub fn memory(&self, request: &IngestRequest) -> Result<MemoryPlan, IngestError> {
-        memory::plan(request, self)
+        let gradient = self.features.iter().find(|feature| feature.kind.is_gradient());
+        let sizes = Sizes {
+            checkpoint: &self.arg.name,
+            decoder: &self.decoder,
+            tracked: total_len(&self.tensors) as u64,
+            modules: self.modules(),
+            projection: &self.projection,
+            gradient_dim: gradient.map_or(0, |feature| u64::from(feature.desc.dim())),
+            held: self.held,
+            limits: self.limits,
+        };
+        memory::plan(request, &sizes)
     }
 
     /// Each module's projection with its cost and noise; none without a gradient.
@@ -152,7 +163,10 @@ impl IngestPlan {
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
             let weight = request.weights.get(i).copied();
-            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?);
+            let checkpoint = plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?;
+            // A limit that cannot be kept must show before any checkpoint is computed.
+            checkpoint.memory(&request)?;
+            checkpoints.push(checkpoint);
             progress.advance(1);
         }
         progress.finish();
@@ -199,8 +213,8 @@ impl IngestPlan {
         let keys: Vec<String> = features.iter().map(|feature| feature.desc.key()).collect();
         JobPlan {
             command: self.request.command.clone(),
-            // The cut of batches may move the last bits, so it belongs to what a job may take over from another.
-            identity: json!({ "features": keys, "batch_tokens": self.request.batch_tokens }),
+            // Threads, batches and memory change no bit, so one job may go on from another that had others.
+            identity: json!({ "features": keys }),
             detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
             features,
         }
@@ -266,6 +280,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
         let tracked = Tracked::find(request, &base, arg)?;
         request.projection.spec(arg.adapter().is_some()).check()?;
         tracked.moments(request, arg)?;
+        tracked.check_sizes(request, arg)?;
         if let Some(folder) = arg.folder() {
             step_and_weight(folder)?;
         }
@@ -411,6 +426,30 @@ impl Tracked {
             None => (Vec::new(), Vec::new()),
         };
         Ok(Tracked { folder, adapter, indices, tensors })
+    }
+
+    /// Refuses a projection that does not fit the tensors, and a limit on memory that cannot be kept.
+    fn check_sizes(&self, request: &IngestRequest, arg: &CheckpointArg) -> Result<(), IngestError> {
+        let decoder = self.folder.decoder();
+        let projection = request.projection.spec(self.adapter.is_some());
+        let source = projector::Source::new(decoder, &self.indices, &self.tensors, &projection);
+        let forms: Vec<_> = request.kinds.iter().filter_map(|kind| kind.form(request.adam)).collect();
+        let (held, gradient_dim) = match forms.is_empty() {
+            true => (0, 0),
+            // Matrices that differ by checkpoint have the same sizes.
+            false => (source.held(decoder, &self.indices, &forms), source.shape("")?.0 as u64),
+        };
+        let sizes = Sizes {
+            checkpoint: &arg.name,
+            decoder,
+            tracked: total_len(&self.tensors) as u64,
+            modules: module_shapes(decoder, &self.indices, &self.tensors),
+            projection: &projection,
+            gradient_dim,
+            held,
+            limits: BatchLimits::new(request.batch_tokens, held),
+        };
+        memory::plan(request, &sizes).map(drop)
     }
 
     /// The optimizer's moments of the tensors.

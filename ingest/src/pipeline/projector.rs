@@ -71,13 +71,14 @@ impl<'a> Source<'a> {
             modules.extend(std::iter::repeat_n(module, 1 + usize::from(shape.shape.bias())));
         }
         let linear = forms.iter().all(|form| form.is_linear());
+        let plain = forms.iter().any(|form| form.is_linear());
         let from_factors = |module: usize| factored && ways.get(module) == Some(&Way::Factors);
         let formed = gradient_width(decoder, tracked, self.tensors, |tensor| {
             !linear || !modules.get(tensor).is_some_and(|module| from_factors(*module))
         });
         let (k_out, k_in) = self.spec.kind.sides().unwrap_or((0, 0));
-        let summed = (0..self.modules.len()).filter(|module| from_factors(*module)).count();
-        formed + summed * (k_out * k_in) as usize
+        let summed = (0..self.modules.len()).filter(|module| plain && from_factors(*module)).count();
+        formed + summed * k_out as usize * k_in as usize
     }
 
     /// The projection itself.

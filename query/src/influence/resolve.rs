@@ -225,12 +225,17 @@ fn different(lists: &[&[Arc<FeaturePart>]]) -> QueryError {
     QueryError::Spec("no space is common to all pools and targets".into())
 }
 
-/// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`.
+/// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in another precision than f32 it
+/// says so.
 fn describe(feature: &FeaturePart) -> String {
     let short = |text: &str| text.chars().take(8).collect::<String>();
     let desc = &feature.desc;
+    let computed = match desc.compute.as_str() {
+        "f32" => String::new(),
+        other => format!(", computed in {other}"),
+    };
     format!(
-        "#{} {} ({}, dim {}, projection {}, encoding {})",
+        "#{} {} ({}, dim {}, projection {}, encoding {}{computed})",
         feature.number,
         feature.display_name(),
         desc.dtype,

@@ -36,7 +36,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     }
     let mut seen = HashSet::new();
     for path in &found {
-        if !seen.insert(path) {
+        if !seen.insert(fs_err::canonicalize(path)?) {
             return Err(DataError::Twice { path: path.clone() });
         }
     }

@@ -70,6 +70,12 @@ impl Cpu {
         Cpu { kernels: Kernels::new(widest.unwrap_or_else(Simd::scalar)), compute }
     }
 
+    /// Bytes that a packed weight takes in each direction of a product.
+    pub fn bytes_per_weight(&self) -> u64 {
+        // Without products of bf16 pairs rounded weights are held as f32.
+        if self.compute == Compute::Bf16 && self.kernels.paired.is_some() { 2 } else { 4 }
+    }
+
     /// The backend with the instructions of a level; an error if this CPU lacks them.
     pub fn with_level(compute: Compute, level: Level) -> Result<Cpu, BackendError> {
         let simd = Simd::new(level).ok_or_else(|| BackendError(format!("this CPU has no {level:?}")))?;
