@@ -56,7 +56,8 @@ impl Adapter {
             return Err(ModelError::MissingFile {
                 folder: path.to_owned(),
                 file: "adapter_config.json".into(),
-                hint: "; a checkpoint is a PEFT LoRA folder".into(),
+                hint: "; a checkpoint is a folder with a LoRA adapter, or with a whole model (config.json)"
+                    .into(),
             });
         }
         let value = json::read(&config_path)?;

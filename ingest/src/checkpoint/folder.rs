@@ -44,8 +44,30 @@ impl ModelFolder {
         for param in &folder.decoder.params {
             folder.tensors.check(folder.file_name(param), &param.file_shape())?;
         }
+        folder.check_layers()?;
         folder.check_copies_of_tied_head()?;
         Ok(folder)
+    }
+
+    /// Refuses weights of layers that `config.json` does not count.
+    fn check_layers(&self) -> Result<(), ModelError> {
+        let layers = self.decoder.layers;
+        let of_layer = |name: &str| -> Option<usize> { name.split('.').find_map(|part| part.parse().ok()) };
+        // A tensor of a layer is one whose name with another layer's number is the model's.
+        let is_of_model = |name: &str, layer: usize| {
+            let first = name.replacen(&format!(".{layer}."), ".0.", 1);
+            self.decoder.params.iter().any(|param| self.file_name(param) == first)
+        };
+        for name in self.tensors.names() {
+            if let Some(layer) = of_layer(name).filter(|layer| *layer >= layers && is_of_model(name, *layer))
+            {
+                return Err(ModelError::Config {
+                    path: self.path.join("config.json"),
+                    message: format!("it counts {layers} layers, the weights have {name}, of layer {layer}"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The folder.

@@ -54,6 +54,8 @@ pub(super) struct LoraConfig {
     exclude: Option<ModuleMatch>,
     /// Only some of the layers that the modules' names mean have factors.
     pub some_layers_only: bool,
+    /// The layers of `layers_to_transform`; empty: all.
+    layers: Vec<u64>,
 }
 
 impl LoraConfig {
@@ -74,11 +76,14 @@ impl LoraConfig {
             target,
             exclude: ModuleMatch::parse(config, "exclude_modules")?,
             some_layers_only: config.get("layers_to_transform").is_some(),
+            layers: layers(config)?,
         })
     }
 
     pub fn targets(&self, module: &str) -> bool {
-        self.target.matches(module) && !self.exclude.as_ref().is_some_and(|e| e.matches(module))
+        let layer = module.split('.').find_map(|part| part.parse::<u64>().ok());
+        let in_layers = self.layers.is_empty() || layer.is_some_and(|layer| self.layers.contains(&layer));
+        in_layers && self.target.matches(module) && !self.exclude.as_ref().is_some_and(|e| e.matches(module))
     }
 
     pub fn rank_and_scaling(&self, module: &str) -> (usize, f64) {
@@ -176,5 +181,15 @@ fn finite(config: Object<'_>, key: &str) -> Result<Option<f64>, ModelError> {
     match config.number(key)? {
         Some(v) if !v.is_finite() => Err(config.error(format!("{key} is not finite"))),
         other => Ok(other),
+    }
+}
+
+/// `layers_to_transform`: the number of a layer, or a list of them; only modules of these layers are adapted.
+fn layers(config: Object<'_>) -> Result<Vec<u64>, ModelError> {
+    let wrong = || config.error("layers_to_transform must be the number of a layer or a list of them");
+    match config.get("layers_to_transform") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) => list.iter().map(|v| v.as_u64().ok_or_else(wrong)).collect(),
+        Some(value) => Ok(vec![value.as_u64().ok_or_else(wrong)?]),
     }
 }

@@ -66,7 +66,7 @@ impl Projector {
     }
 
     /// Whether the plain gradient of a module is projected from its factors.
-    pub(super) fn from_factors(&self, module: usize) -> bool {
+    pub(super) fn uses_factors(&self, module: usize) -> bool {
         let Projector::Factored { projector, ways } = self else { return false };
         // A tensor of one axis has no factors, whatever way is asked for.
         let has_factors =
@@ -155,7 +155,7 @@ impl<'a> Accumulator<'a> {
         for (index, form) in forms.iter().enumerate() {
             if let Sums::Factored { parts, .. } = &self.sums
                 && form.is_linear()
-                && projector.from_factors(parts[tensor].module)
+                && projector.uses_factors(parts[tensor].module)
             {
                 continue;
             }

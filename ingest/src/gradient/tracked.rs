@@ -91,7 +91,13 @@ fn chosen_modules<'a>(decoder: &'a Decoder, chosen: &'a [bool]) -> impl Iterator
 /// A glob means a module or a tensor; letter case counts, `*` runs over dots.
 fn matches(pattern: &Pattern, param: &Param) -> bool {
     let options = MatchOptions::new();
-    pattern.matches_with(param.module(), options) || pattern.matches_with(&param.name, options)
+    // A tied head is another name of the embedding's file entry, not of the embedding.
+    let aliases = param.aliases.iter().filter(|_| param.role != Role::Embedding);
+    let mut names = std::iter::once(&param.name).chain(aliases);
+    names.any(|name| {
+        let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
+        pattern.matches_with(module, options) || pattern.matches_with(name, options)
+    })
 }
 
 /// Whether the tensor belongs to a decoder layer's linear map.

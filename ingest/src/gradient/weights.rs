@@ -39,7 +39,7 @@ impl<B: Backend> WeightGradients<B> {
         let plain = forms.iter().position(|form| *form == GradForm::Plain);
         let others = forms.iter().any(|form| *form != GradForm::Plain);
         let from_factors =
-            |module| plain.is_some() && features.is_some_and(|f| f.projector.from_factors(module));
+            |module| plain.is_some() && features.is_some_and(|f| f.projector.uses_factors(module));
         let weights = weight_tensors(projector);
         let params = |tensor: usize| decoder.params.get(*tracked.get(tensor)?);
         let chosen: Vec<(usize, &Param)> = weights

@@ -40,6 +40,9 @@ struct NormStep<'a, B: Backend> {
     spans: &'a [Range<usize>],
 }
 
+/// Gradients of attention's branch and of the residual stream.
+type Branches<B> = (<B as Backend>::Tensor, <B as Backend>::Tensor);
+
 impl<B: Backend> Model<B> {
     /// `grad` through a norm: to the sink if wanted, and as the gradient of the norm's inputs, added to `acc`. Without that norm `grad`
     /// itself, added to `acc`.
@@ -139,7 +142,7 @@ impl<B: Backend> Model<B> {
         spans: &[Range<usize>],
         depth: Depth,
         sink: &mut LayerSink<'_, B>,
-    ) -> Result<Option<(B::Tensor, B::Tensor)>, BackendError> {
+    ) -> Result<Option<Branches<B>>, BackendError> {
         let b = &self.backend;
         let step = |place, kept| NormStep { layer, place, kept, spans };
         let ddown = self.norm_step(step(NormPlace::AfterMlp, &tail.after_mlp), dx.clone(), None, sink)?;

@@ -78,6 +78,14 @@ pub enum IngestError {
         /// The checkpoint.
         checkpoint: String,
     },
+    /// A whole model that did not come from the base.
+    #[error("checkpoint `{checkpoint}` is no fine-tune of {model}: its architecture or its sizes differ", model = model.display())]
+    OtherModel {
+        /// The checkpoint.
+        checkpoint: String,
+        /// The base model.
+        model: PathBuf,
+    },
     /// A limit on memory that cannot be kept.
     #[error(
         "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, --max-memory allows {} MB",

@@ -139,8 +139,9 @@ impl Sizes<'_> {
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
     fn worker(&self, request: &IngestRequest, keep: Keep) -> u64 {
         let decoder = self.decoder;
-        // A row of more tokens than the batch is a batch of its own.
-        let tokens = (request.batch_tokens as u64).max(u64::from(request.max_length));
+        // A row of more tokens than the batch is a batch of its own; few are longer than what the model was made for.
+        let longest = u64::from(request.max_length).min(decoder.max_positions as u64);
+        let tokens = (request.batch_tokens as u64).max(longest);
         let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
         let layer = kept_per_token(decoder);
         let stream = decoder.hidden_size as u64;

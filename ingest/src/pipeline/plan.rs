@@ -370,7 +370,8 @@ fn plan_checkpoint(
         }
         false => 0,
     };
-    let limits = BatchLimits::new(request.batch_tokens, held);
+    let made = forms.len() * setting.gradient_dim as usize;
+    let limits = batch_limits(request, held, made);
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,
@@ -385,6 +386,11 @@ fn plan_checkpoint(
         held,
         limits,
     })
+}
+
+/// Where batches end that hold so many values of a row's gradient, and make so many of it: in double precision, then rounded.
+fn batch_limits(request: &IngestRequest, held: usize, made: usize) -> BatchLimits {
+    BatchLimits::new(request.batch_tokens, held.saturating_add(made.saturating_mul(3)))
 }
 
 /// What of a checkpoint is differentiated.
@@ -406,6 +412,12 @@ impl Tracked {
             CheckpointWeights::Model(folder) => ModelFolder::open(folder)?,
             _ => base.clone(),
         };
+        if !is_same_shape(folder.decoder(), base.decoder()) {
+            return Err(IngestError::OtherModel {
+                checkpoint: arg.name.clone(),
+                model: request.model.clone(),
+            });
+        }
         let decoder = folder.decoder();
         check_sizes(request, decoder)?;
         let adapter = arg.adapter().map(Adapter::open).transpose()?;
@@ -447,7 +459,7 @@ impl Tracked {
             projection: &projection,
             gradient_dim,
             held,
-            limits: BatchLimits::new(request.batch_tokens, held),
+            limits: batch_limits(request, held, forms.len() * gradient_dim as usize),
         };
         memory::plan(request, &sizes).map(drop)
     }
@@ -465,6 +477,12 @@ impl Tracked {
         };
         projector::moments(arg, *kind, self.folder.decoder(), &self.tensors).map(Some)
     }
+}
+
+/// Whether a fine-tune can have come from a base: the same architecture and sizes, but for a vocabulary that grew.
+fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
+    let sizes = |d: &Decoder| (d.architecture, d.layers, d.hidden_size, d.intermediate_size, d.heads);
+    sizes(tuned) == sizes(base)
 }
 
 /// Refuses layers and lengths that the model lacks.

@@ -179,8 +179,7 @@ impl Input {
         for file in &self.files {
             let mut source = file.open(&self.fields)?;
             let mut done = 0;
-            loop {
-                let Some(raw) = source.next_record().transpose()? else { break };
+            while let Some(raw) = source.next_record().transpose()? {
                 let place = raw.place;
                 let (json, record) = self
                     .fields

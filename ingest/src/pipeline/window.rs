@@ -23,9 +23,9 @@ const GRADIENT_BYTES: usize = 512 << 20;
 const LEAST_TOKENS: usize = 8;
 
 impl BatchLimits {
-    /// Limits where `gradient` values of a row's gradient are held at once.
-    pub fn new(tokens: usize, gradient: usize) -> Self {
-        let per_row = gradient.saturating_mul(size_of::<f32>()).max(1);
+    /// Limits where `values` of a row's gradient and of what is made of it are held at once.
+    pub fn new(tokens: usize, values: usize) -> Self {
+        let per_row = values.saturating_mul(size_of::<f32>()).max(1);
         // Rows of fewer tokens than this do not make a batch larger.
         let most = (tokens / LEAST_TOKENS).clamp(1, 4096);
         Self { tokens: tokens.max(1), rows: (GRADIENT_BYTES / per_row).clamp(1, most) }

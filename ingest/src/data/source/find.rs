@@ -55,7 +55,7 @@ fn named(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     let matches = glob::glob(&pattern)
         .map_err(|error| DataError::Pattern { pattern: pattern.clone(), message: error.to_string() })?;
-    let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(|error| std::io::Error::from(error))?;
+    let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(std::io::Error::from)?;
     found.sort_unstable();
     if found.is_empty() { Err(DataError::Missing { pattern, glob }) } else { Ok(found) }
 }
