@@ -129,6 +129,9 @@ fn check_factored<B: Backend + Clone>(model: &Whole, backend: B, batch: &[Packed
     worst
 }
 
+/// Makes the features of some forms.
+type Make<'a> = &'a dyn Fn(&[GradForm]) -> GradFeatures;
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn factored_projections_are_those_of_the_gradient() {
@@ -411,7 +414,7 @@ fn a_form_has_the_same_bits_beside_others() {
         for backend in levels(Compute::F32) {
             let run = |features| gradients(&model.engine(backend.clone(), Keep::All, features), &batch);
             let sjlt = ProjectionKind::Sjlt { s: 4 };
-            let features: [&dyn Fn(&[GradForm]) -> GradFeatures; 4] = [
+            let features: [Make<'_>; 4] = [
                 &|forms| model.flat_features(sjlt, forms),
                 &|forms| model.factored_features("two_sided", Way::Factors, forms),
                 &|forms| model.factored_features("fact_sjlt", Way::Factors, forms),
