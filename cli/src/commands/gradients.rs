@@ -14,7 +14,8 @@ use crate::failure::UsageError;
 /// Dimension of a flat projection unless asked otherwise.
 const DEFAULT_DIM: u32 = 8192;
 
-/// Refuses flags that belong to kinds which are not asked for.
+/// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a run's commands, so it is no mistake
+/// beside kinds that are not projected.
 pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let gradients = kinds.iter().any(|kind| kind.is_gradient());
     let losses = gradients || kinds.contains(&Kind::Loss);
@@ -23,10 +24,6 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let flags = [
         ("--modules", !args.modules.is_empty(), gradients, "a gradient"),
         ("--biases", args.biases, gradients, "a gradient"),
-        ("--projection", args.projection.is_some(), gradients, "a gradient"),
-        ("--dim", args.dim.is_some(), gradients, "a gradient"),
-        ("--module-dim", args.module_dim.is_some(), gradients, "a gradient"),
-        ("--seed", args.seed.is_some(), gradients, "a gradient"),
         ("--loss", args.loss.is_some(), losses, "a gradient or a loss"),
         ("--label-smoothing", args.label_smoothing.is_some(), losses, "a gradient or a loss"),
         ("--reduction", args.reduction.is_some(), losses, "a gradient or a loss"),
@@ -81,20 +78,25 @@ pub fn compute(args: &GradientArgs) -> Compute {
 }
 
 /// The projection of gradients at these checkpoints.
-pub fn projection(args: &GradientArgs, checkpoints: &[CheckpointArg]) -> Result<ProjectionChoice> {
+pub fn projection(
+    args: &GradientArgs,
+    checkpoints: &[CheckpointArg],
+    kinds: &[Kind],
+) -> Result<ProjectionChoice> {
     let seed = args.seed.unwrap_or(0);
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
     let dim = args.dim.unwrap_or(DEFAULT_DIM);
     let Some(projection) = args.projection else {
+        let gradients = kinds.iter().any(|kind| kind.is_gradient());
         let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
-        if args.dim.is_some() && adapters == 0 {
+        if gradients && args.dim.is_some() && adapters == 0 {
             bail!(UsageError(
                 "--dim belongs to projections of all modules as one vector; a model's own weights are projected module by module: give \
                  --module-dim, or --projection sjlt"
                     .to_owned()
             ));
         }
-        if args.module_dim.is_some() && adapters == checkpoints.len() {
+        if gradients && args.module_dim.is_some() && adapters == checkpoints.len() {
             bail!(UsageError(
                 "--module-dim belongs to projections module by module; adapters are projected as one vector: give --dim, or --projection \
                  fact_sjlt"

@@ -153,7 +153,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         dataset: args.dataset.clone(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
         model,
-        projection: gradients::projection(&args.gradients, &checkpoints)?,
+        projection: gradients::projection(&args.gradients, &checkpoints, &kinds)?,
         checkpoints,
         kinds,
         modules: gradients::modules(&args.gradients),
