@@ -49,5 +49,5 @@ with (args.out / "rows.jsonl").open("w") as rows:
         while len(answer) < 4000:
             answer += lines[at]["messages"][-1]["content"] + "\n" + lines[at]["messages"][0]["content"] + "\n"
             at = (at + 1) % len(lines)
-        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer.strip()}]
         rows.write(json.dumps({"id": str(row), "messages": messages}) + "\n")

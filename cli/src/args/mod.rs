@@ -196,7 +196,7 @@ pub struct IngestArgs {
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_length: u32,
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]

@@ -80,7 +80,7 @@ impl IngestRequest {
             template: TemplateKind::Tulu,
             max_length: 2048,
             adam: AdamParams::default(),
-            batch_tokens: 1024,
+            batch_tokens: 512,
             threads: 1,
             limit: None,
             run: "run".to_owned(),
