@@ -167,10 +167,10 @@ pub struct IngestArgs {
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
-    /// Base model: a folder in Hugging Face layout, or org/name[@revision] on the Hugging Face Hub
+    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
     #[arg(long, value_name = "DIR|REPO")]
     pub model: String,
-    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name[@revision] of an adapter on the Hub, or name=one of
+    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name or org/name@revision of an adapter on the Hub, or name=one of
     /// them; without it the base model itself
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
