@@ -14,6 +14,7 @@ use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, Targ
 use gstore_store::{DType, SampleReader, Store, nearest};
 
 use super::folders::Folders;
+use super::gradients::kind;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
@@ -161,23 +162,11 @@ fn step(
 /// Coordinates of each module of a projection module by module.
 const MODULE_DIM: u32 = 256;
 
-fn projection(kind: Projection) -> ProjectionSpec {
-    let default = ProjectionSpec::default();
-    match kind {
-        Projection::Sjlt => default,
-        Projection::Rademacher => ProjectionSpec { kind: ProjectionKind::Rademacher, ..default },
-        Projection::Gaussian => ProjectionSpec { kind: ProjectionKind::Gaussian, ..default },
-        Projection::Mask => ProjectionSpec { kind: ProjectionKind::Mask, ..default },
-        Projection::FactSjlt => {
-            ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, MODULE_DIM)
-        }
-        Projection::TwoSided => {
-            ProjectionSpec::sized(ProjectionKind::TwoSided { k_out: 0, k_in: 0 }, MODULE_DIM)
-        }
-        Projection::FactMask => {
-            ProjectionSpec::sized(ProjectionKind::FactMask { k_out: 0, k_in: 0 }, MODULE_DIM)
-        }
-        Projection::None => ProjectionSpec::none(),
+fn projection(projection: Projection) -> ProjectionSpec {
+    match kind(projection) {
+        ProjectionKind::None => ProjectionSpec::none(),
+        kind if kind.is_factored() => ProjectionSpec::sized(kind, MODULE_DIM),
+        kind => ProjectionSpec { kind, ..ProjectionSpec::default() },
     }
 }
 

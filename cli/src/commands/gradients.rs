@@ -11,16 +11,12 @@ use crate::args;
 use crate::args::GradientArgs;
 use crate::failure::UsageError;
 
-/// Dimension of a flat projection unless asked otherwise.
-const DEFAULT_DIM: u32 = 8192;
-
 /// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a run's commands, so it is no mistake
 /// beside kinds that are not projected.
 pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let gradients = kinds.iter().any(|kind| kind.is_gradient());
     let losses = gradients || kinds.contains(&Kind::Loss);
-    let embeddings = [Kind::EmbedMean, Kind::EmbedLast, Kind::EmbedWeighted];
-    let embeddings = embeddings.iter().any(|kind| kinds.contains(kind));
+    let embeddings = kinds.iter().any(|kind| kind.is_embedding());
     let flags = [
         ("--modules", !args.modules.is_empty(), gradients, "a gradient"),
         ("--biases", args.biases, gradients, "a gradient"),
@@ -77,6 +73,21 @@ pub fn compute(args: &GradientArgs) -> Compute {
     }
 }
 
+/// The kind of a projection; sides of a factored one are chosen with its dimension.
+pub fn kind(projection: args::Projection) -> ProjectionKind {
+    let (k_out, k_in) = (0, 0);
+    match projection {
+        args::Projection::Sjlt => ProjectionSpec::default().kind,
+        args::Projection::Rademacher => ProjectionKind::Rademacher,
+        args::Projection::Gaussian => ProjectionKind::Gaussian,
+        args::Projection::Mask => ProjectionKind::Mask,
+        args::Projection::FactSjlt => ProjectionKind::FactSjlt { k_out, k_in },
+        args::Projection::TwoSided => ProjectionKind::TwoSided { k_out, k_in },
+        args::Projection::FactMask => ProjectionKind::FactMask { k_out, k_in },
+        args::Projection::None => ProjectionKind::None,
+    }
+}
+
 /// The projection of gradients at these checkpoints.
 pub fn projection(
     args: &GradientArgs,
@@ -85,7 +96,7 @@ pub fn projection(
 ) -> Result<ProjectionChoice> {
     let seed = args.seed.unwrap_or(0);
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
-    let dim = args.dim.unwrap_or(DEFAULT_DIM);
+    let dim = args.dim.unwrap_or(ProjectionSpec::default().dim);
     let Some(projection) = args.projection else {
         let gradients = kinds.iter().any(|kind| kind.is_gradient());
         let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
@@ -105,17 +116,7 @@ pub fn projection(
         }
         return Ok(ProjectionChoice::Suitable { dim, module_dim, seed });
     };
-    let (k_out, k_in) = (0, 0);
-    let kind = match projection {
-        args::Projection::Sjlt => ProjectionSpec::default().kind,
-        args::Projection::Rademacher => ProjectionKind::Rademacher,
-        args::Projection::Gaussian => ProjectionKind::Gaussian,
-        args::Projection::Mask => ProjectionKind::Mask,
-        args::Projection::FactSjlt => ProjectionKind::FactSjlt { k_out, k_in },
-        args::Projection::TwoSided => ProjectionKind::TwoSided { k_out, k_in },
-        args::Projection::FactMask => ProjectionKind::FactMask { k_out, k_in },
-        args::Projection::None => ProjectionKind::None,
-    };
+    let kind = kind(projection);
     let none = kind == ProjectionKind::None;
     let stray = [
         ("--dim", args.dim.is_some() && (none || kind.is_factored())),

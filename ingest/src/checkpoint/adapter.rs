@@ -14,7 +14,7 @@ use super::json::{self, Object};
 use super::lora_config::LoraConfig;
 use super::names;
 use super::tensors::TensorSet;
-use crate::family::{LinearId, Param, Role};
+use crate::family::Param;
 use crate::params::TensorSpec;
 
 /// The LoRA factors of one linear module.
@@ -85,7 +85,7 @@ impl Adapter {
     /// The adapted weights in `named_parameters()` order. Fails if the adapter does not fit `base`.
     pub fn fit<'a>(&'a self, base: &'a ModelFolder) -> Result<Vec<AdaptedWeight<'a>>, ModelError> {
         let mut fitted = Vec::with_capacity(self.modules.len());
-        for param in base.decoder().params.iter().filter(|param| is_map_of_layer(param)) {
+        for param in base.decoder().params.iter().filter(|param| param.is_map_of_layer()) {
             match self.modules.get(param.module()) {
                 Some(lora) => fitted.push(AdaptedWeight { param, lora }),
                 None if !self.config.some_layers_only && self.config.targets(param.module()) => {
@@ -147,7 +147,7 @@ impl Adapter {
             };
             decoder.params.iter().find(|param| names(param))
         };
-        let is_stranger = |module: &&String| known(module).is_none_or(|param| !is_map_of_layer(param));
+        let is_stranger = |module: &&String| known(module).is_none_or(|param| !param.is_map_of_layer());
         let module = self.modules.keys().find(is_stranger).map_or("", String::as_str);
         match known(module) {
             Some(_) => refuse(&self.path.join("adapter_config.json"), format!("an adapter of {module}")),
@@ -159,14 +159,6 @@ impl Adapter {
                 self.mismatch(base, message)
             }
         }
-    }
-}
-
-/// Whether a tensor is the weight of linear maps of a decoder layer: what an adapter may adapt.
-fn is_map_of_layer(param: &Param) -> bool {
-    match &param.role {
-        Role::Weight(pieces) => pieces.iter().all(|piece| piece.linear != LinearId::Head),
-        _ => false,
     }
 }
 

@@ -167,6 +167,14 @@ impl Param {
         self.name.rsplit_once('.').map_or(self.name.as_str(), |(module, _)| module)
     }
 
+    /// Whether it is the weight of linear maps of a decoder layer, fused or not.
+    pub fn is_map_of_layer(&self) -> bool {
+        match &self.role {
+            Role::Weight(pieces) => pieces.iter().all(|piece| piece.linear != LinearId::Head),
+            _ => false,
+        }
+    }
+
     /// Sizes as files hold them.
     pub fn file_shape(&self) -> Vec<usize> {
         let mut shape = self.shape.clone();

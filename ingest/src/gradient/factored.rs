@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::family::{Decoder, LinearId, NormId, Param, Role, Rows};
-use crate::model::{
-    Backend, BackendError, ColumnMap, LinearWeights, NormFactors, SampleRows, Sink, Slot, TableFactors,
-};
+use crate::family::{Decoder, LinearId, Param, Role, Rows};
+use crate::model::{Backend, BackendError, ColumnMap, LinearWeights, SampleRows, Sink, Slot, TableFactors};
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix};
 
 /// One side's matrix on a backend.
@@ -162,17 +160,6 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
             let outputs = out.apply(backend, grad)?;
             backend.weight_grads(&inputs, &outputs, spans, &mut self.out, module.offset)?;
         }
-        Ok(())
-    }
-
-    /// A norm's weight has one axis and no factors.
-    fn norm(
-        &mut self,
-        _backend: &B,
-        _id: NormId,
-        _factors: &NormFactors<'_, B::Tensor>,
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::forms::GradForm;
 use crate::checkpoint::Moments;
 use crate::model::LoadError;
 use crate::params::TensorSpec;
-use crate::projection::{FactoredProjector, FlatProjector, Shape, Way};
+use crate::projection::{FactoredProjector, FlatProjector, Shape, Way, tensor_modules};
 
 /// What is made of each sample's gradient.
 pub struct GradFeatures {
@@ -75,30 +75,6 @@ impl Projector {
     }
 }
 
-/// The tensor's place in its module.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    module: usize,
-    /// The bias that comes after the weight.
-    is_bias: bool,
-    /// A weight whose bias is still to come.
-    awaits_bias: bool,
-}
-
-/// Modules of the tracked tensors: a weight, with the bias that follows it if that is tracked too.
-fn parts(tensors: &[TensorSpec], projector: &FactoredProjector) -> Vec<Part> {
-    let mut parts = Vec::with_capacity(tensors.len());
-    for (module, shape) in projector.modules().iter().enumerate() {
-        let awaits_bias = shape.shape.bias();
-        parts.push(Part { module, is_bias: false, awaits_bias });
-        if awaits_bias {
-            parts.push(Part { module, is_bias: true, awaits_bias: false });
-        }
-    }
-    debug_assert_eq!(parts.len(), tensors.len());
-    parts
-}
-
 /// The vectors of the samples of a batch, one for each form, while tensors arrive one by one.
 pub(super) struct Accumulator<'a> {
     features: &'a GradFeatures,
@@ -115,7 +91,8 @@ enum Sums {
     Flat(Vec<f64>),
     Factored {
         vectors: Vec<f32>,
-        parts: Vec<Part>,
+        /// The module of each tracked tensor.
+        modules: Vec<usize>,
         /// For each form a weight that waits for its bias.
         waiting: Vec<Vec<f32>>,
     },
@@ -136,7 +113,7 @@ impl<'a> Accumulator<'a> {
             Projector::Flat(_) => Sums::Flat(vec![0.0; values]),
             Projector::Factored { projector, .. } => Sums::Factored {
                 vectors: vec![0.0; values],
-                parts: parts(tensors, projector),
+                modules: tensor_modules(projector.modules()),
                 waiting: vec![Vec::new(); features.forms.len()],
             },
         };
@@ -153,9 +130,9 @@ impl<'a> Accumulator<'a> {
         let m = moment(moments.as_ref().map(|moments| &moments.exp_avg));
         let v = moment(moments.as_ref().map(|moments| &moments.exp_avg_sq));
         for (index, form) in forms.iter().enumerate() {
-            if let Sums::Factored { parts, .. } = &self.sums
+            if let Sums::Factored { modules, .. } = &self.sums
                 && form.is_linear()
-                && projector.uses_factors(parts[tensor].module)
+                && projector.uses_factors(modules[tensor])
             {
                 continue;
             }
@@ -173,16 +150,16 @@ impl<'a> Accumulator<'a> {
                 (Sums::Flat(totals), Projector::Flat(flat)) => {
                     flat.project_slice(start, values, &mut totals[vector * dim..(vector + 1) * dim]);
                 }
-                (Sums::Factored { vectors, parts, waiting }, Projector::Factored { projector, .. }) => {
-                    let part = parts[tensor];
-                    let at = vector * dim + projector.offset(part.module);
+                (Sums::Factored { vectors, modules, waiting }, Projector::Factored { projector, .. }) => {
+                    let module = modules[tensor];
+                    let at = vector * dim + projector.offset(module);
                     let out = &mut vectors[at..at + projector.module_dim()];
-                    match part {
-                        Part { awaits_bias: true, .. } => values.clone_into(&mut waiting[index]),
-                        Part { module, is_bias: true, .. } => {
-                            projector.project_formed(module, &waiting[index], values, out);
-                        }
-                        Part { module, .. } => projector.project_formed(module, values, &[], out),
+                    if modules.get(tensor + 1) == Some(&module) {
+                        values.clone_into(&mut waiting[index]);
+                    } else if tensor > 0 && modules[tensor - 1] == module {
+                        projector.project_formed(module, &waiting[index], values, out);
+                    } else {
+                        projector.project_formed(module, values, &[], out);
                     }
                 }
                 _ => {}

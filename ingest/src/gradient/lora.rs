@@ -5,11 +5,8 @@ use std::ops::Range;
 
 use super::layout::RowOrder;
 use crate::checkpoint::{AdaptedWeight, Adapter, ModelError, ModelFolder};
-use crate::family::{Decoder, LinearId, NormId, Role};
-use crate::model::{
-    Backend, BackendError, LinearWeights, LoadError, LoraPart, NormFactors, SampleRows, Sink, Slot,
-    TableFactors,
-};
+use crate::family::{Decoder, LinearId, Role};
+use crate::model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, SampleRows, Sink, Slot};
 
 /// The factors of one linear map on a backend, and where their gradients go in a flat vector.
 struct Factors<B: Backend> {
@@ -144,27 +141,5 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
             })
             .collect();
         backend.lora_grads(x, &parts, spans, &mut self.out)
-    }
-
-    /// Norms have no factors.
-    fn norm(
-        &mut self,
-        _backend: &B,
-        _id: NormId,
-        _factors: &NormFactors<'_, B::Tensor>,
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    /// Tables have no factors.
-    fn table(
-        &mut self,
-        _backend: &B,
-        _slot: Slot,
-        _factors: &TableFactors<'_, B::Tensor>,
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use glob::{MatchOptions, Pattern};
 
-use crate::family::{Decoder, LinearId, Param, Role};
+use crate::family::{Decoder, Param, Role};
 use crate::params::TensorSpec;
 
 /// Which of a model's own weights are differentiated.
@@ -53,7 +53,7 @@ impl ModuleSelection {
         let mut chosen = vec![false; decoder.params.len()];
         if self.patterns.is_empty() {
             for (chosen, param) in chosen.iter_mut().zip(&decoder.params) {
-                *chosen = in_block(param) && matches!(param.role, Role::Weight(_));
+                *chosen = param.is_map_of_layer();
             }
         }
         for text in &self.patterns {
@@ -98,14 +98,6 @@ fn matches(pattern: &Pattern, param: &Param) -> bool {
         let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
         pattern.matches_with(module, options) || pattern.matches_with(name, options)
     })
-}
-
-/// Whether the tensor belongs to a decoder layer's linear map.
-fn in_block(param: &Param) -> bool {
-    match &param.role {
-        Role::Weight(pieces) => pieces.iter().all(|piece| piece.linear != LinearId::Head),
-        _ => false,
-    }
 }
 
 fn no_match(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {

@@ -12,7 +12,7 @@ use crate::model::{
     Backend, BackendError, Forward, Model, NormFactors, Objective, SampleRows, Sink, Slot, TableFactors,
 };
 use crate::params::TensorSpec;
-use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of};
+use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
 
 /// How the gradient of each tracked tensor becomes part of a vector.
 pub(super) struct WeightGradients<B: Backend> {
@@ -40,16 +40,15 @@ impl<B: Backend> WeightGradients<B> {
         let others = forms.iter().any(|form| *form != GradForm::Plain);
         let from_factors =
             |module| plain.is_some() && features.is_some_and(|f| f.projector.uses_factors(module));
-        let weights = weight_tensors(projector);
+        let modules = tensor_modules(projector.modules());
         let params = |tensor: usize| decoder.params.get(*tracked.get(tensor)?);
-        let chosen: Vec<(usize, &Param)> = weights
-            .iter()
-            .enumerate()
-            .filter(|(module, _)| from_factors(*module))
-            .filter_map(|(module, tensor)| Some((module, params(*tensor)?)))
+        let chosen: Vec<(usize, &Param)> = (0..modules.len())
+            .filter(|tensor| *tensor == 0 || modules[tensor - 1] != modules[*tensor])
+            .filter(|tensor| from_factors(modules[*tensor]))
+            .filter_map(|tensor| Some((modules[tensor], params(tensor)?)))
             .collect();
-        let module_of = |tensor: usize| weights.iter().rposition(|weight| *weight <= tensor).unwrap_or(0);
-        let formed = GradLayout::new(decoder, tracked, |tensor| others || !from_factors(module_of(tensor)));
+        let projected = |tensor: usize| modules.get(tensor).is_some_and(|module| from_factors(*module));
+        let formed = GradLayout::new(decoder, tracked, |tensor| others || !projected(tensor));
         let factors = match (plain, chosen.is_empty()) {
             (Some(plain), false) => Some((plain, FactorMaps::new(backend, decoder, projector, chosen)?)),
             _ => None,
@@ -115,17 +114,6 @@ fn factored(features: &GradFeatures) -> Option<&FactoredProjector> {
         Projector::Factored { projector, .. } => Some(projector),
         Projector::Flat(_) => None,
     }
-}
-
-/// For each module the number of the tracked tensor that is its weight: a bias follows its weight.
-fn weight_tensors(projector: &FactoredProjector) -> Vec<usize> {
-    let mut tensor = 0;
-    let next = |module: &ModuleShape| {
-        let this = tensor;
-        tensor += 1 + usize::from(module.shape.bias());
-        this
-    };
-    projector.modules().iter().map(next).collect()
 }
 
 /// The tensors as the vectors' modules: shapes of tables are told from those of linear layers.

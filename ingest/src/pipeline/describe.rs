@@ -68,7 +68,7 @@ impl Setting<'_> {
             compute: self.compute.to_owned(),
         };
         let mut attrs = FeatureAttrs::new(format!("{}@{}", kind.name(), self.checkpoint_name), dim);
-        if space_is_embedding(kind) {
+        if kind.is_embedding() {
             attrs.unit = self.embedding.unit;
         }
         if kind.is_gradient() {
@@ -127,17 +127,13 @@ impl Setting<'_> {
                 params.insert("eps".to_owned(), json!(self.adam.eps));
                 params.insert("moments".to_owned(), json!(self.moments));
             }
-            Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted if self.embedding.unit => {
+            kind if kind.is_embedding() && self.embedding.unit => {
                 params.insert("unit".to_owned(), json!(true));
             }
             _ => {}
         }
         params
     }
-}
-
-fn space_is_embedding(kind: Kind) -> bool {
-    matches!(kind, Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted)
 }
 
 /// The loss as it enters a feature's identity.

@@ -51,7 +51,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
         .sum();
     let mut estimate =
-        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan)?, seconds: 0.0 };
+        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan), seconds: 0.0 };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -71,7 +71,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let begun = Instant::now();
     computer.compute(&batch)?;
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
-    let threads = checkpoint.memory(&plan.request)?.threads;
+    let threads = checkpoint.memory.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
     Ok(estimate)
 }
@@ -82,10 +82,6 @@ fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
 }
 
 /// Bytes at the peak: of the checkpoint that needs most.
-fn memory(plan: &IngestPlan) -> Result<u64, IngestError> {
-    let mut most = 0;
-    for checkpoint in &plan.checkpoints {
-        most = most.max(checkpoint.memory(&plan.request)?.bytes());
-    }
-    Ok(most)
+fn memory(plan: &IngestPlan) -> u64 {
+    plan.checkpoints.iter().map(|checkpoint| checkpoint.memory.bytes()).max().unwrap_or(0)
 }

@@ -47,7 +47,7 @@ pub struct Sizes<'a> {
     /// Values of the differentiated tensors.
     pub tracked: u64,
     /// Their modules.
-    pub modules: Vec<ModuleShape>,
+    pub modules: &'a [ModuleShape],
     /// Projection of the gradients.
     pub projection: &'a ProjectionSpec,
     /// Length of a projected gradient.

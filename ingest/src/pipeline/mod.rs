@@ -19,6 +19,7 @@ mod request;
 mod run;
 mod shard;
 mod tokens;
+mod tracked;
 mod window;
 mod work;
 
@@ -111,7 +112,7 @@ fn compute_missing(
         let computer = computer(plan, checkpoint)?;
         let preparer =
             Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
-        let threads = checkpoint.memory(&plan.request)?.threads;
+        let threads = checkpoint.memory.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {
             break;
@@ -164,7 +165,7 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
         reduction: request.reduction,
         embed_layer: request.embedding.layer,
         embed_unit: request.embedding.unit,
-        keep: checkpoint.memory(request)?.keep,
+        keep: checkpoint.memory.keep,
     };
     let features = projector::features(checkpoint, request.adam)?;
     let engine = Engine::load(&source, Cpu::new(request.compute), options, features)?;

@@ -12,16 +12,16 @@ use gstore_store::{
 use serde_json::{Map, json};
 
 use super::describe::Setting;
-use super::memory::{self, MemoryPlan, Sizes};
-use super::projector;
+use super::memory::MemoryPlan;
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
+use super::tracked::{Measure, Tracked};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
-use crate::checkpoint::{Adapter, ModelFolder, MomentsFile, TrainerState, peak_rate};
+use crate::checkpoint::{ModelFolder, TrainerState, peak_rate};
 use crate::data::TextEncoder;
-use crate::family::{Decoder, Positions};
-use crate::gradient::{LossForm, ModuleSelection, module_shapes, tensor_specs};
-use crate::params::{TensorSpec, total_len};
+use crate::family::Decoder;
+use crate::gradient::module_shapes;
+use crate::params::TensorSpec;
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain};
 
 /// Everything that an ingest will do.
@@ -66,35 +66,16 @@ pub struct CheckpointPlan {
     pub moments: Option<String>,
     /// Its features.
     pub features: Vec<PlannedFeature>,
-    /// Values of a row's gradient that are held at the same time.
-    pub held: usize,
     /// Where a batch ends.
     pub limits: BatchLimits,
+    /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
+    pub memory: MemoryPlan,
 }
 
 impl CheckpointPlan {
     /// Modules as a projection module by module sees them.
     pub fn modules(&self) -> Vec<ModuleShape> {
         module_shapes(&self.decoder, &self.tracked, &self.tensors)
-    }
-
-    /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
-    ///
-    /// # Errors
-    /// A limit that cannot be kept.
-    pub fn memory(&self, request: &IngestRequest) -> Result<MemoryPlan, IngestError> {
-        let gradient = self.features.iter().find(|feature| feature.kind.is_gradient());
-        let sizes = Sizes {
-            checkpoint: &self.arg.name,
-            decoder: &self.decoder,
-            tracked: total_len(&self.tensors) as u64,
-            modules: self.modules(),
-            projection: &self.projection,
-            gradient_dim: gradient.map_or(0, |feature| u64::from(feature.desc.dim())),
-            held: self.held,
-            limits: self.limits,
-        };
-        memory::plan(request, &sizes)
     }
 
     /// Each module's projection with its cost and noise; none without a gradient.
@@ -163,10 +144,7 @@ impl IngestPlan {
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
             let weight = request.weights.get(i).copied();
-            let checkpoint = plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?;
-            // A limit that cannot be kept must show before any checkpoint is computed.
-            checkpoint.memory(&request)?;
-            checkpoints.push(checkpoint);
+            checkpoints.push(plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding.key())?);
             progress.advance(1);
         }
         progress.finish();
@@ -278,9 +256,10 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     TextEncoder::load(&request.model, request.template, request.max_length)?;
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
-        request.projection.spec(arg.adapter().is_some()).check()?;
+        tracked.projection.check()?;
         tracked.moments(request, arg)?;
-        tracked.check_sizes(request, arg)?;
+        // Matrices that differ by checkpoint have the same sizes.
+        tracked.measure(request, arg, "")?;
         if let Some(folder) = arg.folder() {
             step_and_weight(folder)?;
         }
@@ -313,15 +292,14 @@ fn plan_checkpoint(
     encoding: &str,
 ) -> Result<CheckpointPlan, IngestError> {
     let tracked = Tracked::find(request, base, arg)?;
-    let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
     let id = crate::checkpoint::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
     let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
-    let Tracked { folder, adapter, indices, tensors } = tracked;
+    let Measure { gradient_dim, gradient_groups, limits, memory } = tracked.measure(request, arg, &id)?;
+    let Tracked { folder, indices, tensors, projection, .. } = tracked;
     let decoder = folder.decoder().clone();
-    let projection = request.projection.spec(adapter.is_some());
     let setting = Setting {
         dataset: &request.dataset,
         encoding,
@@ -334,8 +312,8 @@ fn plan_checkpoint(
             ProjectionKind::None => json!("none"),
             kind => json!(format!("{kind}, seed {}", projection.seed)),
         },
-        gradient_dim: 0,
-        gradient_groups: Vec::new(),
+        gradient_dim,
+        gradient_groups,
         dtype: request.dtype,
         adam: &request.adam,
         moments: moments.as_deref(),
@@ -343,10 +321,6 @@ fn plan_checkpoint(
         reduction: request.reduction,
         embedding: request.embedding,
         compute: request.compute.name(),
-    };
-    let setting = match gradients {
-        true => with_projection(setting, &projector::Source::new(&decoder, &indices, &tensors, &projection))?,
-        false => setting,
     };
     let features = request
         .kinds
@@ -363,15 +337,6 @@ fn plan_checkpoint(
             Ok(PlannedFeature { kind: *kind, desc, attrs, published, complete })
         })
         .collect::<Result<_, IngestError>>()?;
-    let forms: Vec<_> = request.kinds.iter().filter_map(|kind| kind.form(request.adam)).collect();
-    let held = match gradients {
-        true => {
-            projector::Source::new(&decoder, &indices, &tensors, &projection).held(&decoder, &indices, &forms)
-        }
-        false => 0,
-    };
-    let made = forms.len() * setting.gradient_dim as usize;
-    let limits = batch_limits(request, held, made);
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,
@@ -383,119 +348,9 @@ fn plan_checkpoint(
         weight: weight.or(derived),
         moments,
         features,
-        held,
         limits,
+        memory,
     })
-}
-
-/// Where batches end that hold so many values of a row's gradient, and make so many of it: in double precision, then rounded.
-fn batch_limits(request: &IngestRequest, held: usize, made: usize) -> BatchLimits {
-    BatchLimits::new(request.batch_tokens, held.saturating_add(made.saturating_mul(3)))
-}
-
-/// What of a checkpoint is differentiated.
-struct Tracked {
-    folder: ModelFolder,
-    adapter: Option<Adapter>,
-    indices: Vec<usize>,
-    tensors: Vec<TensorSpec>,
-}
-
-impl Tracked {
-    /// Opens a checkpoint and checks that it can do what is asked.
-    fn find(
-        request: &IngestRequest,
-        base: &ModelFolder,
-        arg: &CheckpointArg,
-    ) -> Result<Tracked, IngestError> {
-        let folder = match &arg.weights {
-            CheckpointWeights::Model(folder) => ModelFolder::open(folder)?,
-            _ => base.clone(),
-        };
-        if !is_same_shape(folder.decoder(), base.decoder()) {
-            return Err(IngestError::OtherModel {
-                checkpoint: arg.name.clone(),
-                model: request.model.clone(),
-            });
-        }
-        let decoder = folder.decoder();
-        check_sizes(request, decoder)?;
-        let adapter = arg.adapter().map(Adapter::open).transpose()?;
-        if adapter.is_none() && request.loss == LossForm::KlToBase {
-            return Err(IngestError::NoBase { checkpoint: arg.name.clone() });
-        }
-        let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
-        let (indices, tensors) = match &adapter {
-            Some(_) if request.modules != ModuleSelection::default() => {
-                return Err(IngestError::ModulesOfAdapter { checkpoint: arg.name.clone() });
-            }
-            Some(adapter) => (Vec::new(), adapter.params(&folder)?),
-            None if gradients => {
-                let indices = request.modules.resolve(decoder)?;
-                let tensors = tensor_specs(decoder, &indices);
-                (indices, tensors)
-            }
-            None => (Vec::new(), Vec::new()),
-        };
-        Ok(Tracked { folder, adapter, indices, tensors })
-    }
-
-    /// Refuses a projection that does not fit the tensors, and a limit on memory that cannot be kept.
-    fn check_sizes(&self, request: &IngestRequest, arg: &CheckpointArg) -> Result<(), IngestError> {
-        let decoder = self.folder.decoder();
-        let projection = request.projection.spec(self.adapter.is_some());
-        let source = projector::Source::new(decoder, &self.indices, &self.tensors, &projection);
-        let forms: Vec<_> = request.kinds.iter().filter_map(|kind| kind.form(request.adam)).collect();
-        let (held, gradient_dim) = match forms.is_empty() {
-            true => (0, 0),
-            // Matrices that differ by checkpoint have the same sizes.
-            false => (source.held(decoder, &self.indices, &forms), source.shape("")?.0 as u64),
-        };
-        let sizes = Sizes {
-            checkpoint: &arg.name,
-            decoder,
-            tracked: total_len(&self.tensors) as u64,
-            modules: module_shapes(decoder, &self.indices, &self.tensors),
-            projection: &projection,
-            gradient_dim,
-            held,
-            limits: batch_limits(request, held, forms.len() * gradient_dim as usize),
-        };
-        memory::plan(request, &sizes).map(drop)
-    }
-
-    /// The optimizer's moments of the tensors.
-    fn moments(
-        &self,
-        request: &IngestRequest,
-        arg: &CheckpointArg,
-    ) -> Result<Option<MomentsFile>, IngestError> {
-        // Of several kinds that need moments the Adam form needs most.
-        let kinds = || request.kinds.iter().filter(|kind| kind.needs_moments());
-        let Some(kind) = kinds().find(|kind| **kind == Kind::GradAdam).or_else(|| kinds().next()) else {
-            return Ok(None);
-        };
-        projector::moments(arg, *kind, self.folder.decoder(), &self.tensors).map(Some)
-    }
-}
-
-/// Whether a fine-tune can have come from a base: the same architecture and sizes, but for a vocabulary that grew.
-fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
-    let sizes = |d: &Decoder| (d.architecture, d.layers, d.hidden_size, d.intermediate_size, d.heads);
-    sizes(tuned) == sizes(base)
-}
-
-/// Refuses layers and lengths that the model lacks.
-fn check_sizes(request: &IngestRequest, decoder: &Decoder) -> Result<(), IngestError> {
-    let layers = decoder.layers;
-    if let Some(layer) = request.embedding.layer.filter(|layer| *layer > layers) {
-        return Err(IngestError::NoLayer { layer, layers });
-    }
-    let positions = decoder.max_positions;
-    if decoder.positions == Positions::Learned && request.max_length as usize > positions {
-        return Err(IngestError::TooLong { max_length: request.max_length, positions });
-    }
-    Ok(())
 }
 
 /// A feature keeps the label that it has; a new one gets its own if the plain label belongs to another.
@@ -531,16 +386,6 @@ fn check_run(snapshot: &Snapshot, run: &str, name: &str, id: &CheckpointId) -> R
         }
     }
     Ok(())
-}
-
-fn with_projection<'a>(
-    mut setting: Setting<'a>,
-    source: &projector::Source<'_>,
-) -> Result<Setting<'a>, IngestError> {
-    let (dim, groups) = source.shape(setting.checkpoint)?;
-    setting.gradient_dim = u32::try_from(dim).map_err(|_| IngestError::TooWide)?;
-    setting.gradient_groups = groups;
-    Ok(setting)
 }
 
 /// Step, and mean learning rate of the epoch that ends there, if the folder tells.

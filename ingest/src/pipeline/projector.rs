@@ -11,6 +11,7 @@ use crate::gradient::{GradFeatures, GradForm, Projector, gradient_width, module_
 use crate::params::TensorSpec;
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
+    tensor_modules,
 };
 
 /// What a projection is made for.
@@ -40,6 +41,11 @@ impl<'a> Source<'a> {
         Self::new(&plan.decoder, &plan.tracked, &plan.tensors, &plan.projection)
     }
 
+    /// The modules, as a projection module by module sees them.
+    pub fn modules(&self) -> &[ModuleShape] {
+        &self.modules
+    }
+
     /// Length and module groups of a projected vector; draws no matrix.
     pub fn shape(&self, checkpoint: &str) -> Result<(usize, Vec<ModuleGroup>), IngestError> {
         if self.spec.kind.is_factored() {
@@ -65,11 +71,7 @@ impl<'a> Source<'a> {
     pub fn held(&self, decoder: &Decoder, tracked: &[usize], forms: &[GradForm]) -> usize {
         let factored = self.spec.kind.is_factored();
         let ways = self.ways();
-        // A bias that is tracked follows its weight in the same module.
-        let mut modules = Vec::with_capacity(self.tensors.len());
-        for (module, shape) in self.modules.iter().enumerate() {
-            modules.extend(std::iter::repeat_n(module, 1 + usize::from(shape.shape.bias())));
-        }
+        let modules = tensor_modules(&self.modules);
         let linear = forms.iter().all(|form| form.is_linear());
         let plain = forms.iter().any(|form| form.is_linear());
         let from_factors = |module: usize| factored && ways.get(module) == Some(&Way::Factors);

@@ -73,7 +73,11 @@ impl IngestRequest {
             loss: LossForm::default(),
             reduction: Reduction::default(),
             embedding: EmbeddingForm::default(),
-            projection: ProjectionChoice::Suitable { dim: 8192, module_dim: DEFAULT_MODULE_DIM, seed: 0 },
+            projection: ProjectionChoice::Suitable {
+                dim: ProjectionSpec::default().dim,
+                module_dim: DEFAULT_MODULE_DIM,
+                seed: 0,
+            },
             compute: Compute::default(),
             max_memory: None,
             dtype: DType::F16,
@@ -88,6 +92,13 @@ impl IngestRequest {
             origins: BTreeMap::new(),
             command: String::new(),
         }
+    }
+}
+
+impl IngestRequest {
+    /// The forms of the gradient that its kinds are made from, in their order.
+    pub fn forms(&self) -> Vec<GradForm> {
+        self.kinds.iter().filter_map(|kind| kind.form(self.adam)).collect()
     }
 }
 
@@ -248,6 +259,11 @@ impl Kind {
     /// Whether it is made from a gradient.
     pub fn is_gradient(self) -> bool {
         matches!(self, Self::GradSgd | Self::GradAdam | Self::GradSign | Self::GradNormalised)
+    }
+
+    /// Whether it is made from hidden states.
+    pub fn is_embedding(self) -> bool {
+        matches!(self, Self::EmbedMean | Self::EmbedLast | Self::EmbedWeighted)
     }
 
     /// The form of the gradient, of a kind that is made from one.

@@ -26,7 +26,9 @@ mod summed;
 pub use error::ProjectionError;
 pub use factored::cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
 pub use factored::{Explanation, explain};
-pub use factored::{FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of};
+pub use factored::{
+    FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of, tensor_modules,
+};
 pub use flat::{FlatProjector, TABLE_BUDGET};
 pub use groups::module_of;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};

@@ -24,6 +24,6 @@ mod sparse;
 mod two_sided;
 
 pub use explain::{Explanation, explain};
-pub use module::{ModuleShape, Shape, modules_of};
+pub use module::{ModuleShape, Shape, modules_of, tensor_modules};
 pub use projector::{FactoredProjector, OutFactors, Sides};
 pub use side::{SideEntries, SideEntry, SideMatrix};

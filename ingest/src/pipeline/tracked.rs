@@ -1,0 +1,145 @@
+//! What of a checkpoint is differentiated, and the sizes that follow.
+
+use gstore_store::ModuleGroup;
+
+use super::IngestError;
+use super::memory::{self, MemoryPlan, Sizes};
+use super::projector::{self, Source};
+use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
+use super::window::BatchLimits;
+use crate::checkpoint::{Adapter, ModelFolder, MomentsFile};
+use crate::family::{Decoder, Positions};
+use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
+use crate::params::{TensorSpec, total_len};
+use crate::projection::ProjectionSpec;
+
+/// What of a checkpoint is differentiated.
+pub(super) struct Tracked {
+    pub folder: ModelFolder,
+    pub adapter: Option<Adapter>,
+    /// The model's own tensors, as indices into its params; none with an adapter.
+    pub indices: Vec<usize>,
+    pub tensors: Vec<TensorSpec>,
+    /// Projection of their gradients.
+    pub projection: ProjectionSpec,
+}
+
+/// Sizes that follow from what is differentiated.
+pub(super) struct Measure {
+    /// Length of a projected gradient; 0 without one.
+    pub gradient_dim: u32,
+    /// Its module groups.
+    pub gradient_groups: Vec<ModuleGroup>,
+    /// Where a batch ends.
+    pub limits: BatchLimits,
+    /// Peak memory, and how the checkpoint is computed.
+    pub memory: MemoryPlan,
+}
+
+impl Tracked {
+    /// Opens a checkpoint and checks that it can do what is asked.
+    pub fn find(
+        request: &IngestRequest,
+        base: &ModelFolder,
+        arg: &CheckpointArg,
+    ) -> Result<Tracked, IngestError> {
+        let folder = match &arg.weights {
+            CheckpointWeights::Model(folder) => ModelFolder::open(folder)?,
+            _ => base.clone(),
+        };
+        if !is_same_shape(folder.decoder(), base.decoder()) {
+            return Err(IngestError::OtherModel {
+                checkpoint: arg.name.clone(),
+                model: request.model.clone(),
+            });
+        }
+        let decoder = folder.decoder();
+        check_request(request, decoder)?;
+        let adapter = arg.adapter().map(Adapter::open).transpose()?;
+        if adapter.is_none() && request.loss == LossForm::KlToBase {
+            return Err(IngestError::NoBase { checkpoint: arg.name.clone() });
+        }
+        let (indices, tensors) = match &adapter {
+            Some(_) if request.modules != ModuleSelection::default() => {
+                return Err(IngestError::ModulesOfAdapter { checkpoint: arg.name.clone() });
+            }
+            Some(adapter) => (Vec::new(), adapter.params(&folder)?),
+            None if !request.forms().is_empty() => {
+                let indices = request.modules.resolve(decoder)?;
+                let tensors = tensor_specs(decoder, &indices);
+                (indices, tensors)
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        let projection = request.projection.spec(adapter.is_some());
+        Ok(Tracked { folder, adapter, indices, tensors, projection })
+    }
+
+    /// Sizes of what is made of the gradients, of batches and of memory. `checkpoint` is the checkpoint's id, or anything if only sizes matter.
+    ///
+    /// # Errors
+    /// A projection that does not fit the tensors, and a limit on memory that cannot be kept.
+    pub fn measure(
+        &self,
+        request: &IngestRequest,
+        arg: &CheckpointArg,
+        checkpoint: &str,
+    ) -> Result<Measure, IngestError> {
+        let decoder = self.folder.decoder();
+        let source = Source::new(decoder, &self.indices, &self.tensors, &self.projection);
+        let forms = request.forms();
+        let (held, (dim, gradient_groups)) = match forms.is_empty() {
+            true => (0, (0, Vec::new())),
+            false => (source.held(decoder, &self.indices, &forms), source.shape(checkpoint)?),
+        };
+        let gradient_dim = u32::try_from(dim).map_err(|_| IngestError::TooWide)?;
+        // Each form is summed in double precision, then rounded.
+        let made = forms.len().saturating_mul(dim).saturating_mul(3);
+        let limits = BatchLimits::new(request.batch_tokens, held.saturating_add(made));
+        let sizes = Sizes {
+            checkpoint: &arg.name,
+            decoder,
+            tracked: total_len(&self.tensors) as u64,
+            modules: source.modules(),
+            projection: &self.projection,
+            gradient_dim: u64::from(gradient_dim),
+            held,
+            limits,
+        };
+        let memory = memory::plan(request, &sizes)?;
+        Ok(Measure { gradient_dim, gradient_groups, limits, memory })
+    }
+
+    /// The optimizer's moments of the tensors.
+    pub fn moments(
+        &self,
+        request: &IngestRequest,
+        arg: &CheckpointArg,
+    ) -> Result<Option<MomentsFile>, IngestError> {
+        // Of several kinds that need moments the Adam form needs most.
+        let kinds = || request.kinds.iter().filter(|kind| kind.needs_moments());
+        let Some(kind) = kinds().find(|kind| **kind == Kind::GradAdam).or_else(|| kinds().next()) else {
+            return Ok(None);
+        };
+        projector::moments(arg, *kind, self.folder.decoder(), &self.tensors).map(Some)
+    }
+}
+
+/// Whether a fine-tune can have come from a base: the same architecture and sizes, but for a vocabulary that grew.
+fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
+    let sizes = |d: &Decoder| (d.architecture, d.layers, d.hidden_size, d.intermediate_size, d.heads);
+    sizes(tuned) == sizes(base)
+}
+
+/// Refuses layers and lengths that the model lacks.
+fn check_request(request: &IngestRequest, decoder: &Decoder) -> Result<(), IngestError> {
+    let layers = decoder.layers;
+    if let Some(layer) = request.embedding.layer.filter(|layer| *layer > layers) {
+        return Err(IngestError::NoLayer { layer, layers });
+    }
+    let positions = decoder.max_positions;
+    if decoder.positions == Positions::Learned && request.max_length as usize > positions {
+        return Err(IngestError::TooLong { max_length: request.max_length, positions });
+    }
+    Ok(())
+}
