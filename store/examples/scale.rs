@@ -107,6 +107,7 @@ fn feature() -> Result<JobFeature> {
         },
         dtype: DType::F16,
         compute: "f32".into(),
+        granularity: Granularity::Sample,
     };
     Ok(JobFeature { desc, attrs: FeatureAttrs::new("grad", DIM) })
 }

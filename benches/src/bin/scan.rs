@@ -15,7 +15,7 @@ use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, Family, FeatureAttrs,
-    FeatureDesc, FeatureKind, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
+    FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
 };
 
 /// Top 100 of a pool by influence, first over blocks that nobody has read, then over verified ones.
@@ -187,6 +187,7 @@ fn feature(dataset: &str, kind: &str, checkpoint: usize, dim: usize) -> Result<J
         space,
         dtype: DType::F16,
         compute: "f32".into(),
+        granularity: Granularity::Sample,
     };
     Ok(JobFeature { desc, attrs: FeatureAttrs::new(format!("{kind}@checkpoint-{checkpoint}"), dim) })
 }

@@ -125,6 +125,7 @@ pub fn feature(index: usize) -> Result<JobFeature, Box<dyn std::error::Error + S
         },
         dtype: def.dtype,
         compute: "f32".into(),
+        granularity: Granularity::Sample,
     };
     let mut attrs = FeatureAttrs::new(label(index), def.dim);
     attrs.groups = groups(def.dim);

@@ -4,7 +4,7 @@
 //! with `grad-sgd` of a target) share their space and differ in their kind.
 
 use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, ModuleGroup, Space, key_of,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space, key_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -66,6 +66,7 @@ impl Setting<'_> {
             space,
             dtype: if kind == Kind::Loss { DType::F32 } else { self.dtype },
             compute: self.compute.to_owned(),
+            granularity: Granularity::Sample,
         };
         let mut attrs = FeatureAttrs::new(format!("{}@{}", kind.name(), self.checkpoint_name), dim);
         if kind.is_embedding() {

@@ -75,6 +75,8 @@ impl Feature {
             },
             dtype: self.dtype,
             compute: "f32".into(),
+            granularity: Granularity::Sample,
+            granularity: Granularity::Sample,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
-    FeatureAttrs, FeatureDesc, FeatureKind, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
+    FeatureAttrs, FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
     RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
 use serde_json::{Map, json};
@@ -158,6 +158,8 @@ fn description(
         },
         dtype,
         compute: "f32".into(),
+        granularity: Granularity::Sample,
+        granularity: Granularity::Sample,
     }
 }
 

@@ -36,6 +36,12 @@ pub enum ReadError {
         /// How many rows were asked for.
         rows: usize,
     },
+    /// One vector was asked for where a row has several.
+    #[error("{feature} has a vector for each scored token, not one for each row")]
+    PerToken {
+        /// The feature, as `dataset/label`.
+        feature: String,
+    },
     /// The block is not one of this reader's.
     #[error("block {block} of segment {segment} does not belong to this reader")]
     NoBlock {
@@ -60,6 +66,16 @@ pub enum WriteError {
         row: u64,
         /// The one before it.
         last: u64,
+    },
+    /// Positions must ascend inside a row.
+    #[error("position {pos} of row {row} was written after position {last}; the positions of a row ascend")]
+    Position {
+        /// The row.
+        row: u64,
+        /// The position.
+        pos: u32,
+        /// The one before it.
+        last: u32,
     },
     /// The vector has another length.
     #[error("row {row} has {found} values, the feature has {expected}")]

@@ -155,6 +155,37 @@ impl EncodingSpec {
     }
 }
 
+/// What one vector of a feature belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Granularity {
+    /// A sample: one vector a row.
+    #[default]
+    Sample,
+    /// A scored token: as many vectors a row as it has scored tokens, told apart by the token's position.
+    Token,
+}
+
+impl Granularity {
+    /// The name in descriptions: `sample` or `token`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Granularity::Sample => "sample",
+            Granularity::Token => "token",
+        }
+    }
+
+    fn is_sample(&self) -> bool {
+        *self == Granularity::Sample
+    }
+}
+
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Identity of a feature. Every field enters the key, and nothing else does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +208,9 @@ pub struct FeatureDesc {
     pub dtype: DType,
     /// The precision they were computed in, for example `f32`.
     pub compute: String,
+    /// What one vector belongs to. Left out of the canonical form where it is a sample, as it was before there was another.
+    #[serde(default, skip_serializing_if = "Granularity::is_sample")]
+    pub granularity: Granularity,
 }
 
 impl FeatureDesc {

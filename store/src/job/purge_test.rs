@@ -3,7 +3,7 @@
 use super::{JobFeature, JobPlan};
 use crate::encodings::TokenCount;
 use crate::ident::{
-    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, RowFlags,
+    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, RowFlags,
     RowSet, Space, sha256_hex,
 };
 use crate::manifest::DatasetPart;
@@ -67,6 +67,7 @@ fn feature(dtype: DType) -> JobFeature {
         space,
         dtype,
         compute: "f32".into(),
+        granularity: Granularity::Sample,
     };
     JobFeature { desc, attrs: FeatureAttrs::new(format!("g-{dtype}"), 5) }
 }

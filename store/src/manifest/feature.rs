@@ -2,10 +2,10 @@
 
 use super::Extra;
 use super::entry::deserialize_with_extra;
-use super::file::{Link, Part};
+use super::file::{Link, Part, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
-use crate::ident::{FeatureAttrs, FeatureDesc, RowSet};
+use crate::ident::{FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
@@ -150,6 +150,7 @@ impl Part for FeaturePart {
     fn fold(&mut self, writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
         writer.split(Order::Rows, &mut self.segments, &mut self.segments_pages)?;
         writer.note(&mut self.requires);
+        require(&mut self.requires, TOKENS, self.desc.granularity == Granularity::Token);
         Ok(())
     }
 

@@ -18,8 +18,11 @@ pub(crate) const VERSION: u32 = 1;
 /// Requirement of a dataset part that has deleted rows: whoever does not know it would show them.
 pub(crate) const TOMBSTONES: &str = "tombstones";
 
-/// What a manifest may require of this version.
-const KNOWN: [&str; 2] = [TOMBSTONES, PAGES];
+/// Requirement of a feature whose rows have a vector for each token: whoever does not know it would take the first for the row's.
+pub(crate) const TOKENS: &str = "tokens";
+
+/// What a manifest or a segment may require of this version.
+const KNOWN: [&str; 3] = [TOMBSTONES, PAGES, TOKENS];
 
 /// Sets or removes a requirement.
 pub(crate) fn require(requires: &mut Vec<String>, what: &str, needed: bool) {

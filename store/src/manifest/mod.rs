@@ -22,7 +22,7 @@ pub use run::{RunCheckpoint, RunPart, RunUpdate};
 
 pub(crate) use current::{CURRENT, Current};
 pub(crate) use dataset::CHUNK;
-pub(crate) use file::{Link, ManifestFiles, Part, VERSION, check_version, parse, write_replacing};
+pub(crate) use file::{Link, ManifestFiles, Part, TOKENS, VERSION, check_version, parse, write_replacing};
 pub(crate) use page::LostPage;
 pub(crate) use root::{Counters, PartLink, Root, Tag, root_number};
 

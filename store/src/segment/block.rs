@@ -4,7 +4,7 @@ use super::layout::{BlockLayout, Shape};
 use crate::ident::{DType, RowFlags};
 use half::f16;
 use std::ops::Range;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The stored values of a block, row after row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,23 +20,29 @@ pub enum Values<'a> {
 /// Rows of a feature, as slices of the map or of a buffer. Value = stored value * scale of its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Block<'a> {
-    /// The rows, ascending, all of one cell.
+    /// The row of each vector, ascending, all of one cell. Where vectors belong to tokens, a row stands there once for each; all
+    /// vectors of a row are in one block.
     pub rows: &'a [u64],
-    /// rows x dim stored values. Starts on a 64-byte boundary.
+    /// Where vectors belong to tokens, the position of each one's token in its sample, ascending inside a row; 0 stands for a sample
+    /// without a scored token. Empty where vectors belong to samples.
+    pub pos: &'a [u32],
+    /// vectors x dim stored values. Starts on a 64-byte boundary.
     pub values: Values<'a>,
-    /// rows x groups scales.
+    /// vectors x groups scales.
     pub scale: &'a [f32],
-    /// rows x groups L2 norms before rounding.
+    /// vectors x groups L2 norms before rounding.
     pub norm: &'a [f32],
-    /// Flags of the rows, see [`RowFlags`].
+    /// Flags of the vectors, see [`RowFlags`].
     pub flags: &'a [u8],
-    /// XXH3-64 of each row's other columns.
+    /// XXH3-64 of each vector's other columns.
     pub check: &'a [u64],
 }
 
-/// One row with its scales applied.
+/// One vector with its scales applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRow {
+    /// The position of its token, if it belongs to one.
+    pub pos: Option<u32>,
     /// The vector.
     pub vector: Vec<f32>,
     /// L2 norm of each module group before rounding.
@@ -45,10 +51,11 @@ pub struct StoredRow {
     pub flags: RowFlags,
 }
 
-/// The digest that verifies a single row: XXH3-64 over row, values, scales, norms (little-endian bytes) and flags.
+/// The digest that verifies a single vector: XXH3-64 over row, position where there is one, values, scales, norms (little-endian bytes)
+/// and flags.
 pub(crate) fn row_check(
     hash: &mut Xxh3,
-    row: u64,
+    (row, pos): (u64, Option<u32>),
     values: &[u8],
     scale: &[u8],
     norm: &[u8],
@@ -56,6 +63,9 @@ pub(crate) fn row_check(
 ) -> u64 {
     hash.reset();
     hash.update(&row.to_le_bytes());
+    if let Some(pos) = pos {
+        hash.update(&pos.to_le_bytes());
+    }
     hash.update(values);
     hash.update(scale);
     hash.update(norm);
@@ -72,6 +82,7 @@ impl<'a> Block<'a> {
     pub(crate) fn view(bytes: &'a [u8], layout: &BlockLayout, dtype: DType) -> Option<Block<'a>> {
         Some(Block {
             rows: cast(bytes, &layout.row)?,
+            pos: cast(bytes, &layout.pos)?,
             values: match dtype {
                 DType::F16 => Values::F16(cast(bytes, &layout.values)?),
                 DType::F32 => Values::F32(cast(bytes, &layout.values)?),
@@ -84,17 +95,38 @@ impl<'a> Block<'a> {
         })
     }
 
-    /// Number of rows.
+    /// Number of vectors.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether it has no rows; none is ever stored like that.
+    /// Whether it has no vectors; none is ever stored like that.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Recomputes the check of the row at position `i`; `None` beyond the end.
+    /// Positions of the vectors of a row.
+    pub fn of_row(&self, row: u64) -> Range<usize> {
+        self.rows.partition_point(|r| *r < row)..self.rows.partition_point(|r| *r <= row)
+    }
+
+    /// One digest for each row, in order: its vector's check, or one over the checks of its tokens.
+    pub(crate) fn row_digests(&self) -> Vec<(u64, u64)> {
+        if self.pos.is_empty() {
+            return self.rows.iter().copied().zip(self.check.iter().copied()).collect();
+        }
+        let mut out = Vec::new();
+        let mut at = 0;
+        while let Some(row) = self.rows.get(at) {
+            let of_row = self.of_row(*row);
+            let checks = self.check.get(of_row.clone()).unwrap_or_default();
+            out.push((*row, xxh3_64(bytemuck::cast_slice(checks))));
+            at = of_row.end.max(at + 1);
+        }
+        out
+    }
+
+    /// Recomputes the check of the vector at position `i`; `None` beyond the end.
     pub(crate) fn compute_check(&self, i: usize, hash: &mut Xxh3) -> Option<u64> {
         fn part<T: bytemuck::Pod>(all: &[T], i: usize, rows: usize) -> Option<&[u8]> {
             let n = all.len().checked_div(rows)?;
@@ -108,7 +140,7 @@ impl<'a> Block<'a> {
         };
         Some(row_check(
             hash,
-            *self.rows.get(i)?,
+            (*self.rows.get(i)?, self.pos.get(i).copied()),
             values,
             part(self.scale, i, n)?,
             part(self.norm, i, n)?,
@@ -117,9 +149,10 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The bytes of one row's columns.
+/// The bytes of one vector's columns.
 pub(crate) struct RowBytes {
     pub row: u64,
+    pub pos: Option<u32>,
     pub values: Vec<u8>,
     pub scale: Vec<u8>,
     pub norm: Vec<u8>,
@@ -128,7 +161,7 @@ pub(crate) struct RowBytes {
 
 impl RowBytes {
     pub(crate) fn check(&self) -> u64 {
-        row_check(&mut Xxh3::new(), self.row, &self.values, &self.scale, &self.norm, self.flags)
+        row_check(&mut Xxh3::new(), (self.row, self.pos), &self.values, &self.scale, &self.norm, self.flags)
     }
 
     pub(crate) fn decode(&self, shape: &Shape) -> StoredRow {
@@ -149,6 +182,6 @@ impl RowBytes {
                 *v *= scale;
             }
         }
-        StoredRow { vector, norm: floats(&self.norm), flags: RowFlags::from_bits(self.flags) }
+        StoredRow { pos: self.pos, vector, norm: floats(&self.norm), flags: RowFlags::from_bits(self.flags) }
     }
 }

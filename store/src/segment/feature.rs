@@ -4,7 +4,7 @@ use super::BlockBuffer;
 use super::block::{Block, StoredRow};
 use super::file::SegmentFile;
 use crate::error::ReadError;
-use crate::ident::{CELL_ROWS, RowSet};
+use crate::ident::{CELL_ROWS, Granularity, RowSet};
 use crate::manifest::FeaturePart;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub struct BlockRef {
     first: u64,
     end: u64,
     rows: u32,
+    vectors: u32,
 }
 
 impl BlockRef {
@@ -39,6 +40,11 @@ impl BlockRef {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows as usize
+    }
+
+    /// Number of vectors: that of rows, or of their tokens.
+    pub fn vectors(&self) -> usize {
+        self.vectors as usize
     }
 
     /// Its cell.
@@ -75,6 +81,7 @@ impl FeatureReader {
                     first: info.first,
                     end: info.end,
                     rows: info.rows as u32,
+                    vectors: info.vectors as u32,
                 });
             }
         }
@@ -136,37 +143,58 @@ impl FeatureReader {
         found.ok_or(foreign)
     }
 
-    /// One live row, verified by its check, with its scales applied; `None` if the feature does not have it.
+    /// The vector of one live row, verified by its check, with its scales applied; `None` if the feature does not have it.
+    ///
+    /// # Errors
+    /// Damage; and a feature whose vectors belong to tokens, which [`FeatureReader::row_vectors`] reads.
     pub fn row(&self, row: u64) -> Result<Option<StoredRow>, ReadError> {
+        if self.part.desc.granularity == Granularity::Token {
+            return Err(ReadError::PerToken { feature: self.part.display_name() });
+        }
+        Ok(self.row_vectors(row)?.pop())
+    }
+
+    /// The vectors of one live row, each verified by its check, with their scales applied: one, or one for each scored token by position;
+    /// none if the feature does not have the row.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn row_vectors(&self, row: u64) -> Result<Vec<StoredRow>, ReadError> {
         if !self.live.contains(row) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut scratch = BlockBuffer::new();
         for b in self.blocks_in(row / CELL_ROWS).into_iter().filter(|b| b.range().contains(&row)) {
             let Some(segment) = self.segments.get(b.segment as usize) else { continue };
-            if let Some(stored) = segment.row(b.block as usize, row, &mut scratch)? {
-                return Ok(Some(stored.decode(segment.shape())));
+            let stored = segment.row(b.block as usize, row, &mut scratch)?;
+            if !stored.is_empty() {
+                return Ok(stored.iter().map(|stored| stored.decode(segment.shape())).collect());
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
-    /// XXH3-128 over (row, check) of all live rows in order, as hex: equal for equal content, however the files are cut.
+    /// XXH3-128 over the keys and checks of all live vectors in order, as hex: equal for equal content, however the files are cut. A key is
+    /// the row, of a token the row and the position.
     /// Every block is verified on the way.
     pub fn content_digest(&self) -> Result<String, ReadError> {
         let mut hash = Xxh3::new();
         let mut scratch = BlockBuffer::new();
-        let mut rows: Vec<(u64, u64)> = Vec::new();
+        let mut vectors: Vec<(u64, Option<u32>, u64)> = Vec::new();
         for cell in self.cells() {
-            rows.clear();
+            vectors.clear();
             for b in self.blocks_in(cell) {
                 let block = self.read_block(b, &mut scratch)?;
-                let live = |(row, _): &(u64, u64)| self.live.contains(*row);
-                rows.extend(block.rows.iter().copied().zip(block.check.iter().copied()).filter(live));
+                let all = block.rows.iter().zip(block.check).enumerate();
+                let live = all.filter(|(_, (row, _))| self.live.contains(**row));
+                vectors.extend(live.map(|(i, (row, check))| (*row, block.pos.get(i).copied(), *check)));
             }
-            rows.sort_unstable();
-            for (row, check) in &rows {
+            vectors.sort_unstable();
+            for (row, pos, check) in &vectors {
                 hash.update(&row.to_le_bytes());
+                if let Some(pos) = pos {
+                    hash.update(&pos.to_le_bytes());
+                }
                 hash.update(&check.to_le_bytes());
             }
         }

@@ -101,7 +101,7 @@ impl SegmentFile {
         let bytes = self.mapped(block)?;
         let layout = self.parse(block, bytes)?;
         let view = self.view(block, bytes, &layout)?;
-        self.check_rows(block, view.rows)?;
+        self.check_keys(block, &view)?;
         Ok(Some(view))
     }
 
@@ -118,7 +118,7 @@ impl SegmentFile {
 
     fn parse(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
         let header = bytes.get(..block.header_len).unwrap_or_default();
-        BlockLayout::parse(header, block.body_len, block.rows, &self.shape)
+        BlockLayout::parse(header, block.body_len, block.vectors, &self.shape)
             .map_err(|p| self.damage(block, p).into())
     }
 
@@ -130,18 +130,26 @@ impl SegmentFile {
         }
         let layout = self.parse(block, bytes)?;
         let view = self.view(block, bytes, &layout)?;
-        self.check_rows(block, view.rows)?;
+        self.check_keys(block, &view)?;
         Ok(layout)
     }
 
-    fn check_rows(&self, block: &BlockInfo, rows: &[u64]) -> Result<(), StorageError> {
-        let ascending = rows.windows(2).all(|w| matches!(w, [a, b] if a < b));
+    /// Whether the rows are those of the footer, and rows with their positions ascend.
+    fn check_keys(&self, block: &BlockInfo, view: &Block<'_>) -> Result<(), StorageError> {
+        let rows = view.rows;
+        let mut distinct = rows.len().min(1);
+        let ascending = (1..rows.len()).all(|i| {
+            let before = (rows.get(i - 1), view.pos.get(i - 1));
+            let new = rows.get(i) != before.0;
+            distinct += usize::from(new);
+            before < (rows.get(i), view.pos.get(i))
+        });
         let ends = rows.first() == Some(&block.first)
             && rows.last().and_then(|r| r.checked_add(1)) == Some(block.end);
-        if ascending && ends {
+        if ascending && ends && distinct == block.rows {
             return Ok(());
         }
-        let expected = format!("ascending rows {}..{}", block.first, block.end);
+        let expected = format!("{} ascending rows {}..{}", block.rows, block.first, block.end);
         Err(self.damage(block, ("rows of the block".into(), expected, "others".into())).into())
     }
 
@@ -157,31 +165,30 @@ impl SegmentFile {
         }
     }
 
-    /// One row of a block, verified by its check.
+    /// The vectors of one row of a block, each verified by its check; none if the block does not have the row.
     pub(crate) fn row(
         &self,
         i: usize,
         row: u64,
         scratch: &mut BlockBuffer,
-    ) -> Result<Option<RowBytes>, StorageError> {
-        let Some(block) = self.blocks.get(i) else { return Ok(None) };
+    ) -> Result<Vec<RowBytes>, StorageError> {
+        let Some(block) = self.blocks.get(i) else { return Ok(Vec::new()) };
         if row < block.first || row >= block.end {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let checked = self.verified.get(i).is_some_and(|v| v.get().is_some());
-        if !checked && !block.is_dense() {
-            // Where rows may be missing, "it is not there" is an answer that only a checked block can give.
+        if !checked && (!block.is_dense() || self.shape.has_positions()) {
+            // Where rows may be missing, "it is not there" is an answer that only a checked block can give; and only a checked block
+            // says how many vectors a row has.
             self.read_block(i, scratch)?;
         }
         match self.verified.get(i).and_then(OnceLock::get) {
             Some(layout) => {
                 let bytes = self.mapped(block)?;
-                let rows = self.view(block, bytes, layout)?.rows;
-                let Ok(at) = rows.binary_search(&row) else { return Ok(None) };
-                self.row_bytes(block, layout, at, row, |range| {
-                    Ok(bytes.get(range).unwrap_or_default().to_vec())
-                })
-                .map(Some)
+                let view = self.view(block, bytes, layout)?;
+                let part = |range: Range<usize>| Ok(bytes.get(range).unwrap_or_default().to_vec());
+                let of_row = view.of_row(row);
+                of_row.map(|at| self.row_bytes(block, layout, at, row, part)).collect()
             }
             None => {
                 let file = self.open_file()?;
@@ -191,7 +198,7 @@ impl SegmentFile {
                     Ok(bytes)
                 };
                 let layout = self.parse(block, &read(0..block.header_len)?)?;
-                self.row_bytes(block, &layout, (row - block.first) as usize, row, read).map(Some)
+                Ok(vec![self.row_bytes(block, &layout, (row - block.first) as usize, row, read)?])
             }
         }
     }
@@ -205,11 +212,12 @@ impl SegmentFile {
         read: impl Fn(Range<usize>) -> Result<Vec<u8>, StorageError>,
     ) -> Result<RowBytes, StorageError> {
         let part = |column: &Range<usize>| {
-            let n = column.len() / layout.rows.max(1);
+            let n = column.len() / layout.vectors.max(1);
             read(column.start + at * n..column.start + (at + 1) * n)
         };
         let stored = RowBytes {
             row,
+            pos: part(&layout.pos)?.try_into().ok().map(u32::from_le_bytes),
             values: part(&layout.values)?,
             scale: part(&layout.scale)?,
             norm: part(&layout.norm)?,
@@ -220,7 +228,7 @@ impl SegmentFile {
         if check != found.to_le_bytes() {
             let expected = check.try_into().map(u64::from_le_bytes).unwrap_or_default();
             let offset =
-                block.offset + (layout.values.start + at * (layout.values.len() / layout.rows.max(1))) as u64;
+                block.offset + (layout.values.start + at * (layout.values.len() / layout.vectors.max(1))) as u64;
             let d = Damage::new(
                 &self.name,
                 format!("check of row {row}"),

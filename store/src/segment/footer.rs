@@ -2,8 +2,8 @@
 
 use super::layout::{ALIGN, Problem, Shape, problem};
 use crate::error::{Damage, StorageError};
-use crate::ident::{CELL_ROWS, DType, FeatureAttrs, FeatureDesc, canonical_json};
-use crate::manifest::VERSION;
+use crate::ident::{CELL_ROWS, DType, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
+use crate::manifest::{TOKENS, VERSION};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -15,6 +15,8 @@ pub(crate) const KEY_ATTRS: &str = "gstore.attrs";
 pub(crate) const KEY_ROWS: &str = "gstore.rows";
 pub(crate) const KEY_HEAD: &str = "gstore.head";
 pub(crate) const KEY_BLOCKS: &str = "gstore.blocks";
+/// Vectors of each block, where a row may have several.
+pub(crate) const KEY_VECTORS: &str = "gstore.vectors";
 
 /// Rows of a segment: first, one past the last, how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +38,9 @@ pub(crate) struct BlockInfo {
     pub body_len: usize,
     pub first: u64,
     pub end: u64,
+    /// Rows of the block, and its vectors: as many, or one for each token of the rows.
     pub rows: usize,
+    pub vectors: usize,
     pub digest: u128,
 }
 
@@ -68,17 +72,24 @@ pub(crate) fn metadata(
     span: RowSpan,
     head: &str,
     blocks: &[BlockMeta],
+    vectors: &[u64],
 ) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
-    Ok(vec![
+    let tokens = desc.granularity == Granularity::Token;
+    let requires = if tokens { vec![TOKENS] } else { Vec::new() };
+    let mut pairs = vec![
         (KEY_VERSION, VERSION.to_string()),
-        (KEY_REQUIRES, "[]".to_owned()),
+        (KEY_REQUIRES, serde_json::to_string(&requires)?),
         (KEY_FEATURE, desc.canonical()),
         (KEY_KEY, desc.key()),
         (KEY_ATTRS, canonical_json(&serde_json::to_value(attrs)?)),
         (KEY_ROWS, serde_json::to_string(&span)?),
         (KEY_HEAD, head.to_owned()),
         (KEY_BLOCKS, serde_json::to_string(blocks)?),
-    ])
+    ];
+    if tokens {
+        pairs.push((KEY_VECTORS, serde_json::to_string(vectors)?));
+    }
+    Ok(pairs)
 }
 
 /// The last bytes of every Arrow file.
@@ -159,9 +170,17 @@ impl Footer {
         if places.len() != metas.len() || places.is_empty() {
             return problem("blocks of the footer", metas.len().max(1), places.len());
         }
+        let vectors: Option<Vec<u64>> = match metadata.contains_key(KEY_VECTORS) {
+            true => Some(read_json(&metadata, KEY_VECTORS)?),
+            false => None,
+        };
+        if let Some(vectors) = vectors.as_ref().filter(|v| v.len() != metas.len()) {
+            return problem(format!("footer metadata {KEY_VECTORS}"), metas.len(), vectors.len());
+        }
         let mut blocks: Vec<BlockInfo> = Vec::with_capacity(places.len());
-        for (place, meta) in places.iter().zip(metas) {
-            blocks.push(block_info(place, meta, blocks.last(), tail_start)?);
+        for (i, (place, meta)) in places.iter().zip(metas).enumerate() {
+            let count = vectors.as_ref().and_then(|v| v.get(i)).copied().unwrap_or(meta.2);
+            blocks.push(block_info(place, meta, count, blocks.last(), tail_start)?);
         }
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
             return problem("blocks of the footer", "one or more", 0);
@@ -182,6 +201,10 @@ impl Footer {
     pub(crate) fn description(&self) -> Result<(FeatureDesc, FeatureAttrs), Problem> {
         let desc: FeatureDesc = read_json(&self.metadata, KEY_FEATURE)?;
         let attrs: FeatureAttrs = read_json(&self.metadata, KEY_ATTRS)?;
+        let tokens = desc.granularity == Granularity::Token;
+        if tokens != self.metadata.contains_key(KEY_VECTORS) {
+            return problem(format!("footer metadata {KEY_VECTORS}"), tokens, !tokens);
+        }
         if desc.key() != self.key {
             return problem("key of the feature", desc.key(), &self.key);
         }
@@ -195,6 +218,7 @@ impl Footer {
 fn block_info(
     place: &arrow_ipc::Block,
     meta: BlockMeta,
+    vectors: u64,
     before: Option<&BlockInfo>,
     tail_start: u64,
 ) -> Result<BlockInfo, Problem> {
@@ -223,10 +247,15 @@ fn block_info(
             format!("{first}..{end}, {rows} rows"),
         );
     }
+    // A vector takes more than a byte, so this bounds what follows from the number.
+    if vectors < rows || vectors > body_len as u64 {
+        return problem("vectors of a block", format!("{rows} to {body_len}"), vectors);
+    }
     let Some(digest) = (digest.len() == 32).then(|| u128::from_str_radix(&digest, 16).ok()).flatten() else {
         return problem("digest of a block", "32 hex digits", format!("{digest:?}"));
     };
-    Ok(BlockInfo { offset, header_len, body_len, first, end, rows: rows as usize, digest })
+    let (rows, vectors) = (rows as usize, vectors as usize);
+    Ok(BlockInfo { offset, header_len, body_len, first, end, rows, vectors, digest })
 }
 
 fn check_version(name: &str, metadata: &HashMap<String, String>) -> Result<(), StorageError> {
@@ -259,7 +288,9 @@ pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
     let schema = arrow_ipc::root_as_footer(bytes).ok().and_then(|f| f.schema());
     let fields: Vec<_> = schema.and_then(|s| s.fields()).map(|f| f.iter().collect()).unwrap_or_default();
     let names: Vec<_> = fields.iter().filter_map(|f| f.name()).collect();
-    let expected = ["row", "vector", "scale", "norm", "flags", "check"];
+    let pos = shape.has_positions().then_some("pos");
+    let expected: Vec<&str> =
+        ["row"].into_iter().chain(pos).chain(["vector", "scale", "norm", "flags", "check"]).collect();
     if names != expected {
         return problem("columns of the segment", format!("{expected:?}"), format!("{names:?}"));
     }

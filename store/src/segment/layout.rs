@@ -2,7 +2,7 @@
 //!
 //! Every number taken from a file is checked before it is used: after [`BlockLayout::parse`] the ranges are inside the block.
 
-use crate::ident::DType;
+use crate::ident::{DType, Granularity};
 use arrow_schema::{DataType, Field, Schema};
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,13 +30,28 @@ pub(crate) struct Shape {
     pub dim: usize,
     pub groups: Vec<Range<usize>>,
     pub dtype: DType,
+    pub granularity: Granularity,
+}
+
+/// A column as it lies in a block.
+struct Column {
+    /// Items in a vector's cell, and bytes of each.
+    items: usize,
+    size: usize,
+    /// A list has one more buffer, the validity of its items, and one more node.
+    list: bool,
 }
 
 impl Shape {
     pub(crate) fn new(desc: &crate::ident::FeatureDesc, attrs: &crate::ident::FeatureAttrs) -> Shape {
         let groups =
             attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
-        Shape { dim: desc.dim() as usize, groups, dtype: desc.dtype }
+        Shape { dim: desc.dim() as usize, groups, dtype: desc.dtype, granularity: desc.granularity }
+    }
+
+    /// Whether a row may have several vectors, told apart by positions.
+    pub(crate) fn has_positions(&self) -> bool {
+        self.granularity == Granularity::Token
     }
 
     /// The Arrow schema. List items are declared nullable although none ever is: pyarrow refuses to wrap a list of
@@ -51,40 +66,54 @@ impl Shape {
             DType::I8 => DataType::Int8,
         };
         let n = self.groups.len();
-        Schema::new(vec![
-            Field::new("row", DataType::UInt64, false),
+        let mut fields = vec![Field::new("row", DataType::UInt64, false)];
+        if self.has_positions() {
+            fields.push(Field::new("pos", DataType::UInt32, false));
+        }
+        fields.extend([
             Field::new("vector", list(value, self.dim), false),
             Field::new("scale", list(DataType::Float32, n), false),
             Field::new("norm", list(DataType::Float32, n), false),
             Field::new("flags", DataType::UInt8, false),
             Field::new("check", DataType::UInt64, false),
-        ])
+        ]);
+        Schema::new(fields)
     }
 
-    /// Bytes of one row in all columns.
-    pub(crate) fn row_bytes(&self) -> usize {
-        self.dim * self.dtype.size() + self.groups.len() * 8 + 8 + 1 + 8
+    /// Bytes of one vector in all columns.
+    pub(crate) fn vector_bytes(&self) -> usize {
+        self.columns().iter().map(|c| c.items * c.size).sum()
     }
 
-    /// Rows of a full block.
-    pub(crate) fn block_rows(&self) -> usize {
-        // The message header and the padding of six buffers.
+    /// Vectors of a full block.
+    pub(crate) fn block_vectors(&self) -> usize {
+        // The message header and the padding of the buffers.
         const OVERHEAD: usize = 4096;
-        ((BLOCK_BYTES - OVERHEAD) / self.row_bytes()).max(1)
+        ((BLOCK_BYTES - OVERHEAD) / self.vector_bytes()).max(1)
     }
 
-    /// (items per row, bytes per item) of each data buffer, in file order.
-    fn widths(&self) -> [(usize, usize); 6] {
+    /// The columns in file order: row, pos where there is one, vector, scale, norm, flags, check.
+    fn columns(&self) -> Vec<Column> {
+        let plain = |size| Column { items: 1, size, list: false };
+        let list = |items, size| Column { items, size, list: true };
         let n = self.groups.len();
-        [(1, 8), (self.dim, self.dtype.size()), (n, 4), (n, 4), (1, 1), (1, 8)]
+        let mut columns = vec![plain(8)];
+        if self.has_positions() {
+            columns.push(plain(4));
+        }
+        columns.extend([list(self.dim, self.dtype.size()), list(n, 4), list(n, 4), plain(1), plain(8)]);
+        columns
     }
 }
 
 /// Byte ranges of the columns, relative to the start of the block (its message header, not its body).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BlockLayout {
-    pub rows: usize,
+    /// Vectors of the block.
+    pub vectors: usize,
     pub row: Range<usize>,
+    /// Empty where a row has one vector.
+    pub pos: Range<usize>,
     pub values: Range<usize>,
     pub scale: Range<usize>,
     pub norm: Range<usize>,
@@ -92,16 +121,12 @@ pub(crate) struct BlockLayout {
     pub check: Range<usize>,
 }
 
-/// The data buffers among the buffers of a message: each column has a validity buffer first, and so has each list's item.
-const DATA_BUFFERS: [usize; 6] = [1, 4, 7, 10, 12, 14];
-const BUFFERS: usize = 15;
-
 impl BlockLayout {
-    /// Checks the message header of a block of `rows` rows and finds its columns.
+    /// Checks the message header of a block of `vectors` vectors and finds its columns.
     pub(crate) fn parse(
         header: &[u8],
         body_len: usize,
-        rows: usize,
+        vectors: usize,
         shape: &Shape,
     ) -> Result<BlockLayout, Problem> {
         let prefix: [u8; 8] = match header.get(..8).and_then(|p| p.try_into().ok()) {
@@ -133,16 +158,21 @@ impl BlockLayout {
         if batch.compression().is_some() || batch.variadicBufferCounts().is_some_and(|v| !v.is_empty()) {
             return problem("record batch", "plain buffers", "compressed or variadic ones");
         }
-        if batch.length() != rows as i64 {
-            return problem("rows of the block", rows, batch.length());
+        if batch.length() != vectors as i64 {
+            return problem("vectors of the block", vectors, batch.length());
         }
-        Self::check_nodes(&batch, rows, shape)?;
-        Self::check_buffers(&batch, header.len(), body_len, rows, shape)
+        Self::check_nodes(&batch, vectors, shape)?;
+        Self::check_buffers(&batch, header.len(), body_len, vectors, shape)
     }
 
-    fn check_nodes(batch: &arrow_ipc::RecordBatch<'_>, rows: usize, shape: &Shape) -> Result<(), Problem> {
-        let n = rows * shape.groups.len();
-        let expected = [rows, rows, rows * shape.dim, rows, n, rows, n, rows, rows];
+    fn check_nodes(batch: &arrow_ipc::RecordBatch<'_>, vectors: usize, shape: &Shape) -> Result<(), Problem> {
+        let mut expected = Vec::new();
+        for column in shape.columns() {
+            expected.push(vectors);
+            if column.list {
+                expected.push(vectors.saturating_mul(column.items));
+            }
+        }
         let nodes = batch.nodes().map(|n| n.iter().collect::<Vec<_>>()).unwrap_or_default();
         if nodes.len() != expected.len() {
             return problem("columns of the block", expected.len(), nodes.len());
@@ -163,15 +193,18 @@ impl BlockLayout {
         batch: &arrow_ipc::RecordBatch<'_>,
         header_len: usize,
         body_len: usize,
-        rows: usize,
+        vectors: usize,
         shape: &Shape,
     ) -> Result<BlockLayout, Problem> {
+        let columns = shape.columns();
+        // Each column has a validity buffer first, and so has each list's item.
+        let count = columns.iter().map(|c| 2 + usize::from(c.list)).sum();
         let buffers = batch.buffers().map(|b| b.iter().collect::<Vec<_>>()).unwrap_or_default();
-        if buffers.len() != BUFFERS {
-            return problem("buffers of the block", BUFFERS, buffers.len());
+        if buffers.len() != count {
+            return problem("buffers of the block", count, buffers.len());
         }
         let mut end = 0usize;
-        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(BUFFERS);
+        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(count);
         for b in &buffers {
             let (Ok(start), Ok(len)) = (usize::try_from(b.offset()), usize::try_from(b.length())) else {
                 return problem(
@@ -193,20 +226,24 @@ impl BlockLayout {
             end = stop;
             ranges.push(header_len + start..header_len + stop);
         }
-        let mut data = Vec::with_capacity(DATA_BUFFERS.len());
-        for (index, (items, size)) in DATA_BUFFERS.into_iter().zip(shape.widths()) {
+        let mut data = Vec::with_capacity(columns.len());
+        let mut index = 0;
+        for column in &columns {
+            index += 1 + usize::from(column.list);
             let range = ranges.get(index).cloned().unwrap_or_default();
-            let want = rows.checked_mul(items).and_then(|n| n.checked_mul(size));
+            index += 1;
+            let want = vectors.checked_mul(column.items).and_then(|n| n.checked_mul(column.size));
             if Some(range.len()) != want {
                 return problem("a buffer's length", want.unwrap_or(usize::MAX), range.len());
             }
             data.push(range);
         }
+        let pos = if shape.has_positions() { data.remove(1) } else { 0..0 };
         match <[Range<usize>; 6]>::try_from(data) {
             Ok([row, values, scale, norm, flags, check]) => {
-                Ok(BlockLayout { rows, row, values, scale, norm, flags, check })
+                Ok(BlockLayout { vectors, row, pos, values, scale, norm, flags, check })
             }
-            Err(_) => problem("buffers of the block", BUFFERS, "fewer"),
+            Err(_) => problem("buffers of the block", count, "fewer"),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A segment: the vectors of one feature for an ascending run of rows, in one immutable Arrow IPC file.
 //!
 //! Invariants
-//! - rows are strictly ascending; a row is in at most one live segment of a feature
+//! - rows are strictly ascending, or where a row has a vector for each scored token, rows with their positions are; a row is in at most
+//!   one live segment of a feature, and all its vectors are in one block
 //! - a block lies inside one cell and is at most 8 MiB, unless it is a block of one row
 //! - every body buffer starts on a 64-byte boundary of the file, so a mapped block is read in place
 //! - bytes before the first block, each block and the bytes after the last one have a digest: the first two kinds are in
@@ -15,6 +16,7 @@ mod footer;
 mod layout;
 mod many;
 mod open;
+mod pending;
 mod quantize;
 mod regions;
 mod salvage;

@@ -43,6 +43,19 @@ impl ValueVec {
         }
     }
 
+    /// Moves the values from `at` on to the end of another of the same type.
+    pub(crate) fn move_tail(&mut self, at: usize, to: &mut ValueVec) {
+        fn tail<T>(from: &mut Vec<T>, at: usize, to: &mut Vec<T>) {
+            to.extend(from.drain(at.min(from.len())..));
+        }
+        match (self, to) {
+            (ValueVec::F16(from), ValueVec::F16(to)) => tail(from, at, to),
+            (ValueVec::F32(from), ValueVec::F32(to)) => tail(from, at, to),
+            (ValueVec::I8(from), ValueVec::I8(to)) => tail(from, at, to),
+            _ => {}
+        }
+    }
+
     /// The bytes of the last `n` values.
     pub(crate) fn tail_bytes(&self, n: usize) -> &[u8] {
         fn tail<T: bytemuck::Pod>(v: &[T], n: usize) -> &[u8] {

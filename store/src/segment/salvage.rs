@@ -1,7 +1,8 @@
 //! What is left of a damaged segment: every row that still agrees with its check.
 //!
 //! Nothing of the tail is needed. Blocks are found by their message headers, which start on multiples of 64 bytes; a row is
-//! taken only if the digest beside it (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass.
+//! taken only if the digest beside it (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass. Where a row has a
+//! vector for each token, it is taken whole or not at all.
 
 use super::block::Block;
 use super::layout::{ALIGN, BlockLayout, Shape};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// No message header is longer: it describes 15 buffers.
+/// No message header is longer: it describes 17 buffers.
 const HEADER_LIMIT: usize = 1 << 16;
 /// Bytes that are looked through at once for the next header.
 const WINDOW: u64 = 1 << 20;
@@ -27,7 +28,7 @@ struct SoundBlock {
     offset: u64,
     layout: BlockLayout,
     len: usize,
-    /// Position and number of each sound row, ascending.
+    /// Place in the block and row of each vector of the sound rows, ascending.
     rows: Vec<(usize, u64)>,
 }
 
@@ -119,12 +120,25 @@ impl Salvaged {
 fn sound_rows(block: &Block<'_>, seen: &RowSet) -> Vec<(usize, u64)> {
     let mut hash = Xxh3::new();
     let mut out: Vec<(usize, u64)> = Vec::new();
+    let mut last: Option<(u64, Option<u32>)> = None;
+    let mut sound = Vec::with_capacity(block.len());
     for (i, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
-        let ascending = out.last().is_none_or(|(_, last)| last < row);
+        let key = (*row, block.pos.get(i).copied());
+        let ascending = last.is_none_or(|last| last < key);
         let usable = ascending && *row < u64::MAX && !seen.contains(*row);
-        if usable && block.compute_check(i, &mut hash) == Some(*check) {
+        let is_sound = usable && block.compute_check(i, &mut hash) == Some(*check);
+        if is_sound {
             out.push((i, *row));
+            last = Some(key);
         }
+        sound.push(is_sound);
+    }
+    if !block.pos.is_empty() {
+        // A damaged vector may have been one of the sound row before it or after it.
+        let hurt = |i: Option<usize>| i.and_then(|i| sound.get(i)) == Some(&false);
+        let beside = |(i, _): &&(usize, u64)| hurt(i.checked_sub(1)) || hurt(i.checked_add(1));
+        let partial: Vec<u64> = out.iter().filter(beside).map(|(_, row)| *row).collect();
+        out.retain(|(_, row)| partial.binary_search(row).is_err());
     }
     out
 }
@@ -158,12 +172,13 @@ fn read_header(file: &dyn VfsRead, offset: u64, len: u64, shape: &Shape) -> Opti
     read_lenient(file, &mut header, offset);
     let message = arrow_ipc::root_as_message(header.get(8..)?).ok()?;
     let body_len = usize::try_from(message.bodyLength()).ok()?;
-    let rows = usize::try_from(message.header_as_record_batch()?.length()).ok()?;
+    let vectors = usize::try_from(message.header_as_record_batch()?.length()).ok()?;
     let inside = (header_len as u64).checked_add(body_len as u64)?.checked_add(offset)? <= len;
-    if !inside || rows == 0 || rows > crate::ident::CELL_ROWS as usize {
+    let most = if shape.has_positions() { body_len } else { crate::ident::CELL_ROWS as usize };
+    if !inside || vectors == 0 || vectors > most {
         return None;
     }
-    let layout = BlockLayout::parse(&header, body_len, rows, shape).ok()?;
+    let layout = BlockLayout::parse(&header, body_len, vectors, shape).ok()?;
     Some((layout, header_len + body_len))
 }
 

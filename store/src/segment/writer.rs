@@ -1,19 +1,18 @@
 //! Writing a segment, from the first row to the sealed file.
 
-use super::block::{Block, row_check};
+use super::block::Block;
 use super::footer::{BlockMeta, RowSpan, metadata};
 use super::layout::Shape;
-use super::quantize::{Scratch, ValueVec, store_row};
+use super::pending::Pending;
+use super::quantize::Scratch;
 use super::sink::Sink;
 use crate::error::{StorageError, WriteError};
 use crate::ident::{CELL_ROWS, DType, Family, FeatureAttrs, FeatureDesc, RowFlags, RowSet};
 use crate::manifest::{Extra, SegmentEntry};
 use crate::vfs::Vfs;
-use arrow_array::types::{Float16Type, Float32Type, Int8Type};
-use arrow_array::{ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt64Array};
 use arrow_ipc::MetadataVersion;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, Schema};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -69,34 +68,14 @@ pub struct SegmentWriter {
     writer: Option<FileWriter<Sink>>,
     head: String,
     blocks: Vec<BlockMeta>,
+    /// Vectors of each block.
+    vectors: Vec<u64>,
     written: RowSet,
-    block_rows: usize,
-    open: OpenBlock,
+    /// Vectors of a full block.
+    block_vectors: usize,
+    open: Pending,
     scratch: Scratch,
     hash: Xxh3,
-}
-
-/// The rows of the block that is being filled.
-struct OpenBlock {
-    rows: Vec<u64>,
-    values: ValueVec,
-    scale: Vec<f32>,
-    norm: Vec<f32>,
-    flags: Vec<u8>,
-    check: Vec<u64>,
-}
-
-impl OpenBlock {
-    fn new(shape: &Shape, rows: usize) -> Self {
-        OpenBlock {
-            rows: Vec::new(),
-            values: ValueVec::new(shape.dtype, rows.saturating_mul(shape.dim)),
-            scale: Vec::new(),
-            norm: Vec::new(),
-            flags: Vec::new(),
-            check: Vec::new(),
-        }
-    }
 }
 
 impl SegmentWriter {
@@ -119,95 +98,100 @@ impl SegmentWriter {
         let mut writer = FileWriter::try_new_with_options(Sink::new(file), &schema, options)
             .map_err(|e| io(into_io(e)))?;
         let head = writer.get_mut().take_digest();
-        let block_rows = shape.block_rows();
+        let block_vectors = shape.block_vectors();
         Ok(SegmentWriter {
             path: path.to_owned(),
             name,
             uuid,
             desc: desc.clone(),
             attrs: attrs.clone(),
-            open: OpenBlock::new(&shape, block_rows.min(CELL_ROWS as usize)),
+            open: Pending::new(&shape, block_vectors.min(CELL_ROWS as usize)),
             shape,
             schema,
             writer: Some(writer),
             head,
             blocks: Vec::new(),
+            vectors: Vec::new(),
             written: RowSet::new(),
-            block_rows,
+            block_vectors,
             scratch: Scratch::default(),
             hash: Xxh3::new(),
         })
     }
 
-    /// Makes room for a row.
-    fn begin(&mut self, row: u64) -> Result<(), WriteError> {
+    /// Makes room for a vector, `pos` being its token's position where rows have several.
+    fn begin(&mut self, row: u64, pos: Option<u32>) -> Result<(), WriteError> {
         if self.writer.is_none() {
             return Err(WriteError::Poisoned(self.name.clone()));
         }
+        if pos.is_some() != self.shape.has_positions() {
+            let wrong = format!("a vector of row {row} was written as if it belonged to the other of sample and token");
+            return Err(WriteError::Description(wrong));
+        }
         let last = self.written.ranges().last().map(|r| r.end - 1);
-        if let Some(last) = last.filter(|l| *l >= row) {
+        if let (Some(pos), Some(before)) = (pos, self.open.last_pos().filter(|_| last == Some(row)))
+            && before >= pos
+        {
+            return Err(WriteError::Position { row, pos, last: before });
+        }
+        let same = pos.is_some() && last == Some(row);
+        if let Some(last) = last.filter(|l| *l >= row && !same) {
             return Err(WriteError::Order { row, last });
         }
         if row == u64::MAX {
             return Err(WriteError::Description("rows go up to 2^64 - 2".into()));
         }
+        let held = self.open.rows();
         let other_cell = last.is_some_and(|l| l / CELL_ROWS != row / CELL_ROWS);
-        if self.open.rows.len() >= self.block_rows || (other_cell && !self.open.rows.is_empty()) {
-            self.flush()?;
+        let full = held.len() >= self.block_vectors || other_cell;
+        match held.partition_point(|r| *r < row) {
+            0 => Ok(()),
+            whole if full => self.flush(whole),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Adds a row of a verified block of the same shape, bit for bit. Rows ascend.
+    /// Adds a vector of a verified block of the same shape, bit for bit. Rows ascend.
     pub(crate) fn push_stored(&mut self, block: &Block<'_>, at: usize) -> Result<(), WriteError> {
         let Some(row) = block.rows.get(at).copied() else { return Ok(()) };
-        let groups = self.shape.groups.len();
-        let part = |all: &'_ [f32]| all.get(at * groups..(at + 1) * groups).map(<[f32]>::to_vec);
-        let dim = self.shape.dim;
-        let (Some(scale), Some(norm), Some(flags), Some(check)) =
-            (part(block.scale), part(block.norm), block.flags.get(at), block.check.get(at))
-        else {
-            return Err(WriteError::Dim { row, expected: dim, found: 0 });
-        };
-        self.begin(row)?;
-        let o = &mut self.open;
-        if !o.values.extend_from(&block.values, at * dim..(at + 1) * dim) {
-            return Err(WriteError::Dim { row, expected: dim, found: 0 });
+        self.begin(row, block.pos.get(at).copied())?;
+        if !self.open.push_stored(block, at) {
+            return Err(WriteError::Dim { row, expected: self.shape.dim, found: 0 });
         }
-        o.scale.extend(scale);
-        o.norm.extend(norm);
-        o.rows.push(row);
-        o.flags.push(*flags);
-        o.check.push(*check);
         self.written.insert(row..row + 1);
         Ok(())
     }
 
-    /// Adds a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
+    /// Adds the vector of a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
     pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
+        self.add((row, None), vector, flags)
+    }
+
+    /// Adds the vector of the token at position `pos` of a row, of a feature whose vectors belong to tokens; 0 stands for a row without a
+    /// scored token, whose flags say so. Rows ascend, and positions inside a row.
+    ///
+    /// Memory: a block holds whole rows, so the vectors of one row are all held.
+    pub fn push_token(
+        &mut self,
+        (row, pos): (u64, u32),
+        vector: &[f32],
+        flags: RowFlags,
+    ) -> Result<(), WriteError> {
+        self.add((row, Some(pos)), vector, flags)
+    }
+
+    fn add(
+        &mut self,
+        (row, pos): (u64, Option<u32>),
+        vector: &[f32],
+        flags: RowFlags,
+    ) -> Result<(), WriteError> {
         if vector.len() != self.shape.dim {
             return Err(WriteError::Dim { row, expected: self.shape.dim, found: vector.len() });
         }
-        self.begin(row)?;
-        let o = &mut self.open;
-        let mut flags = flags;
-        if !store_row(vector, &self.shape.groups, &mut o.values, &mut o.scale, &mut o.norm, &mut self.scratch)
-        {
-            flags.insert(RowFlags::NON_FINITE);
-        }
-        let groups = self.shape.groups.len();
-        let tail = |v: &Vec<f32>| v.len() - groups;
-        let check = row_check(
-            &mut self.hash,
-            row,
-            o.values.tail_bytes(self.shape.dim),
-            bytemuck::cast_slice(o.scale.get(tail(&o.scale)..).unwrap_or_default()),
-            bytemuck::cast_slice(o.norm.get(tail(&o.norm)..).unwrap_or_default()),
-            flags.bits(),
-        );
-        o.rows.push(row);
-        o.flags.push(flags.bits());
-        o.check.push(check);
+        self.begin(row, pos)?;
+        let tools = (&mut self.scratch, &mut self.hash);
+        self.open.push((row, pos), vector, flags, &self.shape, tools);
         self.written.insert(row..row + 1);
         Ok(())
     }
@@ -231,36 +215,38 @@ impl SegmentWriter {
         &self.path
     }
 
-    fn flush(&mut self) -> Result<(), WriteError> {
-        let fresh = OpenBlock::new(&self.shape, self.block_rows.min(CELL_ROWS as usize));
-        let block = std::mem::replace(&mut self.open, fresh);
-        let (Some(first), Some(last)) = (block.rows.first().copied(), block.rows.last().copied()) else {
+    /// Writes the first `vectors` of those held as a block. They are those of whole rows.
+    fn flush(&mut self, vectors: usize) -> Result<(), WriteError> {
+        let rest = self.open.split_off(vectors, &self.shape, self.block_vectors.min(CELL_ROWS as usize));
+        let block = std::mem::replace(&mut self.open, rest);
+        let (Some(first), Some(last)) = (block.rows().first().copied(), block.rows().last().copied()) else {
             return Ok(());
         };
-        let rows = block.rows.len() as u64;
+        let (rows, vectors) = (block.distinct(), block.rows().len() as u64);
         // Taken out, so that an error leaves the writer poisoned.
         let Some(mut writer) = self.writer.take() else {
             return Err(WriteError::Poisoned(self.name.clone()));
         };
         let io = |e| StorageError::io(format!("write {}", self.name), into_io(e));
-        let batch = to_batch(block, &self.schema).map_err(io)?;
+        let batch = block.into_batch(&self.schema).map_err(io)?;
         writer.write(&batch).map_err(io)?;
         let digest = writer.get_mut().take_digest();
         self.blocks.push(BlockMeta(first, last + 1, rows, digest));
+        self.vectors.push(vectors);
         self.writer = Some(writer);
         Ok(())
     }
 
     /// Writes what is left and the footer, and flushes the file to the medium.
     pub fn finish(mut self) -> Result<SealedSegment, WriteError> {
-        self.flush()?;
+        self.flush(self.open.rows().len())?;
         let Some(mut writer) = self.writer.take() else { return Err(WriteError::Poisoned(self.name)) };
         let (Some(first), Some(last)) = (self.blocks.first(), self.blocks.last()) else {
             return Err(WriteError::Empty);
         };
         let span = RowSpan { first: first.0, end: last.1, rows: self.written.len() };
         let io = |e| StorageError::io(format!("finish {}", self.name), e);
-        let pairs = metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks)
+        let pairs = metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks, &self.vectors)
             .map_err(|e| io(std::io::Error::other(e)))?;
         for (key, value) in pairs {
             writer.write_metadata(key, value);
@@ -299,34 +285,6 @@ pub(crate) fn check_description(desc: &FeatureDesc, attrs: &FeatureAttrs) -> Res
         return Err("features of an ensemble cannot be written by this version".into());
     }
     Ok(())
-}
-
-fn to_batch(block: OpenBlock, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
-    let list = |index: usize, items: ArrayRef| -> Result<ArrayRef, ArrowError> {
-        match schema.field(index).data_type() {
-            DataType::FixedSizeList(field, n) => {
-                Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(field), *n, items, None)?))
-            }
-            other => Err(ArrowError::SchemaError(format!("column {index} is {other}"))),
-        }
-    };
-    let values: ArrayRef = match block.values {
-        ValueVec::F16(v) => Arc::new(PrimitiveArray::<Float16Type>::new(v.into(), None)),
-        ValueVec::F32(v) => Arc::new(PrimitiveArray::<Float32Type>::new(v.into(), None)),
-        ValueVec::I8(v) => Arc::new(PrimitiveArray::<Int8Type>::new(v.into(), None)),
-    };
-    let floats = |v: Vec<f32>| -> ArrayRef { Arc::new(PrimitiveArray::<Float32Type>::new(v.into(), None)) };
-    RecordBatch::try_new(
-        Arc::clone(schema),
-        vec![
-            Arc::new(UInt64Array::new(block.rows.into(), None)),
-            list(1, values)?,
-            list(2, floats(block.scale))?,
-            list(3, floats(block.norm))?,
-            Arc::new(UInt8Array::new(block.flags.into(), None)),
-            Arc::new(UInt64Array::new(block.check.into(), None)),
-        ],
-    )
 }
 
 fn into_io(e: ArrowError) -> std::io::Error {

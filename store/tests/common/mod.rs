@@ -85,6 +85,7 @@ pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
         },
         dtype,
         compute: "f32".into(),
+        granularity: Granularity::Sample,
     };
     let mut attrs = FeatureAttrs::new(format!("{name}@checkpoint-7"), dim);
     if dim > 2 {

@@ -50,10 +50,10 @@ impl Checks {
         let mut scratch = BlockBuffer::new();
         for block in reader.blocks().iter().filter(|b| rows.within(b.range()).next().is_some()) {
             let block = reader.read_block(*block, &mut scratch)?;
-            for (row, check) in block.rows.iter().zip(block.check) {
-                let Ok(at) = known.binary_search_by_key(row, |k| k.0) else { continue };
-                if known.get(at).is_some_and(|k| k.1 != *check) {
-                    others.push(*row);
+            for (row, digest) in block.row_digests() {
+                let Ok(at) = known.binary_search_by_key(&row, |k| k.0) else { continue };
+                if known.get(at).is_some_and(|k| k.1 != digest) {
+                    others.push(row);
                 }
             }
         }
@@ -61,7 +61,7 @@ impl Checks {
     }
 }
 
-/// The checks of some rows of a shard's file, ascending.
+/// A digest for each of some rows of a shard's file, ascending.
 fn of_file(
     vfs: &Arc<dyn Vfs>,
     shard: &Shard,
@@ -86,8 +86,7 @@ fn of_file(
         let mut scratch = BlockBuffer::new();
         for i in 0..file.blocks.len() {
             let Some(block) = file.read_block(i, &mut scratch)? else { continue };
-            let all = block.rows.iter().copied().zip(block.check.iter().copied());
-            checks.extend(all.filter(|(row, _)| rows.contains(*row)));
+            checks.extend(block.row_digests().into_iter().filter(|(row, _)| rows.contains(*row)));
         }
         Ok(checks)
     };

@@ -1,0 +1,152 @@
+//! The block that a writer is filling.
+
+use super::block::{Block, row_check};
+use super::layout::Shape;
+use super::quantize::{Scratch, ValueVec, store_row};
+use crate::ident::RowFlags;
+use arrow_array::types::{Float16Type, Float32Type, Int8Type};
+use arrow_array::{ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
+use arrow_schema::{ArrowError, DataType, Schema};
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Columns of the vectors of a block that is not written yet.
+pub(super) struct Pending {
+    dim: usize,
+    groups: usize,
+    rows: Vec<u64>,
+    /// Empty where a row has one vector.
+    pos: Vec<u32>,
+    values: ValueVec,
+    scale: Vec<f32>,
+    norm: Vec<f32>,
+    flags: Vec<u8>,
+    check: Vec<u64>,
+}
+
+impl Pending {
+    /// A block with room for `vectors`.
+    pub fn new(shape: &Shape, vectors: usize) -> Self {
+        Pending {
+            dim: shape.dim,
+            groups: shape.groups.len(),
+            rows: Vec::new(),
+            pos: Vec::new(),
+            values: ValueVec::new(shape.dtype, vectors.saturating_mul(shape.dim)),
+            scale: Vec::new(),
+            norm: Vec::new(),
+            flags: Vec::new(),
+            check: Vec::new(),
+        }
+    }
+
+    /// The row of each vector.
+    pub fn rows(&self) -> &[u64] {
+        &self.rows
+    }
+
+    /// Position of the last vector, where it has one.
+    pub fn last_pos(&self) -> Option<u32> {
+        self.pos.last().copied()
+    }
+
+    /// Number of different rows.
+    pub fn distinct(&self) -> u64 {
+        self.rows.chunk_by(|a, b| a == b).count() as u64
+    }
+
+    /// Adds a vector of a verified block of the same shape, bit for bit; false if it is not there or of another type.
+    pub fn push_stored(&mut self, block: &Block<'_>, at: usize) -> bool {
+        let groups = at * self.groups..(at + 1) * self.groups;
+        let (Some(row), Some(scale), Some(norm), Some(flags), Some(check)) = (
+            block.rows.get(at),
+            block.scale.get(groups.clone()),
+            block.norm.get(groups),
+            block.flags.get(at),
+            block.check.get(at),
+        ) else {
+            return false;
+        };
+        if !self.values.extend_from(&block.values, at * self.dim..(at + 1) * self.dim) {
+            return false;
+        }
+        self.scale.extend_from_slice(scale);
+        self.norm.extend_from_slice(norm);
+        self.rows.push(*row);
+        self.pos.extend(block.pos.get(at));
+        self.flags.push(*flags);
+        self.check.push(*check);
+        true
+    }
+
+    /// Quantises a vector and adds it. One with a value that is not finite becomes zeros and is flagged.
+    pub fn push(
+        &mut self,
+        key: (u64, Option<u32>),
+        vector: &[f32],
+        mut flags: RowFlags,
+        shape: &Shape,
+        (scratch, hash): (&mut Scratch, &mut Xxh3),
+    ) {
+        if !store_row(vector, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch) {
+            flags.insert(RowFlags::NON_FINITE);
+        }
+        let tail = |v: &Vec<f32>| v.len() - self.groups;
+        let check = row_check(
+            hash,
+            key,
+            self.values.tail_bytes(self.dim),
+            bytemuck::cast_slice(self.scale.get(tail(&self.scale)..).unwrap_or_default()),
+            bytemuck::cast_slice(self.norm.get(tail(&self.norm)..).unwrap_or_default()),
+            flags.bits(),
+        );
+        self.rows.push(key.0);
+        self.pos.extend(key.1);
+        self.flags.push(flags.bits());
+        self.check.push(check);
+    }
+
+    /// Takes out the vectors from `at` on, into a block with room for `vectors`.
+    pub fn split_off(&mut self, at: usize, shape: &Shape, vectors: usize) -> Pending {
+        let mut rest = Pending::new(shape, vectors);
+        rest.rows = self.rows.split_off(at);
+        rest.pos = self.pos.split_off(at.min(self.pos.len()));
+        self.values.move_tail(at * self.dim, &mut rest.values);
+        rest.scale = self.scale.split_off(at * self.groups);
+        rest.norm = self.norm.split_off(at * self.groups);
+        rest.flags = self.flags.split_off(at);
+        rest.check = self.check.split_off(at);
+        rest
+    }
+
+    /// The block as Arrow has it.
+    pub fn into_batch(self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+        let list = |name: &str, items: ArrayRef| -> Result<ArrayRef, ArrowError> {
+            match schema.field_with_name(name)?.data_type() {
+                DataType::FixedSizeList(field, n) => {
+                    Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(field), *n, items, None)?))
+                }
+                other => Err(ArrowError::SchemaError(format!("column {name} is {other}"))),
+            }
+        };
+        let values: ArrayRef = match self.values {
+            ValueVec::F16(v) => Arc::new(PrimitiveArray::<Float16Type>::new(v.into(), None)),
+            ValueVec::F32(v) => Arc::new(PrimitiveArray::<Float32Type>::new(v.into(), None)),
+            ValueVec::I8(v) => Arc::new(PrimitiveArray::<Int8Type>::new(v.into(), None)),
+        };
+        let floats =
+            |v: Vec<f32>| -> ArrayRef { Arc::new(PrimitiveArray::<Float32Type>::new(v.into(), None)) };
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::new(self.rows.into(), None))];
+        if schema.field_with_name("pos").is_ok() {
+            columns.push(Arc::new(UInt32Array::new(self.pos.into(), None)));
+        }
+        columns.extend([
+            list("vector", values)?,
+            list("scale", floats(self.scale))?,
+            list("norm", floats(self.norm))?,
+            Arc::new(UInt8Array::new(self.flags.into(), None)),
+            Arc::new(UInt64Array::new(self.check.into(), None)),
+        ]);
+        RecordBatch::try_new(Arc::clone(schema), columns)
+    }
+}
