@@ -27,7 +27,7 @@ impl Sample {
     }
 
     fn packed(&self) -> PackedSample<'_> {
-        PackedSample { ids: &self.ids, scored: &self.scored }
+        PackedSample::new(&self.ids, &self.scored)
     }
 }
 
@@ -204,7 +204,7 @@ fn wrong_batches_are_refused() {
     let base = engine(&folder, &Tiny::new(), None);
     let mut nothing = |_: usize, _: gstore_ingest::gradient::SampleOutput<'_>| {};
     let good = Sample::new(1, 4, 2);
-    let empty = PackedSample { ids: &[], scored: &[] };
+    let empty = PackedSample::new(&[], &[]);
     let loss = Want { loss: true, ..Want::default() };
     let run = |batch: &[PackedSample<'_>],
                want,
@@ -216,11 +216,11 @@ fn wrong_batches_are_refused() {
         EngineError::EmptySample { index: 1 }
     ));
     let unknown = [1, VOCAB as u32];
-    let unknown = PackedSample { ids: &unknown, scored: &[false, true] };
+    let unknown = PackedSample::new(&unknown, &[false, true]);
     assert!(
         matches!(run(&[unknown], loss, &mut nothing), EngineError::UnknownToken { token, .. } if token == VOCAB as u32)
     );
-    let flags = PackedSample { ids: &good.ids, scored: &[true] };
+    let flags = PackedSample::new(&good.ids, &[true]);
     assert!(matches!(run(&[flags], loss, &mut nothing), EngineError::FlagCount { tokens: 4, flags: 1, .. }));
     assert!(matches!(run(&[good.packed()], GRAD, &mut nothing), EngineError::NoParameters));
 }

@@ -1,4 +1,4 @@
-//! Promise: every form of a loss, its gradient, and every kind of embedding agree with PyTorch.
+//! Promise: every form of a loss, of the parts of its tokens, its gradient, and every kind of embedding agree with PyTorch.
 
 mod common;
 
@@ -201,5 +201,70 @@ fn embeddings_of_every_layer() {
                 },
             );
         }
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn parts_of_a_loss_by_token() {
+    for name in MODELS {
+        let Some((source, samples)) = plain(name) else { return };
+        let golden = Golden::open("tokens", name);
+        let (whole, tensors, _) = whole(&source.model);
+        let sample = packed(&samples)[0];
+        let labels: Vec<usize> = sample.labels().collect();
+        // Every token by itself, packed with the whole sample.
+        let mut batch: Vec<PackedSample<'_>> =
+            labels.iter().map(|label| PackedSample { part: Some(*label), ..sample }).collect();
+        batch.push(sample);
+        on_every_backend(
+            &whole,
+            EngineOptions::default(),
+            || Some(raw_features(&tensors)),
+            |engine| {
+                let (mut sum, mut compared) = (Vec::new(), 0);
+                engine
+                    .run(&batch, GRAD, &mut |i, output| match labels.get(i) {
+                        Some(label) => {
+                            let loss = golden.scalar(&format!("0.{label}"));
+                            assert_near(
+                                output.loss,
+                                loss,
+                                TOLERANCE as f32,
+                                &format!("{name}, token {label}"),
+                            );
+                            assert_eq!((output.scored, output.token_losses), (1, &[output.loss][..]));
+                            let prefix = format!("0.{label}");
+                            if golden.count(&format!("{prefix}.grad.")) > 0 {
+                                assert!(compare(engine, &golden, &prefix, output.grads) >= 5);
+                                compared += 1;
+                            }
+                            sum.resize(output.grads.len(), 0.0f64);
+                            sum.iter_mut().zip(output.grads).for_each(|(sum, g)| *sum += f64::from(*g));
+                        }
+                        None => {
+                            let sum: Vec<f32> = sum.iter().map(|sum| *sum as f32).collect();
+                            let error = relative_error(&sum, output.grads);
+                            assert!(error < 1e-5, "{name}: the parts make the whole within {error}");
+                            assert_eq!(output.token_losses.len(), labels.len());
+                        }
+                    })
+                    .unwrap();
+                assert_eq!(compared, 3);
+                // One pass for the losses of all tokens gives the bits of a pass for each.
+                let mut one_by_one = Vec::new();
+                let want = Want { loss: true, ..Want::default() };
+                engine
+                    .run(&batch, want, &mut |i, output| match labels.get(i) {
+                        Some(_) => one_by_one.push(output.loss.to_bits()),
+                        None => {
+                            let together: Vec<u32> =
+                                output.token_losses.iter().map(|l| l.to_bits()).collect();
+                            assert_eq!(together, one_by_one, "{name}");
+                        }
+                    })
+                    .unwrap();
+            },
+        );
     }
 }

@@ -73,7 +73,7 @@ fn zoo_gradients_of_every_parameter_agree_with_autograd() {
 fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
     let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let model = Model::load(&folder, backend, &mut |_, _| Ok(())).unwrap();
-    let packed: Vec<_> = samples.iter().map(|s| PackedSample { ids: &s.ids, scored: &s.scored }).collect();
+    let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
     let layout = Layout::new(&packed, true, Reduction::Mean);
     let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::All, tap: None };
     let forward = model.forward(layout, pass).unwrap();
@@ -109,7 +109,7 @@ fn engine<B: Backend + Clone>(path: &Path, backend: B, keep: Keep) -> Engine {
 }
 
 fn check_gradients<B: Backend + Clone>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
-    let packed: Vec<_> = samples.iter().map(|s| PackedSample { ids: &s.ids, scored: &s.scored }).collect();
+    let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
     // All samples packed together or each alone; the last layer at all rows or at the scored ones; kept or computed again.
     for (keep, embeds, size) in
         [(Keep::All, false, samples.len()), (Keep::All, true, samples.len()), (Keep::Inputs, false, 1)]

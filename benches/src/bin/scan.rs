@@ -15,7 +15,8 @@ use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, Family, FeatureAttrs,
-    FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
+    FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
+    Space, Store,
 };
 
 /// Top 100 of a pool by influence, first over blocks that nobody has read, then over verified ones.

@@ -34,6 +34,9 @@ pub struct GradientArgs {
     /// How the losses of a sample's tokens become one [default: mean]
     #[arg(long, value_enum)]
     pub reduction: Option<Reduction>,
+    /// A vector for each scored token: its part of the sample's loss, or the gradient of that part. Each token takes a pass of its own
+    #[arg(long)]
+    pub per_token: bool,
     /// Embeddings are the hidden states after this many layers [default: after the final norm]
     #[arg(long, value_name = "N")]
     pub embed_layer: Option<usize>,

@@ -6,6 +6,7 @@ use gstore_ingest::model::Reduction;
 use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
+use gstore_store::Granularity;
 
 use crate::args;
 use crate::args::GradientArgs;
@@ -20,6 +21,7 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let flags = [
         ("--modules", !args.modules.is_empty(), gradients, "a gradient"),
         ("--biases", args.biases, gradients, "a gradient"),
+        ("--per-token", args.per_token, losses, "a gradient or the loss"),
         ("--loss", args.loss.is_some(), losses, "a gradient or a loss"),
         ("--label-smoothing", args.label_smoothing.is_some(), losses, "a gradient or a loss"),
         ("--reduction", args.reduction.is_some(), losses, "a gradient or a loss"),
@@ -71,6 +73,11 @@ pub fn compute(args: &GradientArgs) -> Compute {
         args::Compute::F32 => Compute::F32,
         args::Compute::Bf16 => Compute::Bf16,
     }
+}
+
+/// What a vector belongs to.
+pub fn granularity(args: &GradientArgs) -> Granularity {
+    if args.per_token { Granularity::Token } else { Granularity::Sample }
 }
 
 /// The kind of a projection; sides of a factored one are chosen with its dimension.

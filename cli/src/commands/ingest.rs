@@ -159,6 +159,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         modules: gradients::modules(&args.gradients),
         loss: gradients::loss(&args.gradients)?,
         reduction: gradients::reduction(&args.gradients),
+        granularity: gradients::granularity(&args.gradients),
         embedding: gradients::embedding(&args.gradients),
         compute: gradients::compute(&args.gradients),
         max_memory: args.gradients.max_memory,

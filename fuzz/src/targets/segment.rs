@@ -35,12 +35,12 @@ fn run(data: &[u8]) {
         for b in reader.blocks() {
             let few = b.range().take(4).chain([b.range().end - 1, b.range().end]);
             for row in few.collect::<Vec<_>>() {
-                let stored = reader.row(row);
+                let stored = reader.row_vectors(row);
                 assert!(stored.is_ok() || !sound, "row {row} of a sound segment: {stored:?}");
             }
             let mut buffer = BlockBuffer::new();
             if let Ok(block) = reader.read_block(*b, &mut buffer) {
-                assert_eq!(block.len(), b.rows());
+                assert_eq!(block.len(), b.vectors());
                 assert!(block.rows.iter().all(|row| b.range().contains(row)) || checks == Checks::Off);
             }
         }

@@ -77,8 +77,10 @@ pub struct Want {
 pub struct SampleOutput<'a> {
     /// The loss; 0 without a scored token, or if neither loss nor gradient was wanted.
     pub loss: f32,
-    /// Number of scored tokens.
+    /// Number of scored tokens whose losses count.
     pub scored: u32,
+    /// The part of each of these in the loss; empty if neither loss nor gradient was wanted.
+    pub token_losses: &'a [f32],
     /// Mean of the hidden states.
     pub embed_mean: &'a [f32],
     /// Hidden state of the last token.

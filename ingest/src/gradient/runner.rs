@@ -62,16 +62,20 @@ impl<B: Backend> Runner for BatchRunner<B> {
         let scored_spans = layout.scored_spans.clone();
         let mut results = Results::default();
         self.compute(layout, want, &mut results)?;
+        let mut parts = Vec::new();
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
         let dim = self.features.as_ref().map_or(0, |features| forms * features.projector.dim());
         for (index, span) in scored_spans.iter().enumerate() {
             let of_sample = results.losses.get(span.clone()).unwrap_or_default();
             let sum: f64 = of_sample.iter().map(|loss| f64::from(*loss)).sum();
-            let loss = sum / self.divisor(of_sample.len());
+            let divisor = self.divisor(batch[index].scored_tokens());
+            parts.clear();
+            parts.extend(of_sample.iter().map(|loss| (f64::from(*loss) / divisor) as f32));
             let result = SampleOutput {
-                loss: loss as f32,
+                loss: (sum / divisor) as f32,
                 scored: span.len() as u32,
+                token_losses: &parts,
                 embed_mean: row(&results.means, index, hidden),
                 embed_last: row(&results.lasts, index, hidden),
                 embed_weighted: row(&results.weighted, index, hidden),

@@ -11,12 +11,26 @@ pub struct PackedSample<'a> {
     pub ids: &'a [u32],
     /// One flag per token; the first is never scored, whatever its flag says.
     pub scored: &'a [bool],
+    /// The position of a scored token whose part of the sample's loss stands for the whole: its loss, with the weight that the reduction gives to
+    /// each of the sample's tokens. None: all of them.
+    pub part: Option<usize>,
 }
 
-impl PackedSample<'_> {
-    /// Positions of scored tokens.
-    fn labels(&self) -> impl Iterator<Item = usize> + '_ {
+impl<'a> PackedSample<'a> {
+    /// A whole sample.
+    pub fn new(ids: &'a [u32], scored: &'a [bool]) -> Self {
+        PackedSample { ids, scored, part: None }
+    }
+
+    /// Positions of scored tokens, whether or not one of them stands for all.
+    pub fn labels(&self) -> impl Iterator<Item = usize> + 'a {
         self.scored.iter().enumerate().skip(1).filter(|(_, scored)| **scored).map(|(i, _)| i)
+    }
+
+    /// Positions of the tokens whose losses count.
+    fn counted(&self) -> impl Iterator<Item = usize> + 'a {
+        let part = self.part;
+        self.labels().filter(move |label| part.is_none_or(|part| part == *label))
     }
 
     /// Number of scored tokens.
@@ -80,19 +94,19 @@ impl Layout {
         let mut layout = Layout::default();
         for sample in samples {
             let start = layout.ids.len();
-            let last = sample.labels().last();
+            let last = sample.counted().last();
             let len = if whole { sample.ids.len() } else { last.unwrap_or(0) };
             layout.ids.extend_from_slice(&sample.ids[..len]);
             layout.positions.extend(0..len as u32);
             layout.spans.push(start..start + len);
 
             let scored_start = layout.scored_rows.len();
-            for label in sample.labels() {
+            for label in sample.counted() {
                 layout.scored_rows.push((start + label - 1) as u32);
                 layout.targets.push(sample.ids[label]);
             }
             let scored_end = layout.scored_rows.len();
-            let weight = reduction.weight(scored_end - scored_start);
+            let weight = reduction.weight(sample.scored_tokens());
             layout.weights.resize(scored_end, weight);
             layout.scored_spans.push(scored_start..scored_end);
         }

@@ -1,6 +1,6 @@
 //! One batch through the model: features of its rows, projected.
 
-use gstore_store::RowFlags;
+use gstore_store::{Granularity, RowFlags};
 
 use super::IngestError;
 use super::prepare::{Prepared, PreparedRow};
@@ -29,6 +29,19 @@ impl Vectors {
     }
 }
 
+/// What was computed of one entry of a batch.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    /// Row of the dataset.
+    pub row: u64,
+    /// Position of the token, where each scored token has a vector of its own.
+    pub pos: Option<u32>,
+    /// What the row's tokens say.
+    pub flags: RowFlags,
+    /// One for each feature.
+    pub vectors: Vectors,
+}
+
 /// Everything that turns a batch into features at one checkpoint; shared by the workers.
 pub struct Computer {
     /// The model; its gradient forms are those of `kinds`, in their order.
@@ -37,6 +50,8 @@ pub struct Computer {
     pub kinds: Vec<Kind>,
     /// Length of each vector.
     pub dims: Vec<usize>,
+    /// What a vector belongs to.
+    pub granularity: Granularity,
 }
 
 impl Computer {
@@ -51,34 +66,55 @@ impl Computer {
         }
     }
 
-    /// Features of every row of a batch, in the batch's order.
+    /// Features of every entry of a batch, in the batch's order.
     ///
     /// # Errors
     /// What the model cannot do.
-    pub fn compute(&self, batch: &Prepared) -> Result<Vec<(u64, RowFlags, Vectors)>, IngestError> {
+    pub fn compute(&self, batch: &Prepared) -> Result<Vec<Computed>, IngestError> {
         let (full, empty): (Vec<&PreparedRow>, Vec<&PreparedRow>) =
             batch.rows.iter().partition(|row| !row.encoded.ids.is_empty());
-        let samples: Vec<PackedSample<'_>> = full
-            .iter()
-            .map(|row| PackedSample { ids: &row.encoded.ids, scored: &row.encoded.scored })
-            .collect();
+        let samples: Vec<PackedSample<'_>> = full.iter().map(|row| row.sample()).collect();
         let mut done = Vec::with_capacity(batch.rows.len());
         self.engine.run(&samples, self.want(), &mut |sample, output| {
-            done.push((full[sample].row, full[sample].flags(), self.vectors(&output)));
+            done.extend(self.computed(full[sample], &output));
         })?;
         if !empty.is_empty() {
             let zero = self.of_nothing()?;
-            done.extend(empty.iter().map(|row| (row.row, row.flags(), zero.clone())));
+            let pos = (self.granularity == Granularity::Token).then_some(0);
+            done.extend(empty.iter().map(|entry| Computed {
+                row: entry.row,
+                pos,
+                flags: entry.flags(),
+                vectors: zero.clone(),
+            }));
         }
-        done.sort_by_key(|(row, _, _)| *row);
+        done.sort_by_key(|computed| (computed.row, computed.pos));
         Ok(done)
+    }
+
+    /// What a pass gave for an entry: several where one pass was for all tokens of a row.
+    fn computed(&self, entry: &PreparedRow, output: &SampleOutput<'_>) -> Vec<Computed> {
+        let (row, flags) = (entry.row, entry.flags());
+        if entry.pos.is_some() || self.granularity == Granularity::Sample {
+            return vec![Computed { row, pos: entry.pos, flags, vectors: self.vectors(output) }];
+        }
+        let of_token = |(pos, loss): (usize, &f32)| {
+            let output = SampleOutput { loss: *loss, ..*output };
+            Computed { row, pos: Some(pos as u32), flags, vectors: self.vectors(&output) }
+        };
+        let mut tokens: Vec<Computed> =
+            entry.sample().labels().zip(output.token_losses).map(of_token).collect();
+        if tokens.is_empty() {
+            tokens.push(Computed { row, pos: Some(0), flags, vectors: self.vectors(output) });
+        }
+        tokens
     }
 
     /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero embeddings, and its flag.
     fn of_nothing(&self) -> Result<Vectors, IngestError> {
         let mut vectors = None;
         // Nothing of one unscored token is scored, so its gradient is zero.
-        let token = PackedSample { ids: &[0], scored: &[false] };
+        let token = PackedSample::new(&[0], &[false]);
         let hidden = vec![0.0; self.engine.decoder().hidden_size];
         self.engine.run(&[token], self.want(), &mut |_, output| {
             let zero =

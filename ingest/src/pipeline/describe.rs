@@ -4,7 +4,8 @@
 //! with `grad-sgd` of a target) share their space and differ in their kind.
 
 use gstore_store::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space, key_of,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space,
+    key_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -46,6 +47,8 @@ pub struct Setting<'a> {
     pub loss: LossForm,
     /// How a sample's losses become one.
     pub reduction: Reduction,
+    /// What a vector belongs to.
+    pub granularity: Granularity,
     /// Which hidden states embeddings are made of.
     pub embedding: EmbeddingForm,
     /// Precision of the products.
@@ -66,9 +69,14 @@ impl Setting<'_> {
             space,
             dtype: if kind == Kind::Loss { DType::F32 } else { self.dtype },
             compute: self.compute.to_owned(),
-            granularity: Granularity::Sample,
+            granularity: self.granularity,
         };
-        let mut attrs = FeatureAttrs::new(format!("{}@{}", kind.name(), self.checkpoint_name), dim);
+        let variant = match self.granularity {
+            Granularity::Sample => "",
+            Granularity::Token => ":token",
+        };
+        let label = format!("{}@{}{variant}", kind.name(), self.checkpoint_name);
+        let mut attrs = FeatureAttrs::new(label, dim);
         if kind.is_embedding() {
             attrs.unit = self.embedding.unit;
         }

@@ -26,6 +26,12 @@ pub enum IngestError {
     /// No feature was asked for.
     #[error("no feature was asked for")]
     NoKinds,
+    /// Hidden states are pooled over tokens, so they have no vector for each.
+    #[error("{kind} has one vector a sample; --per-token is for gradients and the loss")]
+    EmbeddingPerToken {
+        /// The kind.
+        kind: &'static str,
+    },
     /// Weights and checkpoints do not pair up.
     #[error("{weights} weights for {checkpoints} checkpoints; give one weight for each, in the same order")]
     WeightCount {
@@ -328,6 +334,7 @@ impl IngestError {
             self,
             Self::UnknownKind { .. }
                 | Self::NoKinds
+                | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }
                 | Self::BadWeight { .. }
                 | Self::Name { .. }

@@ -8,8 +8,7 @@ use gstore_store::{DType, RowSet};
 use super::IngestError;
 use super::compute::Computer;
 use super::plan::IngestPlan;
-use super::prepare::{Prepared, Preparer};
-use super::window::cut_batches;
+use super::prepare::Preparer;
 use super::work::CheckpointWork;
 
 /// Rows that a dry run tokenises to guess the rest.
@@ -56,16 +55,25 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
     let never = AtomicBool::new(false);
-    let preparer =
-        Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel: &never };
+    let preparer = Preparer {
+        samples: &samples,
+        encoder: &plan.encoder,
+        granularity: plan.request.pass(),
+        limits: checkpoint.limits,
+        cancel: &never,
+    };
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
-    let tokens: usize = rows.iter().map(|row| row.encoded.ids.len()).sum();
-    estimate.tokens = (passes as f64 * tokens as f64 / rows.len().max(1) as f64) as u64;
-
-    let cuts = cut_batches(rows.iter().map(|row| row.encoded.ids.len()), checkpoint.limits);
-    let count = cuts.first().map_or(0, |cut| cut.len());
-    let batch = Prepared { rows: rows.into_iter().take(count).collect() };
+    let sampled = rows.len().max(1) as f64;
+    let vectors: usize = rows.iter().map(|row| row.clone().entries(plan.request.granularity).len()).sum();
+    let (mut tokens, mut first) = (0, None);
+    for batch in preparer.batches(rows, |_| true) {
+        tokens += batch.tokens();
+        first.get_or_insert(batch);
+    }
+    estimate.tokens = (passes as f64 * tokens as f64 / sampled) as u64;
+    estimate.disk = (estimate.disk as f64 * vectors as f64 / sampled) as u64;
+    let Some(batch) = first else { return Ok(estimate) };
     let computer: Computer = super::computer(plan, checkpoint)?;
     computer.compute(&batch)?;
     let begun = Instant::now();

@@ -110,8 +110,13 @@ fn compute_missing(
             break;
         }
         let computer = computer(plan, checkpoint)?;
-        let preparer =
-            Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
+        let preparer = Preparer {
+            samples: &samples,
+            encoder: &plan.encoder,
+            granularity: plan.request.pass(),
+            limits: checkpoint.limits,
+            cancel,
+        };
         let threads = checkpoint.memory.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {
@@ -172,5 +177,5 @@ fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, 
     if engine.checkpoint_id().as_str() != &*checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }
-    Ok(Computer { engine, kinds, dims })
+    Ok(Computer { engine, kinds, dims, granularity: request.granularity })
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_store::{
-    CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, JobFeature, JobPlan,
-    Lease, RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
+    CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, Granularity,
+    JobFeature, JobPlan, Lease, RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
 };
 use serde_json::{Map, json};
 
@@ -271,6 +271,11 @@ fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
     if request.kinds.is_empty() {
         return Err(IngestError::NoKinds);
     }
+    if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
+        && request.granularity == Granularity::Token
+    {
+        return Err(IngestError::EmbeddingPerToken { kind: kind.name() });
+    }
     if !request.weights.is_empty() && request.weights.len() != request.checkpoints.len() {
         return Err(IngestError::WeightCount {
             weights: request.weights.len(),
@@ -319,6 +324,7 @@ fn plan_checkpoint(
         moments: moments.as_deref(),
         loss: request.loss,
         reduction: request.reduction,
+        granularity: request.granularity,
         embedding: request.embedding,
         compute: request.compute.name(),
     };

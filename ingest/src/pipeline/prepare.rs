@@ -1,37 +1,73 @@
 //! From the samples of a window to batches of tokens.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{RowFlags, SampleReader, TokenCount};
+use gstore_store::{Granularity, RowFlags, SampleReader, TokenCount};
 
 use super::IngestError;
 use super::window::{BatchLimits, cut_batches};
 use super::work::WindowWork;
 use crate::data::{Encoded, TextEncoder, parse_record};
+use crate::model::PackedSample;
 
-/// A batch of whole rows, ready for the model.
+/// A batch of samples or of parts of them, ready for the model.
 pub struct Prepared {
     /// The rows and their tokens.
     pub rows: Vec<PreparedRow>,
 }
 
-/// One row of a batch.
+/// One entry of a batch: a row, or one scored token of it.
+#[derive(Clone)]
 pub struct PreparedRow {
     /// Row of the dataset.
     pub row: u64,
-    /// Its tokens and which of them are scored.
-    pub encoded: Encoded,
+    /// Where each scored token has a vector of its own, the position of this one; 0 in a row without one.
+    pub pos: Option<u32>,
+    /// The row's tokens and which of them are scored.
+    pub encoded: Arc<Encoded>,
 }
 
 impl Prepared {
     /// Tokens in the batch.
     pub fn tokens(&self) -> u64 {
-        self.rows.iter().map(|row| row.encoded.ids.len() as u64).sum()
+        self.rows.iter().map(|row| row.len() as u64).sum()
     }
 }
 
 impl PreparedRow {
+    /// Tokens that the model reads for it: nothing after the token that it is about.
+    pub fn len(&self) -> usize {
+        match self.pos {
+            Some(pos) if pos > 0 => pos as usize,
+            _ => self.encoded.ids.len(),
+        }
+    }
+
+    /// What the model is given.
+    pub fn sample(&self) -> PackedSample<'_> {
+        let part = self.pos.filter(|pos| *pos > 0).map(|pos| pos as usize);
+        PackedSample { part, ..PackedSample::new(&self.encoded.ids, &self.encoded.scored) }
+    }
+
+    /// Whether it is the first of its row's entries.
+    pub fn is_first(&self) -> bool {
+        self.pos.is_none_or(|pos| pos == 0 || self.sample().labels().next() == Some(pos as usize))
+    }
+
+    /// Its entries: itself, or one for each scored token.
+    pub fn entries(self, granularity: Granularity) -> Vec<PreparedRow> {
+        if granularity == Granularity::Sample {
+            return vec![self];
+        }
+        let mut positions: Vec<u32> = self.sample().labels().map(|label| label as u32).collect();
+        if positions.is_empty() {
+            positions.push(0);
+        }
+        positions.into_iter().map(|pos| PreparedRow { pos: Some(pos), ..self.clone() }).collect()
+    }
+
     /// What the encoding knows of the row.
     pub fn count(&self) -> TokenCount {
         TokenCount {
@@ -66,6 +102,8 @@ pub struct Preparer<'a> {
     pub samples: &'a SampleReader,
     /// Template and tokenizer.
     pub encoder: &'a TextEncoder,
+    /// What an entry of a batch is: what a pass of the model is for.
+    pub granularity: Granularity,
     /// Where a batch ends.
     pub limits: BatchLimits,
     /// Raised to stop: what is prepared after that is not to be used.
@@ -75,22 +113,31 @@ pub struct Preparer<'a> {
 impl Preparer<'_> {
     /// The batches of a window that hold a row which some feature lacks.
     ///
-    /// Batches are cut over all live rows of the cell, so that a row meets the same neighbours in every run.
+    /// Batches are cut over all live rows of the cell, so that a row meets the same neighbours in every run. Entries are made one batch after the
+    /// other: those of a window would not fit in memory where each token is one.
     ///
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.
-    pub fn window(&self, window: &WindowWork) -> Result<Vec<Prepared>, IngestError> {
-        let rows = self.encode(window.cell_rows())?;
-        let cuts = cut_batches(rows.iter().map(|row| row.encoded.ids.len()), self.limits);
-        let mut rows = rows.into_iter();
-        let mut batches = Vec::with_capacity(cuts.len());
-        for cut in cuts {
-            let batch: Vec<PreparedRow> = rows.by_ref().take(cut.len()).collect();
-            if batch.iter().any(|row| window.is_missing(row.row)) {
-                batches.push(Prepared { rows: batch });
-            }
-        }
-        Ok(batches)
+    pub fn window<'w>(
+        &self,
+        window: &'w WindowWork,
+    ) -> Result<impl Iterator<Item = Prepared> + use<'w>, IngestError> {
+        Ok(self.batches(self.encode(window.cell_rows())?, |row| window.is_missing(row)))
+    }
+
+    /// The batches of some rows that hold a wanted one.
+    pub fn batches<W: Fn(u64) -> bool>(
+        &self,
+        rows: Vec<PreparedRow>,
+        wanted: W,
+    ) -> impl Iterator<Item = Prepared> + use<W> {
+        let granularity = self.granularity;
+        let lengths = rows.iter().flat_map(|row| row.clone().entries(granularity)).map(|entry| entry.len());
+        let cuts = cut_batches(lengths, self.limits);
+        let mut entries = rows.into_iter().flat_map(move |row| row.entries(granularity));
+        cuts.into_iter()
+            .map(move |cut| Prepared { rows: entries.by_ref().take(cut.len()).collect() })
+            .filter(move |batch| batch.rows.iter().any(|entry| wanted(entry.row)))
     }
 
     /// The live samples of a row range, tokenised, in row order; fewer once the run is stopped.
@@ -112,7 +159,7 @@ impl Preparer<'_> {
                     .encoder
                     .encode(&record.content)
                     .map_err(|source| IngestError::Encode { row, source })?;
-                encoded.push(PreparedRow { row, encoded: encoded_row });
+                encoded.push(PreparedRow { row, pos: None, encoded: Arc::new(encoded_row) });
             }
         }
         Ok(encoded)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gstore_store::DType;
+use gstore_store::{DType, Granularity};
 
 use super::IngestError;
 use crate::data::TemplateKind;
@@ -29,6 +29,8 @@ pub struct IngestRequest {
     pub loss: LossForm,
     /// How a sample's losses become one.
     pub reduction: Reduction,
+    /// Whether a sample has one vector, or one for each scored token: that token's part of the loss, or the gradient of that part.
+    pub granularity: Granularity,
     /// Which hidden states embeddings are made of.
     pub embedding: EmbeddingForm,
     /// Projection of the gradient kinds.
@@ -72,6 +74,7 @@ impl IngestRequest {
             modules: ModuleSelection::default(),
             loss: LossForm::default(),
             reduction: Reduction::default(),
+            granularity: Granularity::default(),
             embedding: EmbeddingForm::default(),
             projection: ProjectionChoice::Suitable {
                 dim: ProjectionSpec::default().dim,
@@ -96,6 +99,11 @@ impl IngestRequest {
 }
 
 impl IngestRequest {
+    /// What a pass of the model is for: a token's gradient takes one of its own, the losses of a sample's tokens come from one together.
+    pub fn pass(&self) -> Granularity {
+        if self.kinds.iter().any(|kind| kind.is_gradient()) { self.granularity } else { Granularity::Sample }
+    }
+
     /// The forms of the gradient that its kinds are made from, in their order.
     pub fn forms(&self) -> Vec<GradForm> {
         self.kinds.iter().filter_map(|kind| kind.form(self.adam)).collect()

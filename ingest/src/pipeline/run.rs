@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use gstore_store::{Job, RowFlags, RowSet, SegmentWriter};
+use gstore_store::{Job, RowSet, SegmentWriter};
 
-use super::compute::{Computer, Vectors};
+use super::compute::{Computed, Computer};
 use super::order::{Gate, Reorder};
 use super::prepare::{Prepared, Preparer};
 use super::work::{CheckpointWork, WindowWork};
@@ -39,7 +39,7 @@ struct Done {
     window: usize,
     last_of_window: bool,
     tokens: u64,
-    rows: Vec<(u64, RowFlags, Vectors)>,
+    rows: Vec<Computed>,
 }
 
 /// How a checkpoint's run ended.
@@ -100,22 +100,21 @@ fn produce(
 ) {
     let mut sequence = 0;
     for (window, needed) in work.windows.iter().enumerate() {
-        let batches = match preparer.window(needed) {
-            Ok(batches) => batches,
+        let mut batches = match preparer.window(needed) {
+            Ok(batches) => batches.peekable(),
             Err(error) => {
                 // The writer may be gone already, which needs no second report.
                 let _ = failed.send((sequence, Err(error)));
                 return;
             }
         };
-        let count = batches.len();
-        for (i, batch) in batches.into_iter().enumerate() {
+        while let Some(batch) = batches.next() {
             if cancel.load(Ordering::Relaxed) || !gate.enter(sequence) {
                 return;
             }
-            let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row));
+            let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row) && row.is_first());
             let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
-            let task = Task { sequence, window, last_of_window: i + 1 == count, tokens, batch };
+            let task = Task { sequence, window, last_of_window: batches.peek().is_none(), tokens, batch };
             if out.send(task).is_err() {
                 return;
             }
@@ -182,8 +181,8 @@ fn write(
                 Some(window) => window,
                 None => open.insert(OpenWindow::begin(job, work, &work.windows[done.window])?),
             };
-            for (row, flags, vectors) in &done.rows {
-                window.push(*row, *flags, vectors)?;
+            for computed in &done.rows {
+                window.push(computed)?;
             }
             progress.advance(done.tokens);
             gate.advance(reorder.done());
@@ -226,14 +225,16 @@ impl OpenWindow {
         Ok(Self { writers })
     }
 
-    fn push(&mut self, row: u64, flags: RowFlags, vectors: &Vectors) -> Result<(), IngestError> {
+    fn push(&mut self, computed: &Computed) -> Result<(), IngestError> {
+        let Computed { row, pos, flags, vectors } = computed;
         for window in &mut self.writers {
-            if window.rows.contains(row) {
-                window.writer.push(
-                    row,
-                    vectors.get(window.vector),
-                    flags.union(vectors.flags(window.vector)),
-                )?;
+            if window.rows.contains(*row) {
+                let vector = vectors.get(window.vector);
+                let flags = flags.union(vectors.flags(window.vector));
+                match pos {
+                    Some(pos) => window.writer.push_token((*row, *pos), vector, flags)?,
+                    None => window.writer.push(*row, vector, flags)?,
+                }
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{CELL_ROWS, EncodingWriter, Job, RowSet, SampleReader, TokenCount};
+use gstore_store::{CELL_ROWS, EncodingWriter, Granularity, Job, RowSet, SampleReader, TokenCount};
 
 use super::plan::IngestPlan;
 use super::prepare::Preparer;
@@ -59,6 +59,7 @@ pub fn count(
     let preparer = Preparer {
         samples,
         encoder: &plan.encoder,
+        granularity: Granularity::Sample,
         limits: super::window::BatchLimits { tokens: 1, rows: 1 },
         cancel,
     };

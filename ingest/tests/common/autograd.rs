@@ -20,7 +20,7 @@ pub struct Sample {
 }
 
 pub fn packed(samples: &[Sample]) -> Vec<PackedSample<'_>> {
-    samples.iter().map(|s| PackedSample { ids: &s.ids, scored: &s.scored }).collect()
+    samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect()
 }
 
 /// The sequences of a model folder.

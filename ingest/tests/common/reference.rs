@@ -36,7 +36,7 @@ pub struct Row {
 
 impl Row {
     pub fn packed(&self) -> PackedSample<'_> {
-        PackedSample { ids: &self.ids, scored: &self.scored }
+        PackedSample::new(&self.ids, &self.scored)
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
-    FeatureAttrs, FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
-    RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
+    FeatureAttrs, FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue,
+    NewSample, RowFlags, RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
 use serde_json::{Map, json};
 

@@ -12,8 +12,8 @@ mod rows;
 
 pub use canonical::{canonical_json, key_of, sha256_hex, xxh3_hex};
 pub use feature::{
-    DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Preconditioned,
-    Space,
+    DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
+    Preconditioned, Space,
 };
 pub use names::{CheckpointId, DatasetName, NameError, nearest};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

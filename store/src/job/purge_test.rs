@@ -3,8 +3,8 @@
 use super::{JobFeature, JobPlan};
 use crate::encodings::TokenCount;
 use crate::ident::{
-    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, RowFlags,
-    RowSet, Space, sha256_hex,
+    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
+    Granularity, RowFlags, RowSet, Space, sha256_hex,
 };
 use crate::manifest::DatasetPart;
 use crate::samples::{AppendOptions, IfChanged, NewSample};

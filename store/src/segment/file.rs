@@ -227,8 +227,8 @@ impl SegmentFile {
         let found = stored.check();
         if check != found.to_le_bytes() {
             let expected = check.try_into().map(u64::from_le_bytes).unwrap_or_default();
-            let offset =
-                block.offset + (layout.values.start + at * (layout.values.len() / layout.vectors.max(1))) as u64;
+            let offset = block.offset
+                + (layout.values.start + at * (layout.values.len() / layout.vectors.max(1))) as u64;
             let d = Damage::new(
                 &self.name,
                 format!("check of row {row}"),

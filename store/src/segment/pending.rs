@@ -5,7 +5,9 @@ use super::layout::Shape;
 use super::quantize::{Scratch, ValueVec, store_row};
 use crate::ident::RowFlags;
 use arrow_array::types::{Float16Type, Float32Type, Int8Type};
-use arrow_array::{ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
+};
 use arrow_schema::{ArrowError, DataType, Schema};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;

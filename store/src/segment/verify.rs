@@ -25,7 +25,8 @@ impl SegmentFile {
                     for (at, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
                         let found = block.compute_check(at, &mut hash);
                         if found != Some(*check) {
-                            let token = block.pos.get(at).map(|pos| format!(", token {pos}")).unwrap_or_default();
+                            let token =
+                                block.pos.get(at).map(|pos| format!(", token {pos}")).unwrap_or_default();
                             let p = (
                                 format!("check of row {row}{token}"),
                                 format!("{check:016x}"),

@@ -125,7 +125,9 @@ impl SegmentWriter {
             return Err(WriteError::Poisoned(self.name.clone()));
         }
         if pos.is_some() != self.shape.has_positions() {
-            let wrong = format!("a vector of row {row} was written as if it belonged to the other of sample and token");
+            let wrong = format!(
+                "a vector of row {row} was written as if it belonged to the other of sample and token"
+            );
             return Err(WriteError::Description(wrong));
         }
         let last = self.written.ranges().last().map(|r| r.end - 1);

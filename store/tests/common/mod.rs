@@ -11,6 +11,7 @@ pub mod life;
 pub mod overlay;
 pub mod readonly;
 pub mod rich;
+pub mod tokens;
 
 use gstore_store::*;
 use serde_json::{Map, json};

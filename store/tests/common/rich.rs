@@ -215,10 +215,20 @@ fn feature_of(snapshot: &Snapshot, f: &FeaturePart) -> Value {
         .step_by(5)
         .take(6)
         .map(|row| {
-            let stored = reader.row(row).unwrap().unwrap();
-            let value = json!({"vector": bits(&stored.vector), "norm": bits(&stored.norm),
-                "flags": stored.flags.bits()});
-            (row.to_string(), value)
+            let value = |stored: &StoredRow| {
+                let mut value = json!({"vector": bits(&stored.vector), "norm": bits(&stored.norm),
+                    "flags": stored.flags.bits()});
+                if let Some(pos) = stored.pos {
+                    value["pos"] = json!(pos);
+                }
+                value
+            };
+            match f.desc.granularity {
+                Granularity::Sample => (row.to_string(), value(&reader.row(row).unwrap().unwrap())),
+                Granularity::Token => {
+                    (row.to_string(), reader.row_vectors(row).unwrap().iter().map(value).collect())
+                }
+            }
         })
         .collect();
     json!({

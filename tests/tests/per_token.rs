@@ -1,0 +1,126 @@
+//! Promise: with `--per-token` each scored token of a sample has a vector of its own; together they are the sample's, and neither
+//! batches, threads, limits, stops nor the kinds computed beside change a bit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind, ProjectionChoice};
+use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use gstore_store::{DType, FeatureReader, FeatureState, Granularity, RowFlags, Store};
+use gstore_tests::{binary, world};
+
+const ROWS: u64 = 120;
+
+fn request(kinds: &[Kind], granularity: Granularity) -> IngestRequest {
+    let sides = ProjectionKind::TwoSided { k_out: 0, k_in: 0 };
+    IngestRequest {
+        checkpoints: vec![CheckpointArg::base()],
+        projection: ProjectionChoice::Spec(ProjectionSpec::sized(sides, 16)),
+        dtype: DType::F32,
+        granularity,
+        ..world::request("pool", kinds)
+    }
+}
+
+fn created(dir: &Path, name: &str) -> Store {
+    let data = dir.join("pool.jsonl");
+    world::write_samples(&data, ROWS as usize);
+    let store = Store::create(dir.join(name)).expect("created");
+    world::register(&store, "pool", &data).expect("registered");
+    store
+}
+
+fn reader(store: &Store, label: &str) -> FeatureReader {
+    let snapshot = store.snapshot().expect("a snapshot");
+    let feature = snapshot.feature(label).expect("a feature");
+    snapshot.open_feature(feature).expect("opens")
+}
+
+#[test]
+fn the_tokens_of_a_sample_make_the_sample() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = created(dir.path(), "store");
+    let kinds = [Kind::GradSgd, Kind::Loss];
+    world::run(&store, request(&kinds, Granularity::Sample)).expect("ingested");
+    world::run(&store, request(&kinds, Granularity::Token)).expect("ingested beside");
+    let counts = {
+        let snapshot = store.snapshot().expect("a snapshot");
+        let dataset = snapshot.dataset("pool").expect("there");
+        let encoding = snapshot.encoding(dataset, &dataset.encodings[0]).expect("opens");
+        encoding.counts(0..ROWS).expect("counted")
+    };
+    for kind in ["grad-sgd", "loss"] {
+        let (whole, parts) =
+            (reader(&store, &format!("{kind}@base")), reader(&store, &format!("{kind}@base:token")));
+        assert_eq!(parts.part().desc.granularity, Granularity::Token);
+        assert_eq!(parts.part().state, FeatureState::Complete);
+        assert_eq!(parts.part().desc.space, whole.part().desc.space, "they may be compared");
+        for row in 0..ROWS {
+            let sample = whole.row(row).expect("reads").expect("there");
+            let tokens = parts.row_vectors(row).expect("reads");
+            let scored = counts[row as usize].scored as usize;
+            assert_eq!(tokens.len(), scored.max(1), "row {row}");
+            if scored == 0 {
+                assert_eq!(tokens[0].pos, Some(0));
+                assert!(tokens[0].flags.contains(RowFlags::NO_SCORED));
+                continue;
+            }
+            assert!(tokens.is_sorted_by_key(|token| token.pos));
+            assert!(tokens.iter().all(|token| token.pos < Some(counts[row as usize].tokens)));
+            let norm = sample.vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            let sum = |i: usize| tokens.iter().map(|token| f64::from(token.vector[i])).sum::<f64>();
+            let off =
+                sample.vector.iter().enumerate().map(|(i, v)| (sum(i) - f64::from(*v)).powi(2)).sum::<f64>();
+            assert!(off.sqrt() <= 2e-6 * norm, "{kind} of row {row}: {} of {norm}", off.sqrt());
+        }
+    }
+}
+
+#[test]
+fn nothing_beside_changes_a_bit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tokens = |kinds: &[Kind]| request(kinds, Granularity::Token);
+    let both = created(dir.path(), "both");
+    world::run(&both, tokens(&[Kind::GradSgd, Kind::Loss])).expect("ingested");
+    let expected: BTreeMap<String, String> = world::digests(&both);
+    assert_eq!(expected.len(), 2);
+
+    // Losses of all tokens come from one pass where no gradient is asked for.
+    let apart = created(dir.path(), "apart");
+    world::run(&apart, tokens(&[Kind::Loss])).expect("ingested");
+    for limit in [Some(37), None] {
+        let small = IngestRequest { batch_tokens: 64, threads: 1, limit, ..tokens(&[Kind::GradSgd]) };
+        world::run(&apart, small).expect("ingested");
+    }
+    assert_eq!(world::digests(&apart), expected);
+}
+
+#[test]
+fn the_command_asks_estimates_and_refuses() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (pool, store) = (dir.path().join("pool.jsonl"), dir.path().join("store"));
+    world::write_samples(&pool, 30);
+    let ingest = |more: &[&str]| {
+        let mut command = binary::gstore(&store);
+        command.args(["ingest", "--dataset", "pool", "--max-length", "256", "--data"]).arg(&pool);
+        command.arg("--model").arg(world::demo().join("model")).args(more);
+        command
+    };
+    let refused = binary::run(&mut ingest(&["--features", "loss,embed-mean", "--per-token"]));
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("embed-mean has one vector a sample"), "{}", refused.stderr);
+    let useless = binary::run(&mut ingest(&["--features", "embed-mean", "--per-token"]));
+    assert_eq!(useless.code, 2, "{}", useless.stderr);
+
+    let grads = ["--features", "grad-sgd", "--module-dim", "16"];
+    let disk = |more: &[&str]| {
+        let text = binary::ok(ingest(&grads).args(["--dry-run"]).args(more));
+        let line = text.lines().find(|line| line.starts_with("disk")).unwrap_or_else(|| panic!("{text}"));
+        line.to_owned()
+    };
+    assert_ne!(disk(&[]), disk(&["--per-token"]));
+    binary::ok(ingest(&grads).arg("--per-token"));
+    let listed = binary::ok(binary::gstore(&store).args(["ls", "--json"]));
+    assert!(listed.contains("grad-sgd@base:token"), "{listed}");
+    binary::ok(binary::gstore(&store).arg("verify"));
+}
