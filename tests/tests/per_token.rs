@@ -120,7 +120,7 @@ fn the_command_asks_estimates_and_refuses() {
     };
     assert_ne!(disk(&[]), disk(&["--per-token"]));
     binary::ok(ingest(&grads).arg("--per-token"));
-    let listed = binary::ok(binary::gstore(&store).args(["ls", "--json"]));
+    let listed = binary::ok(binary::gstore(&store).arg("ls"));
     assert!(listed.contains("grad-sgd@base:token"), "{listed}");
     binary::ok(binary::gstore(&store).arg("verify"));
 }
