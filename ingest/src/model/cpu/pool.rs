@@ -3,11 +3,11 @@
 //! Invariants
 //! - a buffer's values are initialised memory that starts on a cache line
 //! - the memory that a thread keeps for reuse never exceeds [`KEPT_BYTES`] and is freed when the thread ends; what would exceed it
-//!   replaces what has lain there longest
+//!   replaces the largest buffers
 //! - a buffer is made anew only if no kept one of up to twice its size fits, so batches of similar size soon cause no page faults
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
 use bytemuck::{Pod, Zeroable};
@@ -94,21 +94,19 @@ fn class(lines: usize) -> usize {
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: VecDeque::new(), bytes: 0 }) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: BTreeMap::new(), bytes: 0 }) };
 }
 
+/// Free buffers by their number of lines. A thread takes thousands a batch, so finding one must not look at all of them.
 struct Pool {
-    free: VecDeque<Vec<Line>>,
+    free: BTreeMap<usize, Vec<Vec<Line>>>,
     bytes: usize,
 }
 
 impl Pool {
+    /// Of the tightest that fit the one given back last: its values are likeliest to be in a cache.
     fn take(&mut self, wanted: usize) -> Option<Vec<Line>> {
-        let fits = |lines: &Vec<Line>| lines.len() >= wanted && lines.len() <= 2 * wanted;
-        // The one given back last among the tightest: its values are likeliest to be in a cache.
-        let best = self.free.iter().enumerate().rev().filter(|(_, lines)| fits(lines));
-        let (index, _) = best.min_by_key(|(_, lines)| lines.len())?;
-        let lines = self.free.remove(index)?;
+        let lines = self.free.range_mut(wanted..=2 * wanted).find_map(|(_, kept)| kept.pop())?;
         self.bytes -= size_of_val(&*lines);
         Some(lines)
     }
@@ -119,11 +117,11 @@ impl Pool {
             return;
         }
         while self.bytes + size > KEPT_BYTES {
-            let Some(oldest) = self.free.pop_front() else { break };
-            self.bytes -= size_of_val(&*oldest);
+            let Some(largest) = self.free.values_mut().rev().find_map(Vec::pop) else { break };
+            self.bytes -= size_of_val(&*largest);
         }
         self.bytes += size;
-        self.free.push_back(lines);
+        self.free.entry(lines.len()).or_default().push(lines);
     }
 }
 
