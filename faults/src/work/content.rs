@@ -16,19 +16,33 @@ pub struct FeatureDef {
     pub dtype: DType,
     /// Its length.
     pub dim: u32,
+    /// Whether a row has several vectors.
+    pub granularity: Granularity,
 }
 
 /// The datasets.
 pub const DATASETS: [&str; 2] = ["pool", "side"];
 
-/// The features. Each type occurs.
+/// The features. Each type and each granularity occurs.
 pub const FEATURES: [FeatureDef; 5] = [
-    FeatureDef { dataset: "pool", kind: "grad-sgd", dtype: DType::F16, dim: 6 },
-    FeatureDef { dataset: "pool", kind: "grad-adam", dtype: DType::F32, dim: 8 },
-    FeatureDef { dataset: "pool", kind: "embedding", dtype: DType::I8, dim: 2 },
-    FeatureDef { dataset: "side", kind: "grad-sgd", dtype: DType::I8, dim: 9 },
-    FeatureDef { dataset: "side", kind: "loss", dtype: DType::F32, dim: 1 },
+    FeatureDef::new("pool", "grad-sgd", DType::F16, 6, Granularity::Sample),
+    FeatureDef::new("pool", "grad-adam", DType::F32, 8, Granularity::Sample),
+    FeatureDef::new("pool", "embedding", DType::I8, 2, Granularity::Sample),
+    FeatureDef::new("side", "grad-sgd", DType::I8, 9, Granularity::Token),
+    FeatureDef::new("side", "loss", DType::F32, 1, Granularity::Sample),
 ];
+
+impl FeatureDef {
+    const fn new(
+        dataset: &'static str,
+        kind: &'static str,
+        dtype: DType,
+        dim: u32,
+        granularity: Granularity,
+    ) -> Self {
+        FeatureDef { dataset, kind, dtype, dim, granularity }
+    }
+}
 
 /// A digest of something, the same in every process.
 pub fn digest(value: &impl Hash) -> u64 {
@@ -125,7 +139,7 @@ pub fn feature(index: usize) -> Result<JobFeature, Box<dyn std::error::Error + S
         },
         dtype: def.dtype,
         compute: "f32".into(),
-        granularity: Granularity::Sample,
+        granularity: def.granularity,
     };
     let mut attrs = FeatureAttrs::new(label(index), def.dim);
     attrs.groups = groups(def.dim);
@@ -138,7 +152,7 @@ pub fn label(index: usize) -> String {
 }
 
 /// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each type stores them exactly.
-pub fn vector(index: usize, content: u64) -> Vec<f32> {
+fn vector(index: usize, content: u64) -> Vec<f32> {
     let dim = FEATURES.get(index).map_or(0, |d| d.dim);
     let mut random = crate::Random::of(&[index as u64, content]);
     let mut out: Vec<f32> = (0..dim).map(|_| random.below(255) as f32 - 127.0).collect();
@@ -150,13 +164,24 @@ pub fn vector(index: usize, content: u64) -> Vec<f32> {
     out
 }
 
+/// The vectors of a sample of this content: one, or one for each of up to three tokens, with their positions.
+pub fn vectors(index: usize, content: u64) -> Vec<(Option<u32>, Vec<f32>)> {
+    match FEATURES.get(index).map(|d| d.granularity) {
+        Some(Granularity::Token) => {
+            let tokens = (content % 4).max(1);
+            (0..tokens).map(|t| (Some(2 * t as u32), vector(index, content.wrapping_add(t << 32)))).collect()
+        }
+        _ => vec![(None, vector(index, content))],
+    }
+}
+
 /// Its flags.
 pub fn flags(content: u64) -> RowFlags {
     if content.is_multiple_of(5) { RowFlags::TRUNCATED } else { RowFlags::empty() }
 }
 
-/// The digest of a vector and its flags.
-pub fn vector_digest(vector: &[f32], flags: u8) -> u64 {
+/// The digest of a vector with its position and its flags.
+pub fn vector_digest(pos: Option<u32>, vector: &[f32], flags: u8) -> u64 {
     let bits: Vec<u32> = vector.iter().map(|v| v.to_bits()).collect();
-    digest(&(bits, flags))
+    digest(&(pos, bits, flags))
 }

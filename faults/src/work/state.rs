@@ -42,8 +42,8 @@ pub struct Rows {
     pub dataset: String,
     /// Whether it is complete.
     pub complete: bool,
-    /// Digest of the vector of every live row.
-    pub rows: BTreeMap<u64, u64>,
+    /// Digests of the vectors of every live row.
+    pub rows: BTreeMap<u64, Vec<u64>>,
 }
 
 impl PartialEq for State {
@@ -214,17 +214,21 @@ fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure
                 values.iter_mut().skip(g.start as usize).take(g.len as usize).for_each(|v| *v *= scale);
             }
             let flags = block.flags.get(i).copied().unwrap_or_default();
-            if out.rows.insert(*row, vector_digest(&values, flags)).is_some() {
+            let first = i == 0 || block.rows.get(i - 1) != Some(row);
+            let digests = out.rows.entry(*row).or_default();
+            if first && !digests.is_empty() {
                 return Err(format!("{}: row {row} is in two blocks", part.display_name()).into());
             }
+            digests.push(vector_digest(block.pos.get(i).copied(), &values, flags));
         }
     }
     if out.rows.len() as u64 != live.len() {
         return Err(format!("{}: {} rows read of {live}", part.display_name(), out.rows.len()).into());
     }
     for row in out.rows.keys().step_by(7) {
-        let one = reader.row(*row)?.map(|r| vector_digest(&r.vector, r.flags.bits()));
-        if one.as_ref() != out.rows.get(row) {
+        let one = reader.row_vectors(*row)?;
+        let one: Vec<u64> = one.iter().map(|r| vector_digest(r.pos, &r.vector, r.flags.bits())).collect();
+        if Some(&one) != out.rows.get(row) {
             return Err(format!("{}: row {row} by itself differs", part.display_name()).into());
         }
     }

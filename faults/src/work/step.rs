@@ -287,7 +287,12 @@ fn compute(
         }
         let mut writer = job.segment_writer(i)?;
         for row in missing.iter() {
-            writer.push(row, &vector(*feature, content(row)), flags(content(row)))?;
+            for (pos, vector) in vectors(*feature, content(row)) {
+                match pos {
+                    Some(pos) => writer.push_token((row, pos), &vector, flags(content(row)))?,
+                    None => writer.push(row, &vector, flags(content(row)))?,
+                }
+            }
         }
         job.seal(i, writer)?;
         worked = true;
@@ -323,7 +328,8 @@ fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Optio
         let feature = state.features.entry(label(*i)).or_default();
         (feature.dataset, feature.complete) = (def.dataset.to_owned(), true);
         for (row, content) in rows {
-            feature.rows.insert(row, vector_digest(&vector(*i, content), flags(content).bits()));
+            let digest = |(pos, vector): (_, Vec<f32>)| vector_digest(pos, &vector, flags(content).bits());
+            feature.rows.insert(row, vectors(*i, content).into_iter().map(digest).collect());
         }
     }
     if let Some(n) = checkpoint {
