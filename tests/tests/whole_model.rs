@@ -101,6 +101,34 @@ fn other_questions_are_other_features() {
     }
 }
 
+#[test]
+fn a_fine_tune_with_another_tokenizer_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let (store, tuned) = (dir.path().join("store"), dir.path().join("tuned"));
+    fs_err::create_dir(&tuned).expect("created");
+    for file in ["config.json", "model.safetensors"] {
+        fs_err::copy(world::demo().join("model").join(file), tuned.join(file)).expect("copied");
+    }
+    let own = tuned.join("tokenizer.json");
+    let text = fs_err::read_to_string(world::demo().join("model/tokenizer.json")).expect("read");
+    fs_err::write(&own, text.replacen("\"add_prefix_space\": false", "\"add_prefix_space\": true", 1))
+        .expect("written");
+    let more = ["--features", "loss", "--checkpoints", &format!("full={}", tuned.display())];
+
+    let refused = binary::run(&mut ingest(&store, "pool", &data, &more));
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let base = world::demo().join("model").display().to_string();
+    for part in ["`full`", &base, &own.display().to_string(), "pre_tokenizer", "--model"] {
+        assert!(refused.stderr.contains(part), "{part} is not in\n{}", refused.stderr);
+    }
+    assert!(!store.exists(), "the samples of a refused checkpoint are not registered");
+
+    fs_err::remove_file(&own).expect("removed");
+    binary::ok(&mut ingest(&store, "pool", &data, &more));
+}
+
 fn ingest(store: &Path, dataset: &str, data: &Path, more: &[&str]) -> Command {
     let mut command = binary::gstore(store);
     command.args(["ingest", "--dataset", dataset, "--max-length", "256", "--threads", "2"]);

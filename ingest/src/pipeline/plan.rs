@@ -137,7 +137,7 @@ impl IngestPlan {
         }
         // The model goes first: of a folder of another architecture that is what the user should hear.
         let base = ModelFolder::open(&request.model)?;
-        let encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
+        let encoder = encoder(&request)?;
         let encoding = encoder.spec();
         let rows = first_rows(&*snapshot.live_rows(&dataset)?, request.limit);
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
@@ -253,7 +253,7 @@ impl IngestPlan {
 pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
-    TextEncoder::load(&request.model, request.template, request.max_length)?;
+    encoder(request)?;
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
         tracked.projection.check()?;
@@ -265,6 +265,22 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
         }
     }
     Ok(())
+}
+
+/// The base's tokenizer and template, which all checkpoints share.
+fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
+    let mut encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
+    for arg in &request.checkpoints {
+        if let CheckpointWeights::Model(folder) = &arg.weights {
+            encoder.share_with(folder).map_err(|source| IngestError::OtherTokens {
+                checkpoint: arg.name.clone(),
+                folder: folder.clone(),
+                base: request.model.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(encoder)
 }
 
 fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
