@@ -99,6 +99,47 @@ fn other_questions_are_other_features() {
         features += added;
         assert_eq!(world::digests(&store).len(), features, "{name} is told apart from what was there");
     }
+    let labels: Vec<String> = world::digests(&store).into_keys().collect();
+    for label in [
+        "grad-sgd@base",
+        "grad-sgd@base:bf16",
+        "loss@base:bf16",
+        "grad-sgd@base:sum",
+        "loss@base:sum",
+        "embed-mean@base:layer_1+unit",
+        // Nobody had the plain name.
+        "embed-last@base",
+        "grad-sgd@base:mlp+norm",
+    ] {
+        assert!(labels.contains(&format!("pool/{label}")), "{label} is not in {labels:?}");
+    }
+}
+
+#[test]
+fn a_label_says_what_is_unlike_the_plain_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let loss = |compute, reduction, max_length| IngestRequest {
+        kinds: vec![Kind::Loss],
+        compute,
+        reduction,
+        max_length,
+        ..request("pool")
+    };
+    // The variant comes first and gets the plain name.
+    let store = ingested(dir.path(), "store", &data, loss(Compute::Bf16, Reduction::Mean, 512));
+    for more in [
+        loss(Compute::F32, Reduction::Mean, 512),
+        loss(Compute::F32, Reduction::Sum, 512),
+        loss(Compute::Bf16, Reduction::Sum, 512),
+        loss(Compute::Bf16, Reduction::Sum, 256),
+    ] {
+        world::run(&store, more).expect("ingested");
+    }
+    let labels: Vec<String> = world::digests(&store).into_keys().collect();
+    let expected = ["", ":bf16+sum+length_512", ":compute_f32", ":sum", ":sum+length_256"];
+    assert_eq!(labels, expected.map(|rest| format!("pool/loss@base{rest}")));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod compute;
 mod describe;
 mod error;
 mod estimate;
+mod label;
 mod memory;
 mod order;
 mod plan;
