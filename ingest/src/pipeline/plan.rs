@@ -405,7 +405,8 @@ fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestError> {
     Ok(())
 }
 
-fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
+/// The first of some rows, or all of them.
+pub(super) fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
     let Some(mut left) = limit else { return live.clone() };
     let mut rows = RowSet::new();
     for range in live.ranges() {
