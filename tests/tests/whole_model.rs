@@ -202,6 +202,10 @@ fn modules_can_be_explained_and_asked_for() {
     let all = query("");
     let mlp = query(", modules => '*.mlp.*'");
     let same = query(", modules => '*=1'");
+    let two = query(", modules => '*.mlp.*, *.self_attn.*=0.5'");
+    let list = query(", modules => ['*.mlp.*', '*.self_attn.*=0.5']");
+    assert_eq!((list.code, &list.stdout), (0, &two.stdout), "{}", list.stderr);
+    assert_ne!(two.stdout, mlp.stdout);
     assert_eq!((all.code, mlp.code), (0, 0), "{}{}", all.stderr, mlp.stderr);
     assert_eq!(all.stdout, same.stdout);
     assert_ne!(all.stdout, mlp.stdout);
