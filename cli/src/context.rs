@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use gstore_store::{Lease, Snapshot, SnapshotName, Store};
+use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 
 use crate::args::Common;
 use crate::failure::{STOPPED, UsageError};
@@ -51,6 +51,16 @@ impl Context {
     /// The store; an empty or missing folder becomes one.
     pub fn open_or_create(&self) -> Result<Store> {
         Ok(Store::open_or_create(self.store_path()?)?)
+    }
+
+    /// The store, if one was named and there is one in its folder.
+    pub fn open_if_there(&self) -> Result<Option<Store>> {
+        let Some(path) = self.named_store() else { return Ok(None) };
+        match Store::open(path) {
+            Ok(store) => Ok(Some(store)),
+            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The snapshot that a command reads, held against `gstore gc` as long as the second value lives. On a medium that cannot be

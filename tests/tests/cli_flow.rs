@@ -196,6 +196,87 @@ fn a_config_file_and_a_dry_run() {
 }
 
 #[test]
+fn a_dry_run_knows_what_is_there() {
+    let world = Place::new();
+    let all = world.path("all.jsonl");
+    world::write_samples(&all, 30);
+    let text = fs_err::read_to_string(&all).expect("read");
+    let lines: Vec<&str> = text.lines().collect();
+    let file = |name: &str, lines: &[String]| {
+        fs_err::write(world.path(name), lines.join("\n")).expect("written");
+    };
+    let of = |range: std::ops::Range<usize>| lines[range].iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
+    file("first.jsonl", &of(0..20));
+    // Ten that are there, in another order, and ten that are not.
+    file("second.jsonl", &of(10..30).into_iter().rev().collect::<Vec<_>>());
+    let model = world::demo().join("model").display().to_string();
+    let ingest = |data: &str, more: &[&str]| {
+        let path = world.path(data).display().to_string();
+        let mut arguments = vec!["ingest", "--dataset", "pool", "--data", &path, "--model", &model];
+        arguments.extend(["--max-length", "256", "--features", "loss,embed-mean"]);
+        arguments.extend(more);
+        binary::run(&mut world.gstore(&arguments))
+    };
+    let says = |data: &str, more: &[&str], printed: &[&str], said: &str| {
+        let finished = ingest(data, &[&["--dry-run"], more].concat());
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        for part in printed {
+            assert!(finished.stdout.contains(part), "{data} {more:?}: no {part:?} in {}", finished.stdout);
+        }
+        assert!(finished.stderr.contains(said), "{data} {more:?}: no {said:?} in {}", finished.stderr);
+    };
+    // Without a store.
+    let empty = ["rows         20\n", "loss f32 x 1: 20 rows missing", "passes       20\n"];
+    says("first.jsonl", &[], &empty, "pool: 20 samples to add, 0 there already");
+    assert!(!world.path("store").exists());
+
+    let finished = ingest("first.jsonl", &[]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let before = fs_err::read(world.path("store/CURRENT")).expect("a store");
+    says(
+        "first.jsonl",
+        &[],
+        &["rows         20\n", "1: 0 rows missing", "passes       0\n"],
+        "0 samples to add, 20 there",
+    );
+    let both = ["rows         30\n", "1: 10 rows missing", "passes       10\n"];
+    says("second.jsonl", &[], &both, "10 samples to add, 10 there already");
+    says(
+        "second.jsonl",
+        &["--limit", "25"],
+        &["rows         25\n", "1: 5 rows missing"],
+        "10 samples to add",
+    );
+    says("second.jsonl", &["--limit", "5"], &["rows         5\n", "1: 0 rows missing"], "10 samples to add");
+
+    // A changed line is what `--if-changed` says.
+    let changed = of(18..22).iter().map(|line| line.replace("odd?", "odd??")).collect::<Vec<_>>();
+    file("changed.jsonl", &changed);
+    let refused = ingest("changed.jsonl", &["--dry-run"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("with different content") && refused.stderr.contains("s18"),
+        "{}",
+        refused.stderr
+    );
+    let kept = ["rows         22\n", "1: 2 rows missing"];
+    says(
+        "changed.jsonl",
+        &["--if-changed", "keep"],
+        &kept,
+        "2 samples to add, 0 there already, 0 to replace, 2 changed",
+    );
+    let replaced = ["rows         22\n", "1: 4 rows missing"];
+    says(
+        "changed.jsonl",
+        &["--if-changed", "replace"],
+        &replaced,
+        "2 samples to add, 0 there already, 2 to replace",
+    );
+    assert_eq!(fs_err::read(world.path("store/CURRENT")).expect("a store"), before);
+}
+
+#[test]
 fn the_demo_finds_the_right_skill() {
     let world = Place::new();
     let mut command = Command::new(binary::path());

@@ -99,6 +99,75 @@ fn other_questions_are_other_features() {
         features += added;
         assert_eq!(world::digests(&store).len(), features, "{name} is told apart from what was there");
     }
+    let labels: Vec<String> = world::digests(&store).into_keys().collect();
+    for label in [
+        "grad-sgd@base",
+        "grad-sgd@base:bf16",
+        "loss@base:bf16",
+        "grad-sgd@base:sum",
+        "loss@base:sum",
+        "embed-mean@base:layer_1+unit",
+        // Nobody had the plain name.
+        "embed-last@base",
+        "grad-sgd@base:mlp+norm",
+    ] {
+        assert!(labels.contains(&format!("pool/{label}")), "{label} is not in {labels:?}");
+    }
+}
+
+#[test]
+fn a_label_says_what_is_unlike_the_plain_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let loss = |compute, reduction, max_length| IngestRequest {
+        kinds: vec![Kind::Loss],
+        compute,
+        reduction,
+        max_length,
+        ..request("pool")
+    };
+    // The variant comes first and gets the plain name.
+    let store = ingested(dir.path(), "store", &data, loss(Compute::Bf16, Reduction::Mean, 512));
+    for more in [
+        loss(Compute::F32, Reduction::Mean, 512),
+        loss(Compute::F32, Reduction::Sum, 512),
+        loss(Compute::Bf16, Reduction::Sum, 512),
+        loss(Compute::Bf16, Reduction::Sum, 256),
+    ] {
+        world::run(&store, more).expect("ingested");
+    }
+    let labels: Vec<String> = world::digests(&store).into_keys().collect();
+    let expected = ["", ":bf16+sum+length_512", ":compute_f32", ":sum", ":sum+length_256"];
+    assert_eq!(labels, expected.map(|rest| format!("pool/loss@base{rest}")));
+}
+
+#[test]
+fn a_fine_tune_with_another_tokenizer_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let (store, tuned) = (dir.path().join("store"), dir.path().join("tuned"));
+    fs_err::create_dir(&tuned).expect("created");
+    for file in ["config.json", "model.safetensors"] {
+        fs_err::copy(world::demo().join("model").join(file), tuned.join(file)).expect("copied");
+    }
+    let own = tuned.join("tokenizer.json");
+    let text = fs_err::read_to_string(world::demo().join("model/tokenizer.json")).expect("read");
+    fs_err::write(&own, text.replacen("\"add_prefix_space\": false", "\"add_prefix_space\": true", 1))
+        .expect("written");
+    let more = ["--features", "loss", "--checkpoints", &format!("full={}", tuned.display())];
+
+    let refused = binary::run(&mut ingest(&store, "pool", &data, &more));
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let base = world::demo().join("model").display().to_string();
+    for part in ["`full`", &base, &own.display().to_string(), "pre_tokenizer", "--model"] {
+        assert!(refused.stderr.contains(part), "{part} is not in\n{}", refused.stderr);
+    }
+    assert!(!store.exists(), "the samples of a refused checkpoint are not registered");
+
+    fs_err::remove_file(&own).expect("removed");
+    binary::ok(&mut ingest(&store, "pool", &data, &more));
 }
 
 fn ingest(store: &Path, dataset: &str, data: &Path, more: &[&str]) -> Command {
@@ -133,6 +202,10 @@ fn modules_can_be_explained_and_asked_for() {
     let all = query("");
     let mlp = query(", modules => '*.mlp.*'");
     let same = query(", modules => '*=1'");
+    let two = query(", modules => '*.mlp.*, *.self_attn.*=0.5'");
+    let list = query(", modules => ['*.mlp.*', '*.self_attn.*=0.5']");
+    assert_eq!((list.code, &list.stdout), (0, &two.stdout), "{}", list.stderr);
+    assert_ne!(two.stdout, mlp.stdout);
     assert_eq!((all.code, mlp.code), (0, 0), "{}{}", all.stderr, mlp.stderr);
     assert_eq!(all.stdout, same.stdout);
     assert_ne!(all.stdout, mlp.stdout);

@@ -27,23 +27,7 @@ pub fn register(
     data: &[PathBuf],
     samples: &SampleArgs,
 ) -> Result<AddReport> {
-    let spooled = data.iter().map(|path| spool(path)).collect::<Result<Vec<_>>>()?;
-    let copied = |(path, copy): (&PathBuf, &Option<NamedTempFile>)| {
-        copy.as_ref().map_or_else(|| path.clone(), |copy| copy.path().to_owned())
-    };
-    let request = AddRequest {
-        dataset: dataset.to_owned(),
-        data: data.iter().zip(&spooled).map(copied).collect(),
-        fields: samples.fields.clone(),
-        columns: samples.columns.clone(),
-        if_changed: match samples.if_changed {
-            IfChanged::Refuse => gstore_store::IfChanged::Refuse,
-            IfChanged::Keep => gstore_store::IfChanged::Keep,
-            IfChanged::Replace => gstore_store::IfChanged::Replace,
-        },
-        command: command_line(),
-    };
-    let report = add(store, &request, &mut context.reporter())?;
+    let report = read(context, store, dataset, data, samples)?;
     let mut text = match (report.added + report.replaced, report.unchanged) {
         (0, unchanged) => format!("{dataset}: nothing to add; all {unchanged} samples are there already"),
         (_, 0) => format!("{dataset}: {} samples added", report.added),
@@ -59,6 +43,38 @@ pub fn register(
     }
     context.say(&text);
     Ok(report)
+}
+
+/// What to do with a changed line, as the store has it.
+pub fn if_changed(samples: &SampleArgs) -> gstore_store::IfChanged {
+    match samples.if_changed {
+        IfChanged::Refuse => gstore_store::IfChanged::Refuse,
+        IfChanged::Keep => gstore_store::IfChanged::Keep,
+        IfChanged::Replace => gstore_store::IfChanged::Replace,
+    }
+}
+
+/// Registers the samples of files.
+pub fn read(
+    context: &Context,
+    store: &Store,
+    dataset: &str,
+    data: &[PathBuf],
+    samples: &SampleArgs,
+) -> Result<AddReport> {
+    let spooled = data.iter().map(|path| spool(path)).collect::<Result<Vec<_>>>()?;
+    let copied = |(path, copy): (&PathBuf, &Option<NamedTempFile>)| {
+        copy.as_ref().map_or_else(|| path.clone(), |copy| copy.path().to_owned())
+    };
+    let request = AddRequest {
+        dataset: dataset.to_owned(),
+        data: data.iter().zip(&spooled).map(copied).collect(),
+        fields: samples.fields.clone(),
+        columns: samples.columns.clone(),
+        if_changed: if_changed(samples),
+        command: command_line(),
+    };
+    Ok(add(store, &request, &mut context.reporter())?)
 }
 
 /// A pipe can be read once and registration reads twice, so what is no regular file is copied first.

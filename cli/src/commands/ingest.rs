@@ -6,13 +6,13 @@ use anyhow::{Result, bail};
 use gstore_ingest::data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    Ending, Estimate, IngestPlan, IngestRequest, Kind, ShardRequest, check_inputs, estimate, ingest,
-    ingest_shard,
+    AddReport, Ending, IngestError, IngestPlan, IngestRequest, Kind, Preview, ShardRequest, check_inputs,
+    estimate, ingest, ingest_shard,
 };
 use gstore_store::Store;
 use indicatif::{HumanBytes, HumanDuration};
 
-use super::add::register;
+use super::add::{self, register};
 use super::folders::Folders;
 use super::gradients;
 use crate::args::{DType, Device, IngestArgs, Template};
@@ -106,31 +106,49 @@ fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) ->
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what the ingest would take. Data that is not registered yet is read into a store of its own, which is thrown away.
+/// Prints what the ingest would take.
 fn dry_run(
     context: &Context,
     args: &IngestArgs,
     request: IngestRequest,
     shard: Option<&ShardRequest>,
 ) -> Result<ExitCode> {
-    let scratch = tempfile::tempdir()?;
-    let store = if args.data.is_empty() {
-        context.open()?
-    } else {
-        let store = Store::create(scratch.path().join("store"))?;
-        register(context, &store, &args.dataset, &args.data, &args.samples)?;
-        store
-    };
+    if !args.data.is_empty() {
+        return dry_run_with_data(context, args, &request);
+    }
+    let store = context.open()?;
     let mut reporter = context.reporter();
     let plan = match shard {
         Some(shard) => IngestPlan::for_shard(&store, request, shard, &mut reporter)?.0,
         None => IngestPlan::new(&store, request, &mut reporter)?,
     };
-    if args.gradients.explain {
-        print_explanation(&plan)?;
+    print(args, &[&plan])
+}
+
+/// The same with data that is not registered: it is read into a store of its own, which is thrown away.
+fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<ExitCode> {
+    let store = context.open_if_there()?;
+    let folder = tempfile::tempdir()?;
+    let scratch = Store::create(folder.path().join("store"))?;
+    add::read(context, &scratch, &args.dataset, &args.data, &args.samples)?;
+    let changed = add::if_changed(&args.samples);
+    let preview = Preview::new(store.as_ref(), &scratch, request, changed, &mut context.reporter())?;
+    let AddReport { added, unchanged, replaced, kept, .. } = preview.report;
+    context.say(&format!(
+        "{}: {added} samples to add, {unchanged} there already, {replaced} to replace, {kept} changed lines to skip",
+        args.dataset
+    ));
+    let plans: Vec<&IngestPlan> = preview.plans().collect();
+    print(args, &plans)
+}
+
+/// Explains and estimates plans that are parts of one ingest: they differ in their rows alone.
+fn print(args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
+    if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
+        print_explanation(plan)?;
     }
     if args.dry_run {
-        print_estimate(&plan, &estimate(&plan)?)?;
+        print_estimate(plans)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,14 +212,17 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
     Ok(())
 }
 
-fn print_estimate(plan: &IngestPlan, estimate: &Estimate) -> Result<()> {
+fn print_estimate(plans: &[&IngestPlan]) -> Result<()> {
+    let mut estimates = plans.iter().map(|plan| estimate(plan));
+    let (Some(first), Some(plan)) = (estimates.next(), plans.first()) else { return Ok(()) };
+    let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
     out!("rows         {}", estimate.rows);
     out!("checkpoints  {}", plan.checkpoints.len());
-    for checkpoint in &plan.checkpoints {
+    for (i, checkpoint) in plan.checkpoints.iter().enumerate() {
         let weight = checkpoint.weight.map_or_else(|| "no weight".to_owned(), |w| format!("weight {w:.6e}"));
         out!("  {} ({weight})", checkpoint.arg.name);
-        for feature in &checkpoint.features {
-            let missing = plan.rows.difference(&feature.published).len();
+        for (j, feature) in checkpoint.features.iter().enumerate() {
+            let missing: u64 = plans.iter().map(|plan| missing(plan, i, j)).sum();
             out!(
                 "    {} {} x {}: {missing} rows missing",
                 feature.kind.name(),
@@ -216,4 +237,10 @@ fn print_estimate(plan: &IngestPlan, estimate: &Estimate) -> Result<()> {
     out!("disk         {}", HumanBytes(estimate.disk));
     out!("memory       {} (about)", HumanBytes(estimate.memory));
     Ok(())
+}
+
+/// Rows that a feature of a checkpoint lacks.
+fn missing(plan: &IngestPlan, checkpoint: usize, feature: usize) -> u64 {
+    let feature = plan.checkpoints.get(checkpoint).and_then(|checkpoint| checkpoint.features.get(feature));
+    feature.map_or(0, |feature| plan.rows.difference(&feature.published).len())
 }

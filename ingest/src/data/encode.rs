@@ -15,6 +15,7 @@ use tokenizers::Tokenizer;
 use super::record::Content;
 use super::special::{TokenizerFiles, eos_id};
 use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
+use super::tuned::{self, AddedToken};
 
 /// Label of a token that does not count.
 const IGNORED: i64 = -100;
@@ -75,6 +76,33 @@ pub enum EncodeError {
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
+    /// A fine-tune with another tokenizer than its base.
+    #[error("{}: differs {what} from the tokenizer.json of the base", path.display())]
+    OtherTokenizer {
+        /// The fine-tune's tokenizer.
+        path: PathBuf,
+        /// Where it differs.
+        what: String,
+    },
+    /// A fine-tune whose samples were written differently.
+    #[error("{}: {what}", folder.display())]
+    OtherTemplate {
+        /// The fine-tune's folder.
+        folder: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// A text with a token that only a fine-tune has.
+    #[error(
+        "the text contains {token:?}, one token in {} and several in the base's tokenizer; leave the sample out, \
+         or compute that fine-tune by itself: give its folder as --model", of.display()
+    )]
+    TokenOfFineTune {
+        /// The token.
+        token: String,
+        /// The fine-tune's tokenizer.
+        of: PathBuf,
+    },
 }
 
 /// A sample as tokens.
@@ -109,6 +137,9 @@ pub struct TextEncoder {
     max_length: usize,
     /// Tokens that the tokenizer adds after every text.
     trailing: usize,
+    files: TokenizerFiles,
+    /// Tokens of fine-tunes, of which no text may contain one.
+    foreign: Vec<AddedToken>,
 }
 
 impl TextEncoder {
@@ -130,7 +161,21 @@ impl TextEncoder {
             max_length,
         };
         let trailing = trailing_tokens(&tokenizer)?;
-        Ok(Self { tokenizer, template: prepared, spec, max_length: max_length as usize, trailing })
+        let max_length = max_length as usize;
+        Ok(Self { tokenizer, template: prepared, spec, max_length, trailing, files, foreign: Vec::new() })
+    }
+
+    /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a tokenizer is the base's.
+    ///
+    /// From then on a text with a token that only the fine-tune has is an error: the two would read it differently.
+    ///
+    /// # Errors
+    /// A tokenizer or template that would give other tokens.
+    pub fn share_with(&mut self, tuned: &Path) -> Result<(), EncodeError> {
+        tuned::check_template(&self.template, &self.files, tuned)?;
+        let added = tuned::added_tokens(&self.tokenizer, tuned)?;
+        self.foreign.extend(added);
+        Ok(())
     }
 
     /// What identifies the encoding. The template's digest covers the chat template and the special tokens that it may write,
@@ -142,6 +187,9 @@ impl TextEncoder {
     /// Encodes one record. An empty text has no tokens at all.
     pub fn encode(&self, content: &Content) -> Result<Encoded, EncodeError> {
         let rendered = self.template.render(content)?;
+        if let Some(token) = self.foreign.iter().find(|token| rendered.text.contains(&token.text)) {
+            return Err(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() });
+        }
         let mut ids = self.ids(&rendered.text, rendered.add_special)?;
         let truncated = ids.len() > self.max_length;
         ids.truncate(self.max_length);
@@ -181,7 +229,7 @@ impl TextEncoder {
 }
 
 /// A tokenizer that neither cuts nor pads.
-fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
+pub(super) fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     // The library panics on some files that are not JSON.
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
     guarded(|| {

@@ -14,6 +14,7 @@ mod schema;
 mod source;
 mod special;
 mod template;
+mod tuned;
 
 pub use encode::{EncodeError, Encoded, TextEncoder};
 pub use fields::{Field, FieldError, FieldNames};

@@ -1,5 +1,7 @@
 //! Which tensors are differentiated.
 
+use std::fmt;
+
 use glob::{MatchOptions, Pattern};
 
 use crate::family::{Decoder, Param, Role};
@@ -12,6 +14,18 @@ pub struct ModuleSelection {
     pub patterns: Vec<String>,
     /// Biases of the chosen linear layers as well.
     pub biases: bool,
+}
+
+impl fmt::Display for ModuleSelection {
+    /// The patterns, and whether biases go with them; nothing for the default.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.patterns.join(", "))?;
+        match (self.biases, self.patterns.is_empty()) {
+            (true, true) => f.write_str("biases of the blocks as well"),
+            (true, false) => f.write_str(", with biases"),
+            (false, _) => Ok(()),
+        }
+    }
 }
 
 /// Why a selection of modules cannot be used.

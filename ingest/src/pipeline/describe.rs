@@ -32,7 +32,9 @@ pub struct Setting<'a> {
     /// Fingerprint of the projection, `none` without one.
     pub projection: String,
     /// The projection for people, who cannot read a fingerprint.
-    pub projection_text: Value,
+    pub projection_text: String,
+    /// The same of the selection of a model's own modules; empty with an adapter, and for the usual ones.
+    pub modules_text: String,
     /// Dimension of projected gradients.
     pub gradient_dim: u32,
     /// Groups of projected gradients.
@@ -82,7 +84,10 @@ impl Setting<'_> {
         }
         if kind.is_gradient() {
             attrs.groups.clone_from(&self.gradient_groups);
-            attrs.provenance.insert("projection".to_owned(), self.projection_text.clone());
+            attrs.provenance.insert("projection".to_owned(), json!(self.projection_text));
+            if !self.modules_text.is_empty() {
+                attrs.provenance.insert("modules".to_owned(), json!(self.modules_text));
+            }
         }
         (desc, attrs)
     }

@@ -92,6 +92,24 @@ pub enum IngestError {
         /// The base model.
         model: PathBuf,
     },
+    /// A fine-tune that was trained on other tokens than the base's tokenizer gives.
+    #[error(
+        "checkpoint `{checkpoint}` cannot share the tokenizer of {base}: {source}\n  \
+         if it was trained with its own, compute it by itself with --model {folder} and no --checkpoints; if with the base's, remove \
+         the tokenizer's files from its folder: without them the base's are used",
+        base = base.display(),
+        folder = folder.display()
+    )]
+    OtherTokens {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Its folder.
+        folder: PathBuf,
+        /// The base model.
+        base: PathBuf,
+        /// What differs.
+        source: EncodeError,
+    },
     /// A limit on memory that cannot be kept.
     #[error(
         "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, --max-memory allows {} MB",

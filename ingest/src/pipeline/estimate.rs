@@ -31,6 +31,21 @@ pub struct Estimate {
     pub seconds: f64,
 }
 
+impl Estimate {
+    /// What this one and another, done one after the other, would take.
+    #[must_use]
+    pub fn and(self, other: &Estimate) -> Estimate {
+        Estimate {
+            rows: self.rows + other.rows,
+            passes: self.passes + other.passes,
+            tokens: self.tokens + other.tokens,
+            disk: self.disk + other.disk,
+            memory: self.memory.max(other.memory),
+            seconds: self.seconds + other.seconds,
+        }
+    }
+}
+
 /// Estimates an ingest; computes one batch to learn the speed and writes nothing.
 ///
 /// # Errors

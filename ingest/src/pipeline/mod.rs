@@ -8,10 +8,13 @@ mod compute;
 mod describe;
 mod error;
 mod estimate;
+mod label;
 mod memory;
 mod order;
+mod peaks;
 mod plan;
 mod prepare;
+mod preview;
 mod progress;
 mod projector;
 mod register;
@@ -33,6 +36,7 @@ pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use memory::MemoryPlan;
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
+pub use preview::Preview;
 pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add};
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
@@ -117,6 +121,9 @@ fn compute_missing(
             limits: checkpoint.limits,
             cancel,
         };
+        if let Some(warning) = peaks::warning(checkpoint, &computer, &preparer, &work.rows())? {
+            progress.note(&warning);
+        }
         let threads = checkpoint.memory.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {

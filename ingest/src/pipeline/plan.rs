@@ -12,6 +12,7 @@ use gstore_store::{
 use serde_json::{Map, json};
 
 use super::describe::Setting;
+use super::label::label;
 use super::memory::MemoryPlan;
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::tracked::{Measure, Tracked};
@@ -22,7 +23,7 @@ use crate::data::TextEncoder;
 use crate::family::Decoder;
 use crate::gradient::module_shapes;
 use crate::params::TensorSpec;
-use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionKind, ProjectionSpec, explain};
+use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -137,7 +138,7 @@ impl IngestPlan {
         }
         // The model goes first: of a folder of another architecture that is what the user should hear.
         let base = ModelFolder::open(&request.model)?;
-        let encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
+        let encoder = encoder(&request)?;
         let encoding = encoder.spec();
         let rows = first_rows(&*snapshot.live_rows(&dataset)?, request.limit);
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
@@ -253,7 +254,7 @@ impl IngestPlan {
 pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
-    TextEncoder::load(&request.model, request.template, request.max_length)?;
+    encoder(request)?;
     for arg in &request.checkpoints {
         let tracked = Tracked::find(request, &base, arg)?;
         tracked.projection.check()?;
@@ -265,6 +266,22 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
         }
     }
     Ok(())
+}
+
+/// The base's tokenizer and template, which all checkpoints share.
+fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
+    let mut encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
+    for arg in &request.checkpoints {
+        if let CheckpointWeights::Model(folder) = &arg.weights {
+            encoder.share_with(folder).map_err(|source| IngestError::OtherTokens {
+                checkpoint: arg.name.clone(),
+                folder: folder.clone(),
+                base: request.model.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(encoder)
 }
 
 fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
@@ -313,10 +330,8 @@ fn plan_checkpoint(
         params: &tensors,
         hidden: u32::try_from(decoder.hidden_size).map_err(|_| IngestError::TooWide)?,
         projection: projection.fingerprint(),
-        projection_text: match projection.kind {
-            ProjectionKind::None => json!("none"),
-            kind => json!(format!("{kind}, seed {}", projection.seed)),
-        },
+        projection_text: projection.to_string(),
+        modules_text: request.modules.to_string(),
         gradient_dim,
         gradient_groups,
         dtype: request.dtype,
@@ -334,7 +349,7 @@ fn plan_checkpoint(
         .map(|kind| {
             let (desc, mut attrs) = setting.describe(*kind);
             let part = snapshot.feature_by_key(&desc.key());
-            attrs.label = label(snapshot, &desc, &attrs.label);
+            attrs.label = label(snapshot, request, *kind, &projection, &desc, &attrs.label);
             let published = match part {
                 Some(part) => snapshot.open_feature(part)?.row_set()?,
                 None => RowSet::new(),
@@ -357,25 +372,6 @@ fn plan_checkpoint(
         limits,
         memory,
     })
-}
-
-/// A feature keeps the label that it has; a new one gets its own if the plain label belongs to another.
-fn label(snapshot: &Snapshot, desc: &FeatureDesc, plain: &str) -> String {
-    if let Some(part) = snapshot.feature_by_key(&desc.key()) {
-        return part.attrs.label.clone();
-    }
-    let taken =
-        |label: &str| snapshot.features_of(&desc.dataset).iter().any(|part| part.attrs.label == label);
-    if !taken(plain) {
-        return plain.to_owned();
-    }
-    let projection = desc.space.projection.get(..6).unwrap_or(&desc.space.projection);
-    let detailed = format!("{plain}:{}-{}-{projection}", desc.dim(), desc.dtype.name());
-    if taken(&detailed) {
-        format!("{detailed}-{}", desc.key().get(..8).unwrap_or_default())
-    } else {
-        detailed
-    }
 }
 
 /// Names in a run are settled before any work is done for them.
@@ -415,7 +411,8 @@ fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestError> {
     Ok(())
 }
 
-fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
+/// The first of some rows, or all of them.
+pub(super) fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
     let Some(mut left) = limit else { return live.clone() };
     let mut rows = RowSet::new();
     for range in live.ranges() {

@@ -76,11 +76,7 @@ impl IngestRequest {
             reduction: Reduction::default(),
             granularity: Granularity::default(),
             embedding: EmbeddingForm::default(),
-            projection: ProjectionChoice::Suitable {
-                dim: ProjectionSpec::default().dim,
-                module_dim: DEFAULT_MODULE_DIM,
-                seed: 0,
-            },
+            projection: ProjectionChoice::default(),
             compute: Compute::default(),
             max_memory: None,
             dtype: DType::F16,
@@ -124,6 +120,12 @@ pub enum ProjectionChoice {
     },
     /// This one.
     Spec(ProjectionSpec),
+}
+
+impl Default for ProjectionChoice {
+    fn default() -> Self {
+        Self::Suitable { dim: ProjectionSpec::default().dim, module_dim: DEFAULT_MODULE_DIM, seed: 0 }
+    }
 }
 
 impl ProjectionChoice {

@@ -1,5 +1,7 @@
 //! What a projection is asked to be, its checks and its fingerprint.
 
+use std::fmt;
+
 use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
 
@@ -97,6 +99,19 @@ impl ProjectionSpec {
             (true, None) if self.kind != ProjectionKind::None => Err(ProjectionError::NoCheckpoint),
             (per_checkpoint, checkpoint) => Ok(checkpoint.filter(|_| per_checkpoint)),
         }
+    }
+}
+
+impl fmt::Display for ProjectionSpec {
+    /// `sjlt, 8192, seed 0`; `fact_sjlt, 1024 a module, seed 0`; `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, dim, seed, per_checkpoint } = self;
+        if *kind == ProjectionKind::None {
+            return f.write_str("none");
+        }
+        let unit = if kind.is_factored() { " a module" } else { "" };
+        let scope = if *per_checkpoint { ", another matrix for each checkpoint" } else { "" };
+        write!(f, "{kind}, {dim}{unit}, seed {seed}{scope}")
     }
 }
 

@@ -184,7 +184,12 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("encoding", maybe_text(all.iter().map(|f| encoding(f))), Null::Yes),
         ("dim", Arc::new(UInt32Array::from_iter_values(all.iter().map(|f| f.desc.dim()))), Null::No),
         ("dtype", text(all.iter().map(|f| f.desc.dtype.name())), Null::No),
-        ("projection", text(all.iter().map(|f| f.desc.space.projection.as_str())), Null::No),
+        ("compute", text(all.iter().map(|f| f.desc.compute.as_str())), Null::No),
+        ("loss", maybe_text(all.iter().map(|f| filled(&f.desc.space.loss))), Null::Yes),
+        ("reduction", maybe_text(all.iter().map(|f| filled(&f.desc.space.reduction))), Null::Yes),
+        ("layer", maybe_text(all.iter().map(|f| f.desc.space.layer.as_deref())), Null::Yes),
+        ("modules", maybe_text(all.iter().map(|f| note(f, "modules"))), Null::Yes),
+        ("projection", text(all.iter().map(|f| projection(f))), Null::No),
         ("state", text(all.iter().map(|f| state(f))), Null::No),
         ("rows", number(rows), Null::No),
         ("bytes", number(all.iter().map(|f| f.bytes())), Null::No),
@@ -193,8 +198,23 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
             maybe_text(all.iter().map(|f| f.desc.checkpoint.as_ref().map(ToString::to_string))),
             Null::Yes,
         ),
+        ("projection_id", text(all.iter().map(|f| f.desc.space.projection.as_str())), Null::No),
         ("key", text(all.iter().map(|f| f.key.as_str())), Null::No),
     ]))
+}
+
+fn filled(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// What a feature's provenance says under a name.
+fn note<'a>(feature: &'a FeaturePart, name: &str) -> Option<&'a str> {
+    feature.attrs.provenance.get(name)?.as_str()
+}
+
+/// A projection in words; its fingerprint where whoever made the feature left none.
+fn projection(feature: &FeaturePart) -> &str {
+    note(feature, "projection").unwrap_or(&feature.desc.space.projection)
 }
 
 fn segments(features: &[Arc<FeaturePart>]) -> Batch {

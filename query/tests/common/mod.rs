@@ -76,7 +76,6 @@ impl Feature {
             dtype: self.dtype,
             compute: "f32".into(),
             granularity: Granularity::Sample,
-            granularity: Granularity::Sample,
         }
     }
 

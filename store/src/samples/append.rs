@@ -140,6 +140,16 @@ impl SampleAppend {
         self.part.next_row - self.report.added - self.report.replaced
     }
 
+    /// The row of the sample that the dataset had under an id before this append, and whether its record is this one. Adds nothing.
+    ///
+    /// # Errors
+    /// A ledger that can neither be read nor made anew.
+    pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, bool)>, AppendError> {
+        let Some(known) = self.ids.stored(id)? else { return Ok(None) };
+        let is_same = record.is_some_and(|r| sample_digest(Some(r), &mut MetaRow::new()) == known.digest);
+        Ok(Some((known.row, is_same)))
+    }
+
     /// Adds a sample, or finds that it is there already.
     pub fn push(&mut self, sample: NewSample<'_>) -> Result<Pushed, AppendError> {
         self.files.check()?;

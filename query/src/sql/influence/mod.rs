@@ -129,8 +129,8 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
     set(args, "sim", &mut spec.sim)?;
     set(args, "missing", &mut spec.missing)?;
     set(args, "by", &mut spec.by)?;
-    if let Some(text) = args.text("modules")? {
-        spec.modules = Some(text.parse().map_err(|e| SqlError::query(e).about("modules"))?);
+    if let Some(globs) = args.texts("modules")? {
+        spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
     }
     Ok(spec)
 }

@@ -1,0 +1,108 @@
+//! Whether a fine-tune reads its samples as the tokens that its base's tokenizer gives.
+//!
+//! All checkpoints of a run share one encoding, that of the base. A fine-tune that was trained on other tokens would be asked about samples that
+//! it never saw, so it is refused. Tokens that were only added (a `<pad>`, the marks of a chat) change nothing in a text that does not contain
+//! them: such a tokenizer is accepted, and then every text is looked through for them.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::encode::{EncodeError, parse_tokenizer};
+use super::special::TokenizerFiles;
+use super::template::Template;
+
+/// What of a `tokenizer.json` decides the tokens of a text, beside the tokens that were added.
+const PARTS: [&str; 4] = ["model", "normalizer", "pre_tokenizer", "post_processor"];
+
+/// A token that a fine-tune's tokenizer has and its base's lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AddedToken {
+    /// Its text.
+    pub(super) text: String,
+    /// The `tokenizer.json` that has it.
+    pub(super) of: std::path::PathBuf,
+}
+
+/// The tokens that a fine-tune's `tokenizer.json` adds to its base's; none if it has no such file.
+///
+/// # Errors
+/// A tokenizer that may give other tokens for texts without any of these.
+pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedToken>, EncodeError> {
+    let path = tuned.join("tokenizer.json");
+    let bytes = match fs_err::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(EncodeError::Read(error)),
+    };
+    let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
+    let own = parse_tokenizer(&bytes).map_err(bad)?;
+    // As the library writes them, since releases of it spell the same tokenizer differently.
+    let as_json = |tokenizer: &Tokenizer| serde_json::to_value(tokenizer).map_err(|e| bad(e.to_string()));
+    let (base, own) = (as_json(base)?, as_json(&own)?);
+    let differs = |what: String| EncodeError::OtherTokenizer { path: path.clone(), what };
+    if let Some(part) = PARTS.into_iter().find(|part| base.get(part) != own.get(part)) {
+        return Err(differs(format!("in its {part}")));
+    }
+    let (base, own) = (listed(&base), listed(&own));
+    if let Some(token) = base.iter().find(|token| !own.contains(token)) {
+        return Err(differs(format!("in the token {:?}", content(token))));
+    }
+    let new = own.iter().filter(|token| !base.contains(token));
+    new.map(|token| {
+        // Where a text is normalised first, looking for the token in the text does not tell whether it is found.
+        match token.get("normalized").and_then(Value::as_bool) {
+            Some(false) => Ok(AddedToken { text: content(token).to_owned(), of: path.clone() }),
+            _ => Err(differs(format!(
+                "by the token {:?}, which it looks for in normalised text",
+                content(token)
+            ))),
+        }
+    })
+    .collect()
+}
+
+fn listed(tokenizer: &Value) -> &[Value] {
+    tokenizer.get("added_tokens").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn content(token: &Value) -> &str {
+    token.get("content").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Checks that a fine-tune's folder, as far as it says so, has the base's template write the same text.
+///
+/// # Errors
+/// Another chat template, another token that the chat template writes, or, with a template that closes answers itself, another end token.
+pub(super) fn check_template(
+    template: &Template,
+    base: &TokenizerFiles,
+    tuned: &Path,
+) -> Result<(), EncodeError> {
+    let own = TokenizerFiles::read(tuned)?;
+    let differs = |what: String| Err(EncodeError::OtherTemplate { folder: tuned.to_owned(), what });
+    if let Template::Plain { eos } | Template::Tulu { eos } = template {
+        return match own.eos() {
+            Some(own) if own != eos => differs(format!("names {own:?} as eos_token, the base has {eos:?}")),
+            _ => Ok(()),
+        };
+    }
+    let source = base.chat_template.as_deref().unwrap_or_default();
+    if own.chat_template.as_deref().is_some_and(|own| own != source) {
+        return differs("has a chat template that differs from the base's".to_owned());
+    }
+    for (name, own) in own.special.iter().filter(|(name, _)| source.contains(name)) {
+        let text = base.special.iter().find(|(known, _)| known == name).map(|(_, text)| text);
+        if text != Some(own) {
+            let text = text.map_or_else(|| "none".to_owned(), |text| format!("{text:?}"));
+            return differs(format!(
+                "names {own:?} as {name}, which the chat template writes; the base has {text}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

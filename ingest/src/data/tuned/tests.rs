@@ -1,0 +1,107 @@
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::super::{Content, EncodeError, TemplateKind, TextEncoder};
+
+fn base() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/model"))
+}
+
+/// A fine-tune's folder: the base's tokenizer, changed.
+fn tuned(change: impl FnOnce(&mut Value)) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let mut tokenizer =
+        serde_json::from_slice(&fs_err::read(base().join("tokenizer.json")).unwrap()).unwrap();
+    change(&mut tokenizer);
+    fs_err::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    folder
+}
+
+fn add(tokenizer: &mut Value, text: &str, normalized: bool) {
+    let list = tokenizer["added_tokens"].as_array_mut().unwrap();
+    list.push(json!({
+        "id": 768 + list.len(), "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": normalized, "special": !normalized,
+    }));
+}
+
+fn share(folder: &TempDir, template: TemplateKind) -> Result<TextEncoder, EncodeError> {
+    let mut encoder = TextEncoder::load(&base(), template, 512).unwrap();
+    encoder.share_with(folder.path()).map(|()| encoder)
+}
+
+fn says(folder: &TempDir, template: TemplateKind, parts: &[&str]) {
+    let error = share(folder, template).map(|_| ()).unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+}
+
+#[test]
+fn the_same_tokens_in_another_spelling_are_the_same() {
+    let same = tuned(|tokenizer| {
+        tokenizer["padding"] = json!({
+            "strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null, "pad_id": 3,
+            "pad_type_id": 0, "pad_token": "<pad>",
+        });
+        tokenizer["truncation"] =
+            json!({"direction": "Right", "max_length": 16, "strategy": "LongestFirst", "stride": 0});
+        tokenizer["decoder"] = Value::Null;
+        // Older releases of the tokenizer library wrote a merge as one text.
+        for merge in tokenizer["model"]["merges"].as_array_mut().unwrap() {
+            if let Some([left, right]) = merge.as_array().map(Vec::as_slice) {
+                *merge = json!(format!("{} {}", left.as_str().unwrap(), right.as_str().unwrap()));
+            }
+        }
+    });
+    for template in [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain] {
+        share(&same, template).unwrap();
+        share(&TempDir::new().unwrap(), template).unwrap();
+    }
+}
+
+#[test]
+fn other_tokens_are_refused() {
+    let fewer_merges = tuned(|tokenizer| {
+        tokenizer["model"]["merges"].as_array_mut().unwrap().pop();
+    });
+    says(&fewer_merges, TemplateKind::Tulu, &["tokenizer.json", "differs in its model"]);
+    let other_spaces = tuned(|tokenizer| tokenizer["pre_tokenizer"] = json!({"type": "WhitespaceSplit"}));
+    says(&other_spaces, TemplateKind::Plain, &["differs in its pre_tokenizer"]);
+    let stripped = tuned(|tokenizer| tokenizer["added_tokens"][4]["rstrip"] = json!(true));
+    says(&stripped, TemplateKind::Tulu, &["differs in the token \"<|user|>\""]);
+    let word = tuned(|tokenizer| add(tokenizer, "answer", true));
+    says(&word, TemplateKind::Tulu, &["\"answer\"", "normalised"]);
+}
+
+#[test]
+fn tokens_that_were_added_matter_only_where_they_stand() {
+    let grown = tuned(|tokenizer| add(tokenizer, "<|think|>", false));
+    let encoder = share(&grown, TemplateKind::Plain).unwrap();
+    let plain = TextEncoder::load(&base(), TemplateKind::Plain, 512).unwrap();
+    let text = |text: &str| Content::Text(text.to_owned());
+    assert_eq!(encoder.encode(&text("to think")).unwrap(), plain.encode(&text("to think")).unwrap());
+    let error = encoder.encode(&text("to <|think|>")).unwrap_err().to_string();
+    assert!(error.contains("\"<|think|>\"") && error.contains("--model"), "{error}");
+}
+
+#[test]
+fn another_template_is_refused_where_it_is_used() {
+    let folder = TempDir::new().unwrap();
+    fs_err::write(folder.path().join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
+    share(&folder, TemplateKind::Tulu).unwrap();
+    says(&folder, TemplateKind::Chat, &["chat template that differs"]);
+
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("tokenizer_config.json");
+    fs_err::write(&config, r#"{"eos_token": "<|end|>", "pad_token": "<|end|>"}"#).unwrap();
+    says(&folder, TemplateKind::Tulu, &["\"<|end|>\" as eos_token", "\"</s>\""]);
+    says(&folder, TemplateKind::Chat, &["\"<|end|>\" as eos_token"]);
+    // No template writes the padding.
+    fs_err::write(&config, r#"{"eos_token": "</s>", "pad_token": "<|end|>"}"#).unwrap();
+    for template in [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain] {
+        share(&folder, template).unwrap();
+    }
+}

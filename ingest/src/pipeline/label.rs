@@ -1,0 +1,214 @@
+//! Labels of features: `kind@checkpoint`, and behind it, where that name is taken, in what the feature differs from the one that has it.
+//!
+//! A label is for people and never part of an identity; a feature keeps the one that it was given.
+
+use gstore_store::{DType, FeatureDesc, FeaturePart, Snapshot};
+
+use super::request::{IngestRequest, Kind, ProjectionChoice};
+use crate::data::TemplateKind;
+use crate::gradient::{LossForm, ModuleSelection};
+use crate::model::Reduction;
+use crate::model::cpu::Compute;
+use crate::projection::{ProjectionKind, ProjectionSpec};
+
+/// Longest text of a selection of modules in a label.
+const MODULES: usize = 32;
+
+/// The label of a feature: its own if it has one, else the plain one, else one with as few words as tell it apart.
+pub(super) fn label(
+    snapshot: &Snapshot,
+    request: &IngestRequest,
+    kind: Kind,
+    projection: &ProjectionSpec,
+    desc: &FeatureDesc,
+    plain: &str,
+) -> String {
+    if let Some(part) = snapshot.feature_by_key(&desc.key()) {
+        return part.attrs.label.clone();
+    }
+    let stored = snapshot.features_of(&desc.dataset);
+    let taken = |label: &str| stored.iter().find(|part| part.attrs.label == label).copied();
+    let Some(holder) = taken(plain) else { return plain.to_owned() };
+    let mut words = Word::all(request, kind, projection);
+    if holder.desc.checkpoint != desc.checkpoint {
+        // Another model's checkpoint of the same name.
+        words.push(Word {
+            text: request.run.clone(),
+            usual: false,
+            differs: |a, b| a.checkpoint != b.checkpoint,
+        });
+    }
+    // A comma or a space would end the label where a query names it.
+    words.retain(|word| word.text.chars().all(is_plain));
+    free_label(plain, desc, holder, &words, |label| taken(label).is_some())
+}
+
+fn free_label(
+    plain: &str,
+    desc: &FeatureDesc,
+    holder: &FeaturePart,
+    words: &[Word],
+    taken: impl Fn(&str) -> bool,
+) -> String {
+    let with = |chosen: &dyn Fn(&Word) -> bool| {
+        let texts: Vec<&str> =
+            words.iter().filter(|word| chosen(word)).map(|word| word.text.as_str()).collect();
+        (!texts.is_empty()).then(|| format!("{plain}:{}", texts.join("+")))
+    };
+    let differs = |word: &Word| (word.differs)(desc, &holder.desc);
+    let candidates = [
+        with(&|word| !word.usual && differs(word)),
+        with(&|word| differs(word)),
+        with(&|word| !word.usual || differs(word)),
+    ];
+    let last = candidates.last().cloned().flatten().unwrap_or_else(|| plain.to_owned());
+    candidates.into_iter().flatten().find(|label| !taken(label)).unwrap_or_else(|| {
+        // What no word names, such as other optimizer moments of the same weights.
+        let separator = if last == plain { ':' } else { '-' };
+        format!("{last}{separator}{}", desc.key().get(..8).unwrap_or_default())
+    })
+}
+
+/// One property of a feature, as a label names it.
+struct Word {
+    text: String,
+    /// Whether it is what one gets without asking.
+    usual: bool,
+    /// Whether two features differ in it.
+    differs: fn(&FeatureDesc, &FeatureDesc) -> bool,
+}
+
+impl Word {
+    /// What tells the variants of a kind apart, the computation first.
+    fn all(request: &IngestRequest, kind: Kind, projection: &ProjectionSpec) -> Vec<Word> {
+        let mut words = vec![Word {
+            text: match request.compute {
+                // Not `f32`, which is how vectors may be stored.
+                Compute::F32 => "compute_f32".to_owned(),
+                other => other.name().to_owned(),
+            },
+            usual: request.compute == Compute::default(),
+            differs: |a, b| a.compute != b.compute,
+        }];
+        if kind.is_embedding() {
+            words.extend([
+                Word {
+                    text: request.embedding.layer.map_or("final_norm".to_owned(), |n| format!("layer_{n}")),
+                    usual: request.embedding.layer.is_none(),
+                    differs: |a, b| a.space.layer != b.space.layer,
+                },
+                Word {
+                    text: if request.embedding.unit { "unit" } else { "unscaled" }.to_owned(),
+                    usual: !request.embedding.unit,
+                    differs: |a, b| a.kind.params.get("unit") != b.kind.params.get("unit"),
+                },
+            ]);
+        } else {
+            words.extend([
+                Word {
+                    text: loss(request.loss),
+                    usual: request.loss == LossForm::default(),
+                    differs: |a, b| a.space.loss != b.space.loss,
+                },
+                Word {
+                    text: request.reduction.name().to_owned(),
+                    usual: request.reduction == Reduction::default(),
+                    differs: |a, b| a.space.reduction != b.space.reduction,
+                },
+            ]);
+        }
+        if kind.is_gradient() {
+            words.extend([
+                Word {
+                    text: modules(&request.modules),
+                    usual: request.modules == ModuleSelection::default(),
+                    differs: |a, b| a.space.modules != b.space.modules,
+                },
+                Word {
+                    text: projected(projection),
+                    usual: is_usual(projection),
+                    differs: |a, b| a.space.projection != b.space.projection,
+                },
+            ]);
+        }
+        if kind != Kind::Loss {
+            words.push(Word {
+                text: request.dtype.name().to_owned(),
+                usual: request.dtype == DType::F16,
+                differs: |a, b| a.dtype != b.dtype,
+            });
+        }
+        words.extend([
+            Word {
+                text: request.template.name().to_owned(),
+                usual: request.template == TemplateKind::Tulu,
+                differs: |a, b| a.encoding != b.encoding,
+            },
+            Word {
+                text: format!("length_{}", request.max_length),
+                usual: request.max_length == 2048,
+                differs: |a, b| a.encoding != b.encoding,
+            },
+        ]);
+        words
+    }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-' | '*')
+}
+
+fn loss(loss: LossForm) -> String {
+    match loss {
+        LossForm::CrossEntropy { smoothing: 0.0 } => "cross_entropy".to_owned(),
+        LossForm::CrossEntropy { smoothing } => format!("smoothing_{smoothing}"),
+        LossForm::KlToBase => "kl".to_owned(),
+    }
+}
+
+/// `*.mlp.*` and `lm_head` as `mlp+lm_head`.
+fn modules(selection: &ModuleSelection) -> String {
+    let bare = |pattern: &String| pattern.trim_matches(['*', '.']).to_owned();
+    let mut words: Vec<String> = selection.patterns.iter().map(bare).collect();
+    if words.is_empty() {
+        words.push("blocks".to_owned());
+    }
+    if selection.biases {
+        words.push("biases".to_owned());
+    }
+    let text = words.join("+");
+    let fits = text.len() <= MODULES && words.iter().all(|word| !word.is_empty());
+    if fits && text.chars().all(is_plain) { text } else { "modules".to_owned() }
+}
+
+fn is_usual(projection: &ProjectionSpec) -> bool {
+    let usual = ProjectionChoice::default();
+    [true, false].into_iter().any(|adapter| *projection == usual.spec(adapter))
+}
+
+fn projected(projection: &ProjectionSpec) -> String {
+    let ProjectionSpec { kind, dim, seed, .. } = projection;
+    match (kind, seed) {
+        (ProjectionKind::None, _) => "none".to_owned(),
+        (kind, 0) => format!("{kind}_{dim}"),
+        (kind, seed) => format!("{kind}_{dim}_seed_{seed}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_named_as_far_as_a_label_can() {
+        let named = |patterns: &[&str], biases| {
+            let patterns = patterns.iter().map(|p| (*p).to_owned()).collect();
+            modules(&ModuleSelection { patterns, biases })
+        };
+        assert_eq!(named(&["*.mlp.*", "lm_head"], false), "mlp+lm_head");
+        assert_eq!(named(&[], true), "blocks+biases");
+        assert_eq!(named(&["*"], false), "modules");
+        assert_eq!(named(&["*.{q,k}_proj"], false), "modules");
+        assert_eq!(named(&["model.layers.0.*", "model.layers.1.*", "model.layers.2.*"], false), "modules");
+    }
+}

@@ -1,0 +1,156 @@
+//! `--data FILE --dry-run`: what the store would have after the file's samples were registered, without registering them.
+//!
+//! The file is read into a scratch store. Its samples are then compared with those of the dataset, which are only read: what is in the dataset
+//! is planned there, with the features that it has, and the rest in the scratch store.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, RecordBatch};
+use gstore_store::{
+    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, RowSet, SampleAppend, Snapshot, Store,
+};
+
+use super::plan::{IngestPlan, first_rows};
+use super::request::IngestRequest;
+use super::{AddReport, IngestError, Progress};
+
+/// An ingest of samples of which some are not registered.
+pub struct Preview {
+    /// What registering them would do.
+    pub report: AddReport,
+    /// The plan of the samples that are in the store; none if there are none.
+    pub stored: Option<IngestPlan>,
+    /// The plan of those that are not, in the scratch store; none if there are none, or the limit ends before them.
+    pub added: Option<IngestPlan>,
+}
+
+impl Preview {
+    /// Plans an ingest of a dataset of `store` together with the samples of the same dataset in `scratch`.
+    ///
+    /// # Errors
+    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused.
+    pub fn new(
+        store: Option<&Store>,
+        scratch: &Store,
+        request: &IngestRequest,
+        if_changed: IfChanged,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, IngestError> {
+        let stored = stored(store, &request.dataset)?;
+        let found = match &stored {
+            Some((snapshot, part)) => Found::look(snapshot, part, scratch, if_changed)?,
+            None => Found::default(),
+        };
+        let file = scratch.snapshot()?;
+        let all = file.live_rows(file.dataset(&request.dataset)?)?;
+        let new = all.difference(&found.same).difference(&found.kept);
+        let stored = match (store, stored) {
+            (Some(store), Some(_)) => {
+                let mut plan = IngestPlan::new(store, request.clone(), progress)?;
+                plan.rows = plan.rows.difference(&found.replaced);
+                Some(plan)
+            }
+            _ => None,
+        };
+        let before = stored.as_ref().map_or(0, |plan| plan.rows.len());
+        let rows = first_rows(&new, request.limit.map(|limit| limit.saturating_sub(before)));
+        let added = match rows.is_empty() {
+            true => None,
+            false => {
+                let mut plan = IngestPlan::new(scratch, request.clone(), progress)?;
+                plan.rows = rows;
+                Some(plan)
+            }
+        };
+        let replaced = found.replaced.len();
+        let report = AddReport {
+            added: new.len() - replaced,
+            unchanged: found.same.len(),
+            replaced,
+            kept: found.kept.len(),
+            snapshot: None,
+        };
+        Ok(Self { report, stored, added })
+    }
+
+    /// The plans, the store's first.
+    pub fn plans(&self) -> impl Iterator<Item = &IngestPlan> {
+        self.stored.iter().chain(&self.added)
+    }
+}
+
+/// The dataset in the store, if it is there and has samples.
+fn stored(
+    store: Option<&Store>,
+    dataset: &str,
+) -> Result<Option<(Arc<Snapshot>, Arc<DatasetPart>)>, IngestError> {
+    let Some(store) = store else { return Ok(None) };
+    let snapshot = store.snapshot()?;
+    let part = snapshot.dataset(dataset).ok().filter(|part| part.rows > 0).map(Arc::clone);
+    Ok(part.map(|part| (snapshot, part)))
+}
+
+/// Which samples of a file a dataset has.
+#[derive(Default)]
+struct Found {
+    /// Rows of the scratch store that the dataset has.
+    same: RowSet,
+    /// Rows of the scratch store in whose place the dataset keeps others.
+    kept: RowSet,
+    /// Rows of the dataset that would be replaced.
+    replaced: RowSet,
+}
+
+impl Found {
+    /// Looks every live sample of a dataset up among those of the scratch store. Memory: 8 bytes for each that is there.
+    fn look(
+        snapshot: &Snapshot,
+        part: &DatasetPart,
+        scratch: &Store,
+        if_changed: IfChanged,
+    ) -> Result<Self, IngestError> {
+        let name =
+            DatasetName::try_from(part.name.as_str()).map_err(|source| IngestError::Name { source })?;
+        let mut file = scratch.append(&name, Vec::new(), AppendOptions::default())?;
+        let [mut same, mut kept, mut replaced] = [const { Vec::new() }; 3];
+        for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
+            look_up(&batch?, &mut file, |id, row, at, is_same| {
+                match (is_same, if_changed) {
+                    (true, _) => same.push(at),
+                    (false, IfChanged::Keep) => kept.push(at),
+                    (false, IfChanged::Replace) => replaced.push(row),
+                    (false, IfChanged::Refuse) => {
+                        let (dataset, id) = (part.name.clone(), id.to_owned());
+                        return Err(IngestError::Register(AppendError::Changed { dataset, id, row }));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        let [same, kept, replaced] = [same, kept, replaced].map(RowSet::from_rows);
+        Ok(Self { same, kept, replaced })
+    }
+}
+
+/// Calls `f` for every stored sample of a batch whose id a file has: with the id, its row here and there, and whether the records are equal.
+fn look_up(
+    batch: &RecordBatch,
+    file: &mut SampleAppend,
+    mut f: impl FnMut(&str, u64, u64, bool) -> Result<(), IngestError>,
+) -> Result<(), IngestError> {
+    let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
+    let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i32>());
+    let (Some(rows), Some(ids), Some(records)) = (rows, ids, records) else {
+        return Err(IngestError::SampleColumns);
+    };
+    for i in 0..batch.num_rows() {
+        let record = records.is_valid(i).then(|| records.value(i));
+        if let Some((at, is_same)) = file.stored(ids.value(i), record)? {
+            f(ids.value(i), rows.value(i), at, is_same)?;
+        }
+    }
+    Ok(())
+}
