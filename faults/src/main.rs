@@ -8,6 +8,8 @@
 //!   power  loss of power on ext4                 --cycles --steps
 //!   soak   readers and writers at once           --seconds
 //! ```
+//!
+//! Workloads have consecutive seeds: `faults sim --full --seed 3 --seeds 10` does the last ten of the twelve that `faults sim --full` does.
 
 use gstore_faults::suite::{KINDS, Suite, page};
 use gstore_faults::*;

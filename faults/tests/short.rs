@@ -1,6 +1,7 @@
 //! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any instant, and
 //! whatever was not is absent or whole; and readers see each snapshot as it was published, whoever works beside them.
 
+use gstore_faults::fail::{self, FailOptions};
 use gstore_faults::suite::Suite;
 use gstore_faults::{Report, Stop};
 
@@ -21,6 +22,15 @@ fn power_is_lost_on_a_simulated_disk() {
 #[test]
 fn an_operation_fails() {
     good(&suite().run_fail(&Stop::after(None)));
+}
+
+/// The tag is gone from what is visible, and comes back with a loss of power: a step that says it is done has to be.
+#[test]
+fn a_flush_fails_while_a_tag_is_removed() {
+    let options = FailOptions { steps: 18, stride: 1 };
+    for (fault, n) in [("Sync", 4), ("Device", 16)] {
+        fail::replay(20261121, &options, 13, fault, n).unwrap_or_else(|e| panic!("{fault} at {n}: {e}"));
+    }
 }
 
 #[test]

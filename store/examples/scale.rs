@@ -196,7 +196,7 @@ fn measure(path: &Path) -> Result<()> {
         let live: u64 = snapshot
             .features()
             .iter()
-            .map(|f| snapshot.live_rows_of_feature(f))
+            .map(|f| snapshot.coverage(f).map(|c| c.rows))
             .sum::<std::result::Result<_, _>>()?;
         Ok((rows, live))
     })?;

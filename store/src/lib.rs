@@ -64,6 +64,8 @@ pub use shard::{
     ReceiptFile, ReceiptRun, ShardIndex, ShardIndexError, ShardJob, ShardNote, ShardOutcome, ShardPlan,
     ShardStart, split_rows,
 };
-pub use store::{Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName};
+pub use store::{
+    Coverage, CoverageState, Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName,
+};
 pub use tags::TagOptions;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

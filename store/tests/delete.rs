@@ -7,7 +7,6 @@ use arrow_array::cast::AsArray;
 use common::every::at_every_operation;
 use common::*;
 use gstore_store::*;
-use serde_json::Map;
 use std::path::PathBuf;
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
@@ -121,16 +120,7 @@ fn dropping_takes_names_away_and_nothing_else() {
     let dir = tempdir().unwrap();
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let store = filled(&dir.path().join("s"), 30, &f, 10);
-    let checkpoint = RunCheckpoint {
-        name: "checkpoint-7".into(),
-        step: Some(7),
-        weight: Some(1e-5),
-        checkpoint: checkpoint(7),
-        base: "tiny".into(),
-        provenance: Map::new(),
-        extra: Extra::new(),
-    };
-    let run = RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true };
+    let run = warmup("checkpoint-7", 7, 1e-5);
     let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
     seal(&mut job, 0, 0..30);
     job.publish(Some(run), true).unwrap();

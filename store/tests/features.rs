@@ -185,3 +185,33 @@ fn writers_refuse_what_would_break_a_segment() {
     groups.attrs.groups.pop();
     assert!(matches!(store.start_job(plan(vec![groups])), Err(JobError::Description { .. })));
 }
+
+#[test]
+fn what_a_feature_lacks_is_counted_in_live_rows_of_now() {
+    use CoverageState::{Behind, Building, Complete};
+    let dir = tempdir().unwrap();
+    let (f, gaps) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 4, DType::F32));
+    let store = filled(&dir.path().join("s"), 20, &f, 10);
+    let mut job = store.start_job(plan(vec![gaps.clone()])).unwrap();
+    seal(&mut job, 0, [0, 1, 7, 19]);
+    job.publish(None, false).unwrap();
+    let shown = || {
+        let snapshot = store.snapshot().unwrap();
+        [&f, &gaps].map(|f| {
+            let c = snapshot.coverage(snapshot.feature_by_key(&f.desc.key()).unwrap()).unwrap();
+            (c.state, c.rows, c.missing)
+        })
+    };
+    assert_eq!(shown(), [(Complete, 20, 0), (Building, 4, 16)]);
+    add(&store, 20..25).unwrap();
+    assert_eq!(shown(), [(Behind, 20, 5), (Building, 4, 21)]);
+    store.delete("pool", &RowSet::from_rows([7, 8, 24]), DeleteOptions::default()).unwrap();
+    assert_eq!(shown(), [(Behind, 18, 4), (Building, 3, 19)]);
+    store.delete("pool", &RowSet::from_range(20..24), DeleteOptions::default()).unwrap();
+    assert_eq!(shown(), [(Complete, 18, 0), (Building, 3, 15)]);
+    add(&store, 30..33).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 25..28);
+    job.publish(None, true).unwrap();
+    assert_eq!(shown(), [(Complete, 21, 0), (Building, 3, 18)]);
+}

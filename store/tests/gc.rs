@@ -287,6 +287,34 @@ fn an_unreadable_manifest_of_a_kept_snapshot_stops_everything() {
 }
 
 #[test]
+fn without_room_for_the_shorter_history_nothing_goes_and_the_error_says_what_to_do() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(worn(&path));
+    let before = set(&path);
+    let mut refused = 0;
+    for n in 0.. {
+        let store = Store::open_on(Arc::new(CrashVfs::once(n)), &path).unwrap();
+        let Err(error) = store.collect(gc(1)) else { break };
+        let says = error.to_string();
+        assert!(says.contains("the disk is full") && says.contains("make room"), "operation {n}: {says}");
+        if matches!(error, GcError::Full(_)) {
+            refused += 1;
+            assert!(
+                says.contains("nothing was removed") && says.contains("gc --keep N"),
+                "operation {n}: {says}"
+            );
+            let gone: Vec<_> = before.difference(&set(&path)).cloned().collect();
+            assert!(gone.is_empty(), "operation {n}: {gone:?}");
+        }
+        if store.snapshot().unwrap().oldest() > 0 {
+            break;
+        }
+    }
+    assert!(refused > 3, "{refused}");
+}
+
+#[test]
 fn a_crash_or_a_failure_at_any_operation_of_gc_is_harmless() {
     let dir = tempdir().unwrap();
     let whole = dir.path().join("whole");

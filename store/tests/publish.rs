@@ -8,25 +8,12 @@ use common::hook::HookVfs;
 use common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
-use serde_json::{Map, json};
+use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SAMPLES: u64 = 24;
-
-fn run_update(name: &str, id: u8) -> RunUpdate {
-    let checkpoint = RunCheckpoint {
-        name: name.into(),
-        step: Some(7),
-        weight: Some(2e-5),
-        checkpoint: checkpoint(id),
-        base: "tiny-llama".into(),
-        provenance: Map::new(),
-        extra: Extra::new(),
-    };
-    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true }
-}
 
 fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
     let done = job.encoding_rows_done("pool", &encoding_spec().key());
@@ -58,7 +45,7 @@ fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<d
         }
         job.seal(0, w)?;
     }
-    job.publish(Some(run_update("checkpoint-7", 7)), true)?;
+    job.publish(Some(warmup("checkpoint-7", 7, 2e-5)), true)?;
     Ok(())
 }
 
@@ -390,10 +377,10 @@ fn runs_grow_and_refuse_other_weights_under_an_old_name() {
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&dir.path().join("s"), 10, &f, 10);
     let publish = |update| store.start_job(plan(vec![f.clone()])).unwrap().publish(Some(update), true);
-    publish(run_update("checkpoint-7", 7)).unwrap();
-    let n = publish(run_update("checkpoint-9", 9)).unwrap().number();
-    assert_eq!(publish(run_update("checkpoint-9", 9)).unwrap().number(), n);
-    assert!(matches!(publish(run_update("checkpoint-9", 8)), Err(CommitError::RunConflict { .. })));
+    publish(warmup("checkpoint-7", 7, 2e-5)).unwrap();
+    let n = publish(warmup("checkpoint-9", 9, 2e-5)).unwrap().number();
+    assert_eq!(publish(warmup("checkpoint-9", 9, 2e-5)).unwrap().number(), n);
+    assert!(matches!(publish(warmup("checkpoint-9", 8, 2e-5)), Err(CommitError::RunConflict { .. })));
     let snapshot = store.snapshot().unwrap();
     let names: Vec<_> = snapshot.run("warmup").unwrap().checkpoints.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["checkpoint-7", "checkpoint-9"]);

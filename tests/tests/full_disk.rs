@@ -67,14 +67,29 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
         "SELECT id, score FROM influence('small', 'small', kind => 'grad-sgd') ORDER BY score DESC LIMIT 5";
     let answer = binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query]));
 
+    // What a killed command left behind.
+    let leftover = store.join("samples/1/00000000-0000-4000-8000-000000000000.parquet");
+    fs_err::write(&leftover, [1]).expect("written");
     let failed = binary::run(&mut ingest("large", "large.jsonl"));
     assert_eq!(failed.code, 1, "{}", failed.stderr);
     assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("make room there"), "{}", failed.stderr);
     assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
     assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
     assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
 
+    // Not a byte is left: what only removes still works, and what does not says what to do.
+    let _ = fs_err::write(disk.path("fill"), vec![1; 2 << 20]);
+    let shorter = ["gc", "--keep", "1", "--keep-within", "0d"];
+    let failed = binary::run(binary::gstore(&store).args(shorter));
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(failed.stderr.contains("nothing was removed"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("make room") && failed.stderr.contains("--keep N"), "{}", failed.stderr);
+    binary::ok(binary::gstore(&store).args(["gc", "--keep", "1000"]));
+    assert!(!leftover.exists());
+
     disk.resize(64 << 10);
+    fs_err::remove_file(disk.path("fill")).expect("it is there");
     binary::ok(&mut ingest("large", "large.jsonl"));
     assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
     assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));

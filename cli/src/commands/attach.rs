@@ -70,7 +70,7 @@ fn shard_line(shard: &AttachedShard, dry_run: bool) -> String {
 }
 
 fn feature_lines(feature: &AttachedFeature) -> Vec<String> {
-    let state = if feature.complete { "complete" } else { "building" };
+    let state = if feature.complete { "complete" } else { "incomplete" };
     let mut lines =
         vec![format!("{}: {} rows added, {} in all, {state}", feature.feature, feature.added, feature.rows)];
     if feature.missing > 0 {

@@ -108,6 +108,7 @@ fn run_of(part: &RunPart) -> Value {
 }
 
 fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value> {
+    let coverage = snapshot.coverage(part)?;
     let mut value = json!({
         "feature": part.attrs.label,
         "number": part.number,
@@ -115,8 +116,9 @@ fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value
         "kind": part.desc.kind.name,
         "dimension": part.desc.dim(),
         "type": part.desc.dtype.name(),
-        "state": part.state,
-        "rows": snapshot.live_rows_of_feature(part)?,
+        "state": coverage.state,
+        "rows": coverage.rows,
+        "missing": coverage.missing,
         "bytes": part.bytes(),
     });
     if whole && let Some(object) = value.as_object_mut() {

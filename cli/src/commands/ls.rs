@@ -9,16 +9,16 @@ use crate::args::ListArgs;
 use crate::context::Context;
 
 const LIST: &str = "\
-SELECT type, name, dataset, rows, dim, dtype, state, bytes FROM (
-    SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, rows, NULL AS dim, NULL AS dtype, NULL AS state, bytes, 0 AS number
+SELECT type, name, dataset, rows, missing, dim, dtype, state, bytes FROM (
+    SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, rows, NULL AS missing, NULL AS dim, NULL AS dtype, NULL AS state, bytes, 0 AS number
         FROM gstore.datasets
     UNION ALL
-    SELECT 2, 'run', run, NULL, count(*), NULL, NULL, NULL, NULL, 0 FROM gstore.checkpoints GROUP BY run
+    SELECT 2, 'run', run, NULL, count(*), NULL, NULL, NULL, NULL, NULL, 0 FROM gstore.checkpoints GROUP BY run
     UNION ALL
-    SELECT 3, 'feature', label, dataset, rows, dim, dtype, state, bytes, number FROM gstore.features
+    SELECT 3, 'feature', label, dataset, rows, missing, dim, dtype, state, bytes, number FROM gstore.features
 ) ORDER BY place, dataset, number, name";
 
-/// Prints datasets, runs (rows: their checkpoints) and features.
+/// Prints datasets, runs (rows: their checkpoints) and features (missing: rows of the dataset that they lack).
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;

@@ -10,7 +10,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
-use gstore_store::{DatasetPart, EncodingEntry, FeaturePart, FeatureState, RunPart, Snapshot};
+use gstore_store::{Coverage, DatasetPart, EncodingEntry, FeaturePart, RunPart, Snapshot};
 
 use super::error::SqlError;
 use super::leaf::{Rows, RowsTable};
@@ -157,10 +157,8 @@ fn checkpoints(runs: &[Arc<RunPart>]) -> Batch {
 
 fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let all = snapshot.features();
-    let rows: Vec<u64> = all
-        .iter()
-        .map(|f| snapshot.live_rows_of_feature(f).map_err(SqlError::read))
-        .collect::<Result<_, _>>()?;
+    let coverage: Vec<Coverage> =
+        all.iter().map(|f| snapshot.coverage(f).map_err(SqlError::read)).collect::<Result<_, _>>()?;
     // A checkpoint may belong to several runs; the first name is as good as any and the id is beside it.
     let checkpoint = |f: &FeaturePart| {
         let id = f.desc.checkpoint.as_ref()?;
@@ -170,10 +168,6 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let encoding = |f: &FeaturePart| {
         let dataset = snapshot.datasets().iter().find(|d| d.name == f.desc.dataset)?;
         dataset.encoding(&f.desc.encoding).map(|e| e.label.clone())
-    };
-    let state = |f: &FeaturePart| match f.state {
-        FeatureState::Building => "building",
-        FeatureState::Complete => "complete",
     };
     Ok(batch([
         ("number", Arc::new(UInt32Array::from_iter_values(all.iter().map(|f| f.number))), Null::No),
@@ -190,8 +184,9 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("layer", maybe_text(all.iter().map(|f| f.desc.space.layer.as_deref())), Null::Yes),
         ("modules", maybe_text(all.iter().map(|f| note(f, "modules"))), Null::Yes),
         ("projection", text(all.iter().map(|f| projection(f))), Null::No),
-        ("state", text(all.iter().map(|f| state(f))), Null::No),
-        ("rows", number(rows), Null::No),
+        ("state", text(coverage.iter().map(|c| c.state.name())), Null::No),
+        ("rows", number(coverage.iter().map(|c| c.rows)), Null::No),
+        ("missing", number(coverage.iter().map(|c| c.missing)), Null::No),
         ("bytes", number(all.iter().map(|f| f.bytes())), Null::No),
         (
             "checkpoint_id",

@@ -159,7 +159,6 @@ fn description(
         dtype,
         compute: "f32".into(),
         granularity: Granularity::Sample,
-        granularity: Granularity::Sample,
     }
 }
 

@@ -74,7 +74,7 @@ impl fmt::Display for Damage {
 #[non_exhaustive]
 pub enum StorageError {
     /// The operating system said no.
-    #[error("could not {action}: {source}")]
+    #[error("could not {action}: {source}{}", way_out(source))]
     Io {
         /// What was being done, with the file's name.
         action: String,
@@ -100,6 +100,11 @@ impl StorageError {
         StorageError::Io { action: action.into(), source }
     }
 
+    /// Whether no space, or no quota, is left.
+    pub fn is_full(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. } if is_full(source))
+    }
+
     /// Whether a file of the store is damaged.
     pub fn is_damage(&self) -> bool {
         matches!(self, StorageError::Damaged(_))
@@ -111,6 +116,19 @@ impl StorageError {
             StorageError::Damaged(d) => Some(d),
             _ => None,
         }
+    }
+}
+
+fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What to do about an error of the operating system, where that is always the same.
+fn way_out(e: &io::Error) -> &'static str {
+    if is_full(e) {
+        "\n  the disk is full; what was acknowledged stands: make room there, then give the same command again"
+    } else {
+        ""
     }
 }
 

@@ -64,6 +64,11 @@ pub enum GcError {
         /// What is wrong with it.
         source: StorageError,
     },
+    /// There is no room for the shorter history, which has to be there before a file may go.
+    #[error(
+        "nothing was removed, because gc first writes the shorter history (some kilobytes): {0}\n  or, if failed or killed commands left files behind: `gstore gc --keep N` with N at least the number of snapshots writes nothing and removes these"
+    )]
+    Full(CommitError),
     /// The history could not be read.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -4,7 +4,7 @@ use super::history;
 use super::needed::Needed;
 use super::report::Swept;
 use super::sweep::{Starting, SweepOptions, sweep_with};
-use crate::error::{GcError, StorageError};
+use crate::error::{CommitError, GcError, StorageError};
 use crate::lease::{Held, has, held};
 use crate::manifest::Link;
 use crate::rewrite::COMPACT_LOCK;
@@ -153,7 +153,10 @@ fn shorten(
         1 => format!("snapshot {} left the history", before.oldest()),
         _ => format!("snapshots {} to {} left the history", before.oldest(), oldest - 1),
     });
-    let published = publish(store, lock, before, change)?;
+    let published = publish(store, lock, before, change).map_err(|e| match e {
+        CommitError::Storage(ref why) if why.is_full() => GcError::Full(e),
+        other => other.into(),
+    })?;
     require(store.env(), needed, published.number(), published.link())?;
     Ok(published.number())
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// Whether all rows that were asked for are there.
+/// Whether all rows that were asked for are there, as the job that published the feature left it. Rows that were added to the dataset
+/// since are not looked at; `Snapshot::coverage` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeatureState {

@@ -6,12 +6,14 @@
 //! - loaded snapshots share the parts that did not change
 
 mod commit;
+mod coverage;
 mod create;
 mod env;
 mod load;
 mod name;
 mod snapshot;
 
+pub use coverage::{Coverage, CoverageState};
 pub use name::{SnapshotName, SnapshotNameError, TagName};
 pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 

@@ -1,5 +1,6 @@
 //! A snapshot: one published, immutable state of a store.
 
+use super::coverage::Coverage;
 use super::env::{Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
@@ -135,16 +136,17 @@ impl Snapshot {
         Ok(self.rows_of(dataset)?.live)
     }
 
-    /// How many live rows a feature has. Reads blocks only if the feature has gaps and rows of the dataset were deleted.
-    pub fn live_rows_of_feature(&self, part: &FeaturePart) -> Result<u64, ReadError> {
+    /// How much of its dataset a feature has. Reads blocks only if the feature has gaps and rows of the dataset were deleted.
+    pub fn coverage(&self, part: &FeaturePart) -> Result<Coverage, ReadError> {
         let dataset = self.dataset_of(part)?;
-        if dataset.rows == dataset.next_row {
-            return Ok(part.rows());
-        }
-        if part.has_gaps() {
-            return Ok(self.open_feature(part)?.row_set()?.len());
-        }
-        Ok(part.row_ranges().intersection(&*self.live_rows(dataset)?).len())
+        let rows = if dataset.rows == dataset.next_row {
+            part.rows()
+        } else if part.has_gaps() {
+            self.open_feature(part)?.row_set()?.len()
+        } else {
+            part.row_ranges().intersection(&*self.live_rows(dataset)?).len()
+        };
+        Ok(Coverage::new(part.state, rows, dataset.rows))
     }
 
     fn dataset_of(&self, part: &FeaturePart) -> Result<&Arc<DatasetPart>, ReadError> {

@@ -130,7 +130,9 @@ impl TableWriter {
             writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let io = |e| StorageError::io(format!("finish {}", self.name), e);
-        let mut sink = writer.into_inner().map_err(|e| io(into_io(e)))?;
+        // Not `into_inner`: its error is a text that no longer says what the medium said.
+        writer.finish().map_err(|e| io(into_io(e)))?;
+        let sink = writer.inner_mut();
         if !sink.pos.is_multiple_of(CHUNK) {
             sink.close_chunk();
         }
@@ -142,7 +144,7 @@ impl TableWriter {
             end_row: self.first_row + self.rows,
             rows: self.rows,
             len: sink.pos,
-            chunks: sink.chunks,
+            chunks: std::mem::take(&mut sink.chunks),
             extra: Extra::new(),
         };
         Ok((self.path, entry))

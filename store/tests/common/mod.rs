@@ -58,6 +58,20 @@ pub fn checkpoint(n: u8) -> CheckpointId {
     CheckpointId::try_from(format!("{n:064x}")).unwrap()
 }
 
+/// What an ingest says of the run "warmup": one checkpoint, and its weight.
+pub fn warmup(name: &str, id: u8, weight: f64) -> RunUpdate {
+    let checkpoint = RunCheckpoint {
+        name: name.into(),
+        step: Some(7),
+        weight: Some(weight),
+        checkpoint: checkpoint(id),
+        base: "tiny-llama".into(),
+        provenance: Map::new(),
+        extra: Extra::new(),
+    };
+    RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true }
+}
+
 pub fn encoding_spec() -> EncodingSpec {
     EncodingSpec {
         tokenizer: sha256_hex(b"tokenizer"),

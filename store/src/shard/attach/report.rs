@@ -6,7 +6,6 @@ use super::read::Shard;
 use crate::error::AttachError;
 use crate::ident::RowSet;
 use crate::job::published_rows;
-use crate::manifest::FeatureState;
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::ranges;
 use crate::store::Snapshot;
@@ -66,7 +65,7 @@ pub struct AttachedFeature {
     pub added: u64,
     /// Rows that it has now, deleted ones among them.
     pub rows: u64,
-    /// Whether it is complete.
+    /// Whether it has every live row of the dataset.
     pub complete: bool,
     /// How many live rows it lacks.
     pub missing: u64,
@@ -131,7 +130,6 @@ pub(super) fn features(
             continue;
         }
         let part = snapshot.feature_by_key(&key);
-        let complete = part.is_some_and(|p| p.state == FeatureState::Complete);
         let lacking = missing(snapshot, f, coming)?;
         let more = choice.rows_of(&key);
         let missing_shards = bringing(shards, &key, &lacking);
@@ -145,7 +143,7 @@ pub(super) fn features(
             feature: part.map_or_else(|| label(f), |p| p.display_name()),
             added: more.len(),
             rows: published_rows(snapshot, &key)?.union(&more).len(),
-            complete: complete || lacking.is_empty(),
+            complete: lacking.is_empty(),
             missing: lacking.len(),
             missing_rows: ranges(&lacking),
             missing_shards,

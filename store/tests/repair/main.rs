@@ -1,0 +1,12 @@
+//! Promise: a repair loses nothing that a sound block, page or file still holds, brings nothing back that was deleted, says exactly
+//! what is lost, and leaves a sound store; adding and ingesting just what it lists gives the original content again.
+
+mod any;
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod manifests;
+mod refusals;
+mod samples;
+mod segments;
+mod support;

@@ -1,0 +1,127 @@
+//! Lost and damaged manifests, and what of them the data files still tell.
+
+use crate::common::*;
+use crate::support::*;
+use gstore_store::*;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn a_store_without_any_manifest_is_put_together_from_its_data() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = original(&path);
+    let was = content(&store);
+    drop(store);
+    for file in
+        files(&path).iter().filter(|f| f.starts_with("manifests") || f.as_path() == Path::new("CURRENT"))
+    {
+        fs_err::remove_file(path.join(file)).unwrap();
+    }
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    let now = content(&Store::open(&path).unwrap());
+    assert_eq!(
+        (&now.samples, &now.features, &now.counts),
+        (&was.samples, &was.features, &was.counts),
+        "{report:#?}"
+    );
+    assert_eq!((report.base, now.runs), (None, 0));
+    refill(&path, &was, &report, "no manifests");
+}
+
+#[test]
+fn a_store_without_its_folder_of_manifests_is_repaired() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(original(&path));
+    fs_err::remove_dir_all(path.join("manifests")).unwrap();
+    fs_err::remove_file(path.join("CURRENT")).unwrap();
+    repair(&path);
+    assert!(is_sound(&path));
+    assert_eq!(Store::open(&path).unwrap().snapshot().unwrap().dataset("pool").unwrap().next_row, SAMPLES);
+}
+
+#[test]
+fn a_lost_page_costs_nothing() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = features()[0].clone();
+    let store = Store::create(&path).unwrap();
+    for i in 0..200 {
+        add(&store, i * 2..i * 2 + 2).unwrap();
+    }
+    store.delete("pool", &RowSet::from_range(5..9), DeleteOptions::default()).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    (0..200).for_each(|i| seal(&mut job, 0, i * 2..i * 2 + 2));
+    count(&mut job, 0..400);
+    job.publish(None, true).unwrap();
+    let was = content(&store);
+    drop(store);
+    let good = bytes(&path);
+    for kind in ["manifests/feature-1-page-", "manifests/dataset-1-page-"] {
+        let pages: Vec<PathBuf> =
+            files(&path).into_iter().filter(|f| f.to_string_lossy().starts_with(kind)).collect();
+        assert!(!pages.is_empty(), "{kind}");
+        for page in pages.iter().take(2) {
+            fs_err::remove_file(path.join(page)).unwrap();
+            let report = repair(&path);
+            assert!(is_sound(&path), "{kind}: {report:#?}");
+            assert!(report.lost.is_empty(), "{kind}: {:#?}", report.lost);
+            assert_eq!(content(&Store::open(&path).unwrap()), was, "{kind}");
+            reset(&path, &good);
+        }
+    }
+}
+
+#[test]
+fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = original(&path);
+    let was = content(&store);
+    let history = store.history().unwrap();
+    let tag = |name: &str| name.parse::<TagName>().unwrap();
+    let at = |n: u64| TagOptions { at: Some(SnapshotName::Number(n)), ..TagOptions::default() };
+    store.tag(&tag("early"), at(1)).unwrap();
+    store.tag(&tag("late"), at(history[1].number)).unwrap();
+    drop(store);
+    let root =
+        files(&path).into_iter().find(|f| f.to_string_lossy().starts_with("manifests/root-1-")).unwrap();
+    fs_err::write(path.join(&root), "{}").unwrap();
+    let report = repair(&path);
+    assert_eq!(report.history_from, Some(2), "{report:#?}");
+    assert!(is_sound(&path));
+    let store = Store::open(&path).unwrap();
+    assert_eq!(content(&store), was);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!((snapshot.oldest(), store.history().unwrap().last().unwrap().number), (2, 2));
+    let tags: Vec<String> = snapshot.tags().into_iter().map(|t| t.name).collect();
+    assert_eq!(tags, ["late"]);
+    assert!(report.lost.iter().any(|l| l.kind == LostKind::Tag && l.rows.of.contains("early")));
+    assert!(repair(&path).is_sound());
+}
+
+#[test]
+fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    original(&path);
+    let ledger = path.join("ledger.redb");
+    let mut content = fs_err::read(&ledger).unwrap();
+    let at = content.iter().rposition(|b| *b != 0).unwrap();
+    content[at] ^= 1;
+    fs_err::write(&ledger, content).unwrap();
+    let before = Store::open(&path).unwrap().snapshot().unwrap().number();
+    if !is_sound(&path) {
+        let report = repair(&path);
+        assert!(report.snapshot.is_none() && !ledger.exists(), "{report:#?}");
+        assert_eq!(Store::open(&path).unwrap().snapshot().unwrap().number(), before);
+    }
+    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+    let report = repair(&path);
+    assert_eq!(report.snapshot, Some(before + 1));
+    assert_eq!(fs_err::read_to_string(path.join("CURRENT.damaged")).unwrap(), "rubbish");
+    assert!(is_sound(&path));
+    add(&Store::open(&path).unwrap(), 0..50).unwrap();
+    assert!(is_sound(&path));
+}

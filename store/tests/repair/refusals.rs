@@ -1,0 +1,36 @@
+//! What is not repaired: a store at work, a folder of something else, a newer format.
+
+use crate::common::*;
+use crate::support::*;
+use gstore_store::*;
+
+#[test]
+fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = features()[0].clone();
+    let store = filled(&path, 10, &f, 10);
+    assert!(repair(&path).is_sound());
+    let append = store.append(&dataset(), columns(), options("add")).unwrap();
+    assert!(matches!(try_repair(&path, RepairOptions::default()), Err(VerifyError::Busy(_))));
+    drop(append);
+    let job = store.start_job(plan(vec![features()[1].clone()])).unwrap();
+    let e = try_repair(&path, RepairOptions::default()).unwrap_err().to_string();
+    assert!(e.contains(job.id()), "{e}");
+    drop(job);
+    assert!(repair(&path).is_sound());
+    for name in ["missing", "other"] {
+        let other = dir.path().join(name);
+        if name == "other" {
+            fs_err::create_dir_all(&other).unwrap();
+            fs_err::write(other.join("notes.txt"), "x").unwrap();
+        }
+        assert!(try_repair(&other, RepairOptions::default()).is_err());
+        assert!(!other.join("tmp").exists(), "{name}");
+    }
+    let current = fs_err::read_to_string(path.join("CURRENT")).unwrap();
+    fs_err::write(path.join("CURRENT"), current.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    let before = bytes(&path);
+    assert!(try_repair(&path, RepairOptions::default()).unwrap_err().to_string().contains("newer gstore"));
+    assert!(bytes(&path) == before);
+}

@@ -1,0 +1,134 @@
+//! Damaged sample files, and numbers of rows, which are never given out twice.
+
+use crate::common::*;
+use crate::support::*;
+use arrow_array::cast::AsArray;
+use gstore_store::*;
+use std::path::PathBuf;
+
+#[test]
+fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    const N: u64 = 6000;
+    let record = |i: u64| -> Vec<u8> {
+        let mut x = i * 2 + 1;
+        (0..1200)
+            .map(|_| {
+                x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (x >> 29);
+                (x >> 32) as u8
+            })
+            .collect()
+    };
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    for i in 0..N {
+        let id = format!("s{i}");
+        append.push(NewSample { id: &id, record: Some(&record(i)), metadata: vec![] }).unwrap();
+    }
+    append.finish().unwrap();
+    store.delete("pool", &RowSet::from_rows([7, 3000]), DeleteOptions::default()).unwrap();
+    let f = features()[0].clone();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..N);
+    job.publish(None, true).unwrap();
+    drop(store);
+    let file = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
+    let mut content = fs_err::read(path.join(&file)).unwrap();
+    assert!(content.len() > 5 << 20);
+    content[(2 << 20) + 77] ^= 1;
+    fs_err::write(path.join(&file), content).unwrap();
+    let report = repair(&path);
+    let after = check_all(&path).unwrap();
+    assert!(after.is_sound(), "{:#?}", after.problems);
+    let gone = lost(&report, LostKind::Samples, None);
+    assert!((400..2000).contains(&gone.len()), "{} rows: {report:#?}", gone.len());
+    let expected: Vec<String> = gone.iter().map(|r| format!("s{r}")).collect();
+    assert_eq!(report.lost[0].ids, expected, "the ledger knows the ids");
+    let store = Store::open(&path).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let part = snapshot.dataset("pool").unwrap();
+    let live = snapshot.live_rows(part).unwrap();
+    assert_eq!(live.len() + gone.len() as u64, N - 2);
+    assert!(!live.contains(7) && !live.contains(3000));
+    let reader = snapshot.samples(part).unwrap();
+    for row in live.iter().step_by(61) {
+        let batch = reader.get(&[row], &["id", "record"]).unwrap();
+        assert_eq!(batch.column(1).as_binary::<i32>().value(0), record(row));
+    }
+    let vectors = snapshot.open_feature(&snapshot.features()[0]).unwrap().row_set().unwrap();
+    assert_eq!(vectors, *live);
+    let mut append = store.append(&dataset(), vec![], options("add again")).unwrap();
+    for row in &gone {
+        let id = format!("s{row}");
+        let pushed =
+            append.push(NewSample { id: &id, record: Some(&record(*row)), metadata: vec![] }).unwrap();
+        assert!(matches!(pushed, Pushed::Added(row) if row >= N));
+    }
+    append.finish().unwrap();
+    assert!(is_sound(&path));
+}
+
+#[test]
+fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_again() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..30).unwrap();
+    let before = files(&path);
+    add(&store, 30..SAMPLES).unwrap();
+    let was = content(&store);
+    drop(store);
+    let new = |start: &str| {
+        let is_new = |f: &PathBuf| f.to_string_lossy().starts_with(start) && !before.contains(f);
+        files(&path).into_iter().filter(is_new).collect::<Vec<PathBuf>>()
+    };
+    // The last snapshot loses its root and its part.
+    let manifests = new("manifests");
+    assert_eq!(manifests.len(), 2);
+    manifests.iter().for_each(|f| fs_err::remove_file(path.join(f)).unwrap());
+    let good = bytes(&path);
+    let report = repair(&path);
+    assert!(is_sound(&path) && report.lost.is_empty(), "{report:#?}");
+    assert_eq!(content(&Store::open(&path).unwrap()), was);
+
+    // Of a file that lies above a lost one nothing is given out again either.
+    reset(&path, &good);
+    let Some(file) = new("samples").pop() else { panic!("one file was added") };
+    let second = dir.path().join("other");
+    let store = Store::create(&second).unwrap();
+    add(&store, 0..SAMPLES).unwrap();
+    add(&store, SAMPLES..50).unwrap();
+    drop(store);
+    fs_err::remove_file(path.join(file)).unwrap();
+    for above in files(&second).iter().filter(|f| f.starts_with("samples")) {
+        fs_err::copy(second.join(above), path.join(above)).unwrap();
+    }
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    assert_eq!(lost(&report, LostKind::Samples, None), (30..SAMPLES).collect(), "{report:#?}");
+    assert!(!report.is_sound());
+    let store = Store::open(&path).unwrap();
+    let rows: Vec<u64> = content(&store).samples.keys().copied().collect();
+    assert_eq!(rows, (0..30).chain(SAMPLES..50).collect::<Vec<u64>>());
+    let mut append = store.append(&dataset(), columns(), options("add again")).unwrap();
+    let metadata = vec![MetaValue::Text("task0".into()), MetaValue::Int(1)];
+    let pushed = append.push(NewSample { id: "new", record: Some(b"{}"), metadata }).unwrap();
+    assert!(matches!(pushed, Pushed::Added(50)), "{pushed:?}");
+}
+
+#[test]
+fn rows_that_were_deleted_and_merged_away_are_not_given_out_again() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = original(&path);
+    store.delete("pool", &RowSet::from_range(28..SAMPLES), DeleteOptions::default()).unwrap();
+    let all = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };
+    store.compact(all, &mut |_| {}).unwrap();
+    store.collect(GcOptions { keep: 1, ..GcOptions::default() }).unwrap();
+    drop(store);
+    remove_manifests(&path, "dataset-1-");
+    repair(&path);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().next_row, SAMPLES);
+}

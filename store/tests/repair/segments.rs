@@ -1,0 +1,133 @@
+//! Damaged segments, and which segments belong to a feature whose part is lost.
+
+use crate::common::*;
+use crate::support::*;
+use gstore_store::*;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[test]
+fn of_a_damaged_block_only_the_damaged_row_is_lost_and_of_a_cut_file_only_what_was_cut() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&path, 9000, &f, 9000);
+    let was = digest(&store, &f);
+    drop(store);
+    let file = files(&path).into_iter().find(|f| f.starts_with("segments")).unwrap();
+    let good = bytes(&path);
+    let len = good[&file].len();
+    for (at, cut) in
+        [(Some(len / 2), None), (None, Some(len - 200)), (Some(len - 300), None), (None, Some(len * 2 / 3))]
+    {
+        let mut damaged = good[&file].clone();
+        if let Some(at) = at {
+            damaged[at] ^= 16;
+        }
+        damaged.truncate(cut.unwrap_or(len));
+        fs_err::write(path.join(&file), damaged).unwrap();
+        let report = repair(&path);
+        assert!(is_sound(&path), "{report:#?}");
+        let gone = lost(&report, LostKind::Feature, None);
+        let limit = if cut.is_some_and(|c| c < len - 1000) { 5000 } else { 1 };
+        assert!(gone.len() <= limit, "{at:?} {cut:?}: {} rows: {report:#?}", gone.len());
+        let store = Store::open(&path).unwrap();
+        if !gone.is_empty() {
+            let part = Arc::clone(&store.snapshot().unwrap().features()[0]);
+            assert_eq!(part.state, FeatureState::Building);
+            let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+            seal(&mut job, 0, gone);
+            job.publish(None, true).unwrap();
+        }
+        assert_eq!(digest(&store, &f), was, "{at:?} {cut:?}");
+        drop(store);
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 6, DType::F16);
+    let store = filled(&path, 100, &f, 7);
+    let was = digest(&store, &f);
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.features()[0].segments.len(), 1);
+    // Of the merged one a row is damaged; an input has it.
+    let merged = path.join(format!("segments/1/{}.arrow", snapshot.features()[0].segments[0].uuid));
+    drop((store, snapshot));
+    let good = bytes(&path);
+    for with_part in [false, true] {
+        let mut content = fs_err::read(&merged).unwrap();
+        let at = content.len() / 3;
+        content[at] ^= 1;
+        fs_err::write(&merged, content).unwrap();
+        if !with_part {
+            for file in files(&path).iter().filter(|f| f.to_string_lossy().starts_with("manifests/feature")) {
+                fs_err::remove_file(path.join(file)).unwrap();
+            }
+        }
+        let report = repair(&path);
+        assert!(is_sound(&path), "{report:#?}");
+        assert!(report.lost.is_empty(), "{report:#?}");
+        let store = Store::open(&path).unwrap();
+        assert_eq!(digest(&store, &f), was);
+        assert_eq!(store.snapshot().unwrap().features()[0].state, FeatureState::Complete);
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn segments_of_another_feature_under_the_same_number_are_not_taken() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let [own, other] = [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16)];
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..SAMPLES).unwrap();
+    let mut job = store.start_job(plan(vec![own.clone()])).unwrap();
+    seal(&mut job, 0, 0..20);
+    job.publish(None, false).unwrap();
+    let was = content(&store);
+    let before: Vec<PathBuf> =
+        files(&path).into_iter().filter(|f| f.to_string_lossy().starts_with("manifests/feature")).collect();
+    let mut job = store.start_job(plan(vec![own])).unwrap();
+    seal(&mut job, 0, 20..24);
+    job.publish(None, false).unwrap();
+    drop(store);
+    let second = dir.path().join("other");
+    drop(filled(&second, SAMPLES, &other, SAMPLES));
+    let stranger = segments_of(&second, 1).remove(0);
+    let good = bytes(&path);
+    for cut in [false, true] {
+        // Its rows look like ours; only its footer says that they are not.
+        let mut content_of = fs_err::read(second.join(&stranger)).unwrap();
+        content_of.truncate(content_of.len() - if cut { 20 } else { 0 });
+        fs_err::write(path.join(&stranger), content_of).unwrap();
+        // What is listed by an older part is ours without a footer, too.
+        let listed: Vec<u8> = fs_err::read(path.join(&before[0])).unwrap();
+        for file in segments_of(&path, 1).iter().filter(|f| **f != stranger) {
+            let uuid = file.file_stem().unwrap().to_string_lossy().into_owned();
+            if String::from_utf8_lossy(&listed).contains(&uuid) {
+                let mut own = fs_err::read(path.join(file)).unwrap();
+                own.truncate(own.len() - 20);
+                fs_err::write(path.join(file), own).unwrap();
+            }
+        }
+        let newer = |f: &PathBuf| f.to_string_lossy().starts_with("manifests/feature") && !before.contains(f);
+        for file in files(&path).iter().filter(|f| newer(f)) {
+            fs_err::remove_file(path.join(file)).unwrap();
+        }
+        let report = repair(&path);
+        assert!(is_sound(&path), "cut {cut}: {report:#?}");
+        let now = content(&Store::open(&path).unwrap());
+        let vectors = &now.features["grad-sgd@checkpoint-7"];
+        assert_eq!(vectors.keys().copied().collect::<Vec<u64>>(), (0..24).collect::<Vec<u64>>(), "cut {cut}");
+        let first = |(row, v): &(&u64, &Vec<u32>)| was.features["grad-sgd@checkpoint-7"].get(row) == Some(*v);
+        assert_eq!(vectors.iter().filter(first).count(), 20);
+        let left = format!("{} does not say", stranger.display());
+        assert!(report.notes.iter().any(|n| n.starts_with(&left)), "cut {cut}: {report:#?}");
+        reset(&path, &good);
+    }
+}

@@ -1,0 +1,150 @@
+//! Attached shards make what one process makes.
+
+use crate::common::*;
+use crate::support::*;
+use gstore_store::*;
+use std::path::PathBuf;
+
+#[test]
+fn any_order_any_repetition_and_any_grouping_give_what_one_process_gives() {
+    let dir = tempdir().unwrap();
+    let expected = by_one_process(&dir.path().join("whole"));
+    let origin = empty_store(&dir.path().join("origin"));
+    let out: Vec<PathBuf> = (1..=3).map(|i| dir.path().join(format!("shard{i}"))).collect();
+    let before = bytes(origin.path());
+    for i in [2, 1, 3] {
+        shard(&origin, &format!("{i}/3"), &out[i - 1]);
+    }
+    assert_eq!(bytes(origin.path()), before, "a shard never writes the store");
+    let shards: Vec<_> = out.iter().map(|o| bytes(o)).collect();
+    let orders: [&[&[usize]]; 5] = [
+        &[&[0, 1, 2]],
+        &[&[2, 0, 1]],
+        &[&[2], &[0], &[1]],
+        &[&[1, 0], &[2, 1]],
+        &[&[0, 0, 2], &[0], &[1, 2, 0]],
+    ];
+    for (n, order) in orders.iter().enumerate() {
+        let path = dir.path().join(format!("copy{n}"));
+        copy(origin.path(), &path);
+        let store = Store::open(&path).unwrap();
+        for (step, group) in order.iter().enumerate() {
+            let folders: Vec<PathBuf> = group.iter().map(|i| out[*i].clone()).collect();
+            let number = store.snapshot().unwrap().number();
+            let report = attach(&store, &folders).unwrap();
+            let after = store.snapshot().unwrap().number();
+            assert_eq!(after - number, u64::from(report.snapshot.is_some()), "one commit, or none");
+            if step + 1 < order.len() {
+                continue;
+            }
+            assert!(report.features.iter().all(|f| f.complete && f.missing == 0), "{report:?}");
+        }
+        assert_eq!(content(&store), expected, "order {n}");
+        let again = attach(&store, &out).unwrap();
+        assert_eq!(again.snapshot, None);
+        assert!(again.shards.iter().all(|s| s.outcome == ShardOutcome::Already && s.files == 0), "{again:?}");
+        assert!(verify(&store).is_sound());
+        assert!(!files(&path.join("tmp")).iter().any(|f| f.starts_with("job")), "no job is left");
+    }
+    assert_eq!(out.iter().map(|o| bytes(o)).collect::<Vec<_>>(), shards, "attaching only reads the shards");
+    serde_json::to_string(&attach(&origin, &out).unwrap()).unwrap();
+}
+
+#[test]
+fn a_part_leaves_features_building_and_names_what_is_missing() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let (one, three) = (dir.path().join("1"), dir.path().join("3"));
+    shard(&store, "1/3", &one);
+    shard(&store, "3/3", &three);
+    let number = store.snapshot().unwrap().number();
+    let options = AttachOptions { command: "attach".into(), dry_run: true };
+    let dry = store.attach(&[one.clone(), three.clone()], &options, &mut |_| {}).unwrap();
+    assert_eq!((dry.dry_run, dry.snapshot, store.snapshot().unwrap().number()), (true, None, number));
+    let report = attach(&store, &[three, one]).unwrap();
+    assert_eq!(report.snapshot, Some(number + 1));
+    for r in [&dry, &report] {
+        assert_eq!(r.shards.iter().map(|s| s.shard.as_str()).collect::<Vec<_>>(), ["1/3", "3/3"]);
+        assert!(r.shards.iter().all(|s| s.outcome == ShardOutcome::Attached && s.files == 3), "{r:?}");
+        for f in &r.features {
+            assert_eq!((f.complete, f.missing, f.added), (false, CELL_ROWS, SAMPLES - CELL_ROWS));
+            assert_eq!(f.missing_rows, [[CELL_ROWS, 2 * CELL_ROWS]]);
+            assert_eq!(f.missing_shards, ["2/3"]);
+        }
+    }
+    assert!(store.snapshot().unwrap().features().iter().all(|f| f.state == FeatureState::Building));
+    // An ingest fills the gap, and rows that are there are not taken twice.
+    let mut job = store.start_job(plan(features())).unwrap();
+    assert_eq!(job.rows_done(0).len(), SAMPLES - CELL_ROWS);
+    compute(&mut job, &RowSet::from_range(0..SAMPLES), usize::MAX);
+    job.publish(Some(run_update()), true).unwrap();
+    assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn more_shards_than_cells_leave_empty_ones() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let out: Vec<PathBuf> = (1..=5).map(|i| dir.path().join(format!("{i}"))).collect();
+    let sizes: Vec<u64> =
+        (0..5).map(|i| shard(&store, &format!("{}/5", i + 1), &out[i]).row_set().len()).collect();
+    assert_eq!(sizes.iter().filter(|s| **s == 0).count(), 2);
+    let report = attach(&store, &out).unwrap();
+    assert_eq!(report.shards.iter().filter(|s| s.outcome == ShardOutcome::Empty).count(), 2);
+    assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn a_shard_is_recognised_after_rows_were_deleted_and_files_compacted() {
+    let dir = tempdir().unwrap();
+    let store = store_of(&dir.path().join("s"), FEW);
+    let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("{i}"))).collect();
+    for i in 1..=2 {
+        shard(&store, &format!("{i}/2"), &out[i - 1]);
+    }
+    attach(&store, &out).unwrap();
+    let gone = RowSet::from_ranges([100..1500, CELL_ROWS + 1..CELL_ROWS + 9]);
+    store.delete("pool", &gone, DeleteOptions::default()).unwrap();
+    // Samples are cheap to keep, so their file stays: it is the vectors that go.
+    let options = CompactOptions { max_dead_share: 0.1, ..CompactOptions::default() };
+    assert!(store.compact(options, &mut |_| {}).unwrap().rows_dropped > 0);
+    let before = content(&store).features;
+    let again = attach(&store, &out).unwrap();
+    assert_eq!(again.snapshot, None, "{again:?}");
+    assert!(again.shards.iter().all(|s| s.outcome == ShardOutcome::Already), "{again:?}");
+    assert!(again.features.iter().all(|f| f.complete && f.missing == 0), "{again:?}");
+    assert_eq!(content(&store).features, before);
+}
+
+#[test]
+fn rows_that_a_repair_lost_come_back_from_the_shard() {
+    let dir = tempdir().unwrap();
+    let expected = by_one_process_of(&dir.path().join("whole"), FEW);
+    let path = dir.path().join("s");
+    let store = store_of(&path, FEW);
+    let out = dir.path().join("o");
+    shard(&store, "1/1", &out);
+    attach(&store, std::slice::from_ref(&out)).unwrap();
+    let segments = path.join("segments");
+    let name =
+        files(&segments).into_iter().max_by_key(|f| segments.join(f).metadata().unwrap().len()).unwrap();
+    let mut bytes = fs_err::read(segments.join(&name)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(segments.join(&name), bytes).unwrap();
+    drop(store);
+    Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+    let store = Store::open(&path).unwrap();
+    let lacks = |store: &Store| {
+        let snapshot = store.snapshot().unwrap();
+        snapshot.features().iter().map(|f| FEW - f.rows()).collect::<Vec<_>>()
+    };
+    let lost: u64 = lacks(&store).iter().sum();
+    assert!(lost > 0 && lost < FEW, "a part of one feature is lost, not {lost} rows");
+    let report = attach(&store, std::slice::from_ref(&out)).unwrap();
+    assert_eq!(report.features.iter().map(|f| f.added).sum::<u64>(), lost);
+    assert!(report.features.iter().all(|f| f.complete), "{report:?}");
+    assert_eq!(content(&store).features, expected.features);
+    assert!(verify(&store).is_sound());
+    assert_eq!(attach(&store, &[out]).unwrap().snapshot, None);
+}

@@ -1,0 +1,139 @@
+//! Computing a shard: where it writes, what it leaves out, how it goes on.
+
+use crate::common::*;
+use crate::support::*;
+use gstore_store::*;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[test]
+fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let out = dir.path().join("o");
+    let start = |text: &str| store.start_shard(plan(features()), shard_plan(&store, text, &out));
+    let Ok(ShardStart::Job(mut job)) = start("1/1") else { panic!() };
+    let rows = job.plan().rows().clone();
+    assert!(!compute(&mut job, &rows, 1));
+    match start("1/1") {
+        Err(ShardError::Busy { pid, .. }) => assert_eq!(pid, std::process::id()),
+        other => panic!("{other:?}"),
+    }
+    drop(job);
+    match attach(&store, std::slice::from_ref(&out)) {
+        Err(AttachError::Unfinished { shard, .. }) => assert_eq!(shard, "1/1"),
+        other => panic!("{other:?}"),
+    }
+    // What others put there stays, what was unfinished goes.
+    fs_err::write(out.join("slurm-1.out"), "log").unwrap();
+    let name = files(&out).into_iter().find(|f| f.extension().is_some_and(|e| e == "arrow")).unwrap();
+    fs_err::write(out.join(format!("{}.part", name.display())), "half").unwrap();
+    let Ok(ShardStart::Job(mut job)) = start("1/1") else { panic!() };
+    assert!(job.resumed());
+    assert_eq!((job.discarded().len(), job.rows_done(0).len()), (1, CELL_ROWS));
+    assert!(compute(&mut job, &rows, usize::MAX));
+    let receipt = job.finish(Some(run_update())).unwrap();
+    assert!(out.join("slurm-1.out").exists());
+    let before = bytes(&out);
+    match start("1/1") {
+        Ok(ShardStart::Finished(again)) => assert_eq!(*again, receipt),
+        other => panic!("{other:?}"),
+    }
+    let same = |b: &[(PathBuf, Vec<u8>)]| {
+        b.iter().filter(|(f, _)| !f.ends_with("job.json")).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(same(&bytes(&out)), same(&before));
+    assert!(matches!(start("1/2"), Err(ShardError::Other { what: "shard", .. })));
+    // A damaged file is computed again, whatever the receipt says.
+    let mut damaged = fs_err::read(out.join(&name)).unwrap();
+    damaged[900] ^= 4;
+    fs_err::write(out.join(&name), damaged).unwrap();
+    let Ok(ShardStart::Job(mut job)) = start("1/1") else { panic!() };
+    assert_eq!(job.discarded().len(), 1);
+    assert!(matches!(attach(&store, std::slice::from_ref(&out)), Err(AttachError::Unfinished { .. })));
+    compute(&mut job, &rows, usize::MAX);
+    job.finish(Some(run_update())).unwrap();
+    attach(&store, &[out]).unwrap();
+    assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn only_a_folder_for_shards_is_written_to() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let start = |out: &Path| store.start_shard(plan(features()), shard_plan(&store, "1/2", out));
+    assert!(matches!(start(&store.path().join("tmp/x")), Err(ShardError::InsideStore { .. })));
+    let strange = dir.path().join("strange");
+    fs_err::create_dir(&strange).unwrap();
+    fs_err::write(strange.join("thesis.tex"), "x").unwrap();
+    match start(&strange) {
+        Err(ShardError::NotEmpty { found, .. }) => assert_eq!(found, "thesis.tex"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(files(&strange).len(), 1);
+    fs_err::write(strange.join("job.json"), "{").unwrap();
+    assert!(matches!(start(&strange), Err(ShardError::Note { .. })));
+    // Unfinished rows are never receipted.
+    let out = dir.path().join("o");
+    let Ok(ShardStart::Job(job)) = start(&out) else { panic!() };
+    match job.finish(None) {
+        Err(ShardError::Incomplete { rows, .. }) => assert_eq!(rows.ranges()[0].start, 0),
+        other => panic!("{other:?}"),
+    }
+    assert!(!out.join("receipt.json").exists());
+    // Other work in the same folder.
+    let other = JobPlan { identity: json!("other"), ..plan(features()) };
+    match store.start_shard(other, shard_plan(&store, "1/2", &out)) {
+        Err(ShardError::Other { what, .. }) => assert_eq!(what, "the work"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_snapshot_has_is_not_computed_again() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let mut job = store.start_job(plan(features())).unwrap();
+    seal(&mut job, 0, 100..5000);
+    job.publish(None, false).unwrap();
+    let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("{i}"))).collect();
+    let plan_of = |i: usize| shard_plan(&store, &format!("{i}/2"), &out[i - 1]);
+    let Ok(ShardStart::Job(job)) = store.start_shard(plan(features()), plan_of(1)) else { panic!() };
+    assert_eq!(job.rows_done(0), RowSet::from_range(100..5000));
+    drop(job);
+    let rows: u64 = (1..=2)
+        .flat_map(|i| shard(&store, &format!("{i}/2"), &out[i - 1]).files)
+        .filter(|f| matches!(f, ReceiptFile::Segment { feature: 0, .. }))
+        .map(|f| f.row_set().len())
+        .sum();
+    assert_eq!(rows, SAMPLES - 4900);
+    attach(&store, &out).unwrap();
+    assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn shards_work_on_a_store_that_cannot_be_written() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    // Whatever would change a file below the store fails.
+    let vfs = Arc::new(crate::common::readonly::ReadOnly::new(store.path()));
+    let reader = Store::open_on(vfs, store.path()).unwrap();
+    for i in 1..=2 {
+        shard(&reader, &format!("{i}/2"), &dir.path().join(format!("{i}")));
+    }
+    attach(&store, &[dir.path().join("1"), dir.path().join("2")]).unwrap();
+    assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn a_live_job_whose_note_is_damaged_is_not_written_over() {
+    let dir = tempdir().unwrap();
+    let store = empty_store(&dir.path().join("s"));
+    let job = store.start_job(plan(vec![features().remove(0)])).unwrap();
+    fs_err::write(store.path().join("tmp").join(job.id()).join("job.json"), "{").unwrap();
+    let other = || store.start_job(plan(vec![features().remove(1)]));
+    assert!(matches!(other(), Err(JobError::Busy { pid: 0, .. })));
+    drop(job);
+    other().unwrap();
+}
