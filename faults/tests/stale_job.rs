@@ -1,5 +1,6 @@
 //! Promise: vectors that a job had computed of a dataset are never shown for the samples of another one that got its name.
 
+use gstore_faults::disk::{Choice, Image, Pending, Replay, SimDisk};
 use gstore_faults::work::{Context, Mode, State, Step};
 use gstore_store::vfs::Vfs;
 use std::sync::Arc;
@@ -25,4 +26,35 @@ fn an_interrupted_job_of_a_dropped_dataset_is_not_gone_on_with() {
     }
     let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
     assert_eq!(expected.difference(&found), None);
+}
+
+#[test]
+fn nor_after_a_loss_of_power_that_takes_back_the_removal_of_its_files() {
+    let disk = SimDisk::new();
+    let mut context = Context::new(Arc::new(disk.clone()), &gstore_faults::sim::path());
+    let mut expected = State::default();
+    let drop = Step::DropDataset("side".into());
+    for step in [Step::Create, append(0..10), job(Some(1)), drop, append(100..110)] {
+        step.run(&mut context).unwrap();
+        step.apply(&mut expected);
+    }
+    let before = disk.image();
+    let done = disk.trace().len();
+    job(None).run(&mut context).unwrap();
+    job(None).apply(&mut expected);
+    let mut replay = Replay::new(before, 0);
+    let mut undone = 0;
+    for op in &disk.trace()[done..] {
+        replay.apply(op);
+        let lost = |change: &Pending| matches!(change, Pending::Unlink { .. });
+        undone += usize::from(replay.pending.iter().any(lost));
+        let kept: Vec<Choice> =
+            replay.pending.iter().map(|c| if lost(c) { Choice::Lost } else { Choice::Whole }).collect();
+        let left = SimDisk::from_image(&Image::of(&replay, &kept));
+        let mut context = Context::new(Arc::new(left), &gstore_faults::sim::path());
+        job(None).run(&mut context).unwrap();
+        let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
+        assert_eq!(expected.difference(&found), None, "after {}", op.describe());
+    }
+    assert!(undone > 3, "the job removes what another one sealed");
 }

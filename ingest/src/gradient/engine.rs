@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::error::EngineError;
 use super::features::GradFeatures;
-use super::peaks::Peaks;
 use super::lora::HostFactors;
+use super::peaks::Peaks;
 use super::runner::{BatchRunner, Gradients, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;

@@ -254,7 +254,8 @@ impl<B: Backend> GradientPass<'_, B> {
             }
             Gradients::Weights(weights) => {
                 let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
-                self.results.losses = weights.backward(model, forward, objective, features, peaks, &mut sums)?;
+                self.results.losses =
+                    weights.backward(model, forward, objective, features, peaks, &mut sums)?;
                 self.finish(features, &sums);
             }
         }

@@ -136,6 +136,7 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
                 Err(e) => e.is_damage(),
             };
             if none {
+                forget_sealed(&folder)?;
                 folder.write(JOB, &JobFile::new(plan, snapshot))?;
             }
             Ok(folder)
@@ -147,6 +148,18 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
             Err(JobError::Busy { feature: first, job: id.to_owned(), pid })
         }
     }
+}
+
+/// Removes sealed files of a folder without a readable note: whose they are is not known, and they must be gone for good before a note
+/// says that they are this job's.
+fn forget_sealed(folder: &JobFolder) -> Result<(), StorageError> {
+    let is_sealed = |content: &Content| {
+        matches!(content, Content::Segment { .. } | Content::Encoding(_) | Content::EncodingNote(_))
+    };
+    for name in folder.list()?.iter().filter(|name| is_sealed(&Content::of(name))) {
+        folder.remove(name)?;
+    }
+    folder.sync()
 }
 
 /// Undoes a publish that was cut short, or cleans up after one that was not.
@@ -265,6 +278,10 @@ fn collect(job: &mut Job, keep: bool) -> Result<(), JobError> {
             job.folder.remove(&encoding_name(uuid))?;
         }
         job.discarded.push(name);
+    }
+    if !keep && !job.discarded.is_empty() {
+        // The next note claims the folder's files: after a loss of power these must not be among them again.
+        job.folder.sync()?;
     }
     Ok(())
 }
