@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::error::EngineError;
 use super::features::GradFeatures;
 use super::lora::HostFactors;
+use super::peaks::Peaks;
 use super::runner::{BatchRunner, Gradients, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
@@ -147,8 +148,10 @@ impl Engine {
                 features.as_ref(),
             )?),
         };
+        let peaks = features.as_ref().and_then(|f| Peaks::of(&f.projector, tensors.len()));
         let differentiates = features.is_some() && !tensors.is_empty();
-        let runner = BatchRunner { model, reference, options, gradients, features, tensors: tensors.clone() };
+        let runner =
+            BatchRunner { model, reference, options, gradients, features, peaks, tensors: tensors.clone() };
         Ok(Engine { id, decoder, tensors, differentiates, runner: Box::new(runner) })
     }
 
@@ -165,6 +168,12 @@ impl Engine {
     /// The differentiated tensors in `named_parameters()` order: what a gradient consists of.
     pub fn tensors(&self) -> &[TensorSpec] {
         &self.tensors
+    }
+
+    /// Where gradients are projected by a mask: the mean kurtosis of the coordinates of each tensor's gradients, or of the factors that they
+    /// are projected from, in the first batches. 0 where none was seen; empty with any other projection.
+    pub fn kurtosis(&self) -> Vec<f64> {
+        self.runner.peaks().map(Peaks::means).unwrap_or_default()
     }
 
     /// Runs a batch and hands each sample's results to `out`, in batch order.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::peaks::Peaks;
 use crate::family::{Decoder, LinearId, Param, Role, Rows};
 use crate::model::{Backend, BackendError, ColumnMap, LinearWeights, SampleRows, Sink, Slot, TableFactors};
-use crate::projection::{FactoredProjector, SideEntries, SideMatrix};
+use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
 
 /// One side's matrix on a backend.
 enum SideMap<B: Backend> {
@@ -17,6 +18,8 @@ enum SideMap<B: Backend> {
 struct ModuleMaps<B: Backend> {
     /// Which of the projector's modules.
     module: usize,
+    /// The tensor that is its weight.
+    tensor: usize,
     input: SideMap<B>,
     /// Where its values start in what is accumulated for a sample, and their number.
     offset: usize,
@@ -48,12 +51,14 @@ impl<B: Backend> FactorMaps<B> {
         modules: impl IntoIterator<Item = (usize, &'a Param)>,
     ) -> Result<FactorMaps<B>, BackendError> {
         let mut maps = FactorMaps { modules: Vec::new(), slots: BTreeMap::new(), width: 0 };
+        let tensors = tensor_modules(projector.modules());
         for (module, param) in modules {
+            let tensor = tensors.iter().position(|of| *of == module).unwrap_or(tensors.len());
             let Some(sides) = projector.sides(module) else { continue };
             let len = projector.accumulated_len(module);
             let index = maps.modules.len();
             let input = side(backend, &sides.input, None)?;
-            maps.modules.push(ModuleMaps { module, input, offset: maps.width, len });
+            maps.modules.push(ModuleMaps { module, tensor, input, offset: maps.width, len });
             maps.width += len;
             let mut add = |slot, out| maps.slots.insert(slot, SlotMap { index, out });
             match &param.role {
@@ -138,6 +143,8 @@ impl<B: Backend> SideMap<B> {
 pub(super) struct FactorSink<'a, B: Backend> {
     pub maps: &'a FactorMaps<B>,
     pub projector: &'a FactoredProjector,
+    /// Looks at what a mask samples.
+    pub peaks: Option<&'a Peaks>,
     pub out: SampleRows<'a>,
 }
 
@@ -156,6 +163,9 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         for (id, grad) in grads {
             let Some(slot) = self.maps.slots.get(&Slot::Linear(*id)) else { continue };
             let (module, Some(out)) = (&self.maps.modules[slot.index], &slot.out) else { continue };
+            if let Some(peaks) = self.peaks {
+                peaks.factors(module.tensor, backend, &[x, grad])?;
+            }
             let inputs = module.input.apply(backend, x)?;
             let outputs = out.apply(backend, grad)?;
             backend.weight_grads(&inputs, &outputs, spans, &mut self.out, module.offset)?;
@@ -173,6 +183,9 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         let Some(slot) = self.maps.slots.get(&slot) else { return Ok(()) };
         let module = &self.maps.modules[slot.index];
         let Some(sides) = self.projector.sides(module.module) else { return Ok(()) };
+        if let Some(peaks) = self.peaks {
+            peaks.factors(module.tensor, backend, &[factors.grad])?;
+        }
         // The output side of a looked-up row is that row's column of the side's matrix.
         let mut values = Vec::with_capacity(factors.ids.len() * sides.out.rows);
         let mut column = vec![0.0; sides.out.rows];

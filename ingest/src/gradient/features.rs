@@ -1,6 +1,7 @@
 //! From gradients to projected vectors: every form of a gradient that is asked for, through one projection.
 
 use super::forms::GradForm;
+use super::peaks::Peaks;
 use crate::checkpoint::Moments;
 use crate::model::LoadError;
 use crate::params::TensorSpec;
@@ -78,6 +79,8 @@ impl Projector {
 /// The vectors of the samples of a batch, one for each form, while tensors arrive one by one.
 pub(super) struct Accumulator<'a> {
     features: &'a GradFeatures,
+    /// Looks at what a mask samples.
+    peaks: Option<&'a Peaks>,
     /// Where each tracked tensor starts in the concatenated gradient.
     starts: Vec<usize>,
     sums: Sums,
@@ -99,7 +102,12 @@ enum Sums {
 }
 
 impl<'a> Accumulator<'a> {
-    pub fn new(features: &'a GradFeatures, tensors: &[TensorSpec], samples: usize) -> Accumulator<'a> {
+    pub fn new(
+        features: &'a GradFeatures,
+        peaks: Option<&'a Peaks>,
+        tensors: &[TensorSpec],
+        samples: usize,
+    ) -> Accumulator<'a> {
         let mut start = 0;
         let starts = tensors.iter().map(|tensor| {
             let this = start;
@@ -117,13 +125,16 @@ impl<'a> Accumulator<'a> {
                 waiting: vec![Vec::new(); features.forms.len()],
             },
         };
-        Accumulator { features, starts, sums, sound: vec![true; vectors], scratch: Vec::new() }
+        Accumulator { features, peaks, starts, sums, sound: vec![true; vectors], scratch: Vec::new() }
     }
 
     /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight comes first, then its bias.
     pub fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
         let GradFeatures { forms, projector, moments } = self.features;
         let (start, dim) = (self.starts[tensor], projector.dim());
+        if let Some(peaks) = self.peaks {
+            peaks.formed(tensor, grad);
+        }
         let moment = |values: Option<&'a Vec<f32>>| {
             values.and_then(|values| values.get(start..start + grad.len())).unwrap_or_default()
         };

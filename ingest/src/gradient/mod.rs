@@ -14,6 +14,7 @@ mod formed;
 mod forms;
 mod layout;
 mod lora;
+mod peaks;
 mod runner;
 mod tracked;
 mod weights;

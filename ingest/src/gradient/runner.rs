@@ -6,6 +6,7 @@ use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
 use super::error::EngineError;
 use super::features::{Accumulator, GradFeatures, Projector};
 use super::lora::{LoraFactors, LoraSink};
+use super::peaks::Peaks;
 use super::weights::WeightGradients;
 use crate::model::{
     Backend, BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass, SampleRows,
@@ -20,6 +21,9 @@ pub(super) trait Runner: Send + Sync {
         want: Want,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError>;
+
+    /// What was seen of the coordinates that a mask samples.
+    fn peaks(&self) -> Option<&Peaks>;
 }
 
 /// How gradients come about.
@@ -37,6 +41,7 @@ pub(super) struct BatchRunner<B: Backend> {
     pub options: EngineOptions,
     pub gradients: Gradients<B>,
     pub features: Option<GradFeatures>,
+    pub peaks: Option<Peaks>,
     pub tensors: Vec<TensorSpec>,
 }
 
@@ -81,6 +86,10 @@ impl<B: Backend> Runner for BatchRunner<B> {
             out(index, result);
         }
         Ok(())
+    }
+
+    fn peaks(&self) -> Option<&Peaks> {
+        self.peaks.as_ref()
     }
 }
 
@@ -209,10 +218,11 @@ impl<B: Backend> GradientPass<'_, B> {
     fn without_scores(&mut self) -> Result<(), BackendError> {
         let (true, Some(features)) = (self.want, &self.runner.features) else { return Ok(()) };
         let width = total_len(&self.runner.tensors);
+        let peaks = self.runner.peaks.as_ref();
         match &self.runner.gradients {
             Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
             Gradients::Weights(weights) => {
-                let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
+                let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
                 weights.zeros(self.samples, &mut sums);
                 self.finish(features, &sums);
             }
@@ -227,6 +237,7 @@ impl<B: Backend> GradientPass<'_, B> {
     ) -> Result<(), BackendError> {
         let Some(features) = &self.runner.features else { return Ok(()) };
         let model = &self.runner.model;
+        let peaks = self.runner.peaks.as_ref();
         match &self.runner.gradients {
             Gradients::Adapter(factors) => {
                 let width = total_len(&self.runner.tensors);
@@ -238,8 +249,9 @@ impl<B: Backend> GradientPass<'_, B> {
                 self.project_whole(features, &grads, width);
             }
             Gradients::Weights(weights) => {
-                let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
-                self.results.losses = weights.backward(model, forward, objective, features, &mut sums)?;
+                let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
+                self.results.losses =
+                    weights.backward(model, forward, objective, features, peaks, &mut sums)?;
                 self.finish(features, &sums);
             }
         }
@@ -248,8 +260,9 @@ impl<B: Backend> GradientPass<'_, B> {
 
     /// Features of gradients that lie whole in memory, `width` values each.
     fn project_whole(&mut self, features: &GradFeatures, grads: &[f32], width: usize) {
+        let peaks = self.runner.peaks.as_ref();
         let Projector::Flat(flat) = &features.projector else {
-            let mut sums = Accumulator::new(features, &self.runner.tensors, self.samples);
+            let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
             for (sample, grad) in grads.chunks_exact(width.max(1)).enumerate() {
                 let mut rest = grad;
                 for (index, tensor) in self.runner.tensors.iter().enumerate() {
@@ -265,6 +278,14 @@ impl<B: Backend> GradientPass<'_, B> {
         let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
         let mut formed = vec![0.0; width];
         for grad in grads.chunks_exact(width.max(1)) {
+            if let Some(peaks) = peaks {
+                let mut rest = grad;
+                for (tensor, spec) in self.runner.tensors.iter().enumerate() {
+                    let (values, after) = rest.split_at(spec.numel());
+                    peaks.formed(tensor, values);
+                    rest = after;
+                }
+            }
             for form in &features.forms {
                 form.apply(grad, m, v, &mut formed);
                 let start = self.results.grads.len();

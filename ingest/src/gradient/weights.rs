@@ -7,6 +7,7 @@ use super::features::{Accumulator, GradFeatures, Projector};
 use super::formed::FormedSink;
 use super::forms::GradForm;
 use super::layout::GradLayout;
+use super::peaks::Peaks;
 use crate::family::{Decoder, LinearId, NormId, Param, Role};
 use crate::model::{
     Backend, BackendError, Forward, Model, NormFactors, Objective, SampleRows, Sink, Slot, TableFactors,
@@ -60,7 +61,7 @@ impl<B: Backend> WeightGradients<B> {
     pub fn lowest_wanted(&self, model: &Model<B>, features: &GradFeatures) -> Option<usize> {
         let mut ignore = |_: usize, _: usize, _: &[f32]| {};
         let formed = FormedSink::new(&self.formed, 0, &mut ignore);
-        model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, &mut []) })
+        model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, None, &mut []) })
     }
 
     /// Runs the backward pass and adds the features of every sample's gradient to `sums`. Returns the losses of the scored rows.
@@ -70,6 +71,7 @@ impl<B: Backend> WeightGradients<B> {
         forward: Forward<B>,
         objective: Objective<'_, B::Tensor>,
         features: &GradFeatures,
+        peaks: Option<&Peaks>,
         sums: &mut Accumulator<'_>,
     ) -> Result<Vec<f32>, BackendError> {
         let samples = forward.layout.spans.len();
@@ -77,7 +79,7 @@ impl<B: Backend> WeightGradients<B> {
         let mut accumulated = vec![0.0; samples * width];
         let mut consume = |tensor: usize, sample: usize, grad: &[f32]| sums.add(tensor, sample, grad);
         let formed = FormedSink::new(&self.formed, samples, &mut consume);
-        let mut sink = WeightSink { formed, factors: self.factor_sink(features, &mut accumulated) };
+        let mut sink = WeightSink { formed, factors: self.factor_sink(features, peaks, &mut accumulated) };
         let losses = model.backward(forward, objective, &mut sink)?;
         if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
             for (sample, values) in accumulated.chunks_exact(width.max(1)).enumerate() {
@@ -102,10 +104,11 @@ impl<B: Backend> WeightGradients<B> {
     fn factor_sink<'a>(
         &'a self,
         features: &'a GradFeatures,
+        peaks: Option<&'a Peaks>,
         values: &'a mut [f32],
     ) -> Option<FactorSink<'a, B>> {
         let ((_, maps), projector) = (self.factors.as_ref()?, factored(features)?);
-        Some(FactorSink { maps, projector, out: SampleRows { values, width: maps.width } })
+        Some(FactorSink { maps, projector, peaks, out: SampleRows { values, width: maps.width } })
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Estimate {
     pub memory: u64,
     /// Seconds, from one batch at the first checkpoint that has work.
     pub seconds: f64,
+    /// What is said against that checkpoint's projection.
+    pub warning: Option<String>,
 }
 
 impl Estimate {
@@ -43,6 +45,7 @@ impl Estimate {
             disk: self.disk + other.disk,
             memory: self.memory.max(other.memory),
             seconds: self.seconds + other.seconds,
+            warning: self.warning.or_else(|| other.warning.clone()),
         }
     }
 }
@@ -66,7 +69,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
         .sum();
     let mut estimate =
-        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan), seconds: 0.0 };
+        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan), seconds: 0.0, warning: None };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -82,6 +85,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let count = cuts.first().map_or(0, |cut| cut.len());
     let batch = Prepared { rows: rows.into_iter().take(count).collect() };
     let computer: Computer = super::computer(plan, checkpoint)?;
+    estimate.warning = super::peaks::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
     computer.compute(&batch)?;
     let begun = Instant::now();
     computer.compute(&batch)?;

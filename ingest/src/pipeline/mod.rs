@@ -11,6 +11,7 @@ mod estimate;
 mod label;
 mod memory;
 mod order;
+mod peaks;
 mod plan;
 mod prepare;
 mod preview;
@@ -115,6 +116,9 @@ fn compute_missing(
         let computer = computer(plan, checkpoint)?;
         let preparer =
             Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel };
+        if let Some(warning) = peaks::warning(checkpoint, &computer, &preparer, &work.rows())? {
+            progress.note(&warning);
+        }
         let threads = checkpoint.memory.threads;
         done.ending = run::run_checkpoint(job, work, &preparer, &computer, threads, progress, cancel)?;
         if done.ending == Ending::Stopped {

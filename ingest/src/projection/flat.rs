@@ -100,6 +100,11 @@ impl FlatProjector {
         self.dim
     }
 
+    /// Whether it samples coordinates.
+    pub fn is_mask(&self) -> bool {
+        matches!(self.layout, Layout::Sample(_))
+    }
+
     /// Input coordinates: the sum of the tensors' sizes.
     pub fn inputs(&self) -> usize {
         self.inputs

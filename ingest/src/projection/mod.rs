@@ -25,7 +25,7 @@ mod summed;
 
 pub use error::ProjectionError;
 pub use factored::cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
-pub use factored::{Explanation, explain};
+pub use factored::{Explanation, explain, kurtosis};
 pub use factored::{
     FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of, tensor_modules,
 };

@@ -76,6 +76,11 @@ impl FactoredProjector {
         Ok(Self { spec: spec.clone(), checkpoint, modules: modules.to_vec(), drawn, groups })
     }
 
+    /// Whether it samples coordinates.
+    pub fn is_mask(&self) -> bool {
+        matches!(self.spec.kind, ProjectionKind::FactMask { .. })
+    }
+
     /// The modules, in the order of their coordinates.
     pub fn modules(&self) -> &[ModuleShape] {
         &self.modules

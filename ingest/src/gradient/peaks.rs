@@ -1,0 +1,124 @@
+//! How uneven the coordinates are that a mask samples, seen on the first gradients.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::features::Projector;
+use crate::model::{Backend, BackendError};
+use crate::projection::kurtosis::kurtosis;
+
+/// Values that are taken of each tensor: gradients of samples, or batches of factors.
+const VALUES: u32 = 64;
+
+/// Rows of a batch's factors that are looked at.
+const ROWS: usize = 64;
+
+/// Kurtosis of the coordinates of each differentiated tensor. Memory: two numbers for each.
+pub(super) struct Peaks(Mutex<Vec<Mean>>);
+
+#[derive(Clone, Copy, Default)]
+struct Mean {
+    sum: f64,
+    values: u32,
+}
+
+impl Peaks {
+    /// Of this many tensors, if their gradients are projected by a mask.
+    pub fn of(projector: &Projector, tensors: usize) -> Option<Peaks> {
+        let is_mask = match projector {
+            Projector::Flat(flat) => flat.is_mask(),
+            Projector::Factored { projector, .. } => projector.is_mask(),
+        };
+        is_mask.then(|| Peaks(Mutex::new(vec![Mean::default(); tensors])))
+    }
+
+    /// Looks at a tensor's gradient.
+    pub fn formed(&self, tensor: usize, grad: &[f32]) {
+        if self.wants(tensor) {
+            self.add(tensor, of(grad, grad.len()));
+        }
+    }
+
+    /// Looks at both factors of a tensor's gradient, or at the one that a mask samples by value.
+    pub fn factors<B: Backend>(
+        &self,
+        tensor: usize,
+        backend: &B,
+        factors: &[&B::Tensor],
+    ) -> Result<(), BackendError> {
+        if !self.wants(tensor) {
+            return Ok(());
+        }
+        let mut most = 0.0f64;
+        for factor in factors {
+            let (rows, width) = backend.size(factor);
+            let chosen: Vec<u32> =
+                (0..rows).step_by(rows.div_ceil(ROWS).max(1)).map(|row| row as u32).collect();
+            let values = backend.to_host(&backend.gather(factor, &chosen)?)?;
+            most = most.max(of(&values, width));
+        }
+        self.add(tensor, most);
+        Ok(())
+    }
+
+    /// The mean of each tensor; 0 where nothing but zeros was seen.
+    pub fn means(&self) -> Vec<f64> {
+        let means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        means.iter().map(|mean| mean.sum / f64::from(mean.values.max(1))).collect()
+    }
+
+    fn wants(&self, tensor: usize) -> bool {
+        let means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        means.get(tensor).is_some_and(|mean| mean.values < VALUES)
+    }
+
+    /// Zeros say nothing about coordinates.
+    fn add(&self, tensor: usize, value: f64) {
+        let mut means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mean) = means.get_mut(tensor).filter(|_| value > 0.0) {
+            mean.sum += value;
+            mean.values += 1;
+        }
+    }
+}
+
+/// The mean over rows of some width.
+fn of(values: &[f32], width: usize) -> f64 {
+    let rows: Vec<&[f32]> = values.chunks_exact(width.max(1)).collect();
+    kurtosis(&rows, std::slice::from_ref(&(0..width))).first().copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::TensorSpec;
+    use crate::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
+
+    fn peaks(kind: ProjectionKind) -> Option<Peaks> {
+        let tensors = [("a", [4, 8]), ("b", [2, 2])]
+            .map(|(name, shape)| TensorSpec { name: name.into(), shape: shape.into() });
+        let spec = ProjectionSpec { kind, dim: 8, ..ProjectionSpec::default() };
+        let flat = FlatProjector::new(&spec, &tensors, None).unwrap();
+        Peaks::of(&Projector::Flat(flat), tensors.len())
+    }
+
+    #[test]
+    fn only_a_mask_is_looked_at() {
+        assert!(peaks(ProjectionKind::Sjlt { s: 4 }).is_none());
+        assert!(peaks(ProjectionKind::Mask).is_some());
+    }
+
+    #[test]
+    fn zeros_do_not_count_and_later_values_are_left_out() {
+        let peaks = peaks(ProjectionKind::Mask).unwrap();
+        assert_eq!(peaks.means(), [0.0, 0.0]);
+        let mut spike = [0.0; 32];
+        spike[3] = 2.0;
+        peaks.formed(0, &[0.0; 32]);
+        peaks.formed(0, &spike);
+        peaks.formed(1, &[1.0, -1.0, 1.0, 1.0]);
+        assert_eq!(peaks.means(), [32.0, 1.0]);
+        (0..VALUES).for_each(|_| peaks.formed(1, &[1.0, 0.0, 0.0, 0.0]));
+        let expected = (1.0 + 4.0 * f64::from(VALUES - 1)) / f64::from(VALUES);
+        assert_eq!(peaks.means(), [32.0, expected]);
+    }
+}
