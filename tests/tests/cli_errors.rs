@@ -248,7 +248,19 @@ fn models_adapters_and_moments_that_do_not_fit_are_named() {
             checkpoint.clone(),
             vec!["model.safetensors"],
         ),
-        (world.damaged("m3", &model, remove("tokenizer.json")), checkpoint.clone(), vec!["tokenizer.json"]),
+        (
+            world.damaged("m3", &model, remove("tokenizer.json")),
+            checkpoint.clone(),
+            vec!["no tokenizer.json", "tokenizer_config.json", "copy"],
+        ),
+        (
+            world.damaged("m7", &model, |folder| {
+                fs_err::rename(folder.join("tokenizer.json"), folder.join("tokenizer.model"))
+                    .expect("renamed");
+            }),
+            checkpoint.clone(),
+            vec!["no tokenizer.json", "tokenizer.model", "save_pretrained"],
+        ),
         (
             world.damaged("m4", &model, edit("config.json", "LlamaForCausalLM", "MambaForCausalLM")),
             checkpoint.clone(),
