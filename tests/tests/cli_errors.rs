@@ -341,6 +341,24 @@ fn wrong_usage_is_exit_code_2() {
     {
         assert_eq!(binary::run(binary::gstore(dir.path()).args(args)).code, 2, "{args:?}");
     }
+    let ingest = ["ingest", "--dataset", "a", "--model", "m", "--features", "loss"];
+    for (option, value, wanted) in [
+        ("--limit", "-1", "at least 1"),
+        ("--limit", "0", "at least 1"),
+        ("--threads", "-2", "at least 1"),
+        ("--seed", "-1", "at least 0"),
+        ("--embed-layer", "-1", "at least 0"),
+        ("--dim", "-8", "-8 is not in 1..=16777216"),
+        ("--max-length", "-1", "-1 is not in 1.."),
+        ("--label-smoothing", "-0.1", "at least 0"),
+        ("--max-memory", "-1", "not a size"),
+    ] {
+        let finished = binary::run(binary::gstore(dir.path()).args(ingest).args([option, value]));
+        assert_eq!(finished.code, 2, "{option} {value}\n{}", finished.stderr);
+        for part in [option, value, wanted] {
+            assert!(finished.stderr.contains(part), "{option} {value}: no {part:?} in {}", finished.stderr);
+        }
+    }
     let mut without = Command::new(binary::path());
     let finished = binary::run(without.arg("ls").env_remove("GSTORE_STORE"));
     assert!(finished.code == 2 && finished.stderr.contains("--store"), "{}", finished.stderr);
