@@ -7,7 +7,8 @@ use gstore_store::{DType, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
-use super::plan::IngestPlan;
+use super::memory::BatchSize;
+use super::plan::{CheckpointPlan, IngestPlan};
 use super::prepare::{Prepared, Preparer};
 use super::window::cut_batches;
 use super::work::CheckpointWork;
@@ -26,7 +27,7 @@ pub struct Estimate {
     pub tokens: u64,
     /// Bytes of the new segments.
     pub disk: u64,
-    /// Bytes of memory at the peak, roughly.
+    /// Bytes of memory at the peak, for batches up to twice as large as those of the first rows.
     pub memory: u64,
     /// Seconds, from one batch at the first checkpoint that has work.
     pub seconds: f64,
@@ -68,8 +69,15 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .features()
         .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
         .sum();
-    let mut estimate =
-        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan), seconds: 0.0, warning: None };
+    let mut estimate = Estimate {
+        rows: plan.rows.len(),
+        passes,
+        tokens: 0,
+        disk,
+        memory: memory(plan, |c| c.memory.bytes()),
+        seconds: 0.0,
+        warning: None,
+    };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -78,10 +86,12 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         Preparer { samples: &samples, encoder: &plan.encoder, limits: checkpoint.limits, cancel: &never };
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
-    let tokens: usize = rows.iter().map(|row| row.encoded.ids.len()).sum();
+    let lengths: Vec<usize> = rows.iter().map(|row| row.encoded.ids.len()).collect();
+    let tokens: usize = lengths.iter().sum();
+    estimate.memory = memory(plan, |checkpoint| checkpoint.memory.bytes_of(twice_of(&lengths, checkpoint)));
     estimate.tokens = (passes as f64 * tokens as f64 / rows.len().max(1) as f64) as u64;
 
-    let cuts = cut_batches(rows.iter().map(|row| row.encoded.ids.len()), checkpoint.limits);
+    let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
     let count = cuts.first().map_or(0, |cut| cut.len());
     let batch = Prepared { rows: rows.into_iter().take(count).collect() };
     let computer: Computer = super::computer(plan, checkpoint)?;
@@ -101,6 +111,14 @@ fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
 }
 
 /// Bytes at the peak: of the checkpoint that needs most.
-fn memory(plan: &IngestPlan) -> u64 {
-    plan.checkpoints.iter().map(|checkpoint| checkpoint.memory.bytes()).max().unwrap_or(0)
+fn memory(plan: &IngestPlan, bytes: impl Fn(&CheckpointPlan) -> u64) -> u64 {
+    plan.checkpoints.iter().map(bytes).max().unwrap_or(0)
+}
+
+/// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them make a batch, or longer.
+fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> BatchSize {
+    let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
+    let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    BatchSize { rows: 2 * rows as u64, tokens: checkpoint.limits.tokens.max(2 * longest) as u64 }
 }
