@@ -12,13 +12,13 @@ mod shell;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use args::{Cli, Command};
 use context::Context;
 
 fn main() -> ExitCode {
-    let root = Cli::command();
+    let root = args::command();
     let argv = match config::expand(&root, std::env::args_os().collect()) {
         Ok(argv) => argv,
         Err(error) => return failure::usage(&error),

@@ -118,6 +118,35 @@ fn files(folder: &Path, records: &[Value]) -> Vec<PathBuf> {
     paths
 }
 
+#[test]
+fn a_column_that_is_null_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = ["content", "text", "prompt", "completion"];
+    let fields = columns.map(|name| Field::new(name, DataType::Utf8, true));
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let refusal = |lines: &str, fields: &[&str]| {
+        let mut reader = arrow_json::ReaderBuilder::new(Arc::clone(&schema)).build(lines.as_bytes()).unwrap();
+        let mut parquet = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None).unwrap();
+        parquet.write(&reader.next().unwrap().unwrap()).unwrap();
+        let path = folder.path().join("data.parquet");
+        fs_err::write(&path, parquet.into_inner().unwrap()).unwrap();
+        let store = folder.path().join("store");
+        let store = Store::open_or_create(store).unwrap();
+        add(&store, &request(&[path], fields), &mut Silent).unwrap_err().to_string()
+    };
+    let says = |error: &str, parts: &[&str]| {
+        for part in parts {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+    };
+    says(
+        &refusal(r#"{"text": "a"}{"text": null}"#, &[]),
+        &["data.parquet", "row 2", "column \"text\" is null"],
+    );
+    says(&refusal(r#"{"prompt": "a"}"#, &[]), &["row 1", "column \"completion\" is null"]);
+    says(&refusal(r#"{"prompt": "a"}"#, &["text=content"]), &["row 1", "column \"content\" is null"]);
+}
+
 fn request(data: &[PathBuf], fields: &[&str]) -> AddRequest {
     AddRequest {
         dataset: "pool".to_owned(),

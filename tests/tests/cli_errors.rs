@@ -130,6 +130,40 @@ fn bad_samples_name_file_and_line() {
 }
 
 #[test]
+fn a_command_that_fails_leaves_no_new_store() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (bad, good) = (dir.path().join("bad.jsonl"), dir.path().join("good.jsonl"));
+    // The second pass finds the repeated id, when the store is there.
+    fs_err::write(&bad, "{\"id\": \"a\", \"text\": \"x\"}\n{\"id\": \"a\", \"text\": \"y\"}\n")
+        .expect("written");
+    world::write_samples(&good, 3);
+    let store = dir.path().join("new/store");
+    let model = world::demo().join("model");
+    let add = |store: &Path, data: &Path| {
+        let mut command = binary::gstore(store);
+        command.args(["add", "--dataset", "pool", "--data"]).arg(data);
+        binary::run(&mut command)
+    };
+    let ingest = |store: &Path| {
+        let mut command = binary::gstore(store);
+        command.args(["ingest", "--dataset", "pool", "--features", "loss", "--max-length", "64", "--data"]);
+        binary::run(command.arg(&bad).arg("--model").arg(&model))
+    };
+    for finished in [add(&store, &bad), add(&store, &dir.path().join("nowhere.jsonl")), ingest(&store)] {
+        assert_eq!(finished.code, 1, "{}", finished.stderr);
+        assert!(!store.exists(), "{}", finished.stderr);
+    }
+    // A folder that was there stays, and a store with it.
+    fs_err::create_dir_all(&store).expect("created");
+    assert_eq!(add(&store, &bad).code, 1);
+    assert_eq!(fs_err::read_dir(&store).expect("listed").count(), 0);
+    assert_eq!(add(&store, &good).code, 0);
+    let before = fs_err::read(store.join("CURRENT")).expect("a store");
+    assert_eq!(add(&store, &bad).code, 1);
+    assert_eq!(fs_err::read(store.join("CURRENT")).expect("a store"), before);
+}
+
+#[test]
 fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let world = World::new();
     let again = binary::run(
@@ -214,7 +248,19 @@ fn models_adapters_and_moments_that_do_not_fit_are_named() {
             checkpoint.clone(),
             vec!["model.safetensors"],
         ),
-        (world.damaged("m3", &model, remove("tokenizer.json")), checkpoint.clone(), vec!["tokenizer.json"]),
+        (
+            world.damaged("m3", &model, remove("tokenizer.json")),
+            checkpoint.clone(),
+            vec!["no tokenizer.json", "tokenizer_config.json", "copy"],
+        ),
+        (
+            world.damaged("m7", &model, |folder| {
+                fs_err::rename(folder.join("tokenizer.json"), folder.join("tokenizer.model"))
+                    .expect("renamed");
+            }),
+            checkpoint.clone(),
+            vec!["no tokenizer.json", "tokenizer.model", "save_pretrained"],
+        ),
         (
             world.damaged("m4", &model, edit("config.json", "LlamaForCausalLM", "MambaForCausalLM")),
             checkpoint.clone(),
@@ -294,6 +340,24 @@ fn wrong_usage_is_exit_code_2() {
         [&["ingest"][..], &["select", "--pool", "a"], &["fly"], &["query", "--format", "xml", "SELECT 1"]]
     {
         assert_eq!(binary::run(binary::gstore(dir.path()).args(args)).code, 2, "{args:?}");
+    }
+    let ingest = ["ingest", "--dataset", "a", "--model", "m", "--features", "loss"];
+    for (option, value, wanted) in [
+        ("--limit", "-1", "at least 1"),
+        ("--limit", "0", "at least 1"),
+        ("--threads", "-2", "at least 1"),
+        ("--seed", "-1", "at least 0"),
+        ("--embed-layer", "-1", "at least 0"),
+        ("--dim", "-8", "-8 is not in 1..=16777216"),
+        ("--max-length", "-1", "-1 is not in 1.."),
+        ("--label-smoothing", "-0.1", "at least 0"),
+        ("--max-memory", "-1", "not a size"),
+    ] {
+        let finished = binary::run(binary::gstore(dir.path()).args(ingest).args([option, value]));
+        assert_eq!(finished.code, 2, "{option} {value}\n{}", finished.stderr);
+        for part in [option, value, wanted] {
+            assert!(finished.stderr.contains(part), "{option} {value}: no {part:?} in {}", finished.stderr);
+        }
     }
     let mut without = Command::new(binary::path());
     let finished = binary::run(without.arg("ls").env_remove("GSTORE_STORE"));

@@ -170,6 +170,42 @@ fn a_fine_tune_with_another_tokenizer_is_refused() {
     binary::ok(&mut ingest(&store, "pool", &data, &more));
 }
 
+#[test]
+fn a_mask_that_misses_the_gradients_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 40);
+    let checkpoint =
+        world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").display().to_string();
+    let cases: [(&str, &[&str], Option<&str>); 4] = [
+        ("factors", &["--projection", "fact_mask", "--module-dim", "64"], Some("--projection fact_sjlt")),
+        ("formed", &["--projection", "mask", "--dim", "512"], Some("--projection sjlt")),
+        (
+            "adapter",
+            &["--projection", "mask", "--dim", "512", "--checkpoints", &checkpoint],
+            Some("--projection sjlt"),
+        ),
+        ("other", &["--projection", "fact_sjlt", "--module-dim", "64"], None),
+    ];
+    for (name, more, better) in cases {
+        let store = dir.path().join(name);
+        let dry = binary::run(
+            ingest(&store, "pool", &data, &["--features", "grad-sgd"]).args(more).arg("--dry-run"),
+        );
+        let real = binary::run(ingest(&store, "pool", &data, &["--features", "grad-sgd"]).args(more));
+        for finished in [dry, real] {
+            assert_eq!(finished.code, 0, "{name}: {}", finished.stderr);
+            let said = finished.stderr.contains("kurtosis above 10");
+            assert_eq!(said, better.is_some(), "{name}: {}", finished.stderr);
+            assert!(
+                better.is_none_or(|better| finished.stderr.contains(better)),
+                "{name}: {}",
+                finished.stderr
+            );
+        }
+    }
+}
+
 fn ingest(store: &Path, dataset: &str, data: &Path, more: &[&str]) -> Command {
     let mut command = binary::gstore(store);
     command.args(["ingest", "--dataset", dataset, "--max-length", "256", "--threads", "2"]);

@@ -23,7 +23,7 @@ pub struct GradientArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub module_dim: Option<u32>,
     /// Seed of the projection [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::at_least::<u64>(0))]
     pub seed: Option<u64>,
     /// What the loss of a scored token is [default: cross-entropy]
     #[arg(long, value_enum)]
@@ -38,7 +38,7 @@ pub struct GradientArgs {
     #[arg(long)]
     pub per_token: bool,
     /// Embeddings are the hidden states after this many layers [default: after the final norm]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::at_least::<usize>(0))]
     pub embed_layer: Option<usize>,
     /// Embeddings are divided by their length
     #[arg(long)]

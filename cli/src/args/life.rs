@@ -135,7 +135,7 @@ pub struct CompactArgs {
 )]
 pub struct GcArgs {
     /// Keep this many of the last snapshots
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::at_least::<u64>(1))]
     pub keep: u64,
     /// Keep snapshots younger than this, such as 30d, 12h or 0s
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age)]

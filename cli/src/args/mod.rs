@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub use gradients::*;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use gstore_store::SnapshotName;
 
 /// The whole command line.
@@ -35,6 +35,32 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The command line as clap parses it. `-1` after an option is its value, so that the message is about the value and not about an option `-1`.
+pub fn command() -> clap::Command {
+    fn with_negative_numbers(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| {
+                let is_option = arg.get_long().is_some() && arg.get_action().takes_values();
+                arg.allow_negative_numbers(is_option)
+            })
+            .mut_subcommands(with_negative_numbers)
+    }
+    with_negative_numbers(Cli::command())
+}
+
+/// A whole number from `least` on.
+fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|n: &u64| *n >= least).and_then(|n| T::try_from(n).ok());
+        number.ok_or_else(|| format!("a whole number of at least {least} is wanted"))
+    }
+}
+
+/// A number of threads.
+fn threads(text: &str) -> Result<std::num::NonZeroUsize, String> {
+    text.parse().map_err(|_| "a whole number of at least 1 is wanted".to_owned())
+}
+
 /// Options that every command takes.
 #[derive(Args, Debug, Clone)]
 pub struct Common {
@@ -45,7 +71,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Threads to use [default: all cores]
-    #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
+    #[arg(long, global = true, value_name = "N", value_parser = threads, help_heading = "Common options")]
     pub threads: Option<std::num::NonZeroUsize>,
     /// Say nothing but results and errors
     #[arg(long, short, global = true, help_heading = "Common options")]
@@ -177,7 +203,7 @@ pub struct IngestArgs {
     /// What to compute: grad-adam, grad-sgd, grad-sign, grad-normalised, embed-mean, embed-last, embed-weighted, loss
     #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true)]
     pub features: Vec<String>,
-    /// Name of the training run [default: the folder that holds the checkpoints]
+    /// Name of the training run [default: the folder that holds the checkpoints; without checkpoints the name of the model]
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
     /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch, from trainer_state.json]
@@ -202,7 +228,7 @@ pub struct IngestArgs {
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: Device,
     /// Only the first N rows; the feature then counts as building
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,
     /// Compute only shard I of N of the registered samples, into --out; `gstore attach` takes the shards in
     #[arg(long, value_name = "I/N", requires = "out")]

@@ -14,8 +14,9 @@ use crate::context::{Context, command_line};
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
-    let store = context.open_or_create()?;
-    register(context, &store, &args.dataset, &args.data, &args.samples)?;
+    context.open_or_create(|store| {
+        register(context, store, &args.dataset, &args.data, &args.samples).map(drop)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -85,13 +85,20 @@ impl Folders {
         }
         let folder = match adapter {
             Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
-            None => model.canonicalize().ok(),
+            None => model.canonicalize().ok().map(|path| of_cache(&path).unwrap_or(path)),
         };
         folder
             .as_deref()
             .and_then(Path::file_name)
             .map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+/// The repository's name, of a snapshot in the cache of the Hugging Face tools: the folder itself is called like a commit.
+fn of_cache(folder: &Path) -> Option<PathBuf> {
+    let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    let repository = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
+    Some(PathBuf::from(repository.rsplit("--").next()?))
 }
 
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
@@ -126,6 +133,21 @@ mod tests {
 
     fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
         Folders::new(Reporter::new(true), false).checkpoints(patterns)
+    }
+
+    #[test]
+    fn a_snapshot_in_the_cache_is_called_like_its_repository() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let name = |folder: &str| {
+            let folder = dir.path().join(folder);
+            fs_err::create_dir_all(&folder).expect("created");
+            Folders::new(Reporter::new(true), false).run_name(&folder, &[CheckpointArg::base()])
+        };
+        assert_eq!(
+            name("models--meta-llama--Llama-3.2-1B/snapshots/4e20de362430cd3b72f300e6b0f18e50e7166e08"),
+            "Llama-3.2-1B"
+        );
+        assert_eq!(name("tiny-llama"), "tiny-llama");
     }
 
     #[test]

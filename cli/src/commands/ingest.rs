@@ -32,10 +32,12 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
-    let store = if args.data.is_empty() { context.open()? } else { context.open_or_create()? };
-    if !args.data.is_empty() {
-        register(context, &store, &args.dataset, &args.data, &args.samples)?;
-    }
+    let store = match args.data.is_empty() {
+        true => context.open()?,
+        false => context.open_or_create(|store| {
+            register(context, store, &args.dataset, &args.data, &args.samples).map(drop)
+        })?,
+    };
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
     let cancel =
@@ -122,7 +124,7 @@ fn dry_run(
         Some(shard) => IngestPlan::for_shard(&store, request, shard, &mut reporter)?.0,
         None => IngestPlan::new(&store, request, &mut reporter)?,
     };
-    print(args, &[&plan])
+    print(context, args, &[&plan])
 }
 
 /// The same with data that is not registered: it is read into a store of its own, which is thrown away.
@@ -139,16 +141,16 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
         args.dataset
     ));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
-    print(args, &plans)
+    print(context, args, &plans)
 }
 
 /// Explains and estimates plans that are parts of one ingest: they differ in their rows alone.
-fn print(args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
+fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<ExitCode> {
     if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
         print_explanation(plan)?;
     }
     if args.dry_run {
-        print_estimate(plans)?;
+        print_estimate(context, plans)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -212,10 +214,13 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
     Ok(())
 }
 
-fn print_estimate(plans: &[&IngestPlan]) -> Result<()> {
+fn print_estimate(context: &Context, plans: &[&IngestPlan]) -> Result<()> {
     let mut estimates = plans.iter().map(|plan| estimate(plan));
     let (Some(first), Some(plan)) = (estimates.next(), plans.first()) else { return Ok(()) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
+    if let Some(warning) = &estimate.warning {
+        context.say(warning);
+    }
     out!("rows         {}", estimate.rows);
     out!("checkpoints  {}", plan.checkpoints.len());
     for (i, checkpoint) in plan.checkpoints.iter().enumerate() {

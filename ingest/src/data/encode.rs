@@ -41,6 +41,17 @@ pub enum EncodeError {
         /// What is wrong with it.
         message: String,
     },
+    /// No tokenizer.
+    #[error(
+        "{}: no tokenizer.json, which is what the tokenizer is read from (with tokenizer_config.json, special_tokens_map.json and \
+         chat_template.jinja beside it, where they are there){hint}", folder.display()
+    )]
+    NoTokenizer {
+        /// The model folder.
+        folder: PathBuf,
+        /// What to do.
+        hint: String,
+    },
     /// No end token is named anywhere.
     #[error(
         "{}: no end-of-sequence token; name it as eos_token in tokenizer_config.json, since the template closes answers with it",
@@ -149,7 +160,10 @@ impl TextEncoder {
             return Err(EncodeError::NoLength);
         }
         let path = folder.join("tokenizer.json");
-        let bytes = fs_err::read(&path).map_err(EncodeError::Read)?;
+        let bytes = match fs_err::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_tokenizer(folder)),
+            read => read.map_err(EncodeError::Read)?,
+        };
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
         let tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
         let files = TokenizerFiles::read(folder)?;
@@ -226,6 +240,22 @@ impl TextEncoder {
         let trailing = if rendered.add_special { self.trailing } else { 0 };
         Ok(self.ids(before, rendered.add_special)?.len().saturating_sub(trailing).min(limit))
     }
+}
+
+/// Why a folder without `tokenizer.json` cannot be used, and how it gets one.
+fn no_tokenizer(folder: &Path) -> EncodeError {
+    let others = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
+    let hint = match others.into_iter().find(|name| folder.join(name).exists()) {
+        Some(other) => {
+            let path = folder.display();
+            format!(
+                "\n  {other} alone is not read; transformers writes the file from it: \
+                 AutoTokenizer.from_pretrained({path:?}).save_pretrained({path:?})"
+            )
+        }
+        None => "\n  copy these files from the model that this one was made from".to_owned(),
+    };
+    EncodeError::NoTokenizer { folder: folder.to_owned(), hint }
 }
 
 /// A tokenizer that neither cuts nor pads.

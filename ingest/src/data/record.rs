@@ -112,6 +112,14 @@ pub enum RecordError {
         /// The key that was named.
         key: String,
     },
+    /// A column of a table that holds nothing here.
+    #[error(
+        "column {column:?} is null here, so there is nothing to train on: fill it, or leave the row out of the file"
+    )]
+    Null {
+        /// The column.
+        column: String,
+    },
     /// A prompt without completion or the other way round.
     #[error("`{present}` without `{missing}`: a record of this shape needs both")]
     HalfPair {
@@ -168,6 +176,23 @@ pub enum RecordError {
     /// The empty string as an id.
     #[error("`id` is empty")]
     EmptyId,
+}
+
+impl RecordError {
+    /// The same error of a record of a table, of which these columns are null: what is not there may be one of them.
+    #[must_use]
+    pub fn with_nulls(self, nulls: &[String]) -> Self {
+        let wanted: &[&str] = match &self {
+            Self::NoContent => &["messages", "text", "prompt", "completion"],
+            Self::HalfPair { missing, .. } => &[missing],
+            Self::NoField { key, .. } => &[key],
+            _ => &[],
+        };
+        match nulls.iter().find(|column| wanted.contains(&column.as_str())) {
+            Some(column) => Self::Null { column: column.clone() },
+            None => self,
+        }
+    }
 }
 
 /// Reads one line.

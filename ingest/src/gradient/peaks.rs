@@ -86,3 +86,39 @@ fn of(values: &[f32], width: usize) -> f64 {
     let rows: Vec<&[f32]> = values.chunks_exact(width.max(1)).collect();
     kurtosis(&rows, std::slice::from_ref(&(0..width))).first().copied().unwrap_or(0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::TensorSpec;
+    use crate::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
+
+    fn peaks(kind: ProjectionKind) -> Option<Peaks> {
+        let tensors = [("a", [4, 8]), ("b", [2, 2])]
+            .map(|(name, shape)| TensorSpec { name: name.into(), shape: shape.into() });
+        let spec = ProjectionSpec { kind, dim: 8, ..ProjectionSpec::default() };
+        let flat = FlatProjector::new(&spec, &tensors, None).unwrap();
+        Peaks::of(&Projector::Flat(flat), tensors.len())
+    }
+
+    #[test]
+    fn only_a_mask_is_looked_at() {
+        assert!(peaks(ProjectionKind::Sjlt { s: 4 }).is_none());
+        assert!(peaks(ProjectionKind::Mask).is_some());
+    }
+
+    #[test]
+    fn zeros_do_not_count_and_later_values_are_left_out() {
+        let peaks = peaks(ProjectionKind::Mask).unwrap();
+        assert_eq!(peaks.means(), [0.0, 0.0]);
+        let mut spike = [0.0; 32];
+        spike[3] = 2.0;
+        peaks.formed(0, &[0.0; 32]);
+        peaks.formed(0, &spike);
+        peaks.formed(1, &[1.0, -1.0, 1.0, 1.0]);
+        assert_eq!(peaks.means(), [32.0, 1.0]);
+        (0..VALUES).for_each(|_| peaks.formed(1, &[1.0, 0.0, 0.0, 0.0]));
+        let expected = (1.0 + 4.0 * f64::from(VALUES - 1)) / f64::from(VALUES);
+        assert_eq!(peaks.means(), [32.0, expected]);
+    }
+}

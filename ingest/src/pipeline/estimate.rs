@@ -7,8 +7,10 @@ use gstore_store::{DType, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
-use super::plan::IngestPlan;
-use super::prepare::Preparer;
+use super::memory::BatchSize;
+use super::plan::{CheckpointPlan, IngestPlan};
+use super::prepare::{PreparedRow, Preparer};
+use super::window::cut_batches;
 use super::work::CheckpointWork;
 
 /// Rows that a dry run tokenises to guess the rest.
@@ -25,10 +27,12 @@ pub struct Estimate {
     pub tokens: u64,
     /// Bytes of the new segments.
     pub disk: u64,
-    /// Bytes of memory at the peak, roughly.
+    /// Bytes of memory at the peak, for batches up to twice as large as those of the first rows.
     pub memory: u64,
     /// Seconds, from one batch at the first checkpoint that has work.
     pub seconds: f64,
+    /// What is said against that checkpoint's projection.
+    pub warning: Option<String>,
 }
 
 impl Estimate {
@@ -42,6 +46,7 @@ impl Estimate {
             disk: self.disk + other.disk,
             memory: self.memory.max(other.memory),
             seconds: self.seconds + other.seconds,
+            warning: self.warning.or_else(|| other.warning.clone()),
         }
     }
 }
@@ -64,8 +69,15 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .features()
         .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
         .sum();
-    let mut estimate =
-        Estimate { rows: plan.rows.len(), passes, tokens: 0, disk, memory: memory(plan), seconds: 0.0 };
+    let mut estimate = Estimate {
+        rows: plan.rows.len(),
+        passes,
+        tokens: 0,
+        disk,
+        memory: memory(plan, |c| c.memory.bytes()),
+        seconds: 0.0,
+        warning: None,
+    };
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -80,16 +92,17 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
     let sampled = rows.len().max(1) as f64;
-    let vectors: usize = rows.iter().map(|row| row.clone().entries(plan.request.granularity).len()).sum();
-    let (mut tokens, mut first) = (0, None);
-    for batch in preparer.batches(rows, |_| true) {
-        tokens += batch.tokens();
-        first.get_or_insert(batch);
-    }
+    let entries =
+        |granularity| rows.iter().flat_map(move |row: &PreparedRow| row.clone().entries(granularity));
+    let vectors = entries(plan.request.granularity).count();
+    let lengths: Vec<usize> = entries(plan.request.pass()).map(|entry| entry.len()).collect();
+    let tokens: usize = lengths.iter().sum();
+    estimate.memory = memory(plan, |checkpoint| checkpoint.memory.bytes_of(twice_of(&lengths, checkpoint)));
     estimate.tokens = (passes as f64 * tokens as f64 / sampled) as u64;
     estimate.disk = (estimate.disk as f64 * vectors as f64 / sampled) as u64;
-    let Some(batch) = first else { return Ok(estimate) };
+    let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
     let computer: Computer = super::computer(plan, checkpoint)?;
+    estimate.warning = super::peaks::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
     computer.compute(&batch)?;
     let begun = Instant::now();
     computer.compute(&batch)?;
@@ -105,6 +118,14 @@ fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
 }
 
 /// Bytes at the peak: of the checkpoint that needs most.
-fn memory(plan: &IngestPlan) -> u64 {
-    plan.checkpoints.iter().map(|checkpoint| checkpoint.memory.bytes()).max().unwrap_or(0)
+fn memory(plan: &IngestPlan, bytes: impl Fn(&CheckpointPlan) -> u64) -> u64 {
+    plan.checkpoints.iter().map(bytes).max().unwrap_or(0)
+}
+
+/// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them make a batch, or longer.
+fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> BatchSize {
+    let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
+    let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    BatchSize { rows: 2 * rows as u64, tokens: checkpoint.limits.tokens.max(2 * longest) as u64 }
 }

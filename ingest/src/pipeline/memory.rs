@@ -22,19 +22,49 @@ pub struct MemoryPlan {
     pub threads: usize,
     /// Bytes of weights, moments and projection matrices, which the workers share.
     pub shared: u64,
-    /// Bytes of each worker.
-    pub worker: u64,
     /// Bytes of texts and tokens that wait for a worker.
     pub waiting: u64,
-    /// Bytes of the vectors of one finished batch.
-    pub batch: u64,
+    /// Bytes of each worker.
+    pub worker: WorkerBytes,
+    /// Bytes of the vectors of one row.
+    pub vectors: u64,
+    /// The largest batch that there can be.
+    pub largest: BatchSize,
+}
+
+/// What a worker holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerBytes {
+    /// Whatever the batch.
+    pub fixed: u64,
+    /// For each token of its batch.
+    pub token: u64,
+    /// For each row of its batch.
+    pub row: u64,
+}
+
+/// Size of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Rows.
+    pub rows: u64,
+    /// Tokens of all rows.
+    pub tokens: u64,
 }
 
 impl MemoryPlan {
-    /// Bytes at the peak.
+    /// Bytes at the peak, whatever the rows are: what `--max-memory` is held against.
     pub fn bytes(&self) -> u64 {
-        let finished = super::run::ahead(self.threads) * self.batch;
-        self.shared + self.waiting + finished + self.worker * self.threads as u64
+        self.bytes_of(self.largest)
+    }
+
+    /// Bytes at the peak if no batch is larger than this.
+    pub fn bytes_of(&self, batch: BatchSize) -> u64 {
+        let rows = batch.rows.min(self.largest.rows);
+        let tokens = batch.tokens.min(self.largest.tokens);
+        let finished = super::run::ahead(self.threads) * rows * self.vectors;
+        let WorkerBytes { fixed, token, row } = self.worker;
+        self.shared + self.waiting + finished + (fixed + token * tokens + row * rows) * self.threads as u64
     }
 }
 
@@ -61,8 +91,11 @@ pub struct Sizes<'a> {
 /// The program, thread stacks, the tokenizer and what allocators hold back.
 const PROCESS: u64 = 48 << 20;
 
-/// Bytes of a sample's record and text while it waits.
+/// Bytes of a sample's record and text while its window is read.
 const TEXT: u64 = 2 << 10;
+
+/// Bytes of a tokenised sample beside its tokens.
+const ENCODED: u64 = 128;
 
 /// Plans a checkpoint within the request's limit.
 ///
@@ -74,9 +107,10 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         threads,
         shared: PROCESS + sizes.shared(request),
         worker: sizes.worker(request, keep),
-        // Two windows: one is cut into batches while the next is read. A token takes its id and its flag.
-        waiting: 2 * CELL_ROWS * (TEXT + 5 * u64::from(request.max_length).min(512)),
-        batch: 4 * sizes.limits.rows as u64 * sizes.vectors(request),
+        // One window: the next is read when all batches of this one are on their way. A token takes its id and its flag.
+        waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.max_length).min(512)),
+        vectors: 4 * sizes.vectors(request),
+        largest: sizes.largest(request),
     };
     let wanted = of(Keep::All, request.threads.max(1));
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
@@ -136,12 +170,15 @@ impl Sizes<'_> {
         }
     }
 
+    /// The largest batch: a row of more tokens than a batch is one of its own; few are longer than what the model was made for.
+    fn largest(&self, request: &IngestRequest) -> BatchSize {
+        let longest = u64::from(request.max_length).min(self.decoder.max_positions as u64);
+        BatchSize { rows: self.limits.rows as u64, tokens: (request.batch_tokens as u64).max(longest) }
+    }
+
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
-    fn worker(&self, request: &IngestRequest, keep: Keep) -> u64 {
+    fn worker(&self, request: &IngestRequest, keep: Keep) -> WorkerBytes {
         let decoder = self.decoder;
-        // A row of more tokens than the batch is a batch of its own; few are longer than what the model was made for.
-        let longest = u64::from(request.max_length).min(decoder.max_positions as u64);
-        let tokens = (request.batch_tokens as u64).max(longest);
         let gradients = request.kinds.iter().any(|kind| kind.is_gradient());
         let layer = kept_per_token(decoder);
         let stream = decoder.hidden_size as u64;
@@ -152,13 +189,13 @@ impl Sizes<'_> {
             (true, Keep::Inputs) => layers * stream + 2 * layer,
         };
         // The backward of a layer holds about as many gradients as it has activations.
-        let activations = tokens * (kept + layer + 4 * stream);
+        let activations = kept + layer + 4 * stream;
         let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
-        let rows = self.limits.rows as u64;
         // Sums of projections are in double precision, beside the rounded result.
-        let gradient = if gradients { rows * (self.held as u64 + 3 * self.vectors(request)) } else { 0 };
-        // Buffers that are kept for reuse are not always of the size that is wanted next.
-        4 * (activations + head + gradient) * 5 / 4
+        let gradient = if gradients { self.held as u64 + 3 * self.vectors(request) } else { 0 };
+        // Values of four bytes; buffers that are kept for reuse are not always of the size that is wanted next.
+        let bytes = |values: u64| 4 * values * 5 / 4;
+        WorkerBytes { fixed: bytes(head), token: bytes(activations), row: bytes(gradient) }
     }
 }
 

@@ -34,7 +34,7 @@ use gstore_store::{Job, RowSet, Snapshot, Store};
 pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
-pub use memory::MemoryPlan;
+pub use memory::{BatchSize, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
 pub use progress::{Progress, Silent, Unit};

@@ -181,10 +181,12 @@ impl Input {
             let mut done = 0;
             while let Some(raw) = source.next_record().transpose()? {
                 let place = raw.place;
-                let (json, record) = self
-                    .fields
-                    .read(raw.json)
-                    .map_err(|source| IngestError::Record { place: place.clone(), source })?;
+                let (json, record) = match self.fields.read(raw.json) {
+                    Ok(read) => read,
+                    Err(error) => {
+                        return Err(IngestError::Record { place, source: error.with_nulls(&source.nulls()) });
+                    }
+                };
                 f(place, &json, record)?;
                 let read = source.bytes_read();
                 progress.advance(read.saturating_sub(done));

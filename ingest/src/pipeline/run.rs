@@ -5,7 +5,7 @@
 //! what is sealed is never computed again.
 //!
 //! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished batches that wait
-//! for their turn, and the text of two windows.
+//! for their turn, and one window of tokens with the text that is being read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -105,6 +105,10 @@ impl RecordSource for BlockSource {
     }
 
     /// The share of the blocks stands for the share of the bytes.
+    fn nulls(&self) -> Vec<String> {
+        self.rows.nulls()
+    }
+
     fn bytes_read(&self) -> u64 {
         let share = u128::from(self.file_bytes) * self.next as u128;
         u64::try_from(share / self.reader.batches.len().max(1) as u128).unwrap_or(self.file_bytes)

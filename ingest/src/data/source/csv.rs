@@ -111,6 +111,11 @@ impl RecordSource for CsvSource {
         }
     }
 
+    fn nulls(&self) -> Vec<String> {
+        let fields = self.columns.iter().zip(&self.text.record);
+        fields.filter(|(_, field)| field.is_empty()).map(|((name, _), _)| name.clone()).collect()
+    }
+
     fn bytes_read(&self) -> u64 {
         self.count.get()
     }

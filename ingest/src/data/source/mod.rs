@@ -47,6 +47,11 @@ pub trait RecordSource {
     /// The next record; after an error there are no more. The bytes are borrowed until the next call.
     fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>>;
 
+    /// Columns of the last record that its table has and the record lacks, since they are null there.
+    fn nulls(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How much of the file was read so far, in its own bytes; for progress, so it may be a little ahead.
     fn bytes_read(&self) -> u64;
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Fields};
 use serde_json::Value;
 
@@ -77,6 +77,16 @@ impl Rows {
     /// Whether a row is left.
     pub(super) fn is_ready(&self) -> bool {
         self.batch.as_ref().is_some_and(|batch| self.next < batch.num_rows())
+    }
+
+    /// Columns that are null in the row that was taken last.
+    pub(super) fn nulls(&self) -> Vec<String> {
+        let (Some(batch), Some(row)) = (&self.batch, self.next.checked_sub(1)) else { return Vec::new() };
+        let schema = batch.schema();
+        let columns = schema.fields().iter().zip(batch.columns());
+        let nulls =
+            columns.filter(|(_, values)| values.logical_nulls().is_some_and(|nulls| nulls.is_null(row)));
+        nulls.map(|(field, _)| field.name().clone()).collect()
     }
 
     /// The next row of the batch.

@@ -168,6 +168,10 @@ impl RecordSource for StreamSource {
         self.rows.take()
     }
 
+    fn nulls(&self) -> Vec<String> {
+        self.rows.nulls()
+    }
+
     fn bytes_read(&self) -> u64 {
         self.count.get()
     }

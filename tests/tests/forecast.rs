@@ -1,0 +1,64 @@
+//! Promise: `--dry-run` forecasts no less memory than the ingest then takes, and not many times more.
+#![cfg(target_os = "linux")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gstore_tests::{binary, world};
+
+fn ingest(store: &Path, data: &Path, more: &[&str]) -> Command {
+    let mut command = binary::gstore(store);
+    command.args(["ingest", "--dataset", "pool", "--max-length", "512", "--data"]).arg(data);
+    command.arg("--model").arg(world::demo().join("model")).args(more);
+    command
+}
+
+/// MiB that a dry run prints.
+fn forecast(mut command: Command) -> f64 {
+    let printed = binary::ok(command.arg("--dry-run"));
+    let line = printed.lines().find(|line| line.starts_with("memory")).expect("a forecast");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[2], "MiB", "{line}");
+    words[1].parse().expect("a number")
+}
+
+/// MiB at the peak of a command. The kernel keeps the maximum, so what is missed is only what is taken in the last moments.
+fn peak(mut command: Command) -> f64 {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let mut most: f64 = 0.0;
+    loop {
+        let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+        most = most.max(kilobytes.unwrap_or(0.0) / 1024.0);
+        if let Some(status) = child.try_wait().expect("a state") {
+            assert!(status.success());
+            return most;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_small_job_takes_about_what_is_forecast() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = world::demo().join("data/pool.jsonl");
+    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let checkpoint = checkpoint.to_str().expect("text");
+    let cases: [(&str, &[&str]); 4] = [
+        ("losses", &["--features", "loss,embed-mean", "--threads", "2"]),
+        ("modules", &["--features", "grad-sgd", "--threads", "1"]),
+        ("two", &["--features", "grad-sgd,loss", "--threads", "2", "--module-dim", "256"]),
+        ("adapter", &["--features", "grad-adam", "--threads", "2", "--checkpoints", checkpoint]),
+    ];
+    for (name, more) in cases {
+        let more = [more, &["--limit", "150"]].concat();
+        let store = dir.path().join(name);
+        let forecast = forecast(ingest(&store, &data, &more));
+        let peak = peak(ingest(&store, &data, &more));
+        println!("{name}: forecast {forecast} MiB, taken {peak:.1} MiB");
+        assert!(peak <= forecast, "{name}: {peak:.1} MiB taken, {forecast} forecast");
+        assert!(forecast <= 3.0 * peak, "{name}: {peak:.1} MiB taken, {forecast} forecast");
+    }
+}
