@@ -26,7 +26,7 @@ pub enum QueryError {
         dataset: String,
         /// The kind.
         kind: String,
-        /// `" at checkpoint ..."`, or empty.
+        /// `" at checkpoint ..."`, `" of tokens"`, `" of samples"`, or empty.
         place: String,
         /// What it has, or how to get it.
         hint: String,

@@ -97,8 +97,9 @@ pub fn report(context: &Context, notes: &Notes) {
         let excluded = summary.excluded.total();
         if excluded > 0 {
             context.say(&format!(
-                "{excluded} of {} rows have no score; excluded() lists them with the reason",
-                summary.scanned
+                "{excluded} of {} {} have no score; excluded() lists them with the reason",
+                summary.scanned,
+                if note.per_token { "tokens" } else { "rows" }
             ));
         }
         let left_out = summary.target_excluded.total();

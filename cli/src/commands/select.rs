@@ -95,6 +95,7 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         features,
         partial,
         modules: modules.as_deref().map(word).transpose()?,
+        per_token: false,
     })
 }
 

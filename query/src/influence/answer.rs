@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
+use super::collect::Collector;
 use super::drive;
 use super::filter::RowFilter;
 use super::plan::InfluencePlan;
@@ -13,13 +14,12 @@ use super::spec::{Missing, Order};
 use super::windows::{lacking, windows};
 use crate::error::QueryError;
 use crate::kernel::Kernel;
-use crate::topk::TopK;
 
 /// What exact scans promise: every eligible row was compared with every target row, from the stored values.
 pub const EXACT: &str = "exact";
 
 impl InfluencePlan {
-    /// The k best or worst rows. `threads` 0 means one per core; the bits of the result do not depend on it.
+    /// The k best or worst rows, or tokens where those are scored. `threads` 0 means one per core; the bits of the result do not depend on it.
     ///
     /// Memory grows with k, not with the number of rows.
     pub fn top_k(
@@ -34,10 +34,7 @@ impl InfluencePlan {
         self.check_missing(&ready, filter)?;
         let scan = self.scan(&ready, filter, cancel);
         let windows = windows(&ready.pools, ready.queries());
-        let collector = || match order {
-            Order::Best => TopK::highest(k),
-            Order::Worst => TopK::lowest(k),
-        };
+        let collector = || Collector::new(order, k, self.spec().per_token);
         let states = drive::unordered(
             windows.len(),
             threads,
@@ -45,7 +42,7 @@ impl InfluencePlan {
             || (Worker::default(), collector(), Totals::default()),
             |(worker, top, totals), unit| {
                 let found = scan.window(&windows[unit], worker)?;
-                found.scored.iter().for_each(|s| top.push(s.score, s.pool, s.row, s.subtask));
+                found.scored.iter().for_each(|s| top.push(s));
                 totals.merge(&found.totals);
                 Ok(())
             },
@@ -57,11 +54,7 @@ impl InfluencePlan {
         }
         let summary = self.summary(&ready, &totals);
         Ok(Ranking {
-            rows: top
-                .into_sorted()
-                .into_iter()
-                .map(|s| Scored { pool: s.major, row: s.minor, score: s.score, subtask: s.payload })
-                .collect(),
+            rows: top.into_rows(),
             eligible: summary.eligible,
             live: summary.live,
             excluded: summary.excluded,
@@ -71,8 +64,8 @@ impl InfluencePlan {
         })
     }
 
-    /// Hands out every eligible row in (pool, row) order, in slices; `Break` ends the scan early. Memory is bounded: a slice is at most
-    /// one cell, and few wait at a time.
+    /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices; `Break` ends the scan early. Memory
+    /// is bounded: a slice is at most one cell, or the tokens of few blocks, and few wait at a time.
     pub fn scores(
         &self,
         filter: Option<&RowFilter>,
@@ -87,7 +80,7 @@ impl InfluencePlan {
         })
     }
 
-    /// Hands out every row without a score and the reason, in (pool, row) order. Rows that lack a checkpoint are among them also where
+    /// Hands out every row without a score and the reason, in the same order. Rows that lack a checkpoint are among them also where
     /// `missing` says that they are an error.
     pub fn excluded(
         &self,

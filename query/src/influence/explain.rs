@@ -72,8 +72,11 @@ impl InfluencePlan {
         };
         Explain {
             form: format!(
-                "{} over subtasks of {} over target rows{folded} of the weighted {}{modules} at each checkpoint",
-                spec.across, spec.within, spec.sim
+                "{}{} over subtasks of {} over target rows{folded} of the weighted {}{modules} at each checkpoint",
+                if spec.per_token { "for each token: " } else { "" },
+                spec.across,
+                spec.within,
+                spec.sim
             ),
             guarantee: EXACT,
             run: self.run().map(str::to_owned),

@@ -34,7 +34,15 @@ pub struct Matrix {
 
 impl InfluencePlan {
     /// The values behind the scores of the rows that `filter` lets through.
+    ///
+    /// # Errors
+    /// Also where tokens are scored, which have no line of their own here.
     pub fn matrix(&self, filter: Option<&RowFilter>, cancel: &AtomicBool) -> Result<Matrix, QueryError> {
+        if self.spec().per_token {
+            return Err(QueryError::Spec(
+                "the values behind scores are shown of samples; ask without `per_token`".into(),
+            ));
+        }
         let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
         let pairs = self.load_targets(Shape::Pairs, cancel)?;

@@ -3,6 +3,7 @@
 //! [`InfluenceSpec`] says what is asked, [`InfluencePlan`] resolves it against a snapshot and answers it by an exact scan.
 //!
 //! Invariants
+//! - what is scored is a sample, or (where a question says so) each scored token of one by itself; both by the same form
 //! - a score is a function of the stored bytes and the question: its bits do not depend on threads, blocks, segments, the filter
 //!   or other pools
 //! - a row that is excluded, and a score that is not finite, never enters a ranking
@@ -10,6 +11,7 @@
 
 mod answer;
 mod checkpoints;
+mod collect;
 mod drive;
 mod explain;
 mod filter;
@@ -21,6 +23,7 @@ mod ready;
 mod resolve;
 mod result;
 mod scan;
+mod slots;
 mod spec;
 mod target;
 mod terms;
@@ -30,6 +33,7 @@ mod windows;
 
 pub use answer::EXACT;
 pub use checkpoints::PlanCheckpoint;
+pub(crate) use collect::Collector;
 pub use explain::{Explain, ExplainCheckpoint};
 pub use filter::{RowFilter, RowMask};
 pub use matrix::Matrix;

@@ -3,12 +3,12 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use gstore_store::{DatasetPart, FeaturePart, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot};
 
 use super::checkpoints::{self, PlanCheckpoint};
 use super::ready::Ready;
 use super::resolve::{self, Side, Target};
-use super::spec::InfluenceSpec;
+use super::spec::{InfluenceSpec, Missing};
 use crate::error::QueryError;
 
 /// A question resolved against a snapshot. Making one reads only the catalog; target vectors and feature footers are read by the first
@@ -49,14 +49,15 @@ impl InfluencePlan {
     pub fn new(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<Self, QueryError> {
         let pools = resolve::pools(snapshot, &spec.pools)?;
         let targets = resolve::targets(snapshot, &spec.targets)?;
-        resolve::check_preferences(snapshot, &spec.features)?;
+        resolve::check_preferences(snapshot, spec)?;
         let (pool_kind, target_kind) = resolve::kinds(snapshot, spec, &pools);
         let mut sides: Vec<Side> = Vec::new();
         for pool in &pools {
-            sides.push(resolve::side(snapshot, pool, &pool_kind, &spec.features)?);
+            sides.push(resolve::side(snapshot, pool, &pool_kind, spec.granularity(), &spec.features)?);
         }
         for target in &targets {
-            sides.push(resolve::side(snapshot, &target.dataset, &target_kind, &spec.features)?);
+            let of = Granularity::Sample;
+            sides.push(resolve::side(snapshot, &target.dataset, &target_kind, of, &spec.features)?);
         }
         let chosen = checkpoints::choose(snapshot, spec, &sides)?;
         let mut resolved: Vec<PlanSide> = sides
@@ -72,6 +73,9 @@ impl InfluencePlan {
             resolved.iter_mut().zip(features).for_each(|(side, feature)| side.features.push(feature));
         }
         let target_features = resolved.split_off(pools.len());
+        if spec.per_token {
+            resolved.iter().try_for_each(same_tokens)?;
+        }
         Ok(Self {
             snapshot: snapshot.clone(),
             spec: spec.clone(),
@@ -125,8 +129,36 @@ impl InfluencePlan {
         self.pools.iter().map(|pool| pool.dataset.rows).sum()
     }
 
+    /// More results than the question can have, from the catalog: live rows, or vectors that fit into the features' files.
+    pub fn most_results(&self) -> u64 {
+        if !self.spec.per_token {
+            return self.live();
+        }
+        let vectors =
+            |f: &Arc<FeaturePart>| f.bytes() / (u64::from(f.desc.dim()) * f.desc.dtype.size() as u64).max(1);
+        let of_pool = |pool: &PlanSide| -> u64 {
+            let each = pool.features.iter().map(vectors);
+            // A token that lacks a checkpoint is a result only where the weights are renormalised.
+            if self.spec.missing == Missing::Renormalise { each.sum() } else { each.min().unwrap_or(0) }
+        };
+        self.pools.iter().map(of_pool).sum()
+    }
+
     /// Names of the subtasks; `Scored::subtask` points here. Reads the targets.
     pub fn subtasks(&self) -> Result<Vec<String>, QueryError> {
         Ok(self.ready(&AtomicBool::new(false))?.target.subtasks.clone())
+    }
+}
+
+/// Refuses checkpoints whose features saw different tokens of the same sample: a position would not mean the same token.
+fn same_tokens(side: &PlanSide) -> Result<(), QueryError> {
+    match side.encoding() {
+        Some(_) => Ok(()),
+        None => Err(QueryError::Spec(format!(
+            "the features of tokens of dataset `{}` have different encodings, so their tokens cannot be matched: {}; name \
+             checkpoints or features of one",
+            side.dataset.name,
+            side.features.iter().map(|f| resolve::describe(f)).collect::<Vec<_>>().join("; ")
+        ))),
     }
 }

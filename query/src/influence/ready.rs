@@ -66,6 +66,7 @@ impl InfluencePlan {
         let mut pools: Vec<ScanPool> = Vec::new();
         for side in self.pools() {
             let mut pool = ScanPool {
+                granularity: self.spec().granularity(),
                 live: self.snapshot().live_rows(&side.dataset)?,
                 readers: Vec::new(),
                 queries: Vec::new(),

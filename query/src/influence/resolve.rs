@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Preconditioned, Snapshot};
+use gstore_store::{
+    CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Granularity, Preconditioned, Snapshot,
+};
 
 use super::spec::{InfluenceSpec, Sim, TargetRef};
 use crate::error::QueryError;
@@ -76,8 +78,10 @@ pub(super) fn kinds(
         (Some(kind), _) => kind.clone(),
         (None, Some(kind)) if !gradient(kind) => kind.clone(),
         _ => {
-            let everywhere =
-                |kind: &str| pools.iter().all(|pool| of_kind(snapshot, &pool.name, kind).next().is_some());
+            let has = |pool: &Arc<DatasetPart>, kind: &str| {
+                of_kind(snapshot, &pool.name, kind, spec.granularity()).next().is_some()
+            };
+            let everywhere = |kind: &str| pools.iter().all(|pool| has(pool, kind));
             if everywhere("grad-adam") || !everywhere("grad-sgd") {
                 "grad-adam".into()
             } else {
@@ -97,28 +101,29 @@ fn of_kind<'a>(
     snapshot: &'a Snapshot,
     dataset: &'a str,
     kind: &'a str,
+    granularity: Granularity,
 ) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
-    snapshot
-        .features()
-        .iter()
-        .filter(move |f| f.desc.dataset == dataset && f.desc.kind.name == kind && f.desc.checkpoint.is_some())
+    let fits = move |f: &FeaturePart| f.desc.kind.name == kind && f.desc.granularity == granularity;
+    let of_dataset = snapshot.features().iter().filter(move |f| f.desc.dataset == dataset);
+    of_dataset.filter(move |f| fits(f) && f.desc.checkpoint.is_some())
 }
 
-/// The features of one kind of a dataset. Where `prefer` names some of a checkpoint's, the others of it are left out.
+/// The features of one kind and granularity of a dataset. Where `prefer` names some of a checkpoint's, the others of it are left out.
 pub(super) fn side(
     snapshot: &Snapshot,
     dataset: &Arc<DatasetPart>,
     kind: &str,
+    granularity: Granularity,
     prefer: &[String],
 ) -> Result<Side, QueryError> {
     let mut features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>> = BTreeMap::new();
-    for feature in of_kind(snapshot, &dataset.name, kind) {
+    for feature in of_kind(snapshot, &dataset.name, kind, granularity) {
         if let Some(checkpoint) = &feature.desc.checkpoint {
             features.entry(checkpoint.clone()).or_default().push(feature.clone());
         }
     }
     if features.is_empty() {
-        return Err(no_kind(snapshot, &dataset.name, kind));
+        return Err(no_kind(snapshot, &dataset.name, kind, granularity));
     }
     if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
         return Err(QueryError::Spec(format!(
@@ -140,34 +145,67 @@ fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
     })
 }
 
-/// Names in `features` that no feature of the snapshot answers to.
-pub(super) fn check_preferences(snapshot: &Snapshot, names: &[String]) -> Result<(), QueryError> {
-    for name in names {
-        if !snapshot.features().iter().any(|f| preferred(f, std::slice::from_ref(name))) {
+/// Names in `features` that no feature of the snapshot answers to, or only features of tokens where samples are asked about.
+pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), QueryError> {
+    for name in &spec.features {
+        let fits: Vec<_> =
+            snapshot.features().iter().filter(|f| preferred(f, std::slice::from_ref(name))).collect();
+        if fits.is_empty() {
             let labels = snapshot.features().iter().map(|f| f.attrs.label.as_str());
             return Err(QueryError::unknown("feature", name, labels));
+        }
+        if !spec.per_token && fits.iter().all(|f| f.desc.granularity == Granularity::Token) {
+            return Err(QueryError::Spec(format!(
+                "feature `{name}` has a vector for each token, and samples are asked about; tokens are scored with \
+                 `per_token => true`"
+            )));
         }
     }
     Ok(())
 }
 
-fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str) -> QueryError {
-    let has: BTreeSet<&str> = snapshot
-        .features()
-        .iter()
-        .filter(|f| f.desc.dataset == dataset)
-        .map(|f| f.desc.kind.name.as_str())
-        .collect();
-    let hint = if has.is_empty() {
-        "it has no features yet: compute some with `gstore ingest`".to_owned()
-    } else {
-        format!(
-            "it has {}; compute others with `gstore ingest --features {kind}`",
-            Vec::from_iter(has).join(", ")
-        )
+/// The error for a dataset without a feature of this kind and granularity, with what it has instead.
+fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str, granularity: Granularity) -> QueryError {
+    let kinds = |granularity: Granularity| -> BTreeSet<&str> {
+        let own = snapshot.features().iter().filter(|f| f.desc.dataset == dataset);
+        own.filter(|f| f.desc.granularity == granularity).map(|f| f.desc.kind.name.as_str()).collect()
     };
-    QueryError::NoFeature { dataset: dataset.to_owned(), kind: kind.to_owned(), place: String::new(), hint }
+    let has = kinds(granularity);
+    let listed = Vec::from_iter(has.iter().copied()).join(", ");
+    let (place, hint) = match granularity {
+        Granularity::Token if has.is_empty() => {
+            (OF_TOKENS, "compute some with `gstore ingest --per-token`".into())
+        }
+        Granularity::Token => (
+            OF_TOKENS,
+            format!(
+                "of tokens it has {listed}; compute others with `gstore ingest --per-token --features {kind}`"
+            ),
+        ),
+        Granularity::Sample if kinds(Granularity::Token).contains(kind) => (
+            " of samples",
+            format!(
+                "its vectors belong to tokens, which `per_token => true` scores one by one in a pool; compute those of samples \
+                 with `gstore ingest --features {kind}`"
+            ),
+        ),
+        Granularity::Sample if has.is_empty() => {
+            ("", "it has no features yet: compute some with `gstore ingest`".into())
+        }
+        Granularity::Sample => {
+            ("", format!("it has {listed}; compute others with `gstore ingest --features {kind}`"))
+        }
+    };
+    QueryError::NoFeature {
+        dataset: dataset.to_owned(),
+        kind: kind.to_owned(),
+        place: place.to_owned(),
+        hint,
+    }
 }
+
+/// Where a feature is missing that has a vector for each token.
+const OF_TOKENS: &str = " of tokens";
 
 /// For one checkpoint the feature of every side: those of the only space that all sides have.
 pub(super) fn fit(
@@ -227,15 +265,19 @@ fn different(lists: &[&[Arc<FeaturePart>]]) -> QueryError {
 
 /// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in another precision than f32 it
 /// says so.
-fn describe(feature: &FeaturePart) -> String {
+pub(super) fn describe(feature: &FeaturePart) -> String {
     let short = |text: &str| text.chars().take(8).collect::<String>();
     let desc = &feature.desc;
     let computed = match desc.compute.as_str() {
         "f32" => String::new(),
         other => format!(", computed in {other}"),
     };
+    let of = match desc.granularity {
+        Granularity::Sample => "",
+        Granularity::Token => ", of tokens",
+    };
     format!(
-        "#{} {} ({}, dim {}, projection {}, encoding {}{computed})",
+        "#{} {} ({}, dim {}, projection {}, encoding {}{computed}{of})",
         feature.number,
         feature.display_name(),
         desc.dtype,

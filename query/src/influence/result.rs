@@ -7,13 +7,15 @@ use serde::Serialize;
 /// `Scored::subtask` where no subtask can be named.
 pub const NO_SUBTASK: u32 = u32::MAX;
 
-/// One row and its score.
+/// One row, or one token of it, and its score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scored {
     /// Index into the pools of the plan.
     pub pool: u32,
     /// Row of that dataset.
     pub row: u64,
+    /// Where tokens are scored, the position of this one in its sample.
+    pub pos: Option<u32>,
     /// Finite.
     pub score: f32,
     /// Index into the plan's subtasks: the one that decided (`max`: the largest value, `min`: the smallest), or contributed
@@ -53,18 +55,20 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A row without a score.
+/// A row, or a token of it, without a score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Excluded {
     /// Index into the pools of the plan.
     pub pool: u32,
     /// Row of that dataset.
     pub row: u64,
+    /// Where tokens are scored, the position of this one in its sample; `None` where none of the sample's tokens has a vector.
+    pub pos: Option<u32>,
     /// The first reason that applies, in the order of [`Reason`].
     pub reason: Reason,
 }
 
-/// How many rows have no score, by reason.
+/// How many rows have no score, by reason; tokens where those are scored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ExcludedCounts {
     /// See [`Reason::NoScored`].
@@ -101,16 +105,16 @@ impl ExcludedCounts {
     }
 }
 
-/// What a scan did.
+/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ScanSummary {
     /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
     pub live: u64,
-    /// Rows the filter let through.
+    /// Rows, or tokens of rows, that the filter let through.
     pub scanned: u64,
-    /// Rows that got a score.
+    /// Those that got a score.
     pub eligible: u64,
-    /// Rows of `scanned` that did not.
+    /// Those that did not.
     pub excluded: ExcludedCounts,
     /// Bytes of feature blocks read.
     pub bytes_read: u64,
@@ -127,11 +131,11 @@ pub struct ScanSummary {
 pub struct Ranking {
     /// min(k, eligible) rows, in order.
     pub rows: Vec<Scored>,
-    /// Rows that have a score.
+    /// Rows, or tokens, that have a score.
     pub eligible: u64,
     /// Live rows of the pools.
     pub live: u64,
-    /// Rows without a score.
+    /// Rows, or tokens, without a score.
     pub excluded: ExcludedCounts,
     /// Bytes of feature blocks read.
     pub bytes_read: u64,

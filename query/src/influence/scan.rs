@@ -1,6 +1,7 @@
 //! The exact scan: windows of rows, all checkpoints in step.
 //!
 //! Invariants
+//! - tokens of a sample are scored by themselves, and found again at another checkpoint by row and position
 //! - what a window yields depends on its rows' bytes and the question, not on where blocks or windows are cut
 //! - a block in which no wanted row lies is not read
 
@@ -8,19 +9,22 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{Block, BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, RowFlags, RowSet};
+use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
 
 use super::filter::RowFilter;
 use super::result::{Excluded, ExcludedCounts, Reason, Scored};
+use super::slots::{NO_TOKEN, Selection, Slots};
 use super::spec::{Missing, Sim};
 use super::terms::Terms;
 use super::values::{MIN_NORM, norm, rows_of};
-use super::windows::Window;
+use super::windows::{Window, most_slots};
 use crate::error::QueryError;
 use crate::kernel::{Kernel, Queries};
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed for its module groups.
 pub(super) struct ScanPool {
+    /// What is scored: samples, or their tokens one by one.
+    pub(super) granularity: Granularity,
     pub(super) live: Arc<RowSet>,
     pub(super) readers: Vec<FeatureReader>,
     pub(super) queries: Vec<Arc<Queries>>,
@@ -71,77 +75,59 @@ impl Totals {
 #[derive(Default)]
 pub(super) struct Worker {
     scratch: BlockBuffer,
-    /// Per row of the window: its state.
-    rows: Vec<RowState>,
-    /// Rows x queries: the weighted sum over the checkpoints so far.
+    selection: Selection,
+    slate: Slate,
+}
+
+/// What is known of the slots so far.
+#[derive(Default)]
+struct Slate {
+    /// Per slot.
+    states: Vec<State>,
+    /// Slots x queries: the weighted sum over the checkpoints so far.
     values: Vec<f32>,
-    /// Products of one run of rows with one module group of the queries.
+    /// The slots of one run of vectors.
+    run: Vec<usize>,
+    /// Products of one run of vectors with one module group of the queries.
     dots: Vec<f32>,
     /// The same, summed over the module groups.
     sums: Vec<f32>,
-    /// Per row of the run: its length, where that matters.
+    /// Per vector of the run: its length, where that matters.
     lengths: Vec<f64>,
 }
 
+impl Slate {
+    fn reset(&mut self, slots: usize, queries: usize) {
+        self.states.clear();
+        self.states.resize(slots, State::default());
+        self.values.clear();
+        self.values.resize(slots * queries, 0.0);
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
-struct RowState {
-    wanted: bool,
+struct State {
     checkpoints: u32,
     weight: f64,
     flags: RowFlags,
 }
 
 impl Scan<'_> {
-    /// Marks the rows of the window that the filter lets through, and counts them.
-    fn select(&self, window: &Window, worker: &mut Worker) -> u64 {
-        worker.rows.clear();
-        worker.rows.resize((window.rows.end - window.rows.start) as usize, RowState::default());
-        match self.filter.and_then(|filter| filter.pool(window.pool as usize)) {
-            None => {
-                let live = &self.pools[window.pool as usize].live;
-                let mut wanted = 0;
-                for range in live.within(window.rows.clone()) {
-                    wanted += range.end - range.start;
-                    let at =
-                        (range.start - window.rows.start) as usize..(range.end - window.rows.start) as usize;
-                    worker.rows[at].iter_mut().for_each(|row| row.wanted = true);
-                }
-                wanted
-            }
-            Some(mask) => {
-                let mut wanted = 0;
-                for row in mask.rows_in(window.rows.clone()) {
-                    worker.rows[(row - window.rows.start) as usize].wanted = true;
-                    wanted += 1;
-                }
-                wanted
-            }
-        }
-    }
-
-    /// Scores the rows of a window.
+    /// Scores the rows of a window, or their tokens.
     pub(super) fn window(&self, window: &Window, worker: &mut Worker) -> Result<Yield, QueryError> {
         let mut found = Yield::default();
-        found.totals.scanned = self.select(window, worker);
-        if found.totals.scanned == 0 {
-            return Ok(found);
-        }
-        found.totals.bytes_read = self.accumulate(window, worker)?;
-        let queries = worker.values.len() / worker.rows.len();
-        for (i, values) in worker.values.chunks_exact_mut(queries).enumerate() {
-            let (pool, row) = (window.pool, window.rows.start + i as u64);
-            let state = worker.rows[i];
-            if !state.wanted {
-                continue;
-            }
-            match self.judge(&state, values) {
-                Ok((score, subtask)) => found.scored.push(Scored { pool, row, score, subtask }),
+        let pool = window.pool;
+        found.totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
+            found.totals.scanned += 1;
+            match self.judge(state, values) {
+                Ok((score, subtask)) => found.scored.push(Scored { pool, row, pos, score, subtask }),
                 Err(reason) => {
                     found.totals.excluded.add(reason);
-                    found.excluded.push(Excluded { pool, row, reason });
+                    let pos = pos.filter(|pos| *pos != NO_TOKEN);
+                    found.excluded.push(Excluded { pool, row, pos, reason });
                 }
             }
-        }
+        })?;
         found.totals.eligible = found.scored.len() as u64;
         Ok(found)
     }
@@ -153,113 +139,161 @@ impl Scan<'_> {
         worker: &mut Worker,
         mut take: impl FnMut(u64, Result<&[f32], Reason>),
     ) -> Result<(), QueryError> {
-        if self.select(window, worker) == 0 {
-            return Ok(());
-        }
-        self.accumulate(window, worker)?;
-        let queries = worker.values.len() / worker.rows.len();
-        for (i, values) in worker.values.chunks_exact_mut(queries).enumerate() {
-            let state = worker.rows[i];
-            if state.wanted {
-                let usable = self.usable(&state, values).map(|()| &*values);
-                take(window.rows.start + i as u64, usable);
-            }
-        }
+        self.each(window, worker, |row, _, state, values| {
+            let usable = self.usable(state, values).map(|()| &*values);
+            take(row, usable);
+        })?;
         Ok(())
     }
 
-    /// Fills `worker.values` from the blocks of all checkpoints; returns the bytes of the blocks.
-    fn accumulate(&self, window: &Window, worker: &mut Worker) -> Result<u64, QueryError> {
+    /// Hands out row, position, state and values of what the filter lets through, in order; returns the bytes of the blocks read.
+    fn each(
+        &self,
+        window: &Window,
+        worker: &mut Worker,
+        mut take: impl FnMut(u64, Option<u32>, &State, &mut [f32]),
+    ) -> Result<u64, QueryError> {
         let pool = &self.pools[window.pool as usize];
         let queries = pool.queries.first().map_or(0, |q| q.len());
-        worker.values.clear();
-        worker.values.resize(worker.rows.len() * queries, 0.0);
+        let Worker { scratch, selection, slate } = worker;
+        let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
+        selection.choose(window.rows.clone(), &pool.live, filter);
+        if selection.is_empty() {
+            return Ok(0);
+        }
+        let mut hand_out = |slots: Slots<'_>, slate: &mut Slate| {
+            for (slot, values) in slate.values.chunks_exact_mut(queries).enumerate() {
+                if let Some((row, pos)) = slots.key(slot) {
+                    take(row, pos, &slate.states[slot], values);
+                }
+            }
+        };
+        match pool.granularity {
+            Granularity::Sample => {
+                let slots = selection.rows();
+                let bytes = self.accumulate(pool, window, slots, scratch, slate)?;
+                hand_out(slots, slate);
+                Ok(bytes)
+            }
+            // How many tokens the rows have is known only from the blocks, so what they need of memory is cut here and not in `windows`.
+            Granularity::Token => {
+                let bytes = self.find_tokens(pool, window, selection, scratch)?;
+                for tokens in selection.tokens().chunks(most_slots(queries)) {
+                    let slots = Slots::Tokens(tokens);
+                    self.accumulate(pool, window, slots, scratch, slate)?;
+                    hand_out(slots, slate);
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// Collects the tokens that the wanted rows have at any checkpoint; returns the bytes of the blocks.
+    fn find_tokens(
+        &self,
+        pool: &ScanPool,
+        window: &Window,
+        selection: &mut Selection,
+        scratch: &mut BlockBuffer,
+    ) -> Result<u64, QueryError> {
         let mut bytes = 0;
-        for (c, reader) in pool.readers.iter().enumerate() {
+        for reader in &pool.readers {
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
-                if !touches(block, window, &worker.rows) {
-                    continue;
+                if selection.rows().touch(block.range()) {
+                    self.check_cancelled()?;
+                    let block = reader.read_block(block, scratch)?;
+                    bytes += block_bytes(&block);
+                    selection.add_tokens(&block);
                 }
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(QueryError::Cancelled);
-                }
-                // Taken out so that the block may borrow it while the rest of the worker is written to.
-                let mut scratch = std::mem::take(&mut worker.scratch);
-                let block = reader.read_block(block, &mut scratch)?;
-                bytes += block_bytes(&block);
-                let (queries, modules) = (&pool.queries[c], &pool.modules[c]);
-                self.add_block(&block, reader, (queries, modules), self.weights[c], window, worker);
-                worker.scratch = scratch;
             }
         }
         Ok(bytes)
     }
 
-    /// Adds one checkpoint's share for the rows of a block that lie in the window.
+    /// Fills the slate from the blocks of all checkpoints; returns the bytes of the blocks.
+    fn accumulate(
+        &self,
+        pool: &ScanPool,
+        window: &Window,
+        slots: Slots<'_>,
+        scratch: &mut BlockBuffer,
+        slate: &mut Slate,
+    ) -> Result<u64, QueryError> {
+        slate.reset(slots.len(), pool.queries.first().map_or(0, |q| q.len()));
+        let mut bytes = 0;
+        for (c, reader) in pool.readers.iter().enumerate() {
+            for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+                if !slots.touch(block.range()) {
+                    continue;
+                }
+                self.check_cancelled()?;
+                let block = reader.read_block(block, scratch)?;
+                bytes += block_bytes(&block);
+                let (queries, modules) = (&pool.queries[c], &pool.modules[c]);
+                self.add_block(&block, reader, (queries, modules), self.weights[c], slots, slate);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Adds one checkpoint's share for the vectors of a block that have a slot.
     fn add_block(
         &self,
         block: &Block<'_>,
         reader: &FeatureReader,
         (queries, modules): (&Queries, &[f64]),
         weight: f64,
-        window: &Window,
-        worker: &mut Worker,
+        slots: Slots<'_>,
+        slate: &mut Slate,
     ) {
-        let first = block.rows.partition_point(|row| *row < window.rows.start);
-        let last = block.rows.partition_point(|row| *row < window.rows.end);
-        let position = |i: usize| (block.rows[i] - window.rows.start) as usize;
-        let mut i = first;
-        while i < last {
-            let start = i;
-            while i < last && worker.rows[position(i)].wanted {
-                i += 1;
-            }
-            if i > start {
-                self.products(block, start..i, reader, (queries, modules), worker);
-                for (row, sums) in (start..i).zip(worker.sums.chunks_exact(queries.len())) {
-                    let at = position(row);
-                    let state = &mut worker.rows[at];
-                    state.checkpoints += 1;
-                    state.weight += weight;
-                    state.flags.insert(RowFlags::from_bits(block.flags[row]));
-                    let values = &mut worker.values[at * queries.len()..(at + 1) * queries.len()];
-                    values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
-                }
-            }
-            while i < last && !worker.rows[position(i)].wanted {
-                i += 1;
+        let mut rest = slots.span(block);
+        while let Some(start) = rest.next() {
+            let Some(slot) = slots.of(block, start) else { continue };
+            slate.run.clear();
+            slate.run.push(slot);
+            // Ends with the first vector that has no slot, which is then done with.
+            slate.run.extend(rest.by_ref().map_while(|i| slots.of(block, i)));
+            let run = start..start + slate.run.len();
+            self.products(block, run.clone(), reader, (queries, modules), slate);
+            for ((i, slot), sums) in run.zip(&slate.run).zip(slate.sums.chunks_exact(queries.len())) {
+                let state = &mut slate.states[*slot];
+                state.checkpoints += 1;
+                state.weight += weight;
+                state.flags.insert(RowFlags::from_bits(block.flags[i]));
+                let values = &mut slate.values[slot * queries.len()..(slot + 1) * queries.len()];
+                values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
             }
         }
     }
 
-    /// Similarities of rows `run` of a block with every query, into `worker.sums`.
+    /// Similarities of vectors `run` of a block with every query, into `slate.sums`.
     fn products(
         &self,
         block: &Block<'_>,
         run: Range<usize>,
         reader: &FeatureReader,
         (queries, modules): (&Queries, &[f64]),
-        worker: &mut Worker,
+        slate: &mut Slate,
     ) {
         let count = run.len() * queries.len();
         let values = rows_of(block.values, queries.dim(), run.clone());
         let groups = queries.groups();
-        worker.sums.clear();
-        worker.sums.resize(count, 0.0);
-        worker.dots.resize(count, 0.0);
-        worker.lengths.clear();
+        slate.sums.clear();
+        slate.sums.resize(count, 0.0);
+        slate.dots.resize(count, 0.0);
+        slate.lengths.clear();
         if self.sim == Sim::Cosine {
             let length = |row| norm(&block.norm[row * groups..(row + 1) * groups], modules).max(MIN_NORM);
-            worker.lengths.extend(run.clone().map(length));
+            slate.lengths.extend(run.clone().map(length));
         }
         for group in (0..groups).filter(|group| modules[*group] != 0.0) {
-            self.kernel.dots(values, queries, group, &mut worker.dots[..count]);
-            let dots = worker.dots[..count].chunks_exact(queries.len());
-            let sums = worker.sums.chunks_exact_mut(queries.len());
+            self.kernel.dots(values, queries, group, &mut slate.dots[..count]);
+            let dots = slate.dots[..count].chunks_exact(queries.len());
+            let sums = slate.sums.chunks_exact_mut(queries.len());
             for (i, (sums, dots)) in sums.zip(dots).enumerate() {
                 let scale = f64::from(block.scale[(run.start + i) * groups + group]);
                 let factor = match self.sim {
-                    Sim::Cosine => scale / worker.lengths[i],
+                    Sim::Cosine => scale / slate.lengths[i],
                     Sim::Dot => scale * reader.part().attrs.dot_scale,
                 } as f32;
                 sums.iter_mut().zip(dots).for_each(|(sum, dot)| *sum += dot * factor);
@@ -268,7 +302,7 @@ impl Scan<'_> {
     }
 
     /// The score of a row, or why it has none.
-    fn judge(&self, state: &RowState, values: &mut [f32]) -> Result<(f32, u32), Reason> {
+    fn judge(&self, state: &State, values: &mut [f32]) -> Result<(f32, u32), Reason> {
         self.usable(state, values)?;
         match self.terms.score(values) {
             (score, subtask) if score.is_finite() => Ok((score, subtask)),
@@ -276,8 +310,12 @@ impl Scan<'_> {
         }
     }
 
+    fn check_cancelled(&self) -> Result<(), QueryError> {
+        if self.cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+    }
+
     /// Whether a row counts; where it lacks checkpoints and that is allowed, its values are renormalised.
-    fn usable(&self, state: &RowState, values: &mut [f32]) -> Result<(), Reason> {
+    fn usable(&self, state: &State, values: &mut [f32]) -> Result<(), Reason> {
         if state.flags.contains(RowFlags::NO_SCORED) {
             return Err(Reason::NoScored);
         }
@@ -295,21 +333,13 @@ impl Scan<'_> {
     }
 }
 
-/// Whether a wanted row of the window lies between the first and the last row of the block.
-fn touches(block: BlockRef, window: &Window, rows: &[RowState]) -> bool {
-    let span = block.range().start.max(window.rows.start)..block.range().end.min(window.rows.end);
-    !span.is_empty()
-        && rows[(span.start - window.rows.start) as usize..(span.end - window.rows.start) as usize]
-            .iter()
-            .any(|row| row.wanted)
-}
-
 fn block_bytes(block: &Block<'_>) -> u64 {
     let values = match block.values {
         gstore_store::Values::F16(v) => size_of_val(v),
         gstore_store::Values::F32(v) => size_of_val(v),
         gstore_store::Values::I8(v) => size_of_val(v),
     };
-    let rest = size_of_val(block.rows) + size_of_val(block.scale) + size_of_val(block.norm);
-    (values + rest + size_of_val(block.flags) + size_of_val(block.check)) as u64
+    let keys = size_of_val(block.rows) + size_of_val(block.pos);
+    let rest = size_of_val(block.scale) + size_of_val(block.norm);
+    (values + keys + rest + size_of_val(block.flags) + size_of_val(block.check)) as u64
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gstore_store::Granularity;
+
 use super::modules::ModuleWeights;
 use crate::error::QueryError;
 
@@ -188,6 +190,8 @@ pub struct InfluenceSpec {
     pub by: SubtaskBy,
     /// Which modules count, and how much; by default all, equally.
     pub modules: Option<ModuleWeights>,
+    /// Scores every scored token of the pools by itself, from features of granularity token; targets stay samples.
+    pub per_token: bool,
 }
 
 impl Default for InfluenceSpec {
@@ -209,11 +213,17 @@ impl Default for InfluenceSpec {
             partial: false,
             by: SubtaskBy::Column,
             modules: None,
+            per_token: false,
         }
     }
 }
 
 impl InfluenceSpec {
+    /// What the pools' vectors belong to.
+    pub fn granularity(&self) -> Granularity {
+        if self.per_token { Granularity::Token } else { Granularity::Sample }
+    }
+
     /// Whether the terms let the samples of a subtask be compared as one vector.
     pub fn collapses(&self) -> bool {
         self.fold != Fold::None || matches!(self.within, Within::Mean | Within::Sum)

@@ -6,14 +6,19 @@
 
 use std::ops::Range;
 
-use gstore_store::{CELL_ROWS, RowSet};
+use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
 use super::filter::RowFilter;
 use super::scan::ScanPool;
 use crate::error::QueryError;
 
-/// Values kept per window (rows x query vectors), so that a thread's memory is bounded for any number of queries.
-const WINDOW_VALUES: usize = 1 << 21;
+/// Values that a thread keeps at a time (slots x query vectors), so that its memory is bounded for any number of queries.
+const MOST_VALUES: usize = 1 << 21;
+
+/// Rows or tokens that a thread keeps values for at a time.
+pub(super) fn most_slots(queries: usize) -> usize {
+    (MOST_VALUES / queries.max(1)).max(64)
+}
 
 /// Consecutive rows of a pool, a unit of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +28,10 @@ pub(super) struct Window {
 }
 
 /// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually cut too, so that a block is
-/// read by one thread once.
+/// read by one thread once. Where vectors belong to tokens, of which a cell may have any number, at the blocks of every checkpoint: a
+/// window then holds the tokens of few blocks.
 pub(super) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
-    let most = (WINDOW_VALUES / queries.max(1)).max(64);
+    let most = most_slots(queries);
     let mut windows = Vec::new();
     for (p, pool) in pools.iter().enumerate() {
         for rows in spans(&pool.live) {
@@ -59,8 +65,14 @@ fn pieces(pool: &ScanPool, rows: Range<u64>) -> Vec<Range<u64>> {
     while start < rows.end {
         let cell = start / CELL_ROWS;
         let end = ((cell + 1) * CELL_ROWS).min(rows.end);
-        let blocks = pool.readers.first().map(|reader| reader.blocks_in(cell)).unwrap_or_default();
-        for cut in blocks.iter().map(|block| block.range().start) {
+        let readers = match pool.granularity {
+            Granularity::Sample => pool.readers.get(..1).unwrap_or_default(),
+            Granularity::Token => &pool.readers,
+        };
+        let blocks = readers.iter().flat_map(|reader| reader.blocks_in(cell));
+        let mut cuts: Vec<u64> = blocks.map(|block| block.range().start).collect();
+        cuts.sort_unstable();
+        for cut in cuts {
             if start < cut && cut < end {
                 pieces.push(start..cut);
                 start = cut;

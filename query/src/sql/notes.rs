@@ -11,6 +11,8 @@ pub struct InfluenceNote {
     pub pools: Vec<String>,
     /// Names of the targets.
     pub targets: Vec<String>,
+    /// Whether tokens were scored: `summary` then counts tokens.
+    pub per_token: bool,
     /// Names and normalised weights of the checkpoints used.
     pub checkpoints: Vec<(String, f64)>,
     /// What a user should know about how the question was resolved.

@@ -174,6 +174,7 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("label", text(all.iter().map(|f| f.attrs.label.as_str())), Null::No),
         ("dataset", text(all.iter().map(|f| f.desc.dataset.as_str())), Null::No),
         ("kind", text(all.iter().map(|f| f.desc.kind.name.as_str())), Null::No),
+        ("granularity", text(all.iter().map(|f| f.desc.granularity.name())), Null::No),
         ("checkpoint", maybe_text(all.iter().map(|f| checkpoint(f))), Null::Yes),
         ("encoding", maybe_text(all.iter().map(|f| encoding(f))), Null::Yes),
         ("dim", Arc::new(UInt32Array::from_iter_values(all.iter().map(|f| f.desc.dim()))), Null::No),

@@ -1,13 +1,15 @@
-//! `vectors(dataset, feature)`: stored vectors as values, one row per sample.
+//! `vectors(dataset, feature)`: stored vectors as values, one row per sample or scored token.
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt64Array};
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
-use gstore_store::{Block, BlockBuffer, FeaturePart, Snapshot, Values};
+use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, Snapshot, Values};
 
 use super::args::{Arguments, text};
 use super::blocking::Demand;
@@ -21,8 +23,16 @@ use super::union;
 /// Options of `vectors()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
 
-const ID: usize = 1;
-const VECTOR: usize = 2;
+/// A column.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    Row,
+    /// Of a token's vector; 0 stands for a sample without a scored token.
+    Pos,
+    Id,
+    Vector,
+    Flags,
+}
 
 /// The table function `vectors`.
 #[derive(Debug)]
@@ -73,6 +83,8 @@ struct Vectors {
     snapshot: Arc<Snapshot>,
     feature: Arc<FeaturePart>,
     samples: SampleTable,
+    /// In step with the schema.
+    shown: Vec<Shown>,
     schema: SchemaRef,
 }
 
@@ -88,26 +100,33 @@ impl Vectors {
         let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None);
         let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
         let value = Arc::new(Field::new("item", DataType::Float32, false));
-        let schema = Schema::new(vec![
-            Field::new("row", DataType::UInt64, false),
-            Field::new("id", DataType::Utf8, false),
-            Field::new("vector", DataType::FixedSizeList(value, dim), false),
-            Field::new("flags", DataType::UInt8, false),
-        ]);
-        Ok(Self { snapshot: Arc::clone(snapshot), feature, samples, schema: Arc::new(schema) })
+        let mut shown = vec![
+            (Shown::Row, Field::new("row", DataType::UInt64, false)),
+            (Shown::Id, Field::new("id", DataType::Utf8, false)),
+            (Shown::Vector, Field::new("vector", DataType::FixedSizeList(value, dim), false)),
+            (Shown::Flags, Field::new("flags", DataType::UInt8, false)),
+        ];
+        if feature.desc.granularity == Granularity::Token {
+            shown.insert(1, (Shown::Pos, Field::new("pos", DataType::UInt32, false)));
+        }
+        let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Self { snapshot: Arc::clone(snapshot), feature, samples, shown, schema })
     }
 
-    /// The columns asked for of some rows of a block, by position.
+    /// The columns asked for of some vectors of a block, by their places in it.
     fn batch(&self, block: &Block<'_>, kept: &[usize], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let rows: Vec<u64> = kept.iter().map(|i| block.rows[*i]).collect();
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for (column, field) in wanted.iter().zip(schema.fields()) {
-            values.push(match *column {
-                0 => Arc::new(UInt64Array::from(rows.clone())),
-                ID => self.ids(&rows)?,
-                VECTOR => self.vectors(block, kept, field.data_type())?,
-                _ => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
+            let shown = self.shown.get(*column).ok_or_else(|| SqlError::internal("no such column"))?;
+            values.push(match shown {
+                Shown::Row => Arc::new(UInt64Array::from(rows.clone())),
+                Shown::Pos => Arc::new(UInt32Array::from_iter_values(kept.iter().map(|i| block.pos[*i]))),
+                Shown::Id => self.ids(&rows)?,
+                Shown::Vector => self.vectors(block, kept, field.data_type())?,
+                Shown::Flags => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
             });
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -159,6 +178,10 @@ impl Rows for Vectors {
     }
 
     fn count(&self) -> Precision<usize> {
+        // The catalog counts rows, not the vectors of their tokens.
+        if self.feature.desc.granularity == Granularity::Token {
+            return Precision::Absent;
+        }
         let rows = usize::try_from(self.feature.rows());
         match self.samples.has_deleted_rows() {
             false => rows.map_or(Precision::Absent, Precision::Exact),

@@ -1,13 +1,19 @@
 //! The best k of a stream in memory that depends on k alone.
 //!
 //! Candidates are pushed into a buffer; when it is full, a selection keeps the k best and the worst of them becomes the threshold that
-//! later ones must pass. The order is total (score, then position), so the result does not depend on the order of pushes, on how a
+//! later ones must pass. The order is total (score, then place), so the result does not depend on the order of pushes, on how a
 //! stream is split or on which parts are merged first.
 
-/// A candidate: smaller keys rank first.
+/// The tie breakers of a candidate, the most significant first; of each the lower wins.
+pub type Place = (u32, u64, u32);
+
+/// Score and place: the lower key ranks first. The last part of the place is outside the 128 bits that hold the rest.
+type Key = (u128, u32);
+
+/// A candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    key: u128,
+    key: Key,
     payload: u32,
 }
 
@@ -18,7 +24,7 @@ pub struct TopK {
     flip: u32,
     entries: Vec<Entry>,
     /// Candidates with a key above this one are not among the k best.
-    threshold: u128,
+    threshold: Key,
 }
 
 /// A selected candidate.
@@ -26,10 +32,8 @@ pub struct TopK {
 pub struct Selected {
     /// `-0.0` is returned as `0.0`.
     pub score: f32,
-    /// First tie breaker, lower first.
-    pub major: u32,
-    /// Second tie breaker, lower first.
-    pub minor: u64,
+    /// Its tie breakers.
+    pub place: Place,
     /// Carried along.
     pub payload: u32,
 }
@@ -38,7 +42,7 @@ impl TopK {
     /// Keeps the `k` highest scores.
     pub fn highest(k: usize) -> Self {
         // Ordered score bits ascend with the score; all flipped, the highest score has the smallest key.
-        Self { k, flip: u32::MAX, entries: Vec::new(), threshold: u128::MAX }
+        Self { k, flip: u32::MAX, entries: Vec::new(), threshold: (u128::MAX, u32::MAX) }
     }
 
     /// Keeps the `k` lowest scores.
@@ -46,15 +50,15 @@ impl TopK {
         Self { flip: 0, ..Self::highest(k) }
     }
 
-    /// Offers a candidate. A score that is not finite is never kept. (`major`, `minor`) must be unique.
+    /// Offers a candidate. A score that is not finite is never kept. Places must be unique.
     #[inline]
-    pub fn push(&mut self, score: f32, major: u32, minor: u64, payload: u32) {
+    pub fn push(&mut self, score: f32, (major, minor, last): Place, payload: u32) {
         let score_key = ordered(score) ^ self.flip;
         // Most candidates fail here, before a key is built.
-        if score_key > (self.threshold >> 96) as u32 || !score.is_finite() {
+        if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
             return;
         }
-        let key = u128::from(score_key) << 96 | u128::from(major) << 64 | u128::from(minor);
+        let key = (u128::from(score_key) << 96 | u128::from(major) << 64 | u128::from(minor), last);
         if key > self.threshold || self.k == 0 {
             return;
         }
@@ -78,10 +82,9 @@ impl TopK {
         let flip = self.flip;
         self.entries
             .into_iter()
-            .map(|Entry { key, payload }| Selected {
+            .map(|Entry { key: (key, last), payload }| Selected {
                 score: from_ordered((key >> 96) as u32 ^ flip),
-                major: (key >> 64) as u32,
-                minor: key as u64,
+                place: ((key >> 64) as u32, key as u64, last),
                 payload,
             })
             .collect()
@@ -145,31 +148,32 @@ mod tests {
             let new = || if highest { TopK::highest(k) } else { TopK::lowest(k) };
             let mut collectors: Vec<TopK> = (0..parts).map(|_| new()).collect();
             for (i, &s) in scores.iter().enumerate().rev() {
-                collectors[i % parts].push(s, 7, i as u64, i as u32);
+                collectors[i % parts].push(s, (7, i as u64 / 3, i as u32 % 3), i as u32);
             }
             let mut all = new();
             collectors.into_iter().for_each(|c| all.merge(c));
             let got: Vec<_> = all.into_sorted();
-            prop_assert!(got.iter().all(|s| s.major == 7 && s.payload as u64 == s.minor));
-            let got: Vec<_> = got.into_iter().map(|s| (s.score.to_bits(), s.minor as usize)).collect();
+            let at = |s: &Selected| s.place.1 as u32 * 3 + s.place.2;
+            prop_assert!(got.iter().all(|s| s.place.0 == 7 && s.payload == at(s)));
+            let got: Vec<_> = got.into_iter().map(|s| (s.score.to_bits(), s.payload as usize)).collect();
             prop_assert_eq!(got, naive(&scores, k, highest));
         }
     }
 
     #[test]
-    fn ties_go_to_the_earlier_pool_then_the_lower_row() {
-        let mut top = TopK::highest(3);
-        for (major, minor) in [(1, 0), (0, 9), (0, 2), (2, 1)] {
-            top.push(0.5, major, minor, 0);
+    fn ties_go_to_the_lower_place() {
+        let mut top = TopK::highest(4);
+        for place in [(1, 0, 0), (0, 9, 1), (0, 2, 7), (2, 1, 0), (0, 9, 0)] {
+            top.push(0.5, place, 0);
         }
-        let order: Vec<_> = top.into_sorted().into_iter().map(|s| (s.major, s.minor)).collect();
-        assert_eq!(order, [(0, 2), (0, 9), (1, 0)]);
+        let order: Vec<_> = top.into_sorted().into_iter().map(|s| s.place).collect();
+        assert_eq!(order, [(0, 2, 7), (0, 9, 0), (0, 9, 1), (1, 0, 0)]);
     }
 
     #[test]
     fn an_enormous_k_keeps_everything() {
         let mut top = TopK::lowest(usize::MAX);
-        (0..5000u64).for_each(|i| top.push(-(i as f32), 0, i, 0));
+        (0..5000u64).for_each(|i| top.push(-(i as f32), (0, i, 0), 0));
         assert_eq!(top.into_sorted().len(), 5000);
     }
 }

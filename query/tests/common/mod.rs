@@ -8,10 +8,15 @@ use std::sync::atomic::AtomicBool;
 use gstore_query::influence::*;
 use gstore_store::*;
 
+pub mod world;
+
 pub static GO: AtomicBool = AtomicBool::new(false);
 
 /// A row of a feature: its vector and flags; `None` where the feature lacks the row.
 pub type Row = Option<(Vec<f32>, u8)>;
+
+/// What a feature has for the tokens of a row: position, vector and flags of each; `None` where the feature lacks the row.
+pub type TokenRow = Option<Vec<(u32, Vec<f32>, u8)>>;
 
 /// The vectors of one dataset at one checkpoint.
 #[derive(Debug, Clone)]
@@ -20,12 +25,16 @@ pub struct Feature {
     pub kind: String,
     pub checkpoint: usize,
     pub rows: Vec<Row>,
+    /// Instead of `rows`, vectors of tokens.
+    pub tokens: Option<Vec<TokenRow>>,
     pub dtype: DType,
     /// Lengths of the module groups; empty: one group.
     pub groups: Vec<u32>,
     /// Number of rows after which a new segment begins.
     pub cut: usize,
     pub projection: String,
+    /// Whose 64-fold repetition is the encoding's key.
+    pub encoding: char,
     pub complete: bool,
     pub change: fn(&mut FeatureAttrs),
 }
@@ -37,17 +46,42 @@ impl Feature {
             kind: kind.into(),
             checkpoint,
             rows,
+            tokens: None,
             dtype: DType::F32,
             groups: Vec::new(),
             cut: usize::MAX,
             projection: "none".into(),
+            encoding: 'e',
             complete: true,
             change: |_| {},
         }
     }
 
+    pub fn of_tokens(dataset: &str, kind: &str, checkpoint: usize, tokens: Vec<TokenRow>) -> Self {
+        Self { tokens: Some(tokens), ..Self::new(dataset, kind, checkpoint, Vec::new()) }
+    }
+
     fn dim(&self) -> u32 {
-        self.rows.iter().flatten().map(|(vector, _)| vector.len() as u32).next().unwrap_or(1)
+        let rows = self.rows.iter().flatten().map(|(vector, _)| vector);
+        let tokens = self.tokens.iter().flatten().flatten().flatten().map(|(_, vector, _)| vector);
+        rows.chain(tokens).map(|vector| vector.len() as u32).next().unwrap_or(1)
+    }
+
+    /// Row and, of tokens, position of each vector, in order.
+    fn vectors(&self) -> Vec<((u64, Option<u32>), &[f32], RowFlags)> {
+        let mut all = Vec::new();
+        for (row, stored) in self.rows.iter().enumerate() {
+            let stored =
+                stored.iter().map(|(v, flags)| ((row as u64, None), &v[..], RowFlags::from_bits(*flags)));
+            all.extend(stored);
+        }
+        for (row, tokens) in self.tokens.iter().flatten().enumerate() {
+            let tokens = tokens.iter().flatten();
+            all.extend(
+                tokens.map(|(pos, v, flags)| ((row as u64, Some(*pos)), &v[..], RowFlags::from_bits(*flags))),
+            );
+        }
+        all
     }
 
     fn desc(&self) -> FeatureDesc {
@@ -55,7 +89,7 @@ impl Feature {
         let embedding = self.kind.starts_with("embed");
         FeatureDesc {
             dataset: self.dataset.clone(),
-            encoding: "e".repeat(64),
+            encoding: self.encoding.to_string().repeat(64),
             checkpoint: Some(checkpoint.clone()),
             ensemble: None,
             kind: FeatureKind { name: self.kind.clone(), params: Default::default() },
@@ -75,12 +109,16 @@ impl Feature {
             },
             dtype: self.dtype,
             compute: "f32".into(),
-            granularity: Granularity::Sample,
+            granularity: match self.tokens {
+                Some(_) => Granularity::Token,
+                None => Granularity::Sample,
+            },
         }
     }
 
     fn attrs(&self) -> FeatureAttrs {
-        let label = format!("{}@{}", self.kind, checkpoint_name(self.checkpoint));
+        let of = if self.tokens.is_some() { "-tokens" } else { "" };
+        let label = format!("{}{of}@{}", self.kind, checkpoint_name(self.checkpoint));
         let mut attrs = FeatureAttrs::new(label, self.dim());
         if !self.groups.is_empty() {
             let mut start = 0;
@@ -179,12 +217,17 @@ impl TestStore {
         };
         let mut job = self.store.start_job(plan).unwrap();
         for (i, feature) in features.iter().enumerate() {
-            let rows: Vec<_> =
-                feature.rows.iter().enumerate().filter_map(|(r, row)| Some((r, row.as_ref()?))).collect();
+            let vectors = feature.vectors();
+            // All vectors of a row are in one segment.
+            let rows: Vec<_> = vectors.chunk_by(|a, b| a.0.0 == b.0.0).collect();
             for part in rows.chunks(feature.cut.min(rows.len().max(1))) {
                 let mut writer = job.segment_writer(i).unwrap();
-                for (row, (vector, flags)) in part {
-                    writer.push(*row as u64, vector, RowFlags::from_bits(*flags)).unwrap();
+                for ((row, pos), vector, flags) in part.iter().copied().flatten() {
+                    match pos {
+                        Some(pos) => writer.push_token((*row, *pos), vector, *flags),
+                        None => writer.push(*row, vector, *flags),
+                    }
+                    .unwrap();
                 }
                 job.seal(i, writer).unwrap();
             }

@@ -28,6 +28,7 @@ pub fn store(path: &Path) -> Arc<Snapshot> {
     plain(&store, "holes", 4, &[]);
     encodings(&store);
     features(&store);
+    tokens(&store);
     store.snapshot().unwrap()
 }
 
@@ -215,6 +216,47 @@ fn features(store: &Store) {
             job.seal(i, writer).unwrap();
         }
         job.publish(Some(run(&CHECKPOINTS[..step as usize])), true).unwrap();
+    }
+}
+
+/// One to three tokens for each row of the pool, at the positions 1, 3 and 5; row 10 has none, one of row 11 is not finite, and rows 4
+/// and 5 are equal. Of `grad-sign` there are only tokens.
+fn tokens(store: &Store) {
+    let kinds = ["grad-sgd", "grad-sign"];
+    for (name, step, _) in CHECKPOINTS {
+        let features = kinds.map(|kind| JobFeature {
+            desc: FeatureDesc {
+                granularity: Granularity::Token,
+                ..description("pool", kind, step, "none", DIM, DType::F32)
+            },
+            attrs: FeatureAttrs::new(format!("{kind}-tokens@{name}"), DIM),
+        });
+        let plan = JobPlan {
+            command: format!("ingest tokens {name}"),
+            identity: json!({"tokens": step}),
+            features: features.into(),
+            detail: json!({}),
+        };
+        let mut job = store.start_job(plan).unwrap();
+        for (i, kind) in kinds.iter().enumerate() {
+            let mut writer = job.segment_writer(i).unwrap();
+            for row in 0..12 {
+                let positions: &[u32] = match row {
+                    10 => &[0],
+                    _ => &[1, 3, 5][..=(row / 2 % 3) as usize],
+                };
+                for pos in positions {
+                    let mut values =
+                        vector(&format!("pool{pos}"), kind, if row == 5 { 4 } else { row }, step);
+                    if (row, *pos) == (11, 3) {
+                        values[0] = f32::NAN;
+                    }
+                    writer.push_token((row, *pos), &values, flags("pool", row)).unwrap();
+                }
+            }
+            job.seal(i, writer).unwrap();
+        }
+        job.publish(None, true).unwrap();
     }
 }
 

@@ -9,8 +9,8 @@ use gstore_query::sql::SqlSession;
 
 use crate::slt;
 
-/// `{T}` stands for the relation of scores, `{T2}` for one over two pools. `{DESC}` and `{ASC}` are orders by the score alone, whose ties
-/// the ranking breaks by pool and row; in memory that must be said. An `=` before the statement: the order of rows is part of the answer.
+/// `{T}` stands for the relation of scores, `{T2}` for one over two pools, `{T3}` for one of tokens. `{DESC}` and `{ASC}` are orders by the score alone, whose ties
+/// the ranking breaks by pool, row and position; in memory that must be said. An `=` before the statement: the order of rows is part of the answer.
 const SHAPES: &[&str] = &[
     "=SELECT row, score FROM {T} ORDER BY {DESC} LIMIT 3",
     "=SELECT row, score FROM {T} ORDER BY score DESC NULLS LAST LIMIT 4",
@@ -94,10 +94,27 @@ const SHAPES: &[&str] = &[
     "SELECT pool, count(*), sum(length) FROM {T2} GROUP BY pool",
     "=SELECT pool, row FROM {T2} ORDER BY pool, row",
     "=SELECT pool, row FROM {T2} LIMIT 5",
+    "SELECT * FROM {T3}",
+    "=SELECT row, pos, score FROM {T3} ORDER BY {DESC3} LIMIT 7",
+    "=SELECT row, pos, score FROM {T3} ORDER BY {ASC3}",
+    "=SELECT row, pos FROM {T3} ORDER BY score DESC, row, pos LIMIT 6",
+    "=SELECT row, pos FROM {T3} ORDER BY score DESC, row, pos DESC LIMIT 6",
+    "=SELECT pos FROM {T3} ORDER BY score DESC, pos, row LIMIT 6",
+    "=SELECT row, pos, source, record FROM {T3} WHERE source <> 'math' AND tokens < 90 ORDER BY {DESC3} LIMIT 5",
+    "=SELECT row, pos, score FROM {T3} WHERE pos = 3 ORDER BY {DESC3} LIMIT 3",
+    "=SELECT row, pos FROM {T3} WHERE pos > 1 OR source = 'code' ORDER BY {ASC3} LIMIT 4",
+    "=SELECT row, pos FROM {T3} WHERE score > 0 LIMIT 4",
+    "=SELECT row, pos FROM {T3} ORDER BY row, pos LIMIT 9",
+    "=SELECT row, pos FROM {T3} ORDER BY row, pos DESC LIMIT 9",
+    "=SELECT row, pos FROM {T3} LIMIT 5 OFFSET 3",
+    "SELECT count(*), sum(pos), avg(score) FROM {T3}",
+    "SELECT row, count(*), max(score) FROM {T3} WHERE row >= 3 AND row < 9 GROUP BY row",
+    "=SELECT t.row, t.pos, p.source FROM {T3} t JOIN pool p USING (row) WHERE p.ok ORDER BY t.score DESC, t.row, t.pos LIMIT 5",
 ];
 
 const T: &str = "influence('pool', 'target')";
 const T2: &str = "influence('extra,pool', 'target')";
+const T3: &str = "influence('pool', 'target', per_token => true)";
 
 /// Runs every shape both ways.
 pub async fn check(session: &SqlSession) {
@@ -105,6 +122,7 @@ pub async fn check(session: &SqlSession) {
     for (name, sql) in [
         ("t", format!("SELECT * FROM {T}")),
         ("t2", format!("SELECT * FROM {T2}")),
+        ("t3", format!("SELECT * FROM {T3}")),
         ("pool", "SELECT * FROM pool".to_string()),
     ] {
         let mut result = session.run(&sql).await.unwrap();
@@ -120,10 +138,9 @@ pub async fn check(session: &SqlSession) {
             Some(rest) => (true, rest),
             None => (false, *shape),
         };
-        let pushed = fill(shape, [T, T2], ["score DESC", "score", "score DESC", "score"]);
+        let pushed = fill(shape, [T, T2, T3], ["", "", ""]);
         let mut found = slt::run(session, &pushed).await.unwrap_or_else(|e| panic!("{pushed}: {e}")).1;
-        let ties = ["score DESC, row", "score, row", "score DESC, pool, row", "score, pool, row"];
-        let plain = fill(shape, ["t", "t2"], ties);
+        let plain = fill(shape, ["t", "t2", "t3"], [", row", ", pool, row", ", row, pos"]);
         let batches = memory.sql(&plain).await.unwrap().collect().await.unwrap();
         let mut expected: Vec<String> = batches.iter().flat_map(slt::lines).collect();
         if !ordered {
@@ -134,10 +151,13 @@ pub async fn check(session: &SqlSession) {
     }
 }
 
-fn fill(shape: &str, tables: [&str; 2], orders: [&str; 4]) -> String {
-    let [t, t2] = tables;
-    let [desc, asc, desc2, asc2] = orders;
-    [("{T}", t), ("{T2}", t2), ("{DESC}", desc), ("{ASC}", asc), ("{DESC2}", desc2), ("{ASC2}", asc2)]
-        .iter()
-        .fold(shape.to_string(), |text, (mark, value)| text.replace(mark, value))
+/// Puts tables and, after the score, tie breakers into a shape.
+fn fill(shape: &str, tables: [&str; 3], ties: [&str; 3]) -> String {
+    let mut text = shape.to_string();
+    for ((table, ties), mark) in tables.iter().zip(ties).zip(["", "2", "3"]) {
+        text = text.replace(&format!("{{T{mark}}}"), table);
+        text = text.replace(&format!("{{DESC{mark}}}"), &format!("score DESC{ties}"));
+        text = text.replace(&format!("{{ASC{mark}}}"), &format!("score{ties}"));
+    }
+    text
 }

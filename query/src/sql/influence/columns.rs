@@ -17,6 +17,8 @@ pub(super) struct InfluenceColumns {
     pub(super) pool: Option<usize>,
     /// Index of `row`.
     pub(super) row: usize,
+    /// Index of `pos`, which exists only where tokens are scored.
+    pub(super) pos: Option<usize>,
     /// Index of `id`.
     pub(super) id: usize,
     /// Index of `score`.
@@ -56,11 +58,14 @@ impl InfluenceColumns {
         let names = || tables.iter().map(|t| Source::Constant(Some(t.dataset().name.clone())));
         let pool = (n > 1).then(|| b.add("pool", DataType::Utf8, false, names().collect()));
         let row = b.add("row", DataType::UInt64, false, of(Cell::Row));
+        let per_token = plan.spec().per_token;
+        let pos = per_token.then(|| b.add("pos", DataType::UInt32, false, absent()));
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score = b.add("score", DataType::Float32, false, absent());
         let subtask = b.add("subtask", DataType::Utf8, true, absent());
         let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
-        let mut taken: Vec<String> = own.map(String::from).into();
+        let pos_name = per_token.then_some("pos");
+        let mut taken: Vec<String> = own.into_iter().chain(pos_name).map(String::from).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
             b.add(&shown, ty, true, of(Cell::Metadata(name)));
@@ -76,16 +81,16 @@ impl InfluenceColumns {
         let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, id, score, subtask, record }
+        Self { samples, pool, row, pos, id, score, subtask, record }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.samples.schema
     }
 
-    /// Whether a column is known only after scoring.
+    /// Whether a column is known only after scoring. So is the position of a token: samples do not say which of theirs are scored.
     pub(super) fn is_result(&self, column: usize) -> bool {
-        column == self.score || column == self.subtask
+        column == self.score || column == self.subtask || Some(column) == self.pos
     }
 
     /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.

@@ -1,9 +1,9 @@
-//! `excluded()`: the pool rows that have no score, and why.
+//! `excluded()`: the pool rows, or tokens of theirs, that have no score, and why.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 
@@ -14,12 +14,23 @@ use crate::sql::error::SqlError;
 use crate::sql::leaf::{Each, Rows, Want};
 use crate::sql::samples::arrow;
 
-const ID: usize = 2;
+/// A column.
+#[derive(Clone, Copy)]
+enum Shown {
+    Dataset,
+    Row,
+    /// Of a token; null where none of the sample's tokens has a vector.
+    Pos,
+    Id,
+    Reason,
+}
 
 /// The rows that `influence()` leaves out.
 pub(super) struct ExcludedRows {
     plan: InfluencePlan,
     columns: InfluenceColumns,
+    /// In step with the schema.
+    shown: Vec<Shown>,
     schema: SchemaRef,
 }
 
@@ -31,14 +42,18 @@ impl std::fmt::Debug for ExcludedRows {
 
 impl ExcludedRows {
     pub(super) fn new(plan: InfluencePlan) -> Self {
-        let schema = Schema::new(vec![
-            Field::new("dataset", DataType::Utf8, false),
-            Field::new("row", DataType::UInt64, false),
-            Field::new("id", DataType::Utf8, false),
-            Field::new("reason", DataType::Utf8, false),
-        ]);
+        let mut shown = vec![
+            (Shown::Dataset, Field::new("dataset", DataType::Utf8, false)),
+            (Shown::Row, Field::new("row", DataType::UInt64, false)),
+            (Shown::Id, Field::new("id", DataType::Utf8, false)),
+            (Shown::Reason, Field::new("reason", DataType::Utf8, false)),
+        ];
+        if plan.spec().per_token {
+            shown.insert(2, (Shown::Pos, Field::new("pos", DataType::UInt32, true)));
+        }
         let columns = InfluenceColumns::new(&plan);
-        Self { plan, columns, schema: Arc::new(schema) }
+        let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
+        Self { plan, columns, shown, schema: Arc::new(Schema::new(fields)) }
     }
 
     fn names(&self) -> String {
@@ -52,15 +67,21 @@ impl ExcludedRows {
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for column in wanted {
-            values.push(match *column {
-                0 => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len()))),
-                1 => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
-                ID => {
+            let shown = self.shown.get(*column).ok_or_else(|| SqlError::internal("no such column"))?;
+            values.push(match shown {
+                Shown::Dataset => {
+                    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len())))
+                }
+                Shown::Row => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
+                Shown::Pos => Arc::new(UInt32Array::from_iter(rows.iter().map(|r| r.pos))),
+                Shown::Id => {
                     let numbers: Vec<u64> = rows.iter().map(|r| r.row).collect();
                     let ids = self.columns.samples.fetch_part(pool, &numbers, &[self.columns.id])?;
                     Arc::clone(ids.column(0))
                 }
-                _ => Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word()))),
+                Shown::Reason => {
+                    Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word())))
+                }
             });
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));

@@ -1,9 +1,9 @@
 //! The plan node of `influence()`: a leaf that filters, scores, ranks and cuts.
 //!
 //! Invariants
-//! - filters over the pools' columns choose the rows that are scored; filters over the score or the subtask choose among scored rows,
-//!   before any cut
-//! - an order is accepted only where it is the ranking's own: score, then pool, then row
+//! - filters over the pools' columns choose the rows that are scored; filters over the score, the subtask or a token's position choose
+//!   among what is scored, before any cut
+//! - an order is accepted only where it is the ranking's own: score, then pool, then row, then position
 //! - a node that cuts takes no further filter and no other order: both would have to come before the cut
 
 use std::fmt;
@@ -44,7 +44,7 @@ pub(super) struct InfluenceExec {
     projection: Vec<usize>,
     /// Over the pools' columns; indexes into the whole table.
     before: Vec<Arc<dyn PhysicalExpr>>,
-    /// Over score or subtask, and perhaps others.
+    /// Over score, subtask or position, and perhaps others.
     after: Vec<Arc<dyn PhysicalExpr>>,
     order: Option<Order>,
     limit: Option<usize>,
@@ -97,7 +97,7 @@ impl InfluenceExec {
     }
 }
 
-/// Orders the node's output has: the ranking's, or pool and row where nothing is ranked.
+/// Orders the node's output has: the ranking's, or pool, row and position where nothing is ranked.
 fn properties(
     question: &Question,
     projection: &[usize],
@@ -112,9 +112,10 @@ fn properties(
     };
     let score = order.map(|o| key(columns.score, o == Order::Best));
     let pool = columns.pool.map(|p| if columns.pools_ascend() { key(p, false) } else { None });
+    let pos = columns.pos.map(|p| key(p, false));
     // An order counts up to the first key that the output does not show.
     let keys: Vec<PhysicalSortExpr> =
-        [score, pool, Some(key(columns.row, false))].into_iter().flatten().map_while(|k| k).collect();
+        [score, pool, Some(key(columns.row, false)), pos].into_iter().flatten().map_while(|k| k).collect();
     let orderings = LexOrdering::new(keys).into_iter();
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orderings),
@@ -136,9 +137,10 @@ impl DisplayAs for InfluenceExec {
             Some(modules) => format!(", modules=[{}]", modules.text()),
             None => String::new(),
         };
+        let per_token = if spec.per_token { ", per_token=true" } else { "" };
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{per_token}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
             checkpoints.join(", "),

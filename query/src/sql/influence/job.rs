@@ -12,7 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 
 use super::table::Question;
-use crate::influence::{Order, RowFilter, RowMask, ScanSummary, Scored};
+use crate::influence::{Collector, Order, RowFilter, RowMask, ScanSummary, Scored};
 use crate::sql::blocking::{Demand, Sink};
 use crate::sql::error::SqlError;
 use crate::sql::filter::Filter;
@@ -20,7 +20,6 @@ use crate::sql::leaf::Want;
 use crate::sql::notes::{InfluenceNote, RunNotes};
 use crate::sql::samples::arrow;
 use crate::sql::session::Limits;
-use crate::topk::TopK;
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 
@@ -114,10 +113,10 @@ impl Job {
 
     /// Scores everything, then delivers in order of the score.
     fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
-        let live = usize::try_from(self.question.plan.live()).unwrap_or(usize::MAX);
-        let k = self.cut.unwrap_or(usize::MAX).min(live);
-        // Each thread's selection holds up to twice what it keeps, at 32 bytes each; together no more than there are rows.
-        let candidates = k.saturating_mul(2 * self.threads.max(1)).min(live.max(k));
+        let most = usize::try_from(self.question.plan.most_results()).unwrap_or(usize::MAX);
+        let k = self.cut.unwrap_or(usize::MAX).min(most);
+        // Each thread's selection holds up to twice what it keeps, at 32 bytes each; together no more than there are results.
+        let candidates = k.saturating_mul(2 * self.threads.max(1)).min(most.max(k));
         let bytes = candidates.saturating_mul(32).saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
         self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))?;
         let best = match self.after.is_empty() {
@@ -149,23 +148,12 @@ impl Job {
         rows: &RowFilter,
         sink: &Sink,
     ) -> Result<Vec<Scored>, SqlError> {
-        let mut kept = match order {
-            Order::Best => TopK::highest(k),
-            Order::Worst => TopK::lowest(k),
-        };
+        let mut kept = Collector::new(order, k, self.question.plan.spec().per_token);
         self.score(rows, sink, |part| {
-            for s in self.pass(part)? {
-                kept.push(s.score, s.pool, s.row, s.subtask);
-            }
+            self.pass(part)?.iter().for_each(|s| kept.push(s));
             Ok(Demand::More)
         })?;
-        let scored = |s: crate::topk::Selected| Scored {
-            pool: s.major,
-            row: s.minor,
-            score: s.score,
-            subtask: s.payload,
-        };
-        Ok(kept.into_sorted().into_iter().map(scored).collect())
+        Ok(kept.into_rows())
     }
 
     /// Delivers in order of pool and row while scoring goes on.
@@ -243,6 +231,7 @@ impl Job {
             notes.add(InfluenceNote {
                 pools: spec.pools.clone(),
                 targets: spec.targets.iter().map(ToString::to_string).collect(),
+                per_token: spec.per_token,
                 checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
                 resolution: plan.notes().to_vec(),
                 summary: summary.clone(),

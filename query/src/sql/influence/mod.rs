@@ -43,6 +43,7 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "partial",
     "by",
     "modules",
+    "per_token",
     "k",
 ];
 
@@ -121,6 +122,7 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
         target_kind: args.text("target_kind")?,
         features: args.texts("features")?.unwrap_or_default(),
         partial: args.boolean("partial")?.unwrap_or(false),
+        per_token: args.boolean("per_token")?.unwrap_or(false),
         ..InfluenceSpec::default()
     };
     set(args, "within", &mut spec.within)?;

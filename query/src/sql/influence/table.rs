@@ -46,8 +46,8 @@ impl fmt::Debug for InfluenceTable {
 impl Question {
     /// Rows of the result, before filters.
     pub(super) fn rows(&self) -> Precision<usize> {
-        let live = usize::try_from(self.plan.live()).unwrap_or(usize::MAX);
-        Precision::Inexact(live.min(self.k.unwrap_or(usize::MAX)))
+        let most = usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX);
+        Precision::Inexact(most.min(self.k.unwrap_or(usize::MAX)))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
+use arrow_array::{
+    ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
+};
 
 use super::table::Question;
 use crate::influence::Scored;
@@ -24,6 +26,8 @@ impl Question {
         for column in wanted {
             values.push(if *column == columns.row {
                 Arc::new(UInt64Array::from_iter_values(part.iter().map(|s| s.row)))
+            } else if Some(*column) == columns.pos {
+                Arc::new(UInt32Array::from_iter(part.iter().map(|s| s.pos)))
             } else if *column == columns.score {
                 // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
                 Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))

@@ -1,0 +1,146 @@
+//! What a window keeps values for: one slot for each of its rows, or for each token of its rows.
+//!
+//! Invariants
+//! - slots ascend by row, and by position inside a row
+//! - a value is summed over the checkpoints in their order, whatever its slot is
+
+use gstore_store::{Block, RowSet};
+use std::ops::Range;
+
+use super::filter::RowMask;
+
+/// Row and position of a vector that belongs to a token.
+pub(super) type Token = (u64, u32);
+
+/// The position that stands for a sample without a vector for any token.
+pub(super) const NO_TOKEN: u32 = 0;
+
+/// The rows of a window that are to be scored and, where vectors belong to tokens, the tokens of those.
+#[derive(Default)]
+pub(super) struct Selection {
+    rows: Range<u64>,
+    /// For each of `rows`.
+    wanted: Vec<bool>,
+    tokens: Vec<Token>,
+}
+
+impl Selection {
+    /// Starts over with the live rows of a window, or those of a filter.
+    pub(super) fn choose(&mut self, rows: Range<u64>, live: &RowSet, filter: Option<&RowMask>) {
+        self.rows = rows.clone();
+        self.wanted.clear();
+        self.wanted.resize((rows.end - rows.start) as usize, false);
+        self.tokens.clear();
+        let at = |row: u64| (row - rows.start) as usize;
+        match filter {
+            None => live.within(rows.clone()).for_each(|r| self.wanted[at(r.start)..at(r.end)].fill(true)),
+            Some(mask) => mask.rows_in(rows.clone()).for_each(|row| self.wanted[at(row)] = true),
+        }
+    }
+
+    /// Whether no row is to be scored.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.wanted.contains(&true)
+    }
+
+    /// The slots of the rows.
+    pub(super) fn rows(&self) -> Slots<'_> {
+        Slots::Rows { first: self.rows.start, wanted: &self.wanted }
+    }
+
+    /// Adds the tokens of a block that belong to wanted rows; tokens may come in any order and repeatedly.
+    pub(super) fn add_tokens(&mut self, block: &Block<'_>) {
+        let slots = Slots::Rows { first: self.rows.start, wanted: &self.wanted };
+        let wanted = slots.span(block).filter(|i| slots.of(block, *i).is_some());
+        self.tokens.extend(wanted.map(|i| (block.rows[i], block.pos[i])));
+    }
+
+    /// The tokens that were added, in order. A wanted row without any has one key with [`NO_TOKEN`], so that it is not forgotten.
+    pub(super) fn tokens(&mut self) -> &[Token] {
+        self.tokens.sort_unstable();
+        self.tokens.dedup();
+        let known = |row: u64| self.tokens.binary_search_by_key(&row, |token| token.0).is_ok();
+        let wanted = self.rows.clone().zip(&self.wanted).filter(|(_, wanted)| **wanted);
+        let bare: Vec<Token> =
+            wanted.filter(|(row, _)| !known(*row)).map(|(row, _)| (row, NO_TOKEN)).collect();
+        if !bare.is_empty() {
+            self.tokens.extend(bare);
+            self.tokens.sort_unstable();
+        }
+        &self.tokens
+    }
+}
+
+/// Where values are kept.
+#[derive(Clone, Copy)]
+pub(super) enum Slots<'a> {
+    /// Slot i is row `first + i`. Rows that are not wanted have one that stays empty.
+    Rows {
+        /// First row.
+        first: u64,
+        /// For each slot.
+        wanted: &'a [bool],
+    },
+    /// Slot i is token i of these, all of them wanted.
+    Tokens(&'a [Token]),
+}
+
+impl Slots<'_> {
+    /// Number of slots.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Slots::Rows { wanted, .. } => wanted.len(),
+            Slots::Tokens(tokens) => tokens.len(),
+        }
+    }
+
+    /// Row and, of a token, the position that a slot stands for; `None` if it is not wanted.
+    pub(super) fn key(&self, slot: usize) -> Option<(u64, Option<u32>)> {
+        match self {
+            Slots::Rows { first, wanted } => wanted[slot].then_some((first + slot as u64, None)),
+            Slots::Tokens(tokens) => Some((tokens[slot].0, Some(tokens[slot].1))),
+        }
+    }
+
+    /// Whether a wanted row lies in a range.
+    pub(super) fn touch(&self, rows: Range<u64>) -> bool {
+        match self {
+            Slots::Rows { first, wanted } => {
+                let span = rows.start.max(*first)..rows.end.min(first + wanted.len() as u64);
+                !span.is_empty()
+                    && wanted[(span.start - first) as usize..(span.end - first) as usize].contains(&true)
+            }
+            Slots::Tokens(tokens) => {
+                let next = tokens.partition_point(|token| token.0 < rows.start);
+                tokens.get(next).is_some_and(|token| token.0 < rows.end)
+            }
+        }
+    }
+
+    /// The vectors of a block that do not lie before the first slot or after the last.
+    pub(super) fn span(&self, block: &Block<'_>) -> Range<usize> {
+        match self {
+            Slots::Rows { first, wanted } => {
+                let end = first + wanted.len() as u64;
+                block.rows.partition_point(|row| row < first)..block.rows.partition_point(|row| *row < end)
+            }
+            Slots::Tokens([]) => 0..0,
+            Slots::Tokens(tokens @ [first, ..]) => {
+                let last = tokens[tokens.len() - 1];
+                block.rows.partition_point(|row| *row < first.0)
+                    ..block.rows.partition_point(|row| *row <= last.0)
+            }
+        }
+    }
+
+    /// The slot of vector `i` of a block, one of `span`; `None` if it is not wanted.
+    pub(super) fn of(&self, block: &Block<'_>, i: usize) -> Option<usize> {
+        match self {
+            Slots::Rows { first, wanted } => {
+                let slot = (block.rows[i] - first) as usize;
+                wanted[slot].then_some(slot)
+            }
+            Slots::Tokens(tokens) => tokens.binary_search(&(block.rows[i], block.pos[i])).ok(),
+        }
+    }
+}
