@@ -39,11 +39,8 @@ pub(super) fn warning(
     let scored: Vec<&PreparedRow> =
         encoded.iter().filter(|row| row.encoded.scored_tokens() > 0).take(ROWS).collect();
     let cuts = cut_batches(scored.iter().map(|row| row.encoded.ids.len()), checkpoint.limits);
-    let batch: Vec<PackedSample<'_>> = scored
-        .iter()
-        .take(cuts.first().map_or(0, |cut| cut.len()))
-        .map(|row| row.sample())
-        .collect();
+    let batch: Vec<PackedSample<'_>> =
+        scored.iter().take(cuts.first().map_or(0, |cut| cut.len())).map(|row| row.sample()).collect();
     if batch.is_empty() {
         return Ok(None);
     }
