@@ -4,8 +4,9 @@
 //! - slots ascend by row, and by position inside a row
 //! - a value is summed over the checkpoints in their order, whatever its slot is
 
-use gstore_store::{Block, RowSet};
 use std::ops::Range;
+
+use gstore_store::{Block, RowSet};
 
 use super::filter::RowMask;
 

@@ -18,6 +18,9 @@ pub type Row = Option<(Vec<f32>, u8)>;
 /// What a feature has for the tokens of a row: position, vector and flags of each; `None` where the feature lacks the row.
 pub type TokenRow = Option<Vec<(u32, Vec<f32>, u8)>>;
 
+/// Row and, of a token, position of a vector.
+type Key = (u64, Option<u32>);
+
 /// The vectors of one dataset at one checkpoint.
 #[derive(Debug, Clone)]
 pub struct Feature {
@@ -68,7 +71,7 @@ impl Feature {
     }
 
     /// Row and, of tokens, position of each vector, in order.
-    fn vectors(&self) -> Vec<((u64, Option<u32>), &[f32], RowFlags)> {
+    fn vectors(&self) -> Vec<(Key, &[f32], RowFlags)> {
         let mut all = Vec::new();
         for (row, stored) in self.rows.iter().enumerate() {
             let stored =
