@@ -292,7 +292,7 @@ mod tests {
         assert!(check_version("x", 1, &["tombstones".into()]).is_ok());
         assert!(matches!(check_version("x", 2, &[]), Err(StorageError::Newer { .. })));
         assert!(matches!(
-            check_version("x", 1, &["tombstones".into(), "tokens".into()]),
+            check_version("x", 1, &["tombstones".into(), "of a later version".into()]),
             Err(StorageError::Newer { .. })
         ));
         assert!(check_version("x", 0, &[]).unwrap_err().is_damage());
