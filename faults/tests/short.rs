@@ -3,6 +3,7 @@
 
 use gstore_faults::fail::{self, FailOptions};
 use gstore_faults::suite::Suite;
+use gstore_faults::work::{Plan, Step};
 use gstore_faults::{Report, Stop};
 
 fn suite() -> Suite {
@@ -27,9 +28,17 @@ fn an_operation_fails() {
 /// The tag is gone from what is visible, and comes back with a loss of power: a step that says it is done has to be.
 #[test]
 fn a_flush_fails_while_a_tag_is_removed() {
-    let options = FailOptions { steps: 18, stride: 1 };
-    for (fault, n) in [("Sync", 4), ("Device", 16)] {
-        fail::replay(20261121, &options, 13, fault, n).unwrap_or_else(|e| panic!("{fault} at {n}: {e}"));
+    let (seed, options) = (20261121, FailOptions { steps: 18, stride: 1 });
+    let plan = Plan::new(seed, options.steps);
+    let untag = plan.steps.iter().position(|step| matches!(step, Step::Untag(_)));
+    let untag = untag.expect("the workload of this seed removes a tag");
+    for fault in ["Sync", "Device"] {
+        let each = (0..).map(|n| fail::replay(seed, &options, untag, fault, n).map_err(|e| e.to_string()));
+        let failures =
+            each.take_while(|r| r.as_ref().err().is_none_or(|e| e != "the step has fewer operations"));
+        let count =
+            failures.enumerate().map(|(n, r)| r.unwrap_or_else(|e| panic!("{fault} at {n}: {e}"))).count();
+        assert!(count > 3, "{fault}: {count} operations failed");
     }
 }
 

@@ -58,3 +58,37 @@ fn nor_after_a_loss_of_power_that_takes_back_the_removal_of_its_files() {
     }
     assert!(undone > 3, "the job removes what another one sealed");
 }
+
+#[test]
+fn nor_what_a_publish_that_was_cut_short_had_moved() {
+    let disk = SimDisk::new();
+    let mut context = Context::new(Arc::new(disk.clone()), &gstore_faults::sim::path());
+    for step in [Step::Create, append(0..10)] {
+        step.run(&mut context).unwrap();
+    }
+    let mut replay = Replay::new(disk.image(), 0);
+    let done = disk.trace().len();
+    job(None).run(&mut context).unwrap();
+    // Killed with every file in its place, just before the commit.
+    let trace = disk.trace();
+    let commit = trace.iter().rposition(|op| op.describe().ends_with("to /store/CURRENT")).unwrap();
+    trace[done..commit].iter().for_each(|op| replay.apply(op));
+    let disk = SimDisk::from_image(&replay.live());
+
+    let mut context = Context::new(Arc::new(disk.clone()), &gstore_faults::sim::path());
+    let mut expected = State::default();
+    append(0..10).apply(&mut expected);
+    for step in [Step::DropDataset("side".into()), append(100..110)] {
+        step.run(&mut context).unwrap();
+        step.apply(&mut expected);
+    }
+    // What a collection leaves that is killed in the middle of the job's folder.
+    let tmp = gstore_faults::sim::path().join("tmp");
+    let folder = disk.list(&tmp).unwrap().into_iter().find(|name| name.starts_with("job-")).unwrap();
+    disk.remove(&tmp.join(&folder).join("job.json")).unwrap();
+    assert!(disk.list(&tmp.join(&folder)).unwrap().contains(&"publish.json".to_owned()));
+    job(None).run(&mut context).unwrap();
+    job(None).apply(&mut expected);
+    let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
+    assert_eq!(expected.difference(&found), None);
+}

@@ -119,7 +119,14 @@ fn keys_must_ascend_and_fit_the_feature() {
     w.push_token((1, 5), &[1.0], none).unwrap();
     assert!(matches!(w.push_token((0, 9), &[1.0], none), Err(WriteError::Order { row: 0, last: 1 })));
     w.push_token((2, 1), &[1.0], none).unwrap();
-    assert_eq!(w.rows(), 2);
+    assert!(w.push_token((3, 0), &[1.0], none).unwrap_err().to_string().contains("position 0"));
+    assert!(w.push_token((3, 2), &[1.0], RowFlags::NO_SCORED).is_err());
+    w.push_token((3, 0), &[0.0], RowFlags::NO_SCORED).unwrap();
+    assert!(matches!(
+        w.push_token((3, 2), &[1.0], none),
+        Err(WriteError::Position { row: 3, pos: 2, last: 0 })
+    ));
+    assert_eq!(w.rows(), 3);
     let mut plain = job.segment_writer(1).unwrap();
     assert!(plain.push_token((0, 1), &[1.0], none).is_err());
 }

@@ -169,7 +169,9 @@ pub fn vectors(index: usize, content: u64) -> Vec<(Option<u32>, Vec<f32>)> {
     match FEATURES.get(index).map(|d| d.granularity) {
         Some(Granularity::Token) => {
             let tokens = (content % 4).max(1);
-            (0..tokens).map(|t| (Some(2 * t as u32), vector(index, content.wrapping_add(t << 32)))).collect()
+            (0..tokens)
+                .map(|t| (Some(2 * t as u32 + 1), vector(index, content.wrapping_add(t << 32))))
+                .collect()
         }
         _ => vec![(None, vector(index, content))],
     }

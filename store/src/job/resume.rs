@@ -150,8 +150,9 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     }
 }
 
-/// Removes sealed files of a folder without a readable note: whose they are is not known, and they must be gone for good before a note
-/// says that they are this job's.
+/// Removes sealed files of a folder without a readable note, and the list of those that a publish moved, which would bring them back: whose
+/// they are is not known, and they must be gone for good before a note says that they are this job's. What was moved stays where it is:
+/// nothing refers to it, so gc removes it.
 fn forget_sealed(folder: &JobFolder) -> Result<(), StorageError> {
     let is_sealed = |content: &Content| {
         matches!(content, Content::Segment { .. } | Content::Encoding(_) | Content::EncodingNote(_))
@@ -159,6 +160,7 @@ fn forget_sealed(folder: &JobFolder) -> Result<(), StorageError> {
     for name in folder.list()?.iter().filter(|name| is_sealed(&Content::of(name))) {
         folder.remove(name)?;
     }
+    folder.remove(PUBLISH)?;
     folder.sync()
 }
 

@@ -132,7 +132,7 @@ impl SegmentWriter {
         }
         let last = self.written.ranges().last().map(|r| r.end - 1);
         if let (Some(pos), Some(before)) = (pos, self.open.last_pos().filter(|_| last == Some(row)))
-            && before >= pos
+            && (before >= pos || before == 0)
         {
             return Err(WriteError::Position { row, pos, last: before });
         }
@@ -179,6 +179,11 @@ impl SegmentWriter {
         vector: &[f32],
         flags: RowFlags,
     ) -> Result<(), WriteError> {
+        if (pos == 0) != flags.contains(RowFlags::NO_SCORED) {
+            return Err(WriteError::Description(format!(
+                "row {row}: position 0 stands for a sample without a scored token, and for no other"
+            )));
+        }
         self.add((row, Some(pos)), vector, flags)
     }
 
