@@ -31,4 +31,4 @@ fuzz target seconds="600":
 
 # every bit of every file of a small store flipped, every length cut
 flips:
-    GSTORE_FLIPS=full cargo test -p gstore-store --test flips -- --nocapture
+    GSTORE_FLIPS=full cargo test --release -p gstore-store --test flips -- --nocapture

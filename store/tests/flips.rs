@@ -437,12 +437,16 @@ fn each_fault(
             );
         }
     }
+    println!("{} faults", all.len());
     let half = |start: usize| {
         let world = World::new(overlay.fork(), &path);
         world.overlay.show_in_maps(blocks_of);
         let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
         let mut failures = Vec::new();
-        for (file, kind, fault) in all.iter().skip(start).step_by(2) {
+        for (i, (file, kind, fault)) in all.iter().enumerate().skip(start).step_by(2) {
+            if full() && i.is_multiple_of(200_000) {
+                println!("{i} done");
+            }
             let tally = tallies.entry(kind.clone()).or_default();
             failures.extend(try_fault(&world, &sound, file, *fault, tally).err());
             if failures.len() > 20 {

@@ -5,10 +5,11 @@ use super::report::{Loss, LostKind};
 use super::{Work, feature};
 use crate::error::{StorageError, VerifyError};
 use crate::ident::RowSet;
-use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry};
+use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
 use crate::store::{Env, encoding_file, sample_file, sample_folder};
 use crate::table::{Described, describe};
 use crate::verify::data_uuid;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// A dataset part without its manifest. `rest`: what could be read of it. `None` if not even its name is known.
@@ -210,6 +211,42 @@ fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
     let mut loss = Loss::new(LostKind::Encoding, &of, &rows, remedy);
     loss.dataset = Some(part.name.clone());
     work.report.lost.push(loss);
+}
+
+/// Reports token counts that were in a file of which nothing tells any more: neither the lost part, nor the file, which is gone too.
+/// A row with a vector was counted in the encoding of its feature, so the features know.
+pub(super) fn report_lost_counts(
+    work: &mut Work<'_>,
+    part: &DatasetPart,
+    features: &[&FeaturePart],
+    live: &RowSet,
+) {
+    let mut counted: BTreeMap<&str, RowSet> = BTreeMap::new();
+    for f in features.iter().filter(|f| f.desc.dataset == part.name) {
+        let rows = counted.entry(&f.desc.encoding).or_default();
+        *rows = rows.union(&f.row_ranges());
+    }
+    let known = work
+        .report
+        .lost
+        .iter()
+        .filter(|l| l.kind == LostKind::Encoding && l.dataset.as_ref() == Some(&part.name));
+    let known =
+        RowSet::from_ranges(known.flat_map(|l| l.rows.ranges.iter().map(|[start, end]| *start..*end)));
+    for (key, rows) in counted {
+        let entry = part.encodings.iter().find(|e| e.key == key);
+        let there = entry.map(EncodingEntry::rows).unwrap_or_default();
+        let lost = rows.intersection(live).difference(&there).difference(&known);
+        if lost.is_empty() {
+            continue;
+        }
+        let label = entry.map(|e| e.label.clone());
+        let of = format!("encoding {} of dataset {}", label.as_deref().unwrap_or(key), part.name);
+        let remedy = "the next `gstore ingest` with this encoding counts the tokens again";
+        let mut loss = Loss::new(LostKind::Encoding, &of, &lost, remedy);
+        (loss.dataset, loss.label) = (Some(part.name.clone()), label);
+        work.report.lost.push(loss);
+    }
 }
 
 /// Drops damaged files of token counts. Returns whether there were some.

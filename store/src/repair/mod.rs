@@ -187,6 +187,10 @@ fn repair(
         if let Some(from) = d.gaps_from {
             samples::report_gaps(&mut work, &d.part, from);
         }
+        if d.rebuilt || !base.certain {
+            let features: Vec<&FeaturePart> = features.iter().map(|(f, _)| f).collect();
+            dataset::report_lost_counts(&mut work, &d.part, &features, &d.dead.live(&d.part));
+        }
     }
     finish(base, &catalog, work, datasets, runs, features)
 }

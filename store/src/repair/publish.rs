@@ -6,9 +6,9 @@
 use super::base::Base;
 use crate::error::{CommitError, OpenError, StorageError, VerifyError};
 use crate::manifest::{
-    Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
+    Current, DatasetPart, FeaturePart, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
 };
-use crate::store::{Env, load_snapshot, now, unclear};
+use crate::store::{Env, commit, load_snapshot, now, write_part};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
         *limit = (*limit).max(links.last().map_or(1, |l| l.number + 1));
     }
     next.encoding = next.encoding.max(1);
-    let (snapshot, link) = (root.snapshot, write(env, root)?);
+    let (snapshot, link) = (root.snapshot, write_part(env, root)?.0);
     env.manifests().sync()?;
     load_snapshot(env, &link, None).map_err(|e| match e {
         OpenError::Storage(e) => VerifyError::Storage(e),
@@ -73,10 +73,8 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
     if let Some(bytes) = &base.damaged_current {
         write_replacing(env.vfs(), &env.at(DAMAGED), DAMAGED, bytes)?;
     }
-    let committed =
-        Current::new(snapshot, link.clone()).write(env.vfs(), env.path()).and_then(|_| env.sync_folder(""));
-    match committed.map_err(|source| unclear(env, &link, snapshot, source)) {
-        Ok(()) => Ok(()),
+    match commit(env, snapshot, &link) {
+        Ok(_) => Ok(()),
         // `CURRENT` does not name it.
         Err(CommitError::Storage(e)) => Err(e.into()),
         Err(CommitError::Unclear { source, .. }) if is_as_it_was(env, base) => Err(source.into()),
@@ -94,28 +92,17 @@ fn links<T: Part>(
     env: &Env,
     parts: Vec<(T, Option<PartLink>)>,
     name: impl Fn(&T) -> (u32, String),
-) -> Result<Vec<PartLink>, VerifyError> {
+) -> Result<Vec<PartLink>, StorageError> {
     let mut out = Vec::with_capacity(parts.len());
     for (part, link) in parts {
         out.push(match link {
             Some(link) => link,
             None => {
                 let (number, name) = name(&part);
-                PartLink { number, name, link: write(env, part)? }
+                PartLink { number, name, link: write_part(env, part)?.0 }
             }
         });
     }
     out.sort_by_key(|l| l.number);
     Ok(out)
-}
-
-/// Writes a part and checks it as a reader would.
-fn write<T: Part>(env: &Env, part: T) -> Result<Link, VerifyError> {
-    if let Some((what, expected, found)) = part.problem() {
-        let detail = format!("{what}: expected {expected}, found {found}");
-        return Err(
-            StorageError::io(format!("publish {}", part.stem()), std::io::Error::other(detail)).into()
-        );
-    }
-    Ok(env.manifests().write(part)?.0)
 }

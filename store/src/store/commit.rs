@@ -161,15 +161,15 @@ pub(crate) fn publish(
     for part in change.datasets {
         let (number, name) = (part.number, part.name.clone());
         root.next_rows.insert(number, part.next_row);
-        put(&mut root.datasets, number, name, written.datasets.write(store, part)?);
+        put(&mut root.datasets, number, name, written.datasets.write(env, part)?);
     }
     for part in change.runs {
         let (number, name) = (part.number, part.name.clone());
-        put(&mut root.runs, number, name, written.runs.write(store, part)?);
+        put(&mut root.runs, number, name, written.runs.write(env, part)?);
     }
     for part in change.features {
         let (number, name) = (part.number, part.display_name());
-        put(&mut root.features, number, name, written.features.write(store, part)?);
+        put(&mut root.features, number, name, written.features.write(env, part)?);
     }
     let parts = (
         written.datasets.with(&root.datasets, base.datasets()),
@@ -177,20 +177,27 @@ pub(crate) fn publish(
         written.features.with(&root.features, base.features()),
     );
     check_references("the new root", &parts.0, &parts.2).map_err(refused)?;
-    let (link, root) = write_part(store, root)?;
+    let (link, root) = write_part(env, root)?;
     env.manifests().sync()?;
     let snapshot = assemble(env, link.clone(), root, parts, Some(base)).map_err(refused)?;
-    let committed = Current::new(number, link.clone())
-        .write(env.vfs(), env.path())
-        .and_then(|bytes| env.sync_folder("").map(|()| bytes));
-    match committed {
+    match commit(env, number, &link) {
         // What was written is what is in memory; nothing is read again.
         Ok(bytes) => Ok(store.adopt(bytes, snapshot)),
-        Err(source) => {
+        Err(e) => {
             store.set_unsettled(true);
-            Err(unclear(env, &link, number, source))
+            Err(e)
         }
     }
+}
+
+/// The commit point and the flush after it: `CURRENT` names a root from now on. Returns its bytes.
+///
+/// Any error but [`CommitError::Unclear`] means that it does not name the root.
+pub(crate) fn commit(env: &Env, snapshot: u64, root: &Link) -> Result<Vec<u8>, CommitError> {
+    Current::new(snapshot, root.clone())
+        .write(env.vfs(), env.path())
+        .and_then(|bytes| env.sync_folder("").map(|()| bytes))
+        .map_err(|source| unclear(env, root, snapshot, source))
 }
 
 /// Parts of one kind that were written, as a reader would load them.
@@ -210,8 +217,8 @@ impl<T> Default for WrittenParts<T> {
 }
 
 impl<T: Numbered> WrittenParts<T> {
-    fn write(&mut self, store: &Store, part: T) -> Result<Link, StorageError> {
-        let (link, loaded) = write_part(store, part)?;
+    fn write(&mut self, env: &Env, part: T) -> Result<Link, StorageError> {
+        let (link, loaded) = write_part(env, part)?;
         self.0.push(Arc::new(loaded));
         Ok(link)
     }
@@ -233,7 +240,7 @@ fn refused(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
 }
 
 /// An error at the commit point: what `CURRENT` says now decides what is reported.
-pub(crate) fn unclear(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
+fn unclear(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
     let visible = Current::read_bytes(env.vfs(), env.path())
         .and_then(|bytes| Current::parse(&bytes))
         .map(|current| current.root == *link);
@@ -245,12 +252,12 @@ pub(crate) fn unclear(env: &Env, link: &Link, snapshot: u64, source: StorageErro
 }
 
 /// Writes a part and checks it as a reader would, so that nothing is published that cannot be loaded.
-fn write_part<T: Part>(store: &Store, part: T) -> Result<(Link, T), StorageError> {
+pub(crate) fn write_part<T: Part>(env: &Env, part: T) -> Result<(Link, T), StorageError> {
     if let Some((what, expected, found)) = part.problem() {
         let detail = format!("{what}: expected {expected}, found {found}");
         return Err(StorageError::io(format!("publish {}", part.stem()), std::io::Error::other(detail)));
     }
-    store.env().manifests().write(part)
+    env.manifests().write(part)
 }
 
 fn put(links: &mut Vec<PartLink>, number: u32, name: String, link: Link) {

@@ -17,7 +17,7 @@ pub use coverage::{Coverage, CoverageState};
 pub use name::{SnapshotName, SnapshotNameError, TagName};
 pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 
-pub(crate) use commit::{Change, History, WriterLock, change_of, publish, unclear};
+pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
 pub(crate) use create::{FOLDERS, LOCK};
 pub(crate) use env::{
     Env, encoding_file, sample_file, sample_folder, segment_file, tombstone_file, tombstone_folder,

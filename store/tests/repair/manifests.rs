@@ -125,3 +125,29 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
     add(&Store::open(&path).unwrap(), 0..50).unwrap();
     assert!(is_sound(&path));
 }
+
+#[test]
+fn token_counts_that_nothing_lists_any_more_are_lost_by_their_rows() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let was = content(&original(&path));
+    let good = bytes(&path);
+    let counts: Vec<&PathBuf> = good.keys().filter(|f| f.starts_with("encodings")).collect();
+    assert_eq!(counts.len(), 2);
+    for file in counts {
+        // The file goes, and every part that has heard of it.
+        let uuid = file.file_stem().unwrap().to_str().unwrap();
+        let lists = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(uuid);
+        let parts = good.iter().filter(|(f, bytes)| f.starts_with("manifests") && lists(bytes));
+        parts.for_each(|(f, _)| fs_err::remove_file(path.join(f)).unwrap());
+        fs_err::remove_file(path.join(file)).unwrap();
+        let report = repair(&path);
+        assert!(is_sound(&path), "{report:#?}");
+        let now = content(&Store::open(&path).unwrap());
+        compare(&was, &now, &report, "counts");
+        let gone = was.counts.difference(&now.counts).filter(|row| !DELETED.contains(row)).copied();
+        assert_eq!(lost(&report, LostKind::Encoding, None), gone.collect(), "{report:#?}");
+        assert!(repair(&path).is_sound());
+        reset(&path, &good);
+    }
+}

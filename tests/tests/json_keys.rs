@@ -1,0 +1,131 @@
+//! Promise: docs/json.md has every key that a command prints with `--json`, with its type, and no other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+/// The tables of the page: of each heading, key and type.
+fn page() -> BTreeMap<String, Vec<(Vec<String>, String)>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/json.md");
+    let text = fs_err::read_to_string(path).expect("the page");
+    let mut tables: BTreeMap<String, Vec<(Vec<String>, String)>> = BTreeMap::new();
+    let mut heading = "";
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            heading = name;
+        }
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        if let (Some(key), Some(ty)) = (cells.next(), cells.next())
+            && let Some(key) = key.strip_prefix('`').and_then(|k| k.strip_suffix('`'))
+        {
+            tables.entry(heading.to_owned()).or_default().push((steps(key), ty.to_owned()));
+        }
+    }
+    tables
+}
+
+/// `shards[].folder` as `shards`, `[]`, `folder`.
+fn steps(key: &str) -> Vec<String> {
+    let key = key.replace("[]", ".[]");
+    key.split('.').map(str::to_owned).collect()
+}
+
+fn fits(documented: &[String], path: &[String]) -> bool {
+    documented.len() == path.len() && documented.iter().zip(path).all(|(d, p)| d == p || d == "*")
+}
+
+fn is_of(value: &Value, ty: &str) -> bool {
+    let (ty, may_be_null) = ty.strip_suffix('?').map_or((ty, false), |ty| (ty, true));
+    match ty {
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        _ => false,
+    }
+    .max(may_be_null && value.is_null())
+}
+
+/// What of a value the table does not say.
+fn strangers(value: &Value, path: &mut Vec<String>, table: &[(Vec<String>, String)], out: &mut Vec<String>) {
+    let entry = table.iter().find(|(documented, _)| fits(documented, path));
+    if entry.is_some_and(|(_, ty)| ty == "*open*") {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                path.push(key.clone());
+                strangers(value, path, table, out);
+                path.pop();
+            }
+        }
+        Value::Array(items) => {
+            path.push("[]".to_owned());
+            items.iter().for_each(|item| strangers(item, path, table, out));
+            path.pop();
+        }
+        value => match entry {
+            Some((_, ty)) if is_of(value, ty) => {}
+            Some((_, ty)) => out.push(format!("{} is {value}, not {ty}", path.join("."))),
+            None => out.push(format!("{} is not on the page", path.join("."))),
+        },
+    }
+}
+
+/// Compares what a command printed with its table.
+fn check(heading: &str, value: &Value) {
+    let page = page();
+    let table = page.get(heading).unwrap_or_else(|| panic!("the page has no table for {heading:?}"));
+    let mut wrong = Vec::new();
+    strangers(value, &mut Vec::new(), table, &mut wrong);
+    let missing = table.iter().filter_map(|(key, _)| key.first()).filter(|key| value.get(key).is_none());
+    wrong.extend(missing.map(|key| format!("{key} was not printed")));
+    assert!(wrong.is_empty(), "{heading}: {wrong:#?}\n{value:#}");
+}
+
+#[test]
+fn the_page_has_every_key_and_no_other() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 40);
+    let data = place.path("pool.jsonl");
+    assert_eq!(place.ingest("pool", Some(&data), "grad-sgd").code, 0);
+    let run = place.value("SELECT run FROM gstore.checkpoints LIMIT 1");
+    for (heading, args) in [
+        ("info", vec!["info", "--json"]),
+        ("info DATASET", vec!["info", "pool", "--json"]),
+        ("info FEATURE", vec!["info", "1", "--json"]),
+        ("info RUN", vec!["info", &run, "--json"]),
+        ("verify", vec!["verify", "--all", "--json"]),
+    ] {
+        check(heading, &place.json(&args));
+    }
+
+    let mut shard = place.gstore(&["ingest", "--dataset", "pool", "--features", "loss", "--dim", "256"]);
+    shard.args(["--shard", "1/1", "--out", "shard", "--model"]).arg(world::demo().join("model"));
+    binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
+    check("attach", &place.json(&["attach", "shard", "--json"]));
+
+    place.ok(&["tag", "early", "--snapshot", "1"]);
+    let delete = ["delete", "--dataset", "pool", "--id", "s1", "--id", "nobody", "--json", "--dry-run"];
+    check("delete --dry-run", &place.json(&delete));
+    check("delete", &place.json(&delete[..delete.len() - 1]));
+    check("compact", &place.json(&["compact", "--max-deleted", "0", "--json"]));
+    check("gc", &place.json(&["gc", "--keep", "1", "--keep-within", "0d", "--json"]));
+    check("backup", &place.json(&["backup", "--to", "copy", "--json"]));
+    let mut restore = binary::gstore(&place.path("again"));
+    restore.args(["restore", "--json", "--from"]).arg(place.path("copy"));
+    check("backup", &serde_json::from_str(&binary::ok(&mut restore)).expect("JSON"));
+
+    // A lost file of vectors: what verify and a repair say of it.
+    let segments = place.value("SELECT file FROM gstore.segments ORDER BY feature DESC LIMIT 1");
+    fs_err::remove_file(place.path("store").join(segments)).expect("it is there");
+    let damaged = place.run(&["verify", "--json"]);
+    assert_eq!(damaged.code, 3, "{}", damaged.stderr);
+    check("verify", &serde_json::from_str(&damaged.stdout).expect("JSON"));
+    check("verify --repair", &place.json(&["verify", "--repair", "--json"]));
+    check("drop", &place.json(&["drop", "feature", "1", "--json"]));
+}
