@@ -92,3 +92,22 @@ fn nor_what_a_publish_that_was_cut_short_had_moved() {
     let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
     assert_eq!(expected.difference(&found), None);
 }
+
+#[test]
+fn nor_where_nothing_tells_whose_its_files_are() {
+    let disk = SimDisk::new();
+    let mut context = Context::new(Arc::new(disk.clone()), &gstore_faults::sim::path());
+    let mut expected = State::default();
+    let drop = Step::DropDataset("side".into());
+    for step in [Step::Create, append(0..10), job(Some(1)), drop, append(100..110)] {
+        step.run(&mut context).unwrap();
+        step.apply(&mut expected);
+    }
+    let tmp = gstore_faults::sim::path().join("tmp");
+    let folder = disk.list(&tmp).unwrap().into_iter().find(|name| name.starts_with("job-")).unwrap();
+    disk.remove(&tmp.join(folder).join("job.json")).unwrap();
+    job(None).run(&mut context).unwrap();
+    job(None).apply(&mut expected);
+    let found = State::read(&context.store().unwrap().snapshot().unwrap()).unwrap();
+    assert_eq!(expected.difference(&found), None);
+}
