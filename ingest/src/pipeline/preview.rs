@@ -81,11 +81,11 @@ impl Preview {
     }
 }
 
+/// A dataset with the state of its store.
+type Stored = (Arc<Snapshot>, Arc<DatasetPart>);
+
 /// The dataset in the store, if it is there and has samples.
-fn stored(
-    store: Option<&Store>,
-    dataset: &str,
-) -> Result<Option<(Arc<Snapshot>, Arc<DatasetPart>)>, IngestError> {
+fn stored(store: Option<&Store>, dataset: &str) -> Result<Option<Stored>, IngestError> {
     let Some(store) = store else { return Ok(None) };
     let snapshot = store.snapshot()?;
     let part = snapshot.dataset(dataset).ok().filter(|part| part.rows > 0).map(Arc::clone);
