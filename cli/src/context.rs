@@ -48,23 +48,9 @@ impl Context {
         Ok(Store::open(self.store_path()?)?)
     }
 
-    /// Does some work on the store; an empty or missing folder becomes one, and is as it was if the work fails.
-    pub fn open_or_create(&self, work: impl FnOnce(&Store) -> Result<()>) -> Result<Store> {
-        let path = self.store_path()?;
-        if let Some(store) = self.open_if_there()? {
-            work(&store)?;
-            return Ok(store);
-        }
-        let was_there = path.exists();
-        let store = Store::open_or_create(path)?;
-        if let Err(error) = work(&store) {
-            // What cannot be removed is an empty store, and why the work failed says more than that.
-            if store.take_back().unwrap_or(false) && !was_there {
-                let _ = fs_err::remove_dir(path);
-            }
-            return Err(error);
-        }
-        Ok(store)
+    /// The store; an empty or missing folder becomes one.
+    pub fn open_or_create(&self) -> Result<Store> {
+        Ok(Store::open_or_create(self.store_path()?)?)
     }
 
     /// The store, if one was named and there is one in its folder.

@@ -130,40 +130,6 @@ fn bad_samples_name_file_and_line() {
 }
 
 #[test]
-fn a_command_that_fails_leaves_no_new_store() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let (bad, good) = (dir.path().join("bad.jsonl"), dir.path().join("good.jsonl"));
-    // The second pass finds the repeated id, when the store is there.
-    fs_err::write(&bad, "{\"id\": \"a\", \"text\": \"x\"}\n{\"id\": \"a\", \"text\": \"y\"}\n")
-        .expect("written");
-    world::write_samples(&good, 3);
-    let store = dir.path().join("new/store");
-    let model = world::demo().join("model");
-    let add = |store: &Path, data: &Path| {
-        let mut command = binary::gstore(store);
-        command.args(["add", "--dataset", "pool", "--data"]).arg(data);
-        binary::run(&mut command)
-    };
-    let ingest = |store: &Path| {
-        let mut command = binary::gstore(store);
-        command.args(["ingest", "--dataset", "pool", "--features", "loss", "--max-length", "64", "--data"]);
-        binary::run(command.arg(&bad).arg("--model").arg(&model))
-    };
-    for finished in [add(&store, &bad), add(&store, &dir.path().join("nowhere.jsonl")), ingest(&store)] {
-        assert_eq!(finished.code, 1, "{}", finished.stderr);
-        assert!(!store.exists(), "{}", finished.stderr);
-    }
-    // A folder that was there stays, and a store with it.
-    fs_err::create_dir_all(&store).expect("created");
-    assert_eq!(add(&store, &bad).code, 1);
-    assert_eq!(fs_err::read_dir(&store).expect("listed").count(), 0);
-    assert_eq!(add(&store, &good).code, 0);
-    let before = fs_err::read(store.join("CURRENT")).expect("a store");
-    assert_eq!(add(&store, &bad).code, 1);
-    assert_eq!(fs_err::read(store.join("CURRENT")).expect("a store"), before);
-}
-
-#[test]
 fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let world = World::new();
     let again = binary::run(

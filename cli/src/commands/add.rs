@@ -14,9 +14,8 @@ use crate::context::{Context, command_line};
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
-    context.open_or_create(|store| {
-        register(context, store, &args.dataset, &args.data, &args.samples).map(drop)
-    })?;
+    let store = context.open_or_create()?;
+    register(context, &store, &args.dataset, &args.data, &args.samples)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -32,12 +32,10 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
-    let store = match args.data.is_empty() {
-        true => context.open()?,
-        false => context.open_or_create(|store| {
-            register(context, store, &args.dataset, &args.data, &args.samples).map(drop)
-        })?,
-    };
+    let store = if args.data.is_empty() { context.open()? } else { context.open_or_create()? };
+    if !args.data.is_empty() {
+        register(context, &store, &args.dataset, &args.data, &args.samples)?;
+    }
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
     let cancel =

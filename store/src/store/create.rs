@@ -2,7 +2,7 @@
 
 use super::env::Env;
 use super::load::now;
-use crate::error::{CreateError, OpenError, StorageError};
+use crate::error::{CreateError, OpenError};
 use crate::manifest::{CURRENT, Current, Root};
 use crate::vfs::Vfs;
 use std::path::Path;
@@ -21,14 +21,8 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
     let env = Env::new(Arc::clone(vfs), path);
     let shown = path.display().to_string();
     check_empty(&env, &shown)?;
-    let lock = loop {
-        vfs.create_dir(path).map_err(Env::io("make the folder", &shown))?;
-        let lock = vfs.lock(&env.at(LOCK), true).map_err(Env::io("lock", LOCK))?;
-        // Whoever took a creation back while we waited removed the file that we hold a lock on: it keeps nobody out any more.
-        if vfs.exists(&env.at(LOCK)).map_err(Env::io("look for", LOCK))? {
-            break lock;
-        }
-    };
+    vfs.create_dir(path).map_err(Env::io("make the folder", &shown))?;
+    let lock = vfs.lock(&env.at(LOCK), true).map_err(Env::io("lock", LOCK))?;
     // Someone else may have made it while we waited.
     check_empty(&env, &shown)?;
     for folder in FOLDERS {
@@ -47,17 +41,6 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
     env.sync_folder("")?;
     drop(lock);
     Ok(())
-}
-
-/// Takes a creation back, in the inverse order: without `CURRENT` there is no store, and what is left of one the next creation completes.
-/// Needs the writer lock. The folder itself stays.
-pub(super) fn take_back(env: &Env) -> Result<(), StorageError> {
-    env.vfs().remove(&env.at(CURRENT)).map_err(Env::io("remove", CURRENT))?;
-    env.sync_folder("")?;
-    for folder in FOLDERS.iter().rev() {
-        env.remove_folder(folder)?;
-    }
-    env.vfs().remove(&env.at(LOCK)).map_err(Env::io("remove", LOCK))
 }
 
 /// A folder that is missing, empty, or holds what a creation that was cut short leaves behind.

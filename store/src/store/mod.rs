@@ -92,18 +92,6 @@ impl Store {
         }
     }
 
-    /// Removes a store in which nothing was published yet, for whoever made it and then failed; its folder stays, empty.
-    ///
-    /// Says whether it did: not if something was published, or while another process writes.
-    pub fn take_back(self) -> Result<bool, OpenError> {
-        let Some(_lock) = WriterLock::attempt(&self, false)? else { return Ok(false) };
-        if self.snapshot()?.number() > 0 {
-            return Ok(false);
-        }
-        create::take_back(self.env())?;
-        Ok(true)
-    }
-
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.0.env.path()
