@@ -4,6 +4,8 @@
 mod behaviour;
 #[path = "sql/fixture.rs"]
 mod fixture;
+#[path = "sql/long.rs"]
+mod long;
 #[path = "sql/shapes.rs"]
 mod shapes;
 #[path = "sql/slt.rs"]

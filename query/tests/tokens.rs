@@ -315,6 +315,24 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
 }
 
 #[test]
+fn the_catalog_says_nearly_how_many_results_there_can_be() {
+    let mut n = Numbers(6);
+    let store = TestStore::new();
+    store.dataset("pool", 900).dataset("val", 1);
+    let tokens = |n: &mut Numbers, dim| (1..=7).map(|pos| (pos, n.vector(dim), 0)).collect();
+    for (c, (dim, dtype)) in [(1, DType::F16), (1, DType::I8), (300, DType::F16)].into_iter().enumerate() {
+        let rows = (0..900).map(|_| Some(tokens(&mut n, dim))).collect();
+        let mut pool = Feature::of_tokens("pool", "grad-sgd", c, rows);
+        (pool.dtype, pool.cut) = (dtype, 500);
+        store.features(&[pool, Feature::new("val", "grad-sgd", c, present(&n.vectors(1, dim)))], None);
+        let checkpoints = Some(vec![checkpoint_name(c)]);
+        let plan = plan(&store, &InfluenceSpec { checkpoints, ..ask_tokens() });
+        let most = plan.most_results();
+        assert!((6_300..6_930).contains(&most), "{most} of 6300 with {dim} x {dtype:?}");
+    }
+}
+
+#[test]
 fn positions_of_different_encodings_are_not_matched() {
     let mut n = Numbers(4);
     let store = TestStore::new();

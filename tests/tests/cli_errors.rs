@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gstore_tests::{binary, world};
+use gstore_tests::binary::{self, Finished};
+use gstore_tests::world;
 use tempfile::TempDir;
 
 /// A store with a small pool and target, and a folder for bad files.
@@ -127,6 +128,65 @@ fn bad_samples_name_file_and_line() {
         1,
         &["nowhere.jsonl"],
     );
+}
+
+#[test]
+fn common_mistakes_leave_no_new_store_and_none_changes_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs_err::write(&path, text).expect("written");
+        path
+    };
+    let sample = |id: &str| format!("{{\"id\": \"{id}\", \"text\": \"x\"}}\n");
+    let good = file("good.jsonl", &sample("good"));
+    // Found by reading all of it: the second record repeats the id.
+    let late = file("late.jsonl", &sample("a").repeat(2));
+    let mistakes = [
+        vec![dir.path().join("nowhere.jsonl")],
+        vec![good.clone(), dir.path().join("nowhere.jsonl")],
+        vec![file("notes.docx", "PK")],
+        vec![good.clone(), file("no.parquet", "no table")],
+        vec![file("bad.jsonl", &format!("{{\"id\": 1\n{}", sample("b")))],
+        vec![file("empty.jsonl", "\n")],
+    ];
+    let store = dir.path().join("new/store");
+    let model = world::demo().join("model");
+    let add = |data: &[PathBuf], more: &[&str]| {
+        let mut command = binary::gstore(&store);
+        binary::run(command.args(["add", "--dataset", "pool", "--data"]).args(data).args(more))
+    };
+    let ingest = |data: &[PathBuf], model: &Path| {
+        let mut command = binary::gstore(&store);
+        command.args(["ingest", "--dataset", "pool", "--features", "loss", "--max-length", "64", "--data"]);
+        binary::run(command.args(data).arg("--model").arg(model))
+    };
+    let all = || {
+        let mut finished: Vec<Finished> = mistakes.iter().map(|data| add(data, &[])).collect();
+        finished.extend(mistakes.iter().map(|data| ingest(data, &model)));
+        finished.push(ingest(std::slice::from_ref(&good), dir.path()));
+        finished.push(add(std::slice::from_ref(&good), &["--column", "n:complex"]));
+        finished
+    };
+    for finished in all() {
+        assert!([1, 2].contains(&finished.code), "{}", finished.stderr);
+        assert!(!store.exists(), "{}", finished.stderr);
+    }
+    // A folder that was there stays as it was.
+    fs_err::create_dir_all(&store).expect("created");
+    assert_eq!(add(&mistakes[0], &[]).code, 1);
+    assert_eq!(fs_err::read_dir(&store).expect("listed").count(), 0);
+    // What shows only later leaves an empty store, which is a good one.
+    let finished = add(std::slice::from_ref(&late), &[]);
+    assert!(finished.code == 1 && finished.stderr.contains("line 2"), "{}", finished.stderr);
+    binary::ok(binary::gstore(&store).arg("verify"));
+    assert_eq!(add(std::slice::from_ref(&good), &[]).code, 0);
+    // A store that was there is not touched.
+    let before = fs_err::read(store.join("CURRENT")).expect("a store");
+    for finished in all().into_iter().chain([add(&[late], &[])]) {
+        assert!([1, 2].contains(&finished.code), "{}", finished.stderr);
+    }
+    assert_eq!(fs_err::read(store.join("CURRENT")).expect("a store"), before);
 }
 
 #[test]

@@ -273,6 +273,16 @@ fn a_dry_run_knows_what_is_there() {
         &replaced,
         "2 samples to add, 0 there already, 2 to replace",
     );
+    // A limit counts rows that stay: the first two go, and the next five have their losses.
+    let first = of(0..2).iter().map(|line| line.replace("odd?", "odd??")).collect::<Vec<_>>();
+    file("first_changed.jsonl", &first);
+    let limited = ["rows         5\n", "1: 0 rows missing", "passes       0\n"];
+    says(
+        "first_changed.jsonl",
+        &["--if-changed", "replace", "--limit", "5"],
+        &limited,
+        "0 samples to add, 0 there already, 2 to replace",
+    );
     assert_eq!(fs_err::read(world.path("store/CURRENT")).expect("a store"), before);
 }
 

@@ -46,14 +46,16 @@ fn a_small_job_takes_about_what_is_forecast() {
     let data = world::demo().join("data/pool.jsonl");
     let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
     let checkpoint = checkpoint.to_str().expect("text");
-    let cases: [(&str, &[&str]); 4] = [
-        ("losses", &["--features", "loss,embed-mean", "--threads", "2"]),
-        ("modules", &["--features", "grad-sgd", "--threads", "1"]),
-        ("two", &["--features", "grad-sgd,loss", "--threads", "2", "--module-dim", "256"]),
-        ("adapter", &["--features", "grad-adam", "--threads", "2", "--checkpoints", checkpoint]),
+    let cases: [(&str, &str, &[&str]); 6] = [
+        ("losses", "150", &["--features", "loss,embed-mean", "--threads", "2"]),
+        ("modules", "150", &["--features", "grad-sgd", "--threads", "1"]),
+        ("two", "150", &["--features", "grad-sgd,loss", "--threads", "2", "--module-dim", "256"]),
+        ("adapter", "150", &["--features", "grad-adam", "--threads", "2", "--checkpoints", checkpoint]),
+        ("tokens", "20", &["--features", "grad-sgd", "--threads", "2", "--per-token"]),
+        ("token_losses", "150", &["--features", "loss", "--threads", "2", "--per-token"]),
     ];
-    for (name, more) in cases {
-        let more = [more, &["--limit", "150"]].concat();
+    for (name, limit, more) in cases {
+        let more = [more, &["--limit", limit]].concat();
         let store = dir.path().join(name);
         let forecast = forecast(ingest(&store, &data, &more));
         let peak = peak(ingest(&store, &data, &more));

@@ -11,6 +11,7 @@ pub use gradients::*;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::SnapshotName;
 
 /// The whole command line.
@@ -213,16 +214,16 @@ pub struct IngestArgs {
     #[command(flatten)]
     pub gradients: GradientArgs,
     /// Type of the stored vectors (losses are always f32)
-    #[arg(long, value_enum, default_value = "f16")]
+    #[arg(long, value_enum, default_value = IngestRequest::DTYPE.name())]
     pub dtype: DType,
     /// How a conversation becomes text
-    #[arg(long, value_enum, default_value = "tulu")]
+    #[arg(long, value_enum, default_value = IngestRequest::TEMPLATE.name())]
     pub template: Template,
     /// Samples are cut after this many tokens
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = IngestRequest::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_length: u32,
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]

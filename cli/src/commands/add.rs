@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_ingest::pipeline::{AddReport, AddRequest, add};
+use gstore_ingest::pipeline::{AddReport, AddRequest, add, check_data};
 use gstore_store::Store;
 use tempfile::NamedTempFile;
 
@@ -14,67 +14,75 @@ use crate::context::{Context, command_line};
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
-    let store = context.open_or_create()?;
-    register(context, &store, &args.dataset, &args.data, &args.samples)?;
+    // Before a pipe is read to its end.
+    context.store_path()?;
+    Samples::new(&args.dataset, &args.data, &args.samples)?.register(context)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Registers the samples of files and tells what was new.
-pub fn register(
-    context: &Context,
-    store: &Store,
-    dataset: &str,
-    data: &[PathBuf],
-    samples: &SampleArgs,
-) -> Result<AddReport> {
-    let report = read(context, store, dataset, data, samples)?;
-    let mut text = match (report.added + report.replaced, report.unchanged) {
-        (0, unchanged) => format!("{dataset}: nothing to add; all {unchanged} samples are there already"),
-        (_, 0) => format!("{dataset}: {} samples added", report.added),
-        (_, unchanged) => {
-            format!("{dataset}: {} samples added, {unchanged} were there already", report.added)
+/// The samples that a command line names.
+pub struct Samples {
+    request: AddRequest,
+    /// Copies of what can be read only once; they go with this.
+    _copies: Vec<NamedTempFile>,
+}
+
+impl Samples {
+    /// Reads no file but those that can be read only once.
+    pub fn new(dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
+        let mut copies = Vec::new();
+        let mut paths = Vec::with_capacity(data.len());
+        for path in data {
+            let copy = spool(path)?;
+            paths.push(copy.as_ref().map_or(path.as_path(), |copy| copy.path()).to_owned());
+            copies.extend(copy);
         }
-    };
-    if report.replaced > 0 {
-        text.push_str(&format!(", {} replaced", report.replaced));
+        let request = AddRequest {
+            dataset: dataset.to_owned(),
+            data: paths,
+            fields: samples.fields.clone(),
+            columns: samples.columns.clone(),
+            if_changed: match samples.if_changed {
+                IfChanged::Refuse => gstore_store::IfChanged::Refuse,
+                IfChanged::Keep => gstore_store::IfChanged::Keep,
+                IfChanged::Replace => gstore_store::IfChanged::Replace,
+            },
+            command: command_line(),
+        };
+        Ok(Self { request, _copies: copies })
     }
-    if report.kept > 0 {
-        text.push_str(&format!("; {} changed lines skipped, the stored samples are kept", report.kept));
-    }
-    context.say(&text);
-    Ok(report)
-}
 
-/// What to do with a changed line, as the store has it.
-pub fn if_changed(samples: &SampleArgs) -> gstore_store::IfChanged {
-    match samples.if_changed {
-        IfChanged::Refuse => gstore_store::IfChanged::Refuse,
-        IfChanged::Keep => gstore_store::IfChanged::Keep,
-        IfChanged::Replace => gstore_store::IfChanged::Replace,
+    /// What to do with a changed line.
+    pub fn if_changed(&self) -> gstore_store::IfChanged {
+        self.request.if_changed
     }
-}
 
-/// Registers the samples of files.
-pub fn read(
-    context: &Context,
-    store: &Store,
-    dataset: &str,
-    data: &[PathBuf],
-    samples: &SampleArgs,
-) -> Result<AddReport> {
-    let spooled = data.iter().map(|path| spool(path)).collect::<Result<Vec<_>>>()?;
-    let copied = |(path, copy): (&PathBuf, &Option<NamedTempFile>)| {
-        copy.as_ref().map_or_else(|| path.clone(), |copy| copy.path().to_owned())
-    };
-    let request = AddRequest {
-        dataset: dataset.to_owned(),
-        data: data.iter().zip(&spooled).map(copied).collect(),
-        fields: samples.fields.clone(),
-        columns: samples.columns.clone(),
-        if_changed: if_changed(samples),
-        command: command_line(),
-    };
-    Ok(add(store, &request, &mut context.reporter())?)
+    /// Registers them in a store.
+    pub fn read(&self, context: &Context, store: &Store) -> Result<AddReport> {
+        Ok(add(store, &self.request, &mut context.reporter())?)
+    }
+
+    /// Registers them in the store of the command line and tells what was new. Where there is none yet, common mistakes leave none behind.
+    pub fn register(&self, context: &Context) -> Result<Store> {
+        let dataset = &self.request.dataset;
+        let store = context.open_or_create(|| Ok(check_data(&self.request)?))?;
+        let report = self.read(context, &store)?;
+        let mut text = match (report.added + report.replaced, report.unchanged) {
+            (0, unchanged) => format!("{dataset}: nothing to add; all {unchanged} samples are there already"),
+            (_, 0) => format!("{dataset}: {} samples added", report.added),
+            (_, unchanged) => {
+                format!("{dataset}: {} samples added, {unchanged} were there already", report.added)
+            }
+        };
+        if report.replaced > 0 {
+            text.push_str(&format!(", {} replaced", report.replaced));
+        }
+        if report.kept > 0 {
+            text.push_str(&format!("; {} changed lines skipped, the stored samples are kept", report.kept));
+        }
+        context.say(&text);
+        Ok(store)
+    }
 }
 
 /// A pipe can be read once and registration reads twice, so what is no regular file is copied first.

@@ -12,7 +12,7 @@ use gstore_ingest::pipeline::{
 use gstore_store::Store;
 use indicatif::{HumanBytes, HumanDuration};
 
-use super::add::{self, register};
+use super::add::Samples;
 use super::folders::Folders;
 use super::gradients;
 use crate::args::{DType, Device, IngestArgs, Template};
@@ -32,10 +32,13 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     }
     // A model that does not load must not leave its samples behind.
     check_inputs(&request)?;
-    let store = if args.data.is_empty() { context.open()? } else { context.open_or_create()? };
-    if !args.data.is_empty() {
-        register(context, &store, &args.dataset, &args.data, &args.samples)?;
-    }
+    let store = if args.data.is_empty() {
+        context.open()?
+    } else {
+        // Before a pipe is read to its end.
+        context.store_path()?;
+        Samples::new(&args.dataset, &args.data, &args.samples)?.register(context)?
+    };
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
     let cancel =
@@ -130,8 +133,9 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let store = context.open_if_there()?;
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
-    add::read(context, &scratch, &args.dataset, &args.data, &args.samples)?;
-    let changed = add::if_changed(&args.samples);
+    let samples = Samples::new(&args.dataset, &args.data, &args.samples)?;
+    samples.read(context, &scratch)?;
+    let changed = samples.if_changed();
     let preview = Preview::new(store.as_ref(), &scratch, request, changed, &mut context.reporter())?;
     let AddReport { added, unchanged, replaced, kept, .. } = preview.report;
     context.say(&format!(

@@ -150,10 +150,8 @@ impl Engine {
                 features.as_ref(),
             )?),
         };
-        let peaks = features.as_ref().and_then(|f| Peaks::of(&f.projector, tensors.len()));
         let differentiates = features.is_some() && !tensors.is_empty();
-        let runner =
-            BatchRunner { model, reference, options, gradients, features, peaks, tensors: tensors.clone() };
+        let runner = BatchRunner { model, reference, options, gradients, features, tensors: tensors.clone() };
         Ok(Engine { id, decoder, tensors, differentiates, runner: Box::new(runner) })
     }
 
@@ -173,9 +171,12 @@ impl Engine {
     }
 
     /// Where gradients are projected by a mask: the mean kurtosis of the coordinates of each tensor's gradients, or of the factors that they
-    /// are projected from, in the first batches. 0 where none was seen; empty with any other projection.
-    pub fn kurtosis(&self) -> Vec<f64> {
-        self.runner.peaks().map(Peaks::means).unwrap_or_default()
+    /// are projected from, in a batch. 0 where none was seen; empty with any other projection.
+    pub fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
+        let Some(peaks) = self.runner.peaks() else { return Ok(Vec::new()) };
+        let want = Want { grad: true, ..Want::default() };
+        self.run_watched(batch, want, Some(&peaks), &mut |_, _| {})?;
+        Ok(peaks.means())
     }
 
     /// Runs a batch and hands each sample's results to `out`, in batch order.
@@ -188,13 +189,23 @@ impl Engine {
         want: Want,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
+        self.run_watched(batch, want, None, out)
+    }
+
+    fn run_watched(
+        &self,
+        batch: &[PackedSample<'_>],
+        want: Want,
+        peaks: Option<&Peaks>,
+        out: &mut dyn FnMut(usize, SampleOutput<'_>),
+    ) -> Result<(), EngineError> {
         for (index, sample) in batch.iter().enumerate() {
             self.check(index, sample)?;
         }
         if want.grad && !self.differentiates {
             return Err(EngineError::NoParameters);
         }
-        self.runner.run(batch, want, out)
+        self.runner.run(batch, want, peaks, out)
     }
 
     fn check(&self, index: usize, sample: &PackedSample<'_>) -> Result<(), EngineError> {

@@ -1,19 +1,18 @@
-//! How uneven the coordinates are that a mask samples, seen on the first gradients.
+//! How uneven the coordinates are that a mask samples, seen on the gradients of one batch.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
 
 use super::features::Projector;
 use crate::model::{Backend, BackendError};
 use crate::projection::kurtosis::kurtosis;
 
-/// Values that are taken of each tensor: gradients of samples, or batches of factors.
-const VALUES: u32 = 64;
-
 /// Rows of a batch's factors that are looked at.
 const ROWS: usize = 64;
 
 /// Kurtosis of the coordinates of each differentiated tensor. Memory: two numbers for each.
-pub(super) struct Peaks(Mutex<Vec<Mean>>);
+///
+/// The sinks of a pass look at it one after the other, on the pass's own thread.
+pub(super) struct Peaks(RefCell<Vec<Mean>>);
 
 #[derive(Clone, Copy, Default)]
 struct Mean {
@@ -28,14 +27,12 @@ impl Peaks {
             Projector::Flat(flat) => flat.is_mask(),
             Projector::Factored { projector, .. } => projector.is_mask(),
         };
-        is_mask.then(|| Peaks(Mutex::new(vec![Mean::default(); tensors])))
+        is_mask.then(|| Peaks(RefCell::new(vec![Mean::default(); tensors])))
     }
 
     /// Looks at a tensor's gradient.
     pub fn formed(&self, tensor: usize, grad: &[f32]) {
-        if self.wants(tensor) {
-            self.add(tensor, of(grad, grad.len()));
-        }
+        self.add(tensor, of(grad, grad.len()));
     }
 
     /// Looks at both factors of a tensor's gradient, or at the one that a mask samples by value.
@@ -45,9 +42,6 @@ impl Peaks {
         backend: &B,
         factors: &[&B::Tensor],
     ) -> Result<(), BackendError> {
-        if !self.wants(tensor) {
-            return Ok(());
-        }
         let mut most = 0.0f64;
         for factor in factors {
             let (rows, width) = backend.size(factor);
@@ -62,19 +56,12 @@ impl Peaks {
 
     /// The mean of each tensor; 0 where nothing but zeros was seen.
     pub fn means(&self) -> Vec<f64> {
-        let means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        means.iter().map(|mean| mean.sum / f64::from(mean.values.max(1))).collect()
-    }
-
-    fn wants(&self, tensor: usize) -> bool {
-        let means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        means.get(tensor).is_some_and(|mean| mean.values < VALUES)
+        self.0.borrow().iter().map(|mean| mean.sum / f64::from(mean.values.max(1))).collect()
     }
 
     /// Zeros say nothing about coordinates.
     fn add(&self, tensor: usize, value: f64) {
-        let mut means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mean) = means.get_mut(tensor).filter(|_| value > 0.0) {
+        if let Some(mean) = self.0.borrow_mut().get_mut(tensor).filter(|_| value > 0.0) {
             mean.sum += value;
             mean.values += 1;
         }
@@ -108,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_do_not_count_and_later_values_are_left_out() {
+    fn zeros_do_not_count() {
         let peaks = peaks(ProjectionKind::Mask).unwrap();
         assert_eq!(peaks.means(), [0.0, 0.0]);
         let mut spike = [0.0; 32];
@@ -117,8 +104,7 @@ mod tests {
         peaks.formed(0, &spike);
         peaks.formed(1, &[1.0, -1.0, 1.0, 1.0]);
         assert_eq!(peaks.means(), [32.0, 1.0]);
-        (0..VALUES).for_each(|_| peaks.formed(1, &[1.0, 0.0, 0.0, 0.0]));
-        let expected = (1.0 + 4.0 * f64::from(VALUES - 1)) / f64::from(VALUES);
-        assert_eq!(peaks.means(), [32.0, expected]);
+        peaks.formed(1, &[1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(peaks.means(), [32.0, 2.5]);
     }
 }

@@ -15,15 +15,17 @@ use crate::params::{TensorSpec, total_len};
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
+    /// Runs a batch; `peaks` looks at its gradients.
     fn run(
         &self,
         batch: &[PackedSample<'_>],
         want: Want,
+        peaks: Option<&Peaks>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError>;
 
-    /// What was seen of the coordinates that a mask samples.
-    fn peaks(&self) -> Option<&Peaks>;
+    /// What looks at the coordinates that a mask samples, if one does.
+    fn peaks(&self) -> Option<Peaks>;
 }
 
 /// How gradients come about.
@@ -41,7 +43,6 @@ pub(super) struct BatchRunner<B: Backend> {
     pub options: EngineOptions,
     pub gradients: Gradients<B>,
     pub features: Option<GradFeatures>,
-    pub peaks: Option<Peaks>,
     pub tensors: Vec<TensorSpec>,
 }
 
@@ -61,12 +62,13 @@ impl<B: Backend> Runner for BatchRunner<B> {
         &self,
         batch: &[PackedSample<'_>],
         want: Want,
+        peaks: Option<&Peaks>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         let layout = Layout::new(batch, wants_embeddings(want), self.options.reduction);
         let scored_spans = layout.scored_spans.clone();
         let mut results = Results::default();
-        self.compute(layout, want, &mut results)?;
+        self.compute(layout, want, peaks, &mut results)?;
         let mut parts = Vec::new();
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
@@ -92,8 +94,9 @@ impl<B: Backend> Runner for BatchRunner<B> {
         Ok(())
     }
 
-    fn peaks(&self) -> Option<&Peaks> {
-        self.peaks.as_ref()
+    fn peaks(&self) -> Option<Peaks> {
+        let features = self.features.as_ref()?;
+        Peaks::of(&features.projector, self.tensors.len())
     }
 }
 
@@ -106,11 +109,17 @@ impl<B: Backend> BatchRunner<B> {
         }
     }
 
-    fn compute(&self, layout: Layout, want: Want, results: &mut Results) -> Result<(), BackendError> {
+    fn compute(
+        &self,
+        layout: Layout,
+        want: Want,
+        peaks: Option<&Peaks>,
+        results: &mut Results,
+    ) -> Result<(), BackendError> {
         let samples = layout.spans.len();
         let embeds = wants_embeddings(want);
         let scores = !layout.scored_rows.is_empty();
-        let mut gradients = GradientPass { runner: self, samples, want: want.grad, results };
+        let mut gradients = GradientPass { runner: self, samples, want: want.grad, peaks, results };
         if layout.rows() == 0 || !(embeds || scores && (want.loss || want.grad)) {
             return gradients.without_scores();
         }
@@ -197,10 +206,11 @@ struct GradientPass<'a, B: Backend> {
     runner: &'a BatchRunner<B>,
     samples: usize,
     want: bool,
+    peaks: Option<&'a Peaks>,
     results: &'a mut Results,
 }
 
-impl<B: Backend> GradientPass<'_, B> {
+impl<'a, B: Backend> GradientPass<'a, B> {
     /// The lowest layer that must be kept.
     fn lowest(&self) -> Result<Option<usize>, BackendError> {
         if !self.want {
@@ -222,11 +232,10 @@ impl<B: Backend> GradientPass<'_, B> {
     fn without_scores(&mut self) -> Result<(), BackendError> {
         let (true, Some(features)) = (self.want, &self.runner.features) else { return Ok(()) };
         let width = total_len(&self.runner.tensors);
-        let peaks = self.runner.peaks.as_ref();
         match &self.runner.gradients {
             Gradients::Adapter(_) => self.project_whole(features, &vec![0.0; self.samples * width], width),
             Gradients::Weights(weights) => {
-                let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
+                let mut sums = self.accumulator(features);
                 weights.zeros(self.samples, &mut sums);
                 self.finish(features, &sums);
             }
@@ -241,7 +250,6 @@ impl<B: Backend> GradientPass<'_, B> {
     ) -> Result<(), BackendError> {
         let Some(features) = &self.runner.features else { return Ok(()) };
         let model = &self.runner.model;
-        let peaks = self.runner.peaks.as_ref();
         match &self.runner.gradients {
             Gradients::Adapter(factors) => {
                 let width = total_len(&self.runner.tensors);
@@ -253,9 +261,9 @@ impl<B: Backend> GradientPass<'_, B> {
                 self.project_whole(features, &grads, width);
             }
             Gradients::Weights(weights) => {
-                let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
+                let mut sums = self.accumulator(features);
                 self.results.losses =
-                    weights.backward(model, forward, objective, features, peaks, &mut sums)?;
+                    weights.backward(model, forward, objective, features, self.peaks, &mut sums)?;
                 self.finish(features, &sums);
             }
         }
@@ -264,15 +272,11 @@ impl<B: Backend> GradientPass<'_, B> {
 
     /// Features of gradients that lie whole in memory, `width` values each.
     fn project_whole(&mut self, features: &GradFeatures, grads: &[f32], width: usize) {
-        let peaks = self.runner.peaks.as_ref();
         let Projector::Flat(flat) = &features.projector else {
-            let mut sums = Accumulator::new(features, peaks, &self.runner.tensors, self.samples);
+            let mut sums = self.accumulator(features);
             for (sample, grad) in grads.chunks_exact(width.max(1)).enumerate() {
-                let mut rest = grad;
-                for (index, tensor) in self.runner.tensors.iter().enumerate() {
-                    let (values, after) = rest.split_at(tensor.numel());
-                    sums.add(index, sample, values);
-                    rest = after;
+                for (tensor, values) in by_tensor(&self.runner.tensors, grad).enumerate() {
+                    sums.add(tensor, sample, values);
                 }
             }
             return self.finish(features, &sums);
@@ -282,13 +286,9 @@ impl<B: Backend> GradientPass<'_, B> {
         let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
         let mut formed = vec![0.0; width];
         for grad in grads.chunks_exact(width.max(1)) {
-            if let Some(peaks) = peaks {
-                let mut rest = grad;
-                for (tensor, spec) in self.runner.tensors.iter().enumerate() {
-                    let (values, after) = rest.split_at(spec.numel());
-                    peaks.formed(tensor, values);
-                    rest = after;
-                }
+            if let Some(peaks) = self.peaks {
+                let parts = by_tensor(&self.runner.tensors, grad).enumerate();
+                parts.for_each(|(tensor, values)| peaks.formed(tensor, values));
             }
             for form in &features.forms {
                 form.apply(grad, m, v, &mut formed);
@@ -300,6 +300,13 @@ impl<B: Backend> GradientPass<'_, B> {
         }
     }
 
+    fn accumulator<'f>(&self, features: &'f GradFeatures) -> Accumulator<'f>
+    where
+        'a: 'f,
+    {
+        Accumulator::new(features, self.peaks, &self.runner.tensors, self.samples)
+    }
+
     fn finish(&mut self, features: &GradFeatures, sums: &Accumulator<'_>) {
         let width = features.forms.len() * features.projector.dim();
         self.results.grads.resize(self.samples * width, 0.0);
@@ -307,6 +314,15 @@ impl<B: Backend> GradientPass<'_, B> {
             self.results.sound.extend_from_slice(sums.finish(sample, out));
         }
     }
+}
+
+/// The part of each tensor of a gradient in which they lie one after the other.
+fn by_tensor<'g>(tensors: &[TensorSpec], grad: &'g [f32]) -> impl Iterator<Item = &'g [f32]> {
+    tensors.iter().scan(grad, |rest, tensor| {
+        let (values, after) = rest.split_at(tensor.numel());
+        *rest = after;
+        Some(values)
+    })
 }
 
 fn wants_embeddings(want: Want) -> bool {

@@ -3,11 +3,11 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_store::{DType, RowSet};
+use gstore_store::{CELL_ROWS, DType, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
-use super::memory::BatchSize;
+use super::memory::Extent;
 use super::plan::{CheckpointPlan, IngestPlan};
 use super::prepare::{PreparedRow, Preparer};
 use super::window::cut_batches;
@@ -27,7 +27,7 @@ pub struct Estimate {
     pub tokens: u64,
     /// Bytes of the new segments.
     pub disk: u64,
-    /// Bytes of memory at the peak, for batches up to twice as large as those of the first rows.
+    /// Bytes of memory at the peak, for batches and samples up to twice as large as those of the first rows.
     pub memory: u64,
     /// Seconds, from one batch at the first checkpoint that has work.
     pub seconds: f64,
@@ -92,12 +92,19 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
     let sampled = rows.len().max(1) as f64;
-    let entries =
-        |granularity| rows.iter().flat_map(move |row: &PreparedRow| row.clone().entries(granularity));
-    let vectors = entries(plan.request.granularity).count();
-    let lengths: Vec<usize> = entries(plan.request.pass()).map(|entry| entry.len()).collect();
+    let entries = |row: &PreparedRow, granularity| row.clone().entries(granularity);
+    let of_row: Vec<usize> = rows.iter().map(|row| entries(row, plan.request.granularity).len()).collect();
+    let vectors: usize = of_row.iter().sum();
+    let most_vectors = of_row.iter().copied().max().unwrap_or(0) as u64;
+    let lengths: Vec<usize> =
+        rows.iter().flat_map(|row| entries(row, plan.request.pass())).map(|entry| entry.len()).collect();
     let tokens: usize = lengths.iter().sum();
-    estimate.memory = memory(plan, |checkpoint| checkpoint.memory.bytes_of(twice_of(&lengths, checkpoint)));
+    estimate.memory = memory(plan, |checkpoint| {
+        let (rows, tokens) = twice_of(&lengths, checkpoint);
+        let sample_vectors = (2 * most_vectors).min(checkpoint.memory.largest.sample_vectors);
+        let segment_vectors = sample_vectors * plan.rows.len().min(CELL_ROWS);
+        checkpoint.memory.bytes_of(Extent { rows, tokens, sample_vectors, segment_vectors })
+    });
     estimate.tokens = (passes as f64 * tokens as f64 / sampled) as u64;
     estimate.disk = (estimate.disk as f64 * vectors as f64 / sampled) as u64;
     let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
@@ -123,9 +130,9 @@ fn memory(plan: &IngestPlan, bytes: impl Fn(&CheckpointPlan) -> u64) -> u64 {
 }
 
 /// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them make a batch, or longer.
-fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> BatchSize {
+fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) {
     let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
     let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let longest = lengths.iter().copied().max().unwrap_or(0);
-    BatchSize { rows: 2 * rows as u64, tokens: checkpoint.limits.tokens.max(2 * longest) as u64 }
+    (2 * rows as u64, checkpoint.limits.tokens.max(2 * longest) as u64)
 }

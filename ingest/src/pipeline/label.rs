@@ -2,10 +2,9 @@
 //!
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 
-use gstore_store::{DType, FeatureDesc, FeaturePart, Snapshot};
+use gstore_store::{FeatureDesc, FeaturePart, Snapshot};
 
 use super::request::{IngestRequest, Kind, ProjectionChoice};
-use crate::data::TemplateKind;
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::model::Reduction;
 use crate::model::cpu::Compute;
@@ -134,19 +133,19 @@ impl Word {
         if kind != Kind::Loss {
             words.push(Word {
                 text: request.dtype.name().to_owned(),
-                usual: request.dtype == DType::F16,
+                usual: request.dtype == IngestRequest::DTYPE,
                 differs: |a, b| a.dtype != b.dtype,
             });
         }
         words.extend([
             Word {
                 text: request.template.name().to_owned(),
-                usual: request.template == TemplateKind::Tulu,
+                usual: request.template == IngestRequest::TEMPLATE,
                 differs: |a, b| a.encoding != b.encoding,
             },
             Word {
                 text: format!("length_{}", request.max_length),
-                usual: request.max_length == 2048,
+                usual: request.max_length == IngestRequest::MAX_LENGTH,
                 differs: |a, b| a.encoding != b.encoding,
             },
         ]);

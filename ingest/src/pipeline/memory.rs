@@ -2,7 +2,7 @@
 //!
 //! Nothing that is given up changes a result: layers are computed twice rather than kept, and fewer workers run.
 
-use gstore_store::CELL_ROWS;
+use gstore_store::{BLOCK_BYTES, CELL_ROWS, Granularity};
 
 use super::IngestError;
 use super::request::{IngestRequest, Kind};
@@ -14,7 +14,7 @@ use crate::model::{HEAD_ROWS, Keep};
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 
 /// What a checkpoint will need, and how it is computed for that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// What layers keep for their backward.
     pub keep: Keep,
@@ -26,10 +26,21 @@ pub struct MemoryPlan {
     pub waiting: u64,
     /// Bytes of each worker.
     pub worker: WorkerBytes,
-    /// Bytes of the vectors of one row.
-    pub vectors: u64,
-    /// The largest batch that there can be.
-    pub largest: BatchSize,
+    /// What is made of a batch, until it is written.
+    pub finished: FinishedBytes,
+    /// Bytes that the file of each feature takes for a vector.
+    pub stored: Vec<u64>,
+    /// The largest batch and segment that there can be.
+    pub largest: Extent,
+}
+
+/// What is held of a finished batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishedBytes {
+    /// For each of its rows.
+    pub row: u64,
+    /// For each of its tokens.
+    pub token: u64,
 }
 
 /// What a worker holds.
@@ -43,13 +54,28 @@ pub struct WorkerBytes {
     pub row: u64,
 }
 
-/// Size of a batch.
+/// What of the rows decides the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchSize {
-    /// Rows.
+pub struct Extent {
+    /// Rows of a batch: samples, or tokens where each has a pass of its own.
     pub rows: u64,
-    /// Tokens of all rows.
+    /// Tokens of all rows of a batch.
     pub tokens: u64,
+    /// Vectors that one sample has of a feature.
+    pub sample_vectors: u64,
+    /// Vectors that a segment of a feature has.
+    pub segment_vectors: u64,
+}
+
+impl Extent {
+    fn min(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.min(other.rows),
+            tokens: self.tokens.min(other.tokens),
+            sample_vectors: self.sample_vectors.min(other.sample_vectors),
+            segment_vectors: self.segment_vectors.min(other.segment_vectors),
+        }
+    }
 }
 
 impl MemoryPlan {
@@ -58,13 +84,26 @@ impl MemoryPlan {
         self.bytes_of(self.largest)
     }
 
-    /// Bytes at the peak if no batch is larger than this.
-    pub fn bytes_of(&self, batch: BatchSize) -> u64 {
-        let rows = batch.rows.min(self.largest.rows);
-        let tokens = batch.tokens.min(self.largest.tokens);
-        let finished = super::run::ahead(self.threads) * rows * self.vectors;
+    /// Bytes at the peak if no batch and no segment is larger than this.
+    pub fn bytes_of(&self, extent: Extent) -> u64 {
+        let extent = extent.min(self.largest);
+        let Extent { rows, tokens, .. } = extent;
+        let finished =
+            super::run::ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
         let WorkerBytes { fixed, token, row } = self.worker;
-        self.shared + self.waiting + finished + (fixed + token * tokens + row * rows) * self.threads as u64
+        let workers = (fixed + token * tokens + row * rows) * self.threads as u64;
+        self.shared + self.waiting + finished + workers + self.writers(extent)
+    }
+
+    /// Bytes of the open segments, one for each feature: the block that is being filled, and its copy while it is written. A block is full at
+    /// its limit, unless the vectors of one sample are more.
+    fn writers(&self, extent: Extent) -> u64 {
+        let block = |vector: &u64| {
+            let sample = extent.sample_vectors.saturating_mul(*vector);
+            let segment = extent.segment_vectors.saturating_mul(*vector);
+            segment.min(sample.max(BLOCK_BYTES as u64))
+        };
+        2 * self.stored.iter().map(block).sum::<u64>()
     }
 }
 
@@ -82,6 +121,8 @@ pub struct Sizes<'a> {
     pub projection: &'a ProjectionSpec,
     /// Length of a projected gradient.
     pub gradient_dim: u64,
+    /// Parts of it with a scale and a norm of their own.
+    pub gradient_groups: u64,
     /// Values of a row's gradient that are held at the same time.
     pub held: usize,
     /// Where a batch ends.
@@ -97,6 +138,9 @@ const TEXT: u64 = 2 << 10;
 /// Bytes of a tokenised sample beside its tokens.
 const ENCODED: u64 = 128;
 
+/// Bytes of what was computed of a row or token, beside its vectors.
+const COMPUTED: u64 = 256;
+
 /// Plans a checkpoint within the request's limit.
 ///
 /// # Errors
@@ -109,7 +153,8 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         worker: sizes.worker(request, keep),
         // One window: the next is read when all batches of this one are on their way. A token takes its id and its flag.
         waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.max_length).min(512)),
-        vectors: 4 * sizes.vectors(request),
+        finished: sizes.finished(request),
+        stored: sizes.stored(request),
         largest: sizes.largest(request),
     };
     let wanted = of(Keep::All, request.threads.max(1));
@@ -123,14 +168,40 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
 }
 
 impl Sizes<'_> {
-    /// Values of all vectors of a row.
-    fn vectors(&self, request: &IngestRequest) -> u64 {
-        let dim = |kind: &Kind| match kind {
+    /// Values of a kind's vector.
+    fn dim(&self, kind: Kind) -> u64 {
+        match kind {
             Kind::Loss => 1,
             Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted => self.decoder.hidden_size as u64,
             Kind::GradSgd | Kind::GradAdam | Kind::GradSign | Kind::GradNormalised => self.gradient_dim,
+        }
+    }
+
+    /// Values of all vectors of a row.
+    fn vectors(&self, request: &IngestRequest) -> u64 {
+        request.kinds.iter().map(|kind| self.dim(*kind)).sum()
+    }
+
+    /// Bytes of what is computed of a batch. The losses of a sample's tokens come from one pass together.
+    fn finished(&self, request: &IngestRequest) -> FinishedBytes {
+        let bytes = COMPUTED + 4 * self.vectors(request);
+        match (request.granularity, request.pass()) {
+            (Granularity::Token, Granularity::Sample) => FinishedBytes { row: 0, token: bytes },
+            _ => FinishedBytes { row: bytes, token: 0 },
+        }
+    }
+
+    /// Bytes of each feature's vector in its file: values, a scale and a norm of each group; row, position, flags and check.
+    fn stored(&self, request: &IngestRequest) -> Vec<u64> {
+        let bytes = |kind: &Kind| {
+            let (size, groups) = match kind {
+                Kind::Loss => (4, 1),
+                kind if kind.is_gradient() => (request.dtype.size() as u64, self.gradient_groups.max(1)),
+                _ => (request.dtype.size() as u64, 1),
+            };
+            size * self.dim(*kind) + 8 * groups + 21
         };
-        request.kinds.iter().map(dim).sum()
+        request.kinds.iter().map(bytes).collect()
     }
 
     /// Bytes of weights, moments and matrices.
@@ -170,10 +241,20 @@ impl Sizes<'_> {
         }
     }
 
-    /// The largest batch: a row of more tokens than a batch is one of its own; few are longer than what the model was made for.
-    fn largest(&self, request: &IngestRequest) -> BatchSize {
+    /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for. A segment is of one cell.
+    fn largest(&self, request: &IngestRequest) -> Extent {
         let longest = u64::from(request.max_length).min(self.decoder.max_positions as u64);
-        BatchSize { rows: self.limits.rows as u64, tokens: (request.batch_tokens as u64).max(longest) }
+        let sample_vectors = match request.granularity {
+            Granularity::Token => longest,
+            Granularity::Sample => 1,
+        };
+        let samples = request.limit.map_or(CELL_ROWS, |limit| limit.min(CELL_ROWS));
+        Extent {
+            rows: self.limits.rows as u64,
+            tokens: (request.batch_tokens as u64).max(longest),
+            sample_vectors,
+            segment_vectors: samples * sample_vectors,
+        }
     }
 
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.

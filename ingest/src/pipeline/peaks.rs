@@ -7,7 +7,6 @@ use super::compute::Computer;
 use super::plan::CheckpointPlan;
 use super::prepare::{PreparedRow, Preparer};
 use super::window::cut_batches;
-use crate::gradient::Want;
 use crate::model::PackedSample;
 use crate::projection::{ProjectionKind, kurtosis::LIMIT};
 
@@ -44,8 +43,7 @@ pub(super) fn warning(
     if batch.is_empty() {
         return Ok(None);
     }
-    computer.engine.run(&batch, Want { grad: true, ..Want::default() }, &mut |_, _| {})?;
-    Ok(text(checkpoint, &computer.engine.kurtosis()))
+    Ok(text(checkpoint, &computer.engine.kurtosis(&batch)?))
 }
 
 fn text(checkpoint: &CheckpointPlan, kurtosis: &[f64]) -> Option<String> {

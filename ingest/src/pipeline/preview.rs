@@ -49,7 +49,8 @@ impl Preview {
         let stored = match (store, stored) {
             (Some(store), Some(_)) => {
                 let mut plan = IngestPlan::new(store, request.clone(), progress)?;
-                plan.rows = plan.rows.difference(&found.replaced);
+                let live = plan.snapshot.live_rows(&plan.dataset)?;
+                plan.rows = first_rows(&live.difference(&found.replaced), request.limit);
                 Some(plan)
             }
             _ => None,

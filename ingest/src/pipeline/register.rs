@@ -11,7 +11,8 @@ use gstore_store::{
 
 use super::{IngestError, Progress, Unit};
 use crate::data::{
-    ColumnOverride, DataFile, Field, FieldNames, IdAllocator, Place, Record, Schema, SchemaBuilder, find,
+    ColumnOverride, DataFile, Field, FieldNames, IdAllocator, Place, Record, RecordSource, Schema,
+    SchemaBuilder, find,
 };
 
 /// Data to register.
@@ -55,12 +56,7 @@ pub fn add(
     request: &AddRequest,
     progress: &mut dyn Progress,
 ) -> Result<AddReport, IngestError> {
-    let name =
-        DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })?;
-    let input = Input {
-        fields: FieldNames::parse(&request.fields).map_err(|source| IngestError::FieldOption { source })?,
-        files: find(&request.data)?,
-    };
+    let (name, input) = (dataset(request)?, Input::find(request)?);
     let existing = existing(store, &name)?;
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
     let schema = find_columns(request, &input, existing, progress)?;
@@ -84,7 +80,7 @@ pub fn add(
     })?;
     progress.finish();
     if records == 0 {
-        return Err(IngestError::NoSamples { path: request.data.first().cloned().unwrap_or_default() });
+        return Err(no_samples(request));
     }
     let report = append.finish()?;
     Ok(AddReport {
@@ -94,6 +90,36 @@ pub fn add(
         kept: report.kept,
         snapshot: report.snapshot,
     })
+}
+
+/// Opens every file and reads the first record, without a store: what is wrong with the request, or with the data from its start, shows before
+/// a store is made for it.
+///
+/// # Errors
+/// A name or option that cannot be used, a file that is missing, unreadable or of another format; a first record that is no sample, or none at all.
+pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
+    dataset(request)?;
+    overrides(request)?;
+    let input = Input::find(request)?;
+    let mut found = false;
+    for file in &input.files {
+        let mut source = file.open(&input.fields)?;
+        found = found || input.next(source.as_mut(), |_, _, _| Ok(()))?;
+    }
+    if found { Ok(()) } else { Err(no_samples(request)) }
+}
+
+fn dataset(request: &AddRequest) -> Result<DatasetName, IngestError> {
+    DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })
+}
+
+fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
+    let parsed = request.columns.iter().map(|text| text.parse());
+    parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
+}
+
+fn no_samples(request: &AddRequest) -> IngestError {
+    IngestError::NoSamples { path: request.data.first().cloned().unwrap_or_default() }
 }
 
 fn push(
@@ -127,13 +153,7 @@ fn find_columns(
     existing: Vec<ColumnDef>,
     progress: &mut dyn Progress,
 ) -> Result<Schema, IngestError> {
-    let overrides = request
-        .columns
-        .iter()
-        .map(|text| text.parse::<ColumnOverride>())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| IngestError::ColumnOption { source })?;
-    let mut builder = SchemaBuilder::new(overrides, &existing);
+    let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
     let mut has_id = false;
     input.each(progress, |place, _, record| {
         has_id |= record.id.is_some();
@@ -156,6 +176,14 @@ struct Input {
 }
 
 impl Input {
+    fn find(request: &AddRequest) -> Result<Self, IngestError> {
+        Ok(Self {
+            fields: FieldNames::parse(&request.fields)
+                .map_err(|source| IngestError::FieldOption { source })?,
+            files: find(&request.data)?,
+        })
+    }
+
     fn bytes(&self) -> Result<u64, IngestError> {
         let length = |file: &DataFile| Ok(fs_err::metadata(file.path()).map_err(IngestError::File)?.len());
         self.files.iter().map(length).sum()
@@ -179,20 +207,25 @@ impl Input {
         for file in &self.files {
             let mut source = file.open(&self.fields)?;
             let mut done = 0;
-            while let Some(raw) = source.next_record().transpose()? {
-                let place = raw.place;
-                let (json, record) = match self.fields.read(raw.json) {
-                    Ok(read) => read,
-                    Err(error) => {
-                        return Err(IngestError::Record { place, source: error.with_nulls(&source.nulls()) });
-                    }
-                };
-                f(place, &json, record)?;
+            while self.next(source.as_mut(), &mut f)? {
                 let read = source.bytes_read();
                 progress.advance(read.saturating_sub(done));
                 done = done.max(read);
             }
         }
         Ok(())
+    }
+    /// Calls `f` for the next record of a file, if there is one, and says so.
+    fn next(
+        &self,
+        source: &mut dyn RecordSource,
+        f: impl FnOnce(Place, &[u8], Record) -> Result<(), IngestError>,
+    ) -> Result<bool, IngestError> {
+        let Some(raw) = source.next_record().transpose()? else { return Ok(false) };
+        let place = raw.place;
+        match self.fields.read(raw.json) {
+            Ok((json, record)) => f(place, &json, record).map(|()| true),
+            Err(error) => Err(IngestError::Record { place, source: error.with_nulls(&source.nulls()) }),
+        }
     }
 }

@@ -64,6 +64,18 @@ pub struct IngestRequest {
 }
 
 impl IngestRequest {
+    /// Type of the stored vectors unless another is asked for.
+    pub const DTYPE: DType = DType::F16;
+
+    /// Template of the encoding unless another is asked for.
+    pub const TEMPLATE: TemplateKind = TemplateKind::Tulu;
+
+    /// Maximum length of the encoding unless another is asked for, in tokens.
+    pub const MAX_LENGTH: u32 = 2048;
+
+    /// Tokens in one batch unless others are asked for.
+    pub const BATCH_TOKENS: u32 = 512;
+
     /// A request with everything as the command line has it by default: the base model, one thread, and no kind yet.
     pub fn new(dataset: impl Into<String>, model: impl Into<PathBuf>) -> Self {
         Self {
@@ -79,11 +91,11 @@ impl IngestRequest {
             projection: ProjectionChoice::default(),
             compute: Compute::default(),
             max_memory: None,
-            dtype: DType::F16,
-            template: TemplateKind::Tulu,
-            max_length: 2048,
+            dtype: Self::DTYPE,
+            template: Self::TEMPLATE,
+            max_length: Self::MAX_LENGTH,
             adam: AdamParams::default(),
-            batch_tokens: 512,
+            batch_tokens: Self::BATCH_TOKENS as usize,
             threads: 1,
             limit: None,
             run: "run".to_owned(),

@@ -103,6 +103,7 @@ impl Tracked {
             modules: source.modules(),
             projection: &self.projection,
             gradient_dim: u64::from(gradient_dim),
+            gradient_groups: gradient_groups.len() as u64,
             held,
             limits,
         };

@@ -134,10 +134,8 @@ impl InfluencePlan {
         if !self.spec.per_token {
             return self.live();
         }
-        let vectors =
-            |f: &Arc<FeaturePart>| f.bytes() / (u64::from(f.desc.dim()) * f.desc.dtype.size() as u64).max(1);
         let of_pool = |pool: &PlanSide| -> u64 {
-            let each = pool.features.iter().map(vectors);
+            let each = pool.features.iter().map(|f| f.most_vectors());
             // A token that lacks a checkpoint is a result only where the weights are renormalised.
             if self.spec.missing == Missing::Renormalise { each.sum() } else { each.min().unwrap_or(0) }
         };

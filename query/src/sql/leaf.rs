@@ -70,7 +70,7 @@ pub(crate) trait Rows: fmt::Debug + Send + Sync + 'static {
 
 /// A table whose rows can be read by their numbers.
 pub(crate) trait Fetch {
-    /// Some columns of given rows, in this order.
+    /// Some columns of given rows, in this order; a row may be given repeatedly, and is read once.
     fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError>;
 }
 

@@ -12,6 +12,7 @@ mod args;
 mod blocking;
 mod catalog;
 mod counts;
+mod distinct;
 mod error;
 mod filter;
 mod function;

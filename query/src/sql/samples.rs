@@ -16,11 +16,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
 use gstore_store::{
-    ColumnType, DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot, TokenCount,
+    ColumnType, DatasetPart, EncodingEntry, EncodingReader, ReadError, SampleReader, Snapshot, TokenCount,
 };
 
 use super::blocking::Demand;
 use super::counts::{self, Counted};
+use super::distinct::Distinct;
 use super::error::SqlError;
 use super::leaf::{Each, Fetch, Rows, Want, keep};
 use super::union::Source;
@@ -172,6 +173,13 @@ impl SampleTable {
             parts.push(keep(&batch, &wanted)?);
         }
         let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| missing(&self.dataset.name))?;
+        for column in 0..schema.fields().len() {
+            let text: usize = parts.iter().map(|p| text_bytes(p.column(column), 0..p.num_rows())).sum();
+            if i32::try_from(text).is_err() {
+                let dataset = self.dataset.name.clone();
+                return Err(SqlError::read(ReadError::TooLarge { dataset, rows: rows.len() }));
+            }
+        }
         let all = concat_batches(&schema, &parts).map_err(arrow)?;
         match all.num_rows() == rows.len() {
             true => Ok(all),
@@ -213,15 +221,6 @@ impl SampleTable {
 
 fn missing(dataset: &str) -> SqlError {
     SqlError::internal(&format!("rows of dataset `{dataset}` that should be there were not found"))
-}
-
-/// The range of rows to read as a whole, where most of what is read is asked for: picking rows out of pages costs more than reading on.
-fn near_together(rows: &[u64]) -> Option<Range<u64>> {
-    const WORTH: u64 = 8;
-    let (first, last) = (*rows.first()?, *rows.last()?);
-    let ascending = rows.windows(2).all(|w| matches!(w, [a, b] if a < b));
-    let span = last.checked_sub(first)?.checked_add(1)?;
-    (ascending && span <= WORTH.saturating_mul(rows.len() as u64)).then(|| first..first + span)
 }
 
 impl SampleTable {
@@ -278,7 +277,9 @@ impl Fetch for SampleTable {
     fn fetch(&self, rows: &[u64], columns: &[usize]) -> Result<RecordBatch, SqlError> {
         let counts = self.counts(columns)?;
         let names = self.stored(columns);
-        let batch = match near_together(rows) {
+        let distinct = Distinct::new(rows);
+        let rows = distinct.rows();
+        let batch = match distinct.near_together() {
             Some(span) => self.within(span, rows, &names)?,
             None => self.samples()?.get(rows, &names).map_err(SqlError::read)?,
         };
@@ -286,7 +287,7 @@ impl Fetch for SampleTable {
             Some(counts) => counts::of_rows(counts, rows)?,
             None => Vec::new(),
         };
-        self.assemble(columns, &batch, &counted)
+        distinct.arrange(self.assemble(columns, &batch, &counted)?)
     }
 }
 
@@ -299,6 +300,17 @@ pub(super) fn row_numbers(stored: &RecordBatch) -> Result<&[u64], SqlError> {
 fn span(stored: &RecordBatch) -> Result<Option<Range<u64>>, SqlError> {
     let rows = row_numbers(stored)?;
     Ok(rows.first().zip(rows.last()).map(|(first, last)| *first..last.saturating_add(1)))
+}
+
+/// Bytes of text in some rows of a column.
+pub(crate) fn text_bytes(array: &ArrayRef, rows: Range<usize>) -> usize {
+    let offsets = match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().value_offsets(),
+        DataType::Binary => array.as_binary::<i32>().value_offsets(),
+        _ => return 0,
+    };
+    let at = |row: usize| offsets.get(row).copied().unwrap_or_default();
+    usize::try_from(at(rows.end) - at(rows.start)).unwrap_or_default()
 }
 
 /// The array in the table's type. A record is bytes in the files and text in SQL; one that is no valid text is null.

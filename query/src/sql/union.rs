@@ -56,7 +56,7 @@ impl SampleUnion {
         part.samples.read(&inner, &mut |batch| each(self.widen(part, &want.columns, &read, &batch)?))
     }
 
-    /// Some columns of given rows of one part, in this order.
+    /// Some columns of given rows of one part, in this order; a row that is given repeatedly is read once.
     pub(crate) fn fetch_part(
         &self,
         part: usize,

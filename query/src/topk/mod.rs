@@ -10,12 +10,23 @@ pub type Place = (u32, u64, u32);
 /// Score and place: the lower key ranks first. The last part of the place is outside the 128 bits that hold the rest.
 type Key = (u128, u32);
 
-/// A candidate.
+/// A candidate. The parts of its key are fields of their own: a [`Key`] is padded to 32 bytes, which would leave no room for the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    key: Key,
+    key: u128,
+    last: u32,
     payload: u32,
 }
+
+impl Entry {
+    #[inline]
+    fn key(&self) -> Key {
+        (self.key, self.last)
+    }
+}
+
+/// Memory that a collector needs for each candidate it holds, which are up to twice as many as it keeps.
+pub const CANDIDATE_BYTES: usize = size_of::<Entry>();
 
 /// Collects the k candidates with the highest (or lowest) scores.
 #[derive(Debug, Clone)]
@@ -58,11 +69,12 @@ impl TopK {
         if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
             return;
         }
-        let key = (u128::from(score_key) << 96 | u128::from(major) << 64 | u128::from(minor), last);
-        if key > self.threshold || self.k == 0 {
+        let key = u128::from(score_key) << 96 | u128::from(major) << 64 | u128::from(minor);
+        let entry = Entry { key, last, payload };
+        if entry.key() > self.threshold || self.k == 0 {
             return;
         }
-        self.entries.push(Entry { key, payload });
+        self.entries.push(entry);
         if self.entries.len() >= self.k.saturating_mul(2).max(self.k.saturating_add(1024)) {
             self.shrink();
         }
@@ -78,11 +90,11 @@ impl TopK {
     /// The kept candidates in order.
     pub fn into_sorted(mut self) -> Vec<Selected> {
         self.shrink();
-        self.entries.sort_unstable_by_key(|entry| entry.key);
+        self.entries.sort_unstable_by_key(Entry::key);
         let flip = self.flip;
         self.entries
             .into_iter()
-            .map(|Entry { key: (key, last), payload }| Selected {
+            .map(|Entry { key, last, payload }| Selected {
                 score: from_ordered((key >> 96) as u32 ^ flip),
                 place: ((key >> 64) as u32, key as u64, last),
                 payload,
@@ -92,8 +104,8 @@ impl TopK {
 
     fn shrink(&mut self) {
         if self.entries.len() > self.k {
-            let (_, worst, _) = self.entries.select_nth_unstable_by_key(self.k - 1, |entry| entry.key);
-            self.threshold = self.threshold.min(worst.key);
+            let (_, worst, _) = self.entries.select_nth_unstable_by_key(self.k - 1, Entry::key);
+            self.threshold = self.threshold.min(worst.key());
             self.entries.truncate(self.k);
         }
     }
@@ -168,6 +180,11 @@ mod tests {
         }
         let order: Vec<_> = top.into_sorted().into_iter().map(|s| s.place).collect();
         assert_eq!(order, [(0, 2, 7), (0, 9, 0), (0, 9, 1), (1, 0, 0)]);
+    }
+
+    #[test]
+    fn a_candidate_has_no_more_padding_than_it_must() {
+        assert_eq!(CANDIDATE_BYTES, 32);
     }
 
     #[test]

@@ -88,14 +88,28 @@ fn append(
     rows: usize,
     metadata: impl Fn(usize) -> Vec<MetaValue>,
 ) {
+    let letter = name.chars().next().unwrap();
+    append_samples(store, name, columns, rows, |i| {
+        let id = format!("{letter}{i}");
+        let record = format!("{{\"id\": \"{id}\", \"text\": \"{name} {i}\"}}");
+        (id, record, metadata(i))
+    });
+}
+
+/// Appends samples with the ids, records and metadata that `sample` gives.
+pub fn append_samples(
+    store: &Store,
+    name: &str,
+    columns: Vec<ColumnSpec>,
+    rows: usize,
+    sample: impl Fn(usize) -> (String, String, Vec<MetaValue>),
+) {
     let options =
         AppendOptions { command: format!("add {name}"), if_changed: IfChanged::Refuse, source: None };
     let mut append = store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
-    let letter = name.chars().next().unwrap();
     for i in 0..rows {
-        let id = format!("{letter}{i}");
-        let record = format!("{{\"id\": \"{id}\", \"text\": \"{name} {i}\"}}");
-        append.push(NewSample { id: &id, record: Some(record.as_bytes()), metadata: metadata(i) }).unwrap();
+        let (id, record, metadata) = sample(i);
+        append.push(NewSample { id: &id, record: Some(record.as_bytes()), metadata }).unwrap();
     }
     append.finish().unwrap();
 }
@@ -132,7 +146,7 @@ fn checkpoint(step: u64) -> CheckpointId {
     CheckpointId::try_from(format!("{step:064x}").as_str()).unwrap()
 }
 
-fn description(
+pub fn description(
     dataset: &str,
     kind: &str,
     step: u64,
@@ -260,7 +274,7 @@ fn tokens(store: &Store) {
     }
 }
 
-fn run(checkpoints: &[(&str, u64, f64)]) -> RunUpdate {
+pub fn run(checkpoints: &[(&str, u64, f64)]) -> RunUpdate {
     let checkpoint = |(name, step, weight): &(&str, u64, f64)| RunCheckpoint {
         name: (*name).into(),
         step: Some(*step),

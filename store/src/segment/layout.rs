@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The most bytes a block may have, unless it is a block of one row.
-pub(crate) const BLOCK_BYTES: usize = 8 << 20;
+pub const BLOCK_BYTES: usize = 8 << 20;
 
 /// Every buffer starts on a multiple of this.
 pub(crate) const ALIGN: usize = 64;

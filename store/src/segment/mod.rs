@@ -26,6 +26,7 @@ mod writer;
 
 pub use block::{Block, StoredRow, Values};
 pub use feature::{BlockRef, Checks, FeatureReader};
+pub use layout::BLOCK_BYTES;
 pub use writer::{SealedSegment, SegmentWriter};
 
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.

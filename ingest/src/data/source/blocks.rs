@@ -104,11 +104,11 @@ impl RecordSource for BlockSource {
         self.rows.take()
     }
 
-    /// The share of the blocks stands for the share of the bytes.
     fn nulls(&self) -> Vec<String> {
         self.rows.nulls()
     }
 
+    /// The share of the blocks stands for the share of the bytes.
     fn bytes_read(&self) -> u64 {
         let share = u128::from(self.file_bytes) * self.next as u128;
         u64::try_from(share / self.reader.batches.len().max(1) as u128).unwrap_or(self.file_bytes)

@@ -105,3 +105,13 @@ fn another_template_is_refused_where_it_is_used() {
         share(&folder, template).unwrap();
     }
 }
+
+#[test]
+fn an_empty_token_is_in_no_text() {
+    let folder = tuned(|tokenizer| {
+        add(tokenizer, "", false);
+        add(tokenizer, "", true);
+    });
+    let encoder = share(&folder, TemplateKind::Plain).unwrap();
+    encoder.encode(&Content::Text("any text".to_owned())).unwrap();
+}

@@ -20,6 +20,7 @@ use crate::sql::leaf::Want;
 use crate::sql::notes::{InfluenceNote, RunNotes};
 use crate::sql::samples::arrow;
 use crate::sql::session::Limits;
+use crate::topk::CANDIDATE_BYTES;
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 
@@ -115,9 +116,11 @@ impl Job {
     fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
         let most = usize::try_from(self.question.plan.most_results()).unwrap_or(usize::MAX);
         let k = self.cut.unwrap_or(usize::MAX).min(most);
-        // Each thread's selection holds up to twice what it keeps, at 32 bytes each; together no more than there are results.
+        // Each thread's selection holds up to twice what it keeps; together no more than there are results.
         let candidates = k.saturating_mul(2 * self.threads.max(1)).min(most.max(k));
-        let bytes = candidates.saturating_mul(32).saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
+        let bytes = candidates
+            .saturating_mul(CANDIDATE_BYTES)
+            .saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
         self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))?;
         let best = match self.after.is_empty() {
             true => {
@@ -203,9 +206,18 @@ impl Job {
             }
         };
         let plan = &self.question.plan;
-        let scanned = plan.scores(Some(rows), self.threads, &sink.cancelled(), |scored| {
-            waiting.extend_from_slice(scored);
-            if waiting.len() < self.batch { ControlFlow::Continue(()) } else { hand_over(&mut waiting) }
+        // A slice can have the tokens of a whole cell, many more than a batch.
+        let scanned = plan.scores(Some(rows), self.threads, &sink.cancelled(), |mut scored| {
+            while !scored.is_empty() {
+                let room = self.batch.saturating_sub(waiting.len());
+                let (now, later) = scored.split_at(room.min(scored.len()));
+                waiting.extend_from_slice(now);
+                scored = later;
+                if waiting.len() >= self.batch {
+                    hand_over(&mut waiting)?;
+                }
+            }
+            ControlFlow::Continue(())
         });
         if !waiting.is_empty() && scanned.is_ok() {
             let _ = hand_over(&mut waiting);
@@ -245,28 +257,26 @@ impl Job {
             return Ok(part.to_vec());
         }
         let have = self.after.columns();
-        let batch = self.question.columns_of(part, have)?;
-        Ok(match self.after.mask(have, &batch)? {
-            None => part.to_vec(),
-            Some(mask) => {
-                part.iter().zip(mask.iter()).filter(|(_, m)| *m == Some(true)).map(|(s, _)| *s).collect()
+        let mut passed = Vec::with_capacity(part.len());
+        self.question.columns_of(part, have, self.batch, |part, batch| {
+            match self.after.mask(have, &batch)? {
+                None => passed.extend_from_slice(part),
+                Some(mask) => passed
+                    .extend(part.iter().zip(mask.iter()).filter(|(_, m)| *m == Some(true)).map(|(s, _)| *s)),
             }
-        })
+            Ok(Demand::More)
+        })?;
+        Ok(passed)
     }
 
     fn deliver(&self, part: &[Scored], sink: &Sink) -> Result<Demand, SqlError> {
-        let rows = self.question.columns_of(part, &self.projection)?;
-        for start in (0..rows.num_rows()).step_by(self.batch) {
-            let batch = rows.slice(start, self.batch.min(rows.num_rows() - start));
+        self.question.columns_of(part, &self.projection, self.batch, |_, batch| {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let schema = Arc::clone(&self.schema);
             let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);
             let batch = batch.map_err(arrow)?;
             self.metrics.record_output(batch.num_rows());
-            if sink.send(batch) == Demand::Enough {
-                return Ok(Demand::Enough);
-            }
-        }
-        Ok(Demand::More)
+            Ok(sink.send(batch))
+        })
     }
 }

@@ -6,6 +6,7 @@ mod columns;
 mod excluded;
 mod exec;
 mod job;
+mod joined;
 mod table;
 mod values;
 

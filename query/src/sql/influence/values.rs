@@ -6,22 +6,50 @@ use arrow_array::{
     ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
 };
 
+use super::joined::Joined;
 use super::table::Question;
 use crate::influence::Scored;
+use crate::sql::blocking::Demand;
 use crate::sql::error::SqlError;
 use crate::sql::samples::arrow;
 
 impl Question {
-    /// Some columns of the table for scored rows, in their order. Sample files are read only for columns that need them.
-    pub(super) fn columns_of(&self, part: &[Scored], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
+    /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most` rows, each with the rows that it
+    /// is of. Sample files are read at once for all rows, and only for columns that need them.
+    pub(super) fn columns_of(
+        &self,
+        part: &[Scored],
+        wanted: &[usize],
+        most: usize,
+        mut each: impl FnMut(&[Scored], RecordBatch) -> Result<Demand, SqlError>,
+    ) -> Result<Demand, SqlError> {
         let columns = &self.columns;
-        let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
-        if part.is_empty() {
-            return Ok(RecordBatch::new_empty(schema));
-        }
         let from_samples: Vec<usize> =
             wanted.iter().copied().filter(|c| !columns.is_result(*c) && *c != columns.row).collect();
-        let samples = self.of_samples(part, &from_samples)?;
+        let joined = Joined::new(&columns.samples, part, &from_samples)?;
+        let mut start = 0;
+        while start < part.len() {
+            let end = joined.end(start, most).min(part.len());
+            let scored = part.get(start..end).unwrap_or_default();
+            let samples = joined.columns(start..end)?;
+            if each(scored, self.batch_of(scored, wanted, &from_samples, &samples)?)? == Demand::Enough {
+                return Ok(Demand::Enough);
+            }
+            start = end;
+        }
+        Ok(Demand::More)
+    }
+
+    /// The `wanted` columns of scored rows, of which `samples` has the columns `from_samples`.
+    fn batch_of(
+        &self,
+        part: &[Scored],
+        wanted: &[usize],
+        from_samples: &[usize],
+        samples: &RecordBatch,
+    ) -> Result<RecordBatch, SqlError> {
+        let columns = &self.columns;
+        let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for column in wanted {
             values.push(if *column == columns.row {
@@ -44,35 +72,5 @@ impl Question {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
-    }
-
-    /// Columns of the pools' samples for scored rows, in their order.
-    fn of_samples(&self, part: &[Scored], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
-        let samples = &self.columns.samples;
-        let mut pools: Vec<u32> = part.iter().map(|s| s.pool).collect();
-        pools.sort_unstable();
-        pools.dedup();
-        if wanted.is_empty() {
-            return Ok(RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty())));
-        }
-        let mut batches = Vec::with_capacity(pools.len());
-        for pool in &pools {
-            let rows: Vec<u64> = part.iter().filter(|s| s.pool == *pool).map(|s| s.row).collect();
-            batches.push(samples.fetch_part(*pool as usize, &rows, wanted)?);
-        }
-        if let [only] = batches.as_slice() {
-            return Ok(only.clone());
-        }
-        let mut next = vec![0usize; pools.len()];
-        let mut places = Vec::with_capacity(part.len());
-        for scored in part {
-            let at = pools.binary_search(&scored.pool).unwrap_or(0);
-            if let Some(n) = next.get_mut(at) {
-                places.push((at, *n));
-                *n += 1;
-            }
-        }
-        let refs: Vec<&RecordBatch> = batches.iter().collect();
-        arrow_select::interleave::interleave_record_batch(&refs, &places).map_err(arrow)
     }
 }
