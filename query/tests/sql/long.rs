@@ -65,7 +65,8 @@ fn store(path: &Path) -> Arc<Snapshot> {
 }
 
 fn record(row: u64, length: usize) -> String {
-    format!("{row:0length$}")
+    let digits = row.to_string();
+    format!("{}{digits}", "0".repeat(length - digits.len()))
 }
 
 /// Row, position and record of every result in turn.
