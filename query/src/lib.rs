@@ -3,13 +3,14 @@
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), how it is resolved against a snapshot ([`InfluencePlan`]) and the
 //!   exact scan that answers it
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
-//! - [`sql`]: datasets, the store itself and influence as tables
+//! - `sql` (feature `sql`, on by default): datasets, the store itself and influence as tables
 //! - [`topk`]: bounded selection of the best or worst scores
 #![deny(unsafe_code)]
 
 pub mod error;
 pub mod influence;
 pub mod kernel;
+#[cfg(feature = "sql")]
 pub mod sql;
 pub mod topk;
 

@@ -33,6 +33,7 @@ mod windows;
 
 pub use answer::EXACT;
 pub use checkpoints::PlanCheckpoint;
+#[cfg(feature = "sql")]
 pub(crate) use collect::Collector;
 pub use explain::{Explain, ExplainCheckpoint};
 pub use filter::{RowFilter, RowMask};
