@@ -18,6 +18,7 @@ echo "== adapter gradients against a plain PyTorch loop, alternating"
 : >"$out/gradients.jsonl"
 for round in 1 2 3; do
     "$target/ingest" --threads "$threads" | tee -a "$out/gradients.jsonl"
+    "$target/ingest" --threads "$threads" --bf16 | tee -a "$out/gradients.jsonl"
     "$target/ingest" --threads "$threads" --unprojected | tee -a "$out/gradients.jsonl"
     if "$python" -c 'import torch, peft' 2>/dev/null; then
         "$python" benches/peers/pytorch_loop.py "$model" "$checkpoint" "$GSTORE_SHARED/data/pool.jsonl" \

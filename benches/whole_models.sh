@@ -39,7 +39,9 @@ tiny="$shared/models/tiny-llama"
 head -n "${LIMIT:-1000000}" "$shared/data/pool.jsonl" >"$work/pool.jsonl"
 for _ in $(seq "${ROUNDS:-3}"); do round "tiny-llama, $(wc -l <"$work/pool.jsonl") rows" "$tiny" "$work/pool.jsonl"; done
 
-echo "== ten times the rows: time and memory for each token stay"
+echo "== a tenth, and ten times the rows: time and memory for each token stay"
+head -n "$(($(wc -l <"$work/pool.jsonl") / 10))" "$work/pool.jsonl" >"$work/tenth.jsonl"
+ours "tiny-llama, a tenth of the rows" "$tiny" "$work/tenth.jsonl" f32
 for i in $(seq 10); do sed "s/\"id\": *\"/&$i-/" "$work/pool.jsonl"; done >"$work/pool10.jsonl"
 ours "tiny-llama, ten times the rows" "$tiny" "$work/pool10.jsonl" f32
 

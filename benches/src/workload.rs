@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
+use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
 };
@@ -72,6 +73,7 @@ impl Inputs {
             kinds: how.kinds.clone(),
             projection: how.projection.clone().into(),
             dtype: how.dtype,
+            compute: how.compute,
             threads: how.threads,
             limit: how.limit,
             run: "warmup".to_owned(),
@@ -93,6 +95,8 @@ pub struct How {
     pub projection: ProjectionSpec,
     /// Stored type.
     pub dtype: DType,
+    /// Precision of the products.
+    pub compute: Compute,
     /// Worker threads.
     pub threads: usize,
     /// Only the first rows.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use gstore_benches::machine;
 use gstore_benches::workload::{How, Inputs};
+use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{DType, Store};
@@ -25,6 +26,9 @@ struct Args {
     /// Step of the checkpoint [default: the second]
     #[arg(long)]
     checkpoint: Option<u64>,
+    /// Products in bf16 instead of f32
+    #[arg(long)]
+    bf16: bool,
     /// Store the gradient itself, as the peer computes it, instead of its projection
     #[arg(long)]
     unprojected: bool,
@@ -44,11 +48,18 @@ fn main() -> Result<()> {
         true => (ProjectionSpec::none(), DType::F32),
         false => (ProjectionSpec::default(), DType::F16),
     };
-    let how =
-        How { kinds: vec![Kind::GradAdam], projection, dtype, threads: args.threads, limit: args.limit };
+    let compute = if args.bf16 { Compute::Bf16 } else { Compute::F32 };
+    let how = How {
+        kinds: vec![Kind::GradAdam],
+        projection,
+        dtype,
+        compute,
+        threads: args.threads,
+        limit: args.limit,
+    };
     let (report, seconds) = inputs.ingest(&store, "pool", &inputs.pool, &how)?;
     let line = serde_json::json!({
-        "tool": "gstore", "checkpoint": inputs.checkpoints[0].name, "threads": args.threads, "unprojected": args.unprojected,
+        "tool": "gstore", "checkpoint": inputs.checkpoints[0].name, "threads": args.threads, "compute": compute.name(), "unprojected": args.unprojected,
         "samples": report.computed, "tokens": report.tokens, "seconds": seconds,
         "samples_per_second": report.computed as f64 / seconds, "tokens_per_second": report.tokens as f64 / seconds,
         "peak_rss_mb": machine::peak_rss_mib(),

@@ -12,6 +12,7 @@ use arrow_array::cast::AsArray;
 use clap::Parser;
 use gstore_benches::machine;
 use gstore_benches::workload::{How, Inputs};
+use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, RowFilter, RowMask, TargetRef};
@@ -46,6 +47,7 @@ fn main() -> Result<()> {
         kinds: vec![Kind::GradAdam, Kind::EmbedMean, Kind::Loss],
         projection: ProjectionSpec::default(),
         dtype: DType::F16,
+        compute: Compute::F32,
         threads: args.threads,
         limit: None,
     };

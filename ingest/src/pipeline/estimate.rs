@@ -87,6 +87,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         encoder: &plan.encoder,
         granularity: plan.request.pass(),
         limits: checkpoint.limits,
+        threads: 1,
         cancel: &never,
     };
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);

@@ -119,6 +119,8 @@ fn compute_missing(
             encoder: &plan.encoder,
             granularity: plan.request.pass(),
             limits: checkpoint.limits,
+            // The workers have nothing to do until the first window is there.
+            threads: plan.request.threads,
             cancel,
         };
         if let Some(warning) = peaks::warning(checkpoint, &computer, &preparer, &work.rows())? {

@@ -106,6 +106,8 @@ pub struct Preparer<'a> {
     pub granularity: Granularity,
     /// Where a batch ends.
     pub limits: BatchLimits,
+    /// Threads that tokenise. What comes out does not depend on them.
+    pub threads: usize,
     /// Raised to stop: what is prepared after that is not to be used.
     pub cancel: &'a AtomicBool,
 }
@@ -148,23 +150,52 @@ impl Preparer<'_> {
         let mut encoded = Vec::new();
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
-            for (row, record) in columns::rows_and_records(&batch)? {
-                if self.cancel.load(Ordering::Relaxed) {
+            let records: Vec<_> = columns::rows_and_records(&batch)?.collect();
+            let share = records.len().div_ceil(self.threads.max(1)).max(1);
+            let shares: Vec<&[Record<'_>]> = records.chunks(share).collect();
+            let parts: Vec<Result<Vec<PreparedRow>, IngestError>> = std::thread::scope(|scope| {
+                let [first, others @ ..] = &shares[..] else { return Vec::new() };
+                let helpers: Vec<_> =
+                    others.iter().map(|share| scope.spawn(|| self.encode_share(share))).collect();
+                let mut parts = vec![self.encode_share(first)];
+                let joined = helpers
+                    .into_iter()
+                    .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                parts.extend(joined);
+                parts
+            });
+            for (part, share) in parts.into_iter().zip(&shares) {
+                let part = part?;
+                let stopped = part.len() < share.len();
+                encoded.extend(part);
+                // What later threads did would leave a gap.
+                if stopped {
                     return Ok(encoded);
                 }
-                let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
-                let record =
-                    parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
-                let encoded_row = self
-                    .encoder
-                    .encode(&record.content)
-                    .map_err(|source| IngestError::Encode { row, source })?;
-                encoded.push(PreparedRow { row, pos: None, encoded: Arc::new(encoded_row) });
             }
         }
         Ok(encoded)
     }
+
+    /// The samples of one thread's share.
+    fn encode_share(&self, records: &[Record<'_>]) -> Result<Vec<PreparedRow>, IngestError> {
+        let mut encoded = Vec::with_capacity(records.len());
+        for &(row, record) in records {
+            if self.cancel.load(Ordering::Relaxed) {
+                break;
+            }
+            let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
+            let record = parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
+            let tokens =
+                self.encoder.encode(&record.content).map_err(|source| IngestError::Encode { row, source })?;
+            encoded.push(PreparedRow { row, pos: None, encoded: Arc::new(tokens) });
+        }
+        Ok(encoded)
+    }
 }
+
+/// A row and its record, if it has one.
+type Record<'a> = (u64, Option<&'a [u8]>);
 
 mod columns {
     //! Typed access to the columns that the store gives back.

@@ -61,6 +61,7 @@ pub fn count(
         encoder: &plan.encoder,
         granularity: Granularity::Sample,
         limits: super::window::BatchLimits { tokens: 1, rows: 1 },
+        threads: plan.request.threads,
         cancel,
     };
     let mut writer: Option<EncodingWriter> = None;
