@@ -14,6 +14,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod codes;
+mod filter;
 mod job;
 mod packing;
 mod panels;
@@ -24,6 +25,7 @@ use gstore_store::Values;
 use half::f16;
 
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes, MAX_CODE_DIM};
+pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
 pub use panels::Scratch;
 pub use queries::Queries;
 
