@@ -18,6 +18,7 @@ mod many;
 mod open;
 mod pending;
 mod quantize;
+mod refs;
 mod regions;
 mod salvage;
 mod sink;
@@ -27,6 +28,7 @@ mod writer;
 pub use block::{Block, StoredRow, Values};
 pub use feature::{BlockRef, Checks, FeatureReader};
 pub use layout::BLOCK_BYTES;
+pub use refs::SegmentRef;
 pub use writer::{SealedSegment, SegmentWriter};
 
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.
