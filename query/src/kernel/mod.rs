@@ -13,6 +13,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod codes;
 mod portable;
 mod queries;
 
@@ -21,6 +22,7 @@ use std::ops::Range;
 use gstore_store::Values;
 use half::f16;
 
+pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes, MAX_CODE_DIM};
 pub use queries::Queries;
 
 /// Lanes of the summation order.

@@ -80,13 +80,11 @@ impl Queries {
     }
 
     pub(super) fn tiles(&self) -> usize {
-        self.count.div_ceil(MAX_TILE)
+        tiles(self.count, MAX_TILE)
     }
 
-    /// Queries of a tile: as even as possible, so that no tile is nearly empty.
     pub(super) fn tile_queries(&self, tile: usize) -> Range<usize> {
-        let tiles = self.tiles();
-        tile * self.count / tiles..(tile + 1) * self.count / tiles
+        tile_queries(self.count, tile, MAX_TILE)
     }
 
     pub(super) fn tile(&self, group: usize, tile: usize) -> &[[f32; LANES]] {
@@ -95,4 +93,15 @@ impl Queries {
         let start = self.offsets[group] + queries.start * per_query;
         bytemuck::cast_slice(&self.steps[start..start + queries.len() * per_query])
     }
+}
+
+/// Tiles of at most `widest` into which `count` queries are cut.
+pub(super) fn tiles(count: usize, widest: usize) -> usize {
+    count.div_ceil(widest)
+}
+
+/// Queries of a tile: as even as possible, so that no tile is nearly empty.
+pub(super) fn tile_queries(count: usize, tile: usize, widest: usize) -> Range<usize> {
+    let tiles = tiles(count, widest);
+    tile * count / tiles..(tile + 1) * count / tiles
 }

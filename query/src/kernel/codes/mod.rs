@@ -1,0 +1,158 @@
+//! Products of sketch codes with int8 queries.
+//!
+//! Invariants
+//! - sums are integers and cannot overflow, so every implementation, tile and cut gives the same result
+//! - codes are decoded to the same values everywhere: a sign bit to +1 (set) or -1 (clear), a nibble c to 2c - 15, a byte to itself
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+mod queries;
+
+pub use queries::CodeQueries;
+
+use super::{Isa, Kernel};
+
+/// Coordinates of one step of the kernels; vectors are padded to a multiple of it.
+pub const CODE_STEP: usize = 64;
+
+/// Most coordinates of a vector: the largest sum, of bytes, is then 2^17 x 128 x 127 < 2^31.
+pub const MAX_CODE_DIM: usize = 1 << 17;
+
+/// Widest tile of queries that an implementation takes at a time.
+const MAX_TILE: usize = 8;
+
+/// How a code stands for a coordinate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeKind {
+    /// One bit, the lowest of a byte first: set is +1, clear is -1.
+    Sign,
+    /// Four bits, the low half of a byte first: c stands for 2c - 15.
+    Nibble,
+    /// A signed byte.
+    Int8,
+}
+
+impl CodeKind {
+    /// Bytes of a vector of `dim` coordinates, a multiple of [`CODE_STEP`].
+    pub const fn row_bytes(self, dim: usize) -> usize {
+        match self {
+            Self::Sign => dim / 8,
+            Self::Nibble => dim / 2,
+            Self::Int8 => dim,
+        }
+    }
+}
+
+/// Codes of whole vectors, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codes<'a> {
+    /// How the bytes are read.
+    pub kind: CodeKind,
+    /// `kind.row_bytes(dim)` for each vector.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Codes<'a> {
+    /// Sign bits.
+    pub fn signs(bytes: &'a [u8]) -> Self {
+        Self { kind: CodeKind::Sign, bytes }
+    }
+
+    /// Nibbles, two in a byte.
+    pub fn nibbles(bytes: &'a [u8]) -> Self {
+        Self { kind: CodeKind::Nibble, bytes }
+    }
+
+    /// Signed bytes.
+    pub fn int8(values: &'a [i8]) -> Self {
+        Self { kind: CodeKind::Int8, bytes: bytemuck::cast_slice(values) }
+    }
+}
+
+impl Kernel {
+    /// Products of every vector of codes with every query: `out[r * queries.len() + q]` receives the sum over the coordinates of the
+    /// decoded value times the query's.
+    ///
+    /// # Panics
+    /// When `codes` is not a whole number of vectors of `queries.dim()`, or `out` does not have one value per vector and query.
+    pub fn code_dots(self, codes: Codes<'_>, queries: &CodeQueries, out: &mut [i32]) {
+        let row_bytes = codes.kind.row_bytes(queries.dim());
+        assert!(codes.bytes.len().is_multiple_of(row_bytes));
+        self.rows(Rows { codes, row_bytes, chosen: None }, queries, out);
+    }
+
+    /// The same for the vectors at `chosen` alone: `out[i * queries.len() + q]` belongs to vector `chosen[i]`. Vectors that are to come
+    /// are fetched ahead, so scattered ones are best given in one call, ascending.
+    ///
+    /// # Panics
+    /// As [`Kernel::code_dots`], and when a vector lies beyond `codes`.
+    pub fn code_dots_at(self, codes: Codes<'_>, chosen: &[u32], queries: &CodeQueries, out: &mut [i32]) {
+        let row_bytes = codes.kind.row_bytes(queries.dim());
+        assert!(codes.bytes.len().is_multiple_of(row_bytes));
+        self.rows(Rows { codes, row_bytes, chosen: Some(chosen) }, queries, out);
+    }
+
+    fn rows(self, rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+        assert_eq!(out.len(), rows.len() * queries.len());
+        match self.0 {
+            Isa::Portable => portable::rows(rows, queries, out),
+            // SAFETY: the instructions were found; the lengths are checked above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if byte_products() => unsafe { avx512::rows(rows, queries, out) },
+            // SAFETY: as above; a processor with AVX-512 has AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::Avx512 => unsafe { avx2::rows(rows, queries, out) },
+        }
+    }
+}
+
+/// Whether the processor multiplies bytes by the registers of AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn byte_products() -> bool {
+    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+}
+
+/// The sum over the decoded values, from that over the unsigned codes that the instructions multiply: bit b stands for 2b - 1, nibble c
+/// for 2c - 15, byte b (its sign bit flipped) for b - 128. Wraps where the unsigned sum did, so the result is exact.
+#[inline(always)]
+fn finish(kind: CodeKind, unsigned: i32, query: i32) -> i32 {
+    match kind {
+        CodeKind::Sign => unsigned.wrapping_mul(2).wrapping_sub(query),
+        CodeKind::Nibble => unsigned.wrapping_mul(2).wrapping_sub(query.wrapping_mul(15)),
+        CodeKind::Int8 => unsigned.wrapping_sub(query.wrapping_mul(128)),
+    }
+}
+
+/// The vectors of one call.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    codes: Codes<'a>,
+    row_bytes: usize,
+    chosen: Option<&'a [u32]>,
+}
+
+impl<'a> Rows<'a> {
+    fn len(&self) -> usize {
+        self.chosen.map_or(self.codes.bytes.len() / self.row_bytes, <[u32]>::len)
+    }
+
+    /// The codes of the vector at place `i` of the call.
+    #[inline]
+    fn row(&self, i: usize) -> &'a [u8] {
+        let row = self.chosen.map_or(i, |chosen| chosen[i] as usize);
+        &self.codes.bytes[row * self.row_bytes..(row + 1) * self.row_bytes]
+    }
+
+    /// Where the vector at place `i` starts, if there is one: to fetch ahead, not to read.
+    #[inline]
+    fn address(&self, i: usize) -> *const u8 {
+        let row = self.chosen.map_or(i, |chosen| chosen.get(i).map_or(0, |row| *row as usize));
+        self.codes.bytes.as_ptr().wrapping_add(row * self.row_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;
