@@ -33,6 +33,7 @@ pub(super) struct ScanPool {
 }
 
 /// What every row of a scan is measured by.
+#[derive(Clone, Copy)]
 pub(super) struct Scan<'a> {
     pub(super) pools: &'a [ScanPool],
     pub(super) kernel: Kernel,
@@ -310,7 +311,7 @@ impl Scan<'_> {
         }
     }
 
-    fn check_cancelled(&self) -> Result<(), QueryError> {
+    pub(super) fn check_cancelled(&self) -> Result<(), QueryError> {
         if self.cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
     }
 

@@ -39,6 +39,11 @@ impl Selection {
         }
     }
 
+    /// The rows that are to be scored, counted from the first of the window.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
+        self.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(offset, _)| offset)
+    }
+
     /// Whether no row is to be scored.
     pub(super) fn is_empty(&self) -> bool {
         !self.wanted.contains(&true)
