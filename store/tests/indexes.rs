@@ -373,7 +373,11 @@ fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
     }
     drop(w);
     purge(&store, [3]).unwrap();
-    assert_eq!(indexed(&path), BTreeSet::from([kept.clone()]), "the index of the purged row's segment is gone");
+    assert_eq!(
+        indexed(&path),
+        BTreeSet::from([kept.clone()]),
+        "the index of the purged row's segment is gone"
+    );
     // The reader of the old snapshot still has the rows, mapped; nothing that is made of them gets back into the store.
     let e = build_one(&store, &reader, first, KIND).unwrap_err();
     assert!(matches!(e, IndexError::Gone { .. }), "{e}");

@@ -123,6 +123,16 @@ impl Slots<'_> {
         }
     }
 
+    /// The wanted rows in a range, ascending; of tokens none, since a row may have any number.
+    pub(super) fn rows_in(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+        let (first, wanted) = match self {
+            Slots::Rows { first, wanted } => (*first, *wanted),
+            Slots::Tokens(_) => (0, &[][..]),
+        };
+        let span = rows.start.max(first)..rows.end.min(first + wanted.len() as u64);
+        span.filter(move |row| wanted[(row - first) as usize])
+    }
+
     /// The vectors of a block that do not lie before the first slot or after the last.
     pub(super) fn span(&self, block: &Block<'_>) -> Range<usize> {
         match self {

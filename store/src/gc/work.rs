@@ -4,10 +4,10 @@ use super::names::{self, FileKind};
 use super::report::JobNote;
 use super::sweep::{Starting, Sweeper};
 use crate::error::StorageError;
+use crate::index;
 use crate::job::{
     Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
 };
-use crate::index;
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::Env;

@@ -88,7 +88,7 @@ pub struct FeatureReader {
     index: Vec<BlockRef>,
     /// Live rows of the dataset.
     live: Arc<RowSet>,
-    checks: Checks,
+    pub(super) checks: Checks,
     /// Where their indexes are.
     pub(super) env: Arc<Env>,
 }

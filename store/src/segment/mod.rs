@@ -11,6 +11,7 @@
 
 mod block;
 mod feature;
+mod few;
 mod file;
 mod footer;
 mod layout;
