@@ -19,7 +19,7 @@ use super::terms::Terms;
 use super::values::{MIN_NORM, norm, rows_of};
 use super::windows::{Window, most_slots};
 use crate::error::QueryError;
-use crate::kernel::{Kernel, Queries};
+use crate::kernel::{Kernel, Queries, Scratch};
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed for its module groups.
 pub(super) struct ScanPool {
@@ -91,12 +91,13 @@ struct Slate {
     wanted: Vec<u64>,
     /// The slots of one run of vectors.
     run: Vec<usize>,
-    /// Products of one run of vectors with one module group of the queries.
-    dots: Vec<f32>,
-    /// The same, summed over the module groups.
+    /// The module groups that count.
+    groups: Vec<usize>,
+    /// Run x module groups: what turns a product of stored values into its share of the similarity.
+    factors: Vec<f32>,
+    /// Run x queries: the similarities.
     sums: Vec<f32>,
-    /// Per vector of the run: its length, where that matters.
-    lengths: Vec<f64>,
+    scratch: Scratch,
 }
 
 impl Slate {
@@ -286,30 +287,35 @@ impl Scan<'_> {
         (queries, modules): (&Queries, &[f64]),
         slate: &mut Slate,
     ) {
-        let count = run.len() * queries.len();
-        let values = rows_of(block.values, queries.dim(), run.clone());
         let groups = queries.groups();
-        slate.sums.clear();
-        slate.sums.resize(count, 0.0);
-        slate.dots.resize(count, 0.0);
-        slate.lengths.clear();
-        if self.sim == Sim::Cosine {
-            let length = |row| norm(&block.norm[row * groups..(row + 1) * groups], modules).max(MIN_NORM);
-            slate.lengths.extend(run.clone().map(length));
-        }
-        for group in (0..groups).filter(|group| modules[*group] != 0.0) {
-            self.kernel.dots(values, queries, group, &mut slate.dots[..count]);
-            let dots = slate.dots[..count].chunks_exact(queries.len());
-            let sums = slate.sums.chunks_exact_mut(queries.len());
-            for (i, (sums, dots)) in sums.zip(dots).enumerate() {
-                let scale = f64::from(block.scale[(run.start + i) * groups + group]);
-                let factor = match self.sim {
-                    Sim::Cosine => scale / slate.lengths[i],
-                    Sim::Dot => scale * reader.part().attrs.dot_scale,
-                } as f32;
-                sums.iter_mut().zip(dots).for_each(|(sum, dot)| *sum += dot * factor);
+        slate.groups.clear();
+        slate.groups.extend((0..groups).filter(|group| modules[*group] != 0.0));
+        slate.factors.clear();
+        for row in run.clone() {
+            let of_row = row * groups..(row + 1) * groups;
+            let scales = block.scale[of_row.clone()].iter().copied().map(f64::from);
+            match self.sim {
+                Sim::Cosine => {
+                    let length = norm(&block.norm[of_row], modules).max(MIN_NORM);
+                    slate.factors.extend(scales.map(|scale| (scale / length) as f32));
+                }
+                Sim::Dot => {
+                    let dot_scale = reader.part().attrs.dot_scale;
+                    slate.factors.extend(scales.map(|scale| (scale * dot_scale) as f32));
+                }
             }
         }
+        slate.sums.clear();
+        slate.sums.resize(run.len() * queries.len(), 0.0);
+        let Slate { groups, factors, sums, scratch, .. } = slate;
+        self.kernel.scaled_dots(
+            rows_of(block.values, queries.dim(), run),
+            queries,
+            groups,
+            factors,
+            scratch,
+            sums,
+        );
     }
 
     /// The score of a row, or why it has none.

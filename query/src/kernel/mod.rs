@@ -14,22 +14,25 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod codes;
+mod filter;
+mod job;
+mod packing;
+mod panels;
 mod portable;
 mod queries;
-
-use std::ops::Range;
 
 use gstore_store::Values;
 use half::f16;
 
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes, MAX_CODE_DIM};
+pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
+pub use panels::Scratch;
 pub use queries::Queries;
+
+use job::Job;
 
 /// Lanes of the summation order.
 pub const LANES: usize = 16;
-
-/// Widest tile of queries that an implementation takes at a time.
-pub const MAX_TILE: usize = 4;
 
 /// An implementation that this processor can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,105 +91,60 @@ impl Kernel {
     /// # Panics
     /// When `rows` is not a whole number of vectors, or `out` does not have one value per row and query.
     pub fn dots(self, rows: Values<'_>, queries: &Queries, group: usize, out: &mut [f32]) {
+        self.products(rows, queries, &[group], None, &mut Scratch::default(), out);
+    }
+
+    /// Sums over module groups of the dot products of every row with every query: `out[r * queries.len() + q]` starts at zero and receives,
+    /// group after group in the order of `groups`, the product rounded to f32, times `factors[r * queries.groups() + group]`, rounded,
+    /// added, rounded. Rows come from memory once, however many groups there are.
+    ///
+    /// # Panics
+    /// When `rows` is not a whole number of vectors, or `factors` or `out` do not have one value per row and group, or row and query.
+    pub fn scaled_dots(
+        self,
+        rows: Values<'_>,
+        queries: &Queries,
+        groups: &[usize],
+        factors: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
+        out.fill(0.0);
+        self.products(rows, queries, groups, Some(factors), scratch, out);
+    }
+
+    fn products(
+        self,
+        rows: Values<'_>,
+        queries: &Queries,
+        groups: &[usize],
+        factors: Option<&[f32]>,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
         match rows {
-            Values::F16(values) => self.dots_of(values, queries, group, out),
-            Values::F32(values) => self.dots_of(values, queries, group, out),
-            Values::I8(values) => self.dots_of(values, queries, group, out),
+            Values::F16(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
+            Values::F32(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
+            Values::I8(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
         }
     }
 
-    fn dots_of<T: Element>(self, values: &[T], queries: &Queries, group: usize, out: &mut [f32]) {
-        let (dim, span) = (queries.dim(), queries.span(group));
-        assert!(span.end <= dim && dim > 0 && values.len().is_multiple_of(dim));
-        let count = values.len() / dim;
-        assert_eq!(out.len(), count * queries.len());
-        // A chunk of rows stays in cache while every tile of queries passes over it.
-        let chunk = match queries.tiles() {
-            0 | 1 => count.max(1),
-            _ => (CHUNK_BYTES / (dim * size_of::<T>())).next_multiple_of(CHUNK_ROWS).max(CHUNK_ROWS),
-        };
-        for start in (0..count).step_by(chunk) {
-            let end = (start + chunk).min(count);
-            for tile in 0..queries.tiles() {
-                let job = Tile {
-                    values: &values[start * dim..end * dim],
-                    dim,
-                    span: span.clone(),
-                    queries: queries.tile(group, tile),
-                    width: queries.tile_queries(tile).len(),
-                    out_stride: queries.len(),
-                };
-                let first = start * queries.len() + queries.tile_queries(tile).start;
-                self.tile(job, &mut out[first..]);
-            }
-        }
-    }
-
-    fn tile<T: Element>(self, job: Tile<'_, T>, out: &mut [f32]) {
+    fn run<T: Element>(self, job: Job<'_, T>, scratch: &mut Scratch, out: &mut [f32]) {
         job.check(out);
         match self.0 {
-            Isa::Portable => portable::tile(job, out),
+            Isa::Portable => portable::products(&job, out),
             // SAFETY: `available` found the instructions that the implementation is compiled for; `check` has held every pointer range.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::tile(job, out) },
+            Isa::Avx2 => unsafe { avx2::products(&job, scratch, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { avx512::tile(job, out) },
+            Isa::Avx512 => unsafe { avx512::products(&job, scratch, out) },
         }
-    }
-}
-
-/// Bytes of rows that several tiles of queries pass over: what stays in a core's own cache beside one tile of queries.
-const CHUNK_BYTES: usize = 384 << 10;
-
-/// Chunks hold a multiple of this many rows, which is one of what every implementation takes at a time.
-const CHUNK_ROWS: usize = 6;
-
-/// Rows against at most [`MAX_TILE`] queries.
-#[derive(Clone)]
-struct Tile<'a, T> {
-    /// Whole vectors of `dim` values.
-    values: &'a [T],
-    dim: usize,
-    /// Coordinates of the group inside a vector.
-    span: Range<usize>,
-    /// `[step][query][lane]`, zero-padded.
-    queries: &'a [[f32; LANES]],
-    width: usize,
-    /// Distance between the results of two rows.
-    out_stride: usize,
-}
-
-impl<T> Tile<'_, T> {
-    fn rows(&self) -> usize {
-        self.values.len() / self.dim
-    }
-
-    /// Adds the last, partial step of a row (its coordinates in the span), if it has one, to the sums of the
-    /// queries that start with `from`.
-    #[inline(always)]
-    fn last_step(&self, row: &[T], from: usize, acc: &mut [[f32; LANES]])
-    where
-        T: Element,
-    {
-        let whole = row.len() / LANES;
-        if whole * LANES < row.len() {
-            portable::add_step(&row[whole * LANES..], &self.queries[whole * self.width + from..], acc);
-        }
-    }
-
-    /// What the implementations rely on when they form pointers.
-    fn check(&self, out: &[f32]) {
-        let rows = self.rows();
-        assert!(self.span.end <= self.dim && rows * self.dim == self.values.len());
-        assert!((1..=MAX_TILE).contains(&self.width));
-        assert_eq!(self.queries.len(), self.span.len().div_ceil(LANES) * self.width);
-        assert!(rows == 0 || (rows - 1) * self.out_stride + self.width <= out.len());
     }
 }
 
 /// A stored type, exactly convertible to f32.
-trait Element: Copy + simd::Lanes {
+trait Element: Copy + Default + simd::Lanes {
     fn widen(self) -> f32;
 }
 

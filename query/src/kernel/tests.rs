@@ -1,5 +1,7 @@
 //! Promise: a dot product has the bits of the portable order on every instruction set, beside any other row or query.
 
+use std::ops::Range;
+
 use super::*;
 use proptest::prelude::*;
 
@@ -26,23 +28,49 @@ fn widen(rows: Values<'_>) -> Vec<f32> {
     }
 }
 
+/// Products of each group by themselves, and their scaled sums over all groups and over every other one.
 fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>]) {
     let wide = widen(rows);
     let queries = Queries::new(vectors, dim, groups);
     let spans: Vec<_> = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
+    let (count, len) = (wide.len() / dim, queries.len());
+    let mut want = vec![vec![0.0; count * len]; spans.len()];
+    for (want, span) in want.iter_mut().zip(&spans) {
+        for (i, want) in want.iter_mut().enumerate() {
+            *want = naive(&wide[i / len * dim..][span.clone()], &vectors[i % len * dim..][span.clone()]);
+        }
+    }
+    let factors: Vec<f32> =
+        (0..count * spans.len()).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013).collect();
+    let mut scratch = Scratch::default();
     for kernel in Kernel::available() {
-        for (g, span) in spans.iter().enumerate() {
-            let mut out = vec![f32::NAN; wide.len() / dim * queries.len()];
-            kernel.dots(rows, &queries, g, &mut out);
-            for (i, got) in out.iter().enumerate() {
-                let (r, q) = (i / queries.len(), i % queries.len());
-                let want = naive(&wide[r * dim..][span.clone()], &vectors[q * dim..][span.clone()]);
+        let same = |what: &str, got: &[f32], want: &[f32]| {
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
                 assert!(
                     got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
-                    "{} row {r} query {q} group {g}: {got} is not {want}",
-                    kernel.name()
+                    "{} row {} query {} {what}: {got} is not {want}",
+                    kernel.name(),
+                    i / len,
+                    i % len
                 );
             }
+        };
+        for (g, want) in want.iter().enumerate() {
+            let mut out = vec![f32::NAN; want.len()];
+            kernel.dots(rows, &queries, g, &mut out);
+            same(&format!("group {g}"), &out, want);
+        }
+        for every in [1, 2] {
+            let chosen: Vec<usize> = (0..spans.len()).step_by(every).collect();
+            let mut sums = vec![0.0f32; count * len];
+            for &g in &chosen {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum += want[g][i] * factors[i / len * spans.len() + g];
+                }
+            }
+            let mut out = vec![f32::NAN; sums.len()];
+            kernel.scaled_dots(rows, &queries, &chosen, &factors, &mut scratch, &mut out);
+            same("summed", &out, &sums);
         }
     }
 }
@@ -63,7 +91,7 @@ fn half_value() -> impl Strategy<Value = f16> {
 }
 
 prop_compose! {
-    fn shape()(dim in 1usize..140, rows in 0usize..11, queries in 1usize..20, cut in 0usize..140)
+    fn shape()(dim in 1usize..140, rows in 0usize..11, queries in 0usize..36, cut in 0usize..140)
         -> (usize, usize, usize, Vec<Range<usize>>) {
         let cut = cut.min(dim);
         let groups = if cut == 0 { vec![] } else { vec![0..cut, cut..dim] };
@@ -116,6 +144,42 @@ fn long_rows_beside_many_queries() {
     let x: Vec<f16> = (0..9 * dim).map(|i| f16::from_f32((i as f32 * 0.37).sin() * 3e4)).collect();
     let q: Vec<f32> = (0..13 * dim).map(|i| (i as f32 * 0.71).cos()).collect();
     check(Values::F16(&x), &q, dim, &[0..4096, 4096..dim]);
+}
+
+#[test]
+fn any_number_of_queries_beside_any_number_of_rows() {
+    let dim = 3 * 16 + 7;
+    for (rows, count) in
+        [(1, 1024), (97, 259), (49, 64), (48, 65), (50, 1000), (5, 5), (100, 9), (99, 13), (7, 4), (23, 1)]
+    {
+        let x: Vec<f16> = (0..rows * dim).map(|i| f16::from_f32((i as f32 * 0.61).sin() * 9e3)).collect();
+        let q: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.17).cos()).collect();
+        check(Values::F16(&x), &q, dim, &[]);
+        let x: Vec<i8> = (0..rows * dim).map(|i| (i * 71 % 255) as i8).collect();
+        check(Values::I8(&x), &q, dim, &[0..16, 16..16, 16..40, 40..dim]);
+    }
+}
+
+#[test]
+fn rows_of_several_cuts_beside_many_queries() {
+    let dim = 2 * 1024 + 3 * 16 + 5;
+    for (rows, count) in [(53, 5), (50, 11), (13, 24), (7, 270)] {
+        let x: Vec<f32> = (0..rows * dim).map(|i| (i as f32 * 0.37).sin()).collect();
+        let q: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.71).cos()).collect();
+        check(Values::F32(&x), &q, dim, &[0..1024, 1024..2048 + 17, 2048 + 17..dim]);
+        check(Values::F32(&x), &q, dim, &[]);
+    }
+}
+
+#[test]
+fn many_small_groups() {
+    let (dim, rows) = (64 * 12, 37);
+    let groups: Vec<Range<usize>> = (0..12).map(|g| g * 64..(g + 1) * 64).collect();
+    for count in [1, 2, 3, 4, 7, 16] {
+        let x: Vec<f16> = (0..rows * dim).map(|i| f16::from_f32((i as f32 * 0.37).sin() * 3e4)).collect();
+        let q: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.71).cos()).collect();
+        check(Values::F16(&x), &q, dim, &groups);
+    }
 }
 
 #[test]

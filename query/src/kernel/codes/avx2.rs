@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{CODE_STEP, CodeKind, CodeQueries, MAX_TILE, Rows, finish};
+use super::super::packing::MAX_TILE;
+use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 
 /// Unsigned codes (bits, nibbles) or values (bytes) of 32 coordinates.
 ///

@@ -4,7 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{CODE_STEP, CodeKind, CodeQueries, MAX_TILE, Rows, finish};
+use super::super::packing::MAX_TILE;
+use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 
 /// Most queries that are multiplied straight from the rows' bytes; for more the codes of some rows are unpacked once.
 const DIRECT: usize = 4;

@@ -21,9 +21,6 @@ pub const CODE_STEP: usize = 64;
 /// Most coordinates of a vector: the largest sum, of bytes, is then 2^17 x 128 x 127 < 2^31.
 pub const MAX_CODE_DIM: usize = 1 << 17;
 
-/// Widest tile of queries that an implementation takes at a time.
-const MAX_TILE: usize = 8;
-
 /// How a code stands for a coordinate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeKind {

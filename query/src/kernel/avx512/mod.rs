@@ -1,0 +1,76 @@
+//! AVX-512: one 512-bit register is one step of the order.
+
+mod direct;
+mod panels;
+mod reduce;
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::job::Job;
+use super::panels::Scratch;
+use super::{Element, LANES};
+
+pub(super) use reduce::reduce;
+
+/// Loads 16 stored values as f32.
+pub(super) trait Load: Copy {
+    /// # Safety
+    /// 16 values are readable at `p`; the processor has AVX-512F.
+    unsafe fn load(p: *const Self) -> __m512;
+}
+
+impl Load for f16 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m512 {
+        // SAFETY: the caller's promise; the load needs no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
+    }
+}
+
+impl Load for f32 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+}
+
+impl Load for i8 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m512 {
+        // SAFETY: as above.
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(p.cast()) }))
+    }
+}
+
+/// Loads fewer than 16 values; the others are zeros.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn load_part<T: Element>(values: &[T]) -> __m512 {
+    let mut part = [T::default(); LANES];
+    part[..values.len()].copy_from_slice(values);
+    // SAFETY: 16 values.
+    unsafe { T::load(part.as_ptr()) }
+}
+
+/// # Safety
+/// The processor has AVX-512F and `Job::check` passed.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratch, out: &mut [f32]) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match job.queries.len() {
+            0 => {}
+            1 => direct::rows::<T, 4, 1>(job, out),
+            2 => direct::rows::<T, 6, 2>(job, out),
+            3 => direct::rows::<T, 6, 3>(job, out),
+            4 => direct::rows::<T, 6, 4>(job, out),
+            _ => panels::rows(job, scratch, out),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How far the filter can be off.
+
+use super::{FilterQueries, HUGE};
+
+/// Upper bounds that belong to a row's vector times its factors.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RowNorms {
+    /// L2 norm of the vector that was multiplied.
+    pub norm: f32,
+    /// L2 norm of what rounding to bf16 took from it; infinite where nothing can be said.
+    pub residual: f32,
+    /// What flushing denormals can add to a product.
+    pub floor: f32,
+}
+
+/// Bounds of |filter - exact kernel| over some module groups.
+#[derive(Debug, Clone)]
+pub struct FilterBound {
+    /// Per query: upper bounds of the norms of the query and of what rounding took from it.
+    queries: Vec<[f64; 2]>,
+    /// Of the rounding of both sums, relative to the product of the norms.
+    relative: f64,
+}
+
+impl FilterQueries {
+    /// What bounds the products over `groups` with these queries.
+    ///
+    /// # Panics
+    /// When a group does not exist.
+    pub fn bound(&self, groups: &[usize]) -> FilterBound {
+        let queries = (0..self.len()).map(|query| {
+            let mut sums = [0.0; 2];
+            for group in groups {
+                let of_group = self.squares[group * self.len() + query];
+                sums[0] += of_group[0];
+                sums[1] += of_group[1];
+            }
+            let [norm, residual] = sums.map(|sum| above(sum.sqrt()));
+            // Negated so that NaN is caught.
+            if !(norm < HUGE) { [f64::INFINITY; 2] } else { [norm, residual] }
+        });
+        let longest = groups.iter().map(|group| self.packing.span(*group).len()).max().unwrap_or(0) as f64;
+        // Additions that a product passes through: steps of its lane, the tree, and the padded step.
+        let (filter, exact) = (longest / 32.0 + 6.0, longest / 16.0 + 6.0);
+        // The product with the factor, and the additions over the groups, in both.
+        let over_groups = 2.0 * (groups.len() as f64 + 1.0);
+        let rounded = (filter * f64::exp2(-22.0) + (exact + over_groups) * f64::exp2(-24.0)).exp_m1();
+        FilterBound { queries: queries.collect(), relative: above(2.0 * rounded) }
+    }
+}
+
+impl FilterBound {
+    /// Upper bound of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a row and a query; infinite where there is none.
+    #[inline]
+    pub fn of(&self, row: RowNorms, query: usize) -> f32 {
+        let [norm, residual] = self.queries[query];
+        let (row_norm, row_residual) = (f64::from(row.norm), f64::from(row.residual));
+        let rounding = row_residual * norm + row_norm * residual;
+        let sums = self.relative * (row_norm + row_residual) * (norm + residual);
+        let bound = rounding + sums + f64::from(row.floor);
+        // Sums that could overflow, and zero times infinity: nothing can be said.
+        let finite = (row_norm + row_residual) * (norm + residual) < HUGE * HUGE && !bound.is_nan();
+        if finite { (above(bound) as f32).next_up() } else { f32::INFINITY }
+    }
+
+    /// The largest bound for a row over all queries.
+    pub fn most(&self, row: RowNorms) -> f32 {
+        (0..self.queries.len()).map(|query| self.of(row, query)).fold(0.0, f32::max)
+    }
+}
+
+/// A little more: what rounding in double precision may have taken from a sum of positive terms.
+pub(super) fn above(value: f64) -> f64 {
+    value * (1.0 + f64::exp2(-30.0))
+}

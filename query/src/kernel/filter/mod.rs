@@ -1,0 +1,172 @@
+//! An approximation of the exact products, twice as fast for many queries, that knows how far off it can be.
+//!
+//! Rows and queries are rounded to bf16 and multiplied by `vdpbf16ps`. With x a row's vector times its factors, q a query, x' and q' what
+//! bf16 makes of them:
+//!
+//! ```text
+//! <x', q'> - <x, q> = <x' - x, q> + <x', q' - q>, so |<x', q'> - <x, q>| <= |x' - x||q| + |x'||q' - q|      (Cauchy-Schwarz)
+//! ```
+//!
+//! Both sums are rounded as well. A sum of m terms, each addition of which is off by a factor of at most 1 + d, is within
+//! (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of the true one (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). For the
+//! exact kernel d = 2^-24; for `vdpbf16ps` 2^-22 is taken for a step of two products, which allows it to truncate and to add in any
+//! order. It flushes denormals, and products and sums below 2^-126 with them: 2^-126 for each of four results a step and lane.
+//!
+//! Invariants
+//! - norms and residuals are upper bounds, whatever was rounded in computing them
+//! - what could overflow or is not finite has an infinite residual: it bounds nothing, and nothing may be left out because of it
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bound;
+
+use std::ops::Range;
+
+use gstore_store::Values;
+use half::bf16;
+
+pub use bound::{FilterBound, RowNorms};
+
+use super::packing::{Line, Packing};
+use super::panels::Scratch;
+use super::{Isa, Kernel};
+
+/// Values in a line.
+const STEP: usize = 32;
+
+/// Norms from which on products could overflow.
+const HUGE: f64 = (1u64 << 60) as f64;
+
+/// The filter of a processor that has the instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter(());
+
+impl Kernel {
+    /// The filter that goes with this kernel, if the processor has one (`avx512_bf16`).
+    pub fn filter(self) -> Option<Filter> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") => {
+                Some(Filter(()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Query vectors rounded to bf16, with the norms of what the rounding left and took.
+#[derive(Debug, Clone)]
+pub struct FilterQueries {
+    packing: Packing,
+    /// Groups x queries: squares of the norm and of what rounding took.
+    squares: Vec<[f64; 2]>,
+}
+
+impl FilterQueries {
+    /// As [`super::Queries::new`].
+    ///
+    /// # Panics
+    /// When the lengths disagree or a group reaches beyond `dim`.
+    pub fn new(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Self {
+        assert!(dim > 0 && vectors.len().is_multiple_of(dim));
+        let packing =
+            Packing::new(vectors.len() / dim, dim, groups, STEP, |query, range, line: &mut Line| {
+                let line: &mut [u16; STEP] = bytemuck::cast_mut(&mut line.0);
+                for (to, value) in line.iter_mut().zip(&vectors[query * dim..][range]) {
+                    *to = round(*value).to_bits();
+                }
+            });
+        let mut squares = Vec::with_capacity(packing.groups() * packing.len());
+        for group in 0..packing.groups() {
+            for vector in vectors.chunks_exact(dim) {
+                let mut sums = [0.0; 2];
+                for value in &vector[packing.span(group)] {
+                    let (value, kept) = (f64::from(*value), f64::from(round(*value)));
+                    sums[0] += value * value;
+                    sums[1] += (value - kept) * (value - kept);
+                }
+                squares.push(sums);
+            }
+        }
+        Self { packing, squares }
+    }
+
+    /// Values per vector.
+    pub fn dim(&self) -> usize {
+        self.packing.dim()
+    }
+
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.packing.len()
+    }
+
+    /// True without vectors.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of module groups.
+    pub fn groups(&self) -> usize {
+        self.packing.groups()
+    }
+}
+
+/// To the nearest, ties to even; below the normal numbers to zero, as which the instruction takes them.
+fn round(value: f32) -> bf16 {
+    if value.abs() < f32::MIN_POSITIVE { bf16::ZERO } else { bf16::from_f32(value) }
+}
+
+impl Filter {
+    /// Approximates [`Kernel::scaled_dots`] with the same arguments. `norms` receives for each row what [`FilterBound`] needs to bound the
+    /// difference.
+    ///
+    /// # Panics
+    /// As [`Kernel::scaled_dots`], and when `norms` does not have one entry per row.
+    pub fn scaled_dots(
+        self,
+        rows: Values<'_>,
+        queries: &FilterQueries,
+        groups: &[usize],
+        factors: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+        norms: &mut [RowNorms],
+    ) {
+        let len = match rows {
+            Values::F16(values) => values.len(),
+            Values::F32(values) => values.len(),
+            Values::I8(values) => values.len(),
+        };
+        let count = len / queries.dim();
+        assert!(len == count * queries.dim() && out.len() == count * queries.len() && norms.len() == count);
+        assert!(factors.len() == count * queries.groups());
+        assert!(groups.iter().all(|group| *group < queries.groups()));
+        out.fill(0.0);
+        norms.fill(RowNorms::default());
+        let job = Job { queries, groups, factors };
+        // SAFETY: only `Kernel::filter` makes a `Filter`, and it found the instructions; the lengths are checked above.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            match rows {
+                Values::F16(values) => avx512::products(job, values, scratch, out, norms),
+                Values::F32(values) => avx512::products(job, values, scratch, out, norms),
+                Values::I8(values) => avx512::products(job, values, scratch, out, norms),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (job, scratch);
+    }
+}
+
+/// What rows are multiplied with.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    queries: &'a FilterQueries,
+    groups: &'a [usize],
+    /// Rows x groups of the queries.
+    factors: &'a [f32],
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Promise: the filter is no further from the exact kernel than its bound says, whatever the rows and queries are.
+
+use half::f16;
+use proptest::prelude::*;
+
+use super::super::Queries;
+use super::*;
+
+/// The largest share of a bound that was used.
+fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>], factor: f32) -> f32 {
+    let kernel = Kernel::detect();
+    let Some(filter) = kernel.filter() else { return 0.0 };
+    let (exact, narrow) = (Queries::new(vectors, dim, groups), FilterQueries::new(vectors, dim, groups));
+    let len = match rows {
+        Values::F16(values) => values.len(),
+        Values::F32(values) => values.len(),
+        Values::I8(values) => values.len(),
+    };
+    let (count, queries) = (len / dim, exact.len());
+    let chosen: Vec<usize> = (0..exact.groups()).collect();
+    let factors: Vec<f32> = (0..count * chosen.len()).map(|i| factor * (1.0 + (i % 7) as f32)).collect();
+    let mut scratch = Scratch::default();
+    let (mut want, mut got) = (vec![0.0; count * queries], vec![f32::NAN; count * queries]);
+    let mut norms = vec![RowNorms::default(); count];
+    kernel.scaled_dots(rows, &exact, &chosen, &factors, &mut scratch, &mut want);
+    filter.scaled_dots(rows, &narrow, &chosen, &factors, &mut scratch, &mut got, &mut norms);
+    let bound = narrow.bound(&chosen);
+    let mut used = 0.0f32;
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let (row, query) = (i / queries, i % queries);
+        let most = bound.of(norms[row], query);
+        if most == f32::INFINITY {
+            continue;
+        }
+        let off = (f64::from(*got) - f64::from(*want)).abs();
+        assert!(
+            off <= f64::from(most),
+            "row {row} query {query}: {got} is {off:e} from {want}, bound {most:e}"
+        );
+        assert!(most <= bound.most(norms[row]));
+        if most > 0.0 {
+            used = used.max((off / f64::from(most)) as f32);
+        }
+    }
+    used
+}
+
+/// Numbers in -1..1, always the same.
+fn numbers(len: usize, mut seed: u64) -> Vec<f32> {
+    let next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+fn halves(values: &[f32]) -> Vec<f16> {
+    values.iter().map(|value| f16::from_f32(*value)).collect()
+}
+
+#[test]
+fn bounds_of_ordinary_rows_are_small() {
+    let Some(filter) = Kernel::detect().filter() else { return };
+    let (dim, rows, count) = (4096, 20, 9);
+    let (x, q) = (halves(&numbers(rows * dim, 1)), numbers(count * dim, 2));
+    let queries = FilterQueries::new(&q, dim, &[]);
+    let (mut out, mut norms) = (vec![0.0; rows * count], vec![RowNorms::default(); rows]);
+    let factors = vec![1.0; rows];
+    filter.scaled_dots(
+        Values::F16(&x),
+        &queries,
+        &[0],
+        &factors,
+        &mut Scratch::default(),
+        &mut out,
+        &mut norms,
+    );
+    let bound = queries.bound(&[0]);
+    for (row, norms) in norms.iter().enumerate() {
+        let square: f64 = x[row * dim..][..dim].iter().map(|x| x.to_f64().powi(2)).sum();
+        assert!((f64::from(norms.norm) / square.sqrt() - 1.0).abs() < 1e-3, "{norms:?} {square}");
+        for query in 0..count {
+            let of_query: f64 = q[query * dim..][..dim].iter().map(|q| f64::from(*q).powi(2)).sum();
+            let relative = f64::from(bound.of(*norms, query)) / (square * of_query).sqrt();
+            assert!((0.002..0.006).contains(&relative), "{relative}");
+        }
+    }
+}
+
+#[test]
+fn errors_that_all_point_the_same_way() {
+    // Just above the middle between two numbers of bf16: every coordinate is rounded up by nearly half a unit.
+    let up = 1.0 + f32::exp2(-8.0) + f32::exp2(-10.0);
+    let dim = 4096;
+    let rows = halves(&vec![up; 5 * dim]);
+    for count in [1, 7, 40] {
+        let used = check(Values::F16(&rows), &vec![up; count * dim], dim, &[], 0.5);
+        assert!(used == 0.0 || used > 0.9, "the bound is met to {used}");
+        check(Values::F16(&rows), &vec![-up; count * dim], dim, &[0..1024, 1024..dim], 0.5);
+    }
+    let rows = vec![up + f32::exp2(-20.0); 3 * dim];
+    check(Values::F32(&rows), &vec![up; 9 * dim], dim, &[], 1.0);
+    // Rows and queries that bf16 holds: what is left is the rounding of the sums.
+    check(Values::I8(&vec![127; 3 * dim]), &vec![1.0 + f32::exp2(-7.0); 9 * dim], dim, &[], 1.0);
+}
+
+#[test]
+fn sums_that_cancel() {
+    let dim = 16_384;
+    let big = |i: usize| if i % 2 == 0 { 3e4 } else { -3e4 };
+    let x: Vec<f32> = numbers(5 * dim, 3).iter().enumerate().map(|(i, x)| big(i / 16) + x).collect();
+    let q: Vec<f32> = numbers(6 * dim, 4).iter().map(|q| 1.0 + q * 1e-3).collect();
+    check(Values::F16(&halves(&x)), &q, dim, &[], 1e-4);
+    check(Values::F32(&x), &q, dim, &[0..5000, 5000..dim], 1e-4);
+}
+
+#[test]
+fn rows_of_any_magnitude() {
+    let dim = 999;
+    let (x, q) = (numbers(40 * dim, 5), numbers(8 * dim, 6));
+    for (rows, queries) in [
+        (-140, 0),
+        (-126, -1),
+        (-70, -70),
+        (-60, 100),
+        (100, -120),
+        (59, 50),
+        (70, 0),
+        (127, 0),
+        (0, 127),
+        (120, 120),
+    ] {
+        let x: Vec<f32> = x.iter().map(|x| x * f32::exp2(rows as f32)).collect();
+        let q: Vec<f32> = q.iter().map(|q| q * f32::exp2(queries as f32)).collect();
+        check(Values::F32(&x), &q, dim, &[0..500, 500..dim], 1.0);
+        check(Values::F32(&x), &q, dim, &[], f32::exp2(-rows as f32 * 0.9));
+    }
+    // One coordinate outweighs all others, rows of zeros, equal rows.
+    let mut one = numbers(6 * dim, 7);
+    one.iter_mut().step_by(dim).for_each(|x| *x = 1e9);
+    check(Values::F32(&one), &q, dim, &[], 1.0);
+    check(Values::F32(&vec![0.0; 6 * dim]), &q, dim, &[], 1.0);
+    check(Values::F16(&vec![f16::from_bits(1); 6 * dim]), &q, dim, &[], 1.0);
+}
+
+#[test]
+fn nothing_is_said_of_rows_that_overflow() {
+    let Some(filter) = Kernel::detect().filter() else { return };
+    let dim = 64;
+    for (row, query) in [(f32::MAX, 1.0), (1e30, 1e-30), (1.0, f32::MAX)] {
+        let queries = FilterQueries::new(&vec![query; 5 * dim], dim, &[]);
+        let (mut out, mut norms) = ([0.0; 5], [RowNorms::default()]);
+        let rows = vec![row; dim];
+        filter.scaled_dots(
+            Values::F32(&rows),
+            &queries,
+            &[0],
+            &[1.0],
+            &mut Scratch::default(),
+            &mut out,
+            &mut norms,
+        );
+        assert_eq!(queries.bound(&[0]).of(norms[0], 0), f32::INFINITY);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_rows(
+        dim in 1usize..200,
+        rows in 0usize..60,
+        count in 0usize..30,
+        cut in 0usize..200,
+        factor in -3.0f32..3.0,
+        seed in proptest::collection::vec((any::<f32>(), -2.0f32..2.0, any::<i8>(), any::<u16>()), 173),
+    ) {
+        let cut = cut.min(dim);
+        let groups = if cut == 0 { vec![] } else { vec![0..cut, cut..dim] };
+        let at = |i: usize| seed[(i * 7 + i / 173) % 173];
+        let finite = |x: f32| if x.is_finite() { x } else { 1.0 };
+        let q: Vec<f32> = (0..count * dim).map(|i| at(i * 3 + 1).1).collect();
+        let wild: Vec<f32> = (0..count * dim).map(|i| finite(at(i * 5 + 2).0)).collect();
+        let x: Vec<f32> = (0..rows * dim).map(|i| finite(at(i).0)).collect();
+        check(Values::F32(&x), &q, dim, &groups, factor);
+        check(Values::F32(&x), &wild, dim, &groups, factor);
+        let x: Vec<i8> = (0..rows * dim).map(|i| at(i).2).collect();
+        check(Values::I8(&x), &q, dim, &groups, factor);
+        let x: Vec<f16> = (0..rows * dim).map(|i| f16::from_bits(at(i).3)).map(|x| if x.is_finite() { x } else { f16::ONE }).collect();
+        check(Values::F16(&x), &q, dim, &groups, factor);
+        check(Values::F16(&x), &wild, dim, &groups, factor);
+    }
+}
