@@ -85,6 +85,7 @@ targets!(
     catalog,
     ledger,
     bitmap,
+    index,
     receipt,
     pickle,
     torch,

@@ -1,6 +1,6 @@
 //! Why a question cannot be answered.
 
-use gstore_store::{LookupError, OpenError, ReadError};
+use gstore_store::{IndexError, LookupError, OpenError, ReadError};
 
 /// Errors of planning and answering a query.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,12 @@ pub enum QueryError {
     /// A column could not be converted.
     #[error("could not convert a column: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
+    /// An index could not be written.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A sketch cannot be made or used.
+    #[error("sketch: {0}")]
+    Sketch(String),
     /// The query was told to stop.
     #[error("the query was cancelled")]
     Cancelled,
@@ -111,6 +117,7 @@ impl QueryError {
         match self {
             Self::Open(error) => error.is_damage(),
             Self::Read(error) => error.is_damage(),
+            Self::Index(error) => error.is_damage(),
             _ => false,
         }
     }

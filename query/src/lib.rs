@@ -3,6 +3,7 @@
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), how it is resolved against a snapshot ([`InfluencePlan`]) and the
 //!   exact scan that answers it
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
+//! - [`sketch`]: short codes of vectors that tell which rows need not be read
 //! - `sql` (feature `sql`, on by default): datasets, the store itself and influence as tables
 //! - [`topk`]: bounded selection of the best or worst scores
 #![deny(unsafe_code)]
@@ -10,6 +11,7 @@
 pub mod error;
 pub mod influence;
 pub mod kernel;
+pub mod sketch;
 #[cfg(feature = "sql")]
 pub mod sql;
 pub mod topk;

@@ -2,9 +2,11 @@
 
 use crate::error::StorageError;
 use crate::ident::RowSet;
+use crate::index::{IndexFile, open_any};
 use crate::ledger::codec;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Part, Root, RunPart, parse};
 use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
+use crate::store::Env;
 use crate::vfs::Vfs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,13 +21,22 @@ pub fn segment(
     checks: Checks,
 ) -> Result<(FeatureReader, usize), StorageError> {
     let id = FileId { path, name: "segment".into() };
-    let opened = SegmentFile::open_unlisted(vfs, id, Uuid::nil())?;
+    let opened = SegmentFile::open_unlisted(Arc::clone(&vfs), id, Uuid::nil())?;
     let mut problems = 0;
     opened.file.verify(&mut BlockBuffer::new(), |_, _| problems += 1);
     let mut part = FeaturePart::new(1, opened.desc, opened.attrs);
     let live = RowSet::from_range(0..opened.entry.end_row);
     part.segments.push(opened.entry);
-    Ok((FeatureReader::new(Arc::new(part), vec![opened.file], Arc::new(live), checks), problems))
+    let env = Arc::new(Env::new(vfs, path));
+    Ok((FeatureReader::new(env, Arc::new(part), vec![opened.file], Arc::new(live), checks), problems))
+}
+
+/// An index by what it says of itself, and how many problems checking every byte of it found.
+pub fn index(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<(IndexFile, usize)>, StorageError> {
+    let Some(file) = open_any(vfs, path)? else { return Ok(None) };
+    let mut problems = 0;
+    file.verify(&mut BlockBuffer::new(), |_| problems += 1);
+    Ok(Some((file, problems)))
 }
 
 /// A kind of catalog file.

@@ -17,6 +17,7 @@ mod error;
 pub mod fuzzing;
 mod gc;
 mod ident;
+mod index;
 mod job;
 mod lease;
 mod ledger;
@@ -42,6 +43,7 @@ pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use ident::*;
+pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
 pub use job::{Job, JobFeature, JobPlan};
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport};
@@ -57,8 +59,8 @@ pub use samples::{
     SampleReader,
 };
 pub use segment::{
-    BLOCK_BYTES, Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter,
-    StoredRow, Values,
+    BLOCK_BYTES, Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
+    SegmentWriter, StoredRow, Values,
 };
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,

@@ -53,6 +53,10 @@ enum Step {
     SingleRows(usize, usize),
     /// From an open feature: blocks without checks. Numbers may be wrong, but nothing panics.
     Unchecked(usize, usize),
+    /// The indexes of a feature's segments, from an open feature.
+    Indexes(usize, usize),
+    /// The sections of indexes that are open.
+    Sections(usize, usize),
 }
 
 struct World {
@@ -87,6 +91,7 @@ impl World {
     fn steps(&self) -> Vec<Step> {
         let mut steps = vec![Step::Open, Step::History];
         steps.extend((1..self.snapshots.len()).map(Step::Older));
+        let indexed = self.overlay.files().keys().any(|f| f.starts_with(self.path.join("indexes")));
         let mut seen = Vec::new();
         let mut new = |part: String| {
             let is_new = !seen.contains(&part);
@@ -111,6 +116,9 @@ impl World {
                 if new(format!("{:?}", part.segments)) {
                     steps.extend([Step::OpenFeature(s, f), Step::Blocks(s, f)]);
                     steps.extend([Step::SingleRows(s, f), Step::Unchecked(s, f)]);
+                    if indexed {
+                        steps.extend([Step::Indexes(s, f), Step::Sections(s, f)]);
+                    }
                 }
             }
         }
@@ -135,6 +143,18 @@ impl World {
             Step::Unchecked(s, f) => {
                 unchecked(&feature(s, f, Checks::Off));
                 Ok(Vec::new())
+            }
+            Step::Indexes(s, f) => {
+                let reader = feature(s, f, Checks::FirstTouch);
+                Ok(reader.segments().iter().map(|segment| index(&reader, segment)).collect())
+            }
+            Step::Sections(s, f) => {
+                let part = &self.snapshots[s].features()[f];
+                let reader = self.snapshots[s].open_feature(part).unwrap();
+                let open = |segment| reader.index(segment, indexes::KIND).unwrap().unwrap();
+                let open: Vec<IndexFile> = reader.segments().iter().map(open).collect();
+                begin();
+                Ok(open.iter().map(|index| sections(index).map_err(read_error)).collect())
             }
             Step::LiveRows(s, d) => {
                 let store = Store::open_on(Arc::new(self.overlay.clone()), &self.path).unwrap();
@@ -174,7 +194,12 @@ impl World {
                     self.snapshots[s].open_feature(&self.snapshots[s].features()[f]).map_err(read_error)?;
                 vec![Ok(format!("{:?}", reader.blocks()))]
             }
-            Step::LiveRows(..) | Step::Blocks(..) | Step::SingleRows(..) | Step::Unchecked(..) => Vec::new(),
+            Step::LiveRows(..)
+            | Step::Blocks(..)
+            | Step::SingleRows(..)
+            | Step::Unchecked(..)
+            | Step::Indexes(..)
+            | Step::Sections(..) => Vec::new(),
         })
     }
 
@@ -206,6 +231,26 @@ fn blocks(reader: &FeatureReader) -> Answers {
     out.push(reader.row_set().map(|r| r.to_string()).map_err(read_error));
     out.push(reader.content_digest().map_err(read_error));
     out
+}
+
+/// Header and sections of an index. That there is none is as good as damage: it can be made anew.
+fn index(reader: &FeatureReader, segment: &SegmentRef) -> Result<String, (bool, String)> {
+    match reader.index_state(segment, indexes::KIND).map_err(read_error)? {
+        IndexState::Ready(index) => {
+            Ok(format!("{} {}", index.header(), sections(&index).map_err(read_error)?))
+        }
+        other => Err((true, format!("{other:?}"))),
+    }
+}
+
+/// Each section as it is read and as it is seen in the map.
+fn sections(index: &IndexFile) -> Result<String, ReadError> {
+    let mut text = format!("{:?}", indexes::read_all(index)?);
+    for name in index.sections() {
+        let section = index.section(name)?;
+        text.push_str(&format!(" {name} {:?}", section.view(0..section.len())?));
+    }
+    Ok(sha256_hex(text.as_bytes()))
 }
 
 fn single_rows(reader: &FeatureReader) -> Answers {
@@ -521,4 +566,22 @@ fn every_length_is_found() {
     let tallies = each_fault(rich::build, |_| true, lengths);
     // CURRENT without the end of its line.
     assert!(tallies["all"].unchanged <= 2 && tallies["all"].detected > 5_000, "{tallies:?}");
+}
+
+fn of_an_index(name: &str) -> bool {
+    name.starts_with("indexes/")
+}
+
+#[test]
+fn every_flipped_bit_of_an_index_is_found_or_is_of_no_section() {
+    let tallies = each_fault(indexes::small, of_an_index, flips);
+    // Magic and zeros at the start of two files, and zeros between sections, which `verify` looks at.
+    let all = &tallies["all"];
+    assert!(all.detected > 10_000 && all.unchanged <= 2 * 8 * (64 + 3 * 63), "{all:?}");
+}
+
+#[test]
+fn every_length_of_an_index_is_found() {
+    let tallies = each_fault(indexes::small, of_an_index, lengths);
+    assert!(tallies["all"].unchanged == 0 && tallies["all"].detected > 1_000, "{tallies:?}");
 }

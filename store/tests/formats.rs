@@ -17,7 +17,12 @@ use std::sync::Arc;
 type Kind = (&'static str, fn(&Path) -> Store);
 
 /// The kinds that this version can make.
-const KINDS: &[Kind] = &[("v1", rich::build), ("v1-life", life::build), ("v1-tokens", tokens::build)];
+const KINDS: &[Kind] = &[
+    ("v1", rich::build),
+    ("v1-life", life::build),
+    ("v1-tokens", tokens::build),
+    ("v1-indexes", indexes::build),
+];
 
 fn formats() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/formats")

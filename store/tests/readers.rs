@@ -87,8 +87,10 @@ fn what_readers_hold_can_be_shared_between_threads() {
     shared::<SampleReader>();
     shared::<EncodingReader>();
     shared::<FeatureReader>();
+    shared::<IndexFile>();
     fn sent<T: Send>() {}
     sent::<Job>();
     sent::<SegmentWriter>();
     sent::<SampleAppend>();
+    sent::<IndexWriter>();
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
+use gstore_query::influence::EXACT;
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_query::sql::{Notes, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
@@ -94,6 +95,18 @@ pub fn report(context: &Context, notes: &Notes) {
             context.say(&format!("note: {line}"));
         }
         let summary = &note.summary;
+        for line in &summary.notes {
+            context.say(&format!("note: {line}"));
+        }
+        for plane in &summary.planes {
+            context.say(&format!(
+                "the plane `{}` of the sketch excluded {} of {} rows",
+                plane.plane, plane.excluded, plane.rows
+            ));
+        }
+        if summary.guarantee != EXACT {
+            context.say(&format!("the result is {}", summary.guarantee));
+        }
         let excluded = summary.excluded.total();
         if excluded > 0 {
             context.say(&format!(

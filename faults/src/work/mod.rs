@@ -5,6 +5,7 @@
 //! - the content after a step depends on the content before it and nothing else
 
 pub mod content;
+mod index;
 mod life;
 mod plan;
 mod state;

@@ -1,5 +1,6 @@
 //! The model: what a store contains at a point of the workload, and reading the same from a store.
 
+use super::index;
 use super::content::{count_digest, sample_digest, vector_digest};
 use crate::Failure;
 use arrow_array::cast::AsArray;
@@ -225,6 +226,7 @@ fn read_feature(snapshot: &Snapshot, part: &FeaturePart) -> Result<Rows, Failure
     if out.rows.len() as u64 != live.len() {
         return Err(format!("{}: {} rows read of {live}", part.display_name(), out.rows.len()).into());
     }
+    index::check(&reader)?;
     for row in out.rows.keys().step_by(7) {
         let one = reader.row_vectors(*row)?;
         let one: Vec<u64> = one.iter().map(|r| vector_digest(r.pos, &r.vector, r.flags.bits())).collect();

@@ -1,6 +1,7 @@
 //! The steps of the workload: what each does to a store, and what it does to the model.
 
 use super::content::*;
+use super::index;
 use super::life;
 use super::state::{COLUMNS, State, read_batch};
 use crate::Failure;
@@ -36,7 +37,7 @@ pub enum Step {
         /// What happens to changed ones.
         mode: Mode,
     },
-    /// Computes features in windows, publishes them, and adds checkpoints to a run.
+    /// Computes features in windows, publishes them, adds checkpoints to a run, and builds indexes.
     Job {
         /// The features, all of one dataset.
         features: Vec<usize>,
@@ -248,7 +249,8 @@ fn job(
     }
     let run = checkpoint.map(run_update).transpose()?;
     job.publish(run, true)?;
-    Ok(())
+    let labels: Vec<String> = features.iter().map(|i| label(*i)).collect();
+    index::build(store, |part| labels.contains(&part.attrs.label))
 }
 
 /// The content of every live row, as a job reads it before it computes anything.

@@ -3,6 +3,7 @@
 mod catalog;
 mod checkpoint;
 mod command;
+mod index;
 mod optimizer;
 mod receipt;
 mod samples;
@@ -17,6 +18,7 @@ pub const ALL: &[Target] = &[
     catalog::CATALOG,
     catalog::LEDGER,
     catalog::BITMAP,
+    index::INDEX,
     receipt::RECEIPT,
     optimizer::PICKLE,
     optimizer::TORCH,

@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
+use super::cascade::Cascade;
 use super::collect::Collector;
 use super::drive;
 use super::filter::RowFilter;
+use super::mode::Mode;
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{Excluded, Ranking, ScanSummary, Scored};
-use super::scan::{Scan, Totals, Worker};
+use super::scan::{Scan, ScanPool, Totals, Worker};
 use super::spec::{Missing, Order};
 use super::windows::{lacking, windows};
 use crate::error::QueryError;
@@ -32,7 +34,36 @@ impl InfluencePlan {
     ) -> Result<Ranking, QueryError> {
         let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
-        let scan = self.scan(&ready, filter, cancel);
+        let (top, summary) = match self.by_sketch(&ready, order, k, filter, threads, cancel)? {
+            Ok(found) => found,
+            Err(note) => {
+                let (top, mut summary) = self.by_scan(&ready, order, k, filter, threads, cancel)?;
+                summary.notes.extend(note);
+                (top, summary)
+            }
+        };
+        Ok(Ranking {
+            rows: top.into_rows(),
+            eligible: summary.eligible,
+            live: summary.live,
+            excluded: summary.excluded,
+            bytes_read: summary.bytes_read,
+            subtasks: ready.target.subtasks.clone(),
+            summary,
+        })
+    }
+
+    /// Scores every row.
+    fn by_scan(
+        &self,
+        ready: &Ready,
+        order: Order,
+        k: usize,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<(Collector, ScanSummary), QueryError> {
+        let scan = self.scan(ready, filter, cancel);
         let windows = windows(&ready.pools, ready.queries());
         let collector = || Collector::new(order, k, self.spec().per_token);
         let states = drive::unordered(
@@ -52,16 +83,49 @@ impl InfluencePlan {
             top.merge(other);
             totals.merge(&counts);
         }
-        let summary = self.summary(&ready, &totals);
-        Ok(Ranking {
-            rows: top.into_rows(),
-            eligible: summary.eligible,
-            live: summary.live,
-            excluded: summary.excluded,
-            bytes_read: summary.bytes_read,
-            subtasks: ready.target.subtasks.clone(),
-            summary,
-        })
+        Ok((top, self.summary(ready, &totals)))
+    }
+
+    /// Leaves rows out that a sketch excludes; where it cannot, a note for the user, if the question asked for it.
+    fn by_sketch(
+        &self,
+        ready: &Ready,
+        order: Order,
+        k: usize,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<Result<(Collector, ScanSummary), Option<String>>, QueryError> {
+        let Mode::Sketch(mode) = &self.spec().mode else { return Ok(Err(None)) };
+        let every = |why: &str| Some(format!("every row was scored: {why}"));
+        let sides = match &ready.sides {
+            Ok(sides) => sides,
+            Err(why) => return Ok(Err(every(why))),
+        };
+        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
+            Some(mask) => mask.len(),
+            None => pool.live.len(),
+        };
+        let cascade = Cascade {
+            scan: self.scan(ready, filter, cancel),
+            sides,
+            mode,
+            order,
+            k,
+            threads,
+            rows: ready.pools.iter().enumerate().map(count).sum(),
+        };
+        let found = match cascade.run()? {
+            Ok(found) => found,
+            Err(why) => return Ok(Err(every(&why))),
+        };
+        let summary = ScanSummary {
+            guarantee: mode.guarantee(found.probable),
+            planes: found.planes,
+            rows_scored: found.rows_scored,
+            ..self.summary(ready, &found.totals)
+        };
+        Ok(Ok((found.top, summary)))
     }
 
     /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices; `Break` ends the scan early. Memory
@@ -167,7 +231,10 @@ impl InfluencePlan {
             bytes_read: totals.bytes_read,
             target_rows: ready.target.rows.len() as u64,
             target_excluded: ready.target.excluded,
-            guarantee: EXACT,
+            guarantee: EXACT.to_owned(),
+            planes: Vec::new(),
+            rows_scored: totals.scanned,
+            notes: Vec::new(),
         }
     }
 }

@@ -32,6 +32,11 @@ impl Collector {
         self.top.merge(other.top);
     }
 
+    /// The score of the k-th result in order, once there are k.
+    pub(crate) fn kth(&mut self) -> Option<f32> {
+        self.top.kth()
+    }
+
     /// What was kept, in order.
     pub(crate) fn into_rows(self) -> Vec<Scored> {
         let scored = |s: crate::topk::Selected| {

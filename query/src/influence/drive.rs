@@ -17,7 +17,7 @@ fn threads_for(threads: usize, units: usize) -> usize {
 }
 
 /// Runs every unit once, each thread with a state of its own, and returns the states. Inside a thread units ascend.
-pub(super) fn unordered<S: Send>(
+pub(crate) fn unordered<S: Send>(
     units: usize,
     threads: usize,
     cancel: &AtomicBool,
@@ -82,7 +82,7 @@ impl Gate {
 }
 
 /// Runs units on threads and hands their results to `emit` in the order of the units; at most a few results per thread exist at a time.
-pub(super) fn ordered<S, T: Send>(
+pub(crate) fn ordered<S, T: Send>(
     units: usize,
     threads: usize,
     cancel: &AtomicBool,

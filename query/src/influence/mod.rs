@@ -10,13 +10,15 @@
 //! - memory does not grow with the number of rows
 
 mod answer;
+mod cascade;
 mod checkpoints;
 mod collect;
-mod drive;
+pub(crate) mod drive;
 mod explain;
 mod filter;
 mod matrix;
 mod members;
+mod mode;
 mod modules;
 mod plan;
 mod ready;
@@ -28,7 +30,7 @@ mod spec;
 mod target;
 mod terms;
 mod top;
-mod values;
+pub(crate) mod values;
 mod windows;
 
 pub use answer::EXACT;
@@ -39,9 +41,10 @@ pub use explain::{Explain, ExplainCheckpoint};
 pub use filter::{RowFilter, RowMask};
 pub use matrix::Matrix;
 pub use members::TargetRow;
+pub use mode::{Mode, Plane, SketchMode};
 pub use modules::ModuleWeights;
 pub use plan::{InfluencePlan, PlanSide};
-pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
+pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored};
 pub use spec::{Across, Fold, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
 pub use terms::Terms;
 pub use top::resolve_top;

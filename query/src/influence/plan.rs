@@ -1,15 +1,18 @@
 //! A question resolved against a snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot};
 
 use super::checkpoints::{self, PlanCheckpoint};
+use super::mode::Mode;
 use super::ready::Ready;
 use super::resolve::{self, Side, Target};
 use super::spec::{InfluenceSpec, Missing};
 use crate::error::QueryError;
+use crate::sketch::Sketch;
 
 /// A question resolved against a snapshot. Making one reads only the catalog; target vectors and feature footers are read by the first
 /// answer and kept for further ones. It can be shared between threads.
@@ -22,6 +25,8 @@ pub struct InfluencePlan {
     pub(super) target_rows: Vec<Target>,
     target_features: Vec<PlanSide>,
     notes: Vec<String>,
+    /// Sketches that were given, by the number of the feature.
+    pub(super) sketches: BTreeMap<u32, Arc<Sketch>>,
     pub(super) ready: Mutex<Option<Arc<Ready>>>,
 }
 
@@ -47,6 +52,9 @@ impl PlanSide {
 impl InfluencePlan {
     /// Resolves names, kinds, checkpoints, weights and features.
     pub fn new(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<Self, QueryError> {
+        if let Mode::Sketch(mode) = &spec.mode {
+            mode.check()?;
+        }
         let pools = resolve::pools(snapshot, &spec.pools)?;
         let targets = resolve::targets(snapshot, &spec.targets)?;
         resolve::check_preferences(snapshot, spec)?;
@@ -85,8 +93,16 @@ impl InfluencePlan {
             target_rows: targets,
             target_features,
             notes: chosen.notes,
+            sketches: BTreeMap::new(),
             ready: Mutex::new(None),
         })
+    }
+
+    /// Gives the plan a sketch of the feature with this number, made of the same snapshot's files.
+    pub fn with_sketch(mut self, feature: u32, sketch: Arc<Sketch>) -> Self {
+        self.sketches.insert(feature, sketch);
+        self.ready = Mutex::new(None);
+        self
     }
 
     /// The question.

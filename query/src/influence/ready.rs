@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError};
 
 use gstore_store::FeatureReader;
 
+use super::cascade::{Sides, sides};
 use super::members::members;
+use super::mode::Mode;
 use super::modules;
 use super::plan::InfluencePlan;
 use super::scan::ScanPool;
@@ -14,12 +16,15 @@ use super::target::{Shape, TargetLoader, TargetVectors};
 use super::values::groups;
 use crate::error::QueryError;
 use crate::kernel::Queries;
+use crate::sketch::{Sketch, files};
 
 /// What answers need beyond the catalog.
 pub(super) struct Ready {
     pub(super) pools: Vec<ScanPool>,
     pub(super) target: TargetVectors,
     pub(super) weights: Vec<f64>,
+    /// Where the mode asks for them.
+    pub(super) sides: Sides,
 }
 
 impl Ready {
@@ -93,6 +98,14 @@ impl InfluencePlan {
         Ok(pools)
     }
 
+    /// The sketch of a feature: one that was given, or that of its files.
+    fn find_sketch(&self, reader: &FeatureReader) -> Result<Arc<Sketch>, String> {
+        match self.sketches.get(&reader.part().number) {
+            Some(given) => Ok(given.clone()),
+            None => Ok(Arc::new(files::open(reader)?)),
+        }
+    }
+
     /// The loaded plan; the first call loads it.
     pub(super) fn ready(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
         let mut slot = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,10 +114,14 @@ impl InfluencePlan {
         }
         let mut target = self.load_targets(Shape::Terms, cancel)?;
         let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors)?;
+        let sides = match self.spec().mode {
+            Mode::Exact => Err(String::new()),
+            Mode::Sketch(_) => sides(self.spec(), &pools, &target.vectors, |reader| self.find_sketch(reader)),
+        };
         // The pools hold them packed.
         target.vectors = Vec::new();
         let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let ready = Arc::new(Ready { pools, target, weights });
+        let ready = Arc::new(Ready { pools, target, weights, sides });
         *slot = Some(ready.clone());
         Ok(ready)
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::mode::Plane;
+
 /// `Scored::subtask` where no subtask can be named.
 pub const NO_SUBTASK: u32 = u32::MAX;
 
@@ -116,14 +118,33 @@ pub struct ScanSummary {
     pub eligible: u64,
     /// Those that did not.
     pub excluded: ExcludedCounts,
-    /// Bytes of feature blocks read.
+    /// Bytes of feature blocks read; where a sketch was used, those of its planes and of the rows that were scored.
     pub bytes_read: u64,
     /// Target rows that were compared.
     pub target_rows: u64,
     /// Target rows that were left out (no scored token, not finite, or lacking a checkpoint).
     pub target_excluded: ExcludedCounts,
-    /// What the answer guarantees: `exact`.
-    pub guarantee: &'static str,
+    /// What the answer guarantees: `exact`, or what a sketch leaves open.
+    pub guarantee: String,
+    /// The planes of a sketch that were read, in order; none where every row was scored.
+    pub planes: Vec<PlaneSummary>,
+    /// Rows that were scored from their full vectors.
+    pub rows_scored: u64,
+    /// What a user should know of how the answer was found, as why a sketch was not used.
+    pub notes: Vec<String>,
+}
+
+/// What one plane of a sketch did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlaneSummary {
+    /// The plane.
+    pub plane: Plane,
+    /// Rows whose codes were read.
+    pub rows: u64,
+    /// Rows that need not be looked at any further.
+    pub excluded: u64,
+    /// Bytes of codes and of what belongs to them.
+    pub bytes_read: u64,
 }
 
 /// The best or worst rows of a question.

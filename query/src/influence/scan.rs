@@ -33,6 +33,7 @@ pub(super) struct ScanPool {
 }
 
 /// What every row of a scan is measured by.
+#[derive(Clone, Copy)]
 pub(super) struct Scan<'a> {
     pub(super) pools: &'a [ScanPool],
     pub(super) kernel: Kernel,
@@ -86,6 +87,8 @@ struct Slate {
     states: Vec<State>,
     /// Slots x queries: the weighted sum over the checkpoints so far.
     values: Vec<f32>,
+    /// Rows of one block that are to be scored, where those are few.
+    wanted: Vec<u64>,
     /// The slots of one run of vectors.
     run: Vec<usize>,
     /// The module groups that count.
@@ -228,7 +231,15 @@ impl Scan<'_> {
                     continue;
                 }
                 self.check_cancelled()?;
-                let block = reader.read_block(block, scratch)?;
+                // A filter may leave few rows of a block, which are then read alone.
+                slate.wanted.clear();
+                if self.filter.is_some() {
+                    slate.wanted.extend(slots.rows_in(block.range()));
+                }
+                let block = match slate.wanted.is_empty() {
+                    true => reader.read_block(block, scratch)?,
+                    false => reader.read_rows(block, &slate.wanted, scratch)?,
+                };
                 bytes += block_bytes(&block);
                 let (queries, modules) = (&pool.queries[c], &pool.modules[c]);
                 self.add_block(&block, reader, (queries, modules), self.weights[c], slots, slate);
@@ -316,7 +327,7 @@ impl Scan<'_> {
         }
     }
 
-    fn check_cancelled(&self) -> Result<(), QueryError> {
+    pub(super) fn check_cancelled(&self) -> Result<(), QueryError> {
         if self.cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
     }
 

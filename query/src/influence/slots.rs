@@ -39,6 +39,11 @@ impl Selection {
         }
     }
 
+    /// The rows that are to be scored, counted from the first of the window.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
+        self.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(offset, _)| offset)
+    }
+
     /// Whether no row is to be scored.
     pub(super) fn is_empty(&self) -> bool {
         !self.wanted.contains(&true)
@@ -116,6 +121,16 @@ impl Slots<'_> {
                 tokens.get(next).is_some_and(|token| token.0 < rows.end)
             }
         }
+    }
+
+    /// The wanted rows in a range, ascending; of tokens none, since a row may have any number.
+    pub(super) fn rows_in(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+        let (first, wanted) = match self {
+            Slots::Rows { first, wanted } => (*first, *wanted),
+            Slots::Tokens(_) => (0, &[][..]),
+        };
+        let span = rows.start.max(first)..rows.end.min(first + wanted.len() as u64);
+        span.filter(move |row| wanted[(row - first) as usize])
     }
 
     /// The vectors of a block that do not lie before the first slot or after the last.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use gstore_store::Granularity;
 
+use super::mode::Mode;
 use super::modules::ModuleWeights;
 use crate::error::QueryError;
 
@@ -192,6 +193,8 @@ pub struct InfluenceSpec {
     pub modules: Option<ModuleWeights>,
     /// Scores every scored token of the pools by itself, from features of granularity token; targets stay samples.
     pub per_token: bool,
+    /// Whether rankings read every row, or a sketch first.
+    pub mode: Mode,
 }
 
 impl Default for InfluenceSpec {
@@ -214,6 +217,7 @@ impl Default for InfluenceSpec {
             by: SubtaskBy::Column,
             modules: None,
             per_token: false,
+            mode: Mode::Exact,
         }
     }
 }

@@ -80,6 +80,16 @@ impl TopK {
         }
     }
 
+    /// The score of the k-th candidate in order, once there are k.
+    pub fn kth(&mut self) -> Option<f32> {
+        self.shrink();
+        if self.k == 0 || self.entries.len() < self.k {
+            return None;
+        }
+        let worst = self.entries.iter().map(Entry::key).max()?;
+        Some(from_ordered((worst.0 >> 96) as u32 ^ self.flip))
+    }
+
     /// Takes over what another collector of the same k and direction has kept.
     pub fn merge(&mut self, other: Self) {
         debug_assert!(self.k == other.k && self.flip == other.flip);

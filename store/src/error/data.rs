@@ -3,6 +3,8 @@
 use super::StorageError;
 use super::catalog::did_you_mean;
 use crate::ident::RowSet;
+use std::ops::Range;
+use uuid::Uuid;
 
 /// Stored data could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,34 @@ pub enum ReadError {
         segment: u32,
         /// Number of the block in the segment.
         block: u32,
+    },
+    /// The segment is not one of this reader's.
+    #[error("segment {segment} does not belong to this reader")]
+    NoSegment {
+        /// Its name.
+        segment: Uuid,
+    },
+    /// The index has no such section.
+    #[error("{file} has no section {name:?}; it has {}", .known.join(", "))]
+    NoSection {
+        /// The index.
+        file: String,
+        /// The section asked for.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// The section of an index is shorter.
+    #[error("bytes {}..{} of section {section} of {file} were asked for; it has {len}", .range.start, .range.end)]
+    NoRange {
+        /// The index.
+        file: String,
+        /// The section.
+        section: String,
+        /// What was asked for.
+        range: Range<u64>,
+        /// Length of the section.
+        len: u64,
     },
     /// A file could not be read.
     #[error(transparent)]

@@ -24,6 +24,14 @@ pub enum ChangeError {
         "another process is compacting this store (tmp/compact.lock is held); wait for it or stop it, then try again"
     )]
     Compacting,
+    /// Indexes are being built, which have what their segments have.
+    #[error(
+        "an index of this store is being built ({}), of rows that a purge may take away; wait for it or stop it, then try again", .builds.join(", ")
+    )]
+    Indexing {
+        /// The folders in which they are built.
+        builds: Vec<String>,
+    },
     /// Readers hold snapshots that a purge would take away.
     #[error("a purge would take away snapshots that are being read; wait for these readers or stop them, then try again\n  {}", .readers.join("\n  "))]
     Leased {

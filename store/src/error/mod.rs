@@ -8,6 +8,7 @@ mod catalog;
 mod change;
 mod damage;
 mod data;
+mod index;
 mod keep;
 mod life;
 mod shard;
@@ -16,6 +17,7 @@ pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError};
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, WriteError};
+pub use index::IndexError;
 pub use keep::{BackupError, Collected, GcError, TagError};
 pub use life::{ChangeError, CompactError};
 
@@ -71,4 +73,5 @@ is_damage! {
     GcError => |e| GcError::Unknown { source, .. } => source.is_damage(), GcError::Open(e) => e.is_damage(), GcError::Commit(e) => e.is_damage(),
         GcError::Storage(e) => e.is_damage();
     BackupError => |e| BackupError::Open(e) => e.is_damage(), BackupError::Storage(e) => e.is_damage();
+    IndexError => |e| IndexError::Storage(e) => e.is_damage();
 }

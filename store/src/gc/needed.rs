@@ -69,6 +69,11 @@ impl Needed {
         self.mentioned.contains(&uuid)
     }
 
+    /// The segments among them.
+    pub(crate) fn segments(&self) -> HashSet<Uuid> {
+        self.data.iter().filter(|(kind, ..)| *kind == FileKind::Segments).map(|(.., uuid)| *uuid).collect()
+    }
+
     fn read(&mut self, env: &Env, link: &Link, missing: Missing) -> Result<(), StorageError> {
         let Some(root) = self.part::<Root>(env, link, None, missing)? else { return Ok(()) };
         self.mention(&root.extra);

@@ -11,6 +11,7 @@ use super::report::Swept;
 use crate::error::StorageError;
 use crate::manifest::Current;
 use crate::store::{Env, Store, WriterLock};
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -153,12 +154,18 @@ impl Sweeper<'_> {
 
     fn flat(&mut self, top: &str, kind: FileKind) -> Result<(), StorageError> {
         let mut removed = false;
-        for file in self.list(top)?.unwrap_or_default() {
+        let files = self.list(top)?.unwrap_or_default();
+        // An index is needed as long as its segment is.
+        let segments = match kind {
+            FileKind::Indexes if !files.is_empty() => self.needed.segments(),
+            _ => HashSet::new(),
+        };
+        for file in files {
             let name = format!("{top}/{file}");
             let (stem, unfinished) = names::finished(&file);
             match stem.split_once('.').and_then(|(u, _)| names::uuid(u)) {
                 None => self.swept.stranger(name),
-                Some(uuid) if !unfinished && self.needed.mentions(uuid) => {}
+                Some(uuid) if !unfinished && (segments.contains(&uuid) || self.needed.mentions(uuid)) => {}
                 Some(_) => removed |= self.remove(kind, &name)?,
             }
         }

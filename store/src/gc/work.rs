@@ -4,6 +4,7 @@ use super::names::{self, FileKind};
 use super::report::JobNote;
 use super::sweep::{Starting, Sweeper};
 use crate::error::StorageError;
+use crate::index;
 use crate::job::{
     Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
 };
@@ -45,7 +46,16 @@ impl Sweeper<'_> {
             }
             self.swept.jobs.push(note);
         }
-        Ok(())
+        self.index_builds()
+    }
+
+    /// Removes the folders of index builds that died. No build can start meanwhile.
+    fn index_builds(&mut self) -> Result<(), StorageError> {
+        let mut removed = false;
+        for name in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| index::is_build(n)) {
+            removed |= self.remove_unless_held(&format!("tmp/{name}"))?;
+        }
+        self.flush("tmp", removed)
     }
 
     /// The files of the store that a job was publishing. The note is flushed before the first one moves, so a damaged one
@@ -80,16 +90,17 @@ impl Sweeper<'_> {
                 removed |= self.remove_work(&path, FileKind::Leftovers)?;
             } else if of("compact-") {
                 if !self.options.leave_compactions {
-                    removed |= self.remove_compaction(&path)?;
+                    removed |= self.remove_unless_held(&path)?;
                 }
-            } else if !LOCKS.contains(&&*path) && !is_job(&name) {
+            } else if !LOCKS.contains(&&*path) && !is_job(&name) && !index::is_build(&name) {
                 self.swept.stranger(path);
             }
         }
         self.flush("tmp", removed)
     }
 
-    fn remove_compaction(&mut self, folder: &str) -> Result<bool, StorageError> {
+    /// Removes a folder whose `lock` nobody holds.
+    fn remove_unless_held(&mut self, folder: &str) -> Result<bool, StorageError> {
         let name = format!("{folder}/lock");
         let path = self.env.at(&name);
         let lock = match self.env.vfs().exists(&path).map_err(Env::io("look for", &name))? {

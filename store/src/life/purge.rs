@@ -1,7 +1,7 @@
 //! Purging: nothing of deleted rows is left in the store's folder but their numbers.
 //!
 //! Order
-//! 1. nobody else compacts, publishes or starts a job; live jobs of the dataset and readers that hold snapshots are refused
+//! 1. nobody else compacts, publishes, starts a job or builds an index; live jobs of the dataset and readers that hold snapshots are refused
 //! 2. every file of the dataset with a row that is not live is written again without it, in `tmp/`
 //! 3. the new files go into place, and a root without a parent is published: the commit point
 //! 4. interrupted jobs of the dataset, those of others that have purged rows, the ledger, and every file that the new root does not need are removed
@@ -15,6 +15,7 @@ use super::{refuse_live_jobs, remove_files};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError, StorageError};
 use crate::gc::{Needed, Swept, sweep};
 use crate::ident::RowSet;
+use crate::index::live_builds;
 use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs, lock_start};
 use crate::lease;
 use crate::ledger::Ledger;
@@ -42,6 +43,10 @@ pub(super) fn purge(store: &Store, dataset: &str, rows: &RowSet) -> Result<Delet
     let old = base.dataset(dataset)?;
     refuse_live_jobs(env, &format!("dataset {dataset}"), |job| writes_dataset(job, dataset))?;
     refuse_readers(env)?;
+    let builds = live_builds(env)?;
+    if !builds.is_empty() {
+        return Err(ChangeError::Indexing { builds });
+    }
 
     let before = base.rows_of(old)?;
     let named = rows.intersection(&before.live);

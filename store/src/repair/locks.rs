@@ -1,13 +1,14 @@
 //! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
 
 use crate::error::{StorageError, VerifyError};
+use crate::index;
 use crate::store::{Env, Store, WriterLock};
 use crate::vfs::VfsLock;
 
 /// Locks of whole operations, inside the store.
 const LOCKS: [&str; 2] = ["tmp/compact.lock", "tmp/start.lock"];
 /// Folders in `tmp/` whose file `lock` is held by the process at work.
-const WORK: [&str; 2] = ["job-", "compact-"];
+const WORK: [&str; 3] = ["job-", "compact-", index::PREFIX];
 
 /// Held while a store is repaired.
 #[derive(Debug)]

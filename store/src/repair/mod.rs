@@ -4,7 +4,8 @@
 //! - one commit: a crash leaves the damage as it was, or the repaired store; repairing again finds nothing to do
 //! - no row is lost that a sound block, page or row still has; every row that is lost is listed with the way to get it back
 //! - no delete is undone, unless the caller asks for it by name
-//! - nothing is removed but the ledger, which the next writer makes anew; damaged files stay until they are collected
+//! - nothing is removed but what is made anew from the rest: the ledger by the next writer, damaged indexes by whoever builds them;
+//!   other damaged files stay until they are collected
 //! - what cannot be read for a reason that is not the medium's (permission, too many open files, a newer format) ends the repair
 //!
 //! docs/design.md ("Repair") says what is rebuilt from what.
@@ -26,6 +27,7 @@ pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 
 use crate::error::VerifyError;
 use crate::ident::RowSet;
+use crate::index;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, PartLink, RunPart};
 use crate::store::{Env, Store};
@@ -394,6 +396,7 @@ fn finish(
         || tags.len() != base.root.tags.len();
     let new_samples = !base.certain || datasets.iter().any(|d| d.link.is_none());
     work.report.base = base.number;
+    let damaged = damaged_indexes(&mut work);
     if changed {
         work.report.snapshot = Some(base.next);
     }
@@ -425,7 +428,31 @@ fn finish(
     if work.ledger_bad || (changed && new_samples) {
         remove_ledger(&mut work)?;
     }
+    remove_indexes(&work, &damaged)?;
     Ok(std::mem::take(&mut work.report))
+}
+
+/// Damaged indexes. They go: who looks for one finds none, and builds it.
+fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
+    let is_index = |f: &&String| f.strip_prefix(index::FOLDER).is_some_and(|rest| rest.starts_with('/'));
+    let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
+    damaged.sort();
+    for file in &damaged {
+        work.report.rebuilt(file, "its segment, by `gstore index`");
+    }
+    damaged
+}
+
+fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError> {
+    for file in damaged {
+        match work.env.vfs().remove(&work.env.at(file)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Env::io("remove", file)(e).into());
+            }
+            _ => {}
+        }
+    }
+    if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(index::FOLDER)?) }
 }
 
 /// The next writer makes it anew from the samples.

@@ -3,9 +3,12 @@
 use super::BlockBuffer;
 use super::block::{Block, StoredRow};
 use super::file::SegmentFile;
+use super::footer::BlockInfo;
+use super::refs::SegmentRef;
 use crate::error::ReadError;
 use crate::ident::{CELL_ROWS, Granularity, RowSet};
 use crate::manifest::FeaturePart;
+use crate::store::{Env, segment_file};
 use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -32,6 +35,27 @@ pub struct BlockRef {
 }
 
 impl BlockRef {
+    pub(super) fn new(segment: usize, block: usize, info: &BlockInfo) -> Self {
+        BlockRef {
+            segment: segment as u32,
+            block: block as u32,
+            first: info.first,
+            end: info.end,
+            rows: info.rows as u32,
+            vectors: info.vectors as u32,
+        }
+    }
+
+    /// The place of its segment in [`FeatureReader::segments`].
+    pub fn segment(&self) -> usize {
+        self.segment as usize
+    }
+
+    /// Its place in its segment.
+    pub fn place(&self) -> usize {
+        self.block as usize
+    }
+
     /// The range of its rows.
     pub fn range(&self) -> Range<u64> {
         self.first..self.end
@@ -57,16 +81,21 @@ impl BlockRef {
 #[derive(Debug)]
 pub struct FeatureReader {
     part: Arc<FeaturePart>,
-    segments: Vec<SegmentFile>,
+    pub(super) segments: Vec<SegmentFile>,
+    /// What is said of them.
+    pub(super) refs: Vec<SegmentRef>,
     /// By cell, then by first row.
     index: Vec<BlockRef>,
     /// Live rows of the dataset.
     live: Arc<RowSet>,
-    checks: Checks,
+    pub(super) checks: Checks,
+    /// Where their indexes are.
+    pub(super) env: Arc<Env>,
 }
 
 impl FeatureReader {
     pub(crate) fn new(
+        env: Arc<Env>,
         part: Arc<FeaturePart>,
         segments: Vec<SegmentFile>,
         live: Arc<RowSet>,
@@ -75,18 +104,15 @@ impl FeatureReader {
         let mut index: Vec<BlockRef> = Vec::new();
         for (s, segment) in segments.iter().enumerate() {
             for (b, info) in segment.blocks.iter().enumerate() {
-                index.push(BlockRef {
-                    segment: s as u32,
-                    block: b as u32,
-                    first: info.first,
-                    end: info.end,
-                    rows: info.rows as u32,
-                    vectors: info.vectors as u32,
-                });
+                index.push(BlockRef::new(s, b, info));
             }
         }
         index.sort_by_key(|b| (b.first, b.segment));
-        FeatureReader { part, segments, index, live, checks }
+        let files = part.segments.iter().zip(&segments).enumerate();
+        let refs = files
+            .map(|(s, (entry, file))| SegmentRef::new(s, entry, segment_file(part.number, entry), file))
+            .collect();
+        FeatureReader { part, segments, refs, index, live, checks, env }
     }
 
     /// What the catalog says of the feature.

@@ -15,6 +15,7 @@ use crate::vfs::{Vfs, VfsRead};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -33,6 +34,8 @@ pub(crate) struct SegmentFile {
     pub(super) head_digest: String,
     /// Set once the block's digest agreed.
     pub(super) verified: Vec<OnceLock<BlockLayout>>,
+    /// Of each block, vectors that were read one by one.
+    pub(super) singles: Vec<AtomicU32>,
     pub(super) map: OnceLock<FileMap>,
 }
 

@@ -11,6 +11,7 @@
 
 mod block;
 mod feature;
+mod few;
 mod file;
 mod footer;
 mod layout;
@@ -18,6 +19,7 @@ mod many;
 mod open;
 mod pending;
 mod quantize;
+mod refs;
 mod regions;
 mod salvage;
 mod sink;
@@ -27,6 +29,7 @@ mod writer;
 pub use block::{Block, StoredRow, Values};
 pub use feature::{BlockRef, Checks, FeatureReader};
 pub use layout::BLOCK_BYTES;
+pub use refs::SegmentRef;
 pub use writer::{SealedSegment, SegmentWriter};
 
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.

@@ -117,6 +117,7 @@ impl SegmentFile {
         footer: Footer,
     ) -> Self {
         let verified = footer.blocks.iter().map(|_| OnceLock::new()).collect();
+        let singles = footer.blocks.iter().map(|_| Default::default()).collect();
         SegmentFile {
             vfs,
             path: id.path.to_owned(),
@@ -128,6 +129,7 @@ impl SegmentFile {
             head_len: footer.head_len,
             head_digest: footer.head_digest,
             verified,
+            singles,
             map: OnceLock::new(),
         }
     }

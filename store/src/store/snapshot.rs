@@ -6,6 +6,7 @@ use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
 use crate::ident::{RowSet, nearest};
+use crate::index::{self, IndexNote};
 use crate::manifest::{
     DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
 };
@@ -316,6 +317,11 @@ impl Snapshot {
         Ok(EncodingReader::new(encoding.clone(), encoding.files.iter().map(file).collect()))
     }
 
+    /// The indexes of a feature's segments, by segment and kind. Lists the folder of indexes and opens none of them.
+    pub fn indexes(&self, part: &FeaturePart) -> Result<Vec<IndexNote>, ReadError> {
+        Ok(index::notes(&self.env, &part.segments)?)
+    }
+
     /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as [`Snapshot::with_checks`] says.
     pub fn open_feature(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
         self.open_feature_with(part, self.checks)
@@ -332,7 +338,7 @@ impl Snapshot {
         };
         let segments = open_all(&part.segments, open)?;
         let live = self.live_rows(self.dataset_of(part)?)?;
-        Ok(FeatureReader::new(Arc::new(part.clone()), segments, live, checks))
+        Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, checks))
     }
 }
 

@@ -3,9 +3,11 @@
 use super::catalog::{self, Catalog};
 use super::report::Tally;
 use crate::gc::names::data_key;
+use crate::index::{self, split_name};
 use crate::manifest::Current;
 use crate::store::Store;
 use std::collections::HashSet;
+use uuid::Uuid;
 
 /// Takes back problems of files that no snapshot has any more. Reads the manifests once more, and only if there are problems and
 /// something was published meanwhile.
@@ -31,10 +33,16 @@ pub(super) fn forget(store: &Store, before: &Catalog, tally: &mut Tally<'_>) {
 
 fn keep_what_is_left(before: &Catalog, now: &Catalog, tally: &mut Tally<'_>) {
     let data = now.data_files();
-    let is_gone = |file: &str| match file.strip_prefix("manifests/") {
-        Some(manifest) => !now.manifests.contains(manifest),
+    let segments: HashSet<Uuid> =
+        now.features.iter().flat_map(|f| &f.part.segments).map(|s| s.uuid).collect();
+    let is_gone = |file: &str| match file.split_once('/') {
+        Some(("manifests", manifest)) => !now.manifests.contains(manifest),
         // Which data files a part has that cannot be read is not known.
-        None => !now.incomplete && data_key(file).is_some() && !data.contains_key(file),
+        _ if now.incomplete => false,
+        Some((index::FOLDER, file)) => {
+            split_name(file).is_some_and(|(segment, _)| !segments.contains(&segment))
+        }
+        _ => data_key(file).is_some() && !data.contains_key(file),
     };
     let problems = tally.problems.len();
     tally.problems.retain(|p| !is_gone(&p.file));

@@ -10,6 +10,7 @@ mod catalog;
 mod collected;
 mod data;
 mod index;
+mod indexes;
 mod names;
 mod report;
 mod segments;
@@ -75,10 +76,12 @@ impl Store {
 
 /// Reads all data files of a catalog. Returns the names of datasets of its first snapshot whose samples are sound.
 pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
-    tally.expect(catalog);
+    let found = indexes::find(store, catalog, tally);
+    tally.expect(catalog, found.iter().map(indexes::Place::len));
     let dead = data::tombstones(store, catalog, tally);
     let sound = data::samples(store, catalog, &dead, tally);
     data::encodings(store, catalog, tally);
     segments::segments(store, catalog, tally);
+    indexes::indexes(store, &found, tally);
     sound
 }

@@ -3,7 +3,9 @@
 use super::catalog::Catalog;
 use super::report::Tally;
 use crate::gc::names::{self, NUMBERED, Top};
+use crate::index;
 use crate::store::Store;
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// The UUID of a data file: `<uuid>.<ending>`.
@@ -49,6 +51,19 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
                     tally.unreferenced.push(name);
                 }
             }
+        }
+    }
+    let entries = catalog.features.iter().flat_map(|f| &f.part.segments);
+    let segments: HashSet<Uuid> = entries.map(|s| s.uuid).collect();
+    for file in list(index::FOLDER) {
+        let (stem, unfinished) = names::finished(&file);
+        let name = format!("{}/{file}", index::FOLDER);
+        match stem.split_once('.').and_then(|(u, _)| names::uuid(u)) {
+            None => tally.strangers.push(name),
+            Some(segment) if known && (unfinished || !segments.contains(&segment)) => {
+                tally.unreferenced.push(name);
+            }
+            Some(_) => {}
         }
     }
 }

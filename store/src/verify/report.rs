@@ -149,9 +149,9 @@ impl<'a> Tally<'a> {
         self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
     }
 
-    /// Learns how much there is to do.
-    pub(super) fn expect(&mut self, catalog: &Catalog) {
-        for len in catalog.data_files().into_values() {
+    /// Learns how much there is to do: the files of a catalog, and others by their lengths.
+    pub(super) fn expect(&mut self, catalog: &Catalog, others: impl Iterator<Item = u64>) {
+        for len in catalog.data_files().into_values().chain(others) {
             self.files.1 += 1;
             self.bytes.1 += len;
         }

@@ -6,6 +6,7 @@ pub mod crash;
 pub mod every;
 pub mod forge;
 pub mod hook;
+pub mod indexes;
 pub mod keep;
 pub mod life;
 pub mod overlay;

@@ -231,9 +231,22 @@ fn feature_of(snapshot: &Snapshot, f: &FeaturePart) -> Value {
             }
         })
         .collect();
-    json!({
+    let mut described = json!({
         "name": f.display_name(), "key": f.key, "dtype": f.desc.dtype.name(), "dim": f.desc.dim(),
         "rows": rows.to_string(), "state": f.state, "segments": f.segments.len(),
         "content_digest": reader.content_digest().unwrap(), "some": some,
-    })
+    });
+    let found = reader.segments().iter().map(|s| reader.index(s, indexes::KIND).unwrap());
+    let found: Vec<Value> = found.flatten().map(|index| index_of(&index)).collect();
+    if !found.is_empty() {
+        described["indexes"] = found.into();
+    }
+    described
+}
+
+/// Header and sections, these as SHA-256.
+fn index_of(index: &IndexFile) -> Value {
+    let read = indexes::read_all(index).unwrap();
+    let sections = index.sections().zip(read).map(|(name, bytes)| json!([name, sha256_hex(&bytes)]));
+    json!({"kind": index.kind(), "header": index.header(), "sections": sections.collect::<Vec<_>>()})
 }

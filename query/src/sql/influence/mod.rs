@@ -23,7 +23,7 @@ use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::QueryError;
-use crate::influence::{InfluencePlan, InfluenceSpec, TargetRef};
+use crate::influence::{InfluencePlan, InfluenceSpec, Mode, SketchMode, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -45,11 +45,15 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "by",
     "modules",
     "per_token",
+    "mode",
+    "miss",
+    "tolerance",
+    "certified",
     "k",
 ];
 
-/// Options of `excluded()`: the same without `k`.
-pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 1).0;
+/// Options of `excluded()`: the same without `k` and those of rankings by sketch.
+pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 5).0;
 
 /// The table function `influence`.
 #[derive(Debug)]
@@ -132,10 +136,52 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
     set(args, "sim", &mut spec.sim)?;
     set(args, "missing", &mut spec.missing)?;
     set(args, "by", &mut spec.by)?;
+    spec.mode = mode(args)?;
     if let Some(globs) = args.texts("modules")? {
         spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
     }
     Ok(spec)
+}
+
+/// Whether a sketch may serve the ranking, and what it may leave open.
+fn mode(args: &Arguments) -> Result<Mode, SqlError> {
+    let by_sketch = match args.text("mode")?.as_deref() {
+        None | Some("exact") => false,
+        Some("sketch") => true,
+        Some(other) => {
+            let error = QueryError::option("mode", other, &["exact", "sketch"]);
+            return Err(SqlError::query(error).about("mode"));
+        }
+    };
+    let mut mode = SketchMode::default();
+    let (miss, tolerance) = (number(args, "miss")?, number(args, "tolerance")?);
+    let certified = args.boolean("certified")?;
+    if !by_sketch {
+        let given = [
+            ("miss", miss.is_some()),
+            ("tolerance", tolerance.is_some()),
+            ("certified", certified.is_some()),
+        ];
+        return match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                let why = format!("`{name}` is an option of `mode => 'sketch'`");
+                Err(SqlError::query(QueryError::Spec(why)).about(*name))
+            }
+            None => Ok(Mode::Exact),
+        };
+    }
+    mode.miss = miss.unwrap_or(mode.miss);
+    mode.tolerance = tolerance.unwrap_or(mode.tolerance);
+    mode.certified = certified.unwrap_or(mode.certified);
+    Ok(Mode::Sketch(mode))
+}
+
+fn number(args: &Arguments, name: &'static str) -> Result<Option<f64>, SqlError> {
+    let Some(numbers) = args.numbers(name)? else { return Ok(None) };
+    match numbers[..] {
+        [only] => Ok(Some(only)),
+        _ => Err(SqlError::query(QueryError::Spec(format!("`{name}` takes one number"))).about(name)),
+    }
 }
 
 fn set<T: std::str::FromStr<Err = QueryError>>(

@@ -1,0 +1,71 @@
+//! Indexes of the workload: the checks of a segment's vectors, in two sections that grow side by side.
+
+use crate::Failure;
+use gstore_store::*;
+use serde_json::json;
+
+const KIND: &str = "checks";
+
+/// Builds those that are missing.
+pub(super) fn build(store: &Store, features: impl Fn(&FeaturePart) -> bool) -> Result<(), Failure> {
+    let (snapshot, _lease) = store.snapshot_leased(None, "index")?;
+    for part in snapshot.features().iter().filter(|part| features(part)) {
+        let reader = snapshot.open_feature(part)?;
+        for segment in reader.segments() {
+            if reader.index(segment, KIND)?.is_some() {
+                continue;
+            }
+            match build_one(store, &reader, segment) {
+                // Another process removed what a lease does not hold where there can be none.
+                Ok(()) | Err(IndexError::Gone { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn build_one(store: &Store, reader: &FeatureReader, segment: &SegmentRef) -> Result<(), IndexError> {
+    let mut writer = store.write_index(segment, KIND)?;
+    let sections = [writer.section("even", 64)?, writer.section("odd", 128)?];
+    let content = content(reader, segment).map_err(|e| IndexError::Header(e.to_string()))?;
+    for (section, bytes) in sections.into_iter().zip(&content) {
+        writer.append(section, bytes)?;
+    }
+    writer.finish(json!({ "vectors": segment.vectors() }))?;
+    Ok(())
+}
+
+/// What the index of a segment holds.
+fn content(reader: &FeatureReader, segment: &SegmentRef) -> Result<[Vec<u8>; 2], ReadError> {
+    let mut out = [Vec::new(), Vec::new()];
+    let mut scratch = BlockBuffer::new();
+    for b in reader.blocks_of(segment)? {
+        let block = reader.read_block(b, &mut scratch)?;
+        for (row, check) in block.rows.iter().zip(block.check) {
+            let [even, odd] = &mut out;
+            let section = if row.is_multiple_of(2) { even } else { odd };
+            section.extend_from_slice(&check.to_le_bytes());
+        }
+    }
+    Ok(out)
+}
+
+/// Compares the indexes that are there with their segments.
+pub(super) fn check(reader: &FeatureReader) -> Result<(), Failure> {
+    let mut scratch = BlockBuffer::new();
+    for segment in reader.segments() {
+        let Some(index) = reader.index(segment, KIND)? else { continue };
+        let expected = content(reader, segment)?;
+        for (name, bytes) in ["even", "odd"].into_iter().zip(&expected) {
+            let section = index.section(name)?;
+            if section.read(0..section.len(), &mut scratch)? != bytes.as_slice() {
+                return Err(format!("section {name} of {} is not of its segment", index.file()).into());
+            }
+        }
+        if *index.header() != json!({ "vectors": segment.vectors() }) {
+            return Err(format!("the header of {} is not of its segment", index.file()).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The rows that no bound excludes, scored as the exact scan does.
+
+use gstore_store::{DType, FeatureReader};
+
+use super::super::collect::Collector;
+use super::super::drive;
+use super::super::scan::{Scan, Totals, Worker};
+use super::{Chosen, Run, filter_of};
+use crate::error::QueryError;
+
+impl Run<'_> {
+    /// Scores rows and moves the threshold. `count`: they are not among the totals yet.
+    pub(super) fn score(&mut self, chosen: &Chosen, count: bool) -> Result<(), QueryError> {
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let cascade = self.cascade;
+        let filter = filter_of(self.windows, cascade.scan.pools.len(), chosen);
+        let scan = Scan { filter: Some(&filter), ..cascade.scan };
+        let collector = || Collector::new(cascade.order, cascade.k, false);
+        let windows = self.windows;
+        let states = drive::unordered(
+            chosen.len(),
+            cascade.threads,
+            scan.cancel,
+            || (Worker::default(), collector(), Totals::default()),
+            |(worker, top, totals), unit| {
+                let found = scan.window(&windows[chosen[unit].0], worker)?;
+                found.scored.iter().for_each(|scored| top.push(scored));
+                totals.merge(&found.totals);
+                Ok(())
+            },
+        )?;
+        for (_, top, mut totals) in states {
+            self.top.merge(top);
+            totals.bytes_read = 0;
+            if count {
+                self.totals.merge(&totals);
+            }
+        }
+        for (window, rows) in chosen {
+            self.rows_scored += rows.len() as u64;
+            let readers = &cascade.scan.pools[windows[*window].pool as usize].readers;
+            self.totals.bytes_read += rows.len() as u64 * row_bytes(readers);
+        }
+        self.threshold = self.top.kth();
+        Ok(())
+    }
+}
+
+/// Bytes of one row's vectors with what belongs to them.
+pub(super) fn row_bytes(readers: &[FeatureReader]) -> u64 {
+    let of = |reader: &FeatureReader| {
+        let part = reader.part();
+        let value = match part.desc.dtype {
+            DType::F32 => 4,
+            DType::F16 => 2,
+            DType::I8 => 1,
+        };
+        // Row and check, scales and norms, flags.
+        u64::from(part.desc.dim()) * value + 16 + 8 * part.attrs.groups.len() as u64 + 1
+    };
+    readers.iter().map(of).sum()
+}

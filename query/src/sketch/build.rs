@@ -1,0 +1,193 @@
+//! Making the sketch of a feature's blocks.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, RowFlags, Values};
+
+use super::encode::{Encoder, RowCodes};
+use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch};
+use super::rotation::Rotation;
+use super::source::{MemorySections, Sketch};
+use crate::error::QueryError;
+use crate::influence::drive;
+use crate::influence::values::{groups, norm, vector};
+
+/// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and what underflow does is bounded.
+const NORMS: Range<f64> = 9.1e-13..1.1e12;
+/// Scales of module groups of such vectors: these at least,
+const LEAST_SCALE: f64 = 7.9e-31;
+/// and these at most, over the length of the vector; what underflow does to products of stored values is multiplied by them.
+const MOST_SCALE: f64 = 1.1e12;
+/// Scales over lengths of such vectors.
+const FACTORS: Range<f64> = 7.6e-37..1.3e36;
+
+/// The codes of the vectors of a block.
+#[derive(Debug, Default)]
+pub struct BlockCodes {
+    rows: Vec<RowRecord>,
+    sign_factors: Vec<super::encode::Factor>,
+    signs: Vec<u8>,
+    nibble_factors: Vec<super::encode::Factor>,
+    nibbles: Vec<u8>,
+    byte_factors: Vec<ByteFactors>,
+    bytes: Vec<i8>,
+}
+
+impl BlockCodes {
+    /// The bytes of a section.
+    pub fn section(&self, section: Section) -> &[u8] {
+        match section {
+            Section::Rows => bytemuck::cast_slice(&self.rows),
+            Section::SignFactors => bytemuck::cast_slice(&self.sign_factors),
+            Section::Signs => &self.signs,
+            Section::NibbleFactors => bytemuck::cast_slice(&self.nibble_factors),
+            Section::Nibbles => &self.nibbles,
+            Section::ByteFactors => bytemuck::cast_slice(&self.byte_factors),
+            Section::Bytes => bytemuck::cast_slice(&self.bytes),
+        }
+    }
+
+    fn push(&mut self, record: RowRecord, codes: &RowCodes) {
+        self.rows.push(record);
+        self.sign_factors.push(codes.sign_factor);
+        self.signs.extend_from_slice(&codes.sign);
+        self.nibble_factors.push(codes.nibble_factor);
+        self.nibbles.extend_from_slice(&codes.nibble);
+        self.byte_factors.push(ByteFactors { residual: codes.residual, factor: codes.int8_factor });
+        self.bytes.extend_from_slice(&codes.int8);
+    }
+}
+
+/// Refuses features that cannot have a sketch.
+pub fn check(reader: &FeatureReader) -> Result<(), QueryError> {
+    let part = reader.part();
+    if part.desc.granularity == Granularity::Token {
+        return Err(QueryError::Sketch(format!(
+            "{} has vectors of tokens; sketches are made of samples' vectors",
+            part.display_name()
+        )));
+    }
+    let dim = part.desc.dim() as usize;
+    if !can_sketch(dim) {
+        return Err(QueryError::Sketch(format!(
+            "{} has {dim} coordinates; a sketch can have {} at most",
+            part.display_name(),
+            crate::kernel::MAX_CODE_DIM
+        )));
+    }
+    Ok(())
+}
+
+/// The codes of one block of a reader, a function of its bytes and the rotation.
+pub fn encode_block(
+    reader: &FeatureReader,
+    block: BlockRef,
+    rotation: &Rotation,
+    scratch: &mut BlockBuffer,
+) -> Result<BlockCodes, QueryError> {
+    let first = block.range().start;
+    let block = reader.read_block(block, scratch)?;
+    let groups = groups(reader.part());
+    let mut encoder = Encoder::new(rotation);
+    let mut buffer = vec![0.0f32; rotation.dim()];
+    let mut codes = BlockCodes::default();
+    for i in 0..block.len() {
+        vector(&block, i, &groups, &mut buffer);
+        let measured = measure(&block, i, &groups, &buffer);
+        let record = RowRecord {
+            length: measured.length as f32,
+            norm: ((measured.norm * (1.0 + 1e-6)) as f32).next_up(),
+            // Blocks lie inside a cell of 4,096 rows.
+            offset: (block.rows[i] - first) as u16,
+            flags: block.flags[i],
+            class: measured.class as u8,
+        };
+        let row = match measured.class {
+            // Scales of int8 rows apply with one rounding of each value.
+            Class::Coded => encoder.encode(&buffer, measured.norm, f64::from(f32::EPSILON)),
+            Class::Zero | Class::Odd => encoder.blank(),
+        };
+        codes.push(record, row);
+    }
+    Ok(codes)
+}
+
+struct Measured {
+    class: Class,
+    norm: f64,
+    length: f64,
+}
+
+fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32]) -> Measured {
+    let unscored = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
+    if RowFlags::from_bits(block.flags[i]).intersects(unscored) {
+        return Measured { class: Class::Zero, norm: 0.0, length: 0.0 };
+    }
+    let of_row = i * groups.len()..(i + 1) * groups.len();
+    let ones = vec![1.0; groups.len()];
+    let length = norm(&block.norm[of_row.clone()], &ones);
+    let own = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    let mut class = if own == 0.0 { Class::Zero } else { Class::Coded };
+    if class == Class::Coded && !(NORMS.contains(&own) && NORMS.contains(&length)) || !length.is_finite() {
+        class = Class::Odd;
+    }
+    for (group, scale) in groups.iter().zip(&block.scale[of_row]) {
+        let scale = f64::from(*scale);
+        let silent = stored_zeros(block, i, vector.len(), group);
+        let usable = (LEAST_SCALE..MOST_SCALE * own).contains(&scale)
+            && FACTORS.contains(&(scale / length.max(1e-12)));
+        // A group of zeros adds zeros, if its scale is a number.
+        if !(usable || silent && scale.is_finite() && scale.abs() < 1e18) {
+            class = Class::Odd;
+        }
+    }
+    // Stored values that a scale takes to zero are not zeros to the products of the exact scan.
+    if class == Class::Zero && !stored_zeros(block, i, vector.len(), &(0..vector.len())) {
+        class = Class::Odd;
+    }
+    Measured { class, norm: own, length }
+}
+
+fn stored_zeros(block: &Block<'_>, i: usize, dim: usize, group: &Range<usize>) -> bool {
+    let span = i * dim + group.start..i * dim + group.end;
+    match block.values {
+        Values::F16(v) => v[span].iter().all(|x| x.to_bits() << 1 == 0),
+        Values::F32(v) => v[span].iter().all(|x| *x == 0.0),
+        Values::I8(v) => v[span].iter().all(|x| *x == 0),
+    }
+}
+
+/// The sketch of all blocks of a feature, held in memory. `threads` 0 means one per core; the bits do not depend on it.
+///
+/// # Errors
+/// Features of tokens or of too many coordinates, damage, and being told to stop.
+pub fn in_memory(
+    reader: &FeatureReader,
+    seed: u64,
+    threads: usize,
+    cancel: &AtomicBool,
+) -> Result<Sketch, QueryError> {
+    check(reader)?;
+    let dim = reader.part().desc.dim() as usize;
+    let rotation = Rotation::new(dim, seed);
+    let blocks = reader.blocks();
+    let mut sections = MemorySections::default();
+    drive::ordered(
+        blocks.len(),
+        threads,
+        cancel,
+        BlockBuffer::new,
+        |scratch, at| encode_block(reader, blocks[at], &rotation, scratch),
+        |codes| {
+            Section::ALL.iter().for_each(|section| sections.append(*section, codes.section(*section)));
+            ControlFlow::Continue(())
+        },
+    )?;
+    let vectors = blocks.iter().map(|block| block.vectors() as u64).sum();
+    let mut sketch = Sketch::new(dim);
+    sketch
+        .add(&SketchHeader::new(dim, seed, vectors), blocks, Box::new(sections))
+        .map_err(QueryError::Sketch)?;
+    Ok(sketch)
+}

@@ -1,0 +1,29 @@
+//! Sketches: short codes of vectors that tell which rows cannot be among the best, so that few are read in full.
+//!
+//! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte for each coordinate
+//! ([`encode`]). Queries are rotated and rounded likewise ([`SketchQueries`]). `influence` makes estimates and bounds of scores from them;
+//! the mathematics is in `docs/methods.md`.
+//!
+//! Invariants
+//! - a sketch is a function of the stored vectors and its seed
+//! - codes never give a score: they only tell which rows need not be read
+
+pub mod build;
+mod encode;
+pub mod files;
+mod format;
+mod query;
+mod random;
+mod rotation;
+mod source;
+pub(crate) mod tail;
+
+pub use encode::{Encoder, Factor, Residual, RowCodes};
+pub use format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch};
+pub use query::{Query, SketchQueries};
+pub use random::draw_seed;
+pub use rotation::{Rotation, padded_dim};
+pub use source::{MemorySections, Sections, Sketch};
+
+pub(crate) use encode::tail_excess;
+pub(crate) use query::QUERY_NORMS;

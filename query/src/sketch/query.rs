@@ -1,0 +1,102 @@
+//! Query vectors, rotated and rounded for products with codes.
+
+use super::random::Stream;
+use super::rotation::Rotation;
+use crate::kernel::CodeQueries;
+
+/// Length of a query that the bounds hold for; all zeros are fine besides. Outside, what underflow and overflow do to a score is not bounded.
+pub(crate) const QUERY_NORMS: std::ops::RangeInclusive<f64> = 8.7e-19..=1.1e18;
+
+/// Queries of one feature in the rotation of its sketch.
+#[derive(Debug, Clone)]
+pub struct SketchQueries {
+    /// Rounded at random to int8.
+    coarse: CodeQueries,
+    /// Two for each: the nearest int8 values, and what remains in 254ths of a step.
+    fine: CodeQueries,
+    each: Vec<Query>,
+}
+
+/// What bounds of one query are made with.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Query {
+    /// Its length, rounded up.
+    pub norm: f64,
+    /// A step of the coarse values.
+    pub coarse_step: f64,
+    /// A step of the first of the fine values.
+    pub fine_step: f64,
+    /// At least the distance of the fine values from the query.
+    pub fine_error: f64,
+}
+
+impl SketchQueries {
+    /// `vectors` holds any number of finite vectors of the rotation's dimension. The coarse values are rounded up or down at random, so that
+    /// the rounding of every coordinate is independent of everything else and zero on average; the draw depends on the seed and the query.
+    ///
+    /// # Panics
+    /// When `vectors` is not a whole number of vectors.
+    pub fn new(rotation: &Rotation, seed: u64, vectors: &[f32]) -> Self {
+        let (dim, padded) = (rotation.dim(), rotation.padded());
+        assert!(vectors.len().is_multiple_of(dim));
+        let count = vectors.len() / dim;
+        let (mut coarse, mut fine) = (Vec::new(), Vec::new());
+        let mut each = Vec::with_capacity(count);
+        let mut rotated = vec![0.0f64; padded];
+        for vector in vectors.chunks_exact(dim) {
+            rotated.fill(0.0);
+            rotated.iter_mut().zip(vector).for_each(|(r, x)| *r = f64::from(*x));
+            let norm = length(&rotated);
+            rotation.rotate_f64(&mut rotated);
+            let largest = rotated.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            if !norm.is_finite() || norm == 0.0 {
+                coarse.resize(coarse.len() + padded, 0);
+                fine.resize(fine.len() + 2 * padded, 0);
+                each.push(Query { norm: if norm == 0.0 { 0.0 } else { f64::INFINITY }, ..Query::default() });
+                continue;
+            }
+            let coarse_step = largest / 126.0;
+            let number = vector
+                .iter()
+                .fold(0u64, |h, x| (h ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3));
+            let mut stream = Stream::new(seed, number);
+            coarse.extend(
+                rotated.iter().map(|x| (x / coarse_step + stream.unit()).floor().clamp(-127.0, 127.0) as i8),
+            );
+            let fine_step = largest / 127.0;
+            let high = |x: f64| (x / fine_step).round().clamp(-127.0, 127.0);
+            let low = |x: f64| ((x / fine_step - high(x)) * 254.0).round().clamp(-127.0, 127.0);
+            fine.extend(rotated.iter().map(|x| high(*x) as i8));
+            fine.extend(rotated.iter().map(|x| low(*x) as i8));
+            let off: Vec<f64> =
+                rotated.iter().map(|x| x - fine_step * (high(*x) + low(*x) / 254.0)).collect();
+            each.push(Query {
+                norm: norm * (1.0 + 1e-12),
+                coarse_step,
+                fine_step,
+                // What the rotation in double precision is off by is far below the second part.
+                fine_error: length(&off) * (1.0 + 1e-9) + 1e-11 * norm,
+            });
+        }
+        Self { coarse: CodeQueries::new(&coarse, padded), fine: CodeQueries::new(&fine, padded), each }
+    }
+
+    /// Rounded at random: one for each query.
+    pub fn coarse(&self) -> &CodeQueries {
+        &self.coarse
+    }
+
+    /// Two for each query: `fine_step (first + second / 254)`.
+    pub fn fine(&self) -> &CodeQueries {
+        &self.fine
+    }
+
+    /// What bounds are made with.
+    pub fn each(&self) -> &[Query] {
+        &self.each
+    }
+}
+
+fn length(v: &[f64]) -> f64 {
+    v.iter().map(|x| x * x).sum::<f64>().sqrt()
+}

@@ -1,0 +1,319 @@
+//! Promise: a ranking by sketch is the exact one, bit for bit, and says where it could not be.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::world::*;
+use common::*;
+use gstore_query::influence::*;
+use gstore_query::sketch::{Sketch, build};
+use gstore_store::{DType, DeleteOptions, RowSet};
+use proptest::prelude::*;
+
+const EVERY_PLANE: [&[Plane]; 5] = [
+    &[Plane::Certified],
+    &[Plane::Sign, Plane::Nibble, Plane::Int8],
+    &[Plane::Nibble],
+    &[Plane::Int8, Plane::Certified],
+    &[Plane::Sign, Plane::Certified],
+];
+
+fn by(planes: &[Plane]) -> Mode {
+    Mode::Sketch(SketchMode {
+        miss: 1e-9,
+        certified: planes == [Plane::Certified],
+        planes: Some(planes.to_vec()),
+        ..SketchMode::default()
+    })
+}
+
+/// The sketches of all features of a dataset, with their numbers.
+fn sketches(store: &TestStore, dataset: &str, seed: u64) -> Vec<(u32, Arc<Sketch>)> {
+    let snapshot = store.snapshot();
+    let features = snapshot.features_of(dataset);
+    features
+        .into_iter()
+        .map(|feature| {
+            let reader = snapshot.open_feature(feature).unwrap();
+            let seed = seed + 1000 * u64::from(feature.number);
+            (feature.number, Arc::new(build::in_memory(&reader, seed, 2, &GO).unwrap()))
+        })
+        .collect()
+}
+
+fn sketched(
+    store: &TestStore,
+    spec: &InfluenceSpec,
+    mode: Mode,
+    all: &[(u32, Arc<Sketch>)],
+) -> InfluencePlan {
+    let spec = InfluenceSpec { mode, ..spec.clone() };
+    all.iter().fold(plan(store, &spec), |plan, (number, sketch)| plan.with_sketch(*number, sketch.clone()))
+}
+
+fn bits(ranking: &Ranking) -> Vec<(u32, u64, u32, u32)> {
+    ranking.rows.iter().map(|s| (s.pool, s.row, s.score.to_bits(), s.subtask)).collect()
+}
+
+/// Compares a ranking with the exact one in everything but what was read.
+fn same(got: &Ranking, want: &Ranking, what: &dyn std::fmt::Debug) {
+    assert_eq!(bits(got), bits(want), "{what:?}");
+    assert_eq!((got.eligible, got.excluded, got.live), (want.eligible, want.excluded, want.live), "{what:?}");
+    assert_eq!(got.summary.scanned, want.summary.scanned, "{what:?}");
+    assert!(got.summary.notes.is_empty(), "{:?}", got.summary.notes);
+}
+
+/// Rows that make trouble, beside normal ones.
+fn adversarial(
+    numbers: &mut Numbers,
+    rows: usize,
+    dim: usize,
+    targets: &[Vec<f32>],
+    kind: usize,
+) -> Vec<Vec<f32>> {
+    let mut pool = numbers.vectors(rows, dim);
+    for i in 0..rows {
+        let copy = pool[i / 2].clone();
+        let row = &mut pool[i];
+        match (kind, i % 4) {
+            (0, _) => {}
+            // Equal rows: everything is decided by ties.
+            (1, _) => *row = copy,
+            (2, 0) => row.fill(0.0),
+            (2, 1) => row.iter_mut().for_each(|x| *x = -0.0),
+            (3, 0) if i == rows / 3 => row.iter_mut().for_each(|x| *x *= 1e30),
+            (3, 1) if i % 3 == 0 => row.iter_mut().for_each(|x| *x *= 1e8),
+            // Duplicates of a target, exact and nearly so.
+            (4, 0) => row.clone_from(&targets[i % targets.len()]),
+            (4, 1) => row.iter_mut().zip(&targets[0]).for_each(|(x, t)| *x = t + 1e-6 * *x),
+            (4, 2) => row.iter_mut().zip(&targets[0]).for_each(|(x, t)| *x = -t),
+            (5, 0) => row.iter_mut().for_each(|x| *x *= 1e-40),
+            (5, 1) => row.iter_mut().for_each(|x| *x *= 1e-30),
+            (5, 2) => row.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 3)),
+            (6, _) => {
+                let norm = (4.0 * numbers.next()).exp();
+                row.iter_mut().for_each(|x| *x = *x * *x * *x * *x * *x * norm);
+            }
+            (7, _) => {
+                row.iter_mut().enumerate().filter(|(k, _)| (k + i) % 11 != 0).for_each(|(_, x)| *x = 0.0)
+            }
+            // One direction with little around it: scores that are all but equal.
+            (8, _) => row.iter_mut().enumerate().for_each(|(k, x)| *x = 1.0 + k as f32 * 0.1 + 1e-4 * *x),
+            (9, _) => row.iter_mut().skip(1).for_each(|x| *x *= 1e-5),
+            _ => {}
+        }
+    }
+    pool
+}
+
+/// Asks every target of many stores by one set of planes, in both orders and by both similarities; returns the number of questions.
+fn compare(stores: u64, targets: usize, planes: &[&[Plane]]) -> usize {
+    let mut questions = 0;
+    for seed in 0..stores {
+        let mut numbers = Numbers(seed * 7919 + 3);
+        let (kind, dtype) = (seed as usize % 10, [DType::F32, DType::F16, DType::I8][seed as usize / 10 % 3]);
+        let (rows, dim) = (200 + numbers.below(500), 1 + numbers.below(150));
+        let vectors: Vec<Vec<f32>> = (0..targets)
+            .map(|i| {
+                let size = if kind == 5 { 1e-3 } else { 1.0 };
+                numbers
+                    .vector(dim)
+                    .iter()
+                    .map(|x| if i % 9 == 8 && kind == 7 { 0.0 } else { x * size })
+                    .collect()
+            })
+            .collect();
+        let pool = adversarial(&mut numbers, rows, dim, &vectors, kind);
+        let store = TestStore::new();
+        store.dataset("pool", rows);
+        let names: Vec<String> = (0..targets).map(|i| format!("t{i}")).collect();
+        store.dataset_of("val", &names.iter().map(|n| Some(n.as_str())).collect::<Vec<_>>());
+        let mut pool = Feature::new("pool", "grad-sgd", 0, present(&pool));
+        (pool.dtype, pool.cut) = (dtype, 50 + numbers.below(400));
+        for i in (3..rows).step_by(41) {
+            pool.rows[i].as_mut().unwrap().1 = 1;
+        }
+        pool.rows[rows / 2].as_mut().unwrap().0[0] = f32::NAN;
+        store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&vectors))], None);
+        let all = sketches(&store, "pool", seed);
+        for (t, name) in names.iter().enumerate() {
+            let sim = [Sim::Cosine, Sim::Dot][t % 2];
+            let spec = InfluenceSpec { sim, ..ask("pool", &format!("val:{name}")) };
+            let exact = plan(&store, &spec);
+            let k = [1, 3, 10, 40][(t + seed as usize) % 4];
+            for order in [Order::Best, Order::Worst] {
+                let want = exact.top_k(order, k, None, 1, &GO).unwrap();
+                for planes in planes {
+                    let plan = sketched(&store, &spec, by(planes), &all);
+                    let got = plan.top_k(order, k, None, 1, &GO).unwrap();
+                    same(&got, &want, &(kind, dtype, sim, order, k, planes, dim));
+                    questions += 1;
+                }
+            }
+        }
+    }
+    questions
+}
+
+#[test]
+fn adversarial_rows_rank_as_in_the_exact_scan() {
+    assert!(compare(30, 4, &EVERY_PLANE) >= 1_000);
+}
+
+/// The same at length: more than 10,000 questions to the certificate alone.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_thousand_certified_questions() {
+    let questions = compare(90, 60, &EVERY_PLANE[..1]);
+    println!("{questions} questions");
+    assert!(questions >= 10_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 0, ..Default::default() })]
+
+    #[test]
+    fn every_combination_of_terms(seed: u64) {
+        let world = world(seed).normal();
+        let store = world.store(DType::F16);
+        let all = sketches(&store, "pool", seed % 1000);
+        for (i, spec) in questions().into_iter().enumerate() {
+            let lacks = world.pool.iter().any(|rows| rows.iter().any(Option::is_none));
+            if spec.missing == Missing::Error && lacks {
+                continue;
+            }
+            let planes = EVERY_PLANE[i % EVERY_PLANE.len()];
+            let order = [Order::Best, Order::Worst][i % 2];
+            let want = plan(&store, &spec).top_k(order, 3, None, 1, &GO).unwrap();
+            let got = sketched(&store, &spec, by(planes), &all).top_k(order, 3, None, 1, &GO).unwrap();
+            same(&got, &want, &(&spec, planes, order));
+        }
+    }
+}
+
+/// A pool over three cells at three checkpoints, of which a part stands out.
+fn large(cut: usize) -> TestStore {
+    let (rows, dim) = (9_000, 64);
+    let mut numbers = Numbers(5);
+    let store = TestStore::new();
+    store.dataset("pool", rows).dataset_of("val", &[Some("x"), Some("y"), Some("x")]);
+    let mut features = Vec::new();
+    for c in 0..3 {
+        let targets = numbers.vectors(3, dim);
+        let mut pool = numbers.vectors(rows, dim);
+        for i in (0..rows).step_by(90) {
+            let target = &targets[i % 3];
+            pool[i].iter_mut().zip(target).for_each(|(x, t)| *x = 0.5 * *x + t);
+        }
+        let mut feature = Feature::new("pool", "grad-adam", c, present(&pool));
+        feature.cut = cut + 100 * c;
+        features.extend([feature, Feature::new("val", "grad-sgd", c, present(&targets))]);
+    }
+    let run = store.run("warmup", &[Some(0.5), Some(0.3), Some(0.2)]);
+    store.features(&features, Some(run));
+    store
+}
+
+#[test]
+fn few_rows_are_read_and_the_summary_says_so() {
+    let store = large(1700);
+    let all = sketches(&store, "pool", 1);
+    let spec = ask("pool", "val");
+    let want = plan(&store, &spec).top_k(Order::Best, 20, None, 1, &GO).unwrap();
+    for planes in [None, Some(vec![Plane::Sign, Plane::Nibble])] {
+        let mode = Mode::Sketch(SketchMode { planes: planes.clone(), ..Default::default() });
+        let plan = sketched(&store, &spec, mode, &all);
+        let mut seen = None;
+        for threads in [1, 2, 7] {
+            let got = plan.top_k(Order::Best, 20, None, threads, &GO).unwrap();
+            same(&got, &want, &threads);
+            assert!(got.summary.guarantee.contains("1e-6"), "{}", got.summary.guarantee);
+            let read = got.summary.planes.clone();
+            assert!(got.bytes_read < want.bytes_read / 2, "{} of {}", got.bytes_read, want.bytes_read);
+            assert!(got.summary.rows_scored < 1000, "{:?}", got.summary);
+            assert_eq!(read[0].rows, 9_000);
+            assert_eq!(*seen.get_or_insert(read.clone()), read, "the same rows for any number of threads");
+        }
+    }
+    let mode = Mode::Sketch(SketchMode { certified: true, ..Default::default() });
+    let got = sketched(&store, &spec, mode, &all).top_k(Order::Best, 20, None, 2, &GO).unwrap();
+    same(&got, &want, &"certified");
+    assert!(got.summary.guarantee.starts_with("exact"), "{}", got.summary.guarantee);
+    assert!(got.summary.rows_scored < 1000);
+}
+
+#[test]
+fn filters_and_deletes_come_first() {
+    let store = large(800);
+    let spec = ask("pool", "val");
+    let first = plan(&store, &spec).top_k(Order::Best, 20, None, 1, &GO).unwrap();
+    let all = sketches(&store, "pool", 2);
+    let some: RowMask = first.rows.iter().step_by(2).map(|s| s.row).chain((0..9_000).step_by(3)).collect();
+    let filter = RowFilter::single(some);
+    let check = |store: &TestStore, all: &[(u32, Arc<Sketch>)], filter: Option<&RowFilter>| {
+        let want = plan(store, &spec).top_k(Order::Best, 20, filter, 1, &GO).unwrap();
+        for planes in EVERY_PLANE {
+            let got = sketched(store, &spec, by(planes), all).top_k(Order::Best, 20, filter, 2, &GO).unwrap();
+            same(&got, &want, &planes);
+        }
+        want
+    };
+    check(&store, &all, Some(&filter));
+    check(&store, &all, Some(&RowFilter::single(RowMask::new())));
+    let gone = RowSet::from_rows(first.rows.iter().take(7).map(|s| s.row));
+    store.store.delete("pool", &gone, DeleteOptions::default()).unwrap();
+    // A delete changes no segment, so the sketch is still theirs.
+    let after = check(&store, &all, None);
+    assert_eq!(after.rows[..13], first.rows[7..]);
+    check(&store, &all, Some(&filter));
+}
+
+#[test]
+fn scores_within_a_tolerance() {
+    let store = large(5000);
+    let all = sketches(&store, "pool", 3);
+    let spec = ask("pool", "val");
+    let want = plan(&store, &spec).top_k(Order::Best, 50, None, 1, &GO).unwrap();
+    for certified in [true, false] {
+        for tolerance in [0.0, 0.01, 0.2] {
+            let planes = if certified { vec![Plane::Certified] } else { vec![Plane::Nibble] };
+            let mode = SketchMode { tolerance, certified, planes: Some(planes), ..Default::default() };
+            let plan = sketched(&store, &spec, Mode::Sketch(mode), &all);
+            let got = plan.top_k(Order::Best, 50, None, 1, &GO).unwrap();
+            assert_eq!(got.rows.len(), 50);
+            let last = got.rows[49].score;
+            for row in want.rows.iter().filter(|row| !got.rows.contains(row)) {
+                assert!(f64::from(row.score) <= f64::from(last) + tolerance);
+            }
+            assert_eq!(got.summary.guarantee.contains("at most"), tolerance > 0.0);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_bounded_is_scanned_and_said() {
+    let store = large(5000);
+    let all = sketches(&store, "pool", 4);
+    let spec = ask("pool", "val");
+    let want = plan(&store, &spec).top_k(Order::Best, 5, None, 1, &GO).unwrap();
+    let noted = |plan: InfluencePlan, word: &str| {
+        let got = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap();
+        assert_eq!(got.summary.guarantee, "exact");
+        assert!(got.summary.notes.iter().any(|note| note.contains(word)), "{:?}", got.summary.notes);
+        got
+    };
+    let mode = || Mode::Sketch(SketchMode::default());
+    let got = noted(sketched(&store, &spec, mode(), &[]), "has no sketch");
+    assert_eq!(bits(&got), bits(&want));
+    noted(sketched(&store, &spec, mode(), &all[..1]), "has no sketch");
+    let many = sketched(&store, &spec, mode(), &all).top_k(Order::Best, 4_000, None, 1, &GO).unwrap();
+    assert!(many.summary.notes[0].contains("does not pay"), "{:?}", many.summary.notes);
+    for wrong in [0.0, 0.5, -1.0, f64::NAN] {
+        let spec = InfluenceSpec {
+            mode: Mode::Sketch(SketchMode { miss: wrong, ..Default::default() }),
+            ..ask("pool", "val")
+        };
+        assert!(InfluencePlan::new(&store.snapshot(), &spec).is_err());
+    }
+}

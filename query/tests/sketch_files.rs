@@ -1,0 +1,119 @@
+//! Promise: a sketch in the store is a function of its segment and seed, is built once, goes on where it stopped, and is never used
+//! damaged.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::*;
+use gstore_query::QueryError;
+use gstore_query::influence::*;
+use gstore_query::sketch::files::{self, SketchOptions, SketchProgress};
+use gstore_store::FeatureReader;
+
+const ROWS: usize = 3_000;
+
+fn store(cut: usize) -> TestStore {
+    let mut numbers = Numbers(8);
+    let store = TestStore::new();
+    store.dataset("pool", ROWS).dataset("val", 3);
+    let mut pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
+    pool.cut = cut;
+    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 70)));
+    store.features(&[pool, val], None);
+    store
+}
+
+fn reader(store: &TestStore) -> FeatureReader {
+    let snapshot = store.snapshot();
+    snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap()
+}
+
+fn build(store: &TestStore, options: &SketchOptions) -> SketchProgress {
+    files::build(&store.store, &reader(store), options, |_| {}, &GO).unwrap()
+}
+
+fn sketch_mode() -> InfluenceSpec {
+    let planes = Some(vec![Plane::Sign, Plane::Nibble]);
+    InfluenceSpec { mode: Mode::Sketch(SketchMode { planes, ..Default::default() }), ..ask("pool", "val") }
+}
+
+/// Bytes of the index files, by name.
+fn indexes(store: &TestStore) -> Vec<Vec<u8>> {
+    let folder = store.store.path().join("indexes");
+    let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    all.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn a_ranking_uses_the_sketch_of_its_files() {
+    let store = store(1_100);
+    let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    let before = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    assert!(before.summary.notes[0].contains("gstore index --sketch"), "{:?}", before.summary.notes);
+    let done = build(&store, &SketchOptions::default());
+    assert_eq!((done.coded, done.kept, done.vectors), (ROWS as u64, 0, ROWS as u64));
+    let again = build(&store, &SketchOptions::default());
+    assert_eq!((again.coded, again.kept), (0, ROWS as u64));
+    let plan = plan(&store, &sketch_mode());
+    for _ in 0..2 {
+        let got = plan.top_k(Order::Best, 10, None, 2, &GO).unwrap();
+        assert!(got.summary.notes.is_empty(), "{:?}", got.summary.notes);
+        assert_eq!(got.rows, want.rows);
+        assert_eq!(got.summary.planes.len(), 2);
+    }
+}
+
+#[test]
+fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
+    let store = store(500);
+    let stop = AtomicBool::new(false);
+    let options = SketchOptions { threads: 1, ..SketchOptions::default() };
+    let progress = |done: &SketchProgress| stop.store(done.coded >= 1_200, Ordering::Relaxed);
+    let stopped = files::build(&store.store, &reader(&store), &options, progress, &stop);
+    assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
+    let rest = build(&store, &options);
+    assert!(rest.kept >= 500 && rest.kept + rest.coded == ROWS as u64, "{rest:?}");
+    assert_eq!(files::open(&reader(&store)).unwrap().rotations().len(), 1);
+}
+
+#[test]
+fn bytes_depend_on_segment_and_seed_alone() {
+    let (a, b) = (store(1_000), store(1_000));
+    for (store, threads) in [(&a, 1), (&b, 3)] {
+        build(store, &SketchOptions { seed: Some(5), threads, ..SketchOptions::default() });
+    }
+    let sections = |store: &TestStore| -> Vec<Vec<u8>> {
+        // Planes begin behind the head; the footer names the segment and the build.
+        indexes(store).into_iter().map(|bytes| bytes[64..bytes.len() * 9 / 10].to_vec()).collect()
+    };
+    let (mut a, mut b) = (sections(&a), sections(&b));
+    a.sort();
+    b.sort();
+    assert!(a == b, "other bytes on three threads");
+}
+
+#[test]
+fn a_damaged_sketch_is_an_error_and_not_a_wrong_answer() {
+    let store = store(5_000);
+    build(&store, &SketchOptions::default());
+    let folder = store.store.path().join("indexes");
+    let path = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&path).unwrap();
+    let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    for at in [100, whole.len() / 3, whole.len() * 2 / 3, whole.len() - 30] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 16;
+        // Another file under the name: a map of the first one stays what it was.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        match plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO) {
+            Ok(got) => assert_eq!(got.rows, want.rows, "byte {at}"),
+            Err(error) => assert!(error.is_damage(), "{error}"),
+        }
+    }
+    build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
+    let got = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
+    assert_eq!((got.rows, got.summary.notes.len()), (want.rows, 0));
+}

@@ -1,0 +1,38 @@
+//! Errors of building and removing indexes.
+
+use super::StorageError;
+use uuid::Uuid;
+
+/// An index could not be built or removed. Whatever index was there before is there still.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Not the name of a kind.
+    #[error("{0:?} is no kind of index: use 1 to 32 of the characters a-z and 0-9")]
+    Kind(String),
+    /// A section that cannot be.
+    #[error("section {name:?} of an index cannot be written: {why}")]
+    Section {
+        /// Its name.
+        name: String,
+        /// The reason.
+        why: String,
+    },
+    /// The header cannot be read back.
+    #[error("the header of an index cannot be stored: {0}")]
+    Header(String),
+    /// The segment's file is not in the store.
+    #[error(
+        "segment {segment} is not in the store any more: it was collected or purged; open the feature again and build the indexes of its segments"
+    )]
+    Gone {
+        /// The segment.
+        segment: Uuid,
+    },
+    /// An earlier error left the file in an unknown state.
+    #[error("an earlier write to {0} failed; the file was abandoned")]
+    Poisoned(String),
+    /// A file could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}

@@ -1,0 +1,219 @@
+//! An index, open for reading.
+//!
+//! Invariants
+//! - the map is of the file whose footer was read, and stays when another file gets its name or when it is removed
+//! - a chunk counts as verified once its digest agreed in an ordinary read of that very file, or, if the name leads elsewhere by now,
+//!   in the map
+//! - no descriptor is held
+
+use super::footer::{Footer, REMEDY, SectionInfo, TRAILER, Tail};
+use super::section::Section;
+use crate::error::{Damage, ReadError, StorageError};
+use crate::map::FileMap;
+use crate::vfs::{Vfs, VfsRead};
+use serde_json::Value;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// An index of a segment. Can be shared between threads. Opening it reads its footer; sections are verified when they are first touched.
+///
+/// Memory: the header, and 17 bytes for each chunk; sections are read from the file or seen in a map.
+#[derive(Debug)]
+pub struct IndexFile {
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    name: String,
+    footer: Footer,
+    tail_start: u64,
+    map: FileMap,
+    /// By section and chunk.
+    verified: Vec<Vec<AtomicBool>>,
+}
+
+impl IndexFile {
+    pub(super) fn new(
+        vfs: Arc<dyn Vfs>,
+        path: &Path,
+        name: &str,
+        footer: Footer,
+        tail: &Tail,
+        map: FileMap,
+    ) -> Self {
+        let flags = |s: &SectionInfo| s.digests.iter().map(|_| AtomicBool::new(false)).collect();
+        let verified = footer.sections.iter().map(flags).collect();
+        let (path, name) = (path.to_owned(), name.to_owned());
+        IndexFile { vfs, path, name, footer, tail_start: tail.start, map, verified }
+    }
+
+    /// The file, relative to the store.
+    pub fn file(&self) -> &str {
+        &self.name
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &str {
+        &self.footer.kind
+    }
+
+    /// Its segment.
+    pub fn segment(&self) -> Uuid {
+        self.footer.segment
+    }
+
+    pub(super) fn segment_digest(&self) -> &str {
+        &self.footer.segment_digest
+    }
+
+    /// What whoever built it says of it.
+    pub fn header(&self) -> &Value {
+        &self.footer.header
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.map.as_bytes().len() as u64
+    }
+
+    /// XXH3-128 of footer and trailer: no two builds have the same.
+    pub fn digest(&self) -> u128 {
+        xxh3_128(self.mapped_tail())
+    }
+
+    /// Names of the sections, in their order.
+    pub fn sections(&self) -> impl Iterator<Item = &str> {
+        self.footer.sections.iter().map(|s| &*s.name)
+    }
+
+    /// A section.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn section(&self, name: &str) -> Result<Section<'_>, ReadError> {
+        let at = self.footer.sections.iter().position(|s| s.name == name);
+        match at.and_then(|at| Section::new(self, at)) {
+            Some(section) => Ok(section),
+            None => Err(ReadError::NoSection {
+                file: self.name.clone(),
+                name: name.to_owned(),
+                known: self.sections().map(str::to_owned).collect(),
+            }),
+        }
+    }
+
+    pub(super) fn info(&self, at: usize) -> Option<&SectionInfo> {
+        self.footer.sections.get(at)
+    }
+
+    pub(super) fn infos(&self) -> &[SectionInfo] {
+        &self.footer.sections
+    }
+
+    pub(super) fn tail_start(&self) -> u64 {
+        self.tail_start
+    }
+
+    /// Footer and trailer as the map has them.
+    pub(super) fn mapped_tail(&self) -> &[u8] {
+        self.mapped(self.tail_start..self.bytes())
+    }
+
+    /// Bytes of the map; none beyond its end.
+    pub(super) fn mapped(&self, span: Range<u64>) -> &[u8] {
+        let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        self.map.as_bytes().get(at(span.start)..at(span.end)).unwrap_or_default()
+    }
+
+    fn flag(&self, section: usize, chunk: usize) -> Option<&AtomicBool> {
+        self.verified.get(section)?.get(chunk)
+    }
+
+    pub(super) fn is_verified(&self, section: usize, mut chunks: Range<usize>) -> bool {
+        // What the flag is about never changes, so nothing has to be seen in order.
+        chunks.all(|c| self.flag(section, c).is_some_and(|f| f.load(Ordering::Relaxed)))
+    }
+
+    /// Reads chunks of a section into a buffer of their length and compares their digests. False: another file has the name by now;
+    /// they were compared in the map, and the buffer holds nothing.
+    pub(super) fn check(
+        &self,
+        section: usize,
+        chunks: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<bool, StorageError> {
+        let Some(info) = self.info(section) else { return Ok(false) };
+        let file = match self.vfs.open(&self.path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return self.check_mapped(section, chunks),
+            Err(e) => return Err(self.io(e)),
+        };
+        if self.is_replaced(&*file) {
+            return self.check_mapped(section, chunks);
+        }
+        file.read_at(buffer, info.span(&chunks).start).map_err(|e| self.io(e))?;
+        self.compare(section, chunks, buffer)?;
+        Ok(true)
+    }
+
+    fn check_mapped(&self, section: usize, chunks: Range<usize>) -> Result<bool, StorageError> {
+        if let Some(info) = self.info(section) {
+            self.compare(section, chunks.clone(), self.mapped(info.span(&chunks)))?;
+        }
+        Ok(false)
+    }
+
+    /// Whether this is another whole index than the one that is mapped.
+    pub(super) fn is_replaced(&self, file: &dyn VfsRead) -> bool {
+        let mut trailer = [0; TRAILER as usize];
+        let own = self.bytes().saturating_sub(TRAILER);
+        if file.read_at(&mut trailer, own).is_ok() && trailer == self.mapped(own..self.bytes()) {
+            return false;
+        }
+        // One that does not end like an index is ours, damaged.
+        let other = file.len().ok().and_then(|len| Tail::read(file, &self.name, len).ok());
+        other.is_some_and(|tail| tail.bytes != self.mapped_tail())
+    }
+
+    /// Compares the digests of chunks with their bytes.
+    pub(super) fn compare(
+        &self,
+        section: usize,
+        chunks: Range<usize>,
+        bytes: &[u8],
+    ) -> Result<(), StorageError> {
+        let Some(info) = self.info(section) else { return Ok(()) };
+        let mut parts = bytes.chunks(usize::try_from(info.chunk).unwrap_or(usize::MAX));
+        for c in chunks {
+            let found = xxh3_128(parts.next().unwrap_or_default());
+            let (Some(expected), Some(flag)) = (info.digests.get(c), self.flag(section, c)) else {
+                return Ok(());
+            };
+            if found != *expected {
+                let what = format!("digest of chunk {c} of section {}", info.name);
+                let (expected, found) = (format!("{expected:032x}"), format!("{found:032x}"));
+                let damage = Damage::new(&self.name, what, expected, found);
+                return Err(damage.at(info.span(&(c..c + 1)).start).affecting(REMEDY).into());
+            }
+            flag.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_file(&self) -> std::io::Result<Box<dyn VfsRead>> {
+        self.vfs.open(&self.path)
+    }
+
+    pub(super) fn io(&self, e: std::io::Error) -> StorageError {
+        match e.kind() {
+            ErrorKind::UnexpectedEof => {
+                let expected = format!("{} bytes", self.bytes());
+                Damage::new(&self.name, "the file", expected, e).affecting(REMEDY).into()
+            }
+            _ => StorageError::io(format!("read {}", self.name), e),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Index files: derived data of one segment that can be made anew from it at any time. What is inside is the caller's.
+//!
+//! Invariants
+//! - the index of kind `k` of segment `u` is `indexes/<u>.<k>`, found by its name: no manifest mentions it, so building one publishes nothing
+//! - under that name a file is whole and was flushed; making it anew puts another file in its place, and who has the old one mapped keeps it
+//! - an index says of which segment it is, by name and by the digest of that segment's footer; one of another state is stale and not used
+//! - no byte of a section is given out before the chunk it lies in agreed with its digest
+//! - while one is built, its folder in `tmp/` is locked: a purge waits for no builder and lets none finish behind its back
+
+mod file;
+mod folder;
+mod footer;
+mod open;
+mod places;
+mod section;
+mod state;
+mod verify;
+mod writer;
+
+pub use file::IndexFile;
+pub use places::IndexNote;
+pub use section::Section;
+pub use state::{IndexState, StaleIndex};
+pub use writer::{IndexWriter, SectionId};
+
+pub(crate) use folder::{PREFIX, is_build, live_builds};
+#[cfg(feature = "fuzzing")]
+pub(crate) use open::open_any;
+pub(crate) use open::{Wanted, open};
+pub(crate) use places::{FOLDER, list, notes, split_name};

@@ -1,0 +1,81 @@
+//! Opening an index by the name of its segment.
+
+use super::file::IndexFile;
+use super::footer::{REMEDY, Tail};
+use super::places::index_file;
+use super::state::{IndexState, StaleIndex};
+use crate::error::{Damage, StorageError};
+use crate::store::Env;
+use crate::vfs::Vfs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// An index that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub segment: Uuid,
+    /// Digest of the segment's footer, as the catalog has it.
+    pub digest: &'a str,
+    pub kind: &'a str,
+}
+
+/// Opens the index of a segment, if there is one. Reads its footer; sections are compared with their digests when they are read.
+pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageError> {
+    let name = index_file(wanted.segment, wanted.kind);
+    let path = env.at(&name);
+    // Asked first: that there is none is no sign of a snapshot that was collected.
+    if !env.vfs().exists(&path).map_err(Env::io("look for", &name))? {
+        return Ok(IndexState::Missing);
+    }
+    let file = match open_whole(env.shared_vfs(), &path, &name)? {
+        Some(file) => file,
+        None => return Ok(IndexState::Missing),
+    };
+    if file.segment() != wanted.segment || file.kind() != wanted.kind {
+        let expected = format!("the {} of segment {}", wanted.kind, wanted.segment);
+        let found = format!("the {} of segment {}", file.kind(), file.segment());
+        return Err(Damage::new(name, "what it is", expected, found).affecting(REMEDY).into());
+    }
+    if file.segment_digest() != wanted.digest {
+        let (expected, found) = (wanted.digest.to_owned(), file.segment_digest().to_owned());
+        return Ok(IndexState::Stale(StaleIndex { file: name, expected, found }));
+    }
+    Ok(IndexState::Ready(file))
+}
+
+/// An index by what it says of itself.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn open_any(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<IndexFile>, StorageError> {
+    open_whole(vfs, path, "index")
+}
+
+/// Reads the footer and maps the file, both of one and the same file; `None` if it is gone.
+fn open_whole(vfs: Arc<dyn Vfs>, path: &Path, name: &str) -> Result<Option<IndexFile>, StorageError> {
+    // Each further one takes somebody who put another file in its place in between.
+    const ATTEMPTS: usize = 5;
+    let io = |e| StorageError::io(format!("open {name}"), e);
+    for _ in 0..ATTEMPTS {
+        let file = match vfs.open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(e)),
+        };
+        let len = file.len().map_err(io)?;
+        let tail = Tail::read(&*file, name, len)?;
+        let footer = tail.footer(name)?;
+        match vfs.map(path, len) {
+            Ok(map) => {
+                let opened = IndexFile::new(Arc::clone(&vfs), path, name, footer, &tail, map);
+                if opened.mapped_tail() == tail.bytes {
+                    return Ok(Some(opened));
+                }
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => {}
+            Err(e) => return Err(io(e)),
+        }
+    }
+    let detail = "another file was put in its place each time it was opened; try again";
+    Err(io(std::io::Error::other(detail)))
+}

@@ -1,0 +1,113 @@
+//! A section of an index: a run of bytes that is verified chunk by chunk, when it is first touched.
+
+use super::file::IndexFile;
+use super::footer::SectionInfo;
+use crate::error::ReadError;
+use crate::segment::BlockBuffer;
+use std::ops::Range;
+
+/// A section of an [`IndexFile`]. What it gives out keeps the alignment that it has in the section, modulo 64 bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Section<'a> {
+    file: &'a IndexFile,
+    at: usize,
+    info: &'a SectionInfo,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(file: &'a IndexFile, at: usize) -> Option<Self> {
+        Some(Section { file, at, info: file.info(at)? })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        &self.info.name
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.info.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.info.len == 0
+    }
+
+    /// Bytes of a chunk; the last one may be shorter.
+    pub fn chunk_len(&self) -> u64 {
+        self.info.chunk
+    }
+
+    /// Some bytes of the section. Those of chunks that were all touched before come from the map. Otherwise the chunks are read
+    /// into `scratch` in one ordinary read, so that a failing disk is an error and not a signal, and compared with their digests.
+    ///
+    /// # Errors
+    /// A range that is not in the section; damage, which names file, place, both digests and the way out.
+    pub fn read<'b>(&self, range: Range<u64>, scratch: &'b mut BlockBuffer) -> Result<&'b [u8], ReadError>
+    where
+        'a: 'b,
+    {
+        let chunks = self.chunks(&range)?;
+        if self.file.is_verified(self.at, chunks.clone()) {
+            return Ok(self.mapped(&range));
+        }
+        let span = self.info.span(&chunks);
+        let buffer = scratch.resize(self.size(span.end - span.start, &range)?);
+        if !self.file.check(self.at, chunks, buffer)? {
+            return Ok(self.mapped(&range));
+        }
+        let start = (self.info.offset + range.start - span.start) as usize;
+        Ok(scratch.as_bytes().get(start..start + (range.end - range.start) as usize).unwrap_or_default())
+    }
+
+    /// The same bytes in the map, for as long as the index is open. Chunks that were not touched before are read and compared one
+    /// by one.
+    ///
+    /// Memory: one chunk.
+    ///
+    /// # Errors
+    /// Those of [`Section::read`].
+    pub fn view(&self, range: Range<u64>) -> Result<&'a [u8], ReadError> {
+        let mut buffer = BlockBuffer::new();
+        for c in self.chunks(&range)? {
+            if !self.file.is_verified(self.at, c..c + 1) {
+                let span = self.info.span(&(c..c + 1));
+                let buffer = buffer.resize(self.size(span.end - span.start, &range)?);
+                self.file.check(self.at, c..c + 1, buffer)?;
+            }
+        }
+        Ok(self.mapped(&range))
+    }
+
+    fn mapped(&self, range: &Range<u64>) -> &'a [u8] {
+        let at = self.info.offset;
+        self.file.mapped(at + range.start..at + range.end)
+    }
+
+    /// The chunks that a range lies in.
+    fn chunks(&self, range: &Range<u64>) -> Result<Range<usize>, ReadError> {
+        if range.start > range.end || range.end > self.info.len {
+            return Err(self.no_range(range));
+        }
+        if range.is_empty() {
+            return Ok(0..0);
+        }
+        // Each has a digest in memory, so their numbers fit.
+        let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Ok(at(range.start / self.info.chunk)..at(range.end.div_ceil(self.info.chunk)))
+    }
+
+    fn size(&self, bytes: u64, range: &Range<u64>) -> Result<usize, ReadError> {
+        usize::try_from(bytes).map_err(|_| self.no_range(range))
+    }
+
+    fn no_range(&self, range: &Range<u64>) -> ReadError {
+        ReadError::NoRange {
+            file: self.file.file().to_owned(),
+            section: self.info.name.clone(),
+            range: range.clone(),
+            len: self.info.len,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Building an index, from its first byte to its place.
+//!
+//! The first section goes straight into the file. Others go to files of their own beside it, so that sections can grow side by side
+//! (the planes of a sketch do, block by block), and are copied behind the first one at the end.
+
+use super::folder::BuildFolder;
+use super::footer::{ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name};
+use super::places::{FOLDER, IndexNote, index_file, is_kind};
+use crate::error::{IndexError, StorageError};
+use crate::segment::SegmentRef;
+use crate::store::{Env, Store};
+use crate::vfs::{VfsFile, VfsRead};
+use serde_json::Value;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Bytes that are gathered before they are written.
+const BUFFER: usize = 256 << 10;
+
+/// The only index in its folder, while it is built.
+const FILE: &str = "index";
+
+/// A section of the writer that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SectionId(usize);
+
+/// Writes an index of one segment and puts it in its place.
+///
+/// Dropped before [`IndexWriter::finish`], it leaves nothing. While it lives, a purge is refused.
+/// Memory: 256 KiB and a descriptor for each section, and 32 bytes for each chunk.
+pub struct IndexWriter {
+    env: Arc<Env>,
+    segment: SegmentRef,
+    kind: String,
+    /// `None` once a write failed: what the file holds is unknown then.
+    file: Option<Output>,
+    sections: Vec<Open>,
+    /// Last: its files are closed before it goes.
+    folder: BuildFolder,
+}
+
+/// A section being written.
+struct Open {
+    name: String,
+    chunk: u64,
+    len: u64,
+    digests: String,
+    /// Of the chunk at the end.
+    hash: Xxh3,
+    /// A file of its own; the first section has none.
+    beside: Option<Output>,
+}
+
+impl Open {
+    /// Takes note of bytes that were written.
+    fn add(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = usize::try_from(self.chunk - self.len % self.chunk).unwrap_or(usize::MAX);
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            self.hash.update(now);
+            self.len += now.len() as u64;
+            if self.len.is_multiple_of(self.chunk) {
+                self.seal();
+            }
+            bytes = rest;
+        }
+    }
+
+    /// The chunk at the end is complete.
+    fn seal(&mut self) {
+        self.digests.push_str(&format!("{:032x}", self.hash.digest128()));
+        self.hash.reset();
+    }
+}
+
+/// A file being written.
+struct Output {
+    file: BufWriter<Box<dyn VfsFile>>,
+    path: PathBuf,
+    name: String,
+    len: u64,
+}
+
+impl Output {
+    fn create(env: &Env, (path, name): (PathBuf, String)) -> Result<Output, StorageError> {
+        let file = env.vfs().create(&path).map_err(Env::io("create", &name))?;
+        Ok(Output { file: BufWriter::with_capacity(BUFFER, file), path, name, len: 0 })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.file.write_all(bytes).map_err(Env::io("write", &self.name))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Zeros up to the next place where something may begin.
+    fn align(&mut self) -> Result<(), StorageError> {
+        let zeros = [0; ALIGN as usize];
+        let missing = (ALIGN - self.len % ALIGN) % ALIGN;
+        self.write(zeros.get(..missing as usize).unwrap_or_default())
+    }
+
+    /// Flushes the bytes to the medium.
+    fn sync(&mut self) -> Result<(), StorageError> {
+        let flushed = self.file.flush().and_then(|()| self.file.get_mut().sync());
+        flushed.map_err(Env::io("flush", &self.name))
+    }
+}
+
+impl Store {
+    /// Starts an index of a segment, of some kind: 1 to 32 of `a-z` and `0-9`. Publishes nothing; the index counts from the moment it is
+    /// finished, for every snapshot that has the segment. One that is there already is replaced. Several may be built at once.
+    ///
+    /// Whoever builds holds a lease, as every long reader does: segments that are collected meanwhile cannot get an index.
+    ///
+    /// # Errors
+    /// A segment that is not in the store any more; a store that cannot be written.
+    pub fn write_index(&self, segment: &SegmentRef, kind: &str) -> Result<IndexWriter, IndexError> {
+        if !is_kind(kind) {
+            return Err(IndexError::Kind(kind.to_owned()));
+        }
+        let env = Arc::clone(self.env());
+        // A purge that was at work until now has removed the files of its rows.
+        let folder = BuildFolder::create(&env, || is_there(&env, segment))?;
+        let folder = folder.ok_or(IndexError::Gone { segment: segment.uuid() })?;
+        let mut file = Output::create(&env, folder.file(FILE))?;
+        let mut head = [0; HEAD as usize];
+        if let Some(start) = head.first_chunk_mut() {
+            *start = *MAGIC;
+        }
+        file.write(&head)?;
+        let (segment, kind) = (segment.clone(), kind.to_owned());
+        Ok(IndexWriter { env, segment, kind, file: Some(file), sections: Vec::new(), folder })
+    }
+
+    /// Removes an index of a segment. Readers that have it open keep it. Says whether there was one.
+    pub fn remove_index(&self, segment: &SegmentRef, kind: &str) -> Result<bool, IndexError> {
+        if !is_kind(kind) {
+            return Err(IndexError::Kind(kind.to_owned()));
+        }
+        let name = index_file(segment.uuid(), kind);
+        match self.env().vfs().remove(&self.env().at(&name)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Env::io("remove", &name)(e).into()),
+        }
+        self.env().sync_folder(FOLDER)?;
+        Ok(true)
+    }
+}
+
+fn is_there(env: &Env, segment: &SegmentRef) -> Result<bool, StorageError> {
+    env.vfs().exists(&env.at(segment.file())).map_err(Env::io("look for", segment.file()))
+}
+
+impl IndexWriter {
+    /// Begins a section. Its bytes are compared with their digests in chunks of `chunk_len` bytes, a multiple of 64 up to 64 MiB: what a
+    /// reader reads at least when it touches the section for the first time. Sections may grow side by side.
+    pub fn section(&mut self, name: &str, chunk_len: u64) -> Result<SectionId, IndexError> {
+        self.check()?;
+        let refuse = |why: String| Err(IndexError::Section { name: name.to_owned(), why });
+        if !is_section_name(name) {
+            return refuse("a name has 1 to 64 of the characters a-z, 0-9 and _".into());
+        }
+        if self.sections.iter().any(|s| s.name == name) {
+            return refuse("the index has one of this name".into());
+        }
+        if !is_chunk(chunk_len) {
+            return refuse(format!(
+                "chunks have a multiple of {ALIGN} bytes up to {MAX_CHUNK}, not {chunk_len}"
+            ));
+        }
+        let number = self.sections.len();
+        let beside = match number {
+            0 => None,
+            _ => Some(Output::create(&self.env, self.folder.file(&format!("{number}.part")))?),
+        };
+        self.sections.push(Open {
+            name: name.to_owned(),
+            chunk: chunk_len,
+            len: 0,
+            digests: String::new(),
+            hash: Xxh3::new(),
+            beside,
+        });
+        Ok(SectionId(number))
+    }
+
+    /// Adds bytes at the end of a section.
+    pub fn append(&mut self, section: SectionId, bytes: &[u8]) -> Result<(), IndexError> {
+        let Some(mut file) = self.file.take() else { return Err(self.poisoned()) };
+        let Some(open) = self.sections.get_mut(section.0) else {
+            self.file = Some(file);
+            let why = "it belongs to another writer".into();
+            return Err(IndexError::Section { name: section.0.to_string(), why });
+        };
+        open.beside.as_mut().unwrap_or(&mut file).write(bytes)?;
+        open.add(bytes);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Bytes of a section so far.
+    pub fn len_of(&self, section: SectionId) -> u64 {
+        self.sections.get(section.0).map_or(0, |s| s.len)
+    }
+
+    fn check(&self) -> Result<(), IndexError> {
+        if self.file.is_some() { Ok(()) } else { Err(self.poisoned()) }
+    }
+
+    fn poisoned(&self) -> IndexError {
+        IndexError::Poisoned(index_file(self.segment.uuid(), &self.kind))
+    }
+
+    /// Completes the file, flushes it and puts it in its place. `header` is whatever the reader needs to know of it.
+    ///
+    /// # Errors
+    /// Whatever goes wrong, an index that was there before is there still, or, if only the last flush failed, perhaps the new one.
+    pub fn finish(mut self, header: Value) -> Result<IndexNote, IndexError> {
+        let Some(mut file) = self.file.take() else { return Err(self.poisoned()) };
+        let (uuid, digest) = (self.segment.uuid(), self.segment.digest());
+        let mut stored = Stored::new(&self.kind, uuid, digest, header);
+        for mut open in std::mem::take(&mut self.sections) {
+            if !open.len.is_multiple_of(open.chunk) {
+                open.seal();
+            }
+            file.align()?;
+            let offset = if open.beside.is_some() { file.len } else { HEAD };
+            if let Some(beside) = open.beside.take() {
+                copy(&self.env, beside, &mut file)?;
+            }
+            let Open { name, chunk, len, digests, .. } = open;
+            stored.sections.push(StoredSection { name, offset, len, chunk, digests });
+        }
+        file.align()?;
+        let text = serde_json::to_vec(&stored).map_err(|e| IndexError::Header(e.to_string()))?;
+        let tail = Tail::write(text, file.len);
+        // What could not be read back must not get into place.
+        tail.footer(&file.name).map_err(|e| IndexError::Header(e.to_string()))?;
+        file.write(&tail.bytes)?;
+        file.sync()?;
+        self.place(&file)?;
+        Ok(IndexNote { segment: uuid, kind: self.kind.clone(), bytes: file.len })
+    }
+
+    fn place(&self, file: &Output) -> Result<(), IndexError> {
+        self.env.make_folder(FOLDER)?;
+        if !is_there(&self.env, &self.segment)? {
+            return Err(IndexError::Gone { segment: self.segment.uuid() });
+        }
+        self.env.rename(&file.path, &index_file(self.segment.uuid(), &self.kind))?;
+        Ok(self.env.sync_folder(FOLDER)?)
+    }
+}
+
+/// Copies a file that was written beside.
+fn copy(env: &Env, mut from: Output, to: &mut Output) -> Result<(), StorageError> {
+    from.file.flush().map_err(Env::io("write", &from.name))?;
+    let file: Box<dyn VfsRead> = env.vfs().open(&from.path).map_err(Env::io("read", &from.name))?;
+    let mut buffer = vec![0; BUFFER];
+    let mut at = 0;
+    while at < from.len {
+        let n = (from.len - at).min(BUFFER as u64);
+        let part = buffer.get_mut(..n as usize).unwrap_or_default();
+        file.read_at(part, at).map_err(Env::io("read", &from.name))?;
+        to.write(part)?;
+        at += n;
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! A few vectors of a block that was not verified, each by its own check: a scattered read costs what it reads, not the block.
+
+use super::BlockBuffer;
+use super::block::Block;
+use super::feature::{BlockRef, Checks, FeatureReader};
+use super::file::{SegmentFile, lost};
+use super::layout::BlockLayout;
+use crate::error::{Damage, ReadError, StorageError};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Vectors of a block are read one by one up to one in this many, all readings together; then the block is read and verified, so that
+/// readers that come back find it in the map.
+const SHARE: usize = 8;
+
+impl FeatureReader {
+    /// A block of at least these rows of `block`, ascending: the whole one where it was verified before or where many are wanted, else one of
+    /// these rows alone, each verified by its check. Where rows may be missing, or vectors belong to tokens, it is the whole one.
+    ///
+    /// # Errors
+    /// Damage of what is read.
+    pub fn read_rows<'a>(
+        &'a self,
+        block: BlockRef,
+        rows: &[u64],
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Block<'a>, ReadError> {
+        let range = block.range();
+        let inside =
+            rows.first().is_some_and(|r| range.contains(r)) && rows.last().is_some_and(|r| range.contains(r));
+        let segment =
+            self.segments.get(block.segment()).filter(|_| inside && self.checks == Checks::FirstTouch);
+        match segment {
+            Some(segment) if segment.takes_singles(block.place(), rows.len()) => {
+                let places: Vec<usize> =
+                    rows.iter().filter_map(|row| Some(row.checked_sub(range.start)? as usize)).collect();
+                Ok(segment.few(block.place(), &places, scratch)?)
+            }
+            _ => self.read_block(block, scratch),
+        }
+    }
+}
+
+impl SegmentFile {
+    /// Whether `more` vectors are read one by one, which is then taken note of. They can be found without the block if it has every row of its
+    /// range, one vector each.
+    fn takes_singles(&self, i: usize, more: usize) -> bool {
+        let (Some(block), Some(verified), Some(singles)) =
+            (self.blocks.get(i), self.verified.get(i), self.singles.get(i))
+        else {
+            return false;
+        };
+        if verified.get().is_some() || self.shape.has_positions() || !block.is_dense() {
+            return false;
+        }
+        let more = u32::try_from(more).unwrap_or(u32::MAX / 2);
+        let before = singles.fetch_add(more, Ordering::Relaxed);
+        before.saturating_add(more) as usize <= block.vectors / SHARE
+    }
+
+    /// The vectors at some places of a block, as a block.
+    fn few<'a>(
+        &'a self,
+        i: usize,
+        places: &[usize],
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Block<'a>, StorageError> {
+        let Some(block) = self.blocks.get(i) else {
+            return Err(Damage::new(&self.name, "number of a block", self.blocks.len(), i).into());
+        };
+        let file = self.open_file()?;
+        let mut header = vec![0; block.header_len];
+        file.read_at(&mut header, block.offset).map_err(|e| self.io(e))?;
+        let from = BlockLayout::parse(&header, block.body_len, block.vectors, &self.shape)
+            .map_err(|p| self.damage(block, p))?;
+        let mut end = 0;
+        let mut column = |from: &Range<usize>| -> Range<usize> {
+            let start = end;
+            let len = from.len() / block.vectors.max(1) * places.len();
+            end = (start + len).next_multiple_of(64);
+            start..start + len
+        };
+        let to = BlockLayout {
+            vectors: places.len(),
+            row: column(&from.row),
+            pos: 0..0,
+            values: column(&from.values),
+            scale: column(&from.scale),
+            norm: column(&from.norm),
+            flags: column(&from.flags),
+            check: column(&from.check),
+        };
+        let buffer = scratch.resize(end);
+        let columns = [
+            (&from.row, &to.row),
+            (&from.values, &to.values),
+            (&from.scale, &to.scale),
+            (&from.norm, &to.norm),
+            (&from.flags, &to.flags),
+            (&from.check, &to.check),
+        ];
+        for (from, to) in columns {
+            let each = from.len() / block.vectors.max(1);
+            for (k, place) in places.iter().enumerate() {
+                let start = to.start + k * each;
+                let Some(into) = buffer.get_mut(start..start + each) else { continue };
+                let offset = block.offset + (from.start + place * each) as u64;
+                file.read_at(into, offset).map_err(|e| self.io(e))?;
+            }
+        }
+        let view = self.view(block, buffer, &to)?;
+        let mut hash = Xxh3::new();
+        for (k, place) in places.iter().enumerate() {
+            let row = block.first + *place as u64;
+            let found = view.compute_check(k, &mut hash);
+            if view.rows.get(k) != Some(&row) || found.is_none() || found.as_ref() != view.check.get(k) {
+                let stored = view.check.get(k).copied().unwrap_or_default();
+                let found = found.unwrap_or_default();
+                let what = format!("check of row {row}");
+                let damage = Damage::new(&self.name, what, format!("{stored:016x}"), format!("{found:016x}"));
+                return Err(damage.at(block.offset).affecting(lost(row..row + 1, &self.label)).into());
+            }
+        }
+        Ok(view)
+    }
+}

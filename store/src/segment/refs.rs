@@ -1,0 +1,120 @@
+//! The segments of a feature, for whoever keeps something for each of them, and the indexes that are kept.
+
+use super::SegmentFile;
+use super::feature::{BlockRef, FeatureReader};
+use crate::error::ReadError;
+use crate::index::{IndexFile, IndexState, Wanted, open};
+use crate::manifest::SegmentEntry;
+use std::ops::Range;
+use uuid::Uuid;
+
+/// A segment of a [`FeatureReader`]. It never changes: what is computed from it holds for as long as it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentRef {
+    place: usize,
+    uuid: Uuid,
+    file: String,
+    digest: String,
+    range: Range<u64>,
+    rows: u64,
+    vectors: u64,
+    bytes: u64,
+}
+
+impl SegmentRef {
+    pub(super) fn new(place: usize, entry: &SegmentEntry, name: String, file: &SegmentFile) -> Self {
+        SegmentRef {
+            place,
+            uuid: entry.uuid,
+            file: name,
+            digest: entry.footer_digest.clone(),
+            range: entry.range(),
+            rows: entry.rows,
+            vectors: file.blocks.iter().map(|b| b.vectors as u64).sum(),
+            bytes: entry.len,
+        }
+    }
+
+    /// Its name.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// Its place in [`FeatureReader::segments`], which is [`BlockRef::segment`] of its blocks.
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Its file, relative to the store.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Digest of its footer, which holds those of its blocks: equal for equal content.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The range of its rows, deleted ones among them.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// Number of rows, deleted ones among them.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Number of vectors: that of rows, or of their tokens.
+    pub fn vectors(&self) -> u64 {
+        self.vectors
+    }
+
+    /// Length of its file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl FeatureReader {
+    /// Its segments, by first row.
+    pub fn segments(&self) -> &[SegmentRef] {
+        &self.refs
+    }
+
+    /// The blocks of a segment, in the order of its file: rows ascend.
+    ///
+    /// # Errors
+    /// A segment of another reader.
+    pub fn blocks_of(&self, segment: &SegmentRef) -> Result<Vec<BlockRef>, ReadError> {
+        let place = self.own(segment)?;
+        let file = self.segments.get(place);
+        let blocks = file.map(|f| f.blocks.iter().enumerate()).into_iter().flatten();
+        Ok(blocks.map(|(b, info)| BlockRef::new(place, b, info)).collect())
+    }
+
+    /// The index of a segment, if there is one that can be used. Reads its footer.
+    ///
+    /// # Errors
+    /// A segment of another reader; damage; an index that a newer gstore wrote.
+    pub fn index(&self, segment: &SegmentRef, kind: &str) -> Result<Option<IndexFile>, ReadError> {
+        Ok(self.index_state(segment, kind)?.ready())
+    }
+
+    /// The same, telling an index that is not there from one that is stale.
+    ///
+    /// # Errors
+    /// Those of [`FeatureReader::index`].
+    pub fn index_state(&self, segment: &SegmentRef, kind: &str) -> Result<IndexState, ReadError> {
+        self.own(segment)?;
+        let wanted = Wanted { segment: segment.uuid, digest: &segment.digest, kind };
+        Ok(open(&self.env, wanted)?)
+    }
+
+    fn own(&self, segment: &SegmentRef) -> Result<usize, ReadError> {
+        match self.refs.get(segment.place) {
+            Some(own) if own.uuid == segment.uuid => Ok(segment.place),
+            _ => Err(ReadError::NoSegment { segment: segment.uuid }),
+        }
+    }
+}

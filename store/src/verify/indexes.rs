@@ -1,0 +1,86 @@
+//! Verifying indexes: those of the segments that are looked at. Nothing is lost with a damaged one.
+
+use super::catalog::Catalog;
+use super::report::Tally;
+use crate::error::StorageError;
+use crate::index::{FOLDER, IndexState, Wanted, list, open, split_name};
+use crate::segment::BlockBuffer;
+use crate::store::{Env, Store};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// An index that is there.
+pub(super) struct Place<'a> {
+    /// Its file, relative to the store.
+    name: String,
+    segment: Uuid,
+    kind: String,
+    /// Digest of the segment's footer.
+    digest: &'a str,
+    len: u64,
+}
+
+/// The indexes of the segments of a catalog. A folder that cannot be listed is a note.
+pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, tally: &mut Tally<'_>) -> Vec<Place<'a>> {
+    let env = store.env();
+    let files = match list(env) {
+        Ok(files) => files,
+        Err(e) => {
+            tally.notes.push(format!("indexes were not looked at: {e}"));
+            return Vec::new();
+        }
+    };
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let entries = catalog.features.iter().flat_map(|f| &f.part.segments);
+    let digests: HashMap<Uuid, &str> = entries.map(|s| (s.uuid, &*s.footer_digest)).collect();
+    let place = |file: String| {
+        let (segment, kind) = split_name(&file).map(|(segment, kind)| (segment, kind.to_owned()))?;
+        let digest = *digests.get(&segment)?;
+        let name = format!("{FOLDER}/{file}");
+        Some(Place { len: len(env, &name), name, segment, kind, digest })
+    };
+    files.into_iter().filter_map(place).collect()
+}
+
+/// Length of a file; 0 if it is gone meanwhile.
+fn len(env: &Env, name: &str) -> u64 {
+    env.vfs().open(&env.at(name)).and_then(|f| f.len()).unwrap_or(0)
+}
+
+impl Place<'_> {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Verifies them, every byte.
+pub(super) fn indexes(store: &Store, places: &[Place<'_>], tally: &mut Tally<'_>) {
+    let mut scratch = BlockBuffer::new();
+    let before = tally.problems.len();
+    for place in places {
+        if !tally.file(&place.name) {
+            return;
+        }
+        let wanted = Wanted { segment: place.segment, digest: place.digest, kind: &place.kind };
+        match open(store.env(), wanted) {
+            Ok(IndexState::Ready(file)) => {
+                file.verify(&mut scratch, |e| tally.problem(&place.name, &e, None));
+            }
+            // Removed since the folder was listed.
+            Ok(IndexState::Missing) => {}
+            Ok(IndexState::Stale(why)) => tally.notes.push(why.to_string()),
+            // Nothing depends on it, so this is no reason to call the store unreadable.
+            Err(e @ StorageError::Newer { .. }) => tally.notes.push(e.to_string()),
+            Err(e) => tally.problem(&place.name, &e, None),
+        }
+        tally.done(place.len);
+    }
+    if tally.problems.len() > before {
+        tally.notes.push(
+            "nothing is lost with a damaged index: `gstore verify --repair` removes it, `gstore index` makes it anew"
+                .into(),
+        );
+    }
+}
