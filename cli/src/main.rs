@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod config;
 mod context;
+mod encoder;
 mod failure;
 mod output;
 mod progress;
@@ -42,6 +43,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),
+        Command::Ask(args) => commands::ask::run(&context, &args),
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Info(args) => commands::info::run(&context, &args),
         Command::Snapshots(args) => commands::snapshots::run(&context, &args),

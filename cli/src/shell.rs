@@ -1,9 +1,11 @@
 //! The interactive shell of `gstore query`: statements end with `;`, every statement sees the newest snapshot.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
+use gstore_query::influence::Encoder;
 use gstore_store::Store;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -11,6 +13,7 @@ use rustyline::error::ReadlineError;
 use crate::args::QueryArgs;
 use crate::commands::query::{Engine, checked, report};
 use crate::context::Context;
+use crate::encoder::encoder;
 
 const HELP: &str = "Statements end with `;`. Ctrl-C stops a running one, Ctrl-D leaves.\n  \
     SHOW TABLES;                      the datasets, and the system tables in `gstore`\n  \
@@ -25,6 +28,8 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBo
     context.say("gstore shell; `help` shows how, `quit` leaves");
     let mut statement = String::new();
     let mut engine: Option<(u64, Engine)> = None;
+    // Models stay loaded from one statement to the next, whatever the snapshot.
+    let encoder = encoder(context, &args.models)?;
     loop {
         let prompt = if statement.is_empty() { "gstore> " } else { "   ...> " };
         let line = match editor.readline(prompt) {
@@ -55,7 +60,7 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBo
         let sql = std::mem::take(&mut statement);
         editor.add_history_entry(sql.trim_end())?;
         cancel.store(false, Ordering::SeqCst);
-        if let Err(error) = answer(context, store, args, &sql, &mut engine, cancel) {
+        if let Err(error) = answer(context, store, args, &sql, (&mut engine, &encoder), cancel) {
             eprintln!("error: {error}");
         }
     }
@@ -66,7 +71,7 @@ fn answer(
     store: &Store,
     args: &QueryArgs,
     sql: &str,
-    engine: &mut Option<(u64, Engine)>,
+    (engine, encoder): (&mut Option<(u64, Engine)>, &Arc<dyn Encoder>),
     cancel: &AtomicBool,
 ) -> Result<()> {
     let (snapshot, _lease) = context.snapshot(store, args.snapshot.as_ref())?;
@@ -74,7 +79,7 @@ fn answer(
     let number = snapshot.number();
     let engine = match engine {
         Some((n, engine)) if *n == number => engine,
-        slot => &slot.insert((number, Engine::new(context, snapshot)?)).1,
+        slot => &slot.insert((number, Engine::new(context, snapshot, Arc::clone(encoder))?)).1,
     };
     let begun = Instant::now();
     let notes = engine.run(sql, &args.output, cancel)?;

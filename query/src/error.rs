@@ -80,6 +80,15 @@ pub enum QueryError {
         /// Counts by reason.
         why: String,
     },
+    /// Samples are given with the question, and nothing is at hand that could run a model.
+    #[error(
+        "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with `gstore ask` or \
+         `gstore query`, or ingest the sample as a dataset"
+    )]
+    NoEncoder,
+    /// The vectors of given samples could not be computed.
+    #[error("{0}")]
+    Encoder(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// `--top` is not understood.
     #[error("cannot take the top `{given}`: {why} (say `500` or `5%`)")]
     Top {

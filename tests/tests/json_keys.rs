@@ -100,6 +100,10 @@ fn the_page_has_every_key_and_no_other() {
         ("info FEATURE", vec!["info", "1", "--json"]),
         ("info RUN", vec!["info", &run, "--json"]),
         ("verify", vec!["verify", "--all", "--json"]),
+        (
+            "ask --explain",
+            vec!["ask", "--pool", "pool", "--text", "3 is odd", "--explain", "s2", "--format", "json"],
+        ),
     ] {
         check(heading, &place.json(&args));
     }

@@ -2,11 +2,13 @@
 //!
 //! Flags parse into plain values here; the commands build objects from them.
 
+mod ask;
 mod gradients;
 mod life;
 
 use std::path::PathBuf;
 
+pub use ask::{AskArgs, ModelArgs};
 pub use gradients::*;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 
@@ -95,6 +97,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
     Select(SelectArgs),
+    /// Rank a pool by its influence on a sample that is given here, and show the texts
+    Ask(AskArgs),
     /// List the datasets, runs and features of the store
     Ls(ListArgs),
     /// Describe the store, a dataset, a run or a feature
@@ -310,6 +314,9 @@ pub struct QueryArgs {
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Where the models are that compute given samples
+    #[command(flatten)]
+    pub models: ModelArgs,
 }
 
 /// When vectors are compared with their digests.
@@ -445,6 +452,9 @@ pub struct ScoringArgs {
     /// Accept features that are still building
     #[arg(long)]
     pub partial: bool,
+    /// Leave out rows whose text is that of a target sample
+    #[arg(long)]
+    pub exclude_target: bool,
 }
 
 /// `gstore snapshots`

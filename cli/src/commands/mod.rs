@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod add;
+pub mod ask;
 pub mod attach;
 pub mod backup;
 pub mod compact;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use gstore_query::influence::EXACT;
+use gstore_query::influence::{EXACT, Encoder};
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_query::sql::{Notes, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
 use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
+use crate::encoder::encoder;
 use crate::output::{Output, format_of, is_binary, sql_format};
 use crate::shell;
 
@@ -30,7 +31,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping the query; once more to stop at once")?;
     match sql {
         Some(sql) => {
-            let notes = Engine::new(context, snapshot)?.run(&sql, &args.output, &cancel)?;
+            let encoder = encoder(context, &args.models)?;
+            let notes = Engine::new(context, snapshot, encoder)?.run(&sql, &args.output, &cancel)?;
             report(context, &notes);
             drop(lease);
         }
@@ -65,8 +67,9 @@ pub struct Engine(SqlRunner);
 
 impl Engine {
     /// A session on a snapshot.
-    pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
-        let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
+    pub fn new(context: &Context, snapshot: Arc<Snapshot>, encoder: Arc<dyn Encoder>) -> Result<Self> {
+        let options =
+            SqlOptions { threads: context.threads, encoder: Some(encoder), ..SqlOptions::default() };
         Ok(Self(SqlRunner::new(snapshot, options)?))
     }
 
@@ -114,6 +117,9 @@ pub fn report(context: &Context, notes: &Notes) {
                 summary.scanned,
                 if note.per_token { "tokens" } else { "rows" }
             ));
+        }
+        if summary.in_target > 0 {
+            context.say(&format!("{} rows occur in the target and were left out", summary.in_target));
         }
         let left_out = summary.target_excluded.total();
         if left_out > 0 {

@@ -29,7 +29,11 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let spec = spec(args)?;
+    let spec = InfluenceSpec {
+        pools: args.pool.clone(),
+        targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
+        ..scoring(&args.scoring)?
+    };
     // A wrong ending must show before the scan, not after it.
     let scores = scores_path(args);
     if let Some(path) = &scores {
@@ -59,8 +63,8 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The question that the flags ask.
-fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
+/// How the flags score, of no pool and no target yet.
+pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
     let ScoringArgs {
         checkpoints,
         run,
@@ -77,10 +81,10 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         by,
         modules,
         partial,
-    } = args.scoring.clone();
+        exclude_target,
+    } = args.clone();
     Ok(InfluenceSpec {
-        pools: args.pool.clone(),
-        targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
+        exclude_target,
         run,
         checkpoints: (!checkpoints.is_empty()).then_some(checkpoints),
         weights: (!weights.is_empty()).then_some(weights),
@@ -95,7 +99,7 @@ fn spec(args: &SelectArgs) -> Result<InfluenceSpec> {
         features,
         partial,
         modules: modules.as_deref().map(word).transpose()?,
-        per_token: false,
+        ..InfluenceSpec::default()
     })
 }
 
@@ -113,12 +117,15 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
 }
 
 /// A pool and its samples.
-struct Pool {
-    name: String,
-    samples: SampleReader,
+pub struct Pool {
+    /// Name of the dataset.
+    pub name: String,
+    /// Its samples.
+    pub samples: SampleReader,
 }
 
-fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>> {
+/// The pools' samples.
+pub fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>> {
     names
         .iter()
         .map(|name| Ok(Pool { name: name.clone(), samples: snapshot.samples(snapshot.dataset(name)?)? }))
@@ -126,7 +133,7 @@ fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>> {
 }
 
 /// A column of some ranked rows, in their order, whichever pools they are of.
-fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> {
+pub fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> {
     let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
     for (number, pool) in pools.iter().enumerate() {
         let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
@@ -214,6 +221,9 @@ fn summarise(context: &Context, args: &SelectArgs, ranking: &Ranking, k: usize, 
             excluded.non_finite + excluded.overflow,
             excluded.missing
         ));
+    }
+    if ranking.summary.in_target > 0 {
+        context.say(&format!("{} rows occur in the target and were left out", ranking.summary.in_target));
     }
     if ranking.rows.len() < k {
         context.say(&format!("{k} rows were asked for; only {} can be ranked", ranking.eligible));

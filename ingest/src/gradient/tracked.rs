@@ -16,15 +16,32 @@ pub struct ModuleSelection {
     pub biases: bool,
 }
 
+const BIASES_ALONE: &str = "biases of the blocks as well";
+const WITH_BIASES: &str = ", with biases";
+
 impl fmt::Display for ModuleSelection {
     /// The patterns, and whether biases go with them; nothing for the default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.patterns.join(", "))?;
         match (self.biases, self.patterns.is_empty()) {
-            (true, true) => f.write_str("biases of the blocks as well"),
-            (true, false) => f.write_str(", with biases"),
+            (true, true) => f.write_str(BIASES_ALONE),
+            (true, false) => f.write_str(WITH_BIASES),
             (false, _) => Ok(()),
         }
+    }
+}
+
+impl ModuleSelection {
+    /// The selection that prints like this.
+    pub fn from_text(text: &str) -> Self {
+        let (patterns, biases) = match text.strip_suffix(WITH_BIASES) {
+            _ if text == BIASES_ALONE => ("", true),
+            Some(patterns) => (patterns, true),
+            None => (text, false),
+        };
+        // No pattern has a comma: the command line splits there.
+        let patterns = patterns.split(", ").filter(|pattern| !pattern.is_empty()).map(str::to_owned);
+        Self { patterns: patterns.collect(), biases }
     }
 }
 

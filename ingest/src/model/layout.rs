@@ -50,6 +50,11 @@ pub enum Reduction {
 }
 
 impl Reduction {
+    /// The reduction of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Reduction::Mean, Reduction::Sum].into_iter().find(|reduction| reduction.name() == name)
+    }
+
     /// Name in the store and on the command line.
     pub fn name(self) -> &'static str {
         match self {

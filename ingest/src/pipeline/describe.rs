@@ -151,12 +151,40 @@ impl Setting<'_> {
 }
 
 /// The loss as it enters a feature's identity.
-fn loss_name(loss: LossForm) -> String {
+pub(super) fn loss_name(loss: LossForm) -> String {
     match loss {
         LossForm::CrossEntropy { smoothing: 0.0 } => "cross_entropy".to_owned(),
         LossForm::CrossEntropy { smoothing } => format!("cross_entropy, smoothing {smoothing}"),
         LossForm::KlToBase => "kl_to_base".to_owned(),
     }
+}
+
+/// The loss of this name.
+pub(super) fn parse_loss(name: &str) -> Option<LossForm> {
+    match name {
+        "cross_entropy" => Some(LossForm::default()),
+        "kl_to_base" => Some(LossForm::KlToBase),
+        _ => {
+            let smoothing = name.strip_prefix("cross_entropy, smoothing ")?.parse().ok()?;
+            Some(LossForm::CrossEntropy { smoothing })
+        }
+    }
+}
+
+/// The constants of the Adam feature in the parameters of a kind; those that are not there are the usual ones.
+pub(super) fn parse_adam(params: &Map<String, Value>) -> AdamParams {
+    let mut adam = AdamParams::default();
+    let number = |name: &str| params.get(name).and_then(Value::as_f64);
+    adam.b1 = number("b1").unwrap_or(adam.b1);
+    adam.b2 = number("b2").unwrap_or(adam.b2);
+    adam.eps = number("eps").unwrap_or(adam.eps);
+    if params.get("eps_placement").and_then(Value::as_str) == Some("outside") {
+        adam.eps_placement = EpsPlacement::Outside;
+    }
+    if let Some(step) = params.get("bias_correction").and_then(|c| c.get("step")).and_then(Value::as_u64) {
+        adam.bias_correction = BiasCorrection::Step(step);
+    }
+    adam
 }
 
 /// Digest of the canonical module map: names and shapes of the trainable parameters, in order.

@@ -109,7 +109,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     estimate.tokens = (passes as f64 * tokens as f64 / sampled) as u64;
     estimate.disk = (estimate.disk as f64 * vectors as f64 / sampled) as u64;
     let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
-    let computer: Computer = super::computer(plan, checkpoint)?;
+    let computer: Computer = super::computer(&plan.request, checkpoint)?;
     estimate.warning = super::peaks::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
     computer.compute(&batch)?;
     let begun = Instant::now();

@@ -8,6 +8,7 @@ mod compute;
 mod describe;
 mod error;
 mod estimate;
+mod given;
 mod label;
 mod memory;
 mod order;
@@ -34,6 +35,7 @@ use gstore_store::{Job, RowSet, Snapshot, Store};
 pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
+pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
@@ -113,7 +115,7 @@ fn compute_missing(
             done.ending = Ending::Stopped;
             break;
         }
-        let computer = computer(plan, checkpoint)?;
+        let computer = computer(&plan.request, checkpoint)?;
         let preparer = Preparer {
             samples: &samples,
             encoder: &plan.encoder,
@@ -165,8 +167,7 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
     works
 }
 
-fn computer(plan: &IngestPlan, checkpoint: &CheckpointPlan) -> Result<Computer, IngestError> {
-    let request = &plan.request;
+fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Computer, IngestError> {
     let kinds: Vec<Kind> = checkpoint.features.iter().map(|feature| feature.kind).collect();
     let dims = checkpoint.features.iter().map(|feature| feature.desc.dim() as usize).collect();
     let source = CheckpointSource {

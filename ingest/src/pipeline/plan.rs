@@ -269,7 +269,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
 }
 
 /// The base's tokenizer and template, which all checkpoints share.
-fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
+pub(super) fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
     let mut encoder = TextEncoder::load(&request.model, request.template, request.max_length)?;
     for arg in &request.checkpoints {
         if let CheckpointWeights::Model(folder) = &arg.weights {
@@ -317,8 +317,30 @@ fn plan_checkpoint(
     let id = crate::checkpoint::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
-    let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
+    let mut plan = describe_checkpoint(request, tracked, arg, id, encoding)?;
+    (plan.step, plan.weight) = (step, weight.or(derived));
+    for feature in &mut plan.features {
+        let part = snapshot.feature_by_key(&feature.desc.key());
+        let plain = &feature.attrs.label;
+        feature.attrs.label = label(snapshot, request, feature.kind, &plan.projection, &feature.desc, plain);
+        if let Some(part) = part {
+            feature.published = snapshot.open_feature(part)?.row_set()?;
+            feature.complete = part.state == FeatureState::Complete;
+        }
+    }
+    Ok(plan)
+}
+
+/// A checkpoint of known identity and its features, as if none were in any store.
+pub(super) fn describe_checkpoint(
+    request: &IngestRequest,
+    tracked: Tracked,
+    arg: &CheckpointArg,
+    id: CheckpointId,
+    encoding: &str,
+) -> Result<CheckpointPlan, IngestError> {
+    let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let Measure { gradient_dim, gradient_groups, limits, memory } = tracked.measure(request, arg, &id)?;
     let Tracked { folder, indices, tensors, projection, .. } = tracked;
     let decoder = folder.decoder().clone();
@@ -347,17 +369,10 @@ fn plan_checkpoint(
         .kinds
         .iter()
         .map(|kind| {
-            let (desc, mut attrs) = setting.describe(*kind);
-            let part = snapshot.feature_by_key(&desc.key());
-            attrs.label = label(snapshot, request, *kind, &projection, &desc, &attrs.label);
-            let published = match part {
-                Some(part) => snapshot.open_feature(part)?.row_set()?,
-                None => RowSet::new(),
-            };
-            let complete = part.is_some_and(|part| part.state == FeatureState::Complete);
-            Ok(PlannedFeature { kind: *kind, desc, attrs, published, complete })
+            let (desc, attrs) = setting.describe(*kind);
+            PlannedFeature { kind: *kind, desc, attrs, published: RowSet::new(), complete: false }
         })
-        .collect::<Result<_, IngestError>>()?;
+        .collect();
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,
@@ -365,8 +380,8 @@ fn plan_checkpoint(
         tracked: indices,
         tensors,
         projection,
-        step,
-        weight: weight.or(derived),
+        step: None,
+        weight: None,
         moments,
         features,
         limits,

@@ -225,6 +225,7 @@ impl InfluencePlan {
     fn summary(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
         ScanSummary {
             live: self.live(),
+            in_target: ready.in_target,
             scanned: totals.scanned,
             eligible: totals.eligible,
             excluded: totals.excluded,

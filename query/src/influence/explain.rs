@@ -61,7 +61,11 @@ impl InfluencePlan {
                 name: checkpoint.name.clone(),
                 weight: checkpoint.weight,
                 pools: features(self.pools(), c),
-                targets: features(self.targets(), c),
+                targets: match self.spec().given.len() {
+                    0 => features(self.targets(), c),
+                    1 => vec![format!("{} of the given sample", self.target_kind())],
+                    n => vec![format!("{} of {n} given samples", self.target_kind())],
+                },
             })
             .collect();
         let folded =

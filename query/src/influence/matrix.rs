@@ -83,7 +83,7 @@ impl InfluencePlan {
         let mut sums = vec![(0.0f64, 0.0f64); matrix.rows.len() * columns];
         let one_each = Terms { subtasks: (0..columns).map(|c| c..c + 1).collect(), ..scan.terms.clone() };
         for (c, checkpoint) in self.checkpoints().iter().enumerate() {
-            let pools = self.open_pools(c..c + 1, &pairs.vectors[c..c + 1])?;
+            let pools = self.open_pools(c..c + 1, &pairs.vectors[c..c + 1], cancel)?;
             let scan = Scan {
                 pools: &pools,
                 weights: &[1.0],

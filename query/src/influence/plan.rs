@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, Granularity, RowSet, Snapshot};
 
 use super::checkpoints::{self, PlanCheckpoint};
 use super::mode::Mode;
+use super::encoder::{Encoder, Given};
+use super::overlap::TargetContents;
 use super::ready::Ready;
 use super::resolve::{self, Side, Target};
 use super::spec::{InfluenceSpec, Missing};
@@ -24,9 +26,14 @@ pub struct InfluencePlan {
     pools: Vec<PlanSide>,
     pub(super) target_rows: Vec<Target>,
     target_features: Vec<PlanSide>,
+    target_kind: String,
     notes: Vec<String>,
     /// Sketches that were given, by the number of the feature.
     pub(super) sketches: BTreeMap<u32, Arc<Sketch>>,
+    pub(super) encoder: Option<Arc<dyn Encoder>>,
+    pub(super) given: Mutex<Option<Arc<Given>>>,
+    pub(super) contents: Mutex<Option<Arc<TargetContents>>>,
+    pub(super) candidates: Mutex<Option<Vec<Arc<RowSet>>>>,
     pub(super) ready: Mutex<Option<Arc<Ready>>>,
 }
 
@@ -51,12 +58,33 @@ impl PlanSide {
 
 impl InfluencePlan {
     /// Resolves names, kinds, checkpoints, weights and features.
+    ///
+    /// # Errors
+    /// Also where samples are given with the question, which takes an encoder: [`InfluencePlan::with_encoder`].
     pub fn new(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<Self, QueryError> {
+        Self::with_encoder(snapshot, spec, None)
+    }
+
+    /// The same with somebody who can compute the vectors of samples that are given with the question; the first answer does it.
+    pub fn with_encoder(
+        snapshot: &Arc<Snapshot>,
+        spec: &InfluenceSpec,
+        encoder: Option<Arc<dyn Encoder>>,
+    ) -> Result<Self, QueryError> {
         if let Mode::Sketch(mode) = &spec.mode {
             mode.check()?;
         }
         let pools = resolve::pools(snapshot, &spec.pools)?;
-        let targets = resolve::targets(snapshot, &spec.targets)?;
+        let targets = match (spec.targets.is_empty(), spec.given.is_empty()) {
+            (false, false) => {
+                return Err(QueryError::Spec(
+                    "the target is a dataset or given with the question, not both".into(),
+                ));
+            }
+            (true, false) if encoder.is_none() => return Err(QueryError::NoEncoder),
+            (true, false) => Vec::new(),
+            (_, true) => resolve::targets(snapshot, &spec.targets)?,
+        };
         resolve::check_preferences(snapshot, spec)?;
         let (pool_kind, target_kind) = resolve::kinds(snapshot, spec, &pools);
         let mut sides: Vec<Side> = Vec::new();
@@ -92,8 +120,13 @@ impl InfluencePlan {
             pools: resolved,
             target_rows: targets,
             target_features,
+            target_kind,
             notes: chosen.notes,
             sketches: BTreeMap::new(),
+            encoder,
+            given: Mutex::new(None),
+            contents: Mutex::new(None),
+            candidates: Mutex::new(None),
             ready: Mutex::new(None),
         })
     }
@@ -130,9 +163,15 @@ impl InfluencePlan {
         &self.pools
     }
 
-    /// The target datasets; `TargetRow::target` points here.
+    /// The target datasets; `TargetRow::target` points here. None where samples are given with the question: `TargetRow::row` then counts
+    /// those.
     pub fn targets(&self) -> &[PlanSide] {
         &self.target_features
+    }
+
+    /// The feature kind of the targets.
+    pub fn target_kind(&self) -> &str {
+        &self.target_kind
     }
 
     /// What a user should know about how the question was resolved.

@@ -4,15 +4,17 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
-use gstore_store::FeatureReader;
+use gstore_store::{RowSet, StoredRow};
 
 use super::cascade::{Sides, sides};
-use super::members::members;
 use super::mode::Mode;
+use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
+use super::members::{Members, TargetRow, members};
 use super::modules;
 use super::plan::InfluencePlan;
 use super::scan::ScanPool;
-use super::target::{Shape, TargetLoader, TargetVectors};
+use super::spec::GIVEN;
+use super::target::{Shape, TargetLoader, TargetSource, TargetVectors};
 use super::values::groups;
 use crate::error::QueryError;
 use crate::kernel::Queries;
@@ -25,6 +27,8 @@ pub(super) struct Ready {
     pub(super) weights: Vec<f64>,
     /// Where the mode asks for them.
     pub(super) sides: Sides,
+    /// Live rows that are no candidates because they occur in the target.
+    pub(super) in_target: u64,
 }
 
 impl Ready {
@@ -35,17 +39,74 @@ impl Ready {
 }
 
 impl InfluencePlan {
-    /// The readers of the targets: by checkpoint, then by target.
-    fn target_readers(&self) -> Result<Vec<Vec<FeatureReader>>, QueryError> {
+    /// The samples that are given with the question, computed at the first call.
+    pub(super) fn given_samples(&self, cancel: &AtomicBool) -> Result<Arc<Given>, QueryError> {
+        let mut slot = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*slot {
+            return Ok(known.clone());
+        }
+        let features: Vec<EncodeFeature<'_>> = self
+            .checkpoints()
+            .iter()
+            .enumerate()
+            .filter_map(|(c, checkpoint)| {
+                Some(EncodeFeature {
+                    checkpoint: &checkpoint.name,
+                    run: self.run(),
+                    pool: self.pools().first()?.features.get(c)?,
+                    kind: self.target_kind(),
+                })
+            })
+            .collect();
+        let request =
+            EncodeRequest { snapshot: self.snapshot(), samples: &self.spec().given, features: &features };
+        let computed = Arc::new(given(self.encoder.as_ref(), &request, cancel)?);
+        *slot = Some(computed.clone());
+        Ok(computed)
+    }
+
+    /// Where the target's vectors are: by checkpoint, then by target.
+    fn target_sources(&self, cancel: &AtomicBool) -> Result<Vec<Vec<TargetSource>>, QueryError> {
+        if !self.spec().given.is_empty() {
+            let samples = self.given_samples(cancel)?;
+            let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
+            let source = |(c, part): (usize, &Arc<_>)| {
+                vec![TargetSource::Given { part: Arc::clone(part), samples: samples.clone(), checkpoint: c }]
+            };
+            return Ok(pool.iter().enumerate().map(source).collect());
+        }
         let mut readers = Vec::new();
         for c in 0..self.checkpoints().len() {
             let mut at = Vec::new();
             for side in self.targets() {
-                at.push(self.snapshot().open_feature(&side.features[c])?);
+                at.push(TargetSource::Stored(self.snapshot().open_feature(&side.features[c])?));
             }
             readers.push(at);
         }
         Ok(readers)
+    }
+
+    /// The vector of one target row as it is stored, or would be.
+    pub(super) fn target_row(
+        &self,
+        checkpoint: usize,
+        row: &TargetRow,
+    ) -> Result<Option<StoredRow>, QueryError> {
+        if !self.spec().given.is_empty() {
+            let given = self.given_samples(&AtomicBool::new(false))?;
+            return Ok(given.vectors.get(checkpoint).and_then(|all| all.get(row.row as usize)).cloned());
+        }
+        let feature = self.targets().get(row.target as usize).and_then(|side| side.features.get(checkpoint));
+        let Some(feature) = feature else { return Ok(None) };
+        Ok(self.snapshot().open_feature(feature)?.row(row.row)?)
+    }
+
+    /// Tokens and scored tokens of the samples that are given with the question, in their order.
+    pub fn given_tokens(&self, cancel: &AtomicBool) -> Result<Vec<(u32, u32)>, QueryError> {
+        if self.spec().given.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.given_samples(cancel)?.tokens.clone())
     }
 
     /// Reads the target vectors.
@@ -54,11 +115,32 @@ impl InfluencePlan {
         shape: Shape,
         cancel: &AtomicBool,
     ) -> Result<TargetVectors, QueryError> {
-        let members = members(self.snapshot(), &self.target_rows, self.spec().by)?;
-        let readers = self.target_readers()?;
+        let members = match self.spec().given.len() {
+            0 => members(self.snapshot(), &self.target_rows, self.spec().by)?,
+            n => given_members(n as u64),
+        };
+        let readers = self.target_sources(cancel)?;
         let loader =
             TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
         loader.load(members, shape)
+    }
+
+    /// The rows of each pool that may be scored.
+    fn candidates(&self, cancel: &AtomicBool) -> Result<Vec<Arc<RowSet>>, QueryError> {
+        let mut slot = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*slot {
+            return Ok(known.clone());
+        }
+        let mut found = Vec::new();
+        for (pool, side) in self.pools().iter().enumerate() {
+            let live = self.snapshot().live_rows(&side.dataset)?;
+            found.push(match self.spec().exclude_target {
+                false => live,
+                true => Arc::new(live.difference(&self.rows_in_target(pool, cancel)?)),
+            });
+        }
+        *slot = Some(found.clone());
+        Ok(found)
     }
 
     /// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of
@@ -67,12 +149,13 @@ impl InfluencePlan {
         &self,
         checkpoints: Range<usize>,
         vectors: &[Vec<f32>],
+        cancel: &AtomicBool,
     ) -> Result<Vec<ScanPool>, QueryError> {
         let mut pools: Vec<ScanPool> = Vec::new();
-        for side in self.pools() {
+        for (side, candidates) in self.pools().iter().zip(self.candidates(cancel)?) {
             let mut pool = ScanPool {
                 granularity: self.spec().granularity(),
-                live: self.snapshot().live_rows(&side.dataset)?,
+                live: candidates,
                 readers: Vec::new(),
                 queries: Vec::new(),
                 modules: Vec::new(),
@@ -113,16 +196,23 @@ impl InfluencePlan {
             return Ok(ready.clone());
         }
         let mut target = self.load_targets(Shape::Terms, cancel)?;
-        let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors)?;
+        let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors, cancel)?;
         let sides = match self.spec().mode {
             Mode::Exact => Err(String::new()),
             Mode::Sketch(_) => sides(self.spec(), &pools, &target.vectors, |reader| self.find_sketch(reader)),
         };
+        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
         // The pools hold them packed.
         target.vectors = Vec::new();
         let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let ready = Arc::new(Ready { pools, target, weights, sides });
+        let ready = Arc::new(Ready { pools, target, weights, sides, in_target: self.live() - candidates });
         *slot = Some(ready.clone());
         Ok(ready)
     }
+}
+
+/// Given samples are one subtask.
+fn given_members(samples: u64) -> Members {
+    let row = |row| TargetRow { target: 0, row, subtask: 0 };
+    Members { rows: (0..samples).map(row).collect(), subtasks: vec![GIVEN.to_owned()] }
 }

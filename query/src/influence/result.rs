@@ -112,6 +112,8 @@ impl ExcludedCounts {
 pub struct ScanSummary {
     /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
     pub live: u64,
+    /// Live rows that were left out because they occur in the target, whatever the filter says.
+    pub in_target: u64,
     /// Rows, or tokens of rows, that the filter let through.
     pub scanned: u64,
     /// Those that got a score.

@@ -26,7 +26,7 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Starts over with the live rows of a window, or those of a filter.
+    /// Starts over with the live rows of a window, or those of them that a filter lets through.
     pub(super) fn choose(&mut self, rows: Range<u64>, live: &RowSet, filter: Option<&RowMask>) {
         self.rows = rows.clone();
         self.wanted.clear();
@@ -35,7 +35,10 @@ impl Selection {
         let at = |row: u64| (row - rows.start) as usize;
         match filter {
             None => live.within(rows.clone()).for_each(|r| self.wanted[at(r.start)..at(r.end)].fill(true)),
-            Some(mask) => mask.rows_in(rows.clone()).for_each(|row| self.wanted[at(row)] = true),
+            Some(mask) => {
+                let wanted = mask.rows_in(rows.clone()).filter(|row| live.contains(*row));
+                wanted.for_each(|row| self.wanted[at(row)] = true);
+            }
         }
     }
 

@@ -155,6 +155,9 @@ impl fmt::Display for TargetRef {
     }
 }
 
+/// What a sample is called that is given with the question, and the subtask of all of them.
+pub const GIVEN: &str = "given";
+
 /// A question. `Default` is LESS without pools and targets: `InfluenceSpec { pools, targets, ..Default::default() }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfluenceSpec {
@@ -162,6 +165,10 @@ pub struct InfluenceSpec {
     pub pools: Vec<String>,
     /// What the rows are scored for.
     pub targets: Vec<TargetRef>,
+    /// Instead of `targets`: samples that are given with the question, as records (JSON objects, as in a data file). They are one subtask.
+    pub given: Vec<String>,
+    /// Leaves out pool rows whose content is that of a target sample.
+    pub exclude_target: bool,
     /// The run whose checkpoints are used; by default the only one that fits.
     pub run: Option<String>,
     /// Names or steps of the checkpoints to use; by default all that both sides have.
@@ -202,6 +209,8 @@ impl Default for InfluenceSpec {
         Self {
             pools: Vec::new(),
             targets: Vec::new(),
+            given: Vec::new(),
+            exclude_target: false,
             run: None,
             checkpoints: None,
             weights: None,
@@ -226,6 +235,14 @@ impl InfluenceSpec {
     /// What the pools' vectors belong to.
     pub fn granularity(&self) -> Granularity {
         if self.per_token { Granularity::Token } else { Granularity::Sample }
+    }
+
+    /// The targets as messages name them.
+    pub fn target_names(&self) -> Vec<String> {
+        if self.given.is_empty() {
+            return self.targets.iter().map(ToString::to_string).collect();
+        }
+        (1..=self.given.len()).map(|i| format!("{GIVEN} {i}")).collect()
     }
 
     /// Whether the terms let the samples of a subtask be compared as one vector.

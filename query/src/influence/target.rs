@@ -2,11 +2,13 @@
 //! checkpoint.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{BlockBuffer, FeatureReader, RowFlags};
+use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
 
 use super::checkpoints::PlanCheckpoint;
+use super::encoder::Given;
 use super::members::{Members, TargetRow};
 use super::modules;
 use super::result::{ExcludedCounts, Reason};
@@ -37,12 +39,34 @@ pub(super) enum Shape {
     Terms,
 }
 
+/// The vectors of one target at one checkpoint.
+pub(super) enum TargetSource {
+    /// In the store.
+    Stored(FeatureReader),
+    /// Of samples that are given with the question.
+    Given {
+        /// The pool's feature, whose form they share.
+        part: Arc<FeaturePart>,
+        samples: Arc<Given>,
+        checkpoint: usize,
+    },
+}
+
+impl TargetSource {
+    fn part(&self) -> &FeaturePart {
+        match self {
+            Self::Stored(reader) => reader.part(),
+            Self::Given { part, .. } => part,
+        }
+    }
+}
+
 /// Where target vectors come from.
 pub(super) struct TargetLoader<'a> {
     pub(super) spec: &'a InfluenceSpec,
     pub(super) checkpoints: &'a [PlanCheckpoint],
     /// By checkpoint, then by target.
-    pub(super) readers: &'a [Vec<FeatureReader>],
+    pub(super) readers: &'a [Vec<TargetSource>],
     pub(super) cancel: &'a AtomicBool,
 }
 
@@ -52,7 +76,7 @@ impl TargetLoader<'_> {
         let Self { spec, checkpoints, readers, cancel } = *self;
         let (rows, excluded) = self.usable(&members.rows)?;
         if rows.is_empty() {
-            let target = spec.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let target = spec.target_names().join(", ");
             let why = match members.rows.len() {
                 0 => "it has none".to_owned(),
                 n => format!(
@@ -91,7 +115,13 @@ impl TargetLoader<'_> {
         let mut present = vec![0usize; rows.len()];
         let mut scratch = BlockBuffer::new();
         for readers in self.readers {
-            for (t, reader) in readers.iter().enumerate() {
+            for (t, source) in readers.iter().enumerate() {
+                let TargetSource::Stored(reader) = source else {
+                    // Whoever computed them refused what has none.
+                    let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
+                    present[mine].iter_mut().for_each(|present| *present += 1);
+                    continue;
+                };
                 for &block in reader.blocks() {
                     let near = position(rows, t, block.range().start)..position(rows, t, block.range().end);
                     if near.is_empty() {
@@ -158,7 +188,7 @@ fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
 
 /// The vectors of some target rows at one checkpoint.
 struct Source<'a> {
-    readers: &'a [FeatureReader],
+    readers: &'a [TargetSource],
     rows: &'a [TargetRow],
     /// For each reader the weights of its module groups.
     modules: Vec<Vec<f64>>,
@@ -195,12 +225,25 @@ impl Source<'_> {
         let mut scratch = BlockBuffer::new();
         let mut buffer = vec![0.0f32; self.dim()];
         let rows = &self.rows[span.clone()];
-        for (t, reader) in self.readers.iter().enumerate() {
-            let groups = groups(reader.part());
+        for (t, source) in self.readers.iter().enumerate() {
+            let groups = groups(source.part());
             let weights = &self.modules[t][..];
+            let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
+            let reader = match source {
+                TargetSource::Stored(reader) => reader,
+                TargetSource::Given { samples, checkpoint, .. } => {
+                    for at in mine {
+                        let stored =
+                            samples.vectors.get(*checkpoint).and_then(|all| all.get(rows[at].row as usize));
+                        if let Some(stored) = stored {
+                            take(span.start + at, &stored.vector, norm(&stored.norm, weights));
+                        }
+                    }
+                    continue;
+                }
+            };
             let blocks = reader.blocks();
             let overlap = blocks.windows(2).any(|w| w[1].range().start < w[0].range().end);
-            let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
             if overlap {
                 for at in mine {
                     if let Some(stored) = reader.row(rows[at].row)? {

@@ -163,15 +163,19 @@ pub(crate) fn text(name: &'static str, value: &ScalarValue) -> Result<String, Sq
     Err(SqlError::invalid(format!("`{name}` must be text, not {value}")).about(name))
 }
 
-/// One word or several: a list, or one text with commas.
-pub(crate) fn texts(name: &'static str, value: &ScalarValue) -> Result<Vec<String>, SqlError> {
-    let elements: Option<std::sync::Arc<dyn Array>> = match value {
+/// The elements of a list.
+pub(crate) fn elements(value: &ScalarValue) -> Option<std::sync::Arc<dyn Array>> {
+    match value {
         ScalarValue::List(list) => Some(list.value(0)),
         ScalarValue::LargeList(list) => Some(list.value(0)),
         ScalarValue::FixedSizeList(list) => Some(list.value(0)),
         _ => None,
-    };
-    let words = match elements {
+    }
+}
+
+/// One word or several: a list, or one text with commas.
+pub(crate) fn texts(name: &'static str, value: &ScalarValue) -> Result<Vec<String>, SqlError> {
+    let words = match elements(value) {
         Some(elements) => (0..elements.len())
             .map(|i| {
                 let element = ScalarValue::try_from_array(&elements, i)

@@ -36,6 +36,8 @@ use std::sync::Arc;
 use datafusion::catalog::TableFunctionImpl;
 use gstore_store::Snapshot;
 
+use crate::influence::Encoder;
+
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
 pub use notes::{InfluenceNote, Notes, RunNotes};
@@ -43,8 +45,11 @@ pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlOptions, SqlResult, SqlSession, SqlStream};
 
 /// The table functions of a session.
-fn table_functions(snapshot: &Arc<Snapshot>) -> [(&'static str, Arc<dyn TableFunctionImpl>); 3] {
-    let source = || influence::Source(Arc::clone(snapshot));
+fn table_functions(
+    snapshot: &Arc<Snapshot>,
+    encoder: Option<&Arc<dyn Encoder>>,
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); 3] {
+    let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
         ("excluded", Arc::new(influence::ExcludedFunction(source()))),

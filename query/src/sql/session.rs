@@ -30,6 +30,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::function;
 use super::guard;
 use super::notes::{Notes, RunNotes};
+use crate::influence::Encoder;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without optimisation.
 const PLANNING_STACK: usize = 256 << 20;
@@ -43,12 +44,14 @@ pub struct SqlOptions {
     pub memory_limit: usize,
     /// Where operators may put what does not fit; without it, such a query fails.
     pub spill: Option<PathBuf>,
+    /// Who computes the vectors of samples that a question gives as text; without it, such a question is refused.
+    pub encoder: Option<Arc<dyn Encoder>>,
 }
 
 impl Default for SqlOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { threads, memory_limit: 2 << 30, spill: None }
+        Self { threads, memory_limit: 2 << 30, spill: None, encoder: None }
     }
 }
 
@@ -105,7 +108,7 @@ impl SqlSession {
             .with_physical_optimizer_rules(physical_rules())
             .build();
         let context = SessionContext::new_with_state(state);
-        for (name, table) in super::table_functions(&snapshot) {
+        for (name, table) in super::table_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }
         context.register_relation_planner(function::planner()).map_err(plain)?;

@@ -43,7 +43,7 @@ impl TableFunctionImpl for VectorsFunction {
         let args = Arguments::read("vectors", args.exprs())?;
         args.check_names(OPTIONS)?;
         let [dataset, feature] = args.positional(["dataset", "feature"])?;
-        let snapshot = &self.0.0;
+        let snapshot = &self.0.snapshot;
         let dataset = text("dataset", dataset)?;
         let feature = find(snapshot, &dataset, &text("feature", feature)?)?;
         Ok(Arc::new(RowsTable(Arc::new(Vectors::new(snapshot, &dataset, feature)?))))

@@ -90,7 +90,7 @@ async fn the_longest_chain_runs_on_an_ordinary_stack() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_limited() {
     let store = small_store();
-    let options = SqlOptions { threads: 1, memory_limit: 1 << 20, spill: None };
+    let options = SqlOptions { threads: 1, memory_limit: 1 << 20, ..SqlOptions::default() };
     let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
     let sql = "SELECT * FROM generate_series(1, 3000000) ORDER BY value % 1000, value";
     let error = slt::run(&session, sql).await.unwrap_err();

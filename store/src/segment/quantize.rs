@@ -7,8 +7,8 @@
 //! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group goes to lane
 //!   i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
 
-use super::block::Values;
-use crate::ident::DType;
+use super::block::{StoredRow, Values};
+use crate::ident::{DType, ModuleGroup, RowFlags};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
@@ -139,6 +139,29 @@ pub(crate) fn store_row(
         scale.push(store_group(group, s.largest, values, &mut scratch.scaled));
     }
     true
+}
+
+impl StoredRow {
+    /// What a vector would read back as if it were stored as `dtype`, bit for bit; nothing is written. `groups` cover every coordinate once.
+    /// `None` if a value or a norm is not a finite number.
+    pub fn of(vector: &[f32], groups: &[ModuleGroup], dtype: DType) -> Option<StoredRow> {
+        let groups: Vec<Range<usize>> =
+            groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
+        let mut values = ValueVec::new(dtype, vector.len());
+        let (mut scale, mut norm) = (Vec::new(), Vec::new());
+        if !store_row(vector, &groups, &mut values, &mut scale, &mut norm, &mut Scratch::default()) {
+            return None;
+        }
+        let mut vector: Vec<f32> = match values {
+            ValueVec::F32(v) => v,
+            ValueVec::F16(v) => v.into_iter().map(f16::to_f32).collect(),
+            ValueVec::I8(v) => v.into_iter().map(f32::from).collect(),
+        };
+        for (group, scale) in groups.into_iter().zip(scale) {
+            vector.get_mut(group).unwrap_or_default().iter_mut().for_each(|v| *v *= scale);
+        }
+        Some(StoredRow { pos: None, vector, norm, flags: RowFlags::empty() })
+    }
 }
 
 fn store_group(group: &[f32], largest: f32, values: &mut ValueVec, scaled: &mut Vec<f32>) -> f32 {

@@ -47,6 +47,11 @@ pub enum Compute {
 }
 
 impl Compute {
+    /// The precision of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Compute::F32, Compute::Bf16].into_iter().find(|compute| compute.name() == name)
+    }
+
     /// Name in the store and on the command line.
     pub fn name(self) -> &'static str {
         match self {

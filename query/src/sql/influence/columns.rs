@@ -25,6 +25,8 @@ pub(super) struct InfluenceColumns {
     pub(super) score: usize,
     /// Index of `subtask`: the one that decided the score.
     pub(super) subtask: usize,
+    /// Index of `in_target`, which exists only where it was asked for.
+    pub(super) in_target: Option<usize>,
     /// Index of `record`.
     pub(super) record: usize,
 }
@@ -46,7 +48,7 @@ impl Builder {
 }
 
 impl InfluenceColumns {
-    pub(super) fn new(plan: &InfluencePlan) -> Self {
+    pub(super) fn new(plan: &InfluencePlan, marked: bool) -> Self {
         let table = |side: &PlanSide| {
             SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
         };
@@ -63,9 +65,12 @@ impl InfluenceColumns {
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score = b.add("score", DataType::Float32, false, absent());
         let subtask = b.add("subtask", DataType::Utf8, true, absent());
+        let in_target = marked.then(|| b.add("in_target", DataType::Boolean, false, absent()));
         let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
         let pos_name = per_token.then_some("pos");
-        let mut taken: Vec<String> = own.into_iter().chain(pos_name).map(String::from).collect();
+        let mark_name = marked.then_some("in_target");
+        let own = own.into_iter().chain(pos_name).chain(mark_name);
+        let mut taken: Vec<String> = own.map(String::from).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
             b.add(&shown, ty, true, of(Cell::Metadata(name)));
@@ -81,16 +86,20 @@ impl InfluenceColumns {
         let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, pos, id, score, subtask, record }
+        Self { samples, pool, row, pos, id, score, subtask, in_target, record }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.samples.schema
     }
 
-    /// Whether a column is known only after scoring. So is the position of a token: samples do not say which of theirs are scored.
+    /// Whether a column is known only after scoring. So is the position of a token: samples do not say which of theirs are scored. Whether a
+    /// row occurs in the target could be known before, but takes reading its record, so it is looked at as late as possible.
     pub(super) fn is_result(&self, column: usize) -> bool {
-        column == self.score || column == self.subtask || Some(column) == self.pos
+        column == self.score
+            || column == self.subtask
+            || Some(column) == self.pos
+            || Some(column) == self.in_target
     }
 
     /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.

@@ -128,7 +128,7 @@ fn properties(
 impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = self.question.plan.spec();
-        let targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
+        let targets = spec.target_names();
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let checkpoints: Vec<&str> =
@@ -137,10 +137,11 @@ impl DisplayAs for InfluenceExec {
             Some(modules) => format!(", modules=[{}]", modules.text()),
             None => String::new(),
         };
+        let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
         let per_token = if spec.per_token { ", per_token=true" } else { "" };
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{per_token}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{per_token}{excluded}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
             checkpoints.join(", "),

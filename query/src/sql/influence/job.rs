@@ -242,7 +242,7 @@ impl Job {
             let spec = plan.spec();
             notes.add(InfluenceNote {
                 pools: spec.pools.clone(),
-                targets: spec.targets.iter().map(ToString::to_string).collect(),
+                targets: spec.target_names(),
                 per_token: spec.per_token,
                 checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
                 resolution: plan.notes().to_vec(),

@@ -5,6 +5,7 @@
 mod columns;
 mod excluded;
 mod exec;
+mod given;
 mod job;
 mod joined;
 mod table;
@@ -23,7 +24,7 @@ use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::QueryError;
-use crate::influence::{InfluencePlan, InfluenceSpec, Mode, SketchMode, TargetRef};
+use crate::influence::{Encoder, InfluencePlan, InfluenceSpec, Mode, SketchMode, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -45,6 +46,12 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "by",
     "modules",
     "per_token",
+    "prompt",
+    "completion",
+    "messages",
+    "text",
+    "exclude_target",
+    "in_target",
     "mode",
     "miss",
     "tolerance",
@@ -52,8 +59,8 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "k",
 ];
 
-/// Options of `excluded()`: the same without `k` and those of rankings by sketch.
-pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 5).0;
+/// Options of `excluded()`: the same without those of rows that have a score, which come last.
+pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 6).0;
 
 /// The table function `influence`.
 #[derive(Debug)]
@@ -65,11 +72,15 @@ pub(crate) struct ExcludedFunction(pub(crate) Source);
 
 /// What a table function reads.
 #[derive(Clone)]
-pub(crate) struct Source(pub(crate) Arc<Snapshot>);
+pub(crate) struct Source {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Who computes samples that are given as text.
+    pub(crate) encoder: Option<Arc<dyn Encoder>>,
+}
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "snapshot {}", self.0.number())
+        write!(f, "snapshot {}", self.snapshot.number())
     }
 }
 
@@ -79,8 +90,9 @@ impl TableFunctionImpl for InfluenceFunction {
         args.check_names(INFLUENCE_OPTIONS)?;
         let spec = spec(&args)?;
         let k = args.count("k")?;
-        let plan = resolve(&self.0.0, &spec)?;
-        let columns = InfluenceColumns::new(&plan);
+        let plan = resolve(&self.0, &spec)?;
+        let marked = args.boolean("in_target")?.unwrap_or(!spec.given.is_empty());
+        let columns = InfluenceColumns::new(&plan, marked);
         Ok(Arc::new(InfluenceTable::new(plan, columns, k)))
     }
 }
@@ -89,14 +101,14 @@ impl TableFunctionImpl for ExcludedFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let args = Arguments::read("excluded", args.exprs())?;
         args.check_names(EXCLUDED_OPTIONS)?;
-        let plan = resolve(&self.0.0, &spec(&args)?)?;
+        let plan = resolve(&self.0, &spec(&args)?)?;
         Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(plan)))))
     }
 }
 
 /// Resolves the question; an unknown name is blamed on the argument that has it.
-fn resolve(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<InfluencePlan, SqlError> {
-    InfluencePlan::new(snapshot, spec).map_err(|error| {
+fn resolve(source: &Source, spec: &InfluenceSpec) -> Result<InfluencePlan, SqlError> {
+    InfluencePlan::with_encoder(&source.snapshot, spec, source.encoder.clone()).map_err(|error| {
         let argument = match &error {
             QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
                 "dataset" if spec.pools.contains(name) => Some("pool"),
@@ -116,10 +128,27 @@ fn resolve(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<InfluencePl
 
 /// The question that the arguments ask.
 fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
-    let [pool, target] = args.positional(["pool", "target"])?;
+    let given = given::records(args)?;
+    let (pool, targets) = match given.is_empty() {
+        true => {
+            let [pool, target] = args.positional(["pool", "target"])?;
+            (pool, args::texts("target", target)?.iter().map(|t| TargetRef::parse(t)).collect())
+        }
+        // A target beside them stays an argument too many, or is refused with the question.
+        false if args.option("target").is_some() => {
+            return Err(SqlError::invalid("the target is a dataset or given as text, not both".to_string())
+                .about("target"));
+        }
+        false => {
+            let [pool] = args.positional(["pool"])?;
+            (pool, Vec::new())
+        }
+    };
     let mut spec = InfluenceSpec {
         pools: args::texts("pool", pool)?,
-        targets: args::texts("target", target)?.iter().map(|t| TargetRef::parse(t)).collect(),
+        targets,
+        given,
+        exclude_target: args.boolean("exclude_target")?.unwrap_or(false),
         run: args.text("run")?,
         checkpoints: args.texts("checkpoints")?,
         weights: args.numbers("weights")?,

@@ -1,9 +1,11 @@
 //! The values of scored rows: what the ranking knows, joined with what the sample files hold.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow_array::{
-    ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
+    ArrayRef, BooleanArray, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+    UInt64Array,
 };
 
 use super::joined::Joined;
@@ -40,6 +42,29 @@ impl Question {
         Ok(Demand::More)
     }
 
+    /// Whether scored rows occur in the target.
+    fn marks(&self, part: &[Scored]) -> Result<Vec<bool>, SqlError> {
+        let mut marks = vec![false; part.len()];
+        for pool in 0..self.plan.pools().len() {
+            let own = |s: &Scored| s.pool as usize == pool;
+            let rows: Vec<u64> = part.iter().filter(|s| own(s)).map(|s| s.row).collect();
+            // Tokens of a sample come one after the other.
+            let mut distinct = rows.clone();
+            distinct.dedup();
+            let found =
+                self.plan.in_target(pool, &distinct, &AtomicBool::new(false)).map_err(SqlError::query)?;
+            let mut of_row = distinct.iter().zip(found);
+            let mut last = of_row.next();
+            for (mark, scored) in marks.iter_mut().zip(part).filter(|(_, s)| own(s)) {
+                if last.is_some_and(|(row, _)| *row != scored.row) {
+                    last = of_row.next();
+                }
+                *mark = last.is_some_and(|(_, found)| found);
+            }
+        }
+        Ok(marks)
+    }
+
     /// The `wanted` columns of scored rows, of which `samples` has the columns `from_samples`.
     fn batch_of(
         &self,
@@ -64,6 +89,8 @@ impl Question {
                 // Beyond the names where no subtask can be named.
                 let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
+            } else if Some(*column) == columns.in_target {
+                Arc::new(BooleanArray::from(self.marks(part)?))
             } else {
                 let i = from_samples.iter().position(|c| c == column);
                 let array = i.and_then(|i| samples.columns().get(i));

@@ -1,0 +1,79 @@
+//! Flags of `gstore ask`, and those that say where models are.
+
+use clap::Args;
+use gstore_store::SnapshotName;
+
+use super::{Checks, OutputArgs, ScoringArgs};
+
+/// Where the models of stored vectors are now.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Models of given samples")]
+pub struct ModelArgs {
+    /// Base model that the pool's vectors were computed with [default: where it was then]
+    #[arg(long, value_name = "DIR|REPO")]
+    pub model: Option<String>,
+    /// Where the checkpoints are: folders of adapters or of whole models, globs, or repositories, as in `gstore ingest`; they are recognised by
+    /// their weights [default: where they were then]
+    #[arg(long = "checkpoint-folders", value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
+    pub checkpoint_folders: Vec<String>,
+}
+
+/// `gstore ask`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore ask --store s --pool pool --prompt \"What is 7*8?\" --completion \"56\"\n  \
+    gstore ask --store s --pool pool --chat --prompt \"What is 7*8?\" --completion \"56\" --explain pool-17\n\n\
+    The model runs over the sample at each checkpoint of the pool's vectors, and the pool is ranked by its influence on the completion's loss:\n\
+    proponents lower it, opponents raise it. Several prompts with their completions are one target; scores are means over them.\n\
+    A pool row with the very text of the sample is marked `in_target`.\n\n\
+    Memory: the weights of one checkpoint, one block of rows for each thread.")]
+pub struct AskArgs {
+    /// Datasets whose rows are ranked
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub pool: Vec<String>,
+    /// Prompt of the sample; may be repeated, each with a --completion
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Vec<String>,
+    /// Completion of the sample: the text whose loss is asked about
+    #[arg(long, value_name = "TEXT")]
+    pub completion: Vec<String>,
+    /// The prompt is a user's message and the completion the assistant's answer, in the pool's template, rather than text as it is
+    #[arg(long, requires = "prompt")]
+    pub chat: bool,
+    /// A conversation as a JSON list of {role, content}; may be repeated
+    #[arg(long, value_name = "JSON")]
+    pub messages: Vec<String>,
+    /// Text that is scored as a whole; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// How many proponents and how many opponents
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::at_least::<usize>(1))]
+    pub top: usize,
+    /// Proponents only
+    #[arg(long, conflicts_with = "opponents")]
+    pub proponents: bool,
+    /// Opponents only
+    #[arg(long)]
+    pub opponents: bool,
+    /// Show the row of this id in detail instead
+    #[arg(long, value_name = "ID", conflicts_with_all = ["proponents", "opponents"])]
+    pub explain: Option<String>,
+    /// Whole texts instead of their beginnings
+    #[arg(long)]
+    pub full: bool,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_enum, default_value = "first-touch")]
+    pub checks: Checks,
+    /// Where and how to write the result
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How to score
+    #[command(flatten)]
+    pub scoring: ScoringArgs,
+    /// Where the models are
+    #[command(flatten)]
+    pub models: ModelArgs,
+}

@@ -1,0 +1,200 @@
+//! `gstore ask`: the proponents and opponents of a sample that is given on the command line, with their texts.
+
+mod explain;
+mod text;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_ingest::data::{Content, TemplateKind, parse_record};
+use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, Scored};
+use gstore_query::sql::output::{ResultWriter, TableStyle};
+use serde_json::{Value, json};
+
+use super::query::{checked, style};
+use super::select::{Pool, column, open_pools, scoring};
+use crate::args::{AskArgs, Format};
+use crate::context::Context;
+use crate::encoder::encoder;
+use crate::failure::UsageError;
+use crate::output::{Output, format_of, is_binary, sql_format};
+
+/// Runs the model over the sample, then ranks the pool by it.
+pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
+    let given = records(args)?;
+    let format = format(args)?;
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let snapshot = checked(snapshot, args.checks);
+    let spec = InfluenceSpec { pools: args.pool.clone(), given, ..scoring(&args.scoring)? };
+    let plan = InfluencePlan::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
+    for note in plan.notes() {
+        context.say(&format!("note: {note}"));
+    }
+    let pools = open_pools(&snapshot, &spec.pools)?;
+    if !args.prompt.is_empty() && !args.chat && has_roles(&plan, &pools)? {
+        context.say(
+            "note: the pool's samples are conversations, and the prompt is text without roles; --chat asks it as a conversation",
+        );
+    }
+    let cancel =
+        context.cancel_on_interrupt("stopping after the checkpoint in work; once more to stop at once")?;
+    match &args.explain {
+        Some(id) => explain::run(context, args, &plan, &pools, (id, format), &cancel)?,
+        None => rank(context, args, &plan, &pools, format, &cancel)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the first sample of the first pool is a conversation, in a template that writes other samples without roles.
+fn has_roles(plan: &InfluencePlan, pools: &[Pool]) -> Result<bool> {
+    let (Some(side), Some(pool)) = (plan.pools().first(), pools.first()) else { return Ok(false) };
+    let encoding = side.encoding().and_then(|key| side.dataset.encoding(key));
+    if encoding.is_none_or(|encoding| encoding.spec.template == TemplateKind::Chat.name()) {
+        return Ok(false);
+    }
+    let Some(batch) = pool.samples.scan(&["record"], None).next().transpose()? else { return Ok(false) };
+    let first = batch.column(0).as_binary_opt::<i32>().filter(|r| !r.is_empty() && r.is_valid(0));
+    let record = first.and_then(|records| parse_record(records.value(0)).ok());
+    Ok(record.is_some_and(|record| matches!(record.content, Content::Messages(_))))
+}
+
+/// What the flags give, as records of a data file.
+fn records(args: &AskArgs) -> Result<Vec<String>> {
+    if args.prompt.len() != args.completion.len() {
+        bail!(UsageError(format!(
+            "{} prompts and {} completions; each prompt has one (a text without either is given as --text)",
+            args.prompt.len(),
+            args.completion.len()
+        )));
+    }
+    let pair = |(prompt, completion): (&String, &String)| match args.chat {
+        true => json!({ "messages": [
+            { "role": "user", "content": prompt }, { "role": "assistant", "content": completion },
+        ] }),
+        false => json!({ "prompt": prompt, "completion": completion }),
+    };
+    let mut records: Vec<Value> = args.prompt.iter().zip(&args.completion).map(pair).collect();
+    for text in &args.messages {
+        let list: Value = serde_json::from_str(text).map_err(|error| {
+            UsageError(format!("--messages must be a JSON list of objects with role and content: {error}"))
+        })?;
+        records.push(json!({ "messages": list }));
+    }
+    records.extend(args.text.iter().map(|text| json!({ "text": text })));
+    if records.is_empty() {
+        bail!(UsageError("what about? give --prompt and --completion, --messages, or --text".to_owned()));
+    }
+    Ok(records.iter().map(Value::to_string).collect())
+}
+
+/// The format of the result; what does not go together must show before a model is loaded.
+fn format(args: &AskArgs) -> Result<Format> {
+    let format = match (&args.explain, args.output.format, &args.output.output) {
+        // A pair is no table, so it is text wherever it goes.
+        (Some(_), None, None) => Format::Table,
+        _ => format_of(&args.output)?,
+    };
+    if args.explain.is_some() && !matches!(format, Format::Table | Format::Json) {
+        bail!(UsageError("--explain prints text or JSON: give --format table or --format json".to_owned()));
+    }
+    if is_binary(format) && args.output.output.is_none() && std::io::stdout().is_terminal() {
+        bail!(UsageError(format!("{format:?} is not for a terminal; name a file with --output")));
+    }
+    Ok(format)
+}
+
+/// The best and the worst rows as one table.
+fn rank(
+    context: &Context,
+    args: &AskArgs,
+    plan: &InfluencePlan,
+    pools: &[Pool],
+    format: Format,
+    cancel: &AtomicBool,
+) -> Result<()> {
+    let mut batches = Vec::new();
+    let mut last = None;
+    for (order, wanted) in [(Order::Best, !args.opponents), (Order::Worst, !args.proponents)] {
+        if !wanted {
+            continue;
+        }
+        let mut ranking = plan.top_k(order, args.top, None, context.threads, cancel)?;
+        // A proponent lowers the loss, an opponent raises it: where all rows do the one, there is none of the other.
+        let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
+        ranking.rows.retain(is_one);
+        batches.push(batch(order, &ranking.rows, plan, pools, args, cancel)?);
+        last = Some(ranking);
+    }
+    let mut output = Output::create(args.output.output.as_deref())?;
+    let style = if args.full { TableStyle { width: None, column: None } } else { style() };
+    if let Some(first) = batches.first() {
+        let mut writer = ResultWriter::new(sql_format(format), &first.schema(), &mut output, style)?;
+        for batch in &batches {
+            writer.write(batch)?;
+        }
+        writer.finish()?;
+    }
+    output.finish()?;
+    if let Some(ranking) = last {
+        summarise(context, &ranking);
+    }
+    Ok(())
+}
+
+/// `side, rank, score, pool, id, row, in_target, text`; without `pool` where there is one.
+fn batch(
+    order: Order,
+    rows: &[Scored],
+    plan: &InfluencePlan,
+    pools: &[Pool],
+    args: &AskArgs,
+    cancel: &AtomicBool,
+) -> Result<RecordBatch> {
+    let side = if order == Order::Best { "proponent" } else { "opponent" };
+    let texts = column(rows, pools, "record")?;
+    let text = |record: &ArrayRef| {
+        let record = record.as_binary_opt::<i32>().filter(|record| record.is_valid(0))?;
+        Some(text::of_record(record.value(0), args.full))
+    };
+    let ids = column(rows, pools, "id")?;
+    let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
+    let mut marks = vec![false; rows.len()];
+    for pool in 0..pools.len() {
+        let own: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == pool).collect();
+        let numbers: Vec<u64> = own.iter().map(|i| rows[*i].row).collect();
+        let found = plan.in_target(pool, &numbers, cancel)?;
+        own.into_iter().zip(found).for_each(|(i, found)| marks[i] = found);
+    }
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
+        ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
+        // Adding zero turns -0.0 into 0.0.
+        ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
+    ];
+    if pools.len() > 1 {
+        let names = StringArray::from_iter_values(rows.iter().map(|r| pools[r.pool as usize].name.as_str()));
+        columns.push(("pool", Arc::new(names)));
+    }
+    columns.push(("id", Arc::new(ids)));
+    columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+    columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
+    columns.push(("text", Arc::new(texts.iter().map(text).collect::<StringArray>())));
+    // Both sides must have one schema, whichever of them has a null.
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, matches!(name, "id" | "text"))),
+    )?)
+}
+
+fn summarise(context: &Context, ranking: &Ranking) {
+    let mut line = format!("{} of {} rows have a score", ranking.eligible, ranking.live);
+    if ranking.summary.in_target > 0 {
+        line.push_str(&format!("; {} occur in the target and were left out", ranking.summary.in_target));
+    }
+    context.say(&line);
+}

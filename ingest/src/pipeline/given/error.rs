@@ -1,0 +1,122 @@
+//! Why given samples have no vectors.
+
+use std::path::PathBuf;
+
+use crate::data::{EncodeError, RecordError};
+use crate::pipeline::IngestError;
+
+/// What to do where weights cannot be had.
+const GIVE: &str =
+    "say where they are with --model (the base model) and --checkpoint-folders (adapters, or whole models)";
+
+/// Why given samples have no vectors that could be compared with a stored feature.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GivenError {
+    /// It was told to stop.
+    #[error("the computation was cancelled")]
+    Cancelled,
+    /// A text that is no record.
+    #[error("given sample {sample}: {source}")]
+    Record {
+        /// Number of the sample, from 1.
+        sample: usize,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A sample that cannot be tokenised.
+    #[error("given sample {sample}: {source}")]
+    Encode {
+        /// Number of the sample, from 1.
+        sample: usize,
+        /// What is wrong with it.
+        source: EncodeError,
+    },
+    /// A sample longer than the encoding's maximum.
+    #[error(
+        "given sample {sample} is longer than the {max_length} tokens after which the pool's samples are cut: what was asked about would be \
+         cut too; shorten it"
+    )]
+    Truncated {
+        /// Number of the sample, from 1.
+        sample: usize,
+        /// Maximum length of the encoding.
+        max_length: u32,
+    },
+    /// A sample of which nothing is scored.
+    #[error(
+        "given sample {sample} has no scored token: there is no completion, or no answer of the assistant, whose loss training could change"
+    )]
+    NoScored {
+        /// Number of the sample, from 1.
+        sample: usize,
+    },
+    /// A vector with a value that is no number.
+    #[error(
+        "the {kind} of given sample {sample} is not finite at {checkpoint}, so nothing can be compared with it"
+    )]
+    NotFinite {
+        /// Number of the sample, from 1.
+        sample: usize,
+        /// The kind.
+        kind: &'static str,
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// Nobody knows where the weights are.
+    #[error("nothing in the store says where the weights of checkpoint `{checkpoint}` are; {GIVE}")]
+    Unknown {
+        /// The checkpoint.
+        checkpoint: String,
+    },
+    /// The weights are not where they were.
+    #[error("the weights of checkpoint `{checkpoint}` were in {}, which is no folder now; {GIVE}", folder.display())]
+    Gone {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Where they were.
+        folder: PathBuf,
+    },
+    /// Other weights than the feature was computed with.
+    #[error(
+        "the weights of {} are not those of checkpoint `{checkpoint}`: their digest is not {id}, which the pool's vectors were computed with; \
+         {GIVE}",
+        folder.display()
+    )]
+    OtherWeights {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Its adapter, or else its model.
+        folder: PathBuf,
+        /// The identity that is wanted.
+        id: String,
+    },
+    /// None of the folders that the user gave.
+    #[error(
+        "none of the {given} checkpoints that --checkpoint-folders gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in {}",
+        model.display()
+    )]
+    NotGiven {
+        /// The checkpoint.
+        checkpoint: String,
+        /// How many were given.
+        given: usize,
+        /// The base model that they were tried with.
+        model: PathBuf,
+        /// The identity that is wanted.
+        id: String,
+    },
+    /// Something that enters the vectors cannot be had again.
+    #[error(
+        "the vectors of feature {feature} cannot be computed again, so nothing new can be compared with them: {what}"
+    )]
+    Feature {
+        /// `dataset/label`.
+        feature: String,
+        /// What it is.
+        what: String,
+    },
+    /// Models and engines.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+}

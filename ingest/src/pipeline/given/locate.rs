@@ -1,0 +1,111 @@
+//! Where a checkpoint's weights are: where the user says, else where they were when the store saw them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use gstore_store::{CheckpointId, RunCheckpoint, Snapshot};
+
+use super::GivenError;
+use super::sample_encoder::WantedFeature;
+use crate::checkpoint::{Adapter, CheckpointId as Digest, ModelFolder};
+use crate::pipeline::IngestError;
+use crate::pipeline::request::{CheckpointArg, CheckpointWeights};
+
+/// Folders of a checkpoint; whether its weights are in them shows when they are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Located {
+    /// The base model.
+    pub model: PathBuf,
+    /// The checkpoint.
+    pub arg: CheckpointArg,
+}
+
+/// Where the user says that weights are, and what is known of these folders.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub model: Option<PathBuf>,
+    pub checkpoints: Vec<CheckpointArg>,
+    /// Identities of folders that were looked at: base, then the checkpoint's own.
+    known: HashMap<(PathBuf, Option<PathBuf>), String>,
+}
+
+impl Places {
+    /// Nothing is looked at yet.
+    pub fn new(model: Option<PathBuf>, checkpoints: Vec<CheckpointArg>) -> Self {
+        Self { model, checkpoints, known: HashMap::new() }
+    }
+
+    /// The folders of a checkpoint.
+    pub fn find(
+        &mut self,
+        snapshot: &Snapshot,
+        wanted: &WantedFeature<'_>,
+        id: &CheckpointId,
+    ) -> Result<Located, GivenError> {
+        let stored = stored(snapshot, wanted.run, id);
+        let noted = |key: &str| {
+            let provenance = stored.map(|checkpoint| &checkpoint.provenance);
+            provenance.and_then(|p| p.get(key)).and_then(|v| v.as_str()).map(PathBuf::from)
+        };
+        let name = wanted.checkpoint.to_owned();
+        let model = self.model.clone().or_else(|| noted("model"));
+        let Some(model) = model else { return Err(GivenError::Unknown { checkpoint: name }) };
+        present(&name, &model)?;
+        if !self.checkpoints.is_empty() {
+            return self.of_user(&name, model, id);
+        }
+        let weights = match (noted("adapter"), noted("weights")) {
+            (Some(folder), _) => CheckpointWeights::Adapter(folder),
+            (None, Some(folder)) => CheckpointWeights::Model(folder),
+            (None, None) => CheckpointWeights::Base,
+        };
+        let arg = CheckpointArg { name, weights };
+        if let Some(folder) = arg.folder() {
+            present(&arg.name, folder)?;
+        }
+        Ok(Located { model, arg })
+    }
+
+    /// That of the user's checkpoints which has the weights; one of the same name is looked at first.
+    fn of_user(&mut self, name: &str, model: PathBuf, id: &CheckpointId) -> Result<Located, GivenError> {
+        let (same, others): (Vec<_>, Vec<_>) =
+            self.checkpoints.clone().into_iter().partition(|arg| arg.name == name);
+        for arg in same.into_iter().chain(others) {
+            if *self.identity(&model, &arg)? == **id {
+                return Ok(Located { model, arg: CheckpointArg { name: name.to_owned(), ..arg } });
+            }
+        }
+        Err(GivenError::NotGiven {
+            checkpoint: name.to_owned(),
+            given: self.checkpoints.len(),
+            model,
+            id: id.short().to_owned(),
+        })
+    }
+
+    /// Reads the weights, unless they were read before.
+    fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&str, GivenError> {
+        let key = (model.to_owned(), arg.folder().map(Path::to_owned));
+        if !self.known.contains_key(&key) {
+            let folder = ModelFolder::open(arg.model(model)).map_err(IngestError::from)?;
+            let adapter = arg.adapter().map(Adapter::open).transpose().map_err(IngestError::from)?;
+            let id = Digest::compute(&folder, adapter.as_ref()).map_err(IngestError::from)?;
+            self.known.insert(key.clone(), id.as_str().to_owned());
+        }
+        Ok(self.known.get(&key).map(String::as_str).unwrap_or_default())
+    }
+}
+
+/// The checkpoint as a run has it: that of the question, else any.
+fn stored<'a>(snapshot: &'a Snapshot, run: Option<&str>, id: &CheckpointId) -> Option<&'a RunCheckpoint> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        snapshot.runs().iter().partition(|part| run == Some(part.name.as_str()));
+    own.into_iter().chain(others).flat_map(|part| &part.checkpoints).find(|c| c.checkpoint == *id)
+}
+
+fn present(checkpoint: &str, folder: &Path) -> Result<(), GivenError> {
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(GivenError::Gone { checkpoint: checkpoint.to_owned(), folder: folder.to_owned() }),
+    }
+}

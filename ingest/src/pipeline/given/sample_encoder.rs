@@ -1,0 +1,294 @@
+//! From given samples to vectors, with the models that were loaded before.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstore_store::{EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot};
+
+use super::GivenError;
+use super::locate::{Located, Places};
+use super::reproduce;
+use crate::checkpoint::ModelFolder;
+use crate::data::{Content, Encoded, TextEncoder, parse_record};
+use crate::pipeline::compute::Computer;
+use crate::pipeline::plan::{describe_checkpoint, encoder};
+use crate::pipeline::prepare::{Prepared, PreparedRow};
+use crate::pipeline::request::{CheckpointArg, Kind};
+use crate::pipeline::tracked::Tracked;
+use crate::pipeline::{IngestError, Progress, Unit, computer};
+
+/// How given samples are computed.
+#[derive(Debug, Clone, Default)]
+pub struct GivenOptions {
+    /// Folder of the base model; none: where it was when the store saw it.
+    pub model: Option<PathBuf>,
+    /// Where the checkpoints are; empty: where they were.
+    pub checkpoints: Vec<CheckpointArg>,
+    /// Threads; at least one is used, and no more than there are samples.
+    pub threads: usize,
+    /// Bytes of models that are kept for the next question; with 0 each is dropped after use.
+    pub keep: u64,
+}
+
+/// The feature that the samples need at one checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedFeature<'a> {
+    /// Name of the checkpoint.
+    pub checkpoint: &'a str,
+    /// The run that it belongs to, if it does.
+    pub run: Option<&'a str>,
+    /// The feature that the vectors will be compared with.
+    pub pool: &'a FeaturePart,
+    /// Kind of the vectors.
+    pub kind: &'a str,
+}
+
+/// The vectors of given samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenVectors {
+    /// By feature, then by sample.
+    pub vectors: Vec<Vec<Vec<f32>>>,
+    /// For each sample, tokens and scored tokens.
+    pub tokens: Vec<(u32, u32)>,
+}
+
+/// Computes the vectors of samples that are in no dataset, and keeps models for the next ones.
+pub struct SampleEncoder {
+    options: GivenOptions,
+    state: Mutex<State>,
+}
+
+struct State {
+    places: Places,
+    loaded: Vec<Arc<Loaded>>,
+}
+
+/// A checkpoint ready to compute one kind of vector.
+struct Loaded {
+    /// What it gives: everything that decides a vector.
+    key: String,
+    computer: Computer,
+    encoder: TextEncoder,
+    /// Bytes that it holds.
+    bytes: u64,
+}
+
+impl fmt::Debug for SampleEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SampleEncoder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl SampleEncoder {
+    /// Loads nothing yet.
+    pub fn new(options: GivenOptions) -> Self {
+        let places = Places::new(options.model.clone(), options.checkpoints.clone());
+        Self { options, state: Mutex::new(State { places, loaded: Vec::new() }) }
+    }
+
+    /// The vectors of records (JSON objects, as in a data file) for each feature. Features are computed one after the other, so that one model
+    /// is in memory at a time beside those that are kept.
+    ///
+    /// # Errors
+    /// A record that is none, is cut or has no scored token; weights, tokenizer, projection or anything else that is not what the stored
+    /// feature was computed with.
+    pub fn encode(
+        &self,
+        snapshot: &Snapshot,
+        records: &[&[u8]],
+        wanted: &[WantedFeature<'_>],
+        progress: &mut dyn Progress,
+        cancel: &AtomicBool,
+    ) -> Result<GivenVectors, GivenError> {
+        let contents = contents(records)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<String> = wanted.iter().map(key).collect();
+        // What this question does not use makes room.
+        let used: u64 = state.loaded.iter().map(|loaded| loaded.bytes).sum();
+        if used > 0 && keys.iter().any(|key| state.loaded.iter().all(|loaded| loaded.key != *key)) {
+            state.loaded.retain(|loaded| keys.contains(&loaded.key));
+        }
+        let mut given = GivenVectors { vectors: Vec::new(), tokens: Vec::new() };
+        progress.start("computing the given samples", wanted.len() as u64, Unit::Checkpoints);
+        let mut all = || {
+            for (feature, key) in wanted.iter().zip(&keys) {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(GivenError::Cancelled);
+                }
+                let loaded = self.load(&mut state, snapshot, feature, key)?;
+                let encoded = encode(&loaded.encoder, &contents)?;
+                given.tokens = encoded.iter().map(counts).collect();
+                given.vectors.push(self.compute(&loaded, feature, encoded, cancel)?);
+                progress.advance(1);
+            }
+            Ok(())
+        };
+        let result = all();
+        progress.finish();
+        result.map(|()| given)
+    }
+
+    /// The model of a feature: kept from before, or loaded.
+    fn load(
+        &self,
+        state: &mut State,
+        snapshot: &Snapshot,
+        feature: &WantedFeature<'_>,
+        key: &str,
+    ) -> Result<Arc<Loaded>, GivenError> {
+        if let Some(kept) = state.loaded.iter().find(|loaded| loaded.key == key) {
+            return Ok(Arc::clone(kept));
+        }
+        let loaded = Arc::new(load(&mut state.places, snapshot, feature, key)?);
+        let held: u64 = state.loaded.iter().map(|loaded| loaded.bytes).sum();
+        if held.saturating_add(loaded.bytes) <= self.options.keep {
+            state.loaded.push(Arc::clone(&loaded));
+        }
+        Ok(loaded)
+    }
+
+    /// The vectors of the samples, in their order, whichever thread computes which.
+    fn compute(
+        &self,
+        loaded: &Loaded,
+        feature: &WantedFeature<'_>,
+        samples: Vec<Encoded>,
+        cancel: &AtomicBool,
+    ) -> Result<Vec<Vec<f32>>, GivenError> {
+        let next = AtomicUsize::new(0);
+        let samples: Vec<Arc<Encoded>> = samples.into_iter().map(Arc::new).collect();
+        let results: Vec<Mutex<Option<Result<Vec<f32>, GivenError>>>> =
+            samples.iter().map(|_| Mutex::new(None)).collect();
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(sample), Some(slot)) = (samples.get(i), results.get(i)) else { return };
+                let result = match cancel.load(Ordering::Relaxed) {
+                    true => Err(GivenError::Cancelled),
+                    false => vector(loaded, feature, i, sample),
+                };
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.options.threads.clamp(1, samples.len().max(1)) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+        taken.map(|result| result.unwrap_or(Err(GivenError::Ingest(IngestError::NoResult)))).collect()
+    }
+}
+
+/// Everything that decides a vector and that a description knows.
+fn key(feature: &WantedFeature<'_>) -> String {
+    let desc = &feature.pool.desc;
+    let adam = serde_json::Value::Object(desc.kind.params.clone());
+    format!(
+        "{} {} {} {} {} {adam}",
+        desc.space.id(),
+        desc.encoding,
+        desc.compute,
+        desc.kind.name,
+        feature.kind
+    )
+}
+
+fn contents(records: &[&[u8]]) -> Result<Vec<Content>, GivenError> {
+    let read = |(i, record): (usize, &&[u8])| match parse_record(record) {
+        Ok(record) => Ok(record.content),
+        Err(source) => Err(GivenError::Record { sample: i + 1, source }),
+    };
+    records.iter().enumerate().map(read).collect()
+}
+
+/// The tokens of every sample; one that would be cut or not count is refused.
+fn encode(encoder: &TextEncoder, contents: &[Content]) -> Result<Vec<Encoded>, GivenError> {
+    let mut all = Vec::with_capacity(contents.len());
+    for (i, content) in contents.iter().enumerate() {
+        let sample = i + 1;
+        let encoded = encoder.encode(content).map_err(|source| GivenError::Encode { sample, source })?;
+        if encoded.truncated {
+            return Err(GivenError::Truncated { sample, max_length: encoder.spec().max_length });
+        }
+        if encoded.scored_tokens() == 0 {
+            return Err(GivenError::NoScored { sample });
+        }
+        all.push(encoded);
+    }
+    Ok(all)
+}
+
+fn counts(encoded: &Encoded) -> (u32, u32) {
+    (encoded.ids.len() as u32, encoded.scored_tokens() as u32)
+}
+
+/// Loads a checkpoint and makes sure that it gives vectors of the feature's space.
+fn load(
+    places: &mut Places,
+    snapshot: &Snapshot,
+    feature: &WantedFeature<'_>,
+    key: &str,
+) -> Result<Loaded, GivenError> {
+    let part = feature.pool;
+    let refuse = |what: &str| GivenError::Feature { feature: part.display_name(), what: what.to_owned() };
+    let id = part.desc.checkpoint.as_ref().ok_or_else(|| refuse("they belong to no single checkpoint"))?;
+    let kind = Kind::parse(feature.kind)?;
+    let encoding = stored_encoding(snapshot, part).ok_or_else(|| {
+        refuse("nothing says which tokenizer, template and maximum length its encoding stands for")
+    })?;
+    let located = places.find(snapshot, feature, id)?;
+    let request = reproduce::request(part, kind, &encoding, &located)?;
+    let base = ModelFolder::open(&located.model).map_err(IngestError::from)?;
+    let text = encoder(&request)?;
+    let tracked = Tracked::find(&request, &base, &located.arg)?;
+    let plan = describe_checkpoint(&request, tracked, &located.arg, id.clone(), &encoding.key())?;
+    reproduce::check(part, &plan, (&encoding, &text.spec()))?;
+    let computer = computer(&request, &plan).map_err(|error| match error {
+        IngestError::WeightsChanged { .. } => other_weights(&located, id.short()),
+        other => other.into(),
+    })?;
+    Ok(Loaded { key: key.to_owned(), computer, encoder: text, bytes: plan.memory.shared })
+}
+
+fn other_weights(located: &Located, id: &str) -> GivenError {
+    GivenError::OtherWeights {
+        checkpoint: located.arg.name.clone(),
+        folder: located.arg.folder().unwrap_or(&located.model).to_owned(),
+        id: id.to_owned(),
+    }
+}
+
+/// The description of a feature's encoding: its dataset's, or another's that has the same.
+fn stored_encoding(snapshot: &Snapshot, part: &FeaturePart) -> Option<EncodingSpec> {
+    let of_dataset = |name: &str| snapshot.dataset(name).ok()?.encoding(&part.desc.encoding);
+    let any = || snapshot.datasets().iter().find_map(|dataset| dataset.encoding(&part.desc.encoding));
+    of_dataset(&part.desc.dataset).or_else(any).map(|entry| entry.spec.clone())
+}
+
+/// The vector of one sample.
+fn vector(
+    loaded: &Loaded,
+    feature: &WantedFeature<'_>,
+    index: usize,
+    encoded: &Arc<Encoded>,
+) -> Result<Vec<f32>, GivenError> {
+    debug_assert_eq!(loaded.computer.granularity, Granularity::Sample);
+    let row = PreparedRow { row: index as u64, pos: None, encoded: Arc::clone(encoded) };
+    let computed = loaded.computer.compute(&Prepared { rows: vec![row] })?;
+    let Some(vectors) = computed.first().map(|computed| &computed.vectors) else {
+        return Err(IngestError::NoResult.into());
+    };
+    let vector = vectors.get(0);
+    if vectors.flags(0).contains(RowFlags::NON_FINITE) || vector.iter().any(|x| !x.is_finite()) {
+        return Err(GivenError::NotFinite {
+            sample: index + 1,
+            kind: loaded.computer.kinds.first().map_or("vector", |kind| kind.name()),
+            checkpoint: feature.checkpoint.to_owned(),
+        });
+    }
+    Ok(vector.to_vec())
+}

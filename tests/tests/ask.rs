@@ -1,0 +1,264 @@
+//! Promise: what `gstore ask` computes of a text is what an ingest of the same sample stores, and anything that would make it another thing is an
+//! error that says what.
+
+use std::path::Path;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+const PROMPT: &str = "Is 7 odd?";
+const ANSWER: &str = "7 is odd, as everyone knows";
+
+/// A pool with the sample itself in it, and the sample as a dataset.
+fn place(pool: &str, target: &str) -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 40);
+    let mut text = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
+    fs_err::write(place.path("pool.jsonl"), text).expect("written");
+    let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
+    fs_err::write(place.path("q.jsonl"), sample).expect("written");
+    for (dataset, kinds) in [("pool", pool), ("q", target)] {
+        let finished = place.ingest(dataset, Some(&place.path(&format!("{dataset}.jsonl"))), kinds);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+    }
+    place
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Rows and scores, best first.
+fn ranking(rows: &[Value]) -> Vec<(u64, String)> {
+    rows.iter().map(|r| (r["row"].as_u64().expect("a row"), r["score"].to_string())).collect()
+}
+
+fn ask(args: &[&str]) -> Vec<String> {
+    let own = ["ask", "--pool", "pool", "--prompt", PROMPT, "--completion", ANSWER];
+    own.iter().chain(args).map(|arg| (*arg).to_owned()).collect()
+}
+
+fn ok(place: &Place, args: &[&str]) -> String {
+    let args = ask(args);
+    place.ok(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn fails(place: &Place, args: &[&str], code: i32) -> String {
+    let finished = place.run(args);
+    assert_eq!(finished.code, code, "{}", finished.stderr);
+    finished.stderr
+}
+
+#[test]
+fn asking_equals_ingesting_the_sample_and_asking_for_it() {
+    let place = place("grad-adam,embed-mean", "grad-sgd,embed-mean");
+    for (flags, options) in [
+        (vec![], ""),
+        (vec!["--sim", "dot"], ", sim => 'dot'"),
+        (vec!["--kind", "embed-mean"], ", kind => 'embed-mean'"),
+    ] {
+        let sql = |target: &str| {
+            let sql = format!(
+                "SELECT row, score FROM influence('pool', {target}{options}) WHERE score > 0 ORDER BY score DESC"
+            );
+            ranking(&lines(&place.ok(&["query", "--format", "json", &sql])))
+        };
+        let stored = sql("'q'");
+        assert!(stored.len() > 5);
+        assert_eq!(stored, sql(&format!("prompt => '{PROMPT}', completion => '{ANSWER}'")), "{options}");
+        let flags: Vec<&str> =
+            [&["--proponents", "--top", "1000", "--format", "json"][..], flags.as_slice()].concat();
+        let asked = lines(&ok(&place, &flags));
+        assert_eq!(ranking(&asked), stored, "{options}");
+        assert!(asked.iter().all(|row| row["side"] == "proponent"));
+    }
+}
+
+#[test]
+fn opponents_texts_and_marks() {
+    let place = place("grad-sgd", "grad-sgd");
+    let rows = lines(&ok(&place, &["--format", "json", "--top", "3"]));
+    let of = |side: &str| rows.iter().filter(|r| r["side"] == side).cloned().collect::<Vec<_>>();
+    let (best, worst) = (of("proponent"), of("opponent"));
+    assert_eq!((best[0]["id"].as_str(), best[0]["rank"].as_u64()), (Some("twin"), Some(1)));
+    assert_eq!(best[0]["in_target"], true);
+    assert!(best[0]["score"].as_f64().is_some_and(|score| (score - 1.0).abs() < 1e-3), "its own twin");
+    assert!(rows.iter().filter(|r| r["in_target"] == true).count() == 1);
+    assert!(worst.iter().all(|r| r["score"].as_f64().is_some_and(|score| score < 0.0)));
+    assert!(best[0]["text"].as_str().is_some_and(|text| text.contains(PROMPT) && text.contains(ANSWER)));
+
+    let without = lines(&ok(&place, &["--format", "json", "--proponents", "--exclude-target", "--top", "2"]));
+    assert_eq!(without[0]["id"], best[1]["id"]);
+    assert_eq!(without[0]["score"], best[1]["score"]);
+    for (name, from) in [
+        ("in_target => true", "'q'"),
+        ("k => 41", &format!("prompt => '{PROMPT}', completion => '{ANSWER}'")),
+    ] {
+        let sql = format!("SELECT id FROM influence('pool', {from}, {name}) WHERE in_target");
+        assert_eq!(place.ok(&["query", "--format", "csv", &sql]), "id\ntwin\n");
+    }
+    let sql = "SELECT count(*) AS n FROM influence('pool', 'q', exclude_target => true)";
+    let all = "SELECT count(*) AS n FROM influence('pool', 'q')";
+    let count = |sql| place.value(sql).parse::<u64>().expect("a number");
+    assert_eq!(count(sql) + 1, count(all));
+    place.ok(&[
+        "select",
+        "--pool",
+        "pool",
+        "--target",
+        "q",
+        "--top",
+        "1",
+        "--exclude-target",
+        "-o",
+        "best.jsonl",
+    ]);
+    assert!(!fs_err::read_to_string(place.path("best.jsonl")).expect("written").contains("twin"));
+
+    for format in ["table", "csv", "parquet", "arrow"] {
+        ok(&place, &["--format", format, "-o", "out", "--full"]);
+        assert!(fs_err::metadata(place.path("out")).expect("written").len() > 0, "{format}");
+    }
+}
+
+#[test]
+fn one_row_is_explained() {
+    let place = place("grad-sgd", "grad-sgd");
+    let json: Value =
+        serde_json::from_str(&ok(&place, &["--explain", "s3", "--format", "json"])).expect("JSON");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let checkpoints = json["checkpoints"].as_array().expect("a list");
+    assert_eq!(checkpoints.len(), 4);
+    let sum: f64 = checkpoints.iter().map(|c| number(&c["part"])).sum();
+    assert!((sum - number(&json["score"])).abs() < 1e-5, "{json}");
+    let shares: f64 = checkpoints.iter().map(|c| number(&c["share"])).sum();
+    assert!((shares - 100.0).abs() < 1e-6);
+    let sql = format!(
+        "SELECT id FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', k => {})",
+        json["rank"]
+    );
+    let ranked = place.ok(&["query", "--format", "csv", &sql]);
+    assert_eq!(ranked.lines().last(), Some("s3"), "the rank is the place in the ranking");
+    assert_eq!(
+        (json["in_target"].as_bool(), json["given"][0]["scored_tokens"].as_u64() > Some(0)),
+        (Some(false), true)
+    );
+
+    let text = ok(&place, &["--explain", "twin"]);
+    assert!(text.contains("rank        1 of") && text.contains("in target   yes"), "{text}");
+    let args = ask(&["--explain", "twni"]);
+    let missing = fails(&place, &args.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    assert!(missing.contains("did you mean \"twin\""), "{missing}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs_err::create_dir_all(to).expect("created");
+    for entry in fs_err::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            drop(fs_err::copy(entry.path(), target))
+        }
+    }
+}
+
+#[test]
+fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    copy(&world::demo().join("model"), &place.path("model"));
+    copy(&world::demo().join("warmup"), &place.path("warmup"));
+    place.ok(&[
+        "ingest",
+        "--dataset",
+        "pool",
+        "--data",
+        "pool.jsonl",
+        "--model",
+        "model",
+        "--checkpoints",
+        "warmup/checkpoint-*",
+        "--features",
+        "grad-sgd",
+        "--dim",
+        "256",
+    ]);
+    let before = ok(&place, &["--format", "json"]);
+
+    fs_err::rename(place.path("warmup"), place.path("moved")).expect("moved");
+    let args = ask(&["--format", "json"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let gone = fails(&place, &args, 1);
+    assert!(gone.contains("warmup/checkpoint-") && gone.contains("--checkpoint-folders"), "{gone}");
+    let folders = ["--checkpoint-folders", "moved/checkpoint-*"];
+    assert_eq!(ok(&place, &[&["--format", "json"], &folders[..]].concat()), before);
+    let sql = format!(
+        "SELECT id FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}') ORDER BY score DESC LIMIT 1"
+    );
+    place.ok(&[&["query", &sql], &folders[..]].concat());
+
+    fs_err::rename(place.path("model"), place.path("base")).expect("moved");
+    let gone = fails(&place, &[&args[..], &folders[..]].concat(), 1);
+    assert!(gone.contains("--model"), "{gone}");
+    assert_eq!(ok(&place, &[&["--format", "json", "--model", "base"], &folders[..]].concat()), before);
+
+    // Weights that are not those of the checkpoint.
+    fs_err::rename(place.path("base"), place.path("model")).expect("moved");
+    let mut folders: Vec<_> = fs_err::read_dir(place.path("moved"))
+        .expect("readable")
+        .map(|e| e.expect("readable").path())
+        .collect();
+    folders.sort();
+    let weights = "adapter_model.safetensors";
+    fs_err::create_dir_all(place.path("warmup")).expect("created");
+    for folder in &folders {
+        copy(folder, &place.path("warmup").join(folder.file_name().expect("a name")));
+    }
+    let first = place.path("warmup").join(folders[0].file_name().expect("a name")).join(weights);
+    fs_err::copy(folders[1].join(weights), first).expect("copied");
+    let other = fails(&place, &args, 1);
+    assert!(other.contains("are not those of checkpoint"), "{other}");
+    let one = folders[0].display().to_string();
+    let none = fails(&place, &[&args[..], &["--checkpoint-folders", &one]].concat(), 1);
+    assert!(none.contains("none of the 1 checkpoints"), "{none}");
+}
+
+#[test]
+fn samples_that_would_be_another_are_refused() {
+    let place = place("grad-sgd", "grad-sgd");
+    let run = |args: &[&str], code| fails(&place, &[&["ask", "--pool", "pool"], args].concat(), code);
+    let long = "word ".repeat(3000);
+    let error = run(&["--prompt", &long, "--completion", "x"], 1);
+    assert!(error.contains("longer than the 2048 tokens"), "{error}");
+    let error = run(&["--messages", r#"[{"role":"user","content":"only a question"}]"#], 1);
+    assert!(error.contains("no scored token"), "{error}");
+    let error = run(&["--messages", r#"[{"role":"nobody","content":"x"}]"#], 1);
+    assert!(error.contains("unknown role") || error.contains("known roles"), "{error}");
+    let error = run(&["--prompt", "x"], 2);
+    assert!(error.contains("1 prompts and 0 completions"), "{error}");
+    run(&[], 2);
+    let error = fails(&place, &["query", "SELECT * FROM influence('pool', prompt => 'x')"], 1);
+    assert!(error.contains("`prompt` needs `completion`"), "{error}");
+    let both = "SELECT * FROM influence('pool', target => 'q', prompt => 'x', completion => 'y')";
+    assert!(fails(&place, &["query", both], 1).contains("not both"));
+
+    let mut other =
+        place.gstore(&["ask", "--pool", "pool", "--text", "7 is odd", "--top", "2", "--opponents"]);
+    assert_eq!(binary::run(&mut other).code, 0);
+    place.ok(&[
+        "ask",
+        "--pool",
+        "pool",
+        "--chat",
+        "--prompt",
+        "Is 3 odd?",
+        "--completion",
+        "3 is odd",
+        "--top",
+        "1",
+    ]);
+}
