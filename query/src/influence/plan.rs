@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use gstore_store::{DatasetPart, FeaturePart, Granularity, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, Snapshot};
 
 use super::checkpoints::{self, PlanCheckpoint};
 use super::ready::Ready;
 use super::resolve::{self, Side, Target};
 use super::spec::{InfluenceSpec, Missing};
-use crate::error::QueryError;
+use crate::error::{QueryError, SideOf};
 
 /// A question resolved against a snapshot. Making one reads only the catalog; target vectors and feature footers are read by the first
 /// answer and kept for further ones. It can be shared between threads.
@@ -53,11 +53,10 @@ impl InfluencePlan {
         let (pool_kind, target_kind) = resolve::kinds(snapshot, spec, &pools);
         let mut sides: Vec<Side> = Vec::new();
         for pool in &pools {
-            sides.push(resolve::side(snapshot, pool, &pool_kind, spec.granularity(), &spec.features)?);
+            sides.push(resolve::side(snapshot, pool, &pool_kind, SideOf::Pool, spec)?);
         }
         for target in &targets {
-            let of = Granularity::Sample;
-            sides.push(resolve::side(snapshot, &target.dataset, &target_kind, of, &spec.features)?);
+            sides.push(resolve::side(snapshot, &target.dataset, &target_kind, SideOf::Target, spec)?);
         }
         let chosen = checkpoints::choose(snapshot, spec, &sides)?;
         let mut resolved: Vec<PlanSide> = sides

@@ -105,7 +105,8 @@ impl ExcludedCounts {
     }
 }
 
-/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once.
+/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once, and in
+/// `whole_rows`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ScanSummary {
     /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
@@ -116,6 +117,8 @@ pub struct ScanSummary {
     pub eligible: u64,
     /// Those that did not.
     pub excluded: ExcludedCounts,
+    /// Where tokens are scored, those among the excluded that are samples without a scored token or without a vector.
+    pub whole_rows: u64,
     /// Bytes of feature blocks read.
     pub bytes_read: u64,
     /// Target rows that were compared.

@@ -5,7 +5,7 @@ use super::env::{Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
-use crate::ident::{RowSet, nearest};
+use crate::ident::{Granularity, RowSet, nearest};
 use crate::manifest::{
     DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
 };
@@ -314,6 +314,15 @@ impl Snapshot {
             TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
         };
         Ok(EncodingReader::new(encoding.clone(), encoding.files.iter().map(file).collect()))
+    }
+
+    /// How many vectors a feature has stored, those of deleted rows among them. Where they belong to tokens, reads the footers of its segments;
+    /// `None` if one cannot be read.
+    pub fn stored_vectors(&self, part: &FeaturePart) -> Option<u64> {
+        match part.desc.granularity {
+            Granularity::Sample => Some(part.rows()),
+            Granularity::Token => self.open_feature(part).ok().map(|reader| reader.stored_vectors()),
+        }
     }
 
     /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as [`Snapshot::with_checks`] says.
