@@ -1,8 +1,8 @@
 //! What every command starts from: the store, the threads, the way to stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
@@ -18,6 +18,14 @@ pub struct Context {
     pub threads: usize,
     /// Say nothing but results and errors.
     pub quiet: bool,
+    interrupt: OnceLock<Interrupt>,
+}
+
+/// What Ctrl-C raises, and what it says then.
+#[derive(Clone, Default)]
+struct Interrupt {
+    raised: Arc<AtomicBool>,
+    message: Arc<Mutex<&'static str>>,
 }
 
 impl Context {
@@ -28,6 +36,7 @@ impl Context {
             store: common.store,
             threads: common.threads.map_or(cores, std::num::NonZeroUsize::get),
             quiet: common.quiet,
+            interrupt: OnceLock::new(),
         })
     }
 
@@ -90,17 +99,22 @@ impl Context {
         }
     }
 
-    /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the process at once.
+    /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the process at once. A command of several stages
+    /// asks again at each: the flag stays the same, the message is the stage's.
     pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<AtomicBool>> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let raised = Arc::clone(&flag);
-        ctrlc::set_handler(move || {
-            if raised.swap(true, Ordering::SeqCst) {
-                std::process::exit(STOPPED.into());
-            }
-            eprintln!("\n{message}");
-        })?;
-        Ok(flag)
+        let installed = self.interrupt.get();
+        let interrupt = installed.cloned().unwrap_or_default();
+        *interrupt.message.lock().unwrap_or_else(PoisonError::into_inner) = message;
+        if installed.is_none() {
+            let Interrupt { raised, message } = self.interrupt.get_or_init(|| interrupt.clone()).clone();
+            ctrlc::set_handler(move || {
+                if raised.swap(true, Ordering::SeqCst) {
+                    std::process::exit(STOPPED.into());
+                }
+                eprintln!("\n{}", message.lock().unwrap_or_else(PoisonError::into_inner));
+            })?;
+        }
+        Ok(interrupt.raised)
     }
 }
 

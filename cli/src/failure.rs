@@ -80,6 +80,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn is_stopped(error: &anyhow::Error) -> bool {
     let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
     by_sql
+        || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
         || matches!(error.downcast_ref(), Some(BackupError::Cancelled))

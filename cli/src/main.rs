@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Ok(argv) => argv,
         Err(error) => return failure::usage(&error),
     };
+    let argv = args::join_negative(&root, argv);
     let cli = match root.try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use gstore_ingest::pipeline::{Progress, Unit};
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ pub struct Reporter {
 
 struct Stage {
     name: String,
-    unit: &'static str,
+    unit: Unit,
     total: u64,
     done: u64,
     begun: Instant,
@@ -56,8 +56,9 @@ impl Stage {
         } else {
             String::new()
         };
-        let of = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
-        format!("{}: {}{of} {} ({rate:.0}/s{left})", self.name, self.done, self.unit)
+        let of = if self.total > 0 { format!("/{}", amount(self.total, self.unit)) } else { String::new() };
+        let (done, name) = (amount(self.done, self.unit), &self.name);
+        format!("{name}: {done}{of}{} ({}/s{left})", word(self.unit), amount(rate as u64, self.unit))
     }
 }
 
@@ -66,12 +67,6 @@ impl Progress for Reporter {
         if self.quiet {
             return;
         }
-        let unit = match unit {
-            Unit::Tokens => "tokens",
-            Unit::Rows => "rows",
-            Unit::Bytes => "bytes",
-            Unit::Checkpoints => "checkpoints",
-        };
         let bar = self.terminal.then(|| bar(stage, total, unit));
         let now = Instant::now();
         self.stage =
@@ -101,12 +96,12 @@ impl Progress for Reporter {
             return;
         }
         eprintln!(
-            "{}: {} {} in {:.1} s ({:.0}/s)",
+            "{}: {}{} in {:.1} s ({}/s)",
             stage.name,
-            stage.done,
-            stage.unit,
+            amount(stage.done, stage.unit),
+            word(stage.unit),
             stage.begun.elapsed().as_secs_f64(),
-            stage.rate()
+            amount(stage.rate() as u64, stage.unit)
         );
     }
 
@@ -117,10 +112,28 @@ impl Progress for Reporter {
     }
 }
 
-fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
+/// The word behind an amount; bytes come with theirs.
+fn word(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Tokens => " tokens",
+        Unit::Rows => " rows",
+        Unit::Bytes => "",
+        Unit::Checkpoints => " checkpoints",
+    }
+}
+
+/// A number, bytes as KiB, MiB, GiB.
+fn amount(n: u64, unit: Unit) -> String {
+    if unit == Unit::Bytes { HumanBytes(n).to_string() } else { n.to_string() }
+}
+
+fn bar(stage: &str, total: u64, unit: Unit) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let template =
-        format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} left");
+    let amounts = match unit {
+        Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}".to_owned(),
+        unit => format!("{{human_pos}}/{{human_len}}{} {{per_sec}}", word(unit)),
+    };
+    let template = format!("{{msg}} {{wide_bar}} {amounts} {{eta}} left");
     // A template that indicatif refuses costs the looks of the bar, not the run.
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
@@ -156,5 +169,16 @@ impl<'a> Bytes<'a> {
     /// The stage is over.
     pub fn finish(self) {
         self.reporter.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_in_units_that_people_read() {
+        assert_eq!(amount(5 << 20, Unit::Bytes), "5.00 MiB");
+        assert_eq!(format!("{}{}", amount(12, Unit::Rows), word(Unit::Rows)), "12 rows");
     }
 }

@@ -2,6 +2,15 @@
 
 use gstore_store::{IndexError, LookupError, OpenError, ReadError};
 
+/// A side of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SideOf {
+    /// The datasets that are scored.
+    Pool,
+    /// Those that they are scored for.
+    Target,
+}
+
 /// Errors of planning and answering a query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +31,8 @@ pub enum QueryError {
     /// A dataset has no feature of the kind that the question needs.
     #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}")]
     NoFeature {
+        /// Which side of the comparison lacks it.
+        side: SideOf,
         /// The dataset.
         dataset: String,
         /// The kind.

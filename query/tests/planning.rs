@@ -250,8 +250,13 @@ fn a_feature_that_is_being_built_needs_partial() {
     store.features(&[Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 6)))], None);
     let error = InfluencePlan::new(&store.snapshot(), &ask("pool", "val")).err().unwrap();
     assert!(matches!(error, QueryError::Building { .. }), "{error}");
-    let partial = plan(&store, &with(|s| s.partial = true)).top_k(Order::Best, 4, None, 1, &GO).unwrap();
+    let allowed = |missing| with(|s| (s.partial, s.missing) = (true, missing));
+    let unsaid = plan(&store, &allowed(Missing::unless_said(true)));
+    let partial = unsaid.top_k(Order::Best, 4, None, 1, &GO).unwrap();
     assert_eq!((partial.rows.len(), partial.excluded.missing), (2, 2));
+    let said = self::error(&store, &allowed(Missing::Error));
+    assert!(said.contains("2 of 4 rows lack a checkpoint"), "{said}");
+    assert_eq!(Missing::unless_said(false), InfluenceSpec::default().missing);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use common::world::*;
 use common::*;
-use gstore_query::QueryError;
+use gstore_query::error::{QueryError, SideOf};
 use gstore_query::influence::*;
 use gstore_store::{DType, DeleteOptions, RowSet};
 use proptest::prelude::*;
@@ -312,6 +312,79 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
     assert!(tokens.explain().to_string().starts_with("for each token: max over subtasks"));
     let error = tokens.matrix(None, &GO).unwrap_err().to_string();
     assert!(error.contains("without `per_token`"), "{error}");
+}
+
+#[test]
+fn what_lacks_the_feature_is_what_is_named() {
+    let mut n = Numbers(3);
+    let token = |n: &mut Numbers| Some(vec![(1, n.vector(3), 0)]);
+    let store = TestStore::new();
+    for name in ["words", "more", "bare", "val"] {
+        store.dataset(name, 1);
+    }
+    store.features(
+        &[
+            Feature::of_tokens("words", "grad-sgd", 0, vec![token(&mut n)]),
+            Feature::of_tokens("more", "grad-sgd", 0, vec![token(&mut n)]),
+            Feature::new("val", "grad-sgd", 0, present(&n.vectors(1, 3))),
+        ],
+        None,
+    );
+    let refuse =
+        |spec: &InfluenceSpec| InfluencePlan::new(&store.snapshot(), spec).err().unwrap().to_string();
+    let pools = |pools: &[&str]| pools.iter().map(|pool| (*pool).to_owned()).collect();
+    let only = refuse(&ask("words", "val"));
+    for part in
+        ["`words`", "features of tokens only (grad-sgd)", "per_token => true", "`gstore ingest --features"]
+    {
+        assert!(only.contains(part), "{part} is not in {only}");
+    }
+    for order in [["words", "bare", "more"], ["bare", "more", "words"]] {
+        let error = refuse(&InfluenceSpec { pools: pools(&order), ..ask_tokens() });
+        assert!(error.starts_with("dataset `bare` has no `grad-sgd` feature of tokens"), "{error}");
+    }
+    let error = refuse(&InfluenceSpec { pools: pools(&["val", "bare"]), ..ask("val", "val") });
+    assert!(error.starts_with("dataset `bare` has no `grad-sgd` feature;"), "{error}");
+    // The target is what lacks vectors of samples, also where it is the pool too.
+    let both = InfluenceSpec { per_token: true, ..ask("words", "words") };
+    let error = InfluencePlan::new(&store.snapshot(), &both).err().unwrap();
+    assert!(matches!(error, QueryError::NoFeature { side: SideOf::Target, .. }), "{error}");
+    assert!(!error.to_string().contains("per_token"), "{error}");
+
+    store.features(&[Feature::new("words", "grad-sgd", 0, present(&n.vectors(1, 3)))], None);
+    let named = |per_token, target| {
+        let features = vec!["words/grad-sgd@checkpoint-100".into()];
+        InfluenceSpec { features, per_token, ..ask("words", target) }
+    };
+    let error = refuse(&named(true, "val"));
+    assert!(error.contains("has a vector for each sample") && error.contains("`per_token"), "{error}");
+    plan(&store, &named(false, "val"));
+    // As the target's it is used.
+    plan(&store, &named(true, "words"));
+}
+
+#[test]
+fn whole_rows_without_a_score_are_counted_apart_from_tokens() {
+    let mut n = Numbers(9);
+    let store = TestStore::new();
+    store.dataset("pool", 4).dataset("val", 1);
+    let tokens = vec![
+        Some(vec![(1, n.vector(3), 0), (2, vec![f32::NAN; 3], 0), (3, n.vector(3), 0)]),
+        Some(vec![(0, n.vector(3), 1)]),
+        None,
+        Some(vec![(5, n.vector(3), 0)]),
+    ];
+    store.features(
+        &[
+            Feature::of_tokens("pool", "grad-sgd", 0, tokens),
+            Feature::new("val", "grad-sgd", 0, present(&n.vectors(1, 3))),
+        ],
+        None,
+    );
+    let spec = InfluenceSpec { missing: Missing::Exclude, ..ask_tokens() };
+    let summary = plan(&store, &spec).top_k(Order::Best, 9, None, 1, &GO).unwrap().summary;
+    assert_eq!((summary.scanned, summary.eligible, summary.excluded.total()), (6, 3, 3));
+    assert_eq!(summary.whole_rows, 2, "rows 1 and 2; of row 0 only a token has no score");
 }
 
 #[test]

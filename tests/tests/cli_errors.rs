@@ -1,7 +1,8 @@
 //! Promise: bad input gets a clear error and a non-zero exit code, and leaves the store as it was.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::world;
@@ -189,6 +190,49 @@ fn common_mistakes_leave_no_new_store_and_none_changes_one() {
     assert_eq!(fs_err::read(store.join("CURRENT")).expect("a store"), before);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupted_add_says_that_nothing_was_added() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    for command in [
+        &["add", "--dataset", "pool", "--data", "-"][..],
+        &[
+            "ingest",
+            "--dataset",
+            "pool",
+            "--features",
+            "loss",
+            "--max-length",
+            "64",
+            "--data",
+            "-",
+            "--model",
+        ],
+    ] {
+        let mut gstore = binary::gstore(&store);
+        gstore.args(command);
+        if command[0] == "ingest" {
+            gstore.arg(world::demo().join("model"));
+        }
+        gstore.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = gstore.spawn().expect("started");
+        // Held open: the command waits for more. It asks for the signal before it reads the first byte.
+        let mut input = child.stdin.take().expect("a pipe");
+        let page = vec![b' '; 1 << 16];
+        for _ in 0..4 {
+            input.write_all(&page).expect("read by the command");
+        }
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        let finished = Finished::from(child.wait_with_output().expect("ends"));
+        drop(input);
+        assert_eq!(finished.code, 130, "{}", finished.stderr);
+        assert!(finished.stderr.contains("error: stopped; nothing was added"), "{}", finished.stderr);
+        assert!(!store.exists());
+    }
+}
+
 #[test]
 fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let world = World::new();
@@ -226,6 +270,8 @@ fn unknown_names_come_with_the_nearest() {
     );
     world.refused(select("pool", "target").args(["--within", "median"]), 2, &["median", "mean"]);
     world.refused(select("pool", "target").args(["--kind", "grad-sign"]), 1, &["grad-sign"]);
+    let top = binary::run(select("pool", "target").args(["--top", "-5%"]));
+    assert!(top.code == 2 && top.stderr.contains("-5%"), "{}", top.stderr);
     for top in ["0%", "101%", "-3", "many", "5 %x"] {
         let mut command = world.gstore();
         command.args(["select", "--pool", "pool", "--target", "target", "-o"]).arg(world.path("out.jsonl"));
@@ -378,6 +424,8 @@ fn wrong_usage_is_exit_code_2() {
         ("--max-length", "-1", "-1 is not in 1.."),
         ("--label-smoothing", "-0.1", "at least 0"),
         ("--max-memory", "-1", "not a size"),
+        ("--max-memory", "-1GB", "not a size"),
+        ("--shard", "-1/4", "write i/n"),
     ] {
         let finished = binary::run(binary::gstore(dir.path()).args(ingest).args([option, value]));
         assert_eq!(finished.code, 2, "{option} {value}\n{}", finished.stderr);

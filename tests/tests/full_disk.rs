@@ -1,6 +1,6 @@
 //! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gstore_tests::{binary, world};
@@ -75,6 +75,8 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
     assert!(failed.stderr.contains("make room there"), "{}", failed.stderr);
     assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("gstore gc --drop-jobs"), "{}", failed.stderr);
+    assert!(unfinished(&store).is_empty(), "{:?}", unfinished(&store));
     assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
     assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
 
@@ -93,4 +95,21 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     binary::ok(&mut ingest("large", "large.jsonl"));
     assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
     assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
+}
+
+/// Files of the store that were begun and not finished.
+fn unfinished(store: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![store.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).expect("listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "part") {
+                found.push(path);
+            }
+        }
+    }
+    found
 }

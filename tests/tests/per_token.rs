@@ -119,8 +119,30 @@ fn the_command_asks_estimates_and_refuses() {
         line.to_owned()
     };
     assert_ne!(disk(&[]), disk(&["--per-token"]));
+    let passes = |more: &[&str]| -> u64 {
+        let text = binary::ok(ingest(&grads).args(["--dry-run"]).args(more));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("passes")).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+    };
+    assert_eq!(passes(&[]), 30);
+    assert!(passes(&["--per-token"]) > 60);
     binary::ok(ingest(&grads).arg("--per-token"));
     let listed = binary::ok(binary::gstore(&store).arg("ls"));
-    assert!(listed.contains("grad-sgd@base:token"), "{listed}");
+    assert!(listed.contains("grad-sgd@base:token") && listed.contains("granularity"), "{listed}");
+    let info = binary::ok(binary::gstore(&store).args(["info", "grad-sgd@base:token", "--json"]));
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    assert_eq!((&info["granularity"], &info["rows"]), (&"token".into(), &30.into()));
+    assert!(info["vectors"].as_u64() > Some(60), "{info}");
+    let losses = [
+        "query",
+        "--format",
+        "csv",
+        "SELECT vector[1] AS loss FROM vectors('pool', 'loss@base') ORDER BY row",
+    ];
+    binary::ok(&mut ingest(&["--features", "loss"]));
+    let losses = binary::ok(binary::gstore(&store).args(losses));
+    let unscored = losses.lines().nth(14).expect("row 13 has no scored token");
+    assert_eq!(unscored, "0.0", "{losses}");
     binary::ok(binary::gstore(&store).arg("verify"));
 }

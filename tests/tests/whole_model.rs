@@ -34,6 +34,7 @@ fn batches_threads_and_memory_do_not_change_a_bit() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");
     world::write_samples(&data, 300);
+    // The last but one: `sum` alone is the label of the one before it, from which only `bf16` tells it.
     let expected = world::digests(&ingested(dir.path(), "whole", &data, request("pool")));
     assert_eq!(expected.len(), KINDS.len());
 
@@ -138,7 +139,7 @@ fn a_label_says_what_is_unlike_the_plain_one() {
         world::run(&store, more).expect("ingested");
     }
     let labels: Vec<String> = world::digests(&store).into_keys().collect();
-    let expected = ["", ":bf16+sum+length_512", ":compute_f32", ":sum", ":sum+length_256"];
+    let expected = ["", ":bf16+sum", ":compute_f32", ":sum", ":sum+length_256"];
     assert_eq!(labels, expected.map(|rest| format!("pool/loss@base{rest}")));
 }
 
@@ -171,6 +172,61 @@ fn a_fine_tune_with_another_tokenizer_is_refused() {
 }
 
 #[test]
+fn texts_with_a_token_of_the_fine_tune_are_named_at_once_and_before_anything_is_registered() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (data, tuned) = (dir.path().join("pool.jsonl"), dir.path().join("tuned"));
+    fs_err::create_dir(&tuned).expect("created");
+    for file in ["config.json", "model.safetensors"] {
+        fs_err::copy(world::demo().join("model").join(file), tuned.join(file)).expect("copied");
+    }
+    let text = fs_err::read_to_string(world::demo().join("model/tokenizer.json")).expect("read");
+    let mut tokenizer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let added = tokenizer["added_tokens"].as_array_mut().expect("a list");
+    let number = 768 + added.len();
+    added.push(serde_json::json!({
+        "id": number, "content": "<|think|>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true,
+    }));
+    fs_err::write(tuned.join("tokenizer.json"), tokenizer.to_string()).expect("written");
+    let samples: String = (0..20)
+        .map(|i| {
+            let text = if i % 3 == 1 { "a <|think|> b" } else { "a b" };
+            format!("{{\"id\": \"s{i}\", \"text\": \"{text}\"}}\n")
+        })
+        .collect();
+    fs_err::write(&data, samples).expect("written");
+    let tuned = format!("full={}", tuned.display());
+    let more = ["--features", "loss", "--template", "plain", "--checkpoints", &tuned];
+    let store = dir.path().join("store");
+    let says = |finished: binary::Finished, parts: &[&str]| {
+        assert_eq!(finished.code, 1, "{}", finished.stderr);
+        for part in parts {
+            assert!(finished.stderr.contains(part), "{part} is not in\n{}", finished.stderr);
+        }
+    };
+    let found = ["7 of 20 samples", "\"<|think|>\"", "--model"];
+    says(
+        binary::run(&mut ingest(&store, "pool", &data, &more)),
+        &[&found[..], &["pool.jsonl, line 2;", "line 14; ...", "nothing was registered"]].concat(),
+    );
+    assert!(!store.exists());
+
+    // Registered for the base alone, they are found before any work.
+    binary::ok(&mut ingest(&store, "pool", &data, &more[..4]));
+    let before = fs_err::read(store.join("CURRENT")).expect("a store");
+    let mut stored = binary::gstore(&store);
+    stored.args(["ingest", "--dataset", "pool", "--max-length", "256"]).args(more);
+    stored.arg("--model").arg(world::demo().join("model"));
+    says(binary::run(&mut stored), &[&found[..], &["s1; s4;", "gstore delete --dataset pool"]].concat());
+    assert_eq!(fs_err::read(store.join("CURRENT")).expect("a store"), before);
+    assert!(
+        !fs_err::read_dir(store.join("tmp"))
+            .expect("listed")
+            .any(|entry| { entry.expect("an entry").file_name().to_string_lossy().starts_with("job-") })
+    );
+}
+
+#[test]
 fn a_mask_that_misses_the_gradients_says_so() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");
@@ -195,7 +251,7 @@ fn a_mask_that_misses_the_gradients_says_so() {
         let real = binary::run(ingest(&store, "pool", &data, &["--features", "grad-sgd"]).args(more));
         for finished in [dry, real] {
             assert_eq!(finished.code, 0, "{name}: {}", finished.stderr);
-            let said = finished.stderr.contains("kurtosis above 10");
+            let said = finished.stderr.contains("kurtosis above 10, up to ");
             assert_eq!(said, better.is_some(), "{name}: {}", finished.stderr);
             assert!(
                 better.is_none_or(|better| finished.stderr.contains(better)),

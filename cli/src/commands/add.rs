@@ -3,9 +3,15 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
-use anyhow::Result;
-use gstore_ingest::pipeline::{AddReport, AddRequest, add, check_data};
+use anyhow::{Result, bail};
+use gstore_ingest::pipeline::{
+    AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
+};
 use gstore_store::Store;
 use tempfile::NamedTempFile;
 
@@ -16,24 +22,27 @@ use crate::context::{Context, command_line};
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
-    Samples::new(&args.dataset, &args.data, &args.samples)?.register(context)?;
+    Samples::new(context, &args.dataset, &args.data, &args.samples)?.register(context)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The samples that a command line names.
 pub struct Samples {
     request: AddRequest,
+    /// Raised by Ctrl-C.
+    cancel: Arc<AtomicBool>,
     /// Copies of what can be read only once; they go with this.
     _copies: Vec<NamedTempFile>,
 }
 
 impl Samples {
     /// Reads no file but those that can be read only once.
-    pub fn new(dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
+    pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
+        let cancel = context.cancel_on_interrupt("stopping; nothing is added. Once more to stop at once")?;
         let mut copies = Vec::new();
         let mut paths = Vec::with_capacity(data.len());
         for path in data {
-            let copy = spool(path)?;
+            let copy = spool(path, &cancel)?;
             paths.push(copy.as_ref().map_or(path.as_path(), |copy| copy.path()).to_owned());
             copies.extend(copy);
         }
@@ -49,7 +58,12 @@ impl Samples {
             },
             command: command_line(),
         };
-        Ok(Self { request, _copies: copies })
+        Ok(Self { request, cancel, _copies: copies })
+    }
+
+    /// An error once Ctrl-C was pressed.
+    pub fn check_stopped(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) { bail!(IngestError::Stopped) } else { Ok(()) }
     }
 
     /// What to do with a changed line.
@@ -57,9 +71,14 @@ impl Samples {
         self.request.if_changed
     }
 
+    /// Checks that the models of an ingest read their texts alike.
+    pub fn check_texts(&self, context: &Context, request: &IngestRequest) -> Result<()> {
+        Ok(check_texts(&self.request, request, &mut context.reporter(), &self.cancel)?)
+    }
+
     /// Registers them in a store.
     pub fn read(&self, context: &Context, store: &Store) -> Result<AddReport> {
-        Ok(add(store, &self.request, &mut context.reporter())?)
+        Ok(add_until(store, &self.request, &mut context.reporter(), &self.cancel)?)
     }
 
     /// Registers them in the store of the command line and tells what was new. Where there is none yet, common mistakes leave none behind.
@@ -86,15 +105,25 @@ impl Samples {
 }
 
 /// A pipe can be read once and registration reads twice, so what is no regular file is copied first.
-fn spool(data: &Path) -> Result<Option<NamedTempFile>> {
-    let mut source: Box<dyn Read> = if data == Path::new("-") {
+fn spool(data: &Path, cancel: &AtomicBool) -> Result<Option<NamedTempFile>> {
+    let mut source: Box<dyn Read + Send> = if data == Path::new("-") {
         Box::new(std::io::stdin())
     } else if fs_err::metadata(data).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         Box::new(fs_err::File::open(data)?)
     } else {
         return Ok(None);
     };
-    let mut copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
-    std::io::copy(&mut source, &mut copy)?;
-    Ok(Some(copy))
+    let copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
+    let mut file = copy.reopen()?;
+    // A read may wait for ever, so it has a thread of its own, which ends with the process.
+    let (done, copied) = channel();
+    std::thread::spawn(move || done.send(std::io::copy(&mut source, &mut file)));
+    loop {
+        match copied.recv_timeout(Duration::from_millis(50)) {
+            Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
+            Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", data.display()),
+            Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => bail!(IngestError::Stopped),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
 }

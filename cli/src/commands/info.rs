@@ -114,11 +114,13 @@ fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value
         "number": part.number,
         "dataset": part.desc.dataset,
         "kind": part.desc.kind.name,
+        "granularity": part.desc.granularity.name(),
         "dimension": part.desc.dim(),
         "type": part.desc.dtype.name(),
         "state": coverage.state,
         "rows": coverage.rows,
         "missing": coverage.missing,
+        "vectors": snapshot.stored_vectors(part),
         "bytes": part.bytes(),
     });
     if whole && let Some(object) = value.as_object_mut() {

@@ -1,6 +1,7 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
 use gstore_ingest::data::TemplateKind;
@@ -9,7 +10,7 @@ use gstore_ingest::pipeline::{
     AddReport, Ending, IngestError, IngestPlan, IngestRequest, Kind, Preview, ShardRequest, check_inputs,
     estimate, ingest, ingest_shard,
 };
-use gstore_store::Store;
+use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::Samples;
@@ -37,7 +38,16 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
     } else {
         // Before a pipe is read to its end.
         context.store_path()?;
-        Samples::new(&args.dataset, &args.data, &args.samples)?.register(context)?
+        let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
+        samples.check_texts(context, &request)?;
+        let store = samples.register(context)?;
+        let cancel =
+            context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
+        if cancel.load(Ordering::SeqCst) {
+            context.say("stopped; the samples are registered, and the same command goes on from there");
+            return Ok(ExitCode::from(STOPPED));
+        }
+        store
     };
     let mut reporter = context.reporter();
     let plan = IngestPlan::new(&store, request, &mut reporter)?;
@@ -133,10 +143,11 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let store = context.open_if_there()?;
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
-    let samples = Samples::new(&args.dataset, &args.data, &args.samples)?;
+    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
     samples.read(context, &scratch)?;
     let changed = samples.if_changed();
     let preview = Preview::new(store.as_ref(), &scratch, request, changed, &mut context.reporter())?;
+    samples.check_stopped()?;
     let AddReport { added, unchanged, replaced, kept, .. } = preview.report;
     context.say(&format!(
         "{}: {added} samples to add, {unchanged} there already, {replaced} to replace, {kept} changed lines to skip",
@@ -238,7 +249,9 @@ fn print_estimate(context: &Context, plans: &[&IngestPlan]) -> Result<()> {
             );
         }
     }
-    out!("passes       {}", estimate.passes);
+    let about =
+        if plan.request.pass() == Granularity::Token { " (about; one for each scored token)" } else { "" };
+    out!("passes       {}{about}", estimate.passes);
     out!("tokens       {} (about)", estimate.tokens);
     out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
     out!("disk         {}", HumanBytes(estimate.disk));

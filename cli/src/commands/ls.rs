@@ -9,16 +9,17 @@ use crate::args::ListArgs;
 use crate::context::Context;
 
 const LIST: &str = "\
-SELECT type, name, dataset, rows, missing, dim, dtype, state, bytes FROM (
-    SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, rows, NULL AS missing, NULL AS dim, NULL AS dtype, NULL AS state, bytes, 0 AS number
+SELECT type, name, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes FROM (
+    SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, NULL AS granularity, rows, NULL AS missing, NULL AS vectors, NULL AS dim, NULL AS dtype, NULL AS state, bytes, 0 AS number
         FROM gstore.datasets
     UNION ALL
-    SELECT 2, 'run', run, NULL, count(*), NULL, NULL, NULL, NULL, NULL, 0 FROM gstore.checkpoints GROUP BY run
+    SELECT 2, 'run', run, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL, 0 FROM gstore.checkpoints GROUP BY run
     UNION ALL
-    SELECT 3, 'feature', label, dataset, rows, missing, dim, dtype, state, bytes, number FROM gstore.features
+    SELECT 3, 'feature', label, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes, number FROM gstore.features
 ) ORDER BY place, dataset, number, name";
 
-/// Prints datasets, runs (rows: their checkpoints) and features (missing: rows of the dataset that they lack).
+/// Prints datasets, runs (rows: their checkpoints) and features (missing: rows of the dataset that they lack; vectors: one for each
+/// sample, or for each scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;

@@ -112,11 +112,17 @@ pub fn report(context: &Context, notes: &Notes) {
         }
         let excluded = summary.excluded.total();
         if excluded > 0 {
-            context.say(&format!(
-                "{excluded} of {} {} have no score; excluded() lists them with the reason",
-                summary.scanned,
-                if note.per_token { "tokens" } else { "rows" }
-            ));
+            let scanned = summary.scanned;
+            let what = match (note.per_token, summary.whole_rows) {
+                (false, _) => format!("{excluded} of {scanned} rows"),
+                (true, 0) => format!("{excluded} of {scanned} tokens"),
+                (true, rows) => format!(
+                    "{} of {} tokens, and {rows} whole rows (no scored token, or no vector),",
+                    excluded - rows,
+                    scanned - rows
+                ),
+            };
+            context.say(&format!("{what} have no score; excluded() lists them with the reason"));
         }
         if summary.in_target > 0 {
             context.say(&format!("{} rows occur in the target and were left out", summary.in_target));

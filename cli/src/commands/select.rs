@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    InfluencePlan, InfluenceSpec, NO_SUBTASK, Order, Ranking, Scored, TargetRef, resolve_top,
+    InfluencePlan, InfluenceSpec, Missing, NO_SUBTASK, Order, Ranking, Scored, TargetRef, resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
@@ -92,7 +92,7 @@ pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
         across: word(&across)?,
         fold: word(&fold)?,
         sim: word(&sim)?,
-        missing: word(&missing)?,
+        missing: missing.map_or(Ok(Missing::unless_said(partial)), |missing| word(&missing))?,
         by: word(&by)?,
         pool_kind: kind.or(pool_kind),
         target_kind,

@@ -88,7 +88,7 @@ pub enum EncodeError {
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
     /// A fine-tune with another tokenizer than its base.
-    #[error("{}: differs {what} from the tokenizer.json of the base", path.display())]
+    #[error("{} differs from the tokenizer.json of the base {what}", path.display())]
     OtherTokenizer {
         /// The fine-tune's tokenizer.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum EncodeError {
     },
     /// A text with a token that only a fine-tune has.
     #[error(
-        "the text contains {token:?}, one token in {} and several in the base's tokenizer; leave the sample out, \
+        "{token:?} is one token in {} and several in the base's tokenizer; leave out samples that contain it, \
          or compute that fine-tune by itself: give its folder as --model", of.display()
     )]
     TokenOfFineTune {
@@ -192,6 +192,22 @@ impl TextEncoder {
         Ok(())
     }
 
+    /// Whether a fine-tune has tokens of its own.
+    pub(crate) fn has_foreign_tokens(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
+    /// What is wrong with a record whose text has a token that only a fine-tune has. What else may be wrong with it, [`Self::encode`] says.
+    pub(crate) fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
+        let rendered = self.template.render(content).ok()?;
+        self.foreign_in(&rendered.text)
+    }
+
+    fn foreign_in(&self, text: &str) -> Option<EncodeError> {
+        let token = self.foreign.iter().find(|token| text.contains(&token.text))?;
+        Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
+    }
+
     /// What identifies the encoding. The template's digest covers the chat template and the special tokens that it may write,
     /// for the other templates the end token.
     pub fn spec(&self) -> EncodingSpec {
@@ -201,8 +217,8 @@ impl TextEncoder {
     /// Encodes one record. An empty text has no tokens at all.
     pub fn encode(&self, content: &Content) -> Result<Encoded, EncodeError> {
         let rendered = self.template.render(content)?;
-        if let Some(token) = self.foreign.iter().find(|token| rendered.text.contains(&token.text)) {
-            return Err(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() });
+        if let Some(error) = self.foreign_in(&rendered.text) {
+            return Err(error);
         }
         let mut ids = self.ids(&rendered.text, rendered.add_special)?;
         let truncated = ids.len() > self.max_length;
@@ -263,7 +279,8 @@ pub(super) fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     // The library panics on some files that are not JSON.
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
     guarded(|| {
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| error.to_string())?;
+        let unknown = |error: tokenizers::Error| format!("not a tokenizer that can be read here: {error}");
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unknown)?;
         tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);
         Ok(tokenizer)
@@ -280,8 +297,7 @@ fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<
 
 /// The tokenizer library takes some of what a file says on trust and panics where it is wrong; that must not end the process.
 fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    let message =
-        "tokenizer.json describes a tokenizer that cannot work: the tokenizer library gave up on it";
+    let message = "the tokenizer library gave up on what the file describes";
     gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))
 }
 

@@ -75,10 +75,11 @@ impl<B: Backend> Runner for BatchRunner<B> {
         let dim = self.features.as_ref().map_or(0, |features| forms * features.projector.dim());
         for (index, span) in scored_spans.iter().enumerate() {
             let of_sample = results.losses.get(span.clone()).unwrap_or_default();
-            let sum: f64 = of_sample.iter().map(|loss| f64::from(*loss)).sum();
+            // Begun at 0: a sum of nothing is -0.
+            let sum = of_sample.iter().fold(0.0, |sum, loss| sum + f64::from(*loss));
             let divisor = self.divisor(batch[index].scored_tokens());
             parts.clear();
-            parts.extend(of_sample.iter().map(|loss| (f64::from(*loss) / divisor) as f32));
+            parts.extend(of_sample.iter().map(|loss| (f64::from(*loss) / divisor) as f32 + 0.0));
             let result = SampleOutput {
                 loss: (sum / divisor) as f32,
                 scored: span.len() as u32,

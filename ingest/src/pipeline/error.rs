@@ -196,6 +196,25 @@ pub enum IngestError {
         /// What is wrong with it.
         source: EncodeError,
     },
+    /// Texts that a fine-tune would read as other tokens than its base.
+    #[error(
+        "{count} of {looked} samples contain a token that only a fine-tune's tokenizer has: {places}\n  {source}\n  {way_out}"
+    )]
+    TokensOfFineTune {
+        /// How many.
+        count: u64,
+        /// Of how many.
+        looked: u64,
+        /// Where the first of them stand, or their ids.
+        places: String,
+        /// How they are left out.
+        way_out: String,
+        /// What the first of them contains.
+        source: EncodeError,
+    },
+    /// Registering was stopped.
+    #[error("stopped; nothing was added")]
+    Stopped,
     /// A record of a file that is no sample.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Record {
@@ -329,6 +348,19 @@ pub enum IngestError {
     /// Starting or finishing a shard.
     #[error(transparent)]
     Shard(#[from] ShardError),
+    /// No space is left for what is computed. The unfinished files are removed.
+    #[error(
+        "{source}\n  what was unfinished is removed; finished work of {} waits for that command ({give_up})",
+        mib(*sealed)
+    )]
+    Full {
+        /// Bytes of the job's sealed files.
+        sealed: u64,
+        /// How it is given up.
+        give_up: String,
+        /// The failure.
+        source: Box<IngestError>,
+    },
     /// A shard of a part of the rows.
     #[error("a limit and a shard exclude each other: the shards of a job share all rows of the dataset")]
     LimitedShard,
@@ -345,7 +377,19 @@ pub enum IngestError {
     },
 }
 
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
+}
+
 impl IngestError {
+    /// Whether no space is left for a file of the job.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Write(WriteError::Storage(error)) | Self::Job(JobError::Storage(error)) => error.is_full(),
+            _ => false,
+        }
+    }
+
     /// Whether the request itself was wrong, whatever the files and the store hold.
     pub fn is_usage(&self) -> bool {
         matches!(

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_store::{CELL_ROWS, DType, RowSet};
+use gstore_store::{CELL_ROWS, DType, Granularity, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
@@ -21,7 +21,7 @@ const SAMPLE_ROWS: u64 = 256;
 pub struct Estimate {
     /// Rows asked for.
     pub rows: u64,
-    /// Rows to compute, summed over checkpoints.
+    /// Passes of the model, summed over checkpoints: one for each row to compute; where each token takes one, extrapolated from the first rows.
     pub passes: u64,
     /// Tokens of these, extrapolated from the first rows.
     pub tokens: u64,
@@ -107,6 +107,9 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         checkpoint.memory.bytes_of(Extent { rows, tokens, sample_vectors, segment_vectors })
     });
     estimate.tokens = (passes as f64 * tokens as f64 / sampled) as u64;
+    if plan.request.pass() == Granularity::Token {
+        estimate.passes = (passes as f64 * lengths.len() as f64 / sampled) as u64;
+    }
     estimate.disk = (estimate.disk as f64 * vectors as f64 / sampled) as u64;
     let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
     let computer: Computer = super::computer(&plan.request, checkpoint)?;

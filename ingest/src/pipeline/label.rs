@@ -1,4 +1,5 @@
-//! Labels of features: `kind@checkpoint`, and behind it, where that name is taken, in what the feature differs from the one that has it.
+//! Labels of features: `kind@checkpoint`, and behind it, where that name is taken, in what the feature differs from the one that has it (and,
+//! where that label is taken too, from the one that has that).
 //!
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 
@@ -26,7 +27,7 @@ pub(super) fn label(
         return part.attrs.label.clone();
     }
     let stored = snapshot.features_of(&desc.dataset);
-    let taken = |label: &str| stored.iter().find(|part| part.attrs.label == label).copied();
+    let taken = |label: &str| stored.iter().find(|part| part.attrs.label == label).map(|part| &***part);
     let Some(holder) = taken(plain) else { return plain.to_owned() };
     let mut words = Word::all(request, kind, projection);
     if holder.desc.checkpoint != desc.checkpoint {
@@ -39,33 +40,42 @@ pub(super) fn label(
     }
     // A comma or a space would end the label where a query names it.
     words.retain(|word| word.text.chars().all(is_plain));
-    free_label(plain, desc, holder, &words, |label| taken(label).is_some())
+    free_label(plain, desc, holder, &words, taken)
 }
 
-fn free_label(
+fn free_label<'a>(
     plain: &str,
     desc: &FeatureDesc,
-    holder: &FeaturePart,
+    holder: &'a FeaturePart,
     words: &[Word],
-    taken: impl Fn(&str) -> bool,
+    taken: impl Fn(&str) -> Option<&'a FeaturePart>,
 ) -> String {
-    let with = |chosen: &dyn Fn(&Word) -> bool| {
-        let texts: Vec<&str> =
-            words.iter().filter(|word| chosen(word)).map(|word| word.text.as_str()).collect();
-        (!texts.is_empty()).then(|| format!("{plain}:{}", texts.join("+")))
-    };
-    let differs = |word: &Word| (word.differs)(desc, &holder.desc);
-    let candidates = [
-        with(&|word| !word.usual && differs(word)),
-        with(&|word| differs(word)),
-        with(&|word| !word.usual || differs(word)),
-    ];
-    let last = candidates.last().cloned().flatten().unwrap_or_else(|| plain.to_owned());
-    candidates.into_iter().flatten().find(|label| !taken(label)).unwrap_or_else(|| {
-        // What no word names, such as other optimizer moments of the same weights.
-        let separator = if last == plain { ':' } else { '-' };
-        format!("{last}{separator}{}", desc.key().get(..8).unwrap_or_default())
-    })
+    // Those that have a label which this feature could have: a word stands in the label if it tells the feature from one of them.
+    let mut rivals = vec![holder];
+    loop {
+        let differs = |word: &&Word| rivals.iter().any(|rival| (word.differs)(desc, &rival.desc));
+        let named = |words: &[&Word]| {
+            let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+            if texts.is_empty() { plain.to_owned() } else { format!("{plain}:{}", texts.join("+")) }
+        };
+        let all: Vec<&Word> = words.iter().filter(differs).collect();
+        let unusual: Vec<&Word> = all.iter().copied().filter(|word| !word.usual).collect();
+        let (short, long) = (named(&unusual), named(&all));
+        let mut found = Vec::new();
+        for label in [short, long.clone()] {
+            match taken(&label) {
+                None => return label,
+                Some(rival) => found.push(rival),
+            }
+        }
+        found.retain(|rival| rivals.iter().all(|known| known.number != rival.number));
+        if found.is_empty() {
+            // What no word names, such as other optimizer moments of the same weights.
+            let separator = if long == plain { ':' } else { '-' };
+            return format!("{long}{separator}{}", desc.key().get(..8).unwrap_or_default());
+        }
+        rivals.extend(found);
+    }
 }
 
 /// One property of a feature, as a label names it.

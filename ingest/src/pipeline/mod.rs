@@ -9,6 +9,7 @@ mod describe;
 mod error;
 mod estimate;
 mod given;
+mod foreign;
 mod label;
 mod memory;
 mod order;
@@ -36,11 +37,12 @@ pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
+pub use foreign::check_texts;
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
 pub use progress::{Progress, Silent, Unit};
-pub use register::{AddReport, AddRequest, add, check_data};
+pub use register::{AddReport, AddRequest, add, add_until, check_data};
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
@@ -83,15 +85,39 @@ pub fn ingest(
         return Ok(IngestReport::default());
     }
     let mut job = store.start_job(plan.job())?;
-    let mut report = compute_missing(&mut job, plan, progress, cancel)?;
+    let mut report =
+        compute_missing(&mut job, plan, progress, cancel, "`gstore gc --drop-jobs` gives it up")?;
     if report.ending == Ending::Finished {
         report.snapshot = Some(job.publish(Some(plan.run_update()), plan.request.limit.is_none())?);
     }
     Ok(report)
 }
 
-/// Computes and seals what neither the store nor the job has.
+/// Computes and seals what neither the store nor the job has. Stopped or failed, what was not sealed is removed. `give_up` says how the rest is
+/// given up.
 fn compute_missing(
+    job: &mut Job,
+    plan: &IngestPlan,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+    give_up: &str,
+) -> Result<IngestReport, IngestError> {
+    let done = compute_and_seal(job, plan, progress, cancel);
+    if done.as_ref().map_or(true, |report| report.ending == Ending::Stopped) {
+        // What cannot be removed now goes with the next start; the failure is what the user should hear.
+        let _ = job.discard_unfinished();
+    }
+    done.map_err(|error| match error.is_full() {
+        true => IngestError::Full {
+            sealed: job.sealed_bytes(),
+            give_up: give_up.to_owned(),
+            source: Box::new(error),
+        },
+        false => error,
+    })
+}
+
+fn compute_and_seal(
     job: &mut Job,
     plan: &IngestPlan,
     progress: &mut dyn Progress,

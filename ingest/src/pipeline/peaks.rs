@@ -48,18 +48,40 @@ pub(super) fn warning(
 
 fn text(checkpoint: &CheckpointPlan, kurtosis: &[f64]) -> Option<String> {
     let kind = checkpoint.projection.kind;
-    let seen = checkpoint.tensors.iter().zip(kurtosis);
-    let peaked: Vec<(&str, f64)> = seen
-        .filter(|(_, kurtosis)| **kurtosis > LIMIT)
-        .map(|(tensor, kurtosis)| (tensor.name.as_str(), *kurtosis))
-        .collect();
-    let (worst, most) = peaked.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let seen: Vec<(&str, f64)> =
+        checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).zip(kurtosis.iter().copied()).collect();
     let better = if kind.is_factored() { "fact_sjlt" } else { "sjlt" };
     Some(format!(
-        "the gradients of checkpoint `{}` lie in few coordinates, of which {kind} misses most: kurtosis above {LIMIT} in {} of {} tensors, {most:.0} in \
-         {worst} (3 for normal values)\n  scores will be poor; --projection {better} keeps them (docs/methods.md)",
+        "checkpoint `{}`: {}; {kind} may miss most of such a tensor's gradient, and no score shows it\n  --projection {better} keeps it (docs/methods.md)",
         checkpoint.arg.name,
-        peaked.len(),
-        checkpoint.tensors.len(),
+        peaked(&seen)?
     ))
+}
+
+/// How many tensors are above the limit, and the largest value; none if no tensor is.
+fn peaked(seen: &[(&str, f64)]) -> Option<String> {
+    let above = seen.iter().filter(|(_, kurtosis)| *kurtosis > LIMIT);
+    let count = above.clone().count();
+    let (worst, most) = above.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    // Rounded up: a value above the limit must not be shown as the limit.
+    let most = if *most < 100.0 { (most * 10.0).ceil() / 10.0 } else { most.ceil() };
+    let them = if seen.len() == 1 { "tensor lies" } else { "tensors lie" };
+    Some(format!(
+        "the gradients of {count} of {} {them} in few coordinates: kurtosis above {LIMIT}, up to {most} in {worst} (3 for normal values)",
+        seen.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_counts_and_never_shows_the_limit_as_above_itself() {
+        assert_eq!(peaked(&[("a", 3.0), ("b", 10.0)]), None);
+        let one = peaked(&[("a", 3.0), ("b", 10.02), ("c", 0.0)]).unwrap();
+        assert!(one.contains("1 of 3 tensors") && one.contains("up to 10.1 in b"), "{one}");
+        let two = peaked(&[("a", 33.0), ("b", 1234.2)]).unwrap();
+        assert!(two.contains("2 of 2 tensors") && two.contains("up to 1235 in b"), "{two}");
+    }
 }

@@ -12,6 +12,7 @@ use gstore_store::{
 use serde_json::{Map, json};
 
 use super::describe::Setting;
+use super::foreign::check_stored;
 use super::label::label;
 use super::memory::MemoryPlan;
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
@@ -141,6 +142,7 @@ impl IngestPlan {
         let encoder = encoder(&request)?;
         let encoding = encoder.spec();
         let rows = first_rows(&*snapshot.live_rows(&dataset)?, request.limit);
+        check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {

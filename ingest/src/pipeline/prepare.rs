@@ -197,7 +197,7 @@ impl Preparer<'_> {
 /// A row and its record, if it has one.
 type Record<'a> = (u64, Option<&'a [u8]>);
 
-mod columns {
+pub(super) mod columns {
     //! Typed access to the columns that the store gives back.
 
     use arrow_array::cast::AsArray;
@@ -205,6 +205,11 @@ mod columns {
     use arrow_array::{Array, RecordBatch};
 
     use super::IngestError;
+
+    /// The id at a place of a batch that has the column.
+    pub fn id(batch: &RecordBatch, at: usize) -> Option<&str> {
+        batch.column_by_name("id")?.as_string_opt::<i32>().map(|ids| ids.value(at))
+    }
 
     /// Pairs of row and original record; a row without one yields `None`.
     pub fn rows_and_records(

@@ -4,6 +4,7 @@
 //! much data is registered in pieces where that would be too much.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{
     AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store,
@@ -56,10 +57,23 @@ pub fn add(
     request: &AddRequest,
     progress: &mut dyn Progress,
 ) -> Result<AddReport, IngestError> {
+    add_until(store, request, progress, &AtomicBool::new(false))
+}
+
+/// The same, until `cancel` is raised: then nothing is added.
+///
+/// # Errors
+/// As [`add`]; [`IngestError::Stopped`].
+pub fn add_until(
+    store: &Store,
+    request: &AddRequest,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<AddReport, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
     let existing = existing(store, &name)?;
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
-    let schema = find_columns(request, &input, existing, progress)?;
+    let schema = find_columns(request, &input, existing, progress, cancel)?;
     let options = AppendOptions {
         command: request.command.clone(),
         if_changed: request.if_changed,
@@ -69,7 +83,7 @@ pub fn add(
     let first_new = append.first_row();
     let mut ids = IdAllocator::new();
     let mut records = 0u64;
-    input.each(progress, |place, json, record| {
+    input.each(progress, cancel, |place, json, record| {
         records += 1;
         let id = ids.id_of(&record, json);
         let file = place.file.to_path_buf();
@@ -107,6 +121,24 @@ pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
         found = found || input.next(source.as_mut(), |_, _, _| Ok(()))?;
     }
     if found { Ok(()) } else { Err(no_samples(request)) }
+}
+
+/// Calls `f` for every record of a request's files, in order.
+pub(super) fn each_record(
+    request: &AddRequest,
+    stage: &str,
+    progress: &mut dyn Progress,
+    cancel: &AtomicBool,
+    mut f: impl FnMut(&Place, &Record),
+) -> Result<(), IngestError> {
+    let input = Input::find(request)?;
+    progress.start(stage, input.bytes()?, Unit::Bytes);
+    input.each(progress, cancel, |place, _, record| {
+        f(&place, &record);
+        Ok(())
+    })?;
+    progress.finish();
+    Ok(())
 }
 
 fn dataset(request: &AddRequest) -> Result<DatasetName, IngestError> {
@@ -152,10 +184,11 @@ fn find_columns(
     input: &Input,
     existing: Vec<ColumnDef>,
     progress: &mut dyn Progress,
+    cancel: &AtomicBool,
 ) -> Result<Schema, IngestError> {
     let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
     let mut has_id = false;
-    input.each(progress, |place, _, record| {
+    input.each(progress, cancel, |place, _, record| {
         has_id |= record.id.is_some();
         let path = place.file.to_path_buf();
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
@@ -202,6 +235,7 @@ impl Input {
     fn each(
         &self,
         progress: &mut dyn Progress,
+        cancel: &AtomicBool,
         mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
     ) -> Result<(), IngestError> {
         for file in &self.files {
@@ -211,10 +245,14 @@ impl Input {
                 let read = source.bytes_read();
                 progress.advance(read.saturating_sub(done));
                 done = done.max(read);
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(IngestError::Stopped);
+                }
             }
         }
         Ok(())
     }
+
     /// Calls `f` for the next record of a file, if there is one, and says so.
     fn next(
         &self,

@@ -90,7 +90,8 @@ pub fn ingest_shard(
     for name in job.discarded() {
         progress.note(&format!("{name} was unfinished or damaged; its rows are computed again"));
     }
-    let work = compute_missing(&mut job, plan, progress, cancel)?;
+    let work =
+        compute_missing(&mut job, plan, progress, cancel, "removing the folder of the shard gives it up")?;
     let receipt = match work.ending {
         Ending::Finished => Some(job.finish(Some(plan.run_update()))?),
         Ending::Stopped => None,

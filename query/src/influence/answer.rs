@@ -204,7 +204,7 @@ impl InfluencePlan {
 
     /// Refuses rows that lack a checkpoint where the question wants that, before anything is scored.
     pub(super) fn check_missing(&self, ready: &Ready, filter: Option<&RowFilter>) -> Result<(), QueryError> {
-        if self.spec().missing != Missing::Error || self.spec().partial {
+        if self.spec().missing != Missing::Error {
             return Ok(());
         }
         let found = lacking(&ready.pools, filter)?;
@@ -229,6 +229,7 @@ impl InfluencePlan {
             scanned: totals.scanned,
             eligible: totals.eligible,
             excluded: totals.excluded,
+            whole_rows: totals.whole_rows,
             bytes_read: totals.bytes_read,
             target_rows: ready.target.rows.len() as u64,
             target_excluded: ready.target.excluded,

@@ -149,6 +149,7 @@ fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>
         }
         if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[at].id)) {
             return Err(QueryError::NoFeature {
+                side: side.of,
                 dataset: side.dataset.name.clone(),
                 kind: side.kind.clone(),
                 place: format!(" at {}", known[at].name),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use gstore_store::{DatasetPart, FeaturePart, Granularity, RowSet, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 
 use super::checkpoints::{self, PlanCheckpoint};
 use super::mode::Mode;
@@ -13,7 +13,7 @@ use super::overlap::TargetContents;
 use super::ready::Ready;
 use super::resolve::{self, Side, Target};
 use super::spec::{InfluenceSpec, Missing};
-use crate::error::QueryError;
+use crate::error::{QueryError, SideOf};
 use crate::sketch::Sketch;
 
 /// A question resolved against a snapshot. Making one reads only the catalog; target vectors and feature footers are read by the first
@@ -89,11 +89,10 @@ impl InfluencePlan {
         let (pool_kind, target_kind) = resolve::kinds(snapshot, spec, &pools);
         let mut sides: Vec<Side> = Vec::new();
         for pool in &pools {
-            sides.push(resolve::side(snapshot, pool, &pool_kind, spec.granularity(), &spec.features)?);
+            sides.push(resolve::side(snapshot, pool, &pool_kind, SideOf::Pool, spec)?);
         }
         for target in &targets {
-            let of = Granularity::Sample;
-            sides.push(resolve::side(snapshot, &target.dataset, &target_kind, of, &spec.features)?);
+            sides.push(resolve::side(snapshot, &target.dataset, &target_kind, SideOf::Target, spec)?);
         }
         let chosen = checkpoints::choose(snapshot, spec, &sides)?;
         let mut resolved: Vec<PlanSide> = sides

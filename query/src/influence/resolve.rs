@@ -8,10 +8,11 @@ use gstore_store::{
 };
 
 use super::spec::{InfluenceSpec, Sim, TargetRef};
-use crate::error::QueryError;
+use crate::error::{QueryError, SideOf};
 
 /// A dataset of the question and the features of the wanted kind that it has, by checkpoint.
 pub(super) struct Side {
+    pub(super) of: SideOf,
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) kind: String,
     pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
@@ -81,12 +82,10 @@ pub(super) fn kinds(
             let has = |pool: &Arc<DatasetPart>, kind: &str| {
                 of_kind(snapshot, &pool.name, kind, spec.granularity()).next().is_some()
             };
-            let everywhere = |kind: &str| pools.iter().all(|pool| has(pool, kind));
-            if everywhere("grad-adam") || !everywhere("grad-sgd") {
-                "grad-adam".into()
-            } else {
-                "grad-sgd".into()
-            }
+            let pools_with = |kind: &str| pools.iter().filter(|pool| has(pool, kind)).count();
+            let (adam, sgd) = (pools_with("grad-adam"), pools_with("grad-sgd"));
+            // Where no kind is everywhere, the one that most pools have: what is said to be missing then is missing.
+            if adam == pools.len() || adam >= sgd { "grad-adam".into() } else { "grad-sgd".into() }
         }
     };
     let target = match &spec.target_kind {
@@ -108,14 +107,20 @@ fn of_kind<'a>(
     of_dataset.filter(move |f| fits(f) && f.desc.checkpoint.is_some())
 }
 
-/// The features of one kind and granularity of a dataset. Where `prefer` names some of a checkpoint's, the others of it are left out.
+/// The features of one kind that a dataset has for its side of the question. Where `features` names some of a checkpoint's, the others of it
+/// are left out.
 pub(super) fn side(
     snapshot: &Snapshot,
     dataset: &Arc<DatasetPart>,
     kind: &str,
-    granularity: Granularity,
-    prefer: &[String],
+    of: SideOf,
+    spec: &InfluenceSpec,
 ) -> Result<Side, QueryError> {
+    let prefer = &spec.features;
+    let granularity = match of {
+        SideOf::Pool => spec.granularity(),
+        SideOf::Target => Granularity::Sample,
+    };
     let mut features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>> = BTreeMap::new();
     for feature in of_kind(snapshot, &dataset.name, kind, granularity) {
         if let Some(checkpoint) = &feature.desc.checkpoint {
@@ -123,7 +128,7 @@ pub(super) fn side(
         }
     }
     if features.is_empty() {
-        return Err(no_kind(snapshot, &dataset.name, kind, granularity));
+        return Err(no_kind(snapshot, &dataset.name, kind, (of, granularity)));
     }
     if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
         return Err(QueryError::Spec(format!(
@@ -136,7 +141,7 @@ pub(super) fn side(
             list.retain(|f| preferred(f, prefer));
         }
     }
-    Ok(Side { dataset: dataset.clone(), kind: kind.to_owned(), features })
+    Ok(Side { of, dataset: dataset.clone(), kind: kind.to_owned(), features })
 }
 
 fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
@@ -145,7 +150,8 @@ fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
     })
 }
 
-/// Names in `features` that no feature of the snapshot answers to, or only features of tokens where samples are asked about.
+/// Names in `features` that no feature of the snapshot answers to, or only features of tokens where samples are asked about, or of a pool's
+/// samples where tokens are.
 pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), QueryError> {
     for name in &spec.features {
         let fits: Vec<_> =
@@ -156,8 +162,19 @@ pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Re
         }
         if !spec.per_token && fits.iter().all(|f| f.desc.granularity == Granularity::Token) {
             return Err(QueryError::Spec(format!(
-                "feature `{name}` has a vector for each token, and samples are asked about; tokens are scored with \
-                 `per_token => true`"
+                "feature `{name}` has a vector for each token, and samples are asked about; {SCORES_TOKENS}"
+            )));
+        }
+        let for_target = |f: &FeaturePart| spec.targets.iter().any(|t| t.dataset == f.desc.dataset);
+        let of_samples = |f: &FeaturePart| f.desc.granularity == Granularity::Sample;
+        let in_pool = |f: &FeaturePart| spec.pools.contains(&f.desc.dataset);
+        if spec.per_token
+            && fits.iter().all(|f| of_samples(f) && !for_target(f))
+            && fits.iter().any(|f| in_pool(f))
+        {
+            return Err(QueryError::Spec(format!(
+                "feature `{name}` has a vector for each sample, and with `per_token => true` the pool's tokens are scored; name one of tokens, \
+                 or leave `per_token` out"
             )));
         }
     }
@@ -165,12 +182,18 @@ pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Re
 }
 
 /// The error for a dataset without a feature of this kind and granularity, with what it has instead.
-fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str, granularity: Granularity) -> QueryError {
+fn no_kind(
+    snapshot: &Snapshot,
+    dataset: &str,
+    kind: &str,
+    (of, granularity): (SideOf, Granularity),
+) -> QueryError {
     let kinds = |granularity: Granularity| -> BTreeSet<&str> {
         let own = snapshot.features().iter().filter(|f| f.desc.dataset == dataset);
         own.filter(|f| f.desc.granularity == granularity).map(|f| f.desc.kind.name.as_str()).collect()
     };
     let has = kinds(granularity);
+    let of_tokens = kinds(Granularity::Token);
     let listed = Vec::from_iter(has.iter().copied()).join(", ");
     let (place, hint) = match granularity {
         Granularity::Token if has.is_empty() => {
@@ -182,13 +205,21 @@ fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str, granularity: Granular
                 "of tokens it has {listed}; compute others with `gstore ingest --per-token --features {kind}`"
             ),
         ),
-        Granularity::Sample if kinds(Granularity::Token).contains(kind) => (
-            " of samples",
-            format!(
-                "its vectors belong to tokens, which `per_token => true` scores one by one in a pool; compute those of samples \
-                 with `gstore ingest --features {kind}`"
-            ),
-        ),
+        Granularity::Sample if !of_tokens.is_empty() && (has.is_empty() || of_tokens.contains(kind)) => {
+            let tokens = Vec::from_iter(of_tokens.iter().copied()).join(", ");
+            let has = match has.is_empty() {
+                true => format!("it has features of tokens only ({tokens})"),
+                false => format!("of tokens it has {tokens}"),
+            };
+            let scores = match of {
+                SideOf::Pool => SCORES_TOKENS,
+                SideOf::Target => "a target is always one of samples",
+            };
+            (
+                " of samples",
+                format!("{has}; {scores}; compute those of samples with `gstore ingest --features {kind}`"),
+            )
+        }
         Granularity::Sample if has.is_empty() => {
             ("", "it has no features yet: compute some with `gstore ingest`".into())
         }
@@ -197,6 +228,7 @@ fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str, granularity: Granular
         }
     };
     QueryError::NoFeature {
+        side: of,
         dataset: dataset.to_owned(),
         kind: kind.to_owned(),
         place: place.to_owned(),
@@ -206,6 +238,9 @@ fn no_kind(snapshot: &Snapshot, dataset: &str, kind: &str, granularity: Granular
 
 /// Where a feature is missing that has a vector for each token.
 const OF_TOKENS: &str = " of tokens";
+
+/// How a pool's tokens are asked about, whatever asks.
+const SCORES_TOKENS: &str = "`influence(..., per_token => true)` in SQL scores a pool's tokens one by one";
 
 /// For one checkpoint the feature of every side: those of the only space that all sides have.
 pub(super) fn fit(
@@ -218,6 +253,7 @@ pub(super) fn fit(
         sides.iter().map(|side| side.features.get(checkpoint).map_or(&[][..], Vec::as_slice)).collect();
     if let Some(at) = lists.iter().position(|list| list.is_empty()) {
         return Err(QueryError::NoFeature {
+            side: sides[at].of,
             dataset: sides[at].dataset.name.clone(),
             kind: sides[at].kind.clone(),
             place: format!(" at {place}"),

@@ -107,7 +107,8 @@ impl ExcludedCounts {
     }
 }
 
-/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once.
+/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once, and in
+/// `whole_rows`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ScanSummary {
     /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
@@ -120,6 +121,8 @@ pub struct ScanSummary {
     pub eligible: u64,
     /// Those that did not.
     pub excluded: ExcludedCounts,
+    /// Where tokens are scored, those among the excluded that are samples without a scored token or without a vector.
+    pub whole_rows: u64,
     /// Bytes of feature blocks read; where a sketch was used, those of its planes and of the rows that were scored.
     pub bytes_read: u64,
     /// Target rows that were compared.

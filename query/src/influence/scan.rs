@@ -60,6 +60,7 @@ pub(super) struct Totals {
     pub(super) scanned: u64,
     pub(super) eligible: u64,
     pub(super) excluded: ExcludedCounts,
+    pub(super) whole_rows: u64,
     pub(super) bytes_read: u64,
 }
 
@@ -68,6 +69,7 @@ impl Totals {
         self.scanned += other.scanned;
         self.eligible += other.eligible;
         self.excluded.merge(&other.excluded);
+        self.whole_rows += other.whole_rows;
         self.bytes_read += other.bytes_read;
     }
 }
@@ -127,6 +129,7 @@ impl Scan<'_> {
                 Ok((score, subtask)) => found.scored.push(Scored { pool, row, pos, score, subtask }),
                 Err(reason) => {
                     found.totals.excluded.add(reason);
+                    found.totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
                     let pos = pos.filter(|pos| *pos != NO_TOKEN);
                     found.excluded.push(Excluded { pool, row, pos, reason });
                 }

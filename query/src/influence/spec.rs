@@ -107,6 +107,14 @@ term! {
     }
 }
 
+impl Missing {
+    /// What is meant where nothing is said: rows that a feature still being built does not have yet are no mistake where such features are
+    /// allowed.
+    pub fn unless_said(partial: bool) -> Self {
+        if partial { Self::Exclude } else { Self::Error }
+    }
+}
+
 term! {
     /// What a subtask is.
     SubtaskBy, "by" {
@@ -191,8 +199,8 @@ pub struct InfluenceSpec {
     pub features: Vec<String>,
     /// Rows that lack a checkpoint.
     pub missing: Missing,
-    /// Allows features that are still being built; rows they do not have yet are excluded and counted unless `missing` says
-    /// `renormalise`.
+    /// Allows features that are still being built. What becomes of the rows that they do not have yet, `missing` says: see
+    /// [`Missing::unless_said`].
     pub partial: bool,
     /// What a subtask is.
     pub by: SubtaskBy,

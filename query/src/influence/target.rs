@@ -151,7 +151,7 @@ impl TargetLoader<'_> {
                 kept.push(*row);
             }
         }
-        if excluded.missing > 0 && self.spec.missing == Missing::Error && !self.spec.partial {
+        if excluded.missing > 0 && self.spec.missing == Missing::Error {
             return Err(QueryError::Missing {
                 rows: excluded.missing,
                 scanned: rows.len() as u64,

@@ -14,7 +14,7 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, FunctionArgExpr, ObjectName, Spanned, TableAlias, TableFactor,
+    Expr as Ast, FunctionArg, FunctionArgExpr, ObjectName, Spanned, TableAlias, TableFactor, Value,
 };
 
 use super::args::check_name;
@@ -141,7 +141,24 @@ fn constant(
         };
         return Err(placed(column.into(), place));
     }
+    if let Some(number) = number_beside_text(&ast) {
+        let mixed = SqlError::invalid(format!(
+            "the list {ast} has text and numbers; write the numbers as text, '{number}' for {number}"
+        ));
+        return Err(placed(mixed.into(), place));
+    }
     cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| placed(e, place))
+}
+
+/// A number in a list that has text too. The engine would try to read the text as numbers, and fail in its own words.
+fn number_beside_text(ast: &Ast) -> Option<&Ast> {
+    let Ast::Array(list) = ast else { return None };
+    let is_text = |e: &Ast| matches!(e, Ast::Value(v) if matches!(v.value, Value::SingleQuotedString(_)));
+    let is_number = |e: &&Ast| {
+        let value = if let Ast::UnaryOp { expr, .. } = e { &**expr } else { *e };
+        matches!(value, Ast::Value(v) if matches!(v.value, Value::Number(..)))
+    };
+    list.elem.iter().find(is_number).filter(|_| list.elem.iter().any(is_text))
 }
 
 /// Attaches the place in the statement, unless the error knows a better one.

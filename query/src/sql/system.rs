@@ -1,6 +1,6 @@
 //! The system tables: what the store holds, as tables in the schema `gstore`.
 //!
-//! All but `samples` are read from the manifests that a snapshot has in memory.
+//! All but `samples` are read from the manifests that a snapshot has in memory, and of features of tokens the footers of their files.
 
 use std::sync::Arc;
 
@@ -188,6 +188,11 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("state", text(coverage.iter().map(|c| c.state.name())), Null::No),
         ("rows", number(coverage.iter().map(|c| c.rows)), Null::No),
         ("missing", number(coverage.iter().map(|c| c.missing)), Null::No),
+        (
+            "vectors",
+            Arc::new(all.iter().map(|f| snapshot.stored_vectors(f)).collect::<UInt64Array>()),
+            Null::Yes,
+        ),
         ("bytes", number(all.iter().map(|f| f.bytes())), Null::No),
         (
             "checkpoint_id",

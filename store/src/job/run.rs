@@ -1,6 +1,6 @@
 //! A job at work: writers for its files, and sealing them.
 
-use super::folder::{JobFolder, encoding_name, note_name, segment_name, unfinished};
+use super::folder::{Content, JobFolder, encoding_name, note_name, segment_name, unfinished};
 use super::plan::{JobFeature, JobPlan, SealedEncoding};
 use crate::encodings::EncodingWriter;
 use crate::error::{JobError, StorageError, WriteError};
@@ -156,6 +156,20 @@ impl Job {
             self.base.dataset(dataset).ok().and_then(|d| d.encoding(key)).map(EncodingEntry::rows);
         let sealed = self.encodings.iter().filter(|e| e.dataset == dataset && e.encoding.key == key);
         sealed.fold(published.unwrap_or_default(), |done, e| done.union(&e.encoding.rows()))
+    }
+
+    /// Removes what was begun and not sealed: after a failure nothing goes on from it, and it may be what fills the disk. Writers of the job
+    /// that are still open fail from then on.
+    pub fn discard_unfinished(&self) -> Result<(), StorageError> {
+        let unfinished = |name: &&String| Content::of(name) == Content::Leftover;
+        self.folder.list()?.iter().filter(unfinished).try_for_each(|name| self.folder.remove(name))
+    }
+
+    /// Bytes of the sealed files, which wait for the next start.
+    pub fn sealed_bytes(&self) -> u64 {
+        let segments: u64 = self.sealed.iter().flatten().map(SealedSegment::bytes).sum();
+        let counts: u64 = self.encodings.iter().filter_map(SealedEncoding::file).map(|file| file.len).sum();
+        segments + counts
     }
 
     /// Removes the job with all its files.

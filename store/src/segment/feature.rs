@@ -136,6 +136,11 @@ impl FeatureReader {
         Ok(RowSet::from_ranges(sets).intersection(&self.live))
     }
 
+    /// Number of stored vectors, those of deleted rows among them.
+    pub fn stored_vectors(&self) -> u64 {
+        self.index.iter().map(|block| u64::from(block.vectors)).sum()
+    }
+
     /// Numbers of the cells that hold rows, ascending.
     pub fn cells(&self) -> Vec<u64> {
         let mut cells: Vec<u64> = self.index.iter().map(BlockRef::cell).collect();

@@ -5,7 +5,7 @@ use super::env::{Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
-use crate::ident::{RowSet, nearest};
+use crate::ident::{Granularity, RowSet, nearest};
 use crate::index::{self, IndexNote};
 use crate::manifest::{
     DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
@@ -320,6 +320,15 @@ impl Snapshot {
     /// The indexes of a feature's segments, by segment and kind. Lists the folder of indexes and opens none of them.
     pub fn indexes(&self, part: &FeaturePart) -> Result<Vec<IndexNote>, ReadError> {
         Ok(index::notes(&self.env, &part.segments)?)
+    }
+
+    /// How many vectors a feature has stored, those of deleted rows among them. Where they belong to tokens, reads the footers of its segments;
+    /// `None` if one cannot be read.
+    pub fn stored_vectors(&self, part: &FeaturePart) -> Option<u64> {
+        match part.desc.granularity {
+            Granularity::Sample => Some(part.rows()),
+            Granularity::Token => self.open_feature(part).ok().map(|reader| reader.stored_vectors()),
+        }
     }
 
     /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as [`Snapshot::with_checks`] says.

@@ -67,11 +67,15 @@ fn other_tokens_are_refused() {
     let fewer_merges = tuned(|tokenizer| {
         tokenizer["model"]["merges"].as_array_mut().unwrap().pop();
     });
-    says(&fewer_merges, TemplateKind::Tulu, &["tokenizer.json", "differs in its model"]);
+    says(
+        &fewer_merges,
+        TemplateKind::Tulu,
+        &["tokenizer.json", "differs from the tokenizer.json of the base in its model"],
+    );
     let other_spaces = tuned(|tokenizer| tokenizer["pre_tokenizer"] = json!({"type": "WhitespaceSplit"}));
-    says(&other_spaces, TemplateKind::Plain, &["differs in its pre_tokenizer"]);
+    says(&other_spaces, TemplateKind::Plain, &["in its pre_tokenizer"]);
     let stripped = tuned(|tokenizer| tokenizer["added_tokens"][4]["rstrip"] = json!(true));
-    says(&stripped, TemplateKind::Tulu, &["differs in the token \"<|user|>\""]);
+    says(&stripped, TemplateKind::Tulu, &["in the token \"<|user|>\""]);
     let word = tuned(|tokenizer| add(tokenizer, "answer", true));
     says(&word, TemplateKind::Tulu, &["\"answer\"", "normalised"]);
 }

@@ -23,8 +23,8 @@ use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
-use crate::QueryError;
-use crate::influence::{Encoder, InfluencePlan, InfluenceSpec, Mode, SketchMode, TargetRef};
+use crate::error::{QueryError, SideOf};
+use crate::influence::{Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, SketchMode, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -118,8 +118,8 @@ fn resolve(source: &Source, spec: &InfluenceSpec) -> Result<InfluencePlan, SqlEr
                 "feature" => Some("features"),
                 _ => None,
             },
-            QueryError::NoFeature { dataset, .. } if spec.pools.contains(dataset) => Some("pool"),
-            QueryError::NoFeature { .. } => Some("target"),
+            QueryError::NoFeature { side: SideOf::Pool, .. } => Some("pool"),
+            QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
             _ => None,
         };
         SqlError::query(error).about(argument)
@@ -163,6 +163,7 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
     set(args, "across", &mut spec.across)?;
     set(args, "fold", &mut spec.fold)?;
     set(args, "sim", &mut spec.sim)?;
+    spec.missing = Missing::unless_said(spec.partial);
     set(args, "missing", &mut spec.missing)?;
     set(args, "by", &mut spec.by)?;
     spec.mode = mode(args)?;
