@@ -4,9 +4,7 @@
 //! (the planes of a sketch do, block by block), and are copied behind the first one at the end.
 
 use super::folder::BuildFolder;
-use super::footer::{
-    ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name,
-};
+use super::footer::{ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name};
 use super::places::{FOLDER, IndexNote, index_file, is_kind};
 use crate::error::{IndexError, StorageError};
 use crate::segment::SegmentRef;
@@ -170,7 +168,9 @@ impl IndexWriter {
             return refuse("the index has one of this name".into());
         }
         if !is_chunk(chunk_len) {
-            return refuse(format!("chunks have a multiple of {ALIGN} bytes up to {MAX_CHUNK}, not {chunk_len}"));
+            return refuse(format!(
+                "chunks have a multiple of {ALIGN} bytes up to {MAX_CHUNK}, not {chunk_len}"
+            ));
         }
         let number = self.sections.len();
         let beside = match number {

@@ -446,7 +446,9 @@ fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
 fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError> {
     for file in damaged {
         match work.env.vfs().remove(&work.env.at(file)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Env::io("remove", file)(e).into()),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Env::io("remove", file)(e).into());
+            }
             _ => {}
         }
     }

@@ -39,7 +39,9 @@ fn keep_what_is_left(before: &Catalog, now: &Catalog, tally: &mut Tally<'_>) {
         Some(("manifests", manifest)) => !now.manifests.contains(manifest),
         // Which data files a part has that cannot be read is not known.
         _ if now.incomplete => false,
-        Some((index::FOLDER, file)) => split_name(file).is_some_and(|(segment, _)| !segments.contains(&segment)),
+        Some((index::FOLDER, file)) => {
+            split_name(file).is_some_and(|(segment, _)| !segments.contains(&segment))
+        }
         _ => data_key(file).is_some() && !data.contains_key(file),
     };
     let problems = tally.problems.len();
