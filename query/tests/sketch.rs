@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::world::*;
 use common::*;
 use gstore_query::influence::*;
-use gstore_query::sketch::{Sketch, build};
+use gstore_query::sketch::{MemorySections, Section, Sketch, SketchHeader, build, padded_dim};
 use gstore_store::{DType, DeleteOptions, RowSet};
 use proptest::prelude::*;
 
@@ -190,6 +190,60 @@ proptest! {
             same(&got, &want, &(&spec, planes, order));
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 0, ..Default::default() })]
+
+    /// Digests keep damage out; bytes that a digest covers may still be anybody's.
+    #[test]
+    fn sections_of_any_bytes_break_nothing(seed: u64) {
+        let mut numbers = Numbers(seed);
+        let (rows, dim) = (1 + numbers.below(300), 1 + numbers.below(130));
+        let store = TestStore::new();
+        store.dataset("pool", rows).dataset("val", 2);
+        let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim)));
+        let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, dim)));
+        store.features(&[pool, val], None);
+        let snapshot = store.snapshot();
+        let feature = snapshot.features_of("pool")[0];
+        let reader = snapshot.open_feature(feature).unwrap();
+        let mut sections = MemorySections::default();
+        for section in Section::ALL {
+            let len = section.vector_bytes(padded_dim(dim)) * rows - usize::from(numbers.below(20) == 0);
+            let same = numbers.bits() as u8;
+            let mixed = numbers.below(2) == 0;
+            let bytes: Vec<u8> = (0..len).map(|_| if mixed { numbers.bits() as u8 } else { same }).collect();
+            sections.append(section, &bytes);
+        }
+        let mut sketch = Sketch::new(dim);
+        sketch.add(&SketchHeader::new(dim, seed, rows as u64), reader.blocks(), Box::new(sections)).unwrap();
+        let all = [(feature.number, Arc::new(sketch))];
+        for planes in EVERY_PLANE {
+            let plan = sketched(&store, &ask("pool", "val"), by(planes), &all);
+            if let Ok(ranking) = plan.top_k(Order::Best, 5, None, 1, &GO) {
+                assert!(ranking.rows.len() <= 5);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_header_of_other_vectors_is_refused() {
+    let header = SketchHeader::new(100, 7, 5);
+    assert_eq!(header.check(100), Ok(7));
+    assert!(header.check(99).is_err());
+    for change in [
+        |h: &mut SketchHeader| h.version = 2,
+        |h: &mut SketchHeader| h.padded = 64,
+        |h: &mut SketchHeader| h.seed = "7".into(),
+        |h: &mut SketchHeader| h.seed = "+00000000000007f".into(),
+    ] {
+        let mut other = header.clone();
+        change(&mut other);
+        assert!(other.check(100).is_err(), "{other:?}");
+    }
+    assert!(Sketch::new(100).add(&header, &[], Box::new(MemorySections::default())).is_err());
 }
 
 /// A pool over three cells at three checkpoints, of which a part stands out.

@@ -219,7 +219,7 @@ fn damage_is_named_found_by_verify_and_removed_by_repair() {
         let files: BTreeSet<String> = report.problems.iter().map(|p| p.file.clone()).collect();
         (files, report)
     };
-    for at in 0..sound.len() {
+    for at in (0..sound.len()).step_by(3) {
         let mut bad = sound.clone();
         bad[at] ^= 1 << (at % 8);
         fs_err::write(&file, &bad).unwrap();
@@ -229,7 +229,7 @@ fn damage_is_named_found_by_verify_and_removed_by_repair() {
         assert!(files == BTreeSet::from([shown.clone()]) || newer, "byte {at}: {report:?}");
         assert!(report.problems.iter().all(|p| p.rows.is_none()), "no row is lost with an index");
     }
-    for len in 0..sound.len() {
+    for len in (0..sound.len()).step_by(11) {
         fs_err::write(&file, &sound[..len]).unwrap();
         assert_eq!(problems(&store).0, BTreeSet::from([shown.clone()]), "{len} bytes");
     }

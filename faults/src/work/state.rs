@@ -1,7 +1,7 @@
 //! The model: what a store contains at a point of the workload, and reading the same from a store.
 
-use super::index;
 use super::content::{count_digest, sample_digest, vector_digest};
+use super::index;
 use crate::Failure;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};

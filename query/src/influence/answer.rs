@@ -139,9 +139,13 @@ impl InfluencePlan {
     ) -> Result<ScanSummary, QueryError> {
         let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
-        self.stream(&ready, filter, threads, cancel, |scored, _| {
+        let mut summary = self.stream(&ready, filter, threads, cancel, |scored, _| {
             if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
-        })
+        })?;
+        if matches!(self.spec().mode, Mode::Sketch(_)) {
+            summary.notes.push("every row was scored: a sketch serves rankings of the first k rows".into());
+        }
+        Ok(summary)
     }
 
     /// Hands out every row without a score and the reason, in the same order. Rows that lack a checkpoint are among them also where

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::answer::EXACT;
+use super::mode::Mode;
 use super::plan::{InfluencePlan, PlanSide};
 use super::spec::Fold;
 
@@ -14,7 +15,7 @@ pub struct Explain {
     /// The scoring form with its terms filled in.
     pub form: String,
     /// What the answer guarantees.
-    pub guarantee: &'static str,
+    pub guarantee: String,
     /// The run of the checkpoints, if they belong to one.
     pub run: Option<String>,
     /// The checkpoints and what is compared there.
@@ -82,7 +83,10 @@ impl InfluencePlan {
                 spec.within,
                 spec.sim
             ),
-            guarantee: EXACT,
+            guarantee: match &spec.mode {
+                Mode::Exact => EXACT.to_owned(),
+                Mode::Sketch(mode) => mode.guarantee(!mode.certified),
+            },
             run: self.run().map(str::to_owned),
             checkpoints,
             live: self.live(),

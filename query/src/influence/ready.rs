@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
-use gstore_store::{RowSet, StoredRow};
+use gstore_store::{FeatureReader, RowSet, StoredRow};
 
 use super::cascade::{Sides, sides};
 use super::mode::Mode;

@@ -151,7 +151,7 @@ impl SketchHeader {
             ));
         }
         match u64::from_str_radix(&self.seed, 16) {
-            Ok(seed) if self.seed.len() == 16 => Ok(seed),
+            Ok(seed) if format!("{seed:016x}") == self.seed => Ok(seed),
             _ => Err(format!("its seed `{}` is not 16 hexadecimal digits", self.seed)),
         }
     }

@@ -105,9 +105,12 @@ impl Sweeper<'_> {
         let path = self.env.at(&name);
         let lock = match self.env.vfs().exists(&path).map_err(Env::io("look for", &name))? {
             false => None,
-            true => match self.env.vfs().lock(&path, false).map_err(Env::io("lock", &name))? {
-                None => return Ok(false),
-                lock => lock,
+            true => match self.env.vfs().lock(&path, false) {
+                Ok(None) => return Ok(false),
+                Ok(lock) => lock,
+                // Its owner has finished and removes it.
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+                Err(e) => return Err(Env::io("lock", &name)(e)),
             },
         };
         let removed = self.remove_work(folder, FileKind::Leftovers);
@@ -118,7 +121,10 @@ impl Sweeper<'_> {
     /// Removes a folder of ours in `tmp/` with the files in it.
     fn remove_work(&mut self, folder: &str, kind: FileKind) -> Result<bool, StorageError> {
         let Some(files) = self.list(folder)? else {
-            self.swept.stranger(folder.to_owned());
+            // Unless its owner was faster.
+            if self.env.vfs().exists(&self.env.at(folder)).map_err(Env::io("look for", folder))? {
+                self.swept.stranger(folder.to_owned());
+            }
             return Ok(false);
         };
         let mut left = false;

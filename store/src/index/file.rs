@@ -113,10 +113,6 @@ impl IndexFile {
         &self.footer.sections
     }
 
-    pub(super) fn tail_start(&self) -> u64 {
-        self.tail_start
-    }
-
     /// Footer and trailer as the map has them.
     pub(super) fn mapped_tail(&self) -> &[u8] {
         self.mapped(self.tail_start..self.bytes())

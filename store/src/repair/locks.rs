@@ -36,9 +36,9 @@ impl Alone {
         for folder in env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))? {
             let name = format!("tmp/{folder}/lock");
             let ours = WORK.iter().any(|w| folder.starts_with(w));
-            if ours && env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))? {
-                // New ones cannot start: they need the locks above.
-                attempt(&name)?.ok_or_else(|| busy(format!("a process works in tmp/{folder}")))?;
+            // New ones cannot start: they need the locks above.
+            if ours && env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))? {
+                return Err(busy(format!("a process works in tmp/{folder}")));
             }
         }
         Ok(Alone { locks, writer })

@@ -42,7 +42,10 @@ pub fn build_one(
     w.section("empty", 64)?;
     let mut scratch = BlockBuffer::new();
     for b in reader.blocks_of(segment).unwrap() {
-        let block = reader.read_block(b, &mut scratch).unwrap();
+        let block = reader.read_block(b, &mut scratch).map_err(|e| match e {
+            ReadError::Storage(e) => e,
+            other => panic!("{other}"),
+        })?;
         w.append(rows, bytemuck::cast_slice(block.rows))?;
         w.append(values, &bytes_of(&block.values))?;
     }

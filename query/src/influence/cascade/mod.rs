@@ -201,8 +201,8 @@ impl Run<'_> {
                     left.push((window, found.rows));
                 }
             }
-            // Rows become unbounded in the first plane: later ones read the same records.
-            self.score(&unbounded, true)?;
+            // What the first plane could bound is among the totals.
+            self.score(&unbounded, at == 0)?;
             self.seed(&mut left)?;
             rows.clear();
             for (window, bounded) in left {
@@ -238,7 +238,8 @@ impl Run<'_> {
         for group in chosen.chunk_by(|a, b| a.0 == b.0) {
             let (window, rows) = &mut left[group[0].0 as usize];
             let offsets: Vec<u32> = group.iter().map(|(_, offset)| *offset).collect();
-            rows.retain(|row| offsets.binary_search(&row.offset).is_err());
+            let mut taken = offsets.iter().peekable();
+            rows.retain(|row| taken.next_if(|offset| **offset == row.offset).is_none());
             seeds.push((*window, offsets));
         }
         self.score(&seeds, false)
