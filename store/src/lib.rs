@@ -57,7 +57,7 @@ pub use samples::{
     SampleReader,
 };
 pub use segment::{
-    BLOCK_BYTES, Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter,
+    BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter,
     StoredRow, Values,
 };
 pub use shard::{

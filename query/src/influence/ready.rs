@@ -10,6 +10,8 @@ use super::members::members;
 use super::modules;
 use super::plan::InfluencePlan;
 use super::scan::ScanPool;
+use super::skip;
+use super::spec::Sim;
 use super::target::{Shape, TargetLoader, TargetVectors};
 use super::values::groups;
 use crate::error::QueryError;
@@ -31,7 +33,7 @@ impl Ready {
 
 impl InfluencePlan {
     /// The readers of the targets: by checkpoint, then by target.
-    fn target_readers(&self) -> Result<Vec<Vec<FeatureReader>>, QueryError> {
+    pub(super) fn target_readers(&self) -> Result<Vec<Vec<FeatureReader>>, QueryError> {
         let mut readers = Vec::new();
         for c in 0..self.checkpoints().len() {
             let mut at = Vec::new();
@@ -71,6 +73,7 @@ impl InfluencePlan {
                 readers: Vec::new(),
                 queries: Vec::new(),
                 modules: Vec::new(),
+                lengths: Vec::new(),
             };
             for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
                 let reader = self.snapshot().open_feature(feature)?;
@@ -85,6 +88,12 @@ impl InfluencePlan {
                     }
                 };
                 pool.modules.push(modules::weights(self.spec().modules.as_ref(), feature));
+                pool.lengths.push(match self.spec().sim {
+                    Sim::Dot => {
+                        skip::query_lengths(&vectors[c], feature.desc.dim() as usize, &groups(feature))
+                    }
+                    Sim::Cosine => Vec::new(),
+                });
                 pool.readers.push(reader);
                 pool.queries.push(queries);
             }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
+use gstore_store::{Block, BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
 
 use super::filter::RowFilter;
 use super::result::{Excluded, ExcludedCounts, Reason, Scored};
@@ -30,6 +30,8 @@ pub(super) struct ScanPool {
     pub(super) queries: Vec<Arc<Queries>>,
     /// For each checkpoint the weights of the feature's module groups; the queries have them folded in.
     pub(super) modules: Vec<Vec<f64>>,
+    /// For each checkpoint the lengths of the queries by module group, where dot products are bounded by them; else empty.
+    pub(super) lengths: Vec<Vec<f64>>,
 }
 
 /// What every row of a scan is measured by.
@@ -132,6 +134,35 @@ impl Scan<'_> {
         Ok(found)
     }
 
+    /// Number of rows of a window that the filter lets through.
+    pub(super) fn wanted(&self, window: &Window, worker: &mut Worker) -> u64 {
+        let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
+        let live = &self.pools[window.pool as usize].live;
+        worker.selection.choose(window.rows.clone(), live, filter);
+        worker.selection.count()
+    }
+
+    /// Hands out row, position, values, score and deciding subtask of every row of a window that has a score, or of its tokens.
+    pub(super) fn judged(
+        &self,
+        window: &Window,
+        worker: &mut Worker,
+        mut take: impl FnMut(u64, Option<u32>, &[f32], (f32, u32)),
+    ) -> Result<Totals, QueryError> {
+        let mut totals = Totals::default();
+        totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
+            totals.scanned += 1;
+            match self.judge(state, values) {
+                Ok(judged) => {
+                    totals.eligible += 1;
+                    take(row, pos, values, judged);
+                }
+                Err(reason) => totals.excluded.add(reason),
+            }
+        })?;
+        Ok(totals)
+    }
+
     /// The values of a window's rows without judging them: (wanted and usable, values) by row.
     pub(super) fn raw(
         &self,
@@ -227,8 +258,8 @@ impl Scan<'_> {
                     continue;
                 }
                 self.check_cancelled()?;
-                let block = reader.read_block(block, scratch)?;
-                bytes += block_bytes(&block);
+                let (block, read) = read(reader, block, slots, scratch)?;
+                bytes += read;
                 let (queries, modules) = (&pool.queries[c], &pool.modules[c]);
                 self.add_block(&block, reader, (queries, modules), self.weights[c], slots, slate);
             }
@@ -331,6 +362,26 @@ impl Scan<'_> {
         }
         Ok(())
     }
+}
+
+/// Rows of a block are read by themselves where no more than one in this many is wanted.
+const SPARSE: usize = 16;
+
+/// A block with all wanted rows, and the bytes of what was read of it.
+fn read<'a>(
+    reader: &'a FeatureReader,
+    block: BlockRef,
+    slots: Slots<'_>,
+    scratch: &'a mut BlockBuffer,
+) -> Result<(Block<'a>, u64), QueryError> {
+    let block = match slots.few(block.range(), block.rows() / SPARSE) {
+        Some(rows) => {
+            let (found, bytes) = reader.read_rows(block, &rows, scratch)?;
+            return Ok((found, bytes.unwrap_or_else(|| block_bytes(&found))));
+        }
+        None => reader.read_block(block, scratch)?,
+    };
+    Ok((block, block_bytes(&block)))
 }
 
 fn block_bytes(block: &Block<'_>) -> u64 {

@@ -44,6 +44,11 @@ impl Selection {
         !self.wanted.contains(&true)
     }
 
+    /// Number of rows that are to be scored.
+    pub(super) fn count(&self) -> u64 {
+        self.wanted.iter().filter(|wanted| **wanted).count() as u64
+    }
+
     /// The slots of the rows.
     pub(super) fn rows(&self) -> Slots<'_> {
         Slots::Rows { first: self.rows.start, wanted: &self.wanted }
@@ -116,6 +121,20 @@ impl Slots<'_> {
                 tokens.get(next).is_some_and(|token| token.0 < rows.end)
             }
         }
+    }
+
+    /// The wanted rows in a range, if they are no more than `most`; of tokens never.
+    pub(super) fn few(&self, rows: Range<u64>, most: usize) -> Option<Vec<u64>> {
+        let Slots::Rows { first, wanted } = self else { return None };
+        let span = rows.start.max(*first)..rows.end.min(first + wanted.len() as u64);
+        let mut found = Vec::new();
+        for row in span.filter(|row| wanted[(row - first) as usize]) {
+            if found.len() == most {
+                return None;
+            }
+            found.push(row);
+        }
+        Some(found)
     }
 
     /// The vectors of a block that do not lie before the first slot or after the last.

@@ -2,6 +2,7 @@
 
 use super::BlockBuffer;
 use super::block::{Block, StoredRow};
+use super::bounds::BlockBounds;
 use super::file::SegmentFile;
 use crate::error::ReadError;
 use crate::ident::{CELL_ROWS, Granularity, RowSet};
@@ -45,6 +46,11 @@ impl BlockRef {
     /// Number of vectors: that of rows, or of their tokens.
     pub fn vectors(&self) -> usize {
         self.vectors as usize
+    }
+
+    /// Whether it has a vector for every row of its range.
+    pub fn is_dense(&self) -> bool {
+        self.end - self.first == u64::from(self.rows)
     }
 
     /// Its cell.
@@ -141,6 +147,29 @@ impl FeatureReader {
             Checks::Off => segment.read_unchecked(block.block as usize)?,
         };
         found.ok_or(foreign)
+    }
+
+    /// Some rows of a block of samples, ascending, each verified by its check where the block is not; fewer where the block lacks some.
+    /// The first touch of a block without gaps reads these rows only, which pays where they are few; then the bytes read come with them. A
+    /// block that was touched before, or that has gaps, comes whole.
+    pub fn read_rows<'a>(
+        &'a self,
+        block: BlockRef,
+        rows: &[u64],
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<(Block<'a>, Option<u64>), ReadError> {
+        let foreign = ReadError::NoBlock { segment: block.segment, block: block.block };
+        let Some(segment) = self.segments.get(block.segment as usize) else { return Err(foreign) };
+        if self.checks == Checks::Off || !segment.reads_rows(block.block as usize) {
+            return Ok((self.read_block(block, scratch)?, None));
+        }
+        let found = segment.read_rows(block.block as usize, rows, scratch)?;
+        found.map(|(rows, bytes)| (rows, Some(bytes))).ok_or(foreign)
+    }
+
+    /// What the segment says of the lengths and flags of a block's vectors; `None` if it was written before segments did.
+    pub fn bounds(&self, block: BlockRef) -> Option<&BlockBounds> {
+        self.segments.get(block.segment as usize)?.bounds(block.block as usize)
     }
 
     /// The vector of one live row, verified by its check, with its scales applied; `None` if the feature does not have it.

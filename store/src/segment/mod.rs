@@ -10,6 +10,7 @@
 //! - nothing here is written to after [`SegmentWriter::finish`]
 
 mod block;
+mod bounds;
 mod feature;
 mod file;
 mod footer;
@@ -21,10 +22,12 @@ mod quantize;
 mod regions;
 mod salvage;
 mod sink;
+mod some;
 mod verify;
 mod writer;
 
 pub use block::{Block, StoredRow, Values};
+pub use bounds::BlockBounds;
 pub use feature::{BlockRef, Checks, FeatureReader};
 pub use layout::BLOCK_BYTES;
 pub use writer::{SealedSegment, SegmentWriter};
