@@ -59,14 +59,22 @@ impl Case {
     fn similarity(&self, a: u64, b: u64) -> f64 {
         let of = |c: usize| {
             let (x, y) = (&self.vectors[c][a as usize], &self.vectors[c][b as usize]);
-            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let dot = |a: &[f32], b: &[f32]| {
+                a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+            };
             dot(x, y) / (dot(x, x) * dot(y, y)).sqrt()
         };
         WEIGHTS[0] * of(0) + WEIGHTS[1] * of(1)
     }
 
     /// The rules, written down directly over whole rankings.
-    fn naive(&self, lists: &[Vec<Scored>], k: usize, quota: impl Fn(Option<&str>) -> usize, distinct: f64) -> Vec<Scored> {
+    fn naive(
+        &self,
+        lists: &[Vec<Scored>],
+        k: usize,
+        quota: impl Fn(Option<&str>) -> usize,
+        distinct: f64,
+    ) -> Vec<Scored> {
         let mut taken: Vec<Scored> = Vec::new();
         let mut counts: HashMap<Option<&str>, usize> = HashMap::new();
         let mut at = vec![0; lists.len()];
@@ -96,7 +104,8 @@ impl Case {
 }
 
 fn select(plan: &InfluencePlan, k: usize, diversity: &Diversity) -> Selection {
-    let request = SelectRequest { order: Order::Best, k, filter: None, diversity, threads: 2, memory: 1 << 30 };
+    let request =
+        SelectRequest { order: Order::Best, k, filter: None, diversity, threads: 2, memory: 1 << 30 };
     plan.select(&request, &GO).unwrap()
 }
 
@@ -106,7 +115,8 @@ fn every_mixture_of_rules_is_a_greedy_pass() {
     let plan = plan(&case.store, &ask("pool", "val"));
     let whole = vec![plan.top_k(Order::Best, ROWS, None, 2, &GO).unwrap().rows];
     let each = |each| {
-        let request = EachRequest { each, order: Order::Best, k: ROWS, filter: None, threads: 2, memory: 1 << 30 };
+        let request =
+            EachRequest { each, order: Order::Best, k: ROWS, filter: None, threads: 2, memory: 1 << 30 };
         let found = plan.top_k_each(&request, &GO).unwrap();
         found.rankings.into_iter().map(|r| r.rows).collect::<Vec<_>>()
     };
@@ -183,7 +193,8 @@ fn rules_that_cannot_be_kept_are_refused() {
     let case = case();
     let plan = plan(&case.store, &ask("pool", "val"));
     let refuse = |diversity: &Diversity, memory| {
-        let request = SelectRequest { order: Order::Best, k: 500, filter: None, diversity, threads: 2, memory };
+        let request =
+            SelectRequest { order: Order::Best, k: 500, filter: None, diversity, threads: 2, memory };
         plan.select(&request, &GO).unwrap_err().to_string()
     };
     let quota = Diversity { quota: Some("*=1".parse().unwrap()), ..Diversity::default() };

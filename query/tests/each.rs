@@ -23,15 +23,20 @@ fn a_subtask_has_the_ranking_that_it_has_alone() {
         for spec in questions().into_iter().filter(|spec| spec.missing != Missing::Error) {
             let plan_all = plan(&store, &spec);
             for (order, k) in [(Order::Best, 5), (Order::Worst, 100)] {
-                let all = plan_all.top_k_each(&EachRequest { order, ..request(Each::Subtask, k) }, &GO).unwrap();
+                let all =
+                    plan_all.top_k_each(&EachRequest { order, ..request(Each::Subtask, k) }, &GO).unwrap();
                 assert_eq!(all.rankings.len(), plan_all.subtasks().unwrap().len());
                 for (s, ranking) in all.rankings.iter().enumerate() {
-                    let targets = vec![TargetRef { dataset: "val".into(), subtask: Some(ranking.name.clone()) }];
+                    let targets =
+                        vec![TargetRef { dataset: "val".into(), subtask: Some(ranking.name.clone()) }];
                     let alone = plan(&store, &InfluenceSpec { targets, ..spec.clone() });
                     let alone = alone.top_k(order, k, None, 1, &GO).unwrap();
                     assert_eq!(bits(&ranking.rows), bits(&alone.rows), "{spec:?} {}", ranking.name);
                     assert!(ranking.rows.iter().all(|row| row.subtask as usize == s));
-                    assert_eq!((all.summary.eligible, all.summary.excluded), (alone.eligible, alone.excluded));
+                    assert_eq!(
+                        (all.summary.eligible, all.summary.excluded),
+                        (alone.eligible, alone.excluded)
+                    );
                 }
             }
         }
@@ -64,13 +69,20 @@ fn a_target_has_the_ranking_that_it_has_alone() {
             let targets = vec![TargetRef::parse("second"), TargetRef::parse("first")];
             let spec = InfluenceSpec { across, within, targets, ..ask("pool", "first") };
             let both = plan(&store, &spec).top_k_each(&request(Each::Target, 20), &GO).unwrap();
-            assert_eq!(both.rankings.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["second", "first"]);
+            assert_eq!(
+                both.rankings.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+                ["second", "first"]
+            );
             for ranking in &both.rankings {
-                let alone = plan(&store, &InfluenceSpec { targets: vec![TargetRef::parse(&ranking.name)], ..spec.clone() });
+                let alone = plan(
+                    &store,
+                    &InfluenceSpec { targets: vec![TargetRef::parse(&ranking.name)], ..spec.clone() },
+                );
                 let alone = alone.top_k(Order::Best, 20, None, 1, &GO).unwrap();
                 assert_eq!(bits(&ranking.rows), bits(&alone.rows));
                 for (mine, other) in ranking.rows.iter().zip(&alone.rows) {
-                    let (mine, other) = (&both.subtasks[mine.subtask as usize], &alone.subtasks[other.subtask as usize]);
+                    let (mine, other) =
+                        (&both.subtasks[mine.subtask as usize], &alone.subtasks[other.subtask as usize]);
                     assert!(mine == other || *mine == format!("{}:{other}", ranking.name), "{mine} {other}");
                 }
             }
@@ -85,7 +97,8 @@ fn a_sample_ranks_by_its_own_similarity() {
     let found = plan.top_k_each(&request(Each::Sample, 300), &GO).unwrap();
     assert_eq!(found.rankings.len(), 3);
     let cosine = |a: &[f32], b: &[f32]| {
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     };
     for ranking in &found.rankings {
@@ -99,7 +112,8 @@ fn a_sample_ranks_by_its_own_similarity() {
         }
     }
     let filter = RowFilter::single((10..20).collect());
-    let some = plan.top_k_each(&EachRequest { filter: Some(&filter), ..request(Each::Sample, 300) }, &GO).unwrap();
+    let some =
+        plan.top_k_each(&EachRequest { filter: Some(&filter), ..request(Each::Sample, 300) }, &GO).unwrap();
     assert!(some.rankings.iter().all(|r| r.rows.len() == 10));
 }
 
@@ -107,8 +121,11 @@ fn a_sample_ranks_by_its_own_similarity() {
 fn what_does_not_fit_into_memory_is_refused() {
     let (store, ..) = two_targets();
     let plan = plan(&store, &ask("pool", "first"));
-    let error = plan.top_k_each(&EachRequest { memory: 1000, ..request(Each::Subtask, 50) }, &GO).unwrap_err();
+    let error =
+        plan.top_k_each(&EachRequest { memory: 1000, ..request(Each::Subtask, 50) }, &GO).unwrap_err();
     assert!(error.to_string().contains("best 50 rows for each of 2 subtasks need up to 1 MiB"), "{error}");
     // More than there are rows costs what the rows cost.
-    assert!(plan.top_k_each(&EachRequest { memory: 1 << 20, ..request(Each::Subtask, usize::MAX) }, &GO).is_ok());
+    assert!(
+        plan.top_k_each(&EachRequest { memory: 1 << 20, ..request(Each::Subtask, usize::MAX) }, &GO).is_ok()
+    );
 }

@@ -37,7 +37,11 @@ fn check(world: &World, store: &TestStore, spec: &InfluenceSpec) {
             assert_eq!(part.is_some(), here.contains(&c));
         }
         let sum: f64 = found.checkpoint_scores.iter().flatten().map(|part| f64::from(*part)).sum();
-        assert!((sum - f64::from(scored.score)).abs() <= 2e-6 * magnitude, "{spec:?}: {sum} is not {}", scored.score);
+        assert!(
+            (sum - f64::from(scored.score)).abs() <= 2e-6 * magnitude,
+            "{spec:?}: {sum} is not {}",
+            scored.score
+        );
         // Similarity with each target sample, written down directly.
         let with = |q: usize| -> f64 {
             let at = |c: &usize| {
@@ -47,7 +51,8 @@ fn check(world: &World, store: &TestStore, spec: &InfluenceSpec) {
             here.iter().map(at).sum()
         };
         let largest = (0..world.subtasks.len()).map(with).fold(f64::NEG_INFINITY, f64::max);
-        let tolerance = 2e-6 * world.magnitude(&InfluenceSpec { fold: Fold::None, ..spec.clone() }).max(1e-30);
+        let tolerance =
+            2e-6 * world.magnitude(&InfluenceSpec { fold: Fold::None, ..spec.clone() }).max(1e-30);
         assert!((f64::from(found.nearest_score) - largest).abs() <= tolerance);
         assert!((with(found.nearest.row as usize) - largest).abs() <= tolerance);
         assert_eq!((found.stderr, found.noise_floor), (None, None), "nothing was projected");
@@ -116,7 +121,10 @@ fn project(seed: u64, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let matrix: Vec<Vec<f32>> = (0..DIM)
         .map(|_| (0..TRUE_DIM).map(|_| if numbers.bits() & 1 == 0 { scale } else { -scale }).collect())
         .collect();
-    vectors.iter().map(|v| matrix.iter().map(|line| line.iter().zip(v).map(|(a, b)| a * b).sum()).collect()).collect()
+    vectors
+        .iter()
+        .map(|v| matrix.iter().map(|line| line.iter().zip(v).map(|(a, b)| a * b).sum()).collect())
+        .collect()
 }
 
 /// Vectors that have `common` of a direction of their subtask and `own` of one that all checkpoints share.
@@ -129,7 +137,8 @@ fn mixed(numbers: &mut Numbers, rows: usize, direction: &[f32], common: f32) -> 
                     let fresh = numbers.vector(TRUE_DIM);
                     let length = 0.5 + f32::abs(numbers.next()) * 4.0;
                     let all = own.iter().zip(&fresh).zip(direction);
-                    all.map(|((own, fresh), direction)| length * (own + 0.5 * fresh + common * direction)).collect()
+                    all.map(|((own, fresh), direction)| length * (own + 0.5 * fresh + common * direction))
+                        .collect()
                 })
                 .collect()
         })
@@ -167,7 +176,8 @@ fn simulate(specs: &[InfluenceSpec], common: f32, seeds: u64, rows: usize) -> Ve
         store.dataset("pool", rows).dataset_of("val", &subtasks);
         let mut features = Vec::new();
         for c in 0..CHECKPOINTS {
-            for (dataset, kind, vectors) in [("pool", "grad-adam", &pool[c]), ("val", "grad-sgd", &target[c])] {
+            for (dataset, kind, vectors) in [("pool", "grad-adam", &pool[c]), ("val", "grad-sgd", &target[c])]
+            {
                 let mut feature = Feature::new(dataset, kind, c, present(&project(seed, vectors)));
                 feature.projection = "signs".into();
                 features.push(feature);
@@ -194,7 +204,8 @@ fn simulate(specs: &[InfluenceSpec], common: f32, seeds: u64, rows: usize) -> Ve
                     Across::Sum => of_subtask(0) + of_subtask(1),
                 };
                 let error = f64::from(scored.score) - truth;
-                let (stderr, floor) = (f64::from(found.stderr.unwrap()), f64::from(found.noise_floor.unwrap()));
+                let (stderr, floor) =
+                    (f64::from(found.stderr.unwrap()), f64::from(found.noise_floor.unwrap()));
                 coverage.within_one += usize::from(error.abs() <= stderr);
                 coverage.within_two += usize::from(error.abs() <= 2.0 * stderr);
                 coverage.squares += (error / floor) * (error / floor);
@@ -217,7 +228,9 @@ fn the_standard_error_covers_as_often_as_stated() {
         for (spec, coverage) in specs.iter().zip(simulate(&specs, common, seeds, rows)) {
             let (one, two, floor) = coverage.shares();
             let InfluenceSpec { sim, within, across, .. } = spec;
-            println!("{sim} {within} {across}, common {common}: {one:.3} within one, {two:.3} within two, {floor:.3} floors");
+            println!(
+                "{sim} {within} {across}, common {common}: {one:.3} within one, {two:.3} within two, {floor:.3} floors"
+            );
             // Student's t with 15 degrees of freedom: 66.7 % and 93.6 %. A maximum takes the larger error of the two subtasks.
             let slack = slack + if *across == Across::Max { 0.05 } else { 0.0 };
             assert!((one - 0.667).abs() < slack, "{spec:?} {common}: {one} within one");

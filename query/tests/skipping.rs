@@ -58,9 +58,12 @@ fn short_blocks_are_not_read_and_the_answer_is_the_same() {
     for dtype in [DType::F32, DType::F16, DType::I8] {
         for (flagged, equal) in [(false, false), (true, false), (false, true)] {
             let store = store(dtype, &[5, 16, 3], flagged, equal);
-            for (within, across) in
-                [(Within::Mean, Across::Max), (Within::Max, Across::Min), (Within::Sum, Across::Sum), (Within::Min, Across::Mean)]
-            {
+            for (within, across) in [
+                (Within::Mean, Across::Max),
+                (Within::Max, Across::Min),
+                (Within::Sum, Across::Sum),
+                (Within::Min, Across::Mean),
+            ] {
                 let modules = [None, Some("module0=0.25,module2".parse().unwrap())];
                 for modules in modules {
                     let spec = InfluenceSpec { within, across, sim: Sim::Dot, modules, ..ask("pool", "val") };
@@ -71,7 +74,10 @@ fn short_blocks_are_not_read_and_the_answer_is_the_same() {
                             for threads in [1, 3] {
                                 let found = plan.top_k(order, k, None, threads, &GO).unwrap();
                                 assert_eq!(found.rows, whole[..k], "{spec:?}");
-                                assert_eq!((found.eligible, found.excluded), (summary.eligible, summary.excluded));
+                                assert_eq!(
+                                    (found.eligible, found.excluded),
+                                    (summary.eligible, summary.excluded)
+                                );
                                 assert_eq!(found.summary.scanned, summary.scanned);
                                 if threads == 1 && !equal && across == Across::Max && spec.modules.is_none() {
                                     assert!(
@@ -91,7 +97,7 @@ fn short_blocks_are_not_read_and_the_answer_is_the_same() {
 }
 
 #[test]
-fn deleted_and_filtered_rows_are_counted_as_without_skipping() {
+fn filtered_rows_are_counted_as_without_skipping() {
     let store = store(DType::F16, &[24], false, false);
     let plan = plan(&store, &InfluenceSpec { sim: Sim::Dot, ..ask("pool", "val") });
     let filter = RowFilter::single((0..ROWS as u64).filter(|row| row % 7 != 0).collect());
@@ -137,4 +143,49 @@ fn few_rows_of_a_block_are_read_by_themselves() {
             }
         }
     }
+}
+
+/// Changes a byte of the stored vector that begins with these values.
+fn damage(store: &TestStore, vector: &[f32]) {
+    let wanted: Vec<u8> = vector[..4].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut folders = vec![store.path().join("segments")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let mut bytes = fs_err::read(&path).unwrap();
+            if let Some(at) = bytes.windows(16).position(|window| window == wanted) {
+                bytes[at + 5] ^= 64;
+                return fs_err::write(path, bytes).unwrap();
+            }
+        }
+    }
+    panic!("the vector is in no segment");
+}
+
+#[test]
+fn a_damaged_row_is_an_error_when_it_is_wanted_and_only_then() {
+    let mut numbers = Numbers(9);
+    let store = TestStore::new();
+    store.dataset("pool", 1000).dataset("val", 1);
+    let vectors = numbers.vectors(1000, 64);
+    store.features(
+        &[
+            Feature::new("pool", "grad-sgd", 0, present(&vectors)),
+            Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 64))),
+        ],
+        None,
+    );
+    let ask = || plan(&store, &ask("pool", "val"));
+    let few = |rows: &[u64]| RowFilter::single(rows.iter().copied().collect());
+    let before = ask().top_k(Order::Best, 3, Some(&few(&[3, 500, 999])), 1, &GO).unwrap();
+    damage(&store, &vectors[501]);
+    let after = ask().top_k(Order::Best, 3, Some(&few(&[3, 500, 999])), 1, &GO).unwrap();
+    assert_eq!(after.rows, before.rows);
+    let error = ask().top_k(Order::Best, 3, Some(&few(&[3, 501, 999])), 1, &GO).unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("check of row 501"), "{error}");
+    assert!(ask().top_k(Order::Best, 3, None, 1, &GO).unwrap_err().is_damage());
 }

@@ -57,8 +57,8 @@ pub use samples::{
     SampleReader,
 };
 pub use segment::{
-    BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentWriter,
-    StoredRow, Values,
+    BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment,
+    SegmentWriter, StoredRow, Values,
 };
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,

@@ -108,11 +108,7 @@ impl InfluencePlan {
     ///
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
-    pub fn top_k_each(
-        &self,
-        request: &EachRequest<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<Rankings, QueryError> {
+    pub fn top_k_each(&self, request: &EachRequest<'_>, cancel: &AtomicBool) -> Result<Rankings, QueryError> {
         let whole = self.ready(cancel)?;
         let (names, samples) = self.names(&whole, request.each);
         self.check_memory(request, names.len(), &whole)?;
@@ -153,13 +149,19 @@ impl InfluencePlan {
         }
     }
 
-    fn check_memory(&self, request: &EachRequest<'_>, rankings: usize, ready: &Ready) -> Result<(), QueryError> {
+    fn check_memory(
+        &self,
+        request: &EachRequest<'_>,
+        rankings: usize,
+        ready: &Ready,
+    ) -> Result<(), QueryError> {
         let threads = match request.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
-        let candidates = k.saturating_mul(2).max(k.saturating_add(SMALL_ROOM)).saturating_mul(CANDIDATE_BYTES);
+        let candidates =
+            k.saturating_mul(2).max(k.saturating_add(SMALL_ROOM)).saturating_mul(CANDIDATE_BYTES);
         let vectors = match request.each {
             // Once as they are loaded and once packed.
             Each::Sample => {

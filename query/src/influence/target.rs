@@ -167,7 +167,8 @@ impl TargetLoader<'_> {
 
     fn source<'b>(&'b self, rows: &'b [TargetRow], checkpoint: usize) -> Source<'b> {
         let readers = &self.readers[checkpoint];
-        let modules = readers.iter().map(|r| modules::weights(self.spec.modules.as_ref(), r.part())).collect();
+        let modules =
+            readers.iter().map(|r| modules::weights(self.spec.modules.as_ref(), r.part())).collect();
         Source { readers, rows, modules, cancel: self.cancel }
     }
 }

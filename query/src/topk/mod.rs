@@ -91,7 +91,8 @@ impl TopK {
             return;
         }
         let entry = Entry { key: self.key(score_key, major, minor), last, payload };
-        if entry.key() > self.threshold || self.k == 0 || self.floor.is_some_and(|floor| entry.key() <= floor) {
+        if entry.key() > self.threshold || self.k == 0 || self.floor.is_some_and(|floor| entry.key() <= floor)
+        {
             return;
         }
         self.entries.push(entry);

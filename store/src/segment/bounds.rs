@@ -58,7 +58,9 @@ impl BlockBounds {
         }
         for (bounds, vectors) in all.iter().zip(vectors) {
             let lengths = &bounds.1;
-            if lengths.len() != groups || lengths.iter().any(|l| !l.is_finite() || *l < 0.0) || bounds.0 > *vectors as u64
+            if lengths.len() != groups
+                || lengths.iter().any(|l| !l.is_finite() || *l < 0.0)
+                || bounds.0 > *vectors as u64
             {
                 return problem(
                     "bounds of a block",
@@ -72,7 +74,8 @@ impl BlockBounds {
 
     /// Whether a verified block keeps them.
     pub(super) fn check(&self, block: &Block<'_>) -> Result<(), Problem> {
-        let flagged = block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(EXCLUDED)).count() as u64;
+        let flagged =
+            block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(EXCLUDED)).count() as u64;
         if flagged != self.0 {
             return problem("flagged vectors of a block", self.0, flagged);
         }
@@ -93,4 +96,67 @@ const SLACK: f64 = 1.0 / 1024.0;
 /// most 2^-151 for each coordinate, which the last term is for.
 fn at_most(norm: f32) -> f64 {
     if norm == 0.0 { 0.0 } else { f64::from(norm) * (1.0 + SLACK) + 1e-38 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::DType;
+    use crate::segment::quantize::{Scratch, ValueVec, store_row};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_stored_vector_is_longer(
+            bits in proptest::collection::vec(any::<u32>(), 6 * 5), tiny in 0i32..150, dtype in 0usize..3,
+        ) {
+            let scale = 2f32.powi(-tiny);
+            let value = |b: u32| Some(f32::from_bits(b) * scale).filter(|v| v.is_finite() && v.abs() < 1e15);
+            let all: Vec<f32> = bits.into_iter().map(|b| value(b).unwrap_or(scale)).collect();
+            let (groups, dtype) = ([0..2, 2..5], [DType::F16, DType::F32, DType::I8][dtype]);
+            let (mut values, mut scales, mut norms) = (ValueVec::new(dtype, 0), Vec::new(), Vec::new());
+            for vector in all.chunks(5) {
+                prop_assert!(store_row(vector, &groups, &mut values, &mut scales, &mut norms, &mut Scratch::default()));
+            }
+            let rows = [0u64, 1, 2, 3, 4, 5];
+            let (flags, check) = ([0, 1, 4, 2, 8, 0], [0u64; 6]);
+            let block = Block {
+                rows: &rows, pos: &[], values: values.view(), scale: &scales, norm: &norms, flags: &flags, check: &check,
+            };
+            let bounds = BlockBounds::of(&block, &groups);
+            prop_assert_eq!(bounds.flagged(), 3);
+            prop_assert!(bounds.check(&block).is_ok());
+            let json = serde_json::to_string(&[&bounds]).unwrap();
+            let read: Vec<BlockBounds> = serde_json::from_str(&json).unwrap();
+            prop_assert!(BlockBounds::check_all(&read, &[6], 2).is_ok());
+            for i in 0..6 {
+                for (g, group) in groups.iter().enumerate() {
+                    let value = |k: usize| match block.values {
+                        Values::F16(v) => v[k].to_f64(),
+                        Values::F32(v) => f64::from(v[k]),
+                        Values::I8(v) => f64::from(v[k]),
+                    };
+                    let scale = f64::from(scales[i * 2 + g]);
+                    let squares: f64 = group.clone().map(|k| (value(i * 5 + k) * scale).powi(2)).sum();
+                    prop_assert!(squares.sqrt() <= read[0].lengths()[g] * (1.0 + 1e-15), "{} {:?}", squares.sqrt(), read);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_that_do_not_fit_are_damage() {
+        let good = || BlockBounds(1, vec![1.0, 0.0]);
+        assert!(BlockBounds::check_all(&[good()], &[1], 2).is_ok());
+        for (all, groups) in [
+            (vec![], 2),
+            (vec![good(), good()], 2),
+            (vec![good()], 1),
+            (vec![BlockBounds(2, vec![1.0, 0.0])], 2),
+            (vec![BlockBounds(0, vec![-1.0, 0.0])], 2),
+            (vec![BlockBounds(0, vec![f64::INFINITY, 0.0])], 2),
+        ] {
+            assert!(BlockBounds::check_all(&all, &[1], groups).is_err(), "{all:?}");
+        }
+    }
 }

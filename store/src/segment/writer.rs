@@ -258,8 +258,9 @@ impl SegmentWriter {
         };
         let span = RowSpan { first: first.0, end: last.1, rows: self.written.len() };
         let io = |e| StorageError::io(format!("finish {}", self.name), e);
-        let pairs = metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks, &self.vectors, &self.bounds)
-            .map_err(|e| io(std::io::Error::other(e)))?;
+        let pairs =
+            metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks, &self.vectors, &self.bounds)
+                .map_err(|e| io(std::io::Error::other(e)))?;
         for (key, value) in pairs {
             writer.write_metadata(key, value);
         }

@@ -30,6 +30,14 @@ pub(super) struct Taken<'a> {
     ahead: VecDeque<Ahead>,
 }
 
+impl InfluencePlan {
+    /// Bytes of memory that the vectors of one row take where near-duplicates are passed over.
+    pub fn vector_bytes(&self) -> usize {
+        let dim: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
+        dim.saturating_mul(size_of::<f32>())
+    }
+}
+
 /// A candidate with its largest similarity to the rows taken when it was compared.
 struct Ahead {
     scored: Scored,
@@ -51,7 +59,7 @@ impl<'a> Taken<'a> {
         }
         let features = &plan.pools()[0].features;
         let dim: usize = features.iter().map(|f| f.desc.dim() as usize).sum();
-        let needed = k.saturating_mul(dim).saturating_mul(size_of::<f32>());
+        let needed = k.saturating_mul(plan.vector_bytes());
         if needed > memory {
             return Err(QueryError::Spec(format!(
                 "to pass over near-duplicates, the vectors of {k} rows are held, which are {} MiB, and {} MiB are allowed; ask for \
@@ -61,7 +69,16 @@ impl<'a> Taken<'a> {
             )));
         }
         let kernel = Kernel::detect();
-        Ok(Self { plan, ready, kernel, limit, dim, rows: Vec::new(), has: Vec::new(), ahead: VecDeque::new() })
+        Ok(Self {
+            plan,
+            ready,
+            kernel,
+            limit,
+            dim,
+            rows: Vec::new(),
+            has: Vec::new(),
+            ahead: VecDeque::new(),
+        })
     }
 
     /// Takes a row unless it is too much like one taken before. `next` are the candidates that may follow.
@@ -90,7 +107,8 @@ impl<'a> Taken<'a> {
 
     /// Compares a candidate and some that may follow with all rows taken.
     fn compare(&mut self, scored: &Scored, next: &VecDeque<Scored>) -> Result<(), QueryError> {
-        let batch: Vec<Scored> = std::iter::once(*scored).chain(next.iter().copied().take(BATCH - 1)).collect();
+        let batch: Vec<Scored> =
+            std::iter::once(*scored).chain(next.iter().copied().take(BATCH - 1)).collect();
         let mut vectors = Vec::with_capacity(batch.len() * self.dim);
         let mut has = Vec::with_capacity(batch.len());
         for scored in &batch {
@@ -139,6 +157,7 @@ fn similarity(weights: &[f64], product: f32, a: &[bool], b: &[bool]) -> f64 {
     if a.iter().chain(b).all(|has| *has) {
         return f64::from(product);
     }
-    let common: f64 = weights.iter().zip(a).zip(b).filter(|((_, a), b)| **a && **b).map(|((w, _), _)| w).sum();
+    let common: f64 =
+        weights.iter().zip(a).zip(b).filter(|((_, a), b)| **a && **b).map(|((w, _), _)| w).sum();
     if common > 0.0 { f64::from(product) / common } else { 0.0 }
 }

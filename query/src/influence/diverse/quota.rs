@@ -1,6 +1,7 @@
 //! Quotas: how many rows of an answer may have the same value in a metadata column.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::str::FromStr;
 
 use arrow_array::cast::AsArray;
@@ -46,9 +47,9 @@ impl FromStr for Quota {
                     Ok(share) if (0.0..=100.0).contains(&share) => Limit::Percent(share),
                     _ => return Err(refuse(part, "a share lies between 0% and 100%")),
                 },
-                None => {
-                    Limit::Rows(limit.parse().map_err(|_| refuse(part, "the quota is no whole number of rows"))?)
-                }
+                None => Limit::Rows(
+                    limit.parse().map_err(|_| refuse(part, "the quota is no whole number of rows"))?,
+                ),
             };
             let value = (value != "*").then(|| value.to_owned());
             if limits.iter().any(|(other, _)| *other == value) {
@@ -57,6 +58,21 @@ impl FromStr for Quota {
             limits.push((value, limit));
         }
         Ok(Self { column: "source".into(), limits })
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.column)?;
+        for (i, (value, limit)) in self.limits.iter().enumerate() {
+            let comma = if i == 0 { " " } else { ", " };
+            let value = value.as_deref().unwrap_or("*");
+            match limit {
+                Limit::Rows(rows) => write!(f, "{comma}{value}={rows}")?,
+                Limit::Percent(share) => write!(f, "{comma}{value}={share}%")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -190,7 +206,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "math", "math=", "math=-1", "math=1.5", "math=101%", "math=nan%", "a=1,a=2", "*=1,*=2"] {
+        for text in
+            ["", "math", "math=", "math=-1", "math=1.5", "math=101%", "math=nan%", "a=1,a=2", "*=1,*=2"]
+        {
             assert!(text.parse::<Quota>().is_err(), "{text}");
         }
     }

@@ -84,7 +84,13 @@ impl InfluencePlan {
         let mut explained = Vec::with_capacity(rows.len());
         for chunk in rows.chunks((CHUNK_BYTES / each.max(1)).max(1)) {
             let lines = self.lines(chunk, &ready)?;
-            explained.extend(self.explain_chunk(chunk, &lines, &loader, targets, ready.target.subtasks.len())?);
+            explained.extend(self.explain_chunk(
+                chunk,
+                &lines,
+                &loader,
+                targets,
+                ready.target.subtasks.len(),
+            )?);
         }
         Ok(explained)
     }

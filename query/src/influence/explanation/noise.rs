@@ -40,7 +40,8 @@ pub(super) fn products(a: &[f32], b: &[f32]) -> [f64; CLASSES] {
 /// Sums of squares by class, of a vector that has the weights of its coordinates folded in, each divided out once.
 pub(super) fn weighted_squares(vector: &[f32], weights: &[f64]) -> [f64; CLASSES] {
     let mut sums = [0.0; CLASSES];
-    for (i, (x, weight)) in vector.iter().zip(weights).enumerate().filter(|(_, (_, weight))| **weight != 0.0) {
+    for (i, (x, weight)) in vector.iter().zip(weights).enumerate().filter(|(_, (_, weight))| **weight != 0.0)
+    {
         sums[i % CLASSES] += f64::from(*x) * f64::from(*x) / weight;
     }
     sums
@@ -60,14 +61,22 @@ impl Noise<'_> {
     }
 
     /// The standard error of a row's score.
-    pub(super) fn stderr(&self, line: &Line, i: usize, pattern: &Pattern, vectors: &[Vec<f64>]) -> Option<f64> {
+    pub(super) fn stderr(
+        &self,
+        line: &Line,
+        i: usize,
+        pattern: &Pattern,
+        vectors: &[Vec<f64>],
+    ) -> Option<f64> {
         let mut estimates = [0.0f64; CLASSES];
         for (c, share) in line.shares() {
             let x = line.vectors[c].as_deref()?;
             if !self.projected(c) || x.len() < 2 * CLASSES {
                 return None;
             }
-            for (estimate, part) in estimates.iter_mut().zip(self.estimates(line, i, (c, x), pattern, &vectors[c])) {
+            for (estimate, part) in
+                estimates.iter_mut().zip(self.estimates(line, i, (c, x), pattern, &vectors[c]))
+            {
                 *estimate += share * part;
             }
         }
@@ -121,11 +130,19 @@ impl Noise<'_> {
             if !self.projected(a) {
                 return None;
             }
-            for (b, of_b) in line.shares().filter(|(b, _)| features[*b].attrs.groups == features[a].attrs.groups) {
+            for (b, of_b) in
+                line.shares().filter(|(b, _)| features[*b].attrs.groups == features[a].attrs.groups)
+            {
                 let (x, y) = (line.vectors[a].as_deref()?, line.vectors[b].as_deref()?);
                 for group in groups(&features[a]) {
-                    let own: f64 = sum(x[group.clone()].iter().zip(&y[group.clone()]).map(|(x, y)| f64::from(*x) * f64::from(*y)));
-                    let other: f64 = sum(vectors[a][group.clone()].iter().zip(&vectors[b][group.clone()]).map(|(v, w)| v * w));
+                    let own: f64 = sum(x[group.clone()]
+                        .iter()
+                        .zip(&y[group.clone()])
+                        .map(|(x, y)| f64::from(*x) * f64::from(*y)));
+                    let other: f64 = sum(vectors[a][group.clone()]
+                        .iter()
+                        .zip(&vectors[b][group.clone()])
+                        .map(|(v, w)| v * w));
                     variance += of_a * of_b * own * other / group.len() as f64;
                 }
             }
