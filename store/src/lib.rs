@@ -59,7 +59,7 @@ pub use samples::{
     SampleReader,
 };
 pub use segment::{
-    BLOCK_BYTES, Block, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
+    BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
     SegmentWriter, StoredRow, Values,
 };
 pub use shard::{

@@ -12,6 +12,7 @@ use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{Excluded, Ranking, ScanSummary, Scored};
 use super::scan::{Scan, ScanPool, Totals, Worker};
+use super::skip::Skipper;
 use super::spec::{Missing, Order};
 use super::windows::{lacking, windows};
 use crate::error::QueryError;
@@ -23,7 +24,8 @@ pub const EXACT: &str = "exact";
 impl InfluencePlan {
     /// The k best or worst rows, or tokens where those are scored. `threads` 0 means one per core; the bits of the result do not depend on it.
     ///
-    /// Memory grows with k, not with the number of rows.
+    /// Memory grows with k, not with the number of rows. With dot products, blocks whose vectors are too short to reach the answer are not
+    /// read; how many depends on the threads, the result does not.
     pub fn top_k(
         &self,
         order: Order,
@@ -64,7 +66,8 @@ impl InfluencePlan {
         cancel: &AtomicBool,
     ) -> Result<(Collector, ScanSummary), QueryError> {
         let scan = self.scan(ready, filter, cancel);
-        let windows = windows(&ready.pools, ready.queries());
+        let mut windows = windows(&ready.pools, ready.queries());
+        let skipper = Skipper::new(&scan, order, &mut windows);
         let collector = || Collector::new(order, k, self.spec().per_token);
         let states = drive::unordered(
             windows.len(),
@@ -72,9 +75,17 @@ impl InfluencePlan {
             cancel,
             || (Worker::default(), collector(), Totals::default()),
             |(worker, top, totals), unit| {
+                if skipper.as_ref().is_some_and(|skipper| skipper.skips(unit)) {
+                    let rows = scan.wanted(&windows[unit], worker);
+                    totals.merge(&Totals { scanned: rows, eligible: rows, ..Totals::default() });
+                    return Ok(());
+                }
                 let found = scan.window(&windows[unit], worker)?;
                 found.scored.iter().for_each(|s| top.push(s));
                 totals.merge(&found.totals);
+                if let Some(skipper) = &skipper {
+                    skipper.learn(top.top());
+                }
                 Ok(())
             },
         )?;
@@ -226,7 +237,7 @@ impl InfluencePlan {
         Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail: detail.join(", ") })
     }
 
-    fn summary(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
+    pub(super) fn summary(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
         ScanSummary {
             live: self.live(),
             in_target: ready.in_target,

@@ -4,6 +4,9 @@ use super::result::Scored;
 use super::spec::Order;
 use crate::topk::TopK;
 
+/// Candidates that a collector with little room holds beyond its k, or k if that is more.
+pub(super) const SMALL_ROOM: usize = 64;
+
 /// Keeps the first k results of an order: by score, then pool, row and position.
 pub(crate) struct Collector {
     top: TopK,
@@ -18,6 +21,17 @@ impl Collector {
             Order::Worst => TopK::lowest(k),
         };
         Self { top, per_token }
+    }
+
+    /// The same with little room beyond `k`, for many side by side.
+    pub(super) fn small(self) -> Self {
+        Self { top: self.top.with_room(SMALL_ROOM), ..self }
+    }
+
+    /// The same that keeps only what comes after a result.
+    pub(super) fn after(self, last: &Scored) -> Self {
+        let place = (last.pool, last.row, last.pos.unwrap_or_default());
+        Self { top: self.top.after(last.score, place), ..self }
     }
 
     /// Offers a result.
@@ -35,6 +49,11 @@ impl Collector {
     /// The score of the k-th result in order, once there are k.
     pub(crate) fn kth(&mut self) -> Option<f32> {
         self.top.kth()
+    }
+
+    /// The selection behind it.
+    pub(super) fn top(&mut self) -> &mut TopK {
+        &mut self.top
     }
 
     /// What was kept, in order.

@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, types::UInt64Type};
 use arrow_schema::DataType;
 use gstore_store::Snapshot;
+use serde::Serialize;
 
 use super::resolve::Target;
 use super::spec::SubtaskBy;
@@ -15,7 +16,7 @@ use crate::error::QueryError;
 const COLUMN: &str = "subtask";
 
 /// A row of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TargetRow {
     /// Index into the target datasets of the plan.
     pub target: u32,

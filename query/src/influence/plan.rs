@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 
 use super::checkpoints::{self, PlanCheckpoint};
-use super::mode::Mode;
 use super::encoder::{Encoder, Given};
+use super::mode::Mode;
 use super::overlap::TargetContents;
 use super::ready::Ready;
 use super::resolve::{self, Side, Target};

@@ -7,13 +7,14 @@ use std::sync::{Arc, PoisonError};
 use gstore_store::{FeatureReader, RowSet, StoredRow};
 
 use super::cascade::{Sides, sides};
-use super::mode::Mode;
 use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
 use super::members::{Members, TargetRow, members};
+use super::mode::Mode;
 use super::modules;
 use super::plan::InfluencePlan;
 use super::scan::ScanPool;
-use super::spec::GIVEN;
+use super::skip;
+use super::spec::{GIVEN, Sim};
 use super::target::{Shape, TargetLoader, TargetSource, TargetVectors};
 use super::values::groups;
 use crate::error::QueryError;
@@ -66,7 +67,7 @@ impl InfluencePlan {
     }
 
     /// Where the target's vectors are: by checkpoint, then by target.
-    fn target_sources(&self, cancel: &AtomicBool) -> Result<Vec<Vec<TargetSource>>, QueryError> {
+    pub(super) fn target_sources(&self, cancel: &AtomicBool) -> Result<Vec<Vec<TargetSource>>, QueryError> {
         if !self.spec().given.is_empty() {
             let samples = self.given_samples(cancel)?;
             let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
@@ -159,6 +160,7 @@ impl InfluencePlan {
                 readers: Vec::new(),
                 queries: Vec::new(),
                 modules: Vec::new(),
+                lengths: Vec::new(),
             };
             for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
                 let reader = self.snapshot().open_feature(feature)?;
@@ -173,6 +175,12 @@ impl InfluencePlan {
                     }
                 };
                 pool.modules.push(modules::weights(self.spec().modules.as_ref(), feature));
+                pool.lengths.push(match self.spec().sim {
+                    Sim::Dot => {
+                        skip::query_lengths(&vectors[c], feature.desc.dim() as usize, &groups(feature))
+                    }
+                    Sim::Cosine => Vec::new(),
+                });
                 pool.readers.push(reader);
                 pool.queries.push(queries);
             }

@@ -30,6 +30,8 @@ pub(super) struct ScanPool {
     pub(super) queries: Vec<Arc<Queries>>,
     /// For each checkpoint the weights of the feature's module groups; the queries have them folded in.
     pub(super) modules: Vec<Vec<f64>>,
+    /// For each checkpoint the lengths of the queries by module group, where dot products are bounded by them; else empty.
+    pub(super) lengths: Vec<Vec<f64>>,
 }
 
 /// What every row of a scan is measured by.
@@ -137,6 +139,35 @@ impl Scan<'_> {
         })?;
         found.totals.eligible = found.scored.len() as u64;
         Ok(found)
+    }
+
+    /// Number of rows of a window that the filter lets through.
+    pub(super) fn wanted(&self, window: &Window, worker: &mut Worker) -> u64 {
+        let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
+        let live = &self.pools[window.pool as usize].live;
+        worker.selection.choose(window.rows.clone(), live, filter);
+        worker.selection.count()
+    }
+
+    /// Hands out row, position, values, score and deciding subtask of every row of a window that has a score, or of its tokens.
+    pub(super) fn judged(
+        &self,
+        window: &Window,
+        worker: &mut Worker,
+        mut take: impl FnMut(u64, Option<u32>, &[f32], (f32, u32)),
+    ) -> Result<Totals, QueryError> {
+        let mut totals = Totals::default();
+        totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
+            totals.scanned += 1;
+            match self.judge(state, values) {
+                Ok(judged) => {
+                    totals.eligible += 1;
+                    take(row, pos, values, judged);
+                }
+                Err(reason) => totals.excluded.add(reason),
+            }
+        })?;
+        Ok(totals)
     }
 
     /// The values of a window's rows without judging them: (wanted and usable, values) by row.

@@ -52,6 +52,11 @@ impl Selection {
         !self.wanted.contains(&true)
     }
 
+    /// Number of rows that are to be scored.
+    pub(super) fn count(&self) -> u64 {
+        self.wanted.iter().filter(|wanted| **wanted).count() as u64
+    }
+
     /// The slots of the rows.
     pub(super) fn rows(&self) -> Slots<'_> {
         Slots::Rows { first: self.rows.start, wanted: &self.wanted }

@@ -135,6 +135,18 @@ term! {
     }
 }
 
+term! {
+    /// What has a ranking of its own where there is one for each.
+    Each, "each" {
+        /// Each subtask: its value, without `across`.
+        Subtask = "subtask",
+        /// Each target dataset: `across` over its own subtasks.
+        Target = "target",
+        /// Each target sample: the weighted similarities with it, without `within`, `across` and `fold`.
+        Sample = "sample",
+    }
+}
+
 /// The samples a question is about: a dataset, or one subtask of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetRef {

@@ -35,6 +35,8 @@ pub(super) struct TargetVectors {
 pub(super) enum Shape {
     /// One vector per row, not weighted: to look at single pairs.
     Pairs,
+    /// One vector per row with the checkpoint's weight folded in: a score for each row.
+    Samples,
     /// What the question's terms need.
     Terms,
 }
@@ -98,7 +100,7 @@ impl TargetLoader<'_> {
             let mut found = if collapse {
                 collapsed(spec, checkpoint.weight, &source, &spans)?
             } else {
-                let weight = if shape == Shape::Terms { checkpoint.weight } else { 1.0 };
+                let weight = if shape == Shape::Pairs { 1.0 } else { checkpoint.weight };
                 single(spec, weight, &source)?
             };
             source.weigh(&mut found);
@@ -159,6 +161,45 @@ impl TargetLoader<'_> {
             });
         }
         Ok((kept, excluded))
+    }
+}
+
+impl TargetLoader<'_> {
+    /// Hands out (index into `rows`, vector) of target rows at one checkpoint, as they are compared one by one: of length 1 for a cosine, with
+    /// the weights of the modules folded in and that of the checkpoint not. `rows` are some of the loaded ones, in their order.
+    pub(super) fn each_pair(
+        &self,
+        rows: &[TargetRow],
+        checkpoint: usize,
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<(), QueryError> {
+        let source = self.source(rows, checkpoint);
+        let mut buffer = vec![0.0f32; source.dim()];
+        each_single(self.spec, 1.0, &source, |at, vector| {
+            buffer.copy_from_slice(vector);
+            source.weigh(&mut buffer);
+            take(at, &buffer);
+        })
+    }
+
+    /// The vector that stands for each subtask at one checkpoint where the question folds its samples, as [`Self::each_pair`] gives those
+    /// of samples.
+    pub(super) fn folded(&self, rows: &[TargetRow], checkpoint: usize) -> Result<Vec<f32>, QueryError> {
+        let source = self.source(rows, checkpoint);
+        let subtasks = rows.last().map_or(0, |row| row.subtask + 1);
+        let spans: Vec<Range<usize>> = (0..subtasks)
+            .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
+            .collect();
+        let mut found = collapsed(self.spec, 1.0, &source, &spans)?;
+        source.weigh(&mut found);
+        Ok(found)
+    }
+
+    fn source<'b>(&'b self, rows: &'b [TargetRow], checkpoint: usize) -> Source<'b> {
+        let readers = &self.readers[checkpoint];
+        let modules =
+            readers.iter().map(|r| modules::weights(self.spec.modules.as_ref(), r.part())).collect();
+        Source { readers, rows, modules, cancel: self.cancel }
     }
 }
 
@@ -279,18 +320,31 @@ impl Source<'_> {
 fn single(spec: &InfluenceSpec, weight: f64, source: &Source<'_>) -> Result<Vec<f32>, QueryError> {
     let dim = source.dim();
     let mut out = vec![0.0f32; source.rows.len() * dim];
+    each_single(spec, weight, source, |at, vector| out[at * dim..(at + 1) * dim].copy_from_slice(vector))?;
+    Ok(out)
+}
+
+/// Hands out (position, vector) of the rows, of length `weight` for a cosine and times `weight` else.
+fn each_single(
+    spec: &InfluenceSpec,
+    weight: f64,
+    source: &Source<'_>,
+    mut take: impl FnMut(usize, &[f32]),
+) -> Result<(), QueryError> {
+    let mut out = vec![0.0f32; source.dim()];
     let mut done = 0;
     while done < source.rows.len() {
         let end = source.rows.partition_point(|r| r.subtask <= source.rows[done].subtask);
         source.each(done..end, |at, vector, norm| {
             let factor = weight / if spec.sim == Sim::Cosine { norm.max(MIN_NORM) } else { 1.0 };
-            for (out, x) in out[at * dim..(at + 1) * dim].iter_mut().zip(vector) {
+            for (out, x) in out.iter_mut().zip(vector) {
                 *out = (f64::from(*x) * factor) as f32;
             }
+            take(at, &out);
         })?;
         done = end;
     }
-    Ok(out)
+    Ok(())
 }
 
 /// One vector per subtask: the sum of what its rows contribute, in f64 until the end.

@@ -32,10 +32,14 @@ pub const CANDIDATE_BYTES: usize = size_of::<Entry>();
 #[derive(Debug, Clone)]
 pub struct TopK {
     k: usize,
+    /// Candidates held beyond k before the worst are dropped, where k is small.
+    room: usize,
     flip: u32,
     entries: Vec<Entry>,
     /// Candidates with a key above this one are not among the k best.
     threshold: Key,
+    /// Candidates with this key or one below it are not wanted.
+    floor: Option<Key>,
 }
 
 /// A selected candidate.
@@ -53,12 +57,29 @@ impl TopK {
     /// Keeps the `k` highest scores.
     pub fn highest(k: usize) -> Self {
         // Ordered score bits ascend with the score; all flipped, the highest score has the smallest key.
-        Self { k, flip: u32::MAX, entries: Vec::new(), threshold: (u128::MAX, u32::MAX) }
+        let threshold = (u128::MAX, u32::MAX);
+        Self { k, room: 1024, flip: u32::MAX, entries: Vec::new(), threshold, floor: None }
     }
 
     /// Keeps the `k` lowest scores.
     pub fn lowest(k: usize) -> Self {
         Self { flip: 0, ..Self::highest(k) }
+    }
+
+    /// The same that holds at most `room` candidates beyond k, or k: for many collectors of a small k side by side.
+    pub fn with_room(self, room: usize) -> Self {
+        Self { room: room.max(1), ..self }
+    }
+
+    /// The same that keeps only what comes after a candidate in the order: the next page of a ranking.
+    pub fn after(self, score: f32, (major, minor, last): Place) -> Self {
+        let floor = Some((self.key(ordered(score) ^ self.flip, major, minor), last));
+        Self { floor, ..self }
+    }
+
+    #[inline]
+    fn key(&self, score: u32, major: u32, minor: u64) -> u128 {
+        u128::from(score) << 96 | u128::from(major) << 64 | u128::from(minor)
     }
 
     /// Offers a candidate. A score that is not finite is never kept. Places must be unique.
@@ -69,13 +90,13 @@ impl TopK {
         if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
             return;
         }
-        let key = u128::from(score_key) << 96 | u128::from(major) << 64 | u128::from(minor);
-        let entry = Entry { key, last, payload };
-        if entry.key() > self.threshold || self.k == 0 {
+        let entry = Entry { key: self.key(score_key, major, minor), last, payload };
+        if entry.key() > self.threshold || self.k == 0 || self.floor.is_some_and(|floor| entry.key() <= floor)
+        {
             return;
         }
         self.entries.push(entry);
-        if self.entries.len() >= self.k.saturating_mul(2).max(self.k.saturating_add(1024)) {
+        if self.entries.len() >= self.k.saturating_mul(2).max(self.k.saturating_add(self.room)) {
             self.shrink();
         }
     }
@@ -123,12 +144,12 @@ impl TopK {
 
 /// Bits that compare as unsigned numbers the way finite scores compare; both zeros map to the same.
 #[inline]
-fn ordered(score: f32) -> u32 {
+pub(crate) fn ordered(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-fn from_ordered(key: u32) -> f32 {
+pub(crate) fn from_ordered(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
@@ -190,6 +211,30 @@ mod tests {
         }
         let order: Vec<_> = top.into_sorted().into_iter().map(|s| s.place).collect();
         assert_eq!(order, [(0, 2, 7), (0, 9, 0), (0, 9, 1), (1, 0, 0)]);
+    }
+
+    #[test]
+    fn pages_of_a_ranking_follow_one_another() {
+        let scores: Vec<f32> = (0..5000u64).map(|i| ((i * 7919) % 613) as f32 - 300.0).collect();
+        for highest in [true, false] {
+            let new = |k| if highest { TopK::highest(k) } else { TopK::lowest(k) };
+            let mut whole = new(5000);
+            scores.iter().enumerate().for_each(|(i, s)| whole.push(*s, (0, i as u64, 3), 0));
+            let whole = whole.into_sorted();
+            let mut pages: Vec<Selected> = Vec::new();
+            loop {
+                let mut page = new(700).with_room(1);
+                if let Some(last) = pages.last() {
+                    page = page.after(last.score, last.place);
+                }
+                scores.iter().enumerate().for_each(|(i, s)| page.push(*s, (0, i as u64, 3), 0));
+                match page.into_sorted() {
+                    page if page.is_empty() => break,
+                    page => pages.extend(page),
+                }
+            }
+            assert_eq!(pages, whole);
+        }
     }
 
     #[test]

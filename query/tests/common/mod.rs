@@ -163,6 +163,10 @@ impl TestStore {
         Self { store: Store::create(folder.path().join("store")).unwrap(), folder }
     }
 
+    pub fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("store")
+    }
+
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.store.snapshot().unwrap()
     }

@@ -2,6 +2,7 @@
 
 use super::BlockBuffer;
 use super::block::{Block, StoredRow};
+use super::bounds::BlockBounds;
 use super::file::SegmentFile;
 use super::footer::BlockInfo;
 use super::refs::SegmentRef;
@@ -69,6 +70,11 @@ impl BlockRef {
     /// Number of vectors: that of rows, or of their tokens.
     pub fn vectors(&self) -> usize {
         self.vectors as usize
+    }
+
+    /// Whether it has a vector for every row of its range.
+    pub fn is_dense(&self) -> bool {
+        self.end - self.first == u64::from(self.rows)
     }
 
     /// Its cell.
@@ -172,6 +178,11 @@ impl FeatureReader {
             Checks::Off => segment.read_unchecked(block.block as usize)?,
         };
         found.ok_or(foreign)
+    }
+
+    /// What the segment says of the lengths and flags of a block's vectors; `None` if it was written before segments did.
+    pub fn bounds(&self, block: BlockRef) -> Option<&BlockBounds> {
+        self.segments.get(block.segment as usize)?.bounds(block.block as usize)
     }
 
     /// The vector of one live row, verified by its check, with its scales applied; `None` if the feature does not have it.

@@ -6,6 +6,7 @@
 
 use super::BlockBuffer;
 use super::block::{Block, RowBytes};
+use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
 use super::layout::{BlockLayout, Problem, Shape};
 use crate::error::{Damage, StorageError};
@@ -30,6 +31,8 @@ pub(crate) struct SegmentFile {
     pub(super) shape: Shape,
     pub(super) len: u64,
     pub(crate) blocks: Vec<BlockInfo>,
+    /// What the footer says of each block's vectors, if it does.
+    pub(super) bounds: Option<Vec<BlockBounds>>,
     pub(super) head_len: u64,
     pub(super) head_digest: String,
     /// Set once the block's digest agreed.
@@ -64,7 +67,7 @@ impl SegmentFile {
         self.vfs.open(&self.path).map_err(|e| self.io(e))
     }
 
-    fn mapped(&self, block: &BlockInfo) -> Result<&[u8], StorageError> {
+    pub(super) fn mapped(&self, block: &BlockInfo) -> Result<&[u8], StorageError> {
         let map = match self.map.get() {
             Some(map) => map,
             None => {
@@ -98,6 +101,15 @@ impl SegmentFile {
         self.view(block, bytes, layout).map(Some)
     }
 
+    /// What the footer says of a block's vectors, if it does.
+    pub(crate) fn bounds(&self, i: usize) -> Option<&BlockBounds> {
+        self.bounds.as_ref()?.get(i)
+    }
+
+    fn bounds_of(&self, block: &BlockInfo) -> Option<&BlockBounds> {
+        self.bounds(self.blocks.partition_point(|b| b.offset < block.offset))
+    }
+
     /// A block from the map, without looking at its digest.
     pub(crate) fn read_unchecked(&self, i: usize) -> Result<Option<Block<'_>>, StorageError> {
         let Some(block) = self.blocks.get(i) else { return Ok(None) };
@@ -119,7 +131,7 @@ impl SegmentFile {
         })
     }
 
-    fn parse(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
+    pub(super) fn parse(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
         let header = bytes.get(..block.header_len).unwrap_or_default();
         BlockLayout::parse(header, block.body_len, block.vectors, &self.shape)
             .map_err(|p| self.damage(block, p).into())
@@ -134,6 +146,9 @@ impl SegmentFile {
         let layout = self.parse(block, bytes)?;
         let view = self.view(block, bytes, &layout)?;
         self.check_keys(block, &view)?;
+        if let Some(bounds) = self.bounds_of(block) {
+            bounds.check(&view).map_err(|p| self.damage(block, p))?;
+        }
         Ok(layout)
     }
 

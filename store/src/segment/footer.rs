@@ -1,5 +1,6 @@
 //! The metadata in a segment's footer: enough to rebuild the catalog from the files.
 
+use super::bounds::BlockBounds;
 use super::layout::{ALIGN, Problem, Shape, problem};
 use crate::error::{Damage, StorageError};
 use crate::ident::{CELL_ROWS, DType, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
@@ -17,6 +18,8 @@ pub(crate) const KEY_HEAD: &str = "gstore.head";
 pub(crate) const KEY_BLOCKS: &str = "gstore.blocks";
 /// Vectors of each block, where a row may have several.
 pub(crate) const KEY_VECTORS: &str = "gstore.vectors";
+/// Lengths and flags of the vectors of each block; may be absent.
+pub(crate) const KEY_BOUNDS: &str = "gstore.bounds";
 
 /// Rows of a segment: first, one past the last, how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,7 @@ pub(crate) struct Footer {
     pub head_len: u64,
     pub head_digest: String,
     pub blocks: Vec<BlockInfo>,
+    pub bounds: Option<Vec<BlockBounds>>,
     pub metadata: HashMap<String, String>,
 }
 
@@ -73,6 +77,7 @@ pub(crate) fn metadata(
     head: &str,
     blocks: &[BlockMeta],
     vectors: &[u64],
+    bounds: &[BlockBounds],
 ) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
     let tokens = desc.granularity == Granularity::Token;
     let requires = if tokens { vec![TOKENS] } else { Vec::new() };
@@ -85,6 +90,7 @@ pub(crate) fn metadata(
         (KEY_ROWS, serde_json::to_string(&span)?),
         (KEY_HEAD, head.to_owned()),
         (KEY_BLOCKS, serde_json::to_string(blocks)?),
+        (KEY_BOUNDS, serde_json::to_string(bounds)?),
     ];
     if tokens {
         pairs.push((KEY_VECTORS, serde_json::to_string(vectors)?));
@@ -177,6 +183,10 @@ impl Footer {
         if let Some(vectors) = vectors.as_ref().filter(|v| v.len() != metas.len()) {
             return problem(format!("footer metadata {KEY_VECTORS}"), metas.len(), vectors.len());
         }
+        let bounds = match metadata.contains_key(KEY_BOUNDS) {
+            true => Some(read_json(&metadata, KEY_BOUNDS)?),
+            false => None,
+        };
         let mut blocks: Vec<BlockInfo> = Vec::with_capacity(places.len());
         for (i, (place, meta)) in places.iter().zip(metas).enumerate() {
             let count = vectors.as_ref().and_then(|v| v.get(i)).copied().unwrap_or(meta.2);
@@ -194,7 +204,13 @@ impl Footer {
         if last_end != tail_start {
             return problem("end of the last block", tail_start, last_end);
         }
-        Ok(Footer { span, key, head_len: first.offset, head_digest, blocks, metadata })
+        Ok(Footer { span, key, head_len: first.offset, head_digest, blocks, bounds, metadata })
+    }
+
+    /// Says what is wrong with the bounds of the blocks of vectors with `groups` module groups, if anything is.
+    pub(crate) fn check_bounds(&self, groups: usize) -> Result<(), Problem> {
+        let vectors: Vec<usize> = self.blocks.iter().map(|b| b.vectors).collect();
+        self.bounds.as_ref().map_or(Ok(()), |bounds| BlockBounds::check_all(bounds, &vectors, groups))
     }
 
     /// The feature's description, as the file has it.

@@ -10,6 +10,7 @@
 //! - nothing here is written to after [`SegmentWriter::finish`]
 
 mod block;
+mod bounds;
 mod feature;
 mod few;
 mod file;
@@ -27,6 +28,7 @@ mod verify;
 mod writer;
 
 pub use block::{Block, StoredRow, Values};
+pub use bounds::BlockBounds;
 pub use feature::{BlockRef, Checks, FeatureReader};
 pub use layout::BLOCK_BYTES;
 pub use refs::SegmentRef;

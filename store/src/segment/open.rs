@@ -70,6 +70,7 @@ impl SegmentFile {
         if footer.key != key {
             return Err(lost(Damage::new(&id.name, "key of the feature", key, &footer.key)));
         }
+        footer.check_bounds(shape.groups.len()).map_err(|p| lost(Damage::new(&id.name, p.0, p.1, p.2)))?;
         Ok(Self::assemble(vfs, id, label.to_owned(), shape, len, footer))
     }
 
@@ -94,6 +95,7 @@ impl SegmentFile {
         let (desc, attrs) = footer.description().map_err(damage)?;
         let shape = Shape::new(&desc, &attrs);
         check_schema(&tail, &shape).map_err(damage)?;
+        footer.check_bounds(shape.groups.len()).map_err(damage)?;
         let entry = SegmentEntry {
             uuid,
             first_row: footer.span.first,
@@ -126,6 +128,7 @@ impl SegmentFile {
             shape,
             len,
             blocks: footer.blocks,
+            bounds: footer.bounds,
             head_len: footer.head_len,
             head_digest: footer.head_digest,
             verified,

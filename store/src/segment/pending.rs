@@ -121,6 +121,19 @@ impl Pending {
         rest
     }
 
+    /// The vectors as a block has them.
+    pub fn view(&self) -> Block<'_> {
+        Block {
+            rows: &self.rows,
+            pos: &self.pos,
+            values: self.values.view(),
+            scale: &self.scale,
+            norm: &self.norm,
+            flags: &self.flags,
+            check: &self.check,
+        }
+    }
+
     /// The block as Arrow has it.
     pub fn into_batch(self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
         let list = |name: &str, items: ArrayRef| -> Result<ArrayRef, ArrowError> {

@@ -43,6 +43,15 @@ impl ValueVec {
         }
     }
 
+    /// The values as a block has them.
+    pub(crate) fn view(&self) -> Values<'_> {
+        match self {
+            ValueVec::F16(v) => Values::F16(v),
+            ValueVec::F32(v) => Values::F32(v),
+            ValueVec::I8(v) => Values::I8(v),
+        }
+    }
+
     /// Moves the values from `at` on to the end of another of the same type.
     pub(crate) fn move_tail(&mut self, at: usize, to: &mut ValueVec) {
         fn tail<T>(from: &mut Vec<T>, at: usize, to: &mut Vec<T>) {

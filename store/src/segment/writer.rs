@@ -1,6 +1,7 @@
 //! Writing a segment, from the first row to the sealed file.
 
 use super::block::Block;
+use super::bounds::BlockBounds;
 use super::footer::{BlockMeta, RowSpan, metadata};
 use super::layout::Shape;
 use super::pending::Pending;
@@ -70,6 +71,7 @@ pub struct SegmentWriter {
     blocks: Vec<BlockMeta>,
     /// Vectors of each block.
     vectors: Vec<u64>,
+    bounds: Vec<BlockBounds>,
     written: RowSet,
     /// Vectors of a full block.
     block_vectors: usize,
@@ -112,6 +114,7 @@ impl SegmentWriter {
             head,
             blocks: Vec::new(),
             vectors: Vec::new(),
+            bounds: Vec::new(),
             written: RowSet::new(),
             block_vectors,
             scratch: Scratch::default(),
@@ -234,12 +237,14 @@ impl SegmentWriter {
         let Some(mut writer) = self.writer.take() else {
             return Err(WriteError::Poisoned(self.name.clone()));
         };
+        let bounds = BlockBounds::of(&block.view(), &self.shape.groups);
         let io = |e| StorageError::io(format!("write {}", self.name), into_io(e));
         let batch = block.into_batch(&self.schema).map_err(io)?;
         writer.write(&batch).map_err(io)?;
         let digest = writer.get_mut().take_digest();
         self.blocks.push(BlockMeta(first, last + 1, rows, digest));
         self.vectors.push(vectors);
+        self.bounds.push(bounds);
         self.writer = Some(writer);
         Ok(())
     }
@@ -253,8 +258,9 @@ impl SegmentWriter {
         };
         let span = RowSpan { first: first.0, end: last.1, rows: self.written.len() };
         let io = |e| StorageError::io(format!("finish {}", self.name), e);
-        let pairs = metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks, &self.vectors)
-            .map_err(|e| io(std::io::Error::other(e)))?;
+        let pairs =
+            metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks, &self.vectors, &self.bounds)
+                .map_err(|e| io(std::io::Error::other(e)))?;
         for (key, value) in pairs {
             writer.write_metadata(key, value);
         }

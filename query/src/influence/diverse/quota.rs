@@ -1,0 +1,215 @@
+//! Quotas: how many rows of an answer may have the same value in a metadata column.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use gstore_store::SampleReader;
+
+use super::{InfluencePlan, RowFilter, Scored};
+use crate::error::QueryError;
+use crate::influence::RowMask;
+
+/// The most rows of an answer for each value of a metadata column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quota {
+    /// The metadata column; `source` unless set.
+    pub column: String,
+    /// For a value (as text; `None`: every other value, and rows without one, each by itself) the most rows.
+    limits: Vec<(Option<String>, Limit)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    Rows(usize),
+    /// Of the rows asked for.
+    Percent(f64),
+}
+
+impl FromStr for Quota {
+    type Err = QueryError;
+
+    /// `math=100, code=10%, *=50`: rows, or a share of the rows asked for; `*` is each of the other values. A value that none names
+    /// has no quota.
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        let refuse = |part: &str, why: &str| QueryError::Spec(format!("quota => '{part}': {why}"));
+        let mut limits: Vec<(Option<String>, Limit)> = Vec::new();
+        for part in text.split(',').map(str::trim) {
+            let (value, limit) =
+                part.rsplit_once('=').ok_or_else(|| refuse(part, "write value=rows or value=share%"))?;
+            let (value, limit) = (value.trim(), limit.trim());
+            let limit = match limit.strip_suffix('%') {
+                Some(share) => match share.trim().parse::<f64>() {
+                    Ok(share) if (0.0..=100.0).contains(&share) => Limit::Percent(share),
+                    _ => return Err(refuse(part, "a share lies between 0% and 100%")),
+                },
+                None => Limit::Rows(
+                    limit.parse().map_err(|_| refuse(part, "the quota is no whole number of rows"))?,
+                ),
+            };
+            let value = (value != "*").then(|| value.to_owned());
+            if limits.iter().any(|(other, _)| *other == value) {
+                return Err(refuse(part, "it is named twice"));
+            }
+            limits.push((value, limit));
+        }
+        Ok(Self { column: "source".into(), limits })
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.column)?;
+        for (i, (value, limit)) in self.limits.iter().enumerate() {
+            let comma = if i == 0 { " " } else { ", " };
+            let value = value.as_deref().unwrap_or("*");
+            match limit {
+                Limit::Rows(rows) => write!(f, "{comma}{value}={rows}")?,
+                Limit::Percent(share) => write!(f, "{comma}{value}={share}%")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Quota {
+    /// The same for another column.
+    pub fn by(self, column: impl Into<String>) -> Self {
+        Self { column: column.into(), ..self }
+    }
+
+    /// The most rows with a value, of `k` that are asked for.
+    fn limit(&self, value: Option<&str>, k: usize) -> usize {
+        let named = |wanted: Option<&str>| self.limits.iter().find(|(name, _)| name.as_deref() == wanted);
+        let found = value.and_then(|value| named(Some(value))).or_else(|| named(None));
+        match found {
+            None => usize::MAX,
+            Some((_, Limit::Rows(rows))) => *rows,
+            Some((_, Limit::Percent(share))) => (share / 100.0 * k as f64) as usize,
+        }
+    }
+}
+
+/// Rows whose sources are read at once, and rows whose sources are kept.
+const READ: usize = 1024;
+const CACHED: usize = 1 << 16;
+
+/// How many rows each source has so far.
+pub(super) struct Sources<'a> {
+    quota: &'a Quota,
+    k: usize,
+    /// The samples of each pool.
+    pools: Vec<SampleReader>,
+    counts: HashMap<Option<String>, usize>,
+    /// The sources of single rows; emptied when it grows long.
+    known: HashMap<(u32, u64), Option<String>>,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(plan: &InfluencePlan, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
+        let mut pools = Vec::new();
+        for side in plan.pools() {
+            let columns = || side.dataset.columns.iter().map(|column| column.name.as_str());
+            if !columns().any(|name| name == quota.column) {
+                return Err(QueryError::unknown("metadata column", &quota.column, columns()));
+            }
+            pools.push(plan.snapshot().samples(&side.dataset)?);
+        }
+        Ok(Self { quota, k, pools, counts: HashMap::new(), known: HashMap::new() })
+    }
+
+    /// Whether a row's source may have one more. `next` are the candidates that may follow.
+    pub(super) fn has_room(&mut self, row: &Scored, next: &VecDeque<Scored>) -> Result<bool, QueryError> {
+        if !self.known.contains_key(&(row.pool, row.row)) {
+            self.read(row, next)?;
+        }
+        let source = self.known.get(&(row.pool, row.row)).cloned().flatten();
+        let count = self.counts.get(&source).copied().unwrap_or(0);
+        Ok(count < self.quota.limit(source.as_deref(), self.k))
+    }
+
+    /// Counts a row that was taken.
+    pub(super) fn take(&mut self, row: &Scored) {
+        let source = self.known.get(&(row.pool, row.row)).cloned().flatten();
+        *self.counts.entry(source).or_default() += 1;
+    }
+
+    /// Reads the sources of a row and of those that may follow it.
+    fn read(&mut self, row: &Scored, next: &VecDeque<Scored>) -> Result<(), QueryError> {
+        if self.known.len() >= CACHED {
+            self.known.clear();
+        }
+        let Some(pool) = self.pools.get(row.pool as usize) else { return Ok(()) };
+        let of_pool = std::iter::once(row).chain(next).filter(|s| s.pool == row.pool).take(READ);
+        let rows: Vec<u64> = of_pool.map(|s| s.row).collect();
+        let batch = pool.get(&rows, &[self.quota.column.as_str()])?;
+        for (number, source) in rows.iter().zip(text(batch.column(0))?) {
+            self.known.insert((row.pool, *number), source);
+        }
+        Ok(())
+    }
+
+    /// Rows that a filter lets through and whose sources are not full; `None` while no source is.
+    pub(super) fn open_rows(&self, filter: Option<&RowFilter>) -> Result<Option<RowFilter>, QueryError> {
+        let full = |source: &Option<String>| {
+            let count = self.counts.get(source).copied().unwrap_or(0);
+            count >= self.quota.limit(source.as_deref(), self.k)
+        };
+        if !self.counts.keys().any(full) {
+            return Ok(None);
+        }
+        let mut open = RowFilter::new();
+        for (p, pool) in self.pools.iter().enumerate() {
+            let mask = filter.and_then(|filter| filter.pool(p));
+            let mut rows = RowMask::new();
+            for batch in pool.scan(&["row", self.quota.column.as_str()], None) {
+                let batch = batch?;
+                let numbers = batch.column(0).as_primitive::<UInt64Type>();
+                for (row, source) in numbers.values().iter().zip(text(batch.column(1))?) {
+                    if mask.is_none_or(|mask| mask.contains(*row)) && !full(&source) {
+                        rows.insert(*row);
+                    }
+                }
+            }
+            open = open.with(p, rows);
+        }
+        Ok(Some(open))
+    }
+}
+
+/// The values of a column as text.
+fn text(column: &ArrayRef) -> Result<Vec<Option<String>>, QueryError> {
+    let column = arrow_cast::cast(column, &DataType::Utf8)?;
+    let column = column.as_string::<i32>();
+    Ok((0..column.len()).map(|i| column.is_valid(i).then(|| column.value(i).to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_rows_or_shares() {
+        let quota: Quota = "math=100, a=b=5 ,code = 29%,*=50".parse().unwrap();
+        assert_eq!(quota.column, "source");
+        assert_eq!(quota.limit(Some("math"), 1000), 100);
+        assert_eq!(quota.limit(Some("a=b"), 1000), 5);
+        assert_eq!(quota.limit(Some("code"), 100), 28, "as `--top 29%` counts");
+        assert_eq!((quota.limit(Some("other"), 9), quota.limit(None, 9)), (50, 50));
+        let open: Quota = "math=0".parse().unwrap();
+        assert_eq!((open.limit(Some("math"), 9), open.limit(Some("x"), 9)), (0, usize::MAX));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in
+            ["", "math", "math=", "math=-1", "math=1.5", "math=101%", "math=nan%", "a=1,a=2", "*=1,*=2"]
+        {
+            assert!(text.parse::<Quota>().is_err(), "{text}");
+        }
+    }
+}

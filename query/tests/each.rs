@@ -1,0 +1,131 @@
+//! Promise: a ranking for each subtask, target or sample, made in one pass, is the ranking that asking for it alone gives.
+
+mod common;
+
+use common::world::*;
+use common::*;
+use gstore_query::influence::*;
+use gstore_store::DType;
+
+fn request(each: Each, k: usize) -> EachRequest<'static> {
+    EachRequest { each, order: Order::Best, k, filter: None, threads: 3, memory: 1 << 30 }
+}
+
+fn bits(rows: &[Scored]) -> Vec<(u32, u64, u32)> {
+    rows.iter().map(|s| (s.pool, s.row, s.score.to_bits())).collect()
+}
+
+#[test]
+fn a_subtask_has_the_ranking_that_it_has_alone() {
+    for seed in 0..8 {
+        let world = world(seed).normal();
+        let store = world.store(DType::F16);
+        for spec in questions().into_iter().filter(|spec| spec.missing != Missing::Error) {
+            let plan_all = plan(&store, &spec);
+            for (order, k) in [(Order::Best, 5), (Order::Worst, 100)] {
+                let all =
+                    plan_all.top_k_each(&EachRequest { order, ..request(Each::Subtask, k) }, &GO).unwrap();
+                assert_eq!(all.rankings.len(), plan_all.subtasks().unwrap().len());
+                for (s, ranking) in all.rankings.iter().enumerate() {
+                    let targets =
+                        vec![TargetRef { dataset: "val".into(), subtask: Some(ranking.name.clone()) }];
+                    let alone = plan(&store, &InfluenceSpec { targets, ..spec.clone() });
+                    let alone = alone.top_k(order, k, None, 1, &GO).unwrap();
+                    assert_eq!(bits(&ranking.rows), bits(&alone.rows), "{spec:?} {}", ranking.name);
+                    assert!(ranking.rows.iter().all(|row| row.subtask as usize == s));
+                    assert_eq!(
+                        (all.summary.eligible, all.summary.excluded),
+                        (alone.eligible, alone.excluded)
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A pool and two target datasets, which have a subtask's name in common.
+fn two_targets() -> (TestStore, Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let mut numbers = Numbers(4);
+    let store = TestStore::new();
+    store.dataset("pool", 300);
+    store.dataset_of("first", &[Some("x"), Some("y"), Some("x")]).dataset_of("second", &[Some("y"), None]);
+    let (pool, first) = (numbers.vectors(300, 12), numbers.vectors(3, 12));
+    store.features(
+        &[
+            Feature::new("pool", "grad-sgd", 0, present(&pool)),
+            Feature::new("first", "grad-sgd", 0, present(&first)),
+            Feature::new("second", "grad-sgd", 0, present(&numbers.vectors(2, 12))),
+        ],
+        None,
+    );
+    (store, pool, first)
+}
+
+#[test]
+fn a_target_has_the_ranking_that_it_has_alone() {
+    let (store, ..) = two_targets();
+    for across in [Across::Max, Across::Mean, Across::Sum, Across::Min] {
+        for within in [Within::Mean, Within::Max] {
+            let targets = vec![TargetRef::parse("second"), TargetRef::parse("first")];
+            let spec = InfluenceSpec { across, within, targets, ..ask("pool", "first") };
+            let both = plan(&store, &spec).top_k_each(&request(Each::Target, 20), &GO).unwrap();
+            assert_eq!(
+                both.rankings.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+                ["second", "first"]
+            );
+            for ranking in &both.rankings {
+                let alone = plan(
+                    &store,
+                    &InfluenceSpec { targets: vec![TargetRef::parse(&ranking.name)], ..spec.clone() },
+                );
+                let alone = alone.top_k(Order::Best, 20, None, 1, &GO).unwrap();
+                assert_eq!(bits(&ranking.rows), bits(&alone.rows));
+                for (mine, other) in ranking.rows.iter().zip(&alone.rows) {
+                    let (mine, other) =
+                        (&both.subtasks[mine.subtask as usize], &alone.subtasks[other.subtask as usize]);
+                    assert!(mine == other || *mine == format!("{}:{other}", ranking.name), "{mine} {other}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_ranks_by_its_own_similarity() {
+    let (store, pool, first) = two_targets();
+    let plan = plan(&store, &ask("pool", "first"));
+    let found = plan.top_k_each(&request(Each::Sample, 300), &GO).unwrap();
+    assert_eq!(found.rankings.len(), 3);
+    let cosine = |a: &[f32], b: &[f32]| {
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    };
+    for ranking in &found.rankings {
+        let sample = ranking.sample.unwrap();
+        assert_eq!(found.subtasks[sample.subtask as usize], ranking.name);
+        assert_eq!(ranking.rows.len(), 300);
+        assert!(ranking.rows.is_sorted_by(|a, b| a.score >= b.score));
+        for row in &ranking.rows {
+            let want = cosine(&pool[row.row as usize], &first[sample.row as usize]);
+            assert!((f64::from(row.score) - want).abs() < 1e-6);
+        }
+    }
+    let filter = RowFilter::single((10..20).collect());
+    let some =
+        plan.top_k_each(&EachRequest { filter: Some(&filter), ..request(Each::Sample, 300) }, &GO).unwrap();
+    assert!(some.rankings.iter().all(|r| r.rows.len() == 10));
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_refused() {
+    let (store, ..) = two_targets();
+    let plan = plan(&store, &ask("pool", "first"));
+    let error =
+        plan.top_k_each(&EachRequest { memory: 1000, ..request(Each::Subtask, 50) }, &GO).unwrap_err();
+    assert!(error.to_string().contains("best 50 rows for each of 2 subtasks need up to 1 MiB"), "{error}");
+    // More than there are rows costs what the rows cost.
+    assert!(
+        plan.top_k_each(&EachRequest { memory: 1 << 20, ..request(Each::Subtask, usize::MAX) }, &GO).is_ok()
+    );
+}
