@@ -44,11 +44,16 @@ impl Encoder for Models {
         cancel: &AtomicBool,
     ) -> Result<EncodedSamples, EncoderError> {
         let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
-        let wanted = |feature: &EncodeFeature<'_>| {
-            let EncodeFeature { checkpoint, run, pool, kind } = *feature;
-            WantedFeature { checkpoint, run, pool, kind }
-        };
-        let wanted: Vec<WantedFeature<'_>> = request.features.iter().map(wanted).collect();
+        let wanted: Vec<WantedFeature<'_>> = request
+            .features
+            .iter()
+            .map(|&EncodeFeature { checkpoint, run, pool, kind }| WantedFeature {
+                checkpoint,
+                run,
+                pool,
+                kind,
+            })
+            .collect();
         let mut reporter = crate::progress::Reporter::new(self.quiet);
         match self.inner.encode(request.snapshot, &records, &wanted, &mut reporter, cancel) {
             Ok(given) => Ok(EncodedSamples { vectors: given.vectors, tokens: given.tokens }),

@@ -79,7 +79,7 @@ fn answer(
     let number = snapshot.number();
     let engine = match engine {
         Some((n, engine)) if *n == number => engine,
-        slot => &slot.insert((number, Engine::new(context, snapshot, Arc::clone(encoder))?)).1,
+        slot => &slot.insert((number, Engine::with_encoder(context, snapshot, Some(Arc::clone(encoder)))?)).1,
     };
     let begun = Instant::now();
     let notes = engine.run(sql, &args.output, cancel)?;

@@ -32,7 +32,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     match sql {
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
-            let notes = Engine::new(context, snapshot, encoder)?.run(&sql, &args.output, &cancel)?;
+            let notes =
+                Engine::with_encoder(context, snapshot, Some(encoder))?.run(&sql, &args.output, &cancel)?;
             report(context, &notes);
             drop(lease);
         }
@@ -67,9 +68,17 @@ pub struct Engine(SqlRunner);
 
 impl Engine {
     /// A session on a snapshot.
-    pub fn new(context: &Context, snapshot: Arc<Snapshot>, encoder: Arc<dyn Encoder>) -> Result<Self> {
-        let options =
-            SqlOptions { threads: context.threads, encoder: Some(encoder), ..SqlOptions::default() };
+    pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
+        Self::with_encoder(context, snapshot, None)
+    }
+
+    /// The same with models for samples that statements give.
+    pub fn with_encoder(
+        context: &Context,
+        snapshot: Arc<Snapshot>,
+        encoder: Option<Arc<dyn Encoder>>,
+    ) -> Result<Self> {
+        let options = SqlOptions { threads: context.threads, encoder, ..SqlOptions::default() };
         Ok(Self(SqlRunner::new(snapshot, options)?))
     }
 
