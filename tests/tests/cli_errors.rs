@@ -270,8 +270,9 @@ fn unknown_names_come_with_the_nearest() {
     );
     world.refused(select("pool", "target").args(["--within", "median"]), 2, &["median", "mean"]);
     world.refused(select("pool", "target").args(["--kind", "grad-sign"]), 1, &["grad-sign"]);
-    let top = binary::run(select("pool", "target").args(["--top", "-5%"]));
-    assert!(top.code == 2 && top.stderr.contains("-5%"), "{}", top.stderr);
+    let mut top = world.gstore();
+    top.args(["select", "--pool", "pool", "--target", "target", "-o", "out.jsonl", "--top", "-5%"]);
+    world.refused(&mut top, 2, &["cannot take the top `-5%`"]);
     for top in ["0%", "101%", "-3", "many", "5 %x"] {
         let mut command = world.gstore();
         command.args(["select", "--pool", "pool", "--target", "target", "-o"]).arg(world.path("out.jsonl"));

@@ -134,15 +134,17 @@ fn the_command_asks_estimates_and_refuses() {
     let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
     assert_eq!((&info["granularity"], &info["rows"]), (&"token".into(), &30.into()));
     assert!(info["vectors"].as_u64() > Some(60), "{info}");
-    let losses = [
-        "query",
-        "--format",
-        "csv",
-        "SELECT vector[1] AS loss FROM vectors('pool', 'loss@base') ORDER BY row",
-    ];
-    binary::ok(&mut ingest(&["--features", "loss"]));
-    let losses = binary::ok(binary::gstore(&store).args(losses));
-    let unscored = losses.lines().nth(14).expect("row 13 has no scored token");
-    assert_eq!(unscored, "0.0", "{losses}");
+    // A sample without a scored token: its loss is the sum of nothing, which is shown as 0 and not as -0.
+    let bare = dir.path().join("bare.jsonl");
+    fs_err::write(&bare, "{\"id\": \"q\", \"messages\": [{\"role\": \"user\", \"content\": \"why\"}]}\n")
+        .expect("written");
+    let mut command = binary::gstore(&store);
+    command
+        .args(["ingest", "--dataset", "bare", "--features", "loss", "--max-length", "256", "--data"])
+        .arg(&bare);
+    binary::ok(command.arg("--model").arg(world::demo().join("model")));
+    let loss = "SELECT vector[1] FROM vectors('bare', 'loss@base')";
+    let loss = binary::ok(binary::gstore(&store).args(["query", "--format", "csv", loss]));
+    assert_eq!(loss.lines().nth(1), Some("0.0"), "{loss}");
     binary::ok(binary::gstore(&store).arg("verify"));
 }
