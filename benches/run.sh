@@ -35,6 +35,7 @@ trap 'rm -rf "$store"' EXIT
 
 echo "== scan against the machine's bandwidth"
 "$target/scan" --threads "$threads" | tee "$out/scan.txt"
+"$target/kernels" --threads "$threads" | tee "$out/kernels.txt"
 
 echo "== gstore query, from start to answer"
 sql="SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 100"

@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod machine;
+pub mod probe;
 pub mod workload;

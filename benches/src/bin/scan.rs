@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use gstore_benches::machine;
+use gstore_benches::{machine, probe};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_store::{
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let folder = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(std::env::temp_dir))?;
     let store = fill(folder.path(), &args)?;
-    let probe = vec![0x3c00_u64; 256 << 17];
+    let memory = vec![0x3c00_u64; 256 << 17];
     println!("{}", machine::describe());
     println!("kernel {}, {} threads, speeds in GB/s", Kernel::detect().name(), args.threads);
     println!("queries  touch      ms   scan  probe  ratio  GMAC/s");
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
         let (mut probes, mut scans) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         for _ in 0..args.rounds.max(2) {
-            probes.push(bandwidth(&probe, args.threads));
+            probes.push(probe::bandwidth(&memory, args.threads));
             let start = Instant::now();
             let ranking = plan.top_k(Order::Best, 100, None, args.threads, &AtomicBool::new(false))?;
             scans.push(start.elapsed().as_secs_f64());
@@ -85,26 +85,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// GB/s at which `threads` threads sum up memory.
-fn bandwidth(memory: &[u64], threads: usize) -> f64 {
-    let start = Instant::now();
-    let share = memory.len().div_ceil(threads.max(1));
-    std::thread::scope(|scope| {
-        for part in memory.chunks(share) {
-            scope.spawn(move || {
-                let mut sums = [0u64; 32];
-                for line in part.chunks_exact(32) {
-                    for (sum, word) in sums.iter_mut().zip(line) {
-                        *sum = sum.wrapping_add(*word);
-                    }
-                }
-                std::hint::black_box(sums);
-            });
-        }
-    });
-    size_of_val(memory) as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
 /// Numbers in -1..1, always the same.

@@ -1,5 +1,9 @@
 //! Dot products of stored rows with query vectors.
 //!
+//! - [`Kernel::scaled_dots`] and [`Kernel::dots`]: exact, for one to a thousand queries
+//! - [`Filter`]: in bf16, for many queries, with a bound on how far it is from the exact ones
+//! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
+//!
 //! Invariants
 //! - one order of summation for every implementation, tile shape and number of queries: 16 lanes (lane = k mod 16), ascending k, fused
 //!   multiply-add in f32, the last partial step padded with zeros, then the fixed tree of `reduce`. A dot product therefore has

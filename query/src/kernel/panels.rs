@@ -9,14 +9,32 @@ use std::ops::Range;
 
 use super::packing::{Line, MAX_TILE, Packing};
 
-/// Lines of a cut: those of a tile of queries stay in the first-level cache.
-const CUT: usize = 64;
+/// Rows unpacked at a time, a multiple of the rows of any panel, and lines of a cut of them.
+struct Shape {
+    rows: usize,
+    cut: usize,
+}
 
-/// Rows unpacked at a time, a multiple of the rows of any panel: a cut of them stays in the second-level cache beside the sums.
-const ROWS: usize = 48;
+impl Shape {
+    /// For few tiles all of a cut (rows, queries and sums) stays in the first-level cache; for many the tile of queries does, and the
+    /// rows stay in the second.
+    fn of(tiles: usize) -> Self {
+        match tiles {
+            0 | 1 => Self { rows: 12, cut: 16 },
+            2 | 3 => Self { rows: 12, cut: 32 },
+            _ => Self { rows: 48, cut: 64 },
+        }
+    }
+}
+
+/// Bytes of rows that can be fetched while as many others are multiplied, and are still in the second-level cache when their turn comes.
+const FETCHED: usize = 512 << 10;
 
 /// Tiles that pass over the same unpacked rows: their sums stay in the second-level cache.
 const TILES: usize = 32;
+
+/// Most addresses to fetch in one step: lines of four rows of 32 f32 values.
+const MAX_AHEAD: usize = 8;
 
 /// Most sums of one call of the inner kernel.
 pub(super) const MAX_SUMS: usize = 24;
@@ -111,13 +129,13 @@ pub(super) unsafe fn run<P: Panels>(
     }
 }
 
-fn cuts(queries: &Packing, groups: &[usize]) -> Vec<Cut> {
+fn cuts(queries: &Packing, groups: &[usize], most: usize) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for &group in groups {
         let (span, steps) = (queries.span(group), queries.steps(group));
         // A group of no values has products too: zeros.
-        for start in (0..steps.max(1)).step_by(CUT) {
-            let end = (start + CUT).min(steps);
+        for start in (0..steps.max(1)).step_by(most) {
+            let end = (start + most).min(steps);
             cuts.push(Cut { group, span: span.clone(), steps: start..end, last: end == steps });
         }
     }
@@ -135,21 +153,27 @@ unsafe fn panelled<P: Panels, const R: usize>(
 ) {
     let dim = queries.dim();
     let count = values.len() / dim;
-    let cuts = cuts(queries, groups);
+    let shape = Shape::of(queries.tiles());
+    let cuts = cuts(queries, groups, shape.cut);
+    // Few tiles wait for memory: where every value is used, they fetch the next rows as one stretch.
+    let stretch = shape.rows * dim * size_of::<P::Value>();
+    let linear = shape.rows < 48
+        && stretch <= FETCHED
+        && groups.iter().map(|group| queries.span(*group).len()).sum::<usize>() >= dim;
     let grow = |lines: &mut Vec<Line>, len: usize| {
         if lines.len() < len {
             lines.resize(len, Line([0; 64]));
         }
     };
-    grow(&mut scratch.unpacked, ROWS * CUT);
-    grow(&mut scratch.sums, ROWS / R * queries.tiles().min(TILES) * MAX_SUMS);
+    grow(&mut scratch.unpacked, shape.rows * shape.cut);
+    grow(&mut scratch.sums, shape.rows.div_ceil(R) * queries.tiles().min(TILES) * MAX_SUMS);
     // Values of a cut of a row.
     let part = |cut: &Cut, row: usize| {
         let start = row * dim + cut.span.start + cut.steps.start * P::STEP;
         start..(start + cut.steps.len() * P::STEP).min(row * dim + cut.span.end)
     };
-    for first in (0..count).step_by(ROWS) {
-        let rows = ROWS.min(count - first);
+    for first in (0..count).step_by(shape.rows) {
+        let rows = shape.rows.min(count - first);
         let used = rows.div_ceil(R);
         for block in (0..queries.tiles()).step_by(TILES) {
             let tiles = TILES.min(queries.tiles() - block);
@@ -166,7 +190,7 @@ unsafe fn panelled<P: Panels, const R: usize>(
                 }
                 let (next, start) = match cuts.get(c + 1) {
                     Some(next) => (next, first),
-                    None => (&cuts[0], first + ROWS),
+                    None => (&cuts[0], first + shape.rows),
                 };
                 for tile in 0..tiles {
                     let range = queries.tile_queries(block + tile);
@@ -174,19 +198,31 @@ unsafe fn panelled<P: Panels, const R: usize>(
                         [..steps * range.len()];
                     for panel in 0..used {
                         // The tiles share what comes next between them.
-                        let mut ahead = [std::ptr::null(); R];
+                        let mut ahead = [std::ptr::null(); MAX_AHEAD];
                         let mut taken = 0;
-                        for r in (tile..R).step_by(tiles) {
-                            let from = part(next, start + panel * R + r).start;
-                            ahead[taken] = values.as_ptr().wrapping_add(from).cast();
-                            taken += 1;
+                        let mut bytes = P::STEP * size_of::<P::Value>();
+                        if linear {
+                            let of_panel = (c * used + panel) * shape.cut * R * bytes;
+                            bytes = (R * bytes).div_ceil(tiles);
+                            let here = size_of_val(&values[..first * dim]) + of_panel + tile * bytes * steps;
+                            for line in (0..bytes).step_by(64) {
+                                ahead[taken] =
+                                    values.as_ptr().cast::<u8>().wrapping_add(here + stretch + line);
+                                taken += 1;
+                            }
+                        } else {
+                            for r in (tile..R).step_by(tiles) {
+                                let from = part(next, start + panel * R + r).start;
+                                ahead[taken] = values.as_ptr().wrapping_add(from).cast();
+                                taken += 1;
+                            }
                         }
                         let at = Operands {
                             rows: scratch.unpacked[panel * steps * R..(panel + 1) * steps * R].as_ptr(),
                             queries: packed.as_ptr(),
                             steps,
                             ahead: &ahead[..taken],
-                            bytes: P::STEP * size_of::<P::Value>(),
+                            bytes,
                         };
                         let sums = &mut scratch.sums[(tile * used + panel) * MAX_SUMS..][..R * range.len()];
                         let fresh = cut.steps.start == 0;

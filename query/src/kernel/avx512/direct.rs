@@ -7,6 +7,39 @@ use super::super::{Element, LANES};
 use super::load_part;
 use super::reduce::reduce;
 
+/// What is fetched into the second-level cache, the first being full of queries, while rows are multiplied.
+#[derive(Clone, Copy)]
+enum Fetch {
+    /// The rows that come next, as one stretch of memory this many bytes ahead.
+    Stretch(usize),
+    /// Of each row what lies this many bytes ahead.
+    Rows(usize),
+}
+
+impl Fetch {
+    fn of<T>(job: &Job<'_, T>, rows: usize) -> Self {
+        let dim = job.queries.dim();
+        let strip = rows * dim * size_of::<T>();
+        let used: usize = job.groups.iter().map(|group| job.queries.span(*group).len()).sum();
+        if used < dim {
+            Self::Rows(strip)
+        } else if strip <= FETCHED {
+            Self::Stretch(strip.max(NEAREST))
+        } else {
+            Self::Rows(FAR)
+        }
+    }
+}
+
+/// Bytes that can be fetched ahead and are still in the second-level cache when their turn comes.
+const FETCHED: usize = 256 << 10;
+
+/// Bytes ahead of which memory would come too late.
+const NEAREST: usize = 16 << 10;
+
+/// Bytes ahead in rows so long that several are streams of their own.
+const FAR: usize = 4 << 10;
+
 /// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
 ///
 /// # Safety
@@ -34,23 +67,30 @@ pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<
 #[inline]
 unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, first: usize, out: &mut [f32]) {
     let dim = job.queries.dim();
-    // Into the second-level cache: the first is full of queries.
-    let ahead = R * dim * size_of::<T>();
+    let fetch = Fetch::of(job, R);
+    let x0 = job.values.as_ptr();
     for &group in job.groups {
         let span = job.queries.span(group);
         let packed = job.queries.tile(group, 0);
         let (base, steps) = (first * dim + span.start, span.len() / LANES);
         let mut acc = [[_mm512_setzero_ps(); Q]; R];
-        let x0 = job.values.as_ptr();
         let q0 = packed.as_ptr().cast::<f32>();
         for step in 0..steps {
             let mut x = [_mm512_setzero_ps(); R];
+            if let Fetch::Stretch(ahead) = fetch {
+                let at = (first * dim + (span.start + step * LANES) * R) * size_of::<T>() + ahead;
+                for line in (0..R * LANES * size_of::<T>()).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T1>(x0.cast::<u8>().wrapping_add(at + line).cast());
+                }
+            }
             for r in 0..R {
                 // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and step * 16 + 16 <= span.len(). The
                 // prefetch may point anywhere.
                 unsafe {
                     let p = x0.add(base + r * dim + step * LANES);
-                    _mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(ahead).cast());
+                    if let Fetch::Rows(ahead) = fetch {
+                        _mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(ahead).cast());
+                    }
                     x[r] = T::load(p);
                 }
             }

@@ -66,7 +66,10 @@ pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratc
     unsafe {
         match job.queries.len() {
             0 => {}
-            1 => direct::rows::<T, 4, 1>(job, out),
+            // Sums of eight rows are reduced together, which pays where groups are small.
+            1 if job.groups.len() >= 16 => direct::rows::<T, 8, 1>(job, out),
+            1 if size_of::<T>() == 1 => direct::rows::<T, 4, 1>(job, out),
+            1 => direct::rows::<T, 2, 1>(job, out),
             2 => direct::rows::<T, 6, 2>(job, out),
             3 => direct::rows::<T, 6, 3>(job, out),
             4 => direct::rows::<T, 6, 4>(job, out),

@@ -8,7 +8,7 @@ use super::super::packing::MAX_TILE;
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 
 /// Most queries that are multiplied straight from the rows' bytes; for more the codes of some rows are unpacked once.
-const DIRECT: usize = 4;
+const DIRECT: usize = 8;
 
 /// Bytes ahead of the scan that are fetched.
 const AHEAD: usize = 4096;
@@ -91,7 +91,11 @@ unsafe fn of_kind<U: Unpack>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i
             1 => direct::<U, 4, 1>(rows, queries, out),
             2 => direct::<U, 4, 2>(rows, queries, out),
             3 => direct::<U, 4, 3>(rows, queries, out),
-            DIRECT => direct::<U, 4, 4>(rows, queries, out),
+            4 => direct::<U, 4, 4>(rows, queries, out),
+            5 => direct::<U, 2, 5>(rows, queries, out),
+            6 => direct::<U, 2, 6>(rows, queries, out),
+            7 => direct::<U, 2, 7>(rows, queries, out),
+            DIRECT => direct::<U, 2, 8>(rows, queries, out),
             // As many rows as their sums fit the 32 registers beside the rows' codes and a query.
             _ if queries.tile_width() <= 6 => tiles::<U, 4>(rows, queries, out),
             _ => tiles::<U, 3>(rows, queries, out),

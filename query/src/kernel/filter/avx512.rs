@@ -72,13 +72,13 @@ impl<T: Element> Narrow<'_, T> {
         let (kept, taken) = (total(squares.kept), total(squares.taken));
         let factor = f64::from(self.job.factors[place.row * self.job.queries.groups() + place.group]);
         let sums = &mut self.sums[place.row];
-        // Negated so that NaN is caught.
-        if !(kept < HUGE * HUGE) || !factor.is_finite() {
-            sums[1] = f64::INFINITY;
-        } else {
+        // False for NaN too.
+        if kept < HUGE * HUGE && factor.is_finite() {
             sums[0] += kept * factor * factor;
             sums[1] += taken * factor * factor;
             sums[2] += count as f64 * f64::exp2(-124.0) * factor.abs() + f64::exp2(-146.0);
+        } else {
+            sums[1] = f64::INFINITY;
         }
     }
 }

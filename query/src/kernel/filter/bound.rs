@@ -36,8 +36,8 @@ impl FilterQueries {
                 sums[1] += of_group[1];
             }
             let [norm, residual] = sums.map(|sum| above(sum.sqrt()));
-            // Negated so that NaN is caught.
-            if !(norm < HUGE) { [f64::INFINITY; 2] } else { [norm, residual] }
+            // False for NaN too.
+            if norm < HUGE { [norm, residual] } else { [f64::INFINITY; 2] }
         });
         let longest = groups.iter().map(|group| self.packing.span(*group).len()).max().unwrap_or(0) as f64;
         // Additions that a product passes through: steps of its lane, the tree, and the padded step.

@@ -123,6 +123,7 @@ impl Filter {
     ///
     /// # Panics
     /// As [`Kernel::scaled_dots`], and when `norms` does not have one entry per row.
+    #[allow(clippy::too_many_arguments)] // those of the exact kernel, and one more
     pub fn scaled_dots(
         self,
         rows: Values<'_>,

@@ -93,7 +93,7 @@ fn errors_that_all_point_the_same_way() {
     let up = 1.0 + f32::exp2(-8.0) + f32::exp2(-10.0);
     let dim = 4096;
     let rows = halves(&vec![up; 5 * dim]);
-    for count in [1, 7, 40] {
+    for count in [1, 7, 40, 300] {
         let used = check(Values::F16(&rows), &vec![up; count * dim], dim, &[], 0.5);
         assert!(used == 0.0 || used > 0.9, "the bound is met to {used}");
         check(Values::F16(&rows), &vec![-up; count * dim], dim, &[0..1024, 1024..dim], 0.5);

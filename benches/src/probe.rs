@@ -1,0 +1,60 @@
+//! What the machine can do at this moment: a shared one changes from second to second.
+
+use std::time::Instant;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// GB/s at which `threads` threads sum up memory.
+pub fn bandwidth(memory: &[u64], threads: usize) -> f64 {
+    let start = Instant::now();
+    let share = memory.len().div_ceil(threads.max(1));
+    std::thread::scope(|scope| {
+        for part in memory.chunks(share) {
+            scope.spawn(move || {
+                let mut sums = [0u64; 32];
+                for line in part.chunks_exact(32) {
+                    for (sum, word) in sums.iter_mut().zip(line) {
+                        *sum = sum.wrapping_add(*word);
+                    }
+                }
+                std::hint::black_box(sums);
+            });
+        }
+    });
+    size_of_val(memory) as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Single-precision multiplications with addition per second, in 10^9, of `threads` threads that do nothing else.
+pub fn products(threads: usize) -> f64 {
+    let start = Instant::now();
+    let done: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..threads.max(1)).map(|_| scope.spawn(|| Arch::new().dispatch(Products))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum()
+    });
+    done as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+struct Products;
+
+impl WithSimd for Products {
+    /// How many were made.
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> usize {
+        /// As many chains of additions as hide their latency.
+        const CHAINS: usize = 12;
+        const ROUNDS: usize = 400_000;
+        let x = simd.splat_f32s(std::hint::black_box(0.999));
+        let y = simd.splat_f32s(std::hint::black_box(1e-3));
+        let mut sums = [y; CHAINS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, x, y);
+            }
+        }
+        std::hint::black_box(sums);
+        ROUNDS * CHAINS * S::F32_LANES
+    }
+}
