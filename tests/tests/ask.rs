@@ -262,3 +262,70 @@ fn samples_that_would_be_another_are_refused() {
         "1",
     ]);
 }
+
+#[test]
+fn every_form_of_a_vector_is_made_again() {
+    let adapters = world::demo().join("warmup/checkpoint-52").display().to_string();
+    let lora = ["--checkpoints", adapters.as_str()];
+    let cases: [(&str, &str, Vec<&str>); 8] = [
+        (
+            "grad-sgd",
+            "",
+            vec![
+                "--modules",
+                "*.mlp.*",
+                "--reduction",
+                "sum",
+                "--label-smoothing",
+                "0.1",
+                "--template",
+                "plain",
+                "--dtype",
+                "f32",
+            ],
+        ),
+        ("grad-sgd", "", vec!["--biases", "--projection", "two_sided", "--module-dim", "64", "--seed", "7"]),
+        (
+            "grad-sgd",
+            "",
+            vec!["--modules", "model.layers.0.self_attn.*", "--projection", "none", "--max-length", "99"],
+        ),
+        ("grad-sgd", "", [&lora[..], &["--loss", "kl", "--dim", "512", "--compute", "bf16"]].concat()),
+        (
+            "embed-last",
+            ", kind => 'embed-last'",
+            vec!["--embed-layer", "1", "--embed-unit", "--template", "chat"],
+        ),
+        ("grad-adam", ", target_kind => 'grad-adam'", [&lora[..], &["--dim", "512"]].concat()),
+        (
+            "grad-sign",
+            ", kind => 'grad-sign', target_kind => 'grad-sign'",
+            [&lora[..], &["--projection", "mask"]].concat(),
+        ),
+        (
+            "grad-normalised",
+            ", kind => 'grad-normalised', target_kind => 'grad-normalised'",
+            [&lora[..], &["--projection", "rademacher", "--dim", "256"]].concat(),
+        ),
+    ];
+    for (kind, options, flags) in cases {
+        let place = Place::new();
+        world::write_samples(&place.path("pool.jsonl"), 12);
+        let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
+        fs_err::write(place.path("q.jsonl"), sample).expect("written");
+        for dataset in ["pool", "q"] {
+            let data = format!("{dataset}.jsonl");
+            let mut command =
+                place.gstore(&["ingest", "--dataset", dataset, "--data", &data, "--features", kind]);
+            binary::ok(command.args(&flags).arg("--model").arg(world::demo().join("model")));
+        }
+        let sql = |target: &str| {
+            let sql =
+                format!("SELECT row, score FROM influence('pool', {target}{options}) ORDER BY score DESC");
+            place.ok(&["query", "--format", "json", &sql])
+        };
+        let given = sql(&format!("prompt => '{PROMPT}', completion => '{ANSWER}'"));
+        assert!(given.lines().count() > 5);
+        assert_eq!(sql("'q'"), given, "{kind} {flags:?}");
+    }
+}

@@ -113,6 +113,16 @@ fn share(part: f64, whole: f64) -> f64 {
     if whole == 0.0 { 0.0 } else { 100.0 * part / whole }
 }
 
+/// The same in whole percent, without a sign before a zero.
+fn percent(part: f64, whole: f64) -> f64 {
+    share(part, whole).round() + 0.0
+}
+
+/// A length to read: five digits, with an exponent only where it is very small or large.
+fn digits(x: f64) -> String {
+    if (1e-3..1e6).contains(&x) || x == 0.0 { format!("{x:.4}") } else { format!("{x:.4e}") }
+}
+
 impl Shown<'_> {
     fn json(&self) -> Value {
         let Pair { row, score, subtask, rank, of, percentile, value, checkpoints, .. } = &self.pair;
@@ -164,7 +174,7 @@ impl Shown<'_> {
             "checkpoint"
         )?;
         for c in &pair.checkpoints {
-            let target = c.target_norm.map_or_else(String::new, |norm| format!("{norm:.4e}"));
+            let target = c.target_norm.map_or_else(String::new, digits);
             writeln!(
                 out,
                 "{:width$}  {:6.4}  {:10.6}  {:10.6}  {:4.0} %  {:>10}  {target:>11}",
@@ -172,8 +182,8 @@ impl Shown<'_> {
                 c.weight,
                 c.similarity,
                 c.part,
-                share(c.part, pair.value),
-                format!("{:.4e}", c.norm)
+                percent(c.part, pair.value),
+                digits(c.norm)
             )?;
         }
         for c in pair.checkpoints.iter().filter(|c| !c.modules.is_empty()) {
@@ -183,7 +193,7 @@ impl Shown<'_> {
                     out,
                     "  {:10.6}  {:4.0} %  {}",
                     module.part,
-                    share(module.part, c.part),
+                    percent(module.part, c.part),
                     module.name
                 )?;
             }
