@@ -220,7 +220,7 @@ impl Run<'_> {
     }
 
     /// Scores the rows with the best estimates, so that the threshold is near the one that the answer will have, and takes them out.
-    fn seed(&mut self, left: &mut Vec<(usize, Vec<Bounded>)>) -> Result<(), QueryError> {
+    fn seed(&mut self, left: &mut [(usize, Vec<Bounded>)]) -> Result<(), QueryError> {
         let most = self.cascade.k.saturating_add((self.cascade.k / 4).max(156));
         let mut best = match self.cascade.order {
             Order::Best => TopK::highest(most),
