@@ -51,6 +51,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tag(args) => commands::tag::run(&context, &args),
         Command::Delete(args) => commands::delete::run(&context, &args),
         Command::Drop(args) => commands::drop::run(&context, &args),
+        Command::Index(args) => commands::index::run(&context, &args),
         Command::Compact(args) => commands::compact::run(&context, &args),
         Command::Gc(args) => commands::gc::run(&context, &args),
         Command::Backup(args) => commands::backup::backup(&context, &args),

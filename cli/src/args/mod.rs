@@ -4,6 +4,7 @@
 
 mod ask;
 mod gradients;
+mod index;
 mod life;
 
 use std::ffi::{OsStr, OsString};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
 pub use gradients::*;
+pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -148,6 +150,8 @@ pub enum Command {
     Delete(DeleteArgs),
     /// Drop a feature, a dataset or a run
     Drop(DropArgs),
+    /// Make sketches for faster rankings, or list the indexes there are
+    Index(IndexArgs),
     /// Merge small files and leave out deleted rows
     Compact(CompactArgs),
     /// Remove old snapshots and the files that nothing needs

@@ -12,6 +12,7 @@ pub mod drop;
 pub mod folders;
 pub mod gc;
 pub mod gradients;
+pub mod index;
 pub mod info;
 pub mod ingest;
 pub mod ls;

@@ -1,0 +1,166 @@
+//! Promise: `gstore index --sketch` makes what rankings in the mode `sketch` need, their answer is the exact one, and a damaged or missing sketch
+//! never changes it.
+
+use gstore_store::{
+    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
+    Granularity, IfChanged, JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
+};
+use gstore_tests::place::Place;
+use serde_json::Value;
+
+const ROWS: u64 = 9_000;
+const DIM: u32 = 128;
+
+/// A feature of one checkpoint, as an ingest would describe it.
+fn feature(dataset: &str, kind: &str, granularity: Granularity) -> JobFeature {
+    let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
+    let space = Space {
+        family: Family::Gradient,
+        checkpoint: Some(id.clone()),
+        modules: "m".into(),
+        projection: "none".into(),
+        layer: None,
+        loss: "cross_entropy".into(),
+        reduction: "mean".into(),
+        dim: DIM,
+    };
+    let desc = FeatureDesc {
+        dataset: dataset.into(),
+        encoding: "e".into(),
+        checkpoint: Some(id),
+        ensemble: None,
+        kind: FeatureKind { name: kind.into(), params: Default::default() },
+        space,
+        dtype: DType::F16,
+        compute: "f32".into(),
+        granularity,
+    };
+    JobFeature { desc, attrs: FeatureAttrs::new(format!("{kind}-{granularity}"), DIM) }
+}
+
+/// A pool of which some rows stand out for the target, and a feature of tokens.
+fn place() -> Place {
+    let place = Place::new();
+    let store = Store::create(place.path("store")).expect("a store");
+    let mut state = 1u64;
+    let mut number = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    let direction: Vec<f32> = (0..DIM).map(|_| number()).collect();
+    for (dataset, rows) in [("pool", ROWS), ("q", 3)] {
+        let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
+        let name = DatasetName::try_from(dataset).expect("a name");
+        let mut append = store.append(&name, Vec::new(), options).expect("an append");
+        for row in 0..rows {
+            let sample = NewSample { id: &row.to_string(), record: None, metadata: Vec::new() };
+            append.push(sample).expect("a sample");
+        }
+        append.finish().expect("samples");
+        let features = vec![feature(dataset, "grad-sgd", Granularity::Sample)];
+        let plan = JobPlan {
+            command: "test".into(),
+            identity: serde_json::json!(dataset),
+            features,
+            detail: Value::Null,
+        };
+        let mut job = store.start_job(plan).expect("a job");
+        let mut writer = job.segment_writer(0).expect("a segment");
+        for row in 0..rows {
+            let share = if dataset == "q" || row % 100 == 0 { 0.5 } else { 0.0 };
+            let vector: Vec<f32> = direction.iter().map(|x| share * x + number()).collect();
+            writer.push(row, &vector, RowFlags::empty()).expect("a vector");
+        }
+        job.seal(0, writer).expect("sealed");
+        job.publish(None, true).expect("published");
+    }
+    place
+}
+
+const EXACT: &str = "SELECT row, score FROM influence('pool', 'q') ORDER BY score DESC LIMIT 50";
+const SKETCH: &str =
+    "SELECT row, score FROM influence('pool', 'q', mode => 'sketch') ORDER BY score DESC LIMIT 50";
+const CERTIFIED: &str = "SELECT row, score FROM influence('pool', 'q', mode => 'sketch', certified => true) ORDER BY score DESC LIMIT 50";
+
+fn answer(place: &Place, sql: &str) -> (String, String) {
+    let finished = place.run(&["query", "--format", "csv", sql]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    (finished.stdout, finished.stderr)
+}
+
+#[test]
+fn a_sketch_is_made_once_and_its_rankings_are_exact() {
+    let place = place();
+    let (exact, _) = answer(&place, EXACT);
+    // Without a sketch every row is scored, and that is said.
+    let (without, notes) = answer(&place, SKETCH);
+    assert_eq!(without, exact);
+    assert!(notes.contains("gstore index --sketch"), "{notes}");
+
+    let made = place.json(&["index", "--sketch", "--dataset", "pool", "--json"]);
+    assert_eq!(made[0]["coded"], ROWS, "{made}");
+    assert_eq!(made[0]["sketched"], made[0]["segments"], "{made}");
+    assert!(made[0]["refused"].is_null(), "{made}");
+    let again = place.json(&["index", "--sketch", "--dataset", "pool", "--json"]);
+    assert_eq!(again[0]["coded"], 0, "what is there is kept: {again}");
+    let listed = place.ok(&["index"]);
+    assert!(listed.lines().any(|line| line.contains("pool/") && line.contains(": sketch, ")), "{listed}");
+    assert!(listed.lines().any(|line| line.contains("q/") && line.contains(": no sketch")), "{listed}");
+
+    for sql in [SKETCH, CERTIFIED] {
+        assert_eq!(answer(&place, sql).0, exact, "{sql}");
+    }
+    let verified = place.run(&["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
+}
+
+#[test]
+fn a_damaged_sketch_is_an_error_or_not_used_and_can_be_made_anew() {
+    let place = place();
+    let (exact, _) = answer(&place, EXACT);
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    let folder = place.path("store").join("indexes");
+    let file = fs_err::read_dir(&folder).expect("indexes").next().expect("one").expect("read").path();
+    let whole = fs_err::read(&file).expect("its bytes");
+    for at in [100, whole.len() / 2, whole.len() - 40] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs_err::write(&file, &bytes).expect("written");
+        let finished = place.run(&["query", "--format", "csv", SKETCH]);
+        match finished.code {
+            0 => assert_eq!(finished.stdout, exact, "byte {at}"),
+            code => {
+                assert_eq!(code, 3, "byte {at}: {}", finished.stderr);
+                assert!(finished.stderr.contains("gstore index"), "{}", finished.stderr);
+            }
+        }
+        assert_eq!(place.run(&["verify"]).code, 3, "byte {at}");
+    }
+    place.ok(&["index", "--sketch", "--rebuild", "--dataset", "pool"]);
+    assert_eq!(answer(&place, SKETCH).0, exact);
+    assert_eq!(place.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_with_what_can() {
+    let place = place();
+    for (args, code, says) in [
+        (vec!["index", "--sketch"], 2, "sketches of what"),
+        (vec!["index", "--rebuild", "--dataset", "pool"], 2, "--sketch"),
+        (vec!["index", "--sketch", "nothing"], 1, "nothing"),
+        (vec!["index", "--sketch", "--dataset", "pol"], 1, "pool"),
+        (vec!["query", "SELECT * FROM influence('pool', 'q', mode => 'fast')"], 1, "sketch"),
+        (
+            vec![
+                "query",
+                "SELECT * FROM influence('pool', 'q', mode => 'sketch', miss => 2) ORDER BY score DESC LIMIT 5",
+            ],
+            1,
+            "miss",
+        ),
+    ] {
+        let finished = place.run(&args);
+        assert_eq!(finished.code, code, "{args:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+    }
+}
