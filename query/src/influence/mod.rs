@@ -21,6 +21,7 @@ mod filter;
 mod matrix;
 mod members;
 mod modules;
+mod own;
 mod plan;
 mod ready;
 mod resolve;
