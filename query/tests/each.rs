@@ -129,3 +129,30 @@ fn what_does_not_fit_into_memory_is_refused() {
         plan.top_k_each(&EachRequest { memory: 1 << 20, ..request(Each::Subtask, usize::MAX) }, &GO).is_ok()
     );
 }
+
+#[test]
+fn a_row_against_itself_is_its_squared_length() {
+    for seed in 0..20 {
+        let world = world(seed).normal();
+        let store = world.store(DType::F16);
+        for missing in [Missing::Exclude, Missing::Renormalise] {
+            let spec = InfluenceSpec { sim: Sim::Dot, missing, ..ask("pool", "val") };
+            let plan = plan(&store, &spec);
+            let found = plan.top_k_self(Order::Best, 1000, None, 2, &GO).unwrap();
+            let scored = plan.top_k(Order::Best, 1000, None, 1, &GO).unwrap();
+            assert_eq!((found.eligible, found.excluded), (scored.eligible, scored.excluded));
+            assert_eq!(found.rows.len() as u64, found.eligible);
+            for row in &found.rows {
+                let of =
+                    |c: usize| world.pool[c][row.row as usize].as_ref().map(|(v, _)| (world.weights[c], v));
+                let here: Vec<_> = (0..world.weights.len()).filter_map(of).collect();
+                let share: f64 = here.iter().map(|(w, _)| w).sum();
+                let square = |v: &Vec<f32>| v.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+                let want: f64 = here.iter().map(|(w, v)| w / share * square(v)).sum();
+                assert!((f64::from(row.score) - want).abs() <= 1e-6 * want, "{} is not {want}", row.score);
+            }
+        }
+        let cosine = plan(&store, &InfluenceSpec { missing: Missing::Exclude, ..ask("pool", "val") });
+        assert!(cosine.top_k_self(Order::Best, 3, None, 1, &GO).unwrap_err().to_string().contains("dot"));
+    }
+}

@@ -25,6 +25,7 @@ mod members;
 mod mode;
 mod modules;
 mod overlap;
+mod own;
 mod pair;
 mod plan;
 mod ready;

@@ -384,7 +384,7 @@ impl Scan<'_> {
     }
 }
 
-fn block_bytes(block: &Block<'_>) -> u64 {
+pub(super) fn block_bytes(block: &Block<'_>) -> u64 {
     let values = match block.values {
         gstore_store::Values::F16(v) => size_of_val(v),
         gstore_store::Values::F32(v) => size_of_val(v),
