@@ -51,7 +51,7 @@ impl ExcludedRows {
         if plan.spec().per_token {
             shown.insert(2, (Shown::Pos, Field::new("pos", DataType::UInt32, true)));
         }
-        let columns = InfluenceColumns::new(&plan);
+        let columns = InfluenceColumns::new(&plan, false);
         let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
         Self { plan, columns, shown, schema: Arc::new(Schema::new(fields)) }
     }

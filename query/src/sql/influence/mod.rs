@@ -5,6 +5,7 @@
 mod columns;
 mod excluded;
 mod exec;
+mod explained;
 mod job;
 mod joined;
 mod table;
@@ -23,7 +24,7 @@ use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::QueryError;
-use crate::influence::{InfluencePlan, InfluenceSpec, TargetRef};
+use crate::influence::{Diversity, InfluencePlan, InfluenceSpec, Quota, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -45,11 +46,16 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "by",
     "modules",
     "per_token",
+    "explain",
+    "quota",
+    "quota_by",
+    "distinct",
+    "round_robin",
     "k",
 ];
 
-/// Options of `excluded()`: the same without `k`.
-pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 1).0;
+/// Options of `excluded()`: the same without those of what is shown and how many, which come last.
+pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 6).0;
 
 /// The table function `influence`.
 #[derive(Debug)]
@@ -75,9 +81,17 @@ impl TableFunctionImpl for InfluenceFunction {
         args.check_names(INFLUENCE_OPTIONS)?;
         let spec = spec(&args)?;
         let k = args.count("k")?;
+        let rules = rules(&args)?;
+        if rules != Diversity::default() && k.is_none() {
+            return Err(SqlError::invalid(
+                "quota, distinct and round_robin choose the rows of an answer of a given length; say how long with k => n".to_owned(),
+            )
+            .into());
+        }
+        let explain = args.boolean("explain")?.unwrap_or(false);
         let plan = resolve(&self.0.0, &spec)?;
-        let columns = InfluenceColumns::new(&plan);
-        Ok(Arc::new(InfluenceTable::new(plan, columns, k)))
+        let columns = InfluenceColumns::new(&plan, explain);
+        Ok(Arc::new(InfluenceTable::new(plan, columns, k, rules)))
     }
 }
 
@@ -136,6 +150,34 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
         spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
     }
     Ok(spec)
+}
+
+/// The rules that the arguments name.
+fn rules(args: &Arguments) -> Result<Diversity, SqlError> {
+    let quota = match args.texts("quota")? {
+        Some(limits) => {
+            let quota: Quota = limits.join(",").parse().map_err(|e| SqlError::query(e).about("quota"))?;
+            Some(match args.text("quota_by")? {
+                Some(column) => quota.by(column),
+                None => quota,
+            })
+        }
+        None => None,
+    };
+    let round_robin = match args.text("round_robin")? {
+        Some(word) => Some(word.parse().map_err(|e| SqlError::query(e).about("round_robin"))?),
+        None => None,
+    };
+    let distinct = match args.numbers("distinct")?.as_deref() {
+        None => None,
+        Some([limit]) if (-1.0..=1.0).contains(limit) => Some(*limit),
+        Some(_) => {
+            return Err(
+                SqlError::invalid("`distinct` is one cosine, between -1 and 1".to_owned()).about("distinct")
+            );
+        }
+    };
+    Ok(Diversity { quota, distinct, round_robin })
 }
 
 fn set<T: std::str::FromStr<Err = QueryError>>(

@@ -6,6 +6,7 @@ use arrow_array::{
     ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, UInt64Array,
 };
 
+use super::explained::Explanations;
 use super::joined::Joined;
 use super::table::Question;
 use crate::influence::Scored;
@@ -50,6 +51,10 @@ impl Question {
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
         let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
+        let explanation = match columns.explained.filter(|e| wanted.iter().any(|c| e.has(*c))) {
+            Some(at) => Some((at, Explanations::of(self, part)?)),
+            None => None,
+        };
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for column in wanted {
             values.push(if *column == columns.row {
@@ -64,6 +69,8 @@ impl Question {
                 // Beyond the names where no subtask can be named.
                 let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
+            } else if let Some((at, explanation)) = explanation.as_ref().filter(|(at, _)| at.has(*column)) {
+                explanation.column(at, *column)?
             } else {
                 let i = from_samples.iter().position(|c| c == column);
                 let array = i.and_then(|i| samples.columns().get(i));
