@@ -401,7 +401,7 @@ pub enum Format {
     after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool)."
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB."
 )]
 pub struct SelectArgs {
     /// Datasets to select from
@@ -416,6 +416,12 @@ pub struct SelectArgs {
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
+    /// Which rows may stand beside each other
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// Add to the score file each checkpoint's part, the nearest target sample, the standard error and the noise floor
+    #[arg(long)]
+    pub explain: bool,
     /// File for the selected lines, best first; `-` for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
@@ -434,6 +440,24 @@ pub struct SelectArgs {
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,
+}
+
+/// Rules of a selection.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Rules of the selection")]
+pub struct RuleArgs {
+    /// Most rows for a value of --quota-by, as rows or a share of --top: 'math=100,code=10%,*=50'; * is each other value
+    #[arg(long, value_name = "VALUE=N,..")]
+    pub quota: Option<String>,
+    /// The metadata column that quotas are by
+    #[arg(long, value_name = "COLUMN", default_value = "source")]
+    pub quota_by: String,
+    /// Pass over rows whose features have a cosine above this with a row taken before
+    #[arg(long, value_name = "COSINE")]
+    pub distinct: Option<f64>,
+    /// Let each subtask, target or sample take rows in turn
+    #[arg(long, value_name = "subtask|target|sample")]
+    pub round_robin: Option<String>,
 }
 
 /// Which rows a score file lists.

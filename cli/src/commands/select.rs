@@ -10,19 +10,26 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    InfluencePlan, InfluenceSpec, Missing, NO_SUBTASK, Order, Ranking, Scored, TargetRef, resolve_top,
+    Diversity, InfluencePlan, InfluenceSpec, Missing, NO_SUBTASK, Order, Quota, Ranking, Scored, SelectRequest,
+    TargetRef, resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
 
+use self::explained::Explained;
 use super::query::checked;
-use crate::args::{ScoresOf, ScoringArgs, SelectArgs};
+use crate::args::{RuleArgs, ScoresOf, ScoringArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::{Output, format_of_path, sql_format};
 
+mod explained;
+
 /// Rows whose records are read at once.
 const CHUNK: usize = 1024;
+
+/// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
+const MEMORY: usize = 2 << 30;
 
 /// Scores the pool and writes the selection.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
@@ -42,6 +49,18 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         }
         format_of_path(path)?;
     }
+    let rules = rules(&args.rules)?;
+    let every = args.scores_of == ScoresOf::All && scores.is_some();
+    if every && rules != Diversity::default() {
+        bail!(UsageError(
+            "--scores-of all lists every row, so it cannot go with rules of the selection".into()
+        ));
+    }
+    if args.explain && scores.is_none() {
+        bail!(UsageError(
+            "--explain adds columns to the score file, and there is none; name one with --scores".into()
+        ));
+    }
     let plan = InfluencePlan::new(&snapshot, &spec)?;
     for note in plan.notes() {
         context.say(&format!("note: {note}"));
@@ -49,13 +68,26 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
-    let every = args.scores_of == ScoresOf::All && scores.is_some();
-    let wanted = if every { usize::MAX } else { k };
-    let mut ranking = plan.top_k(order, wanted, None, context.threads, &cancel)?;
+    let mut ranking = if rules == Diversity::default() {
+        let wanted = if every { usize::MAX } else { k };
+        plan.top_k(order, wanted, None, context.threads, &cancel)?
+    } else {
+        let threads = context.threads;
+        let request = SelectRequest { order, k, filter: None, diversity: &rules, threads, memory: MEMORY };
+        let found = plan.select(&request, &cancel)?;
+        context.say(&format!(
+            "{} candidates were passed over: {} over a quota, {} near-duplicates",
+            found.over_quota + found.near_duplicates,
+            found.over_quota,
+            found.near_duplicates
+        ));
+        found.ranking
+    };
 
     let pools = open_pools(&snapshot, &spec.pools)?;
     if let Some(path) = &scores {
-        write_scores(path, &ranking, &pools)?;
+        let explain = args.explain.then(|| Explained::new(&plan, &cancel)).transpose()?;
+        write_scores(path, &ranking, &pools, explain.as_ref())?;
     }
     ranking.rows.truncate(k);
     write_lines(&args.output, &ranking.rows, &pools)?;
@@ -100,6 +132,18 @@ pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
         partial,
         modules: modules.as_deref().map(word).transpose()?,
         ..InfluenceSpec::default()
+    })
+}
+
+/// The rules that the flags name.
+fn rules(args: &RuleArgs) -> Result<Diversity> {
+    if let Some(limit) = args.distinct.filter(|limit| !(-1.0..=1.0).contains(limit)) {
+        bail!(UsageError(format!("--distinct {limit}: a cosine lies between -1 and 1")));
+    }
+    Ok(Diversity {
+        quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),
+        distinct: args.distinct,
+        round_robin: args.round_robin.as_deref().map(word).transpose()?,
     })
 }
 
@@ -168,24 +212,34 @@ fn write_lines(path: &Path, rows: &[Scored], pools: &[Pool]) -> Result<()> {
     output.finish()
 }
 
-fn write_scores(path: &Path, ranking: &Ranking, pools: &[Pool]) -> Result<()> {
+fn write_scores(
+    path: &Path,
+    ranking: &Ranking,
+    pools: &[Pool],
+    explain: Option<&Explained<'_>>,
+) -> Result<()> {
     let mut output = Output::create(Some(path))?;
     let style = TableStyle { width: None, column: None };
     // At least one batch, so that an empty selection still is a file with a header.
     let (first, rest) = ranking.rows.split_at(ranking.rows.len().min(CHUNK));
-    let batch = score_batch(first, ranking, pools)?;
+    let batch = score_batch(first, ranking, pools, explain)?;
     let mut writer =
         ResultWriter::new(sql_format(format_of_path(path)?), &batch.schema(), &mut output, style)?;
     writer.write(&batch)?;
     for chunk in rest.chunks(CHUNK) {
-        writer.write(&score_batch(chunk, ranking, pools)?)?;
+        writer.write(&score_batch(chunk, ranking, pools, explain)?)?;
     }
     writer.finish()?;
     output.finish()
 }
 
 /// `id, row, score, subtask`, and `pool` in front if there are several.
-fn score_batch(rows: &[Scored], ranking: &Ranking, pools: &[Pool]) -> Result<RecordBatch> {
+fn score_batch(
+    rows: &[Scored],
+    ranking: &Ranking,
+    pools: &[Pool],
+    explain: Option<&Explained<'_>>,
+) -> Result<RecordBatch> {
     let ids = column(rows, pools, "id")?;
     let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
     let subtask = |scored: &Scored| match scored.subtask {
@@ -201,7 +255,13 @@ fn score_batch(rows: &[Scored], ranking: &Ranking, pools: &[Pool]) -> Result<Rec
     columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
     columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
     columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
-    Ok(RecordBatch::try_from_iter(columns)?)
+    if let Some(explain) = explain {
+        columns.extend(explain.columns(rows)?);
+    }
+    // Nothing tells the type of a column without values otherwise.
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, column)| (name, column, true)),
+    )?)
 }
 
 fn summarise(context: &Context, args: &SelectArgs, ranking: &Ranking, k: usize, scores: Option<&Path>) {

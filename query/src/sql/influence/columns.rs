@@ -29,6 +29,42 @@ pub(super) struct InfluenceColumns {
     pub(super) in_target: Option<usize>,
     /// Index of `record`.
     pub(super) record: usize,
+    /// Where the columns of explanations are, if they were asked for.
+    pub(super) explained: Option<ExplainedColumns>,
+}
+
+/// Columns that exist only where they were asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shown {
+    pub(super) in_target: bool,
+    pub(super) explanation: bool,
+}
+
+/// Indexes of the columns that explain a score.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExplainedColumns {
+    pub(super) checkpoint_scores: usize,
+    pub(super) target_dataset: usize,
+    pub(super) target_id: usize,
+    pub(super) target_score: usize,
+    pub(super) stderr: usize,
+    pub(super) noise_floor: usize,
+}
+
+/// Names of these columns.
+const EXPLAINED: [&str; 6] =
+    ["checkpoint_scores", "target_dataset", "target_id", "target_score", "stderr", "noise_floor"];
+
+impl ExplainedColumns {
+    fn all(&self) -> [usize; 6] {
+        let Self { checkpoint_scores, target_dataset, target_id, target_score, stderr, noise_floor } = *self;
+        [checkpoint_scores, target_dataset, target_id, target_score, stderr, noise_floor]
+    }
+
+    /// Whether a column is one of them.
+    pub(super) fn has(&self, column: usize) -> bool {
+        self.all().contains(&column)
+    }
 }
 
 struct Builder {
@@ -48,7 +84,8 @@ impl Builder {
 }
 
 impl InfluenceColumns {
-    pub(super) fn new(plan: &InfluencePlan, marked: bool) -> Self {
+    /// The columns of a question's answer, with those that were asked for besides.
+    pub(super) fn new(plan: &InfluencePlan, shown: Shown) -> Self {
         let table = |side: &PlanSide| {
             SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
         };
@@ -65,11 +102,25 @@ impl InfluenceColumns {
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score = b.add("score", DataType::Float32, false, absent());
         let subtask = b.add("subtask", DataType::Utf8, true, absent());
-        let in_target = marked.then(|| b.add("in_target", DataType::Boolean, false, absent()));
+        let in_target = shown.in_target.then(|| b.add("in_target", DataType::Boolean, false, absent()));
+        let explained = shown.explanation.then(|| {
+            let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
+            let text = || DataType::Utf8;
+            let [scores, dataset, id, score, stderr, floor] = EXPLAINED;
+            ExplainedColumns {
+                checkpoint_scores: b.add(scores, list, false, absent()),
+                target_dataset: b.add(dataset, text(), false, absent()),
+                target_id: b.add(id, text(), true, absent()),
+                target_score: b.add(score, DataType::Float32, false, absent()),
+                stderr: b.add(stderr, DataType::Float32, true, absent()),
+                noise_floor: b.add(floor, DataType::Float32, true, absent()),
+            }
+        });
+        let explained_names = EXPLAINED.into_iter().filter(|_| shown.explanation);
         let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
         let pos_name = per_token.then_some("pos");
-        let mark_name = marked.then_some("in_target");
-        let own = own.into_iter().chain(pos_name).chain(mark_name);
+        let mark_name = shown.in_target.then_some("in_target");
+        let own = own.into_iter().chain(pos_name).chain(mark_name).chain(explained_names);
         let mut taken: Vec<String> = own.map(String::from).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
@@ -86,7 +137,7 @@ impl InfluenceColumns {
         let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, pos, id, score, subtask, in_target, record }
+        Self { samples, pool, row, pos, id, score, subtask, in_target, record, explained }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -100,6 +151,7 @@ impl InfluenceColumns {
             || column == self.subtask
             || Some(column) == self.pos
             || Some(column) == self.in_target
+            || self.explained.is_some_and(|explained| explained.has(column))
     }
 
     /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.

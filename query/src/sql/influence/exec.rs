@@ -116,7 +116,9 @@ fn properties(
     // An order counts up to the first key that the output does not show.
     let keys: Vec<PhysicalSortExpr> =
         [score, pool, Some(key(columns.row, false)), pos].into_iter().flatten().map_while(|k| k).collect();
-    let orderings = LexOrdering::new(keys).into_iter();
+    // Rows that were taken in turn are in no order of their columns.
+    let in_turn = question.rules.round_robin.is_some();
+    let orderings = LexOrdering::new(if in_turn { Vec::new() } else { keys }).into_iter();
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orderings),
         Partitioning::UnknownPartitioning(1),
@@ -151,6 +153,16 @@ impl DisplayAs for InfluenceExec {
             spec.across,
             names.join(", ")
         )?;
+        let rules = &self.question.rules;
+        if let Some(quota) = &rules.quota {
+            write!(f, ", quota=[{quota}]")?;
+        }
+        if let Some(limit) = rules.distinct {
+            write!(f, ", distinct={limit}")?;
+        }
+        if let Some(each) = rules.round_robin {
+            write!(f, ", round_robin={each}")?;
+        }
         filter::display(&self.before, f)?;
         if !self.after.is_empty() {
             let text: Vec<String> = self.after.iter().map(ToString::to_string).collect();

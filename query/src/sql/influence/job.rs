@@ -12,7 +12,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 
 use super::table::Question;
-use crate::influence::{Collector, Order, RowFilter, RowMask, ScanSummary, Scored};
+use crate::influence::{
+    Collector, Diversity, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored, SelectRequest,
+};
 use crate::sql::blocking::{Demand, Sink};
 use crate::sql::error::SqlError;
 use crate::sql::filter::Filter;
@@ -126,10 +128,7 @@ impl Job {
             true => {
                 let timer = MetricBuilder::new(&self.set).subset_time("score_time", self.partition);
                 let _running = timer.timer();
-                let plan = &self.question.plan;
-                let ranking = plan
-                    .top_k(order, k, Some(rows), self.threads, &sink.cancelled())
-                    .map_err(SqlError::query)?;
+                let ranking = self.rank(order, k, rows, sink)?;
                 self.note(&ranking.summary);
                 ranking.rows
             }
@@ -141,6 +140,26 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    fn rank(&self, order: Order, k: usize, rows: &RowFilter, sink: &Sink) -> Result<Ranking, SqlError> {
+        let (plan, rules) = (&self.question.plan, &self.question.rules);
+        let (threads, cancel) = (self.threads, &sink.cancelled());
+        if *rules == Diversity::default() {
+            return plan.top_k(order, k, Some(rows), threads, cancel).map_err(SqlError::query);
+        }
+        // The relation has the rows that its own k chooses, whatever of it is read.
+        let taken = self.question.k.unwrap_or(k);
+        let memory = match rules.distinct {
+            Some(_) => plan.vector_bytes().saturating_mul(taken),
+            None => 0,
+        };
+        self.memory.try_grow(memory).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+        let request =
+            SelectRequest { order, k: taken, filter: Some(rows), diversity: rules, threads, memory };
+        let mut ranking = plan.select(&request, cancel).map_err(SqlError::query)?.ranking;
+        ranking.rows.truncate(k);
+        Ok(ranking)
     }
 
     /// As [`Job::ranked`], where a filter over the results comes before the cut.

@@ -6,6 +6,7 @@ mod columns;
 mod excluded;
 mod exec;
 mod given;
+mod explained;
 mod job;
 mod joined;
 mod table;
@@ -17,14 +18,16 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use gstore_store::{LookupError, Snapshot};
 
-use self::columns::InfluenceColumns;
+use self::columns::{InfluenceColumns, Shown};
 use self::excluded::ExcludedRows;
 use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::error::{QueryError, SideOf};
-use crate::influence::{Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, SketchMode, TargetRef};
+use crate::influence::{
+    Diversity, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, SketchMode, TargetRef,
+};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -56,11 +59,16 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "miss",
     "tolerance",
     "certified",
+    "explain",
+    "quota",
+    "quota_by",
+    "distinct",
+    "round_robin",
     "k",
 ];
 
-/// Options of `excluded()`: the same without those of rows that have a score, which come last.
-pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 6).0;
+/// Options of `excluded()`: the same without those of what is shown and how many, which come last.
+pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 11).0;
 
 /// The table function `influence`.
 #[derive(Debug)]
@@ -90,10 +98,20 @@ impl TableFunctionImpl for InfluenceFunction {
         args.check_names(INFLUENCE_OPTIONS)?;
         let spec = spec(&args)?;
         let k = args.count("k")?;
+        let rules = rules(&args)?;
+        if rules != Diversity::default() && k.is_none() {
+            return Err(SqlError::invalid(
+                "quota, distinct and round_robin choose the rows of an answer of a given length; say how long with k => n".to_owned(),
+            )
+            .into());
+        }
+        let shown = Shown {
+            in_target: args.boolean("in_target")?.unwrap_or(!spec.given.is_empty()),
+            explanation: args.boolean("explain")?.unwrap_or(false),
+        };
         let plan = resolve(&self.0, &spec)?;
-        let marked = args.boolean("in_target")?.unwrap_or(!spec.given.is_empty());
-        let columns = InfluenceColumns::new(&plan, marked);
-        Ok(Arc::new(InfluenceTable::new(plan, columns, k)))
+        let columns = InfluenceColumns::new(&plan, shown);
+        Ok(Arc::new(InfluenceTable::new(plan, columns, k, rules)))
     }
 }
 
@@ -212,6 +230,34 @@ fn number(args: &Arguments, name: &'static str) -> Result<Option<f64>, SqlError>
         [only] => Ok(Some(only)),
         _ => Err(SqlError::query(QueryError::Spec(format!("`{name}` takes one number"))).about(name)),
     }
+}
+
+/// The rules that the arguments name.
+fn rules(args: &Arguments) -> Result<Diversity, SqlError> {
+    let quota = match args.texts("quota")? {
+        Some(limits) => {
+            let quota: Quota = limits.join(",").parse().map_err(|e| SqlError::query(e).about("quota"))?;
+            Some(match args.text("quota_by")? {
+                Some(column) => quota.by(column),
+                None => quota,
+            })
+        }
+        None => None,
+    };
+    let round_robin = match args.text("round_robin")? {
+        Some(word) => Some(word.parse().map_err(|e| SqlError::query(e).about("round_robin"))?),
+        None => None,
+    };
+    let distinct = match args.numbers("distinct")?.as_deref() {
+        None => None,
+        Some([limit]) if (-1.0..=1.0).contains(limit) => Some(*limit),
+        Some(_) => {
+            return Err(
+                SqlError::invalid("`distinct` is one cosine, between -1 and 1".to_owned()).about("distinct")
+            );
+        }
+    };
+    Ok(Diversity { quota, distinct, round_robin })
 }
 
 fn set<T: std::str::FromStr<Err = QueryError>>(

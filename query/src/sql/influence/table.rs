@@ -14,7 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
-use crate::influence::InfluencePlan;
+use crate::influence::{Diversity, InfluencePlan};
 use crate::sql::filter;
 use crate::sql::leaf::statistics;
 
@@ -29,6 +29,8 @@ pub(super) struct Question {
     pub(super) columns: InfluenceColumns,
     /// The relation is the best `k` rows and no others.
     pub(super) k: Option<usize>,
+    /// Which of the best rows may stand beside each other.
+    pub(super) rules: Diversity,
 }
 
 impl fmt::Debug for Question {
@@ -52,8 +54,13 @@ impl Question {
 }
 
 impl InfluenceTable {
-    pub(super) fn new(plan: InfluencePlan, columns: InfluenceColumns, k: Option<usize>) -> Self {
-        Self { shared: Arc::new(Question { plan, columns, k }) }
+    pub(super) fn new(
+        plan: InfluencePlan,
+        columns: InfluenceColumns,
+        k: Option<usize>,
+        rules: Diversity,
+    ) -> Self {
+        Self { shared: Arc::new(Question { plan, columns, k, rules }) }
     }
 }
 

@@ -8,6 +8,7 @@ use arrow_array::{
     UInt64Array,
 };
 
+use super::explained::Explanations;
 use super::joined::Joined;
 use super::table::Question;
 use crate::influence::Scored;
@@ -75,6 +76,10 @@ impl Question {
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
         let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
+        let explanation = match columns.explained.filter(|e| wanted.iter().any(|c| e.has(*c))) {
+            Some(at) => Some((at, Explanations::of(self, part)?)),
+            None => None,
+        };
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for column in wanted {
             values.push(if *column == columns.row {
@@ -91,6 +96,8 @@ impl Question {
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
             } else if Some(*column) == columns.in_target {
                 Arc::new(BooleanArray::from(self.marks(part)?))
+            } else if let Some((at, explanation)) = explanation.as_ref().filter(|(at, _)| at.has(*column)) {
+                explanation.column(at, *column)?
             } else {
                 let i = from_samples.iter().position(|c| c == column);
                 let array = i.and_then(|i| samples.columns().get(i));
