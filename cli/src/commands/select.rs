@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    Diversity, InfluencePlan, InfluenceSpec, Missing, NO_SUBTASK, Order, Quota, Ranking, Scored, SelectRequest,
-    TargetRef, resolve_top,
+    Diversity, InfluencePlan, InfluenceSpec, Missing, NO_SUBTASK, Order, Quota, Ranking, Scored,
+    SelectRequest, TargetRef, resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};

@@ -5,8 +5,8 @@
 mod columns;
 mod excluded;
 mod exec;
-mod given;
 mod explained;
+mod given;
 mod job;
 mod joined;
 mod table;
