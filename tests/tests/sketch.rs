@@ -98,11 +98,11 @@ fn a_sketch_is_made_once_and_its_rankings_are_exact() {
     assert!(notes.contains("gstore index --sketch"), "{notes}");
 
     let made = place.json(&["index", "--sketch", "--dataset", "pool", "--json"]);
-    assert_eq!(made[0]["coded"], ROWS, "{made}");
-    assert_eq!(made[0]["sketched"], made[0]["segments"], "{made}");
-    assert!(made[0]["refused"].is_null(), "{made}");
+    assert_eq!(made["features"][0]["coded"], ROWS, "{made}");
+    assert_eq!(made["features"][0]["sketched"], made["features"][0]["segments"], "{made}");
+    assert!(made["features"][0]["refused"].is_null(), "{made}");
     let again = place.json(&["index", "--sketch", "--dataset", "pool", "--json"]);
-    assert_eq!(again[0]["coded"], 0, "what is there is kept: {again}");
+    assert_eq!(again["features"][0]["coded"], 0, "what is there is kept: {again}");
     let listed = place.ok(&["index"]);
     assert!(listed.lines().any(|line| line.contains("pool/") && line.contains(": sketch, ")), "{listed}");
     assert!(listed.lines().any(|line| line.contains("q/") && line.contains(": no sketch")), "{listed}");

@@ -17,6 +17,12 @@ use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::out;
 
+/// What was made and what is there.
+#[derive(Serialize)]
+struct Report {
+    features: Vec<Line>,
+}
+
 /// What is known of the indexes of a feature.
 #[derive(Serialize)]
 struct Line {
@@ -61,7 +67,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
         }
     }
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&lines)?);
+        out!("{}", serde_json::to_string_pretty(&Report { features: lines })?);
     } else {
         print(&lines)?;
     }

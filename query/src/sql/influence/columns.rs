@@ -35,7 +35,7 @@ pub(super) struct InfluenceColumns {
 
 /// Columns that exist only where they were asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Shown {
+pub(super) struct Besides {
     pub(super) in_target: bool,
     pub(super) explanation: bool,
 }
@@ -85,7 +85,7 @@ impl Builder {
 
 impl InfluenceColumns {
     /// The columns of a question's answer, with those that were asked for besides.
-    pub(super) fn new(plan: &InfluencePlan, shown: Shown) -> Self {
+    pub(super) fn new(plan: &InfluencePlan, besides: Besides) -> Self {
         let table = |side: &PlanSide| {
             SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
         };
@@ -102,8 +102,8 @@ impl InfluenceColumns {
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score = b.add("score", DataType::Float32, false, absent());
         let subtask = b.add("subtask", DataType::Utf8, true, absent());
-        let in_target = shown.in_target.then(|| b.add("in_target", DataType::Boolean, false, absent()));
-        let explained = shown.explanation.then(|| {
+        let in_target = besides.in_target.then(|| b.add("in_target", DataType::Boolean, false, absent()));
+        let explained = besides.explanation.then(|| {
             let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
             let text = || DataType::Utf8;
             let [scores, dataset, id, score, stderr, floor] = EXPLAINED;
@@ -116,10 +116,10 @@ impl InfluenceColumns {
                 noise_floor: b.add(floor, DataType::Float32, true, absent()),
             }
         });
-        let explained_names = EXPLAINED.into_iter().filter(|_| shown.explanation);
+        let explained_names = EXPLAINED.into_iter().filter(|_| besides.explanation);
         let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
         let pos_name = per_token.then_some("pos");
-        let mark_name = shown.in_target.then_some("in_target");
+        let mark_name = besides.in_target.then_some("in_target");
         let own = own.into_iter().chain(pos_name).chain(mark_name).chain(explained_names);
         let mut taken: Vec<String> = own.map(String::from).collect();
         for (name, ty) in metadata(&tables) {

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 
-use super::columns::InfluenceColumns;
+use super::columns::{Besides, InfluenceColumns};
 use crate::influence::{Excluded, InfluencePlan};
 use crate::sql::blocking::Demand;
 use crate::sql::error::SqlError;
@@ -51,7 +51,7 @@ impl ExcludedRows {
         if plan.spec().per_token {
             shown.insert(2, (Shown::Pos, Field::new("pos", DataType::UInt32, true)));
         }
-        let columns = InfluenceColumns::new(&plan, false);
+        let columns = InfluenceColumns::new(&plan, Besides::default());
         let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
         Self { plan, columns, shown, schema: Arc::new(Schema::new(fields)) }
     }

@@ -18,7 +18,7 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 use gstore_store::{LookupError, Snapshot};
 
-use self::columns::{InfluenceColumns, Shown};
+use self::columns::{Besides, InfluenceColumns};
 use self::excluded::ExcludedRows;
 use self::table::InfluenceTable;
 use super::args::{self, Arguments};
@@ -105,12 +105,12 @@ impl TableFunctionImpl for InfluenceFunction {
             )
             .into());
         }
-        let shown = Shown {
+        let besides = Besides {
             in_target: args.boolean("in_target")?.unwrap_or(!spec.given.is_empty()),
             explanation: args.boolean("explain")?.unwrap_or(false),
         };
         let plan = resolve(&self.0, &spec)?;
-        let columns = InfluenceColumns::new(&plan, shown);
+        let columns = InfluenceColumns::new(&plan, besides);
         Ok(Arc::new(InfluenceTable::new(plan, columns, k, rules)))
     }
 }
