@@ -18,6 +18,20 @@ pub enum Mode {
     Sketch(SketchMode),
 }
 
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("exact"),
+            Self::Sketch(SketchMode { certified: true, tolerance, .. }) => {
+                write!(f, "sketch (certified, tolerance {tolerance})")
+            }
+            Self::Sketch(SketchMode { miss, tolerance, .. }) => {
+                write!(f, "sketch (miss {miss:e}, tolerance {tolerance})")
+            }
+        }
+    }
+}
+
 /// What a sketch may leave open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SketchMode {

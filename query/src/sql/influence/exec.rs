@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 
 use super::job::Job;
 use super::table::Question;
-use crate::influence::{EXACT, Order};
+use crate::influence::{Order};
 use crate::sql::blocking;
 use crate::sql::filter::{self, columns_of};
 use crate::sql::leaf::statistics;
@@ -143,9 +143,10 @@ impl DisplayAs for InfluenceExec {
         let per_token = if spec.per_token { ", per_token=true" } else { "" };
         write!(
             f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={EXACT}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{per_token}{excluded}, columns=[{}]",
+            "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{per_token}{excluded}, columns=[{}]",
             spec.pools.join(", "),
             targets.join(", "),
+            spec.mode,
             checkpoints.join(", "),
             spec.sim,
             spec.fold,

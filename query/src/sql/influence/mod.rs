@@ -26,7 +26,7 @@ use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::error::{QueryError, SideOf};
 use crate::influence::{
-    Diversity, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, SketchMode, TargetRef,
+    Diversity, Each, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, SketchMode, TargetRef,
 };
 
 /// Options of `influence()`; the two arguments may be given by name as well.
@@ -104,6 +104,10 @@ impl TableFunctionImpl for InfluenceFunction {
                 "quota, distinct and round_robin choose the rows of an answer of a given length; say how long with k => n".to_owned(),
             )
             .into());
+        }
+        if rules != Diversity::default() && spec.mode != Mode::Exact {
+            let why = "quota, distinct and round_robin are applied to all scores; leave the mode sketch out";
+            return Err(SqlError::invalid(why.to_owned()).about("mode").into());
         }
         let besides = Besides {
             in_target: args.boolean("in_target")?.unwrap_or(!spec.given.is_empty()),
@@ -242,10 +246,16 @@ fn rules(args: &Arguments) -> Result<Diversity, SqlError> {
                 None => quota,
             })
         }
+        None if args.option("quota_by").is_some() => {
+            return Err(SqlError::invalid("`quota_by` says what `quota` counts by, and there is none".to_owned())
+                .about("quota_by"));
+        }
         None => None,
     };
     let round_robin = match args.text("round_robin")? {
-        Some(word) => Some(word.parse().map_err(|e| SqlError::query(e).about("round_robin"))?),
+        Some(word) => Some(word.parse().map_err(|_| {
+            SqlError::query(QueryError::option("round_robin", &word, Each::WORDS)).about("round_robin")
+        })?),
         None => None,
     };
     let distinct = match args.numbers("distinct")?.as_deref() {
