@@ -1,5 +1,5 @@
 //! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any instant, and
-//! whatever was not is absent or whole; and readers see each snapshot as it was published, whoever works beside them.
+//! whatever was not is absent or whole.
 
 use gstore_faults::fail::{self, FailOptions};
 use gstore_faults::suite::Suite;
@@ -50,9 +50,4 @@ fn the_process_is_killed() {
 #[test]
 fn power_is_lost_on_ext4() {
     good(&gstore_faults::power::run(1, &suite().power, &Stop::after(None)));
-}
-
-#[test]
-fn readers_and_writers_at_once() {
-    good(&gstore_faults::soak::run(1, &suite().soak, &Stop::after(None)));
 }

@@ -41,9 +41,9 @@ fn sketch_mode() -> InfluenceSpec {
 /// Bytes of the index files, by name.
 fn indexes(store: &TestStore) -> Vec<Vec<u8>> {
     let folder = store.store.path().join("indexes");
-    let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut all: Vec<_> = fs_err::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     all.sort();
-    all.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
+    all.into_iter().map(|path| fs_err::read(path).unwrap()).collect()
 }
 
 #[test]
@@ -99,15 +99,15 @@ fn a_damaged_sketch_is_an_error_and_not_a_wrong_answer() {
     let store = store(5_000);
     build(&store, &SketchOptions::default());
     let folder = store.store.path().join("indexes");
-    let path = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
-    let whole = std::fs::read(&path).unwrap();
+    let path = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = fs_err::read(&path).unwrap();
     let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     for at in [100, whole.len() / 3, whole.len() * 2 / 3, whole.len() - 30] {
         let mut bytes = whole.clone();
         bytes[at] ^= 16;
         // Another file under the name: a map of the first one stays what it was.
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, bytes).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, bytes).unwrap();
         match plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO) {
             Ok(got) => assert_eq!(got.rows, want.rows, "byte {at}"),
             Err(error) => assert!(error.is_damage(), "{error}"),

@@ -12,7 +12,8 @@ pub const CONFIG: Target = Target {
     name: "config",
     run,
     per_byte: 400,
-    constant: 512 * KIB,
+    // The description of all commands is in it.
+    constant: 768 * KIB,
     words: &[
         b"[ingest]\n",
         b"[select]\n",

@@ -134,7 +134,7 @@ pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
     let mut sketch = Sketch::new(reader.part().desc.dim() as usize);
     for segment in reader.segments() {
         let file = match reader.index_state(segment, KIND).map_err(|error| error.to_string())? {
-            IndexState::Ready(file) => file,
+            IndexState::Ready(file) => *file,
             IndexState::Stale(stale) => return Err(stale.to_string()),
             _ => {
                 return Err(format!(

@@ -42,7 +42,7 @@ pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageE
         let (expected, found) = (wanted.digest.to_owned(), file.segment_digest().to_owned());
         return Ok(IndexState::Stale(StaleIndex { file: name, expected, found }));
     }
-    Ok(IndexState::Ready(file))
+    Ok(IndexState::Ready(Box::new(file)))
 }
 
 /// An index by what it says of itself.

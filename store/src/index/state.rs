@@ -8,7 +8,7 @@ use std::fmt;
 #[non_exhaustive]
 pub enum IndexState {
     /// It is there and of this segment.
-    Ready(IndexFile),
+    Ready(Box<IndexFile>),
     /// There is none.
     Missing,
     /// It was made of another state of the segment. Counts as missing; building it puts the new one in its place.
@@ -19,7 +19,7 @@ impl IndexState {
     /// The index, if it can be used.
     pub fn ready(self) -> Option<IndexFile> {
         match self {
-            IndexState::Ready(file) => Some(file),
+            IndexState::Ready(file) => Some(*file),
             IndexState::Missing | IndexState::Stale(_) => None,
         }
     }

@@ -159,8 +159,7 @@ impl SampleEncoder {
     ) -> Result<Vec<Vec<f32>>, GivenError> {
         let next = AtomicUsize::new(0);
         let samples: Vec<Arc<Encoded>> = samples.into_iter().map(Arc::new).collect();
-        let results: Vec<Mutex<Option<Result<Vec<f32>, GivenError>>>> =
-            samples.iter().map(|_| Mutex::new(None)).collect();
+        let results: Vec<Slot> = samples.iter().map(|_| Mutex::new(None)).collect();
         let work = || {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
@@ -182,6 +181,9 @@ impl SampleEncoder {
         taken.map(|result| result.unwrap_or(Err(GivenError::Ingest(IngestError::NoResult)))).collect()
     }
 }
+
+/// Where a thread puts the vector of a sample.
+type Slot = Mutex<Option<Result<Vec<f32>, GivenError>>>;
 
 /// Everything that decides a vector and that a description knows.
 fn key(feature: &WantedFeature<'_>) -> String {

@@ -107,7 +107,7 @@ fn errors_that_all_point_the_same_way() {
 #[test]
 fn sums_that_cancel() {
     let dim = 16_384;
-    let big = |i: usize| if i % 2 == 0 { 3e4 } else { -3e4 };
+    let big = |i: usize| if i.is_multiple_of(2) { 3e4 } else { -3e4 };
     let x: Vec<f32> = numbers(5 * dim, 3).iter().enumerate().map(|(i, x)| big(i / 16) + x).collect();
     let q: Vec<f32> = numbers(6 * dim, 4).iter().map(|q| 1.0 + q * 1e-3).collect();
     check(Values::F16(&halves(&x)), &q, dim, &[], 1e-4);

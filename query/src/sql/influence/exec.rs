@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 
 use super::job::Job;
 use super::table::Question;
-use crate::influence::{Order};
+use crate::influence::Order;
 use crate::sql::blocking;
 use crate::sql::filter::{self, columns_of};
 use crate::sql::leaf::statistics;

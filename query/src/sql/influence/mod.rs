@@ -247,8 +247,10 @@ fn rules(args: &Arguments) -> Result<Diversity, SqlError> {
             })
         }
         None if args.option("quota_by").is_some() => {
-            return Err(SqlError::invalid("`quota_by` says what `quota` counts by, and there is none".to_owned())
-                .about("quota_by"));
+            return Err(SqlError::invalid(
+                "`quota_by` says what `quota` counts by, and there is none".to_owned(),
+            )
+            .about("quota_by"));
         }
         None => None,
     };

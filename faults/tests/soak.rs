@@ -1,0 +1,15 @@
+//! Promise: readers see each snapshot as it was published, whoever works beside them.
+//!
+//! Alone in its process: a child that another test forks has this one's locks until it runs its own program, and a job that is started in that
+//! moment is refused.
+
+use gstore_faults::suite::Suite;
+use gstore_faults::{Stop, soak};
+
+#[test]
+fn readers_and_writers_at_once() {
+    let suite = Suite::short(1, env!("CARGO_BIN_EXE_faults").into(), None);
+    let report = soak::run(1, &suite.soak, &Stop::after(None));
+    println!("{}", report.line());
+    assert!(report.is_good(), "{:#?}", report.anomalies);
+}
