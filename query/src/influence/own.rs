@@ -1,6 +1,6 @@
 //! Self-influence: the score of each row for itself.
 //!
-//! self(row) = sum over checkpoints c of w_c sum over modules m of a_m |T_c[row]|_m², the dot product of the row's vector with itself: what a
+//! `self(row) = sum over checkpoints c of w_c sum over modules m of a_m |T_c[row]|_m²`, the dot product of the row's vector with itself: what a
 //! step on the row alone does to its own loss. Lengths are the stored norms, taken before values were rounded.
 
 use std::sync::atomic::{AtomicBool, Ordering};
