@@ -127,7 +127,7 @@ pub enum QueryError {
     #[error("sketch: {0}")]
     Sketch(String),
     /// The query was told to stop.
-    #[error("the query was cancelled")]
+    #[error("stopped before it was finished")]
     Cancelled,
 }
 

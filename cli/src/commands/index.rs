@@ -46,8 +46,10 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
     let mut lines = Vec::new();
     if args.sketch {
         let named = !args.features.is_empty();
-        let cancel = context
-            .cancel_on_interrupt("stopping; sketches that are finished stay, and the same command goes on")?;
+        let cancel = context.cancel_on_interrupt(match args.rebuild {
+            true => "stopping; sketches that are finished stay, and the same command without --rebuild makes those that are missing",
+            false => "stopping; sketches that are finished stay, and the same command goes on",
+        })?;
         let mut reporter = context.reporter();
         for part in &features {
             let reader = snapshot.open_feature(part)?;

@@ -215,24 +215,26 @@ impl IngestPlan {
         let origin = |folder: &PathBuf| self.request.origins.get(folder);
         let base = origin(&self.request.model).cloned();
         let base = base.unwrap_or_else(|| folder_name(&self.request.model));
+        // Whoever looks for the weights later may stand in another folder.
+        let place = |folder: &PathBuf| json!(std::path::absolute(folder).unwrap_or_else(|_| folder.clone()));
         self.checkpoints
             .iter()
             .map(|checkpoint| {
                 let mut provenance = Map::new();
-                provenance.insert("model".to_owned(), json!(self.request.model));
+                provenance.insert("model".to_owned(), place(&self.request.model));
                 if let Some(origin) = origin(&self.request.model) {
                     provenance.insert("model_origin".to_owned(), json!(origin));
                 }
                 match &checkpoint.arg.weights {
                     CheckpointWeights::Base => {}
                     CheckpointWeights::Adapter(folder) => {
-                        provenance.insert("adapter".to_owned(), json!(folder));
+                        provenance.insert("adapter".to_owned(), place(folder));
                         if let Some(origin) = origin(folder) {
                             provenance.insert("adapter_origin".to_owned(), json!(origin));
                         }
                     }
                     CheckpointWeights::Model(folder) => {
-                        provenance.insert("weights".to_owned(), json!(folder));
+                        provenance.insert("weights".to_owned(), place(folder));
                     }
                 }
                 RunCheckpoint {

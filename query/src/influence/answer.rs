@@ -18,7 +18,8 @@ use super::windows::{lacking, windows};
 use crate::error::QueryError;
 use crate::kernel::Kernel;
 
-/// What exact scans promise: every eligible row was compared with every target row, from the stored values.
+/// What exact scans promise: the answer is that of comparing every eligible row with every target row, from the stored values. Rows that are shown
+/// to be out of the running by the lengths of their vectors need not be read for it.
 pub const EXACT: &str = "exact";
 
 impl InfluencePlan {
@@ -237,6 +238,17 @@ impl InfluencePlan {
         Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail: detail.join(", ") })
     }
 
+    /// The summary of what is always found by scoring every row, with a note where the question asked for a sketch.
+    pub(super) fn summary_of_scan(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
+        let mut summary = self.summary(ready, totals);
+        if self.spec().mode != Mode::Exact {
+            summary
+                .notes
+                .push("every row was scored: only a plain ranking can be found by a sketch".to_owned());
+        }
+        summary
+    }
+
     pub(super) fn summary(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
         ScanSummary {
             live: self.live(),
@@ -250,7 +262,7 @@ impl InfluencePlan {
             target_excluded: ready.target.excluded,
             guarantee: EXACT.to_owned(),
             planes: Vec::new(),
-            rows_scored: totals.scanned,
+            rows_scored: totals.scored,
             notes: Vec::new(),
         }
     }

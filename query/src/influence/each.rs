@@ -127,7 +127,7 @@ impl InfluencePlan {
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: ready.target.subtasks.clone(),
-            summary: self.summary(ready, &totals),
+            summary: self.summary_of_scan(ready, &totals),
         })
     }
 

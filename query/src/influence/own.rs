@@ -77,7 +77,7 @@ impl InfluencePlan {
             top.merge(state.top);
             totals.merge(&state.totals);
         }
-        let summary = self.summary(&ready, &totals);
+        let summary = self.summary_of_scan(&ready, &totals);
         Ok(Ranking {
             rows: top.into_rows(),
             eligible: summary.eligible,

@@ -61,6 +61,8 @@ pub(super) struct Yield {
 pub(super) struct Totals {
     pub(super) scanned: u64,
     pub(super) eligible: u64,
+    /// Those whose vectors were read for it.
+    pub(super) scored: u64,
     pub(super) excluded: ExcludedCounts,
     pub(super) whole_rows: u64,
     pub(super) bytes_read: u64,
@@ -70,6 +72,7 @@ impl Totals {
     pub(super) fn merge(&mut self, other: &Self) {
         self.scanned += other.scanned;
         self.eligible += other.eligible;
+        self.scored += other.scored;
         self.excluded.merge(&other.excluded);
         self.whole_rows += other.whole_rows;
         self.bytes_read += other.bytes_read;
@@ -138,6 +141,7 @@ impl Scan<'_> {
             }
         })?;
         found.totals.eligible = found.scored.len() as u64;
+        found.totals.scored = found.totals.eligible;
         Ok(found)
     }
 

@@ -47,7 +47,7 @@ pub struct SketchProgress {
     pub bytes: u64,
 }
 
-/// Builds the sketch of a feature, for segments that have none that can be used. The caller holds a lease on the reader's snapshot.
+/// Builds the sketch of a feature, for segments that have none that can be used; those that are there are read and checked. The caller holds a lease on the reader's snapshot.
 ///
 /// # Errors
 /// Features of tokens or of too many coordinates; damage of a segment; what the store refuses; and [`QueryError::Cancelled`]. Segments that
@@ -68,8 +68,8 @@ pub fn build(
     let mut seed = options.seed;
     let mut wanted = Vec::new();
     for segment in reader.segments() {
-        // An index that cannot be read is built anew, as one that is not there.
-        let there = reader.index(segment, KIND).ok().flatten();
+        // An index that cannot be read, to its last byte, is built anew, as one that is not there.
+        let there = reader.index(segment, KIND).ok().flatten().filter(is_sound);
         let usable =
             there.and_then(|file| header_of(&file).ok()).filter(|header| header.vectors == segment.vectors());
         let own = usable.and_then(|header| header.check(dim).ok());
@@ -122,6 +122,19 @@ pub fn build(
         progress(&done);
     }
     Ok(done)
+}
+
+/// Whether every byte of the sections agrees with its digest.
+fn is_sound(file: &IndexFile) -> bool {
+    let mut scratch = BlockBuffer::new();
+    file.sections().all(|name| {
+        let Ok(section) = file.section(name) else { return false };
+        let piece = section.chunk_len().max(CHUNK);
+        (0..section.len().div_ceil(piece)).all(|i| {
+            let range = i * piece..((i + 1) * piece).min(section.len());
+            section.read(range, &mut scratch).is_ok()
+        })
+    })
 }
 
 fn header_of(file: &IndexFile) -> Result<SketchHeader, String> {

@@ -44,8 +44,7 @@ pub(crate) fn live_builds(env: &Env) -> Result<Vec<String>, StorageError> {
 pub(super) struct BuildFolder {
     env: Arc<Env>,
     name: String,
-    #[allow(dead_code)]
-    lock: Box<dyn VfsLock>,
+    _lock: Box<dyn VfsLock>,
 }
 
 impl BuildFolder {
@@ -62,7 +61,7 @@ impl BuildFolder {
         let lock_name = format!("{name}/{LOCK}");
         env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
         match env.vfs().lock(&env.at(&lock_name), false) {
-            Ok(Some(lock)) => Ok(Some(BuildFolder { env: Arc::clone(env), name, lock })),
+            Ok(Some(lock)) => Ok(Some(BuildFolder { env: Arc::clone(env), name, _lock: lock })),
             Ok(None) => Err(Env::io("lock", &lock_name)(ErrorKind::WouldBlock.into())),
             Err(e) => {
                 let _ = env.remove_folder(&name);

@@ -438,7 +438,7 @@ fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
     let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
     damaged.sort();
     for file in &damaged {
-        work.report.rebuilt(file, "its segment, by `gstore index`");
+        work.report.rebuilt(file, "its segment by the next `gstore index`; until then there is none");
     }
     damaged
 }

@@ -116,8 +116,9 @@ impl Cascade<'_> {
     /// missed only if its own bound fails, in one of the planes; the bound of a score fails only if that of certain values does.
     fn margin(&self) -> f64 {
         let rows = (self.k as u64).min(self.rows).max(1) as f64;
-        let events = rows * Plane::PROBABLE.len() as f64 * deciding(self.scan.terms) as f64;
-        let smallest = self.sides.iter().flatten().map(|side| side.sketch.padded()).min().unwrap_or(64);
+        let events = rows * Plane::PROBABLE.len() as f64 * deciding(self.scan.terms, self.order) as f64;
+        let smallest = self.sides.iter().flatten().map(|side| side.sketch.padded());
+        let smallest = smallest.filter(|dim| *dim > 0).min().unwrap_or(64);
         upper_quantile(self.mode.miss / events / tail_excess(smallest))
     }
 
@@ -146,13 +147,18 @@ impl Cascade<'_> {
     }
 }
 
-/// How many of a row's values must keep their bounds for its score to keep its own: where the largest counts, that one, which does not depend
-/// on the rotation; a sum has one error, whose deviation is at most the sum of theirs; where the smallest counts, each that may be it.
-fn deciding(terms: &Terms) -> usize {
+/// How many of a row's values must keep their bounds for its score to keep its own. Of the best rows scores are bounded from above: where the
+/// largest value counts, that one's bound is enough, and which it is does not depend on the rotation; where the smallest counts, each may be it. Of the worst
+/// rows it is the other way round. A sum has one error, whose deviation is at most the sum of theirs.
+fn deciding(terms: &Terms, order: Order) -> usize {
     let values = || terms.subtasks.iter().map(|subtask| subtask.len()).sum::<usize>().max(1);
-    if terms.within == Within::Min && terms.subtasks.iter().any(|subtask| subtask.len() > 1) {
+    let (within, across) = match order {
+        Order::Best => (Within::Min, Across::Min),
+        Order::Worst => (Within::Max, Across::Max),
+    };
+    if terms.within == within && terms.subtasks.iter().any(|subtask| subtask.len() > 1) {
         values()
-    } else if terms.across == Across::Min {
+    } else if terms.across == across {
         terms.subtasks.len().max(1)
     } else {
         1
@@ -274,4 +280,28 @@ fn filter_of(windows: &[Window], pools: usize, chosen: &Chosen) -> RowFilter {
         filter = filter.with(pool, rows.collect());
     }
     filter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_that_must_hold_are_counted_for_either_end_of_the_ranking() {
+        let terms = |within, across| Terms { within, across, subtasks: vec![0..2, 2..3, 3..6] };
+        for (within, across, best, worst) in [
+            (Within::Mean, Across::Mean, 1, 1),
+            (Within::Mean, Across::Max, 1, 3),
+            (Within::Mean, Across::Min, 3, 1),
+            (Within::Max, Across::Max, 1, 6),
+            (Within::Max, Across::Min, 3, 6),
+            (Within::Min, Across::Max, 6, 3),
+        ] {
+            let terms = terms(within, across);
+            assert_eq!(deciding(&terms, Order::Best), best, "{within} {across}");
+            assert_eq!(deciding(&terms, Order::Worst), worst, "{within} {across}");
+        }
+        let single = Terms { within: Within::Max, across: Across::Max, subtasks: vec![0..1] };
+        assert_eq!(deciding(&single, Order::Worst), 1);
+    }
 }

@@ -40,7 +40,7 @@ pub(in super::super) fn sides(
     }
     let mut all = Vec::new();
     for pool in pools {
-        let mut of_pool = Vec::new();
+        let mut of_pool: Vec<SketchSide> = Vec::new();
         for (reader, vectors) in pool.readers.iter().zip(vectors) {
             let part = reader.part();
             if spec.sim == Sim::Dot && !DOT_SCALES.contains(&part.attrs.dot_scale) {
@@ -53,6 +53,16 @@ pub(in super::super) fn sides(
             let sketch = find(reader)?;
             if !sketch.covers(reader.blocks()) {
                 return Err(format!("the sketch of {} lacks segments", part.display_name()));
+            }
+            // Variances add up over checkpoints only if their rotations were drawn apart.
+            let seeds =
+                |sketch: &Sketch| sketch.rotations().iter().map(|(seed, _)| *seed).collect::<Vec<_>>();
+            let own = seeds(&sketch);
+            if of_pool.iter().any(|other| seeds(&other.sketch).iter().any(|seed| own.contains(seed))) {
+                return Err(format!(
+                    "the sketch of {} has the seed of another checkpoint's",
+                    part.display_name()
+                ));
             }
             let queries: Vec<SketchQueries> = sketch
                 .rotations()

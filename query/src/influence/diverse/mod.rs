@@ -28,9 +28,15 @@ use super::scan::Totals;
 use super::spec::{Each, Order};
 use crate::error::QueryError;
 
-/// Candidates of a page at first, and at most.
+/// Candidates of a page at first; those of all rankings' pages at most, and of one ranking's at least.
 const FIRST_PAGE: usize = 1024;
-const MOST_PAGE: usize = 1 << 16;
+const MOST_PAGES: usize = 1 << 16;
+const LEAST_PAGE: usize = 32;
+
+/// The longest page of each of some rankings.
+fn most_page(rankings: usize) -> usize {
+    (MOST_PAGES / rankings.max(1)).max(LEAST_PAGE)
+}
 
 /// The rules of a spread out ranking; without any it is the plain one.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -120,7 +126,8 @@ impl InfluencePlan {
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
         let count = lists.len();
-        let page = k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(32, MOST_PAGE);
+        let page =
+            k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(LEAST_PAGE, most_page(count));
         let mut candidates = Candidates {
             plan: self,
             ready,
@@ -135,7 +142,7 @@ impl InfluencePlan {
             Some(limit) => Some(Taken::new(self, ready, limit, k, request.memory)?),
             None => None,
         };
-        let mut decided: HashSet<Key> = HashSet::new();
+        let mut taken_rows: HashSet<Key> = HashSet::new();
         let mut rows: Vec<Scored> = Vec::new();
         let (mut over_quota, mut near_duplicates) = (0, 0);
         let none = VecDeque::new();
@@ -148,27 +155,28 @@ impl InfluencePlan {
             };
             let key = (next.pool, next.row, next.pos);
             // Where there is one ranking no row comes twice.
-            if count > 1 && decided.contains(&key) {
+            if count > 1 && taken_rows.contains(&key) {
                 continue;
             }
             if let Some(sources) = &mut sources
                 && !sources.has_room(&next, &candidates.all[turn].waiting)?
             {
                 over_quota += 1;
-                remember(&mut decided, key, count);
                 continue;
             }
             if let Some(taken) = &mut taken
                 && !taken.take(&next, if count == 1 { &candidates.all[turn].waiting } else { &none })?
             {
                 near_duplicates += 1;
-                remember(&mut decided, key, count);
                 continue;
             }
             if let Some(sources) = &mut sources {
                 sources.take(&next);
             }
-            remember(&mut decided, key, count);
+            // What a rule forbids once it forbids in the other rankings too, so only rows that were taken are remembered.
+            if count > 1 {
+                taken_rows.insert(key);
+            }
             rows.push(next);
             empty = 0;
             turn = (turn + 1) % count;
@@ -179,7 +187,7 @@ impl InfluencePlan {
             None => candidates.fetch(request, &[], None, cancel)?,
         };
         let passes = candidates.passes;
-        let summary = self.summary(ready, &totals);
+        let summary = self.summary_of_scan(ready, &totals);
         let ranking = Ranking {
             rows,
             eligible: summary.eligible,
@@ -190,12 +198,6 @@ impl InfluencePlan {
             summary,
         };
         Ok(Selection { ranking, over_quota, near_duplicates, passes })
-    }
-}
-
-fn remember(decided: &mut HashSet<Key>, key: Key, lists: usize) {
-    if lists > 1 {
-        decided.insert(key);
     }
 }
 
@@ -210,7 +212,7 @@ impl Candidates<'_> {
     ) -> Result<Option<Scored>, QueryError> {
         if self.all[list].waiting.is_empty() && !self.all[list].done {
             if self.totals.is_some() {
-                self.page = self.page.saturating_mul(2).min(MOST_PAGE);
+                self.page = self.page.saturating_mul(2).min(most_page(self.all.len()));
             }
             // The others that are nearly empty are filled by the same pass.
             let low = |l: &List| !l.done && l.waiting.len() * 2 <= self.page;

@@ -1,6 +1,6 @@
 //! Quotas: how many rows of an answer may have the same value in a metadata column.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -103,7 +103,7 @@ pub(super) struct Sources<'a> {
     quota: &'a Quota,
     k: usize,
     /// The samples of each pool.
-    pools: Vec<SampleReader>,
+    pools: Vec<(SampleReader, bool)>,
     counts: HashMap<Option<String>, usize>,
     /// The sources of single rows; emptied when it grows long.
     known: HashMap<(u32, u64), Option<String>>,
@@ -113,11 +113,14 @@ impl<'a> Sources<'a> {
     pub(super) fn new(plan: &InfluencePlan, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
         let mut pools = Vec::new();
         for side in plan.pools() {
-            let columns = || side.dataset.columns.iter().map(|column| column.name.as_str());
-            if !columns().any(|name| name == quota.column) {
-                return Err(QueryError::unknown("metadata column", &quota.column, columns()));
-            }
-            pools.push(plan.snapshot().samples(&side.dataset)?);
+            let has = side.dataset.columns.iter().any(|column| column.name == quota.column);
+            pools.push((plan.snapshot().samples(&side.dataset)?, has));
+        }
+        // A pool that lacks the column has rows without a value; if all do, the name is wrong.
+        if pools.iter().all(|(_, has)| !has) {
+            let all = plan.pools().iter().flat_map(|side| &side.dataset.columns);
+            let names: BTreeSet<&str> = all.map(|column| column.name.as_str()).collect();
+            return Err(QueryError::unknown("metadata column", &quota.column, names));
         }
         Ok(Self { quota, k, pools, counts: HashMap::new(), known: HashMap::new() })
     }
@@ -143,9 +146,13 @@ impl<'a> Sources<'a> {
         if self.known.len() >= CACHED {
             self.known.clear();
         }
-        let Some(pool) = self.pools.get(row.pool as usize) else { return Ok(()) };
+        let Some((pool, has)) = self.pools.get(row.pool as usize) else { return Ok(()) };
         let of_pool = std::iter::once(row).chain(next).filter(|s| s.pool == row.pool).take(READ);
         let rows: Vec<u64> = of_pool.map(|s| s.row).collect();
+        if !has {
+            self.known.extend(rows.iter().map(|number| ((row.pool, *number), None)));
+            return Ok(());
+        }
         let batch = pool.get(&rows, &[self.quota.column.as_str()])?;
         for (number, source) in rows.iter().zip(text(batch.column(0))?) {
             self.known.insert((row.pool, *number), source);
@@ -163,13 +170,18 @@ impl<'a> Sources<'a> {
             return Ok(None);
         }
         let mut open = RowFilter::new();
-        for (p, pool) in self.pools.iter().enumerate() {
+        for (p, (pool, has)) in self.pools.iter().enumerate() {
             let mask = filter.and_then(|filter| filter.pool(p));
             let mut rows = RowMask::new();
-            for batch in pool.scan(&["row", self.quota.column.as_str()], None) {
+            let columns = ["row", self.quota.column.as_str()];
+            for batch in pool.scan(if *has { &columns } else { &columns[..1] }, None) {
                 let batch = batch?;
                 let numbers = batch.column(0).as_primitive::<UInt64Type>();
-                for (row, source) in numbers.values().iter().zip(text(batch.column(1))?) {
+                let sources = match has {
+                    true => text(batch.column(1))?,
+                    false => vec![None; batch.num_rows()],
+                };
+                for (row, source) in numbers.values().iter().zip(sources) {
                     if mask.is_none_or(|mask| mask.contains(*row)) && !full(&source) {
                         rows.insert(*row);
                     }

@@ -149,7 +149,8 @@ impl Job {
             return plan.top_k(order, k, Some(rows), threads, cancel).map_err(SqlError::query);
         }
         // The relation has the rows that its own k chooses, whatever of it is read.
-        let taken = self.question.k.unwrap_or(k);
+        let most = usize::try_from(plan.most_results()).unwrap_or(usize::MAX);
+        let taken = self.question.k.unwrap_or(k).min(most);
         let memory = match rules.distinct {
             Some(_) => plan.vector_bytes().saturating_mul(taken),
             None => 0,
@@ -253,7 +254,7 @@ impl Job {
 
     fn note(&self, summary: &ScanSummary) {
         let counter = |name| MetricBuilder::new(&self.set).counter(name, self.partition);
-        counter("rows_scored").add(usize::try_from(summary.eligible).unwrap_or(usize::MAX));
+        counter("rows_scored").add(usize::try_from(summary.rows_scored).unwrap_or(usize::MAX));
         counter("rows_excluded").add(usize::try_from(summary.excluded.total()).unwrap_or(usize::MAX));
         counter("bytes_read").add(usize::try_from(summary.bytes_read).unwrap_or(usize::MAX));
         if let Some(notes) = &self.notes {
