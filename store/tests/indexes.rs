@@ -91,6 +91,9 @@ fn what_is_written_is_read_back_by_any_range() {
         assert_eq!(check_all(&read_only, KIND), segments);
         let e = build_one(&read_only, &reader, &reader.segments()[0], "other").unwrap_err();
         assert!(!e.is_damage(), "{e}");
+        let IndexError::ReadOnly { store: path, .. } = &e else { panic!("{e}") };
+        assert_eq!(path, store.path());
+        assert!(e.to_string().contains("cannot be written to"), "{e}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Errors of building and removing indexes.
 
 use super::StorageError;
+use std::path::PathBuf;
 use uuid::Uuid;
 
 /// An index could not be built or removed. Whatever index was there before is there still.
@@ -28,6 +29,18 @@ pub enum IndexError {
     Gone {
         /// The segment.
         segment: Uuid,
+    },
+    /// Nothing can be written where the store is.
+    #[error(
+        "the store in {} cannot be written to, and an index is a file in it: {source}\n  \
+         build it where the store can be written; or make a copy that can be, with `gstore backup --to DIR`, and build it there",
+        store.display()
+    )]
+    ReadOnly {
+        /// The store.
+        store: PathBuf,
+        /// What was tried first.
+        source: StorageError,
     },
     /// An earlier error left the file in an unknown state.
     #[error("an earlier write to {0} failed; the file was abandoned")]

@@ -32,8 +32,7 @@ pub(super) const MAX_CHUNK: u64 = 1 << 26;
 const FOOTER_LIMIT: u64 = 1 << 28;
 
 /// What to do about an index that cannot be used.
-pub(super) const REMEDY: &str =
-    "an index holds nothing of its own: `gstore index` makes it anew, `gstore verify --repair` removes it";
+pub(super) const REMEDY: &str = "an index holds nothing of its own: `gstore index` makes it anew (--sketch or --hnsw, with the feature's name), `gstore verify --repair` removes it";
 
 /// The footer as it is stored.
 #[derive(Debug, Serialize, Deserialize)]

@@ -42,7 +42,7 @@ impl fmt::Display for StaleIndex {
         let StaleIndex { file, expected, found } = self;
         write!(
             f,
-            "{file} is stale and not used: it was made of a segment with digest {found}, and the one there has {expected}; `gstore index` makes it anew"
+            "{file} is stale and not used: it was made of a segment with digest {found}, and the one there has {expected}; `gstore index` makes it anew (--sketch or --hnsw, with the feature's name)"
         )
     }
 }

@@ -123,7 +123,8 @@ impl Store {
         }
         let env = Arc::clone(self.env());
         // A purge that was at work until now has removed the files of its rows.
-        let folder = BuildFolder::create(&env, || is_there(&env, segment))?;
+        let folder =
+            BuildFolder::create(&env, || is_there(&env, segment)).map_err(|e| not_writable(&env, e))?;
         let folder = folder.ok_or(IndexError::Gone { segment: segment.uuid() })?;
         let mut file = Output::create(&env, folder.file(FILE))?;
         let mut head = [0; HEAD as usize];
@@ -148,6 +149,21 @@ impl Store {
         }
         self.env().sync_folder(FOLDER)?;
         Ok(true)
+    }
+}
+
+/// Says so where the first thing that is written shows that nothing can be.
+fn not_writable(env: &Env, error: StorageError) -> IndexError {
+    match error {
+        StorageError::Io { ref source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            IndexError::ReadOnly { store: env.path().to_owned(), source: error }
+        }
+        error => error.into(),
     }
 }
 
@@ -200,6 +216,12 @@ impl IndexWriter {
         open.add(bytes);
         self.file = Some(file);
         Ok(())
+    }
+
+    /// The path of a file of the caller's own in the folder of this build, which goes when the build ends: for what a library writes by itself.
+    /// `name` is plain, and not `index`, `lock` or one that ends in `.part`.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.file(name).0
     }
 
     /// Bytes of a section so far.

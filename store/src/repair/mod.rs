@@ -438,7 +438,10 @@ fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
     let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
     damaged.sort();
     for file in &damaged {
-        work.report.rebuilt(file, "its segment by the next `gstore index`; until then there is none");
+        work.report.rebuilt(
+            file,
+            "its segment by the next `gstore index --sketch` or `--hnsw`; until then there is none",
+        );
     }
     damaged
 }

@@ -278,11 +278,7 @@ impl Snapshot {
             .collect();
         match found.as_slice() {
             [one] => Ok(one),
-            [] => Err(unknown(
-                "feature",
-                name,
-                self.parts.features.iter().map(|f| f.attrs.label.as_str()).collect(),
-            )),
+            [] => Err(unknown_feature(name, &self.parts.features)),
             several => Err(LookupError::Ambiguous {
                 what: "feature",
                 name: name.to_owned(),
@@ -348,6 +344,23 @@ impl Snapshot {
         let segments = open_all(&part.segments, open)?;
         let live = self.live_rows(self.dataset_of(part)?)?;
         Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, checks))
+    }
+}
+
+/// The hint is a name that works, with its dataset: features of several often have one label.
+fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
+    let full: Vec<String> = features.iter().map(|f| f.display_name()).collect();
+    let error = unknown("feature", name, full.iter().map(String::as_str).collect());
+    if name.contains('/') {
+        return error;
+    }
+    let by_label = nearest(name, features.iter().map(|f| f.attrs.label.as_str()));
+    let found = features.iter().zip(&full).find(|(f, _)| Some(f.attrs.label.as_str()) == by_label);
+    match (error, found) {
+        (LookupError::Unknown { what, name, known, .. }, Some((_, full))) => {
+            LookupError::Unknown { what, name, nearest: Some(full.clone()), known }
+        }
+        (error, _) => error,
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn indexes(store: &Store, places: &[Place<'_>], tally: &mut Tally<'_>
     }
     if tally.problems.len() > before {
         tally.notes.push(
-            "nothing is lost with a damaged index: `gstore verify --repair` removes it, `gstore index` makes it anew"
+            "nothing is lost with a damaged index: `gstore verify --repair` removes it, `gstore index` makes it anew (--sketch or --hnsw, with the feature's name)"
                 .into(),
         );
     }
