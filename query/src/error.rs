@@ -126,6 +126,9 @@ pub enum QueryError {
     /// A sketch cannot be made or used.
     #[error("sketch: {0}")]
     Sketch(String),
+    /// A graph of neighbours cannot be made or used.
+    #[error("graph of neighbours: {0}")]
+    Graph(String),
     /// The query was told to stop.
     #[error("stopped before it was finished")]
     Cancelled,

@@ -1,16 +1,22 @@
 //! Questions to a store: the influence of training samples on a target, rankings, and SQL over both.
 //!
+//! - [`ann`]: graphs of neighbours, which propose the rows nearest to a vector
+//! - [`indexes`]: what there is of a segment's sketch or graph
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), how it is resolved against a snapshot ([`InfluencePlan`]) and the
 //!   exact scan that answers it
+//! - [`matrix`]: every pool row with every target sample, as Parquet files
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
 //! - [`sketch`]: short codes of vectors that tell which rows need not be read
 //! - `sql` (feature `sql`, on by default): datasets, the store itself and influence as tables
 //! - [`topk`]: bounded selection of the best or worst scores
 #![deny(unsafe_code)]
 
+pub mod ann;
 pub mod error;
+pub mod indexes;
 pub mod influence;
 pub mod kernel;
+pub mod matrix;
 pub mod sketch;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -199,7 +199,28 @@ fn rules_that_cannot_be_kept_are_refused() {
     };
     let quota = Diversity { quota: Some("*=1".parse().unwrap()), ..Diversity::default() };
     assert!(refuse(&quota, 0).contains("source"), "the column is not there");
+    assert!(plan.check_rules(&quota).unwrap_err().to_string().contains("source"), "and that is known before");
+    plan.check_rules(&Diversity::default()).unwrap();
     let distinct = |limit| Diversity { distinct: Some(limit), ..Diversity::default() };
     assert!(refuse(&distinct(0.9), 100).contains("allow more memory"));
     assert!(refuse(&distinct(f64::NAN), 1 << 30).contains("between -1 and 1"));
+}
+
+#[test]
+fn a_quota_of_a_value_that_no_row_has_is_told() {
+    let case = case();
+    let plan = plan(&case.store, &ask("pool", "val"));
+    let notes = |quota: &str, k| {
+        let quota: Quota = quota.parse().unwrap();
+        let rules = Diversity { quota: Some(quota.by("subtask")), ..Diversity::default() };
+        select(&plan, k, &rules).ranking.summary.notes
+    };
+    // Values that rows have are no matter for a note, whether a row of them was looked at or not.
+    for k in [0, 1, 300] {
+        assert_eq!(notes("math=5,code=10%,chat=0,*=7", k), [""; 0], "{k}");
+    }
+    let notes = notes("maht=5,code=1,nothing at all=3", 20);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("`maht`") && notes[0].contains("did you mean `math`?"), "{notes:?}");
+    assert!(notes[1].contains("`nothing at all`") && !notes[1].contains("did you mean"), "{notes:?}");
 }

@@ -4,6 +4,7 @@ mod common;
 
 use common::world::*;
 use common::*;
+use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::DType;
 
@@ -155,4 +156,31 @@ fn a_row_against_itself_is_its_squared_length() {
         let cosine = plan(&store, &InfluenceSpec { missing: Missing::Exclude, ..ask("pool", "val") });
         assert!(cosine.top_k_self(Order::Best, 3, None, 1, &GO).unwrap_err().to_string().contains("dot"));
     }
+}
+
+#[test]
+fn rows_that_the_filter_leaves_out_may_lack_the_second_feature() {
+    let store = TestStore::new();
+    store.dataset("pool", 6);
+    let vectors = Numbers(5).vectors(6, 4);
+    let mut second = present(&vectors);
+    second[4] = None;
+    let features = [
+        Feature::new("pool", "grad-adam", 0, present(&vectors)),
+        Feature::new("pool", "grad-sgd", 0, second),
+    ];
+    store.features(&features, Some(store.run("run", &[Some(1.0)])));
+    let spec = InfluenceSpec { sim: Sim::Dot, missing: Missing::Error, ..ask("pool", "pool") };
+    let plan = plan(&store, &spec);
+    let found = |rows: &[u64]| {
+        let filter = RowFilter::single(rows.iter().copied().collect());
+        plan.top_k_self(Order::Best, 10, Some(&filter), 1, &GO).map(|found| found.eligible)
+    };
+    assert_eq!(found(&[0, 1, 5]).unwrap(), 3);
+    let refused = |error: QueryError| match error {
+        QueryError::Missing { rows, scanned, .. } => (rows, scanned),
+        other => panic!("{other}"),
+    };
+    assert_eq!(refused(found(&[0, 4]).unwrap_err()), (1, 2));
+    assert_eq!(refused(plan.top_k_self(Order::Best, 10, None, 1, &GO).unwrap_err()), (1, 6));
 }

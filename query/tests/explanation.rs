@@ -261,3 +261,26 @@ fn too_few_coordinates_have_a_floor_and_no_standard_error() {
         assert_eq!(found.stderr, None);
     }
 }
+
+#[test]
+fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
+    let mut numbers = Numbers(9);
+    let store = TestStore::new();
+    store.dataset("pool", 40).dataset("val", 3);
+    let mut features = vec![
+        Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(40, 64))),
+        Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 64))),
+    ];
+    features.iter_mut().for_each(|f| f.projection = "signs".into());
+    store.features(&features, None);
+    let plan = plan(&store, &ask("pool", "val"));
+    let rows = plan.top_k(Order::Best, 40, None, 1, &GO).unwrap().rows;
+    let found = plan.explain_rows(&rows, &GO).unwrap();
+    for (scored, found) in rows.iter().zip(&found).step_by(7) {
+        let pair = plan.pair(0, scored.row, 1, &GO).unwrap().unwrap();
+        assert!(pair.stderr.is_some_and(|x| x > 0.0) && pair.noise_floor.is_some());
+        assert_eq!((pair.stderr, pair.noise_floor), (found.stderr, found.noise_floor));
+    }
+    let stopped = plan.explain_rows(&rows, &std::sync::atomic::AtomicBool::new(true));
+    assert!(matches!(stopped, Err(gstore_query::QueryError::Cancelled)), "{stopped:?}");
+}

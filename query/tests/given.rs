@@ -101,6 +101,12 @@ fn vectors_are_computed_once_and_only_for_an_answer() {
     plan.matrix(None, &GO).unwrap();
     plan.pair(0, best.0, 1, &GO).unwrap().unwrap();
     assert_eq!(plan.given_tokens(&GO).unwrap(), [(7, 3)]);
+    // As messages number them.
+    let ranked = plan.top_k(Order::Best, 1, None, 1, &GO).unwrap().rows;
+    let names = TargetNames::new(&plan).unwrap();
+    let explained = plan.explain_rows(&ranked, &GO).unwrap();
+    assert_eq!(names.ids(&explained).unwrap(), [Some("1".to_owned())]);
+    assert_eq!(names.dataset(&explained[0]), GIVEN);
     assert_eq!(known.calls.load(Ordering::SeqCst), 1);
     let stopped = asked(&store, &spec, &known).top_k(Order::Best, 1, None, 1, &AtomicBool::new(true));
     assert!(matches!(stopped, Err(QueryError::Cancelled)));

@@ -4,10 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
+use common::sketches::{sketched, sketches};
+use common::trouble::adversarial;
 use common::world::*;
 use common::*;
 use gstore_query::influence::*;
-use gstore_query::sketch::{MemorySections, Section, Sketch, SketchHeader, build, padded_dim};
+use gstore_query::sketch::{MemorySections, Section, Sketch, SketchHeader, padded_dim};
 use gstore_store::{DType, DeleteOptions, RowSet};
 use proptest::prelude::*;
 
@@ -28,30 +30,6 @@ fn by(planes: &[Plane]) -> Mode {
     })
 }
 
-/// The sketches of all features of a dataset, with their numbers.
-fn sketches(store: &TestStore, dataset: &str, seed: u64) -> Vec<(u32, Arc<Sketch>)> {
-    let snapshot = store.snapshot();
-    let features = snapshot.features_of(dataset);
-    features
-        .into_iter()
-        .map(|feature| {
-            let reader = snapshot.open_feature(feature).unwrap();
-            let seed = seed + 1000 * u64::from(feature.number);
-            (feature.number, Arc::new(build::in_memory(&reader, seed, 2, &GO).unwrap()))
-        })
-        .collect()
-}
-
-fn sketched(
-    store: &TestStore,
-    spec: &InfluenceSpec,
-    mode: Mode,
-    all: &[(u32, Arc<Sketch>)],
-) -> InfluencePlan {
-    let spec = InfluenceSpec { mode, ..spec.clone() };
-    all.iter().fold(plan(store, &spec), |plan, (number, sketch)| plan.with_sketch(*number, sketch.clone()))
-}
-
 fn bits(ranking: &Ranking) -> Vec<(u32, u64, u32, u32)> {
     ranking.rows.iter().map(|s| (s.pool, s.row, s.score.to_bits(), s.subtask)).collect()
 }
@@ -62,49 +40,6 @@ fn same(got: &Ranking, want: &Ranking, what: &dyn std::fmt::Debug) {
     assert_eq!((got.eligible, got.excluded, got.live), (want.eligible, want.excluded, want.live), "{what:?}");
     assert_eq!(got.summary.scanned, want.summary.scanned, "{what:?}");
     assert!(got.summary.notes.is_empty(), "{:?}", got.summary.notes);
-}
-
-/// Rows that make trouble, beside normal ones.
-fn adversarial(
-    numbers: &mut Numbers,
-    rows: usize,
-    dim: usize,
-    targets: &[Vec<f32>],
-    kind: usize,
-) -> Vec<Vec<f32>> {
-    let mut pool = numbers.vectors(rows, dim);
-    for i in 0..rows {
-        let copy = pool[i / 2].clone();
-        let row = &mut pool[i];
-        match (kind, i % 4) {
-            (0, _) => {}
-            // Equal rows: everything is decided by ties.
-            (1, _) => *row = copy,
-            (2, 0) => row.fill(0.0),
-            (2, 1) => row.iter_mut().for_each(|x| *x = -0.0),
-            (3, 0) if i == rows / 3 => row.iter_mut().for_each(|x| *x *= 1e30),
-            (3, 1) if i % 3 == 0 => row.iter_mut().for_each(|x| *x *= 1e8),
-            // Duplicates of a target, exact and nearly so.
-            (4, 0) => row.clone_from(&targets[i % targets.len()]),
-            (4, 1) => row.iter_mut().zip(&targets[0]).for_each(|(x, t)| *x = t + 1e-6 * *x),
-            (4, 2) => row.iter_mut().zip(&targets[0]).for_each(|(x, t)| *x = -t),
-            (5, 0) => row.iter_mut().for_each(|x| *x *= 1e-40),
-            (5, 1) => row.iter_mut().for_each(|x| *x *= 1e-30),
-            (5, 2) => row.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits() & 3)),
-            (6, _) => {
-                let norm = (4.0 * numbers.next()).exp();
-                row.iter_mut().for_each(|x| *x = *x * *x * *x * *x * *x * norm);
-            }
-            (7, _) => {
-                row.iter_mut().enumerate().filter(|(k, _)| (k + i) % 11 != 0).for_each(|(_, x)| *x = 0.0)
-            }
-            // One direction with little around it: scores that are all but equal.
-            (8, _) => row.iter_mut().enumerate().for_each(|(k, x)| *x = 1.0 + k as f32 * 0.1 + 1e-4 * *x),
-            (9, _) => row.iter_mut().skip(1).for_each(|x| *x *= 1e-5),
-            _ => {}
-        }
-    }
-    pool
 }
 
 /// Asks every target of many stores by one set of planes, in both orders and by both similarities; returns the number of questions.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::*;
 use gstore_query::QueryError;
+use gstore_query::indexes::Found;
 use gstore_query::influence::*;
 use gstore_query::sketch::files::{self, SketchOptions, SketchProgress};
 use gstore_store::FeatureReader;
@@ -52,8 +53,14 @@ fn a_ranking_uses_the_sketch_of_its_files() {
     let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     let before = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     assert!(before.summary.notes[0].contains("gstore index --sketch"), "{:?}", before.summary.notes);
+    let state = || {
+        let reader = reader(&store);
+        reader.segments().iter().map(|segment| files::found(&reader, segment)).collect::<Vec<_>>()
+    };
+    assert_eq!(state(), [Found::Missing; 3]);
     let done = build(&store, &SketchOptions::default());
     assert_eq!((done.coded, done.kept, done.vectors), (ROWS as u64, 0, ROWS as u64));
+    assert_eq!(state(), [Found::Usable; 3]);
     let again = build(&store, &SketchOptions::default());
     assert_eq!((again.coded, again.kept), (0, ROWS as u64));
     let plan = plan(&store, &sketch_mode());
@@ -116,4 +123,26 @@ fn a_damaged_sketch_is_an_error_and_not_a_wrong_answer() {
     build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
     let got = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     assert_eq!((got.rows, got.summary.notes.len()), (want.rows, 0));
+}
+
+#[test]
+fn a_file_of_the_right_name_is_a_sketch_only_if_it_fits() {
+    let store = store(5_000);
+    build(&store, &SketchOptions::default());
+    let folder = store.store.path().join("indexes");
+    let path = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = fs_err::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    let end = flipped.len() - 40;
+    flipped[end] ^= 1;
+    for bytes in [Vec::new(), b"no index".to_vec(), whole[..whole.len() / 2].to_vec(), flipped] {
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, bytes).unwrap();
+        let reader = reader(&store);
+        assert_eq!(files::found(&reader, &reader.segments()[0]), Found::Unusable);
+    }
+    let done = build(&store, &SketchOptions::default());
+    assert_eq!(done.coded, ROWS as u64);
+    let reader = reader(&store);
+    assert_eq!(files::found(&reader, &reader.segments()[0]), Found::Usable);
 }

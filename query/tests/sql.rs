@@ -2,6 +2,8 @@
 
 #[path = "sql/behaviour.rs"]
 mod behaviour;
+#[path = "sql/each.rs"]
+mod each;
 #[path = "sql/fixture.rs"]
 mod fixture;
 #[path = "sql/long.rs"]

@@ -6,14 +6,16 @@ use std::sync::atomic::AtomicBool;
 use super::cascade::Cascade;
 use super::collect::Collector;
 use super::drive;
+use super::each::Lists;
 use super::filter::RowFilter;
 use super::mode::Mode;
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{Excluded, Ranking, ScanSummary, Scored};
 use super::scan::{Scan, ScanPool, Totals, Worker};
+use super::shortlist::Wanted;
 use super::skip::Skipper;
-use super::spec::{Missing, Order};
+use super::spec::{Missing, Order, Sim};
 use super::windows::{lacking, windows};
 use crate::error::QueryError;
 use crate::kernel::Kernel;
@@ -37,6 +39,9 @@ impl InfluencePlan {
     ) -> Result<Ranking, QueryError> {
         let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
+        if let Some((top, summary)) = self.by_many(&ready, order, k, filter, threads, cancel)? {
+            return Ok(Ranking::new(top.into_rows(), ready.target.subtasks.clone(), summary));
+        }
         let (top, summary) = match self.by_sketch(&ready, order, k, filter, threads, cancel)? {
             Ok(found) => found,
             Err(note) => {
@@ -45,15 +50,27 @@ impl InfluencePlan {
                 (top, summary)
             }
         };
-        Ok(Ranking {
-            rows: top.into_rows(),
-            eligible: summary.eligible,
-            live: summary.live,
-            excluded: summary.excluded,
-            bytes_read: summary.bytes_read,
-            subtasks: ready.target.subtasks.clone(),
-            summary,
-        })
+        Ok(Ranking::new(top.into_rows(), ready.target.subtasks.clone(), summary))
+    }
+
+    /// Scores rows of which an estimate of every value says that they may rank, where there are many values.
+    fn by_many(
+        &self,
+        ready: &Ready,
+        order: Order,
+        k: usize,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<Option<(Collector, ScanSummary)>, QueryError> {
+        // The lengths of vectors may say more of dot products, and for less.
+        if self.spec().sim == Sim::Dot && self.spec().mode == Mode::Exact {
+            return Ok(None);
+        }
+        let wanted = Wanted { lists: &Lists::Whole, order, k, filter, threads };
+        let Some(found) = self.by_shortlist(ready, &wanted, cancel)? else { return Ok(None) };
+        let summary = self.summary_of_lists(ready, &found.totals, found.plane);
+        Ok(found.tops.into_iter().next().map(|top| (top, summary)))
     }
 
     /// Scores every row.
@@ -110,7 +127,7 @@ impl InfluencePlan {
     ) -> Result<Result<(Collector, ScanSummary), Option<String>>, QueryError> {
         let Mode::Sketch(mode) = &self.spec().mode else { return Ok(Err(None)) };
         let every = |why: &str| Some(format!("every row was scored: {why}"));
-        let sides = match &ready.sides {
+        let sides = match self.sides(ready) {
             Ok(sides) => sides,
             Err(why) => return Ok(Err(every(why))),
         };

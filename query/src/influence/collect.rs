@@ -8,6 +8,7 @@ use crate::topk::TopK;
 pub(super) const SMALL_ROOM: usize = 64;
 
 /// Keeps the first k results of an order: by score, then pool, row and position.
+#[derive(Clone)]
 pub(crate) struct Collector {
     top: TopK,
     per_token: bool,

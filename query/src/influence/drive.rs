@@ -40,16 +40,35 @@ pub(crate) fn unordered<S: Send>(
         }
     };
     let threads = threads_for(threads, units);
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
-        let mut states = vec![run()];
-        states.extend(
-            helpers
-                .into_iter()
-                .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-        );
-        states.into_iter().collect()
-    })
+    if rayon::current_thread_index().is_none() {
+        return std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+            let mut states = vec![run()];
+            states.extend(
+                helpers
+                    .into_iter()
+                    .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            );
+            states.into_iter().collect()
+        });
+    }
+    let others: Vec<_> = (1..threads).map(|_| Mutex::new(None)).collect();
+    let own = rayon::scope(|scope| {
+        for slot in &others {
+            let run = &run;
+            scope.spawn(move |_| *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(run()));
+        }
+        run()
+    });
+    let others =
+        others.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    std::iter::once(own).chain(others).collect()
+}
+
+/// Runs what consists of several short stages on the threads of a pool that all questions of the process share: starting threads would cost as much as a
+/// stage. There are no more of them than cores, whatever a question asks for.
+pub(crate) fn stages<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
 }
 
 /// How far workers may run ahead of the unit that is handed out next.

@@ -1,6 +1,7 @@
 //! Many rankings in one pass over the pools: one for each subtask, target dataset or target sample.
 
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
@@ -8,10 +9,12 @@ use super::collect::{Collector, SMALL_ROOM};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
+use super::mode::{Mode, SketchMode};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
-use super::result::{ScanSummary, Scored};
+use super::result::{PlaneSummary, ScanSummary, Scored};
 use super::scan::{Totals, Worker};
+use super::shortlist::{MANY, Outcome, Parts, Wanted};
 use super::spec::{Across, Each, Order, Within};
 use super::target::Shape;
 use super::terms::Terms;
@@ -81,7 +84,13 @@ impl Lists {
     }
 
     /// Hands out (ranking, score, subtask) of a row.
-    fn each(&self, terms: &Terms, values: &[f32], whole: (f32, u32), mut take: impl FnMut(usize, f32, u32)) {
+    pub(super) fn each(
+        &self,
+        terms: &Terms,
+        values: &[f32],
+        whole: (f32, u32),
+        mut take: impl FnMut(usize, f32, u32),
+    ) {
         match self {
             Lists::Whole => take(0, whole.0, whole.1),
             Lists::Subtasks(count) => {
@@ -100,6 +109,14 @@ impl Lists {
     }
 }
 
+/// What one pass found.
+pub(super) struct Ranked {
+    pub(super) lists: Vec<Vec<Scored>>,
+    pub(super) totals: Totals,
+    /// What codes did, where they left rows out.
+    pub(super) plane: Option<PlaneSummary>,
+}
+
 impl InfluencePlan {
     /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are eligible as they are for the
     /// whole question; a score that is not finite for one of the rankings excludes the row from all.
@@ -115,19 +132,19 @@ impl InfluencePlan {
         let of_samples;
         let ready: &Ready = match request.each {
             Each::Sample => {
-                of_samples = self.ready_for_samples(cancel)?;
+                of_samples = self.ready_for_samples(true, cancel)?;
                 &of_samples
             }
             _ => &whole,
         };
         let lists = self.lists(ready, request.each)?;
         let kept = vec![Some((request.k, None)); lists.len()];
-        let (found, totals) = self.rank_lists(ready, &lists, request, &kept, cancel)?;
-        let rankings = names.into_iter().zip(samples).zip(found);
+        let found = self.rank_lists(ready, &lists, request, &kept, cancel)?;
+        let rankings = names.into_iter().zip(samples).zip(found.lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: ready.target.subtasks.clone(),
-            summary: self.summary_of_scan(ready, &totals),
+            summary: self.summary_of_lists(ready, &found.totals, found.plane),
         })
     }
 
@@ -163,10 +180,9 @@ impl InfluencePlan {
         let candidates =
             k.saturating_mul(2).max(k.saturating_add(SMALL_ROOM)).saturating_mul(CANDIDATE_BYTES);
         let vectors = match request.each {
-            // Once as they are loaded and once packed.
             Each::Sample => {
-                let dims: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
-                ready.target.rows.len().saturating_mul(dims).saturating_mul(2 * size_of::<f32>())
+                let each = usize::try_from(self.ranked_sample_bytes()).unwrap_or(usize::MAX);
+                ready.target.rows.len().saturating_mul(each)
             }
             _ => 0,
         };
@@ -185,18 +201,32 @@ impl InfluencePlan {
         )))
     }
 
-    /// The pools with one query vector for each target sample.
-    pub(super) fn ready_for_samples(&self, cancel: &AtomicBool) -> Result<Ready, QueryError> {
+    /// The pools with one query vector for each target sample; the first call loads them, and `ranked` says whether with what shortlists need.
+    pub(super) fn ready_for_samples(
+        &self,
+        ranked: bool,
+        cancel: &AtomicBool,
+    ) -> Result<Arc<Ready>, QueryError> {
+        let mut slot = self.ready_samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ready) = &*slot {
+            return Ok(ready.clone());
+        }
         let mut target = self.load_targets(Shape::Samples, cancel)?;
         let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors, cancel)?;
-        target.vectors = Vec::new();
+        let shortlist = match ranked {
+            true => Parts::new(&pools, &target.vectors, true),
+            false => Parts::default(),
+        };
+        let sides = self.lazy_sides(std::mem::take(&mut target.vectors));
         // A row counts if its value is finite for every sample.
         let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
         target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };
         let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
         let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let sides = Err("rankings for each are made by one scan".to_owned());
-        Ok(Ready { pools, target, weights, sides, in_target: self.live() - candidates })
+        let in_target = self.live() - candidates;
+        let ready = Arc::new(Ready { pools, target, weights, sides, shortlist, in_target });
+        *slot = Some(ready.clone());
+        Ok(ready)
     }
 
     pub(super) fn lists(&self, ready: &Ready, each: Each) -> Result<Lists, QueryError> {
@@ -234,9 +264,19 @@ impl InfluencePlan {
         request: &EachRequest<'_>,
         wanted: &[Option<(usize, Option<Scored>)>],
         cancel: &AtomicBool,
-    ) -> Result<(Vec<Vec<Scored>>, Totals), QueryError> {
+    ) -> Result<Ranked, QueryError> {
         self.check_missing(ready, request.filter)?;
-        let scan = self.scan(ready, request.filter, cancel);
+        let &EachRequest { order, filter, threads, .. } = request;
+        // The next pages of rankings are scanned.
+        let first = wanted.first().copied().flatten().map(|(k, _)| k);
+        if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
+            let wanted = Wanted { lists, order, k, filter, threads };
+            if let Some(Outcome { tops, totals, plane }) = self.by_shortlist(ready, &wanted, cancel)? {
+                let lists = tops.into_iter().map(Collector::into_rows).collect();
+                return Ok(Ranked { lists, totals, plane });
+            }
+        }
+        let scan = self.scan(ready, filter, cancel);
         let windows = windows(&ready.pools, ready.queries());
         let collectors = || -> Vec<Collector> {
             let collector = |list: &Option<(usize, Option<Scored>)>| {
@@ -271,6 +311,35 @@ impl InfluencePlan {
             tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
             totals.merge(&counts);
         }
-        Ok((tops.into_iter().map(Collector::into_rows).collect(), totals))
+        Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, plane: None })
+    }
+
+    /// What a scan for several rankings, or for many values, did, or the codes that took its place.
+    pub(super) fn summary_of_lists(
+        &self,
+        ready: &Ready,
+        totals: &Totals,
+        plane: Option<PlaneSummary>,
+    ) -> ScanSummary {
+        let summary = self.summary(ready, totals);
+        match (plane, &self.spec().mode) {
+            (Some(plane), Mode::Sketch(mode)) => {
+                ScanSummary { guarantee: mode.guarantee(true), planes: vec![plane], ..summary }
+            }
+            // The answer is exact, which is what was asked for.
+            (_, Mode::Exact) | (_, Mode::Sketch(SketchMode { certified: true, .. })) => summary,
+            (None, Mode::Sketch(_)) => {
+                let why = match self.sides(ready) {
+                    Err(why) => why.to_owned(),
+                    Ok(_) => {
+                        format!(
+                            "they pay from {MANY} target vectors on, where few rows are wanted and few may rank"
+                        )
+                    }
+                };
+                let notes = vec![format!("codes of the sketch left no row out: {why}")];
+                ScanSummary { notes, ..summary }
+            }
+        }
     }
 }

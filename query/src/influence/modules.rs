@@ -4,6 +4,7 @@
 //! uses the lengths of the same product. Without a selection every weight is one.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern};
 use gstore_store::{FeaturePart, ModuleGroup};
@@ -87,6 +88,27 @@ impl ModuleWeights {
 pub(super) fn weights(modules: Option<&ModuleWeights>, feature: &FeaturePart) -> Vec<f64> {
     let weight = |group| modules.map_or(1.0, |modules| modules.weight(group));
     feature.attrs.groups.iter().map(weight).collect()
+}
+
+/// The module groups that count.
+pub(super) fn used_groups(modules: &[f64], used: &mut Vec<usize>) {
+    used.clear();
+    used.extend((0..modules.len()).filter(|group| modules[*group] != 0.0));
+}
+
+/// The first two features whose coordinates belong to other modules, and how. Those of one space agree, so one of them is not what it says
+/// it is, and what a module contributes could not be told.
+pub(super) fn different(features: &[Arc<FeaturePart>]) -> Option<(&FeaturePart, &FeaturePart, String)> {
+    let (first, others) = features.split_first()?;
+    let own = &first.attrs.groups;
+    let other = others.iter().find(|other| other.attrs.groups != *own)?;
+    let at = own.iter().zip(&other.attrs.groups).take_while(|(a, b)| a == b).count();
+    let show = |groups: &[ModuleGroup]| match groups.get(at) {
+        Some(g) => format!("`{}` with {} coordinates from {}", g.name, g.len, g.start),
+        None => "none".to_owned(),
+    };
+    let difference = format!("module group {}: {} against {}", at + 1, show(own), show(&other.attrs.groups));
+    Some((first, other, difference))
 }
 
 #[cfg(test)]

@@ -1,32 +1,39 @@
 //! Self-influence: the score of each row for itself.
 //!
-//! `self(row) = sum over checkpoints c of w_c sum over modules m of a_m |T_c[row]|_m²`, the dot product of the row's vector with itself: what a
-//! step on the row alone does to its own loss. Lengths are the stored norms, taken before values were rounded.
+//! `self(row) = sum over checkpoints c of w_c sum over modules m of a_m <T_c[row], V_c[row]>_m`: what a step on the row alone does to its own
+//! loss (Pruthi et al. 2020, section 4.1). V is the target's feature where the pool is one of the targets, else T. Where both are one feature
+//! the product is the square of the stored length, taken before values were rounded; else that of the stored values, summed in f64.
 
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{BlockBuffer, CELL_ROWS, RowFlags};
+use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use super::collect::Collector;
 use super::drive;
-use super::filter::RowFilter;
+use super::filter::{RowFilter, RowMask};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
-use super::result::{NO_SUBTASK, Ranking, Reason, Scored};
-use super::scan::Totals;
-use super::slots::Selection;
+use super::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
+use super::scan::{ScanPool, Totals, block_bytes};
+use super::shortlist::Parts;
+use super::slots::{Selection, Slots};
 use super::spec::{Missing, Order, Sim};
-use super::values::norm;
-use super::windows::{Window, windows};
+use super::target::TargetVectors;
+use super::terms::Terms;
+use super::values::{groups, norm, vector};
+use super::windows::{Window, passing, windows};
 use crate::error::QueryError;
 
 /// A thread's memory.
+#[derive(Default)]
 struct Own {
     scratch: BlockBuffer,
+    /// Of the second feature.
+    other: BlockBuffer,
     selection: Selection,
     rows: Vec<Row>,
-    top: Collector,
-    totals: Totals,
+    pair: (Vec<f32>, Vec<f32>),
 }
 
 /// What is known of a row so far.
@@ -38,9 +45,19 @@ struct Row {
     flags: RowFlags,
 }
 
+/// Everything that the threads share.
+struct Question<'a> {
+    plan: &'a InfluencePlan,
+    ready: Ready,
+    /// By pool and checkpoint the second feature, where it is another one.
+    others: Vec<Vec<Option<FeatureReader>>>,
+    filter: Option<&'a RowFilter>,
+    cancel: &'a AtomicBool,
+}
+
 impl InfluencePlan {
-    /// The k rows with the highest or lowest influence on themselves, from the pools' own features; the target plays no part. Rows are
-    /// eligible as for any question of this plan. `Scored::subtask` is [`NO_SUBTASK`].
+    /// The k rows with the highest or lowest influence on themselves. Rows are eligible as for any question of this plan.
+    /// `Scored::subtask` is [`NO_SUBTASK`].
     ///
     /// # Errors
     /// With cosines, where every row has 1, and of tokens.
@@ -52,6 +69,63 @@ impl InfluencePlan {
         threads: usize,
         cancel: &AtomicBool,
     ) -> Result<Ranking, QueryError> {
+        let question = self.own_question(filter, cancel)?;
+        let windows = windows(&question.ready.pools, 1);
+        let top = || Collector::new(order, k, false);
+        let states = drive::unordered(
+            windows.len(),
+            threads,
+            cancel,
+            || (Own::default(), top(), Totals::default()),
+            |(own, top, totals), unit| {
+                let (scored, counts) = question.window(&windows[unit], own)?;
+                scored.iter().for_each(|scored| top.push(scored));
+                totals.merge(&counts);
+                Ok(())
+            },
+        )?;
+        let (mut top, mut totals) = (top(), Totals::default());
+        for (_, other, counts) in states {
+            top.merge(other);
+            totals.merge(&counts);
+        }
+        let summary = self.summary_of_scan(&question.ready, &totals);
+        Ok(Ranking::new(top.into_rows(), Vec::new(), summary))
+    }
+
+    /// Hands out the influence on itself of every eligible row in (pool, row) order, in slices; `Break` ends the scan early.
+    ///
+    /// # Errors
+    /// As [`Self::top_k_self`].
+    pub fn self_scores(
+        &self,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &AtomicBool,
+        mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
+    ) -> Result<ScanSummary, QueryError> {
+        let question = self.own_question(filter, cancel)?;
+        let windows = windows(&question.ready.pools, 1);
+        let mut totals = Totals::default();
+        drive::ordered(
+            windows.len(),
+            threads,
+            cancel,
+            Own::default,
+            |own, unit| question.window(&windows[unit], own),
+            |(scored, counts)| {
+                totals.merge(&counts);
+                if scored.is_empty() { ControlFlow::Continue(()) } else { emit(&scored) }
+            },
+        )?;
+        Ok(self.summary_of_scan(&question.ready, &totals))
+    }
+
+    fn own_question<'a>(
+        &'a self,
+        filter: Option<&'a RowFilter>,
+        cancel: &'a AtomicBool,
+    ) -> Result<Question<'a>, QueryError> {
         if self.spec().sim == Sim::Cosine || self.spec().per_token {
             return Err(QueryError::Spec(
                 "the influence of a row on itself is a dot product of samples (the cosine is 1): ask with `sim => 'dot'` and without \
@@ -59,99 +133,206 @@ impl InfluencePlan {
                     .into(),
             ));
         }
-        let ready = self.ready(cancel)?;
-        self.check_missing(&ready, filter)?;
-        let windows = windows(&ready.pools, 1);
-        let own = || Own {
-            scratch: BlockBuffer::new(),
-            selection: Selection::default(),
-            rows: Vec::new(),
-            top: Collector::new(order, k, false),
-            totals: Totals::default(),
-        };
-        let states = drive::unordered(windows.len(), threads, cancel, own, |own, unit| {
-            self.own_window(&ready, &windows[unit], filter, own, cancel)
-        })?;
-        let (mut top, mut totals) = (Collector::new(order, k, false), Totals::default());
-        for state in states {
-            top.merge(state.top);
-            totals.merge(&state.totals);
-        }
-        let summary = self.summary_of_scan(&ready, &totals);
-        Ok(Ranking {
-            rows: top.into_rows(),
-            eligible: summary.eligible,
-            live: summary.live,
-            excluded: summary.excluded,
-            bytes_read: summary.bytes_read,
+        // No vector of the target is compared with more than its own row, so none is loaded.
+        let checkpoints = 0..self.checkpoints().len();
+        let pools = self.open_pools(checkpoints.clone(), &vec![Vec::new(); checkpoints.len()], cancel)?;
+        let terms = Terms { within: self.spec().within, across: self.spec().across, subtasks: Vec::new() };
+        let target = TargetVectors {
             subtasks: Vec::new(),
-            summary,
-        })
+            rows: Vec::new(),
+            excluded: Default::default(),
+            terms,
+            vectors: Vec::new(),
+        };
+        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
+        let weights = self.checkpoints().iter().map(|c| c.weight).collect();
+        let in_target = self.live() - candidates;
+        let (sides, shortlist) = (Err(String::new()), Parts::default());
+        let ready = Ready { pools, target, weights, sides, shortlist, in_target };
+        self.check_missing(&ready, filter)?;
+        let mut others = Vec::new();
+        for (p, (pool, side)) in ready.pools.iter().zip(self.pools()).enumerate() {
+            let mask = filter.and_then(|filter| filter.pool(p));
+            let same = |target: &&super::plan::PlanSide| target.dataset.name == side.dataset.name;
+            let second = self.targets().iter().find(same);
+            let mut at = Vec::new();
+            for (c, first) in side.features.iter().enumerate() {
+                let other = second.and_then(|second| second.features.get(c));
+                at.push(match other.filter(|other| other.number != first.number) {
+                    None => None,
+                    Some(other) => {
+                        let reader = self.snapshot().open_feature(other)?;
+                        if self.spec().missing == Missing::Error {
+                            self.check_other((pool, mask), &reader, c)?;
+                        }
+                        Some(reader)
+                    }
+                });
+            }
+            others.push(at);
+        }
+        Ok(Question { plan: self, ready, others, filter, cancel })
     }
 
-    fn own_window(
+    /// Refuses rows that lack the second feature, among those that the filter lets through.
+    fn check_other(
         &self,
-        ready: &Ready,
-        window: &Window,
-        filter: Option<&RowFilter>,
-        own: &mut Own,
-        cancel: &AtomicBool,
+        (pool, mask): (&ScanPool, Option<&RowMask>),
+        reader: &FeatureReader,
+        checkpoint: usize,
     ) -> Result<(), QueryError> {
-        let pool = &ready.pools[window.pool as usize];
-        let filter = filter.and_then(|filter| filter.pool(window.pool as usize));
-        own.selection.choose(window.rows.clone(), &pool.live, filter);
-        let slots = own.selection.rows();
-        own.rows.clear();
-        own.rows.resize(slots.len(), Row::default());
+        let lacks = passing(&pool.live.difference(&reader.row_set()?), mask);
+        if lacks == 0 {
+            return Ok(());
+        }
+        let part = reader.part();
+        let detail =
+            format!("{lacks} of `{}` at {}", part.display_name(), self.checkpoints()[checkpoint].name);
+        Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail })
+    }
+}
+
+impl Question<'_> {
+    /// The scores of a window's rows.
+    fn window(&self, window: &Window, own: &mut Own) -> Result<(Vec<Scored>, Totals), QueryError> {
+        let pool = &self.ready.pools[window.pool as usize];
+        let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
+        let Own { scratch, other, selection, rows, pair } = own;
+        let mut totals = Totals::default();
+        selection.choose(window.rows.clone(), &pool.live, filter);
+        let slots = selection.rows();
+        rows.clear();
+        rows.resize(slots.len(), Row::default());
         for (c, reader) in pool.readers.iter().enumerate() {
             let (modules, scale) = (&pool.modules[c], reader.part().attrs.dot_scale);
+            let share = (self.ready.weights[c], scale);
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !slots.touch(block.range()) {
                     continue;
                 }
-                if cancel.load(Ordering::Relaxed) {
+                if self.cancel.load(Ordering::Relaxed) {
                     return Err(QueryError::Cancelled);
                 }
-                let block = reader.read_block(block, &mut own.scratch)?;
-                own.totals.bytes_read += super::scan::block_bytes(&block);
-                for i in slots.span(&block) {
-                    let Some(slot) = slots.of(&block, i) else { continue };
-                    let length = norm(&block.norm[i * modules.len()..(i + 1) * modules.len()], modules);
-                    let row = &mut own.rows[slot];
-                    row.sum += ready.weights[c] * scale * length * length;
-                    row.weight += ready.weights[c];
-                    row.checkpoints += 1;
-                    row.flags.insert(RowFlags::from_bits(block.flags[i]));
+                let block = reader.read_block(block, scratch)?;
+                totals.bytes_read += block_bytes(&block);
+                match &self.others[window.pool as usize][c] {
+                    None => squares(&block, modules, share, slots, rows),
+                    Some(second) => {
+                        totals.bytes_read += products(
+                            &block,
+                            reader,
+                            (second, window, &mut *other),
+                            modules,
+                            share,
+                            slots,
+                            rows,
+                            pair,
+                        )?;
+                    }
                 }
             }
         }
-        for (slot, state) in own.rows.iter().enumerate() {
+        let mut scored = Vec::new();
+        for (slot, state) in rows.iter().enumerate() {
             let Some((row, _)) = slots.key(slot) else { continue };
-            own.totals.scanned += 1;
-            match self.own_score(state, ready.weights.len()) {
+            totals.scanned += 1;
+            match self.score(state) {
                 Ok(score) => {
-                    own.totals.eligible += 1;
-                    own.top.push(&Scored { pool: window.pool, row, pos: None, score, subtask: NO_SUBTASK });
+                    scored.push(Scored { pool: window.pool, row, pos: None, score, subtask: NO_SUBTASK });
                 }
-                Err(reason) => own.totals.excluded.add(reason),
+                Err(reason) => totals.excluded.add(reason),
             }
         }
-        Ok(())
+        totals.eligible = scored.len() as u64;
+        totals.scored = totals.eligible;
+        Ok((scored, totals))
     }
 
     /// The score of a row, or why it has none; the reasons are those of every scan.
-    fn own_score(&self, row: &Row, checkpoints: usize) -> Result<f32, Reason> {
+    fn score(&self, row: &Row) -> Result<f32, Reason> {
         if row.flags.contains(RowFlags::NO_SCORED) {
             return Err(Reason::NoScored);
         }
         if row.flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
             return Err(Reason::NonFinite);
         }
-        let lacks = row.checkpoints < checkpoints;
-        if lacks && (self.spec().missing != Missing::Renormalise || row.weight <= 0.0) {
+        let lacks = row.checkpoints < self.ready.weights.len();
+        if lacks && (self.plan.spec().missing != Missing::Renormalise || row.weight <= 0.0) {
             return Err(Reason::Missing);
         }
         let score = (if lacks { row.sum / row.weight } else { row.sum }) as f32;
         if score.is_finite() { Ok(score) } else { Err(Reason::Overflow) }
+    }
+}
+
+impl Row {
+    /// Adds the product of one checkpoint.
+    fn add(&mut self, (weight, scale): (f64, f64), product: f64) {
+        self.sum += weight * scale * product;
+        self.weight += weight;
+        self.checkpoints += 1;
+    }
+}
+
+/// Adds the squares of the lengths of a block's vectors.
+fn squares(block: &Block<'_>, modules: &[f64], share: (f64, f64), slots: Slots<'_>, rows: &mut [Row]) {
+    for i in slots.span(block) {
+        let Some(slot) = slots.of(block, i) else { continue };
+        let length = norm(&block.norm[i * modules.len()..(i + 1) * modules.len()], modules);
+        rows[slot].add(share, length * length);
+        rows[slot].flags.insert(RowFlags::from_bits(block.flags[i]));
+    }
+}
+
+/// Adds the products of a block's vectors with those of another feature; returns the bytes read of it.
+#[allow(clippy::too_many_arguments)] // the pieces of one window, used once
+fn products(
+    block: &Block<'_>,
+    reader: &FeatureReader,
+    (second, window, scratch): (&FeatureReader, &Window, &mut BlockBuffer),
+    modules: &[f64],
+    share: (f64, f64),
+    slots: Slots<'_>,
+    rows: &mut [Row],
+    (mine, theirs): &mut (Vec<f32>, Vec<f32>),
+) -> Result<u64, QueryError> {
+    let dim = reader.part().desc.dim() as usize;
+    mine.resize(dim, 0.0);
+    theirs.resize(dim, 0.0);
+    let (of_mine, of_theirs) = (groups(reader.part()), groups(second.part()));
+    for i in slots.span(block) {
+        if let Some(slot) = slots.of(block, i) {
+            rows[slot].flags.insert(RowFlags::from_bits(block.flags[i]));
+        }
+    }
+    let mut bytes = 0;
+    for other in second.blocks_in(window.rows.start / CELL_ROWS) {
+        let (here, there) = (span(block), other.range());
+        if here.start.max(there.start) >= here.end.min(there.end) || !slots.touch(other.range()) {
+            continue;
+        }
+        let other = second.read_block(other, scratch)?;
+        bytes += block_bytes(&other);
+        for j in slots.span(&other) {
+            let Some(slot) = slots.of(&other, j) else { continue };
+            let Ok(i) = block.rows.binary_search(&other.rows[j]) else { continue };
+            vector(block, i, &of_mine, mine);
+            vector(&other, j, &of_theirs, theirs);
+            let weighted = |(group, weight): (&Range<usize>, &f64)| {
+                let pairs = mine[group.clone()].iter().zip(&theirs[group.clone()]);
+                weight * pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+            };
+            rows[slot].add(share, of_mine.iter().zip(modules).map(weighted).sum());
+            rows[slot].flags.insert(RowFlags::from_bits(other.flags[j]));
+        }
+    }
+    Ok(bytes)
+}
+
+/// The rows between the first and the last of a block.
+fn span(block: &Block<'_>) -> Range<u64> {
+    match (block.rows.first(), block.rows.last()) {
+        (Some(first), Some(last)) => *first..last + 1,
+        _ => 0..0,
     }
 }

@@ -35,6 +35,10 @@ pub struct Pair {
     pub percentile: f64,
     /// Value of the subtask that decided: the sum of the checkpoints' parts. The score, unless `across` adds subtasks up.
     pub value: f64,
+    /// Standard error of the score, from split halves of the coordinates; see [`super::RowExplanation::stderr`].
+    pub stderr: Option<f32>,
+    /// Standard deviation of the score of a row that has nothing in common with the target; see [`super::RowExplanation::noise_floor`].
+    pub noise_floor: Option<f32>,
     /// The parts, in the run's order; without those where the row has no vector.
     pub checkpoints: Vec<PairCheckpoint>,
 }
@@ -96,6 +100,7 @@ impl InfluencePlan {
         })?;
         let checkpoints = self.parts(&scored, cancel)?;
         let below = all.eligible.saturating_sub(above + 1);
+        let noise = self.explain_rows(&[scored], cancel)?.pop();
         Ok(Some(Pair {
             pool: scored.pool,
             row,
@@ -106,6 +111,8 @@ impl InfluencePlan {
             of: all.eligible,
             percentile: 100.0 * below as f64 / all.eligible.saturating_sub(1).max(1) as f64,
             value: checkpoints.iter().map(|c| c.part).sum(),
+            stderr: noise.as_ref().and_then(|noise| noise.stderr),
+            noise_floor: noise.as_ref().and_then(|noise| noise.noise_floor),
             checkpoints,
         }))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 
@@ -25,16 +25,22 @@ pub struct InfluencePlan {
     checkpoints: Vec<PlanCheckpoint>,
     pools: Vec<PlanSide>,
     pub(super) target_rows: Vec<Target>,
+    /// The only target rows that are compared, as (target, row) in order; all where there is none.
+    pub(super) only: Option<Arc<[(u32, u64)]>>,
     target_features: Vec<PlanSide>,
     target_kind: String,
     notes: Vec<String>,
     /// Sketches that were given, by the number of the feature.
     pub(super) sketches: BTreeMap<u32, Arc<Sketch>>,
     pub(super) encoder: Option<Arc<dyn Encoder>>,
+    /// A pool and a row of it that is no candidate: its own vector is the question.
+    pub(super) left_out: Option<(usize, u64)>,
     pub(super) given: Mutex<Option<Arc<Given>>>,
     pub(super) contents: Mutex<Option<Arc<TargetContents>>>,
     pub(super) candidates: Mutex<Option<Vec<Arc<RowSet>>>>,
     pub(super) ready: Mutex<Option<Arc<Ready>>>,
+    /// The same with a query vector for each target sample.
+    pub(super) ready_samples: Mutex<Option<Arc<Ready>>>,
 }
 
 /// A dataset of a plan and its feature at each checkpoint of the plan.
@@ -118,22 +124,60 @@ impl InfluencePlan {
             checkpoints: chosen.checkpoints,
             pools: resolved,
             target_rows: targets,
+            only: None,
             target_features,
             target_kind,
             notes: chosen.notes,
             sketches: BTreeMap::new(),
             encoder,
+            left_out: None,
             given: Mutex::new(None),
             contents: Mutex::new(None),
             candidates: Mutex::new(None),
             ready: Mutex::new(None),
+            ready_samples: Mutex::new(None),
         })
+    }
+
+    /// The same question about these target rows alone, given as (target, row) in order. What was found out for it is known already.
+    pub(super) fn narrowed(&self, only: Arc<[(u32, u64)]>, candidates: Vec<Arc<RowSet>>) -> Self {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self {
+            snapshot: self.snapshot.clone(),
+            spec: self.spec.clone(),
+            run: self.run.clone(),
+            checkpoints: self.checkpoints.clone(),
+            pools: self.pools.clone(),
+            target_rows: self.target_rows.clone(),
+            only: Some(only),
+            target_features: self.target_features.clone(),
+            target_kind: self.target_kind.clone(),
+            notes: self.notes.clone(),
+            sketches: self.sketches.clone(),
+            encoder: self.encoder.clone(),
+            given: Mutex::new(given),
+            contents: Mutex::new(contents),
+            candidates: Mutex::new(Some(candidates)),
+            ready: Mutex::new(None),
+            ready_samples: Mutex::new(None),
+            left_out: self.left_out,
+        }
+    }
+
+    /// One of several parts of a question: each may miss as much less, so that together they keep what was stated.
+    pub fn with_share(mut self, parts: usize) -> Self {
+        if let Mode::Sketch(mode) = &mut self.spec.mode {
+            mode.miss /= parts.max(1) as f64;
+        }
+        self
     }
 
     /// Gives the plan a sketch of the feature with this number, made of the same snapshot's files.
     pub fn with_sketch(mut self, feature: u32, sketch: Arc<Sketch>) -> Self {
         self.sketches.insert(feature, sketch);
         self.ready = Mutex::new(None);
+        self.ready_samples = Mutex::new(None);
         self
     }
 

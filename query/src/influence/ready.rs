@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gstore_store::{FeatureReader, RowSet, StoredRow};
 
-use super::cascade::{Sides, sides};
+use super::cascade::{Sides, SketchSide, sides};
 use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
 use super::members::{Members, TargetRow, members};
 use super::mode::Mode;
 use super::modules;
 use super::plan::InfluencePlan;
 use super::scan::ScanPool;
+use super::shortlist::Parts;
 use super::skip;
 use super::spec::{GIVEN, Sim};
 use super::target::{Shape, TargetLoader, TargetSource, TargetVectors};
@@ -26,10 +27,19 @@ pub(super) struct Ready {
     pub(super) pools: Vec<ScanPool>,
     pub(super) target: TargetVectors,
     pub(super) weights: Vec<f64>,
-    /// Where the mode asks for them.
-    pub(super) sides: Sides,
+    /// Sketches, or why there are none.
+    pub(super) sides: Result<LazySides, String>,
+    /// What shortlists need, where there are many queries.
+    pub(super) shortlist: Parts,
     /// Live rows that are no candidates because they occur in the target.
     pub(super) in_target: u64,
+}
+
+/// Sketches that are opened by the first ranking that reads them.
+pub(super) struct LazySides {
+    /// The target's vectors by checkpoint, until then.
+    vectors: Mutex<Vec<Vec<f32>>>,
+    opened: OnceLock<Sides>,
 }
 
 impl Ready {
@@ -110,16 +120,25 @@ impl InfluencePlan {
         Ok(self.given_samples(cancel)?.tokens.clone())
     }
 
+    /// The target rows that the question is about.
+    pub(super) fn members(&self) -> Result<Members, QueryError> {
+        let mut members = match self.spec().given.len() {
+            0 => members(self.snapshot(), &self.target_rows, self.spec().by)?,
+            n => given_members(n as u64),
+        };
+        if let Some(only) = &self.only {
+            members.rows.retain(|row| only.binary_search(&(row.target, row.row)).is_ok());
+        }
+        Ok(members)
+    }
+
     /// Reads the target vectors.
     pub(super) fn load_targets(
         &self,
         shape: Shape,
         cancel: &AtomicBool,
     ) -> Result<TargetVectors, QueryError> {
-        let members = match self.spec().given.len() {
-            0 => members(self.snapshot(), &self.target_rows, self.spec().by)?,
-            n => given_members(n as u64),
-        };
+        let members = self.members()?;
         let readers = self.target_sources(cancel)?;
         let loader =
             TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
@@ -127,14 +146,17 @@ impl InfluencePlan {
     }
 
     /// The rows of each pool that may be scored.
-    fn candidates(&self, cancel: &AtomicBool) -> Result<Vec<Arc<RowSet>>, QueryError> {
+    pub(super) fn candidates(&self, cancel: &AtomicBool) -> Result<Vec<Arc<RowSet>>, QueryError> {
         let mut slot = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*slot {
             return Ok(known.clone());
         }
         let mut found = Vec::new();
         for (pool, side) in self.pools().iter().enumerate() {
-            let live = self.snapshot().live_rows(&side.dataset)?;
+            let mut live = self.snapshot().live_rows(&side.dataset)?;
+            if let Some((_, row)) = self.left_out.filter(|(of, _)| *of == pool) {
+                live = Arc::new(live.difference(&RowSet::from_rows([row])));
+            }
             found.push(match self.spec().exclude_target {
                 false => live,
                 true => Arc::new(live.difference(&self.rows_in_target(pool, cancel)?)),
@@ -197,6 +219,27 @@ impl InfluencePlan {
         }
     }
 
+    /// What opens the sketches of pools with these query vectors, where the mode asks for them.
+    pub(super) fn lazy_sides(&self, vectors: Vec<Vec<f32>>) -> Result<LazySides, String> {
+        match self.spec().mode {
+            Mode::Exact => Err(String::new()),
+            Mode::Sketch(_) => Ok(LazySides { vectors: Mutex::new(vectors), opened: OnceLock::new() }),
+        }
+    }
+
+    /// The sketches of the pools, or why they cannot be used; the first call opens them.
+    pub(super) fn sides<'a>(&self, ready: &'a Ready) -> Result<&'a [Vec<SketchSide>], &'a str> {
+        let lazy = match &ready.sides {
+            Ok(lazy) => lazy,
+            Err(why) => return Err(why),
+        };
+        let opened = lazy.opened.get_or_init(|| {
+            let vectors = std::mem::take(&mut *lazy.vectors.lock().unwrap_or_else(PoisonError::into_inner));
+            sides(self.spec(), &ready.pools, &vectors, |reader| self.find_sketch(reader))
+        });
+        opened.as_deref().map_err(String::as_str)
+    }
+
     /// The loaded plan; the first call loads it.
     pub(super) fn ready(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
         let mut slot = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,15 +248,13 @@ impl InfluencePlan {
         }
         let mut target = self.load_targets(Shape::Terms, cancel)?;
         let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors, cancel)?;
-        let sides = match self.spec().mode {
-            Mode::Exact => Err(String::new()),
-            Mode::Sketch(_) => sides(self.spec(), &pools, &target.vectors, |reader| self.find_sketch(reader)),
-        };
         let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
+        let shortlist = Parts::new(&pools, &target.vectors, false);
+        let in_target = (self.live() - candidates).saturating_sub(self.left_out.map_or(0, |_| 1));
         // The pools hold them packed.
-        target.vectors = Vec::new();
+        let sides = self.lazy_sides(std::mem::take(&mut target.vectors));
         let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let ready = Arc::new(Ready { pools, target, weights, sides, in_target: self.live() - candidates });
+        let ready = Arc::new(Ready { pools, target, weights, sides, shortlist, in_target });
         *slot = Some(ready.clone());
         Ok(ready)
     }

@@ -7,6 +7,7 @@ use gstore_store::{
     CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Granularity, Preconditioned, Snapshot,
 };
 
+use super::modules;
 use super::spec::{InfluenceSpec, Sim, TargetRef};
 use crate::error::{QueryError, SideOf};
 
@@ -19,6 +20,7 @@ pub(super) struct Side {
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) subtasks: Option<BTreeSet<String>>,
@@ -351,6 +353,9 @@ fn check_attributes(features: &[Arc<FeaturePart>], spec: &InfluenceSpec) -> Resu
                 feature.attrs.dot_scale
             )));
         }
+    }
+    if let Some((pool, other, difference)) = modules::different(features) {
+        return Err(QueryError::Space { pool: describe(pool), target: describe(other), difference });
     }
     let pools = spec.pools.len().min(features.len());
     let touched = |f: &&Arc<FeaturePart>| f.attrs.preconditioned != Preconditioned::None;

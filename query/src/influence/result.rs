@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::mode::Plane;
 
@@ -71,7 +71,7 @@ pub struct Excluded {
 }
 
 /// How many rows have no score, by reason; tokens where those are scored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExcludedCounts {
     /// See [`Reason::NoScored`].
     pub no_scored: u64,
@@ -169,4 +169,19 @@ pub struct Ranking {
     pub subtasks: Vec<String>,
     /// Everything about the scan.
     pub summary: ScanSummary,
+}
+
+impl Ranking {
+    /// Rows in order, with what the scan did.
+    pub(super) fn new(rows: Vec<Scored>, subtasks: Vec<String>, summary: ScanSummary) -> Self {
+        Self {
+            rows,
+            eligible: summary.eligible,
+            live: summary.live,
+            excluded: summary.excluded,
+            bytes_read: summary.bytes_read,
+            subtasks,
+            summary,
+        }
+    }
 }

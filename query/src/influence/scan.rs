@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
 
 use super::filter::RowFilter;
+use super::modules::used_groups;
 use super::result::{Excluded, ExcludedCounts, Reason, Scored};
 use super::slots::{NO_TOKEN, Selection, Slots};
 use super::spec::{Missing, Sim};
@@ -96,8 +97,8 @@ struct Slate {
     values: Vec<f32>,
     /// Rows of one block that are to be scored, where those are few.
     wanted: Vec<u64>,
-    /// The slots of one run of vectors.
-    run: Vec<usize>,
+    /// Vectors of one block, with their slots.
+    found: Vec<(usize, usize)>,
     /// The module groups that count.
     groups: Vec<usize>,
     /// Run x module groups: what turns a product of stored values into its share of the similarity.
@@ -114,6 +115,16 @@ impl Slate {
         self.values.clear();
         self.values.resize(slots * queries, 0.0);
     }
+
+    /// Row, position, state and values of every slot that is wanted.
+    fn hand_out(&mut self, slots: Slots<'_>, mut take: impl FnMut(u64, Option<u32>, &State, &mut [f32])) {
+        let queries = self.values.len() / self.states.len().max(1);
+        for (slot, values) in self.values.chunks_exact_mut(queries.max(1)).enumerate() {
+            if let Some((row, pos)) = slots.key(slot) {
+                take(row, pos, &self.states[slot], values);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -126,9 +137,34 @@ struct State {
 impl Scan<'_> {
     /// Scores the rows of a window, or their tokens.
     pub(super) fn window(&self, window: &Window, worker: &mut Worker) -> Result<Yield, QueryError> {
+        self.scored(window.pool, |take| self.each(window, worker, take))
+    }
+
+    /// Scores some live rows of a window, which ascend.
+    pub(super) fn picked(
+        &self,
+        window: &Window,
+        rows: &[u64],
+        worker: &mut Worker,
+    ) -> Result<Yield, QueryError> {
+        self.scored(window.pool, |take| {
+            let pool = &self.pools[window.pool as usize];
+            let Worker { scratch, slate, .. } = worker;
+            let slots = Slots::Picked(rows);
+            let bytes = self.accumulate(pool, window, slots, scratch, slate)?;
+            slate.hand_out(slots, take);
+            Ok(bytes)
+        })
+    }
+
+    /// The scores of what `each` hands out.
+    fn scored(
+        &self,
+        pool: u32,
+        each: impl FnOnce(&mut dyn FnMut(u64, Option<u32>, &State, &mut [f32])) -> Result<u64, QueryError>,
+    ) -> Result<Yield, QueryError> {
         let mut found = Yield::default();
-        let pool = window.pool;
-        found.totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
+        found.totals.bytes_read = each(&mut |row, pos, state, values| {
             found.totals.scanned += 1;
             match self.judge(state, values) {
                 Ok((score, subtask)) => found.scored.push(Scored { pool, row, pos, score, subtask }),
@@ -171,6 +207,33 @@ impl Scan<'_> {
                 Err(reason) => totals.excluded.add(reason),
             }
         })?;
+        totals.scored = totals.eligible;
+        Ok(totals)
+    }
+
+    /// As `judged`, of some live rows of a window, which ascend.
+    pub(super) fn judged_rows(
+        &self,
+        window: &Window,
+        rows: &[u64],
+        worker: &mut Worker,
+        mut take: impl FnMut(u64, &[f32], (f32, u32)),
+    ) -> Result<Totals, QueryError> {
+        let mut totals = Totals::default();
+        let pool = &self.pools[window.pool as usize];
+        let Worker { scratch, slate, .. } = worker;
+        let slots = Slots::Picked(rows);
+        totals.bytes_read = self.accumulate(pool, window, slots, scratch, slate)?;
+        slate.hand_out(slots, |row, _, state, values| {
+            totals.scanned += 1;
+            match self.judge(state, values) {
+                Ok(judged) => {
+                    totals.eligible += 1;
+                    take(row, values, judged);
+                }
+                Err(reason) => totals.excluded.add(reason),
+            }
+        });
         Ok(totals)
     }
 
@@ -203,18 +266,11 @@ impl Scan<'_> {
         if selection.is_empty() {
             return Ok(0);
         }
-        let mut hand_out = |slots: Slots<'_>, slate: &mut Slate| {
-            for (slot, values) in slate.values.chunks_exact_mut(queries).enumerate() {
-                if let Some((row, pos)) = slots.key(slot) {
-                    take(row, pos, &slate.states[slot], values);
-                }
-            }
-        };
         match pool.granularity {
             Granularity::Sample => {
                 let slots = selection.rows();
                 let bytes = self.accumulate(pool, window, slots, scratch, slate)?;
-                hand_out(slots, slate);
+                slate.hand_out(slots, &mut take);
                 Ok(bytes)
             }
             // How many tokens the rows have is known only from the blocks, so what they need of memory is cut here and not in `windows`.
@@ -223,7 +279,7 @@ impl Scan<'_> {
                 for tokens in selection.tokens().chunks(most_slots(queries)) {
                     let slots = Slots::Tokens(tokens);
                     self.accumulate(pool, window, slots, scratch, slate)?;
-                    hand_out(slots, slate);
+                    slate.hand_out(slots, &mut take);
                 }
                 Ok(bytes)
             }
@@ -271,8 +327,8 @@ impl Scan<'_> {
                 self.check_cancelled()?;
                 // A filter may leave few rows of a block, which are then read alone.
                 slate.wanted.clear();
-                if self.filter.is_some() {
-                    slate.wanted.extend(slots.rows_in(block.range()));
+                if self.filter.is_some() || matches!(slots, Slots::Picked(_)) {
+                    slots.rows_in(block.range(), &mut slate.wanted);
                 }
                 let block = match slate.wanted.is_empty() {
                     true => reader.read_block(block, scratch)?,
@@ -296,24 +352,21 @@ impl Scan<'_> {
         slots: Slots<'_>,
         slate: &mut Slate,
     ) {
-        let mut rest = slots.span(block);
-        while let Some(start) = rest.next() {
-            let Some(slot) = slots.of(block, start) else { continue };
-            slate.run.clear();
-            slate.run.push(slot);
-            // Ends with the first vector that has no slot, which is then done with.
-            slate.run.extend(rest.by_ref().map_while(|i| slots.of(block, i)));
-            let run = start..start + slate.run.len();
-            self.products(block, run.clone(), reader, (queries, modules), slate);
-            for ((i, slot), sums) in run.zip(&slate.run).zip(slate.sums.chunks_exact(queries.len())) {
+        let mut found = std::mem::take(&mut slate.found);
+        slots.find(block, &mut found);
+        for run in found.chunk_by(|a, b| a.0 + 1 == b.0) {
+            let vectors = run[0].0..run[0].0 + run.len();
+            self.products(block, vectors, reader, (queries, modules), slate);
+            for ((i, slot), sums) in run.iter().zip(slate.sums.chunks_exact(queries.len())) {
                 let state = &mut slate.states[*slot];
                 state.checkpoints += 1;
                 state.weight += weight;
-                state.flags.insert(RowFlags::from_bits(block.flags[i]));
+                state.flags.insert(RowFlags::from_bits(block.flags[*i]));
                 let values = &mut slate.values[slot * queries.len()..(slot + 1) * queries.len()];
                 values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
             }
         }
+        slate.found = found;
     }
 
     /// Similarities of vectors `run` of a block with every query, into `slate.sums`.
@@ -325,24 +378,8 @@ impl Scan<'_> {
         (queries, modules): (&Queries, &[f64]),
         slate: &mut Slate,
     ) {
-        let groups = queries.groups();
-        slate.groups.clear();
-        slate.groups.extend((0..groups).filter(|group| modules[*group] != 0.0));
-        slate.factors.clear();
-        for row in run.clone() {
-            let of_row = row * groups..(row + 1) * groups;
-            let scales = block.scale[of_row.clone()].iter().copied().map(f64::from);
-            match self.sim {
-                Sim::Cosine => {
-                    let length = norm(&block.norm[of_row], modules).max(MIN_NORM);
-                    slate.factors.extend(scales.map(|scale| (scale / length) as f32));
-                }
-                Sim::Dot => {
-                    let dot_scale = reader.part().attrs.dot_scale;
-                    slate.factors.extend(scales.map(|scale| (scale * dot_scale) as f32));
-                }
-            }
-        }
+        used_groups(modules, &mut slate.groups);
+        self.factors(block, run.clone(), reader, modules, &mut slate.factors);
         slate.sums.clear();
         slate.sums.resize(run.len() * queries.len(), 0.0);
         let Slate { groups, factors, sums, scratch, .. } = slate;
@@ -354,6 +391,32 @@ impl Scan<'_> {
             scratch,
             sums,
         );
+    }
+
+    /// By what the products of vectors `run` of a block are multiplied, for each module group.
+    pub(super) fn factors(
+        &self,
+        block: &Block<'_>,
+        run: Range<usize>,
+        reader: &FeatureReader,
+        modules: &[f64],
+        factors: &mut Vec<f32>,
+    ) {
+        factors.clear();
+        for row in run {
+            let of_row = row * modules.len()..(row + 1) * modules.len();
+            let scales = block.scale[of_row.clone()].iter().copied().map(f64::from);
+            match self.sim {
+                Sim::Cosine => {
+                    let length = norm(&block.norm[of_row], modules).max(MIN_NORM);
+                    factors.extend(scales.map(|scale| (scale / length) as f32));
+                }
+                Sim::Dot => {
+                    let dot_scale = reader.part().attrs.dot_scale;
+                    factors.extend(scales.map(|scale| (scale * dot_scale) as f32));
+                }
+            }
+        }
     }
 
     /// The score of a row, or why it has none.
@@ -371,20 +434,31 @@ impl Scan<'_> {
 
     /// Whether a row counts; where it lacks checkpoints and that is allowed, its values are renormalised.
     fn usable(&self, state: &State, values: &mut [f32]) -> Result<(), Reason> {
-        if state.flags.contains(RowFlags::NO_SCORED) {
-            return Err(Reason::NoScored);
-        }
-        if state.flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-            return Err(Reason::NonFinite);
-        }
-        if (state.checkpoints as usize) < self.weights.len() {
-            if self.missing != Missing::Renormalise || state.weight <= 0.0 {
-                return Err(Reason::Missing);
-            }
+        if !self.is_whole(state.flags, state.checkpoints as usize, state.weight > 0.0)? {
             let factor = 1.0 / state.weight;
             values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
         }
         Ok(())
+    }
+
+    /// Whether a row that counts has every checkpoint; or why it does not count. `weighty`: a checkpoint that has a weight has the row.
+    pub(super) fn is_whole(
+        &self,
+        flags: RowFlags,
+        checkpoints: usize,
+        weighty: bool,
+    ) -> Result<bool, Reason> {
+        if flags.contains(RowFlags::NO_SCORED) {
+            return Err(Reason::NoScored);
+        }
+        if flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
+            return Err(Reason::NonFinite);
+        }
+        let whole = checkpoints == self.weights.len();
+        if !whole && (self.missing != Missing::Renormalise || !weighty) {
+            return Err(Reason::Missing);
+        }
+        Ok(whole)
     }
 }
 

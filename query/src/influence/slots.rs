@@ -95,6 +95,8 @@ pub(super) enum Slots<'a> {
         /// For each slot.
         wanted: &'a [bool],
     },
+    /// Slot i is row i of these, which ascend; all of them are wanted.
+    Picked(&'a [u64]),
     /// Slot i is token i of these, all of them wanted.
     Tokens(&'a [Token]),
 }
@@ -104,6 +106,7 @@ impl Slots<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
             Slots::Rows { wanted, .. } => wanted.len(),
+            Slots::Picked(rows) => rows.len(),
             Slots::Tokens(tokens) => tokens.len(),
         }
     }
@@ -112,6 +115,7 @@ impl Slots<'_> {
     pub(super) fn key(&self, slot: usize) -> Option<(u64, Option<u32>)> {
         match self {
             Slots::Rows { first, wanted } => wanted[slot].then_some((first + slot as u64, None)),
+            Slots::Picked(rows) => Some((rows[slot], None)),
             Slots::Tokens(tokens) => Some((tokens[slot].0, Some(tokens[slot].1))),
         }
     }
@@ -124,6 +128,7 @@ impl Slots<'_> {
                 !span.is_empty()
                     && wanted[(span.start - first) as usize..(span.end - first) as usize].contains(&true)
             }
+            Slots::Picked(picked) => !within(picked, &rows).is_empty(),
             Slots::Tokens(tokens) => {
                 let next = tokens.partition_point(|token| token.0 < rows.start);
                 tokens.get(next).is_some_and(|token| token.0 < rows.end)
@@ -132,13 +137,31 @@ impl Slots<'_> {
     }
 
     /// The wanted rows in a range, ascending; of tokens none, since a row may have any number.
-    pub(super) fn rows_in(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
-        let (first, wanted) = match self {
-            Slots::Rows { first, wanted } => (*first, *wanted),
-            Slots::Tokens(_) => (0, &[][..]),
-        };
-        let span = rows.start.max(first)..rows.end.min(first + wanted.len() as u64);
-        span.filter(move |row| wanted[(row - first) as usize])
+    pub(super) fn rows_in(&self, rows: Range<u64>, found: &mut Vec<u64>) {
+        match self {
+            Slots::Rows { first, wanted } => {
+                let span = rows.start.max(*first)..rows.end.min(first + wanted.len() as u64);
+                found.extend(span.filter(|row| wanted[(row - first) as usize]));
+            }
+            Slots::Picked(picked) => found.extend_from_slice(&picked[within(picked, &rows)]),
+            Slots::Tokens(_) => {}
+        }
+    }
+
+    /// The vectors of a block that have a slot, with it; both ascend.
+    pub(super) fn find(&self, block: &Block<'_>, found: &mut Vec<(usize, usize)>) {
+        found.clear();
+        match self {
+            Slots::Picked(picked) => {
+                let (Some(first), Some(last)) = (block.rows.first(), block.rows.last()) else { return };
+                let places = within(picked, &(*first..last + 1));
+                let slots = places.clone().zip(&picked[places]);
+                found.extend(
+                    slots.filter_map(|(slot, row)| Some((block.rows.binary_search(row).ok()?, slot))),
+                );
+            }
+            _ => found.extend(self.span(block).filter_map(|i| Some((i, self.of(block, i)?)))),
+        }
     }
 
     /// The vectors of a block that do not lie before the first slot or after the last.
@@ -148,7 +171,7 @@ impl Slots<'_> {
                 let end = first + wanted.len() as u64;
                 block.rows.partition_point(|row| row < first)..block.rows.partition_point(|row| *row < end)
             }
-            Slots::Tokens([]) => 0..0,
+            Slots::Picked(_) | Slots::Tokens([]) => 0..0,
             Slots::Tokens(tokens @ [first, ..]) => {
                 let last = tokens[tokens.len() - 1];
                 block.rows.partition_point(|row| *row < first.0)
@@ -164,7 +187,13 @@ impl Slots<'_> {
                 let slot = (block.rows[i] - first) as usize;
                 wanted[slot].then_some(slot)
             }
+            Slots::Picked(picked) => picked.binary_search(&block.rows[i]).ok(),
             Slots::Tokens(tokens) => tokens.binary_search(&(block.rows[i], block.pos[i])).ok(),
         }
     }
+}
+
+/// The places of the rows that lie in a range.
+fn within(picked: &[u64], rows: &Range<u64>) -> Range<usize> {
+    picked.partition_point(|row| *row < rows.start)..picked.partition_point(|row| *row < rows.end)
 }

@@ -76,19 +76,7 @@ impl TargetLoader<'_> {
     /// Loads the vectors of `members`.
     pub(super) fn load(&self, members: Members, shape: Shape) -> Result<TargetVectors, QueryError> {
         let Self { spec, checkpoints, readers, cancel } = *self;
-        let (rows, excluded) = self.usable(&members.rows)?;
-        if rows.is_empty() {
-            let target = spec.target_names().join(", ");
-            let why = match members.rows.len() {
-                0 => "it has none".to_owned(),
-                n => format!(
-                    "of {n}, {} have no scored token, {} are not finite, {} lack a checkpoint",
-                    excluded.no_scored, excluded.non_finite, excluded.missing
-                ),
-            };
-            return Err(QueryError::EmptyTarget { target, why });
-        }
-        let (rows, subtasks) = group(rows, members.subtasks);
+        let (rows, subtasks, excluded) = self.compared(members)?;
         let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
             .map(|s| rows.partition_point(|r| r.subtask < s)..rows.partition_point(|r| r.subtask <= s))
             .collect();
@@ -109,6 +97,27 @@ impl TargetLoader<'_> {
         let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
         let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
         Ok(TargetVectors { subtasks, rows, excluded, terms, vectors })
+    }
+
+    /// The rows that can be compared at every checkpoint, by subtask, then target and row, and the names of their subtasks.
+    pub(super) fn compared(
+        &self,
+        members: Members,
+    ) -> Result<(Vec<TargetRow>, Vec<String>, ExcludedCounts), QueryError> {
+        let (rows, excluded) = self.usable(&members.rows)?;
+        if rows.is_empty() {
+            let target = self.spec.target_names().join(", ");
+            let why = match members.rows.len() {
+                0 => "it has none".to_owned(),
+                n => format!(
+                    "of {n}, {} have no scored token, {} are not finite, {} lack a checkpoint",
+                    excluded.no_scored, excluded.non_finite, excluded.missing
+                ),
+            };
+            return Err(QueryError::EmptyTarget { target, why });
+        }
+        let (rows, subtasks) = group(rows, members.subtasks);
+        Ok((rows, subtasks, excluded))
     }
 
     /// Rows that can be compared at every checkpoint.
@@ -364,6 +373,12 @@ fn collapsed(
     };
     let mut sum = vec![0.0f64; dim];
     for span in spans {
+        // A subtask of one sample is that sample, to the bit.
+        if span.len() == 1 && spec.fold == Fold::None {
+            let one = Source { rows: &source.rows[span.clone()], modules: source.modules.clone(), ..*source };
+            out.extend(single(spec, weight, &one)?);
+            continue;
+        }
         sum.fill(0.0);
         source.each(span.clone(), |_, vector, norm| {
             let factor = if unit { 1.0 / norm.max(MIN_NORM) } else { 1.0 };

@@ -8,16 +8,22 @@ use std::ops::Range;
 
 use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
-use super::filter::RowFilter;
+use super::filter::{RowFilter, RowMask};
 use super::scan::ScanPool;
 use crate::error::QueryError;
 
 /// Values that a thread keeps at a time (slots x query vectors), so that its memory is bounded for any number of queries.
 const MOST_VALUES: usize = 1 << 21;
 
+/// Rows or tokens of a window at most where there are many queries: fewer would read the blocks too often.
+const LEAST_SLOTS: usize = 64;
+
+/// Samples up to which a window of any pool stays below [`MOST_VALUES`].
+pub(crate) const MOST_SAMPLES: u64 = (MOST_VALUES / LEAST_SLOTS) as u64;
+
 /// Rows or tokens that a thread keeps values for at a time.
 pub(super) fn most_slots(queries: usize) -> usize {
-    (MOST_VALUES / queries.max(1)).max(64)
+    (MOST_VALUES / queries.max(1)).max(LEAST_SLOTS)
 }
 
 /// Consecutive rows of a pool, a unit of work.
@@ -92,19 +98,20 @@ pub(super) struct Lacking {
     pub(super) by_checkpoint: Vec<(usize, usize, u64)>,
 }
 
+/// Rows that the filter of their pool lets through.
+pub(super) fn passing(rows: &RowSet, mask: Option<&RowMask>) -> u64 {
+    match mask {
+        None => rows.len(),
+        Some(mask) => rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum(),
+    }
+}
+
 /// Counts them without reading vectors.
 pub(super) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
     let mut found = Lacking { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
     for (p, pool) in pools.iter().enumerate() {
         let mask = filter.and_then(|filter| filter.pool(p));
-        let count = |rows: &RowSet| -> u64 {
-            match mask {
-                None => rows.len(),
-                Some(mask) => {
-                    rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum()
-                }
-            }
-        };
+        let count = |rows: &RowSet| passing(rows, mask);
         found.scanned += count(&pool.live);
         let mut any = RowSet::new();
         for (c, reader) in pool.readers.iter().enumerate() {

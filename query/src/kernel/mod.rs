@@ -2,6 +2,7 @@
 //!
 //! - [`Kernel::scaled_dots`] and [`Kernel::dots`]: exact, for one to a thousand queries
 //! - [`Filter`]: in bf16, for many queries, with a bound on how far it is from the exact ones
+//! - [`Kernel::half_dot`]: of two vectors of f16, for graphs of neighbours
 //! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
 //!
 //! Invariants
@@ -19,6 +20,7 @@ mod avx2;
 mod avx512;
 mod codes;
 mod filter;
+mod half_dot;
 mod job;
 mod packing;
 mod panels;
@@ -30,6 +32,8 @@ use half::f16;
 
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes, MAX_CODE_DIM};
 pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
+#[cfg(feature = "ann")]
+pub(crate) use half_dot::usearch_metric;
 pub use panels::Scratch;
 pub use queries::Queries;
 

@@ -4,23 +4,23 @@
 //! in order, so a file is a function of its segment and the seed.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_store::{BlockBuffer, FeatureReader, IndexFile, IndexState, SegmentRef, Store};
+use gstore_store::{
+    BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, SectionId, SegmentRef, Store,
+};
 
-use super::build::{check, encode_block};
+use super::build::{BlockCodes, check, encode_block};
 use super::format::{Section, SketchHeader};
 use super::random::draw_seed;
 use super::rotation::Rotation;
 use super::source::{Sections, Sketch};
 use crate::error::QueryError;
+use crate::indexes::{CHUNK, Found, is_sound};
 use crate::influence::drive;
 
 /// The kind of such indexes.
 pub const KIND: &str = "sketch";
-
-/// Bytes that are compared with a digest together: small records, and codes of which single rows may be read.
-const CHUNK: u64 = 64 << 10;
 
 /// How a feature's sketch is built.
 #[derive(Debug, Clone, Default)]
@@ -87,82 +87,133 @@ pub fn build(
     }
     let seed = seed.unwrap_or_else(draw_seed);
     let rotation = Rotation::new(dim, seed);
+    // The blocks of all segments in one sequence, so that threads stay busy where segments are small.
+    let mut units = Vec::new();
     for segment in wanted {
         let blocks = reader.blocks_of(segment)?;
-        let mut writer = store.write_index(segment, KIND)?;
-        let mut ids = Vec::new();
-        for section in Section::ALL {
-            ids.push((section, writer.section(section.name(), CHUNK)?));
+        match blocks.len() {
+            0 => done.bytes += Writing::new(store, segment)?.finish(dim, seed)?,
+            n => units.extend(blocks.into_iter().enumerate().map(|(i, block)| (segment, block, i + 1 == n))),
         }
-        let mut failed = None;
-        drive::ordered(
-            blocks.len(),
-            options.threads,
-            cancel,
-            BlockBuffer::new,
-            |scratch, at| Ok((blocks[at].vectors(), encode_block(reader, blocks[at], &rotation, scratch)?)),
-            |(vectors, codes)| {
-                for (section, id) in &ids {
-                    if let Err(error) = writer.append(*id, codes.section(*section)) {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-                done.coded += vectors as u64;
-                progress(&done);
-                ControlFlow::Continue(())
-            },
-        )?;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        let header = SketchHeader::new(dim, seed, segment.vectors());
-        let header = serde_json::to_value(header).map_err(|error| QueryError::Sketch(error.to_string()))?;
-        done.bytes += writer.finish(header)?.bytes;
-        progress(&done);
     }
-    Ok(done)
+    let (mut writing, mut failed) = (None, None);
+    drive::ordered(
+        units.len(),
+        options.threads,
+        cancel,
+        BlockBuffer::new,
+        |scratch, at| Ok((at, encode_block(reader, units[at].1, &rotation, scratch)?)),
+        |(at, codes)| {
+            let (segment, block, is_last) = units[at];
+            let mut write = || -> Result<(), QueryError> {
+                let mut own = match writing.take() {
+                    Some(own) => own,
+                    None if cancel.load(Ordering::Relaxed) => return Err(QueryError::Cancelled),
+                    None => Writing::new(store, segment)?,
+                };
+                own.append(&codes)?;
+                done.coded += block.vectors() as u64;
+                if is_last {
+                    done.bytes += own.finish(dim, seed)?;
+                } else {
+                    writing = Some(own);
+                }
+                Ok(())
+            };
+            match write() {
+                Ok(()) => {
+                    progress(&done);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        },
+    )?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
 }
 
-/// Whether every byte of the sections agrees with its digest.
-fn is_sound(file: &IndexFile) -> bool {
-    let mut scratch = BlockBuffer::new();
-    file.sections().all(|name| {
-        let Ok(section) = file.section(name) else { return false };
-        let piece = section.chunk_len().max(CHUNK);
-        (0..section.len().div_ceil(piece)).all(|i| {
-            let range = i * piece..((i + 1) * piece).min(section.len());
-            section.read(range, &mut scratch).is_ok()
-        })
-    })
+/// The sketch of a segment while it is written.
+struct Writing<'a> {
+    segment: &'a SegmentRef,
+    writer: IndexWriter,
+    sections: Vec<(Section, SectionId)>,
+}
+
+impl<'a> Writing<'a> {
+    fn new(store: &Store, segment: &'a SegmentRef) -> Result<Self, QueryError> {
+        let mut writer = store.write_index(segment, KIND)?;
+        let mut sections = Vec::new();
+        for section in Section::ALL {
+            sections.push((section, writer.section(section.name(), CHUNK)?));
+        }
+        Ok(Self { segment, writer, sections })
+    }
+
+    fn append(&mut self, codes: &BlockCodes) -> Result<(), QueryError> {
+        for (section, id) in &self.sections {
+            self.writer.append(*id, codes.section(*section))?;
+        }
+        Ok(())
+    }
+
+    /// Puts it in its place; returns its length.
+    fn finish(self, dim: usize, seed: u64) -> Result<u64, QueryError> {
+        let header = SketchHeader::new(dim, seed, self.segment.vectors());
+        let header = serde_json::to_value(header).map_err(|error| QueryError::Sketch(error.to_string()))?;
+        Ok(self.writer.finish(header)?.bytes)
+    }
+}
+
+/// What there is of the sketch of a segment; [`build`] makes anew what cannot be used. Reads the file's footer.
+pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> Found {
+    let file = match reader.index_state(segment, KIND) {
+        Ok(IndexState::Ready(file)) => file,
+        Ok(IndexState::Missing) => return Found::Missing,
+        _ => return Found::Unusable,
+    };
+    let dim = reader.part().desc.dim() as usize;
+    let fits = |header: &SketchHeader| header.vectors == segment.vectors() && header.check(dim).is_ok();
+    if header_of(&file).is_ok_and(|header| fits(&header)) { Found::Usable } else { Found::Unusable }
 }
 
 fn header_of(file: &IndexFile) -> Result<SketchHeader, String> {
-    serde_json::from_value(file.header().clone()).map_err(|error| format!("{}: {error}", file.file()))
+    serde_json::from_value(file.header().clone())
+        .map_err(|error| format!("its header is not that of a sketch: {error}"))
 }
 
 /// The sketch of a feature, or what keeps it from being used.
 pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
     let name = reader.part().display_name();
+    // Whatever is found here, a build finds as well.
+    let remedy = format!("`gstore index --sketch {name}` makes it anew");
     let mut sketch = Sketch::new(reader.part().desc.dim() as usize);
     for segment in reader.segments() {
         let file = match reader.index_state(segment, KIND).map_err(|error| error.to_string())? {
             IndexState::Ready(file) => *file,
-            IndexState::Stale(stale) => return Err(stale.to_string()),
+            IndexState::Stale(stale) => {
+                return Err(format!(
+                    "{} is of another state of its segment and not used; {remedy}",
+                    stale.file
+                ));
+            }
             _ => {
                 return Err(format!(
-                    "{name} has no sketch of {}; `gstore index --sketch` makes it",
+                    "{name} has no sketch of {}; `gstore index --sketch {name}` makes it",
                     segment.file()
                 ));
             }
         };
         let blocks = reader.blocks_of(segment).map_err(|error| error.to_string())?;
-        let header = header_of(&file)?;
         let path = file.file().to_owned();
-        let add = sketch.add(&header, &blocks, Box::new(FileSections(file)));
-        add.map_err(|why| {
-            format!("{path} cannot be used: {why}; `gstore index --sketch --rebuild` makes it anew")
-        })?;
+        let add =
+            header_of(&file).and_then(|header| sketch.add(&header, &blocks, Box::new(FileSections(file))));
+        add.map_err(|why| format!("{path} cannot be used: {why}; {remedy}"))?;
     }
     Ok(sketch)
 }

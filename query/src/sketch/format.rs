@@ -157,6 +157,11 @@ impl SketchHeader {
     }
 }
 
+/// Bytes that a sketch has for each vector of `dim` coordinates.
+pub fn vector_bytes(dim: usize) -> u64 {
+    Section::ALL.iter().map(|section| section.vector_bytes(padded_dim(dim)) as u64).sum()
+}
+
 /// Whether vectors of `dim` coordinates can have a sketch: products of more than 2^17 int8 codes would not fit into 32 bits.
 pub fn can_sketch(dim: usize) -> bool {
     dim > 0 && dim <= MAX_CODE_DIM && padded_dim(dim) <= MAX_CODE_DIM

@@ -12,12 +12,14 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::error::Result as DfResult;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::blocking::{Demand, Sink};
 use super::error::SqlError;
 use super::filter::{self, Filter};
+use super::notes::RunNotes;
 use super::scan::RowsExec;
 
 /// Takes the batches of a table, each with the columns that were asked for.
@@ -36,12 +38,24 @@ pub(crate) struct Want {
     pub(crate) filter: Option<Arc<Filter>>,
     /// Raised when nobody wants the rows any more; long work that yields no rows looks at it.
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// Where what is to be known beside the rows goes.
+    pub(crate) notes: Option<Arc<RunNotes>>,
+    /// What limits the memory of work that needs more than a batch.
+    pub(crate) memory: Option<Arc<dyn MemoryPool>>,
 }
 
 impl Want {
     /// Some columns of all rows, on one thread.
     pub(crate) fn columns(columns: Vec<usize>, sink: &Sink) -> Self {
-        Self { columns, rows: 0..u64::MAX, threads: 1, filter: None, cancelled: sink.cancelled() }
+        Self {
+            columns,
+            rows: 0..u64::MAX,
+            threads: 1,
+            filter: None,
+            cancelled: sink.cancelled(),
+            notes: None,
+            memory: None,
+        }
     }
 }
 

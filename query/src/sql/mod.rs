@@ -48,11 +48,13 @@ pub use session::{SqlOptions, SqlResult, SqlSession, SqlStream};
 fn table_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 3] {
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); 5] {
     let source = || influence::Source { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
     [
         ("influence", Arc::new(influence::InfluenceFunction(source()))),
+        ("self_influence", Arc::new(influence::SelfInfluenceFunction(source()))),
         ("excluded", Arc::new(influence::ExcludedFunction(source()))),
+        ("nearest", Arc::new(influence::NearestFunction::new(source()))),
         ("vectors", Arc::new(vectors::VectorsFunction(source()))),
     ]
 }
@@ -61,7 +63,9 @@ fn table_functions(
 fn options_of(function: &str) -> &'static [&'static str] {
     match function {
         "influence" => influence::INFLUENCE_OPTIONS,
+        "self_influence" => influence::SELF_OPTIONS,
         "excluded" => influence::EXCLUDED_OPTIONS,
+        "nearest" => influence::NEAREST_OPTIONS,
         "vectors" => vectors::OPTIONS,
         _ => &[],
     }

@@ -18,6 +18,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, apply_expression_roots};
@@ -31,6 +32,7 @@ use super::blocking::{self, Demand, Sink};
 use super::error::SqlError;
 use super::filter::{self, Filter};
 use super::leaf::{Rows, Want, statistics};
+use super::notes::RunNotes;
 use super::samples::arrow;
 use super::session::Limits;
 
@@ -133,6 +135,8 @@ impl ExecutionPlan for RowsExec {
             left: self.limit.unwrap_or(usize::MAX),
             batch: context.session_config().batch_size(),
             threads: context.session_config().get_extension::<Limits>().map_or(1, |l| l.threads),
+            notes: context.session_config().get_extension::<RunNotes>(),
+            memory: Arc::clone(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         Ok(blocking::stream(Arc::clone(&job.schema), move |sink| job.run(sink)))
@@ -172,6 +176,8 @@ struct Job {
     left: usize,
     batch: usize,
     threads: usize,
+    notes: Option<Arc<RunNotes>>,
+    memory: Arc<dyn MemoryPool>,
     metrics: BaselineMetrics,
 }
 
@@ -184,7 +190,8 @@ impl Job {
         let late: Vec<usize> = self.projection.iter().copied().filter(|c| !first.contains(c)).collect();
         let (rows, threads) = (self.bounds.clone(), self.threads);
         let filter = Some(Arc::clone(&self.filter));
-        let want = Want { rows, threads, filter, ..Want::columns(first.clone(), sink) };
+        let (notes, memory) = (self.notes.clone(), Some(Arc::clone(&self.memory)));
+        let want = Want { rows, threads, filter, notes, memory, ..Want::columns(first.clone(), sink) };
         let rows = Arc::clone(&self.rows);
         rows.read(&want, &mut |batch| {
             let batch = self.filter.apply(&first, batch)?;

@@ -77,6 +77,13 @@ impl TopK {
         Self { floor, ..self }
     }
 
+    /// The same that keeps only scores that are better than one.
+    pub fn before(self, score: f32) -> Self {
+        let worse = u128::from(ordered(score) ^ self.flip) << 96;
+        let threshold = self.threshold.min((worse.saturating_sub(1), u32::MAX));
+        Self { threshold, ..self }
+    }
+
     #[inline]
     fn key(&self, score: u32, major: u32, minor: u64) -> u128 {
         u128::from(score) << 96 | u128::from(major) << 64 | u128::from(minor)
@@ -90,6 +97,12 @@ impl TopK {
         if score_key > (self.threshold.0 >> 96) as u32 || !score.is_finite() {
             return;
         }
+        self.keep(score_key, (major, minor, last), payload);
+    }
+
+    /// Keeps a candidate that is among the best so far.
+    #[inline(never)]
+    fn keep(&mut self, score_key: u32, (major, minor, last): Place, payload: u32) {
         let entry = Entry { key: self.key(score_key, major, minor), last, payload };
         if entry.key() > self.threshold || self.k == 0 || self.floor.is_some_and(|floor| entry.key() <= floor)
         {

@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use gstore_query::influence::*;
 use gstore_store::*;
 
+pub mod sketches;
+pub mod trouble;
 pub mod world;
 
 pub static GO: AtomicBool = AtomicBool::new(false);

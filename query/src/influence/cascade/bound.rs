@@ -7,15 +7,14 @@
 use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, RowFlags};
 
 use super::super::mode::Plane;
-use super::super::result::Reason;
 use super::super::scan::{Scan, ScanPool, Totals};
 use super::super::slots::Selection;
-use super::super::spec::{Missing, Order, Sim};
+use super::super::spec::{Order, Sim};
 use super::super::values::MIN_NORM;
 use super::super::windows::Window;
 use super::sides::SketchSide;
 use crate::error::QueryError;
-use crate::kernel::{CodeKind, Codes};
+use crate::kernel::{CodeKind, CodeQueries, Codes, Kernel};
 use crate::sketch::{ByteFactors, Class, Factor, Query, RowRecord, Section};
 
 /// What bounds are made with.
@@ -27,20 +26,15 @@ pub(super) struct Bounder<'a> {
     pub(super) z: f64,
 }
 
-/// A row of a window whose score is bounded.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounded {
-    /// From the first row of the window.
-    pub(super) offset: u32,
-    pub(super) estimate: f32,
-    /// The best that the score can be.
-    pub(super) bound: f32,
-}
-
 /// What a plane says of a window.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    pub(super) rows: Vec<Bounded>,
+    /// The rows whose score is bounded, from the first of the window.
+    pub(super) offsets: Vec<u32>,
+    /// Of each.
+    pub(super) estimates: Vec<f32>,
+    /// Of each the best that the score can be.
+    pub(super) bounds: Vec<f32>,
     /// Offsets of rows that nothing is known of: they are scored.
     pub(super) unbounded: Vec<u32>,
     /// Of rows that are bounded or have no score.
@@ -53,26 +47,31 @@ pub(super) struct Found {
 #[derive(Default)]
 pub(super) struct Scratch {
     selection: Selection,
-    /// For each row of the window its place among those that are wanted.
-    places: Vec<u32>,
+    /// The rows that are wanted, from the first of the window.
+    offsets: Vec<u32>,
+    /// Of each.
     states: Vec<State>,
+    /// Of each, by query.
     values: Vec<Value>,
+    /// Vectors of one block that are wanted,
     chosen: Vec<u32>,
+    /// and for each the place of its row in `offsets`.
+    places: Vec<u32>,
     dots: Vec<i32>,
     scores: [Vec<f32>; 2],
+    /// Of each row the estimate and bound of its score, where that is one value at one checkpoint.
+    alone: Vec<[f32; 2]>,
     rows: BlockBuffer,
     factors: BlockBuffer,
     codes: BlockBuffer,
 }
 
-const NOWHERE: u32 = u32::MAX;
-
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    offset: u32,
     checkpoints: u32,
-    weight: f64,
     flags: RowFlags,
+    /// Whether a checkpoint that counts has the row.
+    weighty: bool,
     odd: bool,
 }
 
@@ -96,13 +95,23 @@ impl Bounder<'_> {
     ) -> Result<Found, QueryError> {
         let mut found = Found::default();
         let pool = &self.scan.pools[window.pool as usize];
-        self.choose(window, offsets, scratch);
-        if scratch.states.is_empty() {
+        scratch.offsets.clear();
+        match offsets {
+            Some(offsets) => scratch.offsets.extend_from_slice(offsets),
+            None => self.select(window, scratch),
+        }
+        if scratch.offsets.is_empty() {
             return Ok(found);
         }
+        scratch.states.clear();
+        scratch.states.resize(scratch.offsets.len(), State::default());
         let queries = pool.queries.first().map_or(0, |q| q.len());
         scratch.values.clear();
-        scratch.values.resize(scratch.states.len() * queries, Value::default());
+        scratch.alone.clear();
+        match queries == 1 && pool.readers.len() == 1 {
+            true => scratch.alone.resize(scratch.offsets.len(), [0.0, self.bound(&Value::default())]),
+            false => scratch.values.resize(scratch.offsets.len() * queries, Value::default()),
+        }
         for (c, reader) in pool.readers.iter().enumerate() {
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 let range = block.range();
@@ -116,29 +125,35 @@ impl Bounder<'_> {
         Ok(found)
     }
 
+    /// The best that a value can be.
+    #[inline]
+    fn bound(&self, value: &Value) -> f32 {
+        let away = value.certain + self.z * value.variance.sqrt();
+        match self.order {
+            Order::Best => ((value.estimate + away) as f32).next_up(),
+            Order::Worst => ((value.estimate - away) as f32).next_down(),
+        }
+    }
+
     /// Offsets of the rows of a window that are live and that the filter lets through.
     pub(super) fn selected(&self, window: &Window) -> Vec<u32> {
         let mut scratch = Scratch::default();
-        self.choose(window, None, &mut scratch);
-        scratch.states.iter().map(|state| state.offset).collect()
+        self.select(window, &mut scratch);
+        scratch.offsets
     }
 
-    fn choose(&self, window: &Window, offsets: Option<&[u32]>, scratch: &mut Scratch) {
-        let Scratch { selection, places, states, .. } = scratch;
-        places.clear();
-        places.resize((window.rows.end - window.rows.start) as usize, NOWHERE);
-        states.clear();
-        let mut want = |offset: u32| {
-            places[offset as usize] = states.len() as u32;
-            states.push(State { offset, ..State::default() });
-        };
-        match offsets {
-            Some(offsets) => offsets.iter().copied().for_each(&mut want),
+    fn select(&self, window: &Window, scratch: &mut Scratch) {
+        let pool = window.pool as usize;
+        let (first, live) = (window.rows.start, &self.scan.pools[pool].live);
+        match self.scan.filter.and_then(|filter| filter.pool(pool)) {
             None => {
-                let pool = window.pool as usize;
-                let filter = self.scan.filter.and_then(|filter| filter.pool(pool));
-                selection.choose(window.rows.clone(), &self.scan.pools[pool].live, filter);
-                selection.wanted().for_each(|offset| want(offset as u32));
+                let offsets =
+                    |rows: std::ops::Range<u64>| (rows.start - first) as u32..(rows.end - first) as u32;
+                live.within(window.rows.clone()).for_each(|rows| scratch.offsets.extend(offsets(rows)));
+            }
+            filter => {
+                scratch.selection.choose(window.rows.clone(), live, filter);
+                scratch.offsets.extend(scratch.selection.wanted().map(|offset| offset as u32));
             }
         }
     }
@@ -154,15 +169,10 @@ impl Bounder<'_> {
     ) -> Result<u64, QueryError> {
         let side = &self.sides[window.pool as usize][c];
         let sketch = &side.sketch;
-        let Scratch { places, states, values, chosen, dots, rows, factors, codes, .. } = scratch;
-        let first = block.range().start;
+        let Scratch { offsets, places, states, values, chosen, dots, alone, rows, factors, codes, .. } =
+            scratch;
         let rows: &[RowRecord] = sketch.records(block, Section::Rows, rows)?;
-        let place = |record: &RowRecord| {
-            let offset = (first + u64::from(record.offset)).checked_sub(window.rows.start)?;
-            places.get(offset as usize).copied().filter(|place| *place != NOWHERE)
-        };
-        chosen.clear();
-        chosen.extend((0..rows.len() as u32).filter(|i| place(&rows[*i as usize]).is_some()));
+        find(rows, block.range(), window.rows.start, offsets, chosen, places);
         if chosen.is_empty() {
             return Ok(0);
         }
@@ -172,33 +182,39 @@ impl Bounder<'_> {
         };
         let packed = if plane == Plane::Certified { queries.fine() } else { queries.coarse() };
         let bytes = sketch.read(block, codes_in, codes)?;
-        dots.resize(chosen.len() * packed.len(), 0);
-        if chosen.len() == rows.len() {
-            self.scan.kernel.code_dots(Codes { kind, bytes }, packed, dots);
-        } else {
-            self.scan.kernel.code_dots_at(Codes { kind, bytes }, chosen, packed, dots);
-        }
+        code_dots(self.scan.kernel, Codes { kind, bytes }, chosen, packed, dots);
         let each = queries.each();
         let freedom = (sketch.padded() - 4) as f64;
         let certified = plane == Plane::Certified;
         let factors_of = FactorsOf::read(sketch, block, factors_in, factors)?;
-        for (i, dots) in chosen.iter().zip(dots.chunks_exact(packed.len())) {
+        let weighty = self.scan.weights[c] > 0.0;
+        let dot_scale = pool.readers[c].part().attrs.dot_scale;
+        for ((i, at), dots) in chosen.iter().zip(places.iter()).zip(dots.chunks_exact(packed.len())) {
             let record = &rows[*i as usize];
-            let Some(at) = place(record) else { continue };
-            let state = &mut states[at as usize];
+            let state = &mut states[*at as usize];
             state.checkpoints += 1;
-            state.weight += self.scan.weights[c];
+            state.weighty |= weighty;
             state.flags.insert(RowFlags::from_bits(record.flags));
-            state.odd |= record.class() == Class::Odd;
-            if record.class() != Class::Coded {
+            let class = record.class();
+            state.odd |= class == Class::Odd;
+            if class != Class::Coded {
                 continue;
             }
             let by = match self.scan.sim {
                 Sim::Cosine => 1.0 / f64::from(record.length).max(MIN_NORM),
-                Sim::Dot => pool.readers[c].part().attrs.dot_scale,
+                Sim::Dot => dot_scale,
             };
             let row = Row { by, norm: f64::from(record.norm), slack: side.slack, freedom };
-            let values = &mut values[at as usize * each.len()..(at as usize + 1) * each.len()];
+            if let (Some(alone), [query]) = (alone.get_mut(*at as usize), each) {
+                let mut value = Value::default();
+                match certified {
+                    true => row.certify(factors_of.bytes(*i as usize), query, dots, &mut value),
+                    false => row.estimate(factors_of.factor(*i as usize), query, dots[0], &mut value),
+                }
+                *alone = [value.estimate as f32, self.bound(&value)];
+                continue;
+            }
+            let values = &mut values[*at as usize * each.len()..(*at as usize + 1) * each.len()];
             if certified {
                 let residual = factors_of.bytes(*i as usize);
                 for ((value, query), dots) in values.iter_mut().zip(each).zip(dots.chunks_exact(2)) {
@@ -217,45 +233,101 @@ impl Bounder<'_> {
 
     /// From values to scores, in the order of the rows.
     fn judge(&self, queries: usize, scratch: &mut Scratch, found: &mut Found) {
-        let [estimates, bounds] = &mut scratch.scores;
-        for (state, values) in scratch.states.iter().zip(scratch.values.chunks_exact(queries.max(1))) {
-            let reason = match () {
-                () if state.flags.contains(RowFlags::NO_SCORED) => Some(Reason::NoScored),
-                () if state.flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) => {
-                    Some(Reason::NonFinite)
+        let Scratch { offsets, states, values, alone, scores: [estimates, bounds], .. } = scratch;
+        found.offsets.reserve_exact(offsets.len());
+        found.estimates.reserve_exact(offsets.len());
+        found.bounds.reserve_exact(offsets.len());
+        for (at, (offset, state)) in offsets.iter().zip(states).enumerate() {
+            match self.scan.is_whole(state.flags, state.checkpoints as usize, state.weighty) {
+                Ok(true) => {}
+                Ok(false) => {
+                    found.unbounded.push(*offset);
+                    continue;
                 }
-                () if (state.checkpoints as usize) < self.scan.weights.len() => {
-                    if self.scan.missing == Missing::Renormalise && state.weight > 0.0 {
-                        found.unbounded.push(state.offset);
-                        continue;
-                    }
-                    Some(Reason::Missing)
+                Err(reason) => {
+                    found.totals.scanned += 1;
+                    found.totals.excluded.add(reason);
+                    continue;
                 }
-                () => None,
+            }
+            let (estimate, bound) = match alone.get(at) {
+                Some([estimate, bound]) => (*estimate, *bound),
+                None => {
+                    let values = &values[at * queries..(at + 1) * queries];
+                    estimates.clear();
+                    estimates.extend(values.iter().map(|value| value.estimate as f32));
+                    bounds.clear();
+                    bounds.extend(values.iter().map(|value| self.bound(value)));
+                    (self.scan.terms.score(estimates).0, self.scan.terms.score(bounds).0)
+                }
             };
-            if let Some(reason) = reason {
-                found.totals.scanned += 1;
-                found.totals.excluded.add(reason);
-                continue;
-            }
-            estimates.clear();
-            bounds.clear();
-            for value in values {
-                let away = value.certain + self.z * value.variance.sqrt();
-                estimates.push(value.estimate as f32);
-                bounds.push(match self.order {
-                    Order::Best => ((value.estimate + away) as f32).next_up(),
-                    Order::Worst => ((value.estimate - away) as f32).next_down(),
-                });
-            }
-            let (estimate, bound) = (self.scan.terms.score(estimates).0, self.scan.terms.score(bounds).0);
             if state.odd || !estimate.is_finite() || !bound.is_finite() {
-                found.unbounded.push(state.offset);
+                found.unbounded.push(*offset);
                 continue;
             }
             found.totals.scanned += 1;
             found.totals.eligible += 1;
-            found.rows.push(Bounded { offset: state.offset, estimate, bound });
+            found.offsets.push(*offset);
+            found.estimates.push(estimate);
+            found.bounds.push(bound);
+        }
+    }
+}
+
+/// Products of some vectors' codes, which ascend, with queries.
+pub(in super::super) fn code_dots(
+    kernel: Kernel,
+    codes: Codes<'_>,
+    chosen: &[u32],
+    queries: &CodeQueries,
+    dots: &mut Vec<i32>,
+) {
+    dots.resize(chosen.len() * queries.len(), 0);
+    let bytes = codes.kind.row_bytes(queries.dim());
+    match chosen {
+        // A stretch of them.
+        [first, .., last] if (last - first) as usize + 1 == chosen.len() => {
+            let bytes = &codes.bytes[*first as usize * bytes..(*last as usize + 1) * bytes];
+            kernel.code_dots(Codes { bytes, ..codes }, queries, dots);
+        }
+        _ => kernel.code_dots_at(codes, chosen, queries, dots),
+    }
+}
+
+/// Finds vectors of a block for rows of a window, both of which ascend: `chosen` are the vectors, `places` the rows by their place in `offsets`.
+pub(in super::super) fn find(
+    rows: &[RowRecord],
+    block: std::ops::Range<u64>,
+    start: u64,
+    offsets: &[u32],
+    chosen: &mut Vec<u32>,
+    places: &mut Vec<u32>,
+) {
+    chosen.clear();
+    places.clear();
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+    let before = |row: u64| offsets.partition_point(|offset| start + u64::from(*offset) < row);
+    let wanted = before(block.start)..before(block.end);
+    let dense = usize::from(last.offset.wrapping_sub(first.offset)) + 1 == rows.len();
+    // Mostly every row of a stretch of the block is wanted.
+    if let (true, [one, .., other]) = (dense, &offsets[wanted.clone()])
+        && (other - one) as usize + 1 == wanted.len()
+        && let Some(at) = (start + u64::from(*one)).checked_sub(block.start + u64::from(first.offset))
+        && at + wanted.len() as u64 <= rows.len() as u64
+    {
+        chosen.extend(at as u32..at as u32 + wanted.len() as u32);
+        places.extend(wanted.start as u32..wanted.end as u32);
+        return;
+    }
+    for (place, offset) in wanted.clone().zip(&offsets[wanted]) {
+        let row = (start + u64::from(*offset) - block.start) as u16;
+        let at = match dense {
+            true => usize::from(row.wrapping_sub(first.offset)),
+            false => rows.partition_point(|record| record.offset < row),
+        };
+        if rows.get(at).is_some_and(|record| record.offset == row) {
+            chosen.push(at as u32);
+            places.push(place as u32);
         }
     }
 }

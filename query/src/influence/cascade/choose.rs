@@ -6,10 +6,11 @@ use super::super::mode::Plane;
 use super::super::spec::Order;
 use super::super::windows::Window;
 use super::Cascade;
-use super::bound::{Bounded, Bounder, sections};
+use super::bound::{Bounder, sections};
 use super::score::row_bytes;
 use crate::error::QueryError;
 use crate::sketch::Section;
+use crate::topk::TopK;
 
 /// Rows of the sample.
 const SAMPLE: usize = 1024;
@@ -29,10 +30,14 @@ pub(super) fn planes(
     windows: &[Window],
 ) -> Result<Result<Vec<Plane>, String>, QueryError> {
     if cascade.rows < LEAST_SAMPLES * SAMPLE as u64 {
-        return Ok(Err(format!("a sketch does not pay for {} rows", cascade.rows)));
+        let least = LEAST_SAMPLES * SAMPLE as u64;
+        return Ok(Err(format!("a sketch does not pay for {} rows; it does from {least} on", cascade.rows)));
     }
     if cascade.k as u64 > cascade.rows / 4 {
-        return Ok(Err(format!("a sketch does not pay for {} of {} rows", cascade.k, cascade.rows)));
+        let (k, rows) = (cascade.k, cascade.rows);
+        return Ok(Err(format!(
+            "a sketch does not pay for {k} of {rows} rows; it does up to a quarter of them"
+        )));
     }
     let planes: &[Plane] = if cascade.mode.certified { &[Plane::Certified] } else { &Plane::PROBABLE };
     let passing = passing(cascade, bounder, windows, planes)?;
@@ -107,24 +112,30 @@ fn passing(
         let step = (offsets.len() * wanted / SAMPLE).max(1);
         rows.push((at, Some(offsets.into_iter().step_by(step).collect::<Vec<u32>>())));
     }
-    let mut of_planes: Vec<Vec<Bounded>> = Vec::new();
-    for plane in planes {
-        let found = cascade.bounds(bounder, windows, *plane, &rows)?;
-        of_planes.push(found.into_iter().flat_map(|(_, found)| found.rows).collect());
+    let mut of_planes: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
+    for plane in planes.iter().filter(|plane| **plane != Plane::Int8) {
+        let (found, _) = cascade.bounds(bounder, windows, *plane, &rows, &TopK::highest(0))?;
+        let found = found.into_iter().map(|(_, found)| (found.estimates, found.bounds));
+        let (estimates, bounds): (Vec<_>, Vec<_>) = found.unzip();
+        of_planes.push((estimates.concat(), bounds.concat()));
     }
     let up = |x: f32| if cascade.order == Order::Best { f64::from(x) } else { -f64::from(x) };
-    let Some(finest) = of_planes.last().filter(|rows| !rows.is_empty()) else {
+    let Some((finest, _)) = of_planes.last().filter(|(rows, _)| !rows.is_empty()) else {
         return Ok(vec![1.0; planes.len()]);
     };
-    let mut estimates: Vec<f64> = finest.iter().map(|row| up(row.estimate)).collect();
+    let mut estimates: Vec<f64> = finest.iter().map(|estimate| up(*estimate)).collect();
     estimates.sort_unstable_by(|a, b| b.total_cmp(a));
     let count = estimates.len();
     let rank = ((cascade.k as f64 / cascade.rows as f64 * count as f64).round() as usize).clamp(1, count);
     let threshold = estimates[rank - 1] + cascade.mode.tolerance;
-    let share = |rows: &Vec<Bounded>| {
-        let passed = rows.iter().filter(|row| up(row.bound) >= threshold).count();
+    let share = |(_, bounds): &(Vec<f32>, Vec<f32>)| {
+        let passed = bounds.iter().filter(|bound| up(**bound) >= threshold).count();
         // Those that rank are seeds, which every plane passes.
         (passed.saturating_sub(rank) as f64).max(0.5) / count as f64
     };
-    Ok(of_planes.iter().map(share).collect())
+    let mut shares: Vec<f64> = of_planes.iter().map(share).collect();
+    // The bounds of bytes are some twelve times as close as those of nibbles, whose share says enough.
+    let of_bytes = shares.last().map_or(1.0, |share| share / 8.0);
+    shares.resize(planes.len(), of_bytes);
+    Ok(shares)
 }

@@ -16,7 +16,6 @@ mod sides;
 
 use super::collect::Collector;
 use super::drive;
-use super::filter::RowFilter;
 use super::mode::{Plane, SketchMode};
 use super::result::PlaneSummary;
 use super::scan::{Scan, Totals};
@@ -26,7 +25,8 @@ use super::windows::{Window, windows};
 use crate::error::QueryError;
 use crate::sketch::{tail::upper_quantile, tail_excess};
 use crate::topk::TopK;
-use bound::{Bounded, Bounder, Found, Scratch};
+use bound::{Bounder, Found, Scratch};
+pub(super) use bound::{code_dots, find};
 pub(super) use sides::{Sides, SketchSide, sides};
 
 /// Rows that go through the planes together: what is remembered of each is 12 bytes.
@@ -76,6 +76,10 @@ struct Run<'a> {
 impl Cascade<'_> {
     /// The ranking, or why every row should be scored instead.
     pub(super) fn run(&self) -> Result<Result<Outcome, String>, QueryError> {
+        drive::stages(|| self.through_planes())
+    }
+
+    fn through_planes(&self) -> Result<Result<Outcome, String>, QueryError> {
         let queries = self.scan.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |q| q.len());
         let windows = windows(self.scan.pools, queries * VALUE_COST);
         let z = self.margin();
@@ -117,40 +121,55 @@ impl Cascade<'_> {
     fn margin(&self) -> f64 {
         let rows = (self.k as u64).min(self.rows).max(1) as f64;
         let events = rows * Plane::PROBABLE.len() as f64 * deciding(self.scan.terms, self.order) as f64;
-        let smallest = self.sides.iter().flatten().map(|side| side.sketch.padded());
-        let smallest = smallest.filter(|dim| *dim > 0).min().unwrap_or(64);
-        upper_quantile(self.mode.miss / events / tail_excess(smallest))
+        margin(self.mode.miss, events, self.sides)
     }
 
+    /// What a plane says of rows of windows, in their order, and which of them are estimated to rank first: place in `rows` and offset.
     fn bounds(
         &self,
         bounder: &Bounder<'_>,
         windows: &[Window],
         plane: Plane,
         rows: &[(usize, Option<Vec<u32>>)],
-    ) -> Result<Vec<(usize, Found)>, QueryError> {
+        seeds: &TopK,
+    ) -> Result<(Vec<(usize, Found)>, TopK), QueryError> {
         // Threads keep what they found with its place, since the order in which they find it is not known.
         let parts = drive::unordered(
             rows.len(),
             self.threads,
             self.scan.cancel,
-            || (Scratch::default(), Vec::new()),
-            |(scratch, found), unit| {
+            || (Scratch::default(), Vec::new(), seeds.clone()),
+            |(scratch, all, best), unit| {
                 let (window, offsets) = &rows[unit];
-                found.push((unit, bounder.window(&windows[*window], plane, offsets.as_deref(), scratch)?));
+                let found = bounder.window(&windows[*window], plane, offsets.as_deref(), scratch)?;
+                for (offset, estimate) in found.offsets.iter().zip(&found.estimates) {
+                    best.push(*estimate, (unit as u32, u64::from(*offset), 0), 0);
+                }
+                all.push((unit, found));
                 Ok(())
             },
         )?;
-        let mut all: Vec<(usize, Found)> = parts.into_iter().flat_map(|(_, found)| found).collect();
+        let (mut all, mut seeds) = (Vec::new(), seeds.clone());
+        for (_, found, best) in parts {
+            all.extend(found);
+            seeds.merge(best);
+        }
         all.sort_unstable_by_key(|(unit, _)| *unit);
-        Ok(all.into_iter().map(|(unit, found)| (rows[unit].0, found)).collect())
+        Ok((all, seeds))
     }
+}
+
+/// Standard deviations between an estimate and its bound, so that the probability that any of some bounds fails is at most `miss`.
+pub(super) fn margin(miss: f64, bounds: f64, sides: &[Vec<SketchSide>]) -> f64 {
+    let smallest = sides.iter().flatten().map(|side| side.sketch.padded());
+    let smallest = smallest.filter(|dim| *dim > 0).min().unwrap_or(64);
+    upper_quantile(miss / bounds.max(1.0) / tail_excess(smallest))
 }
 
 /// How many of a row's values must keep their bounds for its score to keep its own. Of the best rows scores are bounded from above: where the
 /// largest value counts, that one's bound is enough, and which it is does not depend on the rotation; where the smallest counts, each may be it. Of the worst
 /// rows it is the other way round. A sum has one error, whose deviation is at most the sum of theirs.
-fn deciding(terms: &Terms, order: Order) -> usize {
+pub(super) fn deciding(terms: &Terms, order: Order) -> usize {
     let values = || terms.subtasks.iter().map(|subtask| subtask.len()).sum::<usize>().max(1);
     let (within, across) = match order {
         Order::Best => (Within::Min, Across::Min),
@@ -189,97 +208,97 @@ impl Run<'_> {
         let mut rows: Vec<(usize, Option<Vec<u32>>)> = batch.map(|window| (window, None)).collect();
         for at in 0..self.planes.len() {
             let plane = self.planes[at].plane;
-            let found = self.cascade.bounds(&self.bounder, self.windows, plane, &rows)?;
-            let mut left: Vec<(usize, Vec<Bounded>)> = Vec::new();
+            let (mut found, seeds) =
+                self.cascade.bounds(&self.bounder, self.windows, plane, &rows, &self.seeds())?;
             let mut unbounded: Chosen = Vec::new();
-            for (window, found) in found {
-                let counted = found.rows.len() as u64 + found.unbounded.len() as u64;
+            for (unit, found) in &mut found {
                 if at == 0 {
                     self.totals.merge(&found.totals);
                 }
-                self.planes[at].rows += counted;
+                self.planes[at].rows += (found.offsets.len() + found.unbounded.len()) as u64;
                 self.planes[at].bytes_read += found.bytes;
                 self.totals.bytes_read += found.bytes;
                 if !found.unbounded.is_empty() {
-                    unbounded.push((window, found.unbounded));
-                }
-                if !found.rows.is_empty() {
-                    left.push((window, found.rows));
+                    unbounded.push((rows[*unit].0, std::mem::take(&mut found.unbounded)));
                 }
             }
             // What the first plane could bound is among the totals.
             self.score(&unbounded, at == 0)?;
-            self.seed(&mut left)?;
-            rows.clear();
-            for (window, bounded) in left {
-                let before = bounded.len();
-                let kept: Vec<u32> =
-                    bounded.iter().filter(|row| self.may_rank(row.bound)).map(|row| row.offset).collect();
-                self.planes[at].excluded += (before - kept.len()) as u64;
+            let mut seeds: Vec<(u32, u32)> =
+                seeds.into_sorted().iter().map(|s| (s.place.0, s.place.1 as u32)).collect();
+            seeds.sort_unstable();
+            let of_windows = seeds.chunk_by(|a, b| a.0 == b.0);
+            let first: Chosen = of_windows
+                .map(|group| (rows[group[0].0 as usize].0, group.iter().map(|(_, offset)| *offset).collect()))
+                .collect();
+            self.score(&first, false)?;
+            let cut = self.cut();
+            let mut left = Vec::new();
+            let mut seeds = &seeds[..];
+            for (unit, found) in found {
+                let (own, others) = seeds.split_at(seeds.partition_point(|seed| seed.0 as usize <= unit));
+                seeds = others;
+                let mut kept = Vec::new();
+                if found.bounds.iter().any(|bound| self.may_rank(*bound, cut)) {
+                    let of_rows = found.offsets.iter().zip(&found.bounds);
+                    let of_rows = of_rows.filter(|(_, bound)| self.may_rank(**bound, cut));
+                    kept.extend(of_rows.map(|(offset, _)| *offset));
+                    let mut own = own.iter().peekable();
+                    kept.retain(|offset| {
+                        while own.next_if(|seed| seed.1 < *offset).is_some() {}
+                        own.next_if(|seed| seed.1 == *offset).is_none()
+                    });
+                }
+                self.planes[at].excluded += (found.offsets.len() - own.len() - kept.len()) as u64;
                 if !kept.is_empty() {
-                    rows.push((window, Some(kept)));
+                    left.push((rows[unit].0, Some(kept)));
                 }
             }
+            rows = left;
         }
         let rest: Chosen = rows.into_iter().filter_map(|(window, rows)| Some((window, rows?))).collect();
         self.score(&rest, false)
     }
 
-    /// Scores the rows with the best estimates, so that the threshold is near the one that the answer will have, and takes them out.
-    fn seed(&mut self, left: &mut [(usize, Vec<Bounded>)]) -> Result<(), QueryError> {
+    /// Of the rows whose estimates are better than the threshold those with the best: they are scored first, so that the threshold is near
+    /// the one that the answer will have.
+    fn seeds(&self) -> TopK {
         let most = self.cascade.k.saturating_add((self.cascade.k / 4).max(156));
-        let mut best = match self.cascade.order {
+        let seeds = match self.cascade.order {
             Order::Best => TopK::highest(most),
             Order::Worst => TopK::lowest(most),
         };
-        for (i, (_, rows)) in left.iter().enumerate() {
-            for row in rows.iter().filter(|row| self.improves(row.estimate)) {
-                best.push(row.estimate, (i as u32, u64::from(row.offset), 0), 0);
-            }
+        match self.threshold {
+            Some(threshold) => seeds.before(threshold),
+            None => seeds,
         }
-        let mut chosen: Vec<(u32, u32)> =
-            best.into_sorted().iter().map(|s| (s.place.0, s.place.1 as u32)).collect();
-        chosen.sort_unstable();
-        let mut seeds: Chosen = Vec::new();
-        for group in chosen.chunk_by(|a, b| a.0 == b.0) {
-            let (window, rows) = &mut left[group[0].0 as usize];
-            let offsets: Vec<u32> = group.iter().map(|(_, offset)| *offset).collect();
-            let mut taken = offsets.iter().peekable();
-            rows.retain(|row| taken.next_if(|offset| **offset == row.offset).is_none());
-            seeds.push((*window, offsets));
+    }
+
+    /// The worst bound with which a row may be among the results.
+    fn cut(&self) -> f32 {
+        let tolerance = self.cascade.mode.tolerance;
+        match (self.cascade.order, self.threshold.map(f64::from)) {
+            (Order::Best, None) => f32::NEG_INFINITY,
+            (Order::Worst, None) => f32::INFINITY,
+            (Order::Best, Some(threshold)) => up(threshold + tolerance),
+            (Order::Worst, Some(threshold)) => -up(tolerance - threshold),
         }
-        self.score(&seeds, false)
     }
 
     /// Whether a row whose score is at best `bound` may be among the results.
-    fn may_rank(&self, bound: f32) -> bool {
-        let Some(threshold) = self.threshold else { return true };
-        let (bound, threshold) = (f64::from(bound), f64::from(threshold));
+    #[inline]
+    fn may_rank(&self, bound: f32, cut: f32) -> bool {
         match self.cascade.order {
-            Order::Best => bound >= threshold + self.cascade.mode.tolerance,
-            Order::Worst => bound <= threshold - self.cascade.mode.tolerance,
+            Order::Best => bound >= cut,
+            Order::Worst => bound <= cut,
         }
-    }
-
-    fn improves(&self, estimate: f32) -> bool {
-        self.threshold.is_none_or(|threshold| match self.cascade.order {
-            Order::Best => estimate > threshold,
-            Order::Worst => estimate < threshold,
-        })
     }
 }
 
-/// The rows of each pool as a filter.
-fn filter_of(windows: &[Window], pools: usize, chosen: &Chosen) -> RowFilter {
-    let mut filter = RowFilter::new();
-    for pool in 0..pools {
-        let of_pool = chosen.iter().filter(|(window, _)| windows[*window].pool as usize == pool);
-        let rows = of_pool.flat_map(|(window, offsets)| {
-            offsets.iter().map(|offset| windows[*window].rows.start + u64::from(*offset))
-        });
-        filter = filter.with(pool, rows.collect());
-    }
-    filter
+/// The smallest single precision number that is not below.
+fn up(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) < x { near.next_up() } else { near }
 }
 
 #[cfg(test)]

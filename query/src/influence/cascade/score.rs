@@ -4,8 +4,8 @@ use gstore_store::{DType, FeatureReader};
 
 use super::super::collect::Collector;
 use super::super::drive;
-use super::super::scan::{Scan, Totals, Worker};
-use super::{Chosen, Run, filter_of};
+use super::super::scan::{Totals, Worker};
+use super::{Chosen, Run};
 use crate::error::QueryError;
 
 impl Run<'_> {
@@ -15,23 +15,26 @@ impl Run<'_> {
             return Ok(());
         }
         let cascade = self.cascade;
-        let filter = filter_of(self.windows, cascade.scan.pools.len(), chosen);
-        let scan = Scan { filter: Some(&filter), ..cascade.scan };
+        let scan = cascade.scan;
         let collector = || Collector::new(cascade.order, cascade.k, false);
         let windows = self.windows;
         let states = drive::unordered(
             chosen.len(),
             cascade.threads,
             scan.cancel,
-            || (Worker::default(), collector(), Totals::default()),
-            |(worker, top, totals), unit| {
-                let found = scan.window(&windows[chosen[unit].0], worker)?;
+            || (Worker::default(), collector(), Totals::default(), Vec::new()),
+            |(worker, top, totals, rows), unit| {
+                let (window, offsets) = &chosen[unit];
+                let window = &windows[*window];
+                rows.clear();
+                rows.extend(offsets.iter().map(|offset| window.rows.start + u64::from(*offset)));
+                let found = scan.picked(window, rows, worker)?;
                 found.scored.iter().for_each(|scored| top.push(scored));
                 totals.merge(&found.totals);
                 Ok(())
             },
         )?;
-        for (_, top, mut totals) in states {
+        for (_, top, mut totals, _) in states {
             self.top.merge(top);
             totals.bytes_read = 0;
             if count {

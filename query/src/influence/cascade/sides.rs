@@ -14,11 +14,11 @@ const DOT_SCALES: std::ops::RangeInclusive<f64> = 9.6e-7..=1.1e6;
 /// The sketch of one pool at one checkpoint.
 #[derive(Debug)]
 pub(in super::super) struct SketchSide {
-    pub(super) sketch: Arc<Sketch>,
+    pub(in super::super) sketch: Arc<Sketch>,
     /// For each rotation of the sketch.
-    pub(super) queries: Vec<SketchQueries>,
+    pub(in super::super) queries: Vec<SketchQueries>,
     /// What rounding adds to an error at most, in products of lengths: of the exact scan, of the rotation, of factors.
-    pub(super) slack: f64,
+    pub(in super::super) slack: f64,
 }
 
 /// Every pool's sketches by checkpoint, or the reason for scanning every row.

@@ -19,7 +19,7 @@ use serde::Serialize;
 use self::distinct::Taken;
 pub use self::quota::Quota;
 use self::quota::Sources;
-use super::each::{EachRequest, Lists};
+use super::each::{EachRequest, Lists, Ranked};
 use super::filter::RowFilter;
 use super::plan::InfluencePlan;
 use super::ready::Ready;
@@ -107,6 +107,14 @@ struct Candidates<'a> {
 }
 
 impl InfluencePlan {
+    /// Refuses rules that cannot be applied to the pools, from the catalog.
+    ///
+    /// # Errors
+    /// Quotas by a metadata column that no pool has.
+    pub fn check_rules(&self, rules: &Diversity) -> Result<(), QueryError> {
+        rules.quota.as_ref().map_or(Ok(()), |quota| quota.check(self))
+    }
+
     /// The k best or worst rows that the rules allow.
     ///
     /// # Errors
@@ -119,7 +127,7 @@ impl InfluencePlan {
         let (ready, lists): (&Ready, Lists) = match rules.round_robin {
             None => (&ready, Lists::Whole),
             Some(Each::Sample) => {
-                of_samples = self.ready_for_samples(cancel)?;
+                of_samples = self.ready_for_samples(true, cancel)?;
                 (&of_samples, self.lists(&of_samples, Each::Sample)?)
             }
             Some(each) => (&ready, self.lists(&ready, each)?),
@@ -187,16 +195,11 @@ impl InfluencePlan {
             None => candidates.fetch(request, &[], None, cancel)?,
         };
         let passes = candidates.passes;
-        let summary = self.summary_of_scan(ready, &totals);
-        let ranking = Ranking {
-            rows,
-            eligible: summary.eligible,
-            live: summary.live,
-            excluded: summary.excluded,
-            bytes_read: summary.bytes_read,
-            subtasks: ready.target.subtasks.clone(),
-            summary,
-        };
+        let mut summary = self.summary_of_scan(ready, &totals);
+        if let Some(sources) = &sources {
+            summary.notes.extend(sources.notes(cancel)?);
+        }
+        let ranking = Ranking::new(rows, ready.target.subtasks.clone(), summary);
         Ok(Selection { ranking, over_quota, near_duplicates, passes })
     }
 }
@@ -245,7 +248,8 @@ impl Candidates<'_> {
         };
         let mut pages = vec![None; self.all.len()];
         wanted.iter().for_each(|i| pages[*i] = Some((self.page, self.all[*i].last)));
-        let (found, mut totals) = self.plan.rank_lists(self.ready, &self.lists, &one, &pages, cancel)?;
+        let Ranked { lists: found, mut totals, .. } =
+            self.plan.rank_lists(self.ready, &self.lists, &one, &pages, cancel)?;
         self.passes += 1;
         for i in wanted {
             let (list, rows) = (&mut self.all[*i], &found[*i]);

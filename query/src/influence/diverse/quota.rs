@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -82,6 +83,21 @@ impl Quota {
         Self { column: column.into(), ..self }
     }
 
+    /// Refuses a column that none of the pools has; one that lacks it has rows without a value.
+    pub(super) fn check(&self, plan: &InfluencePlan) -> Result<(), QueryError> {
+        let columns = || plan.pools().iter().flat_map(|side| &side.dataset.columns);
+        if columns().any(|column| column.name == self.column) {
+            return Ok(());
+        }
+        let names: BTreeSet<&str> = columns().map(|column| column.name.as_str()).collect();
+        Err(QueryError::unknown("metadata column", &self.column, names))
+    }
+
+    /// The values that have a limit of their own.
+    fn named(&self) -> impl Iterator<Item = &str> {
+        self.limits.iter().filter_map(|(value, _)| value.as_deref())
+    }
+
     /// The most rows with a value, of `k` that are asked for.
     fn limit(&self, value: Option<&str>, k: usize) -> usize {
         let named = |wanted: Option<&str>| self.limits.iter().find(|(name, _)| name.as_deref() == wanted);
@@ -111,16 +127,11 @@ pub(super) struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     pub(super) fn new(plan: &InfluencePlan, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
+        quota.check(plan)?;
         let mut pools = Vec::new();
         for side in plan.pools() {
             let has = side.dataset.columns.iter().any(|column| column.name == quota.column);
             pools.push((plan.snapshot().samples(&side.dataset)?, has));
-        }
-        // A pool that lacks the column has rows without a value; if all do, the name is wrong.
-        if pools.iter().all(|(_, has)| !has) {
-            let all = plan.pools().iter().flat_map(|side| &side.dataset.columns);
-            let names: BTreeSet<&str> = all.map(|column| column.name.as_str()).collect();
-            return Err(QueryError::unknown("metadata column", &quota.column, names));
         }
         Ok(Self { quota, k, pools, counts: HashMap::new(), known: HashMap::new() })
     }
@@ -190,6 +201,41 @@ impl<'a> Sources<'a> {
             open = open.with(p, rows);
         }
         Ok(Some(open))
+    }
+
+    /// What a user should know of values that have a quota and that no row of the pools has. Reads the column where that is not known yet.
+    pub(super) fn notes(&self, cancel: &AtomicBool) -> Result<Vec<String>, QueryError> {
+        let seen = |value: &str| {
+            let is = |source: &Option<String>| source.as_deref() == Some(value);
+            self.counts.keys().any(is) || self.known.values().any(is)
+        };
+        // Each with the value there is that is most like it.
+        let mut absent: Vec<(&str, Option<String>)> =
+            self.quota.named().filter(|value| !seen(value)).map(|value| (value, None)).collect();
+        for (pool, _) in self.pools.iter().filter(|(_, has)| *has) {
+            for batch in pool.scan(&[self.quota.column.as_str()], None) {
+                if absent.is_empty() {
+                    return Ok(Vec::new());
+                }
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(QueryError::Cancelled);
+                }
+                let values: BTreeSet<String> = text(batch?.column(0))?.into_iter().flatten().collect();
+                absent.retain(|(value, _)| !values.contains(*value));
+                for (value, best) in &mut absent {
+                    let near = best.as_deref().into_iter().chain(values.iter().map(String::as_str));
+                    *best = gstore_store::nearest(value, near).map(str::to_owned);
+                }
+            }
+        }
+        let note = |(value, best): (&str, Option<String>)| {
+            let hint = best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"));
+            format!(
+                "the quota of `{value}` has no effect: no row of the pools has it as its {}{hint}",
+                self.quota.column
+            )
+        };
+        Ok(absent.into_iter().map(note).collect())
     }
 }
 

@@ -6,6 +6,7 @@
 //! - memory is bounded by the rows of a chunk and the number of target samples; target vectors are read one after another
 //! - all sums are taken in one order, so the bits depend on the stored values and the question alone
 
+mod names;
 mod noise;
 mod pattern;
 mod rows;
@@ -14,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
+pub use self::names::TargetNames;
 use self::noise::Noise;
 use self::pattern::Pattern;
 use self::rows::Line;

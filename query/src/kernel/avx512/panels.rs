@@ -7,7 +7,7 @@ use super::super::packing::Line;
 use super::super::panels::{Operands, Panels, Place, Scratch, run};
 use super::super::{Element, LANES};
 use super::load_part;
-use super::reduce::reduce;
+use super::reduce::reduce_lines;
 
 struct Wide<'a, 'j, T> {
     job: &'a Job<'j, T>,
@@ -82,9 +82,7 @@ impl<T: Element> Panels for Wide<'_, '_, T> {
 
     #[target_feature(enable = "avx512f")]
     unsafe fn reduce(sums: &[Line], products: &mut [f32]) {
-        // SAFETY: a line is a register in memory: 64 bytes on a boundary of 64.
-        let sums = unsafe { std::slice::from_raw_parts(sums.as_ptr().cast::<__m512>(), sums.len()) };
-        reduce(sums, products);
+        reduce_lines(sums, products);
     }
 
     #[inline]

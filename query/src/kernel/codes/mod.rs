@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bits;
 mod portable;
 mod queries;
 
@@ -96,7 +98,18 @@ impl Kernel {
         assert_eq!(out.len(), rows.len() * queries.len());
         match self.0 {
             Isa::Portable => portable::rows(rows, queries, out),
-            // SAFETY: the instructions were found; the lengths are checked above.
+            // SAFETY: the instructions were found; the lengths are checked above, and that of the planes where they are made.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512
+                if rows.codes.kind == CodeKind::Sign && queries.planes().is_some() && bit_counts() =>
+            unsafe {
+                let planes = queries.planes().unwrap_or_default();
+                match queries.len() {
+                    1 => bits::rows::<1>(rows, queries, planes, out),
+                    _ => bits::rows::<2>(rows, queries, planes, out),
+                }
+            },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 if byte_products() => unsafe { avx512::rows(rows, queries, out) },
             // SAFETY: as above; a processor with AVX-512 has AVX2.
@@ -110,6 +123,12 @@ impl Kernel {
 #[cfg(target_arch = "x86_64")]
 fn byte_products() -> bool {
     is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
+}
+
+/// Whether the processor counts the bits of registers of AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn bit_counts() -> bool {
+    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vpopcntdq")
 }
 
 /// The sum over the decoded values, from that over the unsigned codes that the instructions multiply: bit b stands for 2b - 1, nibble c

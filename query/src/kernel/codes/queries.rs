@@ -11,7 +11,18 @@ pub struct CodeQueries {
     packing: Packing,
     /// Of each query: the sum of its coordinates.
     sums: Vec<i32>,
+    /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the last chunk padded with zeros.
+    planes: Vec<Line>,
 }
+
+/// Most queries whose bits are kept.
+pub(super) const BIT_QUERIES: usize = 2;
+
+/// Bits of a value, the last of which counts -128.
+pub(super) const VALUE_BITS: usize = 8;
+
+/// Coordinates whose bits fill a line.
+pub(super) const BIT_STEP: usize = 512;
 
 impl CodeQueries {
     /// `vectors` holds any number of vectors of `dim` values.
@@ -29,7 +40,12 @@ impl CodeQueries {
             line.0.copy_from_slice(bytemuck::cast_slice(&vectors[query * dim..][range]));
         };
         let sum = |vector: &[i8]| vector.iter().map(|value| i32::from(*value)).sum();
+        let planes = match vectors.len() / dim {
+            count @ 1..=BIT_QUERIES => planes(vectors, dim, count),
+            _ => Vec::new(),
+        };
         Self {
+            planes,
             packing: Packing::new(vectors.len() / dim, dim, &[], CODE_STEP, fill),
             sums: vectors.chunks_exact(dim).map(sum).collect(),
         }
@@ -56,6 +72,11 @@ impl CodeQueries {
         self.sums[query]
     }
 
+    /// The values bit by bit, if there are few queries.
+    pub(super) fn planes(&self) -> Option<&[Line]> {
+        (!self.planes.is_empty()).then_some(&self.planes)
+    }
+
     /// Queries of the widest tile.
     pub(super) fn tile_width(&self) -> usize {
         self.packing.tile_width()
@@ -73,4 +94,18 @@ impl CodeQueries {
     pub(super) fn tile(&self, tile: usize) -> &[[i8; CODE_STEP]] {
         bytemuck::cast_slice(self.packing.tile(0, tile))
     }
+}
+
+fn planes(vectors: &[i8], dim: usize, count: usize) -> Vec<Line> {
+    let mut planes = vec![Line([0; 64]); dim.div_ceil(BIT_STEP) * VALUE_BITS * count];
+    for (query, vector) in vectors.chunks_exact(dim).enumerate() {
+        for (k, value) in vector.iter().enumerate() {
+            let of_chunk = &mut planes[k / BIT_STEP * VALUE_BITS * count..][..VALUE_BITS * count];
+            let (byte, bit) = (k % BIT_STEP / 8, k % 8);
+            for (b, of_bit) in of_chunk.chunks_exact_mut(count).enumerate() {
+                of_bit[query].0[byte] |= (*value as u8 >> b & 1) << bit;
+            }
+        }
+    }
+    planes
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::avx512::{load_part, reduce};
+use super::super::avx512::{load_part, reduce_lines};
 use super::super::packing::Line;
 use super::super::panels::{Operands, Panels, Place, Scratch, run};
 use super::super::{Element, LANES};
@@ -158,9 +158,7 @@ impl<T: Element> Panels for Narrow<'_, T> {
 
     #[target_feature(enable = "avx512f")]
     unsafe fn reduce(sums: &[Line], products: &mut [f32]) {
-        // SAFETY: a line is a register in memory: 64 bytes on a boundary of 64.
-        let sums = unsafe { std::slice::from_raw_parts(sums.as_ptr().cast::<__m512>(), sums.len()) };
-        reduce(sums, products);
+        reduce_lines(sums, products);
     }
 
     #[inline]

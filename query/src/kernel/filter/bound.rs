@@ -18,34 +18,51 @@ pub struct RowNorms {
 pub struct FilterBound {
     /// Per query: upper bounds of the norms of the query and of what rounding took from it.
     queries: Vec<[f64; 2]>,
+    /// The same in single precision, rounded up, one vector each.
+    norms: Vec<f32>,
+    residuals: Vec<f32>,
+    /// The largest sum of the two.
+    longest: f64,
     /// Of the rounding of both sums, relative to the product of the norms.
     relative: f64,
+    /// Covers rounding in single precision.
+    up: f64,
 }
 
 impl FilterQueries {
-    /// What bounds the products over `groups` with these queries.
+    /// What bounds the products over `groups` with these queries, where up to `added` of such products are added up afterwards.
     ///
     /// # Panics
     /// When a group does not exist.
-    pub fn bound(&self, groups: &[usize]) -> FilterBound {
-        let queries = (0..self.len()).map(|query| {
-            let mut sums = [0.0; 2];
-            for group in groups {
-                let of_group = self.squares[group * self.len() + query];
-                sums[0] += of_group[0];
-                sums[1] += of_group[1];
-            }
-            let [norm, residual] = sums.map(|sum| above(sum.sqrt()));
-            // False for NaN too.
-            if norm < HUGE { [norm, residual] } else { [f64::INFINITY; 2] }
-        });
+    pub fn bound(&self, groups: &[usize], added: usize) -> FilterBound {
+        let queries: Vec<[f64; 2]> = (0..self.len())
+            .map(|query| {
+                let mut sums = [0.0; 2];
+                for group in groups {
+                    let of_group = self.squares[group * self.len() + query];
+                    sums[0] += of_group[0];
+                    sums[1] += of_group[1];
+                }
+                let [norm, residual] = sums.map(|sum| above(sum.sqrt()));
+                // False for NaN too.
+                if norm < HUGE { [norm, residual] } else { [f64::INFINITY; 2] }
+            })
+            .collect();
         let longest = groups.iter().map(|group| self.packing.span(*group).len()).max().unwrap_or(0) as f64;
         // Additions that a product passes through: steps of its lane, the tree, and the padded step.
         let (filter, exact) = (longest / 32.0 + 6.0, longest / 16.0 + 6.0);
-        // The product with the factor, and the additions over the groups, in both.
-        let over_groups = 2.0 * (groups.len() as f64 + 1.0);
+        // The product with the factor, and the additions over the groups and of what is added up, in both.
+        let over_groups = 2.0 * (groups.len() + 1 + added) as f64;
         let rounded = (filter * f64::exp2(-22.0) + (exact + over_groups) * f64::exp2(-24.0)).exp_m1();
-        FilterBound { queries: queries.collect(), relative: above(2.0 * rounded) }
+        let single = |part: usize| queries.iter().map(|q| (q[part] as f32).next_up()).collect();
+        FilterBound {
+            norms: single(0),
+            residuals: single(1),
+            longest: queries.iter().map(|q| q[0] + q[1]).fold(0.0, f64::max),
+            relative: above(2.0 * rounded),
+            up: 1.0 + (added + 8) as f64 * f64::exp2(-23.0),
+            queries,
+        }
     }
 }
 
@@ -61,6 +78,26 @@ impl FilterBound {
         // Sums that could overflow, and zero times infinity: nothing can be said.
         let finite = (row_norm + row_residual) * (norm + residual) < HUGE * HUGE && !bound.is_nan();
         if finite { (above(bound) as f32).next_up() } else { f32::INFINITY }
+    }
+
+    /// Adds the bounds for a row and every query to `errors`; what is not finite then bounds nothing.
+    ///
+    /// # Panics
+    /// When there is not one for each query.
+    #[inline]
+    pub fn add_to(&self, row: RowNorms, errors: &mut [f32]) {
+        assert_eq!(errors.len(), self.norms.len());
+        let (norm, residual) = (f64::from(row.norm), f64::from(row.residual));
+        let sums = self.relative * (norm + residual);
+        let finite = (norm + residual) * self.longest < HUGE * HUGE;
+        let up = |value: f64| if finite { ((value * self.up) as f32).next_up() } else { f32::INFINITY };
+        // The bound of `of`, ordered by what is known of a query.
+        let (of_norm, of_residual) = (up(residual + sums), up(norm + sums));
+        // And what underflow takes from the products below.
+        let floor = up(f64::from(row.floor)) + f32::MIN_POSITIVE;
+        for ((error, norm), residual) in errors.iter_mut().zip(&self.norms).zip(&self.residuals) {
+            *error += norm * of_norm + residual * of_residual + floor;
+        }
     }
 
     /// The largest bound for a row over all queries.

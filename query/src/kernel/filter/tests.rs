@@ -24,7 +24,16 @@ fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>],
     let mut norms = vec![RowNorms::default(); count];
     kernel.scaled_dots(rows, &exact, &chosen, &factors, &mut scratch, &mut want);
     filter.scaled_dots(rows, &narrow, &chosen, &factors, &mut scratch, &mut got, &mut norms);
-    let bound = narrow.bound(&chosen);
+    let bound = narrow.bound(&chosen, 1);
+    for norms in &norms {
+        let mut errors = vec![0.0; queries];
+        bound.add_to(*norms, &mut errors);
+        for (query, error) in errors.iter().enumerate() {
+            let most = bound.of(*norms, query);
+            assert!(error.is_nan() || *error >= most, "query {query}: {error} {most}");
+            assert!(!error.is_finite() || f64::from(*error) <= f64::from(most) * (1.0 + 1e-5) + 2e-38);
+        }
+    }
     let mut used = 0.0f32;
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         let (row, query) = (i / queries, i % queries);
@@ -75,7 +84,7 @@ fn bounds_of_ordinary_rows_are_small() {
         &mut out,
         &mut norms,
     );
-    let bound = queries.bound(&[0]);
+    let bound = queries.bound(&[0], 1);
     for (row, norms) in norms.iter().enumerate() {
         let square: f64 = x[row * dim..][..dim].iter().map(|x| x.to_f64().powi(2)).sum();
         assert!((f64::from(norms.norm) / square.sqrt() - 1.0).abs() < 1e-3, "{norms:?} {square}");
@@ -160,7 +169,7 @@ fn nothing_is_said_of_rows_that_overflow() {
             &mut out,
             &mut norms,
         );
-        assert_eq!(queries.bound(&[0]).of(norms[0], 0), f32::INFINITY);
+        assert_eq!(queries.bound(&[0], 1).of(norms[0], 0), f32::INFINITY);
     }
 }
 

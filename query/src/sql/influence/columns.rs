@@ -21,10 +21,10 @@ pub(super) struct InfluenceColumns {
     pub(super) pos: Option<usize>,
     /// Index of `id`.
     pub(super) id: usize,
-    /// Index of `score`.
+    /// Index of `score`, which is called `similarity` where neighbours are looked for.
     pub(super) score: usize,
-    /// Index of `subtask`: the one that decided the score.
-    pub(super) subtask: usize,
+    /// Index of `subtask`: the one that decided the score. Neighbours, and rows that are scored for themselves, have none.
+    pub(super) subtask: Option<usize>,
     /// Index of `in_target`, which exists only where it was asked for.
     pub(super) in_target: Option<usize>,
     /// Index of `record`.
@@ -38,6 +38,12 @@ pub(super) struct InfluenceColumns {
 pub(super) struct Besides {
     pub(super) in_target: bool,
     pub(super) explanation: bool,
+    /// The columns of `nearest()`.
+    pub(super) neighbours: bool,
+    /// Rows are scored for themselves: there is no subtask.
+    pub(super) own: bool,
+    /// There are rankings for each of something: `target` and `rank` stand before these columns.
+    pub(super) each: bool,
 }
 
 /// Indexes of the columns that explain a score.
@@ -100,8 +106,10 @@ impl InfluenceColumns {
         let per_token = plan.spec().per_token;
         let pos = per_token.then(|| b.add("pos", DataType::UInt32, false, absent()));
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
-        let score = b.add("score", DataType::Float32, false, absent());
-        let subtask = b.add("subtask", DataType::Utf8, true, absent());
+        let score_name = if besides.neighbours { "similarity" } else { "score" };
+        let score = b.add(score_name, DataType::Float32, false, absent());
+        let decided = !besides.neighbours && !besides.own;
+        let subtask = decided.then(|| b.add("subtask", DataType::Utf8, true, absent()));
         let in_target = besides.in_target.then(|| b.add("in_target", DataType::Boolean, false, absent()));
         let explained = besides.explanation.then(|| {
             let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
@@ -117,10 +125,18 @@ impl InfluenceColumns {
             }
         });
         let explained_names = EXPLAINED.into_iter().filter(|_| besides.explanation);
-        let own = ["pool", "row", "id", "score", "subtask", "tokens", "scored_tokens", "truncated", "record"];
+        let own = ["pool", "row", "id", score_name, "tokens", "scored_tokens", "truncated", "record"];
+        let subtask_name = subtask.map(|_| "subtask");
+        let rank_names = ["target", "rank"].into_iter().filter(|_| besides.each);
         let pos_name = per_token.then_some("pos");
         let mark_name = besides.in_target.then_some("in_target");
-        let own = own.into_iter().chain(pos_name).chain(mark_name).chain(explained_names);
+        let own = own
+            .into_iter()
+            .chain(subtask_name)
+            .chain(rank_names)
+            .chain(pos_name)
+            .chain(mark_name)
+            .chain(explained_names);
         let mut taken: Vec<String> = own.map(String::from).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
@@ -148,7 +164,7 @@ impl InfluenceColumns {
     /// row occurs in the target could be known before, but takes reading its record, so it is looked at as late as possible.
     pub(super) fn is_result(&self, column: usize) -> bool {
         column == self.score
-            || column == self.subtask
+            || Some(column) == self.subtask
             || Some(column) == self.pos
             || Some(column) == self.in_target
             || self.explained.is_some_and(|explained| explained.has(column))

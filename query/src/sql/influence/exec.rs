@@ -62,7 +62,9 @@ impl InfluenceExec {
         let columns = &question.columns;
         let (after, before) =
             filters.into_iter().partition(|f| columns_of(f).iter().any(|c| columns.is_result(*c)));
-        let order = question.k.map(|_| Order::Best);
+        // Neighbours always come nearest first.
+        let ranked = question.k.is_some() || question.search.is_some();
+        let order = ranked.then_some(Order::Best);
         let schema = Arc::new(columns.schema().project(&projection)?);
         let properties = properties(&question, &projection, schema, order);
         let metrics = ExecutionPlanMetricsSet::new();
@@ -130,7 +132,7 @@ fn properties(
 impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = self.question.plan.spec();
-        let targets = spec.target_names();
+        let targets = if self.question.own { vec!["itself".to_owned()] } else { spec.target_names() };
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let checkpoints: Vec<&str> =
@@ -139,6 +141,20 @@ impl DisplayAs for InfluenceExec {
             Some(modules) => format!(", modules=[{}]", modules.text()),
             None => String::new(),
         };
+        if let Some(search) = &self.question.search {
+            let kinds: Vec<&str> = self.question.plan.pools().iter().map(|pool| pool.kind.as_str()).collect();
+            write!(
+                f,
+                "NearestExec: pool=[{}], about={}, kind=[{}], checkpoint=[{}], by={}, columns=[{}]",
+                spec.pools.join(", "),
+                search.about,
+                kinds.join(", "),
+                checkpoints.join(", "),
+                search.by(&self.question.plan, self.question.k.or(self.cut()), !self.after.is_empty()),
+                names.join(", ")
+            )?;
+            return self.fmt_cut(f);
+        }
         let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
         let per_token = if spec.per_token { ", per_token=true" } else { "" };
         write!(
@@ -164,6 +180,13 @@ impl DisplayAs for InfluenceExec {
         if let Some(each) = rules.round_robin {
             write!(f, ", round_robin={each}")?;
         }
+        self.fmt_cut(f)
+    }
+}
+
+impl InfluenceExec {
+    /// The filters, and how many rows come out in which order.
+    fn fmt_cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         filter::display(&self.before, f)?;
         if !self.after.is_empty() {
             let text: Vec<String> = self.after.iter().map(ToString::to_string).collect();
@@ -182,7 +205,7 @@ impl DisplayAs for InfluenceExec {
 
 impl ExecutionPlan for InfluenceExec {
     fn name(&self) -> &str {
-        "InfluenceExec"
+        if self.question.search.is_some() { "NearestExec" } else { "InfluenceExec" }
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {

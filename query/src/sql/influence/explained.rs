@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arrow_array::builder::{Float32Builder, ListBuilder};
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Float32Array, StringArray};
+use arrow_array::{ArrayRef, Float32Array, StringArray};
 
 use super::columns::ExplainedColumns;
 use super::table::Question;
-use crate::influence::{GIVEN, RowExplanation, Scored};
+use crate::influence::{RowExplanation, Scored, TargetNames};
 use crate::sql::error::SqlError;
 
 /// Explanations of some rows, with the ids of the target samples that they name.
@@ -19,8 +18,8 @@ pub(super) struct Explanations<'a> {
 }
 
 impl<'a> Explanations<'a> {
-    pub(super) fn of(question: &'a Question, part: &[Scored]) -> Result<Self, SqlError> {
-        let rows = question.plan.explain_rows(part, &AtomicBool::new(false)).map_err(SqlError::query)?;
+    pub(super) fn of(question: &'a Question, part: &[Scored], cancel: &AtomicBool) -> Result<Self, SqlError> {
+        let rows = question.plan.explain_rows(part, cancel).map_err(SqlError::query)?;
         Ok(Self { question, rows })
     }
 
@@ -37,13 +36,11 @@ impl<'a> Explanations<'a> {
             }
             Arc::new(lists.finish())
         } else if column == at.target_dataset {
-            let targets = self.question.plan.targets();
-            let name = |row: &RowExplanation| {
-                Some(targets.get(row.nearest.target as usize).map_or(GIVEN, |t| t.dataset.name.as_str()))
-            };
-            Arc::new(self.rows.iter().map(name).collect::<StringArray>())
+            let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
+            Arc::new(self.rows.iter().map(|row| Some(names.dataset(row))).collect::<StringArray>())
         } else if column == at.target_id {
-            Arc::new(self.ids()?)
+            let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
+            Arc::new(StringArray::from(names.ids(&self.rows).map_err(SqlError::query)?))
         } else if column == at.target_score {
             floats(|row| Some(row.nearest_score))
         } else if column == at.stderr {
@@ -51,32 +48,5 @@ impl<'a> Explanations<'a> {
         } else {
             floats(|row| row.noise_floor)
         })
-    }
-
-    fn ids(&self) -> Result<StringArray, SqlError> {
-        let plan = &self.question.plan;
-        // Samples that are given with the question are known by their number.
-        if plan.targets().is_empty() {
-            return Ok(self.rows.iter().map(|row| Some(row.nearest.row.to_string())).collect());
-        }
-        let mut ids: Vec<Option<String>> = vec![None; self.rows.len()];
-        for (t, target) in plan.targets().iter().enumerate() {
-            let of_target = |(_, row): &(usize, &RowExplanation)| row.nearest.target as usize == t;
-            let named: Vec<(usize, u64)> =
-                self.rows.iter().enumerate().filter(of_target).map(|(i, row)| (i, row.nearest.row)).collect();
-            if named.is_empty() {
-                continue;
-            }
-            let rows: Vec<u64> = named.iter().map(|(_, row)| *row).collect();
-            let samples = plan.snapshot().samples(&target.dataset).map_err(|e| SqlError::query(e.into()))?;
-            let batch = samples.get(&rows, &["id"]).map_err(|e| SqlError::query(e.into()))?;
-            let Some(column) = batch.column(0).as_string_opt::<i32>() else { continue };
-            for (at, (place, _)) in named.iter().enumerate() {
-                if let Some(slot) = ids.get_mut(*place) {
-                    *slot = column.is_valid(at).then(|| column.value(at).to_owned());
-                }
-            }
-        }
-        Ok(ids.into_iter().collect())
     }
 }

@@ -35,10 +35,11 @@ pub(super) fn records(args: &Arguments) -> Result<Vec<String>, SqlError> {
     };
     let messages = texts(args, "messages")?.unwrap_or_default();
     let messages = messages.iter().map(|text| match serde_json::from_str::<Value>(text) {
-        Ok(list) => Ok(json!({ "messages": list })),
-        Err(error) => Err(SqlError::invalid(format!(
-            "`messages` must be a JSON list of objects with `role` and `content`: {error}"
-        ))
+        Ok(list) if list.is_array() => Ok(json!({ "messages": list })),
+        _ => Err(SqlError::invalid(
+            r#"`messages` takes a conversation as a JSON list: '[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'"#
+                .to_owned(),
+        )
         .about("messages")),
     });
     let messages = messages.collect::<Result<Vec<Value>, _>>()?;

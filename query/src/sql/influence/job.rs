@@ -145,6 +145,18 @@ impl Job {
     fn rank(&self, order: Order, k: usize, rows: &RowFilter, sink: &Sink) -> Result<Ranking, SqlError> {
         let (plan, rules) = (&self.question.plan, &self.question.rules);
         let (threads, cancel) = (self.threads, &sink.cancelled());
+        if let Some(search) = self.question.search.as_ref().filter(|_| self.cut.is_some()) {
+            // As many are looked for as the relation has, whatever of it is read.
+            let most = usize::try_from(plan.most_results()).unwrap_or(usize::MAX);
+            let wanted = self.question.k.unwrap_or(k).min(most);
+            let found = plan.nearest(wanted, Some(rows), &search.options, &search.graphs, (threads, cancel));
+            let mut ranking = found.map_err(SqlError::query)?.0;
+            ranking.rows.truncate(k);
+            return Ok(ranking);
+        }
+        if self.question.own {
+            return plan.top_k_self(order, k, Some(rows), threads, cancel).map_err(SqlError::query);
+        }
         if *rules == Diversity::default() {
             return plan.top_k(order, k, Some(rows), threads, cancel).map_err(SqlError::query);
         }
@@ -173,7 +185,7 @@ impl Job {
     ) -> Result<Vec<Scored>, SqlError> {
         let mut kept = Collector::new(order, k, self.question.plan.spec().per_token);
         self.score(rows, sink, |part| {
-            self.pass(part)?.iter().for_each(|s| kept.push(s));
+            self.pass(part, sink)?.iter().for_each(|s| kept.push(s));
             Ok(Demand::More)
         })?;
         Ok(kept.into_rows())
@@ -183,7 +195,7 @@ impl Job {
     fn streamed(&self, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
         let mut left = self.cut.unwrap_or(usize::MAX);
         self.score(rows, sink, |part| {
-            let mut passed = self.pass(part)?;
+            let mut passed = self.pass(part, sink)?;
             passed.truncate(left);
             left -= passed.len();
             if self.deliver(&passed, sink)? == Demand::Enough {
@@ -227,7 +239,7 @@ impl Job {
         };
         let plan = &self.question.plan;
         // A slice can have the tokens of a whole cell, many more than a batch.
-        let scanned = plan.scores(Some(rows), self.threads, &sink.cancelled(), |mut scored| {
+        let take = |mut scored: &[Scored]| {
             while !scored.is_empty() {
                 let room = self.batch.saturating_sub(waiting.len());
                 let (now, later) = scored.split_at(room.min(scored.len()));
@@ -238,7 +250,12 @@ impl Job {
                 }
             }
             ControlFlow::Continue(())
-        });
+        };
+        let cancel = &sink.cancelled();
+        let scanned = match self.question.own {
+            true => plan.self_scores(Some(rows), self.threads, cancel, take),
+            false => plan.scores(Some(rows), self.threads, cancel, take),
+        };
         if !waiting.is_empty() && scanned.is_ok() {
             let _ = hand_over(&mut waiting);
         }
@@ -272,13 +289,13 @@ impl Job {
     }
 
     /// The scored rows that pass the filters over the results.
-    fn pass(&self, part: &[Scored]) -> Result<Vec<Scored>, SqlError> {
+    fn pass(&self, part: &[Scored], sink: &Sink) -> Result<Vec<Scored>, SqlError> {
         if self.after.is_empty() {
             return Ok(part.to_vec());
         }
         let have = self.after.columns();
         let mut passed = Vec::with_capacity(part.len());
-        self.question.columns_of(part, have, self.batch, |part, batch| {
+        self.question.columns_of(part, have, self.batch, &sink.cancelled(), |part, batch| {
             match self.after.mask(have, &batch)? {
                 None => passed.extend_from_slice(part),
                 Some(mask) => passed
@@ -290,7 +307,7 @@ impl Job {
     }
 
     fn deliver(&self, part: &[Scored], sink: &Sink) -> Result<Demand, SqlError> {
-        self.question.columns_of(part, &self.projection, self.batch, |_, batch| {
+        self.question.columns_of(part, &self.projection, self.batch, &sink.cancelled(), |_, batch| {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let schema = Arc::clone(&self.schema);
             let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);

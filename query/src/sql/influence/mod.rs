@@ -1,14 +1,18 @@
-//! `influence(pool, target, ...)` and `excluded(pool, target, ...)`: the scoring form as relations.
+//! `influence(pool, target, ...)`, `self_influence(pool, ...)` and `excluded(pool, target, ...)`: the scoring form as relations.
+//! `nearest(pool, ...)` is the same for one vector, with the help of graphs.
 //!
 //! The question is resolved when the statement is planned; rows are scored when the result is read.
 
 mod columns;
+mod each;
 mod excluded;
 mod exec;
 mod explained;
 mod given;
 mod job;
 mod joined;
+mod neighbours;
+mod own;
 mod table;
 mod values;
 
@@ -19,14 +23,17 @@ use datafusion::error::Result as DfResult;
 use gstore_store::{LookupError, Snapshot};
 
 use self::columns::{Besides, InfluenceColumns};
+use self::each::{EachOptions, EachRows};
 use self::excluded::ExcludedRows;
+pub(crate) use self::neighbours::{NEAREST_OPTIONS, NearestFunction};
+pub(crate) use self::own::{SELF_OPTIONS, SelfInfluenceFunction};
 use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::error::{QueryError, SideOf};
 use crate::influence::{
-    Diversity, Each, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, SketchMode, TargetRef,
+    Diversity, Each, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, Order, Quota, TargetRef,
 };
 
 /// Options of `influence()`; the two arguments may be given by name as well.
@@ -54,21 +61,24 @@ pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
     "messages",
     "text",
     "exclude_target",
-    "in_target",
     "mode",
     "miss",
     "tolerance",
     "certified",
+    "in_target",
     "explain",
     "quota",
     "quota_by",
     "distinct",
     "round_robin",
+    "each",
+    "order",
     "k",
 ];
 
-/// Options of `excluded()`: the same without those of what is shown and how many, which come last.
-pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 11).0;
+/// Options of `excluded()`: the same without those of what is shown and how many, which come last. The mode changes nothing there, but a question
+/// may be copied from `influence()` as it is.
+pub(crate) const EXCLUDED_OPTIONS: &[&str] = INFLUENCE_OPTIONS.split_at(INFLUENCE_OPTIONS.len() - 9).0;
 
 /// The table function `influence`.
 #[derive(Debug)]
@@ -112,10 +122,19 @@ impl TableFunctionImpl for InfluenceFunction {
         let besides = Besides {
             in_target: args.boolean("in_target")?.unwrap_or(!spec.given.is_empty()),
             explanation: args.boolean("explain")?.unwrap_or(false),
+            ..Besides::default()
         };
+        let each = each_options(&args, k, &rules, besides)?;
         let plan = resolve(&self.0, &spec)?;
-        let columns = InfluenceColumns::new(&plan, besides);
-        Ok(Arc::new(InfluenceTable::new(plan, columns, k, rules)))
+        plan.check_rules(&rules).map_err(|error| {
+            let named = if args.option("quota_by").is_some() { "quota_by" } else { "quota" };
+            SqlError::query(error).about(named)
+        })?;
+        let columns = InfluenceColumns::new(&plan, Besides { each: each.is_some(), ..besides });
+        Ok(match each {
+            Some(options) => Arc::new(RowsTable(Arc::new(EachRows::new(plan, columns, options)))),
+            None => Arc::new(InfluenceTable::new(plan, columns, k, rules, false)),
+        })
     }
 }
 
@@ -130,22 +149,26 @@ impl TableFunctionImpl for ExcludedFunction {
 
 /// Resolves the question; an unknown name is blamed on the argument that has it.
 fn resolve(source: &Source, spec: &InfluenceSpec) -> Result<InfluencePlan, SqlError> {
-    InfluencePlan::with_encoder(&source.snapshot, spec, source.encoder.clone()).map_err(|error| {
-        let argument = match &error {
-            QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
-                "dataset" if spec.pools.contains(name) => Some("pool"),
-                "dataset" | "subtask" => Some("target"),
-                "checkpoint" => Some("checkpoints"),
-                "run" => Some("run"),
-                "feature" => Some("features"),
-                _ => None,
-            },
-            QueryError::NoFeature { side: SideOf::Pool, .. } => Some("pool"),
-            QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
+    let plan = InfluencePlan::with_encoder(&source.snapshot, spec, source.encoder.clone());
+    plan.map_err(|error| blamed(spec, error))
+}
+
+/// The error with the argument that it is about.
+fn blamed(spec: &InfluenceSpec, error: QueryError) -> SqlError {
+    let argument = match &error {
+        QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {
+            "dataset" if spec.pools.contains(name) => Some("pool"),
+            "dataset" | "subtask" => Some("target"),
+            "checkpoint" => Some("checkpoints"),
+            "run" => Some("run"),
+            "feature" => Some("features"),
             _ => None,
-        };
-        SqlError::query(error).about(argument)
-    })
+        },
+        QueryError::NoFeature { side: SideOf::Pool, .. } => Some("pool"),
+        QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
+        _ => None,
+    };
+    SqlError::query(error).about(argument)
 }
 
 /// The question that the arguments ask.
@@ -197,35 +220,17 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
 
 /// Whether a sketch may serve the ranking, and what it may leave open.
 fn mode(args: &Arguments) -> Result<Mode, SqlError> {
-    let by_sketch = match args.text("mode")?.as_deref() {
-        None | Some("exact") => false,
-        Some("sketch") => true,
-        Some(other) => {
-            let error = QueryError::option("mode", other, &["exact", "sketch"]);
-            return Err(SqlError::query(error).about("mode"));
-        }
-    };
-    let mut mode = SketchMode::default();
-    let (miss, tolerance) = (number(args, "miss")?, number(args, "tolerance")?);
-    let certified = args.boolean("certified")?;
-    if !by_sketch {
-        let given = [
-            ("miss", miss.is_some()),
-            ("tolerance", tolerance.is_some()),
-            ("certified", certified.is_some()),
-        ];
-        return match given.iter().find(|(_, given)| *given) {
-            Some((name, _)) => {
-                let why = format!("`{name}` is an option of `mode => 'sketch'`");
-                Err(SqlError::query(QueryError::Spec(why)).about(*name))
-            }
-            None => Ok(Mode::Exact),
+    let options = (number(args, "miss")?, number(args, "tolerance")?, args.boolean("certified")?);
+    let (miss, tolerance, certified) = options;
+    Mode::from_options(args.text("mode")?.as_deref(), miss, tolerance, certified).map_err(|error| {
+        let blamed = match &error {
+            QueryError::Option { .. } => "mode",
+            _ if miss.is_some() => "miss",
+            _ if tolerance.is_some() => "tolerance",
+            _ => "certified",
         };
-    }
-    mode.miss = miss.unwrap_or(mode.miss);
-    mode.tolerance = tolerance.unwrap_or(mode.tolerance);
-    mode.certified = certified.unwrap_or(mode.certified);
-    Ok(Mode::Sketch(mode))
+        SqlError::query(error).about(blamed)
+    })
 }
 
 fn number(args: &Arguments, name: &'static str) -> Result<Option<f64>, SqlError> {
@@ -234,6 +239,46 @@ fn number(args: &Arguments, name: &'static str) -> Result<Option<f64>, SqlError>
         [only] => Ok(Some(only)),
         _ => Err(SqlError::query(QueryError::Spec(format!("`{name}` takes one number"))).about(name)),
     }
+}
+
+/// What has a ranking of its own, if the arguments say so.
+fn each_options(
+    args: &Arguments,
+    k: Option<usize>,
+    rules: &Diversity,
+    besides: Besides,
+) -> Result<Option<EachOptions>, SqlError> {
+    let mut order = Order::Best;
+    set(args, "order", &mut order)?;
+    let Some(word) = args.text("each")? else {
+        return match args.option("order") {
+            None => Ok(None),
+            Some(_) => Err(SqlError::invalid(
+                "`order` is an option of `each`; elsewhere ORDER BY score says it".to_owned(),
+            )
+            .about("order")),
+        };
+    };
+    let each = word
+        .parse()
+        .map_err(|_| SqlError::query(QueryError::option("each", &word, Each::WORDS)).about("each"))?;
+    let refuse = |why: &str, option| Err(SqlError::invalid(why.to_owned()).about(option));
+    let Some(k) = k else {
+        return refuse("`each` gives rankings of a given length; say how long with k => n", "each");
+    };
+    if *rules != Diversity::default() {
+        return refuse(
+            "quota, distinct and round_robin are rules of one ranking, so they cannot go with `each`",
+            "each",
+        );
+    }
+    if besides.explanation {
+        return refuse(
+            "`explain` says what stands behind the score of a whole question; leave it or `each` out",
+            "explain",
+        );
+    }
+    Ok(Some(EachOptions { each, order, k }))
 }
 
 /// The rules that the arguments name.

@@ -14,6 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
+use super::neighbours::Search;
 use crate::influence::{Diversity, InfluencePlan};
 use crate::sql::filter;
 use crate::sql::leaf::statistics;
@@ -26,11 +27,15 @@ pub(super) struct InfluenceTable {
 /// What every node of a plan that answers the question shares.
 pub(super) struct Question {
     pub(super) plan: InfluencePlan,
-    pub(super) columns: InfluenceColumns,
+    pub(super) columns: Arc<InfluenceColumns>,
     /// The relation is the best `k` rows and no others.
     pub(super) k: Option<usize>,
     /// Which of the best rows may stand beside each other.
     pub(super) rules: Diversity,
+    /// Where neighbours are looked for: how.
+    pub(super) search: Option<Search>,
+    /// Rows are scored for themselves; the target plays no part.
+    pub(super) own: bool,
 }
 
 impl fmt::Debug for Question {
@@ -59,8 +64,20 @@ impl InfluenceTable {
         columns: InfluenceColumns,
         k: Option<usize>,
         rules: Diversity,
+        own: bool,
     ) -> Self {
-        Self { shared: Arc::new(Question { plan, columns, k, rules }) }
+        Self { shared: Arc::new(Question { plan, columns: Arc::new(columns), k, rules, own, search: None }) }
+    }
+
+    /// The relation of a question about neighbours.
+    pub(super) fn of_neighbours(
+        plan: InfluencePlan,
+        columns: InfluenceColumns,
+        k: Option<usize>,
+        search: Search,
+    ) -> Self {
+        let (columns, rules) = (Arc::new(columns), Diversity::default());
+        Self { shared: Arc::new(Question { plan, columns, k, rules, own: false, search: Some(search) }) }
     }
 }
 

@@ -18,12 +18,13 @@ use crate::sql::samples::arrow;
 
 impl Question {
     /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most` rows, each with the rows that it
-    /// is of. Sample files are read at once for all rows, and only for columns that need them.
+    /// is of. Sample files are read at once for all rows, and only for columns that need them. Work that takes long looks at `cancel`.
     pub(super) fn columns_of(
         &self,
         part: &[Scored],
         wanted: &[usize],
         most: usize,
+        cancel: &AtomicBool,
         mut each: impl FnMut(&[Scored], RecordBatch) -> Result<Demand, SqlError>,
     ) -> Result<Demand, SqlError> {
         let columns = &self.columns;
@@ -35,7 +36,9 @@ impl Question {
             let end = joined.end(start, most).min(part.len());
             let scored = part.get(start..end).unwrap_or_default();
             let samples = joined.columns(start..end)?;
-            if each(scored, self.batch_of(scored, wanted, &from_samples, &samples)?)? == Demand::Enough {
+            if each(scored, self.batch_of(scored, wanted, (&from_samples, &samples), cancel)?)?
+                == Demand::Enough
+            {
                 return Ok(Demand::Enough);
             }
             start = end;
@@ -44,7 +47,7 @@ impl Question {
     }
 
     /// Whether scored rows occur in the target.
-    fn marks(&self, part: &[Scored]) -> Result<Vec<bool>, SqlError> {
+    fn marks(&self, part: &[Scored], cancel: &AtomicBool) -> Result<Vec<bool>, SqlError> {
         let mut marks = vec![false; part.len()];
         for pool in 0..self.plan.pools().len() {
             let own = |s: &Scored| s.pool as usize == pool;
@@ -52,8 +55,7 @@ impl Question {
             // Tokens of a sample come one after the other.
             let mut distinct = rows.clone();
             distinct.dedup();
-            let found =
-                self.plan.in_target(pool, &distinct, &AtomicBool::new(false)).map_err(SqlError::query)?;
+            let found = self.plan.in_target(pool, &distinct, cancel).map_err(SqlError::query)?;
             let mut of_row = distinct.iter().zip(found);
             let mut last = of_row.next();
             for (mark, scored) in marks.iter_mut().zip(part).filter(|(_, s)| own(s)) {
@@ -71,13 +73,13 @@ impl Question {
         &self,
         part: &[Scored],
         wanted: &[usize],
-        from_samples: &[usize],
-        samples: &RecordBatch,
+        (from_samples, samples): (&[usize], &RecordBatch),
+        cancel: &AtomicBool,
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
         let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
         let explanation = match columns.explained.filter(|e| wanted.iter().any(|c| e.has(*c))) {
-            Some(at) => Some((at, Explanations::of(self, part)?)),
+            Some(at) => Some((at, Explanations::of(self, part, cancel)?)),
             None => None,
         };
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
@@ -89,13 +91,13 @@ impl Question {
             } else if *column == columns.score {
                 // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
                 Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))
-            } else if *column == columns.subtask {
+            } else if Some(*column) == columns.subtask {
                 let names = self.plan.subtasks().map_err(SqlError::query)?;
                 // Beyond the names where no subtask can be named.
                 let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
             } else if Some(*column) == columns.in_target {
-                Arc::new(BooleanArray::from(self.marks(part)?))
+                Arc::new(BooleanArray::from(self.marks(part, cancel)?))
             } else if let Some((at, explanation)) = explanation.as_ref().filter(|(at, _)| at.has(*column)) {
                 explanation.column(at, *column)?
             } else {

@@ -1,0 +1,283 @@
+//! Making graphs with usearch.
+//!
+//! Threads link vectors side by side, so a graph depends on who comes first: two builds differ, unless they have one thread. What is reported of
+//! a row does not depend on the graph, only whether the row is found.
+//!
+//! Invariants
+//! - usearch gets only finite vectors of the right length and of length 1, each row once, with as many threads as room was reserved for
+//! - a segment's graph is complete under its name or not there: what is interrupted leaves nothing
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use gstore_store::{Block, BlockBuffer, FeatureReader, IndexWriter, RowFlags, SectionId, SegmentRef, Store};
+use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
+
+use super::files::{CONNECTIVITY, EXPANSION, GraphProgress, KIND, check, open};
+use super::format::{GRAPH, GraphHeader, HEAD, LeftOut, VECTORS};
+use super::graph::Graph;
+use super::search::{NoDirection, unit};
+use crate::error::QueryError;
+use crate::indexes::{CHUNK, is_sound};
+use crate::influence::drive;
+use crate::influence::values::{groups, vector};
+use crate::kernel::usearch_metric;
+
+/// Bytes that are copied at a time.
+const COPY: usize = 1 << 20;
+
+/// How a feature's graphs are made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GraphOptions {
+    /// Makes graphs anew that are there.
+    pub rebuild: bool,
+    /// Threads; 0 means one per core. With one the bytes are a function of the segment.
+    pub threads: usize,
+}
+
+/// Makes the graphs of a feature, for segments that have none that can be used. The caller holds a lease on the reader's snapshot.
+///
+/// Memory: [`super::estimate`].
+///
+/// # Errors
+/// Features that cannot have one; damage of a segment; what the store refuses; and [`QueryError::Cancelled`]. Segments that were done before
+/// are kept.
+pub fn build(
+    store: &Store,
+    reader: &FeatureReader,
+    options: &GraphOptions,
+    mut progress: impl FnMut(&GraphProgress) + Send,
+    cancel: &AtomicBool,
+) -> Result<GraphProgress, QueryError> {
+    check(reader.part())?;
+    let mut done = GraphProgress {
+        vectors: reader.segments().iter().map(SegmentRef::vectors).sum(),
+        ..GraphProgress::default()
+    };
+    let mut wanted = Vec::new();
+    for segment in reader.segments() {
+        match usable(reader, segment) {
+            Some(graph) if !options.rebuild => {
+                done.kept += segment.vectors();
+                done.left_out += graph.header().left_out.total();
+            }
+            _ => wanted.push(segment),
+        }
+    }
+    progress(&done);
+    for segment in wanted {
+        let writer = store.write_index(segment, KIND)?;
+        let one = One { reader, segment, threads: threads(options.threads), cancel };
+        let before = done;
+        let (header, written) = one.build(writer, |linked| {
+            progress(&GraphProgress { done: before.done + linked, ..before });
+        })?;
+        done.done += segment.vectors();
+        done.left_out += header.left_out.total();
+        done.bytes += written;
+        progress(&done);
+    }
+    Ok(done)
+}
+
+fn threads(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+/// A graph that can be used, to its last byte.
+fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
+    let file = reader.index(segment, KIND).ok().flatten().filter(is_sound)?;
+    open(file, reader.part(), segment).ok()
+}
+
+/// The graph of one segment.
+struct One<'a> {
+    reader: &'a FeatureReader,
+    segment: &'a SegmentRef,
+    threads: usize,
+    cancel: &'a AtomicBool,
+}
+
+/// What becomes of a vector.
+enum Fate {
+    Linked,
+    NoScored,
+    NonFinite,
+    Zero,
+}
+
+impl One<'_> {
+    fn build(
+        &self,
+        mut writer: IndexWriter,
+        progress: impl FnMut(u64) + Send,
+    ) -> Result<(GraphHeader, u64), QueryError> {
+        let sections = [writer.section(VECTORS, CHUNK)?, writer.section(GRAPH, CHUNK)?];
+        let desc = &self.reader.part().desc;
+        let dim = desc.dim() as usize;
+        let (index, left_out) = self.link(dim, progress)?;
+        let header = GraphHeader::new(&desc.space.id(), dim, (self.segment.vectors(), left_out));
+        if index.size() as u64 != header.indexed {
+            return Err(QueryError::Graph(format!(
+                "{} has {} vectors that can be linked, and {} were: a row is in it twice",
+                self.segment.file(),
+                header.indexed,
+                index.size()
+            )));
+        }
+        if header.indexed > 0 {
+            let path = writer.beside("usearch");
+            let name = path.to_str().ok_or_else(|| {
+                QueryError::Graph(format!(
+                    "the path {} is no UTF-8, which making a graph takes",
+                    path.display()
+                ))
+            })?;
+            index.save(name).map_err(|error| failed("write", &error))?;
+            drop(index);
+            self.copy(&path, &mut writer, sections, header.indexed * 2 * dim as u64)?;
+        }
+        let value = serde_json::to_value(&header).map_err(|error| QueryError::Graph(error.to_string()))?;
+        let note = writer.finish(value)?;
+        Ok((header, note.bytes))
+    }
+
+    /// Links every vector that has a direction.
+    fn link(&self, dim: usize, progress: impl FnMut(u64) + Send) -> Result<(Index, LeftOut), QueryError> {
+        let room = usize::try_from(self.segment.vectors()).unwrap_or(usize::MAX);
+        if self.segment.vectors() > u64::from(u32::MAX) {
+            return Err(QueryError::Graph(format!(
+                "{} has more than {} vectors",
+                self.segment.file(),
+                u32::MAX
+            )));
+        }
+        let options = IndexOptions {
+            dimensions: dim,
+            metric: MetricKind::Cos,
+            quantization: ScalarKind::F16,
+            connectivity: CONNECTIVITY,
+            expansion_add: EXPANSION,
+            expansion_search: EXPANSION,
+            multi: false,
+        };
+        let mut index = Index::new(&options).map_err(|error| failed("begin", &error))?;
+        <usearch::f16 as VectorType>::change_metric(&mut index, usearch_metric(dim))
+            .map_err(|error| failed("begin", &error))?;
+        index
+            .reserve_capacity_and_threads(room.max(1), self.threads)
+            .map_err(|error| failed("find memory for", &error))?;
+        let blocks = self.reader.blocks_of(self.segment)?;
+        let groups = groups(self.reader.part());
+        let (linked, progress) = (AtomicU64::new(0), Mutex::new(progress));
+        let states = drive::unordered(
+            blocks.len(),
+            self.threads,
+            self.cancel,
+            || (BlockBuffer::new(), Scratch::new(dim), LeftOut::default()),
+            |(buffer, scratch, left_out), at| {
+                let block = self.reader.read_block(blocks[at], buffer)?;
+                for i in 0..block.len() {
+                    if self.cancel.load(Ordering::Relaxed) {
+                        return Err(QueryError::Cancelled);
+                    }
+                    vector(&block, i, &groups, &mut scratch.vector);
+                    match scratch.unit(&block, i) {
+                        Fate::Linked => index
+                            .add(block.rows[i], usearch::f16::from_i16s(&scratch.unit))
+                            .map_err(|error| failed("add a vector to", &error))?,
+                        Fate::NoScored => left_out.no_scored += 1,
+                        Fate::NonFinite => left_out.non_finite += 1,
+                        Fate::Zero => left_out.zero += 1,
+                    }
+                    let linked = linked.fetch_add(1, Ordering::Relaxed) + 1;
+                    if linked.is_multiple_of(64) {
+                        (progress.lock().unwrap_or_else(PoisonError::into_inner))(linked);
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        let mut left_out = LeftOut::default();
+        for (_, _, part) in states {
+            left_out.no_scored += part.no_scored;
+            left_out.non_finite += part.non_finite;
+            left_out.zero += part.zero;
+        }
+        Ok((index, left_out))
+    }
+
+    /// Copies what usearch wrote into the sections.
+    fn copy(
+        &self,
+        path: &Path,
+        writer: &mut IndexWriter,
+        sections: [SectionId; 2],
+        vectors: u64,
+    ) -> Result<(), QueryError> {
+        let read =
+            |error: std::io::Error| QueryError::Graph(format!("what was made cannot be read: {error}"));
+        let mut file = fs_err::File::open(path).map_err(read)?;
+        let len = file.metadata().map_err(read)?.len();
+        let mut size = [0u8; 8];
+        file.read_exact(&mut size).map_err(read)?;
+        if len < 8 + vectors + HEAD as u64 {
+            return Err(QueryError::Graph(format!("usearch wrote {len} bytes, fewer than its vectors take")));
+        }
+        let mut buffer = vec![0u8; COPY];
+        for (section, mut left) in sections.into_iter().zip([vectors, len - 8 - vectors]) {
+            while left > 0 {
+                if self.cancel.load(Ordering::Relaxed) {
+                    return Err(QueryError::Cancelled);
+                }
+                let now = left.min(COPY as u64) as usize;
+                let part = buffer.get_mut(..now).unwrap_or_default();
+                file.read_exact(part).map_err(read)?;
+                writer.append(section, part)?;
+                left -= now as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> QueryError {
+    QueryError::Graph(format!("usearch could not {what} the graph: {error}"))
+}
+
+/// One vector.
+struct Scratch {
+    vector: Vec<f32>,
+    /// The bits of its f16.
+    unit: Vec<i16>,
+}
+
+impl Scratch {
+    fn new(dim: usize) -> Self {
+        Self { vector: vec![0.0; dim], unit: vec![0; dim] }
+    }
+
+    /// Divides the vector by its length, if it has one.
+    fn unit(&mut self, block: &Block<'_>, i: usize) -> Fate {
+        let flags = RowFlags::from_bits(block.flags[i]);
+        if flags.contains(RowFlags::NO_SCORED) {
+            return Fate::NoScored;
+        }
+        if flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
+            return Fate::NonFinite;
+        }
+        match unit(&self.vector) {
+            Ok(values) => {
+                self.unit.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_bits() as i16);
+                Fate::Linked
+            }
+            Err(NoDirection::Zero) => Fate::Zero,
+            Err(NoDirection::NotFinite) => Fate::NonFinite,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! How much of the exact answer graphs find: recall and time over rows drawn from the feature itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use gstore_store::{CheckpointId, FeaturePart, RowFlags, RowSet, Snapshot};
+use serde::Serialize;
+
+use super::files::Graphs;
+use super::search::{NearestOptions, Way, unit};
+use crate::error::QueryError;
+use crate::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
+
+/// Rows that are drawn for one that can be asked about, before the feature counts as having none.
+const TRIES: u64 = 1000;
+
+/// How an evaluation is done.
+#[derive(Debug, Clone, Copy)]
+pub struct EvaluateOptions {
+    /// Rows that are asked about.
+    pub queries: usize,
+    /// Decides which.
+    pub seed: u64,
+    /// Candidates that a search keeps, if not the default.
+    pub ef: Option<usize>,
+    /// Threads; 0 means one per core.
+    pub threads: usize,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Rows that were asked about.
+    pub queries: usize,
+    /// Part of the 10 nearest rows that was found, on average; `None` without queries.
+    pub recall_at_10: Option<f64>,
+    /// Of the 100 nearest.
+    pub recall_at_100: Option<f64>,
+    /// Vectors that a question compared in graphs, on average.
+    pub compared: f64,
+    /// Rows among which was looked.
+    pub rows: u64,
+    /// Mean time of a question by graphs, in milliseconds, when it is not the first.
+    pub graph_ms: f64,
+    /// The same by a scan.
+    pub scan_ms: f64,
+    /// Segments without a graph, which were scanned for both.
+    pub without: u64,
+}
+
+/// Asks for the neighbours of rows of a feature by graphs and by scans.
+///
+/// # Errors
+/// Those of [`InfluencePlan::nearest`].
+pub fn evaluate(
+    snapshot: &Arc<Snapshot>,
+    part: &FeaturePart,
+    options: &EvaluateOptions,
+    mut progress: impl FnMut(usize),
+    cancel: &AtomicBool,
+) -> Result<Evaluation, QueryError> {
+    super::check(part)?;
+    let spec = spec(snapshot, part);
+    let rows = draw(snapshot, part, options, cancel)?;
+    let graphs = Graphs::new();
+    let mut sums = Sums::default();
+    for (done, row) in rows.iter().enumerate() {
+        let plan = InfluencePlan::about_vector(snapshot, &spec, AtHandVector::Row { pool: 0, row: *row })?;
+        let ask = |exact: bool| -> Result<(Vec<u64>, Way, Duration), QueryError> {
+            let how = NearestOptions { ef: options.ef, exact: Some(exact) };
+            let begun = Instant::now();
+            let (ranking, way) = plan.nearest(LISTED, None, &how, &graphs, (options.threads, cancel))?;
+            Ok((ranking.rows.iter().map(|row| row.row).collect(), way, begun.elapsed()))
+        };
+        // The first of each reads and verifies; what is measured is the second.
+        ask(true)?;
+        let (exact, _, by_scan) = ask(true)?;
+        ask(false)?;
+        let (found, way, by_graph) = ask(false)?;
+        sums.add(&exact, &found, (by_scan, by_graph), &way);
+        progress(done + 1);
+    }
+    let live = snapshot.open_feature(part)?.row_set()?.len();
+    Ok(sums.evaluation(live))
+}
+
+/// Rows of an answer.
+const LISTED: usize = 100;
+
+/// The question whose pool is the feature.
+fn spec(snapshot: &Snapshot, part: &FeaturePart) -> InfluenceSpec {
+    let of = |id: &CheckpointId| {
+        snapshot.runs().iter().find(|run| run.checkpoints.iter().any(|c| c.checkpoint == *id))
+    };
+    let checkpoint = part.desc.checkpoint.as_ref();
+    InfluenceSpec {
+        pools: vec![part.desc.dataset.clone()],
+        pool_kind: Some(part.desc.kind.name.clone()),
+        target_kind: Some(part.desc.kind.name.clone()),
+        run: checkpoint.and_then(of).map(|run| run.name.clone()),
+        checkpoints: checkpoint.map(|id| vec![id.to_string()]),
+        features: vec![part.number.to_string()],
+        missing: Missing::Exclude,
+        partial: true,
+        ..InfluenceSpec::default()
+    }
+}
+
+/// Rows that have a vector with a direction, drawn by the seed, each once; fewer than asked for where there are no more.
+fn draw(
+    snapshot: &Snapshot,
+    part: &FeaturePart,
+    options: &EvaluateOptions,
+    cancel: &AtomicBool,
+) -> Result<Vec<u64>, QueryError> {
+    let reader = snapshot.open_feature(part)?;
+    let there = reader.row_set()?;
+    let mut rows = BTreeSet::new();
+    let mut drawn = Vec::new();
+    let wanted = options.queries.min(usize::try_from(there.len()).unwrap_or(usize::MAX));
+    let mut state = options.seed;
+    let tries = TRIES.saturating_mul(options.queries as u64);
+    for _ in 0..tries {
+        if drawn.len() >= wanted || rows.len() as u64 >= there.len() {
+            break;
+        }
+        if cancel.load(Ordering::Relaxed) {
+            return Err(QueryError::Cancelled);
+        }
+        let Some(row) = nth(&there, next(&mut state) % there.len()) else { break };
+        if !rows.insert(row) {
+            continue;
+        }
+        let usable = reader.row(row)?.is_some_and(|stored| {
+            let unscored = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
+            !stored.flags.intersects(unscored) && unit(&stored.vector).is_ok()
+        });
+        if usable {
+            drawn.push(row);
+        }
+    }
+    Ok(drawn)
+}
+
+/// The n-th row of a set.
+fn nth(rows: &RowSet, mut n: u64) -> Option<u64> {
+    for range in rows.ranges() {
+        let len = range.end - range.start;
+        if n < len {
+            return Some(range.start + n);
+        }
+        n -= len;
+    }
+    None
+}
+
+/// SplitMix64 (Steele et al. 2014).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Sums over questions.
+#[derive(Default)]
+struct Sums {
+    queries: usize,
+    recalls: [f64; 2],
+    compared: u64,
+    by_graph: Duration,
+    by_scan: Duration,
+    without: u64,
+}
+
+impl Sums {
+    fn add(&mut self, exact: &[u64], found: &[u64], (by_scan, by_graph): (Duration, Duration), way: &Way) {
+        for (sum, k) in self.recalls.iter_mut().zip([10, LISTED]) {
+            let nearest = exact.get(..k.min(exact.len())).unwrap_or_default();
+            let got = found.get(..k.min(found.len())).unwrap_or_default();
+            let hits = nearest.iter().filter(|row| got.contains(row)).count();
+            // There is nothing to find where a row has no neighbours.
+            *sum += if nearest.is_empty() { 1.0 } else { hits as f64 / nearest.len() as f64 };
+        }
+        self.queries += 1;
+        self.compared += way.compared;
+        self.by_graph += by_graph;
+        self.by_scan += by_scan;
+        self.without = way.without;
+    }
+
+    fn evaluation(&self, rows: u64) -> Evaluation {
+        let n = self.queries.max(1) as f64;
+        let recall = |sum: f64| (self.queries > 0).then_some(sum / n);
+        Evaluation {
+            queries: self.queries,
+            recall_at_10: recall(self.recalls[0]),
+            recall_at_100: recall(self.recalls[1]),
+            compared: self.compared as f64 / n,
+            rows,
+            graph_ms: self.by_graph.as_secs_f64() * 1e3 / n,
+            scan_ms: self.by_scan.as_secs_f64() * 1e3 / n,
+            without: self.without,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Graphs in the store: an index of kind `hnsw` beside each segment.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gstore_store::{Family, FeaturePart, FeatureReader, Granularity, IndexFile, IndexState, SegmentRef};
+
+use super::format::{GRAPH, GraphHeader, VECTORS};
+use super::graph::Graph;
+use crate::error::QueryError;
+use crate::indexes::Found;
+
+/// The kind of such indexes.
+pub const KIND: &str = "hnsw";
+
+/// Edges of a node above level 0; twice as many at it.
+#[cfg(feature = "ann")]
+pub(super) const CONNECTIVITY: usize = 16;
+/// Candidates that are kept while a node is linked.
+#[cfg(feature = "ann")]
+pub(super) const EXPANSION: usize = 128;
+
+/// What a node takes in memory besides its vector: its edges (about 150 bytes), and where it and its key are found.
+const NODE_BYTES: u64 = 240;
+
+/// What a build has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GraphProgress {
+    /// Vectors that were linked, or left out.
+    pub done: u64,
+    /// Vectors of segments whose graph was there already.
+    pub kept: u64,
+    /// Vectors of the feature.
+    pub vectors: u64,
+    /// Vectors that were left out: they have no direction.
+    pub left_out: u64,
+    /// Bytes of the files that were written.
+    pub bytes: u64,
+}
+
+/// What making the graphs of a feature takes at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Vectors of the largest segment.
+    pub vectors: u64,
+    /// Bytes of memory while its graph is made.
+    pub memory: u64,
+    /// Bytes on the disk of the graphs of all segments.
+    pub disk: u64,
+    /// Bytes on the disk besides while the largest is made: what usearch writes, and the part of the index that is put together beside it.
+    pub beside: u64,
+}
+
+/// What a build takes at most: one segment is in memory at a time.
+pub fn estimate(reader: &FeatureReader, threads: usize) -> Estimate {
+    let each = 2 * u64::from(reader.part().desc.dim());
+    let of = |vectors: u64| vectors.saturating_mul(each + NODE_BYTES);
+    let vectors = reader.segments().iter().map(SegmentRef::vectors).max().unwrap_or(0);
+    let block = reader.blocks().iter().map(|block| block.vectors() as u64).max().unwrap_or(0);
+    let own = block.saturating_mul(2 * each).saturating_mul(threads.max(1) as u64);
+    Estimate {
+        vectors,
+        memory: of(vectors).saturating_add(own),
+        beside: of(vectors).saturating_add(vectors.saturating_mul(NODE_BYTES)),
+        disk: of(reader.segments().iter().map(SegmentRef::vectors).sum()),
+    }
+}
+
+/// Refuses features that cannot have a graph.
+pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
+    let name = part.display_name();
+    if part.desc.granularity == Granularity::Token {
+        return Err(QueryError::Graph(format!(
+            "{name} has vectors of tokens; graphs are made of samples' vectors"
+        )));
+    }
+    if part.desc.space.family == Family::Loss {
+        return Err(QueryError::Graph(format!(
+            "{name} is a single number, which has no neighbours by angle"
+        )));
+    }
+    if part.desc.ensemble.is_some() || part.desc.checkpoint.is_none() {
+        return Err(QueryError::Graph(format!(
+            "{name} belongs to no single checkpoint; graphs are made of features that do"
+        )));
+    }
+    Ok(())
+}
+
+/// What there is of the graph of a segment; a build makes anew what cannot be used. Reads the file's footer.
+pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> Found {
+    let file = match reader.index_state(segment, KIND) {
+        Ok(IndexState::Ready(file)) => file,
+        Ok(IndexState::Missing) => return Found::Missing,
+        _ => return Found::Unusable,
+    };
+    let desc = &reader.part().desc;
+    let (space, dim) = (desc.space.id(), desc.dim() as usize);
+    let fits = GraphHeader::read(file.header(), (&space, dim), segment.vectors()).is_ok();
+    match fits && [VECTORS, GRAPH].iter().all(|name| file.section(name).is_ok()) {
+        true => Found::Usable,
+        false => Found::Unusable,
+    }
+}
+
+/// The graph in an index of a segment.
+pub(super) fn open(file: IndexFile, part: &FeaturePart, segment: &SegmentRef) -> Result<Graph, QueryError> {
+    let (space, dim) = (part.desc.space.id(), part.desc.dim() as usize);
+    Graph::open(file, &part.display_name(), (&space, dim), segment.vectors())
+}
+
+/// Graphs that were opened before, kept for further questions: what was verified once need not be read again.
+#[derive(Debug, Default)]
+pub struct Graphs {
+    /// By the segment's file and the digest of its footer.
+    open: Mutex<HashMap<(String, String), Arc<Graph>>>,
+}
+
+impl Graphs {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The graph of a segment; `None` if there is none or it is of another state of the segment.
+    ///
+    /// # Errors
+    /// Damage, and a file that is no graph of this segment's vectors; both say how to make it anew.
+    pub fn get(
+        &self,
+        reader: &FeatureReader,
+        segment: &SegmentRef,
+    ) -> Result<Option<Arc<Graph>>, QueryError> {
+        let key = (segment.file().to_owned(), segment.digest().to_owned());
+        let known = self.lock().get(&key).map(Arc::clone);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let IndexState::Ready(file) = reader.index_state(segment, KIND)? else { return Ok(None) };
+        let graph = open(*file, reader.part(), segment)?;
+        Ok(Some(Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(graph)))))
+    }
+
+    // A panic cannot leave the map half changed.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Arc<Graph>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

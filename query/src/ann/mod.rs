@@ -1,0 +1,33 @@
+//! Graphs of neighbours (HNSW) over normalised vectors: the rows nearest to a vector, found without comparing all.
+//!
+//! A graph is made by usearch ([`build()`], feature `ann`) for each segment and kept as an index of it ([`files`]). Searching it is our own
+//! code ([`Graph`]), over verified bytes of the map and without `unsafe`: whatever a file holds, the worst is an error.
+//!
+//! Invariants
+//! - a graph only proposes rows: what is reported of them is computed from the stored vectors by the exact scan
+//! - nothing is made of raw inner products: where lengths are uneven, a few long vectors take all edges
+//! - no byte is used before the chunk it lies in agreed with its digest; vectors are verified when a search first touches them
+
+#[cfg(feature = "ann")]
+mod build;
+pub mod evaluate;
+pub mod files;
+mod format;
+mod graph;
+mod search;
+
+#[cfg(feature = "ann")]
+pub use build::{GraphOptions, build};
+pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate};
+pub use format::{GraphHeader, LeftOut};
+pub use graph::{Found, Graph};
+pub use search::{NearestOptions, Way};
+pub(crate) use search::{NoDirection, unit};
+
+/// Why graphs are not made of raw inner products.
+pub const NO_DOT: &str = "a graph is made of cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
+    a scan of dot products is exact, and faster than a graph that finds as much";
+
+/// What a binary says that cannot make graphs.
+pub const WITHOUT: &str = "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
+    (a C++17 compiler is needed). Graphs that are there are used without it";

@@ -1,0 +1,141 @@
+//! Questions about one vector: what is nearest to it. The vector is given as text, as numbers, or is that of a stored row.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
+
+use gstore_store::{FeatureReader, RowFlags, RowSet, Snapshot, StoredRow};
+use half::f16;
+
+use super::encoder::{EncodeRequest, EncodedSamples, Encoder, EncoderError, Given};
+use super::plan::InfluencePlan;
+use super::ready::Ready;
+use super::spec::InfluenceSpec;
+use super::target::Shape;
+use crate::ann::{NoDirection, unit};
+use crate::error::QueryError;
+
+/// What a search for neighbours needs of a plan.
+pub(crate) struct Neighbours {
+    ready: Arc<Ready>,
+    /// The question's vector, of length 1; `None` if it is zero, so that it has no direction.
+    pub(crate) query: Option<Vec<f16>>,
+}
+
+impl Neighbours {
+    /// The vectors of each pool, with the rows that may be found.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = (&FeatureReader, &RowSet)> {
+        self.ready.pools.iter().filter_map(|pool| Some((pool.readers.first()?, &*pool.live)))
+    }
+}
+
+/// Computes nothing: the vector is at hand.
+#[derive(Debug)]
+struct AtHand;
+
+impl Encoder for AtHand {
+    fn encode(&self, _: &EncodeRequest<'_>, _: &AtomicBool) -> Result<EncodedSamples, EncoderError> {
+        Err(EncoderError::Failed("the question has a vector, and no text".into()))
+    }
+}
+
+/// A vector that is at hand.
+#[derive(Clone, Copy)]
+pub enum AtHandVector<'a> {
+    /// Values as an ingest computes them, before they are stored.
+    Values(&'a [f32]),
+    /// That of a row of a pool, which is left out of the answer.
+    Row {
+        /// Index into the pools.
+        pool: usize,
+        /// Row of that dataset.
+        row: u64,
+    },
+}
+
+impl fmt::Debug for AtHandVector<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Values(values) => write!(f, "{} values", values.len()),
+            Self::Row { pool, row } => write!(f, "row {row} of pool {pool}"),
+        }
+    }
+}
+
+impl InfluencePlan {
+    /// A question about a vector that is at hand; `spec` has neither targets nor given samples.
+    ///
+    /// # Errors
+    /// Those of [`InfluencePlan::new`]; a vector of another length than the pools', or that is not finite; a row without a vector that could be
+    /// compared.
+    pub fn about_vector(
+        snapshot: &Arc<Snapshot>,
+        spec: &InfluenceSpec,
+        vector: AtHandVector<'_>,
+    ) -> Result<Self, QueryError> {
+        // What stands for the sample is never read: its vector is.
+        let spec = InfluenceSpec { given: vec!["{}".to_owned()], ..spec.clone() };
+        let mut plan = Self::with_encoder(snapshot, &spec, Some(Arc::new(AtHand)))?;
+        plan.is_about_neighbours()?;
+        let from = match vector {
+            AtHandVector::Values(_) => 0,
+            AtHandVector::Row { pool, .. } => pool,
+        };
+        let part = plan.pools().get(from).and_then(|pool| pool.features.first()).cloned();
+        let part = part.ok_or_else(|| QueryError::Spec(format!("there is no pool {from}")))?;
+        let stored = match vector {
+            AtHandVector::Values(values) => {
+                let dim = part.desc.dim() as usize;
+                if values.len() != dim {
+                    return Err(QueryError::Spec(format!(
+                        "the vector has {} values, and those of {} have {dim}",
+                        values.len(),
+                        part.display_name()
+                    )));
+                }
+                let stored = StoredRow::of(values, &part.attrs.groups, part.desc.dtype);
+                stored.ok_or_else(|| QueryError::Spec("the vector is not finite".to_owned()))?
+            }
+            AtHandVector::Row { pool, row } => {
+                plan.left_out = Some((pool, row));
+                let stored = snapshot.open_feature(&part)?.row(row)?.ok_or_else(|| {
+                    QueryError::Spec(format!("row {row} has no vector in {}", part.display_name()))
+                })?;
+                let without = [
+                    (RowFlags::NO_SCORED, "has no scored token"),
+                    (RowFlags::NON_FINITE.union(RowFlags::MISSING), "has no finite vector"),
+                ];
+                if let Some((_, why)) = without.iter().find(|(flags, _)| stored.flags.intersects(*flags)) {
+                    return Err(QueryError::Spec(format!("row {row} {why} in {}", part.display_name())));
+                }
+                stored
+            }
+        };
+        let given = Given { vectors: vec![vec![stored]], tokens: vec![(0, 0)] };
+        *plan.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(given));
+        Ok(plan)
+    }
+
+    /// What a search for neighbours needs.
+    pub(crate) fn neighbours(&self, cancel: &AtomicBool) -> Result<Neighbours, QueryError> {
+        self.is_about_neighbours()?;
+        let target = self.load_targets(Shape::Pairs, cancel)?;
+        let [vector] = target.vectors.as_slice() else {
+            return Err(QueryError::Spec("neighbours are looked for at one checkpoint".to_owned()));
+        };
+        if target.rows.len() != 1 {
+            return Err(QueryError::Spec(format!(
+                "neighbours are those of one vector; the question has {}",
+                target.rows.len()
+            )));
+        }
+        let query = match unit(vector) {
+            Ok(unit) => Some(unit.collect()),
+            Err(NoDirection::Zero) => None,
+            Err(NoDirection::NotFinite) => {
+                return Err(QueryError::Spec("the question's vector is not finite".to_owned()));
+            }
+        };
+        Ok(Neighbours { ready: self.ready(cancel)?, query })
+    }
+}

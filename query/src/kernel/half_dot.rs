@@ -1,0 +1,140 @@
+//! Dot products of two vectors that are both stored as f16, in the order of all dot products: lane = k mod 16, ascending k, fused.
+
+use half::f16;
+
+use super::{Isa, Kernel, LANES, reduce};
+
+impl Kernel {
+    /// The dot product of two vectors of f16, the same bits on every instruction set.
+    ///
+    /// # Panics
+    /// When they differ in length.
+    pub fn half_dot(self, a: &[f16], b: &[f16]) -> f32 {
+        assert_eq!(a.len(), b.len(), "vectors of one length");
+        match self.0 {
+            Isa::Portable => portable(a, b),
+            // SAFETY: `available` found the instructions, and the lengths are equal.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2(a, b) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { avx512(a, b) },
+        }
+    }
+}
+
+fn portable(a: &[f16], b: &[f16]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane = a.to_f32().mul_add(b.to_f32(), *lane);
+        }
+    }
+    reduce(&lanes)
+}
+
+/// Fewer than 16 values, the others zeros.
+#[cfg(target_arch = "x86_64")]
+fn part(values: &[f16]) -> [f16; LANES] {
+    let mut part = [f16::ZERO; LANES];
+    part.iter_mut().zip(values).for_each(|(part, value)| *part = *value);
+    part
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C; both have the same length.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn avx2(a: &[f16], b: &[f16]) -> f32 {
+    use std::arch::x86_64::*;
+
+    use super::avx2::Load;
+    let (steps, tails) = (a.len() / LANES, a.len() / LANES * LANES);
+    let mut sums = [_mm256_setzero_ps(); 2];
+    let mut step = |a: *const f16, b: *const f16| {
+        // SAFETY: 16 values are readable at both.
+        let (a, b) = unsafe { (f16::halves(a), f16::halves(b)) };
+        sums = [_mm256_fmadd_ps(a[0], b[0], sums[0]), _mm256_fmadd_ps(a[1], b[1], sums[1])];
+    };
+    for i in 0..steps {
+        // SAFETY: step i ends within both slices.
+        step(unsafe { a.as_ptr().add(i * LANES) }, unsafe { b.as_ptr().add(i * LANES) });
+    }
+    if tails < a.len() {
+        let (a, b) = (part(&a[tails..]), part(&b[tails..]));
+        step(a.as_ptr(), b.as_ptr());
+    }
+    let mut lanes = [0.0f32; LANES];
+    // SAFETY: two stores of 8 values into 16.
+    unsafe {
+        _mm256_storeu_ps(lanes.as_mut_ptr(), sums[0]);
+        _mm256_storeu_ps(lanes.as_mut_ptr().add(8), sums[1]);
+    }
+    reduce(&lanes)
+}
+
+/// # Safety
+/// The processor has AVX-512F; both have the same length.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(a: &[f16], b: &[f16]) -> f32 {
+    use std::arch::x86_64::*;
+
+    use super::avx512::Load;
+    let (steps, tails) = (a.len() / LANES, a.len() / LANES * LANES);
+    let mut sum = _mm512_setzero_ps();
+    for i in 0..steps {
+        // SAFETY: step i ends within both slices.
+        let (a, b) = unsafe { (f16::load(a.as_ptr().add(i * LANES)), f16::load(b.as_ptr().add(i * LANES))) };
+        sum = _mm512_fmadd_ps(a, b, sum);
+    }
+    if tails < a.len() {
+        let (a, b) = (part(&a[tails..]), part(&b[tails..]));
+        // SAFETY: both have 16 values.
+        let (a, b) = unsafe { (f16::load(a.as_ptr()), f16::load(b.as_ptr())) };
+        sum = _mm512_fmadd_ps(a, b, sum);
+    }
+    let mut lanes = [0.0f32; LANES];
+    // SAFETY: 16 values.
+    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), sum) };
+    reduce(&lanes)
+}
+
+/// 1 minus the dot product, as usearch calls it on two of its vectors, which have `dim` values each.
+#[cfg(feature = "ann")]
+pub(crate) fn usearch_metric(dim: usize) -> Metric {
+    let kernel = Kernel::detect();
+    Box::new(move |a, b| {
+        // SAFETY: usearch hands over vectors that it keeps, or the one that is being added; its index was made for `dim` values of this
+        // type, and `f16` is 16 bits without further meaning to both crates. Nothing writes to a vector after it was added.
+        let (a, b) = unsafe {
+            (
+                std::slice::from_raw_parts(a.cast::<f16>(), dim),
+                std::slice::from_raw_parts(b.cast::<f16>(), dim),
+            )
+        };
+        1.0 - kernel.half_dot(a, b)
+    })
+}
+
+/// What usearch calls for a distance.
+#[cfg(feature = "ann")]
+pub(crate) type Metric = Box<dyn Fn(*const usearch::f16, *const usearch::f16) -> f32 + Send + Sync>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for len in [1, 2, 15, 16, 17, 31, 32, 33, 100, 1024, 1031] {
+            let value = |i: usize, by: f32| f16::from_f32(((i * 37 + 11) % 101) as f32 * by - 0.5);
+            let a: Vec<f16> = (0..len).map(|i| value(i, 0.01)).collect();
+            let b: Vec<f16> = (0..len).map(|i| value(i * 3 + 1, 0.0123)).collect();
+            let exact: f64 = a.iter().zip(&b).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+            let all: Vec<f32> = Kernel::available().iter().map(|kernel| kernel.half_dot(&a, &b)).collect();
+            assert!(all.iter().all(|x| x.to_bits() == all[0].to_bits()), "{len}: {all:?}");
+            assert!((f64::from(all[0]) - exact).abs() < 1e-5 * (1.0 + exact.abs()), "{len}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a matrix cannot be written.
+
+use std::io;
+use std::path::Path;
+
+use parquet::errors::ParquetError;
+
+use crate::error::QueryError;
+
+/// Errors of making a matrix.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MatrixError {
+    /// The question cannot be answered.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A file could not be read or written.
+    #[error("{0}; what is finished stays, and the same command goes on")]
+    Io(#[from] io::Error),
+    /// A part could not be written, or was damaged by somebody.
+    #[error("{path}: {error}")]
+    Parquet {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: ParquetError,
+    },
+    /// The output is something else, or cannot be as it was asked for.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl MatrixError {
+    /// Whether a damaged file of the store is behind it.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Query(error) if error.is_damage())
+    }
+
+    /// A failure of the Parquet library, as one of the file or of the operating system.
+    pub(super) fn parquet(path: &Path, error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+                Ok(io) => Self::Io(*io),
+                Err(other) => {
+                    Self::Parquet { path: path.display().to_string(), error: ParquetError::External(other) }
+                }
+            },
+            error => Self::Parquet { path: path.display().to_string(), error },
+        }
+    }
+}

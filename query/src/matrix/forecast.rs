@@ -1,0 +1,107 @@
+//! What a matrix will take.
+
+use std::time::{Duration, Instant};
+
+use gstore_store::{DType, Values};
+use half::f16;
+use serde::Serialize;
+
+use super::{MatrixJob, MatrixOutput};
+use crate::kernel::{Kernel, Queries, Scratch};
+
+/// Bytes that a thread has at most beside the samples' vectors: values and sums of a window, a tile, its encoding, and those that wait to be written.
+const OF_THREAD: u64 = 48 << 20;
+
+/// Rows, bytes and products of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MatrixForecast {
+    /// Pool rows that may have scores.
+    pub rows: u64,
+    /// Target samples.
+    pub samples: u64,
+    /// Groups that they are taken in: passes over the pools.
+    pub passes: u64,
+    /// Bytes of the result.
+    pub bytes: u64,
+    /// Bytes of memory at most, beside the map of the store.
+    pub memory: u64,
+    /// Products of two numbers.
+    pub products: u64,
+    /// Bytes of vectors that are read.
+    pub read: u64,
+}
+
+impl MatrixForecast {
+    /// Rows of all passes.
+    pub fn row_passes(&self) -> u64 {
+        self.rows.saturating_mul(self.passes)
+    }
+
+    /// Bytes on disk at most while the matrix is made: a file is joined while its parts are there.
+    pub fn disk(&self, output: MatrixOutput<'_>) -> u64 {
+        match output {
+            MatrixOutput::Folder(_) => self.bytes,
+            MatrixOutput::File(_) => self.bytes.saturating_mul(2),
+        }
+    }
+}
+
+impl MatrixJob<'_> {
+    /// What the matrix will take, on this many threads.
+    pub fn forecast(&self, threads: usize) -> MatrixForecast {
+        let question = self.question();
+        let (rows, samples) = (question.candidates, question.samples);
+        let passes = question.groups.len() as u64;
+        let mut of_row = 0u64;
+        let mut dims = 0u64;
+        for feature in self.plan.pools().first().map(|pool| &pool.features[..]).unwrap_or_default() {
+            let dim = u64::from(feature.desc.dim());
+            dims += dim;
+            of_row += dim
+                * match feature.desc.dtype {
+                    DType::F32 => 4,
+                    DType::F16 => 2,
+                    DType::I8 => 1,
+                };
+        }
+        let largest = question.groups.iter().map(|group| group.samples).max().unwrap_or_default();
+        MatrixForecast {
+            rows,
+            samples,
+            passes,
+            // Beside the scores a row number and an id of a few characters.
+            bytes: rows.saturating_mul(samples.saturating_mul(4) + passes * 24),
+            memory: (largest.saturating_mul(self.plan.sample_bytes())) + OF_THREAD * threads.max(1) as u64,
+            products: rows.saturating_mul(samples).saturating_mul(dims),
+            read: rows.saturating_mul(of_row).saturating_mul(passes),
+        }
+    }
+}
+
+/// Products of two numbers that this machine does in a second, for vectors of `dim` values and `samples` samples: a tenth of a second is spent on
+/// finding out.
+pub fn products_per_second(dim: usize, samples: usize, threads: usize) -> f64 {
+    let (dim, samples) = (dim.clamp(1, 1 << 16), samples.clamp(1, 256));
+    let rows = ((4 << 20) / (2 * dim)).clamp(12, 192);
+    let value = |i: usize| (i.wrapping_mul(2_654_435_761) >> 16 & 255) as f32 / 128.0 - 1.0;
+    let vectors: Vec<f32> = (0..samples * dim).map(value).collect();
+    let stored: Vec<f16> = (0..rows * dim).map(|i| f16::from_f32(value(i))).collect();
+    let queries = Queries::new(&vectors, dim, &[]);
+    let factors = vec![1.0f32; rows];
+    let kernel = Kernel::detect();
+    let run = || {
+        let (mut scratch, mut out) = (Scratch::default(), vec![0.0f32; rows * samples]);
+        let begun = Instant::now();
+        let mut done = 0u64;
+        while done == 0 || begun.elapsed() < Duration::from_millis(100) {
+            kernel.scaled_dots(Values::F16(&stored), &queries, &[0], &factors, &mut scratch, &mut out);
+            done += (rows * samples * dim) as u64;
+        }
+        done as f64 / begun.elapsed().as_secs_f64()
+    };
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(run)).collect();
+        let own = run();
+        own + helpers.into_iter().map(|helper| helper.join().unwrap_or(0.0)).sum::<f64>()
+    })
+}

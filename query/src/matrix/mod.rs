@@ -1,0 +1,331 @@
+//! Every pool row with every target sample, written as Parquet.
+//!
+//! The samples are taken in groups whose vectors fit into memory; for each group there is one pass over the pools, whose scores go to parts of
+//! bounded size. `matrix.json` says what was asked and what came of it.
+//!
+//! Invariants
+//! - a part appears under its name when it is whole and on the medium; the result when all parts are
+//! - the bytes of the result are a function of the snapshot and the question: not of threads, nor of where a run was stopped
+//! - work that was begun for another question or another state of the store is never continued
+
+mod encode;
+mod error;
+mod files;
+mod forecast;
+mod join;
+mod place;
+mod publish;
+mod question;
+mod targets;
+mod work;
+
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::SampleReader;
+
+pub use error::MatrixError;
+pub use forecast::{MatrixForecast, products_per_second};
+pub use question::{MatrixCheckpoint, MatrixGroup, MatrixInfo, MatrixQuestion};
+
+use crate::error::QueryError;
+use crate::influence::drive;
+use crate::influence::{
+    ExcludedCounts, InfluencePlan, MOST_SAMPLES, TargetNames, TargetSamples, TileWorker, Tiles,
+};
+use encode::{Encoder, PartWriter};
+use place::Place;
+use work::{PartNote, Work};
+
+/// How a matrix is cut, and on how many threads it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixOptions {
+    /// Bytes for the vectors of the target samples that are compared at a time.
+    pub memory: u64,
+    /// Bytes of scores in a part.
+    pub part: u64,
+    /// Threads; 0 means one per core.
+    pub threads: usize,
+}
+
+impl Default for MatrixOptions {
+    fn default() -> Self {
+        Self { memory: 1 << 30, part: 256 << 20, threads: 0 }
+    }
+}
+
+/// Where a matrix goes.
+#[derive(Debug, Clone, Copy)]
+pub enum MatrixOutput<'a> {
+    /// A folder with `matrix.json`, `targets.parquet` and a folder of parts for each group of samples.
+    Folder(&'a Path),
+    /// One Parquet file, whose metadata has the rest.
+    File(&'a Path),
+}
+
+/// A matrix that can be made.
+pub struct MatrixJob<'a> {
+    plan: &'a InfluencePlan,
+    options: MatrixOptions,
+    samples: TargetSamples,
+    question: MatrixQuestion,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct MatrixReport {
+    /// Pool rows that have scores.
+    pub rows: u64,
+    /// Pool rows that have none.
+    pub excluded: ExcludedCounts,
+    /// Target samples.
+    pub samples: u64,
+    /// Groups that the samples were taken in.
+    pub groups: usize,
+    /// Parts that an earlier run had finished.
+    pub kept: usize,
+    /// Whether all of it was there already.
+    pub complete: bool,
+    /// Bytes of the result.
+    pub bytes: u64,
+}
+
+impl<'a> MatrixJob<'a> {
+    /// Finds the samples and cuts them into groups.
+    ///
+    /// # Errors
+    /// Where tokens are scored, or samples are given with the question.
+    pub fn new(
+        plan: &'a InfluencePlan,
+        options: MatrixOptions,
+        cancel: &AtomicBool,
+    ) -> Result<Self, MatrixError> {
+        if plan.spec().per_token || !plan.spec().given.is_empty() {
+            let why = "a matrix is of stored samples: name a dataset as target, and leave `per_token` out";
+            return Err(QueryError::Spec(why.into()).into());
+        }
+        let samples = plan.target_samples(cancel)?;
+        let question = MatrixQuestion::new(plan, &samples, options, cancel)?;
+        Ok(Self { plan, options, samples, question })
+    }
+
+    /// What is asked.
+    pub fn question(&self) -> &MatrixQuestion {
+        &self.question
+    }
+
+    /// Makes the matrix, or what an earlier run left to do. `progress` is told how many rows were compared, and how many of them an earlier run had
+    /// done; there are [`MatrixForecast::row_passes`] in all.
+    ///
+    /// # Errors
+    /// Where the output is something else, or work for it was begun with another question. What was finished stays, and the same call goes on.
+    pub fn write(
+        &self,
+        output: MatrixOutput<'_>,
+        mut progress: impl FnMut(u64, bool),
+        cancel: &AtomicBool,
+    ) -> Result<MatrixReport, MatrixError> {
+        if let (MatrixOutput::File(path), [_, _, ..]) = (output, &self.question.groups[..]) {
+            if self.samples.rows.len() as u64 > MOST_SAMPLES {
+                return Err(MatrixError::Refused(format!(
+                    "a single file ({}) has the scores of at most {MOST_SAMPLES} target samples, and these are {}; name a folder",
+                    path.display(),
+                    self.samples.rows.len(),
+                )));
+            }
+            return Err(MatrixError::Refused(format!(
+                "{} target samples do not fit into {} MiB at once, so their scores are no single file ({}); name a folder, or allow {} MiB",
+                self.samples.rows.len(),
+                self.options.memory >> 20,
+                path.display(),
+                (self.plan.sample_bytes().saturating_mul(self.samples.rows.len() as u64)).div_ceil(1 << 20),
+            )));
+        }
+        let place = Place::new(output)?;
+        if let Some(info) = place.finished(&self.question)? {
+            work::remove_leftover(&place, &self.question)?;
+            return self.complete(&place, &info);
+        }
+        place.check()?;
+        let work = Work::open(&place, &self.question)?;
+        // By another process, between the first look and the lock.
+        if let Some(info) = place.finished(&self.question)? {
+            work.discard()?;
+            return self.complete(&place, &info);
+        }
+        let samples = self.open_samples()?;
+        let mut note = PartNote::default();
+        let mut kept = 0;
+        for group in 0..self.question.groups.len() {
+            let (of_group, old) = self.group(&work, group, &samples, &mut progress, cancel)?;
+            // Each group sees the same rows.
+            note = of_group;
+            kept += old;
+        }
+        let names = TargetNames::new(self.plan)?;
+        let info = MatrixInfo { question: self.question.clone(), rows: note.rows, excluded: note.excluded };
+        match output {
+            MatrixOutput::Folder(_) => {
+                targets::write(&work, &self.samples, &names, &self.question)?;
+                work.publish_folder(&info)?;
+            }
+            MatrixOutput::File(_) => {
+                let targets = targets::as_json(&self.samples, &names)?;
+                work.publish_file(&info, &targets, cancel)?;
+            }
+        }
+        Ok(self.report(&info, kept, false, place.bytes()?))
+    }
+
+    fn complete(&self, place: &Place, info: &MatrixInfo) -> Result<MatrixReport, MatrixError> {
+        place.tidy()?;
+        Ok(self.report(info, 0, true, place.bytes()?))
+    }
+
+    fn report(&self, info: &MatrixInfo, kept: usize, complete: bool, bytes: u64) -> MatrixReport {
+        MatrixReport {
+            rows: info.rows,
+            excluded: info.excluded,
+            samples: self.samples.rows.len() as u64,
+            groups: self.question.groups.len(),
+            kept,
+            complete,
+            bytes,
+        }
+    }
+
+    fn open_samples(&self) -> Result<Vec<SampleReader>, QueryError> {
+        let open = |side: &crate::influence::PlanSide| Ok(self.plan.snapshot().samples(&side.dataset)?);
+        self.plan.pools().iter().map(open).collect()
+    }
+
+    /// The parts of one group; returns what they hold, and how many an earlier run had finished.
+    fn group(
+        &self,
+        work: &Work<'_>,
+        group: usize,
+        samples: &[SampleReader],
+        progress: &mut impl FnMut(u64, bool),
+        cancel: &AtomicBool,
+    ) -> Result<(PartNote, usize), MatrixError> {
+        let MatrixGroup { first, samples: count, .. } = self.question.groups[group];
+        if let Some(notes) = work.finished_group(group)? {
+            let mut all = PartNote::default();
+            notes.iter().for_each(|note| all.merge(note));
+            progress(all.rows + all.excluded.total(), true);
+            return Ok((all, notes.len()));
+        }
+        let rows = &self.samples.rows[first as usize..(first + count) as usize];
+        let plan = self.plan.of_samples(rows, cancel)?;
+        let tiles = plan.tiles(self.options.part / size_of::<f32>() as u64, cancel)?;
+        if work.place.single {
+            fits_one_file(tiles.len(), work)?;
+        }
+        let parts = cut(&tiles, self.options.part);
+        let encoder = Encoder::new(self.plan, samples, rows.len())?;
+        let mut all = PartNote::default();
+        let mut kept = 0;
+        for (part, range) in parts.iter().enumerate() {
+            let note = match work.part(group, part)? {
+                Some(note) => {
+                    progress(note.rows + note.excluded.total(), true);
+                    kept += 1;
+                    note
+                }
+                None => {
+                    let place = (group, part, parts.len());
+                    self.part(work, place, (&tiles, range.clone()), &encoder, progress, cancel)?
+                }
+            };
+            all.merge(&note);
+        }
+        Ok((all, kept))
+    }
+
+    fn part(
+        &self,
+        work: &Work<'_>,
+        (group, part, parts): (usize, usize, usize),
+        (tiles, range): (&Tiles<'_>, Range<usize>),
+        encoder: &Encoder<'_>,
+        progress: &mut impl FnMut(u64, bool),
+        cancel: &AtomicBool,
+    ) -> Result<PartNote, MatrixError> {
+        let mut writer = PartWriter::create(work.part_place(group, part)?, encoder)?;
+        let mut note = PartNote { question: work.digest.clone(), part, parts, ..PartNote::default() };
+        let mut failed = None;
+        let scored = drive::ordered(
+            range.len(),
+            self.options.threads,
+            cancel,
+            TileWorker::default,
+            |worker, unit| {
+                let tile = tiles.score(range.start + unit, worker, cancel)?;
+                // Errors of the encoder are those of memory and of the sample files; they end the part in order.
+                Ok(encoder.encode(tile))
+            },
+            |encoded| {
+                let taken = encoded.and_then(|encoded| {
+                    note.rows += encoded.rows;
+                    note.excluded.merge(&encoded.excluded);
+                    let seen = encoded.rows + encoded.excluded.total();
+                    writer.push(encoded)?;
+                    progress(seen, false);
+                    Ok(())
+                });
+                match taken {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            },
+        );
+        match failed {
+            Some(error) => return Err(error),
+            None => scored?,
+        }
+        writer.finish(&note)?;
+        Ok(note)
+    }
+}
+
+/// Whether the tiles are few enough for one file; else nothing is left of the work, of which there is none yet.
+fn fits_one_file(tiles: usize, work: &Work<'_>) -> Result<(), MatrixError> {
+    if tiles <= join::MOST_ROW_GROUPS {
+        return Ok(());
+    }
+    work::discard(work.place)?;
+    Err(MatrixError::Refused(format!(
+        "the scores are {tiles} row groups, and a single file ({}) has at most {}; name a folder",
+        work.place.display(),
+        join::MOST_ROW_GROUPS
+    )))
+}
+
+/// Tiles of each part.
+fn cut(tiles: &Tiles<'_>, most: u64) -> Vec<Range<usize>> {
+    let width = (tiles.samples().len() * size_of::<f32>()) as u64;
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0u64;
+    for tile in 0..tiles.len() {
+        let own = tiles.most_rows(tile).saturating_mul(width);
+        match parts.last_mut().filter(|_| bytes.saturating_add(own) <= most) {
+            Some(part) => {
+                part.end = tile + 1;
+                bytes += own;
+            }
+            None => {
+                parts.push(tile..tile + 1);
+                bytes = own;
+            }
+        }
+    }
+    // A pool without rows has one part without rows, so that there is a file to read.
+    if parts.is_empty() {
+        parts.push(0..0);
+    }
+    parts
+}

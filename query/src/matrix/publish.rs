@@ -1,0 +1,49 @@
+//! How a matrix appears under its name.
+//!
+//! Invariants
+//! - parts are never without the question that they are of: the folder takes its name with both
+//! - work is removed after its result is on the medium
+
+use std::sync::atomic::AtomicBool;
+
+use super::error::MatrixError;
+use super::files::{PartPlace, json, parent, pretty, remove_temporary, sync_folder};
+use super::join;
+use super::question::MatrixInfo;
+use super::work::{INFO, INFO_KEY, TARGETS_KEY, Work};
+
+impl Work<'_> {
+    /// Lets the folder appear under its name.
+    pub(super) fn publish_folder(self, info: &MatrixInfo) -> Result<(), MatrixError> {
+        self.file(INFO).write(format!("{}\n", pretty(info)?).as_bytes())?;
+        let hidden = &self.place.hidden;
+        for group in &self.question.groups {
+            remove_temporary(&hidden.join(&group.folder))?;
+        }
+        remove_temporary(hidden)?;
+        sync_folder(hidden)?;
+        // An empty folder may stand in the place.
+        fs_err::rename(hidden, &self.place.path)?;
+        sync_folder(parent(&self.place.path))?;
+        self.place.tidy()
+    }
+
+    /// Joins the parts and lets the file appear under its name.
+    pub(super) fn publish_file(
+        self,
+        info: &MatrixInfo,
+        targets: &str,
+        cancel: &AtomicBool,
+    ) -> Result<(), MatrixError> {
+        let Some(notes) = self.finished_group(0)? else {
+            return Err(MatrixError::Refused("a part is missing".into()));
+        };
+        let parts = (0..notes.len()).map(|part| self.part_path(0, part)).collect::<Result<Vec<_>, _>>()?;
+        let whole =
+            PartPlace { temporary: self.place.hidden.join("whole.tmp"), path: self.place.path.clone() };
+        let metadata = [(INFO_KEY, &*json(info)?), (TARGETS_KEY, targets)];
+        let file = join::join(&whole.temporary, &parts, metadata, cancel)?;
+        whole.publish(&file)?;
+        self.discard()
+    }
+}

@@ -1,0 +1,233 @@
+//! The folder in which a matrix grows, beside the place that it is for.
+//!
+//! Invariants
+//! - one process works in it at a time
+//! - a part that is under its name is whole: it was on the medium before it got the name
+//! - a part counts only for the question whose digest it has
+
+use std::io::ErrorKind::{AlreadyExists, NotFound};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::MatrixError;
+use super::files::{PartPlace, exists, json, metadata, remove, sync_folder};
+use super::place::Place;
+use super::question::MatrixQuestion;
+use crate::influence::ExcludedCounts;
+
+/// What was asked and what came of it.
+pub(super) const INFO: &str = "matrix.json";
+/// What is being made, while it is.
+pub(super) const QUESTION: &str = "question.json";
+pub(super) const LOCK: &str = "lock";
+pub(super) const TARGETS: &str = "targets.parquet";
+/// The key of a [`PartNote`] in a part's metadata.
+pub(super) const PART_KEY: &str = "gstore.part";
+/// The key of a [`super::MatrixInfo`] in the metadata of a single file.
+pub(super) const INFO_KEY: &str = "gstore.matrix";
+/// The key of the target samples there.
+pub(super) const TARGETS_KEY: &str = "gstore.targets";
+
+/// What a part holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PartNote {
+    /// Digest of the question.
+    pub(super) question: String,
+    /// Its number in the group.
+    pub(super) part: usize,
+    /// How many the group has.
+    pub(super) parts: usize,
+    /// Rows that have scores.
+    pub(super) rows: u64,
+    /// Rows that have none.
+    pub(super) excluded: ExcludedCounts,
+}
+
+impl PartNote {
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.excluded.merge(&other.excluded);
+    }
+}
+
+/// The folder, held by this process.
+pub(super) struct Work<'a> {
+    pub(super) place: &'a Place,
+    pub(super) question: &'a MatrixQuestion,
+    pub(super) digest: String,
+    /// Held until the work is dropped.
+    _lock: fs_err::File,
+}
+
+impl<'a> Work<'a> {
+    /// Begins, or goes on where the same question was left.
+    pub(super) fn open(place: &'a Place, question: &'a MatrixQuestion) -> Result<Self, MatrixError> {
+        let Some(lock) = lock(place)? else {
+            return Err(MatrixError::Refused(format!(
+                "another process is making {}; wait for it",
+                place.display()
+            )));
+        };
+        let folder = &place.hidden;
+        let begun = folder.join(QUESTION);
+        if exists(&begun)? {
+            let theirs: Option<MatrixQuestion> = serde_json::from_str(&fs_err::read_to_string(&begun)?).ok();
+            let difference = match &theirs {
+                Some(theirs) => question.difference(theirs),
+                None => Some(format!("{QUESTION} cannot be read")),
+            };
+            if let Some(difference) = difference {
+                return Err(MatrixError::Refused(format!(
+                    "{} has unfinished work for another question or another state of the store: {difference}; ask as it was asked then \
+                     (--snapshot names the state), or remove that folder",
+                    folder.display()
+                )));
+            }
+        } else {
+            // Nobody knows what these files are of.
+            clear(place)?;
+            PartPlace::new(begun).write(json(question)?.as_bytes())?;
+        }
+        for group in &question.groups {
+            fs_err::create_dir_all(folder.join(&group.folder))?;
+        }
+        Ok(Self { place, question, digest: question.digest()?, _lock: lock })
+    }
+
+    /// A file of the result.
+    pub(super) fn file(&self, name: &str) -> PartPlace {
+        PartPlace::new(self.place.hidden.join(name))
+    }
+
+    pub(super) fn part_path(&self, group: usize, part: usize) -> Result<PathBuf, MatrixError> {
+        let group = self.question.groups.get(group);
+        let group = group.ok_or_else(|| MatrixError::Refused("a part of no group".into()))?;
+        Ok(self.place.hidden.join(&group.folder).join(format!("{part:05}.parquet")))
+    }
+
+    /// Where a part goes.
+    pub(super) fn part_place(&self, group: usize, part: usize) -> Result<PartPlace, MatrixError> {
+        Ok(PartPlace::new(self.part_path(group, part)?))
+    }
+
+    /// What a part holds, if it is finished. One that cannot be read, or is of another question, is made again.
+    pub(super) fn part(&self, group: usize, part: usize) -> Result<Option<PartNote>, MatrixError> {
+        let path = self.part_path(group, part)?;
+        if !exists(&path)? {
+            return Ok(None);
+        }
+        let text = match metadata(&path, PART_KEY) {
+            Err(MatrixError::Parquet { .. }) => None,
+            text => text?,
+        };
+        let note: Option<PartNote> = text.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(note.filter(|note| note.question == self.digest && note.part == part))
+    }
+
+    /// What the parts of a group hold, if all are finished.
+    pub(super) fn finished_group(&self, group: usize) -> Result<Option<Vec<PartNote>>, MatrixError> {
+        let Some(first) = self.part(group, 0)? else { return Ok(None) };
+        let parts = first.parts;
+        let mut notes = vec![first];
+        for part in 1..parts {
+            match self.part(group, part)? {
+                Some(note) => notes.push(note),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(notes))
+    }
+
+    /// Gives the work up, with all that was made.
+    pub(super) fn discard(self) -> Result<(), MatrixError> {
+        discard(self.place)
+    }
+}
+
+/// Removes the work for a matrix that is finished, which a run that was killed at its end has left. Somebody else's, and work for another question,
+/// stay.
+pub(super) fn remove_leftover(place: &Place, question: &MatrixQuestion) -> Result<(), MatrixError> {
+    let theirs = fs_err::read_to_string(place.hidden.join(QUESTION)).ok();
+    let theirs: Option<MatrixQuestion> = theirs.and_then(|text| serde_json::from_str(&text).ok());
+    if theirs.is_none_or(|theirs| question.difference(&theirs).is_some()) {
+        return Ok(());
+    }
+    match lock(place)? {
+        Some(_held) => discard(place),
+        None => Ok(()),
+    }
+}
+
+/// Makes the folder and takes its lock; `None` while another process has it.
+fn lock(place: &Place) -> Result<Option<fs_err::File>, MatrixError> {
+    let path = place.hidden.join(LOCK);
+    loop {
+        match fs_err::create_dir_all(&place.hidden) {
+            // It was there, and had become the result when it was looked at; a file there is an error.
+            Err(error) if error.kind() == AlreadyExists => {
+                if fs_err::symlink_metadata(&place.hidden).is_ok_and(|found| !found.is_dir()) {
+                    return Err(error.into());
+                }
+                continue;
+            }
+            made => made?,
+        }
+        let mut options = fs_err::OpenOptions::new();
+        let lock = match options.read(true).write(true).create(true).truncate(false).open(&path) {
+            // The folder became the result, or was removed, by one who has just finished.
+            Err(error) if error.kind() == NotFound => continue,
+            lock => lock?,
+        };
+        match lock.file().try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let held = lock.metadata()?;
+        match fs_err::metadata(&path) {
+            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(Some(lock)),
+            Err(error) if error.kind() != NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+}
+
+/// Removes what this module makes, except the lock; anything else is refused.
+fn clear(place: &Place) -> Result<(), MatrixError> {
+    let mut cleared = false;
+    for entry in fs_err::read_dir(&place.hidden)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name == LOCK {
+            continue;
+        }
+        let folder = entry.file_type()?.is_dir();
+        if folder && name.starts_with("scores-") {
+            fs_err::remove_dir_all(path)?;
+        } else if !folder && (name == INFO || name == TARGETS || name == QUESTION || name.ends_with(".tmp")) {
+            remove(&path)?;
+        } else {
+            return Err(MatrixError::Refused(format!(
+                "{} is no file of a matrix; remove {}, where {} is to grow",
+                path.display(),
+                place.hidden.display(),
+                place.display()
+            )));
+        }
+        cleared = true;
+    }
+    match cleared {
+        true => sync_folder(&place.hidden),
+        false => Ok(()),
+    }
+}
+
+/// The lock goes last, so that nobody begins in a folder that is being emptied; one who begins between its end and that of the folder keeps the folder.
+pub(super) fn discard(place: &Place) -> Result<(), MatrixError> {
+    clear(place)?;
+    remove(&place.hidden.join(LOCK))?;
+    remove(&place.hidden)
+}

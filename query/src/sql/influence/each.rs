@@ -1,0 +1,325 @@
+//! `influence(..., each => ...)`: a ranking for each subtask, target or sample, one after the other.
+//!
+//! Invariants
+//! - rankings come in the order of the library's, rows in the order of their ranks
+//! - targets are taken in groups whose vectors and candidates fit into the memory limit; a group is a pass over the pools
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
+
+use super::columns::InfluenceColumns;
+use super::table::Question;
+use crate::influence::{
+    Diversity, EXACT, Each, EachRanking, EachRequest, InfluencePlan, Order, Rankings, ScanSummary, SubtaskBy,
+    TargetNames, TargetRow, TargetSamples,
+};
+use crate::sql::blocking::Demand;
+use crate::sql::error::SqlError;
+use crate::sql::leaf::{self, Rows, Want};
+use crate::sql::notes::InfluenceNote;
+use crate::sql::samples::arrow;
+use crate::topk::CANDIDATE_BYTES;
+
+/// Columns in front of those of `influence()`.
+const OWN: usize = 2;
+
+/// Most bytes that rankings take where the engine has no limit.
+const MEMORY: usize = 1 << 30;
+
+/// What is asked for each of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EachOptions {
+    pub(super) each: Each,
+    pub(super) order: Order,
+    pub(super) k: usize,
+}
+
+/// The rankings of a question as rows.
+pub(super) struct EachRows {
+    plan: InfluencePlan,
+    columns: Arc<InfluenceColumns>,
+    options: EachOptions,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for EachRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe().1)
+    }
+}
+
+/// What is known of the answer so far.
+struct Seen {
+    summary: Option<ScanSummary>,
+    passes: usize,
+}
+
+impl EachRows {
+    pub(super) fn new(plan: InfluencePlan, columns: InfluenceColumns, options: EachOptions) -> Self {
+        let mut fields: Vec<Arc<Field>> = vec![
+            Arc::new(Field::new("target", DataType::Utf8, false)),
+            Arc::new(Field::new("rank", DataType::UInt64, false)),
+        ];
+        fields.extend(columns.schema().fields().iter().cloned());
+        Self { plan, columns: Arc::new(columns), options, schema: Arc::new(Schema::new(fields)) }
+    }
+
+    /// The samples of each pass; one pass of all where a ranking is of a whole target.
+    fn passes<'a>(&self, samples: &'a TargetSamples, threads: usize, memory: usize) -> Vec<&'a [TargetRow]> {
+        let rows = &samples.rows[..];
+        let vectors = usize::try_from(self.plan.ranked_sample_bytes()).unwrap_or(usize::MAX);
+        let k = self.options.k.min(usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX));
+        // As `top_k_each` counts them.
+        let candidates = k.saturating_mul(2).max(k.saturating_add(64)).saturating_mul(CANDIDATE_BYTES);
+        let candidates = candidates.saturating_mul(threads.max(1) + 1);
+        let ends: Vec<usize> = match self.options.each {
+            Each::Target => return vec![rows],
+            Each::Sample => (1..=rows.len()).collect(),
+            Each::Subtask => {
+                let last = |i: &usize| rows.get(*i).is_none_or(|next| next.subtask != rows[i - 1].subtask);
+                (1..=rows.len()).filter(last).collect()
+            }
+        };
+        let mut passes = Vec::new();
+        let (mut start, mut end, mut bytes) = (0, 0, 0usize);
+        for next in ends {
+            let own = candidates.saturating_add((next - end).saturating_mul(vectors));
+            if end > start && bytes.saturating_add(own) > memory {
+                passes.push(&rows[start..end]);
+                (start, bytes) = (end, 0);
+            }
+            end = next;
+            bytes = bytes.saturating_add(own);
+        }
+        passes.push(&rows[start..end]);
+        passes
+    }
+
+    /// Delivers the rankings of one pass.
+    fn pass(
+        &self,
+        plan: InfluencePlan,
+        whole: &TargetSamples,
+        (want, memory): (&Want, usize),
+        seen: &mut Seen,
+        each: leaf::Each<'_>,
+    ) -> Result<Demand, SqlError> {
+        let EachOptions { each: of, order, k } = self.options;
+        // Samples that are given with the question are one subtask of no dataset.
+        let of = if plan.targets().is_empty() && of == Each::Target { Each::Subtask } else { of };
+        let request = EachRequest { each: of, order, k, filter: None, threads: want.threads, memory };
+        let found = plan.top_k_each(&request, &want.cancelled).map_err(SqlError::query)?;
+        let Rankings { rankings, summary, .. } = found;
+        seen.add(summary);
+        let names = self.names(&plan, whole, &rankings)?;
+        let question = Question {
+            plan,
+            columns: Arc::clone(&self.columns),
+            k: None,
+            rules: Diversity::default(),
+            own: false,
+            search: None,
+        };
+        let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
+        let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
+        for (ranking, name) in rankings.iter().zip(names) {
+            let mut rank = 0u64;
+            for part in ranking.rows.chunks(most) {
+                let demand = question.columns_of(part, &inner, most, &want.cancelled, |scored, batch| {
+                    let first = rank + 1;
+                    rank += scored.len() as u64;
+                    each(self.batch(&name, first..rank + 1, &want.columns, &batch)?)
+                })?;
+                if demand == Demand::Enough {
+                    return Ok(Demand::Enough);
+                }
+            }
+        }
+        Ok(Demand::More)
+    }
+
+    /// The columns asked for, of rows of one ranking.
+    fn batch(
+        &self,
+        name: &str,
+        ranks: std::ops::Range<u64>,
+        wanted: &[usize],
+        inner: &RecordBatch,
+    ) -> Result<RecordBatch, SqlError> {
+        let rows = inner.num_rows();
+        let mut from = inner.columns().iter();
+        let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
+        for column in wanted {
+            values.push(match column {
+                0 => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows))),
+                1 => Arc::new(UInt64Array::from_iter_values(ranks.clone())),
+                _ => Arc::clone(from.next().ok_or_else(|| SqlError::internal("a column was not read"))?),
+            });
+        }
+        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+    }
+
+    /// What the rankings are called: `dataset:subtask`, as a question can name it; the target's dataset; or the sample's id, with its dataset
+    /// before it where there are several.
+    fn names(
+        &self,
+        plan: &InfluencePlan,
+        whole: &TargetSamples,
+        rankings: &[EachRanking],
+    ) -> Result<Vec<String>, SqlError> {
+        if plan.targets().is_empty() {
+            let given = plan.spec().target_names();
+            let name = |ranking: &EachRanking| match ranking.sample {
+                Some(row) => given.get(row.row as usize).cloned().unwrap_or_default(),
+                None => ranking.name.clone(),
+            };
+            return Ok(rankings.iter().map(name).collect());
+        }
+        let samples: Vec<TargetRow> = rankings.iter().filter_map(|ranking| ranking.sample).collect();
+        if samples.len() == rankings.len() {
+            let names = TargetNames::new(plan).map_err(SqlError::query)?;
+            let ids = names.ids_of(&samples).map_err(SqlError::query)?;
+            let several = plan.targets().len() > 1;
+            let name = |(row, id): (&TargetRow, Option<String>)| {
+                let id = id.unwrap_or_else(|| row.row.to_string());
+                if several { format!("{}:{id}", names.dataset_of(row)) } else { id }
+            };
+            return Ok(samples.iter().zip(ids).map(name).collect());
+        }
+        let name = |ranking: &EachRanking| match self.options.each {
+            Each::Subtask => subtask_name(plan, whole, &ranking.name),
+            _ => ranking.name.clone(),
+        };
+        Ok(rankings.iter().map(name).collect())
+    }
+
+    fn note(&self, want: &Want, seen: Seen) {
+        let (Some(notes), Some(mut summary)) = (&want.notes, seen.summary) else { return };
+        if seen.passes > 1 {
+            let each = self.options.each;
+            summary.notes.push(format!("the {each}s were taken in {} passes, as memory allows", seen.passes));
+        }
+        let spec = self.plan.spec();
+        notes.add(InfluenceNote {
+            pools: spec.pools.clone(),
+            targets: spec.target_names(),
+            per_token: spec.per_token,
+            checkpoints: self.plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
+            resolution: self.plan.notes().to_vec(),
+            summary,
+        });
+    }
+}
+
+impl Seen {
+    /// Counts a pass: each sees the same rows and other target samples.
+    fn add(&mut self, summary: ScanSummary) {
+        self.passes += 1;
+        match &mut self.summary {
+            None => self.summary = Some(summary),
+            Some(all) => {
+                all.bytes_read += summary.bytes_read;
+                all.target_rows += summary.target_rows;
+                all.rows_scored += summary.rows_scored;
+                for plane in summary.planes {
+                    match all.planes.iter_mut().find(|other| other.plane == plane.plane) {
+                        Some(other) => {
+                            other.rows += plane.rows;
+                            other.excluded += plane.excluded;
+                            other.bytes_read += plane.bytes_read;
+                        }
+                        None => all.planes.push(plane),
+                    }
+                }
+                // What the weakest pass promises.
+                if summary.guarantee != EXACT {
+                    all.guarantee = summary.guarantee;
+                }
+                all.notes.extend(summary.notes);
+                all.notes.sort_unstable();
+                all.notes.dedup();
+            }
+        }
+    }
+}
+
+/// How a question names a subtask. The library's name has the dataset before it only where two datasets have one of that name.
+fn subtask_name(plan: &InfluencePlan, whole: &TargetSamples, name: &str) -> String {
+    let index = |name: &str| whole.subtasks.iter().position(|other| other == name);
+    let owner = |s: usize| {
+        let row = whole.rows.iter().find(|row| row.subtask as usize == s)?;
+        Some(plan.targets().get(row.target as usize)?.dataset.name.as_str())
+    };
+    let Some(dataset) = index(name).and_then(owner) else { return name.to_owned() };
+    if plan.spec().by == SubtaskBy::Dataset || name == dataset {
+        return dataset.to_owned();
+    }
+    let shared = name.strip_prefix(dataset).and_then(|rest| rest.strip_prefix(':')).is_some_and(|bare| {
+        let others = plan.targets().iter().map(|side| side.dataset.name.as_str());
+        others.filter(|other| *other != dataset).any(|other| index(&format!("{other}:{bare}")).is_some())
+    });
+    if shared { name.to_owned() } else { format!("{dataset}:{name}") }
+}
+
+impl Rows for EachRows {
+    fn describe(&self) -> (&'static str, String) {
+        let spec = self.plan.spec();
+        let EachOptions { each, order, k } = self.options;
+        let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
+        let text = format!(
+            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], checkpoints=[{}], sim={}, fold={}, within={}, across={}",
+            checkpoints.join(", "),
+            spec.sim,
+            spec.fold,
+            spec.within,
+            spec.across
+        );
+        ("InfluenceEachExec", text)
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn count(&self) -> Precision<usize> {
+        Precision::Absent
+    }
+
+    fn read(&self, want: &Want, each: leaf::Each<'_>) -> Result<(), SqlError> {
+        if self.options.k == 0 {
+            return Ok(());
+        }
+        let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
+        let memory = match limit {
+            Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,
+            _ => MEMORY,
+        };
+        let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
+        if let Some(reserved) = &reserved {
+            reserved.try_grow(memory).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+        }
+        let samples = self.plan.target_samples(&want.cancelled).map_err(SqlError::query)?;
+        let mut seen = Seen { summary: None, passes: 0 };
+        let passes = self.passes(&samples, want.threads, memory);
+        for rows in &passes {
+            // What may be missed is shared by the passes.
+            let plan = self
+                .plan
+                .of_samples(rows, &want.cancelled)
+                .map_err(SqlError::query)?
+                .with_share(passes.len());
+            if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
+                return Ok(());
+            }
+        }
+        self.note(want, seen);
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! `nearest(pool, ...)`: the rows most like a text, a sample or a vector, by the cosine of one feature.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::error::Result as DfResult;
+use gstore_store::{ReadError, Snapshot};
+
+use super::columns::{Besides, InfluenceColumns};
+use super::table::InfluenceTable;
+use super::{Source, blamed, given, resolve, set};
+use crate::ann::{self, Graphs, NearestOptions};
+use crate::error::QueryError;
+use crate::indexes::Found;
+use crate::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
+use crate::sql::args::{self, Arguments};
+use crate::sql::error::SqlError;
+use crate::sql::hint::nearest;
+
+/// Options of `nearest()`; the pool may be given by name as well.
+pub(crate) const NEAREST_OPTIONS: &[&str] = &[
+    "pool",
+    "text",
+    "prompt",
+    "completion",
+    "messages",
+    "id",
+    "vector",
+    "k",
+    "kind",
+    "checkpoint",
+    "run",
+    "features",
+    "sim",
+    "partial",
+    "exact",
+    "ef",
+];
+
+/// The kind of vectors that are compared where none is named.
+const KIND_OF_VECTORS: &str = "embed-mean";
+
+/// The table function `nearest`.
+#[derive(Debug)]
+pub(crate) struct NearestFunction {
+    source: Source,
+    /// Those that a statement of the session opened.
+    graphs: Arc<Graphs>,
+}
+
+impl NearestFunction {
+    pub(crate) fn new(source: Source) -> Self {
+        Self { source, graphs: Arc::new(Graphs::new()) }
+    }
+}
+
+/// How the neighbours of a question are looked for.
+pub(super) struct Search {
+    pub(super) options: NearestOptions,
+    pub(super) graphs: Arc<Graphs>,
+    /// What the neighbours are of, for EXPLAIN.
+    pub(super) about: String,
+}
+
+impl fmt::Debug for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.about)
+    }
+}
+
+impl Search {
+    /// How `k` rows will be found, for EXPLAIN; `having`: a condition on the similarity comes before the cut.
+    pub(super) fn by(&self, plan: &InfluencePlan, k: Option<usize>, having: bool) -> String {
+        let k = match k {
+            _ if self.options.exact == Some(true) => return "scan".to_owned(),
+            None => return "scan (of all rows: neither k nor LIMIT)".to_owned(),
+            _ if having => return "scan (for a condition on the similarity)".to_owned(),
+            Some(k) => k,
+        };
+        let Covered { usable, unusable, segments } = match covered(plan) {
+            Ok(covered) => covered,
+            Err(error) => return format!("an error ({error})"),
+        };
+        let damaged = match unusable {
+            0 => String::new(),
+            n => format!(", {n} cannot be used"),
+        };
+        match usable {
+            0 => format!("scan (no graph{damaged})"),
+            _ => {
+                let ef = InfluencePlan::nearest_ef(k, &self.options);
+                format!("graphs of {usable} of {segments} segments (ef={ef}{damaged})")
+            }
+        }
+    }
+}
+
+impl TableFunctionImpl for NearestFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let args = Arguments::read("nearest", args.exprs())?;
+        args.check_names(NEAREST_OPTIONS)?;
+        let [pool] = args.positional(["pool"])?;
+        let snapshot = &self.source.snapshot;
+        let mut spec = InfluenceSpec {
+            pools: args::texts("pool", pool)?,
+            run: args.text("run")?,
+            checkpoints: args.text("checkpoint")?.map(|name| vec![name]),
+            features: args.texts("features")?.unwrap_or_default(),
+            partial: args.boolean("partial")?.unwrap_or(false),
+            missing: Missing::Exclude,
+            ..InfluenceSpec::default()
+        };
+        set(&args, "sim", &mut spec.sim)?;
+        let kind = match args.text("kind")? {
+            Some(kind) => kind,
+            None => default_kind(snapshot, &spec.pools),
+        };
+        (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
+        let (about, plan) = self.plan(&args, spec)?;
+        let options = NearestOptions { ef: args.count("ef")?, exact: args.boolean("exact")? };
+        if options.ef == Some(0) {
+            return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
+        }
+        let k = args.count("k")?;
+        let columns = InfluenceColumns::new(&plan, Besides { neighbours: true, ..Besides::default() });
+        let search = Search { options, graphs: Arc::clone(&self.graphs), about };
+        Ok(Arc::new(InfluenceTable::of_neighbours(plan, columns, k, search)))
+    }
+}
+
+impl NearestFunction {
+    /// The question, and what it is about.
+    fn plan(&self, args: &Arguments, spec: InfluenceSpec) -> Result<(String, InfluencePlan), SqlError> {
+        let snapshot = &self.source.snapshot;
+        let records = given::records(args)?;
+        let (id, vector) = (args.text("id")?, args.numbers("vector")?);
+        let ways =
+            usize::from(!records.is_empty()) + usize::from(id.is_some()) + usize::from(vector.is_some());
+        if ways != 1 || records.len() > 1 {
+            return Err(SqlError::invalid(
+                "nearest() takes one thing whose neighbours are wanted: `text` (or `prompt` and `completion`, or `messages`), `id` or `vector`"
+                    .to_owned(),
+            ));
+        }
+        let about = |vector, argument: &'static str| {
+            InfluencePlan::about_vector(snapshot, &spec, vector).map_err(|error| match error {
+                QueryError::Spec(_) => SqlError::query(error).about(argument),
+                other => blamed(&spec, other),
+            })
+        };
+        if let Some(id) = id {
+            let (pool, row) = find(snapshot, &spec.pools, &id)?;
+            return Ok((format!("id {id:?}"), about(AtHandVector::Row { pool, row }, "id")?));
+        }
+        if let Some(vector) = vector {
+            let values: Vec<f32> = vector.iter().map(|x| *x as f32).collect();
+            if values.iter().all(|x| *x == 0.0) {
+                let why = "a vector of zeros has no direction, so nothing is near it";
+                return Err(SqlError::invalid(why.to_owned()).about("vector"));
+            }
+            let plan = about(AtHandVector::Values(&values), "vector")?;
+            return Ok((format!("vector of {}", values.len()), plan));
+        }
+        let plan = resolve(&self.source, &InfluenceSpec { given: records, ..spec })?;
+        plan.is_about_neighbours().map_err(SqlError::query)?;
+        Ok(("text".to_owned(), plan))
+    }
+}
+
+/// Mean embeddings, or the only embeddings that the first pool has.
+fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
+    let of = pools.first().map(|pool| snapshot.features_of(pool)).unwrap_or_default();
+    let mut kinds: Vec<&str> =
+        of.iter().map(|f| f.desc.kind.name.as_str()).filter(|kind| kind.starts_with("embed")).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    match kinds.as_slice() {
+        [only] => (*only).to_owned(),
+        _ => KIND_OF_VECTORS.to_owned(),
+    }
+}
+
+/// Segments of the question's features by what there is of their graphs.
+#[derive(Default)]
+struct Covered {
+    usable: usize,
+    unusable: usize,
+    segments: usize,
+}
+
+/// Counts them by the footers of the files.
+fn covered(plan: &InfluencePlan) -> Result<Covered, ReadError> {
+    let mut covered = Covered::default();
+    for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
+        let reader = plan.snapshot().open_feature(feature)?;
+        for segment in reader.segments() {
+            match ann::files::found(&reader, segment) {
+                Found::Usable => covered.usable += 1,
+                Found::Unusable => covered.unusable += 1,
+                Found::Missing => {}
+            }
+            covered.segments += 1;
+        }
+    }
+    Ok(covered)
+}
+
+/// The pool and row of an id.
+fn find(snapshot: &Snapshot, pools: &[String], id: &str) -> Result<(usize, u64), SqlError> {
+    let mut found = Vec::new();
+    let mut near: Option<String> = None;
+    for (number, name) in pools.iter().enumerate() {
+        let dataset = snapshot.dataset(name).map_err(|e| SqlError::lookup(e).about("pool"))?;
+        let samples = snapshot.samples(dataset).map_err(SqlError::read)?;
+        for batch in samples.scan(&["row", "id"], None) {
+            let batch = batch.map_err(SqlError::read)?;
+            let columns =
+                batch.column(0).as_primitive_opt::<UInt64Type>().zip(batch.column(1).as_string_opt::<i32>());
+            let (rows, ids) = columns.ok_or_else(|| SqlError::internal("rows and ids"))?;
+            for (row, own) in rows.values().iter().zip(ids) {
+                if own == Some(id) {
+                    found.push((number, *row));
+                }
+            }
+            if found.is_empty() {
+                let known = near.as_deref().into_iter().chain(ids.iter().flatten());
+                near = nearest(id, known).map(str::to_owned);
+            }
+        }
+    }
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(SqlError::unknown(format!("the pool has no sample {id:?}"))
+            .maybe_hint(near.map(|near| format!("did you mean {near:?}?")))
+            .about("id")),
+        several => {
+            Err(SqlError::invalid(format!("{} samples of the pool have the id {id:?}", several.len()))
+                .about("id"))
+        }
+    }
+}
