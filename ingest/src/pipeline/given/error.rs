@@ -44,12 +44,12 @@ pub enum GivenError {
         max_length: u32,
     },
     /// A sample of which nothing is scored.
-    #[error(
-        "given sample {sample} has no scored token: there is no completion, or no answer of the assistant, whose loss training could change"
-    )]
+    #[error("given sample {sample} has no scored token: {why}")]
     NoScored {
         /// Number of the sample, from 1.
         sample: usize,
+        /// What would be one.
+        why: &'static str,
     },
     /// A vector with a value that is no number.
     #[error(
@@ -93,14 +93,18 @@ pub enum GivenError {
     },
     /// None of the folders that the user gave.
     #[error(
-        "none of the {given} checkpoints that --checkpoint-folders gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in {}",
-        model.display()
+        "none of the {given} checkpoints that --checkpoint-folders gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in \
+         {}{}",
+        model.display(),
+        no_longer(.was)
     )]
     NotGiven {
         /// The checkpoint.
         checkpoint: String,
         /// How many were given.
         given: usize,
+        /// Where they were when the store saw them, if it was a folder of their own.
+        was: Option<PathBuf>,
         /// The base model that they were tried with.
         model: PathBuf,
         /// The identity that is wanted.
@@ -119,4 +123,9 @@ pub enum GivenError {
     /// Models and engines.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+}
+
+fn no_longer(was: &Option<PathBuf>) -> String {
+    was.as_ref()
+        .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
 }

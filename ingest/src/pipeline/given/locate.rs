@@ -51,8 +51,8 @@ impl Places {
         let model = self.model.clone().or_else(|| noted("model"));
         let Some(model) = model else { return Err(GivenError::Unknown { checkpoint: name }) };
         present(&name, &model)?;
-        if !self.checkpoints.is_empty() {
-            return self.of_user(&name, model, id);
+        if let Some(arg) = self.of_user(&name, &model, id)? {
+            return Ok(Located { model, arg });
         }
         let weights = match (noted("adapter"), noted("weights")) {
             (Some(folder), _) => CheckpointWeights::Adapter(folder),
@@ -60,27 +60,39 @@ impl Places {
             (None, None) => CheckpointWeights::Base,
         };
         let arg = CheckpointArg { name, weights };
-        if let Some(folder) = arg.folder() {
+        if !self.checkpoints.is_empty() {
+            // Those that did not move need no naming.
+            let there = arg.folder().is_none_or(Path::is_dir);
+            if !there || *self.identity(&model, &arg)? != **id {
+                return Err(GivenError::NotGiven {
+                    checkpoint: arg.name.clone(),
+                    given: self.checkpoints.len(),
+                    was: arg.folder().map(Path::to_owned),
+                    model,
+                    id: id.short().to_owned(),
+                });
+            }
+        } else if let Some(folder) = arg.folder() {
             present(&arg.name, folder)?;
         }
         Ok(Located { model, arg })
     }
 
     /// That of the user's checkpoints which has the weights; one of the same name is looked at first.
-    fn of_user(&mut self, name: &str, model: PathBuf, id: &CheckpointId) -> Result<Located, GivenError> {
+    fn of_user(
+        &mut self,
+        name: &str,
+        model: &Path,
+        id: &CheckpointId,
+    ) -> Result<Option<CheckpointArg>, GivenError> {
         let (same, others): (Vec<_>, Vec<_>) =
             self.checkpoints.clone().into_iter().partition(|arg| arg.name == name);
         for arg in same.into_iter().chain(others) {
-            if *self.identity(&model, &arg)? == **id {
-                return Ok(Located { model, arg: CheckpointArg { name: name.to_owned(), ..arg } });
+            if *self.identity(model, &arg)? == **id {
+                return Ok(Some(CheckpointArg { name: name.to_owned(), ..arg }));
             }
         }
-        Err(GivenError::NotGiven {
-            checkpoint: name.to_owned(),
-            given: self.checkpoints.len(),
-            model,
-            id: id.short().to_owned(),
-        })
+        Ok(None)
     }
 
     /// Reads the weights, unless they were read before.

@@ -217,11 +217,24 @@ fn encode(encoder: &TextEncoder, contents: &[Content]) -> Result<Vec<Encoded>, G
             return Err(GivenError::Truncated { sample, max_length: encoder.spec().max_length });
         }
         if encoded.scored_tokens() == 0 {
-            return Err(GivenError::NoScored { sample });
+            return Err(GivenError::NoScored { sample, why: why_unscored(content, &encoded) });
         }
         all.push(encoded);
     }
     Ok(all)
+}
+
+/// Why nothing of a sample is scored. A token's loss is that of its prediction from the tokens before it, so the first one has none.
+fn why_unscored(content: &Content, encoded: &Encoded) -> &'static str {
+    match content {
+        Content::Text(_) if encoded.ids.len() < 2 => {
+            "a token is predicted from those before it, so a text needs two tokens at least, and this one has fewer; give it as a completion with \
+             a prompt, or give more of it"
+        }
+        Content::Text(_) => "the text has none whose loss training could change",
+        Content::PromptCompletion { .. } => "its completion has none, whose loss training could change",
+        Content::Messages(_) => "there is no answer of the assistant, whose loss training could change",
+    }
 }
 
 fn counts(encoded: &Encoded) -> (u32, u32) {
