@@ -23,7 +23,7 @@ struct Models {
 
 /// The encoder that the flags describe. Models stay loaded as long as they fit into half of the memory that is free now.
 pub fn encoder(context: &Context, args: &ModelArgs) -> Result<Arc<dyn Encoder>> {
-    let mut folders = Folders::new(context.reporter(), false);
+    let mut folders = Folders::new(context.reporter(), false).of_flag("--checkpoint-folders");
     let options = GivenOptions {
         model: args.model.as_deref().map(|model| folders.model(model)).transpose()?,
         checkpoints: match args.checkpoint_folders.as_slice() {

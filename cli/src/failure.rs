@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
+use gstore_query::matrix::MatrixError;
 use gstore_query::sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, VerifyError};
 
@@ -37,26 +38,39 @@ pub fn usage(error: &anyhow::Error) -> ExitCode {
 
 /// A failed command: prints why and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    // A reader that closed its end of the pipe (`gstore query ... | head`) has what it wants.
-    if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
+    let (line, code) = ending(error);
+    if let Some(line) = line {
+        eprintln!("{line}");
     }
-    print(error);
-    let usage = error.chain().any(|cause| cause.is::<UsageError>())
-        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
-    if usage {
-        ExitCode::from(USAGE)
-    } else if is_stopped(error) {
-        ExitCode::from(STOPPED)
-    } else if is_damage(error) {
-        ExitCode::from(DAMAGED)
-    } else {
-        ExitCode::from(FAILED)
-    }
+    ExitCode::from(code)
 }
 
-/// Prints an error and those causes that it does not already repeat.
+/// What is printed of a failure, and its exit code.
+fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
+    // A reader that closed its end of the pipe (`gstore query ... | head`) has what it wants.
+    if is_broken_pipe(error) {
+        return (None, 0);
+    }
+    // What the user asked for is no error.
+    if is_stopped(error) {
+        return (Some(text(error)), STOPPED);
+    }
+    let usage = error.chain().any(|cause| cause.is::<UsageError>())
+        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
+    let code = match usage {
+        true => USAGE,
+        false if is_damage(error) => DAMAGED,
+        false => FAILED,
+    };
+    (Some(format!("error: {}", text(error))), code)
+}
+
 fn print(error: &anyhow::Error) {
+    eprintln!("error: {}", text(error));
+}
+
+/// An error and those causes that it does not already repeat.
+fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -65,7 +79,7 @@ fn print(error: &anyhow::Error) {
             text.push_str(&cause);
         }
     }
-    eprintln!("error: {text}");
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -82,6 +96,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
+        || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
         || matches!(error.downcast_ref(), Some(BackupError::Cancelled))
 }
@@ -103,7 +118,34 @@ fn is_damage(error: &anyhow::Error) -> bool {
         gstore_store::ReadError,
         gstore_store::VerifyError,
         IngestError,
+        MatrixError,
         QueryError,
         SqlError,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stopped_is_no_error() {
+        let cancelled = SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into());
+        for (error, says) in [
+            (anyhow::Error::from(QueryError::Cancelled), "stopped"),
+            (cancelled.into(), "the query was cancelled"),
+            (IngestError::Stopped.into(), "stopped"),
+            (VerifyError::Cancelled.into(), ""),
+            (anyhow::Error::from(QueryError::Cancelled).context("the sketch of pool"), "the sketch of pool"),
+        ] {
+            let (line, code) = ending(&error);
+            let line = line.expect("a line");
+            assert_eq!(code, STOPPED, "{line}");
+            assert!(line.contains(says) && !line.contains("error"), "{line}");
+        }
+        let (line, code) = ending(&QueryError::Spec("no".into()).into());
+        assert_eq!((line.as_deref(), code), (Some("error: no"), FAILED));
+        let (line, code) = ending(&UsageError("which?".into()).into());
+        assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
+    }
 }

@@ -10,6 +10,8 @@ mod failure;
 mod output;
 mod progress;
 mod shell;
+mod sketches;
+mod summary;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),
+        Command::Matrix(args) => commands::matrix::run(&context, &args),
         Command::Ask(args) => commands::ask::run(&context, &args),
         Command::Ls(args) => commands::ls::run(&context, &args),
         Command::Info(args) => commands::info::run(&context, &args),

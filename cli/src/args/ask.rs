@@ -13,7 +13,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DIR|REPO")]
     pub model: Option<String>,
     /// Where the checkpoints are: folders of adapters or of whole models, globs, or repositories, as in `gstore ingest`; they are recognised by
-    /// their weights [default: where they were then]
+    /// their weights. A checkpoint that is not among them is looked for where it was then
     #[arg(long = "checkpoint-folders", value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoint_folders: Vec<String>,
 }
@@ -43,7 +43,13 @@ pub struct AskArgs {
     /// A conversation as a JSON list of {role, content}; may be repeated
     #[arg(long, value_name = "JSON")]
     pub messages: Vec<String>,
-    /// Text that is scored as a whole; may be repeated
+    /// Text without a flag, to be told where it belongs
+    #[arg(value_name = "TEXT", hide = true)]
+    pub loose: Vec<String>,
+    /// A dataset as the target, to be told which command ranks for one
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Text that is scored as a whole, of two tokens at least; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub text: Vec<String>,
     /// How many proponents and how many opponents

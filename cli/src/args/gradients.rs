@@ -111,7 +111,7 @@ fn share(text: &str) -> Result<f32, String> {
 }
 
 /// A number of bytes with an optional unit: K, M, G, T, KB, MiB, ...
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: f64 = number.parse().map_err(|_| "not a size; write for example 2GB or 512MiB".to_owned())?;

@@ -1,6 +1,6 @@
 //! Flags of `gstore index`.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 /// `gstore index`
 #[derive(Args, Debug)]
@@ -8,11 +8,17 @@ use clap::Args;
     gstore index --store s                                              which features have which indexes\n  \
     gstore index --store s --sketch --dataset pool                      sketches of all vectors of a dataset\n  \
     gstore index --store s --sketch pool/grad-adam@checkpoint-112\n  \
+    gstore index --store s --hnsw --dataset pool                        graphs of its embeddings\n  \
+    gstore index --store s --evaluate --dataset pool                    how much of the exact answer they find\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k', mode => 'sketch') ORDER BY score DESC LIMIT 100\"\n\n\
     A sketch holds short codes of every stored vector, 1.6 bytes a coordinate. Rankings in the mode `sketch` read them first and only those vectors that they\n\
     cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Indexes are no part of a snapshot; whoever\n\
-    adds rows or compacts gives the command again. Backups leave them out.\n\n\
-    Memory: for each thread one block and its codes.")]
+    adds rows gives the command again, or `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
+    Memory: for each thread one block and its codes.\n\n\
+    A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
+    coordinate and about 240 a vector, in memory too while it is made: of one segment at a time, and the need is shown before. It is made segment by segment\n\
+    like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is given again.")]
+#[command(group = ArgGroup::new("made").args(["sketch", "hnsw"]))]
 pub struct IndexArgs {
     /// Features, by label, dataset/label or number
     #[arg(value_name = "FEATURE")]
@@ -23,8 +29,29 @@ pub struct IndexArgs {
     /// Make the sketches that are missing
     #[arg(long)]
     pub sketch: bool,
+    /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named
+    #[arg(long, conflicts_with = "sketch")]
+    pub hnsw: bool,
+    /// Compare what graphs find with a scan: recall, vectors compared and time
+    #[arg(long, conflicts_with = "sketch")]
+    pub evaluate: bool,
+    /// Only features of these kinds
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    pub kinds: Vec<String>,
+    /// How vectors are compared in a graph: `cosine` only
+    #[arg(long, value_name = "SIM", requires = "hnsw", default_value = "cosine")]
+    pub sim: String,
+    /// Rows that --evaluate asks about
+    #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 100)]
+    pub queries: usize,
+    /// Which rows those are
+    #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 0)]
+    pub seed: u64,
+    /// Candidates that a search keeps in --evaluate [default: 200]
+    #[arg(long, value_name = "N", requires = "evaluate", value_parser = clap::value_parser!(u64).range(1..))]
+    pub ef: Option<u64>,
     /// Make those that are there anew
-    #[arg(long, requires = "sketch")]
+    #[arg(long, requires = "made")]
     pub rebuild: bool,
     /// Print the report as JSON
     #[arg(long)]

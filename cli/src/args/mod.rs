@@ -6,16 +6,21 @@ mod ask;
 mod gradients;
 mod index;
 mod life;
+mod matrix;
+mod negative;
+mod scoring;
 
-use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
 pub use gradients::*;
 pub use index::IndexArgs;
 pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, TagArgs};
+pub use matrix::MatrixArgs;
+pub use negative::{command, join_negative};
+pub use scoring::{PairArgs, ScoringArgs};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::SnapshotName;
 
@@ -39,55 +44,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// The command line as clap parses it. `-1` after an option is its value, so that the message is about the value and not about an option `-1`.
-pub fn command() -> clap::Command {
-    fn with_negative_numbers(command: clap::Command) -> clap::Command {
-        command
-            .mut_args(|arg| {
-                let is_option = arg.get_long().is_some() && arg.get_action().takes_values();
-                arg.allow_negative_numbers(is_option)
-            })
-            .mut_subcommands(with_negative_numbers)
-    }
-    with_negative_numbers(Cli::command())
-}
-
-/// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value: alone, it would be taken for an
-/// option `-1`.
-pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
-    let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
-    let mut ended = false;
-    for word in argv {
-        ended |= word == "--";
-        let option = joined.last().and_then(|last| last.to_str()).and_then(|last| last.strip_prefix("--"));
-        match option {
-            Some(name) if !ended && is_negative(&word) && takes_one_value(root, name) => {
-                if let Some(last) = joined.last_mut() {
-                    last.push("=");
-                    last.push(word);
-                }
-            }
-            _ => joined.push(word),
-        }
-    }
-    joined
-}
-
-/// Whether it is `-` and a digit, and then something that makes it no number.
-fn is_negative(word: &OsStr) -> bool {
-    let text = word.to_str().unwrap_or_default();
-    let digit = text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    digit && text.parse::<f64>().is_err()
-}
-
-fn takes_one_value(command: &clap::Command, name: &str) -> bool {
-    let fits = |arg: &clap::Arg| {
-        let several = arg.get_num_args().is_some_and(|values| values.max_values() > 1);
-        arg.get_long() == Some(name) && arg.get_action().takes_values() && !several
-    };
-    command.get_arguments().any(fits) || command.get_subcommands().any(|c| takes_one_value(c, name))
 }
 
 /// A whole number from `least` on.
@@ -136,6 +92,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Write the rows of a pool that influence a target most, as the original lines
     Select(SelectArgs),
+    /// Write the score of every row of a pool with every target sample, as Parquet
+    Matrix(MatrixArgs),
     /// Rank a pool by its influence on a sample that is given here, and show the texts
     Ask(AskArgs),
     /// List the datasets, runs and features of the store
@@ -285,6 +243,9 @@ pub struct IngestArgs {
     /// The state of the store whose rows are split into shards: a number or a tag [default: the current one, or the one that the shard was begun on]
     #[arg(long, value_name = "N|TAG", requires = "shard")]
     pub snapshot: Option<SnapshotName>,
+    /// Then make the sketches of what was written, as `gstore index --sketch` does: faster rankings, 1.6 bytes a coordinate
+    #[arg(long)]
+    pub sketch: bool,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
@@ -301,6 +262,9 @@ pub struct AttachArgs {
     /// Folders of finished shards, in any order
     #[arg(value_name = "DIR", required = true, num_args = 1..)]
     pub folders: Vec<PathBuf>,
+    /// Then make the sketches of what was attached, as `gstore index --sketch` does
+    #[arg(long, conflicts_with = "dry_run")]
+    pub sketch: bool,
     /// Show what would be attached, without reading the vectors, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
@@ -469,59 +433,6 @@ pub enum ScoresOf {
     All,
 }
 
-/// How to score.
-#[derive(Args, Debug, Clone)]
-pub struct ScoringArgs {
-    /// Checkpoints to use, by name or step [default: all that both sides have]
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
-    pub checkpoints: Vec<String>,
-    /// The training run whose checkpoints are meant, if there are several
-    #[arg(long, value_name = "NAME")]
-    pub run: Option<String>,
-    /// Weights of the checkpoints [default: those of the run]
-    #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
-    pub weights: Vec<f64>,
-    /// How the samples of a subtask combine: mean, max, min or sum
-    #[arg(long, value_name = "HOW", default_value = "mean")]
-    pub within: String,
-    /// How subtasks combine: max, mean, sum or min
-    #[arg(long, value_name = "HOW", default_value = "max")]
-    pub across: String,
-    /// Whether a subtask is first replaced by one vector: none, mean or unit_mean
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    pub fold: String,
-    /// Similarity of two vectors: cosine or dot
-    #[arg(long, value_name = "HOW", default_value = "cosine")]
-    pub sim: String,
-    /// Rows that lack a checkpoint: error, exclude or renormalise [default: error; with --partial exclude]
-    #[arg(long, value_name = "HOW")]
-    pub missing: Option<String>,
-    /// Feature of the pool, such as embed-mean [default: grad-adam, else grad-sgd]; the target takes the same embedding, or grad-sgd
-    #[arg(long, value_name = "KIND")]
-    pub kind: Option<String>,
-    /// The same as --kind
-    #[arg(long, value_name = "KIND", conflicts_with = "kind")]
-    pub pool_kind: Option<String>,
-    /// Feature of the target, if it is to be another
-    #[arg(long, value_name = "KIND")]
-    pub target_kind: Option<String>,
-    /// Labels or numbers of the features to use where several fit, such as those of one projection
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
-    pub features: Vec<String>,
-    /// What a subtask is: the column `subtask` of the target, or each dataset as a whole
-    #[arg(long, value_name = "WHAT", default_value = "column")]
-    pub by: String,
-    /// Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5' [default: all, equally]
-    #[arg(long, value_name = "GLOBS")]
-    pub modules: Option<String>,
-    /// Accept features that are still building
-    #[arg(long)]
-    pub partial: bool,
-    /// Leave out rows whose text is that of a target sample
-    #[arg(long)]
-    pub exclude_target: bool,
-}
-
 /// `gstore snapshots`
 #[derive(Args, Debug)]
 pub struct SnapshotsArgs {
@@ -587,32 +498,4 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_negative_value_with_a_unit_stays_with_its_option() {
-        let joined = |words: &[&str]| -> Vec<String> {
-            let words = words.iter().map(OsString::from).collect();
-            join_negative(&command(), words).iter().map(|w| w.to_string_lossy().into_owned()).collect()
-        };
-        assert_eq!(
-            joined(&["gstore", "select", "--top", "-5%", "-o", "x"]),
-            ["gstore", "select", "--top=-5%", "-o", "x"]
-        );
-        assert_eq!(
-            joined(&["gstore", "ingest", "--max-memory", "-1GB"]),
-            ["gstore", "ingest", "--max-memory=-1GB"]
-        );
-        for same in [
-            &["gstore", "--top", "--worst"][..],
-            &["gstore", "--weights", "-1", "-2x"],
-            &["gstore", "--", "--top", "-1x"],
-        ] {
-            assert_eq!(joined(same), same);
-        }
-    }
 }

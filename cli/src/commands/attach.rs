@@ -1,5 +1,6 @@
 //! `gstore attach`: takes finished shards into the store.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use indicatif::HumanBytes;
 use crate::args::AttachArgs;
 use crate::context::{Context, command_line};
 use crate::output::out;
+use crate::sketches;
 
 /// Attaches the shards, and says what became of each of them and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
@@ -35,7 +37,12 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     } else {
         print(&report)?;
     }
-    Ok(ExitCode::SUCCESS)
+    if !args.sketch {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
+    let names: HashSet<&str> = report.features.iter().map(|feature| feature.feature.as_str()).collect();
+    sketches::complete(context, &store, |part| names.contains(part.display_name().as_str()), &cancel)
 }
 
 fn print(report: &AttachReport) -> Result<()> {

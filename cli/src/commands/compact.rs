@@ -10,11 +10,14 @@ use crate::args::CompactArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
+use crate::sketches::{Before, STOPPING};
 
 /// Compacts.
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged")?;
+    let snapshot = store.snapshot()?;
+    let before = Before::new(&snapshot)?;
     let mut reporter = context.reporter();
     let options = CompactOptions {
         command: command_line(),
@@ -32,11 +35,15 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     } else {
         print(&report)?;
     }
-    Ok(match report.stopped {
-        true => ExitCode::from(STOPPED),
+    if report.stopped {
+        return Ok(ExitCode::from(STOPPED));
+    }
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let restored = before.restore(context, &store, &cancel)?;
+    Ok(match restored == ExitCode::SUCCESS && !report.skipped.is_empty() {
         // What was merged is published; what could not be read is as it was.
-        false if !report.skipped.is_empty() => ExitCode::from(DAMAGED),
-        false => ExitCode::SUCCESS,
+        true => ExitCode::from(DAMAGED),
+        false => restored,
     })
 }
 

@@ -17,6 +17,7 @@ use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::output::out;
+use crate::sketches::{Before, STOPPING};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
@@ -51,9 +52,19 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(crate::failure::STOPPED));
     }
     let options = DeleteOptions { command: command_line(), purge: args.purge };
+    let before = match args.purge {
+        true => {
+            let snapshot = store.snapshot()?;
+            Some(Before::new(&snapshot)?)
+        }
+        false => None,
+    };
     let report = store.delete(&args.dataset, &found.rows, options)?;
     print(args, &found, &report)?;
-    Ok(ExitCode::SUCCESS)
+    let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
+    // What Ctrl-C could have kept from happening has happened.
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    before.restore(context, &store, &cancel)
 }
 
 /// The rows that the flags name.

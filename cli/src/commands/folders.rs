@@ -14,13 +14,20 @@ use crate::progress::Reporter;
 pub struct Folders {
     reporter: Reporter,
     moments: bool,
+    /// The flag that names checkpoints, for messages.
+    flag: &'static str,
     origins: BTreeMap<PathBuf, HubOrigin>,
 }
 
 impl Folders {
     /// `moments`: adapters need the state of their optimizer.
     pub fn new(reporter: Reporter, moments: bool) -> Self {
-        Self { reporter, moments, origins: BTreeMap::new() }
+        Self { reporter, moments, flag: "--checkpoints", origins: BTreeMap::new() }
+    }
+
+    /// The same, of checkpoints that another flag names.
+    pub fn of_flag(self, flag: &'static str) -> Self {
+        Self { flag, ..self }
     }
 
     /// The folder of the base model.
@@ -46,7 +53,7 @@ impl Folders {
                 Some((name, path)) if !name.is_empty() && !name.contains('/') => (Some(name), path),
                 _ => (None, pattern.as_str()),
             };
-            let mut folders = expand(pattern)?;
+            let mut folders = expand(self.flag, pattern)?;
             folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
             match (name, folders.as_slice()) {
                 (_, []) => found.push(self.repository(name, pattern)?),
@@ -69,7 +76,7 @@ impl Folders {
     /// A checkpoint that is no folder here.
     fn repository(&mut self, name: Option<&str>, text: &str) -> Result<CheckpointArg> {
         let Some(reference) = HubRef::parse(text) else {
-            bail!(UsageError(format!("no folder matches --checkpoints {text}")))
+            bail!(UsageError(format!("no folder matches {} {text}", self.flag)))
         };
         let found = resolve_adapter(text, self.moments, &mut self.reporter)?;
         self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
@@ -101,13 +108,12 @@ fn of_cache(folder: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(repository.rsplit("--").next()?))
 }
 
-fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+fn expand(flag: &str, pattern: &str) -> Result<Vec<PathBuf>> {
     let literal = Path::new(pattern);
     if literal.is_dir() {
         return Ok(vec![literal.to_owned()]);
     }
-    let matches =
-        glob::glob(pattern).map_err(|error| UsageError(format!("--checkpoints {pattern}: {error}")))?;
+    let matches = glob::glob(pattern).map_err(|error| UsageError(format!("{flag} {pattern}: {error}")))?;
     let mut folders = Vec::new();
     for path in matches {
         let path = path?;

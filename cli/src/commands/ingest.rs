@@ -1,5 +1,6 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -10,6 +11,7 @@ use gstore_ingest::pipeline::{
     AddReport, Ending, IngestError, IngestPlan, IngestRequest, Kind, Preview, ShardRequest, check_inputs,
     estimate, ingest, ingest_shard,
 };
+use gstore_query::sketch::{can_sketch, vector_bytes};
 use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
@@ -20,6 +22,7 @@ use crate::args::{DType, Device, IngestArgs, Template};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
+use crate::sketches;
 
 /// Registers samples if data is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
@@ -61,7 +64,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         }
         (Ending::Finished, None) => {
             context.say("nothing to compute: every feature has every row asked for");
-            Ok(ExitCode::SUCCESS)
+            sketch(context, args, &store, &plan)
         }
         (Ending::Finished, Some(snapshot)) => {
             let features = plan.features().count();
@@ -71,14 +74,30 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
                 plan.rows.len(),
                 plan.request.dataset
             ));
-            Ok(ExitCode::SUCCESS)
+            sketch(context, args, &store, &plan)
         }
     }
+}
+
+/// The sketches of the plan's features, if they were asked for.
+fn sketch(context: &Context, args: &IngestArgs, store: &Store, plan: &IngestPlan) -> Result<ExitCode> {
+    if !args.sketch {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
+    let keys: HashSet<String> = plan.features().map(|feature| feature.desc.key()).collect();
+    sketches::complete(context, store, |part| keys.contains(&part.key), &cancel)
 }
 
 /// Which shard to compute, if not everything.
 fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
+    if args.sketch {
+        bail!(UsageError(
+            "--shard writes vectors beside the store, and sketches are made of those in it: gstore attach --sketch"
+                .to_owned()
+        ));
+    }
     if !args.data.is_empty() {
         bail!(UsageError(
             "--shard computes samples that are registered, and never writes the store; register the data first with\n  \
@@ -163,7 +182,7 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
         print_explanation(plan)?;
     }
     if args.dry_run {
-        print_estimate(context, plans)?;
+        print_estimate(context, plans, args.sketch)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -227,7 +246,7 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
     Ok(())
 }
 
-fn print_estimate(context: &Context, plans: &[&IngestPlan]) -> Result<()> {
+fn print_estimate(context: &Context, plans: &[&IngestPlan], sketch: bool) -> Result<()> {
     let mut estimates = plans.iter().map(|plan| estimate(plan));
     let (Some(first), Some(plan)) = (estimates.next(), plans.first()) else { return Ok(()) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
@@ -255,8 +274,26 @@ fn print_estimate(context: &Context, plans: &[&IngestPlan]) -> Result<()> {
     out!("tokens       {} (about)", estimate.tokens);
     out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
     out!("disk         {}", HumanBytes(estimate.disk));
+    if sketch {
+        out!("sketches     {} (about)", HumanBytes(sketch_bytes(plans)));
+    }
     out!("memory       {} (about)", HumanBytes(estimate.memory));
     Ok(())
+}
+
+/// Bytes of the sketches of the rows that are missing.
+fn sketch_bytes(plans: &[&IngestPlan]) -> u64 {
+    let of_plan = |plan: &&IngestPlan| -> u64 {
+        let features = plan.features().filter(|feature| {
+            feature.desc.granularity == Granularity::Sample && can_sketch(feature.desc.dim() as usize)
+        });
+        let bytes = features.map(|feature| {
+            vector_bytes(feature.desc.dim() as usize)
+                .saturating_mul(plan.rows.difference(&feature.published).len())
+        });
+        bytes.fold(0, u64::saturating_add)
+    };
+    plans.iter().map(of_plan).fold(0, u64::saturating_add)
 }
 
 /// Rows that a feature of a checkpoint lacks.

@@ -16,6 +16,7 @@ pub mod index;
 pub mod info;
 pub mod ingest;
 pub mod ls;
+pub mod matrix;
 pub mod query;
 pub mod select;
 pub mod snapshots;

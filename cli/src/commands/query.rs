@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use gstore_query::influence::{EXACT, Encoder};
+use gstore_query::influence::Encoder;
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_query::sql::{Notes, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
@@ -15,7 +15,7 @@ use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::encoder::encoder;
 use crate::output::{Output, format_of, is_binary, sql_format};
-use crate::shell;
+use crate::{shell, summary};
 
 /// Runs the statement, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
@@ -107,18 +107,7 @@ pub fn report(context: &Context, notes: &Notes) {
             context.say(&format!("note: {line}"));
         }
         let summary = &note.summary;
-        for line in &summary.notes {
-            context.say(&format!("note: {line}"));
-        }
-        for plane in &summary.planes {
-            context.say(&format!(
-                "the plane `{}` of the sketch excluded {} of {} rows",
-                plane.plane, plane.excluded, plane.rows
-            ));
-        }
-        if summary.guarantee != EXACT {
-            context.say(&format!("the result is {}", summary.guarantee));
-        }
+        summary::tell(context, summary);
         let excluded = summary.excluded.total();
         if excluded > 0 {
             let scanned = summary.scanned;

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    Diversity, InfluencePlan, InfluenceSpec, Missing, NO_SUBTASK, Order, Quota, Ranking, Scored,
+    Diversity, InfluencePlan, InfluenceSpec, Missing, Mode, NO_SUBTASK, Order, Quota, Ranking, Scored,
     SelectRequest, TargetRef, resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
@@ -18,10 +18,11 @@ use gstore_store::{SampleReader, Snapshot};
 
 use self::explained::Explained;
 use super::query::checked;
-use crate::args::{RuleArgs, ScoresOf, ScoringArgs, SelectArgs};
+use crate::args::{PairArgs, RuleArgs, ScoresOf, ScoringArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::{Output, format_of_path, sql_format};
+use crate::summary;
 
 mod explained;
 
@@ -56,18 +57,26 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
             "--scores-of all lists every row, so it cannot go with rules of the selection".into()
         ));
     }
+    if spec.mode != Mode::Exact && (every || rules != Diversity::default()) {
+        bail!(UsageError(
+            "--mode sketch finds the first rows of a plain ranking; rules of the selection and --scores-of all take every score, so leave it out"
+                .into()
+        ));
+    }
     if args.explain && scores.is_none() {
         bail!(UsageError(
             "--explain adds columns to the score file, and there is none; name one with --scores".into()
         ));
     }
     let plan = InfluencePlan::new(&snapshot, &spec)?;
+    plan.check_rules(&rules)?;
     for note in plan.notes() {
         context.say(&format!("note: {note}"));
     }
     let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
+    let mut passed_over = None;
     let mut ranking = if rules == Diversity::default() {
         let wanted = if every { usize::MAX } else { k };
         plan.top_k(order, wanted, None, context.threads, &cancel)?
@@ -75,12 +84,12 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         let threads = context.threads;
         let request = SelectRequest { order, k, filter: None, diversity: &rules, threads, memory: MEMORY };
         let found = plan.select(&request, &cancel)?;
+        let over = found.over_quota + found.near_duplicates;
         context.say(&format!(
-            "{} candidates were passed over: {} over a quota, {} near-duplicates",
-            found.over_quota + found.near_duplicates,
-            found.over_quota,
-            found.near_duplicates
+            "{over} candidates were passed over: {} over a quota, {} near-duplicates",
+            found.over_quota, found.near_duplicates
         ));
+        passed_over = Some(over);
         found.ranking
     };
 
@@ -91,26 +100,37 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     }
     ranking.rows.truncate(k);
     write_lines(&args.output, &ranking.rows, &pools)?;
-    summarise(context, args, &ranking, k, scores.as_deref());
+    summarise(context, args, &ranking, (k, passed_over), scores.as_deref());
     Ok(ExitCode::SUCCESS)
 }
 
 /// How the flags score, of no pool and no target yet.
 pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
-    let ScoringArgs {
+    let ScoringArgs { pairs: compared, within, across, fold, by, mode, miss, tolerance, certified } = args;
+    let mode = Mode::from_options(Some(mode), *miss, *tolerance, certified.then_some(true))
+        .map_err(|error| UsageError(error.to_string()))?;
+    Ok(InfluenceSpec {
+        mode,
+        within: word(within)?,
+        across: word(across)?,
+        fold: word(fold)?,
+        by: word(by)?,
+        ..pairs(compared)?
+    })
+}
+
+/// What the flags compare.
+pub fn pairs(args: &PairArgs) -> Result<InfluenceSpec> {
+    let PairArgs {
         checkpoints,
         run,
         weights,
-        within,
-        across,
-        fold,
         sim,
         missing,
         kind,
         pool_kind,
         target_kind,
         features,
-        by,
         modules,
         partial,
         exclude_target,
@@ -120,12 +140,8 @@ pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
         run,
         checkpoints: (!checkpoints.is_empty()).then_some(checkpoints),
         weights: (!weights.is_empty()).then_some(weights),
-        within: word(&within)?,
-        across: word(&across)?,
-        fold: word(&fold)?,
         sim: word(&sim)?,
         missing: missing.map_or(Ok(Missing::unless_said(partial)), |missing| word(&missing))?,
-        by: word(&by)?,
         pool_kind: kind.or(pool_kind),
         target_kind,
         features,
@@ -264,8 +280,16 @@ fn score_batch(
     )?)
 }
 
-fn summarise(context: &Context, args: &SelectArgs, ranking: &Ranking, k: usize, scores: Option<&Path>) {
+/// `passed_over`: candidates that rules of the selection kept out, where there are rules.
+fn summarise(
+    context: &Context,
+    args: &SelectArgs,
+    ranking: &Ranking,
+    (k, passed_over): (usize, Option<u64>),
+    scores: Option<&Path>,
+) {
     let live = ranking.live;
+    summary::tell(context, &ranking.summary);
     context.say(&format!(
         "{} of {live} rows selected from {} for {}",
         ranking.rows.len(),
@@ -286,7 +310,18 @@ fn summarise(context: &Context, args: &SelectArgs, ranking: &Ranking, k: usize, 
         context.say(&format!("{} rows occur in the target and were left out", ranking.summary.in_target));
     }
     if ranking.rows.len() < k {
-        context.say(&format!("{k} rows were asked for; only {} can be ranked", ranking.eligible));
+        let why = match passed_over {
+            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
+            Some(_) if ranking.eligible > ranking.rows.len() as u64 => {
+                format!(
+                    "the rules of the selection leave {} of the {} that can be ranked",
+                    ranking.rows.len(),
+                    ranking.eligible
+                )
+            }
+            _ => format!("only {} can be ranked", ranking.eligible),
+        };
+        context.say(&format!("{k} rows were asked for; {why}"));
     }
     if let Some(path) = scores {
         context.say(&format!("scores: {}", path.display()));

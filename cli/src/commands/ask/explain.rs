@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_query::influence::{InfluencePlan, Pair, PairCheckpoint};
+use gstore_query::influence::{InfluencePlan, Pair, PairCheckpoint, Reason, RowFilter, RowMask};
 use gstore_store::{TokenCount, nearest};
 use serde_json::{Value, json};
 
@@ -46,8 +47,9 @@ pub fn run(
     let (pool, row) = find(pools, id)?;
     let Some(pair) = plan.pair(pool, row, context.threads, cancel)? else {
         bail!(
-            "row {row} of `{}` (id {id:?}) has no score: it has no scored token, its vector is not finite or missing, or it was left out",
-            pools[pool].name
+            "row {row} of `{}` (id {id:?}) has no score: {}",
+            pools[pool].name,
+            why_none(plan, pool, row, cancel)?
         )
     };
     let batch = pools[pool].samples.get(&[row], &["record"])?;
@@ -68,6 +70,31 @@ pub fn run(
         _ => output.write_all(shown.text(args.full)?.as_bytes())?,
     }
     output.finish()
+}
+
+/// Why a row has no score.
+fn why_none(plan: &InfluencePlan, pool: usize, row: u64, cancel: &AtomicBool) -> Result<&'static str> {
+    if plan.spec().exclude_target && plan.in_target(pool, &[row], cancel)?.first() == Some(&true) {
+        return Ok(
+            "its text is that of a given sample, and --exclude-target leaves such rows out; ask without it",
+        );
+    }
+    let mut filter = RowFilter::new();
+    for other in 0..plan.pools().len() {
+        filter = filter.with(other, if other == pool { RowMask::from_iter([row]) } else { RowMask::new() });
+    }
+    let mut reason = None;
+    plan.excluded(Some(&filter), 1, cancel, |rows| {
+        reason = rows.first().map(|excluded| excluded.reason);
+        ControlFlow::Continue(())
+    })?;
+    Ok(match reason {
+        Some(Reason::NoScored) => "none of its tokens is scored, as where an answer is empty or was cut off",
+        Some(Reason::NonFinite) => "its vector has values that are not finite",
+        Some(Reason::Missing) => "it has no vector at one of the checkpoints, or at none",
+        Some(Reason::Overflow) => "its score is beyond the range of numbers",
+        None => "it is left out",
+    })
 }
 
 /// The pool and row of an id.
@@ -125,7 +152,9 @@ fn digits(x: f64) -> String {
 
 impl Shown<'_> {
     fn json(&self) -> Value {
-        let Pair { row, score, subtask, rank, of, percentile, value, checkpoints, .. } = &self.pair;
+        let Pair {
+            row, score, stderr, noise_floor, subtask, rank, of, percentile, value, checkpoints, ..
+        } = &self.pair;
         let checkpoint = |c: &PairCheckpoint| {
             let module = |m: &gstore_query::influence::PairModule| json!({ "name": m.name, "part": m.part, "share": share(m.part, c.part) });
             json!({
@@ -136,7 +165,8 @@ impl Shown<'_> {
         };
         let given = |((tokens, scored), text): &((u32, u32), String)| json!({ "tokens": tokens, "scored_tokens": scored, "text": text });
         json!({
-            "pool": self.pool, "id": self.id, "row": row, "score": score, "rank": rank, "of": of,
+            "pool": self.pool, "id": self.id, "row": row, "score": score, "stderr": stderr, "noise_floor": noise_floor,
+            "rank": rank, "of": of,
             "percentile": percentile, "subtask": subtask, "value": value, "in_target": self.in_target,
             "tokens": self.tokens.map(|t| t.tokens), "scored_tokens": self.tokens.map(|t| t.scored),
             "text": self.text, "given": self.given.iter().map(given).collect::<Vec<_>>(),
@@ -154,6 +184,15 @@ impl Shown<'_> {
         };
         writeln!(out, "{} of {}, row {}", self.id, self.pool, pair.row)?;
         writeln!(out, "score       {:.6} ({side})", pair.score)?;
+        if let Some(stderr) = pair.stderr {
+            writeln!(out, "error       {stderr:.6}, the standard error that the projection leaves it")?;
+        }
+        if let Some(floor) = pair.noise_floor {
+            writeln!(
+                out,
+                "noise       {floor:.6}, what scores of rows with nothing in common deviate from zero"
+            )?;
+        }
         writeln!(
             out,
             "rank        {} of {}, above {:.1} % of the others",

@@ -23,9 +23,11 @@ use crate::context::Context;
 use crate::encoder::encoder;
 use crate::failure::UsageError;
 use crate::output::{Output, format_of, is_binary, sql_format};
+use crate::summary;
 
 /// Runs the model over the sample, then ranks the pool by it.
 pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
+    check_words(args)?;
     let given = records(args)?;
     let format = format(args)?;
     let store = context.open()?;
@@ -64,6 +66,51 @@ fn has_roles(plan: &InfluencePlan, pools: &[Pool]) -> Result<bool> {
     Ok(record.is_some_and(|record| matches!(record.content, Content::Messages(_))))
 }
 
+/// Refuses what belongs to other flags or another command.
+fn check_words(args: &AskArgs) -> Result<()> {
+    if let Some(target) = &args.target {
+        bail!(UsageError(format!(
+            "`gstore ask` ranks for a sample that is given here, so it has no --target; for the dataset `{target}` ask\n  \
+             gstore query \"SELECT id, score FROM influence('{}', '{target}') ORDER BY score DESC LIMIT {}\"\nor write a selection with `gstore select`",
+            args.pool.join(","),
+            args.top
+        )));
+    }
+    // A text behind the names of --pool is taken for one of them.
+    let is_text = |name: &&String| name.chars().any(char::is_whitespace);
+    if let Some(text) = args.loose.first().or(args.pool.iter().find(is_text)) {
+        bail!(UsageError(format!(
+            "whose words are these? {text:?} stands without a flag: give it as --prompt, with a --completion whose loss is asked about, or as \
+             --text, which is scored as a whole"
+        )));
+    }
+    Ok(())
+}
+
+/// The conversation that a `--messages` gives.
+fn messages(text: &str) -> Result<Value> {
+    const FORM: &str = r#"[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]"#;
+    let refuse = |why: String| UsageError(format!("--messages takes a conversation as JSON, {FORM}; {why}"));
+    match serde_json::from_str::<Value>(text) {
+        Ok(list) if list.is_array() => Ok(list),
+        Ok(_) => bail!(refuse(format!("{} is JSON, but no list", shown(text)))),
+        // What a parser says of plain text helps nobody; in a list it may.
+        Err(_) if !text.trim_start().starts_with(['[', '{']) => {
+            bail!(refuse(format!("{} is none", shown(text))))
+        }
+        Err(error) => {
+            bail!(refuse(format!("this is no JSON from line {}, column {} on", error.line(), error.column())))
+        }
+    }
+}
+
+/// The beginning of a text, in quotes.
+fn shown(text: &str) -> String {
+    const MOST: usize = 40;
+    let more = if text.chars().nth(MOST).is_some() { "..." } else { "" };
+    format!("{:?}{more}", text.chars().take(MOST).collect::<String>())
+}
+
 /// What the flags give, as records of a data file.
 fn records(args: &AskArgs) -> Result<Vec<String>> {
     if args.prompt.len() != args.completion.len() {
@@ -81,10 +128,7 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
     };
     let mut records: Vec<Value> = args.prompt.iter().zip(&args.completion).map(pair).collect();
     for text in &args.messages {
-        let list: Value = serde_json::from_str(text).map_err(|error| {
-            UsageError(format!("--messages must be a JSON list of objects with role and content: {error}"))
-        })?;
-        records.push(json!({ "messages": list }));
+        records.push(json!({ "messages": messages(text)? }));
     }
     records.extend(args.text.iter().map(|text| json!({ "text": text })));
     if records.is_empty() {
@@ -119,7 +163,7 @@ fn rank(
     cancel: &AtomicBool,
 ) -> Result<()> {
     let mut batches = Vec::new();
-    let mut last = None;
+    let mut rankings: Vec<Ranking> = Vec::new();
     for (order, wanted) in [(Order::Best, !args.opponents), (Order::Worst, !args.proponents)] {
         if !wanted {
             continue;
@@ -129,7 +173,7 @@ fn rank(
         let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
         ranking.rows.retain(is_one);
         batches.push(batch(order, &ranking.rows, plan, pools, args, cancel)?);
-        last = Some(ranking);
+        rankings.push(ranking);
     }
     let mut output = Output::create(args.output.output.as_deref())?;
     let style = if args.full { TableStyle { width: None, column: None } } else { style() };
@@ -141,9 +185,7 @@ fn rank(
         writer.finish()?;
     }
     output.finish()?;
-    if let Some(ranking) = last {
-        summarise(context, &ranking);
-    }
+    summarise(context, &rankings);
     Ok(())
 }
 
@@ -191,10 +233,23 @@ fn batch(
     )?)
 }
 
-fn summarise(context: &Context, ranking: &Ranking) {
-    let mut line = format!("{} of {} rows have a score", ranking.eligible, ranking.live);
-    if ranking.summary.in_target > 0 {
-        line.push_str(&format!("; {} occur in the target and were left out", ranking.summary.in_target));
+fn summarise(context: &Context, rankings: &[Ranking]) {
+    let Some(last) = rankings.last() else { return };
+    let mut line = format!("{} of {} rows have a score", last.eligible, last.live);
+    if last.summary.in_target > 0 {
+        line.push_str(&format!("; {} occur in the target and were left out", last.summary.in_target));
     }
     context.say(&line);
+    // Proponents and opponents are two rankings, and a sketch may do for one what it cannot for the other.
+    let same = rankings.windows(2).all(|two| match two {
+        [a, b] => {
+            a.summary.guarantee == b.summary.guarantee
+                && a.summary.notes == b.summary.notes
+                && a.summary.planes == b.summary.planes
+        }
+        _ => true,
+    });
+    for ranking in rankings.iter().take(if same { 1 } else { rankings.len() }) {
+        summary::tell(context, &ranking.summary);
+    }
 }

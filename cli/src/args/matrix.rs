@@ -1,0 +1,52 @@
+//! Flags of `gstore matrix`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gstore_store::SnapshotName;
+
+use super::gradients::size;
+use super::{Checks, PairArgs};
+
+/// `gstore matrix`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore matrix --store s --pool pool --target gsm8k -o scores.parquet\n  \
+    gstore matrix --store s --pool pool --target gsm8k,mmlu -o scores --dry-run\n  \
+    gstore matrix --store s --pool pool --target pool --sim dot -o all\n\n\
+    Each score is that of influence() for this one target sample. Rows without a score are left out, as there; excluded() lists them.\n\
+    A line is a row of the pool: `row`, `id`, and `scores`, a list of fixed size with a number for each target sample; docs/matrix.md says how to read it.\n\
+    A name that ends in .parquet is one file; any other is a folder, whose parts may be of any number of target samples.\n\
+    One file takes twice its size on disk while it is made, and has at most 32,768 target samples.\n\
+    Nothing is visible under the name before all of it is there. Ctrl-C, a full disk or a crash lose at most one part, and the same command goes on;\n\
+    once the store or a flag has changed, it says so instead.\n\n\
+    Memory: --memory for the vectors of the target samples, and 48 MiB for each thread.")]
+pub struct MatrixArgs {
+    /// Datasets whose rows are scored
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub pool: Vec<String>,
+    /// Target samples: a dataset, or dataset:subtask; several are allowed
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
+    pub target: Vec<String>,
+    /// A file ending in .parquet, or a folder
+    #[arg(long, short, value_name = "FILE|DIR")]
+    pub output: PathBuf,
+    /// Bytes for the vectors of target samples, e.g. 4GB; where they do not fit, there are several passes over the pool
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GiB")]
+    pub memory: u64,
+    /// Show rows, time, disk and memory, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_enum, default_value = "first-touch")]
+    pub checks: Checks,
+    /// What is compared
+    #[command(flatten)]
+    pub pairs: PairArgs,
+}

@@ -1,0 +1,84 @@
+//! Negative values: `-1` after an option is its value.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::CommandFactory;
+
+use super::Cli;
+
+/// The command line as clap parses it. `-1` after an option is its value, so that the message is about the value and not about an option `-1`.
+pub fn command() -> clap::Command {
+    fn with_negative_numbers(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| {
+                let is_option = arg.get_long().is_some() && arg.get_action().takes_values();
+                arg.allow_negative_numbers(is_option)
+            })
+            .mut_subcommands(with_negative_numbers)
+    }
+    with_negative_numbers(Cli::command())
+}
+
+/// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value: alone, it would be taken for an
+/// option `-1`.
+pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
+    let mut ended = false;
+    for word in argv {
+        ended |= word == "--";
+        let option = joined.last().and_then(|last| last.to_str()).and_then(|last| last.strip_prefix("--"));
+        match option {
+            Some(name) if !ended && is_negative(&word) && takes_one_value(root, name) => {
+                if let Some(last) = joined.last_mut() {
+                    last.push("=");
+                    last.push(word);
+                }
+            }
+            _ => joined.push(word),
+        }
+    }
+    joined
+}
+
+/// Whether it is `-` and a digit, and then something that makes it no number.
+fn is_negative(word: &OsStr) -> bool {
+    let text = word.to_str().unwrap_or_default();
+    let digit = text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    digit && text.parse::<f64>().is_err()
+}
+
+fn takes_one_value(command: &clap::Command, name: &str) -> bool {
+    let fits = |arg: &clap::Arg| {
+        let several = arg.get_num_args().is_some_and(|values| values.max_values() > 1);
+        arg.get_long() == Some(name) && arg.get_action().takes_values() && !several
+    };
+    command.get_arguments().any(fits) || command.get_subcommands().any(|c| takes_one_value(c, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negative_value_with_a_unit_stays_with_its_option() {
+        let joined = |words: &[&str]| -> Vec<String> {
+            let words = words.iter().map(OsString::from).collect();
+            join_negative(&command(), words).iter().map(|w| w.to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(
+            joined(&["gstore", "select", "--top", "-5%", "-o", "x"]),
+            ["gstore", "select", "--top=-5%", "-o", "x"]
+        );
+        assert_eq!(
+            joined(&["gstore", "ingest", "--max-memory", "-1GB"]),
+            ["gstore", "ingest", "--max-memory=-1GB"]
+        );
+        for same in [
+            &["gstore", "--top", "--worst"][..],
+            &["gstore", "--weights", "-1", "-2x"],
+            &["gstore", "--", "--top", "-1x"],
+        ] {
+            assert_eq!(joined(same), same);
+        }
+    }
+}

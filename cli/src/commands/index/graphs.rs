@@ -1,0 +1,228 @@
+//! `gstore index --hnsw` and `--evaluate`: makes graphs of neighbours, and says what they find.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail};
+use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_query::QueryError;
+use gstore_query::ann::{self, evaluate};
+use gstore_store::{FeaturePart, Snapshot, Store};
+use indicatif::HumanBytes;
+
+use super::{Done, Line};
+use crate::args::IndexArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output::out;
+
+/// Makes and evaluates graphs of the features that the flags mean; returns what was done to each.
+pub fn run(
+    context: &Context,
+    args: &IndexArgs,
+    store: &Store,
+    snapshot: &Arc<Snapshot>,
+    features: &[&Arc<FeaturePart>],
+) -> Result<Vec<(Arc<FeaturePart>, Done)>> {
+    match args.sim.as_str() {
+        "cosine" => {}
+        "dot" => bail!(UsageError(ann::NO_DOT.to_owned())),
+        other => bail!(UsageError(format!("--sim is cosine, not `{other}`"))),
+    }
+    let cancel = context.cancel_on_interrupt(match args.rebuild {
+        true => "stopping; graphs that are finished stay, and the same command without --rebuild makes those that are missing",
+        false => "stopping; graphs that are finished stay, and the same command goes on",
+    })?;
+    let named = !args.features.is_empty() || !args.kinds.is_empty();
+    let mut all = Vec::new();
+    for part in features {
+        if !named && !is_meant(args, snapshot, part)? {
+            continue;
+        }
+        let mut done = Done::default();
+        if let Err(error) = ann::check(part) {
+            match error {
+                QueryError::Graph(why) if !named => done.refused = Some(why),
+                other => return Err(other.into()),
+            }
+        } else {
+            if args.hnsw {
+                build(context, args, store, snapshot, part, &cancel, &mut done)?;
+            }
+            if args.evaluate {
+                done.evaluation = Some(evaluate(context, args, snapshot, part, &cancel)?);
+            }
+        }
+        all.push((Arc::clone(part), done));
+    }
+    if all.is_empty() {
+        bail!(UsageError(match args.hnsw {
+            true => "no embeddings here; name a feature, or other kinds with --kind".to_owned(),
+            false => format!(
+                "no feature has a graph; `gstore index --hnsw --dataset {}` makes those of a dataset's embeddings",
+                args.dataset.as_deref().unwrap_or("NAME")
+            ),
+        }));
+    }
+    Ok(all)
+}
+
+/// What is taken where nothing is named: embeddings, and for an evaluation alone whatever has a graph.
+fn is_meant(args: &IndexArgs, snapshot: &Snapshot, part: &FeaturePart) -> Result<bool> {
+    if args.hnsw {
+        return Ok(part.desc.space.family == gstore_store::Family::Embedding);
+    }
+    Ok(snapshot.indexes(part)?.iter().any(|note| note.kind == ann::KIND))
+}
+
+#[cfg(feature = "ann")]
+fn build(
+    context: &Context,
+    args: &IndexArgs,
+    store: &Store,
+    snapshot: &Snapshot,
+    part: &FeaturePart,
+    cancel: &AtomicBool,
+    done: &mut Done,
+) -> Result<()> {
+    let reader = snapshot.open_feature(part)?;
+    let name = part.display_name();
+    let estimate = ann::estimate(&reader, context.threads);
+    context.say(&format!(
+        "graph of {name}: up to {} of memory (its largest segment has {} vectors) and {} of disk, and {} besides while it is made",
+        HumanBytes(estimate.memory),
+        estimate.vectors,
+        HumanBytes(estimate.disk),
+        HumanBytes(estimate.beside)
+    ));
+    let options = ann::GraphOptions { rebuild: args.rebuild, threads: context.threads };
+    let mut reporter = context.reporter();
+    let (mut begun, mut seen) = (false, 0);
+    let stage = format!("graph {name}");
+    let built = ann::build(
+        store,
+        &reader,
+        &options,
+        |progress| {
+            if !begun {
+                reporter.start(&stage, progress.vectors - progress.kept, Unit::Rows);
+                begun = true;
+            }
+            reporter.advance(progress.done.saturating_sub(seen));
+            seen = seen.max(progress.done);
+        },
+        cancel,
+    );
+    reporter.finish();
+    let built = built?;
+    done.left_out = built.left_out;
+    done.linked = built.done;
+    Ok(())
+}
+
+#[cfg(not(feature = "ann"))]
+fn build(
+    _: &Context,
+    _: &IndexArgs,
+    _: &Store,
+    _: &Snapshot,
+    _: &FeaturePart,
+    _: &AtomicBool,
+    _: &mut Done,
+) -> Result<()> {
+    bail!(UsageError(ann::WITHOUT.to_owned()))
+}
+
+fn evaluate(
+    context: &Context,
+    args: &IndexArgs,
+    snapshot: &Arc<Snapshot>,
+    part: &FeaturePart,
+    cancel: &AtomicBool,
+) -> Result<evaluate::Evaluation> {
+    let options = evaluate::EvaluateOptions {
+        queries: args.queries,
+        seed: args.seed,
+        ef: args.ef.map(|ef| usize::try_from(ef).unwrap_or(usize::MAX)),
+        threads: context.threads,
+    };
+    let mut reporter = context.reporter();
+    reporter.start(&format!("evaluating {}", part.display_name()), args.queries as u64, Unit::Rows);
+    let mut seen = 0;
+    let found = evaluate::evaluate(
+        snapshot,
+        part,
+        &options,
+        |done| {
+            reporter.advance((done - seen) as u64);
+            seen = done;
+        },
+        cancel,
+    );
+    reporter.finish();
+    Ok(found?)
+}
+
+/// What is said of a feature's graphs behind its sketches.
+pub fn words(line: &Line) -> String {
+    let graphs = match line {
+        Line { graphed: 0, unusable_graphs: 0, .. } => return String::new(),
+        Line { graphed: 0, .. } => "; no graph".to_owned(),
+        Line { graphed, segments, graph_bytes, .. } if graphed < segments => {
+            format!("; graphs of {graphed} of {segments} segments, {}", HumanBytes(*graph_bytes))
+        }
+        Line { graph_bytes, .. } => format!("; graph, {}", HumanBytes(*graph_bytes)),
+    };
+    let linked = match line.linked {
+        0 => String::new(),
+        n => format!(", {n} vectors done now"),
+    };
+    let left_out = match line.left_out {
+        0 => String::new(),
+        n => format!(", {n} left out (no scored token, not finite, or zero)"),
+    };
+    let unusable = match line.unusable_graphs {
+        0 => String::new(),
+        n => format!(
+            ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --hnsw {}` makes them anew)",
+            line.feature
+        ),
+    };
+    format!("{graphs}{unusable}{linked}{left_out}")
+}
+
+/// What graphs find, a line for each feature that was asked about.
+pub fn table(lines: &[Line]) -> Result<()> {
+    let evaluated: Vec<_> = lines.iter().filter_map(|line| Some((line, line.evaluation.as_ref()?))).collect();
+    if evaluated.is_empty() {
+        return Ok(());
+    }
+    let width = evaluated.iter().map(|(line, _)| line.feature.chars().count()).max().unwrap_or(0).max(7);
+    out!(
+        "\n{:width$}  {:>7}  {:>9}  {:>10}  {:>17}  {:>8}  {:>8}",
+        "feature",
+        "queries",
+        "recall@10",
+        "recall@100",
+        "compared / rows",
+        "graph ms",
+        "scan ms"
+    );
+    for (line, found) in evaluated {
+        let recall = |recall: Option<f64>| recall.map_or("-".to_owned(), |recall| format!("{recall:.4}"));
+        out!(
+            "{:width$}  {:>7}  {:>9}  {:>10}  {:>17}  {:>8.2}  {:>8.2}",
+            line.feature,
+            found.queries,
+            recall(found.recall_at_10),
+            recall(found.recall_at_100),
+            format!("{:.0} / {}", found.compared, found.rows),
+            found.graph_ms,
+            found.scan_ms
+        );
+        if found.without > 0 {
+            out!("  {} of its segments have no graph and were scanned", found.without);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! `gstore index`: makes sketches and graphs, and says which indexes there are.
+
+mod graphs;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use gstore_query::QueryError;
+use gstore_query::ann::{self, evaluate::Evaluation};
+use gstore_query::indexes::Found;
+use gstore_query::sketch::build::check;
+use gstore_query::sketch::files::{KIND, found};
+use gstore_store::{FeaturePart, Snapshot};
+use indicatif::HumanBytes;
+use serde::Serialize;
+
+use crate::args::IndexArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::output::out;
+use crate::sketches::sketch;
+
+/// What was made and what is there.
+#[derive(Serialize)]
+struct Report {
+    features: Vec<Line>,
+}
+
+/// What is known of the indexes of a feature.
+#[derive(Serialize)]
+struct Line {
+    feature: String,
+    segments: usize,
+    /// Segments that have a sketch.
+    sketched: usize,
+    /// Segments whose sketch is damaged, or of another state of the segment: it is not used.
+    unusable: usize,
+    /// Bytes of the sketches.
+    sketch_bytes: u64,
+    /// Vectors that were coded by this command.
+    coded: u64,
+    /// Segments that have a graph of neighbours.
+    graphed: usize,
+    /// Segments whose graph is damaged, or of another state of the segment: it is not used.
+    unusable_graphs: usize,
+    /// Bytes of the graphs.
+    graph_bytes: u64,
+    /// Vectors that were linked by this command.
+    linked: u64,
+    /// Vectors that the graphs leave out, where they were made or found now: without a scored token, not finite, or zero.
+    left_out: u64,
+    /// What graphs find, where that was asked for.
+    evaluation: Option<Evaluation>,
+    /// Why the index that was asked for is not there, where it cannot be.
+    refused: Option<String>,
+}
+
+/// What a command did to a feature.
+#[derive(Default)]
+struct Done {
+    coded: u64,
+    linked: u64,
+    left_out: u64,
+    evaluation: Option<Evaluation>,
+    refused: Option<String>,
+}
+
+/// Makes indexes, or lists them.
+pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, None)?;
+    let features = chosen(&snapshot, args)?;
+    let mut lines = Vec::new();
+    if args.sketch {
+        let named = !args.features.is_empty();
+        let cancel = context.cancel_on_interrupt(match args.rebuild {
+            true => "stopping; sketches that are finished stay, and the same command without --rebuild makes those that are missing",
+            false => "stopping; sketches that are finished stay, and the same command goes on",
+        })?;
+        let mut reporter = context.reporter();
+        for part in &features {
+            let reader = snapshot.open_feature(part)?;
+            let refused = match check(&reader) {
+                Err(QueryError::Sketch(why)) if !named => Some(why),
+                other => other.map(|()| None)?,
+            };
+            let coded = match refused {
+                None => sketch(&store, &reader, context, args.rebuild, &mut reporter, &cancel)?,
+                Some(_) => 0,
+            };
+            lines.push(line(&snapshot, part, Done { coded, refused, ..Done::default() })?);
+        }
+    } else if args.hnsw || args.evaluate {
+        for (part, done) in graphs::run(context, args, &store, &snapshot, &features)? {
+            lines.push(line(&snapshot, &part, done)?);
+        }
+    } else {
+        for part in &features {
+            lines.push(line(&snapshot, part, Done::default())?);
+        }
+    }
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&Report { features: lines })?);
+    } else {
+        print(&lines)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The features that the flags name; all of the store without any.
+fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<FeaturePart>>> {
+    let mut features = Vec::new();
+    if let Some(dataset) = &args.dataset {
+        features.extend(snapshot.features_of(&snapshot.dataset(dataset)?.name));
+    }
+    for name in &args.features {
+        let part = snapshot.feature(name)?;
+        if !features.iter().any(|other: &&Arc<FeaturePart>| other.number == part.number) {
+            features.push(part);
+        }
+    }
+    if args.dataset.is_none() && args.features.is_empty() {
+        let made = if args.sketch { "sketches" } else { "graphs" };
+        if args.sketch || args.hnsw {
+            bail!(UsageError(format!(
+                "{made} of what? name features, or --dataset NAME for all of a dataset"
+            )));
+        }
+        features.extend(snapshot.features());
+    }
+    if !args.kinds.is_empty() {
+        features.retain(|part| args.kinds.contains(&part.desc.kind.name));
+        if features.is_empty() {
+            bail!(UsageError(format!("no feature of kind {}", args.kinds.join(", "))));
+        }
+    }
+    Ok(features)
+}
+
+/// What there is of a feature, by the footers of its indexes.
+fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
+    let notes = snapshot.indexes(part)?;
+    let mut line = Line {
+        feature: part.display_name(),
+        segments: part.segments.len(),
+        sketched: 0,
+        unusable: 0,
+        sketch_bytes: 0,
+        graphed: 0,
+        unusable_graphs: 0,
+        graph_bytes: 0,
+        coded: done.coded,
+        linked: done.linked,
+        left_out: done.left_out,
+        evaluation: done.evaluation,
+        refused: done.refused,
+    };
+    let reader = snapshot.open_feature(part)?;
+    for segment in reader.segments() {
+        let bytes = |kind: &str| {
+            let own = notes.iter().find(|note| note.kind == kind && note.segment == segment.uuid());
+            own.map_or(0, |note| note.bytes)
+        };
+        match found(&reader, segment) {
+            Found::Usable => {
+                line.sketched += 1;
+                line.sketch_bytes += bytes(KIND);
+            }
+            Found::Unusable => line.unusable += 1,
+            Found::Missing => {}
+        }
+        match ann::files::found(&reader, segment) {
+            Found::Usable => {
+                line.graphed += 1;
+                line.graph_bytes += bytes(ann::KIND);
+            }
+            Found::Unusable => line.unusable_graphs += 1,
+            Found::Missing => {}
+        }
+    }
+    Ok(line)
+}
+
+fn print(lines: &[Line]) -> Result<()> {
+    for line in lines {
+        let state = match line {
+            Line { refused: Some(why), .. } => format!("no index: {why}"),
+            Line { sketched: 0, .. } => "no sketch".to_owned(),
+            Line { sketched, segments, sketch_bytes, .. } if sketched < segments => {
+                format!("sketches of {sketched} of {segments} segments, {}", HumanBytes(*sketch_bytes))
+            }
+            Line { sketch_bytes, .. } => format!("sketch, {}", HumanBytes(*sketch_bytes)),
+        };
+        let coded =
+            if line.coded > 0 { format!(", {} vectors coded now", line.coded) } else { String::new() };
+        let unusable = match line.unusable {
+            0 => String::new(),
+            n => format!(
+                ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --sketch {}` makes them anew)",
+                line.feature
+            ),
+        };
+        out!("{}: {state}{unusable}{coded}{}", line.feature, graphs::words(line));
+    }
+    if lines.is_empty() {
+        out!("no features");
+    }
+    graphs::table(lines)?;
+    Ok(())
+}

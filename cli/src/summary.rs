@@ -1,0 +1,49 @@
+//! What a ranking is worth, in lines for people: what was noted on the way, what sketches excluded, and what the answer promises.
+
+use gstore_query::influence::{EXACT, ScanSummary};
+
+use crate::context::Context;
+
+/// Tells it on standard error; of an exact answer without notes there is nothing to tell.
+pub fn tell(context: &Context, summary: &ScanSummary) {
+    for line in lines(summary) {
+        context.say(&line);
+    }
+}
+
+fn lines(summary: &ScanSummary) -> Vec<String> {
+    let mut lines: Vec<String> = summary.notes.iter().map(|note| format!("note: {note}")).collect();
+    // Of a plane that was not read any more there is nothing to say.
+    for plane in summary.planes.iter().filter(|plane| plane.rows > 0) {
+        lines.push(format!(
+            "the plane `{}` of the sketch excluded {} of {} rows",
+            plane.plane, plane.excluded, plane.rows
+        ));
+    }
+    if summary.guarantee != EXACT && !summary.guarantee.is_empty() {
+        lines.push(format!("the result is {}", summary.guarantee));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_query::influence::{Plane, PlaneSummary};
+
+    use super::*;
+
+    #[test]
+    fn planes_that_read_nothing_are_not_told() {
+        let plane = |plane, rows| PlaneSummary { plane, rows, excluded: rows / 2, bytes_read: 0 };
+        let summary = ScanSummary {
+            guarantee: "worth something".into(),
+            planes: vec![plane(Plane::Sign, 8), plane(Plane::Nibble, 0)],
+            ..ScanSummary::default()
+        };
+        assert_eq!(
+            lines(&summary),
+            ["the plane `sign` of the sketch excluded 4 of 8 rows", "the result is worth something"]
+        );
+        assert!(lines(&ScanSummary { guarantee: EXACT.into(), ..ScanSummary::default() }).is_empty());
+    }
+}
