@@ -65,6 +65,32 @@ fn fuzz(name: &str) {
     println!("{name}: GSTORE_SEED={seed}, {runs} runs, at most {:.0} % of the memory bound", most * 100.0);
 }
 
+/// The kept input gets as far as a ranking, so its changes do.
+#[test]
+fn a_sound_sketch_is_used() {
+    for (file, data) in corpus(gstore_fuzz::target("sketch").unwrap()) {
+        let used = gstore_fuzz::targets::sketch::rankings(&data);
+        assert!(used > 0 || !file.ends_with("sound"), "{}", file.display());
+    }
+}
+
+/// The kept input gets as far as an answer (`write_a_sound_graph` in `query/tests/ann.rs` writes it).
+#[test]
+fn a_sound_graph_is_searched() {
+    for (file, data) in corpus(gstore_fuzz::target("graph").unwrap()) {
+        let found = gstore_fuzz::targets::graph::searches(&data);
+        assert!(found > 0 || !file.ends_with("sound"), "{}", file.display());
+    }
+}
+
+#[test]
+#[ignore = "writes the kept input"]
+fn write_a_sound_sketch() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/sketch");
+    fs_err::create_dir_all(&folder).unwrap();
+    fs_err::write(folder.join("sound"), gstore_fuzz::targets::sketch::sound()).unwrap();
+}
+
 macro_rules! targets {
     ($($name:ident),* $(,)?) => {
         $(#[test]
@@ -86,6 +112,8 @@ targets!(
     ledger,
     bitmap,
     index,
+    sketch,
+    graph,
     receipt,
     pickle,
     torch,

@@ -1,10 +1,18 @@
-//! Indexes of the workload: the checks of a segment's vectors, in two sections that grow side by side.
+//! Indexes of the workload: the checks of a segment's vectors, in two sections that grow side by side; and sketches, as `gstore index` makes them.
 
 use crate::Failure;
+use gstore_query::QueryError;
+use gstore_query::sketch::build::{check as can_have, encode_block};
+use gstore_query::sketch::files::{self, SketchOptions};
+use gstore_query::sketch::{Rotation, Section};
 use gstore_store::*;
 use serde_json::json;
+use std::sync::atomic::AtomicBool;
 
 const KIND: &str = "checks";
+
+/// Of the sketches' rotation: a workload has the same bytes each time.
+const SEED: u64 = 5;
 
 /// Builds those that are missing.
 pub(super) fn build(store: &Store, features: impl Fn(&FeaturePart) -> bool) -> Result<(), Failure> {
@@ -20,6 +28,45 @@ pub(super) fn build(store: &Store, features: impl Fn(&FeaturePart) -> bool) -> R
                 Ok(()) | Err(IndexError::Gone { .. }) => {}
                 Err(e) => return Err(e.into()),
             }
+        }
+        build_sketch(store, &reader)?;
+    }
+    Ok(())
+}
+
+/// The sketch of a feature that can have one.
+fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
+    if can_have(reader).is_err() {
+        return Ok(());
+    }
+    let options = SketchOptions { seed: Some(SEED), rebuild: false, threads: 1 };
+    match files::build(store, reader, &options, |_| {}, &AtomicBool::new(false)) {
+        Ok(_) | Err(QueryError::Index(IndexError::Gone { .. })) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Compares the sketches that are there with codes that are made anew.
+fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
+    let mut scratch = BlockBuffer::new();
+    let rotation = Rotation::new(reader.part().desc.dim() as usize, SEED);
+    for segment in reader.segments() {
+        let Some(index) = reader.index(segment, files::KIND)? else { continue };
+        let mut codes = Vec::new();
+        for block in reader.blocks_of(segment)? {
+            codes.push(encode_block(reader, block, &rotation, &mut scratch)?);
+        }
+        for section in Section::ALL {
+            let expected: Vec<u8> = codes.iter().flat_map(|c| c.section(section)).copied().collect();
+            let found = index.section(section.name())?;
+            if found.read(0..found.len(), &mut scratch)? != expected.as_slice() {
+                return Err(
+                    format!("section {} of {} is not of its segment", section.name(), index.file()).into()
+                );
+            }
+        }
+        if files::found(reader, segment) != gstore_query::indexes::Found::Usable {
+            return Err(format!("{} is not a sketch that can be used", index.file()).into());
         }
     }
     Ok(())
@@ -53,6 +100,7 @@ fn content(reader: &FeatureReader, segment: &SegmentRef) -> Result<[Vec<u8>; 2],
 
 /// Compares the indexes that are there with their segments.
 pub(super) fn check(reader: &FeatureReader) -> Result<(), Failure> {
+    check_sketches(reader)?;
     let mut scratch = BlockBuffer::new();
     for segment in reader.segments() {
         let Some(index) = reader.index(segment, KIND)? else { continue };

@@ -3,11 +3,13 @@
 mod catalog;
 mod checkpoint;
 mod command;
+pub mod graph;
 mod index;
 mod optimizer;
 mod receipt;
 mod samples;
 mod segment;
+pub mod sketch;
 mod tokenizer;
 
 use crate::Target;
@@ -19,6 +21,8 @@ pub const ALL: &[Target] = &[
     catalog::LEDGER,
     catalog::BITMAP,
     index::INDEX,
+    sketch::SKETCH,
+    graph::GRAPH,
     receipt::RECEIPT,
     optimizer::PICKLE,
     optimizer::TORCH,

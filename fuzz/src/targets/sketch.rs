@@ -1,0 +1,218 @@
+//! Sketches: index files whose digests agree, of a feature that the target has, read by rankings.
+//!
+//! The bytes are those of an index file. Its digests are made to agree, so that what was changed reaches the readers of headers, records and
+//! codes; no digest tells them apart from what a build wrote.
+
+use super::MIB;
+use super::index::{footer, resealed};
+use crate::Target;
+use crate::one_file::OneFile;
+use gstore_query::influence::{
+    InfluencePlan, InfluenceSpec, Mode, Order, Plane, Scored, Sim, SketchMode, TargetRef,
+};
+use gstore_query::sketch::{Section, Sections, Sketch, SketchHeader};
+use gstore_query::{QueryError, sketch::files};
+use gstore_store::*;
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// The header, records and codes of a sketch.
+pub const SKETCH: Target = Target {
+    name: "sketch",
+    run: |data| {
+        rankings(data);
+        rankings(&overlaid(data));
+    },
+    // As an index; rankings of a small pool besides.
+    per_byte: 300,
+    constant: 4 * MIB,
+    words: &[
+        b"\"version\":1",
+        b"\"seed\":\"0000000000000007\"",
+        b"\"dim\":20",
+        b"\"padded\":64",
+        b"\"vectors\":12",
+        b"\x00\x00\x80\x7f",
+        b"\x00\x00\xc0\x7f",
+        b"\x00\x00\x80\xff",
+    ],
+};
+
+const ROWS: usize = 12;
+const DIM: usize = 20;
+static NEVER: AtomicBool = AtomicBool::new(false);
+const PLANES: [&[Plane]; 4] =
+    [&[Plane::Sign], &[Plane::Nibble, Plane::Int8], &[Plane::Certified], &[Plane::Sign, Plane::Certified]];
+
+/// A pool with its scores.
+struct Known {
+    store: Store,
+    feature: u32,
+    reader: FeatureReader,
+    /// A question for each of [`PLANES`], which takes another sketch each time.
+    plans: Mutex<Vec<(Sim, InfluencePlan)>>,
+    /// By similarity, then row.
+    scores: HashMap<(Sim, u64), u32>,
+    _folder: tempfile::TempDir,
+}
+
+/// The sections of an index file, as the engine reads them.
+#[derive(Debug)]
+struct FileSections(IndexFile);
+
+impl Sections for FileSections {
+    fn read<'a>(
+        &'a self,
+        section: Section,
+        range: Range<u64>,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<&'a [u8], QueryError> {
+        Ok(self.0.section(section.name())?.read(range, scratch)?)
+    }
+}
+
+/// The kept sketch with up to 64 bytes of its records and codes replaced: what is read whatever the rest of the input is.
+fn overlaid(data: &[u8]) -> Vec<u8> {
+    let mut all = include_bytes!("../../corpus/sketch/sound").to_vec();
+    if let (Some((at, bytes)), Some(end)) = (data.split_first_chunk::<2>(), footer(&all)) {
+        let at = usize::from(u16::from_le_bytes(*at)) % end;
+        let len = bytes.len().min(64).min(end - at);
+        all[at..at + len].copy_from_slice(&bytes[..len]);
+    }
+    all
+}
+
+/// Ranks the pool by the sketch that the bytes are, and returns how many rankings it gave. A score that is shown is that of its row, whatever
+/// the sketch says.
+pub fn rankings(data: &[u8]) -> usize {
+    static KNOWN: OnceLock<Known> = OnceLock::new();
+    let known = KNOWN.get_or_init(known);
+    let Some(data) = resealed(data) else { return 0 };
+    let vfs = Arc::new(OneFile(data.into()));
+    let Ok(Some((file, _))) = fuzzing::index(vfs, Path::new("sketch")) else { return 0 };
+    let Ok(header) = serde_json::from_value::<SketchHeader>(file.header().clone()) else { return 0 };
+    let mut sketch = Sketch::new(DIM);
+    if sketch.add(&header, known.reader.blocks(), Box::new(FileSections(file))).is_err() {
+        return 0;
+    }
+    let (sketch, mut answered) = (Arc::new(sketch), 0);
+    let mut plans = known.plans.lock().expect("no input failed before");
+    for (sim, plan) in std::mem::take(&mut *plans) {
+        let plan = plan.with_sketch(known.feature, sketch.clone());
+        for order in [Order::Best, Order::Worst] {
+            let Ok(found) = plan.top_k(order, 3, None, 1, &NEVER) else { continue };
+            answered += usize::from(!found.summary.planes.is_empty());
+            assert!(found.rows.len() <= 3);
+            for row in &found.rows {
+                assert_eq!(known.scores.get(&(sim, row.row)), Some(&row.score.to_bits()), "{row:?}");
+            }
+        }
+        plans.push((sim, plan));
+    }
+    answered
+}
+
+/// The index file that a build writes for the pool, without its last 32 bytes.
+pub fn sound() -> Vec<u8> {
+    let known = known();
+    let snapshot = known.store.snapshot().expect("a snapshot");
+    let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).expect("a reader");
+    let options = files::SketchOptions { seed: Some(7), threads: 1, ..files::SketchOptions::default() };
+    files::build(&known.store, &reader, &options, |_| {}, &NEVER).expect("a sketch");
+    let folder = known.store.path().join("indexes");
+    let file = fs_err::read_dir(folder).expect("indexes").next().expect("an index").expect("an entry");
+    let mut bytes = fs_err::read(file.path()).expect("an index");
+    bytes.truncate(bytes.len() - 32);
+    bytes
+}
+
+fn question(sim: Sim) -> InfluenceSpec {
+    InfluenceSpec {
+        pools: vec!["pool".into()],
+        targets: vec![TargetRef::parse("val")],
+        sim,
+        ..InfluenceSpec::default()
+    }
+}
+
+fn known() -> Known {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::create(folder.path().join("store")).expect("a store");
+    fill(&store).expect("vectors");
+    let snapshot = store.snapshot().expect("a snapshot");
+    let mut scores = HashMap::new();
+    for sim in [Sim::Cosine, Sim::Dot] {
+        let plan = InfluencePlan::new(&snapshot, &question(sim)).expect("a plan");
+        let take = |part: &[Scored]| {
+            scores.extend(part.iter().map(|s| ((sim, s.row), s.score.to_bits())));
+            ControlFlow::Continue(())
+        };
+        plan.scores(None, 1, &NEVER, take).expect("scores");
+    }
+    let planned = |(planes, sim): (&&[Plane], Sim)| {
+        let mode = Mode::Sketch(SketchMode { planes: Some(planes.to_vec()), ..SketchMode::default() });
+        let spec = InfluenceSpec { mode, ..question(sim) };
+        (sim, InfluencePlan::new(&snapshot, &spec).expect("a plan"))
+    };
+    let sims = [Sim::Cosine, Sim::Dot, Sim::Cosine, Sim::Dot];
+    let plans = Mutex::new(PLANES.iter().zip(sims).map(planned).collect());
+    let feature = snapshot.features_of("pool")[0];
+    let reader = snapshot.open_feature(feature).expect("a reader");
+    Known { feature: feature.number, reader, plans, scores, store, _folder: folder }
+}
+
+fn fill(store: &Store) -> Result<(), Box<dyn std::error::Error>> {
+    let mut features = Vec::new();
+    for (dataset, rows) in [("pool", ROWS), ("val", 2)] {
+        let options = AppendOptions { command: "fuzz".into(), if_changed: IfChanged::Refuse, source: None };
+        let mut append = store.append(&DatasetName::try_from(dataset)?, Vec::new(), options)?;
+        for i in 0..rows {
+            append.push(NewSample { id: &i.to_string(), record: None, metadata: Vec::new() })?;
+        }
+        append.finish()?;
+        let checkpoint = CheckpointId::try_from("c".repeat(64))?;
+        let space = Space {
+            family: Family::Gradient,
+            checkpoint: Some(checkpoint.clone()),
+            modules: "m".repeat(64),
+            projection: "none".into(),
+            layer: None,
+            loss: "cross_entropy".into(),
+            reduction: "mean".into(),
+            dim: DIM as u32,
+        };
+        let desc = FeatureDesc {
+            dataset: dataset.into(),
+            encoding: "e".repeat(64),
+            checkpoint: Some(checkpoint),
+            ensemble: None,
+            kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
+            space,
+            dtype: DType::F16,
+            compute: "f32".into(),
+            granularity: Granularity::Sample,
+        };
+        features.push(JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd", DIM as u32) });
+    }
+    let plan = JobPlan {
+        command: "fuzz".into(),
+        identity: serde_json::json!(1),
+        features,
+        detail: serde_json::Value::Null,
+    };
+    let mut job = store.start_job(plan)?;
+    for (feature, rows) in [(0, ROWS), (1, 2)] {
+        let mut writer = job.segment_writer(feature)?;
+        for row in 0..rows {
+            let value = |k: usize| ((row * 31 + k * 17 + feature * 5) % 23) as f32 - 11.0;
+            let vector: Vec<f32> = (0..DIM).map(value).collect();
+            writer.push(row as u64, &vector, RowFlags::default())?;
+        }
+        job.seal(feature, writer)?;
+    }
+    job.publish(None, true)?;
+    Ok(())
+}
