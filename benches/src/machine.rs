@@ -31,3 +31,13 @@ pub fn peak_rss_mib() -> f64 {
     let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(f64::NAN);
     kib / 1024.0
 }
+
+/// Memory of this process now, in KiB: anonymous, and of mapped files.
+pub fn resident_kib() -> (u64, u64) {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+    };
+    (field("RssAnon:"), field("RssFile:"))
+}

@@ -4,24 +4,41 @@ use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// GB/s at which `threads` threads sum up memory.
+/// GB/s at which `threads` threads sum up memory, with the widest loads that the processor has: with half as wide ones a core is busy before
+/// memory is.
 pub fn bandwidth(memory: &[u64], threads: usize) -> f64 {
     let start = Instant::now();
     let share = memory.len().div_ceil(threads.max(1));
     std::thread::scope(|scope| {
         for part in memory.chunks(share) {
-            scope.spawn(move || {
-                let mut sums = [0u64; 32];
-                for line in part.chunks_exact(32) {
-                    for (sum, word) in sums.iter_mut().zip(line) {
-                        *sum = sum.wrapping_add(*word);
-                    }
-                }
-                std::hint::black_box(sums);
-            });
+            scope.spawn(move || std::hint::black_box(Arch::new().dispatch(Sum(part))));
         }
     });
     size_of_val(memory) as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+struct Sum<'a>(&'a [u64]);
+
+impl WithSimd for Sum<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> u64 {
+        const CHAINS: usize = 4;
+        let (vectors, rest) = S::as_simd_u64s(self.0);
+        let mut sums = [simd.splat_u64s(0); CHAINS];
+        let (lines, tail) = vectors.as_chunks::<CHAINS>();
+        for line in lines {
+            for (sum, vector) in sums.iter_mut().zip(line) {
+                *sum = simd.add_u64s(*sum, *vector);
+            }
+        }
+        for vector in tail {
+            sums[0] = simd.add_u64s(sums[0], *vector);
+        }
+        let all: &[u64] = pulp::bytemuck::cast_slice(&sums);
+        all.iter().chain(rest).fold(0, |sum, word| sum.wrapping_add(*word))
+    }
 }
 
 /// Single-precision multiplications with addition per second, in 10^9, of `threads` threads that do nothing else.

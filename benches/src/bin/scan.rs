@@ -10,14 +10,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
+use gstore_benches::pool::{self, Features};
 use gstore_benches::{machine, probe};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
 use gstore_query::kernel::Kernel;
-use gstore_store::{
-    AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, Family, FeatureAttrs,
-    FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
-    Space, Store,
-};
+use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput, products_per_second};
+use gstore_store::Store;
 
 /// Top 100 of a pool by influence, first over blocks that nobody has read, then over verified ones.
 #[derive(Parser)]
@@ -40,6 +38,9 @@ struct Args {
     /// Scans of each and probes, of which the best are quoted
     #[arg(long, default_value_t = 12)]
     rounds: usize,
+    /// Also write the matrix of all rows and query vectors, beside the products that the kernel alone does in the same second
+    #[arg(long)]
+    matrix: bool,
     /// Where the store is made [default: the system's temporary folder]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -83,7 +84,38 @@ fn main() -> Result<()> {
                 products / seconds / 1e9
             );
         }
+        if args.matrix {
+            matrix(&plan, folder.path(), &args, count)?;
+        }
     }
+    Ok(())
+}
+
+/// Times a matrix of the plan: rows against query vectors, to Parquet.
+fn matrix(plan: &InfluencePlan, folder: &Path, args: &Args, count: usize) -> Result<()> {
+    let go = AtomicBool::new(false);
+    let (mut kernel, mut best, mut bytes) = (0.0f64, f64::INFINITY, 0);
+    for _ in 0..args.rounds.max(2) {
+        kernel = kernel.max(products_per_second(args.dim, count, args.threads));
+        let output = folder.join("matrix");
+        let options = MatrixOptions { memory: 8 << 30, threads: args.threads, ..MatrixOptions::default() };
+        let start = Instant::now();
+        let job = MatrixJob::new(plan, options, &go)?;
+        let report = job.write(MatrixOutput::Folder(&output), |_, _| {}, &go)?;
+        best = best.min(start.elapsed().as_secs_f64());
+        bytes = report.bytes;
+        fs_err::remove_dir_all(&output)?;
+    }
+    let speed = (args.rows * args.checkpoints * args.dim * count) as f64 / best;
+    println!(
+        "matrix of {} x {count}: {:.1} ms, {:.1} GMAC/s, {:.2} of the kernel's {:.1}; {:.0} MB/s written",
+        args.rows,
+        best * 1e3,
+        speed / 1e9,
+        speed / kernel,
+        kernel / 1e9,
+        bytes as f64 / best / 1e6
+    );
     Ok(())
 }
 
@@ -101,74 +133,20 @@ impl Numbers {
 
 fn fill(folder: &Path, args: &Args) -> Result<Store> {
     let store = Store::create(folder.join("store"))?;
-    samples(&store, "pool", args.rows, false)?;
+    pool::samples(&store, "pool", args.rows, false)?;
     let mut jobs = vec![("pool".to_owned(), "grad-adam", args.rows)];
     for &count in &args.queries {
-        samples(&store, &format!("target{count}"), count, true)?;
+        pool::samples(&store, &format!("target{count}"), count, true)?;
         jobs.push((format!("target{count}"), "grad-sgd", count));
     }
     let mut numbers = Numbers(1);
-    let mut vector = vec![0.0; args.dim];
     for (dataset, kind, rows) in jobs {
-        let features = (0..args.checkpoints)
-            .map(|c| feature(&dataset, kind, c, args.dim))
-            .collect::<Result<Vec<_>>>()?;
-        let identity = serde_json::json!([dataset, kind]);
-        let mut job = store.start_job(JobPlan {
-            command: "bench".into(),
-            identity,
-            features,
-            detail: serde_json::Value::Null,
+        let features =
+            Features { dataset: &dataset, kind, checkpoints: args.checkpoints, rows, dim: args.dim };
+        pool::publish(&store, features, |vector| {
+            numbers.fill(vector);
+            Ok(())
         })?;
-        for c in 0..args.checkpoints {
-            let mut writer = job.segment_writer(c)?;
-            for row in 0..rows as u64 {
-                numbers.fill(&mut vector);
-                writer.push(row, &vector, RowFlags::empty())?;
-            }
-            job.seal(c, writer)?;
-        }
-        job.publish(None, true)?;
     }
     Ok(store)
-}
-
-/// Samples, each a subtask of its own where asked for, so that every target row is one query vector.
-fn samples(store: &Store, name: &str, rows: usize, subtasks: bool) -> Result<()> {
-    let columns = if subtasks { vec![ColumnSpec::inferred("subtask", ColumnType::Text)] } else { Vec::new() };
-    let options = AppendOptions { command: "bench".into(), if_changed: IfChanged::Refuse, source: None };
-    let mut append = store.append(&DatasetName::try_from(name)?, columns, options)?;
-    for row in 0..rows {
-        let metadata = if subtasks { vec![MetaValue::Text(format!("s{row}"))] } else { Vec::new() };
-        append.push(NewSample { id: &row.to_string(), record: None, metadata })?;
-    }
-    append.finish()?;
-    Ok(())
-}
-
-fn feature(dataset: &str, kind: &str, checkpoint: usize, dim: usize) -> Result<JobFeature> {
-    let id = CheckpointId::try_from(format!("{checkpoint:064x}"))?;
-    let dim = u32::try_from(dim)?;
-    let space = Space {
-        family: Family::Gradient,
-        checkpoint: Some(id.clone()),
-        modules: "bench".into(),
-        projection: "none".into(),
-        layer: None,
-        loss: "cross_entropy".into(),
-        reduction: "mean".into(),
-        dim,
-    };
-    let desc = FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "bench".into(),
-        checkpoint: Some(id),
-        ensemble: None,
-        kind: FeatureKind { name: kind.into(), params: Default::default() },
-        space,
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-    };
-    Ok(JobFeature { desc, attrs: FeatureAttrs::new(format!("{kind}@checkpoint-{checkpoint}"), dim) })
 }

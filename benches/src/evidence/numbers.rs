@@ -1,0 +1,60 @@
+//! Random numbers that depend on a seed alone, and families of vectors.
+
+/// SplitMix64.
+#[derive(Debug, Clone)]
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in 0..n.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n.max(1) as u64) as usize
+    }
+
+    /// Uniform in (0, 1).
+    pub fn unit(&mut self) -> f64 {
+        ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// Standard normal (Box and Muller).
+    pub fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * self.unit()).cos()
+    }
+
+    /// A vector of normal coordinates.
+    pub fn gaussian(&mut self, dim: usize) -> Vec<f32> {
+        (0..dim).map(|_| self.normal() as f32).collect()
+    }
+
+    /// A vector of which few coordinates hold most of the length: signed fifth powers of normal numbers.
+    pub fn heavy(&mut self, dim: usize) -> Vec<f32> {
+        (0..dim).map(|_| self.normal().powi(5) as f32).collect()
+    }
+
+    /// Eight coordinates of `from` that are not zero.
+    pub fn sparse(&mut self, dim: usize, from: std::ops::Range<usize>) -> Vec<f32> {
+        let mut vector = vec![0.0; dim];
+        for _ in 0..8 {
+            vector[from.start + self.below(from.len())] = self.normal() as f32;
+        }
+        vector
+    }
+}
+
+/// The inner product in double precision.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// The length in double precision.
+pub fn length(v: &[f32]) -> f64 {
+    dot(v, v).sqrt()
+}
