@@ -117,6 +117,13 @@ fn opponents_texts_and_marks() {
     ]);
     assert!(!fs_err::read_to_string(place.path("best.jsonl")).expect("written").contains("twin"));
 
+    // A pool this small is scored row by row, and that is said.
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    let args = ask(&["--format", "json", "--top", "3", "--mode", "sketch"]);
+    let by_sketch = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(lines(&by_sketch.stdout), rows, "{}", by_sketch.stderr);
+    assert!(by_sketch.stderr.contains("every row was scored"), "{}", by_sketch.stderr);
+
     for format in ["table", "csv", "parquet", "arrow"] {
         ok(&place, &["--format", format, "-o", "out", "--full"]);
         assert!(fs_err::metadata(place.path("out")).expect("written").len() > 0, "{format}");
@@ -133,6 +140,21 @@ fn one_row_is_explained() {
     assert_eq!(checkpoints.len(), 4);
     let sum: f64 = checkpoints.iter().map(|c| number(&c["part"])).sum();
     assert!((sum - number(&json["score"])).abs() < 1e-5, "{json}");
+    // The noise of the pair is that of the row in a ranking.
+    let sql = format!(
+        "SELECT stderr, noise_floor FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', explain => true) WHERE id = 's3'"
+    );
+    let noise = lines(&place.ok(&["query", "--format", "json", &sql])).swap_remove(0);
+    for key in ["stderr", "noise_floor"] {
+        assert!(
+            number(&json[key]) > 0.0 && (number(&json[key]) - number(&noise[key])).abs() < 1e-6,
+            "{key}: {json}"
+        );
+    }
+    let sql = format!(
+        "SELECT target_id FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', explain => true, k => 1)"
+    );
+    assert_eq!(place.value(&sql), "1", "given samples are numbered from 1");
     let shares: f64 = checkpoints.iter().map(|c| number(&c["share"])).sum();
     assert!((shares - 100.0).abs() < 1e-6);
     let sql = format!(
@@ -148,6 +170,7 @@ fn one_row_is_explained() {
 
     let text = ok(&place, &["--explain", "twin"]);
     assert!(text.contains("rank        1 of") && text.contains("in target   yes"), "{text}");
+    assert!(text.contains("\nerror       0.") && text.contains("\nnoise       0."), "{text}");
     let args = ask(&["--explain", "twni"]);
     let missing = fails(&place, &args.iter().map(String::as_str).collect::<Vec<_>>(), 1);
     assert!(missing.contains("did you mean \"twin\""), "{missing}");
@@ -222,9 +245,14 @@ fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
     fs_err::copy(folders[1].join(weights), first).expect("copied");
     let other = fails(&place, &args, 1);
     assert!(other.contains("are not those of checkpoint"), "{other}");
+    // The one that moved is named, the others are where they were.
     let one = folders[0].display().to_string();
-    let none = fails(&place, &[&args[..], &["--checkpoint-folders", &one]].concat(), 1);
-    assert!(none.contains("none of the 1 checkpoints"), "{none}");
+    assert_eq!(ok(&place, &["--format", "json", "--checkpoint-folders", &one]), before);
+    let wrong = folders[1].display().to_string();
+    let none = fails(&place, &[&args[..], &["--checkpoint-folders", &wrong]].concat(), 1);
+    assert!(none.contains("none of the 1 checkpoints") && none.contains("not in"), "{none}");
+    let nowhere = fails(&place, &[&args[..], &["--checkpoint-folders", "nowhere/*"]].concat(), 2);
+    assert!(nowhere.contains("--checkpoint-folders nowhere/*"), "{nowhere}");
 }
 
 #[test]
@@ -241,6 +269,23 @@ fn samples_that_would_be_another_are_refused() {
     let error = run(&["--prompt", "x"], 2);
     assert!(error.contains("1 prompts and 0 completions"), "{error}");
     run(&[], 2);
+    let error = run(&["--text", "7"], 1);
+    assert!(error.contains("two tokens at least"), "{error}");
+    for (words, says) in [
+        (&["--target", "q", "--prompt", "x", "--completion", "y"][..], "influence('pool', 'q')"),
+        (&["What is 7*8?"], "--prompt"),
+        (&["--prompt", "x", "--completion", "y", "What"], "\"What\" stands without a flag"),
+        (&["--messages", "hello there"], "\"hello there\" is none"),
+        (&["--messages", "[{\"role\": \"user\", }]"], "column"),
+        (&["--messages", "{\"role\": \"user\", \"content\": \"x\"}"], "no list"),
+        (&["--prompt", "x", "--completion", "y", "--miss", "0.1"], "`miss` is an option"),
+    ] {
+        let error = run(words, 2);
+        assert!(error.contains(says) && !error.contains("expected value"), "{words:?}: {error}");
+    }
+    let error =
+        run(&["--prompt", PROMPT, "--completion", ANSWER, "--exclude-target", "--explain", "twin"], 1);
+    assert!(error.contains("--exclude-target leaves"), "{error}");
     let error = fails(&place, &["query", "SELECT * FROM influence('pool', prompt => 'x')"], 1);
     assert!(error.contains("`prompt` needs `completion`"), "{error}");
     let both = "SELECT * FROM influence('pool', target => 'q', prompt => 'x', completion => 'y')";

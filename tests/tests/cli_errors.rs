@@ -228,7 +228,8 @@ fn an_interrupted_add_says_that_nothing_was_added() {
         let finished = Finished::from(child.wait_with_output().expect("ends"));
         drop(input);
         assert_eq!(finished.code, 130, "{}", finished.stderr);
-        assert!(finished.stderr.contains("error: stopped; nothing was added"), "{}", finished.stderr);
+        assert!(finished.stderr.contains("stopped; nothing was added"), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("error:"), "{}", finished.stderr);
         assert!(!store.exists());
     }
 }
@@ -467,4 +468,33 @@ fn samples_without_a_scored_token_are_flagged_counted_and_never_selected() {
         "SELECT id, reason FROM excluded('cut', 'target')",
     ]));
     assert!(reasons.contains("cut,no_scored"), "{reasons}");
+}
+
+#[test]
+fn a_selection_says_what_its_rules_did() {
+    let world = World::new();
+    let select = |quota: &str, by: &str, top: &str| {
+        let mut command = world.gstore();
+        command.args(["select", "--pool", "pool", "--target", "target", "--top", top, "--quota", quota]);
+        command.args(["--quota-by", by, "-o"]).arg(world.path("out.jsonl"));
+        command
+    };
+    // Before anything is scored or written.
+    world.refused(&mut select("a=1", "sorce", "5"), 1, &["metadata column", "did you mean \"source\""]);
+    assert!(!world.path("out.jsonl").exists());
+    let finished = binary::run(&mut select("a=1,b=1,c=1,d=7", "source", "30"));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stderr.contains("the quota of `d` has no effect"), "{}", finished.stderr);
+    let says = "30 rows were asked for; the rules of the selection leave 3 of the";
+    assert!(finished.stderr.contains(says), "{}", finished.stderr);
+    let finished = binary::run(&mut select("a=1", "source", "1000"));
+    assert!(finished.stderr.contains("1000 rows were asked for; the rules"), "{}", finished.stderr);
+    let mut plain = world.gstore();
+    plain.args(["select", "--pool", "pool", "--target", "target", "--top", "1000", "-o"]);
+    let finished = binary::run(plain.arg(world.path("out.jsonl")));
+    assert!(
+        finished.stderr.contains("1000 rows were asked for; only 40 can be ranked"),
+        "{}",
+        finished.stderr
+    );
 }

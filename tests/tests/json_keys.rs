@@ -100,6 +100,11 @@ fn the_page_has_every_key_and_no_other() {
         ("info FEATURE", vec!["info", "1", "--json"]),
         ("info RUN", vec!["info", &run, "--json"]),
         ("index", vec!["index", "--sketch", "--dataset", "pool", "--json"]),
+        (
+            "matrix --dry-run",
+            vec!["matrix", "--pool", "pool", "--target", "pool", "-o", "m", "--dry-run", "--json"],
+        ),
+        ("matrix", vec!["matrix", "--pool", "pool", "--target", "pool", "-o", "m", "--json"]),
         ("verify", vec!["verify", "--all", "--json"]),
         (
             "ask --explain",

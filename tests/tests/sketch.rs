@@ -8,6 +8,8 @@ use gstore_store::{
 use gstore_tests::place::Place;
 use serde_json::Value;
 
+const SELECT: [&str; 7] = ["select", "--pool", "pool", "--target", "q", "--top", "50"];
+
 const ROWS: u64 = 9_000;
 const DIM: u32 = 128;
 
@@ -53,7 +55,8 @@ fn place() -> Place {
         let name = DatasetName::try_from(dataset).expect("a name");
         let mut append = store.append(&name, Vec::new(), options).expect("an append");
         for row in 0..rows {
-            let sample = NewSample { id: &row.to_string(), record: None, metadata: Vec::new() };
+            let (id, record) = (row.to_string(), format!("{{\"id\":\"{row}\",\"text\":\"{row}\"}}"));
+            let sample = NewSample { id: &id, record: Some(record.as_bytes()), metadata: Vec::new() };
             append.push(sample).expect("a sample");
         }
         append.finish().expect("samples");
@@ -143,10 +146,83 @@ fn a_damaged_sketch_is_an_error_or_not_used_and_can_be_made_anew() {
     assert_eq!(place.run(&["verify"]).code, 0);
 }
 
+/// The score file of a selection, and what was said.
+fn select(place: &Place, more: &[&str]) -> (String, String) {
+    let args = [&SELECT[..], &["-o", "out.jsonl", "--scores", "scores.csv"], more].concat();
+    let finished = place.run(&args);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    (fs_err::read_to_string(place.path("scores.csv")).expect("written"), finished.stderr)
+}
+
+#[test]
+fn a_selection_by_sketch_is_the_exact_one_and_says_what_it_promises() {
+    let place = place();
+    let (exact, said) = select(&place, &[]);
+    assert!(!said.contains("the result is"), "{said}");
+    let (without, said) = select(&place, &["--mode", "sketch"]);
+    assert!(without == exact && said.contains("gstore index --sketch"), "{said}");
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    for (flags, promise) in [
+        (vec![], "with probability 1 - 1e-6"),
+        (vec!["--miss", "1e-3"], "with probability 1 - 1e-3"),
+        (vec!["--certified"], "exact, certified by a sketch"),
+        (vec!["--tolerance", "1e-9"], "at most 0.000000001 better"),
+        (vec!["--worst"], "with probability 1 - 1e-6"),
+    ] {
+        let (by_sketch, said) = select(&place, &[&["--mode", "sketch"], &flags[..]].concat());
+        let want = if flags == ["--worst"] { select(&place, &flags).0 } else { exact.clone() };
+        assert_eq!(by_sketch, want, "{flags:?}");
+        // The planner may find that it would not pay.
+        assert!(said.contains(promise) || said.contains("every row was scored"), "{flags:?}: {said}");
+        assert!(!said.contains("0 of 0 rows"), "{flags:?}: {said}");
+        if flags.is_empty() {
+            assert!(said.contains(promise) && said.contains("of the sketch excluded"), "{said}");
+        }
+    }
+    for (flags, says) in [
+        (vec!["--mode", "fast"], "exact, sketch"),
+        (vec!["--miss", "0.1"], "`miss` is an option of the mode `sketch`"),
+        (vec!["--tolerance", "0.1"], "`tolerance` is an option of the mode `sketch`"),
+        (vec!["--certified"], "`certified` is an option of the mode `sketch`"),
+        (vec!["--mode", "sketch", "--distinct", "0.9"], "rules of the selection"),
+        (vec!["--mode", "sketch", "--round-robin", "target"], "rules of the selection"),
+        (vec!["--mode", "sketch", "--scores-of", "all"], "--scores-of all"),
+    ] {
+        let finished = place.run(&[&SELECT[..], &["-o", "out.jsonl"], &flags[..]].concat());
+        assert_eq!(finished.code, 2, "{flags:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{flags:?}: {}", finished.stderr);
+    }
+    let finished =
+        place.run(&[&SELECT[..], &["-o", "out.jsonl", "--mode", "sketch", "--miss", "2"]].concat());
+    assert!(
+        finished.code != 0 && finished.stderr.contains("probability of missing rows of 2"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn a_file_of_the_right_name_is_listed_for_what_it_is() {
+    let place = place();
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    let folder = place.path("store").join("indexes");
+    let file = fs_err::read_dir(&folder).expect("indexes").next().expect("one").expect("read").path();
+    fs_err::remove_file(&file).expect("removed");
+    fs_err::write(&file, "not an index").expect("written");
+    let report = place.json(&["index", "--dataset", "pool", "--json"]);
+    let (sketched, unusable) = (&report["features"][0]["sketched"], &report["features"][0]["unusable"]);
+    assert_eq!((sketched.as_u64(), unusable.as_u64()), (Some(0), Some(1)), "{report}");
+    let listed = place.ok(&["index", "--dataset", "pool"]);
+    assert!(listed.contains("no sketch, 1 that cannot be used"), "{listed}");
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    assert!(!place.ok(&["index"]).contains("cannot be used"));
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused_with_what_can() {
     let place = place();
     for (args, code, says) in [
+        (vec!["index", "--sketch", "grad-sgd-smple"], 1, "did you mean \"pool/grad-sgd-sample\""),
         (vec!["index", "--sketch"], 2, "sketches of what"),
         (vec!["index", "--rebuild", "--dataset", "pool"], 2, "--sketch"),
         (vec!["index", "--sketch", "nothing"], 1, "nothing"),

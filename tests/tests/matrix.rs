@@ -1,0 +1,274 @@
+//! Promise: `gstore matrix` gives the same bytes wherever it was killed, what other tools read in it is what SQL says, and a changed store or a full
+//! disk is a clear error.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gstore_store::{
+    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
+    Granularity, IfChanged, JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
+};
+use gstore_tests::place::Place;
+use serde_json::Value;
+
+const DIM: u32 = 64;
+const SAMPLES: u64 = 12;
+
+/// A pool of which one row is not finite, and target samples.
+fn place() -> Place {
+    let place = Place::new();
+    fill(&place.path("store"));
+    place
+}
+
+fn fill(path: &Path) {
+    let store = Store::create(path).expect("a store");
+    let mut state = 5u64;
+    let mut number = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    for (dataset, rows) in [("pool", 2000), ("q", SAMPLES)] {
+        append(&store, dataset, rows);
+        let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
+        let space = Space {
+            family: Family::Gradient,
+            checkpoint: Some(id.clone()),
+            modules: "m".into(),
+            projection: "none".into(),
+            layer: None,
+            loss: "cross_entropy".into(),
+            reduction: "mean".into(),
+            dim: DIM,
+        };
+        let desc = FeatureDesc {
+            dataset: dataset.into(),
+            encoding: "e".into(),
+            checkpoint: Some(id),
+            ensemble: None,
+            kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
+            space,
+            dtype: DType::F16,
+            compute: "f32".into(),
+            granularity: Granularity::Sample,
+        };
+        let plan = JobPlan {
+            command: "test".into(),
+            identity: serde_json::json!(dataset),
+            features: vec![JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd".to_owned(), DIM) }],
+            detail: Value::Null,
+        };
+        let mut job = store.start_job(plan).expect("a job");
+        let mut writer = job.segment_writer(0).expect("a segment");
+        for row in 0..rows {
+            let mut vector: Vec<f32> = (0..DIM).map(|_| number()).collect();
+            if (dataset, row) == ("pool", 77) {
+                vector[0] = f32::NAN;
+            }
+            writer.push(row, &vector, RowFlags::empty()).expect("a vector");
+        }
+        job.seal(0, writer).expect("sealed");
+        job.publish(None, true).expect("published");
+    }
+}
+
+fn append(store: &Store, dataset: &str, rows: u64) {
+    let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
+    let name = DatasetName::try_from(dataset).expect("a name");
+    let mut append = store.append(&name, Vec::new(), options).expect("an append");
+    for row in 0..rows {
+        let id = format!("{dataset}{row}");
+        append.push(NewSample { id: &id, record: None, metadata: Vec::new() }).expect("a sample");
+    }
+    append.finish().expect("samples");
+}
+
+/// `--memory` for two samples at a time.
+const MEMORY: &str = "1024";
+
+fn args<'a>(output: &'a str, memory: &'a str) -> Vec<&'a str> {
+    vec!["matrix", "--pool", "pool", "--target", "q", "--memory", memory, "-o", output]
+}
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs_err::read_dir(next).expect("listed") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => {
+                    let name = path.strip_prefix(folder).expect("inside").to_owned();
+                    all.insert(name, fs_err::read(&path).expect("read"));
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_killed_command_goes_on_and_gives_the_same_bytes() {
+    let place = place();
+    for (whole, killed, memory) in [("whole", "killed", MEMORY), ("whole.parquet", "killed.parquet", "1GiB")]
+    {
+        let took = std::time::Instant::now();
+        place.ok(&args(whole, memory));
+        let took = took.elapsed();
+        let mut state = 9u64;
+        let mut kills = 0;
+        for _ in 0..40 {
+            let mut command = place.gstore(&args(killed, memory));
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            std::thread::sleep(took.mul_f64((state >> 33) as f64 / (1u64 << 31) as f64));
+            // Already at its end if it cannot be killed.
+            let _ = child.kill();
+            kills += u32::from(!child.wait().expect("ends").success());
+            if place.path(killed).exists() {
+                break;
+            }
+        }
+        place.ok(&args(killed, memory));
+        let same = match place.path(whole).is_dir() {
+            true => files(&place.path(whole)) == files(&place.path(killed)),
+            false => fs_err::read(place.path(whole)).ok() == fs_err::read(place.path(killed)).ok(),
+        };
+        assert!(same, "{killed} after {kills} kills");
+        let hidden = place.path(&format!(".{killed}.part"));
+        assert!(!hidden.exists(), "nothing is left beside it");
+    }
+}
+
+#[test]
+fn a_changed_store_is_refused_until_its_old_state_is_named() {
+    let place = place();
+    let mut command = place.gstore(&args("m", MEMORY));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+    let begun = place.path(".m.part").join("question.json");
+    while !begun.exists() && child.try_wait().expect("asked").is_none() {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let _ = child.kill();
+    child.wait().expect("ends");
+    if place.path("m").exists() {
+        eprintln!("skipped: the command was done before it could be killed");
+        return;
+    }
+    let store = Store::open(&place.path("store")).expect("opens");
+    let before = store.snapshot().expect("a snapshot").number().to_string();
+    append(&store, "more", 3);
+    let finished = place.run(&args("m", MEMORY));
+    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("unfinished work") && finished.stderr.contains("--snapshot"),
+        "{}",
+        finished.stderr
+    );
+    let mut old = args("m", MEMORY);
+    old.extend(["--snapshot", &before]);
+    place.ok(&old);
+    assert!(place.run(&old).stderr.contains("nothing to do"));
+    let finished = place.run(&args("m", MEMORY));
+    assert!(finished.stderr.contains("another question"), "{}", finished.stderr);
+}
+
+#[test]
+fn what_it_takes_is_told_before_and_nothing_is_written() {
+    let place = place();
+    let mut dry = args("m", MEMORY);
+    dry.extend(["--dry-run", "--json"]);
+    let told = place.json(&dry);
+    assert_eq!(
+        (&told["rows"], &told["samples"], &told["passes"]),
+        (&2000.into(), &SAMPLES.into(), &6.into())
+    );
+    assert!(!place.path("m").exists() && !place.path(".m.part").exists());
+    let mut made = args("m", MEMORY);
+    made.push("--json");
+    let made = place.json(&made);
+    assert_eq!((&made["rows"], &made["excluded"]["non_finite"]), (&1999.into(), &1.into()));
+    let (told, made) = (told["bytes"].as_u64().expect("bytes"), made["bytes"].as_u64().expect("bytes"));
+    assert!(made < 2 * told && told < 2 * made, "{told} told and {made} made");
+    let finished = place.run(&args("m.parquet", MEMORY));
+    assert!(finished.stderr.contains("name a folder"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_same_command_goes_on() {
+    let disk = tempfile::tempdir().expect("a folder");
+    let mount = |options: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(disk.path());
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if !mount("size=160k") {
+        eprintln!("skipped: a full disk needs the right to mount a tmpfs");
+        return;
+    }
+    let place = place();
+    place.ok(&args("whole", MEMORY));
+    let output = disk.path().join("m").display().to_string();
+    let finished = place.run(&args(&output, MEMORY));
+    let grown = mount("remount,size=4m");
+    let again = place.run(&args(&output, MEMORY));
+    let same = files(&place.path("whole")) == files(&disk.path().join("m"));
+    // What cannot be unmounted now goes with the machine's next start.
+    let _ = Command::new("umount").arg("-l").arg(disk.path()).output();
+    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    assert!(finished.stderr.contains("No space left on device"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("the same command goes on"), "{}", finished.stderr);
+    assert!(grown && again.code == 0, "{}", again.stderr);
+    assert!(again.stderr.contains("parts were there from an earlier run"), "{}", again.stderr);
+    assert!(same);
+}
+
+/// What docs/matrix.md shows, held against the answers of SQL.
+const READ: &str = r#"
+import csv, json, sys
+import numpy as np, polars as pl, pyarrow.dataset as ds, pyarrow.parquet as pq
+
+want = {(int(r["row"]), int(r["target"][1:])): float(r["score"]) for r in csv.DictReader(open("want.csv"))}
+targets = pl.read_parquet("m/targets.parquet")
+rows, scores = None, []
+for name in targets["scores"].unique(maintain_order=True):
+    part = pl.read_parquet(f"m/{name}/*.parquet")
+    rows = part["row"].to_numpy()
+    scores.append(part["scores"].to_numpy())
+scores = np.concatenate(scores, axis=1)
+assert scores.shape == (1999, 12) and scores.dtype == np.float32, (scores.shape, scores.dtype)
+assert json.load(open("m/matrix.json"))["rows"] == 1999
+
+table = pq.read_table("m.parquet")
+whole = table["scores"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+assert np.array_equal(whole, scores)
+listed = json.loads(pq.read_metadata("m.parquet").metadata[b"gstore.targets"])
+assert [t["id"] for t in listed] == targets["id"].to_list()
+assert table["id"][0].as_py() == "pool0"
+assert ds.dataset("m/scores-000").to_table().num_rows == 1999
+for i, row in enumerate(rows):
+    for t in range(12):
+        assert abs(scores[i, t] - want[(int(row), t)]) <= 1e-6, (row, t)
+print("read")
+"#;
+
+#[test]
+fn pyarrow_polars_and_numpy_read_what_sql_says() {
+    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imports = Command::new(&python).args(["-c", "import pyarrow, polars, numpy"]).output();
+    if !imports.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "{python} cannot import pyarrow, polars and numpy");
+        eprintln!("skipped: {python} cannot import pyarrow, polars and numpy");
+        return;
+    }
+    let place = place();
+    place.ok(&args("m", MEMORY));
+    place.ok(&args("m.parquet", "1GiB"));
+    let sql = "SELECT row, target, score FROM influence('pool', 'q', each => 'sample', k => 2000)";
+    place.ok(&["query", "--format", "csv", "-o", "want.csv", sql]);
+    let output = Command::new(python).args(["-c", READ]).current_dir(place.path("")).output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,174 @@
+//! Promise: `nearest(...)` shows what is most like a text, a sample or a vector, and with graphs every similarity is still that of the scan.
+
+use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::Value;
+
+const PROMPT: &str = "Is 7 odd?";
+const ANSWER: &str = "7 is odd, as everyone knows";
+
+/// A pool with embeddings of a real model, and one sample that is the question itself.
+fn place() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 60);
+    let mut text = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
+    fs_err::write(place.path("pool.jsonl"), text).expect("written");
+    let finished = place.ingest("pool", Some(&place.path("pool.jsonl")), "embed-mean,grad-sgd");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    place
+}
+
+fn rows(place: &Place, sql: &str) -> Vec<Value> {
+    let text = place.ok(&["query", "--format", "json", sql]);
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Ids and similarities.
+fn found(place: &Place, call: &str, rest: &str) -> Vec<(String, String)> {
+    let sql = format!("SELECT id, similarity FROM nearest('pool', {call}) {rest}");
+    let of = |row: &Value| (row["id"].as_str().expect("an id").to_owned(), row["similarity"].to_string());
+    rows(place, &sql).iter().map(of).collect()
+}
+
+fn refused(place: &Place, sql: &str) -> String {
+    let finished = place.run(&["query", sql]);
+    assert_ne!(finished.code, 0, "{sql}");
+    finished.stderr
+}
+
+#[test]
+fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
+    let place = place();
+    let checkpoint = place.value("SELECT name FROM gstore.checkpoints ORDER BY step LIMIT 1");
+    let at = format!("checkpoint => '{checkpoint}'");
+    let text = format!("prompt => '{PROMPT}', completion => '{ANSWER}', {at}");
+    let by_text = found(&place, &text, "LIMIT 61");
+    assert_eq!(by_text.len(), 61);
+    assert_eq!(by_text[0].0, "twin");
+    let first: f64 = by_text[0].1.parse().expect("a number");
+    assert!((first - 1.0).abs() < 1e-3, "its own twin: {first}");
+    assert!(by_text.iter().map(|row| row.1.parse::<f64>().expect("a number")).is_sorted_by(|a, b| a >= b));
+
+    // The scan is the influence of the same text by cosine.
+    let sql = format!(
+        "SELECT id, score AS similarity FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', kind => 'embed-mean', checkpoints => '{checkpoint}') ORDER BY score DESC"
+    );
+    let scores: Vec<String> = rows(&place, &sql).iter().map(|row| row["similarity"].to_string()).collect();
+    assert_eq!(by_text.iter().map(|row| row.1.clone()).collect::<Vec<_>>(), scores);
+
+    let by_id = found(&place, &format!("id => 'twin', {at}"), "LIMIT 61");
+    assert_eq!(by_id.len(), 60, "itself is left out");
+    assert!(by_id.iter().all(|row| row.0 != "twin"));
+    let label = format!("embed-mean@{checkpoint}");
+    let vector = rows(&place, &format!("SELECT vector FROM vectors('pool', '{label}') WHERE id = 'twin'"));
+    let by_vector = found(&place, &format!("vector => {}, {at}", vector[0]["vector"]), "LIMIT 61");
+    // A stored vector is compared by the length it had before it was rounded for storage, a given one by its own.
+    for (given, stored) in by_vector[1..].iter().zip(&by_id) {
+        assert_eq!(given.0, stored.0, "the stored vector");
+        let number = |row: &(String, String)| row.1.parse::<f64>().expect("a number");
+        assert!((number(given) / number(stored) - 1.0).abs() < 1e-4, "{given:?} {stored:?}");
+    }
+
+    let made: Value = place.json(&["index", "--hnsw", "--dataset", "pool", "--json"]);
+    let features = made["features"].as_array().expect("a list");
+    assert!(features.iter().all(|line| line["graphed"] == 1 && line["linked"] == 61), "{made}");
+    assert!(
+        features.iter().all(|line| line["feature"].as_str().is_some_and(|name| name.contains("embed-mean")))
+    );
+    let again: Value = place.json(&["index", "--hnsw", "--dataset", "pool", "--json"]);
+    assert!(again["features"].as_array().expect("a list").iter().all(|line| line["linked"] == 0));
+
+    for (call, exact) in [(&text, &by_text), (&format!("id => 'twin', {at}"), &by_id)] {
+        // So few rows are scanned unless graphs are asked for.
+        let graph = found(&place, &format!("{call}, exact => false"), "LIMIT 10");
+        assert_eq!(graph[..], exact[..10]);
+        assert_eq!(found(&place, &format!("{call}, exact => true"), "LIMIT 10")[..], exact[..10]);
+        assert_eq!(found(&place, &format!("{call}, exact => false, k => 10"), "")[..], exact[..10]);
+        let some: Vec<_> = exact.iter().filter(|row| row.0.ends_with('3')).take(3).cloned().collect();
+        assert_eq!(found(&place, &format!("{call}, exact => false"), "WHERE id LIKE '%3' LIMIT 3"), some);
+        let by_row = found(&place, &format!("{call}, exact => false"), "ORDER BY row LIMIT 2");
+        assert_eq!(by_row.iter().map(|row| &row.0).collect::<Vec<_>>(), ["s0", "s1"]);
+    }
+    let sql = |options: &str| {
+        format!("EXPLAIN SELECT id FROM nearest('pool', id => 'twin', {at}{options}) LIMIT 5")
+    };
+    let explained = |options: &str| place.ok(&["query", "--format", "csv", &sql(options)]);
+    assert!(explained("").contains("by=graphs of 1 of 1 segments (ef=128)"), "{}", explained(""));
+    assert!(explained(", exact => true").contains("by=scan"), "{}", explained(", exact => true"));
+    let noted = place.run(&[
+        "query",
+        &format!("SELECT id FROM nearest('pool', id => 'twin', {at}, exact => false) LIMIT 5"),
+    ]);
+    assert!(
+        noted.stderr.contains("approximate") && noted.stderr.contains("in the graphs of 1 segments"),
+        "{}",
+        noted.stderr
+    );
+
+    place.ok(&["delete", "--dataset", "pool", "--id", &by_id[0].0]);
+    let after = found(&place, &format!("id => 'twin', {at}, exact => false"), "LIMIT 10");
+    assert_eq!(after[..], by_id[1..11]);
+
+    let evaluated: Value =
+        place.json(&["index", "--evaluate", "--dataset", "pool", "--queries", "10", "--json"]);
+    let first = &evaluated["features"][0]["evaluation"];
+    assert_eq!((first["queries"].as_u64(), first["rows"].as_u64()), (Some(10), Some(60)), "{evaluated}");
+    assert!(first["recall_at_10"].as_f64() >= Some(0.99), "{evaluated}");
+    let table = place.ok(&["index", "--evaluate", "--dataset", "pool", "--queries", "5"]);
+    assert!(table.contains("recall@100"), "{table}");
+    place.ok(&["verify", "--all"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_the_way_out() {
+    let place = place();
+    let checkpoint = place.value("SELECT name FROM gstore.checkpoints ORDER BY step LIMIT 1");
+    for (call, says) in [
+        ("id => 's1'".to_owned(), "name it with `checkpoint`"),
+        (format!("id => 'twni', checkpoint => '{checkpoint}'"), "did you mean \"twin\""),
+        (format!("checkpoint => '{checkpoint}'"), "takes one thing"),
+        (format!("id => 's1', text => 'x', checkpoint => '{checkpoint}'"), "takes one thing"),
+        (format!("vector => [1.0, 2.0], checkpoint => '{checkpoint}'"), "the vector has 2 values"),
+        (
+            format!("id => 's1', sim => 'dot', checkpoint => '{checkpoint}'"),
+            "a scan of dot products is exact",
+        ),
+        (format!("id => 's1', kind => 'embed-last', checkpoint => '{checkpoint}'"), "embed-last"),
+        (format!("id => 's1', ef => 0, checkpoint => '{checkpoint}'"), "at least 1"),
+        ("id => 's1', near => 3".to_owned(), "no option `near`"),
+    ] {
+        let message = refused(&place, &format!("SELECT id FROM nearest('pool', {call}) LIMIT 3"));
+        assert!(message.contains(says), "{call}: {message}");
+    }
+    for (args, code, says) in [
+        (vec!["index", "--hnsw"], 2, "graphs of what?"),
+        (vec!["index", "--hnsw", "--dataset", "pool", "--sim", "dot"], 2, "a scan of dot products is exact"),
+        (vec!["index", "--evaluate", "--dataset", "pool"], 2, "gstore index --hnsw"),
+        (vec!["index", "--rebuild", "--dataset", "pool"], 2, "--hnsw"),
+        (vec!["index", "--hnsw", "--dataset", "pool", "--kind", "loss"], 2, "no feature of kind loss"),
+    ] {
+        let finished = place.run(&args);
+        assert_eq!(finished.code, code, "{args:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+    }
+    // Gradients on request, and a damaged graph.
+    place.ok(&["index", "--hnsw", "--dataset", "pool", "--kind", "grad-sgd"]);
+    let call = format!(
+        "nearest('pool', id => 's1', kind => 'grad-sgd', checkpoint => '{checkpoint}', exact => false)"
+    );
+    assert_eq!(rows(&place, &format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
+    for entry in fs_err::read_dir(place.path("store/indexes")).expect("readable") {
+        let path = entry.expect("readable").path();
+        let bytes = fs_err::read(&path).expect("readable");
+        let half = bytes.len() / 2;
+        let flipped: Vec<u8> =
+            bytes.iter().enumerate().map(|(i, b)| if i > 64 && i < half { b ^ 1 } else { *b }).collect();
+        fs_err::remove_file(&path).expect("removed");
+        fs_err::write(&path, flipped).expect("written");
+    }
+    let message = refused(&place, &format!("SELECT id FROM {call} LIMIT 4"));
+    assert!(message.contains("damaged") && message.contains("gstore index"), "{message}");
+    place.ok(&["index", "--hnsw", "--dataset", "pool", "--kind", "grad-sgd"]);
+    assert_eq!(rows(&place, &format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
+}

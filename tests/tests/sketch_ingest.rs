@@ -1,0 +1,198 @@
+//! Promise: `--sketch` makes the sketches of what was just published and of nothing else, whatever interrupts it leaves the vectors published, and files
+//! that are rewritten keep the sketches that they had.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use gstore_tests::binary::{self, Finished};
+use gstore_tests::place::Place;
+use gstore_tests::world;
+use serde_json::Value;
+
+/// `gstore ingest` of a dataset at one checkpoint.
+fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
+    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--dim", "128", "--run", "warmup"]);
+    command.arg("--model").arg(world::demo().join("model")).arg("--checkpoints").arg(checkpoint).args(more);
+    binary::run(&mut command)
+}
+
+fn done(finished: Finished) -> Finished {
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    finished
+}
+
+/// Segments and sketches of each feature of a dataset, by label.
+fn sketches(place: &Place, dataset: &str) -> Vec<(String, u64, u64)> {
+    let report = place.json(&["index", "--dataset", dataset, "--json"]);
+    let number = |line: &Value, key: &str| line[key].as_u64().expect("a number");
+    let line = |line: &Value| {
+        let name = line["feature"].as_str().expect("a name").to_owned();
+        assert_eq!(line["unusable"], 0, "{line}");
+        (name, number(line, "segments"), number(line, "sketched"))
+    };
+    report["features"].as_array().expect("features").iter().map(line).collect()
+}
+
+fn index_files(place: &Place) -> Vec<PathBuf> {
+    let Ok(folder) = fs_err::read_dir(place.path("store/indexes")) else { return Vec::new() };
+    folder.map(|entry| entry.expect("readable").path()).collect()
+}
+
+fn samples(place: &Place, name: &str, count: usize) -> String {
+    world::write_samples(&place.path(name), count);
+    name.to_owned()
+}
+
+#[test]
+fn an_ingest_makes_the_sketches_of_what_it_wrote() {
+    let place = Place::new();
+    let (pool, target) = (samples(&place, "pool.jsonl", 40), samples(&place, "target.jsonl", 6));
+    done(ingest(&place, "target", &["--features", "grad-sgd", "--data", &target]));
+    let features = ["--features", "grad-sgd,embed-mean", "--sketch"];
+    let plan = done(ingest(&place, "pool", &[&features[..], &["--data", &pool, "--dry-run"]].concat()));
+    assert!(plan.stdout.contains("sketches  ") && index_files(&place).is_empty(), "{}", plan.stdout);
+    let first = done(ingest(&place, "pool", &[&features[..], &["--data", &pool]].concat()));
+    assert!(
+        first.stderr.contains("published snapshot") && first.stderr.contains("sketches: 80 vectors"),
+        "{}",
+        first.stderr
+    );
+    let made = sketches(&place, "pool");
+    assert_eq!(made.len(), 2);
+    assert!(made.iter().all(|(_, segments, sketched)| sketched == segments && *segments > 0), "{made:?}");
+    assert!(sketches(&place, "target").iter().all(|(_, _, sketched)| *sketched == 0));
+
+    // A config file says it too. Rows that come later have sketches of their own.
+    world::write_samples(&place.path("pool.jsonl"), 55);
+    fs_err::write(place.path("gstore.toml"), "[ingest]\nsketch = true\n").expect("written");
+    let more = ["--features", "grad-sgd,embed-mean", "--data", &pool, "--config", "gstore.toml"];
+    let later = done(ingest(&place, "pool", &more));
+    assert!(later.stderr.contains("sketches: 30 vectors"), "{}", later.stderr);
+    let both = sketches(&place, "pool");
+    assert!(both.iter().zip(&made).all(|(now, then)| now.1 > then.1 && now.2 == now.1), "{both:?}");
+
+    // The same command makes what is missing and nothing else.
+    let again = done(ingest(&place, "pool", &features));
+    assert!(
+        again.stderr.contains("nothing to compute") && !again.stderr.contains("sketches:"),
+        "{}",
+        again.stderr
+    );
+    let lost = index_files(&place).swap_remove(0);
+    let bytes = fs_err::read(&lost).expect("its bytes");
+    fs_err::remove_file(&lost).expect("removed");
+    let again = done(ingest(&place, "pool", &features));
+    assert!(again.stderr.contains("vectors coded"), "{}", again.stderr);
+    assert_eq!(fs_err::read(&lost).expect("made again").len(), bytes.len());
+    done(place.run(&["verify"]));
+}
+
+#[test]
+fn shards_have_their_sketches_made_when_they_are_attached() {
+    let place = Place::new();
+    let pool = samples(&place, "pool.jsonl", 30);
+    place.ok(&["add", "--dataset", "pool", "--data", &pool]);
+    let refused =
+        ingest(&place, "pool", &["--features", "grad-sgd", "--shard", "1/2", "--out", "one", "--sketch"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("gstore attach --sketch"), "{}", refused.stderr);
+    let shard =
+        |out: &str| done(ingest(&place, "pool", &["--features", "grad-sgd", "--shard", "1/1", "--out", out]));
+    shard("one");
+    place.ok(&["attach", "one"]);
+    assert!(index_files(&place).is_empty(), "nobody asked for sketches");
+    let pool = samples(&place, "pool.jsonl", 45);
+    place.ok(&["add", "--dataset", "pool", "--data", &pool]);
+    shard("two");
+    let report = place.json(&["attach", "one", "two", "--sketch", "--json"]);
+    assert!(report["snapshot"].is_u64(), "{report}");
+    let made = sketches(&place, "pool");
+    assert!(made.iter().all(|(_, segments, sketched)| sketched == segments && *segments > 1), "{made:?}");
+    assert_eq!(place.run(&["attach", "one", "--sketch", "--dry-run"]).code, 2);
+}
+
+#[test]
+fn files_that_are_rewritten_keep_their_sketches() {
+    let place = Place::new();
+    for count in [10, 20, 30] {
+        let pool = samples(&place, "pool.jsonl", count);
+        done(ingest(&place, "pool", &["--features", "grad-sgd,embed-mean", "--data", &pool]));
+    }
+    let of = |label: &str| sketches(&place, "pool").into_iter().find(|s| s.0.contains(label)).expect("there");
+    let name = of("grad-sgd").0;
+    place.ok(&["index", "--sketch", &name]);
+    assert_eq!(of("grad-sgd").2, 3);
+
+    let compacted = place.run(&["compact"]);
+    assert_eq!(compacted.code, 0, "{}", compacted.stderr);
+    assert!(compacted.stderr.contains("sketches: 30 vectors"), "{}", compacted.stderr);
+    let (_, segments, sketched) = of("grad-sgd");
+    assert_eq!((segments, sketched), (1, 1));
+    assert_eq!(of("embed-mean").2, 0, "it had none");
+    let idle = place.run(&["compact"]);
+    assert!(idle.code == 0 && !idle.stderr.contains("sketches:"), "{}", idle.stderr);
+
+    let purged = place.run(&["delete", "--dataset", "pool", "--id", "s3", "--purge", "--yes"]);
+    assert_eq!(purged.code, 0, "{}", purged.stderr);
+    assert_eq!((of("grad-sgd").2, of("embed-mean").2), (1, 0), "{}", purged.stderr);
+    done(place.run(&["verify"]));
+}
+
+/// Stops a command with Ctrl-C while it waits for a lock that the test holds, which every build of an index takes first.
+#[cfg(unix)]
+fn interrupted(place: &Place, says: &str, start: impl Fn() -> std::process::Command) -> Finished {
+    let path = place.path("store/tmp/start.lock");
+    for seconds in [1, 2, 4, 8, 16] {
+        let lock =
+            fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(&path).expect("opened");
+        lock.file().lock().expect("locked");
+        let mut command = start();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("started");
+        // Long enough for the command to get there; if not, it is tried again.
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(lock);
+        let finished = Finished::from(child.wait_with_output().expect("ends"));
+        if finished.stderr.contains("stopping;") && finished.stderr.contains(says) {
+            return finished;
+        }
+    }
+    panic!("the command never got to its sketches");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_is_no_error_and_leaves_what_is_published() {
+    let place = Place::new();
+    // A build looks at the flag between two files.
+    for count in 1..=8 {
+        let pool = samples(&place, "pool.jsonl", 4 * count);
+        done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", &pool]));
+    }
+    let number = place.value("SELECT max(number) FROM gstore.snapshots");
+    let again = interrupted(&place, "`gstore index --sketch --dataset pool`", || {
+        let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+        let mut command =
+            place.gstore(&["ingest", "--dataset", "pool", "--dim", "128", "--run", "warmup", "--sketch"]);
+        command.args(["--features", "grad-sgd", "--model"]).arg(world::demo().join("model"));
+        command.arg("--checkpoints").arg(checkpoint);
+        command
+    });
+    assert_eq!(again.code, 130, "{}", again.stderr);
+    assert!(!again.stderr.contains("error"), "{}", again.stderr);
+    assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), number);
+
+    let index = interrupted(&place, "stopped", || place.gstore(&["index", "--sketch", "--dataset", "pool"]));
+    assert_eq!(index.code, 130, "{}", index.stderr);
+    assert!(!index.stderr.contains("error"), "{}", index.stderr);
+    assert!(sketches(&place, "pool")[0].2 < 8);
+    // What the messages say.
+    place.ok(&["index", "--sketch", "--dataset", "pool"]);
+    let (_, segments, sketched) = sketches(&place, "pool").swap_remove(0);
+    assert_eq!(segments, sketched);
+    done(place.run(&["verify"]));
+}
