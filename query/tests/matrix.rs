@@ -83,7 +83,7 @@ fn a_pair_has_the_bits_that_its_sample_has_alone() {
 
 /// Row and scores of every line of a file.
 fn read(path: &Path) -> Vec<(u64, Vec<f32>)> {
-    let file = std::fs::File::open(path).unwrap();
+    let file = fs_err::File::open(path).unwrap().into_file();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     let mut lines = Vec::new();
     for batch in reader {
@@ -105,12 +105,12 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
+        for entry in fs_err::read_dir(next).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => open.push(path),
                 false => {
-                    all.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
+                    all.insert(path.strip_prefix(folder).unwrap().to_owned(), fs_err::read(&path).unwrap());
                 }
             }
         }
@@ -175,7 +175,7 @@ fn a_folder_and_a_file_have_the_same_scores_for_any_cut_and_number_of_threads() 
             for group in 0..report.groups {
                 let parts = out.join(format!("scores-{group:03}"));
                 let mut names: Vec<PathBuf> =
-                    std::fs::read_dir(parts).unwrap().map(|entry| entry.unwrap().path()).collect();
+                    fs_err::read_dir(parts).unwrap().map(|entry| entry.unwrap().path()).collect();
                 names.sort();
                 assert!(names.len() > 1, "a group has several parts");
                 let lines: Vec<_> = names.iter().flat_map(|path| read(path)).collect();
@@ -202,7 +202,7 @@ fn a_folder_and_a_file_have_the_same_scores_for_any_cut_and_number_of_threads() 
     }
     let file = folder.path().join("one.parquet");
     let report = make(&plan, options(9, &plan, 2), MatrixOutput::File(&file)).unwrap();
-    assert_eq!(report.bytes, std::fs::metadata(&file).unwrap().len());
+    assert_eq!(report.bytes, fs_err::metadata(&file).unwrap().len());
     for (row, scores) in read(&file) {
         for (q, score) in scores.iter().enumerate() {
             assert_eq!(score.to_bits(), want[&(row, q as u64)]);
@@ -211,7 +211,7 @@ fn a_folder_and_a_file_have_the_same_scores_for_any_cut_and_number_of_threads() 
     assert!(make(&plan, options(9, &plan, 2), MatrixOutput::File(&file)).unwrap().complete);
     let error = make(&plan, options(4, &plan, 2), MatrixOutput::File(&folder.path().join("x.parquet")));
     assert!(error.unwrap_err().to_string().contains("name a folder"));
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs_err::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
 }
 
@@ -258,7 +258,7 @@ fn work_that_was_stopped_goes_on_and_gives_the_same_bytes() {
             assert!(runs == 1 || report.kept > 0);
         }
         assert_eq!(files(&out), files(&whole));
-        assert_eq!(std::fs::read(&single).unwrap(), std::fs::read(&file).unwrap());
+        assert_eq!(fs_err::read(&single).unwrap(), fs_err::read(&file).unwrap());
     }
 }
 
@@ -287,8 +287,8 @@ fn work_for_another_question_is_refused() {
     let error = make(&later, options(4, &later, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("another question"), "{error}");
     let foreign = folder.path().join("foreign");
-    std::fs::create_dir(&foreign).unwrap();
-    std::fs::write(foreign.join("notes.txt"), "mine").unwrap();
+    fs_err::create_dir(&foreign).unwrap();
+    fs_err::write(foreign.join("notes.txt"), "mine").unwrap();
     let error = make(&first, options(4, &first, 1), MatrixOutput::Folder(&foreign)).unwrap_err().to_string();
     assert!(error.contains("no matrix"), "{error}");
     let small = MatrixOptions { memory: 10, ..MatrixOptions::default() };
@@ -356,11 +356,11 @@ fn a_name_that_cannot_be_taken_leaves_work_that_knows_its_question() {
     make(&first, options(4, &first, 2), MatrixOutput::Folder(&whole)).unwrap();
     let job = MatrixJob::new(&first, options(4, &first, 2), &GO).unwrap();
     let taken = |_, _| {
-        std::fs::create_dir_all(&out).unwrap();
-        std::fs::write(out.join("notes.txt"), "mine").unwrap();
+        fs_err::create_dir_all(&out).unwrap();
+        fs_err::write(out.join("notes.txt"), "mine").unwrap();
     };
     job.write(MatrixOutput::Folder(&out), taken, &GO).unwrap_err();
-    std::fs::remove_dir_all(&out).unwrap();
+    fs_err::remove_dir_all(&out).unwrap();
     let error = make(&dot, options(4, &dot, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("sim is \"dot\""), "{error}");
     let report = make(&first, options(4, &first, 1), MatrixOutput::Folder(&out)).unwrap();
@@ -379,8 +379,8 @@ fn parts_of_nobody_knows_what_are_made_again() {
     make(&dot, options(4, &dot, 2), MatrixOutput::Folder(&at("whole-dot"))).unwrap();
     // The question is gone.
     begin(&first, &at("lost"));
-    std::fs::write(hidden(&at("lost")).join("matrix.json"), "{}").unwrap();
-    std::fs::remove_file(hidden(&at("lost")).join("question.json")).unwrap();
+    fs_err::write(hidden(&at("lost")).join("matrix.json"), "{}").unwrap();
+    fs_err::remove_file(hidden(&at("lost")).join("question.json")).unwrap();
     let report = make(&dot, options(4, &dot, 2), MatrixOutput::Folder(&at("lost"))).unwrap();
     assert_eq!(report.kept, 0);
     assert_eq!(files(&at("lost")), files(&at("whole-dot")));
@@ -390,16 +390,16 @@ fn parts_of_nobody_knows_what_are_made_again() {
         begin(&first, &out);
         let part = hidden(&out).join(&parts(&hidden(&out))[0]);
         let bytes = match damage {
-            true => std::fs::read(&part).unwrap()[..100].to_vec(),
-            false => std::fs::read(at("whole-dot").join("scores-000/00000.parquet")).unwrap(),
+            true => fs_err::read(&part).unwrap()[..100].to_vec(),
+            false => fs_err::read(at("whole-dot").join("scores-000/00000.parquet")).unwrap(),
         };
-        std::fs::write(&part, bytes).unwrap();
+        fs_err::write(&part, bytes).unwrap();
         make(&first, options(4, &first, 2), MatrixOutput::Folder(&out)).unwrap();
         assert_eq!(files(&out), files(&at("whole")), "damaged: {damage}");
     }
     // Somebody's notes are not ours to remove.
-    std::fs::create_dir(hidden(&at("notes"))).unwrap();
-    std::fs::write(hidden(&at("notes")).join("notes.txt"), "mine").unwrap();
+    fs_err::create_dir(hidden(&at("notes"))).unwrap();
+    fs_err::write(hidden(&at("notes")).join("notes.txt"), "mine").unwrap();
     let error = make(&first, options(4, &first, 1), MatrixOutput::Folder(&at("notes"))).unwrap_err();
     assert!(error.to_string().contains("no file of a matrix"), "{error}");
 }
@@ -412,8 +412,8 @@ fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     let out = folder.path().join("m");
     make(&plan, options(4, &plan, 2), MatrixOutput::Folder(&out)).unwrap();
     let whole = files(&out);
-    std::fs::write(out.join("question.json"), "{}").unwrap();
-    std::fs::write(out.join("lock"), "").unwrap();
+    fs_err::write(out.join("question.json"), "{}").unwrap();
+    fs_err::write(out.join("lock"), "").unwrap();
     assert!(make(&plan, options(4, &plan, 2), MatrixOutput::Folder(&out)).unwrap().complete);
     assert_eq!(files(&out), whole);
     // The parts of a single file stay until it is on the medium.
@@ -422,12 +422,12 @@ fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
     let copy = |_, _| {
         for (name, bytes) in files(&hidden(&file)) {
-            std::fs::create_dir_all(saved.join(&name).parent().unwrap()).unwrap();
-            std::fs::write(saved.join(name), bytes).unwrap();
+            fs_err::create_dir_all(saved.join(&name).parent().unwrap()).unwrap();
+            fs_err::write(saved.join(name), bytes).unwrap();
         }
     };
     job.write(MatrixOutput::File(&file), copy, &GO).unwrap();
-    std::fs::rename(&saved, hidden(&file)).unwrap();
+    fs_err::rename(&saved, hidden(&file)).unwrap();
     assert!(make(&plan, options(9, &plan, 1), MatrixOutput::File(&file)).unwrap().complete);
     assert!(!hidden(&file).exists());
 }
@@ -438,7 +438,7 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
     let plan = plan(&store, &ask("pool", "val"));
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    std::fs::create_dir(at("real")).unwrap();
+    fs_err::create_dir(at("real")).unwrap();
     std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
     let job = MatrixJob::new(&plan, options(4, &plan, 1), &GO).unwrap();
     for name in ["link", "link/"] {
@@ -447,12 +447,12 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
         assert!(error.contains("symlink"), "{error}");
     }
     assert!(!hidden(&at("link")).exists());
-    std::fs::write(at("real/m.parquet"), "old").unwrap();
+    fs_err::write(at("real/m.parquet"), "old").unwrap();
     std::os::unix::fs::symlink(at("real/m.parquet"), at("m.parquet")).unwrap();
     let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
     let beside = |_, _| assert!(hidden(&at("real/m.parquet")).exists() && !hidden(&at("m.parquet")).exists());
     job.write(MatrixOutput::File(&at("m.parquet")), beside, &GO).unwrap();
-    assert!(std::fs::symlink_metadata(at("m.parquet")).unwrap().is_symlink());
+    assert!(fs_err::symlink_metadata(at("m.parquet")).unwrap().is_symlink());
     assert_eq!(read(&at("real/m.parquet")).len(), 700);
     let forecast = job.forecast(1);
     assert_eq!(forecast.disk(MatrixOutput::File(&at("m.parquet"))), 2 * forecast.bytes);
@@ -465,7 +465,7 @@ fn a_mount_point_is_refused_before_anything_is_computed() {
     let plan = plan(&store, &ask("pool", "val"));
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("m");
-    std::fs::create_dir(&out).unwrap();
+    fs_err::create_dir(&out).unwrap();
     let command = |name: &str, args: &[&str]| {
         let done = std::process::Command::new(name).args(args).arg(&out).output();
         done.is_ok_and(|done| done.status.success())

@@ -158,7 +158,7 @@ fn a_changed_store_is_refused_until_its_old_state_is_named() {
         eprintln!("skipped: the command was done before it could be killed");
         return;
     }
-    let store = Store::open(&place.path("store")).expect("opens");
+    let store = Store::open(place.path("store")).expect("opens");
     let before = store.snapshot().expect("a snapshot").number().to_string();
     append(&store, "more", 3);
     let finished = place.run(&args("m", MEMORY));

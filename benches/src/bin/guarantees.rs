@@ -158,7 +158,7 @@ fn gradients(args: &Args, targets: usize, rows: usize, large_targets: usize) -> 
                 };
                 let step = (queries.len() / targets).max(1);
                 let asked: Vec<Vec<f32>> = queries.iter().step_by(step).take(targets).cloned().collect();
-                let store = stored::build(&folder.path().join("store"), &pool, &[asked.clone()])?;
+                let store = stored::build(&folder.path().join("store"), &pool, std::slice::from_ref(&asked))?;
                 let snapshot = store.snapshot()?;
                 let sketches = sketches(&snapshot, 5, args.threads)?;
                 for planes in [true, false] {

@@ -69,7 +69,7 @@ pub fn run(args: &MakeArgs) -> Result<()> {
     if !args.no_sketch {
         let (snapshot, _lease) = store.snapshot_leased(None, "bench")?;
         let options = SketchOptions { seed: Some(7), rebuild: false, threads: args.threads };
-        for part in snapshot.features().into_iter().filter(|part| part.desc.dataset == "pool") {
+        for part in snapshot.features().iter().filter(|part| part.desc.dataset == "pool") {
             let reader = snapshot.open_feature(part)?;
             bytes += files::build(&store, &reader, &options, |_| (), &AtomicBool::new(false))?.bytes;
         }

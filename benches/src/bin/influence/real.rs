@@ -64,7 +64,7 @@ fn write(store: &Store, datasets: &[&str], path: &std::path::Path) -> Result<u64
     let mut out = BufWriter::new(fs_err::File::create(path)?);
     let mut count = 0;
     for dataset in datasets {
-        let part = snapshot.features().into_iter().find(|part| part.desc.dataset == *dataset);
+        let part = snapshot.features().iter().find(|part| part.desc.dataset == *dataset);
         let part = part.with_context(|| format!("{dataset} has no feature"))?;
         let reader = snapshot.open_feature(part)?;
         for row in reader.live().ranges().iter().cloned().flatten() {
