@@ -69,7 +69,7 @@ impl InfluencePlan {
         }
         let wanted = Wanted { lists: &Lists::Whole, order, k, filter, threads };
         let Some(found) = self.by_shortlist(ready, &wanted, cancel)? else { return Ok(None) };
-        let summary = self.summary_of_lists(ready, &found.totals, found.plane);
+        let summary = self.summary_of_lists(ready, &found.totals, found.planes);
         Ok(found.tops.into_iter().next().map(|top| (top, summary)))
     }
 

@@ -9,7 +9,7 @@ use super::collect::{Collector, SMALL_ROOM};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
-use super::mode::{Mode, SketchMode};
+use super::mode::{Mode, Plane, SketchMode};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{PlaneSummary, ScanSummary, Scored};
@@ -114,7 +114,7 @@ pub(super) struct Ranked {
     pub(super) lists: Vec<Vec<Scored>>,
     pub(super) totals: Totals,
     /// What codes did, where they left rows out.
-    pub(super) plane: Option<PlaneSummary>,
+    pub(super) planes: Vec<PlaneSummary>,
 }
 
 impl InfluencePlan {
@@ -144,7 +144,7 @@ impl InfluencePlan {
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: ready.target.subtasks.clone(),
-            summary: self.summary_of_lists(ready, &found.totals, found.plane),
+            summary: self.summary_of_lists(ready, &found.totals, found.planes),
         })
     }
 
@@ -271,9 +271,9 @@ impl InfluencePlan {
         let first = wanted.first().copied().flatten().map(|(k, _)| k);
         if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
             let wanted = Wanted { lists, order, k, filter, threads };
-            if let Some(Outcome { tops, totals, plane }) = self.by_shortlist(ready, &wanted, cancel)? {
+            if let Some(Outcome { tops, totals, planes }) = self.by_shortlist(ready, &wanted, cancel)? {
                 let lists = tops.into_iter().map(Collector::into_rows).collect();
-                return Ok(Ranked { lists, totals, plane });
+                return Ok(Ranked { lists, totals, planes });
             }
         }
         let scan = self.scan(ready, filter, cancel);
@@ -311,7 +311,7 @@ impl InfluencePlan {
             tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
             totals.merge(&counts);
         }
-        Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, plane: None })
+        Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
     }
 
     /// What a scan for several rankings, or for many values, did, or the codes that took its place.
@@ -319,16 +319,17 @@ impl InfluencePlan {
         &self,
         ready: &Ready,
         totals: &Totals,
-        plane: Option<PlaneSummary>,
+        planes: Vec<PlaneSummary>,
     ) -> ScanSummary {
         let summary = self.summary(ready, totals);
-        match (plane, &self.spec().mode) {
-            (Some(plane), Mode::Sketch(mode)) => {
-                ScanSummary { guarantee: mode.guarantee(true), planes: vec![plane], ..summary }
+        match &self.spec().mode {
+            Mode::Sketch(mode) if !planes.is_empty() => {
+                let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
+                ScanSummary { guarantee: mode.guarantee(probable), planes, ..summary }
             }
             // The answer is exact, which is what was asked for.
-            (_, Mode::Exact) | (_, Mode::Sketch(SketchMode { certified: true, .. })) => summary,
-            (None, Mode::Sketch(_)) => {
+            Mode::Exact | Mode::Sketch(SketchMode { certified: true, .. }) => summary,
+            Mode::Sketch(_) => {
                 let why = match self.sides(ready) {
                     Err(why) => why.to_owned(),
                     Ok(_) => {

@@ -22,6 +22,8 @@ mod codes;
 mod filter;
 mod half_dot;
 mod job;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod lanes;
 mod packing;
 mod panels;
 mod portable;

@@ -51,7 +51,7 @@ pub(super) trait Panels {
     ///
     /// # Safety
     /// There is room for the lines; the processor has the instructions.
-    unsafe fn unpack(&mut self, place: Place, values: &[Self::Value], to: *mut Line, stride: usize);
+    unsafe fn unpack(&mut self, values: &[Self::Value], to: *mut Line, stride: usize);
 
     /// Adds the products of `R` rows and `Q` queries to the sums `[row][query]`, which are zero before where `fresh`.
     ///
@@ -69,15 +69,6 @@ pub(super) trait Panels {
     fn put(&mut self, row: usize, group: usize, from: usize, products: &[f32]);
 }
 
-/// Which values of which row are unpacked.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) row: usize,
-    pub(super) group: usize,
-    /// Whether these values are unpacked for the first time: many queries take several passes.
-    pub(super) first: bool,
-}
-
 /// What one call of the inner kernel multiplies.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a> {
@@ -92,8 +83,8 @@ pub(super) struct Operands<'a> {
 /// Memory that a thread uses again for every call.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    unpacked: Vec<Line>,
-    sums: Vec<Line>,
+    pub(super) unpacked: Vec<Line>,
+    pub(super) sums: Vec<Line>,
 }
 
 /// Lines `steps` of the part that a row has in a module group.
@@ -181,11 +172,10 @@ unsafe fn panelled<P: Panels, const R: usize>(
                 let steps = cut.steps.len();
                 for i in 0..rows {
                     let (panel, r) = (i / R, i % R);
-                    let place = Place { row: first + i, group: cut.group, first: block == 0 };
                     let to = &mut scratch.unpacked[panel * steps * R..(panel + 1) * steps * R];
                     if let Some(to) = to.get_mut(r..) {
                         // SAFETY: from line r on, every R-th of steps x R is there.
-                        unsafe { panels.unpack(place, &values[part(cut, first + i)], to.as_mut_ptr(), R) };
+                        unsafe { panels.unpack(&values[part(cut, first + i)], to.as_mut_ptr(), R) };
                     }
                 }
                 let (next, start) = match cuts.get(c + 1) {

@@ -333,7 +333,7 @@ pub(in super::super) fn find(
 }
 
 /// What a plane reads: the kind of codes, their section and that of their factors.
-pub(super) fn sections(plane: Plane) -> (CodeKind, Section, Section) {
+pub(in super::super) fn sections(plane: Plane) -> (CodeKind, Section, Section) {
     match plane {
         Plane::Sign => (CodeKind::Sign, Section::Signs, Section::SignFactors),
         Plane::Nibble => (CodeKind::Nibble, Section::Nibbles, Section::NibbleFactors),
@@ -342,13 +342,13 @@ pub(super) fn sections(plane: Plane) -> (CodeKind, Section, Section) {
 }
 
 /// The factors of a block's vectors.
-enum FactorsOf<'a> {
+pub(in super::super) enum FactorsOf<'a> {
     Plain(&'a [Factor]),
     Bytes(&'a [ByteFactors]),
 }
 
 impl<'a> FactorsOf<'a> {
-    fn read(
+    pub(in super::super) fn read(
         sketch: &'a crate::sketch::Sketch,
         block: BlockRef,
         section: Section,
@@ -360,14 +360,14 @@ impl<'a> FactorsOf<'a> {
         })
     }
 
-    fn factor(&self, i: usize) -> Factor {
+    pub(in super::super) fn factor(&self, i: usize) -> Factor {
         match self {
             Self::Plain(factors) => factors[i],
             Self::Bytes(factors) => factors[i].factor,
         }
     }
 
-    fn bytes(&self, i: usize) -> ByteFactors {
+    pub(in super::super) fn bytes(&self, i: usize) -> ByteFactors {
         match self {
             Self::Plain(_) => ByteFactors::default(),
             Self::Bytes(factors) => factors[i],

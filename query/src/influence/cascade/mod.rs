@@ -26,7 +26,7 @@ use crate::error::QueryError;
 use crate::sketch::{tail::upper_quantile, tail_excess};
 use crate::topk::TopK;
 use bound::{Bounder, Found, Scratch};
-pub(super) use bound::{code_dots, find};
+pub(super) use bound::{FactorsOf, code_dots, find, sections};
 pub(super) use sides::{Sides, SketchSide, sides};
 
 /// Rows that go through the planes together: what is remembered of each is 12 bytes.

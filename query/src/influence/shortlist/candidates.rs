@@ -13,6 +13,9 @@ pub(super) struct Candidate {
     pub(super) slot: u32,
 }
 
+/// Of the width of the bounds, how far below the k-th estimate rows are looked at first.
+const NEAR: f32 = 1.0 / 6.0;
+
 /// Candidates of one ranking in some rows.
 #[derive(Debug, Clone)]
 pub(super) struct Candidates {
@@ -62,15 +65,35 @@ impl Candidates {
         self.entries
     }
 
+    /// Takes the rows out that are estimated to rank first: k of them and those that are near, since most errors are a small part of their bounds.
+    pub(super) fn take_first(&mut self) -> Vec<Candidate> {
+        let middle = |candidate: &Candidate| 0.5 * (candidate.lower + candidate.upper);
+        if self.k == 0 || self.entries.len() <= self.k {
+            return std::mem::take(&mut self.entries);
+        }
+        let (_, kth, _) =
+            self.entries.select_nth_unstable_by(self.k - 1, |a, b| middle(b).total_cmp(&middle(a)));
+        let near = middle(kth) - NEAR * (kth.upper - kth.lower);
+        self.entries.extract_if(.., |candidate| middle(candidate) >= near).collect()
+    }
+
+    /// Moves the cut where k rows are known to score as much, and drops what is below.
+    pub(super) fn raise(&mut self, cut: f32) {
+        self.cut = self.cut.max(cut);
+        let cut = self.cut;
+        self.entries.retain(|candidate| candidate.upper >= cut);
+    }
+
     /// Moves the cut to the k-th of the lower bounds, since k rows score as much, and drops what is below.
     pub(super) fn shrink(&mut self) {
         if self.entries.len() >= self.k && self.k > 0 {
             let (_, kth, _) =
                 self.entries.select_nth_unstable_by(self.k - 1, |a, b| b.lower.total_cmp(&a.lower));
-            self.cut = self.cut.max(kth.lower);
+            let cut = kth.lower;
+            self.raise(cut);
+        } else {
+            self.raise(self.cut);
         }
-        let cut = self.cut;
-        self.entries.retain(|candidate| candidate.upper >= cut);
         self.room = self.entries.len().saturating_mul(2).max(self.k.saturating_add(64));
     }
 }

@@ -50,7 +50,7 @@ impl Part {
     /// Finds the candidates of a window.
     pub(super) fn window(
         &mut self,
-        of: &Shortlist<'_>,
+        (of, source): (&Shortlist<'_>, &Source<'_>),
         unit: u32,
         window: &Window,
     ) -> Result<(), QueryError> {
@@ -59,7 +59,7 @@ impl Part {
         while start < window.rows.end {
             let end = (start + rows).min(window.rows.end);
             let piece = Window { pool: window.pool, rows: start..end };
-            self.piece(of, (unit, (start - window.rows.start) as usize), &piece)?;
+            self.piece((of, source), (unit, (start - window.rows.start) as usize), &piece)?;
             start = end;
         }
         Ok(())
@@ -68,7 +68,7 @@ impl Part {
     /// Finds the candidates of a piece of a window, which begins at slot `first` of it.
     fn piece(
         &mut self,
-        of: &Shortlist<'_>,
+        (of, source): (&Shortlist<'_>, &Source<'_>),
         (unit, first): (u32, usize),
         window: &Window,
     ) -> Result<(), QueryError> {
@@ -76,12 +76,12 @@ impl Part {
         let filter = of.scan.filter.and_then(|filter| filter.pool(pool));
         let estimates = &mut self.estimates;
         estimates.start(window, &of.scan.pools[pool].live, filter, of.queries());
-        self.totals.bytes_read += match of.source {
+        self.totals.bytes_read += match source {
             Source::Narrow(filter, sides) => {
-                narrow::estimate((&of.scan, filter, sides), window, estimates, &mut self.narrow)?
+                narrow::estimate((&of.scan, *filter, sides), window, estimates, &mut self.narrow)?
             }
-            Source::Codes(sides, z) => {
-                codes::estimate((&of.scan, sides, z), window, estimates, &mut self.codes)?
+            Source::Codes(reading) => {
+                codes::estimate((&of.scan, *reading), window, estimates, &mut self.codes)?
             }
         };
         let arch = pulp::Arch::new();

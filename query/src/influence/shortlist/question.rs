@@ -4,17 +4,20 @@ use std::sync::atomic::AtomicBool;
 
 use gstore_store::Granularity;
 
-use super::{MANY, MANY_NARROW, NarrowSides, Outcome, Shortlist, Singles, Source, narrow_sides, singles};
+use super::{MANY, NarrowSides, Outcome, Reading, Shortlist, Singles, Source, narrow_sides, singles};
 use crate::error::QueryError;
 use crate::influence::cascade::{deciding, margin};
 use crate::influence::each::Lists;
 use crate::influence::filter::RowFilter;
-use crate::influence::mode::Mode;
+use crate::influence::mode::{Mode, Plane};
 use crate::influence::plan::InfluencePlan;
 use crate::influence::ready::Ready;
-use crate::influence::scan::ScanPool;
+use crate::influence::scan::{Scan, ScanPool};
 use crate::influence::spec::Order;
 use crate::kernel::Kernel;
+
+/// Queries from which on certain bounds come from bf16 and not from codes.
+const MANY_CERTIFIED: usize = 64;
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
 const LEAST_ROWS: u64 = 32;
@@ -37,10 +40,7 @@ impl Parts {
             return Self::default();
         }
         Self {
-            narrow: Kernel::detect()
-                .filter()
-                .filter(|_| queries >= MANY_NARROW)
-                .map(|_| narrow_sides(pools, vectors)),
+            narrow: Kernel::detect().filter().map(|_| narrow_sides(pools, vectors)),
             singles: each.then(|| singles(pools, vectors)),
         }
     }
@@ -76,24 +76,10 @@ impl InfluencePlan {
             return Ok(None);
         }
         let scan = self.scan(ready, filter, cancel);
-        let sides = match &self.spec().mode {
-            Mode::Sketch(mode) if !mode.certified && mode.planes.is_none() => {
-                self.sides(ready).ok().map(|sides| (mode, sides))
-            }
-            _ => None,
-        };
-        let source = match (sides, &ready.shortlist.narrow, scan.kernel.filter()) {
-            (Some((mode, sides)), ..) => {
-                let wanted = (k as u64).min(rows) as f64 * lists.len() as f64;
-                let values = match lists {
-                    Lists::Samples(_) => 1,
-                    _ => deciding(scan.terms, order),
-                };
-                Source::Codes(sides, margin(mode.miss, wanted * values as f64, sides))
-            }
-            (None, Some(sides), Some(kernel)) => Source::Narrow(kernel, sides),
-            _ => return Ok(None),
-        };
+        let sources = self.sources(ready, wanted, &scan, rows);
+        if sources.is_empty() {
+            return Ok(None);
+        }
         let singles = match lists {
             Lists::Samples(_) => match &ready.shortlist.singles {
                 None => return Ok(None),
@@ -101,6 +87,37 @@ impl InfluencePlan {
             },
             _ => None,
         };
-        Shortlist { scan, source, lists, singles, order, k, threads }.run().map(Some)
+        Shortlist { scan, sources, lists, singles, order, k, threads }.run().map(Some)
+    }
+
+    /// Where estimates come from, the ones that read least first.
+    fn sources<'a>(
+        &self,
+        ready: &'a Ready,
+        wanted: &Wanted<'_>,
+        scan: &Scan<'_>,
+        rows: u64,
+    ) -> Vec<Source<'a>> {
+        let narrow = || match (&ready.shortlist.narrow, scan.kernel.filter()) {
+            (Some(sides), Some(kernel)) => vec![Source::Narrow(kernel, sides)],
+            _ => Vec::new(),
+        };
+        let Mode::Sketch(mode) = &self.spec().mode else { return narrow() };
+        if mode.planes.is_some() {
+            return Vec::new();
+        }
+        let Ok(sides) = self.sides(ready) else { return narrow() };
+        let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
+        if mode.certified {
+            // For many queries the products are all that counts, and two of bytes cost as much as one of bf16.
+            let codes = (ready.queries() < MANY_CERTIFIED).then(|| reading(Plane::Certified, 0.0));
+            return codes.into_iter().chain(narrow()).collect();
+        }
+        let values = match wanted.lists {
+            Lists::Samples(_) => 1,
+            _ => deciding(scan.terms, wanted.order),
+        };
+        let bounds = (wanted.k as u64).min(rows) as f64 * (wanted.lists.len() * values) as f64;
+        vec![reading(Plane::Int8, margin(mode.miss, bounds, sides))]
     }
 }

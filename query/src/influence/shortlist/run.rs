@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use super::candidates::{Candidate, Candidates};
 use super::part::Part;
-use super::{BATCH_PAIRS, DENSE, Outcome, Shortlist, Source, merge};
+use super::score::Waiting;
+use super::{BATCH_PAIRS, DENSE, Outcome, Shortlist, merge};
 use crate::error::QueryError;
 use crate::influence::collect::Collector;
 use crate::influence::drive;
+use crate::influence::result::PlaneSummary;
 use crate::influence::scan::{Totals, Worker};
 use crate::influence::windows::Window;
 
@@ -16,6 +18,9 @@ pub(super) struct Run<'a> {
     of: &'a Shortlist<'a>,
     windows: &'a [Window],
     found: Outcome,
+    /// Which source is read now, and what it did where it is of codes.
+    source: usize,
+    plane: Option<PlaneSummary>,
     /// The windows whose candidates wait to be scored,
     waiting: Range<usize>,
     /// the candidates,
@@ -28,45 +33,72 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Before the first window.
-    pub(super) fn new(of: &'a Shortlist<'a>, windows: &'a [Window], found: Outcome) -> Self {
+    pub(super) fn new(of: &'a Shortlist<'a>, windows: &'a [Window]) -> Self {
+        let found = Outcome { tops: of.collectors(), totals: Totals::default(), planes: Vec::new() };
         let mut run = Self {
             of,
             windows,
             found,
+            source: 0,
+            plane: None,
             waiting: 0..0,
             lists: Vec::new(),
             unbounded: Vec::new(),
             totals: Totals::default(),
         };
+        run.begin_plane();
         run.start(0);
         run
     }
 
     /// What was found.
-    pub(super) fn into_found(self) -> Outcome {
+    pub(super) fn into_found(mut self) -> Outcome {
+        self.end_plane();
         self.found
     }
 
     /// Nothing waits before a window.
     pub(super) fn start(&mut self, window: usize) {
         let of = self.of;
-        let cut = |top: &mut Collector| top.kth().map_or(f32::NEG_INFINITY, |score| of.signed(score));
-        self.lists = self.found.tops.iter_mut().map(|top| Candidates::new(of.k, cut(top))).collect();
+        self.lists =
+            self.found.tops.iter_mut().map(|top| Candidates::new(of.k, of.signed_kth(top))).collect();
         self.unbounded = Vec::new();
         self.totals = Totals::default();
         self.waiting = window..window;
     }
 
+    /// Goes on with the source that reads more; false where there is none.
+    pub(super) fn next_source(&mut self) -> bool {
+        self.end_plane();
+        self.source += 1;
+        self.begin_plane();
+        self.source < self.of.sources.len()
+    }
+
+    fn begin_plane(&mut self) {
+        let plane = self.of.sources.get(self.source).and_then(|source| source.plane());
+        self.plane = plane.map(|plane| PlaneSummary { plane, rows: 0, excluded: 0, bytes_read: 0 });
+    }
+
+    /// Codes that left nothing out decided nothing.
+    fn end_plane(&mut self) {
+        self.found.planes.extend(self.plane.take().filter(|plane| plane.rows > 0));
+    }
+
     /// Finds the candidates of a batch; false where too many of its rows are, which then are not among them.
     pub(super) fn take(&mut self, batch: Range<usize>) -> Result<bool, QueryError> {
         let of = self.of;
+        let Some(source) = of.sources.get(self.source) else { return Ok(false) };
         let cuts: Vec<f32> = self.lists.iter().map(Candidates::cut).collect();
         let parts = drive::unordered(
             batch.len(),
             of.threads,
             of.scan.cancel,
             || Part::new(of.k, &cuts),
-            |part, unit| part.window(of, (batch.start + unit) as u32, &self.windows[batch.start + unit]),
+            |part, unit| {
+                let at = batch.start + unit;
+                part.window((of, source), at as u32, &self.windows[at])
+            },
         )?;
         let mut lists: Vec<Candidates> = cuts.iter().map(|cut| Candidates::new(of.k, *cut)).collect();
         let (mut totals, mut unbounded) = (Totals::default(), Vec::new());
@@ -105,46 +137,59 @@ impl<'a> Run<'a> {
 
     /// Scores the candidates.
     pub(super) fn finish(&mut self) -> Result<(), QueryError> {
-        let (of, waiting) = (self.of, self.waiting.clone());
-        let lists = std::mem::take(&mut self.lists);
+        let of = self.of;
+        let mut lists = std::mem::take(&mut self.lists);
         let cuts: Vec<f32> = lists.iter().map(Candidates::cut).collect();
-        let candidates: Vec<Vec<Candidate>> = lists.into_iter().map(Candidates::into_entries).collect();
-        let mut totals = self.totals;
-        // A cut is certain where the bounds are.
-        let before = matches!(of.source, Source::Codes(..)).then(|| self.found.tops.clone());
-        let scored = match of.singles {
-            Some(singles) => {
-                let windows = (self.windows, waiting.clone());
-                of.score_pairs(windows, candidates, singles, &mut self.found.tops)?
-            }
-            None => of.score_rows(self.windows, &candidates, &mut self.found.tops)?,
-        };
-        // Values that are finite may add up to a score that is not.
-        totals.eligible -= scored.excluded.total();
-        totals.excluded.merge(&scored.excluded);
-        self.unbounded.sort_unstable();
-        let unbounded = self.unbounded.chunk_by(|a, b| a.0 == b.0);
-        let unbounded: Vec<(u32, Vec<u64>)> =
-            unbounded.map(|rows| (rows[0].0, rows.iter().map(|row| row.1).collect())).collect();
-        let odd = of.score_all(self.windows, &unbounded, &mut self.found.tops)?;
+        let certain = of.sources.get(self.source).is_none_or(|source| source.is_certain());
+        let before = (!certain).then(|| self.found.tops.clone());
+        let mut waiting = Waiting::new(self.windows, self.waiting.clone());
+        // Those that seem to rank first tell how well a row has to score.
+        let first: Vec<Vec<Candidate>> = lists.iter_mut().map(Candidates::take_first).collect();
+        let mut scored = of.score(&mut waiting, first, &mut self.found.tops)?;
+        for (list, top) in lists.iter_mut().zip(&mut self.found.tops) {
+            list.raise(of.signed_kth(top));
+        }
+        let rest = lists.into_iter().map(Candidates::into_entries).collect();
+        scored.merge(&of.score(&mut waiting, rest, &mut self.found.tops)?);
+        let unbounded = std::mem::take(&mut self.unbounded);
+        let odd = self.score_unbounded(unbounded)?;
         if let Some(before) = before {
-            let held = |(cut, top): (&f32, &mut Collector)| {
-                top.kth().map_or(*cut == f32::NEG_INFINITY, |kth| *cut <= of.signed(kth))
-            };
+            let held = |(cut, top): (&f32, &mut Collector)| *cut <= of.signed_kth(top);
             if !cuts.iter().zip(&mut self.found.tops).all(held) {
                 self.found.tops = before;
-                self.found.totals.bytes_read += totals.bytes_read + scored.bytes_read;
-                self.scan(waiting.clone())?;
-                self.start(waiting.end);
+                self.found.totals.bytes_read += self.totals.bytes_read + scored.bytes_read;
+                self.scan(self.waiting.clone())?;
+                self.start(self.waiting.end);
                 return Ok(());
             }
         }
-        match &mut self.found.plane {
+        self.count(&scored, &odd);
+        self.start(self.waiting.end);
+        Ok(())
+    }
+
+    /// Scores the rows that nothing is known of.
+    fn score_unbounded(&mut self, mut rows: Vec<(u32, u64)>) -> Result<Totals, QueryError> {
+        rows.sort_unstable();
+        let of_windows = rows.chunk_by(|a, b| a.0 == b.0);
+        let of_windows: Vec<(u32, Vec<u64>)> =
+            of_windows.map(|rows| (rows[0].0, rows.iter().map(|row| row.1).collect())).collect();
+        self.of.score_all(self.windows, &of_windows, &mut self.found.tops)
+    }
+
+    /// Counts rows that had bounds, of which some were scored, and others.
+    fn count(&mut self, scored: &Totals, odd: &Totals) {
+        let mut totals = self.totals;
+        let bounded = totals.eligible;
+        // Values that are finite may add up to a score that is not.
+        totals.eligible -= scored.excluded.total();
+        totals.excluded.merge(&scored.excluded);
+        match &mut self.plane {
             None => totals.scored = totals.eligible + odd.eligible,
             Some(plane) => {
-                plane.rows += totals.eligible + scored.excluded.total();
+                plane.rows += bounded;
                 plane.bytes_read += totals.bytes_read;
-                plane.excluded += (totals.eligible + scored.excluded.total()).saturating_sub(scored.scored);
+                plane.excluded += bounded.saturating_sub(scored.scored);
                 totals.bytes_read += scored.bytes_read + odd.bytes_read;
                 totals.scored = scored.scored + odd.eligible;
             }
@@ -153,8 +198,6 @@ impl<'a> Run<'a> {
         totals.eligible += odd.eligible;
         totals.excluded.merge(&odd.excluded);
         self.found.totals.merge(&totals);
-        self.start(waiting.end);
-        Ok(())
     }
 
     /// Scores every row of some windows.

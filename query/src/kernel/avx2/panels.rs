@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::super::job::Job;
 use super::super::packing::Line;
-use super::super::panels::{Operands, Panels, Place, Scratch, run};
+use super::super::panels::{Operands, Panels, Scratch, run};
 use super::super::{Element, LANES, reduce};
 use super::load_part;
 
@@ -27,7 +27,7 @@ impl<T: Element> Panels for Wide<'_, '_, T> {
     const STEP: usize = LANES;
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn unpack(&mut self, _: Place, values: &[T], mut to: *mut Line, stride: usize) {
+    unsafe fn unpack(&mut self, values: &[T], mut to: *mut Line, stride: usize) {
         let whole = values.chunks_exact(LANES);
         let part = whole.remainder();
         for step in whole {

@@ -12,8 +12,6 @@ use super::job::Job;
 use super::panels::Scratch;
 use super::{Element, LANES};
 
-pub(super) use reduce::reduce_lines;
-
 /// Loads 16 stored values as f32.
 pub(super) trait Load: Copy {
     /// # Safety

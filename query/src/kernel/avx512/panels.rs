@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::job::Job;
 use super::super::packing::Line;
-use super::super::panels::{Operands, Panels, Place, Scratch, run};
+use super::super::panels::{Operands, Panels, Scratch, run};
 use super::super::{Element, LANES};
 use super::load_part;
 use super::reduce::reduce_lines;
@@ -27,7 +27,7 @@ impl<T: Element> Panels for Wide<'_, '_, T> {
     const STEP: usize = LANES;
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn unpack(&mut self, _: Place, values: &[T], mut to: *mut Line, stride: usize) {
+    unsafe fn unpack(&mut self, values: &[T], mut to: *mut Line, stride: usize) {
         let whole = values.chunks_exact(LANES);
         let part = whole.remainder();
         for step in whole {

@@ -17,7 +17,7 @@ const AHEAD: usize = 4096;
 const CHUNK_BYTES: usize = 192 << 10;
 
 /// Unpacks 64 codes into unsigned bytes.
-trait Unpack {
+pub(super) trait Unpack {
     /// Bytes of 64 codes.
     const BYTES: usize;
 
@@ -26,9 +26,9 @@ trait Unpack {
     unsafe fn load(p: *const u8) -> __m512i;
 }
 
-struct Sign;
-struct Nibble;
-struct Int8;
+pub(super) struct Sign;
+pub(super) struct Nibble;
+pub(super) struct Int8;
 
 impl Unpack for Sign {
     const BYTES: usize = 8;

@@ -10,6 +10,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod bits;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
 mod queries;
 
@@ -111,7 +113,12 @@ impl Kernel {
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if byte_products() => unsafe { avx512::rows(rows, queries, out) },
+            Isa::Avx512 if byte_products() => unsafe {
+                match queries.lanes() {
+                    Some(lanes) => lanes::rows(rows, queries, lanes, out),
+                    None => avx512::rows(rows, queries, out),
+                }
+            },
             // SAFETY: as above; a processor with AVX-512 has AVX2.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512 => unsafe { avx2::rows(rows, queries, out) },
@@ -153,6 +160,17 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn len(&self) -> usize {
         self.chosen.map_or(self.codes.bytes.len() / self.row_bytes, <[u32]>::len)
+    }
+
+    /// Those from place `i` on.
+    fn from(self, i: usize) -> Self {
+        match self.chosen {
+            Some(chosen) => Self { chosen: Some(&chosen[i..]), ..self },
+            None => {
+                let bytes = &self.codes.bytes[i * self.row_bytes..];
+                Self { codes: Codes { bytes, ..self.codes }, ..self }
+            }
+        }
     }
 
     /// The codes of the vector at place `i` of the call.

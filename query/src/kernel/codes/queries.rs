@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::lanes::{LanePacking, WORD};
 use super::super::packing::{Line, Packing};
 use super::{CODE_STEP, MAX_CODE_DIM};
 
@@ -13,7 +14,12 @@ pub struct CodeQueries {
     sums: Vec<i32>,
     /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the last chunk padded with zeros.
     planes: Vec<Line>,
+    /// Where there are more than few, their values side by side.
+    lanes: Option<LanePacking>,
 }
+
+/// Queries from which on they are multiplied side by side.
+const LANES_FROM: usize = 9;
 
 /// Most queries whose bits are kept.
 pub(super) const BIT_QUERIES: usize = 2;
@@ -44,8 +50,15 @@ impl CodeQueries {
             count @ 1..=BIT_QUERIES => planes(vectors, dim, count),
             _ => Vec::new(),
         };
+        let count = vectors.len() / dim;
+        let lanes = (count >= LANES_FROM).then(|| {
+            LanePacking::new(count, std::slice::from_ref(&(0..dim)), WORD, |query, range| {
+                std::array::from_fn(|i| vectors[query * dim + range.start + i] as u8)
+            })
+        });
         Self {
             planes,
+            lanes,
             packing: Packing::new(vectors.len() / dim, dim, &[], CODE_STEP, fill),
             sums: vectors.chunks_exact(dim).map(sum).collect(),
         }
@@ -75,6 +88,11 @@ impl CodeQueries {
     /// The values bit by bit, if there are few queries.
     pub(super) fn planes(&self) -> Option<&[Line]> {
         (!self.planes.is_empty()).then_some(&self.planes)
+    }
+
+    /// The values side by side, if there are more than few queries.
+    pub(super) fn lanes(&self) -> Option<&LanePacking> {
+        self.lanes.as_ref()
     }
 
     /// Queries of the widest tile.

@@ -1,25 +1,25 @@
-//! `vdpbf16ps`: 32 values of a row and of a query are one register each.
+//! `vdpbf16ps`: pairs of values of a row, multiplied with those of 16 queries at once.
 
 use std::arch::x86_64::*;
 
-use super::super::avx512::{load_part, reduce_lines};
+use super::super::avx512::load_part;
+use super::super::lanes::{Ahead, Cut, FETCH_WORDS, Lanes, Operands, WORD, run};
 use super::super::packing::Line;
-use super::super::panels::{Operands, Panels, Place, Scratch, run};
+use super::super::panels::Scratch;
 use super::super::{Element, LANES};
 use super::bound::above;
-use super::{HUGE, Job, RowNorms, STEP};
+use super::{HUGE, Job, PAIR, RowNorms};
 
 struct Narrow<'a, T> {
     job: Job<'a>,
+    values: &'a [T],
     out: &'a mut [f32],
-    norms: &'a mut [RowNorms],
     /// Of each row: squares of the norm and of the residual, times those of the factors, and the floor.
     sums: Vec<[f64; 3]>,
-    values: std::marker::PhantomData<T>,
 }
 
 /// # Safety
-/// The processor has AVX-512F, BW and BF16; the lengths agree as `Filter::scaled_dots` asks.
+/// The processor has AVX-512F, BW, DQ and BF16; the lengths agree as `Filter::scaled_dots` asks.
 pub(super) unsafe fn products<T: Element>(
     job: Job<'_>,
     values: &[T],
@@ -27,11 +27,10 @@ pub(super) unsafe fn products<T: Element>(
     out: &mut [f32],
     norms: &mut [RowNorms],
 ) {
-    let sums = vec![[0.0; 3]; norms.len()];
-    let mut panels = Narrow { job, out, norms, sums, values: std::marker::PhantomData };
+    let mut lanes = Narrow { job, values, out, sums: vec![[0.0; 3]; norms.len()] };
     // SAFETY: the caller's promise, passed on.
-    unsafe { run(&mut panels, values, &job.queries.packing, job.groups, scratch) };
-    for (norms, [norm, residual, floor]) in panels.norms.iter_mut().zip(&panels.sums) {
+    unsafe { run(&mut lanes, norms.len(), &job.queries.packing, job.groups, scratch) };
+    for (norms, [norm, residual, floor]) in norms.iter_mut().zip(&lanes.sums) {
         let up = |value: f64| (above(value) as f32).next_up();
         *norms = RowNorms { norm: up(norm.sqrt()), residual: up(residual.sqrt()), floor: up(*floor) };
     }
@@ -47,6 +46,12 @@ struct Squares {
 impl Squares {
     #[target_feature(enable = "avx512f")]
     #[inline]
+    fn plus(self, other: Self) -> Self {
+        Self { kept: _mm512_add_ps(self.kept, other.kept), taken: _mm512_add_ps(self.taken, other.taken) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
     fn add(&mut self, value: __m512, bits: __m256i) {
         let kept = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)));
         // Exact: the two are equal to within a factor of two, or one is zero.
@@ -58,20 +63,18 @@ impl Squares {
 
 impl<T: Element> Narrow<'_, T> {
     /// Notes the squares of `count` values of a row.
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512dq")]
     #[inline]
-    fn note(&mut self, place: Place, squares: Squares, count: usize) {
+    fn note(&mut self, row: usize, group: usize, squares: Squares, count: usize) {
         let total = |lanes: __m512| {
-            let mut values = [0.0f32; LANES];
-            // SAFETY: 16 values.
-            unsafe { _mm512_storeu_ps(values.as_mut_ptr(), lanes) };
-            let sum: f64 = values.iter().map(|value| f64::from(*value)).sum();
+            let (low, high) = (_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
+            let sum = _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(low), _mm512_cvtps_pd(high)));
             // At most 2^16 additions a lane, each off by 2^-24 of the sum or, where squares underflow, by 2^-149.
             sum * (1.0 + count as f64 * f64::exp2(-24.0)) + count as f64 * f64::exp2(-148.0)
         };
         let (kept, taken) = (total(squares.kept), total(squares.taken));
-        let factor = f64::from(self.job.factors[place.row * self.job.queries.groups() + place.group]);
-        let sums = &mut self.sums[place.row];
+        let factor = f64::from(self.job.factors[row * self.job.queries.groups() + group]);
+        let sums = &mut self.sums[row];
         // False for NaN too.
         if kept < HUGE * HUGE && factor.is_finite() {
             sums[0] += kept * factor * factor;
@@ -83,90 +86,93 @@ impl<T: Element> Narrow<'_, T> {
     }
 }
 
-impl<T: Element> Panels for Narrow<'_, T> {
-    type Value = T;
-    const STEP: usize = STEP;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn unpack(&mut self, place: Place, values: &[T], mut to: *mut Line, stride: usize) {
-        let mut squares = Squares { kept: _mm512_setzero_ps(), taken: _mm512_setzero_ps() };
-        let whole = values.chunks_exact(STEP);
+impl<T: Element> Lanes for Narrow<'_, T> {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+    unsafe fn pack(&mut self, row: usize, cut: &Cut, mut to: *mut Line) {
+        // Chains of sums, so that one need not wait for the other.
+        let mut squares = [Squares { kept: _mm512_setzero_ps(), taken: _mm512_setzero_ps() }; 4];
+        let values = &self.values[row * self.job.queries.dim()..][cut.values.clone()];
+        let whole = values.chunks_exact(PAIR * LANES);
         let part = whole.remainder();
-        let mut store = |low: __m512, high: __m512| {
+        let mut store = |low: __m512, high: __m512, squares: &mut [Squares]| {
             // SAFETY: a plain change of type; both are 64 bytes.
             let bits: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) };
             // SAFETY: the caller's promise of room.
             unsafe { _mm512_store_si512(to.cast(), bits) };
-            to = to.wrapping_add(stride);
-            squares.add(low, _mm512_castsi512_si256(bits));
-            squares.add(high, _mm512_extracti64x4_epi64::<1>(bits));
+            to = to.wrapping_add(1);
+            squares[0].add(low, _mm512_castsi512_si256(bits));
+            squares[1].add(high, _mm512_extracti64x4_epi64::<1>(bits));
         };
-        for step in whole {
-            // SAFETY: 32 values.
-            unsafe { store(T::load(step.as_ptr()), T::load(step.as_ptr().add(LANES))) };
+        // SAFETY: 32 values.
+        let load = |step: &[T]| unsafe { (T::load(step.as_ptr()), T::load(step.as_ptr().add(LANES))) };
+        let mut pairs = whole;
+        while let Some(step) = pairs.next() {
+            let (low, high) = load(step);
+            store(low, high, &mut squares[..2]);
+            if let Some(step) = pairs.next() {
+                let (low, high) = load(step);
+                store(low, high, &mut squares[2..]);
+            }
         }
         if !part.is_empty() {
             let (low, high) = part.split_at(part.len().min(LANES));
-            store(load_part(low), load_part(high));
+            store(load_part(low), load_part(high), &mut squares[..2]);
         }
-        if place.first {
-            self.note(place, squares, values.len());
-        }
+        let [a, b, c, d] = squares;
+        let squares = a.plus(b).plus(c.plus(d));
+        self.note(row, cut.group, squares, values.len());
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn multiply<const R: usize, const Q: usize>(at: Operands<'_>, sums: *mut Line, fresh: bool) {
-        let (x0, q0, sums) = (at.rows.cast::<u8>(), at.queries.cast::<u8>(), sums.cast::<f32>());
+    #[inline]
+    fn ahead(&self, row: usize, cut: &Cut) -> Ahead {
+        let (dim, size) = (self.job.queries.dim(), size_of::<T>());
+        let at = self.values.as_ptr().wrapping_add(row * dim + cut.values.start).cast();
+        Ahead { at, bytes: cut.values.len() * size, row_bytes: dim * size, rows: 0, done: 0 }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+    unsafe fn multiply<const R: usize, const Q: usize>(at: Operands) {
         let mut acc = [[_mm512_setzero_ps(); Q]; R];
-        if !fresh {
+        let queries = at.queries.cast::<u8>();
+        let mut ahead = at.ahead;
+        for word in 0..at.words {
+            if word % FETCH_WORDS == 0 {
+                ahead.fetch(at.at_a_time);
+            }
+            let mut q = [_mm512_setzero_si512(); Q];
+            for i in 0..Q {
+                // SAFETY: words x Q lines.
+                q[i] = unsafe { _mm512_load_si512(queries.add((word * Q + i) * 64).cast()) };
+            }
             for r in 0..R {
-                for q in 0..Q {
-                    // SAFETY: R x Q lines.
-                    acc[r][q] = unsafe { _mm512_load_ps(sums.add((r * Q + q) * LANES)) };
-                }
-            }
-        }
-        for step in 0..at.steps {
-            for row in at.ahead {
-                let from = row.wrapping_add(step * at.bytes);
-                _mm_prefetch::<_MM_HINT_T1>(from.cast());
-                if at.bytes > 64 {
-                    _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(64).cast());
-                }
-            }
-            let mut x = [_mm512_setzero_si512(); R];
-            for r in 0..R {
-                // SAFETY: steps x R lines.
-                x[r] = unsafe { _mm512_load_si512(x0.add((step * R + r) * 64).cast()) };
-            }
-            for q in 0..Q {
-                // SAFETY: steps x Q lines; the change of type is plain.
-                let query = unsafe { as_bf16(_mm512_load_si512(q0.add((step * Q + q) * 64).cast())) };
-                for r in 0..R {
-                    // SAFETY: a plain change of type.
-                    acc[r][q] = _mm512_dpbf16_ps(acc[r][q], unsafe { as_bf16(x[r]) }, query);
+                // SAFETY: `words` words of R rows.
+                let x = unsafe { at.rows.add(r * at.row_bytes + word * WORD).cast::<i32>().read() };
+                let x = _mm512_set1_epi32(x);
+                for i in 0..Q {
+                    // SAFETY: plain changes of type.
+                    acc[r][i] = unsafe { _mm512_dpbf16_ps(acc[r][i], as_bf16(x), as_bf16(q[i])) };
                 }
             }
         }
         for r in 0..R {
-            for q in 0..Q {
-                // SAFETY: as above.
-                unsafe { _mm512_store_ps(sums.add((r * Q + q) * LANES), acc[r][q]) };
+            for i in 0..Q {
+                // SAFETY: Q lines of R rows.
+                unsafe {
+                    let to = at.sums.add(r * at.width + i).cast::<f32>();
+                    let before = if at.fresh { _mm512_setzero_ps() } else { _mm512_load_ps(to) };
+                    _mm512_store_ps(to, _mm512_add_ps(before, acc[r][i]));
+                }
             }
         }
     }
 
-    #[target_feature(enable = "avx512f")]
-    unsafe fn reduce(sums: &[Line], products: &mut [f32]) {
-        reduce_lines(sums, products);
-    }
-
     #[inline]
-    fn put(&mut self, row: usize, group: usize, from: usize, products: &[f32]) {
+    fn put(&mut self, row: usize, group: usize, sums: &[Line]) {
         let queries = self.job.queries;
         let factor = self.job.factors[row * queries.groups() + group];
-        let out = &mut self.out[row * queries.len() + from..][..products.len()];
-        out.iter_mut().zip(products).for_each(|(out, product)| *out += product * factor);
+        let out = &mut self.out[row * queries.len()..][..queries.len()];
+        let sums: &[f32] = bytemuck::cast_slice(sums);
+        out.iter_mut().zip(sums).for_each(|(out, product)| *out += product * factor);
     }
 }
 

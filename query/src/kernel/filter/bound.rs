@@ -1,6 +1,7 @@
 //! How far the filter can be off.
 
-use super::{FilterQueries, HUGE};
+use super::super::lanes::chain;
+use super::{FilterQueries, HUGE, PAIR};
 
 /// Upper bounds that belong to a row's vector times its factors.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -48,9 +49,9 @@ impl FilterQueries {
                 if norm < HUGE { [norm, residual] } else { [f64::INFINITY; 2] }
             })
             .collect();
-        let longest = groups.iter().map(|group| self.packing.span(*group).len()).max().unwrap_or(0) as f64;
-        // Additions that a product passes through: steps of its lane, the tree, and the padded step.
-        let (filter, exact) = (longest / 32.0 + 6.0, longest / 16.0 + 6.0);
+        let most = groups.iter().map(|group| self.groups[*group].len()).max().unwrap_or(0);
+        // Additions that a product passes through, of the exact kernel: steps of its lane, the tree, and the padded step.
+        let (filter, exact) = (chain(most, PAIR) as f64, most as f64 / 16.0 + 6.0);
         // The product with the factor, and the additions over the groups and of what is added up, in both.
         let over_groups = 2.0 * (groups.len() + 1 + added) as f64;
         let rounded = (filter * f64::exp2(-22.0) + (exact + over_groups) * f64::exp2(-24.0)).exp_m1();

@@ -27,12 +27,12 @@ use half::bf16;
 
 pub use bound::{FilterBound, RowNorms};
 
-use super::packing::{Line, Packing};
+use super::lanes::{LanePacking, WORD};
 use super::panels::Scratch;
 use super::{Isa, Kernel};
 
-/// Values in a line.
-const STEP: usize = 32;
+/// Values in a word.
+const PAIR: usize = 2;
 
 /// Norms from which on products could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
@@ -46,7 +46,11 @@ impl Kernel {
     pub fn filter(self) -> Option<Filter> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") => {
+            Isa::Avx512
+                if is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bf16") =>
+            {
                 Some(Filter(()))
             }
             _ => None,
@@ -57,7 +61,9 @@ impl Kernel {
 /// Query vectors rounded to bf16, with the norms of what the rounding left and took.
 #[derive(Debug, Clone)]
 pub struct FilterQueries {
-    packing: Packing,
+    dim: usize,
+    groups: Vec<Range<usize>>,
+    packing: LanePacking,
     /// Groups x queries: squares of the norm and of what rounding took.
     squares: Vec<[f64; 2]>,
 }
@@ -69,18 +75,20 @@ impl FilterQueries {
     /// When the lengths disagree or a group reaches beyond `dim`.
     pub fn new(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Self {
         assert!(dim > 0 && vectors.len().is_multiple_of(dim));
-        let packing =
-            Packing::new(vectors.len() / dim, dim, groups, STEP, |query, range, line: &mut Line| {
-                let line: &mut [u16; STEP] = bytemuck::cast_mut(&mut line.0);
-                for (to, value) in line.iter_mut().zip(&vectors[query * dim..][range]) {
-                    *to = round(*value).to_bits();
-                }
-            });
-        let mut squares = Vec::with_capacity(packing.groups() * packing.len());
-        for group in 0..packing.groups() {
+        let groups = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
+        assert!(groups.iter().all(|group| group.start <= group.end && group.end <= dim));
+        let packing = LanePacking::new(vectors.len() / dim, &groups, PAIR, |query, range| {
+            let mut pair = [0u16; PAIR];
+            for (to, value) in pair.iter_mut().zip(&vectors[query * dim..][range]) {
+                *to = round(*value).to_bits();
+            }
+            bytemuck::cast::<_, [u8; WORD]>(pair)
+        });
+        let mut squares = Vec::with_capacity(groups.len() * packing.len());
+        for group in &groups {
             for vector in vectors.chunks_exact(dim) {
                 let mut sums = [0.0; 2];
-                for value in &vector[packing.span(group)] {
+                for value in &vector[group.clone()] {
                     let (value, kept) = (f64::from(*value), f64::from(round(*value)));
                     sums[0] += value * value;
                     sums[1] += (value - kept) * (value - kept);
@@ -88,12 +96,12 @@ impl FilterQueries {
                 squares.push(sums);
             }
         }
-        Self { packing, squares }
+        Self { dim, groups, packing, squares }
     }
 
     /// Values per vector.
     pub fn dim(&self) -> usize {
-        self.packing.dim()
+        self.dim
     }
 
     /// Number of vectors.
@@ -108,7 +116,7 @@ impl FilterQueries {
 
     /// Number of module groups.
     pub fn groups(&self) -> usize {
-        self.packing.groups()
+        self.groups.len()
     }
 }
 
