@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use gstore_store::{
-    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, IfChanged, JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
-};
+use gstore_store::Store;
+use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
-use serde_json::Value;
 
 const DIM: u32 = 64;
 const SAMPLES: u64 = 12;
@@ -25,64 +22,17 @@ fn place() -> Place {
 
 fn fill(path: &Path) {
     let store = Store::create(path).expect("a store");
-    let mut state = 5u64;
-    let mut number = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
+    let mut numbers = Numbers(5);
     for (dataset, rows) in [("pool", 2000), ("q", SAMPLES)] {
         append(&store, dataset, rows);
-        let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
-        let space = Space {
-            family: Family::Gradient,
-            checkpoint: Some(id.clone()),
-            modules: "m".into(),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: DIM,
-        };
-        let desc = FeatureDesc {
-            dataset: dataset.into(),
-            encoding: "e".into(),
-            checkpoint: Some(id),
-            ensemble: None,
-            kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-            space,
-            dtype: DType::F16,
-            compute: "f32".into(),
-            granularity: Granularity::Sample,
-        };
-        let plan = JobPlan {
-            command: "test".into(),
-            identity: serde_json::json!(dataset),
-            features: vec![JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd".to_owned(), DIM) }],
-            detail: Value::Null,
-        };
-        let mut job = store.start_job(plan).expect("a job");
-        let mut writer = job.segment_writer(0).expect("a segment");
-        for row in 0..rows {
-            let mut vector: Vec<f32> = (0..DIM).map(|_| number()).collect();
+        gradients(&store, dataset, rows, DIM, |row| {
+            let mut vector = numbers.vector(DIM);
             if (dataset, row) == ("pool", 77) {
                 vector[0] = f32::NAN;
             }
-            writer.push(row, &vector, RowFlags::empty()).expect("a vector");
-        }
-        job.seal(0, writer).expect("sealed");
-        job.publish(None, true).expect("published");
+            vector
+        });
     }
-}
-
-fn append(store: &Store, dataset: &str, rows: u64) {
-    let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
-    let name = DatasetName::try_from(dataset).expect("a name");
-    let mut append = store.append(&name, Vec::new(), options).expect("an append");
-    for row in 0..rows {
-        let id = format!("{dataset}{row}");
-        append.push(NewSample { id: &id, record: None, metadata: Vec::new() }).expect("a sample");
-    }
-    append.finish().expect("samples");
 }
 
 /// `--memory` for two samples at a time.
