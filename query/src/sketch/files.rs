@@ -211,24 +211,19 @@ pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
         };
         let blocks = reader.blocks_of(segment).map_err(|error| error.to_string())?;
         let path = file.file().to_owned();
-        let add =
-            header_of(&file).and_then(|header| sketch.add(&header, &blocks, Box::new(FileSections(file))));
+        let add = header_of(&file).and_then(|header| sketch.add(&header, &blocks, Box::new(file)));
         add.map_err(|why| format!("{path} cannot be used: {why}; {remedy}"))?;
     }
     Ok(sketch)
 }
 
-/// The sections of an index.
-#[derive(Debug)]
-struct FileSections(IndexFile);
-
-impl Sections for FileSections {
+impl Sections for IndexFile {
     fn read<'a>(
         &'a self,
         section: Section,
         range: Range<u64>,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError> {
-        Ok(self.0.section(section.name())?.read(range, scratch)?)
+        Ok(self.section(section.name())?.read(range, scratch)?)
     }
 }
