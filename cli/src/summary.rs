@@ -1,6 +1,6 @@
 //! What a ranking is worth, in lines for people: what was noted on the way, what sketches excluded, and what the answer promises.
 
-use gstore_query::influence::{EXACT, ScanSummary};
+use gstore_query::influence::{EXACT, ExcludedCounts, ScanSummary};
 
 use crate::context::Context;
 
@@ -8,6 +8,19 @@ use crate::context::Context;
 pub fn tell(context: &Context, summary: &ScanSummary) {
     for line in lines(summary) {
         context.say(&line);
+    }
+}
+
+/// Tells how many rows have no score, and why: `what` is said of them.
+pub fn tell_excluded(context: &Context, excluded: &ExcludedCounts, what: &str) {
+    if excluded.total() > 0 {
+        context.say(&format!(
+            "{} rows {what}: {} without a scored token, {} not finite, {} without a vector",
+            excluded.total(),
+            excluded.no_scored,
+            excluded.non_finite + excluded.overflow,
+            excluded.missing
+        ));
     }
 }
 

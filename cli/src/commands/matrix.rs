@@ -18,6 +18,7 @@ use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::out;
+use crate::summary;
 
 /// What `--dry-run` says.
 #[derive(Serialize)]
@@ -132,15 +133,6 @@ fn report(context: &Context, args: &MatrixArgs, report: &MatrixReport) -> Result
         report.samples,
         HumanBytes(report.bytes)
     ));
-    let excluded = &report.excluded;
-    if excluded.total() > 0 {
-        context.say(&format!(
-            "{} rows have no score: {} without a scored token, {} not finite, {} without a vector",
-            excluded.total(),
-            excluded.no_scored,
-            excluded.non_finite + excluded.overflow,
-            excluded.missing
-        ));
-    }
+    summary::tell_excluded(context, &report.excluded, "have no score");
     Ok(())
 }

@@ -296,16 +296,7 @@ fn summarise(
         args.pool.join(", "),
         args.target.join(", ")
     ));
-    let excluded = &ranking.excluded;
-    if excluded.total() > 0 {
-        context.say(&format!(
-            "{} rows were never candidates: {} without a scored token, {} not finite, {} without a vector",
-            excluded.total(),
-            excluded.no_scored,
-            excluded.non_finite + excluded.overflow,
-            excluded.missing
-        ));
-    }
+    summary::tell_excluded(context, &ranking.excluded, "were never candidates");
     if ranking.summary.in_target > 0 {
         context.say(&format!("{} rows occur in the target and were left out", ranking.summary.in_target));
     }
