@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use super::collect::{Collector, SMALL_ROOM};
+use super::collect::{Collector, SMALL_ROOM, merge};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
@@ -306,11 +306,8 @@ impl InfluencePlan {
                 Ok(())
             },
         )?;
-        let (mut tops, mut totals) = (collectors(), Totals::default());
-        for (_, others, counts) in states {
-            tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
-            totals.merge(&counts);
-        }
+        let mut tops = collectors();
+        let totals = merge(states, &mut tops);
         Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, plane: None })
     }
 

@@ -8,6 +8,7 @@ use gstore_store::{FeatureReader, RowSet, StoredRow};
 
 use super::cascade::{Sides, SketchSide, sides};
 use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
+use super::filter::RowFilter;
 use super::members::{Members, TargetRow, members};
 use super::mode::Mode;
 use super::modules;
@@ -46,6 +47,15 @@ impl Ready {
     /// Number of query vectors per checkpoint.
     pub(super) fn queries(&self) -> usize {
         self.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |q| q.len())
+    }
+
+    /// Number of rows that a filter lets through; of a pool that it restricts, those that it names.
+    pub(super) fn rows(&self, filter: Option<&RowFilter>) -> u64 {
+        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
+            Some(mask) => mask.len(),
+            None => pool.live.len(),
+        };
+        self.pools.iter().enumerate().map(count).sum()
     }
 }
 
