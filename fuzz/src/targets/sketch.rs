@@ -79,7 +79,8 @@ pub fn rankings(data: &[u8]) -> usize {
     let Ok(Some((file, _))) = fuzzing::index(vfs, Path::new("sketch")) else { return 0 };
     let Ok(header) = serde_json::from_value::<SketchHeader>(file.header().clone()) else { return 0 };
     let mut sketch = Sketch::new(DIM);
-    if sketch.add(&header, known.reader.blocks(), Box::new(file)).is_err() {
+    let sections = files::FileSections::new(file, "pool/grad-sgd".to_owned());
+    if sketch.add(&header, known.reader.blocks(), Box::new(sections)).is_err() {
         return 0;
     }
     let (sketch, mut answered) = (Arc::new(sketch), 0);

@@ -49,18 +49,23 @@ impl InfluencePlan {
         let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
         let ask = Ask { order, k, filter, threads, cancel };
-        let (top, summary) = match self.by_many(&ready, ask)? {
-            Some(found) => found,
-            None => match self.by_sketch(&ready, ask)? {
-                Ok(found) => found,
-                Err(note) => {
-                    let (top, mut summary) = self.by_scan(&ready, ask)?;
-                    summary.notes.extend(note);
-                    (top, summary)
-                }
-            },
-        };
+        let (top, summary) = self.despite_sketches(&ready, || self.ranked(&ready, ask))?;
         Ok(Ranking::new(top.into_rows(), ready.target.subtasks.clone(), summary))
+    }
+
+    /// The ranking, by the way that is expected to read least.
+    fn ranked(&self, ready: &Ready, ask: Ask<'_>) -> Result<(Collector, ScanSummary), QueryError> {
+        if let Some(found) = self.by_many(ready, ask)? {
+            return Ok(found);
+        }
+        match self.by_sketch(ready, ask)? {
+            Ok(found) => Ok(found),
+            Err(note) => {
+                let (top, mut summary) = self.by_scan(ready, ask)?;
+                summary.notes.extend(note);
+                Ok((top, summary))
+            }
+        }
     }
 
     /// Scores rows of which an estimate of every value says that they may rank, where there are many values.

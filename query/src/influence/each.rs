@@ -139,7 +139,8 @@ impl InfluencePlan {
         };
         let lists = self.lists(ready, request.each)?;
         let kept = vec![Some((request.k, None)); lists.len()];
-        let found = self.rank_lists(ready, &lists, request, &kept, cancel)?;
+        let found =
+            self.despite_sketches(ready, || self.rank_lists(ready, &lists, request, &kept, cancel))?;
         let rankings = names.into_iter().zip(samples).zip(found.lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),

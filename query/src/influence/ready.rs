@@ -41,6 +41,8 @@ pub(super) struct LazySides {
     /// The target's vectors by checkpoint, until then.
     vectors: Mutex<Vec<Vec<f32>>>,
     opened: OnceLock<Sides>,
+    /// Why they are not read any more.
+    given_up: OnceLock<String>,
 }
 
 impl Ready {
@@ -233,7 +235,11 @@ impl InfluencePlan {
     pub(super) fn lazy_sides(&self, vectors: Vec<Vec<f32>>) -> Result<LazySides, String> {
         match self.spec().mode {
             Mode::Exact => Err(String::new()),
-            Mode::Sketch(_) => Ok(LazySides { vectors: Mutex::new(vectors), opened: OnceLock::new() }),
+            Mode::Sketch(_) => Ok(LazySides {
+                vectors: Mutex::new(vectors),
+                opened: OnceLock::new(),
+                given_up: OnceLock::new(),
+            }),
         }
     }
 
@@ -243,11 +249,30 @@ impl InfluencePlan {
             Ok(lazy) => lazy,
             Err(why) => return Err(why),
         };
+        if let Some(why) = lazy.given_up.get() {
+            return Err(why);
+        }
         let opened = lazy.opened.get_or_init(|| {
             let vectors = std::mem::take(&mut *lazy.vectors.lock().unwrap_or_else(PoisonError::into_inner));
             sides(self.spec(), &ready.pools, &vectors, |reader| self.find_sketch(reader))
         });
         opened.as_deref().map_err(String::as_str)
+    }
+
+    /// The answer of `work`; where a sketch turns out to be damaged on the way, that of a second attempt, for which there are no sketches.
+    pub(super) fn despite_sketches<T>(
+        &self,
+        ready: &Ready,
+        work: impl Fn() -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        match (work(), &ready.sides) {
+            (Err(QueryError::Sketch(why)), Ok(lazy)) => {
+                // Another thread may have said it.
+                lazy.given_up.get_or_init(|| why);
+                work()
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// The loaded plan; the first call loads it.
