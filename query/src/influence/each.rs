@@ -20,6 +20,7 @@ use super::target::Shape;
 use super::terms::Terms;
 use super::windows::windows;
 use crate::error::QueryError;
+use crate::size::needed_and_allowed;
 use crate::topk::CANDIDATE_BYTES;
 
 /// What [`InfluencePlan::top_k_each`] is asked for.
@@ -191,14 +192,11 @@ impl InfluencePlan {
         if needed <= request.memory {
             return Ok(());
         }
+        let (needed, allowed) = needed_and_allowed(needed as u64, request.memory as u64);
         Err(QueryError::Spec(format!(
-            "the {} {} rows for each of {rankings} {}s need up to {} MiB of memory and {} MiB are allowed; ask for fewer rows, name \
+            "the {} {} rows for each of {rankings} {}s need up to {needed} of memory and {allowed} are allowed; ask for fewer rows, name \
              fewer targets, or allow more memory",
-            request.order,
-            request.k,
-            request.each,
-            needed.div_ceil(1 << 20),
-            request.memory >> 20
+            request.order, request.k, request.each,
         )))
     }
 
