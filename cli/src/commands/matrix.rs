@@ -111,7 +111,9 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
 
 /// Refuses a disk that is too small, before hours are spent on filling it. Where nothing is known of the disk, its end will show.
 fn check_room(output: &Path, needed: u64) -> Result<()> {
-    let folder = output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    // The work is beside what a symlink leads to.
+    let place = fs_err::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+    let folder = place.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
     bail!(
         "{} will take about {} more on disk, and {} are free there; free some, or name a place on another disk (--dry-run shows what it takes)",
