@@ -12,6 +12,7 @@ mod progress;
 mod shell;
 mod sketches;
 mod summary;
+mod words;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::args::{Format, OutputArgs};
+use crate::context::Context;
 use crate::failure::UsageError;
 
 /// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
@@ -76,6 +77,31 @@ impl Drop for Output {
             let _ = fs_err::remove_file(&pending.temporary);
         }
     }
+}
+
+/// Refuses an output inside the store, where every file is the store's own. `None` and `-` are standard output.
+pub fn check_outside(context: &Context, path: Option<&Path>) -> Result<()> {
+    let (Some(store), Some(path)) = (context.named_store(), path.filter(|p| *p != Path::new("-"))) else {
+        return Ok(());
+    };
+    if resolved(path).starts_with(resolved(store)) {
+        bail!(UsageError(format!(
+            "{} is inside the store {}, whose files are its own; name a place elsewhere",
+            path.display(),
+            store.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Where a path leads, as far as there is something.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = path.ancestors().find_map(|above| {
+        let rest = path.strip_prefix(above).ok()?;
+        Some(fs_err::canonicalize(above).ok()?.join(rest))
+    });
+    found.unwrap_or(path)
 }
 
 /// `println!` whose failure is an error of the command instead of a panic.

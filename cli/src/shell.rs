@@ -82,7 +82,7 @@ fn answer(
         slot => &slot.insert((number, Engine::with_encoder(context, snapshot, Some(Arc::clone(encoder)))?)).1,
     };
     let begun = Instant::now();
-    let notes = engine.run(sql, &args.output, cancel)?;
+    let notes = engine.run(context, sql, &args.output, cancel)?;
     report(context, &notes);
     context.say(&format!("({:.3} s)", begun.elapsed().as_secs_f64()));
     Ok(())

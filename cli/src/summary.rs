@@ -1,8 +1,21 @@
 //! What a ranking is worth, in lines for people: what was noted on the way, what sketches excluded, and what the answer promises.
 
-use gstore_query::influence::{EXACT, ScanSummary};
+use gstore_query::influence::{EXACT, ExcludedCounts, ScanSummary};
 
 use crate::context::Context;
+use crate::words::{many, many_of};
+
+/// Tells how many rows were left out because of the target.
+pub fn tell_in_target(context: &Context, rows: u64) {
+    if rows > 0 {
+        let what = many_of(
+            rows,
+            "row occurs in the target and was left out",
+            "rows occur in the target and were left out",
+        );
+        context.say(&what);
+    }
+}
 
 /// Tells it on standard error; of an exact answer without notes there is nothing to tell.
 pub fn tell(context: &Context, summary: &ScanSummary) {
@@ -11,13 +24,28 @@ pub fn tell(context: &Context, summary: &ScanSummary) {
     }
 }
 
+/// Tells how many rows have no score, and why: what is said of one row, and of several.
+pub fn tell_excluded(context: &Context, excluded: &ExcludedCounts, (one, several): (&str, &str)) {
+    if excluded.total() > 0 {
+        context.say(&format!(
+            "{}: {} without a scored token, {} not finite, {} without a vector",
+            many_of(excluded.total(), &format!("row {one}"), &format!("rows {several}")),
+            excluded.no_scored,
+            excluded.non_finite + excluded.overflow,
+            excluded.missing
+        ));
+    }
+}
+
 fn lines(summary: &ScanSummary) -> Vec<String> {
     let mut lines: Vec<String> = summary.notes.iter().map(|note| format!("note: {note}")).collect();
     // Of a plane that was not read any more there is nothing to say.
     for plane in summary.planes.iter().filter(|plane| plane.rows > 0) {
         lines.push(format!(
-            "the plane `{}` of the sketch excluded {} of {} rows",
-            plane.plane, plane.excluded, plane.rows
+            "the plane `{}` of the sketch excluded {} of {}",
+            plane.plane,
+            plane.excluded,
+            many(plane.rows, "row")
         ));
     }
     if summary.guarantee != EXACT && !summary.guarantee.is_empty() {

@@ -17,6 +17,7 @@ pub mod indexes;
 pub mod influence;
 pub mod kernel;
 pub mod matrix;
+mod size;
 pub mod sketch;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -124,7 +124,12 @@ fn what_does_not_fit_into_memory_is_refused() {
     let plan = plan(&store, &ask("pool", "first"));
     let error =
         plan.top_k_each(&EachRequest { memory: 1000, ..request(Each::Subtask, 50) }, &GO).unwrap_err();
-    assert!(error.to_string().contains("best 50 rows for each of 2 subtasks need up to 1 MiB"), "{error}");
+    assert!(
+        error.to_string().contains(
+            "best 50 rows for each of 2 subtasks need up to 29184 bytes of memory and 1000 bytes are"
+        ),
+        "{error}"
+    );
     // More than there are rows costs what the rows cost.
     assert!(
         plan.top_k_each(&EachRequest { memory: 1 << 20, ..request(Each::Subtask, usize::MAX) }, &GO).is_ok()

@@ -169,7 +169,7 @@ fn a_folder_and_a_file_have_the_same_scores_for_any_cut_and_number_of_threads() 
         for threads in [1, 3] {
             let out = folder.path().join(format!("m{samples}-{threads}"));
             let report = make(&plan, options(samples, &plan, threads), MatrixOutput::Folder(&out)).unwrap();
-            assert_eq!((report.rows, report.samples, report.complete), (700, 9, false));
+            assert_eq!((report.rows, report.samples, report.already_there), (700, 9, false));
             let mut found = Bits::new();
             let mut next = 0u64;
             for group in 0..report.groups {
@@ -197,7 +197,9 @@ fn a_folder_and_a_file_have_the_same_scores_for_any_cut_and_number_of_threads() 
             );
             assert_eq!(*first.get_or_insert_with(|| all.clone()), all, "threads show in the bytes");
             // The same question again has nothing to do.
-            assert!(make(&plan, options(samples, &plan, 2), MatrixOutput::Folder(&out)).unwrap().complete);
+            assert!(
+                make(&plan, options(samples, &plan, 2), MatrixOutput::Folder(&out)).unwrap().already_there
+            );
         }
     }
     let file = folder.path().join("one.parquet");
@@ -208,7 +210,7 @@ fn a_folder_and_a_file_have_the_same_scores_for_any_cut_and_number_of_threads() 
             assert_eq!(score.to_bits(), want[&(row, q as u64)]);
         }
     }
-    assert!(make(&plan, options(9, &plan, 2), MatrixOutput::File(&file)).unwrap().complete);
+    assert!(make(&plan, options(9, &plan, 2), MatrixOutput::File(&file)).unwrap().already_there);
     let error = make(&plan, options(4, &plan, 2), MatrixOutput::File(&folder.path().join("x.parquet")));
     assert!(error.unwrap_err().to_string().contains("name a folder"));
     let left: Vec<_> = fs_err::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -414,7 +416,7 @@ fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     let whole = files(&out);
     fs_err::write(out.join("question.json"), "{}").unwrap();
     fs_err::write(out.join("lock"), "").unwrap();
-    assert!(make(&plan, options(4, &plan, 2), MatrixOutput::Folder(&out)).unwrap().complete);
+    assert!(make(&plan, options(4, &plan, 2), MatrixOutput::Folder(&out)).unwrap().already_there);
     assert_eq!(files(&out), whole);
     // The parts of a single file stay until it is on the medium.
     let file = folder.path().join("m.parquet");
@@ -428,7 +430,7 @@ fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     };
     job.write(MatrixOutput::File(&file), copy, &GO).unwrap();
     fs_err::rename(&saved, hidden(&file)).unwrap();
-    assert!(make(&plan, options(9, &plan, 1), MatrixOutput::File(&file)).unwrap().complete);
+    assert!(make(&plan, options(9, &plan, 1), MatrixOutput::File(&file)).unwrap().already_there);
     assert!(!hidden(&file).exists());
 }
 
@@ -494,7 +496,7 @@ fn of_several_who_make_the_same_one_does_and_nothing_is_left() {
         for output in [MatrixOutput::Folder(&out), MatrixOutput::File(&file)] {
             let done = || loop {
                 match make(&plan, options(9, &plan, 1), output) {
-                    Ok(report) => return report.complete,
+                    Ok(report) => return report.already_there,
                     Err(error) => assert!(error.to_string().contains("another process"), "{error}"),
                 }
             };

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod golden;
+pub mod made;
 pub mod place;
 pub mod reference;
 pub mod shared;

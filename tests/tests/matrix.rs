@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gstore_store::{
-    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, IfChanged, JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
-};
+use gstore_query::influence::{InfluencePlan, InfluenceSpec, TargetRef};
+use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput};
+use gstore_store::Store;
+use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
-use serde_json::Value;
 
 const DIM: u32 = 64;
 const SAMPLES: u64 = 12;
@@ -25,64 +25,17 @@ fn place() -> Place {
 
 fn fill(path: &Path) {
     let store = Store::create(path).expect("a store");
-    let mut state = 5u64;
-    let mut number = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
+    let mut numbers = Numbers(5);
     for (dataset, rows) in [("pool", 2000), ("q", SAMPLES)] {
         append(&store, dataset, rows);
-        let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
-        let space = Space {
-            family: Family::Gradient,
-            checkpoint: Some(id.clone()),
-            modules: "m".into(),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: DIM,
-        };
-        let desc = FeatureDesc {
-            dataset: dataset.into(),
-            encoding: "e".into(),
-            checkpoint: Some(id),
-            ensemble: None,
-            kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-            space,
-            dtype: DType::F16,
-            compute: "f32".into(),
-            granularity: Granularity::Sample,
-        };
-        let plan = JobPlan {
-            command: "test".into(),
-            identity: serde_json::json!(dataset),
-            features: vec![JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd".to_owned(), DIM) }],
-            detail: Value::Null,
-        };
-        let mut job = store.start_job(plan).expect("a job");
-        let mut writer = job.segment_writer(0).expect("a segment");
-        for row in 0..rows {
-            let mut vector: Vec<f32> = (0..DIM).map(|_| number()).collect();
+        gradients(&store, dataset, rows, DIM, |row| {
+            let mut vector = numbers.vector(DIM);
             if (dataset, row) == ("pool", 77) {
                 vector[0] = f32::NAN;
             }
-            writer.push(row, &vector, RowFlags::empty()).expect("a vector");
-        }
-        job.seal(0, writer).expect("sealed");
-        job.publish(None, true).expect("published");
+            vector
+        });
     }
-}
-
-fn append(store: &Store, dataset: &str, rows: u64) {
-    let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
-    let name = DatasetName::try_from(dataset).expect("a name");
-    let mut append = store.append(&name, Vec::new(), options).expect("an append");
-    for row in 0..rows {
-        let id = format!("{dataset}{row}");
-        append.push(NewSample { id: &id, record: None, metadata: Vec::new() }).expect("a sample");
-    }
-    append.finish().expect("samples");
 }
 
 /// `--memory` for two samples at a time.
@@ -211,19 +164,111 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
     }
     let place = place();
     place.ok(&args("whole", MEMORY));
-    let output = disk.path().join("m").display().to_string();
-    let finished = place.run(&args(&output, MEMORY));
+    let out = disk.path().join("m");
+    let output = out.display().to_string();
+    let refused = place.run(&args(&output, MEMORY));
+    let untouched = fs_err::read_dir(disk.path()).expect("listed").next().is_none();
+    // A disk that somebody else fills meanwhile: the library does not ask how much is free.
+    let filled = fill_up(&place, &out);
     let grown = mount("remount,size=4m");
     let again = place.run(&args(&output, MEMORY));
     let same = files(&place.path("whole")) == files(&disk.path().join("m"));
     // What cannot be unmounted now goes with the machine's next start.
     let _ = Command::new("umount").arg("-l").arg(disk.path()).output();
-    assert_eq!(finished.code, 1, "{}", finished.stderr);
-    assert!(finished.stderr.contains("No space left on device"), "{}", finished.stderr);
-    assert!(finished.stderr.contains("the same command goes on"), "{}", finished.stderr);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let says = [&*output, "will take about 375.00 KiB more on disk", "are free there", "--dry-run"];
+    assert!(says.iter().all(|part| refused.stderr.contains(part)) && untouched, "{}", refused.stderr);
+    assert!(filled.contains("No space left on device"), "{filled}");
+    assert!(filled.contains("the same command goes on"), "{filled}");
     assert!(grown && again.code == 0, "{}", again.stderr);
     assert!(again.stderr.contains("parts were there from an earlier run"), "{}", again.stderr);
     assert!(same);
+}
+
+/// The error of making the matrix of [`args`] by the library.
+fn fill_up(place: &Place, output: &Path) -> String {
+    let store = Store::open(place.path("store")).expect("a store");
+    let snapshot = store.snapshot().expect("a snapshot");
+    let spec = InfluenceSpec {
+        pools: vec!["pool".to_owned()],
+        targets: vec![TargetRef::parse("q")],
+        ..InfluenceSpec::default()
+    };
+    let plan = InfluencePlan::new(&snapshot, &spec).expect("a question");
+    let (memory, cancel) = (MEMORY.parse().expect("a number"), AtomicBool::new(false));
+    let options = MatrixOptions { memory, ..MatrixOptions::default() };
+    let job = MatrixJob::new(&plan, options, &cancel).expect("a matrix");
+    let made = job.write(MatrixOutput::Folder(output), |_, _| {}, &cancel);
+    made.expect_err("the disk is too small").to_string()
+}
+
+#[test]
+fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
+    let place = place();
+    fs_err::create_dir(place.path("v1.2")).expect("made");
+    std::os::unix::fs::symlink(place.path("store"), place.path("link")).expect("linked");
+    for (output, says) in [
+        ("-", "standard output"),
+        ("m.csv", "a matrix is no .csv file"),
+        ("m.PARQUET", "in .parquet"),
+        ("store/m", "is inside the store"),
+        ("store/m.parquet", "is inside the store"),
+        ("store", "is inside the store"),
+        ("link/tmp/m", "is inside the store"),
+        ("v1.2/../store/tmp/../m.parquet", "is inside the store"),
+    ] {
+        for more in [&[][..], &["--dry-run"]] {
+            let finished = place.run(&[&args(output, "1GiB"), more].concat());
+            assert_eq!(finished.code, 2, "{output}: {}", finished.stderr);
+            assert!(finished.stderr.contains(says), "{output}: {}", finished.stderr);
+        }
+    }
+    for command in [
+        vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "store/out.jsonl"],
+        vec![
+            "select",
+            "--pool",
+            "pool",
+            "--target",
+            "q",
+            "--top",
+            "5",
+            "-o",
+            "out.jsonl",
+            "--scores",
+            "link/s.csv",
+        ],
+        vec!["query", "SELECT 1", "-o", "store/out.csv"],
+        vec!["snapshots", "-o", "store/out.csv"],
+    ] {
+        let finished = place.run(&command);
+        assert_eq!(finished.code, 2, "{command:?}: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains("is inside the store store")
+                || finished.stderr.contains("is inside the store /"),
+            "{}",
+            finished.stderr
+        );
+    }
+    assert!(!place.path("out.jsonl").exists());
+    // Names with a dot are names of folders where nothing else can be meant.
+    for output in ["v1.2", "v1.3/"] {
+        place.ok(&args(output, "1GiB"));
+        assert!(place.path(output).join("matrix.json").is_file(), "{output}");
+    }
+}
+
+#[test]
+fn a_report_says_what_was_done_and_what_does_not_fit() {
+    let place = place();
+    for (there, out) in [(false, "m"), (true, "m"), (false, "m.parquet"), (true, "m.parquet")] {
+        let report = place.json(&[&args(out, "1GiB")[..], &["--json"]].concat());
+        assert_eq!((&report["already_there"], &report["rows"]), (&there.into(), &1999.into()), "{report}");
+    }
+    let finished = place.run(&args("small.parquet", "1024"));
+    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    let says = "the vectors of 12 target samples do not fit into 1 KiB at once";
+    assert!(finished.stderr.contains(says) && finished.stderr.contains("allow 6 KiB"), "{}", finished.stderr);
 }
 
 /// What docs/matrix.md shows, held against the answers of SQL.

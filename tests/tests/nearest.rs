@@ -129,6 +129,8 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
         (format!("id => 'twni', checkpoint => '{checkpoint}'"), "did you mean \"twin\""),
         (format!("checkpoint => '{checkpoint}'"), "takes one thing"),
         (format!("id => 's1', text => 'x', checkpoint => '{checkpoint}'"), "takes one thing"),
+        ("vector => [NULL]".to_owned(), "`vector` must be numbers; number 1 of the list is NULL"),
+        ("vector => [1.0, NULL]".to_owned(), "number 2 of the list is NULL"),
         (format!("vector => [1.0, 2.0], checkpoint => '{checkpoint}'"), "the vector has 2 values"),
         (
             format!("id => 's1', sim => 'dot', checkpoint => '{checkpoint}'"),
@@ -146,7 +148,11 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
         (vec!["index", "--hnsw", "--dataset", "pool", "--sim", "dot"], 2, "a scan of dot products is exact"),
         (vec!["index", "--evaluate", "--dataset", "pool"], 2, "gstore index --hnsw"),
         (vec!["index", "--rebuild", "--dataset", "pool"], 2, "--hnsw"),
-        (vec!["index", "--hnsw", "--dataset", "pool", "--kind", "loss"], 2, "no feature of kind loss"),
+        (
+            vec!["index", "--hnsw", "--dataset", "pool", "--kind", "loss"],
+            2,
+            "of kind loss; the kinds there are embed-",
+        ),
     ] {
         let finished = place.run(&args);
         assert_eq!(finished.code, code, "{args:?}: {}", finished.stderr);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
+use gstore_benches::evidence::numbers::Numbers;
 use gstore_benches::{machine, probe};
 use gstore_query::kernel::{
     CODE_STEP, CodeKind, CodeQueries, Codes, FilterQueries, Kernel, Queries, RowNorms, Scratch,
@@ -107,11 +108,11 @@ enum Subject {
 impl Subject {
     fn new(name: &str, kernel: Kernel, args: &Args) -> Result<Option<Self>> {
         let mut numbers = Numbers(1);
-        let mut halves = || (0..args.rows * args.dim).map(|_| f16::from_f32(numbers.next() * 3e4)).collect();
+        let mut halves = || (0..args.rows * args.dim).map(|_| f16::from_f32(numbers.even() * 3e4)).collect();
         let codes = |kind: CodeKind| {
             let bytes = args.rows * kind.row_bytes(args.dim);
             let mut numbers = Numbers(2);
-            Self::Codes(kernel, kind, (0..bytes).map(|_| (numbers.next() * 127.0) as i8 as u8).collect())
+            Self::Codes(kernel, kind, (0..bytes).map(|_| (numbers.even() * 127.0) as i8 as u8).collect())
         };
         Ok(match name {
             "exact" => Some(Self::Exact(kernel, halves())),
@@ -133,7 +134,7 @@ impl Subject {
     /// All products with `count` queries, as a function that can be timed.
     fn with_queries<'a>(&'a self, count: usize, args: &'a Args) -> Box<dyn Fn() + 'a> {
         let mut numbers = Numbers(3);
-        let vectors: Vec<f32> = (0..count * args.dim).map(|_| numbers.next()).collect();
+        let vectors: Vec<f32> = (0..count * args.dim).map(|_| numbers.even()).collect();
         let dim = args.dim;
         let groups: Vec<_> = (0..args.groups)
             .map(|group| group * dim / args.groups..(group + 1) * dim / args.groups)
@@ -215,14 +216,4 @@ fn in_units(args: &Args, bytes: usize, work: impl Fn(std::ops::Range<usize>, &mu
             });
         }
     });
-}
-
-/// Numbers in -1..1, always the same.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
 }

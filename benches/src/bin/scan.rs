@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
+use gstore_benches::evidence::numbers::Numbers;
 use gstore_benches::pool::{self, Features};
 use gstore_benches::{machine, probe};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
@@ -119,18 +120,6 @@ fn matrix(plan: &InfluencePlan, folder: &Path, args: &Args, count: usize) -> Res
     Ok(())
 }
 
-/// Numbers in -1..1, always the same.
-struct Numbers(u64);
-
-impl Numbers {
-    fn fill(&mut self, vector: &mut [f32]) {
-        for x in vector {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *x = (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-        }
-    }
-}
-
 fn fill(folder: &Path, args: &Args) -> Result<Store> {
     let store = Store::create(folder.join("store"))?;
     pool::samples(&store, "pool", args.rows, false)?;
@@ -144,7 +133,7 @@ fn fill(folder: &Path, args: &Args) -> Result<Store> {
         let features =
             Features { dataset: &dataset, kind, checkpoints: args.checkpoints, rows, dim: args.dim };
         pool::publish(&store, features, |vector| {
-            numbers.fill(vector);
+            vector.iter_mut().for_each(|x| *x = numbers.even());
             Ok(())
         })?;
     }

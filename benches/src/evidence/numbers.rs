@@ -24,6 +24,11 @@ impl Numbers {
         ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
+    /// Even in -1..1.
+    pub fn even(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
     /// Standard normal (Box and Muller).
     pub fn normal(&mut self) -> f64 {
         (-2.0 * self.unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * self.unit()).cos()

@@ -16,8 +16,8 @@ use super::{Checks, PairArgs};
     gstore matrix --store s --pool pool --target pool --sim dot -o all\n\n\
     Each score is that of influence() for this one target sample. Rows without a score are left out, as there; excluded() lists them.\n\
     A line is a row of the pool: `row`, `id`, and `scores`, a list of fixed size with a number for each target sample; docs/matrix.md says how to read it.\n\
-    A name that ends in .parquet is one file; any other is a folder, whose parts may be of any number of target samples.\n\
-    One file takes twice its size on disk while it is made, and has at most 32,768 target samples.\n\
+    A name that ends in .parquet is one file; one without an ending, or with a slash at its end, is a folder, whose parts may be of any number of target samples.\n\
+    Where the disk has too little room, nothing is begun. One file takes twice its size while it is made, and has at most 32,768 target samples.\n\
     Nothing is visible under the name before all of it is there. Ctrl-C, a full disk or a crash lose at most one part, and the same command goes on;\n\
     once the store or a flag has changed, it says so instead.\n\n\
     Memory: --memory for the vectors of the target samples, and 48 MiB for each thread.")]

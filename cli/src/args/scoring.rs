@@ -29,7 +29,7 @@ pub struct ScoringArgs {
     /// With --mode sketch: accept that rows are missing that score at most this much better than the last one shown [default: 0]
     #[arg(long, value_name = "X")]
     pub tolerance: Option<f64>,
-    /// With --mode sketch: read only codes whose bounds are certain, so that the answer is the exact one
+    /// With --mode sketch: read only codes whose bounds are certain, so that the answer is the exact one; not with --miss
     #[arg(long)]
     pub certified: bool,
 }

@@ -1,5 +1,6 @@
 //! `gstore matrix`: the score of every pool row with every target sample.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use super::select::pairs;
 use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::out;
+use crate::output::{check_outside, out};
+use crate::summary;
+use crate::words::{many, many_of};
 
 /// What `--dry-run` says.
 #[derive(Serialize)]
@@ -32,14 +35,8 @@ struct Preview {
 
 /// Makes the matrix, or says what it would take.
 pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
-    let single = args.output.extension().is_some_and(|ending| ending == "parquet");
-    if args.output.file_name().is_none() {
-        bail!(UsageError(format!("{} is no name for a file or a folder", args.output.display())));
-    }
-    if single && args.output.is_dir() {
-        bail!(UsageError(format!("{} is a folder; name a file", args.output.display())));
-    }
-    let output = if single { MatrixOutput::File(&args.output) } else { MatrixOutput::Folder(&args.output) };
+    let output = output(&args.output)?;
+    check_outside(context, Some(&args.output))?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
@@ -61,6 +58,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
         let disk = forecast.disk(output);
         return preview(context, args, &plan, forecast, disk);
     }
+    check_room(&args.output, job.room(output)?)?;
     let mut reporter = context.reporter();
     let (mut kept, mut begun) = (0u64, false);
     let made = job.write(
@@ -83,6 +81,54 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A file or a folder, by the name.
+fn output(path: &Path) -> Result<MatrixOutput<'_>> {
+    if path == Path::new("-") {
+        bail!(UsageError(
+            "a matrix cannot go to standard output; name a file that ends in .parquet, or a folder"
+                .to_owned()
+        ));
+    }
+    if path.file_name().is_none() {
+        bail!(UsageError(format!("{} is no name for a file or a folder", path.display())));
+    }
+    match path.extension() {
+        None => Ok(MatrixOutput::Folder(path)),
+        Some(ending) if ending == "parquet" => match path.is_dir() {
+            true => bail!(UsageError(format!("{} is a folder; name a file", path.display()))),
+            false => Ok(MatrixOutput::File(path)),
+        },
+        Some(_) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+            Ok(MatrixOutput::Folder(path))
+        }
+        Some(ending) => bail!(UsageError(format!(
+            "a matrix is no .{} file: end the name of {} in .parquet for one file, or in a slash for a folder",
+            ending.display(),
+            path.display()
+        ))),
+    }
+}
+
+/// Refuses a disk that is too small, before hours are spent on filling it. Where nothing is known of the disk, its end will show.
+fn check_room(output: &Path, needed: u64) -> Result<()> {
+    // The work is beside what a symlink leads to.
+    let place = fs_err::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+    let folder = place.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
+    bail!(
+        "{} will take about {} more on disk, and {} are free there; free some, or name a place on another disk (--dry-run shows what it takes)",
+        output.display(),
+        HumanBytes(needed),
+        HumanBytes(free)
+    );
+}
+
+/// Bytes that may be written where a folder is, if the system knows.
+fn free_space(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok().filter(|disk| disk.f_blocks > 0)?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 fn preview(
     context: &Context,
     args: &MatrixArgs,
@@ -98,16 +144,21 @@ fn preview(
         out!("{}", serde_json::to_string_pretty(&Preview { forecast, disk, seconds })?);
         return Ok(ExitCode::SUCCESS);
     }
-    out!("{} rows x {} target samples, in {} passes", forecast.rows, forecast.samples, forecast.passes);
+    out!(
+        "{} x {}, in {}",
+        many(forecast.rows, "row"),
+        many(forecast.samples, "target sample"),
+        many_of(forecast.passes, "pass", "passes")
+    );
     match disk > forecast.bytes {
         true => out!("disk: about {}, and {} while it is made", HumanBytes(forecast.bytes), HumanBytes(disk)),
         false => out!("disk: about {}", HumanBytes(forecast.bytes)),
     }
     out!("memory: at most {} beside the mapped store", HumanBytes(forecast.memory));
     out!(
-        "time: about {} of computing on {} threads; {} of vectors are read",
+        "time: about {} of computing on {}; {} of vectors are read",
         HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
-        context.threads,
+        many(context.threads as u64, "thread"),
         HumanBytes(forecast.read)
     );
     Ok(ExitCode::SUCCESS)
@@ -119,28 +170,20 @@ fn report(context: &Context, args: &MatrixArgs, report: &MatrixReport) -> Result
         return Ok(());
     }
     let path = args.output.display();
-    if report.complete {
+    if report.already_there {
         context.say(&format!("nothing to do: {path} has this matrix"));
         return Ok(());
     }
     if report.kept > 0 {
-        context.say(&format!("{} parts were there from an earlier run", report.kept));
+        let verb = if report.kept == 1 { "was" } else { "were" };
+        context.say(&format!("{} {verb} there from an earlier run", many(report.kept as u64, "part")));
     }
     context.say(&format!(
-        "{} rows x {} target samples written to {path} ({})",
-        report.rows,
-        report.samples,
+        "{} x {} written to {path} ({})",
+        many(report.rows, "row"),
+        many(report.samples, "target sample"),
         HumanBytes(report.bytes)
     ));
-    let excluded = &report.excluded;
-    if excluded.total() > 0 {
-        context.say(&format!(
-            "{} rows have no score: {} without a scored token, {} not finite, {} without a vector",
-            excluded.total(),
-            excluded.no_scored,
-            excluded.non_finite + excluded.overflow,
-            excluded.missing
-        ));
-    }
+    summary::tell_excluded(context, &report.excluded, ("has no score", "have no score"));
     Ok(())
 }

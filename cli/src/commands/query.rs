@@ -14,7 +14,8 @@ use gstore_store::Snapshot;
 use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::encoder::encoder;
-use crate::output::{Output, format_of, is_binary, sql_format};
+use crate::output::{Output, check_outside, format_of, is_binary, sql_format};
+use crate::words::{many, many_of};
 use crate::{shell, summary};
 
 /// Runs the statement, or the shell.
@@ -32,8 +33,12 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     match sql {
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
-            let notes =
-                Engine::with_encoder(context, snapshot, Some(encoder))?.run(&sql, &args.output, &cancel)?;
+            let notes = Engine::with_encoder(context, snapshot, Some(encoder))?.run(
+                context,
+                &sql,
+                &args.output,
+                &cancel,
+            )?;
             report(context, &notes);
             drop(lease);
         }
@@ -83,7 +88,8 @@ impl Engine {
     }
 
     /// Runs one statement and writes its result.
-    pub fn run(&self, sql: &str, to: &OutputArgs, cancel: &AtomicBool) -> Result<Notes> {
+    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &AtomicBool) -> Result<Notes> {
+        check_outside(context, to.output.as_deref())?;
         let format = format_of(to)?;
         if is_binary(format) && to.output.is_none() && std::io::stdout().is_terminal() {
             bail!("{format:?} is not for a terminal; name a file with --output");
@@ -112,23 +118,23 @@ pub fn report(context: &Context, notes: &Notes) {
         if excluded > 0 {
             let scanned = summary.scanned;
             let what = match (note.per_token, summary.whole_rows) {
-                (false, _) => format!("{excluded} of {scanned} rows"),
-                (true, 0) => format!("{excluded} of {scanned} tokens"),
+                (false, _) => format!("{excluded} of {}", many(scanned, "row")),
+                (true, 0) => format!("{excluded} of {}", many(scanned, "token")),
                 (true, rows) => format!(
                     "{} of {} tokens, and {rows} whole rows (no scored token, or no vector),",
                     excluded - rows,
                     scanned - rows
                 ),
             };
-            context.say(&format!("{what} have no score; excluded() lists them with the reason"));
+            let verb = if excluded == 1 { "has" } else { "have" };
+            context.say(&format!("{what} {verb} no score; excluded() lists them with the reason"));
         }
-        if summary.in_target > 0 {
-            context.say(&format!("{} rows occur in the target and were left out", summary.in_target));
-        }
+        summary::tell_in_target(context, summary.in_target);
         let left_out = summary.target_excluded.total();
         if left_out > 0 {
             context.say(&format!(
-                "{left_out} target rows were left out: no scored token, not finite, or no vector"
+                "{} left out: no scored token, not finite, or no vector",
+                many_of(left_out, "target row was", "target rows were")
             ));
         }
     }

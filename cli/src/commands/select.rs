@@ -21,8 +21,9 @@ use super::query::checked;
 use crate::args::{PairArgs, RuleArgs, ScoresOf, ScoringArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
-use crate::output::{Output, format_of_path, sql_format};
+use crate::output::{Output, check_outside, format_of_path, sql_format};
 use crate::summary;
+use crate::words::{many, many_of};
 
 mod explained;
 
@@ -42,8 +43,10 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
         ..scoring(&args.scoring)?
     };
-    // A wrong ending must show before the scan, not after it.
+    // A wrong place or ending must show before the scan, not after it.
     let scores = scores_path(args);
+    check_outside(context, Some(&args.output))?;
+    check_outside(context, scores.as_deref())?;
     if let Some(path) = &scores {
         if path == &args.output {
             bail!(UsageError(format!("--scores and --output both name {}", path.display())));
@@ -291,24 +294,14 @@ fn summarise(
     let live = ranking.live;
     summary::tell(context, &ranking.summary);
     context.say(&format!(
-        "{} of {live} rows selected from {} for {}",
+        "{} of {} selected from {} for {}",
         ranking.rows.len(),
+        many(live, "row"),
         args.pool.join(", "),
         args.target.join(", ")
     ));
-    let excluded = &ranking.excluded;
-    if excluded.total() > 0 {
-        context.say(&format!(
-            "{} rows were never candidates: {} without a scored token, {} not finite, {} without a vector",
-            excluded.total(),
-            excluded.no_scored,
-            excluded.non_finite + excluded.overflow,
-            excluded.missing
-        ));
-    }
-    if ranking.summary.in_target > 0 {
-        context.say(&format!("{} rows occur in the target and were left out", ranking.summary.in_target));
-    }
+    summary::tell_excluded(context, &ranking.excluded, ("was never a candidate", "were never candidates"));
+    summary::tell_in_target(context, ranking.summary.in_target);
     if ranking.rows.len() < k {
         let why = match passed_over {
             // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
@@ -321,7 +314,7 @@ fn summarise(
             }
             _ => format!("only {} can be ranked", ranking.eligible),
         };
-        context.say(&format!("{k} rows were asked for; {why}"));
+        context.say(&format!("{} asked for; {why}", many_of(k as u64, "row was", "rows were")));
     }
     if let Some(path) = scores {
         context.say(&format!("scores: {}", path.display()));

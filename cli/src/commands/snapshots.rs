@@ -13,6 +13,7 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
     Engine::new(context, store.snapshot()?)?.run(
+        context,
         "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC",
         &args.output,
         &cancel,

@@ -16,6 +16,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
     let Some(name) = &args.name else {
         let cancel = context.cancel_on_interrupt("stopping")?;
         Engine::new(context, store.snapshot()?)?.run(
+            context,
             "SELECT tag, snapshot, created FROM gstore.tags ORDER BY tag",
             &args.output,
             &cancel,

@@ -10,11 +10,10 @@ use crate::one_file::OneFile;
 use gstore_query::influence::{
     InfluencePlan, InfluenceSpec, Mode, Order, Plane, Scored, Sim, SketchMode, TargetRef,
 };
-use gstore_query::sketch::{Section, Sections, Sketch, SketchHeader};
-use gstore_query::{QueryError, sketch::files};
+use gstore_query::sketch::{Sketch, SketchHeader, files};
 use gstore_store::*;
 use std::collections::HashMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -59,21 +58,6 @@ struct Known {
     _folder: tempfile::TempDir,
 }
 
-/// The sections of an index file, as the engine reads them.
-#[derive(Debug)]
-struct FileSections(IndexFile);
-
-impl Sections for FileSections {
-    fn read<'a>(
-        &'a self,
-        section: Section,
-        range: Range<u64>,
-        scratch: &'a mut BlockBuffer,
-    ) -> Result<&'a [u8], QueryError> {
-        Ok(self.0.section(section.name())?.read(range, scratch)?)
-    }
-}
-
 /// The kept sketch with up to 64 bytes of its records and codes replaced: what is read whatever the rest of the input is.
 fn overlaid(data: &[u8]) -> Vec<u8> {
     let mut all = include_bytes!("../../corpus/sketch/sound").to_vec();
@@ -95,7 +79,8 @@ pub fn rankings(data: &[u8]) -> usize {
     let Ok(Some((file, _))) = fuzzing::index(vfs, Path::new("sketch")) else { return 0 };
     let Ok(header) = serde_json::from_value::<SketchHeader>(file.header().clone()) else { return 0 };
     let mut sketch = Sketch::new(DIM);
-    if sketch.add(&header, known.reader.blocks(), Box::new(FileSections(file))).is_err() {
+    let sections = files::FileSections::new(file, "pool/grad-sgd".to_owned());
+    if sketch.add(&header, known.reader.blocks(), Box::new(sections)).is_err() {
         return 0;
     }
     let (sketch, mut answered) = (Arc::new(sketch), 0);

@@ -1,18 +1,17 @@
-//! The answers of a plan: rankings, streams of scores, and what was left out.
+//! The ranking of a plan, and what every answer says of its scan.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
 use super::cascade::Cascade;
-use super::collect::Collector;
+use super::collect::{Collector, merge};
 use super::drive;
 use super::each::Lists;
 use super::filter::RowFilter;
 use super::mode::Mode;
 use super::plan::InfluencePlan;
 use super::ready::Ready;
-use super::result::{Excluded, Ranking, ScanSummary, Scored};
-use super::scan::{Scan, ScanPool, Totals, Worker};
+use super::result::{Ranking, ScanSummary};
+use super::scan::{Scan, Totals, Worker};
 use super::shortlist::Wanted;
 use super::skip::Skipper;
 use super::spec::{Missing, Order, Sim};
@@ -23,6 +22,16 @@ use crate::kernel::Kernel;
 /// What exact scans promise: the answer is that of comparing every eligible row with every target row, from the stored values. Rows that are shown
 /// to be out of the running by the lengths of their vectors need not be read for it.
 pub const EXACT: &str = "exact";
+
+/// One ranking that is asked for.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    order: Order,
+    k: usize,
+    filter: Option<&'a RowFilter>,
+    threads: usize,
+    cancel: &'a AtomicBool,
+}
 
 impl InfluencePlan {
     /// The k best or worst rows, or tokens where those are scored. `threads` 0 means one per core; the bits of the result do not depend on it.
@@ -39,34 +48,33 @@ impl InfluencePlan {
     ) -> Result<Ranking, QueryError> {
         let ready = self.ready(cancel)?;
         self.check_missing(&ready, filter)?;
-        if let Some((top, summary)) = self.by_many(&ready, order, k, filter, threads, cancel)? {
-            return Ok(Ranking::new(top.into_rows(), ready.target.subtasks.clone(), summary));
-        }
-        let (top, summary) = match self.by_sketch(&ready, order, k, filter, threads, cancel)? {
-            Ok(found) => found,
-            Err(note) => {
-                let (top, mut summary) = self.by_scan(&ready, order, k, filter, threads, cancel)?;
-                summary.notes.extend(note);
-                (top, summary)
-            }
-        };
+        let ask = Ask { order, k, filter, threads, cancel };
+        let (top, summary) = self.despite_sketches(&ready, || self.ranked(&ready, ask))?;
         Ok(Ranking::new(top.into_rows(), ready.target.subtasks.clone(), summary))
     }
 
+    /// The ranking, by the way that is expected to read least.
+    fn ranked(&self, ready: &Ready, ask: Ask<'_>) -> Result<(Collector, ScanSummary), QueryError> {
+        if let Some(found) = self.by_many(ready, ask)? {
+            return Ok(found);
+        }
+        match self.by_sketch(ready, ask)? {
+            Ok(found) => Ok(found),
+            Err(note) => {
+                let (top, mut summary) = self.by_scan(ready, ask)?;
+                summary.notes.extend(note);
+                Ok((top, summary))
+            }
+        }
+    }
+
     /// Scores rows of which an estimate of every value says that they may rank, where there are many values.
-    fn by_many(
-        &self,
-        ready: &Ready,
-        order: Order,
-        k: usize,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
-    ) -> Result<Option<(Collector, ScanSummary)>, QueryError> {
+    fn by_many(&self, ready: &Ready, ask: Ask<'_>) -> Result<Option<(Collector, ScanSummary)>, QueryError> {
         // The lengths of vectors may say more of dot products, and for less.
         if self.spec().sim == Sim::Dot && self.spec().mode == Mode::Exact {
             return Ok(None);
         }
+        let Ask { order, k, filter, threads, cancel } = ask;
         let wanted = Wanted { lists: &Lists::Whole, order, k, filter, threads };
         let Some(found) = self.by_shortlist(ready, &wanted, cancel)? else { return Ok(None) };
         let summary = self.summary_of_lists(ready, &found.totals, found.planes);
@@ -74,25 +82,18 @@ impl InfluencePlan {
     }
 
     /// Scores every row.
-    fn by_scan(
-        &self,
-        ready: &Ready,
-        order: Order,
-        k: usize,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
-    ) -> Result<(Collector, ScanSummary), QueryError> {
+    fn by_scan(&self, ready: &Ready, ask: Ask<'_>) -> Result<(Collector, ScanSummary), QueryError> {
+        let Ask { order, k, filter, threads, cancel } = ask;
         let scan = self.scan(ready, filter, cancel);
         let mut windows = windows(&ready.pools, ready.queries());
         let skipper = Skipper::new(&scan, order, &mut windows);
-        let collector = || Collector::new(order, k, self.spec().per_token);
+        let tops = || [Collector::new(order, k, self.spec().per_token)];
         let states = drive::unordered(
             windows.len(),
             threads,
             cancel,
-            || (Worker::default(), collector(), Totals::default()),
-            |(worker, top, totals), unit| {
+            || (Worker::default(), tops(), Totals::default()),
+            |(worker, [top], totals), unit| {
                 if skipper.as_ref().is_some_and(|skipper| skipper.skips(unit)) {
                     let rows = scan.wanted(&windows[unit], worker);
                     totals.merge(&Totals { scanned: rows, eligible: rows, ..Totals::default() });
@@ -107,11 +108,9 @@ impl InfluencePlan {
                 Ok(())
             },
         )?;
-        let (mut top, mut totals) = (collector(), Totals::default());
-        for (_, other, counts) in states {
-            top.merge(other);
-            totals.merge(&counts);
-        }
+        let mut tops = tops();
+        let totals = merge(states, &mut tops);
+        let [top] = tops;
         Ok((top, self.summary(ready, &totals)))
     }
 
@@ -119,11 +118,7 @@ impl InfluencePlan {
     fn by_sketch(
         &self,
         ready: &Ready,
-        order: Order,
-        k: usize,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
+        ask: Ask<'_>,
     ) -> Result<Result<(Collector, ScanSummary), Option<String>>, QueryError> {
         let Mode::Sketch(mode) = &self.spec().mode else { return Ok(Err(None)) };
         let every = |why: &str| Some(format!("every row was scored: {why}"));
@@ -131,10 +126,7 @@ impl InfluencePlan {
             Ok(sides) => sides,
             Err(why) => return Ok(Err(every(why))),
         };
-        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
-            Some(mask) => mask.len(),
-            None => pool.live.len(),
-        };
+        let Ask { order, k, filter, threads, cancel } = ask;
         let cascade = Cascade {
             scan: self.scan(ready, filter, cancel),
             sides,
@@ -142,7 +134,7 @@ impl InfluencePlan {
             order,
             k,
             threads,
-            rows: ready.pools.iter().enumerate().map(count).sum(),
+            rows: ready.rows(filter),
         };
         let found = match cascade.run()? {
             Ok(found) => found,
@@ -155,66 +147,6 @@ impl InfluencePlan {
             ..self.summary(ready, &found.totals)
         };
         Ok(Ok((found.top, summary)))
-    }
-
-    /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices; `Break` ends the scan early. Memory
-    /// is bounded: a slice is at most one cell, or the tokens of few blocks, and few wait at a time.
-    pub fn scores(
-        &self,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
-        mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
-    ) -> Result<ScanSummary, QueryError> {
-        let ready = self.ready(cancel)?;
-        self.check_missing(&ready, filter)?;
-        let mut summary = self.stream(&ready, filter, threads, cancel, |scored, _| {
-            if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
-        })?;
-        if matches!(self.spec().mode, Mode::Sketch(_)) {
-            summary.notes.push("every row was scored: a sketch serves rankings of the first k rows".into());
-        }
-        Ok(summary)
-    }
-
-    /// Hands out every row without a score and the reason, in the same order. Rows that lack a checkpoint are among them also where
-    /// `missing` says that they are an error.
-    pub fn excluded(
-        &self,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
-        mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
-    ) -> Result<ScanSummary, QueryError> {
-        let ready = self.ready(cancel)?;
-        self.stream(&ready, filter, threads, cancel, |_, excluded| {
-            if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
-        })
-    }
-
-    fn stream(
-        &self,
-        ready: &Ready,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
-        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
-    ) -> Result<ScanSummary, QueryError> {
-        let scan = self.scan(ready, filter, cancel);
-        let windows = windows(&ready.pools, ready.queries());
-        let mut totals = Totals::default();
-        drive::ordered(
-            windows.len(),
-            threads,
-            cancel,
-            Worker::default,
-            |worker, unit| scan.window(&windows[unit], worker),
-            |found| {
-                totals.merge(&found.totals);
-                emit(&found.scored, &found.excluded)
-            },
-        )?;
-        Ok(self.summary(ready, &totals))
     }
 
     pub(super) fn scan<'a>(

@@ -1,6 +1,7 @@
 //! The best or worst results of a question, from scored rows or tokens in any order.
 
 use super::result::Scored;
+use super::scan::Totals;
 use super::spec::Order;
 use crate::topk::TopK;
 
@@ -65,4 +66,17 @@ impl Collector {
         };
         self.top.into_sorted().into_iter().map(scored).collect()
     }
+}
+
+/// Adds what threads kept, for each ranking in the same order, to `tops`; returns what they counted.
+pub(super) fn merge<W, C: IntoIterator<Item = Collector>>(
+    states: Vec<(W, C, Totals)>,
+    tops: &mut [Collector],
+) -> Totals {
+    let mut totals = Totals::default();
+    for (_, others, counts) in states {
+        tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
+        totals.merge(&counts);
+    }
+    totals
 }

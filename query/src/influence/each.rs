@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use super::collect::{Collector, SMALL_ROOM};
+use super::collect::{Collector, SMALL_ROOM, merge};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
@@ -20,6 +20,7 @@ use super::target::Shape;
 use super::terms::Terms;
 use super::windows::windows;
 use crate::error::QueryError;
+use crate::size::needed_and_allowed;
 use crate::topk::CANDIDATE_BYTES;
 
 /// What [`InfluencePlan::top_k_each`] is asked for.
@@ -139,7 +140,8 @@ impl InfluencePlan {
         };
         let lists = self.lists(ready, request.each)?;
         let kept = vec![Some((request.k, None)); lists.len()];
-        let found = self.rank_lists(ready, &lists, request, &kept, cancel)?;
+        let found =
+            self.despite_sketches(ready, || self.rank_lists(ready, &lists, request, &kept, cancel))?;
         let rankings = names.into_iter().zip(samples).zip(found.lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
@@ -190,14 +192,11 @@ impl InfluencePlan {
         if needed <= request.memory {
             return Ok(());
         }
+        let (needed, allowed) = needed_and_allowed(needed as u64, request.memory as u64);
         Err(QueryError::Spec(format!(
-            "the {} {} rows for each of {rankings} {}s need up to {} MiB of memory and {} MiB are allowed; ask for fewer rows, name \
+            "the {} {} rows for each of {rankings} {}s need up to {needed} of memory and {allowed} are allowed; ask for fewer rows, name \
              fewer targets, or allow more memory",
-            request.order,
-            request.k,
-            request.each,
-            needed.div_ceil(1 << 20),
-            request.memory >> 20
+            request.order, request.k, request.each,
         )))
     }
 
@@ -306,11 +305,8 @@ impl InfluencePlan {
                 Ok(())
             },
         )?;
-        let (mut tops, mut totals) = (collectors(), Totals::default());
-        for (_, others, counts) in states {
-            tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
-            totals.merge(&counts);
-        }
+        let mut tops = collectors();
+        let totals = merge(states, &mut tops);
         Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
     }
 

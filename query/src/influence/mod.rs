@@ -38,6 +38,7 @@ mod shortlist;
 mod skip;
 mod slots;
 mod spec;
+mod stream;
 mod target;
 mod terms;
 mod tiles;

@@ -36,7 +36,7 @@ impl Mode {
     /// The mode that a user's options name: `mode` is `exact` or `sketch`, by default exact; the others are those of a [`SketchMode`].
     ///
     /// # Errors
-    /// Another word, and options of a sketch without it. What the values promise is checked with the question.
+    /// Another word, options of a sketch without it, and those that contradict each other. What the values promise is checked with the question.
     pub fn from_options(
         mode: Option<&str>,
         miss: Option<f64>,
@@ -45,6 +45,9 @@ impl Mode {
     ) -> Result<Self, QueryError> {
         let default = SketchMode::default();
         match mode {
+            Some("sketch") if certified == Some(true) && miss.is_some() => Err(QueryError::Spec(
+                "`certified` leaves no row to chance, and `miss` is a probability of missing one: leave one of them out".into(),
+            )),
             Some("sketch") => Ok(Self::Sketch(SketchMode {
                 miss: miss.unwrap_or(default.miss),
                 tolerance: tolerance.unwrap_or(default.tolerance),
@@ -186,8 +189,12 @@ mod tests {
             Mode::Sketch(SketchMode { miss, tolerance, certified, ..SketchMode::default() })
         };
         assert_eq!(Mode::from_options(Some("sketch"), None, None, None).unwrap(), sketch(1e-6, 0.0, false));
-        let all = Mode::from_options(Some("sketch"), Some(0.1), Some(0.5), Some(true)).unwrap();
-        assert_eq!(all, sketch(0.1, 0.5, true));
+        let all = Mode::from_options(Some("sketch"), None, Some(0.5), Some(true)).unwrap();
+        assert_eq!(all, sketch(1e-6, 0.5, true));
+        let all = Mode::from_options(Some("sketch"), Some(0.1), Some(0.5), Some(false)).unwrap();
+        assert_eq!(all, sketch(0.1, 0.5, false));
+        let both = Mode::from_options(Some("sketch"), Some(0.1), None, Some(true)).unwrap_err().to_string();
+        assert!(both.contains("`certified`") && both.contains("`miss`"), "{both}");
         for (miss, tolerance, certified, named) in [
             (Some(0.1), None, None, "`miss`"),
             (None, Some(0.0), None, "`tolerance`"),

@@ -5,17 +5,17 @@
 //! the product is the square of the stored length, taken before values were rounded; else that of the stored values, summed in f64.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
-use super::collect::Collector;
+use super::collect::{Collector, merge};
 use super::drive;
 use super::filter::{RowFilter, RowMask};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
-use super::scan::{ScanPool, Totals, block_bytes};
+use super::scan::{Scan, ScanPool, Totals, block_bytes};
 use super::shortlist::Parts;
 use super::slots::{Selection, Slots};
 use super::spec::{Missing, Order, Sim};
@@ -71,24 +71,22 @@ impl InfluencePlan {
     ) -> Result<Ranking, QueryError> {
         let question = self.own_question(filter, cancel)?;
         let windows = windows(&question.ready.pools, 1);
-        let top = || Collector::new(order, k, false);
+        let tops = || [Collector::new(order, k, false)];
         let states = drive::unordered(
             windows.len(),
             threads,
             cancel,
-            || (Own::default(), top(), Totals::default()),
-            |(own, top, totals), unit| {
+            || (Own::default(), tops(), Totals::default()),
+            |(own, [top], totals), unit| {
                 let (scored, counts) = question.window(&windows[unit], own)?;
                 scored.iter().for_each(|scored| top.push(scored));
                 totals.merge(&counts);
                 Ok(())
             },
         )?;
-        let (mut top, mut totals) = (top(), Totals::default());
-        for (_, other, counts) in states {
-            top.merge(other);
-            totals.merge(&counts);
-        }
+        let mut tops = tops();
+        let totals = merge(states, &mut tops);
+        let [top] = tops;
         let summary = self.summary_of_scan(&question.ready, &totals);
         Ok(Ranking::new(top.into_rows(), Vec::new(), summary))
     }
@@ -197,6 +195,7 @@ impl Question<'_> {
     fn window(&self, window: &Window, own: &mut Own) -> Result<(Vec<Scored>, Totals), QueryError> {
         let pool = &self.ready.pools[window.pool as usize];
         let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
+        let scan = self.plan.scan(&self.ready, self.filter, self.cancel);
         let Own { scratch, other, selection, rows, pair } = own;
         let mut totals = Totals::default();
         selection.choose(window.rows.clone(), &pool.live, filter);
@@ -210,9 +209,7 @@ impl Question<'_> {
                 if !slots.touch(block.range()) {
                     continue;
                 }
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(QueryError::Cancelled);
-                }
+                scan.check_cancelled()?;
                 let block = reader.read_block(block, scratch)?;
                 totals.bytes_read += block_bytes(&block);
                 match &self.others[window.pool as usize][c] {
@@ -236,7 +233,7 @@ impl Question<'_> {
         for (slot, state) in rows.iter().enumerate() {
             let Some((row, _)) = slots.key(slot) else { continue };
             totals.scanned += 1;
-            match self.score(state) {
+            match state.score(&scan) {
                 Ok(score) => {
                     scored.push(Scored { pool: window.pool, row, pos: None, score, subtask: NO_SUBTASK });
                 }
@@ -247,22 +244,6 @@ impl Question<'_> {
         totals.scored = totals.eligible;
         Ok((scored, totals))
     }
-
-    /// The score of a row, or why it has none; the reasons are those of every scan.
-    fn score(&self, row: &Row) -> Result<f32, Reason> {
-        if row.flags.contains(RowFlags::NO_SCORED) {
-            return Err(Reason::NoScored);
-        }
-        if row.flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-            return Err(Reason::NonFinite);
-        }
-        let lacks = row.checkpoints < self.ready.weights.len();
-        if lacks && (self.plan.spec().missing != Missing::Renormalise || row.weight <= 0.0) {
-            return Err(Reason::Missing);
-        }
-        let score = (if lacks { row.sum / row.weight } else { row.sum }) as f32;
-        if score.is_finite() { Ok(score) } else { Err(Reason::Overflow) }
-    }
 }
 
 impl Row {
@@ -271,6 +252,13 @@ impl Row {
         self.sum += weight * scale * product;
         self.weight += weight;
         self.checkpoints += 1;
+    }
+
+    /// The score, or why there is none; the reasons are those of every scan.
+    fn score(&self, scan: &Scan<'_>) -> Result<f32, Reason> {
+        let whole = scan.is_whole(self.flags, self.checkpoints, self.weight > 0.0)?;
+        let score = (if whole { self.sum } else { self.sum / self.weight }) as f32;
+        if score.is_finite() { Ok(score) } else { Err(Reason::Overflow) }
     }
 }
 

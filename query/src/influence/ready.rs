@@ -8,6 +8,7 @@ use gstore_store::{FeatureReader, RowSet, StoredRow};
 
 use super::cascade::{Sides, SketchSide, sides};
 use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
+use super::filter::RowFilter;
 use super::members::{Members, TargetRow, members};
 use super::mode::Mode;
 use super::modules;
@@ -40,12 +41,23 @@ pub(super) struct LazySides {
     /// The target's vectors by checkpoint, until then.
     vectors: Mutex<Vec<Vec<f32>>>,
     opened: OnceLock<Sides>,
+    /// Why they are not read any more.
+    given_up: OnceLock<String>,
 }
 
 impl Ready {
     /// Number of query vectors per checkpoint.
     pub(super) fn queries(&self) -> usize {
         self.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |q| q.len())
+    }
+
+    /// Number of rows that a filter lets through; of a pool that it restricts, those that it names.
+    pub(super) fn rows(&self, filter: Option<&RowFilter>) -> u64 {
+        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
+            Some(mask) => mask.len(),
+            None => pool.live.len(),
+        };
+        self.pools.iter().enumerate().map(count).sum()
     }
 }
 
@@ -223,7 +235,11 @@ impl InfluencePlan {
     pub(super) fn lazy_sides(&self, vectors: Vec<Vec<f32>>) -> Result<LazySides, String> {
         match self.spec().mode {
             Mode::Exact => Err(String::new()),
-            Mode::Sketch(_) => Ok(LazySides { vectors: Mutex::new(vectors), opened: OnceLock::new() }),
+            Mode::Sketch(_) => Ok(LazySides {
+                vectors: Mutex::new(vectors),
+                opened: OnceLock::new(),
+                given_up: OnceLock::new(),
+            }),
         }
     }
 
@@ -233,11 +249,30 @@ impl InfluencePlan {
             Ok(lazy) => lazy,
             Err(why) => return Err(why),
         };
+        if let Some(why) = lazy.given_up.get() {
+            return Err(why);
+        }
         let opened = lazy.opened.get_or_init(|| {
             let vectors = std::mem::take(&mut *lazy.vectors.lock().unwrap_or_else(PoisonError::into_inner));
             sides(self.spec(), &ready.pools, &vectors, |reader| self.find_sketch(reader))
         });
         opened.as_deref().map_err(String::as_str)
+    }
+
+    /// The answer of `work`; where a sketch turns out to be damaged on the way, that of a second attempt, for which there are no sketches.
+    pub(super) fn despite_sketches<T>(
+        &self,
+        ready: &Ready,
+        work: impl Fn() -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        match (work(), &ready.sides) {
+            (Err(QueryError::Sketch(why)), Ok(lazy)) => {
+                // Another thread may have said it.
+                lazy.given_up.get_or_init(|| why);
+                work()
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// The loaded plan; the first call loads it.

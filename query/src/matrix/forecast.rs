@@ -6,6 +6,9 @@ use gstore_store::{DType, Values};
 use half::f16;
 use serde::Serialize;
 
+use super::error::MatrixError;
+use super::files::{bytes, exists};
+use super::place::Place;
 use super::{MatrixJob, MatrixOutput};
 use crate::kernel::{Kernel, Queries, Scratch};
 
@@ -75,6 +78,19 @@ impl MatrixJob<'_> {
             products: rows.saturating_mul(samples).saturating_mul(dims),
             read: rows.saturating_mul(of_row).saturating_mul(passes),
         }
+    }
+
+    /// Bytes that the output will still take on disk: none where this matrix is there, and less where an earlier run was stopped.
+    ///
+    /// # Errors
+    /// Where the output is something else.
+    pub fn room(&self, output: MatrixOutput<'_>) -> Result<u64, MatrixError> {
+        let place = Place::new(output)?;
+        if place.finished(&self.question)?.is_some() {
+            return Ok(0);
+        }
+        let begun = if exists(&place.hidden)? { bytes(&place.hidden)? } else { 0 };
+        Ok(self.forecast(1).disk(output).saturating_sub(begun))
     }
 }
 

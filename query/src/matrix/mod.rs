@@ -34,6 +34,7 @@ use crate::influence::drive;
 use crate::influence::{
     ExcludedCounts, InfluencePlan, MOST_SAMPLES, TargetNames, TargetSamples, TileWorker, Tiles,
 };
+use crate::size::needed_and_allowed;
 use encode::{Encoder, PartWriter};
 use place::Place;
 use work::{PartNote, Work};
@@ -85,8 +86,8 @@ pub struct MatrixReport {
     pub groups: usize,
     /// Parts that an earlier run had finished.
     pub kept: usize,
-    /// Whether all of it was there already.
-    pub complete: bool,
+    /// Whether all of it was there already, so that nothing was done.
+    pub already_there: bool,
     /// Bytes of the result.
     pub bytes: u64,
 }
@@ -134,25 +135,26 @@ impl<'a> MatrixJob<'a> {
                     self.samples.rows.len(),
                 )));
             }
+            let samples = self.samples.rows.len();
+            let needed = self.plan.sample_bytes().saturating_mul(samples as u64);
+            let (needed, allowed) = needed_and_allowed(needed, self.options.memory);
             return Err(MatrixError::Refused(format!(
-                "{} target samples do not fit into {} MiB at once, so their scores are no single file ({}); name a folder, or allow {} MiB",
-                self.samples.rows.len(),
-                self.options.memory >> 20,
+                "the vectors of {samples} target samples do not fit into {allowed} at once, so their scores are no single file ({}); name a \
+                 folder, or allow {needed}",
                 path.display(),
-                (self.plan.sample_bytes().saturating_mul(self.samples.rows.len() as u64)).div_ceil(1 << 20),
             )));
         }
         let place = Place::new(output)?;
         if let Some(info) = place.finished(&self.question)? {
             work::remove_leftover(&place, &self.question)?;
-            return self.complete(&place, &info);
+            return self.finished(&place, &info);
         }
         place.check()?;
         let work = Work::open(&place, &self.question)?;
         // By another process, between the first look and the lock.
         if let Some(info) = place.finished(&self.question)? {
             work.discard()?;
-            return self.complete(&place, &info);
+            return self.finished(&place, &info);
         }
         let samples = self.open_samples()?;
         let mut note = PartNote::default();
@@ -178,19 +180,19 @@ impl<'a> MatrixJob<'a> {
         Ok(self.report(&info, kept, false, place.bytes()?))
     }
 
-    fn complete(&self, place: &Place, info: &MatrixInfo) -> Result<MatrixReport, MatrixError> {
+    fn finished(&self, place: &Place, info: &MatrixInfo) -> Result<MatrixReport, MatrixError> {
         place.tidy()?;
         Ok(self.report(info, 0, true, place.bytes()?))
     }
 
-    fn report(&self, info: &MatrixInfo, kept: usize, complete: bool, bytes: u64) -> MatrixReport {
+    fn report(&self, info: &MatrixInfo, kept: usize, already_there: bool, bytes: u64) -> MatrixReport {
         MatrixReport {
             rows: info.rows,
             excluded: info.excluded,
             samples: self.samples.rows.len() as u64,
             groups: self.question.groups.len(),
             kept,
-            complete,
+            already_there,
             bytes,
         }
     }

@@ -7,7 +7,8 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{
-    BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, SectionId, SegmentRef, Store,
+    BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, ReadError, SectionId, SegmentRef,
+    StorageError, Store,
 };
 
 use super::build::{BlockCodes, check, encode_block};
@@ -190,11 +191,10 @@ fn header_of(file: &IndexFile) -> Result<SketchHeader, String> {
 /// The sketch of a feature, or what keeps it from being used.
 pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
     let name = reader.part().display_name();
-    // Whatever is found here, a build finds as well.
-    let remedy = format!("`gstore index --sketch {name}` makes it anew");
+    let remedy = remedy(&name);
     let mut sketch = Sketch::new(reader.part().desc.dim() as usize);
     for segment in reader.segments() {
-        let file = match reader.index_state(segment, KIND).map_err(|error| error.to_string())? {
+        let file = match reader.index_state(segment, KIND).map_err(|error| unusable(&error, &name))? {
             IndexState::Ready(file) => *file,
             IndexState::Stale(stale) => {
                 return Err(format!(
@@ -211,16 +211,26 @@ pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
         };
         let blocks = reader.blocks_of(segment).map_err(|error| error.to_string())?;
         let path = file.file().to_owned();
-        let add =
-            header_of(&file).and_then(|header| sketch.add(&header, &blocks, Box::new(FileSections(file))));
+        let add = header_of(&file)
+            .and_then(|header| sketch.add(&header, &blocks, Box::new(FileSections::new(file, name.clone()))));
         add.map_err(|why| format!("{path} cannot be used: {why}; {remedy}"))?;
     }
     Ok(sketch)
 }
 
-/// The sections of an index.
+/// The sections of an index of a feature.
 #[derive(Debug)]
-struct FileSections(IndexFile);
+pub struct FileSections {
+    file: IndexFile,
+    feature: String,
+}
+
+impl FileSections {
+    /// Those of a file; `feature` is what the feature is called in commands.
+    pub fn new(file: IndexFile, feature: String) -> Self {
+        Self { file, feature }
+    }
+}
 
 impl Sections for FileSections {
     fn read<'a>(
@@ -229,6 +239,23 @@ impl Sections for FileSections {
         range: Range<u64>,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], QueryError> {
-        Ok(self.0.section(section.name())?.read(range, scratch)?)
+        let read = self.file.section(section.name()).and_then(|section| section.read(range, scratch));
+        read.map_err(|error| QueryError::Sketch(unusable(&error, &self.feature)))
     }
+}
+
+/// Why a file cannot be used, and what to do; in one line, since it is a note beside an answer.
+fn unusable(error: &ReadError, feature: &str) -> String {
+    let why = match error {
+        ReadError::Storage(StorageError::Damaged(damage)) => {
+            format!("{} is damaged ({}) and not used", damage.file, damage.what)
+        }
+        other => other.to_string().replace("\n  ", "; "),
+    };
+    format!("{why}; {}", remedy(feature))
+}
+
+/// Whatever is found here, a build finds as well.
+fn remedy(feature: &str) -> String {
+    format!("`gstore index --sketch {feature}` makes it anew")
 }

@@ -101,6 +101,12 @@ impl Arguments {
     /// An option that is a list of numbers.
     pub(crate) fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>, SqlError> {
         let Some(value) = self.option(name) else { return Ok(None) };
+        // A list of nothing but NULL has a type of its own, whose values are null only logically.
+        let nulls = elements(value).and_then(|all| all.logical_nulls());
+        if let Some(at) = nulls.and_then(|nulls| nulls.iter().position(|valid| !valid)) {
+            let why = format!("option `{name}` must be numbers; number {} of the list is NULL", at + 1);
+            return Err(SqlError::invalid(why).about(name));
+        }
         texts(name, value)?
             .iter()
             .map(|t| {

@@ -19,7 +19,12 @@ async fn refused(session: &SqlSession, sql: &str) -> String {
 async fn each_ranking_is_the_one_that_its_target_has_alone() {
     for threads in [1, 3] {
         let (_store, session) = session(threads);
-        for options in ["", ", within => 'max'", ", sim => 'dot', across => 'mean'", ", checkpoints => [2]"] {
+        for options in [
+            "",
+            ", within => 'max'",
+            ", sim => 'dot', across => 'mean'",
+            ", sim => 'dot', checkpoints => [2]",
+        ] {
             let alone = async |target: &str| {
                 let sql = format!(
                     "SELECT row, id, score, source, tokens FROM influence('pool', '{target}'{options}) ORDER BY score DESC LIMIT 5"
@@ -44,12 +49,15 @@ async fn each_ranking_is_the_one_that_its_target_has_alone() {
                 assert_eq!(found, alone(target).await, "{target}{options}");
             }
             assert_eq!(each("['target', 'other']", "subtask", "other").await, alone("other").await);
-            // The only sample of its subtask.
-            assert_eq!(each("'target'", "sample", "t2").await, alone("target:b").await, "{options}");
-            assert_eq!(
-                each("['target', 'other']", "sample", "target:t3").await,
-                alone("target:target").await
-            );
+            // Samples are not combined.
+            if !options.contains("within") && !options.contains("across") {
+                // The only sample of its subtask.
+                assert_eq!(each("'target'", "sample", "t2").await, alone("target:b").await, "{options}");
+                assert_eq!(
+                    each("['target', 'other']", "sample", "target:t3").await,
+                    alone("target:target").await
+                );
+            }
         }
     }
 }
@@ -116,6 +124,10 @@ async fn what_has_no_meaning_for_each_is_refused() {
         ("each => 'sample', k => 3, distinct => 0.9", "cannot go with `each`"),
         ("each => 'sample', k => 3, explain => true", "leave it or `each` out"),
         ("order => 'worst'", "`order` is an option of `each`"),
+        ("each => 'sample', k => 3, within => 'max'", "leave `within` out"),
+        ("each => 'sample', k => 3, across => 'mean'", "leave `across` out"),
+        ("each => 'sample', k => 3, fold => 'mean'", "leave `fold` out"),
+        ("mode => 'sketch', certified => true, miss => 1e-3", "leave one of them out"),
     ] {
         let error = refused(&session, &format!("SELECT * FROM influence('pool', 'target', {options})")).await;
         assert!(error.contains(why), "{options}: {error}");

@@ -22,7 +22,7 @@ use crate::args::{AskArgs, Format};
 use crate::context::Context;
 use crate::encoder::encoder;
 use crate::failure::UsageError;
-use crate::output::{Output, format_of, is_binary, sql_format};
+use crate::output::{Output, check_outside, format_of, is_binary, sql_format};
 use crate::summary;
 
 /// Runs the model over the sample, then ranks the pool by it.
@@ -30,6 +30,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     check_words(args)?;
     let given = records(args)?;
     let format = format(args)?;
+    check_outside(context, args.output.output.as_deref())?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);

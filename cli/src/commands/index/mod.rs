@@ -2,6 +2,7 @@
 
 mod graphs;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -130,10 +131,17 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
         features.extend(snapshot.features());
     }
     if !args.kinds.is_empty() {
-        features.retain(|part| args.kinds.contains(&part.desc.kind.name));
-        if features.is_empty() {
-            bail!(UsageError(format!("no feature of kind {}", args.kinds.join(", "))));
+        let there: BTreeSet<&str> = features.iter().map(|part| part.desc.kind.name.as_str()).collect();
+        if let Some(kind) = args.kinds.iter().find(|kind| !there.contains(kind.as_str())) {
+            let of = args.dataset.as_ref().map_or_else(String::new, |dataset| format!(" of {dataset}"));
+            let there: Vec<&str> = there.into_iter().collect();
+            let what = match there.is_empty() {
+                true => "there is none at all; `gstore ingest` computes features".to_owned(),
+                false => format!("the kinds there are {}", there.join(", ")),
+            };
+            bail!(UsageError(format!("no feature{of} is of kind {kind}; {what}")));
         }
+        features.retain(|part| args.kinds.contains(&part.desc.kind.name));
     }
     Ok(features)
 }

@@ -9,6 +9,7 @@ use crate::error::QueryError;
 use crate::influence::modules;
 use crate::influence::values::{MIN_NORM, norm};
 use crate::kernel::{Kernel, Queries};
+use crate::size::needed_and_allowed;
 
 /// Candidates that are compared with the taken rows at once, so that these are passed over once for all of them.
 const BATCH: usize = 8;
@@ -61,11 +62,10 @@ impl<'a> Taken<'a> {
         let dim: usize = features.iter().map(|f| f.desc.dim() as usize).sum();
         let needed = k.saturating_mul(plan.vector_bytes());
         if needed > memory {
+            let (needed, allowed) = needed_and_allowed(needed as u64, memory as u64);
             return Err(QueryError::Spec(format!(
-                "to pass over near-duplicates, the vectors of {k} rows are held, which are {} MiB, and {} MiB are allowed; ask for \
+                "to pass over near-duplicates, the vectors of {k} rows are held, which are {needed}, and {allowed} are allowed; ask for \
                  fewer rows, name fewer checkpoints, or allow more memory",
-                needed.div_ceil(1 << 20),
-                memory >> 20
             )));
         }
         let kernel = Kernel::detect();

@@ -248,8 +248,9 @@ impl Candidates<'_> {
         };
         let mut pages = vec![None; self.all.len()];
         wanted.iter().for_each(|i| pages[*i] = Some((self.page, self.all[*i].last)));
-        let Ranked { lists: found, mut totals, .. } =
-            self.plan.rank_lists(self.ready, &self.lists, &one, &pages, cancel)?;
+        let Ranked { lists: found, mut totals, .. } = self.plan.despite_sketches(self.ready, || {
+            self.plan.rank_lists(self.ready, &self.lists, &one, &pages, cancel)
+        })?;
         self.passes += 1;
         for i in wanted {
             let (list, rows) = (&mut self.all[*i], &found[*i]);

@@ -26,7 +26,7 @@ use super::drive;
 use super::each::Lists;
 use super::mode::Plane;
 use super::result::PlaneSummary;
-use super::scan::{Scan, Totals, Worker};
+use super::scan::{Scan, Totals};
 use super::spec::Order;
 use super::windows::{Window, windows};
 use crate::error::QueryError;
@@ -145,14 +145,4 @@ impl Shortlist<'_> {
         let sign = if self.order == Order::Best { 1.0 } else { -1.0 };
         top.kth().map_or(f32::NEG_INFINITY, |score| sign * score)
     }
-}
-
-/// Adds up what threads found.
-fn merge(states: Vec<(Worker, Vec<Collector>, Totals)>, tops: &mut [Collector]) -> Totals {
-    let mut totals = Totals::default();
-    for (_, others, counts) in states {
-        totals.merge(&counts);
-        tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
-    }
-    totals
 }

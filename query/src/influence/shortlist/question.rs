@@ -67,11 +67,7 @@ impl InfluencePlan {
         if ready.queries() < MANY || self.spec().per_token {
             return Ok(None);
         }
-        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
-            Some(mask) => mask.len(),
-            None => pool.live.len(),
-        };
-        let rows: u64 = ready.pools.iter().enumerate().map(count).sum();
+        let rows = ready.rows(filter);
         if k == 0 || rows / LEAST_ROWS < k as u64 || k.saturating_mul(lists.len()) > MOST_WANTED {
             return Ok(None);
         }

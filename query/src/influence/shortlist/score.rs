@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::candidates::Candidate;
 use super::pairs::{self, Singles};
-use super::{Shortlist, merge};
+use super::Shortlist;
 use crate::error::QueryError;
-use crate::influence::collect::Collector;
+use crate::influence::collect::{Collector, merge};
 use crate::influence::drive;
 use crate::influence::each::Lists;
 use crate::influence::result::Scored;

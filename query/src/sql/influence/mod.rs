@@ -12,6 +12,7 @@ mod given;
 mod job;
 mod joined;
 mod neighbours;
+mod options;
 mod own;
 mod table;
 mod values;
@@ -23,18 +24,17 @@ use datafusion::error::Result as DfResult;
 use gstore_store::{LookupError, Snapshot};
 
 use self::columns::{Besides, InfluenceColumns};
-use self::each::{EachOptions, EachRows};
+use self::each::EachRows;
 use self::excluded::ExcludedRows;
 pub(crate) use self::neighbours::{NEAREST_OPTIONS, NearestFunction};
+use self::options::{each_options, mode, rules};
 pub(crate) use self::own::{SELF_OPTIONS, SelfInfluenceFunction};
 use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::error::{QueryError, SideOf};
-use crate::influence::{
-    Diversity, Each, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, Order, Quota, TargetRef,
-};
+use crate::influence::{Diversity, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -216,105 +216,6 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
         spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
     }
     Ok(spec)
-}
-
-/// Whether a sketch may serve the ranking, and what it may leave open.
-fn mode(args: &Arguments) -> Result<Mode, SqlError> {
-    let options = (number(args, "miss")?, number(args, "tolerance")?, args.boolean("certified")?);
-    let (miss, tolerance, certified) = options;
-    Mode::from_options(args.text("mode")?.as_deref(), miss, tolerance, certified).map_err(|error| {
-        let blamed = match &error {
-            QueryError::Option { .. } => "mode",
-            _ if miss.is_some() => "miss",
-            _ if tolerance.is_some() => "tolerance",
-            _ => "certified",
-        };
-        SqlError::query(error).about(blamed)
-    })
-}
-
-fn number(args: &Arguments, name: &'static str) -> Result<Option<f64>, SqlError> {
-    let Some(numbers) = args.numbers(name)? else { return Ok(None) };
-    match numbers[..] {
-        [only] => Ok(Some(only)),
-        _ => Err(SqlError::query(QueryError::Spec(format!("`{name}` takes one number"))).about(name)),
-    }
-}
-
-/// What has a ranking of its own, if the arguments say so.
-fn each_options(
-    args: &Arguments,
-    k: Option<usize>,
-    rules: &Diversity,
-    besides: Besides,
-) -> Result<Option<EachOptions>, SqlError> {
-    let mut order = Order::Best;
-    set(args, "order", &mut order)?;
-    let Some(word) = args.text("each")? else {
-        return match args.option("order") {
-            None => Ok(None),
-            Some(_) => Err(SqlError::invalid(
-                "`order` is an option of `each`; elsewhere ORDER BY score says it".to_owned(),
-            )
-            .about("order")),
-        };
-    };
-    let each = word
-        .parse()
-        .map_err(|_| SqlError::query(QueryError::option("each", &word, Each::WORDS)).about("each"))?;
-    let refuse = |why: &str, option| Err(SqlError::invalid(why.to_owned()).about(option));
-    let Some(k) = k else {
-        return refuse("`each` gives rankings of a given length; say how long with k => n", "each");
-    };
-    if *rules != Diversity::default() {
-        return refuse(
-            "quota, distinct and round_robin are rules of one ranking, so they cannot go with `each`",
-            "each",
-        );
-    }
-    if besides.explanation {
-        return refuse(
-            "`explain` says what stands behind the score of a whole question; leave it or `each` out",
-            "explain",
-        );
-    }
-    Ok(Some(EachOptions { each, order, k }))
-}
-
-/// The rules that the arguments name.
-fn rules(args: &Arguments) -> Result<Diversity, SqlError> {
-    let quota = match args.texts("quota")? {
-        Some(limits) => {
-            let quota: Quota = limits.join(",").parse().map_err(|e| SqlError::query(e).about("quota"))?;
-            Some(match args.text("quota_by")? {
-                Some(column) => quota.by(column),
-                None => quota,
-            })
-        }
-        None if args.option("quota_by").is_some() => {
-            return Err(SqlError::invalid(
-                "`quota_by` says what `quota` counts by, and there is none".to_owned(),
-            )
-            .about("quota_by"));
-        }
-        None => None,
-    };
-    let round_robin = match args.text("round_robin")? {
-        Some(word) => Some(word.parse().map_err(|_| {
-            SqlError::query(QueryError::option("round_robin", &word, Each::WORDS)).about("round_robin")
-        })?),
-        None => None,
-    };
-    let distinct = match args.numbers("distinct")?.as_deref() {
-        None => None,
-        Some([limit]) if (-1.0..=1.0).contains(limit) => Some(*limit),
-        Some(_) => {
-            return Err(
-                SqlError::invalid("`distinct` is one cosine, between -1 and 1".to_owned()).about("distinct")
-            );
-        }
-    };
-    Ok(Diversity { quota, distinct, round_robin })
 }
 
 fn set<T: std::str::FromStr<Err = QueryError>>(

@@ -1,0 +1,85 @@
+//! Datasets whose vectors are made up, as an ingest would have left them.
+
+use gstore_store::{
+    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
+    Granularity, IfChanged, JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
+};
+use serde_json::Value;
+
+/// Numbers in -1..1, always the same.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    /// So many of them.
+    pub fn vector(&mut self, dim: u32) -> Vec<f32> {
+        (0..dim).map(|_| self.next()).collect()
+    }
+
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+/// Adds samples to a dataset: `pool0`, `pool1` and so on, with records.
+///
+/// # Panics
+/// If the store refuses them.
+pub fn append(store: &Store, dataset: &str, rows: u64) {
+    let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
+    let name = DatasetName::try_from(dataset).expect("a name");
+    let mut append = store.append(&name, Vec::new(), options).expect("an append");
+    for row in 0..rows {
+        let id = format!("{dataset}{row}");
+        let record = format!("{{\"id\":\"{id}\",\"text\":\"{row}\"}}");
+        let sample = NewSample { id: &id, record: Some(record.as_bytes()), metadata: Vec::new() };
+        append.push(sample).expect("a sample");
+    }
+    append.finish().expect("samples");
+}
+
+/// Gives the first `rows` samples of a dataset a feature `grad-sgd` of one checkpoint.
+///
+/// # Panics
+/// If the store refuses it.
+pub fn gradients(store: &Store, dataset: &str, rows: u64, dim: u32, mut vector: impl FnMut(u64) -> Vec<f32>) {
+    let plan = JobPlan {
+        command: "test".into(),
+        identity: serde_json::json!(dataset),
+        features: vec![feature(dataset, dim)],
+        detail: Value::Null,
+    };
+    let mut job = store.start_job(plan).expect("a job");
+    let mut writer = job.segment_writer(0).expect("a segment");
+    for row in 0..rows {
+        writer.push(row, &vector(row), RowFlags::empty()).expect("a vector");
+    }
+    job.seal(0, writer).expect("sealed");
+    job.publish(None, true).expect("published");
+}
+
+fn feature(dataset: &str, dim: u32) -> JobFeature {
+    let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
+    let space = Space {
+        family: Family::Gradient,
+        checkpoint: Some(id.clone()),
+        modules: "m".into(),
+        projection: "none".into(),
+        layer: None,
+        loss: "cross_entropy".into(),
+        reduction: "mean".into(),
+        dim,
+    };
+    let desc = FeatureDesc {
+        dataset: dataset.into(),
+        encoding: "e".into(),
+        checkpoint: Some(id),
+        ensemble: None,
+        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
+        space,
+        dtype: DType::F16,
+        compute: "f32".into(),
+        granularity: Granularity::Sample,
+    };
+    JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd-sample".to_owned(), dim) }
+}
