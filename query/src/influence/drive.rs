@@ -1,9 +1,11 @@
 //! Units of work spread over threads: an atomic counter deals them out, a flag stops them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use crate::error::QueryError;
 
@@ -40,7 +42,7 @@ pub(crate) fn unordered<S: Send>(
         }
     };
     let threads = threads_for(threads, units);
-    if rayon::current_thread_index().is_none() {
+    if rayon::current_thread_index().is_none() && !STAGES.get() {
         return std::thread::scope(|scope| {
             let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
             let mut states = vec![run()];
@@ -53,22 +55,48 @@ pub(crate) fn unordered<S: Send>(
         });
     }
     let others: Vec<_> = (1..threads).map(|_| Mutex::new(None)).collect();
-    let own = rayon::scope(|scope| {
+    let done = AtomicUsize::new(0);
+    let own = rayon::in_place_scope(|scope| {
         for slot in &others {
-            let run = &run;
-            scope.spawn(move |_| *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(run()));
+            let (run, done) = (&run, &done);
+            scope.spawn(move |_| {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(run());
+                done.fetch_add(1, Ordering::Release);
+            });
         }
-        run()
+        let own = run();
+        // The others are about to be done as well: to fall asleep and be woken takes longer.
+        let begun = Instant::now();
+        while done.load(Ordering::Acquire) < others.len() && begun.elapsed() < PATIENCE {
+            std::hint::spin_loop();
+        }
+        own
     });
     let others =
         others.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
     std::iter::once(own).chain(others).collect()
 }
 
-/// Runs what consists of several short stages on the threads of a pool that all questions of the process share: starting threads would cost as much as a
-/// stage. There are no more of them than cores, whatever a question asks for.
-pub(crate) fn stages<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| work())
+/// How long a thread waits awake for those that share a stage with it.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+thread_local! {
+    /// Whether this thread is inside [`stages`].
+    static STAGES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what consists of several short stages on this thread and on those of a pool that all questions of the process share: starting threads
+/// would cost as much as a stage. Of the pool there are no more than cores, whatever a question asks for.
+pub(crate) fn stages<T>(work: impl FnOnce() -> T) -> T {
+    /// Puts back what was before, also where `work` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            STAGES.set(self.0);
+        }
+    }
+    let _before = Before(STAGES.replace(true));
+    work()
 }
 
 /// How far workers may run ahead of the unit that is handed out next.

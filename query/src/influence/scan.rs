@@ -57,6 +57,16 @@ pub(super) struct Yield {
     pub(super) totals: Totals,
 }
 
+impl Yield {
+    /// With the counts of what was taken.
+    fn counted(mut self) -> Self {
+        self.totals.eligible = self.scored.len() as u64;
+        self.totals.scored = self.totals.eligible;
+        self.totals.scanned = self.totals.eligible + self.excluded.len() as u64;
+        self
+    }
+}
+
 /// Counts that add up over windows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -137,7 +147,12 @@ struct State {
 impl Scan<'_> {
     /// Scores the rows of a window, or their tokens.
     pub(super) fn window(&self, window: &Window, worker: &mut Worker) -> Result<Yield, QueryError> {
-        self.scored(window.pool, |take| self.each(window, worker, take))
+        let mut found = Yield::default();
+        found.scored.reserve_exact((window.rows.end - window.rows.start) as usize);
+        found.totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
+            self.take(window.pool, (row, pos), state, values, &mut found);
+        })?;
+        Ok(found.counted())
     }
 
     /// Scores some live rows of a window, which ascend.
@@ -147,38 +162,36 @@ impl Scan<'_> {
         rows: &[u64],
         worker: &mut Worker,
     ) -> Result<Yield, QueryError> {
-        self.scored(window.pool, |take| {
-            let pool = &self.pools[window.pool as usize];
-            let Worker { scratch, slate, .. } = worker;
-            let slots = Slots::Picked(rows);
-            let bytes = self.accumulate(pool, window, slots, scratch, slate)?;
-            slate.hand_out(slots, take);
-            Ok(bytes)
-        })
+        let mut found = Yield::default();
+        let pool = &self.pools[window.pool as usize];
+        let Worker { scratch, slate, .. } = worker;
+        let slots = Slots::Picked(rows);
+        found.totals.bytes_read = self.accumulate(pool, window, slots, scratch, slate)?;
+        slate.hand_out(slots, |row, pos, state, values| {
+            self.take(window.pool, (row, pos), state, values, &mut found);
+        });
+        Ok(found.counted())
     }
 
-    /// The scores of what `each` hands out.
-    fn scored(
+    /// Adds the score of a row or token, or why it has none.
+    #[inline]
+    fn take(
         &self,
         pool: u32,
-        each: impl FnOnce(&mut dyn FnMut(u64, Option<u32>, &State, &mut [f32])) -> Result<u64, QueryError>,
-    ) -> Result<Yield, QueryError> {
-        let mut found = Yield::default();
-        found.totals.bytes_read = each(&mut |row, pos, state, values| {
-            found.totals.scanned += 1;
-            match self.judge(state, values) {
-                Ok((score, subtask)) => found.scored.push(Scored { pool, row, pos, score, subtask }),
-                Err(reason) => {
-                    found.totals.excluded.add(reason);
-                    found.totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
-                    let pos = pos.filter(|pos| *pos != NO_TOKEN);
-                    found.excluded.push(Excluded { pool, row, pos, reason });
-                }
+        (row, pos): (u64, Option<u32>),
+        state: &State,
+        values: &mut [f32],
+        found: &mut Yield,
+    ) {
+        match self.judge(state, values) {
+            Ok((score, subtask)) => found.scored.push(Scored { pool, row, pos, score, subtask }),
+            Err(reason) => {
+                found.totals.excluded.add(reason);
+                found.totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
+                let pos = pos.filter(|pos| *pos != NO_TOKEN);
+                found.excluded.push(Excluded { pool, row, pos, reason });
             }
-        })?;
-        found.totals.eligible = found.scored.len() as u64;
-        found.totals.scored = found.totals.eligible;
-        Ok(found)
+        }
     }
 
     /// Number of rows of a window that the filter lets through.
@@ -403,6 +416,14 @@ impl Scan<'_> {
         factors: &mut Vec<f32>,
     ) {
         factors.clear();
+        // One group of weight 1 is what mostly there is: a loop without choices.
+        if let (Sim::Cosine, [1.0]) = (self.sim, modules) {
+            let of_rows = block.scale[run.clone()].iter().zip(&block.norm[run]);
+            factors.extend(
+                of_rows.map(|(scale, norm)| (f64::from(*scale) / f64::from(*norm).max(MIN_NORM)) as f32),
+            );
+            return;
+        }
         for row in run {
             let of_row = row * modules.len()..(row + 1) * modules.len();
             let scales = block.scale[of_row.clone()].iter().copied().map(f64::from);

@@ -147,6 +147,18 @@ fn long_rows_beside_many_queries() {
 }
 
 #[test]
+fn long_rows_beside_one_query() {
+    let (dim, rows) = (4096 + 21, 7);
+    let x: Vec<f32> = (0..rows * dim).map(|i| (i as f32 * 0.37).sin() * 3e4).collect();
+    let halves: Vec<f16> = x.iter().map(|x| f16::from_f32(*x)).collect();
+    let q: Vec<f32> = (0..dim).map(|i| (i as f32 * 0.71).cos()).collect();
+    for groups in [&[][..], &[0..1000, 1000..1000, 1000..3009, 3009..3011, 3011..dim]] {
+        check(Values::F16(&halves), &q, dim, groups);
+        check(Values::F32(&x), &q, dim, groups);
+    }
+}
+
+#[test]
 fn any_number_of_queries_beside_any_number_of_rows() {
     let dim = 3 * 16 + 7;
     for (rows, count) in

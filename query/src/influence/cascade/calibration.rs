@@ -3,7 +3,7 @@
 //! A trial draws a rotation and counts if the bound of any of the first k rows is below its score: more than a ranking can miss, since a row
 //! whose bound fails is still scored if the bound is above the threshold.
 
-use super::bound::{Row, Value};
+use super::value::{Row, Value};
 use crate::kernel::{CodeQueries, Codes, Kernel};
 use crate::sketch::tail::upper_quantile;
 use crate::sketch::{Encoder, Factor, Rotation, SketchQueries, tail_excess};
@@ -124,7 +124,7 @@ fn bound(
     kernel.code_dots(codes, packed, &mut dots);
     let row = Row { by: 1.0, norm, slack: 0.0, freedom: (padded - 4) as f64 };
     let mut value = Value::default();
-    row.estimate(factor, &queries.each()[0], dots[0], &mut value);
+    row.estimate(&factor, &queries.each()[0], dots[0], &mut value);
     value.estimate + value.certain + z * value.variance.sqrt()
 }
 

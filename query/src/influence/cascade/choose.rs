@@ -2,15 +2,15 @@
 //!
 //! Cost only: whatever is chosen, the answer promises the same.
 
+use super::super::drive;
 use super::super::mode::Plane;
 use super::super::spec::Order;
 use super::super::windows::Window;
 use super::Cascade;
-use super::bound::{Bounder, sections};
+use super::bound::{Bounder, Scratch, sections};
 use super::score::row_bytes;
 use crate::error::QueryError;
 use crate::sketch::Section;
-use crate::topk::TopK;
 
 /// Rows of the sample.
 const SAMPLE: usize = 1024;
@@ -110,14 +110,31 @@ fn passing(
         let at = i * windows.len() / wanted;
         let offsets = bounder.selected(&windows[at]);
         let step = (offsets.len() * wanted / SAMPLE).max(1);
-        rows.push((at, Some(offsets.into_iter().step_by(step).collect::<Vec<u32>>())));
+        rows.push((at, offsets.into_iter().step_by(step).collect::<Vec<u32>>()));
     }
-    let mut of_planes: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
-    for plane in planes.iter().filter(|plane| **plane != Plane::Int8) {
-        let (found, _) = cascade.bounds(bounder, windows, *plane, &rows, &TopK::highest(0))?;
-        let found = found.into_iter().map(|(_, found)| (found.estimates, found.bounds));
-        let (estimates, bounds): (Vec<_>, Vec<_>) = found.unzip();
-        of_planes.push((estimates.concat(), bounds.concat()));
+    let read: Vec<Plane> = planes.iter().copied().filter(|plane| *plane != Plane::Int8).collect();
+    // All planes of a window together: a stage for each would cost as much as what it reads.
+    let parts = drive::unordered(
+        rows.len(),
+        cascade.threads,
+        cascade.scan.cancel,
+        || (Scratch::default(), vec![(Vec::new(), Vec::new()); read.len()]),
+        |(scratch, of_planes), unit| {
+            let (window, offsets) = &rows[unit];
+            for (plane, (estimates, bounds)) in read.iter().zip(of_planes) {
+                let found = bounder.window(&windows[*window], *plane, Some(offsets), scratch)?;
+                estimates.extend(found.estimates);
+                bounds.extend(found.bounds);
+            }
+            Ok(())
+        },
+    )?;
+    let mut of_planes: Vec<(Vec<f32>, Vec<f32>)> = vec![Default::default(); read.len()];
+    for (_, part) in parts {
+        for ((estimates, bounds), (other_estimates, other_bounds)) in of_planes.iter_mut().zip(part) {
+            estimates.extend(other_estimates);
+            bounds.extend(other_bounds);
+        }
     }
     let up = |x: f32| if cascade.order == Order::Best { f64::from(x) } else { -f64::from(x) };
     let Some((finest, _)) = of_planes.last().filter(|(rows, _)| !rows.is_empty()) else {

@@ -11,8 +11,11 @@ mod bound;
 #[cfg(test)]
 mod calibration;
 mod choose;
+mod find;
 mod score;
 mod sides;
+mod singles;
+mod value;
 
 use super::collect::Collector;
 use super::drive;
@@ -26,10 +29,10 @@ use crate::error::QueryError;
 use crate::sketch::{tail::upper_quantile, tail_excess};
 use crate::topk::TopK;
 use bound::{Bounder, Found, Scratch};
-pub(super) use bound::{FactorsOf, code_dots, find, sections};
+pub(super) use find::{code_dots, find};
 pub(super) use sides::{Sides, SketchSide, sides};
 
-/// Rows that go through the planes together: what is remembered of each is 12 bytes.
+/// Rows that go through the planes together: what is remembered of each is 8 bytes.
 const BATCH_ROWS: u64 = 1 << 20;
 
 /// Queries count this many times when windows are cut, since what a bound needs of memory is that of six values of a score.
@@ -141,10 +144,13 @@ impl Cascade<'_> {
             || (Scratch::default(), Vec::new(), seeds.clone()),
             |(scratch, all, best), unit| {
                 let (window, offsets) = &rows[unit];
-                let found = bounder.window(&windows[*window], plane, offsets.as_deref(), scratch)?;
-                for (offset, estimate) in found.offsets.iter().zip(&found.estimates) {
+                let mut found = bounder.window(&windows[*window], plane, offsets.as_deref(), scratch)?;
+                // They have told what they can; what is kept of all rows should be little.
+                let estimates = std::mem::take(&mut found.estimates);
+                for (offset, estimate) in found.offsets.iter().zip(&estimates) {
                     best.push(*estimate, (unit as u32, u64::from(*offset), 0), 0);
                 }
+                scratch.singles.reuse(estimates);
                 all.push((unit, found));
                 Ok(())
             },
@@ -238,18 +244,15 @@ impl Run<'_> {
             for (unit, found) in found {
                 let (own, others) = seeds.split_at(seeds.partition_point(|seed| seed.0 as usize <= unit));
                 seeds = others;
+                let seeds_here = own.len();
                 let mut kept = Vec::new();
-                if found.bounds.iter().any(|bound| self.may_rank(*bound, cut)) {
-                    let of_rows = found.offsets.iter().zip(&found.bounds);
-                    let of_rows = of_rows.filter(|(_, bound)| self.may_rank(**bound, cut));
-                    kept.extend(of_rows.map(|(offset, _)| *offset));
-                    let mut own = own.iter().peekable();
-                    kept.retain(|offset| {
-                        while own.next_if(|seed| seed.1 < *offset).is_some() {}
-                        own.next_if(|seed| seed.1 == *offset).is_none()
-                    });
-                }
-                self.planes[at].excluded += (found.offsets.len() - own.len() - kept.len()) as u64;
+                self.keep(&found, cut, &mut kept);
+                let mut own = own.iter().peekable();
+                kept.retain(|offset| {
+                    while own.next_if(|seed| seed.1 < *offset).is_some() {}
+                    own.next_if(|seed| seed.1 == *offset).is_none()
+                });
+                self.planes[at].excluded += (found.offsets.len() - seeds_here - kept.len()) as u64;
                 if !kept.is_empty() {
                     left.push((rows[unit].0, Some(kept)));
                 }
@@ -285,13 +288,35 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a row whose score is at best `bound` may be among the results.
-    #[inline]
-    fn may_rank(&self, bound: f32, cut: f32) -> bool {
-        match self.cascade.order {
-            Order::Best => bound >= cut,
-            Order::Worst => bound <= cut,
+    /// Adds the rows that may be among the results, given the worst bound with which one is.
+    fn keep(&self, found: &Found, cut: f32, kept: &mut Vec<u32>) {
+        let arch = pulp::Arch::new();
+        let sign = if self.cascade.order == Order::Best { 1.0 } else { -1.0 };
+        for (offsets, bounds) in found.offsets.chunks(STRETCH).zip(found.bounds.chunks(STRETCH)) {
+            if arch.dispatch(Reach { bounds, cut: sign * cut, sign }) {
+                let of_rows = offsets.iter().zip(bounds).filter(|(_, bound)| sign * **bound >= sign * cut);
+                kept.extend(of_rows.map(|(offset, _)| *offset));
+            }
         }
+    }
+}
+
+/// Rows whose bounds are compared together.
+const STRETCH: usize = 64;
+
+/// Whether a bound times a sign reaches a cut. Without a way out in the middle, so that many are compared at a time.
+struct Reach<'a> {
+    bounds: &'a [f32],
+    cut: f32,
+    sign: f32,
+}
+
+impl pulp::WithSimd for Reach<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        self.bounds.iter().fold(0, |any, bound| any | u32::from(self.sign * bound >= self.cut)) != 0
     }
 }
 

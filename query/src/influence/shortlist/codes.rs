@@ -1,18 +1,18 @@
-//! Values from the codes of a sketch: an eighth to half of the bytes of a row, and less work.
+//! Values from the int8 codes of a sketch: half the bytes of a row, and less work. Their errors have a variance, or are certain.
 
 use gstore_store::{BlockBuffer, CELL_ROWS, RowFlags};
 
 use super::bounds::{Certain, Probable, QueryParts, ROUNDED, finish};
 use super::estimates::Estimates;
 use crate::error::QueryError;
-use crate::influence::cascade::{FactorsOf, SketchSide, code_dots, find, sections};
+use crate::influence::cascade::{SketchSide, code_dots, find};
 use crate::influence::mode::Plane;
 use crate::influence::scan::Scan;
 use crate::influence::spec::Sim;
 use crate::influence::values::MIN_NORM;
 use crate::influence::windows::Window;
-use crate::kernel::Codes;
-use crate::sketch::{Class, RowRecord, Section};
+use crate::kernel::{CodeKind, Codes};
+use crate::sketch::{ByteFactors, Class, RowRecord, Section};
 
 /// At least the variance of any value: what underflow takes from one is far below. Scores as small as its root are not told apart.
 const LEAST_VARIANCE: f32 = 1.0 / (1u128 << 100) as f32;
@@ -22,6 +22,7 @@ const LEAST_VARIANCE: f32 = 1.0 / (1u128 << 100) as f32;
 pub(in crate::influence) struct Reading<'a> {
     /// By pool and checkpoint.
     pub(in crate::influence) sides: &'a [Vec<SketchSide>],
+    /// [`Plane::Int8`] or [`Plane::Certified`].
     pub(super) plane: Plane,
     /// Standard deviations between an estimate and its bound, where that is not certain.
     pub(super) z: f64,
@@ -51,7 +52,6 @@ pub(super) fn estimate(
 ) -> Result<u64, QueryError> {
     let Reading { sides, plane, z } = reading;
     let certain = plane == Plane::Certified;
-    let (kind, codes_in, factors_in) = sections(plane);
     let pool = &scan.pools[window.pool as usize];
     let Memory { offsets, chosen, places, dots, variances, rows, factors, codes, queries: parts } = memory;
     let count = pool.queries.first().map_or(0, |queries| queries.len());
@@ -82,9 +82,10 @@ pub(super) fn estimate(
             };
             parts.set(queries.each(), certain);
             let packed = if certain { queries.fine() } else { queries.coarse() };
-            let of_codes = Codes { kind, bytes: sketch.read(block, codes_in, codes)? };
+            let of_codes = sketch.read(block, Section::Bytes, codes)?;
+            let of_codes = Codes { kind: CodeKind::Int8, bytes: of_codes };
             code_dots(scan.kernel, of_codes, chosen, packed, dots);
-            let factors = FactorsOf::read(sketch, block, factors_in, factors)?;
+            let factors: &[ByteFactors] = sketch.records(block, Section::ByteFactors, factors)?;
             for ((i, place), dots) in chosen.iter().zip(places.iter()).zip(dots.chunks_exact(packed.len())) {
                 let record = &records[*i as usize];
                 let slot = offsets[*place as usize] as usize;
@@ -104,9 +105,9 @@ pub(super) fn estimate(
                 let norm = f64::from(record.norm);
                 let up = |value: f64| (value as f32 * (1.0 + ROUNDED)).next_up();
                 let sums = estimates.of(slot);
+                let ByteFactors { factor, residual } = factors[*i as usize];
                 if certain {
-                    let factor = factors.bytes(*i as usize).residual;
-                    let (scale, residual) = (f64::from(factor.scale), f64::from(factor.residual));
+                    let (scale, residual) = (f64::from(residual.scale), f64::from(residual.residual));
                     let row = Certain {
                         of_dot: (by * scale) as f32,
                         of_norm: up(by * (residual + norm * side.slack)),
@@ -116,7 +117,6 @@ pub(super) fn estimate(
                     arch.dispatch(|| row.add(parts, dots, sums));
                     continue;
                 }
-                let factor = factors.factor(*i as usize);
                 let spread = f64::from(factor.spread);
                 let row = Probable {
                     of_dot: (by * f64::from(factor.factor)) as f32,
@@ -128,7 +128,7 @@ pub(super) fn estimate(
                 let variances = &mut variances[slot * count..(slot + 1) * count];
                 arch.dispatch(|| row.add(parts, dots, sums, variances));
             }
-            let sizes = [Section::Rows, codes_in, factors_in];
+            let sizes = [Section::Rows, Section::Bytes, Section::ByteFactors];
             let each: usize = sizes.iter().map(|section| section.vector_bytes(sketch.padded())).sum();
             bytes += (chosen.len() * each) as u64;
         }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::Shortlist;
 use super::candidates::Candidate;
 use super::pairs::{self, Singles};
-use super::Shortlist;
 use crate::error::QueryError;
 use crate::influence::collect::{Collector, merge};
 use crate::influence::drive;

@@ -48,16 +48,78 @@ const FAR: usize = 4 << 10;
 #[inline]
 pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, out: &mut [f32]) {
     let count = job.rows();
+    let fetch = Fetch::of(job, R);
     let mut row = 0;
     while row + R <= count {
         // SAFETY: rows row..row + R exist.
-        unsafe { strip::<T, R, Q>(job, row, out) };
+        unsafe { strip::<T, R, Q>(job, fetch, row, out) };
         row += R;
     }
     while row < count {
         // SAFETY: the row exists.
-        unsafe { strip::<T, 1, Q>(job, row, out) };
+        unsafe { strip::<T, 1, Q>(job, fetch, row, out) };
         row += 1;
+    }
+}
+
+/// Steps of a row that are taken together: the fewer instructions there are beside them, the more of the next row is under way while the sum of this
+/// one, a chain, is not done.
+const STEPS: usize = 8;
+
+/// Bytes ahead of a stream of which the first-level cache has room beside a query.
+const SOON: usize = 8 << 10;
+
+/// Most groups of [`stream`].
+pub(super) const FEW: usize = 16;
+
+/// One row at a time, for one query: the stream of memory stays linear.
+///
+/// # Safety
+/// The processor has AVX-512F, `Job::check` passed, there is one query, and there are at most [`FEW`] groups.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) unsafe fn stream<T: Element>(job: &Job<'_, T>, out: &mut [f32]) {
+    let dim = job.queries.dim();
+    let mut spans = [const { (0..0, std::ptr::null::<f32>()) }; FEW];
+    for (span, &group) in spans.iter_mut().zip(job.groups) {
+        *span = (job.queries.span(group), job.queries.tile(group, 0).as_ptr().cast());
+    }
+    for row in 0..job.rows() {
+        for (&group, (span, q0)) in job.groups.iter().zip(&spans) {
+            let values = &job.values[row * dim + span.start..][..span.len()];
+            let (x0, steps) = (values.as_ptr(), values.len() / LANES);
+            let mut acc = _mm512_setzero_ps();
+            let mut step = 0;
+            while step + STEPS <= steps {
+                let ahead = x0.wrapping_add(step * LANES).wrapping_byte_add(SOON);
+                for line in (0..STEPS * LANES * size_of::<T>()).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_byte_add(line).cast());
+                }
+                for step in step..step + STEPS {
+                    // SAFETY: the row has as many steps, and so has the packed query.
+                    let (x, query) =
+                        unsafe { (T::load(x0.add(step * LANES)), _mm512_load_ps(q0.add(step * LANES))) };
+                    acc = _mm512_fmadd_ps(x, query, acc);
+                }
+                step += STEPS;
+            }
+            while step < steps {
+                // SAFETY: as above.
+                let (x, query) =
+                    unsafe { (T::load(x0.add(step * LANES)), _mm512_load_ps(q0.add(step * LANES))) };
+                acc = _mm512_fmadd_ps(x, query, acc);
+                step += 1;
+            }
+            if steps * LANES < values.len() {
+                let x = load_part(&values[steps * LANES..]);
+                // SAFETY: the padded step is there too.
+                let query = unsafe { _mm512_load_ps(q0.add(steps * LANES)) };
+                acc = _mm512_fmadd_ps(x, query, acc);
+            }
+            let mut product = [0.0f32];
+            reduce(&[acc], &mut product);
+            job.put(out, row, group, 0, &product);
+        }
     }
 }
 
@@ -65,9 +127,13 @@ pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<
 /// As `rows`; rows `first..first + R` exist.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, first: usize, out: &mut [f32]) {
+unsafe fn strip<T: Element, const R: usize, const Q: usize>(
+    job: &Job<'_, T>,
+    fetch: Fetch,
+    first: usize,
+    out: &mut [f32],
+) {
     let dim = job.queries.dim();
-    let fetch = Fetch::of(job, R);
     let x0 = job.values.as_ptr();
     for &group in job.groups {
         let span = job.queries.span(group);

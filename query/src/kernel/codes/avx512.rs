@@ -11,7 +11,7 @@ use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
 const DIRECT: usize = 8;
 
 /// Bytes ahead of the scan that are fetched.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 12 << 10;
 
 /// Bytes of unpacked rows that stay in a core's own cache beside a tile of queries.
 const CHUNK_BYTES: usize = 192 << 10;
