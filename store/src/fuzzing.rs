@@ -28,7 +28,10 @@ pub fn segment(
     let live = RowSet::from_range(0..opened.entry.end_row);
     part.segments.push(opened.entry);
     let env = Arc::new(Env::new(vfs, path));
-    Ok((FeatureReader::new(env, Arc::new(part), vec![opened.file], Arc::new(live), checks), problems))
+    Ok((
+        FeatureReader::new(env, Arc::new(part), vec![Arc::new(opened.file)], Arc::new(live), checks),
+        problems,
+    ))
 }
 
 /// An index by what it says of itself, and how many problems checking every byte of it found.

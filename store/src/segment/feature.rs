@@ -87,7 +87,7 @@ impl BlockRef {
 #[derive(Debug)]
 pub struct FeatureReader {
     part: Arc<FeaturePart>,
-    pub(super) segments: Vec<SegmentFile>,
+    pub(super) segments: Vec<Arc<SegmentFile>>,
     /// What is said of them.
     pub(super) refs: Vec<SegmentRef>,
     /// By cell, then by first row.
@@ -103,7 +103,7 @@ impl FeatureReader {
     pub(crate) fn new(
         env: Arc<Env>,
         part: Arc<FeaturePart>,
-        segments: Vec<SegmentFile>,
+        segments: Vec<Arc<SegmentFile>>,
         live: Arc<RowSet>,
         checks: Checks,
     ) -> Self {

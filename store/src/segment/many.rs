@@ -3,6 +3,7 @@
 use crate::error::StorageError;
 use crate::manifest::SegmentEntry;
 use crate::segment::SegmentFile;
+use std::sync::Arc;
 use std::thread;
 
 /// With fewer segments than this for each thread, starting threads takes longer than it saves.
@@ -14,8 +15,8 @@ const THREADS: usize = 16;
 /// Opens segments, in their order. An error is that of the first one that cannot be opened.
 pub(crate) fn open_all(
     entries: &[SegmentEntry],
-    open: impl Fn(&SegmentEntry) -> Result<SegmentFile, StorageError> + Sync,
-) -> Result<Vec<SegmentFile>, StorageError> {
+    open: impl Fn(&SegmentEntry) -> Result<Arc<SegmentFile>, StorageError> + Sync,
+) -> Result<Vec<Arc<SegmentFile>>, StorageError> {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let threads = cores.min(entries.len() / FEW).max(1);
     let each = entries.len().div_ceil(threads).max(1);

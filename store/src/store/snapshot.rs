@@ -15,7 +15,8 @@ use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape, open_all
 use crate::table::TableFile;
 use crate::tombstones::LiveRows;
 use serde::Serialize;
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use uuid::Uuid;
 
 /// What is known of a snapshot without loading it.
@@ -68,7 +69,8 @@ pub struct TagInfo {
     pub created: u64,
 }
 
-/// A state of a store. Holds the catalog in memory and no file open.
+/// A state of a store. Holds the catalog in memory, and of features that were opened what is known of their segments, with the maps of those that were
+/// read: who opens a feature again finds its blocks verified.
 #[derive(Debug)]
 pub struct Snapshot {
     env: Arc<Env>,
@@ -76,7 +78,11 @@ pub struct Snapshot {
     root: Root,
     parts: Parts,
     checks: Checks,
+    opened: Opened,
 }
+
+/// The segments that were opened, by name.
+type Opened = Arc<Mutex<HashMap<String, (SegmentEntry, Arc<SegmentFile>)>>>;
 
 /// Filled when somebody asks for it; snapshots with the same part share it.
 type LiveCell = Arc<OnceLock<LiveRows>>;
@@ -97,13 +103,13 @@ pub(crate) struct Parts {
 
 impl Snapshot {
     pub(crate) fn new(env: Arc<Env>, link: Link, root: Root, parts: Parts) -> Self {
-        Snapshot { env, link, root, parts, checks: Checks::FirstTouch }
+        Snapshot { env, link, root, parts, checks: Checks::FirstTouch, opened: Opened::default() }
     }
 
     /// The same snapshot, whose features are opened with another choice of checks. Shares what is loaded.
     pub fn with_checks(&self, checks: Checks) -> Snapshot {
         let (env, link, root) = (Arc::clone(&self.env), self.link.clone(), self.root.clone());
-        Snapshot { env, link, root, parts: self.parts.clone(), checks }
+        Snapshot { env, link, root, parts: self.parts.clone(), checks, opened: Arc::clone(&self.opened) }
     }
 
     pub(crate) fn live_cell(&self, part: &Arc<DatasetPart>) -> Option<LiveCell> {
@@ -338,8 +344,17 @@ impl Snapshot {
         let label = part.display_name();
         let open = |entry: &SegmentEntry| {
             let name = segment_file(part.number, entry);
-            let id = FileId { path: &self.env.at(&name), name };
-            SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)
+            let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let known =
+                opened().get(&name).filter(|(known, _)| known == entry).map(|(_, file)| Arc::clone(file));
+            if let Some(file) = known {
+                return Ok(file);
+            }
+            let id = FileId { path: &self.env.at(&name), name: name.clone() };
+            let file = SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)?;
+            let file = Arc::new(file);
+            opened().insert(name, (entry.clone(), Arc::clone(&file)));
+            Ok(file)
         };
         let segments = open_all(&part.segments, open)?;
         let live = self.live_rows(self.dataset_of(part)?)?;

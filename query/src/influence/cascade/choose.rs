@@ -22,6 +22,8 @@ const SCATTERED: f64 = 2.0;
 /// bits, nibbles, int8. Ratios of these are what counts.
 const EXACT_BYTES: f64 = 0.35;
 const CODE_BYTES: [f64; 4] = [0.068, 0.117, 0.132, 0.264];
+/// However few queries there are, rows of so few bytes are not read at the speed of memory: what is done for each row takes longer.
+const SHORT_ROWS: [f64; 4] = [1.7, 1.0, 1.0, 1.0];
 
 /// The planes to read, or why none would pay.
 pub(super) fn planes(
@@ -90,7 +92,8 @@ fn plane_cost(cascade: &Cascade<'_>, plane: Plane) -> f64 {
         let of = |(side, queries): (&super::SketchSide, &std::sync::Arc<crate::kernel::Queries>)| {
             let padded = side.sketch.padded();
             let bytes: usize = [Section::Rows, codes, factors].iter().map(|s| s.vector_bytes(padded)).sum();
-            (bytes as f64).max(CODE_BYTES[plane as usize] * (padded * queries.len()) as f64)
+            let multiplied = CODE_BYTES[plane as usize] * (padded * queries.len()) as f64;
+            (SHORT_ROWS[plane as usize] * bytes as f64).max(multiplied)
         };
         sides.iter().zip(&pool.queries).map(of).sum::<f64>()
     });
