@@ -1,7 +1,7 @@
 //! Where results go: standard output, or a file that appears only when it is whole.
 
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -94,14 +94,22 @@ pub fn check_outside(context: &Context, path: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Where a path leads, as far as there is something.
+/// Where a path leads, part by part: below what is there, `..` goes back to what would be made.
 fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let found = path.ancestors().find_map(|above| {
-        let rest = path.strip_prefix(above).ok()?;
-        Some(fs_err::canonicalize(above).ok()?.join(rest))
-    });
-    found.unwrap_or(path)
+    let mut place = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                place.pop();
+            }
+            part => place.push(part),
+        }
+        if let Ok(found) = fs_err::canonicalize(&place) {
+            place = found;
+        }
+    }
+    place
 }
 
 /// `println!` whose failure is an error of the command instead of a panic.

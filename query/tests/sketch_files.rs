@@ -165,10 +165,12 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
         let whole = plan.top_k(Order::Best, 3, None, 2, &GO).unwrap();
         (whole.rows, whole.summary, plan.top_k_each(&request, &GO).unwrap())
     };
-    let sketch = || answers(Mode::Sketch(SketchMode::default()));
+    let modes = [false, true].map(|certified| SketchMode { certified, ..SketchMode::default() });
     let (rows, _, each) = answers(Mode::Exact);
-    let (_, summary, of_each) = sketch();
-    assert!(!summary.planes.is_empty() && !of_each.summary.planes.is_empty(), "codes are read");
+    for mode in &modes {
+        let (_, summary, of_each) = answers(Mode::Sketch(mode.clone()));
+        assert!(!summary.planes.is_empty() && !of_each.summary.planes.is_empty(), "codes are read");
+    }
     let folder = store.store.path().join("indexes");
     let path = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs_err::read(&path).unwrap();
@@ -177,11 +179,13 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
     bytes[64..body].iter_mut().for_each(|byte| *byte ^= 1);
     fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, bytes).unwrap();
-    let (found, summary, of_each) = sketch();
-    assert_eq!((found, of_each.rankings), (rows, each.rankings));
-    for summary in [summary, of_each.summary] {
-        assert_says_damage(&summary, "codes of the sketch left no row out");
-        assert_eq!((summary.guarantee.as_str(), summary.planes.len()), (EXACT, 0));
+    for mode in modes {
+        let (found, summary, of_each) = answers(Mode::Sketch(mode));
+        assert_eq!((&found, &of_each.rankings), (&rows, &each.rankings));
+        for summary in [summary, of_each.summary] {
+            assert_says_damage(&summary, "codes of the sketch left no row out");
+            assert_eq!((summary.guarantee.as_str(), summary.planes.len()), (EXACT, 0));
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub trait VfsRead: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset`; an end of file before that is an error of kind `UnexpectedEof`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Says that these bytes will not be read again soon, so that the system need not keep them in memory. A hint: nothing depends on it.
+    fn forget(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -123,6 +127,12 @@ impl VfsRead for OsRead {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
         self.0.file().read_exact_at(buf, offset)
+    }
+    #[cfg(target_os = "linux")]
+    fn forget(&self, offset: u64, len: u64) {
+        use rustix::fs::{Advice, fadvise};
+        // It is as well if the system does not listen.
+        let _ = fadvise(self.0.file(), offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
     }
 }
 

@@ -213,6 +213,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         ("m.PARQUET", "in .parquet"),
         ("store/m", "is inside the store"),
         ("store/m.parquet", "is inside the store"),
+        ("new/../store/m", "is inside the store"),
         ("store", "is inside the store"),
         ("link/tmp/m", "is inside the store"),
         ("v1.2/../store/tmp/../m.parquet", "is inside the store"),

@@ -92,15 +92,16 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
     if path.file_name().is_none() {
         bail!(UsageError(format!("{} is no name for a file or a folder", path.display())));
     }
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Ok(MatrixOutput::Folder(path));
+    }
     match path.extension() {
         None => Ok(MatrixOutput::Folder(path)),
         Some(ending) if ending == "parquet" => match path.is_dir() {
             true => bail!(UsageError(format!("{} is a folder; name a file", path.display()))),
             false => Ok(MatrixOutput::File(path)),
         },
-        Some(_) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
-            Ok(MatrixOutput::Folder(path))
-        }
+        Some(_) if path.is_dir() => Ok(MatrixOutput::Folder(path)),
         Some(ending) => bail!(UsageError(format!(
             "a matrix is no .{} file: end the name of {} in .parquet for one file, or in a slash for a folder",
             ending.display(),

@@ -121,12 +121,13 @@ pub fn report(context: &Context, notes: &Notes) {
                 (false, _) => format!("{excluded} of {}", many(scanned, "row")),
                 (true, 0) => format!("{excluded} of {}", many(scanned, "token")),
                 (true, rows) => format!(
-                    "{} of {} tokens, and {rows} whole rows (no scored token, or no vector),",
+                    "{} of {} tokens, and {} (no scored token, or no vector),",
                     excluded - rows,
-                    scanned - rows
+                    scanned - rows,
+                    many(rows, "whole row")
                 ),
             };
-            let verb = if excluded == 1 { "has" } else { "have" };
+            let verb = if excluded == 1 && note.summary.whole_rows == 0 { "has" } else { "have" };
             context.say(&format!("{what} {verb} no score; excluded() lists them with the reason"));
         }
         summary::tell_in_target(context, summary.in_target);

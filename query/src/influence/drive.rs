@@ -54,7 +54,9 @@ pub(crate) fn unordered<S: Send>(
             states.into_iter().collect()
         });
     }
-    let others: Vec<_> = (1..threads).map(|_| Mutex::new(None)).collect();
+    // Workers that are in another question's stage would have to be waited for, though there is nothing left for them to do.
+    let free = Reserved::new(threads - 1);
+    let others: Vec<_> = (0..free.0).map(|_| Mutex::new(None)).collect();
     let done = AtomicUsize::new(0);
     let own = rayon::in_place_scope(|scope| {
         for slot in &others {
@@ -75,6 +77,32 @@ pub(crate) fn unordered<S: Send>(
     let others =
         others.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
     std::iter::once(own).chain(others).collect()
+}
+
+/// Workers of the pool that are in stages.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// Workers of the pool that a stage has to itself.
+struct Reserved(usize);
+
+impl Reserved {
+    /// As many as are free, up to `wanted`.
+    fn new(wanted: usize) -> Self {
+        let all = rayon::current_num_threads();
+        let mut taken = 0;
+        // The closure always gives a value.
+        let _ = BUSY.fetch_update(Ordering::AcqRel, Ordering::Acquire, |busy| {
+            taken = wanted.min(all.saturating_sub(busy));
+            Some(busy + taken)
+        });
+        Self(taken)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(self.0, Ordering::AcqRel);
+    }
 }
 
 /// How long a thread waits awake for those that share a stage with it.

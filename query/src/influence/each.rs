@@ -9,7 +9,7 @@ use super::collect::{Collector, SMALL_ROOM, merge};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
-use super::mode::{Mode, Plane, SketchMode};
+use super::mode::{Mode, Plane};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{PlaneSummary, ScanSummary, Scored};
@@ -323,11 +323,12 @@ impl InfluencePlan {
                 let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
                 ScanSummary { guarantee: mode.guarantee(probable), planes, ..summary }
             }
-            // The answer is exact, which is what was asked for.
-            Mode::Exact | Mode::Sketch(SketchMode { certified: true, .. }) => summary,
-            Mode::Sketch(_) => {
+            Mode::Exact => summary,
+            Mode::Sketch(mode) => {
                 let why = match self.sides(ready) {
                     Err(why) => why.to_owned(),
+                    // The answer is exact, which is what was asked for.
+                    Ok(_) if mode.certified => return summary,
                     Ok(_) => {
                         format!(
                             "they pay from {MANY} target vectors on, where few rows are wanted and few may rank"

@@ -80,6 +80,8 @@ impl LanePacking {
         mut word: impl FnMut(usize, Range<usize>) -> [u8; WORD],
     ) -> Self {
         let mut packed = Self { count, cuts: Vec::new(), lines: Vec::new() };
+        let padded = |span: &Range<usize>| span.len().div_ceil(values).next_multiple_of(LINE_WORDS);
+        packed.lines.reserve_exact(groups.iter().map(padded).sum::<usize>() * packed.width());
         for (group, span) in groups.iter().enumerate() {
             let words = span.len().div_ceil(values);
             // A group of no values has products too: zeros.
@@ -259,7 +261,9 @@ pub(super) unsafe fn run<L: Lanes>(
         return;
     }
     let Shape { block: tall, .. } = shape;
-    let most = (shape.packed / longest.max(1) / tall * tall).clamp(tall, shape.rows);
+    let most = (shape.packed / longest.max(1) / tall * tall)
+        .clamp(tall, shape.rows)
+        .min(count.next_multiple_of(tall).max(tall));
     // One line more, so that rows do not fall on one another in the first-level cache.
     let row_lines = longest / LINE_WORDS + 1;
     let grow = |lines: &mut Vec<Line>, len: usize| {

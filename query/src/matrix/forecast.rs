@@ -1,5 +1,6 @@
 //! What a matrix will take.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use gstore_store::{DType, Values};
@@ -7,9 +8,10 @@ use half::f16;
 use serde::Serialize;
 
 use super::error::MatrixError;
-use super::files::{bytes, exists};
+use super::files::bytes;
 use super::place::Place;
 use super::{MatrixJob, MatrixOutput};
+use crate::influence::{Missing, PlanSide};
 use crate::kernel::{Kernel, Queries, Scratch};
 
 /// Bytes that a thread has at most beside the samples' vectors: values and sums of a window, a tile, its encoding, and those that wait to be written.
@@ -53,7 +55,7 @@ impl MatrixJob<'_> {
     /// What the matrix will take, on this many threads.
     pub fn forecast(&self, threads: usize) -> MatrixForecast {
         let question = self.question();
-        let (rows, samples) = (question.candidates, question.samples);
+        let (rows, samples) = (question.candidates.min(self.most_rows()), question.samples);
         let passes = question.groups.len() as u64;
         let mut of_row = 0u64;
         let mut dims = 0u64;
@@ -80,6 +82,19 @@ impl MatrixJob<'_> {
         }
     }
 
+    /// Rows that have vectors enough for a score, at most.
+    fn most_rows(&self) -> u64 {
+        let of_pool = |pool: &PlanSide| -> u64 {
+            let rows =
+                pool.features.iter().map(|feature| feature.segments.iter().map(|s| s.rows).sum::<u64>());
+            match self.plan.spec().missing {
+                Missing::Renormalise => rows.sum(),
+                Missing::Exclude | Missing::Error => rows.min().unwrap_or_default(),
+            }
+        };
+        self.plan.pools().iter().map(of_pool).sum()
+    }
+
     /// Bytes that the output will still take on disk: none where this matrix is there, and less where an earlier run was stopped.
     ///
     /// # Errors
@@ -89,7 +104,12 @@ impl MatrixJob<'_> {
         if place.finished(&self.question)?.is_some() {
             return Ok(0);
         }
-        let begun = if exists(&place.hidden)? { bytes(&place.hidden)? } else { 0 };
+        let begun = match bytes(&place.hidden) {
+            Ok(begun) => begun,
+            // Also where another process finishes this very moment.
+            Err(MatrixError::Io(error)) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
         Ok(self.forecast(1).disk(output).saturating_sub(begun))
     }
 }

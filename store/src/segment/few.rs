@@ -51,11 +51,12 @@ impl SegmentFile {
         else {
             return false;
         };
-        if verified.get().is_some() || self.shape.has_positions() || !block.is_dense() {
+        if verified.get().is_some() && !self.transient || self.shape.has_positions() || !block.is_dense() {
             return false;
         }
         let more = u32::try_from(more).unwrap_or(u32::MAX / 2);
-        let before = singles.fetch_add(more, Ordering::Relaxed);
+        // What is read again each time is not worth reading for those that come back.
+        let before = if self.transient { 0 } else { singles.fetch_add(more, Ordering::Relaxed) };
         before.saturating_add(more) as usize <= block.vectors / SHARE
     }
 

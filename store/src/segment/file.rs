@@ -40,6 +40,9 @@ pub(crate) struct SegmentFile {
     /// Of each block, vectors that were read one by one.
     pub(super) singles: Vec<AtomicU32>,
     pub(super) map: OnceLock<FileMap>,
+    /// Whether there is more than fits into memory: blocks are then read each time, and the system is told to forget them, since it would forget
+    /// everything else instead.
+    pub(crate) transient: bool,
 }
 
 impl SegmentFile {
@@ -90,10 +93,14 @@ impl SegmentFile {
     ) -> Result<Option<Block<'a>>, StorageError> {
         let (Some(block), Some(cell)) = (self.blocks.get(i), self.verified.get(i)) else { return Ok(None) };
         let (bytes, layout) = match cell.get() {
-            Some(layout) => (self.mapped(block)?, layout),
-            None => {
+            Some(layout) if !self.transient => (self.mapped(block)?, layout),
+            _ => {
                 let buffer = scratch.resize(block.len());
-                self.open_file()?.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
+                let file = self.open_file()?;
+                file.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
+                if self.transient {
+                    file.forget(block.offset, block.len() as u64);
+                }
                 let layout = self.check_block(block, buffer)?;
                 (&*buffer, cell.get_or_init(|| layout))
             }

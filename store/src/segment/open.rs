@@ -134,6 +134,7 @@ impl SegmentFile {
             verified,
             singles,
             map: OnceLock::new(),
+            transient: false,
         }
     }
 }

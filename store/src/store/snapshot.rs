@@ -1,7 +1,7 @@
 //! A snapshot: one published, immutable state of a store.
 
 use super::coverage::Coverage;
-use super::env::{Env, encoding_file, sample_file, segment_file};
+use super::env::{self, Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
@@ -15,7 +15,7 @@ use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape, open_all
 use crate::table::TableFile;
 use crate::tombstones::LiveRows;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use uuid::Uuid;
 
@@ -80,6 +80,9 @@ pub struct Snapshot {
     checks: Checks,
     opened: Opened,
 }
+
+/// Features that take more of the memory than this are not kept in it.
+const MEMORY_SHARE: f64 = 0.75;
 
 /// The segments that were opened, by name.
 type Opened = Arc<Mutex<HashMap<String, (SegmentEntry, Arc<SegmentFile>)>>>;
@@ -338,10 +341,19 @@ impl Snapshot {
         self.open_feature_with(part, self.checks)
     }
 
+    /// Bytes of a feature and of all others that were opened.
+    fn bytes_beside(&self, part: &FeaturePart) -> f64 {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let own: HashSet<Uuid> = part.segments.iter().map(|entry| entry.uuid).collect();
+        let others = opened.values().map(|(entry, _)| entry).filter(|entry| !own.contains(&entry.uuid));
+        part.segments.iter().chain(others).map(|entry| entry.len as f64).sum()
+    }
+
     /// The same with another choice of checks.
     pub fn open_feature_with(&self, part: &FeaturePart, checks: Checks) -> Result<FeatureReader, ReadError> {
         let shape = Shape::new(&part.desc, &part.attrs);
         let label = part.display_name();
+        let transient = self.bytes_beside(part) > MEMORY_SHARE * env::memory();
         let open = |entry: &SegmentEntry| {
             let name = segment_file(part.number, entry);
             let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -351,7 +363,9 @@ impl Snapshot {
                 return Ok(file);
             }
             let id = FileId { path: &self.env.at(&name), name: name.clone() };
-            let file = SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)?;
+            let mut file =
+                SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)?;
+            file.transient = transient;
             let file = Arc::new(file);
             opened().insert(name, (entry.clone(), Arc::clone(&file)));
             Ok(file)

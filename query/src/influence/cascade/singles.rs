@@ -3,6 +3,8 @@
 //! Invariants
 //! - estimates and bounds have the bits that one row at a time would give
 
+use gstore_store::RowFlags;
+
 use super::super::spec::Order;
 use super::bound::Found;
 use super::value::{Factors, Measure, Row, Value};
@@ -184,10 +186,13 @@ impl<F, A: Fn(&Row, &F, [i32; N], &mut Value), const N: usize> pulp::WithSimd fo
     }
 }
 
-/// Whether all are coded and have no flags. Without a way out in the middle, so that many are looked at together.
+/// Flags that say nothing of whether a row has a score.
+const HARMLESS: u8 = RowFlags::TRUNCATED.bits();
+
+/// Whether all are coded and have scores. Without a way out in the middle, so that many are looked at together.
 #[inline(always)]
 fn are_plain(records: &[RowRecord]) -> bool {
-    records.iter().fold(0, |all, record| all | record.flags | record.class) == 0
+    records.iter().fold(0, |all, record| all | record.flags & !HARMLESS | record.class) == 0
 }
 
 #[inline(always)]

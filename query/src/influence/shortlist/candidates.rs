@@ -71,8 +71,13 @@ impl Candidates {
         if self.k == 0 || self.entries.len() <= self.k {
             return std::mem::take(&mut self.entries);
         }
-        let (_, kth, _) =
-            self.entries.select_nth_unstable_by(self.k - 1, |a, b| middle(b).total_cmp(&middle(a)));
+        // Of equal estimates the same ones, in whatever order threads found them.
+        let (_, kth, _) = self.entries.select_nth_unstable_by(self.k - 1, |a, b| {
+            middle(b)
+                .total_cmp(&middle(a))
+                .then(b.lower.total_cmp(&a.lower))
+                .then(b.upper.total_cmp(&a.upper))
+        });
         let near = middle(kth) - NEAR * (kth.upper - kth.lower);
         self.entries.extract_if(.., |candidate| middle(candidate) >= near).collect()
     }

@@ -43,6 +43,9 @@ pub(super) const MANY: usize = 12;
 /// Pairs of a row and a ranking that are looked at together; each may be a candidate of 16 bytes.
 const BATCH_PAIRS: usize = 1 << 21;
 
+/// Rows for each that is wanted that a source is tried on.
+const TRIAL_ROWS: usize = 256;
+
 /// Values that are estimated at a time: what is kept of them then stays in a core's cache.
 const CACHED: usize = 1 << 16;
 
@@ -103,13 +106,15 @@ impl Shortlist<'_> {
     fn through_batches(&self) -> Result<Outcome, QueryError> {
         let windows = windows(self.scan.pools, self.queries());
         let mut run = Run::new(self, &windows);
-        let mut start = 0;
+        let (mut start, mut is_first) = (0, true);
         while start < windows.len() {
-            let batch = start..start + self.batch(&windows[start..]);
+            let batch = start..start + self.batch(&windows[start..], is_first);
+            is_first = false;
             if run.take(batch.clone())? {
                 start = batch.end;
                 continue;
             }
+            is_first = true;
             // Where few rows can be left out of a batch, so it is of the next ones.
             run.finish()?;
             if !run.next_source() {
@@ -130,12 +135,14 @@ impl Shortlist<'_> {
         (0..self.lists.len()).map(|_| Collector::new(self.order, self.k, false).small()).collect()
     }
 
-    /// How many of the windows make a batch.
-    fn batch(&self, windows: &[Window]) -> usize {
+    /// How many of the windows make a batch. What a source is worth shows on fewer: enough that those that rank are a small part.
+    fn batch(&self, windows: &[Window], is_first: bool) -> usize {
+        let first = TRIAL_ROWS.saturating_mul(self.k).saturating_mul(self.lists.len());
+        let most = if is_first { first.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) } else { BATCH_PAIRS };
         let mut pairs = 0;
         let fits = windows.iter().take_while(|window| {
             pairs += (window.rows.end - window.rows.start) as usize * self.lists.len();
-            pairs <= BATCH_PAIRS
+            pairs <= most
         });
         fits.count().max(1)
     }

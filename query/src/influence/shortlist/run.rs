@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
             let held = |(cut, top): (&f32, &mut Collector)| *cut <= of.signed_kth(top);
             if !cuts.iter().zip(&mut self.found.tops).all(held) {
                 self.found.tops = before;
-                self.found.totals.bytes_read += self.totals.bytes_read + scored.bytes_read;
+                self.found.totals.bytes_read += self.totals.bytes_read + scored.bytes_read + odd.bytes_read;
                 self.scan(self.waiting.clone())?;
                 self.start(self.waiting.end);
                 return Ok(());

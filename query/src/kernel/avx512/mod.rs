@@ -66,11 +66,10 @@ pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratc
         match job.queries.len() {
             0 => {}
             // Sums of eight rows are reduced together, which pays where groups are small.
-            1 if job.groups.len() >= 16 => direct::rows::<T, 8, 1>(job, out),
+            1 if job.groups.len() >= direct::FEW => direct::rows::<T, 8, 1>(job, out),
             1 if size_of::<T>() == 1 => direct::rows::<T, 4, 1>(job, out),
             // One stream of memory is faster than two, where the rows are long enough to hide the sum of their lanes.
-            1 if (2048..=8192).contains(&job.queries.dim()) => direct::stream(job, out),
-            1 if job.queries.dim() >= 2048 => direct::rows::<T, 1, 1>(job, out),
+            1 if job.queries.dim() >= 2048 => direct::stream(job, out),
             1 => direct::rows::<T, 2, 1>(job, out),
             2 => direct::rows::<T, 6, 2>(job, out),
             3 => direct::rows::<T, 6, 3>(job, out),

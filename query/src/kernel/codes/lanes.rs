@@ -128,7 +128,8 @@ unsafe fn straight(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePacking, o
     // SAFETY: 16 values.
     let extra = _mm512_slli_epi32::<7>(unsafe { _mm512_loadu_si512(sums.as_ptr().cast()) });
     for first in (0..whole).step_by(STRAIGHT) {
-        let (x0, next) = (rows.row(first).as_ptr(), rows.address(first + STRAIGHT));
+        let block = &rows.codes.bytes[first * bytes..(first + STRAIGHT) * bytes];
+        let (x0, next) = (block.as_ptr(), rows.address(first + STRAIGHT));
         // Two chains a row: a sum waits for the one before.
         let mut acc = [[_mm512_setzero_si512(); 2]; STRAIGHT];
         for (step, packed) in packed.chunks_exact(CODE_STEP / WORD).enumerate() {

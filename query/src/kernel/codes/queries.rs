@@ -19,7 +19,7 @@ pub struct CodeQueries {
 }
 
 /// Queries from which on they are multiplied side by side.
-const LANES_FROM: usize = 9;
+pub(super) const LANES_FROM: usize = 9;
 
 /// Most queries whose bits are kept.
 pub(super) const BIT_QUERIES: usize = 2;
@@ -93,11 +93,6 @@ impl CodeQueries {
     /// The values side by side, if there are more than few queries.
     pub(super) fn lanes(&self) -> Option<&LanePacking> {
         self.lanes.as_ref()
-    }
-
-    /// Queries of the widest tile.
-    pub(super) fn tile_width(&self) -> usize {
-        self.packing.tile_width()
     }
 
     pub(super) fn tiles(&self) -> usize {

@@ -23,7 +23,7 @@ pub struct FilterBound {
     norms: Vec<f32>,
     residuals: Vec<f32>,
     /// The largest sum of the two.
-    longest: f64,
+    largest: f64,
     /// Of the rounding of both sums, relative to the product of the norms.
     relative: f64,
     /// Covers rounding in single precision.
@@ -59,7 +59,7 @@ impl FilterQueries {
         FilterBound {
             norms: single(0),
             residuals: single(1),
-            longest: queries.iter().map(|q| q[0] + q[1]).fold(0.0, f64::max),
+            largest: queries.iter().map(|q| q[0] + q[1]).fold(0.0, f64::max),
             relative: above(2.0 * rounded),
             up: 1.0 + (added + 8) as f64 * f64::exp2(-23.0),
             queries,
@@ -90,7 +90,7 @@ impl FilterBound {
         assert_eq!(errors.len(), self.norms.len());
         let (norm, residual) = (f64::from(row.norm), f64::from(row.residual));
         let sums = self.relative * (norm + residual);
-        let finite = (norm + residual) * self.longest < HUGE * HUGE;
+        let finite = (norm + residual) * self.largest < HUGE * HUGE;
         let up = |value: f64| if finite { ((value * self.up) as f32).next_up() } else { f32::INFINITY };
         // The bound of `of`, ordered by what is known of a query.
         let (of_norm, of_residual) = (up(residual + sums), up(norm + sums));
@@ -99,11 +99,6 @@ impl FilterBound {
         for ((error, norm), residual) in errors.iter_mut().zip(&self.norms).zip(&self.residuals) {
             *error += norm * of_norm + residual * of_residual + floor;
         }
-    }
-
-    /// The largest bound for a row over all queries.
-    pub fn most(&self, row: RowNorms) -> f32 {
-        (0..self.queries.len()).map(|query| self.of(row, query)).fold(0.0, f32::max)
     }
 }
 
