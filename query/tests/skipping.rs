@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use common::*;
 use gstore_query::influence::*;
-use gstore_store::DType;
+use gstore_store::{DType, Store};
 
 const ROWS: usize = 8_200;
 
@@ -130,7 +130,9 @@ fn few_rows_of_a_block_are_read_by_themselves() {
         for wanted in [scattered, clustered, ends] {
             let mask: RowMask = wanted.iter().copied().collect();
             let filter = RowFilter::single(mask.clone());
-            let fresh = plan(&store, &ask("pool", "val"));
+            // Another snapshot, in which nothing was read yet.
+            let other = Store::open(store.store.path()).unwrap();
+            let fresh = InfluencePlan::new(&other.snapshot().unwrap(), &ask("pool", "val")).unwrap();
             for _ in 0..2 {
                 let some = fresh.top_k(Order::Best, rows, Some(&filter), 1, &GO).unwrap();
                 let want: Vec<Scored> = whole.rows.iter().filter(|s| mask.contains(s.row)).copied().collect();

@@ -98,7 +98,7 @@ impl InfluencePlan {
             }
             AtHandVector::Row { pool, row } => {
                 plan.left_out = Some((pool, row));
-                let stored = snapshot.open_feature(&part)?.row(row)?.ok_or_else(|| {
+                let stored = snapshot.open_feature_shared(&part)?.row(row)?.ok_or_else(|| {
                     QueryError::Spec(format!("row {row} has no vector in {}", part.display_name()))
                 })?;
                 let without = [

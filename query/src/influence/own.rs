@@ -159,7 +159,7 @@ impl InfluencePlan {
                 at.push(match other.filter(|other| other.number != first.number) {
                     None => None,
                     Some(other) => {
-                        let reader = self.snapshot().open_feature(other)?;
+                        let reader = self.snapshot().open_feature_shared(other)?;
                         if self.spec().missing == Missing::Error {
                             self.check_other((pool, mask), &reader, c)?;
                         }

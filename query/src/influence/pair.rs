@@ -125,7 +125,9 @@ impl InfluencePlan {
         let subtask = if scored.subtask == NO_SUBTASK { 0 } else { scored.subtask as usize };
         let Some(values) = target.terms.subtasks.get(subtask).cloned() else { return Ok(Vec::new()) };
         for (c, (checkpoint, feature)) in self.checkpoints().iter().zip(&side.features).enumerate() {
-            let Some(stored) = self.snapshot().open_feature(feature)?.row(scored.row)? else { continue };
+            let Some(stored) = self.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
+                continue;
+            };
             let modules = super::modules::weights(self.spec().modules.as_ref(), feature);
             let length = norm(&stored.norm, &modules);
             let divide = if self.spec().sim == Sim::Cosine { length.max(MIN_NORM) } else { 1.0 };

@@ -102,7 +102,7 @@ impl InfluencePlan {
         for c in 0..self.checkpoints().len() {
             let mut at = Vec::new();
             for side in self.targets() {
-                at.push(TargetSource::Stored(self.snapshot().open_feature(&side.features[c])?));
+                at.push(TargetSource::Stored(self.snapshot().open_feature_shared(&side.features[c])?));
             }
             readers.push(at);
         }
@@ -121,7 +121,7 @@ impl InfluencePlan {
         }
         let feature = self.targets().get(row.target as usize).and_then(|side| side.features.get(checkpoint));
         let Some(feature) = feature else { return Ok(None) };
-        Ok(self.snapshot().open_feature(feature)?.row(row.row)?)
+        Ok(self.snapshot().open_feature_shared(feature)?.row(row.row)?)
     }
 
     /// Tokens and scored tokens of the samples that are given with the question, in their order.
@@ -197,7 +197,7 @@ impl InfluencePlan {
                 lengths: Vec::new(),
             };
             for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
-                let reader = self.snapshot().open_feature(feature)?;
+                let reader = self.snapshot().open_feature_shared(feature)?;
                 // Pools whose module groups agree share the packed queries.
                 let shared = pools.iter().find(|other| {
                     other.readers.get(c).is_some_and(|r| r.part().attrs.groups == feature.attrs.groups)

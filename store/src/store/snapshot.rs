@@ -69,8 +69,7 @@ pub struct TagInfo {
     pub created: u64,
 }
 
-/// A state of a store. Holds the catalog in memory, and of features that were opened what is known of their segments, with the maps of those that were
-/// read: who opens a feature again finds its blocks verified.
+/// A state of a store. Holds the catalog in memory and no file open, but for the maps of features that are shared.
 #[derive(Debug)]
 pub struct Snapshot {
     env: Arc<Env>,
@@ -84,8 +83,8 @@ pub struct Snapshot {
 /// Features that take more of the memory than this are not kept in it.
 const MEMORY_SHARE: f64 = 0.75;
 
-/// The segments that were opened, by name.
-type Opened = Arc<Mutex<HashMap<String, (SegmentEntry, Arc<SegmentFile>)>>>;
+/// The segments that are shared.
+type Opened = Arc<Mutex<HashMap<Uuid, (SegmentEntry, Arc<SegmentFile>)>>>;
 
 /// Filled when somebody asks for it; snapshots with the same part share it.
 type LiveCell = Arc<OnceLock<LiveRows>>;
@@ -341,39 +340,63 @@ impl Snapshot {
         self.open_feature_with(part, self.checks)
     }
 
-    /// Bytes of a feature and of all others that were opened.
-    fn bytes_beside(&self, part: &FeaturePart) -> f64 {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let own: HashSet<Uuid> = part.segments.iter().map(|entry| entry.uuid).collect();
-        let others = opened.values().map(|(entry, _)| entry).filter(|entry| !own.contains(&entry.uuid));
-        part.segments.iter().chain(others).map(|entry| entry.len as f64).sum()
-    }
-
     /// The same with another choice of checks.
     pub fn open_feature_with(&self, part: &FeaturePart, checks: Checks) -> Result<FeatureReader, ReadError> {
-        let shape = Shape::new(&part.desc, &part.attrs);
-        let label = part.display_name();
-        let transient = self.bytes_beside(part) > MEMORY_SHARE * env::memory();
-        let open = |entry: &SegmentEntry| {
-            let name = segment_file(part.number, entry);
-            let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let transient = bytes(&part.segments) > MEMORY_SHARE * env::memory();
+        let segments =
+            open_all(&part.segments, |entry| self.open_segment(part, entry, transient).map(Arc::new))?;
+        self.reader(part, segments, checks)
+    }
+
+    /// The same as [`Snapshot::open_feature`], with what others who opened it so found of its blocks: those that were verified are not again, also where
+    /// the file was changed since.
+    pub fn open_feature_shared(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
+        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let own: HashSet<Uuid> = part.segments.iter().map(|entry| entry.uuid).collect();
+        let others = |(entry, _): &&(SegmentEntry, Arc<SegmentFile>)| !own.contains(&entry.uuid);
+        let beside: f64 = opened().values().filter(others).map(|(entry, _)| entry.len as f64).sum();
+        let transient = beside + bytes(&part.segments) > MEMORY_SHARE * env::memory();
+        let segments = open_all(&part.segments, |entry| {
             let known =
-                opened().get(&name).filter(|(known, _)| known == entry).map(|(_, file)| Arc::clone(file));
+                opened().get(&entry.uuid).filter(|(known, _)| known == entry).map(|(_, f)| Arc::clone(f));
             if let Some(file) = known {
                 return Ok(file);
             }
-            let id = FileId { path: &self.env.at(&name), name: name.clone() };
-            let mut file =
-                SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape.clone(), &part.key)?;
-            file.transient = transient;
-            let file = Arc::new(file);
-            opened().insert(name, (entry.clone(), Arc::clone(&file)));
+            let file = Arc::new(self.open_segment(part, entry, transient)?);
+            opened().insert(entry.uuid, (entry.clone(), Arc::clone(&file)));
             Ok(file)
-        };
-        let segments = open_all(&part.segments, open)?;
+        })?;
+        self.reader(part, segments, self.checks)
+    }
+
+    fn open_segment(
+        &self,
+        part: &FeaturePart,
+        entry: &SegmentEntry,
+        transient: bool,
+    ) -> Result<SegmentFile, StorageError> {
+        let name = segment_file(part.number, entry);
+        let id = FileId { path: &self.env.at(&name), name };
+        let shape = Shape::new(&part.desc, &part.attrs);
+        let label = part.display_name();
+        let mut file = SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape, &part.key)?;
+        file.transient = transient;
+        Ok(file)
+    }
+
+    fn reader(
+        &self,
+        part: &FeaturePart,
+        segments: Vec<Arc<SegmentFile>>,
+        checks: Checks,
+    ) -> Result<FeatureReader, ReadError> {
         let live = self.live_rows(self.dataset_of(part)?)?;
         Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, checks))
     }
+}
+
+fn bytes(segments: &[SegmentEntry]) -> f64 {
+    segments.iter().map(|entry| entry.len as f64).sum()
 }
 
 /// The hint is a name that works, with its dataset: features of several often have one label.

@@ -195,7 +195,7 @@ struct Covered {
 fn covered(plan: &InfluencePlan) -> Result<Covered, ReadError> {
     let mut covered = Covered::default();
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
-        let reader = plan.snapshot().open_feature(feature)?;
+        let reader = plan.snapshot().open_feature_shared(feature)?;
         for segment in reader.segments() {
             match ann::files::found(&reader, segment) {
                 Found::Usable => covered.usable += 1,
