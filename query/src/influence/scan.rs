@@ -109,6 +109,8 @@ struct Slate {
     wanted: Vec<u64>,
     /// Vectors of one block, with their slots.
     found: Vec<(usize, usize)>,
+    /// The same without their slots.
+    chosen: Vec<usize>,
     /// The module groups that count.
     groups: Vec<usize>,
     /// Run x module groups: what turns a product of stored values into its share of the similarity.
@@ -367,43 +369,48 @@ impl Scan<'_> {
     ) {
         let mut found = std::mem::take(&mut slate.found);
         slots.find(block, &mut found);
-        for run in found.chunk_by(|a, b| a.0 + 1 == b.0) {
-            let vectors = run[0].0..run[0].0 + run.len();
-            self.products(block, vectors, reader, (queries, modules), slate);
-            for ((i, slot), sums) in run.iter().zip(slate.sums.chunks_exact(queries.len())) {
-                let state = &mut slate.states[*slot];
-                state.checkpoints += 1;
-                state.weight += weight;
-                state.flags.insert(RowFlags::from_bits(block.flags[*i]));
-                let values = &mut slate.values[slot * queries.len()..(slot + 1) * queries.len()];
-                values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
-            }
+        self.products(block, &found, reader, (queries, modules), slate);
+        for ((i, slot), sums) in found.iter().zip(slate.sums.chunks_exact(queries.len())) {
+            let state = &mut slate.states[*slot];
+            state.checkpoints += 1;
+            state.weight += weight;
+            state.flags.insert(RowFlags::from_bits(block.flags[*i]));
+            let values = &mut slate.values[slot * queries.len()..(slot + 1) * queries.len()];
+            values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
         }
         slate.found = found;
     }
 
-    /// Similarities of vectors `run` of a block with every query, into `slate.sums`.
+    /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`.
     fn products(
         &self,
         block: &Block<'_>,
-        run: Range<usize>,
+        vectors: &[(usize, usize)],
         reader: &FeatureReader,
         (queries, modules): (&Queries, &[f64]),
         slate: &mut Slate,
     ) {
         used_groups(modules, &mut slate.groups);
-        self.factors(block, run.clone(), reader, modules, &mut slate.factors);
+        slate.factors.clear();
+        let runs = vectors.chunk_by(|a, b| a.0 + 1 == b.0);
+        for run in runs.clone() {
+            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, modules, &mut slate.factors);
+        }
         slate.sums.clear();
-        slate.sums.resize(run.len() * queries.len(), 0.0);
-        let Slate { groups, factors, sums, scratch, .. } = slate;
-        self.kernel.scaled_dots(
-            rows_of(block.values, queries.dim(), run),
-            queries,
-            groups,
-            factors,
-            scratch,
-            sums,
-        );
+        slate.sums.resize(vectors.len() * queries.len(), 0.0);
+        let Slate { chosen, groups, factors, sums, scratch, .. } = slate;
+        match vectors {
+            [] => {}
+            [first, .., last] if last.0 - first.0 + 1 == vectors.len() => {
+                let rows = rows_of(block.values, queries.dim(), first.0..last.0 + 1);
+                self.kernel.scaled_dots(rows, queries, groups, factors, scratch, sums);
+            }
+            _ => {
+                chosen.clear();
+                chosen.extend(vectors.iter().map(|vector| vector.0));
+                self.kernel.scaled_dots_at(block.values, chosen, queries, groups, factors, scratch, sums);
+            }
+        }
     }
 
     /// By what the products of vectors `run` of a block are multiplied, for each module group.
@@ -416,6 +423,18 @@ impl Scan<'_> {
         factors: &mut Vec<f32>,
     ) {
         factors.clear();
+        self.add_factors(block, run, reader, modules, factors);
+    }
+
+    /// The same, after those that are there.
+    fn add_factors(
+        &self,
+        block: &Block<'_>,
+        run: Range<usize>,
+        reader: &FeatureReader,
+        modules: &[f64],
+        factors: &mut Vec<f32>,
+    ) {
         // One group of weight 1 is what mostly there is: a loop without choices.
         if let (Sim::Cosine, [1.0]) = (self.sim, modules) {
             let of_rows = block.scale[run.clone()].iter().zip(&block.norm[run]);

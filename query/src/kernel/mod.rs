@@ -123,6 +123,61 @@ impl Kernel {
         self.products(rows, queries, groups, Some(factors), scratch, out);
     }
 
+    /// The same of the rows at `chosen` alone, whose factors and sums follow one another: `out[i * queries.len() + q]` belongs to row
+    /// `chosen[i]`.
+    ///
+    /// # Panics
+    /// As [`Kernel::scaled_dots`], and when a row lies beyond `rows`.
+    #[allow(clippy::too_many_arguments)] // as above, and the choice
+    pub fn scaled_dots_at(
+        self,
+        rows: Values<'_>,
+        chosen: &[usize],
+        queries: &Queries,
+        groups: &[usize],
+        factors: &[f32],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if self.0 == Isa::Avx512 && queries.len() == 1 {
+            out.fill(0.0);
+            match rows {
+                Values::F16(values) => {
+                    self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out)
+                }
+                Values::F32(values) => {
+                    self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out)
+                }
+                Values::I8(values) => {
+                    self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out)
+                }
+            }
+            return;
+        }
+        let mut done = 0;
+        for run in chosen.chunk_by(|a, b| a + 1 == *b) {
+            let places = done..done + run.len();
+            done = places.end;
+            let factors = &factors[places.start * queries.groups()..places.end * queries.groups()];
+            let out = &mut out[places.start * queries.len()..places.end * queries.len()];
+            let span = run[0] * queries.dim()..(run[0] + run.len()) * queries.dim();
+            let rows = match rows {
+                Values::F16(values) => Values::F16(&values[span]),
+                Values::F32(values) => Values::F32(&values[span]),
+                Values::I8(values) => Values::I8(&values[span]),
+            };
+            self.scaled_dots(rows, queries, groups, factors, scratch, out);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn picked<T: Element>(self, job: Job<'_, T>, chosen: &[usize], out: &mut [f32]) {
+        job.check_at(chosen, out);
+        // SAFETY: `available` found the instructions; `check_at` has held every pointer range.
+        unsafe { avx512::picked(&job, chosen, out) }
+    }
+
     fn products(
         self,
         rows: Values<'_>,

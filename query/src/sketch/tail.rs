@@ -5,18 +5,26 @@ pub(crate) fn upper_quantile(p: f64) -> f64 {
     if p >= 0.5 {
         return 0.0;
     }
-    let (mut low, mut high) = (0.0f64, 40.0f64);
-    while high - low > 1e-9 {
-        let middle = 0.5 * (low + high);
-        if upper_tail(middle) > p { low = middle } else { high = middle }
+    // The logarithm of the tail is concave, so that Newton's steps come down to the z from above.
+    let mut z = (-2.0 * (2.0 * p.max(f64::MIN_POSITIVE)).ln()).sqrt();
+    loop {
+        let tail = upper_tail(z);
+        let step = (tail / p.max(f64::MIN_POSITIVE)).ln() * tail / density(z);
+        z += step;
+        if step > -1e-10 {
+            return z.max(0.0) + 1e-10;
+        }
     }
-    high
+}
+
+fn density(z: f64) -> f64 {
+    (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
 /// `P(Z > z)` for z >= 0, to about 1e-14 relative: the series of the distribution function below 2.5, the continued fraction of Mills'
 /// ratio above.
 fn upper_tail(z: f64) -> f64 {
-    let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let density = density(z);
     if z < 2.5 {
         let (mut term, mut sum, mut n) = (z, z, 1.0);
         while term > 1e-18 * sum {

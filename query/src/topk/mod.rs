@@ -100,6 +100,15 @@ impl TopK {
         self.keep(score_key, (major, minor, last), payload);
     }
 
+    /// The worst score that a candidate may have to be kept: others need not be offered.
+    pub(crate) fn limit(&self) -> f32 {
+        match from_ordered((self.threshold.0 >> 96) as u32 ^ self.flip) {
+            any if any.is_nan() && self.flip == 0 => f32::INFINITY,
+            any if any.is_nan() => f32::NEG_INFINITY,
+            limit => limit,
+        }
+    }
+
     /// Keeps a candidate that is among the best so far.
     #[inline(never)]
     fn keep(&mut self, score_key: u32, (major, minor, last): Place, payload: u32) {

@@ -12,6 +12,7 @@ use super::super::slots::Selection;
 use super::super::spec::{Order, Sim};
 use super::super::windows::Window;
 use super::find::{code_dots, find};
+use super::reach::Reach;
 use super::sides::SketchSide;
 use super::singles::{Single, Singles, Vectors};
 use super::value::{Factors, Measure, Value};
@@ -28,10 +29,12 @@ pub(super) struct Bounder<'a> {
     pub(super) z: f64,
 }
 
-/// What a plane says of a window.
+/// What a plane says of the rows of windows, one window after the other.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// The rows whose score is bounded, from the first of the window.
+    /// Number of rows whose score is bounded.
+    pub(super) bounded: u64,
+    /// Of these the rows that are kept: all of the last window, each from the first of its window.
     pub(super) offsets: Vec<u32>,
     /// Of each.
     pub(super) estimates: Vec<f32>,
@@ -43,6 +46,8 @@ pub(super) struct Found {
     pub(super) totals: Totals,
     /// Bytes of codes and what belongs to them.
     pub(super) bytes: u64,
+    /// Of the rows that are kept, of a window.
+    places: Vec<u32>,
 }
 
 /// A thread's memory, used again for every window.
@@ -76,6 +81,26 @@ struct State {
     odd: bool,
 }
 
+impl Found {
+    /// Of the rows from a place on, keeps those whose bound reaches a limit, and of no row the estimate; returns the best of the other bounds.
+    pub(super) fn keep(&mut self, from: usize, reach: &mut Reach) -> Option<f32> {
+        let Self { offsets, estimates, bounds, .. } = self;
+        estimates.clear();
+        let mut kept = from;
+        let (_, of_window) = bounds.split_at(from);
+        self.places.clear();
+        let best = reach.places(of_window, |i| self.places.push(i as u32));
+        for i in &self.places {
+            let at = from + *i as usize;
+            (offsets[kept], bounds[kept]) = (offsets[at], bounds[at]);
+            kept += 1;
+        }
+        offsets.truncate(kept);
+        bounds.truncate(kept);
+        best
+    }
+}
+
 impl State {
     fn note(&mut self, record: &RowRecord, weighty: bool) {
         self.checkpoints += 1;
@@ -86,15 +111,15 @@ impl State {
 }
 
 impl Bounder<'_> {
-    /// Bounds the rows at `offsets` of a window; without them those that are live and that the filter lets through.
+    /// Bounds the rows at `offsets` of a window; without them those that are live and that the filter lets through. Adds to what was found.
     pub(super) fn window(
         &self,
         window: &Window,
         plane: Plane,
         offsets: Option<&[u32]>,
         scratch: &mut Scratch,
-    ) -> Result<Found, QueryError> {
-        let mut found = Found::default();
+        found: &mut Found,
+    ) -> Result<(), QueryError> {
         let pool = &self.scan.pools[window.pool as usize];
         scratch.offsets.clear();
         match offsets {
@@ -102,7 +127,7 @@ impl Bounder<'_> {
             None => self.select(window, scratch),
         }
         if scratch.offsets.is_empty() {
-            return Ok(found);
+            return Ok(());
         }
         let queries = pool.queries.first().map_or(0, |q| q.len());
         let single = queries == 1 && pool.readers.len() == 1;
@@ -121,13 +146,13 @@ impl Bounder<'_> {
         }
         if single {
             if scratch.singles.are_plain() {
-                scratch.singles.hand_out(&scratch.offsets, &mut found);
-                return Ok(found);
+                scratch.singles.hand_out(&scratch.offsets, found);
+                return Ok(());
             }
             self.note_singles(window, scratch)?;
         }
-        self.judge(queries, scratch, &mut found);
-        Ok(found)
+        self.judge(queries, scratch, found);
+        Ok(())
     }
 
     /// The blocks in which rows of a window may be, with the number of their checkpoint.
@@ -246,9 +271,6 @@ impl Bounder<'_> {
     fn judge(&self, queries: usize, scratch: &mut Scratch, found: &mut Found) {
         let Scratch { offsets, states, values, singles, scores: [estimates, bounds], .. } = scratch;
         let single = queries == 1 && values.is_empty();
-        found.offsets.reserve_exact(offsets.len());
-        found.estimates.reserve_exact(offsets.len());
-        found.bounds.reserve_exact(offsets.len());
         for (at, (offset, state)) in offsets.iter().zip(states).enumerate() {
             match self.scan.is_whole(state.flags, state.checkpoints as usize, state.weighty) {
                 Ok(true) => {}
@@ -279,6 +301,7 @@ impl Bounder<'_> {
             }
             found.totals.scanned += 1;
             found.totals.eligible += 1;
+            found.bounded += 1;
             found.offsets.push(*offset);
             found.estimates.push(estimate);
             found.bounds.push(bound);

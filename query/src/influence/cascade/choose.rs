@@ -7,13 +7,15 @@ use super::super::mode::Plane;
 use super::super::spec::Order;
 use super::super::windows::Window;
 use super::Cascade;
-use super::bound::{Bounder, Scratch, sections};
+use super::bound::{Bounder, Found, Scratch, sections};
 use super::score::row_bytes;
 use crate::error::QueryError;
 use crate::sketch::Section;
 
 /// Rows of the sample.
 const SAMPLE: usize = 1024;
+/// Of which so many are neighbours.
+const RUN: usize = 8;
 /// Fewer rows than this many samples are scanned: looking for a plan would cost as much.
 const LEAST_SAMPLES: u64 = 8;
 /// Single rows cost this much more than rows in a stream.
@@ -25,12 +27,19 @@ const CODE_BYTES: [f64; 4] = [0.068, 0.117, 0.132, 0.264];
 /// However few queries there are, rows of so few bytes are not read at the speed of memory: what is done for each row takes longer.
 const SHORT_ROWS: [f64; 4] = [1.7, 1.0, 1.0, 1.0];
 
-/// The planes to read, or why none would pay.
+/// What to read.
+pub(super) struct Choice {
+    pub(super) planes: Vec<Plane>,
+    /// What the k-th score may be expected to reach.
+    pub(super) expected: Option<f32>,
+}
+
+/// What to read, or why nothing would pay.
 pub(super) fn planes(
     cascade: &Cascade<'_>,
     bounder: &Bounder<'_>,
     windows: &[Window],
-) -> Result<Result<Vec<Plane>, String>, QueryError> {
+) -> Result<Result<Choice, String>, QueryError> {
     if cascade.rows < LEAST_SAMPLES * SAMPLE as u64 {
         let least = LEAST_SAMPLES * SAMPLE as u64;
         return Ok(Err(format!("a sketch does not pay for {} rows; it does from {least} on", cascade.rows)));
@@ -42,7 +51,7 @@ pub(super) fn planes(
         )));
     }
     let planes: &[Plane] = if cascade.mode.certified { &[Plane::Certified] } else { &Plane::PROBABLE };
-    let passing = passing(cascade, bounder, windows, planes)?;
+    let Sample { passing, expected } = sample(cascade, bounder, windows, planes)?;
     let exact = exact_cost(cascade);
     let mut best: Option<(f64, Vec<Plane>)> = None;
     for set in 1..1usize << planes.len() {
@@ -58,7 +67,7 @@ pub(super) fn planes(
         }
     }
     match best {
-        Some((cost, path)) if cost < exact => Ok(Ok(path)),
+        Some((cost, planes)) if cost < exact => Ok(Ok(Choice { planes, expected })),
         _ => Ok(Err(format!(
             "a sketch would not pay: of a sample of rows, {} could not be excluded",
             planes
@@ -100,54 +109,59 @@ fn plane_cost(cascade: &Cascade<'_>, plane: Plane) -> f64 {
     each.fold(0.0, f64::max)
 }
 
-/// For each plane the share of the sample that it does not exclude, given the threshold that the sample suggests.
-fn passing(
+/// What a sample of rows says.
+struct Sample {
+    /// For each plane the share of it that is not excluded, given the threshold that the sample suggests.
+    passing: Vec<f64>,
+    /// What the k-th score may be expected to reach.
+    expected: Option<f32>,
+}
+
+fn sample(
     cascade: &Cascade<'_>,
     bounder: &Bounder<'_>,
     windows: &[Window],
     planes: &[Plane],
-) -> Result<Vec<f64>, QueryError> {
+) -> Result<Sample, QueryError> {
     let wanted = windows.len().min(32);
-    let mut rows = Vec::new();
-    for i in 0..wanted {
-        let at = i * windows.len() / wanted;
-        let offsets = bounder.selected(&windows[at]);
-        let step = (offsets.len() * wanted / SAMPLE).max(1);
-        rows.push((at, offsets.into_iter().step_by(step).collect::<Vec<u32>>()));
-    }
     let read: Vec<Plane> = planes.iter().copied().filter(|plane| *plane != Plane::Int8).collect();
     // All planes of a window together: a stage for each would cost as much as what it reads.
     let parts = drive::unordered(
-        rows.len(),
+        wanted,
         cascade.threads,
         cascade.scan.cancel,
-        || (Scratch::default(), vec![(Vec::new(), Vec::new()); read.len()]),
-        |(scratch, of_planes), unit| {
-            let (window, offsets) = &rows[unit];
-            for (plane, (estimates, bounds)) in read.iter().zip(of_planes) {
-                let found = bounder.window(&windows[*window], *plane, Some(offsets), scratch)?;
-                estimates.extend(found.estimates);
-                bounds.extend(found.bounds);
+        || (Scratch::default(), Vec::from_iter(read.iter().map(|_| Found::default()))),
+        |(scratch, found), unit| {
+            let window = &windows[unit * windows.len() / wanted];
+            let all = bounder.selected(window);
+            // Runs of neighbours, which are read faster.
+            let every = (all.len() * wanted / SAMPLE).max(1);
+            let offsets: Vec<u32> = all.chunks(RUN).step_by(every).flatten().copied().collect();
+            for (plane, found) in read.iter().zip(found) {
+                bounder.window(window, *plane, Some(&offsets), scratch, found)?;
             }
             Ok(())
         },
     )?;
     let mut of_planes: Vec<(Vec<f32>, Vec<f32>)> = vec![Default::default(); read.len()];
     for (_, part) in parts {
-        for ((estimates, bounds), (other_estimates, other_bounds)) in of_planes.iter_mut().zip(part) {
-            estimates.extend(other_estimates);
-            bounds.extend(other_bounds);
+        for ((estimates, bounds), found) in of_planes.iter_mut().zip(part) {
+            estimates.extend(found.estimates);
+            bounds.extend(found.bounds);
         }
     }
     let up = |x: f32| if cascade.order == Order::Best { f64::from(x) } else { -f64::from(x) };
     let Some((finest, _)) = of_planes.last().filter(|(rows, _)| !rows.is_empty()) else {
-        return Ok(vec![1.0; planes.len()]);
+        return Ok(Sample { passing: vec![1.0; planes.len()], expected: None });
     };
     let mut estimates: Vec<f64> = finest.iter().map(|estimate| up(*estimate)).collect();
-    estimates.sort_unstable_by(|a, b| b.total_cmp(a));
     let count = estimates.len();
     let rank = ((cascade.k as f64 / cascade.rows as f64 * count as f64).round() as usize).clamp(1, count);
-    let threshold = estimates[rank - 1] + cascade.mode.tolerance;
+    let mut nth = |rank: usize| *estimates.select_nth_unstable_by(rank - 1, |a, b| b.total_cmp(a)).1;
+    let threshold = nth(rank) + cascade.mode.tolerance;
+    // As many of the sample may rank by chance.
+    let most = rank + (4.0 * (rank as f64).sqrt()) as usize + 2;
+    let expected = Some(up(nth(most.min(count)) as f32) as f32);
     let share = |(_, bounds): &(Vec<f32>, Vec<f32>)| {
         let passed = bounds.iter().filter(|bound| up(**bound) >= threshold).count();
         // Those that rank are seeds, which every plane passes.
@@ -157,5 +171,5 @@ fn passing(
     // The bounds of bytes are some twelve times as close as those of nibbles, whose share says enough.
     let of_bytes = shares.last().map_or(1.0, |share| share / 8.0);
     shares.resize(planes.len(), of_bytes);
-    Ok(shares)
+    Ok(Sample { passing: shares, expected })
 }

@@ -5,13 +5,14 @@ use gstore_store::{DType, FeatureReader};
 use super::super::collect::Collector;
 use super::super::drive;
 use super::super::scan::{Totals, Worker};
-use super::{Chosen, Run};
+use super::chosen::Chosen;
+use super::run::Run;
 use crate::error::QueryError;
 
 impl Run<'_> {
     /// Scores rows and moves the threshold. `count`: they are not among the totals yet.
     pub(super) fn score(&mut self, chosen: &Chosen, count: bool) -> Result<(), QueryError> {
-        if chosen.is_empty() {
+        if chosen.len() == 0 {
             return Ok(());
         }
         let cascade = self.cascade;
@@ -24,8 +25,8 @@ impl Run<'_> {
             scan.cancel,
             || (Worker::default(), collector(), Totals::default(), Vec::new()),
             |(worker, top, totals, rows), unit| {
-                let (window, offsets) = &chosen[unit];
-                let window = &windows[*window];
+                let (window, offsets) = chosen.get(unit);
+                let window = &windows[window];
                 rows.clear();
                 rows.extend(offsets.iter().map(|offset| window.rows.start + u64::from(*offset)));
                 let found = scan.picked(window, rows, worker)?;
@@ -41,9 +42,9 @@ impl Run<'_> {
                 self.totals.merge(&totals);
             }
         }
-        for (window, rows) in chosen {
+        for (window, rows) in chosen.iter() {
             self.rows_scored += rows.len() as u64;
-            let readers = &cascade.scan.pools[windows[*window].pool as usize].readers;
+            let readers = &cascade.scan.pools[windows[window].pool as usize].readers;
             self.totals.bytes_read += rows.len() as u64 * row_bytes(readers);
         }
         self.threshold = self.top.kth();

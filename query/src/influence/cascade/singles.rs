@@ -105,11 +105,6 @@ impl Singles {
             && pulp::Arch::new().dispatch(|| are_finite(&self.estimates) & are_finite(&self.bounds))
     }
 
-    /// Takes memory back that was handed out.
-    pub(super) fn reuse(&mut self, estimates: Vec<f32>) {
-        self.estimates = estimates;
-    }
-
     /// Estimate and bound of a row.
     pub(super) fn get(&self, at: usize) -> (f32, f32) {
         (self.estimates[at], self.bounds[at])
@@ -120,10 +115,11 @@ impl Singles {
     }
 
     /// Hands out all rows.
-    pub(super) fn hand_out(&mut self, offsets: &[u32], found: &mut Found) {
+    pub(super) fn hand_out(&self, offsets: &[u32], found: &mut Found) {
+        found.bounded += offsets.len() as u64;
         found.offsets.extend_from_slice(offsets);
-        found.estimates = std::mem::take(&mut self.estimates);
-        found.bounds = std::mem::take(&mut self.bounds);
+        found.estimates.extend_from_slice(&self.estimates);
+        found.bounds.extend_from_slice(&self.bounds);
         found.totals.scanned += offsets.len() as u64;
         found.totals.eligible += offsets.len() as u64;
     }
@@ -189,10 +185,18 @@ impl<F, A: Fn(&Row, &F, [i32; N], &mut Value), const N: usize> pulp::WithSimd fo
 /// Flags that say nothing of whether a row has a score.
 const HARMLESS: u8 = RowFlags::TRUNCATED.bits();
 
-/// Whether all are coded and have scores. Without a way out in the middle, so that many are looked at together.
+/// Whether all are coded and have scores. Byte by byte of 16 records, whatever the bytes mean, so that many are looked at together.
 #[inline(always)]
 fn are_plain(records: &[RowRecord]) -> bool {
-    records.iter().fold(0, |all, record| all | record.flags & !HARMLESS | record.class) == 0
+    let (groups, rest) = records.as_chunks::<16>();
+    let mut any = [RowRecord::default(); 16];
+    for group in groups {
+        let any: &mut [u8] = bytemuck::cast_slice_mut(&mut any);
+        for (any, byte) in any.iter_mut().zip(bytemuck::cast_slice::<_, u8>(group)) {
+            *any |= byte;
+        }
+    }
+    any.iter().chain(rest).fold(0, |all, record| all | record.flags & !HARMLESS | record.class) == 0
 }
 
 #[inline(always)]

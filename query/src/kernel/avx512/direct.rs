@@ -42,6 +42,75 @@ const FAR: usize = 4 << 10;
 
 /// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
 ///
+/// Rows here and there, for one query. Four at a time: each waits for memory by itself.
+///
+/// # Safety
+/// The processor has AVX-512F, `Job::check_at` passed and there is one query.
+#[target_feature(enable = "avx512f")]
+pub(in super::super) unsafe fn picked<T: Element>(job: &Job<'_, T>, chosen: &[usize], out: &mut [f32]) {
+    let (fours, rest) = chosen.as_chunks();
+    for (i, rows) in fours.iter().enumerate() {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { picked_strip::<T, 4>(job, *rows, 4 * i, out) };
+    }
+    let first = 4 * fours.len();
+    // SAFETY: as above.
+    unsafe {
+        match *rest {
+            [a] => picked_strip(job, [a], first, out),
+            [a, b] => picked_strip(job, [a, b], first, out),
+            [a, b, c] => picked_strip(job, [a, b, c], first, out),
+            _ => {}
+        }
+    }
+}
+
+/// Bytes ahead in a row that is read by itself.
+const NEAR: usize = 1 << 10;
+
+/// # Safety
+/// As `picked`; the rows exist.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn picked_strip<T: Element, const R: usize>(
+    job: &Job<'_, T>,
+    rows: [usize; R],
+    first: usize,
+    out: &mut [f32],
+) {
+    let dim = job.queries.dim();
+    for &group in job.groups {
+        let span = job.queries.span(group);
+        let steps = span.len() / LANES;
+        let q0 = job.queries.tile(group, 0).as_ptr().cast::<f32>();
+        let values = rows.map(|row| &job.values[row * dim + span.start..row * dim + span.end]);
+        let mut acc = [_mm512_setzero_ps(); R];
+        for step in 0..steps {
+            // SAFETY: the packed query and each row have as many steps. The prefetch may point anywhere.
+            unsafe {
+                let query = _mm512_load_ps(q0.add(step * LANES));
+                for r in 0..R {
+                    let p = values[r].as_ptr().add(step * LANES);
+                    _mm_prefetch::<_MM_HINT_T0>(p.wrapping_byte_add(NEAR).cast());
+                    acc[r] = _mm512_fmadd_ps(T::load(p), query, acc[r]);
+                }
+            }
+        }
+        if steps * LANES < span.len() {
+            // SAFETY: the padded step is there too.
+            let query = unsafe { _mm512_load_ps(q0.add(steps * LANES)) };
+            for r in 0..R {
+                acc[r] = _mm512_fmadd_ps(load_part(&values[r][steps * LANES..]), query, acc[r]);
+            }
+        }
+        let mut products = [0.0f32; R];
+        reduce(&acc, &mut products);
+        for (r, product) in products.iter().enumerate() {
+            job.put(out, first + r, group, 0, &[*product]);
+        }
+    }
+}
+
 /// # Safety
 /// The processor has AVX-512F, `Job::check` passed and there are `Q` queries.
 #[target_feature(enable = "avx512f")]
@@ -85,13 +154,15 @@ pub(super) unsafe fn stream<T: Element>(job: &Job<'_, T>, out: &mut [f32]) {
         *span = (job.queries.span(group), job.queries.tile(group, 0).as_ptr().cast());
     }
     for row in 0..job.rows() {
+        // After the last row there may be none, or one that nobody wants.
+        let soon = if row + 1 < job.rows() { SOON } else { 0 };
         for (&group, (span, q0)) in job.groups.iter().zip(&spans) {
             let values = &job.values[row * dim + span.start..][..span.len()];
             let (x0, steps) = (values.as_ptr(), values.len() / LANES);
             let mut acc = _mm512_setzero_ps();
             let mut step = 0;
             while step + STEPS <= steps {
-                let ahead = x0.wrapping_add(step * LANES).wrapping_byte_add(SOON);
+                let ahead = x0.wrapping_add(step * LANES).wrapping_byte_add(soon);
                 for line in (0..STEPS * LANES * size_of::<T>()).step_by(64) {
                     _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_byte_add(line).cast());
                 }

@@ -57,6 +57,8 @@ pub(super) fn load_part<T: Element>(values: &[T]) -> __m512 {
     unsafe { T::load(part.as_ptr()) }
 }
 
+pub(super) use direct::picked;
+
 /// # Safety
 /// The processor has AVX-512F and `Job::check` passed.
 #[target_feature(enable = "avx512f")]

@@ -13,6 +13,9 @@ const DIRECT: usize = LANES_FROM - 1;
 /// Bytes ahead of the scan that are fetched.
 const AHEAD: usize = 12 << 10;
 
+/// The same, where vectors are not neighbours.
+const SCATTERED_AHEAD: usize = 6 << 10;
+
 /// Unpacks 64 codes into unsigned bytes.
 pub(super) trait Unpack {
     /// Bytes of 64 codes.
@@ -113,7 +116,9 @@ unsafe fn direct<U: Unpack, const C: usize, const Q: usize>(
     let steps = queries.dim() / CODE_STEP;
     assert!(packed.len() == steps * Q && rows.row_bytes == steps * U::BYTES);
     let q0 = packed.as_ptr().cast::<u8>();
-    let ahead = AHEAD.div_ceil(rows.row_bytes);
+    // More lines of rows here and there can be under way to the second-level cache than to the first.
+    let scattered = rows.chosen.is_some();
+    let ahead = if scattered { SCATTERED_AHEAD } else { AHEAD }.div_ceil(rows.row_bytes);
     for i in 0..rows.len() {
         let x0 = rows.row(i).as_ptr();
         let next = rows.address(i + ahead);
@@ -121,7 +126,11 @@ unsafe fn direct<U: Unpack, const C: usize, const Q: usize>(
         let mut step = 0;
         while step + C <= steps {
             for line in (0..C * U::BYTES).step_by(64) {
-                _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(step * U::BYTES + line).cast());
+                let at = next.wrapping_add(step * U::BYTES + line).cast();
+                match scattered {
+                    true => _mm_prefetch::<_MM_HINT_T1>(at),
+                    false => _mm_prefetch::<_MM_HINT_T0>(at),
+                }
             }
             for c in 0..C {
                 // SAFETY: step + c < steps, and the row and each query have that many steps.
