@@ -258,6 +258,35 @@ fn filters_and_deletes_come_first() {
     check(&store, &all, Some(&filter));
 }
 
+/// The sample takes the first rows of windows, which here are the blocks; no other row is as good, so that it expects too much.
+#[test]
+fn a_sample_that_misleads_costs_time_and_not_the_answer() {
+    let (rows, dim, cut) = (12_000, 128, 400);
+    let mut numbers = Numbers(5);
+    let target = numbers.vector(dim);
+    let pool: Vec<Vec<f32>> = (0..rows)
+        .map(|row| {
+            let good = if row % cut < 8 && row < 4 * cut { 3.0 } else { 0.0 };
+            let other = numbers.vector(dim);
+            other.iter().zip(&target).map(|(x, t)| x + good * t).collect()
+        })
+        .collect();
+    let store = TestStore::new();
+    store.dataset("pool", rows).dataset("val", 1);
+    let pool = Feature { cut, ..Feature::new("pool", "grad-sgd", 0, present(&pool)) };
+    store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&[target]))], None);
+    let all = sketches(&store, "pool", 8);
+    for order in [Order::Best, Order::Worst] {
+        let want = plan(&store, &ask("pool", "val")).top_k(order, 100, None, 1, &GO).unwrap();
+        let mode = Mode::Sketch(SketchMode { miss: 1e-9, ..SketchMode::default() });
+        let got = sketched(&store, &ask("pool", "val"), mode, &all).top_k(order, 100, None, 2, &GO).unwrap();
+        same(&got, &want, &order);
+        let read =
+            |ranking: &Ranking| ranking.summary.planes.iter().map(|p| p.rows).max().unwrap_or_default();
+        assert!(read(&got) == rows as u64 && got.summary.rows_scored < rows as u64 / 2, "{:?}", got.summary);
+    }
+}
+
 #[test]
 fn scores_within_a_tolerance() {
     let store = large(5000);

@@ -98,18 +98,39 @@ impl<'a> Run<'a> {
         }
         // What the first plane could bound is among the totals.
         self.score(&unbounded, at == 0)?;
-        let best = std::mem::replace(&mut passed.best, TopK::highest(0)).into_sorted();
-        let mut seeds: Vec<(usize, u32)> =
-            best.iter().map(|best| (best.place.0 as usize, best.place.1 as u32)).collect();
-        seeds.sort_unstable();
-        let mut first = Chosen::default();
-        for seeds in seeds.chunk_by(|a, b| a.0 == b.0) {
-            first.add(asked.get(seeds[0].0).0, |all| all.extend(seeds.iter().map(|seed| seed.1)));
+        let mut seeds = Vec::new();
+        self.score_seeds(asked, &mut passed, &mut seeds)?;
+        // Where too much was expected there are not enough of them.
+        if self.threshold.is_none() && self.expected.take().is_some() {
+            let every = Reach::new(self.cascade.order, self.cut(None));
+            passed = self.pass(at).read(asked, &every, self.seeds())?;
+            self.count_bytes(at, &passed);
+            self.score_seeds(asked, &mut passed, &mut seeds)?;
         }
-        self.score(&first, false)?;
         let left = self.left(at, asked, &passed, &seeds)?;
-        self.planes[at].excluded += bounded - (first.rows() + left.rows()) as u64;
+        self.planes[at].excluded += bounded - (seeds.len() + left.rows()) as u64;
         Ok(left)
+    }
+
+    /// Scores the rows that are estimated to rank first, but for those that are among the seeds already; adds them. Seeds ascend.
+    fn score_seeds(
+        &mut self,
+        asked: &Asked,
+        passed: &mut Passed,
+        seeds: &mut Vec<(usize, u32)>,
+    ) -> Result<(), QueryError> {
+        let best = std::mem::replace(&mut passed.best, TopK::highest(0)).into_sorted();
+        let mut new: Vec<(usize, u32)> =
+            best.iter().map(|best| (best.place.0 as usize, best.place.1 as u32)).collect();
+        new.retain(|seed| seeds.binary_search(seed).is_err());
+        new.sort_unstable();
+        let mut chosen = Chosen::default();
+        for of_window in new.chunk_by(|a, b| a.0 == b.0) {
+            chosen.add(asked.get(of_window[0].0).0, |all| all.extend(of_window.iter().map(|seed| seed.1)));
+        }
+        seeds.extend(new);
+        seeds.sort_unstable();
+        self.score(&chosen, false)
     }
 
     /// The rows whose bounds may be among the results, but for the seeds.
