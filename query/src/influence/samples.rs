@@ -61,8 +61,8 @@ impl InfluencePlan {
         dims.saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, in bf16 and, padded and in the two forms of the kernels, in int8.
+    /// The same while each sample has a ranking: packed one by one too, and in bf16 and three times in int8, both padded to twice as much at most.
     pub fn ranked_sample_bytes(&self) -> u64 {
-        self.sample_bytes().saturating_mul(4)
+        self.sample_bytes().saturating_mul(3)
     }
 }
