@@ -13,7 +13,7 @@ use super::members::{Members, TargetRow, members};
 use super::mode::Mode;
 use super::modules;
 use super::plan::InfluencePlan;
-use super::scan::ScanPool;
+use super::scan::{ScanPool, query_count};
 use super::shortlist::Parts;
 use super::skip;
 use super::spec::{GIVEN, Sim};
@@ -48,7 +48,7 @@ pub(super) struct LazySides {
 impl Ready {
     /// Number of query vectors per checkpoint.
     pub(super) fn queries(&self) -> usize {
-        self.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |q| q.len())
+        query_count(&self.pools)
     }
 
     /// Number of rows that a filter lets through; of a pool that it restricts, those that it names.

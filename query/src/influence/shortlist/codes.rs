@@ -54,7 +54,7 @@ pub(super) fn estimate(
     let certain = plane == Plane::Certified;
     let pool = &scan.pools[window.pool as usize];
     let Memory { offsets, chosen, places, dots, variances, rows, factors, codes, queries: parts } = memory;
-    let count = pool.queries.first().map_or(0, |queries| queries.len());
+    let count = pool.query_count();
     let share = ROUNDED * (1.0 + pool.readers.len() as f32 / 8.0);
     let mut bytes = 0;
     // Plain loops, compiled for what the processor has.

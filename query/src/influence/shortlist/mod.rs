@@ -26,7 +26,7 @@ use super::drive;
 use super::each::Lists;
 use super::mode::Plane;
 use super::result::PlaneSummary;
-use super::scan::{Scan, Totals};
+use super::scan::{Scan, Totals, query_count};
 use super::spec::Order;
 use super::windows::{Window, windows};
 use crate::error::QueryError;
@@ -128,7 +128,7 @@ impl Shortlist<'_> {
     }
 
     fn queries(&self) -> usize {
-        self.scan.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |queries| queries.len())
+        query_count(self.scan.pools)
     }
 
     fn collectors(&self) -> Vec<Collector> {

@@ -12,7 +12,7 @@ use crate::influence::filter::RowFilter;
 use crate::influence::mode::{Mode, Plane};
 use crate::influence::plan::InfluencePlan;
 use crate::influence::ready::Ready;
-use crate::influence::scan::{Scan, ScanPool};
+use crate::influence::scan::{Scan, ScanPool, query_count};
 use crate::influence::spec::Order;
 use crate::kernel::Kernel;
 
@@ -35,7 +35,7 @@ pub(in crate::influence) struct Parts {
 impl Parts {
     /// Of pools whose query vectors at checkpoint c are `vectors[c]`; `each`: every one of them has a ranking.
     pub(in crate::influence) fn new(pools: &[ScanPool], vectors: &[Vec<f32>], each: bool) -> Self {
-        let queries = pools.first().and_then(|pool| pool.queries.first()).map_or(0, |queries| queries.len());
+        let queries = query_count(pools);
         if queries < MANY || pools.iter().any(|pool| pool.granularity != Granularity::Sample) {
             return Self::default();
         }
