@@ -12,7 +12,6 @@ use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{Ranking, ScanSummary};
 use super::scan::{Scan, Totals, Worker};
-use super::shortlist::Wanted;
 use super::skip::Skipper;
 use super::spec::{Missing, Order, Sim};
 use super::windows::{lacking, windows};
@@ -25,12 +24,12 @@ pub const EXACT: &str = "exact";
 
 /// One ranking that is asked for.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
-    order: Order,
-    k: usize,
-    filter: Option<&'a RowFilter>,
-    threads: usize,
-    cancel: &'a AtomicBool,
+pub(super) struct Ask<'a> {
+    pub(super) order: Order,
+    pub(super) k: usize,
+    pub(super) filter: Option<&'a RowFilter>,
+    pub(super) threads: usize,
+    pub(super) cancel: &'a AtomicBool,
 }
 
 impl InfluencePlan {
@@ -74,9 +73,7 @@ impl InfluencePlan {
         if self.spec().sim == Sim::Dot && self.spec().mode == Mode::Exact {
             return Ok(None);
         }
-        let Ask { order, k, filter, threads, cancel } = ask;
-        let wanted = Wanted { lists: &Lists::Whole, order, k, filter, threads };
-        let Some(found) = self.by_shortlist(ready, &wanted, cancel)? else { return Ok(None) };
+        let Some(found) = self.by_shortlist(ready, &Lists::Whole, ask)? else { return Ok(None) };
         let summary = self.summary_of_lists(ready, &found.totals, found.planes);
         Ok(found.tops.into_iter().next().map(|top| (top, summary)))
     }

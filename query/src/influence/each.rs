@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
+use super::answer::Ask;
 use super::collect::{Collector, SMALL_ROOM, merge};
 use super::drive;
 use super::filter::RowFilter;
@@ -14,7 +15,7 @@ use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{PlaneSummary, ScanSummary, Scored};
 use super::scan::{Totals, Worker};
-use super::shortlist::{MANY, Outcome, Parts, Wanted};
+use super::shortlist::{MANY, Outcome};
 use super::spec::{Across, Each, Order, Within};
 use super::target::Shape;
 use super::terms::Terms;
@@ -133,7 +134,7 @@ impl InfluencePlan {
         let of_samples;
         let ready: &Ready = match request.each {
             Each::Sample => {
-                of_samples = self.ready_for_samples(true, cancel)?;
+                of_samples = self.ready_for_samples(cancel)?;
                 &of_samples
             }
             _ => &whole,
@@ -200,30 +201,17 @@ impl InfluencePlan {
         )))
     }
 
-    /// The pools with one query vector for each target sample; the first call loads them, and `ranked` says whether with what shortlists need.
-    pub(super) fn ready_for_samples(
-        &self,
-        ranked: bool,
-        cancel: &AtomicBool,
-    ) -> Result<Arc<Ready>, QueryError> {
+    /// The pools with one query vector for each target sample; the first call loads them.
+    pub(super) fn ready_for_samples(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
         let mut slot = self.ready_samples.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = &*slot {
             return Ok(ready.clone());
         }
         let mut target = self.load_targets(Shape::Samples, cancel)?;
-        let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors, cancel)?;
-        let shortlist = match ranked {
-            true => Parts::new(&pools, &target.vectors, true),
-            false => Parts::default(),
-        };
-        let sides = self.lazy_sides(std::mem::take(&mut target.vectors));
         // A row counts if its value is finite for every sample.
         let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
         target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };
-        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
-        let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let in_target = self.live() - candidates;
-        let ready = Arc::new(Ready { pools, target, weights, sides, shortlist, in_target });
+        let ready = Arc::new(self.open(target, cancel)?);
         *slot = Some(ready.clone());
         Ok(ready)
     }
@@ -269,8 +257,8 @@ impl InfluencePlan {
         // The next pages of rankings are scanned.
         let first = wanted.first().copied().flatten().map(|(k, _)| k);
         if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
-            let wanted = Wanted { lists, order, k, filter, threads };
-            if let Some(Outcome { tops, totals, planes }) = self.by_shortlist(ready, &wanted, cancel)? {
+            let ask = Ask { order, k, filter, threads, cancel };
+            if let Some(Outcome { tops, totals, planes }) = self.by_shortlist(ready, lists, ask)? {
                 let lists = tops.into_iter().map(Collector::into_rows).collect();
                 return Ok(Ranked { lists, totals, planes });
             }

@@ -16,7 +16,6 @@ use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
 use super::scan::{Scan, ScanPool, Totals, block_bytes};
-use super::shortlist::Parts;
 use super::slots::{Selection, Slots};
 use super::spec::{Missing, Order, Sim};
 use super::target::TargetVectors;
@@ -132,21 +131,15 @@ impl InfluencePlan {
             ));
         }
         // No vector of the target is compared with more than its own row, so none is loaded.
-        let checkpoints = 0..self.checkpoints().len();
-        let pools = self.open_pools(checkpoints.clone(), &vec![Vec::new(); checkpoints.len()], cancel)?;
         let terms = Terms { within: self.spec().within, across: self.spec().across, subtasks: Vec::new() };
         let target = TargetVectors {
             subtasks: Vec::new(),
             rows: Vec::new(),
             excluded: Default::default(),
             terms,
-            vectors: Vec::new(),
+            vectors: vec![Vec::new(); self.checkpoints().len()],
         };
-        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
-        let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let in_target = self.live() - candidates;
-        let (sides, shortlist) = (Err(String::new()), Parts::default());
-        let ready = Ready { pools, target, weights, sides, shortlist, in_target };
+        let ready = self.open(target, cancel)?;
         self.check_missing(&ready, filter)?;
         let mut others = Vec::new();
         for (p, (pool, side)) in ready.pools.iter().zip(self.pools()).enumerate() {

@@ -34,7 +34,7 @@ use crate::kernel::Filter;
 use codes::Reading;
 use narrow::{NarrowSides, narrow_sides};
 use pairs::{Singles, singles};
-pub(super) use question::{Parts, Wanted};
+pub(super) use question::Parts;
 use run::Run;
 
 /// Queries from which on it pays to estimate first, by codes and in bf16.
