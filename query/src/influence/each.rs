@@ -10,12 +10,11 @@ use super::collect::{Collector, SMALL_ROOM, merge};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
-use super::mode::{Mode, Plane};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{PlaneSummary, ScanSummary, Scored};
 use super::scan::{Totals, Worker};
-use super::shortlist::{MANY, Outcome};
+use super::shortlist::Outcome;
 use super::spec::{Across, Each, Order, Within};
 use super::target::Shape;
 use super::terms::Terms;
@@ -296,36 +295,5 @@ impl InfluencePlan {
         let mut tops = collectors();
         let totals = merge(states, &mut tops);
         Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
-    }
-
-    /// What a scan for several rankings, or for many values, did, or the codes that took its place.
-    pub(super) fn summary_of_lists(
-        &self,
-        ready: &Ready,
-        totals: &Totals,
-        planes: Vec<PlaneSummary>,
-    ) -> ScanSummary {
-        let summary = self.summary(ready, totals);
-        match &self.spec().mode {
-            Mode::Sketch(mode) if !planes.is_empty() => {
-                let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
-                ScanSummary { guarantee: mode.guarantee(probable), planes, ..summary }
-            }
-            Mode::Exact => summary,
-            Mode::Sketch(mode) => {
-                let why = match self.sides(ready) {
-                    Err(why) => why.to_owned(),
-                    // The answer is exact, which is what was asked for.
-                    Ok(_) if mode.certified => return summary,
-                    Ok(_) => {
-                        format!(
-                            "they pay from {MANY} target vectors on, where few rows are wanted and few may rank"
-                        )
-                    }
-                };
-                let notes = vec![format!("codes of the sketch left no row out: {why}")];
-                ScanSummary { notes, ..summary }
-            }
-        }
     }
 }
