@@ -106,15 +106,13 @@ impl Shortlist<'_> {
     fn through_batches(&self) -> Result<Outcome, QueryError> {
         let windows = windows(self.scan.pools, self.queries());
         let mut run = Run::new(self, &windows);
-        let (mut start, mut is_first) = (0, true);
+        let mut start = 0;
         while start < windows.len() {
-            let batch = start..start + self.batch(&windows[start..], is_first);
-            is_first = false;
+            let batch = start..start + self.batch(&windows[start..], run.is_trial());
             if run.take(batch.clone())? {
                 start = batch.end;
                 continue;
             }
-            is_first = true;
             // Where few rows can be left out of a batch, so it is of the next ones.
             run.finish()?;
             if !run.next_source() {
@@ -136,9 +134,9 @@ impl Shortlist<'_> {
     }
 
     /// How many of the windows make a batch. What a source is worth shows on fewer: enough that those that rank are a small part.
-    fn batch(&self, windows: &[Window], is_first: bool) -> usize {
+    fn batch(&self, windows: &[Window], is_trial: bool) -> usize {
         let first = TRIAL_ROWS.saturating_mul(self.k).saturating_mul(self.lists.len());
-        let most = if is_first { first.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) } else { BATCH_PAIRS };
+        let most = if is_trial { first.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) } else { BATCH_PAIRS };
         let mut pairs = 0;
         let fits = windows.iter().take_while(|window| {
             pairs += (window.rows.end - window.rows.start) as usize * self.lists.len();
