@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use serde::Serialize;
 
 use super::answer::Ask;
-use super::collect::{Collector, SMALL_ROOM, merge};
+use super::collect::{Collector, merge, small_bytes};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
@@ -21,7 +21,6 @@ use super::terms::Terms;
 use super::windows::windows;
 use crate::error::QueryError;
 use crate::size::needed_and_allowed;
-use crate::topk::CANDIDATE_BYTES;
 
 /// What [`InfluencePlan::top_k_each`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -179,8 +178,6 @@ impl InfluencePlan {
             n => n,
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
-        let candidates =
-            k.saturating_mul(2).max(k.saturating_add(SMALL_ROOM)).saturating_mul(CANDIDATE_BYTES);
         let vectors = match request.each {
             Each::Sample => {
                 let each = usize::try_from(self.ranked_sample_bytes()).unwrap_or(usize::MAX);
@@ -188,7 +185,7 @@ impl InfluencePlan {
             }
             _ => 0,
         };
-        let needed = candidates.saturating_mul(rankings).saturating_mul(threads + 1).saturating_add(vectors);
+        let needed = small_bytes(k, threads).saturating_mul(rankings).saturating_add(vectors);
         if needed <= request.memory {
             return Ok(());
         }
