@@ -143,6 +143,15 @@ impl InfluencePlan {
         Ok(members)
     }
 
+    /// Who reads the target vectors from where they are.
+    pub(super) fn target_loader<'a>(
+        &'a self,
+        readers: &'a [Vec<TargetSource>],
+        cancel: &'a AtomicBool,
+    ) -> TargetLoader<'a> {
+        TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, cancel }
+    }
+
     /// Reads the target vectors.
     pub(super) fn load_targets(
         &self,
@@ -151,8 +160,7 @@ impl InfluencePlan {
     ) -> Result<TargetVectors, QueryError> {
         let members = self.members()?;
         let readers = self.target_sources(cancel)?;
-        let loader =
-            TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
+        let loader = self.target_loader(&readers, cancel);
         loader.load(members, shape)
     }
 

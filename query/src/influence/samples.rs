@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use super::members::TargetRow;
 use super::plan::InfluencePlan;
 use super::result::ExcludedCounts;
-use super::target::TargetLoader;
 use crate::error::QueryError;
 
 /// The samples of a target that can be compared.
@@ -28,8 +27,7 @@ impl InfluencePlan {
     pub fn target_samples(&self, cancel: &AtomicBool) -> Result<TargetSamples, QueryError> {
         let members = self.members()?;
         let readers = self.target_sources(cancel)?;
-        let loader =
-            TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
+        let loader = self.target_loader(&readers, cancel);
         let (rows, subtasks, excluded) = loader.compared(members)?;
         Ok(TargetSamples { rows, subtasks, excluded })
     }
