@@ -25,13 +25,15 @@ pub struct Features<'a> {
     pub dim: usize,
 }
 
-/// Adds samples without content, each a subtask of its own where asked for.
-pub fn samples(store: &Store, name: &str, rows: usize, subtasks: bool) -> Result<()> {
-    let columns = if subtasks { vec![ColumnSpec::inferred("subtask", ColumnType::Text)] } else { Vec::new() };
+/// Adds samples without content, whose ids are their numbers. With a `prefix` each is a subtask of its own: the prefix and the number.
+pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> Result<()> {
+    let column = |_| ColumnSpec::inferred("subtask", ColumnType::Text);
+    let columns = prefix.map(column).into_iter().collect();
     let options = AppendOptions { command: "bench".into(), if_changed: IfChanged::Refuse, source: None };
     let mut append = store.append(&DatasetName::try_from(name)?, columns, options)?;
     for row in 0..rows {
-        let metadata = if subtasks { vec![MetaValue::Text(format!("s{row}"))] } else { Vec::new() };
+        let subtask = |prefix| MetaValue::Text(format!("{prefix}{row}"));
+        let metadata = prefix.map(subtask).into_iter().collect();
         append.push(NewSample { id: &row.to_string(), record: None, metadata })?;
     }
     append.finish()?;
@@ -44,11 +46,15 @@ pub fn publish(
     features: Features<'_>,
     mut vector: impl FnMut(&mut [f32]) -> Result<()>,
 ) -> Result<()> {
-    let described = (0..features.checkpoints).map(|c| describe(features, c)).collect::<Result<Vec<_>>>()?;
+    let dim = u32::try_from(features.dim)?;
+    let described = (0..features.checkpoints).map(|c| {
+        let desc = desc(features.dataset, features.kind, c, dim)?;
+        Ok(JobFeature { desc, attrs: FeatureAttrs::new(format!("{}@checkpoint-{c}", features.kind), dim) })
+    });
     let mut job = store.start_job(JobPlan {
         command: "bench".into(),
         identity: serde_json::json!([features.dataset, features.kind]),
-        features: described,
+        features: described.collect::<Result<Vec<_>>>()?,
         detail: serde_json::Value::Null,
     })?;
     let mut values = vec![0.0; features.dim];
@@ -67,10 +73,14 @@ pub fn publish(
     Ok(())
 }
 
-fn describe(features: Features<'_>, checkpoint: usize) -> Result<JobFeature> {
-    let Features { dataset, kind, .. } = features;
-    let id = CheckpointId::try_from(format!("{checkpoint:064x}"))?;
-    let dim = u32::try_from(features.dim)?;
+/// The number of a checkpoint as an id.
+pub fn checkpoint_id(checkpoint: usize) -> Result<CheckpointId> {
+    Ok(CheckpointId::try_from(format!("{checkpoint:064x}"))?)
+}
+
+/// Gradients of the samples of a dataset at a checkpoint, f16.
+pub fn desc(dataset: &str, kind: &str, checkpoint: usize, dim: u32) -> Result<FeatureDesc> {
+    let id = checkpoint_id(checkpoint)?;
     let space = Space {
         family: Family::Gradient,
         checkpoint: Some(id.clone()),
@@ -81,7 +91,7 @@ fn describe(features: Features<'_>, checkpoint: usize) -> Result<JobFeature> {
         reduction: "mean".into(),
         dim,
     };
-    let desc = FeatureDesc {
+    Ok(FeatureDesc {
         dataset: dataset.into(),
         encoding: "bench".into(),
         checkpoint: Some(id),
@@ -91,6 +101,5 @@ fn describe(features: Features<'_>, checkpoint: usize) -> Result<JobFeature> {
         dtype: DType::F16,
         compute: "f32".into(),
         granularity: Granularity::Sample,
-    };
-    Ok(JobFeature { desc, attrs: FeatureAttrs::new(format!("{kind}@checkpoint-{checkpoint}"), dim) })
+    })
 }

@@ -9,6 +9,7 @@ mod encoder;
 mod failure;
 mod output;
 mod progress;
+mod question;
 mod shell;
 mod sketches;
 mod summary;

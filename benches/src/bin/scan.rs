@@ -122,10 +122,10 @@ fn matrix(plan: &InfluencePlan, folder: &Path, args: &Args, count: usize) -> Res
 
 fn fill(folder: &Path, args: &Args) -> Result<Store> {
     let store = Store::create(folder.join("store"))?;
-    pool::samples(&store, "pool", args.rows, false)?;
+    pool::samples(&store, "pool", args.rows, None)?;
     let mut jobs = vec![("pool".to_owned(), "grad-adam", args.rows)];
     for &count in &args.queries {
-        pool::samples(&store, &format!("target{count}"), count, true)?;
+        pool::samples(&store, &format!("target{count}"), count, Some("s"))?;
         jobs.push((format!("target{count}"), "grad-sgd", count));
     }
     let mut numbers = Numbers(1);

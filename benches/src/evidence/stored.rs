@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use gstore_store::{
-    AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, Family, FeatureAttrs,
-    FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, ModuleGroup, NewSample,
-    RowFlags, RunCheckpoint, RunUpdate, Space, Store,
+    DType, FeatureAttrs, FeatureDesc, Granularity, JobFeature, JobPlan, ModuleGroup, RowFlags, RunCheckpoint,
+    RunUpdate, Store,
 };
+
+use crate::pool::{checkpoint_id, desc, samples};
 
 /// Makes the vector of a row at a checkpoint.
 pub type Vectors<'a> = &'a dyn Fn(usize, usize) -> (Vec<f32>, RowFlags);
@@ -33,21 +34,21 @@ pub struct Pool<'a> {
 /// Makes a store of `pool` and of the dataset `val`, whose sample i has `targets[checkpoint][i]` and is the subtask `t<i>`; these are stored as f32.
 pub fn build(folder: &Path, pool: &Pool<'_>, targets: &[Vec<Vec<f32>>]) -> Result<Store> {
     let store = Store::create(folder)?;
-    append(&store, "pool", pool.rows, false)?;
-    let samples = targets.first().map_or(0, Vec::len);
-    append(&store, "val", samples, true)?;
+    samples(&store, "pool", pool.rows, None)?;
+    samples(&store, "val", targets.first().map_or(0, Vec::len), Some("t"))?;
     let dim = targets.first().and_then(|t| t.first()).context("a target")?.len() as u32;
-    let of = |dataset: &str, dtype, granularity| -> Vec<JobFeature> {
-        (0..pool.checkpoints)
-            .map(|c| JobFeature {
-                desc: desc(dataset, c, dim, dtype, granularity),
+    let of = |dataset: &str, dtype, granularity| -> Result<Vec<JobFeature>> {
+        let feature = |c| {
+            Ok(JobFeature {
+                desc: FeatureDesc { dtype, granularity, ..desc(dataset, "grad-sgd", c, dim)? },
                 attrs: attrs(dataset, c, dim, &pool.groups, granularity),
             })
-            .collect()
+        };
+        (0..pool.checkpoints).map(feature).collect()
     };
     let granularity = if pool.tokens { Granularity::Token } else { Granularity::Sample };
-    let mut features = of("pool", pool.dtype, granularity);
-    features.extend(of("val", DType::F32, Granularity::Sample));
+    let mut features = of("pool", pool.dtype, granularity)?;
+    features.extend(of("val", DType::F32, Granularity::Sample)?);
     let plan = JobPlan {
         command: "evidence".into(),
         identity: serde_json::json!(features.iter().map(|f| f.desc.key()).collect::<Vec<_>>()),
@@ -80,7 +81,7 @@ pub fn build(folder: &Path, pool: &Pool<'_>, targets: &[Vec<Vec<f32>>]) -> Resul
             name: format!("checkpoint-{c}"),
             step: Some(c as u64 + 1),
             weight: Some(1.0 / (c as f64 + 1.0)),
-            checkpoint: checkpoint_id(c),
+            checkpoint: checkpoint_id(c)?,
             base: "model".into(),
             provenance: Default::default(),
             extra: Default::default(),
@@ -89,45 +90,6 @@ pub fn build(folder: &Path, pool: &Pool<'_>, targets: &[Vec<Vec<f32>>]) -> Resul
     let checkpoints = (0..pool.checkpoints).map(checkpoint).collect::<Result<Vec<_>>>()?;
     job.publish(Some(RunUpdate { name: "run".into(), checkpoints, replace_weights: true }), true)?;
     Ok(store)
-}
-
-fn append(store: &Store, name: &str, rows: usize, subtasks: bool) -> Result<()> {
-    let columns = if subtasks { vec![ColumnSpec::inferred("subtask", ColumnType::Text)] } else { Vec::new() };
-    let options = AppendOptions { command: "evidence".into(), if_changed: IfChanged::Refuse, source: None };
-    let mut append = store.append(&DatasetName::try_from(name)?, columns, options)?;
-    for i in 0..rows {
-        let metadata = if subtasks { vec![MetaValue::Text(format!("t{i}"))] } else { Vec::new() };
-        append.push(NewSample { id: &format!("{name}_{i}"), record: None, metadata })?;
-    }
-    append.finish()?;
-    Ok(())
-}
-
-fn checkpoint_id(c: usize) -> CheckpointId {
-    CheckpointId::try_from(format!("{:064x}", 0xabc0 + c)).expect("64 hexadecimal digits")
-}
-
-fn desc(dataset: &str, c: usize, dim: u32, dtype: DType, granularity: Granularity) -> FeatureDesc {
-    FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "e".repeat(64),
-        checkpoint: Some(checkpoint_id(c)),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: Some(checkpoint_id(c)),
-            modules: "m".repeat(64),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim,
-        },
-        dtype,
-        compute: "f32".into(),
-        granularity,
-    }
 }
 
 fn attrs(dataset: &str, c: usize, dim: u32, groups: &[u32], granularity: Granularity) -> FeatureAttrs {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gstore_ingest::pipeline::{Progress, Unit};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, TargetRef};
+use gstore_query::influence::InfluencePlan;
 use gstore_query::matrix::{
     MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
 };
@@ -14,11 +14,11 @@ use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
 use super::query::checked;
-use super::select::pairs;
 use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::{check_outside, out};
+use crate::question::{between, pairs, tell_notes};
 use crate::summary;
 use crate::words::{many, many_of};
 
@@ -40,15 +40,9 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let spec = InfluenceSpec {
-        pools: args.pool.clone(),
-        targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
-        ..pairs(&args.pairs)?
-    };
+    let spec = between(&args.pool, &args.target, pairs(&args.pairs)?);
     let plan = InfluencePlan::new(&snapshot, &spec)?;
-    for note in plan.notes() {
-        context.say(&format!("note: {note}"));
-    }
+    tell_notes(context, &plan);
     let options = MatrixOptions { memory: args.memory, threads: context.threads, ..MatrixOptions::default() };
     let cancel =
         context.cancel_on_interrupt("stopping; finished parts stay, and the same command goes on")?;

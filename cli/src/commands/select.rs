@@ -3,25 +3,25 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    Diversity, InfluencePlan, InfluenceSpec, Missing, Mode, NO_SUBTASK, Order, Quota, Ranking, Scored,
-    SelectRequest, TargetRef, resolve_top,
+    Diversity, InfluencePlan, InfluenceSpec, Mode, NO_SUBTASK, Order, Ranking, Scored, SelectRequest,
+    resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
 
 use self::explained::Explained;
 use super::query::checked;
-use crate::args::{PairArgs, RuleArgs, ScoresOf, ScoringArgs, SelectArgs};
+use crate::args::{ScoresOf, SelectArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::{Output, check_outside, format_of_path, sql_format};
+use crate::question::{between, rules, scoring, tell_notes};
 use crate::summary;
 use crate::words::{many, many_of};
 
@@ -38,44 +38,15 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let spec = InfluenceSpec {
-        pools: args.pool.clone(),
-        targets: args.target.iter().map(|target| TargetRef::parse(target)).collect(),
-        ..scoring(&args.scoring)?
-    };
-    // A wrong place or ending must show before the scan, not after it.
+    let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
     let scores = scores_path(args);
-    check_outside(context, Some(&args.output))?;
-    check_outside(context, scores.as_deref())?;
-    if let Some(path) = &scores {
-        if path == &args.output {
-            bail!(UsageError(format!("--scores and --output both name {}", path.display())));
-        }
-        format_of_path(path)?;
-    }
+    check_outputs(context, args, scores.as_deref())?;
     let rules = rules(&args.rules)?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
-    if every && rules != Diversity::default() {
-        bail!(UsageError(
-            "--scores-of all lists every row, so it cannot go with rules of the selection".into()
-        ));
-    }
-    if spec.mode != Mode::Exact && (every || rules != Diversity::default()) {
-        bail!(UsageError(
-            "--mode sketch finds the first rows of a plain ranking; rules of the selection and --scores-of all take every score, so leave it out"
-                .into()
-        ));
-    }
-    if args.explain && scores.is_none() {
-        bail!(UsageError(
-            "--explain adds columns to the score file, and there is none; name one with --scores".into()
-        ));
-    }
+    check_words(args, &spec, (every, &rules), scores.as_deref())?;
     let plan = InfluencePlan::new(&snapshot, &spec)?;
     plan.check_rules(&rules)?;
-    for note in plan.notes() {
-        context.say(&format!("note: {note}"));
-    }
+    tell_notes(context, &plan);
     let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
@@ -107,67 +78,44 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How the flags score, of no pool and no target yet.
-pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
-    let ScoringArgs { pairs: compared, within, across, fold, by, mode, miss, tolerance, certified } = args;
-    let mode = Mode::from_options(Some(mode), *miss, *tolerance, certified.then_some(true))
-        .map_err(|error| UsageError(error.to_string()))?;
-    Ok(InfluenceSpec {
-        mode,
-        within: word(within)?,
-        across: word(across)?,
-        fold: word(fold)?,
-        by: word(by)?,
-        ..pairs(compared)?
-    })
-}
-
-/// What the flags compare.
-pub fn pairs(args: &PairArgs) -> Result<InfluenceSpec> {
-    let PairArgs {
-        checkpoints,
-        run,
-        weights,
-        sim,
-        missing,
-        kind,
-        pool_kind,
-        target_kind,
-        features,
-        modules,
-        partial,
-        exclude_target,
-    } = args.clone();
-    Ok(InfluenceSpec {
-        exclude_target,
-        run,
-        checkpoints: (!checkpoints.is_empty()).then_some(checkpoints),
-        weights: (!weights.is_empty()).then_some(weights),
-        sim: word(&sim)?,
-        missing: missing.map_or(Ok(Missing::unless_said(partial)), |missing| word(&missing))?,
-        pool_kind: kind.or(pool_kind),
-        target_kind,
-        features,
-        partial,
-        modules: modules.as_deref().map(word).transpose()?,
-        ..InfluenceSpec::default()
-    })
-}
-
-/// The rules that the flags name.
-fn rules(args: &RuleArgs) -> Result<Diversity> {
-    if let Some(limit) = args.distinct.filter(|limit| !(-1.0..=1.0).contains(limit)) {
-        bail!(UsageError(format!("--distinct {limit}: a cosine lies between -1 and 1")));
+/// Refuses a wrong place or ending before the scan, not after it.
+fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<()> {
+    check_outside(context, Some(&args.output))?;
+    check_outside(context, scores)?;
+    if let Some(path) = scores {
+        if path == args.output {
+            bail!(UsageError(format!("--scores and --output both name {}", path.display())));
+        }
+        format_of_path(path)?;
     }
-    Ok(Diversity {
-        quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),
-        distinct: args.distinct,
-        round_robin: args.round_robin.as_deref().map(word).transpose()?,
-    })
+    Ok(())
 }
 
-fn word<T: FromStr<Err = gstore_query::QueryError>>(text: &str) -> Result<T> {
-    text.parse().map_err(|error: gstore_query::QueryError| UsageError(error.to_string()).into())
+/// Refuses flags that cannot go together; `every`: every row's score is written.
+fn check_words(
+    args: &SelectArgs,
+    spec: &InfluenceSpec,
+    (every, rules): (bool, &Diversity),
+    scores: Option<&Path>,
+) -> Result<()> {
+    let ruled = *rules != Diversity::default();
+    if every && ruled {
+        bail!(UsageError(
+            "--scores-of all lists every row, so it cannot go with rules of the selection".into()
+        ));
+    }
+    if spec.mode != Mode::Exact && (every || ruled) {
+        bail!(UsageError(
+            "--mode sketch finds the first rows of a plain ranking; rules of the selection and --scores-of all take every score, so leave it out"
+                .into()
+        ));
+    }
+    if args.explain && scores.is_none() {
+        bail!(UsageError(
+            "--explain adds columns to the score file, and there is none; name one with --scores".into()
+        ));
+    }
+    Ok(())
 }
 
 /// Where scores go: as asked, else beside the output, else nowhere.

@@ -12,6 +12,7 @@ use super::files::Graphs;
 use super::search::{NearestOptions, Way, unit};
 use crate::error::QueryError;
 use crate::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
+use crate::sketch::split_mix;
 
 /// Rows that are drawn for one that can be asked about, before the feature counts as having none.
 const TRIES: u64 = 1000;
@@ -129,7 +130,7 @@ fn draw(
         if cancel.load(Ordering::Relaxed) {
             return Err(QueryError::Cancelled);
         }
-        let Some(row) = nth(&there, next(&mut state) % there.len()) else { break };
+        let Some(row) = nth(&there, split_mix(&mut state) % there.len()) else { break };
         if !rows.insert(row) {
             continue;
         }
@@ -154,14 +155,6 @@ fn nth(rows: &RowSet, mut n: u64) -> Option<u64> {
         n -= len;
     }
     None
-}
-
-/// SplitMix64 (Steele et al. 2014).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Sums over questions.

@@ -15,6 +15,7 @@ pub mod files;
 mod format;
 mod graph;
 mod search;
+mod segments;
 
 #[cfg(feature = "ann")]
 pub use build::{GraphOptions, build};

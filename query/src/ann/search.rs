@@ -5,7 +5,6 @@
 //! - a row is missed only by a graph: segments without one are scanned
 //! - deleted rows, and those that the filter leaves out, are never candidates
 
-use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use gstore_store::{FeatureReader, RowSet};
@@ -13,15 +12,12 @@ use half::f16;
 use serde::Serialize;
 
 use super::files::Graphs;
+use super::segments::Search;
 use crate::error::QueryError;
-use crate::influence::{InfluencePlan, Order, Ranking, RowFilter, RowMask, ScanSummary, Sim, drive};
+use crate::influence::{InfluencePlan, Order, Ranking, RowFilter, ScanSummary, Sim};
 
 /// Candidates that a search keeps at least.
 const LEAST_EF: usize = 128;
-/// A segment of which fewer rows may be found is scanned: that takes milliseconds.
-const LEAST_ROWS: u64 = 1000;
-/// One of so many rows must be let through by a filter, or those that are get scanned. A walk has to pass all others on its way.
-const LEAST_SHARE: u64 = 20;
 
 /// How neighbours are looked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +42,13 @@ pub struct Way {
 }
 
 impl Way {
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.graphs += other.graphs;
+        self.compared += other.compared;
+        self.without += other.without;
+        self.scanned += other.scanned;
+    }
+
     /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `lacking`: the features of segments without a graph.
     fn tell(&self, ef: usize, lacking: &[String], summary: &mut ScanSummary) {
         let Self { graphs, compared, without, scanned } = self;
@@ -71,24 +74,6 @@ impl Way {
     }
 }
 
-/// Part of a search: a segment of a pool.
-struct Unit {
-    pool: usize,
-    segment: usize,
-}
-
-/// What a thread has found.
-#[derive(Default)]
-struct Part {
-    way: Way,
-    /// Pools with a segment that has no graph.
-    lacking: BTreeSet<usize>,
-    /// Distance, pool and row.
-    near: Vec<(f32, usize, u64)>,
-    /// Pools and ranges of rows that are scanned.
-    scans: Vec<(usize, std::ops::Range<u64>)>,
-}
-
 impl InfluencePlan {
     /// The k rows nearest to the question's vector. The question has one target vector, one checkpoint and cosines.
     ///
@@ -110,95 +95,14 @@ impl InfluencePlan {
             return Ok((ranking, Way { scanned, ..Way::default() }));
         };
         let ef = Self::nearest_ef(k, options);
-        let mut units = Vec::new();
-        for (pool, (reader, _)) in pools.iter().enumerate() {
-            units.extend((0..reader.segments().len()).map(|segment| Unit { pool, segment }));
-        }
-        let parts = drive::unordered(units.len(), threads, cancel, Part::default, |part, at| {
-            let Unit { pool, segment } = units[at];
-            let (reader, candidates) = pools[pool];
-            let segment = &reader.segments()[segment];
-            let range = segment.range();
-            let mask = filter.and_then(|filter| filter.pool(pool));
-            let live = candidates.within(range.clone());
-            let passing: u64 = match mask {
-                None => live.map(|rows| rows.end - rows.start).sum(),
-                Some(mask) => live.map(|rows| mask.rows_in(rows).count() as u64).sum(),
-            };
-            if passing == 0 {
-                return Ok(());
-            }
-            let Some(graph) = graphs.get(reader, segment)? else {
-                part.way.without += 1;
-                part.lacking.insert(pool);
-                part.scans.push((pool, range));
-                return Ok(());
-            };
-            let few = passing < LEAST_ROWS || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
-            let found = match few && options.exact.is_none() {
-                true => None,
-                false => {
-                    let allowed =
-                        |row: u64| candidates.contains(row) && mask.is_none_or(|mask| mask.contains(row));
-                    // A walk that compared as many vectors as a scan would is none to go on with.
-                    let budget = if options.exact.is_none() { passing } else { u64::MAX };
-                    let found = graph.search(query, ef, allowed, budget, cancel)?;
-                    // Rows without a direction are in no graph, and a graph may have parts that no edge leads to.
-                    let least = (k as u64).min(passing);
-                    found.filter(|found| found.rows.len() as u64 >= least)
-                }
-            };
-            match found {
-                Some(found) => {
-                    part.way.graphs += 1;
-                    part.way.compared += found.compared;
-                    part.near.extend(found.rows.into_iter().map(|(distance, row)| (distance, pool, row)));
-                }
-                None => {
-                    part.way.scanned += 1;
-                    part.scans.push((pool, range));
-                }
-            }
-            Ok(())
-        })?;
-        let mut way = Way::default();
-        let (mut near, mut scans, mut lacking) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for part in parts {
-            way.graphs += part.way.graphs;
-            way.compared += part.way.compared;
-            way.without += part.way.without;
-            way.scanned += part.way.scanned;
-            near.extend(part.near);
-            scans.extend(part.scans);
-            lacking.extend(part.lacking);
-        }
-        let lacking: Vec<String> =
-            lacking.into_iter().map(|pool: usize| pools[pool].0.part().display_name()).collect();
-        if way.graphs == 0 {
-            let mut ranking = self.top_k(Order::Best, k, filter, threads, cancel)?;
-            way.tell(ef, &lacking, &mut ranking.summary);
-            return Ok((ranking, way));
-        }
-        // Distances of the graph are of rounded vectors: rows at the edge may change places, so a few more are scored.
-        near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        near.truncate(k.saturating_add(k / 2).saturating_add(16));
-        let mut candidates = RowFilter::new();
-        for (pool, (_, live)) in pools.iter().enumerate() {
-            let mask = filter.and_then(|filter| filter.pool(pool));
-            let mut rows: RowMask = near.iter().filter(|n| n.1 == pool).map(|n| n.2).collect();
-            for (_, range) in scans.iter().filter(|scan| scan.0 == pool) {
-                for live in live.within(range.clone()) {
-                    match mask {
-                        None => rows.extend(live),
-                        Some(mask) => rows.extend(mask.rows_in(live)),
-                    }
-                }
-            }
-            candidates = candidates.with(pool, rows);
-        }
-        let mut ranking = self.top_k(Order::Best, k, Some(&candidates), threads, cancel)?;
-        way.tell(ef, &lacking, &mut ranking.summary);
-        Ok((ranking, way))
+        let search = Search { pools, query, k, ef, choosy: options.exact.is_none(), filter, graphs, cancel };
+        let mut found = search.run(threads)?;
+        let candidates = (found.way.graphs > 0).then(|| search.candidates(&mut found));
+        let mut ranking = self.top_k(Order::Best, k, candidates.as_ref().or(filter), threads, cancel)?;
+        let name = |pool: &usize| search.pools[*pool].0.part().display_name();
+        let lacking: Vec<String> = found.lacking.iter().map(name).collect();
+        found.way.tell(ef, &lacking, &mut ranking.summary);
+        Ok((ranking, found.way))
     }
 
     /// The number of candidates that a search for k rows keeps.

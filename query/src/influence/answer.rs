@@ -1,4 +1,4 @@
-//! The ranking of a plan, and what every answer says of its scan.
+//! The ranking of a plan.
 
 use std::sync::atomic::AtomicBool;
 
@@ -12,25 +12,20 @@ use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{Ranking, ScanSummary};
 use super::scan::{Scan, Totals, Worker};
-use super::shortlist::Wanted;
 use super::skip::Skipper;
 use super::spec::{Missing, Order, Sim};
 use super::windows::{lacking, windows};
 use crate::error::QueryError;
 use crate::kernel::Kernel;
 
-/// What exact scans promise: the answer is that of comparing every eligible row with every target row, from the stored values. Rows that are shown
-/// to be out of the running by the lengths of their vectors need not be read for it.
-pub const EXACT: &str = "exact";
-
 /// One ranking that is asked for.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
-    order: Order,
-    k: usize,
-    filter: Option<&'a RowFilter>,
-    threads: usize,
-    cancel: &'a AtomicBool,
+pub(super) struct Ask<'a> {
+    pub(super) order: Order,
+    pub(super) k: usize,
+    pub(super) filter: Option<&'a RowFilter>,
+    pub(super) threads: usize,
+    pub(super) cancel: &'a AtomicBool,
 }
 
 impl InfluencePlan {
@@ -74,9 +69,7 @@ impl InfluencePlan {
         if self.spec().sim == Sim::Dot && self.spec().mode == Mode::Exact {
             return Ok(None);
         }
-        let Ask { order, k, filter, threads, cancel } = ask;
-        let wanted = Wanted { lists: &Lists::Whole, order, k, filter, threads };
-        let Some(found) = self.by_shortlist(ready, &wanted, cancel)? else { return Ok(None) };
+        let Some(found) = self.by_shortlist(ready, &Lists::Whole, ask)? else { return Ok(None) };
         let summary = self.summary_of_lists(ready, &found.totals, found.planes);
         Ok(found.tops.into_iter().next().map(|top| (top, summary)))
     }
@@ -121,10 +114,9 @@ impl InfluencePlan {
         ask: Ask<'_>,
     ) -> Result<Result<(Collector, ScanSummary), Option<String>>, QueryError> {
         let Mode::Sketch(mode) = &self.spec().mode else { return Ok(Err(None)) };
-        let every = |why: &str| Some(format!("every row was scored: {why}"));
         let sides = match self.sides(ready) {
             Ok(sides) => sides,
-            Err(why) => return Ok(Err(every(why))),
+            Err(why) => return Ok(Err(self.every_row(why))),
         };
         let Ask { order, k, filter, threads, cancel } = ask;
         let cascade = Cascade {
@@ -138,7 +130,7 @@ impl InfluencePlan {
         };
         let found = match cascade.run()? {
             Ok(found) => found,
-            Err(why) => return Ok(Err(every(&why))),
+            Err(why) => return Ok(Err(self.every_row(&why))),
         };
         let summary = ScanSummary {
             guarantee: mode.guarantee(found.probable),
@@ -185,34 +177,5 @@ impl InfluencePlan {
             })
             .collect();
         Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail: detail.join(", ") })
-    }
-
-    /// The summary of what is always found by scoring every row, with a note where the question asked for a sketch.
-    pub(super) fn summary_of_scan(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
-        let mut summary = self.summary(ready, totals);
-        if self.spec().mode != Mode::Exact {
-            summary
-                .notes
-                .push("every row was scored: only a plain ranking can be found by a sketch".to_owned());
-        }
-        summary
-    }
-
-    pub(super) fn summary(&self, ready: &Ready, totals: &Totals) -> ScanSummary {
-        ScanSummary {
-            live: self.live(),
-            in_target: ready.in_target,
-            scanned: totals.scanned,
-            eligible: totals.eligible,
-            excluded: totals.excluded,
-            whole_rows: totals.whole_rows,
-            bytes_read: totals.bytes_read,
-            target_rows: ready.target.rows.len() as u64,
-            target_excluded: ready.target.excluded,
-            guarantee: EXACT.to_owned(),
-            planes: Vec::new(),
-            rows_scored: totals.scored,
-            notes: Vec::new(),
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::QueryError;
@@ -41,32 +42,40 @@ pub(crate) fn unordered<S: Send>(
             work(&mut own, unit).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
     };
-    let threads = threads_for(threads, units);
-    if rayon::current_thread_index().is_none() && !STAGES.get() {
-        return std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
-            let mut states = vec![run()];
-            states.extend(
-                helpers
-                    .into_iter()
-                    .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-            );
-            states.into_iter().collect()
-        });
-    }
+    let others = threads_for(threads, units) - 1;
+    let in_stage = rayon::current_thread_index().is_some() || STAGES.get();
+    let states = if in_stage { with_pool(others, &run) } else { with_threads(others, &run) };
+    states.into_iter().collect()
+}
+
+/// Runs `work` on this thread and on `others` that are started for it.
+fn with_threads<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut found = vec![work()];
+        let join = |other: ScopedJoinHandle<'_, T>| {
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        found.extend(others.into_iter().map(join));
+        found
+    })
+}
+
+/// Runs `work` on this thread and on up to `others` workers of the pool.
+fn with_pool<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
     // Workers that are in another question's stage would have to be waited for, though there is nothing left for them to do.
-    let free = Reserved::new(threads - 1);
+    let free = Reserved::new(others);
     let others: Vec<_> = (0..free.0).map(|_| Mutex::new(None)).collect();
     let done = AtomicUsize::new(0);
     let own = rayon::in_place_scope(|scope| {
         for slot in &others {
-            let (run, done) = (&run, &done);
+            let done = &done;
             scope.spawn(move |_| {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(run());
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
                 done.fetch_add(1, Ordering::Release);
             });
         }
-        let own = run();
+        let own = work();
         // The others are about to be done as well: to fall asleep and be woken takes longer.
         let begun = Instant::now();
         while done.load(Ordering::Acquire) < others.len() && begun.elapsed() < PATIENCE {

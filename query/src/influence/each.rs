@@ -5,23 +5,22 @@ use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use super::collect::{Collector, SMALL_ROOM, merge};
+use super::answer::Ask;
+use super::collect::{Collector, merge, small_bytes};
 use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
-use super::mode::{Mode, Plane};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{PlaneSummary, ScanSummary, Scored};
 use super::scan::{Totals, Worker};
-use super::shortlist::{MANY, Outcome, Parts, Wanted};
+use super::shortlist::Outcome;
 use super::spec::{Across, Each, Order, Within};
 use super::target::Shape;
 use super::terms::Terms;
 use super::windows::windows;
 use crate::error::QueryError;
 use crate::size::needed_and_allowed;
-use crate::topk::CANDIDATE_BYTES;
 
 /// What [`InfluencePlan::top_k_each`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +132,7 @@ impl InfluencePlan {
         let of_samples;
         let ready: &Ready = match request.each {
             Each::Sample => {
-                of_samples = self.ready_for_samples(true, cancel)?;
+                of_samples = self.ready_for_samples(cancel)?;
                 &of_samples
             }
             _ => &whole,
@@ -179,8 +178,6 @@ impl InfluencePlan {
             n => n,
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
-        let candidates =
-            k.saturating_mul(2).max(k.saturating_add(SMALL_ROOM)).saturating_mul(CANDIDATE_BYTES);
         let vectors = match request.each {
             Each::Sample => {
                 let each = usize::try_from(self.ranked_sample_bytes()).unwrap_or(usize::MAX);
@@ -188,7 +185,7 @@ impl InfluencePlan {
             }
             _ => 0,
         };
-        let needed = candidates.saturating_mul(rankings).saturating_mul(threads + 1).saturating_add(vectors);
+        let needed = small_bytes(k, threads).saturating_mul(rankings).saturating_add(vectors);
         if needed <= request.memory {
             return Ok(());
         }
@@ -200,30 +197,17 @@ impl InfluencePlan {
         )))
     }
 
-    /// The pools with one query vector for each target sample; the first call loads them, and `ranked` says whether with what shortlists need.
-    pub(super) fn ready_for_samples(
-        &self,
-        ranked: bool,
-        cancel: &AtomicBool,
-    ) -> Result<Arc<Ready>, QueryError> {
+    /// The pools with one query vector for each target sample; the first call loads them.
+    pub(super) fn ready_for_samples(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
         let mut slot = self.ready_samples.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = &*slot {
             return Ok(ready.clone());
         }
         let mut target = self.load_targets(Shape::Samples, cancel)?;
-        let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors, cancel)?;
-        let shortlist = match ranked {
-            true => Parts::new(&pools, &target.vectors, true),
-            false => Parts::default(),
-        };
-        let sides = self.lazy_sides(std::mem::take(&mut target.vectors));
         // A row counts if its value is finite for every sample.
         let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
         target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };
-        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
-        let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let in_target = self.live() - candidates;
-        let ready = Arc::new(Ready { pools, target, weights, sides, shortlist, in_target });
+        let ready = Arc::new(self.open(target, cancel)?);
         *slot = Some(ready.clone());
         Ok(ready)
     }
@@ -269,8 +253,8 @@ impl InfluencePlan {
         // The next pages of rankings are scanned.
         let first = wanted.first().copied().flatten().map(|(k, _)| k);
         if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
-            let wanted = Wanted { lists, order, k, filter, threads };
-            if let Some(Outcome { tops, totals, planes }) = self.by_shortlist(ready, &wanted, cancel)? {
+            let ask = Ask { order, k, filter, threads, cancel };
+            if let Some(Outcome { tops, totals, planes }) = self.by_shortlist(ready, lists, ask)? {
                 let lists = tops.into_iter().map(Collector::into_rows).collect();
                 return Ok(Ranked { lists, totals, planes });
             }
@@ -308,36 +292,5 @@ impl InfluencePlan {
         let mut tops = collectors();
         let totals = merge(states, &mut tops);
         Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
-    }
-
-    /// What a scan for several rankings, or for many values, did, or the codes that took its place.
-    pub(super) fn summary_of_lists(
-        &self,
-        ready: &Ready,
-        totals: &Totals,
-        planes: Vec<PlaneSummary>,
-    ) -> ScanSummary {
-        let summary = self.summary(ready, totals);
-        match &self.spec().mode {
-            Mode::Sketch(mode) if !planes.is_empty() => {
-                let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
-                ScanSummary { guarantee: mode.guarantee(probable), planes, ..summary }
-            }
-            Mode::Exact => summary,
-            Mode::Sketch(mode) => {
-                let why = match self.sides(ready) {
-                    Err(why) => why.to_owned(),
-                    // The answer is exact, which is what was asked for.
-                    Ok(_) if mode.certified => return summary,
-                    Ok(_) => {
-                        format!(
-                            "they pay from {MANY} target vectors on, where few rows are wanted and few may rank"
-                        )
-                    }
-                };
-                let notes = vec![format!("codes of the sketch left no row out: {why}")];
-                ScanSummary { notes, ..summary }
-            }
-        }
     }
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::answer::EXACT;
 use super::mode::Mode;
 use super::plan::{InfluencePlan, PlanSide};
 use super::spec::Fold;
+use super::summary::EXACT;
 
 /// How a question was resolved; displays as indented text, serializes for machines.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,6 +1,7 @@
 //! Influence: the score of every pool row for a target, by one scoring form.
 //!
-//! [`InfluenceSpec`] says what is asked, [`InfluencePlan`] resolves it against a snapshot and answers it by an exact scan.
+//! [`InfluenceSpec`] says what is asked, [`InfluencePlan`] resolves it against a snapshot and answers it: from every row, or by a
+//! sketch that leaves rows out.
 //!
 //! Invariants
 //! - what is scored is a sample, or (where a question says so) each scored token of one by itself; both by the same form
@@ -39,6 +40,7 @@ mod skip;
 mod slots;
 mod spec;
 mod stream;
+mod summary;
 mod target;
 mod terms;
 mod tiles;
@@ -46,10 +48,9 @@ mod top;
 pub(crate) mod values;
 mod windows;
 
-pub use answer::EXACT;
 pub use checkpoints::PlanCheckpoint;
 #[cfg(feature = "sql")]
-pub(crate) use collect::Collector;
+pub(crate) use collect::{Collector, small_bytes};
 pub use diverse::{Diversity, Quota, SelectRequest, Selection};
 pub use each::{EachRanking, EachRequest, Rankings};
 pub use encoder::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
@@ -66,6 +67,7 @@ pub use plan::{InfluencePlan, PlanSide};
 pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored};
 pub use samples::TargetSamples;
 pub use spec::{Across, Each, Fold, GIVEN, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
+pub use summary::EXACT;
 pub use terms::Terms;
 pub use tiles::{Tile, TileWorker, Tiles};
 pub use top::resolve_top;

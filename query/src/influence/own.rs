@@ -16,7 +16,6 @@ use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
 use super::scan::{Scan, ScanPool, Totals, block_bytes};
-use super::shortlist::Parts;
 use super::slots::{Selection, Slots};
 use super::spec::{Missing, Order, Sim};
 use super::target::TargetVectors;
@@ -29,11 +28,17 @@ use crate::error::QueryError;
 #[derive(Default)]
 struct Own {
     scratch: BlockBuffer,
-    /// Of the second feature.
-    other: BlockBuffer,
     selection: Selection,
     rows: Vec<Row>,
-    pair: (Vec<f32>, Vec<f32>),
+    second: Second,
+}
+
+/// What the second feature takes of it.
+#[derive(Default)]
+struct Second {
+    scratch: BlockBuffer,
+    mine: Vec<f32>,
+    theirs: Vec<f32>,
 }
 
 /// What is known of a row so far.
@@ -132,21 +137,15 @@ impl InfluencePlan {
             ));
         }
         // No vector of the target is compared with more than its own row, so none is loaded.
-        let checkpoints = 0..self.checkpoints().len();
-        let pools = self.open_pools(checkpoints.clone(), &vec![Vec::new(); checkpoints.len()], cancel)?;
         let terms = Terms { within: self.spec().within, across: self.spec().across, subtasks: Vec::new() };
         let target = TargetVectors {
             subtasks: Vec::new(),
             rows: Vec::new(),
             excluded: Default::default(),
             terms,
-            vectors: Vec::new(),
+            vectors: vec![Vec::new(); self.checkpoints().len()],
         };
-        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
-        let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let in_target = self.live() - candidates;
-        let (sides, shortlist) = (Err(String::new()), Parts::default());
-        let ready = Ready { pools, target, weights, sides, shortlist, in_target };
+        let ready = self.open(target, cancel)?;
         self.check_missing(&ready, filter)?;
         let mut others = Vec::new();
         for (p, (pool, side)) in ready.pools.iter().zip(self.pools()).enumerate() {
@@ -196,15 +195,15 @@ impl Question<'_> {
         let pool = &self.ready.pools[window.pool as usize];
         let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
         let scan = self.plan.scan(&self.ready, self.filter, self.cancel);
-        let Own { scratch, other, selection, rows, pair } = own;
+        let Own { scratch, selection, rows, second } = own;
         let mut totals = Totals::default();
         selection.choose(window.rows.clone(), &pool.live, filter);
         let slots = selection.rows();
         rows.clear();
         rows.resize(slots.len(), Row::default());
         for (c, reader) in pool.readers.iter().enumerate() {
-            let (modules, scale) = (&pool.modules[c], reader.part().attrs.dot_scale);
-            let share = (self.ready.weights[c], scale);
+            let (weight, modules) = (self.ready.weights[c], &pool.modules[c]);
+            let mut share = Share { weight, modules, scale: reader.part().attrs.dot_scale, slots, rows };
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !slots.touch(block.range()) {
                     continue;
@@ -213,18 +212,9 @@ impl Question<'_> {
                 let block = reader.read_block(block, scratch)?;
                 totals.bytes_read += block_bytes(&block);
                 match &self.others[window.pool as usize][c] {
-                    None => squares(&block, modules, share, slots, rows),
-                    Some(second) => {
-                        totals.bytes_read += products(
-                            &block,
-                            reader,
-                            (second, window, &mut *other),
-                            modules,
-                            share,
-                            slots,
-                            rows,
-                            pair,
-                        )?;
+                    None => share.squares(&block),
+                    Some(other) => {
+                        totals.bytes_read += share.products((&block, reader), other, window, second)?;
                     }
                 }
             }
@@ -247,13 +237,6 @@ impl Question<'_> {
 }
 
 impl Row {
-    /// Adds the product of one checkpoint.
-    fn add(&mut self, (weight, scale): (f64, f64), product: f64) {
-        self.sum += weight * scale * product;
-        self.weight += weight;
-        self.checkpoints += 1;
-    }
-
     /// The score, or why there is none; the reasons are those of every scan.
     fn score(&self, scan: &Scan<'_>) -> Result<f32, Reason> {
         let whole = scan.is_whole(self.flags, self.checkpoints, self.weight > 0.0)?;
@@ -262,59 +245,82 @@ impl Row {
     }
 }
 
-/// Adds the squares of the lengths of a block's vectors.
-fn squares(block: &Block<'_>, modules: &[f64], share: (f64, f64), slots: Slots<'_>, rows: &mut [Row]) {
-    for i in slots.span(block) {
-        let Some(slot) = slots.of(block, i) else { continue };
-        let length = norm(&block.norm[i * modules.len()..(i + 1) * modules.len()], modules);
-        rows[slot].add(share, length * length);
-        rows[slot].flags.insert(RowFlags::from_bits(block.flags[i]));
-    }
+/// What one checkpoint adds to the rows of a window.
+struct Share<'a> {
+    weight: f64,
+    /// Weights of the module groups.
+    modules: &'a [f64],
+    /// Of a dot product.
+    scale: f64,
+    slots: Slots<'a>,
+    rows: &'a mut [Row],
 }
 
-/// Adds the products of a block's vectors with those of another feature; returns the bytes read of it.
-#[allow(clippy::too_many_arguments)] // the pieces of one window, used once
-fn products(
-    block: &Block<'_>,
-    reader: &FeatureReader,
-    (second, window, scratch): (&FeatureReader, &Window, &mut BlockBuffer),
-    modules: &[f64],
-    share: (f64, f64),
-    slots: Slots<'_>,
-    rows: &mut [Row],
-    (mine, theirs): &mut (Vec<f32>, Vec<f32>),
-) -> Result<u64, QueryError> {
-    let dim = reader.part().desc.dim() as usize;
-    mine.resize(dim, 0.0);
-    theirs.resize(dim, 0.0);
-    let (of_mine, of_theirs) = (groups(reader.part()), groups(second.part()));
-    for i in slots.span(block) {
-        if let Some(slot) = slots.of(block, i) {
-            rows[slot].flags.insert(RowFlags::from_bits(block.flags[i]));
+impl Share<'_> {
+    fn add(&mut self, slot: usize, product: f64) {
+        let row = &mut self.rows[slot];
+        row.sum += self.weight * self.scale * product;
+        row.weight += self.weight;
+        row.checkpoints += 1;
+    }
+
+    fn flag(&mut self, slot: usize, flags: u8) {
+        self.rows[slot].flags.insert(RowFlags::from_bits(flags));
+    }
+
+    /// Adds the squares of the lengths of a block's vectors.
+    fn squares(&mut self, block: &Block<'_>) {
+        let modules = self.modules;
+        for i in self.slots.span(block) {
+            let Some(slot) = self.slots.of(block, i) else { continue };
+            let length = norm(&block.norm[i * modules.len()..(i + 1) * modules.len()], modules);
+            self.add(slot, length * length);
+            self.flag(slot, block.flags[i]);
         }
     }
-    let mut bytes = 0;
-    for other in second.blocks_in(window.rows.start / CELL_ROWS) {
-        let (here, there) = (span(block), other.range());
-        if here.start.max(there.start) >= here.end.min(there.end) || !slots.touch(other.range()) {
-            continue;
+
+    /// Adds the products of a block's vectors with those of another feature; returns the bytes read of it.
+    fn products(
+        &mut self,
+        (block, reader): (&Block<'_>, &FeatureReader),
+        other: &FeatureReader,
+        window: &Window,
+        memory: &mut Second,
+    ) -> Result<u64, QueryError> {
+        let Second { scratch, mine, theirs } = memory;
+        let dim = reader.part().desc.dim() as usize;
+        mine.resize(dim, 0.0);
+        theirs.resize(dim, 0.0);
+        let (of_mine, of_theirs) = (groups(reader.part()), groups(other.part()));
+        for i in self.slots.span(block) {
+            if let Some(slot) = self.slots.of(block, i) {
+                self.flag(slot, block.flags[i]);
+            }
         }
-        let other = second.read_block(other, scratch)?;
-        bytes += block_bytes(&other);
-        for j in slots.span(&other) {
-            let Some(slot) = slots.of(&other, j) else { continue };
-            let Ok(i) = block.rows.binary_search(&other.rows[j]) else { continue };
-            vector(block, i, &of_mine, mine);
-            vector(&other, j, &of_theirs, theirs);
-            let weighted = |(group, weight): (&Range<usize>, &f64)| {
-                let pairs = mine[group.clone()].iter().zip(&theirs[group.clone()]);
-                weight * pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
-            };
-            rows[slot].add(share, of_mine.iter().zip(modules).map(weighted).sum());
-            rows[slot].flags.insert(RowFlags::from_bits(other.flags[j]));
+        let here = span(block);
+        let mut bytes = 0;
+        for there in other.blocks_in(window.rows.start / CELL_ROWS) {
+            let range = there.range();
+            if here.start.max(range.start) >= here.end.min(range.end) || !self.slots.touch(range) {
+                continue;
+            }
+            let there = other.read_block(there, scratch)?;
+            bytes += block_bytes(&there);
+            for j in self.slots.span(&there) {
+                let Some(slot) = self.slots.of(&there, j) else { continue };
+                let Ok(i) = block.rows.binary_search(&there.rows[j]) else { continue };
+                vector(block, i, &of_mine, mine);
+                vector(&there, j, &of_theirs, theirs);
+                let weighted = |(group, weight): (&Range<usize>, &f64)| {
+                    let pairs = mine[group.clone()].iter().zip(&theirs[group.clone()]);
+                    weight * pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+                };
+                self.add(slot, of_mine.iter().zip(self.modules).map(weighted).sum());
+                self.flag(slot, there.flags[j]);
+            }
         }
+        Ok(bytes)
     }
-    Ok(bytes)
 }
 
 /// The rows between the first and the last of a block.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use gstore_store::{FeatureReader, RowSet, StoredRow};
 
@@ -13,7 +13,7 @@ use super::members::{Members, TargetRow, members};
 use super::mode::Mode;
 use super::modules;
 use super::plan::InfluencePlan;
-use super::scan::ScanPool;
+use super::scan::{ScanPool, query_count};
 use super::shortlist::Parts;
 use super::skip;
 use super::spec::{GIVEN, Sim};
@@ -28,18 +28,17 @@ pub(super) struct Ready {
     pub(super) pools: Vec<ScanPool>,
     pub(super) target: TargetVectors,
     pub(super) weights: Vec<f64>,
-    /// Sketches, or why there are none.
-    pub(super) sides: Result<LazySides, String>,
-    /// What shortlists need, where there are many queries.
+    /// Sketches, where the mode asks for them.
+    sides: Option<LazySides>,
+    /// What shortlists need.
     pub(super) shortlist: Parts,
     /// Live rows that are no candidates because they occur in the target.
     pub(super) in_target: u64,
 }
 
 /// Sketches that are opened by the first ranking that reads them.
-pub(super) struct LazySides {
-    /// The target's vectors by checkpoint, until then.
-    vectors: Mutex<Vec<Vec<f32>>>,
+#[derive(Default)]
+struct LazySides {
     opened: OnceLock<Sides>,
     /// Why they are not read any more.
     given_up: OnceLock<String>,
@@ -48,7 +47,7 @@ pub(super) struct LazySides {
 impl Ready {
     /// Number of query vectors per checkpoint.
     pub(super) fn queries(&self) -> usize {
-        self.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |q| q.len())
+        query_count(&self.pools)
     }
 
     /// Number of rows that a filter lets through; of a pool that it restricts, those that it names.
@@ -144,6 +143,15 @@ impl InfluencePlan {
         Ok(members)
     }
 
+    /// Who reads the target vectors from where they are.
+    pub(super) fn target_loader<'a>(
+        &'a self,
+        readers: &'a [Vec<TargetSource>],
+        cancel: &'a AtomicBool,
+    ) -> TargetLoader<'a> {
+        TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, cancel }
+    }
+
     /// Reads the target vectors.
     pub(super) fn load_targets(
         &self,
@@ -152,8 +160,7 @@ impl InfluencePlan {
     ) -> Result<TargetVectors, QueryError> {
         let members = self.members()?;
         let readers = self.target_sources(cancel)?;
-        let loader =
-            TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
+        let loader = self.target_loader(&readers, cancel);
         loader.load(members, shape)
     }
 
@@ -231,29 +238,15 @@ impl InfluencePlan {
         }
     }
 
-    /// What opens the sketches of pools with these query vectors, where the mode asks for them.
-    pub(super) fn lazy_sides(&self, vectors: Vec<Vec<f32>>) -> Result<LazySides, String> {
-        match self.spec().mode {
-            Mode::Exact => Err(String::new()),
-            Mode::Sketch(_) => Ok(LazySides {
-                vectors: Mutex::new(vectors),
-                opened: OnceLock::new(),
-                given_up: OnceLock::new(),
-            }),
-        }
-    }
-
     /// The sketches of the pools, or why they cannot be used; the first call opens them.
     pub(super) fn sides<'a>(&self, ready: &'a Ready) -> Result<&'a [Vec<SketchSide>], &'a str> {
-        let lazy = match &ready.sides {
-            Ok(lazy) => lazy,
-            Err(why) => return Err(why),
-        };
+        let Some(lazy) = &ready.sides else { return Err("") };
         if let Some(why) = lazy.given_up.get() {
             return Err(why);
         }
         let opened = lazy.opened.get_or_init(|| {
-            let vectors = std::mem::take(&mut *lazy.vectors.lock().unwrap_or_else(PoisonError::into_inner));
+            let queries = ready.pools.first().map(|pool| &pool.queries[..]).unwrap_or_default();
+            let vectors: Vec<Vec<f32>> = queries.iter().map(|queries| queries.vectors()).collect();
             sides(self.spec(), &ready.pools, &vectors, |reader| self.find_sketch(reader))
         });
         opened.as_deref().map_err(String::as_str)
@@ -266,7 +259,7 @@ impl InfluencePlan {
         work: impl Fn() -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         match (work(), &ready.sides) {
-            (Err(QueryError::Sketch(why)), Ok(lazy)) => {
+            (Err(QueryError::Sketch(why)), Some(lazy)) => {
                 // Another thread may have said it.
                 lazy.given_up.get_or_init(|| why);
                 work()
@@ -275,21 +268,30 @@ impl InfluencePlan {
         }
     }
 
+    /// The pools and a target, whose vectors they hold packed.
+    pub(super) fn open(&self, mut target: TargetVectors, cancel: &AtomicBool) -> Result<Ready, QueryError> {
+        let vectors = std::mem::take(&mut target.vectors);
+        let pools = self.open_pools(0..self.checkpoints().len(), &vectors, cancel)?;
+        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
+        let in_target = (self.live() - candidates).saturating_sub(self.left_out.map_or(0, |_| 1));
+        Ok(Ready {
+            pools,
+            target,
+            weights: self.checkpoints().iter().map(|c| c.weight).collect(),
+            sides: matches!(self.spec().mode, Mode::Sketch(_)).then(LazySides::default),
+            shortlist: Parts::default(),
+            in_target,
+        })
+    }
+
     /// The loaded plan; the first call loads it.
     pub(super) fn ready(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
         let mut slot = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ready) = &*slot {
             return Ok(ready.clone());
         }
-        let mut target = self.load_targets(Shape::Terms, cancel)?;
-        let pools = self.open_pools(0..self.checkpoints().len(), &target.vectors, cancel)?;
-        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
-        let shortlist = Parts::new(&pools, &target.vectors, false);
-        let in_target = (self.live() - candidates).saturating_sub(self.left_out.map_or(0, |_| 1));
-        // The pools hold them packed.
-        let sides = self.lazy_sides(std::mem::take(&mut target.vectors));
-        let weights = self.checkpoints().iter().map(|c| c.weight).collect();
-        let ready = Arc::new(Ready { pools, target, weights, sides, shortlist, in_target });
+        let target = self.load_targets(Shape::Terms, cancel)?;
+        let ready = Arc::new(self.open(target, cancel)?);
         *slot = Some(ready.clone());
         Ok(ready)
     }

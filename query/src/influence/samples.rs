@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use super::members::TargetRow;
 use super::plan::InfluencePlan;
 use super::result::ExcludedCounts;
-use super::target::TargetLoader;
 use crate::error::QueryError;
 
 /// The samples of a target that can be compared.
@@ -28,8 +27,7 @@ impl InfluencePlan {
     pub fn target_samples(&self, cancel: &AtomicBool) -> Result<TargetSamples, QueryError> {
         let members = self.members()?;
         let readers = self.target_sources(cancel)?;
-        let loader =
-            TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
+        let loader = self.target_loader(&readers, cancel);
         let (rows, subtasks, excluded) = loader.compared(members)?;
         Ok(TargetSamples { rows, subtasks, excluded })
     }
@@ -61,8 +59,8 @@ impl InfluencePlan {
         dims.saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, in bf16 and, padded and in the two forms of the kernels, in int8.
+    /// The same while each sample has a ranking: packed one by one too, and in bf16 and three times in int8, both padded to twice as much at most.
     pub fn ranked_sample_bytes(&self) -> u64 {
-        self.sample_bytes().saturating_mul(4)
+        self.sample_bytes().saturating_mul(3)
     }
 }

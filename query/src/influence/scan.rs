@@ -35,6 +35,18 @@ pub(super) struct ScanPool {
     pub(super) lengths: Vec<Vec<f64>>,
 }
 
+impl ScanPool {
+    /// Number of query vectors per checkpoint, the same for every pool of a scan.
+    pub(super) fn query_count(&self) -> usize {
+        self.queries.first().map_or(0, |queries| queries.len())
+    }
+}
+
+/// Number of query vectors per checkpoint.
+pub(super) fn query_count(pools: &[ScanPool]) -> usize {
+    pools.first().map_or(0, ScanPool::query_count)
+}
+
 /// What every row of a scan is measured by.
 #[derive(Clone, Copy)]
 pub(super) struct Scan<'a> {
@@ -274,7 +286,6 @@ impl Scan<'_> {
         mut take: impl FnMut(u64, Option<u32>, &State, &mut [f32]),
     ) -> Result<u64, QueryError> {
         let pool = &self.pools[window.pool as usize];
-        let queries = pool.queries.first().map_or(0, |q| q.len());
         let Worker { scratch, selection, slate } = worker;
         let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
         selection.choose(window.rows.clone(), &pool.live, filter);
@@ -291,7 +302,7 @@ impl Scan<'_> {
             // How many tokens the rows have is known only from the blocks, so what they need of memory is cut here and not in `windows`.
             Granularity::Token => {
                 let bytes = self.find_tokens(pool, window, selection, scratch)?;
-                for tokens in selection.tokens().chunks(most_slots(queries)) {
+                for tokens in selection.tokens().chunks(most_slots(pool.query_count())) {
                     let slots = Slots::Tokens(tokens);
                     self.accumulate(pool, window, slots, scratch, slate)?;
                     slate.hand_out(slots, &mut take);
@@ -332,7 +343,7 @@ impl Scan<'_> {
         scratch: &mut BlockBuffer,
         slate: &mut Slate,
     ) -> Result<u64, QueryError> {
-        slate.reset(slots.len(), pool.queries.first().map_or(0, |q| q.len()));
+        slate.reset(slots.len(), pool.query_count());
         let mut bytes = 0;
         for (c, reader) in pool.readers.iter().enumerate() {
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {

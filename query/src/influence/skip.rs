@@ -84,8 +84,7 @@ fn toward(order: Order, score: f32) -> f32 {
 /// The best score of a row of the window, the higher the better for both orders; infinite where nothing is known of all its rows.
 fn bound(scan: &Scan<'_>, order: Order, window: &Window) -> f32 {
     let pool = &scan.pools[window.pool as usize];
-    let queries = pool.queries.first().map_or(0, |q| q.len());
-    let mut values = vec![0.0f64; queries];
+    let mut values = vec![0.0f64; pool.query_count()];
     for (c, reader) in pool.readers.iter().enumerate() {
         let Some(lengths) = longest(reader, window, pool.modules[c].len()) else { return f32::INFINITY };
         let groups = lengths.len();

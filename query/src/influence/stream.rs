@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 
 use super::drive;
 use super::filter::RowFilter;
-use super::mode::Mode;
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{Excluded, ScanSummary, Scored};
@@ -28,9 +27,7 @@ impl InfluencePlan {
         let mut summary = self.stream(&ready, filter, threads, cancel, |scored, _| {
             if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
         })?;
-        if matches!(self.spec().mode, Mode::Sketch(_)) {
-            summary.notes.push("every row was scored: a sketch serves rankings of the first k rows".into());
-        }
+        summary.notes.extend(self.every_row("a sketch serves rankings of the first k rows"));
         Ok(summary)
     }
 

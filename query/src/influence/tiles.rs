@@ -59,7 +59,7 @@ impl InfluencePlan {
                 "a matrix has the scores of samples; ask for those of tokens with `influence()`".into(),
             ));
         }
-        let ready = self.ready_for_samples(false, cancel)?;
+        let ready = self.ready_for_samples(cancel)?;
         self.check_missing(&ready, None)?;
         let windows = windows(&ready.pools, ready.queries());
         let most = MOST_SCORES.min(most) / ready.queries().max(1) as u64;

@@ -37,6 +37,25 @@ impl Queries {
         self.len() == 0
     }
 
+    /// The vectors, one after the other.
+    pub(crate) fn vectors(&self) -> Vec<f32> {
+        let dim = self.dim();
+        let mut vectors = vec![0.0; self.len() * dim];
+        for group in 0..self.groups() {
+            for tile in 0..self.0.tiles() {
+                let queries = self.0.tile_queries(tile);
+                let steps = self.tile(group, tile).chunks_exact(queries.len());
+                for (start, step) in self.span(group).step_by(LANES).zip(steps) {
+                    let range = start..(start + LANES).min(self.span(group).end);
+                    for (query, line) in queries.clone().zip(step) {
+                        vectors[query * dim..][range.clone()].copy_from_slice(&line[..range.len()]);
+                    }
+                }
+            }
+        }
+        vectors
+    }
+
     /// Number of module groups.
     pub fn groups(&self) -> usize {
         self.0.groups()

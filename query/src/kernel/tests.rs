@@ -213,3 +213,14 @@ fn reduces_as_the_naive_tree() {
     }
     assert_eq!(reduce(&lanes).to_bits(), want[0].to_bits());
 }
+
+#[test]
+fn packed_vectors_come_back() {
+    let dim = 83;
+    for count in [0, 1, 8, 9, 21] {
+        let vectors: Vec<f32> = (0..count * dim).map(|i| (i as f32 * 0.71).cos()).collect();
+        for groups in [vec![], vec![0..17, 17..17, 17..50, 50..dim]] {
+            assert_eq!(Queries::new(&vectors, dim, &groups).vectors(), vectors);
+        }
+    }
+}

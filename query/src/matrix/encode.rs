@@ -1,7 +1,6 @@
 //! Tiles as row groups of Parquet, encoded by the thread that scored them.
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, StringArray, UInt64Array};
@@ -142,8 +141,7 @@ impl PartWriter {
         if encoded.columns.is_empty() {
             return Ok(());
         }
-        let path: PathBuf = self.place.temporary.clone();
-        let failed = |error| MatrixError::parquet(&path, error);
+        let failed = |error| MatrixError::parquet(&self.place.temporary, error);
         let mut group = self.out.next_row_group().map_err(failed)?;
         for column in encoded.columns {
             column.append_to_row_group(&mut group).map_err(failed)?;

@@ -72,14 +72,14 @@ pub(super) fn metadata(path: &Path, key: &str) -> Result<Option<String>, MatrixE
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<String, MatrixError> {
-    serde_json::to_string(value).map_err(unreadable)
+    serde_json::to_string(value).map_err(unwritable)
 }
 
 pub(super) fn pretty(value: &impl Serialize) -> Result<String, MatrixError> {
-    serde_json::to_string_pretty(value).map_err(unreadable)
+    serde_json::to_string_pretty(value).map_err(unwritable)
 }
 
-pub(super) fn unreadable(error: serde_json::Error) -> MatrixError {
+pub(super) fn unwritable(error: serde_json::Error) -> MatrixError {
     MatrixError::Refused(format!("the question cannot be written: {error}"))
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MatrixOptions;
 use super::error::MatrixError;
-use super::files::{json, unreadable};
+use super::files::{json, unwritable};
 use crate::error::QueryError;
 use crate::influence::{ExcludedCounts, InfluencePlan, MOST_SAMPLES, PlanSide, TargetSamples};
 
@@ -137,7 +137,7 @@ impl MatrixQuestion {
             groups: groups(count, options.memory, plan.sample_bytes())?,
         };
         // As it is read back, so that what was written and what is asked compare equal.
-        serde_json::from_str(&json(&question)?).map_err(unreadable)
+        serde_json::from_str(&json(&question)?).map_err(unwritable)
     }
 
     /// Of all of it.

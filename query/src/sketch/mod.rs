@@ -27,3 +27,4 @@ pub use source::{MemorySections, Sections, Sketch};
 
 pub(crate) use encode::tail_excess;
 pub(crate) use query::QUERY_NORMS;
+pub(crate) use random::split_mix;

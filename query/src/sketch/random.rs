@@ -12,10 +12,7 @@ impl Stream {
     /// The stream of a seed and a number that keeps streams of one seed apart.
     pub(crate) fn new(seed: u64, number: u64) -> Self {
         let mut state = seed ^ mix(number.wrapping_add(0x9e37_79b9_7f4a_7c15));
-        Self(std::array::from_fn(|_| {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            mix(state)
-        }))
+        Self(std::array::from_fn(|_| split_mix(&mut state)))
     }
 
     /// 64 random bits.
@@ -38,7 +35,13 @@ impl Stream {
     }
 }
 
-/// The output function of splitmix64.
+/// The next number of splitmix64 (Steele et al. 2014).
+pub(crate) fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mix(*state)
+}
+
+/// Its output function.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -49,14 +49,14 @@ pub fn run(args: &MakeArgs) -> Result<()> {
     let rows = args.limit.unwrap_or(available);
     let begun = Instant::now();
     let store = Store::create(&args.store)?;
-    pool::samples(&store, "pool", rows, false)?;
+    pool::samples(&store, "pool", rows, None)?;
     let features = Features { dataset: "pool", kind: "grad-adam", checkpoints: args.checkpoints, rows, dim };
     let path = args.vectors.join("rows.f16");
     let mut halves = Vectors::<2>::open(&path, dim, rows.min(available))?;
     pool::publish(&store, features, |vector| halves.next(vector, |b| f16::from_le_bytes(b).to_f32()))?;
     for &count in &args.queries {
         let name = format!("target{count}");
-        pool::samples(&store, &name, count, true)?;
+        pool::samples(&store, &name, count, Some("s"))?;
         let features =
             Features { dataset: &name, kind: "grad-sgd", checkpoints: args.checkpoints, rows: count, dim };
         let path = args.vectors.join("queries.f32");

@@ -175,8 +175,15 @@ impl Shown<'_> {
     }
 
     fn text(&self, full: bool) -> Result<String> {
-        let pair = &self.pair;
         let mut out = String::new();
+        self.write_score(&mut out)?;
+        self.write_checkpoints(&mut out, full)?;
+        self.write_texts(&mut out)?;
+        Ok(out)
+    }
+
+    fn write_score(&self, out: &mut String) -> Result<()> {
+        let pair = &self.pair;
         let side = match pair.score {
             s if s > 0.0 => "proponent: training on it lowers the loss",
             s if s < 0.0 => "opponent: training on it raises the loss",
@@ -206,6 +213,12 @@ impl Shown<'_> {
         if let Some(counts) = self.tokens {
             writeln!(out, "tokens      {}, {} of them scored", counts.tokens, counts.scored)?;
         }
+        Ok(())
+    }
+
+    /// What each checkpoint adds, and there the modules: all in `full`, else the first.
+    fn write_checkpoints(&self, out: &mut String, full: bool) -> Result<()> {
+        let pair = &self.pair;
         let width = pair.checkpoints.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max(10);
         writeln!(
             out,
@@ -237,6 +250,10 @@ impl Shown<'_> {
                 )?;
             }
         }
+        Ok(())
+    }
+
+    fn write_texts(&self, out: &mut String) -> Result<()> {
         writeln!(
             out,
             "\nthe row\n{}",
@@ -250,7 +267,7 @@ impl Shown<'_> {
                 indent(text)
             )?;
         }
-        Ok(out)
+        Ok(())
     }
 }
 

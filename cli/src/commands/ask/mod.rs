@@ -17,12 +17,13 @@ use gstore_query::sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
 use super::query::{checked, style};
-use super::select::{Pool, column, open_pools, scoring};
+use super::select::{Pool, column, open_pools};
 use crate::args::{AskArgs, Format};
 use crate::context::Context;
 use crate::encoder::encoder;
 use crate::failure::UsageError;
 use crate::output::{Output, check_outside, format_of, is_binary, sql_format};
+use crate::question::{scoring, tell_notes};
 use crate::summary;
 
 /// Runs the model over the sample, then ranks the pool by it.
@@ -36,9 +37,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     let snapshot = checked(snapshot, args.checks);
     let spec = InfluenceSpec { pools: args.pool.clone(), given, ..scoring(&args.scoring)? };
     let plan = InfluencePlan::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
-    for note in plan.notes() {
-        context.say(&format!("note: {note}"));
-    }
+    tell_notes(context, &plan);
     let pools = open_pools(&snapshot, &spec.pools)?;
     if !args.prompt.is_empty() && !args.chat && has_roles(&plan, &pools)? {
         context.say(

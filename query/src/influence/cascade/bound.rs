@@ -129,7 +129,7 @@ impl Bounder<'_> {
         if scratch.offsets.is_empty() {
             return Ok(());
         }
-        let queries = pool.queries.first().map_or(0, |q| q.len());
+        let queries = pool.query_count();
         let single = queries == 1 && pool.readers.len() == 1;
         scratch.states.clear();
         scratch.values.clear();

@@ -74,7 +74,7 @@ impl Cascade<'_> {
     }
 
     fn through_planes(&self) -> Result<Result<Outcome, String>, QueryError> {
-        let queries = self.scan.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |q| q.len());
+        let queries = super::scan::query_count(self.scan.pools);
         let windows = windows(self.scan.pools, queries * VALUE_COST);
         let z = self.margin();
         let bounder = Bounder { scan: &self.scan, sides: self.sides, order: self.order, z };

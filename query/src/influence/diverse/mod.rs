@@ -127,7 +127,7 @@ impl InfluencePlan {
         let (ready, lists): (&Ready, Lists) = match rules.round_robin {
             None => (&ready, Lists::Whole),
             Some(Each::Sample) => {
-                of_samples = self.ready_for_samples(true, cancel)?;
+                of_samples = self.ready_for_samples(cancel)?;
                 (&of_samples, self.lists(&of_samples, Each::Sample)?)
             }
             Some(each) => (&ready, self.lists(&ready, each)?),

@@ -78,8 +78,7 @@ impl InfluencePlan {
         let ready = self.ready(cancel)?;
         let targets = &ready.target.rows;
         let readers = self.target_sources(cancel)?;
-        let loader =
-            TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers: &readers, cancel };
+        let loader = self.target_loader(&readers, cancel);
         let dims: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
         let each = dims * (size_of::<f32>() + size_of::<f64>())
             + (targets.len() + ready.target.subtasks.len()) * self.checkpoints().len() * size_of::<f64>();

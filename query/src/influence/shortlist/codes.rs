@@ -12,7 +12,7 @@ use crate::influence::spec::Sim;
 use crate::influence::values::MIN_NORM;
 use crate::influence::windows::Window;
 use crate::kernel::{CodeKind, Codes};
-use crate::sketch::{ByteFactors, Class, RowRecord, Section};
+use crate::sketch::{ByteFactors, Class, Factor, Residual, RowRecord, Section};
 
 /// At least the variance of any value: what underflow takes from one is far below. Scores as small as its root are not told apart.
 const LEAST_VARIANCE: f32 = 1.0 / (1u128 << 100) as f32;
@@ -43,6 +43,53 @@ pub(super) struct Memory {
     queries: QueryParts,
 }
 
+/// What the estimates of all rows at a checkpoint are made with.
+struct Common {
+    sim: Sim,
+    dot_scale: f64,
+    /// Of [`SketchSide`].
+    slack: f64,
+    freedom: f64,
+    /// Of [`Certain`] and [`Probable`].
+    share: f32,
+}
+
+impl Common {
+    /// By which a product with a row is multiplied.
+    fn by(&self, record: &RowRecord) -> f64 {
+        match self.sim {
+            Sim::Cosine => 1.0 / f64::from(record.length).max(MIN_NORM),
+            Sim::Dot => self.dot_scale,
+        }
+    }
+
+    fn certain(&self, record: &RowRecord, residual: Residual) -> Certain {
+        let (by, norm) = (self.by(record), f64::from(record.norm));
+        let (scale, residual) = (f64::from(residual.scale), f64::from(residual.residual));
+        Certain {
+            of_dot: (by * scale) as f32,
+            of_norm: up(by * (residual + norm * self.slack)),
+            of_fine: up(by * (norm + residual)),
+            share: self.share,
+        }
+    }
+
+    fn probable(&self, record: &RowRecord, factor: Factor) -> Probable {
+        let (by, norm, spread) = (self.by(record), f64::from(record.norm), f64::from(factor.spread));
+        Probable {
+            of_dot: (by * f64::from(factor.factor)) as f32,
+            across: up(by * by * spread * spread),
+            rounded: up(by * by * (spread * spread * self.freedom + norm * norm)),
+            certain: up(by * norm * self.slack),
+            share: self.share,
+        }
+    }
+}
+
+fn up(value: f64) -> f32 {
+    (value as f32 * (1.0 + ROUNDED)).next_up()
+}
+
 /// Estimates the values of a window's rows; returns the bytes read.
 pub(super) fn estimate(
     (scan, reading): (&Scan<'_>, Reading<'_>),
@@ -54,8 +101,7 @@ pub(super) fn estimate(
     let certain = plane == Plane::Certified;
     let pool = &scan.pools[window.pool as usize];
     let Memory { offsets, chosen, places, dots, variances, rows, factors, codes, queries: parts } = memory;
-    let count = pool.queries.first().map_or(0, |queries| queries.len());
-    let share = ROUNDED * (1.0 + pool.readers.len() as f32 / 8.0);
+    let count = pool.query_count();
     let mut bytes = 0;
     // Plain loops, compiled for what the processor has.
     let arch = pulp::Arch::new();
@@ -67,9 +113,14 @@ pub(super) fn estimate(
     }
     for ((c, reader), side) in pool.readers.iter().enumerate().zip(&sides[window.pool as usize]) {
         let sketch = &side.sketch;
-        let freedom = (sketch.padded() - 4) as f64;
         let weighty = scan.weights[c] > 0.0;
-        let dot_scale = reader.part().attrs.dot_scale;
+        let common = Common {
+            sim: scan.sim,
+            dot_scale: reader.part().attrs.dot_scale,
+            slack: side.slack,
+            freedom: (sketch.padded() - 4) as f64,
+            share: ROUNDED * (1.0 + pool.readers.len() as f32 / 8.0),
+        };
         for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
             if !estimates.slots().touch(block.range()) {
                 continue;
@@ -98,35 +149,16 @@ pub(super) fn estimate(
                         continue;
                     }
                 }
-                let by = match scan.sim {
-                    Sim::Cosine => 1.0 / f64::from(record.length).max(MIN_NORM),
-                    Sim::Dot => dot_scale,
-                };
-                let norm = f64::from(record.norm);
-                let up = |value: f64| (value as f32 * (1.0 + ROUNDED)).next_up();
                 let sums = estimates.of(slot);
                 let ByteFactors { factor, residual } = factors[*i as usize];
                 if certain {
-                    let (scale, residual) = (f64::from(residual.scale), f64::from(residual.residual));
-                    let row = Certain {
-                        of_dot: (by * scale) as f32,
-                        of_norm: up(by * (residual + norm * side.slack)),
-                        of_fine: up(by * (norm + residual)),
-                        share,
-                    };
+                    let row = common.certain(record, residual);
                     arch.dispatch(|| row.add(parts, dots, sums));
-                    continue;
+                } else {
+                    let row = common.probable(record, factor);
+                    let variances = &mut variances[slot * count..(slot + 1) * count];
+                    arch.dispatch(|| row.add(parts, dots, sums, variances));
                 }
-                let spread = f64::from(factor.spread);
-                let row = Probable {
-                    of_dot: (by * f64::from(factor.factor)) as f32,
-                    across: up(by * by * spread * spread),
-                    rounded: up(by * by * (spread * spread * freedom + norm * norm)),
-                    certain: up(by * norm * side.slack),
-                    share,
-                };
-                let variances = &mut variances[slot * count..(slot + 1) * count];
-                arch.dispatch(|| row.add(parts, dots, sums, variances));
             }
             let sizes = [Section::Rows, Section::Bytes, Section::ByteFactors];
             let each: usize = sizes.iter().map(|section| section.vector_bytes(sketch.padded())).sum();

@@ -26,7 +26,7 @@ use super::drive;
 use super::each::Lists;
 use super::mode::Plane;
 use super::result::PlaneSummary;
-use super::scan::{Scan, Totals};
+use super::scan::{Scan, Totals, query_count};
 use super::spec::Order;
 use super::windows::{Window, windows};
 use crate::error::QueryError;
@@ -34,7 +34,7 @@ use crate::kernel::Filter;
 use codes::Reading;
 use narrow::{NarrowSides, narrow_sides};
 use pairs::{Singles, singles};
-pub(super) use question::{Parts, Wanted};
+pub(super) use question::Parts;
 use run::Run;
 
 /// Queries from which on it pays to estimate first, by codes and in bf16.
@@ -106,15 +106,13 @@ impl Shortlist<'_> {
     fn through_batches(&self) -> Result<Outcome, QueryError> {
         let windows = windows(self.scan.pools, self.queries());
         let mut run = Run::new(self, &windows);
-        let (mut start, mut is_first) = (0, true);
+        let mut start = 0;
         while start < windows.len() {
-            let batch = start..start + self.batch(&windows[start..], is_first);
-            is_first = false;
+            let batch = start..start + self.batch(&windows[start..], run.is_trial());
             if run.take(batch.clone())? {
                 start = batch.end;
                 continue;
             }
-            is_first = true;
             // Where few rows can be left out of a batch, so it is of the next ones.
             run.finish()?;
             if !run.next_source() {
@@ -128,7 +126,7 @@ impl Shortlist<'_> {
     }
 
     fn queries(&self) -> usize {
-        self.scan.pools.first().and_then(|pool| pool.queries.first()).map_or(0, |queries| queries.len())
+        query_count(self.scan.pools)
     }
 
     fn collectors(&self) -> Vec<Collector> {
@@ -136,9 +134,9 @@ impl Shortlist<'_> {
     }
 
     /// How many of the windows make a batch. What a source is worth shows on fewer: enough that those that rank are a small part.
-    fn batch(&self, windows: &[Window], is_first: bool) -> usize {
+    fn batch(&self, windows: &[Window], is_trial: bool) -> usize {
         let first = TRIAL_ROWS.saturating_mul(self.k).saturating_mul(self.lists.len());
-        let most = if is_first { first.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) } else { BATCH_PAIRS };
+        let most = if is_trial { first.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) } else { BATCH_PAIRS };
         let mut pairs = 0;
         let fits = windows.iter().take_while(|window| {
             pairs += (window.rows.end - window.rows.start) as usize * self.lists.len();

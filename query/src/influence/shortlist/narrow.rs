@@ -24,8 +24,8 @@ pub(in crate::influence) struct NarrowSide {
 /// By pool and checkpoint.
 pub(in crate::influence) type NarrowSides = Vec<Vec<NarrowSide>>;
 
-/// The sides of pools whose query vectors at checkpoint c are `vectors[c]`.
-pub(in crate::influence) fn narrow_sides(pools: &[ScanPool], vectors: &[Vec<f32>]) -> NarrowSides {
+/// The sides of pools.
+pub(super) fn narrow_sides(pools: &[ScanPool]) -> NarrowSides {
     let mut all: NarrowSides = Vec::new();
     for (p, pool) in pools.iter().enumerate() {
         let mut sides = Vec::new();
@@ -35,7 +35,10 @@ pub(in crate::influence) fn narrow_sides(pools: &[ScanPool], vectors: &[Vec<f32>
             let shared = (0..p).find(|other| Arc::ptr_eq(&pools[*other].queries[c], &pool.queries[c]));
             let queries = match shared {
                 Some(other) => all[other][c].queries.clone(),
-                None => Arc::new(FilterQueries::new(&vectors[c], part.desc.dim() as usize, &groups(part))),
+                None => {
+                    let queries = &pool.queries[c];
+                    Arc::new(FilterQueries::new(&queries.vectors(), queries.dim(), &groups(part)))
+                }
             };
             let mut groups = Vec::new();
             used_groups(&pool.modules[c], &mut groups);

@@ -15,8 +15,8 @@ use crate::kernel::{Queries, Scratch};
 /// Each query vector packed by itself, by pool and checkpoint.
 pub(in crate::influence) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
 
-/// The query vectors of pools; at checkpoint c they are `vectors[c]`.
-pub(in crate::influence) fn singles(pools: &[ScanPool], vectors: &[Vec<f32>]) -> Singles {
+/// The query vectors of pools.
+pub(super) fn singles(pools: &[ScanPool]) -> Singles {
     let mut all: Singles = Vec::new();
     for (p, pool) in pools.iter().enumerate() {
         let mut of_pool: Vec<Arc<Vec<Queries>>> = Vec::new();
@@ -25,10 +25,9 @@ pub(in crate::influence) fn singles(pools: &[ScanPool], vectors: &[Vec<f32>]) ->
             of_pool.push(match shared {
                 Some(other) => all[other][c].clone(),
                 None => {
-                    let part = reader.part();
-                    let (dim, groups) = (part.desc.dim() as usize, groups(part));
-                    let single = |vector: &[f32]| Queries::new(vector, dim, &groups);
-                    Arc::new(vectors[c].chunks_exact(dim).map(single).collect())
+                    let (queries, groups) = (&pool.queries[c], groups(reader.part()));
+                    let single = |vector: &[f32]| Queries::new(vector, queries.dim(), &groups);
+                    Arc::new(queries.vectors().chunks_exact(queries.dim()).map(single).collect())
                 }
             });
         }

@@ -85,33 +85,12 @@ impl Part {
             }
         };
         let arch = pulp::Arch::new();
-        let sign = if of.order == Order::Best { 1.0 } else { -1.0 };
         let mut wanted = std::mem::take(&mut self.wanted);
         wanted.clear();
         wanted.extend(self.estimates.wanted());
         for slot in &wanted {
             let bounded = match self.estimates.is_whole(*slot, &of.scan) {
-                Ok(true) => {
-                    let (values, errors) = self.estimates.of(*slot);
-                    match of.lists {
-                        Lists::Samples(_) => {
-                            let marks = &mut self.marks;
-                            arch.dispatch(|| mark(sign, (values, errors, &self.cuts), marks));
-                            !marks.contains(&true) || {
-                                let bounded = arch.dispatch(|| is_finite(values, errors));
-                                if bounded {
-                                    self.compare((unit, first), *slot, sign);
-                                }
-                                bounded
-                            }
-                        }
-                        lists => {
-                            arch.dispatch(|| is_finite(values, errors))
-                                && self.judge((unit, first), *slot, of, lists)
-                        }
-                    }
-                }
-                Ok(false) => false,
+                Ok(whole) => whole && self.look((unit, first), *slot, of, arch),
                 Err(reason) => {
                     self.totals.scanned += 1;
                     self.totals.excluded.add(reason);
@@ -128,6 +107,29 @@ impl Part {
         }
         self.wanted = wanted;
         Ok(())
+    }
+
+    /// Finds the rankings that a row is a candidate of; false where its values have no bounds.
+    fn look(&mut self, place: (u32, usize), slot: usize, of: &Shortlist<'_>, arch: pulp::Arch) -> bool {
+        let sign = if of.order == Order::Best { 1.0 } else { -1.0 };
+        let (values, errors) = self.estimates.of(slot);
+        if let Lists::Samples(_) = of.lists {
+            let (cuts, marks) = (&self.cuts, &mut self.marks);
+            arch.dispatch(|| mark(sign, (values, errors, cuts), marks));
+            if !self.marks.contains(&true) {
+                return true;
+            }
+        }
+        if !arch.dispatch(|| is_finite(values, errors)) {
+            return false;
+        }
+        match of.lists {
+            Lists::Samples(_) => {
+                self.compare(place, slot, sign);
+                true
+            }
+            lists => self.judge(place, slot, of, lists),
+        }
     }
 
     fn push(&mut self, list: usize, candidate: Candidate) {

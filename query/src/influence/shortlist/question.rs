@@ -1,20 +1,16 @@
 //! Whether a question is answered by a shortlist, and from which estimates.
 
-use std::sync::atomic::AtomicBool;
-
-use gstore_store::Granularity;
+use std::sync::OnceLock;
 
 use super::{MANY, NarrowSides, Outcome, Reading, Shortlist, Singles, Source, narrow_sides, singles};
 use crate::error::QueryError;
+use crate::influence::answer::Ask;
 use crate::influence::cascade::{deciding, margin};
 use crate::influence::each::Lists;
-use crate::influence::filter::RowFilter;
 use crate::influence::mode::{Mode, Plane};
 use crate::influence::plan::InfluencePlan;
 use crate::influence::ready::Ready;
-use crate::influence::scan::{Scan, ScanPool};
-use crate::influence::spec::Order;
-use crate::kernel::Kernel;
+use crate::influence::scan::Scan;
 
 /// Queries from which on certain bounds come from bf16 and not from codes.
 const MANY_CERTIFIED: usize = 64;
@@ -25,34 +21,11 @@ const LEAST_ROWS: u64 = 32;
 /// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which rows rank.
 const MOST_WANTED: usize = super::BATCH_PAIRS / 16;
 
-/// What shortlists need of a question's pools.
+/// What shortlists need of a question's pools, made for the first one.
 #[derive(Default)]
 pub(in crate::influence) struct Parts {
-    narrow: Option<NarrowSides>,
-    singles: Option<Singles>,
-}
-
-impl Parts {
-    /// Of pools whose query vectors at checkpoint c are `vectors[c]`; `each`: every one of them has a ranking.
-    pub(in crate::influence) fn new(pools: &[ScanPool], vectors: &[Vec<f32>], each: bool) -> Self {
-        let queries = pools.first().and_then(|pool| pool.queries.first()).map_or(0, |queries| queries.len());
-        if queries < MANY || pools.iter().any(|pool| pool.granularity != Granularity::Sample) {
-            return Self::default();
-        }
-        Self {
-            narrow: Kernel::detect().filter().map(|_| narrow_sides(pools, vectors)),
-            singles: each.then(|| singles(pools, vectors)),
-        }
-    }
-}
-
-/// The rankings that are asked for.
-pub(in crate::influence) struct Wanted<'a> {
-    pub(in crate::influence) lists: &'a Lists,
-    pub(in crate::influence) order: Order,
-    pub(in crate::influence) k: usize,
-    pub(in crate::influence) filter: Option<&'a RowFilter>,
-    pub(in crate::influence) threads: usize,
+    narrow: OnceLock<NarrowSides>,
+    singles: OnceLock<Singles>,
 }
 
 impl InfluencePlan {
@@ -60,10 +33,10 @@ impl InfluencePlan {
     pub(in crate::influence) fn by_shortlist(
         &self,
         ready: &Ready,
-        wanted: &Wanted<'_>,
-        cancel: &AtomicBool,
+        lists: &Lists,
+        ask: Ask<'_>,
     ) -> Result<Option<Outcome>, QueryError> {
-        let Wanted { lists, order, k, filter, threads } = *wanted;
+        let Ask { order, k, filter, threads, cancel } = ask;
         if ready.queries() < MANY || self.spec().per_token {
             return Ok(None);
         }
@@ -72,15 +45,12 @@ impl InfluencePlan {
             return Ok(None);
         }
         let scan = self.scan(ready, filter, cancel);
-        let sources = self.sources(ready, wanted, &scan, rows);
+        let sources = self.sources(ready, (lists, ask), &scan, rows);
         if sources.is_empty() {
             return Ok(None);
         }
         let singles = match lists {
-            Lists::Samples(_) => match &ready.shortlist.singles {
-                None => return Ok(None),
-                known => known.as_ref(),
-            },
+            Lists::Samples(_) => Some(ready.shortlist.singles.get_or_init(|| singles(&ready.pools))),
             _ => None,
         };
         Shortlist { scan, sources, lists, singles, order, k, threads }.run().map(Some)
@@ -90,13 +60,15 @@ impl InfluencePlan {
     fn sources<'a>(
         &self,
         ready: &'a Ready,
-        wanted: &Wanted<'_>,
+        (lists, ask): (&Lists, Ask<'_>),
         scan: &Scan<'_>,
         rows: u64,
     ) -> Vec<Source<'a>> {
-        let narrow = || match (&ready.shortlist.narrow, scan.kernel.filter()) {
-            (Some(sides), Some(kernel)) => vec![Source::Narrow(kernel, sides)],
-            _ => Vec::new(),
+        let narrow = || {
+            let source = |kernel| {
+                Source::Narrow(kernel, ready.shortlist.narrow.get_or_init(|| narrow_sides(&ready.pools)))
+            };
+            scan.kernel.filter().map(source).into_iter().collect::<Vec<_>>()
         };
         let Mode::Sketch(mode) = &self.spec().mode else { return narrow() };
         if mode.planes.is_some() {
@@ -109,11 +81,11 @@ impl InfluencePlan {
             let codes = (ready.queries() < MANY_CERTIFIED).then(|| reading(Plane::Certified, 0.0));
             return codes.into_iter().chain(narrow()).collect();
         }
-        let values = match wanted.lists {
+        let values = match lists {
             Lists::Samples(_) => 1,
-            _ => deciding(scan.terms, wanted.order),
+            _ => deciding(scan.terms, ask.order),
         };
-        let bounds = (wanted.k as u64).min(rows) as f64 * (wanted.lists.len() * values) as f64;
+        let bounds = (ask.k as u64).min(rows) as f64 * (lists.len() * values) as f64;
         vec![reading(Plane::Int8, margin(mode.miss, bounds, sides))]
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Run<'a> {
     /// Which source is read now, and what it did where it is of codes.
     source: usize,
     plane: Option<PlaneSummary>,
+    /// Whether it was worth reading for a batch.
+    proven: bool,
     /// The windows whose candidates wait to be scored,
     waiting: Range<usize>,
     /// the candidates,
@@ -41,6 +43,7 @@ impl<'a> Run<'a> {
             found,
             source: 0,
             plane: None,
+            proven: false,
             waiting: 0..0,
             lists: Vec::new(),
             unbounded: Vec::new(),
@@ -67,10 +70,16 @@ impl<'a> Run<'a> {
         self.waiting = window..window;
     }
 
+    /// Whether the next batch shows what the source is worth.
+    pub(super) fn is_trial(&self) -> bool {
+        !self.proven
+    }
+
     /// Goes on with the source that reads more; false where there is none.
     pub(super) fn next_source(&mut self) -> bool {
         self.end_plane();
         self.source += 1;
+        self.proven = false;
         self.begin_plane();
         self.source < self.of.sources.len()
     }
@@ -116,6 +125,7 @@ impl<'a> Run<'a> {
             self.found.totals.bytes_read += totals.bytes_read;
             return Ok(false);
         }
+        self.proven = true;
         self.waiting.end = batch.end;
         self.totals.merge(&totals);
         self.unbounded.extend(unbounded);

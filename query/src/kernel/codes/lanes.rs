@@ -4,10 +4,11 @@
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::avx512::{Int8, Nibble, Sign, Unpack};
 use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
-use crate::kernel::lanes::{Ahead, Cut, FETCH_WORDS, LanePacking, Lanes, Operands, WORD, run};
+use crate::kernel::lanes::{Ahead, Cut, LanePacking, Lanes, Operands, WORD, multiply, run};
 use crate::kernel::packing::Line;
 use crate::kernel::panels::Scratch;
 
@@ -57,45 +58,17 @@ impl<U: Unpack> Lanes for Bytes<'_, U> {
     }
 
     #[inline]
-    fn ahead(&self, row: usize, cut: &Cut) -> Ahead {
+    fn ahead(&self, rows: Range<usize>, cut: &Cut) -> Ahead {
         let steps = cut.values.start / CODE_STEP..cut.values.end.div_ceil(CODE_STEP);
-        let at = self.rows.address(row).wrapping_add(steps.start * U::BYTES);
-        Ahead { at, bytes: steps.len() * U::BYTES, row_bytes: self.rows.row_bytes, rows: 0, done: 0 }
+        let at = self.rows.address(rows.start).wrapping_add(steps.start * U::BYTES);
+        Ahead::new(at, steps.len() * U::BYTES, self.rows.row_bytes, rows.len())
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands) {
-        let mut acc = [[_mm512_setzero_si512(); Q]; R];
-        let queries = at.queries.cast::<u8>();
-        let mut ahead = at.ahead;
-        for word in 0..at.words {
-            if word % FETCH_WORDS == 0 {
-                ahead.fetch(at.at_a_time);
-            }
-            let mut q = [_mm512_setzero_si512(); Q];
-            for i in 0..Q {
-                // SAFETY: words x Q lines.
-                q[i] = unsafe { _mm512_load_si512(queries.add((word * Q + i) * 64).cast()) };
-            }
-            for r in 0..R {
-                // SAFETY: `words` words of R rows.
-                let x = unsafe { at.rows.add(r * at.row_bytes + word * WORD).cast::<i32>().read() };
-                let x = _mm512_set1_epi32(x);
-                for i in 0..Q {
-                    acc[r][i] = _mm512_dpbusd_epi32(acc[r][i], x, q[i]);
-                }
-            }
-        }
-        for r in 0..R {
-            for i in 0..Q {
-                // SAFETY: Q lines of R rows.
-                unsafe {
-                    let to = at.sums.add(r * at.width + i).cast::<__m512i>();
-                    let before = if at.fresh { _mm512_setzero_si512() } else { _mm512_load_si512(to) };
-                    _mm512_store_si512(to, _mm512_add_epi32(before, acc[r][i]));
-                }
-            }
-        }
+        let step = |sum, x, query| _mm512_dpbusd_epi32(sum, x, query);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { multiply::<R, Q>(at, step, |a, b| _mm512_add_epi32(a, b)) };
     }
 
     #[inline]

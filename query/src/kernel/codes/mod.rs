@@ -132,6 +132,11 @@ fn byte_products() -> bool {
     is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni")
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+fn byte_products() -> bool {
+    false
+}
+
 /// Whether the processor counts the bits of registers of AVX-512.
 #[cfg(target_arch = "x86_64")]
 fn bit_counts() -> bool {

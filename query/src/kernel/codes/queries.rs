@@ -1,21 +1,24 @@
 //! int8 query vectors laid out for the kernels of codes.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::super::lanes::{LanePacking, WORD};
 use super::super::packing::{Line, Packing};
-use super::{CODE_STEP, MAX_CODE_DIM};
+use super::{CODE_STEP, MAX_CODE_DIM, byte_products};
 
-/// Query vectors of -127 to 127, packed the same way for all kinds of codes.
+/// Query vectors of -127 to 127, packed the same way for all kinds of codes: in the form that this processor's kernels read.
 #[derive(Debug, Clone)]
 pub struct CodeQueries {
-    packing: Packing,
+    dim: usize,
     /// Of each query: the sum of its coordinates.
     sums: Vec<i32>,
     /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the last chunk padded with zeros.
     planes: Vec<Line>,
-    /// Where there are more than few, their values side by side.
+    /// Where there are more than few and the processor multiplies them so, their values side by side.
     lanes: Option<LanePacking>,
+    /// Their values step by step; beside `lanes` only once another kernel asks for them.
+    steps: OnceLock<Packing>,
 }
 
 /// Queries from which on they are multiplied side by side.
@@ -42,36 +45,33 @@ impl CodeQueries {
         );
         assert!(vectors.len().is_multiple_of(dim));
         assert!(vectors.iter().all(|value| *value != i8::MIN), "a query's values lie in -127..=127");
-        let fill = |query: usize, range: Range<usize>, line: &mut Line| {
-            line.0.copy_from_slice(bytemuck::cast_slice(&vectors[query * dim..][range]));
-        };
-        let sum = |vector: &[i8]| vector.iter().map(|value| i32::from(*value)).sum();
-        let planes = match vectors.len() / dim {
-            count @ 1..=BIT_QUERIES => planes(vectors, dim, count),
-            _ => Vec::new(),
-        };
         let count = vectors.len() / dim;
-        let lanes = (count >= LANES_FROM).then(|| {
-            LanePacking::new(count, std::slice::from_ref(&(0..dim)), WORD, |query, range| {
-                std::array::from_fn(|i| vectors[query * dim + range.start + i] as u8)
-            })
-        });
-        Self {
-            planes,
-            lanes,
-            packing: Packing::new(vectors.len() / dim, dim, &[], CODE_STEP, fill),
+        let sum = |vector: &[i8]| vector.iter().map(|value| i32::from(*value)).sum();
+        let queries = Self {
+            dim,
             sums: vectors.chunks_exact(dim).map(sum).collect(),
+            planes: if count <= BIT_QUERIES { planes(vectors, dim, count) } else { Vec::new() },
+            lanes: (count >= LANES_FROM && byte_products()).then(|| {
+                LanePacking::new(count, std::slice::from_ref(&(0..dim)), WORD, |query, range| {
+                    std::array::from_fn(|i| vectors[query * dim + range.start + i] as u8)
+                })
+            }),
+            steps: OnceLock::new(),
+        };
+        if queries.lanes.is_none() {
+            queries.steps.get_or_init(|| steps(bytemuck::cast_slice(vectors), dim));
         }
+        queries
     }
 
     /// Coordinates per vector.
     pub fn dim(&self) -> usize {
-        self.packing.dim()
+        self.dim
     }
 
     /// Number of vectors.
     pub fn len(&self) -> usize {
-        self.packing.len()
+        self.sums.len()
     }
 
     /// True without vectors.
@@ -90,23 +90,37 @@ impl CodeQueries {
         (!self.planes.is_empty()).then_some(&self.planes)
     }
 
-    /// The values side by side, if there are more than few queries.
+    /// The values side by side, if there are more than few queries and the processor multiplies them so.
     pub(super) fn lanes(&self) -> Option<&LanePacking> {
         self.lanes.as_ref()
     }
 
     pub(super) fn tiles(&self) -> usize {
-        self.packing.tiles()
+        self.steps().tiles()
     }
 
     pub(super) fn tile_queries(&self, tile: usize) -> Range<usize> {
-        self.packing.tile_queries(tile)
+        self.steps().tile_queries(tile)
     }
 
     /// Steps x queries of the tile.
     pub(super) fn tile(&self, tile: usize) -> &[[i8; CODE_STEP]] {
-        bytemuck::cast_slice(self.packing.tile(0, tile))
+        bytemuck::cast_slice(self.steps().tile(0, tile))
     }
+
+    fn steps(&self) -> &Packing {
+        self.steps.get_or_init(|| {
+            let lanes = self.lanes.iter();
+            let vectors = lanes.flat_map(|lanes| (0..self.len()).flat_map(|query| lanes.vector(query)));
+            steps(&vectors.collect::<Vec<u8>>(), self.dim)
+        })
+    }
+}
+
+fn steps(vectors: &[u8], dim: usize) -> Packing {
+    Packing::new(vectors.len() / dim, dim, &[], CODE_STEP, |query, range, line| {
+        line.0.copy_from_slice(&vectors[query * dim..][range]);
+    })
 }
 
 fn planes(vectors: &[i8], dim: usize, count: usize) -> Vec<Line> {

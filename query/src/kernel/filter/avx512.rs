@@ -1,9 +1,10 @@
 //! `vdpbf16ps`: pairs of values of a row, multiplied with those of 16 queries at once.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::avx512::load_part;
-use super::super::lanes::{Ahead, Cut, FETCH_WORDS, Lanes, Operands, WORD, run};
+use super::super::lanes::{Ahead, Cut, Lanes, Operands, multiply, run};
 use super::super::packing::Line;
 use super::super::panels::Scratch;
 use super::super::{Element, LANES};
@@ -124,46 +125,19 @@ impl<T: Element> Lanes for Narrow<'_, T> {
     }
 
     #[inline]
-    fn ahead(&self, row: usize, cut: &Cut) -> Ahead {
+    fn ahead(&self, rows: Range<usize>, cut: &Cut) -> Ahead {
         let (dim, size) = (self.job.queries.dim(), size_of::<T>());
-        let at = self.values.as_ptr().wrapping_add(row * dim + cut.values.start).cast();
-        Ahead { at, bytes: cut.values.len() * size, row_bytes: dim * size, rows: 0, done: 0 }
+        let at = self.values.as_ptr().wrapping_add(rows.start * dim + cut.values.start).cast();
+        Ahead::new(at, cut.values.len() * size, dim * size, rows.len())
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands) {
-        let mut acc = [[_mm512_setzero_ps(); Q]; R];
-        let queries = at.queries.cast::<u8>();
-        let mut ahead = at.ahead;
-        for word in 0..at.words {
-            if word % FETCH_WORDS == 0 {
-                ahead.fetch(at.at_a_time);
-            }
-            let mut q = [_mm512_setzero_si512(); Q];
-            for i in 0..Q {
-                // SAFETY: words x Q lines.
-                q[i] = unsafe { _mm512_load_si512(queries.add((word * Q + i) * 64).cast()) };
-            }
-            for r in 0..R {
-                // SAFETY: `words` words of R rows.
-                let x = unsafe { at.rows.add(r * at.row_bytes + word * WORD).cast::<i32>().read() };
-                let x = _mm512_set1_epi32(x);
-                for i in 0..Q {
-                    // SAFETY: plain changes of type.
-                    acc[r][i] = unsafe { _mm512_dpbf16_ps(acc[r][i], as_bf16(x), as_bf16(q[i])) };
-                }
-            }
-        }
-        for r in 0..R {
-            for i in 0..Q {
-                // SAFETY: Q lines of R rows.
-                unsafe {
-                    let to = at.sums.add(r * at.width + i).cast::<f32>();
-                    let before = if at.fresh { _mm512_setzero_ps() } else { _mm512_load_ps(to) };
-                    _mm512_store_ps(to, _mm512_add_ps(before, acc[r][i]));
-                }
-            }
-        }
+        let (single, bits) = (|bits| _mm512_castsi512_ps(bits), |values| _mm512_castps_si512(values));
+        // SAFETY: plain changes of type.
+        let step = |sum, x, query| bits(unsafe { _mm512_dpbf16_ps(single(sum), as_bf16(x), as_bf16(query)) });
+        // SAFETY: the caller's promise, passed on.
+        unsafe { multiply::<R, Q>(at, step, |a, b| bits(_mm512_add_ps(single(a), single(b)))) };
     }
 
     #[inline]

@@ -15,14 +15,13 @@ use super::columns::InfluenceColumns;
 use super::table::Question;
 use crate::influence::{
     Diversity, EXACT, Each, EachRanking, EachRequest, InfluencePlan, Order, Rankings, ScanSummary, SubtaskBy,
-    TargetNames, TargetRow, TargetSamples,
+    TargetNames, TargetRow, TargetSamples, small_bytes,
 };
 use crate::sql::blocking::Demand;
 use crate::sql::error::SqlError;
 use crate::sql::leaf::{self, Rows, Want};
 use crate::sql::notes::InfluenceNote;
 use crate::sql::samples::arrow;
-use crate::topk::CANDIDATE_BYTES;
 
 /// Columns in front of those of `influence()`.
 const OWN: usize = 2;
@@ -74,8 +73,7 @@ impl EachRows {
         let vectors = usize::try_from(self.plan.ranked_sample_bytes()).unwrap_or(usize::MAX);
         let k = self.options.k.min(usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX));
         // As `top_k_each` counts them.
-        let candidates = k.saturating_mul(2).max(k.saturating_add(64)).saturating_mul(CANDIDATE_BYTES);
-        let candidates = candidates.saturating_mul(threads.max(1) + 1);
+        let candidates = small_bytes(k, threads.max(1));
         let ends: Vec<usize> = match self.options.each {
             Each::Target => return vec![rows],
             Each::Sample => (1..=rows.len()).collect(),

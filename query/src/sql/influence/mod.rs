@@ -27,14 +27,14 @@ use self::columns::{Besides, InfluenceColumns};
 use self::each::EachRows;
 use self::excluded::ExcludedRows;
 pub(crate) use self::neighbours::{NEAREST_OPTIONS, NearestFunction};
-use self::options::{each_options, mode, rules};
+use self::options::{each_options, mode, pairs, rules};
 pub(crate) use self::own::{SELF_OPTIONS, SelfInfluenceFunction};
 use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
 use crate::error::{QueryError, SideOf};
-use crate::influence::{Diversity, Encoder, InfluencePlan, InfluenceSpec, Missing, Mode, TargetRef};
+use crate::influence::{Diversity, Encoder, InfluencePlan, InfluenceSpec, Mode, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[
@@ -189,32 +189,20 @@ fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
             (pool, Vec::new())
         }
     };
-    let mut spec = InfluenceSpec {
+    let spec = InfluenceSpec {
         pools: args::texts("pool", pool)?,
         targets,
         given,
         exclude_target: args.boolean("exclude_target")?.unwrap_or(false),
-        run: args.text("run")?,
-        checkpoints: args.texts("checkpoints")?,
-        weights: args.numbers("weights")?,
-        pool_kind: args.text("pool_kind")?.or(args.text("kind")?),
-        target_kind: args.text("target_kind")?,
-        features: args.texts("features")?.unwrap_or_default(),
-        partial: args.boolean("partial")?.unwrap_or(false),
         per_token: args.boolean("per_token")?.unwrap_or(false),
         ..InfluenceSpec::default()
     };
+    let mut spec = pairs(args, spec)?;
     set(args, "within", &mut spec.within)?;
     set(args, "across", &mut spec.across)?;
     set(args, "fold", &mut spec.fold)?;
-    set(args, "sim", &mut spec.sim)?;
-    spec.missing = Missing::unless_said(spec.partial);
-    set(args, "missing", &mut spec.missing)?;
     set(args, "by", &mut spec.by)?;
     spec.mode = mode(args)?;
-    if let Some(globs) = args.texts("modules")? {
-        spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
-    }
     Ok(spec)
 }
 

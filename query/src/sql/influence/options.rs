@@ -1,12 +1,35 @@
-//! Arguments that take more than one step to read: the mode, the rules of a ranking, and what has a ranking of its own.
+//! Arguments that several functions have or that take more than one step to read: what is compared, the mode, the rules of a ranking, and what
+//! has a ranking of its own.
 
 use super::columns::Besides;
 use super::each::EachOptions;
 use super::set;
 use crate::error::QueryError;
-use crate::influence::{Diversity, Each, Mode, Order, Quota};
+use crate::influence::{Diversity, Each, InfluenceSpec, Missing, Mode, Order, Quota};
 use crate::sql::args::Arguments;
 use crate::sql::error::SqlError;
+
+/// The question with the vectors that are compared, and how.
+pub(super) fn pairs(args: &Arguments, spec: InfluenceSpec) -> Result<InfluenceSpec, SqlError> {
+    let partial = args.boolean("partial")?.unwrap_or(false);
+    let mut spec = InfluenceSpec {
+        run: args.text("run")?,
+        checkpoints: args.texts("checkpoints")?,
+        weights: args.numbers("weights")?,
+        pool_kind: args.text("pool_kind")?.or(args.text("kind")?),
+        target_kind: args.text("target_kind")?,
+        features: args.texts("features")?.unwrap_or_default(),
+        partial,
+        missing: Missing::unless_said(partial),
+        ..spec
+    };
+    set(args, "sim", &mut spec.sim)?;
+    set(args, "missing", &mut spec.missing)?;
+    if let Some(globs) = args.texts("modules")? {
+        spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
+    }
+    Ok(spec)
+}
 
 /// Whether a sketch may serve the ranking, and what it may leave open.
 pub(super) fn mode(args: &Arguments) -> Result<Mode, SqlError> {

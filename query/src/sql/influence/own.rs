@@ -6,9 +6,10 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
 
 use super::columns::{Besides, InfluenceColumns};
+use super::options::pairs;
 use super::table::InfluenceTable;
-use super::{Source, resolve, set};
-use crate::influence::{Diversity, InfluenceSpec, Missing, Sim, TargetRef};
+use super::{Source, resolve};
+use crate::influence::{Diversity, InfluenceSpec, Sim, TargetRef};
 use crate::sql::args::{self, Arguments};
 use crate::sql::error::SqlError;
 
@@ -49,30 +50,17 @@ impl TableFunctionImpl for SelfInfluenceFunction {
 fn spec(args: &Arguments) -> Result<InfluenceSpec, SqlError> {
     let [pool] = args.positional(["pool"])?;
     let pools = args::texts("pool", pool)?;
-    let partial = args.boolean("partial")?.unwrap_or(false);
-    let mut spec = InfluenceSpec {
+    let spec = InfluenceSpec {
         targets: pools.iter().map(|pool| TargetRef { dataset: pool.clone(), subtask: None }).collect(),
         pools,
         sim: Sim::Dot,
-        run: args.text("run")?,
-        checkpoints: args.texts("checkpoints")?,
-        weights: args.numbers("weights")?,
-        pool_kind: args.text("pool_kind")?.or(args.text("kind")?),
-        target_kind: args.text("target_kind")?,
-        features: args.texts("features")?.unwrap_or_default(),
-        missing: Missing::unless_said(partial),
-        partial,
         ..InfluenceSpec::default()
     };
-    set(args, "missing", &mut spec.missing)?;
-    set(args, "sim", &mut spec.sim)?;
+    let spec = pairs(args, spec)?;
     if spec.sim == Sim::Cosine {
         let why =
             "the cosine of a row with itself is 1; self_influence() is a dot product, so leave `sim` out";
         return Err(SqlError::invalid(why.to_owned()).about("sim"));
-    }
-    if let Some(globs) = args.texts("modules")? {
-        spec.modules = Some(globs.join(", ").parse().map_err(|e| SqlError::query(e).about("modules"))?);
     }
     Ok(spec)
 }

@@ -1,0 +1,86 @@
+//! The question that flags ask, and what is said of how it was understood.
+
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use gstore_query::influence::{Diversity, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, TargetRef};
+
+use crate::args::{PairArgs, RuleArgs, ScoringArgs};
+use crate::context::Context;
+use crate::failure::UsageError;
+
+/// A question about pools and targets that is like `spec` otherwise.
+pub fn between(pools: &[String], targets: &[String], spec: InfluenceSpec) -> InfluenceSpec {
+    let targets = targets.iter().map(|target| TargetRef::parse(target)).collect();
+    InfluenceSpec { pools: pools.to_vec(), targets, ..spec }
+}
+
+/// Says what a user should know of how a question was resolved.
+pub fn tell_notes(context: &Context, plan: &InfluencePlan) {
+    for note in plan.notes() {
+        context.say(&format!("note: {note}"));
+    }
+}
+
+/// How the flags score, of no pool and no target yet.
+pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
+    let ScoringArgs { pairs: compared, within, across, fold, by, mode, miss, tolerance, certified } = args;
+    let mode = Mode::from_options(Some(mode), *miss, *tolerance, certified.then_some(true))
+        .map_err(|error| UsageError(error.to_string()))?;
+    Ok(InfluenceSpec {
+        mode,
+        within: word(within)?,
+        across: word(across)?,
+        fold: word(fold)?,
+        by: word(by)?,
+        ..pairs(compared)?
+    })
+}
+
+/// What the flags compare.
+pub fn pairs(args: &PairArgs) -> Result<InfluenceSpec> {
+    let PairArgs {
+        checkpoints,
+        run,
+        weights,
+        sim,
+        missing,
+        kind,
+        pool_kind,
+        target_kind,
+        features,
+        modules,
+        partial,
+        exclude_target,
+    } = args.clone();
+    Ok(InfluenceSpec {
+        exclude_target,
+        run,
+        checkpoints: (!checkpoints.is_empty()).then_some(checkpoints),
+        weights: (!weights.is_empty()).then_some(weights),
+        sim: word(&sim)?,
+        missing: missing.map_or(Ok(Missing::unless_said(partial)), |missing| word(&missing))?,
+        pool_kind: kind.or(pool_kind),
+        target_kind,
+        features,
+        partial,
+        modules: modules.as_deref().map(word).transpose()?,
+        ..InfluenceSpec::default()
+    })
+}
+
+/// The rules of a selection that the flags name.
+pub fn rules(args: &RuleArgs) -> Result<Diversity> {
+    if let Some(limit) = args.distinct.filter(|limit| !(-1.0..=1.0).contains(limit)) {
+        bail!(UsageError(format!("--distinct {limit}: a cosine lies between -1 and 1")));
+    }
+    Ok(Diversity {
+        quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),
+        distinct: args.distinct,
+        round_robin: args.round_robin.as_deref().map(word).transpose()?,
+    })
+}
+
+fn word<T: FromStr<Err = gstore_query::QueryError>>(text: &str) -> Result<T> {
+    text.parse().map_err(|error: gstore_query::QueryError| UsageError(error.to_string()).into())
+}

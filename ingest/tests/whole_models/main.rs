@@ -1,0 +1,107 @@
+//! Promise: whatever is made of the gradient of a whole model is made of the same gradient, and a row has the same bits in any company.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../common/zoo.rs"]
+mod zoo;
+
+mod company;
+mod projections;
+mod selections;
+
+use std::path::Path;
+
+use common::autograd::{Sample, raw_features, samples, whole};
+use common::reference::shared;
+use common::tiny::noise;
+use gstore_ingest::checkpoint::{Moments, MomentsFile, Trained};
+use gstore_ingest::family::Decoder;
+use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector};
+use gstore_ingest::model::cpu::{Compute, Cpu, Level};
+use gstore_ingest::model::{Backend, Keep};
+use gstore_ingest::params::TensorSpec;
+use gstore_ingest::projection::{
+    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, Way,
+};
+use tempfile::TempDir;
+
+/// A model with all of its tensors tracked.
+struct Whole {
+    name: String,
+    source: CheckpointSource,
+    tensors: Vec<TensorSpec>,
+    modules: Vec<ModuleShape>,
+    vocab: usize,
+}
+
+impl Whole {
+    fn new(path: &Path) -> Whole {
+        let (source, tensors, modules) = whole(path);
+        let vocab = Decoder::read(&path.join("config.json")).unwrap().vocab_size;
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        Whole { name, source, tensors, modules, vocab }
+    }
+
+    fn engine<B: Backend + Clone>(&self, backend: B, keep: Keep, features: GradFeatures) -> Engine {
+        let options = EngineOptions { keep, ..EngineOptions::default() };
+        Engine::load(&self.source, backend, options, Some(features)).unwrap()
+    }
+
+    fn raw<B: Backend + Clone>(&self, backend: B) -> Engine {
+        self.engine(backend, Keep::All, raw_features(&self.tensors))
+    }
+
+    fn factored(&self, kind: &str) -> FactoredProjector {
+        let spec = ProjectionSpec { seed: 3, ..ProjectionSpec::sized(kind.parse().unwrap(), 64) };
+        FactoredProjector::new(&spec, &self.modules, None).unwrap()
+    }
+
+    fn factored_features(&self, kind: &str, way: Way, forms: &[GradForm]) -> GradFeatures {
+        let projector =
+            Projector::Factored { projector: self.factored(kind), ways: vec![way; self.modules.len()] };
+        GradFeatures { forms: forms.to_vec(), projector, moments: None }
+    }
+
+    fn flat(&self, kind: ProjectionKind) -> FlatProjector {
+        let spec = ProjectionSpec { kind, dim: 512, seed: 5, per_checkpoint: false };
+        FlatProjector::new(&spec, &self.tensors, None).unwrap()
+    }
+
+    fn flat_features(&self, kind: ProjectionKind, forms: &[GradForm]) -> GradFeatures {
+        GradFeatures { forms: forms.to_vec(), projector: Projector::Flat(self.flat(kind)), moments: None }
+    }
+
+    /// A sequence of noise, scored from token `first` on.
+    fn noise(&self, seed: u64, len: usize, first: usize) -> Sample {
+        let token = |v: &f32| ((v + 1.0) * 0.5 * self.vocab as f32) as u32 % self.vocab as u32;
+        let ids = noise(seed, len, 1.0).iter().map(token).collect();
+        Sample { ids, scored: (0..len).map(|i| i >= first).collect() }
+    }
+}
+
+fn each_model(test: &str, check: impl Fn(&Whole, &[Sample])) {
+    let Some(shared) = shared(test) else { return };
+    for path in shared.zoo() {
+        check(&Whole::new(&path), &samples(&path));
+    }
+}
+
+fn levels(compute: Compute) -> impl Iterator<Item = Cpu> {
+    Level::available().into_iter().map(move |level| Cpu::with_level(compute, level).unwrap())
+}
+
+/// A run whose optimizer state is among the fixtures, as a model of noise.
+fn finetune(folder: &TempDir, name: &str) -> (Whole, Option<Vec<f32>>, Vec<f32>) {
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/finetunes").join(name);
+    let config = support::json(&run.join("config.json"));
+    let path = zoo::write_model(&folder.path().join(name), &config, |param| param.name.clone());
+    let trained = Trained::all(&Decoder::read(&run.join("config.json")).unwrap());
+    let file = MomentsFile::open(&Moments::find(&run).unwrap(), trained, |_| true).unwrap();
+    let model = Whole::new(&path);
+    assert_eq!(file.specs(), model.tensors);
+    let read: Vec<_> = (0..model.tensors.len()).map(|i| file.read(i).unwrap()).collect();
+    let first = file.has_first().then(|| read.iter().flat_map(|m| m.exp_avg.clone().unwrap()).collect());
+    (model, first, read.into_iter().flat_map(|m| m.exp_avg_sq).collect())
+}

@@ -1,0 +1,151 @@
+//! A search through the segments of pools: their graphs, and what is scanned instead.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::{FeatureReader, RowSet};
+use half::f16;
+
+use super::files::Graphs;
+use super::graph::{Found, Graph};
+use super::search::Way;
+use crate::error::QueryError;
+use crate::influence::{RowFilter, RowMask, drive};
+
+/// A segment of which fewer rows may be found is scanned: that takes milliseconds.
+const LEAST_ROWS: u64 = 1000;
+/// One of so many rows must be let through by a filter, or those that are get scanned. A walk has to pass all others on its way.
+const LEAST_SHARE: u64 = 20;
+
+/// Part of a search: a segment of a pool.
+struct Unit {
+    pool: usize,
+    segment: usize,
+}
+
+/// What a thread has found.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) way: Way,
+    /// Pools with a segment that has no graph.
+    pub(super) lacking: BTreeSet<usize>,
+    /// Distance, pool and row.
+    near: Vec<(f32, usize, u64)>,
+    /// Pools and ranges of rows that are scanned.
+    scans: Vec<(usize, Range<u64>)>,
+}
+
+impl Part {
+    fn merge(&mut self, other: Self) {
+        self.way.merge(&other.way);
+        self.lacking.extend(other.lacking);
+        self.near.extend(other.near);
+        self.scans.extend(other.scans);
+    }
+}
+
+/// A search of the pools' graphs.
+pub(super) struct Search<'a> {
+    pub(super) pools: Vec<(&'a FeatureReader, &'a RowSet)>,
+    /// In f16, of length 1.
+    pub(super) query: &'a [f16],
+    pub(super) k: usize,
+    pub(super) ef: usize,
+    /// Whether graphs are left out that take longer than a scan.
+    pub(super) choosy: bool,
+    pub(super) filter: Option<&'a RowFilter>,
+    pub(super) graphs: &'a Graphs,
+    pub(super) cancel: &'a AtomicBool,
+}
+
+impl Search<'_> {
+    fn mask(&self, pool: usize) -> Option<&RowMask> {
+        self.filter.and_then(|filter| filter.pool(pool))
+    }
+
+    /// Searches all segments.
+    pub(super) fn run(&self, threads: usize) -> Result<Part, QueryError> {
+        let mut units = Vec::new();
+        for (pool, (reader, _)) in self.pools.iter().enumerate() {
+            units.extend((0..reader.segments().len()).map(|segment| Unit { pool, segment }));
+        }
+        let parts = drive::unordered(units.len(), threads, self.cancel, Part::default, |part, at| {
+            self.segment(&units[at], part)
+        })?;
+        let mut all = Part::default();
+        parts.into_iter().for_each(|part| all.merge(part));
+        Ok(all)
+    }
+
+    /// Searches a segment, or says that it is to be scanned.
+    fn segment(&self, unit: &Unit, part: &mut Part) -> Result<(), QueryError> {
+        let pool = unit.pool;
+        let (reader, candidates) = self.pools[pool];
+        let segment = &reader.segments()[unit.segment];
+        let range = segment.range();
+        let live = candidates.within(range.clone());
+        let passing: u64 = match self.mask(pool) {
+            None => live.map(|rows| rows.end - rows.start).sum(),
+            Some(mask) => live.map(|rows| mask.rows_in(rows).count() as u64).sum(),
+        };
+        if passing == 0 {
+            return Ok(());
+        }
+        let Some(graph) = self.graphs.get(reader, segment)? else {
+            part.way.without += 1;
+            part.lacking.insert(pool);
+            part.scans.push((pool, range));
+            return Ok(());
+        };
+        match self.walk(&graph, pool, passing)? {
+            Some(found) => {
+                part.way.graphs += 1;
+                part.way.compared += found.compared;
+                part.near.extend(found.rows.into_iter().map(|(distance, row)| (distance, pool, row)));
+            }
+            None => {
+                part.way.scanned += 1;
+                part.scans.push((pool, range));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a graph finds, `passing` rows of which are candidates; `None` where a scan is faster, or finds more.
+    fn walk(&self, graph: &Graph, pool: usize, passing: u64) -> Result<Option<Found>, QueryError> {
+        let few = passing < LEAST_ROWS || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
+        if few && self.choosy {
+            return Ok(None);
+        }
+        let (candidates, mask) = (self.pools[pool].1, self.mask(pool));
+        let allowed = |row: u64| candidates.contains(row) && mask.is_none_or(|mask| mask.contains(row));
+        // A walk that compared as many vectors as a scan would is none to go on with.
+        let budget = if self.choosy { passing } else { u64::MAX };
+        let found = graph.search(self.query, self.ef, allowed, budget, self.cancel)?;
+        // Rows without a direction are in no graph, and a graph may have parts that no edge leads to.
+        let least = (self.k as u64).min(passing);
+        Ok(found.filter(|found| found.rows.len() as u64 >= least))
+    }
+
+    /// The rows that are scored: the nearest that graphs found, and those of the segments that are scanned.
+    pub(super) fn candidates(&self, part: &mut Part) -> RowFilter {
+        // Distances of the graph are of rounded vectors: rows at the edge may change places, so a few more are scored.
+        part.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        part.near.truncate(self.k.saturating_add(self.k / 2).saturating_add(16));
+        let mut candidates = RowFilter::new();
+        for (pool, (_, live)) in self.pools.iter().enumerate() {
+            let mut rows: RowMask = part.near.iter().filter(|n| n.1 == pool).map(|n| n.2).collect();
+            for (_, range) in part.scans.iter().filter(|scan| scan.0 == pool) {
+                for live in live.within(range.clone()) {
+                    match self.mask(pool) {
+                        None => rows.extend(live),
+                        Some(mask) => rows.extend(mask.rows_in(live)),
+                    }
+                }
+            }
+            candidates = candidates.with(pool, rows);
+        }
+        candidates
+    }
+}
