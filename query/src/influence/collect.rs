@@ -3,15 +3,14 @@
 use super::result::Scored;
 use super::scan::Totals;
 use super::spec::Order;
-use crate::topk::{CANDIDATE_BYTES, TopK};
+use crate::topk::{CANDIDATE_BYTES, TopK, most_held};
 
-/// Candidates that a collector with little room holds beyond its k, or k if that is more.
+/// Candidates that a collector with little room holds beyond its k, or a quarter of k if that is more.
 const SMALL_ROOM: usize = 64;
 
 /// Bytes that the candidates of a ranking of `k` take in a collector with little room for each thread, and in one that takes them all over.
 pub(crate) fn small_bytes(k: usize, threads: usize) -> usize {
-    let candidates = k.saturating_mul(2).max(k.saturating_add(SMALL_ROOM));
-    candidates.saturating_mul(CANDIDATE_BYTES).saturating_mul(threads + 1)
+    most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES).saturating_mul(threads + 1)
 }
 
 /// Keeps the first k results of an order: by score, then pool, row and position.

@@ -25,14 +25,28 @@ impl Entry {
     }
 }
 
-/// Memory that a collector needs for each candidate it holds, which are up to twice as many as it keeps.
+/// Memory that a collector needs for each candidate it holds.
 pub const CANDIDATE_BYTES: usize = size_of::<Entry>();
+
+/// Candidates beyond k that a collector holds before it drops the worst, where a quarter of k is less.
+const ROOM: usize = 1024;
+
+/// Candidates that a collector of `k` holds at most; `room` is its own.
+pub(crate) fn most_held(k: usize, room: usize) -> usize {
+    k.saturating_add(room.max(k / 4))
+}
+
+/// Candidates that a collector of `k` holds at most, unless it was given another room.
+#[cfg(feature = "sql")]
+pub(crate) fn held(k: usize) -> usize {
+    most_held(k, ROOM)
+}
 
 /// Collects the k candidates with the highest (or lowest) scores.
 #[derive(Debug, Clone)]
 pub struct TopK {
     k: usize,
-    /// Candidates held beyond k before the worst are dropped, where k is small.
+    /// Candidates held beyond k before the worst are dropped, where a quarter of k is less.
     room: usize,
     flip: u32,
     entries: Vec<Entry>,
@@ -58,7 +72,7 @@ impl TopK {
     pub fn highest(k: usize) -> Self {
         // Ordered score bits ascend with the score; all flipped, the highest score has the smallest key.
         let threshold = (u128::MAX, u32::MAX);
-        Self { k, room: 1024, flip: u32::MAX, entries: Vec::new(), threshold, floor: None }
+        Self { k, room: ROOM, flip: u32::MAX, entries: Vec::new(), threshold, floor: None }
     }
 
     /// Keeps the `k` lowest scores.
@@ -66,7 +80,7 @@ impl TopK {
         Self { flip: 0, ..Self::highest(k) }
     }
 
-    /// The same that holds at most `room` candidates beyond k, or k: for many collectors of a small k side by side.
+    /// The same that holds at most `room` candidates beyond k, or a quarter of k: for many collectors of a small k side by side.
     pub fn with_room(self, room: usize) -> Self {
         Self { room: room.max(1), ..self }
     }
@@ -117,8 +131,14 @@ impl TopK {
         {
             return;
         }
+        let most = most_held(self.k, self.room);
+        if self.entries.len() == self.entries.capacity() {
+            // Never more memory than the candidates need.
+            let doubled = self.entries.len().saturating_mul(2).max(16);
+            self.entries.reserve_exact(doubled.min(most) - self.entries.len());
+        }
         self.entries.push(entry);
-        if self.entries.len() >= self.k.saturating_mul(2).max(self.k.saturating_add(self.room)) {
+        if self.entries.len() >= most {
             self.shrink();
         }
     }
@@ -136,7 +156,10 @@ impl TopK {
     /// Takes over what another collector of the same k and direction has kept.
     pub fn merge(&mut self, other: Self) {
         debug_assert!(self.k == other.k && self.flip == other.flip);
-        self.entries.extend(other.entries);
+        match self.entries.is_empty() {
+            true => self.entries = other.entries,
+            false => self.entries.extend(other.entries),
+        }
         self.shrink();
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Scores are signed: the higher ranks first, also where the worst rows are asked for.
 
+use crate::topk::most_held;
+
 /// A row whose score lies between two bounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
@@ -12,6 +14,9 @@ pub(super) struct Candidate {
     /// and the row, from its first.
     pub(super) slot: u32,
 }
+
+/// Rows beyond k before those that cannot rank are dropped, where a quarter of k is less.
+const ROOM: usize = 64;
 
 /// Of the width of the bounds, how far below the k-th estimate rows are looked at first.
 const NEAR: f32 = 1.0 / 6.0;
@@ -29,7 +34,7 @@ pub(super) struct Candidates {
 impl Candidates {
     /// Of a ranking of `k` rows, the last of which is known to score `cut` at least.
     pub(super) fn new(k: usize, cut: f32) -> Self {
-        Self { k, entries: Vec::new(), room: k.saturating_mul(2).max(k.saturating_add(64)), cut }
+        Self { k, entries: Vec::new(), room: most_held(k, ROOM), cut }
     }
 
     /// Adds a row; returns the cut, which may have moved.
@@ -99,7 +104,7 @@ impl Candidates {
         } else {
             self.raise(self.cut);
         }
-        self.room = self.entries.len().saturating_mul(2).max(self.k.saturating_add(64));
+        self.room = most_held(self.entries.len().max(self.k), ROOM);
     }
 }
 

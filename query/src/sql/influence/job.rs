@@ -22,7 +22,7 @@ use crate::sql::leaf::Want;
 use crate::sql::notes::{InfluenceNote, RunNotes};
 use crate::sql::samples::arrow;
 use crate::sql::session::Limits;
-use crate::topk::CANDIDATE_BYTES;
+use crate::topk::{CANDIDATE_BYTES, held};
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 
@@ -118,8 +118,8 @@ impl Job {
     fn ranked(&self, order: Order, rows: &RowFilter, sink: &Sink) -> Result<(), SqlError> {
         let most = usize::try_from(self.question.plan.most_results()).unwrap_or(usize::MAX);
         let k = self.cut.unwrap_or(usize::MAX).min(most);
-        // Each thread's selection holds up to twice what it keeps; together no more than there are results.
-        let candidates = k.saturating_mul(2 * self.threads.max(1)).min(most.max(k));
+        // Of each thread, and of all together; no more than there are results.
+        let candidates = held(k).saturating_mul(self.threads.max(1) + 1).min(most.max(k));
         let bytes = candidates
             .saturating_mul(CANDIDATE_BYTES)
             .saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
