@@ -198,8 +198,8 @@ impl Workload {
         // What a stopped job has sealed is published with the rest, so the rest must not end before it.
         let least = self.stopped.remove(&features).unwrap_or(0);
         let part = self.random.chance(30).then(|| self.random.from(1..next_row + 1).max(least));
-        let checkpoint = self.random.chance(40).then_some(self.checkpoint % 40 + 1);
-        self.checkpoint += u8::from(checkpoint.is_some());
+        let checkpoint = self.random.chance(40).then_some(self.checkpoint + 1);
+        self.checkpoint = (self.checkpoint + u8::from(checkpoint.is_some())) % 40;
         self.add(Step::Job { features, upto: part.unwrap_or(u64::MAX), window, stop: None, checkpoint });
     }
 }
