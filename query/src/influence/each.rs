@@ -121,7 +121,7 @@ impl InfluencePlan {
     /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are eligible as they are for the
     /// whole question; a score that is not finite for one of the rankings excludes the row from all.
     ///
-    /// Memory: `2 k + 64` candidates of 32 bytes for each ranking and thread.
+    /// Memory: of each ranking and thread at most k candidates of 32 bytes and a quarter more, or 64.
     ///
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
