@@ -59,8 +59,12 @@ impl InfluencePlan {
         dims.saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, and in bf16 and three times in int8, both padded to twice as much at most.
+    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, three times in int8, both padded to twice
+    /// as much at most.
     pub fn ranked_sample_bytes(&self) -> u64 {
-        self.sample_bytes().saturating_mul(3)
+        let others = (self.pools().len() as u64).saturating_sub(1);
+        // Of the eight bytes that a coordinate takes in a sample.
+        let in_int8 = self.sample_bytes() / 8 * 6;
+        self.sample_bytes().saturating_mul(3).saturating_add(in_int8.saturating_mul(others))
     }
 }

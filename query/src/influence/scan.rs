@@ -125,9 +125,9 @@ struct Slate {
     chosen: Vec<usize>,
     /// The module groups that count.
     groups: Vec<usize>,
-    /// Run x module groups: what turns a product of stored values into its share of the similarity.
+    /// Of the vectors found, by module group: what turns a product of stored values into its share of the similarity.
     factors: Vec<f32>,
-    /// Run x queries: the similarities.
+    /// Of the vectors found, by query: the similarities.
     sums: Vec<f32>,
     scratch: Scratch,
 }

@@ -33,14 +33,6 @@ impl<T> Job<'_, T> {
         }
     }
 
-    /// The same for the rows at `chosen` alone.
-    pub(super) fn check_at(&self, chosen: &[usize], out: &[f32]) {
-        let rows = self.rows();
-        assert!(chosen.iter().all(|row| *row < rows) && out.len() == chosen.len() * self.queries.len());
-        assert!(self.groups.iter().all(|group| self.queries.span(*group).end <= self.queries.dim()));
-        assert!(self.factors.is_some_and(|factors| factors.len() == chosen.len() * self.queries.groups()));
-    }
-
     /// What the implementations rely on when they form pointers.
     pub(super) fn check(&self, out: &[f32]) {
         let rows = self.rows();
@@ -48,5 +40,13 @@ impl<T> Job<'_, T> {
         assert!(self.groups.iter().all(|group| self.queries.span(*group).end <= self.queries.dim()));
         assert!(self.factors.is_some() || self.groups.len() == 1);
         assert!(self.factors.is_none_or(|factors| factors.len() == rows * self.queries.groups()));
+    }
+
+    /// What is relied on where the rows at `chosen` alone are multiplied, which factors and sums belong to.
+    pub(super) fn check_at(&self, chosen: &[usize], out: &[f32]) {
+        let rows = self.rows();
+        assert!(chosen.iter().all(|row| *row < rows) && out.len() == chosen.len() * self.queries.len());
+        assert!(self.groups.iter().all(|group| self.queries.span(*group).end <= self.queries.dim()));
+        assert!(self.factors.is_some_and(|factors| factors.len() == chosen.len() * self.queries.groups()));
     }
 }

@@ -44,6 +44,10 @@ use job::Job;
 /// Lanes of the summation order.
 pub const LANES: usize = 16;
 
+/// Rows of a run from which on a stream of memory pays.
+#[cfg(target_arch = "x86_64")]
+const LONG_RUN: usize = 8;
+
 /// An implementation that this processor can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel(Isa);
@@ -139,8 +143,10 @@ impl Kernel {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) {
+        let runs = chosen.chunk_by(|a, b| a + 1 == *b);
+        // Long runs are read faster one after the other.
         #[cfg(target_arch = "x86_64")]
-        if self.0 == Isa::Avx512 && queries.len() == 1 {
+        if self.0 == Isa::Avx512 && queries.len() == 1 && runs.clone().count() * LONG_RUN > chosen.len() {
             out.fill(0.0);
             match rows {
                 Values::F16(values) => {
@@ -156,7 +162,7 @@ impl Kernel {
             return;
         }
         let mut done = 0;
-        for run in chosen.chunk_by(|a, b| a + 1 == *b) {
+        for run in runs {
             let places = done..done + run.len();
             done = places.end;
             let factors = &factors[places.start * queries.groups()..places.end * queries.groups()];

@@ -71,14 +71,17 @@ fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>])
             let mut out = vec![f32::NAN; sums.len()];
             kernel.scaled_dots(rows, &queries, &chosen, &factors, &mut scratch, &mut out);
             same("summed", &out, &sums);
-            let some: Vec<usize> = (0..count).filter(|row| row % 7 % 3 != 1).collect();
-            let of = |all: &[f32], each: usize| -> Vec<f32> {
-                some.iter().flat_map(|row| &all[row * each..(row + 1) * each]).copied().collect()
-            };
-            let mut out = vec![f32::NAN; some.len() * len];
-            let factors = of(&factors, spans.len());
-            kernel.scaled_dots_at(rows, &some, &queries, &chosen, &factors, &mut scratch, &mut out);
-            same("of some rows", &out, &of(&sums, len));
+            // Here and there, and all but one.
+            for wanted in [|row: usize| row % 7 % 3 != 1, |row| row != 9] {
+                let some: Vec<usize> = (0..count).filter(|row| wanted(*row)).collect();
+                let of = |all: &[f32], each: usize| -> Vec<f32> {
+                    some.iter().flat_map(|row| &all[row * each..(row + 1) * each]).copied().collect()
+                };
+                let mut out = vec![f32::NAN; some.len() * len];
+                let factors = of(&factors, spans.len());
+                kernel.scaled_dots_at(rows, &some, &queries, &chosen, &factors, &mut scratch, &mut out);
+                same("of some rows", &out, &of(&sums, len));
+            }
         }
     }
 }

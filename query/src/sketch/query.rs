@@ -40,7 +40,8 @@ impl SketchQueries {
         let (dim, padded) = (rotation.dim(), rotation.padded());
         assert!(vectors.len().is_multiple_of(dim));
         let count = vectors.len() / dim;
-        let (mut coarse, mut fine) = (Vec::new(), Vec::new());
+        let mut coarse = Vec::with_capacity(count * padded);
+        let mut fine = Vec::with_capacity(2 * count * padded);
         let mut each = Vec::with_capacity(count);
         let mut rotated = vec![0.0f64; padded];
         for vector in vectors.chunks_exact(dim) {

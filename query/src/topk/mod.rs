@@ -156,9 +156,12 @@ impl TopK {
     /// Takes over what another collector of the same k and direction has kept.
     pub fn merge(&mut self, other: Self) {
         debug_assert!(self.k == other.k && self.flip == other.flip);
-        match self.entries.is_empty() {
-            true => self.entries = other.entries,
-            false => self.entries.extend(other.entries),
+        if self.entries.is_empty() {
+            self.entries = other.entries;
+        } else {
+            for Entry { key, last, payload } in other.entries {
+                self.keep((key >> 96) as u32, ((key >> 64) as u32, key as u64, last), payload);
+            }
         }
         self.shrink();
     }
@@ -285,6 +288,26 @@ mod tests {
     #[test]
     fn a_candidate_has_no_more_padding_than_it_must() {
         assert_eq!(CANDIDATE_BYTES, 32);
+    }
+
+    #[test]
+    fn a_collector_takes_no_more_memory_than_its_candidates() {
+        for (k, room) in [(1, 64), (100, 64), (1000, 64), (1000, 1024)] {
+            let part = |first: u64| {
+                let mut part = TopK::highest(k).with_room(room);
+                (0..20_000u64).for_each(|i| part.push((i * 7919 % 20_011) as f32, (0, first + i, 0), 0));
+                part
+            };
+            let mut all = TopK::highest(k).with_room(room);
+            for first in [0, 20_000, 40_000] {
+                all.merge(part(first));
+                assert!(
+                    all.entries.capacity() <= most_held(k, room),
+                    "{k} {room}: {}",
+                    all.entries.capacity()
+                );
+            }
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) struct Found {
     pub(super) bounded: u64,
     /// Of these the rows that are kept: all of the last window, each from the first of its window.
     pub(super) offsets: Vec<u32>,
-    /// Of each.
+    /// Of each row of the last window, until [`Found::keep`].
     pub(super) estimates: Vec<f32>,
     /// Of each the best that the score can be.
     pub(super) bounds: Vec<f32>,

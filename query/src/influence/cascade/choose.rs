@@ -40,6 +40,9 @@ pub(super) fn planes(
     bounder: &Bounder<'_>,
     windows: &[Window],
 ) -> Result<Result<Choice, String>, QueryError> {
+    if cascade.k == 0 {
+        return Ok(Err("no row is wanted".into()));
+    }
     if cascade.rows < LEAST_SAMPLES * SAMPLE as u64 {
         let least = LEAST_SAMPLES * SAMPLE as u64;
         return Ok(Err(format!("a sketch does not pay for {} rows; it does from {least} on", cascade.rows)));
@@ -150,20 +153,20 @@ fn sample(
             bounds.extend(found.bounds);
         }
     }
-    let up = |x: f32| if cascade.order == Order::Best { f64::from(x) } else { -f64::from(x) };
+    let signed = |x: f32| if cascade.order == Order::Best { f64::from(x) } else { -f64::from(x) };
     let Some((finest, _)) = of_planes.last().filter(|(rows, _)| !rows.is_empty()) else {
         return Ok(Sample { passing: vec![1.0; planes.len()], expected: None });
     };
-    let mut estimates: Vec<f64> = finest.iter().map(|estimate| up(*estimate)).collect();
+    let mut estimates: Vec<f64> = finest.iter().map(|estimate| signed(*estimate)).collect();
     let count = estimates.len();
     let rank = ((cascade.k as f64 / cascade.rows as f64 * count as f64).round() as usize).clamp(1, count);
     let mut nth = |rank: usize| *estimates.select_nth_unstable_by(rank - 1, |a, b| b.total_cmp(a)).1;
     let threshold = nth(rank) + cascade.mode.tolerance;
     // As many of the sample may rank by chance.
     let most = rank + (4.0 * (rank as f64).sqrt()) as usize + 2;
-    let expected = Some(up(nth(most.min(count)) as f32) as f32);
+    let expected = Some(signed(nth(most.min(count)) as f32) as f32);
     let share = |(_, bounds): &(Vec<f32>, Vec<f32>)| {
-        let passed = bounds.iter().filter(|bound| up(**bound) >= threshold).count();
+        let passed = bounds.iter().filter(|bound| signed(**bound) >= threshold).count();
         // Those that rank are seeds, which every plane passes.
         (passed.saturating_sub(rank) as f64).max(0.5) / count as f64
     };

@@ -6,6 +6,7 @@
 //!   whatever was estimated
 //! - which rows are read depends on stored bytes and the question, not on threads
 //! - memory is bounded: rows go through the planes in batches
+//! - of a batch those rows are remembered that reach what a sample lets expect of the k-th score; what turns out to matter after all is read again
 
 mod bound;
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub(super) use find::{code_dots, find};
 use run::Run;
 pub(super) use sides::{Sides, SketchSide, sides};
 
-/// Rows that go through the planes together: what is remembered of each is 8 bytes.
+/// Rows that go through the planes together: what is remembered of each is 8 bytes at most, twice while a plane is read again.
 const BATCH_ROWS: u64 = 1 << 20;
 
 /// Queries count this many times when windows are cut, since what a bound needs of memory is that of six values of a score.

@@ -80,8 +80,9 @@ impl<'a> Run<'a> {
     /// Takes rows through a plane; returns those that it does not exclude and that are not scored.
     fn plane(&mut self, at: usize, asked: &Asked) -> Result<Chosen, QueryError> {
         // Remembered is what probably counts; what does after all is read again.
-        let expected = Reach::new(self.cascade.order, self.cut(self.threshold.or(self.expected)));
-        let mut passed = self.pass(at).read(asked, &expected, self.seeds())?;
+        let is_guess = self.threshold.is_none() && self.expected.is_some();
+        let likely = Reach::new(self.cascade.order, self.cut(self.likely()));
+        let mut passed = self.pass(at).read(asked, &likely, self.seeds())?;
         let mut bounded = 0;
         for found in &passed.found {
             if at == 0 {
@@ -100,12 +101,15 @@ impl<'a> Run<'a> {
         self.score(&unbounded, at == 0)?;
         let mut seeds = Vec::new();
         self.score_seeds(asked, &mut passed, &mut seeds)?;
-        // Where too much was expected there are not enough of them.
-        if self.threshold.is_none() && self.expected.take().is_some() {
-            let every = Reach::new(self.cascade.order, self.cut(None));
-            passed = self.pass(at).read(asked, &every, self.seeds())?;
-            self.count_bytes(at, &passed);
-            self.score_seeds(asked, &mut passed, &mut seeds)?;
+        if is_guess {
+            self.expected = None;
+            // Where too much was expected there are not enough of them.
+            if seeds.len() < self.cascade.k {
+                let known = Reach::new(self.cascade.order, self.cut(self.threshold));
+                passed = self.pass(at).read(asked, &known, self.seeds())?;
+                self.count_bytes(at, &passed);
+                self.score_seeds(asked, &mut passed, &mut seeds)?;
+            }
         }
         let left = self.left(at, asked, &passed, &seeds)?;
         self.planes[at].excluded += bounded - (seeds.len() + left.rows()) as u64;
@@ -198,10 +202,15 @@ impl<'a> Run<'a> {
             Order::Best => TopK::highest(most),
             Order::Worst => TopK::lowest(most),
         };
-        match self.threshold.or(self.expected) {
+        match self.likely() {
             Some(threshold) => seeds.before(threshold),
             None => seeds,
         }
+    }
+
+    /// The k-th score so far, or what is expected of it.
+    fn likely(&self) -> Option<f32> {
+        self.threshold.or(self.expected)
     }
 
     /// The worst bound with which a row may be among the results, where the k-th of them scores this.

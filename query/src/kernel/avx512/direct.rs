@@ -40,8 +40,6 @@ const NEAREST: usize = 16 << 10;
 /// Bytes ahead in rows so long that several are streams of their own.
 const FAR: usize = 4 << 10;
 
-/// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
-///
 /// Rows here and there, for one query. Four at a time: each waits for memory by itself.
 ///
 /// # Safety
@@ -111,6 +109,8 @@ unsafe fn picked_strip<T: Element, const R: usize>(
     }
 }
 
+/// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
+///
 /// # Safety
 /// The processor has AVX-512F, `Job::check` passed and there are `Q` queries.
 #[target_feature(enable = "avx512f")]
