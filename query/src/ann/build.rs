@@ -12,7 +12,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use gstore_store::{Block, BlockBuffer, FeatureReader, IndexWriter, RowFlags, SectionId, SegmentRef, Store};
+use gstore_store::{
+    Block, BlockBuffer, FeatureReader, IndexFile, IndexWriter, RowFlags, SectionId, SegmentRef, Store,
+};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
 use super::files::{CONNECTIVITY, EXPANSION, GraphProgress, KIND, check, open};
@@ -20,7 +22,7 @@ use super::format::{GRAPH, GraphHeader, HEAD, LeftOut, VECTORS};
 use super::graph::Graph;
 use super::search::{NoDirection, unit};
 use crate::error::QueryError;
-use crate::indexes::{CHUNK, is_sound};
+use crate::indexes::CHUNK;
 use crate::influence::drive;
 use crate::influence::values::{groups, vector};
 use crate::kernel::usearch_metric;
@@ -91,7 +93,7 @@ fn threads(wanted: usize) -> usize {
 
 /// A graph that can be used, to its last byte.
 fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
-    let file = reader.index(segment, KIND).ok().flatten().filter(is_sound)?;
+    let file = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound)?;
     open(file, reader.part(), segment).ok()
 }
 
