@@ -13,13 +13,18 @@ use half::f16;
 use serde::Serialize;
 
 use super::files::Graphs;
+use super::format::GraphHeader;
 use crate::error::QueryError;
-use crate::influence::{InfluencePlan, Order, Ranking, RowFilter, RowMask, ScanSummary, Sim, drive};
+use crate::influence::{
+    ExcludedCounts, InfluencePlan, Order, Ranking, RowFilter, RowMask, ScanSummary, Sim, drive,
+};
 
 /// Candidates that a search keeps at least.
 const LEAST_EF: usize = 128;
-/// A segment of which fewer rows may be found is scanned: that takes milliseconds.
-const LEAST_ROWS: u64 = 1000;
+/// Rows that a scan compares in the time in which a search compares one: it reads vectors in the order in which they lie.
+const SCANNED_AT_ONCE: u64 = 4;
+/// Vectors that a search compares for each candidate that it keeps, about.
+const COMPARED_EACH: u64 = 16;
 /// One of so many rows must be let through by a filter, or those that are get scanned. A walk has to pass all others on its way.
 const LEAST_SHARE: u64 = 20;
 
@@ -30,6 +35,11 @@ pub struct NearestOptions {
     pub ef: Option<usize>,
     /// `true` scans; `false` searches every graph there is; by default graphs are searched where that is faster.
     pub exact: Option<bool>,
+}
+
+/// Whether a search that keeps `ef` candidates is expected to be faster than a scan of so many rows.
+pub(crate) fn pays(rows: u64, ef: usize) -> bool {
+    rows >= (ef as u64).saturating_mul(COMPARED_EACH * SCANNED_AT_ONCE)
 }
 
 /// What was done to find the rows.
@@ -53,22 +63,35 @@ impl Way {
             summary.guarantee =
                 "approximate: similarities are exact, some of the nearest rows may be missing".to_owned();
             summary.notes.push(format!(
-                "{compared} vectors were compared in the graphs of {graphs} segments (ef {ef}); {} rows were scored",
+                "{compared} vectors were compared in the graphs of {} (ef {ef}); {} rows were scored",
+                many(*graphs),
                 summary.rows_scored
             ));
             if *scanned > 0 {
                 summary.notes.push(format!(
-                    "{scanned} segments with a graph were scanned all the same: few of their rows pass the filter, or nearly all were asked for"
+                    "{} with a graph {} scanned all the same, which was faster, or found as many rows as were asked for",
+                    many(*scanned),
+                    were(*scanned)
                 ));
             }
         }
         if *without > 0 {
             summary.notes.push(format!(
-                "{without} segments have no graph and were scanned; `gstore index --hnsw {}` makes what is missing",
+                "{} no graph and {} scanned; `gstore index --hnsw {}` makes what is missing",
+                if *without == 1 { "1 segment has".to_owned() } else { format!("{without} segments have") },
+                were(*without),
                 lacking.join(" ")
             ));
         }
     }
+}
+
+fn many(segments: u64) -> String {
+    format!("{segments} segment{}", if segments == 1 { "" } else { "s" })
+}
+
+fn were(segments: u64) -> &'static str {
+    if segments == 1 { "was" } else { "were" }
 }
 
 /// Part of a search: a segment of a pool.
@@ -87,6 +110,34 @@ struct Part {
     near: Vec<(f32, usize, u64)>,
     /// Pools and ranges of rows that are scanned.
     scans: Vec<(usize, std::ops::Range<u64>)>,
+    /// What was looked through by graphs.
+    through: Through,
+}
+
+/// Rows that graphs stand for.
+#[derive(Default)]
+struct Through {
+    rows: u64,
+    /// Those of them that have no vector to compare, where that is known: of segments none of whose rows are deleted or filtered out.
+    excluded: ExcludedCounts,
+}
+
+impl Through {
+    fn add(&mut self, passing: u64, header: &GraphHeader) {
+        self.rows += passing;
+        if passing == header.vectors {
+            self.excluded.no_scored += header.left_out.no_scored;
+            self.excluded.non_finite += header.left_out.non_finite;
+        }
+    }
+
+    /// Lets the summary of scoring what was found count what was looked through.
+    fn count(&self, found: u64, summary: &mut ScanSummary) {
+        summary.scanned = summary.scanned.saturating_sub(found) + self.rows;
+        summary.eligible =
+            summary.eligible.saturating_sub(found) + self.rows.saturating_sub(self.excluded.total());
+        summary.excluded.merge(&self.excluded);
+    }
 }
 
 impl InfluencePlan {
@@ -134,14 +185,14 @@ impl InfluencePlan {
                 part.scans.push((pool, range));
                 return Ok(());
             };
-            let few = passing < LEAST_ROWS || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
+            let few = !pays(passing, ef) || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
             let found = match few && options.exact.is_none() {
                 true => None,
                 false => {
                     let allowed =
                         |row: u64| candidates.contains(row) && mask.is_none_or(|mask| mask.contains(row));
-                    // A walk that compared as many vectors as a scan would is none to go on with.
-                    let budget = if options.exact.is_none() { passing } else { u64::MAX };
+                    // A walk that took as long as a scan would is none to go on with.
+                    let budget = if options.exact.is_none() { passing / SCANNED_AT_ONCE } else { u64::MAX };
                     let found = graph.search(query, ef, allowed, budget, cancel)?;
                     // Rows without a direction are in no graph, and a graph may have parts that no edge leads to.
                     let least = (k as u64).min(passing);
@@ -152,6 +203,7 @@ impl InfluencePlan {
                 Some(found) => {
                     part.way.graphs += 1;
                     part.way.compared += found.compared;
+                    part.through.add(passing, graph.header());
                     part.near.extend(found.rows.into_iter().map(|(distance, row)| (distance, pool, row)));
                 }
                 None => {
@@ -163,11 +215,14 @@ impl InfluencePlan {
         })?;
         let mut way = Way::default();
         let (mut near, mut scans, mut lacking) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut through = Through::default();
         for part in parts {
             way.graphs += part.way.graphs;
             way.compared += part.way.compared;
             way.without += part.way.without;
             way.scanned += part.way.scanned;
+            through.rows += part.through.rows;
+            through.excluded.merge(&part.through.excluded);
             near.extend(part.near);
             scans.extend(part.scans);
             lacking.extend(part.lacking);
@@ -182,6 +237,7 @@ impl InfluencePlan {
         // Distances of the graph are of rounded vectors: rows at the edge may change places, so a few more are scored.
         near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         near.truncate(k.saturating_add(k / 2).saturating_add(16));
+        let found = near.iter().map(|near| (near.1, near.2)).collect::<BTreeSet<_>>().len() as u64;
         let mut candidates = RowFilter::new();
         for (pool, (_, live)) in pools.iter().enumerate() {
             let mask = filter.and_then(|filter| filter.pool(pool));
@@ -197,6 +253,8 @@ impl InfluencePlan {
             candidates = candidates.with(pool, rows);
         }
         let mut ranking = self.top_k(Order::Best, k, Some(&candidates), threads, cancel)?;
+        through.count(found, &mut ranking.summary);
+        (ranking.eligible, ranking.excluded) = (ranking.summary.eligible, ranking.summary.excluded);
         way.tell(ef, &lacking, &mut ranking.summary);
         Ok((ranking, way))
     }
