@@ -200,7 +200,11 @@ impl EachRows {
     }
 
     fn note(&self, want: &Want, seen: Seen) {
-        let (Some(notes), Some(mut summary)) = (&want.notes, seen.summary) else { return };
+        let Some(mut summary) = seen.summary else { return };
+        if let Some(counters) = &want.counters {
+            counters.add(&summary);
+        }
+        let Some(notes) = &want.notes else { return };
         if seen.passes > 1 {
             let each = self.options.each;
             summary.notes.push(format!("the {each}s were taken in {} passes, as memory allows", seen.passes));
@@ -262,7 +266,8 @@ impl Rows for EachRows {
         let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
         let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
         let text = format!(
-            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], checkpoints=[{}], sim={}, fold={}, within={}, across={}",
+            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}",
+            spec.mode,
             checkpoints.join(", "),
             spec.sim,
             spec.fold,
@@ -304,7 +309,7 @@ impl Rows for EachRows {
                 .map_err(SqlError::query)?
                 .with_share(passes.len());
             if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
-                return Ok(());
+                break;
             }
         }
         self.note(want, seen);
