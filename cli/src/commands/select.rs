@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    Diversity, InfluencePlan, InfluenceSpec, Missing, Mode, NO_SUBTASK, Order, Quota, Ranking, Scored,
+    Diversity, Each, InfluencePlan, InfluenceSpec, Missing, Mode, NO_SUBTASK, Order, Quota, Ranking, Scored,
     SelectRequest, TargetRef, resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
@@ -54,6 +54,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         format_of_path(path)?;
     }
     let rules = rules(&args.rules)?;
+    check_terms(rules.round_robin, &spec)?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
     if every && rules != Diversity::default() {
         bail!(UsageError(
@@ -162,7 +163,27 @@ fn rules(args: &RuleArgs) -> Result<Diversity> {
     Ok(Diversity {
         quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),
         distinct: args.distinct,
-        round_robin: args.round_robin.as_deref().map(word).transpose()?,
+        round_robin: args.round_robin.as_deref().map(in_turn).transpose()?,
+    })
+}
+
+/// Refuses terms that rankings in turn make no use of.
+fn check_terms(in_turn: Option<Each>, spec: &InfluenceSpec) -> Result<()> {
+    let usual = InfluenceSpec::default();
+    let unused = match in_turn {
+        Some(Each::Sample) if spec.within != usual.within => "--within",
+        Some(Each::Sample) if spec.fold != usual.fold => "--fold",
+        Some(Each::Sample | Each::Subtask) if spec.across != usual.across => "--across",
+        _ => return Ok(()),
+    };
+    bail!(UsageError(format!(
+        "{unused} says how samples or subtasks combine, and in turn each has a ranking by itself; leave it or --round-robin out"
+    )))
+}
+
+fn in_turn(word: &str) -> Result<Each> {
+    word.parse().map_err(|_| {
+        UsageError(format!("--round-robin is one of {}, not `{word}`", Each::WORDS.join(", "))).into()
     })
 }
 
