@@ -43,7 +43,15 @@ impl Output {
         hidden.push(name);
         hidden.push(format!(".{}.part", std::process::id()));
         let temporary = target.with_file_name(hidden);
-        let file = fs_err::File::create(&temporary)?;
+        // The name that was given says more than one that nobody chose.
+        let file = fs_err::File::create(&temporary).map_err(|error| {
+            let why = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+                kind => kind.to_string(),
+            };
+            let why = format!("failed to create file `{}`: {why}", target.display());
+            std::io::Error::new(error.kind(), why)
+        })?;
         let pending = Pending { temporary, target: target.to_owned() };
         Ok(Self { writer: BufWriter::new(Box::new(file)), file: Some(pending) })
     }

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use gstore_query::influence::{Diversity, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, TargetRef};
+use gstore_query::influence::{
+    Diversity, Each, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, TargetRef,
+};
 
 use crate::args::{PairArgs, RuleArgs, ScoringArgs};
 use crate::context::Context;
@@ -77,7 +79,13 @@ pub fn rules(args: &RuleArgs) -> Result<Diversity> {
     Ok(Diversity {
         quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),
         distinct: args.distinct,
-        round_robin: args.round_robin.as_deref().map(word).transpose()?,
+        round_robin: args.round_robin.as_deref().map(in_turn).transpose()?,
+    })
+}
+
+fn in_turn(word: &str) -> Result<Each> {
+    word.parse().map_err(|_| {
+        UsageError(format!("--round-robin is one of {}, not `{word}`", Each::WORDS.join(", "))).into()
     })
 }
 

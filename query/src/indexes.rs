@@ -1,7 +1,5 @@
 //! What sketches and graphs have in common: each is an index beside a segment, vouched for by nothing but itself.
 
-use gstore_store::{BlockBuffer, IndexFile};
-
 /// Bytes that are compared with a digest together: small records, single codes, vectors and nodes are read.
 pub(crate) const CHUNK: u64 = 64 << 10;
 
@@ -14,17 +12,4 @@ pub enum Found {
     Unusable,
     /// Nothing.
     Missing,
-}
-
-/// Whether every byte of the sections agrees with its digest.
-pub(crate) fn is_sound(file: &IndexFile) -> bool {
-    let mut scratch = BlockBuffer::new();
-    file.sections().all(|name| {
-        let Ok(section) = file.section(name) else { return false };
-        let piece = section.chunk_len().max(CHUNK);
-        (0..section.len().div_ceil(piece)).all(|i| {
-            let range = i * piece..((i + 1) * piece).min(section.len());
-            section.read(range, &mut scratch).is_ok()
-        })
-    })
 }

@@ -51,6 +51,10 @@ fn about(store: &TestStore, vector: AtHandVector<'_>) -> InfluencePlan {
     InfluencePlan::about_vector(&store.snapshot(), &spec(), vector).unwrap()
 }
 
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
 fn row(store: &TestStore, row: u64) -> InfluencePlan {
     about(store, AtHandVector::Row { pool: 0, row })
 }
@@ -103,7 +107,53 @@ fn nearly_all_neighbours_are_found_and_have_the_bits_of_the_scan() {
         }
         assert!(sum / 20.0 >= least, "{what}: {}", sum / 20.0);
         let question = numbers.vector(if what == "random" { 32 } else { 48 });
-        assert!(recall(&about(&store, AtHandVector::Values(&question)), 100, None) >= 0.8);
+        assert!(recall(&about(&store, AtHandVector::Values(&wide(&question))), 100, None) >= 0.8);
+    }
+}
+
+#[test]
+fn rows_in_crowds_are_found_as_well() {
+    // Copies, crowds of several sizes, and a direction that all have in common, as gradients have.
+    let mut numbers = Numbers(11);
+    let common = numbers.vector(64);
+    let mut rows: Vec<Vec<f32>> = Vec::new();
+    while rows.len() < 3_000 {
+        let centre = numbers.vector(64);
+        for i in 0..1 + numbers.below(60) {
+            let width = if i % 4 == 0 { 0.0 } else { 0.4 };
+            let near = centre.iter().zip(&common).map(|(x, c)| x + c + width * numbers.next());
+            rows.push(near.collect());
+        }
+    }
+    let store = store(present(&rows), usize::MAX);
+    make(&store);
+    let reader = reader(&store);
+    let graph = Graphs::new().get(&reader, &reader.segments()[0]).unwrap().unwrap();
+    let mut lost = 0;
+    for (row, vector) in rows.iter().enumerate() {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let query: Vec<_> = vector.iter().map(|x| half::f16::from_f32(x / length)).collect();
+        let found = graph.search(&query, 128, |_| true, u64::MAX, &GO).unwrap().unwrap();
+        lost += usize::from(!found.rows.iter().any(|(_, found)| *found == row as u64));
+    }
+    assert!(lost * 200 <= rows.len(), "{lost} of {} rows are not found by their own vectors", rows.len());
+}
+
+#[test]
+fn the_length_of_a_given_vector_does_not_matter() {
+    let store = store(clustered(200, 6, 4), usize::MAX);
+    let values = [0.3, -0.2, 0.9, 0.1, -0.7, 0.05];
+    let ask = |length: f64| {
+        let values: Vec<f64> = values.iter().map(|x| x * length).collect();
+        ask_by(&about(&store, AtHandVector::Values(&values)), 10, None, &SCAN).0
+    };
+    // Powers of two change no digit; others change the last one of the values themselves.
+    for power in [-1000, -70, 0, 126, 1000] {
+        assert_eq!(ask(2f64.powi(power)), ask(1.0), "2^{power}");
+    }
+    for length in [1e-300, 1e-20, 7.0, 1e38, 1e300] {
+        let rows = |found: Vec<(u64, u32)>| found.into_iter().map(|(row, _)| row).collect::<Vec<_>>();
+        assert_eq!(rows(ask(length)), rows(ask(1.0)), "{length}");
     }
 }
 
@@ -169,7 +219,7 @@ fn small_and_equal_vectors_make_graphs_too() {
         let same: Vec<Vec<f32>> = (0..rows).map(|i| vec![if i % 3 == 0 { -2.0 } else { 1.5 }; dim]).collect();
         let store = store(present(&same), usize::MAX);
         assert_eq!(make(&store).done, rows as u64);
-        let plan = about(&store, AtHandVector::Values(&vec![1.0; dim]));
+        let plan = about(&store, AtHandVector::Values(&vec![1.0f64; dim]));
         let (exact, _) = ask_by(&plan, 5, None, &SCAN);
         let (found, way) = ask_by(&plan, 5, None, &GRAPH);
         assert_eq!((found.len(), way.graphs + way.scanned), (exact.len(), 1));
@@ -187,7 +237,7 @@ fn questions_that_make_no_sense_are_refused() {
     let store = store(clustered(50, 4, 2), usize::MAX);
     make(&store);
     let refused = |spec: InfluenceSpec, values: &[f32]| {
-        let plan = InfluencePlan::about_vector(&store.snapshot(), &spec, AtHandVector::Values(values));
+        let plan = InfluencePlan::about_vector(&store.snapshot(), &spec, AtHandVector::Values(&wide(values)));
         plan.err().unwrap().to_string()
     };
     for bad in [[f32::NAN, 0.0, 0.0, 0.0], [0.0, f32::INFINITY, 0.0, 0.0]] {
@@ -236,6 +286,8 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     assert!(ranking.summary.notes.iter().any(|note| note.contains(way_out)), "{:?}", ranking.summary.notes);
     let rest = make(&store);
     assert_eq!((rest.kept, rest.done), (1_000, 2_000));
+    let summary = row(&store, 2_500).nearest(20, None, &GRAPH, &Graphs::new(), (2, &GO)).unwrap().0.summary;
+    assert_eq!((summary.scanned, summary.eligible, summary.excluded.total()), (2_999, 2_999, 0));
     let found = evaluate::evaluate(
         &store.snapshot(),
         store.snapshot().features_of("pool")[0],

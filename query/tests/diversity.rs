@@ -110,6 +110,29 @@ fn select(plan: &InfluencePlan, k: usize, diversity: &Diversity) -> Selection {
 }
 
 #[test]
+fn copies_and_only_copies_are_passed_over_at_one() {
+    let mut numbers = Numbers(5);
+    let (base, dim) = (numbers.vectors(40, 700), 700);
+    // Each with two exact copies, one of them of another length, and one that is only near.
+    let mut vectors: Vec<Vec<f32>> = Vec::new();
+    for vector in &base {
+        vectors.extend([vector.clone(), vector.clone(), vector.iter().map(|x| x * 4.0).collect()]);
+        let mut near = vector.clone();
+        near[0] += 0.01 * vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vectors.push(near);
+    }
+    let store = TestStore::new();
+    store.dataset("pool", vectors.len()).dataset("val", 1);
+    let mut pool = Feature::new("pool", "grad-sgd", 0, present(&vectors));
+    pool.dtype = gstore_store::DType::F16;
+    store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, dim)))], None);
+    let plan = plan(&store, &ask("pool", "val"));
+    let one = Diversity { distinct: Some(1.0), ..Diversity::default() };
+    let found = select(&plan, vectors.len(), &one);
+    assert_eq!((found.ranking.rows.len(), found.near_duplicates), (80, 80));
+}
+
+#[test]
 fn every_mixture_of_rules_is_a_greedy_pass() {
     let case = case();
     let plan = plan(&case.store, &ask("pool", "val"));

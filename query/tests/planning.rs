@@ -305,4 +305,42 @@ fn subtasks_of_several_datasets() {
     assert_eq!(subtasks(&["plain", "b", "a"], SubtaskBy::Dataset), ["a", "b", "plain"]);
     assert_eq!(subtasks(&["b:z", "a:x", "b:b"], SubtaskBy::Column), ["b", "x", "z"]);
     assert_eq!(subtasks(&["b:z", "b"], SubtaskBy::Column), ["b", "x", "z"]);
+    let twice =
+        InfluenceSpec { targets: vec![TargetRef::parse("b:z"), TargetRef::parse("b:z")], ..ask("pool", "a") };
+    assert!(error(&store, &twice).contains("target `b:z` is named twice"));
+}
+
+#[test]
+fn a_subtask_named_like_a_dataset_is_not_the_rows_without_one() {
+    let mut numbers = Numbers(2);
+    let store = TestStore::new();
+    store.dataset("pool", 4);
+    let own = [Some("alpha"), None, Some("alpha"), None, Some("x"), Some("beta:x")];
+    store.dataset_of("alpha", &own).dataset_of("beta", &[Some("x"), Some("alpha")]);
+    store.dataset_of("named", &[Some("named"), Some("other")]);
+    let mut features = Vec::new();
+    for (name, rows) in [("pool", 4), ("alpha", 6), ("beta", 2), ("named", 2)] {
+        features.push(Feature::new(name, "grad-sgd", 0, present(&numbers.vectors(rows, 3))));
+    }
+    store.features(&features, None);
+    let of = |targets: &[&str], by| {
+        let targets = targets.iter().map(|t| TargetRef::parse(t)).collect();
+        plan(&store, &InfluenceSpec { targets, by, ..ask("pool", "alpha") }).target_samples(&GO).unwrap()
+    };
+    let rows =
+        |target: &str| of(&[target], SubtaskBy::Column).rows.iter().map(|row| row.row).collect::<Vec<_>>();
+    assert_eq!(rows("alpha:alpha"), [0, 2]);
+    assert_eq!(rows("named:named"), [0]);
+    let alone = of(&["alpha"], SubtaskBy::Column);
+    assert_eq!(alone.subtasks, ["alpha", "alpha:alpha", "beta:x", "x"]);
+    assert_eq!(alone.asked, ["alpha", "alpha:alpha", "alpha:beta:x", "alpha:x"]);
+    assert_eq!(
+        alone.rows.iter().map(|row| (row.row, row.subtask)).collect::<Vec<_>>(),
+        [(1, 0), (3, 0), (0, 1), (2, 1), (5, 2), (4, 3)]
+    );
+    let both = of(&["alpha", "beta"], SubtaskBy::Column);
+    assert_eq!(both.subtasks, ["alpha", "alpha:alpha", "alpha:beta:x", "alpha:x", "beta:alpha", "beta:x"]);
+    assert_eq!(both.asked, both.subtasks);
+    assert_eq!(of(&["named"], SubtaskBy::Column).asked, ["named:named", "named:other"]);
+    assert_eq!(of(&["alpha", "beta"], SubtaskBy::Dataset).subtasks, ["alpha", "beta"]);
 }

@@ -282,7 +282,7 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
     );
     assert_eq!(
         refuse(&ask_tokens()),
-        "dataset `pool` has no `grad-adam` feature of tokens; compute some with `gstore ingest --per-token`"
+        "dataset `pool` has no `grad-adam` feature of tokens; it has none of tokens at all; compute some with `gstore ingest --per-token`"
     );
     let of_samples = scores(&plan(&store, &ask("pool", "val")));
     store.features(

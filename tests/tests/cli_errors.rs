@@ -435,6 +435,18 @@ fn wrong_usage_is_exit_code_2() {
             assert!(finished.stderr.contains(part), "{option} {value}: no {part:?} in {}", finished.stderr);
         }
     }
+    // What would be ignored is refused.
+    let select = ["select", "--pool", "p", "--target", "t", "--top", "3", "-o", "x"];
+    for (args, named) in [
+        ([&select[..], &["--quota-by", "source"]].concat(), "--quota"),
+        (vec!["ask", "--pool", "p", "--text", "a b", "--explain", "i", "--top", "3"], "--top"),
+        (vec!["index", "--sketch", "--sim", "dot", "--dataset", "p"], "--sim"),
+        (vec!["index", "--evaluate", "--queries", "0", "--dataset", "p"], "--queries"),
+    ] {
+        let finished = binary::run(binary::gstore(dir.path()).args(&args));
+        assert_eq!(finished.code, 2, "{args:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains(named), "{args:?}: {}", finished.stderr);
+    }
     let mut without = Command::new(binary::path());
     let finished = binary::run(without.arg("ls").env_remove("GSTORE_STORE"));
     assert!(finished.code == 2 && finished.stderr.contains("--store"), "{}", finished.stderr);

@@ -252,6 +252,19 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         );
     }
     assert!(!place.path("out.jsonl").exists());
+    for (command, named) in [
+        (args("none/such/m", "1GiB"), "there is no such folder"),
+        (vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "none/out.jsonl"], "none/out"),
+    ] {
+        let finished = place.run(&command);
+        assert!(finished.code != 0 && finished.stderr.contains(named), "{command:?}: {}", finished.stderr);
+        assert!(!finished.stderr.contains(".part"), "{command:?}: {}", finished.stderr);
+        assert!(!place.path("none").exists(), "{command:?}");
+    }
+    let in_turn = ["--round-robin", "sample", "--within", "max"];
+    let select = ["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "out.jsonl"];
+    let finished = place.run(&[&select[..], &in_turn].concat());
+    assert!(finished.code == 2 && finished.stderr.contains("--within"), "{}", finished.stderr);
     // Names with a dot are names of folders where nothing else can be meant.
     for output in ["v1.2", "v1.3/"] {
         place.ok(&args(output, "1GiB"));

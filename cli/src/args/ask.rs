@@ -62,7 +62,7 @@ pub struct AskArgs {
     #[arg(long)]
     pub opponents: bool,
     /// Show the row of this id in detail instead
-    #[arg(long, value_name = "ID", conflicts_with_all = ["proponents", "opponents"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["proponents", "opponents", "top"])]
     pub explain: Option<String>,
     /// Whole texts instead of their beginnings
     #[arg(long)]

@@ -16,7 +16,7 @@ use clap::{ArgGroup, Args};
     adds rows gives the command again, or `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
     Memory: for each thread one block and its codes.\n\n\
     A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
-    coordinate and about 240 a vector, in memory too while it is made: of one segment at a time, and the need is shown before. It is made segment by segment\n\
+    coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time, and the need is shown before. It is made segment by segment\n\
     like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is given again.")]
 #[command(group = ArgGroup::new("made").args(["sketch", "hnsw"]))]
 pub struct IndexArgs {
@@ -39,15 +39,15 @@ pub struct IndexArgs {
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
     pub kinds: Vec<String>,
     /// How vectors are compared in a graph: `cosine` only
-    #[arg(long, value_name = "SIM", requires = "hnsw", default_value = "cosine")]
+    #[arg(long, value_name = "SIM", requires = "hnsw", conflicts_with = "sketch", default_value = "cosine")]
     pub sim: String,
     /// Rows that --evaluate asks about
-    #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 100)]
+    #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 100, value_parser = super::at_least::<usize>(1))]
     pub queries: usize,
     /// Which rows those are
     #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 0)]
     pub seed: u64,
-    /// Candidates that a search keeps in --evaluate [default: 200]
+    /// Candidates that a search keeps in --evaluate [default: as nearest() has it]
     #[arg(long, value_name = "N", requires = "evaluate", value_parser = clap::value_parser!(u64).range(1..))]
     pub ef: Option<u64>,
     /// Make those that are there anew

@@ -371,7 +371,7 @@ pub struct SelectArgs {
     /// Datasets to select from
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed
+    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// How many rows: a number, or a share of the live rows such as 5%
@@ -414,7 +414,7 @@ pub struct RuleArgs {
     #[arg(long, value_name = "VALUE=N,..")]
     pub quota: Option<String>,
     /// The metadata column that quotas are by
-    #[arg(long, value_name = "COLUMN", default_value = "source")]
+    #[arg(long, value_name = "COLUMN", default_value = "source", requires = "quota")]
     pub quota_by: String,
     /// Pass over rows whose features have a cosine above this with a row taken before
     #[arg(long, value_name = "COSINE")]

@@ -120,6 +120,8 @@ fn spool(data: &Path, cancel: &AtomicBool) -> Result<Option<NamedTempFile>> {
     std::thread::spawn(move || done.send(std::io::copy(&mut source, &mut file)));
     loop {
         match copied.recv_timeout(Duration::from_millis(50)) {
+            // Nobody knows the copy by its name.
+            Ok(Ok(0)) => bail!("{} has no samples", data.display()),
             Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
             Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", data.display()),
             Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => bail!(IngestError::Stopped),

@@ -95,9 +95,11 @@ impl Engine {
             bail!("{format:?} is not for a terminal; name a file with --output");
         }
         let mut rows = self.0.run(sql, cancel)?;
+        // What fails before its first rows prints no header either.
+        let first = rows.next().transpose()?;
         let mut output = Output::create(to.output.as_deref())?;
         let mut writer = ResultWriter::new(sql_format(format), rows.schema(), &mut output, style())?;
-        for batch in &mut rows {
+        for batch in first.into_iter().map(Ok).chain(&mut rows) {
             writer.write(&batch?)?;
         }
         writer.finish()?;

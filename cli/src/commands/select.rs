@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::influence::{
-    Diversity, InfluencePlan, InfluenceSpec, Mode, NO_SUBTASK, Order, Ranking, Scored, SelectRequest,
+    Diversity, Each, InfluencePlan, InfluenceSpec, Mode, NO_SUBTASK, Order, Ranking, Scored, SelectRequest,
     resolve_top,
 };
 use gstore_query::sql::output::{ResultWriter, TableStyle};
@@ -42,6 +42,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let scores = scores_path(args);
     check_outputs(context, args, scores.as_deref())?;
     let rules = rules(&args.rules)?;
+    check_terms(rules.round_robin, &spec)?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
     check_words(args, &spec, (every, &rules), scores.as_deref())?;
     let plan = InfluencePlan::new(&snapshot, &spec)?;
@@ -89,6 +90,20 @@ fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) ->
         format_of_path(path)?;
     }
     Ok(())
+}
+
+/// Refuses terms that rankings in turn make no use of.
+fn check_terms(in_turn: Option<Each>, spec: &InfluenceSpec) -> Result<()> {
+    let usual = InfluenceSpec::default();
+    let unused = match in_turn {
+        Some(Each::Sample) if spec.within != usual.within => "--within",
+        Some(Each::Sample) if spec.fold != usual.fold => "--fold",
+        Some(Each::Sample | Each::Subtask) if spec.across != usual.across => "--across",
+        _ => return Ok(()),
+    };
+    bail!(UsageError(format!(
+        "{unused} says how samples or subtasks combine, and in turn each has a ranking by itself; leave it or --round-robin out"
+    )))
 }
 
 /// Refuses flags that cannot go together; `every`: every row's score is written.

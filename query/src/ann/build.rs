@@ -1,4 +1,4 @@
-//! Making graphs with usearch.
+//! Making graphs with usearch, to which links are added ([`super::mend`]).
 //!
 //! Threads link vectors side by side, so a graph depends on who comes first: two builds differ, unless they have one thread. What is reported of
 //! a row does not depend on the graph, only whether the row is found.
@@ -7,20 +7,23 @@
 //! - usearch gets only finite vectors of the right length and of length 1, each row once, with as many threads as room was reserved for
 //! - a segment's graph is complete under its name or not there: what is interrupted leaves nothing
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use gstore_store::{Block, BlockBuffer, FeatureReader, IndexWriter, RowFlags, SectionId, SegmentRef, Store};
+use gstore_store::{
+    Block, BlockBuffer, FeatureReader, IndexFile, IndexWriter, RowFlags, SectionId, SegmentRef, Store,
+};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
 use super::files::{CONNECTIVITY, EXPANSION, GraphProgress, KIND, check, open};
 use super::format::{GRAPH, GraphHeader, HEAD, LeftOut, VECTORS};
 use super::graph::Graph;
+use super::mend::{Links, NEAR, NOBODY};
 use super::search::{NoDirection, unit};
 use crate::error::QueryError;
-use crate::indexes::{CHUNK, is_sound};
+use crate::indexes::CHUNK;
 use crate::influence::drive;
 use crate::influence::values::{groups, vector};
 use crate::kernel::usearch_metric;
@@ -89,10 +92,10 @@ fn threads(wanted: usize) -> usize {
     }
 }
 
-/// A graph that can be used, to its last byte.
+/// A graph that can be used, to its last byte. Those of fewer links, which an earlier gstore made, find fewer rows.
 fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
-    let file = reader.index(segment, KIND).ok().flatten().filter(is_sound)?;
-    open(file, reader.part(), segment).ok()
+    let file = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound)?;
+    open(file, reader.part(), segment).ok().filter(|graph| graph.header().connectivity == CONNECTIVITY)
 }
 
 /// The graph of one segment.
@@ -139,8 +142,13 @@ impl One<'_> {
                 ))
             })?;
             index.save(name).map_err(|error| failed("write", &error))?;
+            let mut made = Made::open(&path, header.indexed * 2 * dim as u64)?;
+            let graph = self.mend(&index, made.graph()?, &header)?;
             drop(index);
-            self.copy(&path, &mut writer, sections, header.indexed * 2 * dim as u64)?;
+            self.copy(&mut made, &mut writer, sections[0])?;
+            for part in graph.chunks(COPY) {
+                writer.append(sections[1], part)?;
+            }
         }
         let value = serde_json::to_value(&header).map_err(|error| QueryError::Graph(error.to_string()))?;
         let note = writer.finish(value)?;
@@ -212,38 +220,99 @@ impl One<'_> {
         Ok((index, left_out))
     }
 
-    /// Copies what usearch wrote into the sections.
-    fn copy(
-        &self,
-        path: &Path,
-        writer: &mut IndexWriter,
-        sections: [SectionId; 2],
-        vectors: u64,
-    ) -> Result<(), QueryError> {
-        let read =
-            |error: std::io::Error| QueryError::Graph(format!("what was made cannot be read: {error}"));
-        let mut file = fs_err::File::open(path).map_err(read)?;
-        let len = file.metadata().map_err(read)?.len();
-        let mut size = [0u8; 8];
-        file.read_exact(&mut size).map_err(read)?;
-        if len < 8 + vectors + HEAD as u64 {
-            return Err(QueryError::Graph(format!("usearch wrote {len} bytes, fewer than its vectors take")));
-        }
-        let mut buffer = vec![0u8; COPY];
-        for (section, mut left) in sections.into_iter().zip([vectors, len - 8 - vectors]) {
-            while left > 0 {
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(QueryError::Cancelled);
+    /// The links of a graph with those that usearch left out.
+    fn mend(&self, index: &Index, graph: Vec<u8>, header: &GraphHeader) -> Result<Vec<u8>, QueryError> {
+        let mut links = Links::read(graph, header).map_err(QueryError::Graph)?;
+        let rows = links.rows();
+        let slot = |row: u64| {
+            rows.binary_search_by_key(&row, |known| known.0)
+                .ok()
+                .and_then(|at| rows.get(at))
+                .map_or(NOBODY, |known| known.1)
+        };
+        let near: Vec<AtomicU32> = (0..rows.len() * NEAR).map(|_| AtomicU32::new(NOBODY)).collect();
+        let blocks = self.reader.blocks_of(self.segment)?;
+        let groups = groups(self.reader.part());
+        drive::unordered(
+            blocks.len(),
+            self.threads,
+            self.cancel,
+            || (BlockBuffer::new(), Scratch::new(header.dim)),
+            |(buffer, scratch), at| {
+                let block = self.reader.read_block(blocks[at], buffer)?;
+                for i in 0..block.len() {
+                    if self.cancel.load(Ordering::Relaxed) {
+                        return Err(QueryError::Cancelled);
+                    }
+                    vector(&block, i, &groups, &mut scratch.vector);
+                    let Fate::Linked = scratch.unit(&block, i) else { continue };
+                    let found = index
+                        .search(usearch::f16::from_i16s(&scratch.unit), NEAR + 1)
+                        .map_err(|error| failed("search", &error))?;
+                    let own = slot(block.rows[i]) as usize;
+                    let others = found.keys.iter().filter(|row| **row != block.rows[i]);
+                    let places = near.get(own * NEAR..(own + 1) * NEAR).into_iter().flatten();
+                    places.zip(others).for_each(|(near, row)| near.store(slot(*row), Ordering::Relaxed));
                 }
-                let now = left.min(COPY as u64) as usize;
-                let part = buffer.get_mut(..now).unwrap_or_default();
-                file.read_exact(part).map_err(read)?;
-                writer.append(section, part)?;
-                left -= now as u64;
+                Ok(())
+            },
+        )?;
+        links.add(|slot, i| near.get(slot * NEAR + i).map_or(NOBODY, |near| near.load(Ordering::Relaxed)));
+        Ok(links.into_bytes())
+    }
+
+    /// Copies the vectors that usearch wrote into their section.
+    fn copy(&self, made: &mut Made, writer: &mut IndexWriter, section: SectionId) -> Result<(), QueryError> {
+        let mut buffer = vec![0u8; COPY];
+        let mut left = made.vectors;
+        made.file.seek(SeekFrom::Start(PREFIX)).map_err(unread)?;
+        while left > 0 {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(QueryError::Cancelled);
             }
+            let now = left.min(COPY as u64) as usize;
+            let part = buffer.get_mut(..now).unwrap_or_default();
+            made.file.read_exact(part).map_err(unread)?;
+            writer.append(section, part)?;
+            left -= now as u64;
         }
         Ok(())
     }
+}
+
+/// Counts with which usearch begins a file.
+const PREFIX: u64 = 8;
+
+/// What usearch wrote.
+struct Made {
+    file: fs_err::File,
+    /// Bytes of the vectors.
+    vectors: u64,
+    /// Bytes of the graph behind them.
+    graph: u64,
+}
+
+impl Made {
+    fn open(path: &Path, vectors: u64) -> Result<Self, QueryError> {
+        let file = fs_err::File::open(path).map_err(unread)?;
+        let len = file.metadata().map_err(unread)?.len();
+        let graph = len.checked_sub(PREFIX + vectors).filter(|graph| *graph >= HEAD as u64);
+        let graph = graph.ok_or_else(|| {
+            QueryError::Graph(format!("usearch wrote {len} bytes, fewer than its vectors take"))
+        })?;
+        Ok(Self { file, vectors, graph })
+    }
+
+    fn graph(&mut self) -> Result<Vec<u8>, QueryError> {
+        let mut bytes = vec![0; usize::try_from(self.graph).unwrap_or(usize::MAX)];
+        self.file.seek(SeekFrom::Start(PREFIX + self.vectors)).map_err(unread)?;
+        self.file.read_exact(&mut bytes).map_err(unread)?;
+        Ok(bytes)
+    }
+}
+
+fn unread(error: std::io::Error) -> QueryError {
+    QueryError::Graph(format!("what was made cannot be read: {error}"))
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> QueryError {

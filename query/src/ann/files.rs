@@ -15,13 +15,15 @@ pub const KIND: &str = "hnsw";
 
 /// Edges of a node above level 0; twice as many at it.
 #[cfg(feature = "ann")]
-pub(super) const CONNECTIVITY: usize = 16;
+pub(super) const CONNECTIVITY: usize = 32;
 /// Candidates that are kept while a node is linked.
 #[cfg(feature = "ann")]
 pub(super) const EXPANSION: usize = 128;
 
-/// What a node takes in memory besides its vector: its edges (about 150 bytes), and where it and its key are found.
-const NODE_BYTES: u64 = 240;
+/// What a node takes on disk besides its vector: its edges (about 280 bytes).
+const NODE_BYTES: u64 = 320;
+/// What it takes in memory besides: where it and its key are found, its edges once more, and its neighbours while links are added.
+const NODE_MEMORY: u64 = 640;
 
 /// What a build has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub fn estimate(reader: &FeatureReader, threads: usize) -> Estimate {
     let own = block.saturating_mul(2 * each).saturating_mul(threads.max(1) as u64);
     Estimate {
         vectors,
-        memory: of(vectors).saturating_add(own),
+        memory: of(vectors).saturating_add(own).saturating_add(vectors.saturating_mul(NODE_MEMORY)),
         beside: of(vectors).saturating_add(vectors.saturating_mul(NODE_BYTES)),
         disk: of(reader.segments().iter().map(SegmentRef::vectors).sum()),
     }

@@ -14,6 +14,8 @@ pub mod evaluate;
 pub mod files;
 mod format;
 mod graph;
+#[cfg(feature = "ann")]
+mod mend;
 mod search;
 mod segments;
 
@@ -24,6 +26,7 @@ pub use format::{GraphHeader, LeftOut};
 pub use graph::{Found, Graph};
 pub use search::{NearestOptions, Way};
 pub(crate) use search::{NoDirection, unit};
+pub(crate) use segments::pays;
 
 /// Why graphs are not made of raw inner products.
 pub const NO_DOT: &str = "a graph is made of cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \

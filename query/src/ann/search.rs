@@ -56,22 +56,35 @@ impl Way {
             summary.guarantee =
                 "approximate: similarities are exact, some of the nearest rows may be missing".to_owned();
             summary.notes.push(format!(
-                "{compared} vectors were compared in the graphs of {graphs} segments (ef {ef}); {} rows were scored",
+                "{compared} vectors were compared in the graphs of {} (ef {ef}); {} rows were scored",
+                many(*graphs),
                 summary.rows_scored
             ));
             if *scanned > 0 {
                 summary.notes.push(format!(
-                    "{scanned} segments with a graph were scanned all the same: few of their rows pass the filter, or nearly all were asked for"
+                    "{} with a graph {} scanned all the same, which was faster, or found as many rows as were asked for",
+                    many(*scanned),
+                    were(*scanned)
                 ));
             }
         }
         if *without > 0 {
             summary.notes.push(format!(
-                "{without} segments have no graph and were scanned; `gstore index --hnsw {}` makes what is missing",
+                "{} no graph and {} scanned; `gstore index --hnsw {}` makes what is missing",
+                if *without == 1 { "1 segment has".to_owned() } else { format!("{without} segments have") },
+                were(*without),
                 lacking.join(" ")
             ));
         }
     }
+}
+
+fn many(segments: u64) -> String {
+    format!("{segments} segment{}", if segments == 1 { "" } else { "s" })
+}
+
+fn were(segments: u64) -> &'static str {
+    if segments == 1 { "was" } else { "were" }
 }
 
 impl InfluencePlan {
@@ -99,6 +112,10 @@ impl InfluencePlan {
         let mut found = search.run(threads)?;
         let candidates = (found.way.graphs > 0).then(|| search.candidates(&mut found));
         let mut ranking = self.top_k(Order::Best, k, candidates.as_ref().or(filter), threads, cancel)?;
+        if candidates.is_some() {
+            found.through.count(&mut ranking.summary);
+            (ranking.eligible, ranking.excluded) = (ranking.summary.eligible, ranking.summary.excluded);
+        }
         let name = |pool: &usize| search.pools[*pool].0.part().display_name();
         let lacking: Vec<String> = found.lacking.iter().map(name).collect();
         found.way.tell(ef, &lacking, &mut ranking.summary);

@@ -8,15 +8,56 @@ use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 
 use super::files::Graphs;
+use super::format::GraphHeader;
 use super::graph::{Found, Graph};
 use super::search::Way;
 use crate::error::QueryError;
-use crate::influence::{RowFilter, RowMask, drive};
+use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary, drive};
 
-/// A segment of which fewer rows may be found is scanned: that takes milliseconds.
-const LEAST_ROWS: u64 = 1000;
+/// Rows that a scan compares in the time in which a search compares one: it reads vectors in the order in which they lie.
+const SCANNED_AT_ONCE: u64 = 4;
+/// Vectors that a search compares for each candidate that it keeps, about.
+const COMPARED_EACH: u64 = 16;
 /// One of so many rows must be let through by a filter, or those that are get scanned. A walk has to pass all others on its way.
 const LEAST_SHARE: u64 = 20;
+
+/// Whether a search that keeps `ef` candidates is expected to be faster than a scan of so many rows.
+pub(crate) fn pays(rows: u64, ef: usize) -> bool {
+    rows >= (ef as u64).saturating_mul(COMPARED_EACH * SCANNED_AT_ONCE)
+}
+
+/// Rows that graphs stand for.
+#[derive(Default)]
+pub(super) struct Through {
+    rows: u64,
+    /// Those of them that were found and are scored.
+    found: u64,
+    /// Those that have no vector to compare, where that is known: of segments none of whose rows are deleted or filtered out.
+    excluded: ExcludedCounts,
+}
+
+impl Through {
+    fn add(&mut self, passing: u64, header: &GraphHeader) {
+        self.rows += passing;
+        if passing == header.vectors {
+            self.excluded.no_scored += header.left_out.no_scored;
+            self.excluded.non_finite += header.left_out.non_finite;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.excluded.merge(&other.excluded);
+    }
+
+    /// Lets the summary of scoring what was found count what was looked through.
+    pub(super) fn count(&self, summary: &mut ScanSummary) {
+        summary.scanned = summary.scanned.saturating_sub(self.found) + self.rows;
+        summary.eligible =
+            summary.eligible.saturating_sub(self.found) + self.rows.saturating_sub(self.excluded.total());
+        summary.excluded.merge(&self.excluded);
+    }
+}
 
 /// Part of a search: a segment of a pool.
 struct Unit {
@@ -34,6 +75,8 @@ pub(super) struct Part {
     near: Vec<(f32, usize, u64)>,
     /// Pools and ranges of rows that are scanned.
     scans: Vec<(usize, Range<u64>)>,
+    /// What was looked through by graphs.
+    pub(super) through: Through,
 }
 
 impl Part {
@@ -42,6 +85,7 @@ impl Part {
         self.lacking.extend(other.lacking);
         self.near.extend(other.near);
         self.scans.extend(other.scans);
+        self.through.merge(&other.through);
     }
 }
 
@@ -102,6 +146,7 @@ impl Search<'_> {
             Some(found) => {
                 part.way.graphs += 1;
                 part.way.compared += found.compared;
+                part.through.add(passing, graph.header());
                 part.near.extend(found.rows.into_iter().map(|(distance, row)| (distance, pool, row)));
             }
             None => {
@@ -114,14 +159,14 @@ impl Search<'_> {
 
     /// What a graph finds, `passing` rows of which are candidates; `None` where a scan is faster, or finds more.
     fn walk(&self, graph: &Graph, pool: usize, passing: u64) -> Result<Option<Found>, QueryError> {
-        let few = passing < LEAST_ROWS || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
+        let few = !pays(passing, self.ef) || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
         if few && self.choosy {
             return Ok(None);
         }
         let (candidates, mask) = (self.pools[pool].1, self.mask(pool));
         let allowed = |row: u64| candidates.contains(row) && mask.is_none_or(|mask| mask.contains(row));
-        // A walk that compared as many vectors as a scan would is none to go on with.
-        let budget = if self.choosy { passing } else { u64::MAX };
+        // A walk that took as long as a scan would is none to go on with.
+        let budget = if self.choosy { passing / SCANNED_AT_ONCE } else { u64::MAX };
         let found = graph.search(self.query, self.ef, allowed, budget, self.cancel)?;
         // Rows without a direction are in no graph, and a graph may have parts that no edge leads to.
         let least = (self.k as u64).min(passing);
@@ -133,6 +178,8 @@ impl Search<'_> {
         // Distances of the graph are of rounded vectors: rows at the edge may change places, so a few more are scored.
         part.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         part.near.truncate(self.k.saturating_add(self.k / 2).saturating_add(16));
+        part.through.found =
+            part.near.iter().map(|near| (near.1, near.2)).collect::<BTreeSet<_>>().len() as u64;
         let mut candidates = RowFilter::new();
         for (pool, (_, live)) in self.pools.iter().enumerate() {
             let mut rows: RowMask = part.near.iter().filter(|n| n.1 == pool).map(|n| n.2).collect();

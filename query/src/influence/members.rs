@@ -26,54 +26,94 @@ pub struct TargetRow {
     pub subtask: u32,
 }
 
-/// The rows of all targets, by target and row, and the names of their subtasks.
+/// The rows of all targets, by target and row, and their subtasks.
 pub(super) struct Members {
     pub(super) rows: Vec<TargetRow>,
+    /// Names of the subtasks; each is there once.
     pub(super) subtasks: Vec<String>,
+    /// How a question names each of them: `dataset:subtask`, or the dataset for its rows without a subtask.
+    pub(super) asked: Vec<String>,
 }
 
-/// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the rows; a name that two
-/// datasets use is written `dataset:subtask`.
+/// A target and a subtask of it, or its rows without one.
+type Owner<'a> = (u32, Option<&'a str>);
+
+/// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the rows. Rows without a subtask have the
+/// name of their dataset; a subtask whose name another one has too is written `dataset:subtask`.
 pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) -> Result<Members, QueryError> {
-    let mut named: Vec<(u32, u64, String)> = Vec::new();
+    let mut named: Vec<(u32, u64, Option<String>)> = Vec::new();
     for (t, target) in targets.iter().enumerate() {
         let own = &target.dataset.name;
-        let mut seen = BTreeSet::new();
-        for (row, subtask) in rows(snapshot, target)? {
-            let subtask = subtask.unwrap_or_else(|| own.clone());
-            seen.insert(subtask.clone());
-            if target.subtasks.as_ref().is_some_and(|wanted| !wanted.contains(&subtask)) {
-                continue;
-            }
-            named.push((t as u32, row, if by == SubtaskBy::Dataset { own.clone() } else { subtask }));
+        let rows = rows(snapshot, target)?;
+        let mut seen: BTreeSet<&str> = rows.iter().filter_map(|(_, subtask)| subtask.as_deref()).collect();
+        // `dataset:dataset` are the rows without a subtask, unless there is a subtask of that name.
+        let nameless = !seen.contains(own.as_str());
+        if nameless && rows.iter().any(|(_, subtask)| subtask.is_none()) {
+            seen.insert(own);
         }
-        if let Some(unknown) = target.subtasks.iter().flatten().find(|wanted| !seen.contains(*wanted)) {
-            return Err(QueryError::unknown("subtask", unknown, seen.iter().map(String::as_str)));
+        if let Some(unknown) = target.subtasks.iter().flatten().find(|wanted| !seen.contains(wanted.as_str()))
+        {
+            return Err(QueryError::unknown("subtask", unknown, seen.iter().copied()));
+        }
+        for (row, subtask) in rows {
+            let is_wanted = target.subtasks.as_ref().is_none_or(|wanted| match &subtask {
+                Some(subtask) => wanted.contains(subtask),
+                None => nameless && wanted.contains(own),
+            });
+            if is_wanted {
+                named.push((t as u32, row, subtask.filter(|_| by == SubtaskBy::Column)));
+            }
         }
     }
-    let mut owners: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-    for (target, _, name) in &named {
-        owners.entry(name).or_default().insert(*target);
-    }
-    let full: Vec<String> = named
-        .iter()
-        .map(|(target, _, name)| match owners.get(name.as_str()) {
-            Some(several) if several.len() > 1 => {
-                format!("{}:{name}", targets[*target as usize].dataset.name)
-            }
-            _ => name.clone(),
-        })
-        .collect();
-    let subtasks: Vec<String> = full.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let owners: BTreeSet<Owner<'_>> = named.iter().map(|(t, _, subtask)| (*t, subtask.as_deref())).collect();
+    let names = names(&owners, targets);
+    let mut order: Vec<(&String, &Owner<'_>)> = names.iter().map(|(owner, name)| (name, owner)).collect();
+    order.sort_unstable();
+    let place: BTreeMap<Owner<'_>, u32> =
+        order.iter().enumerate().map(|(place, (_, owner))| (**owner, place as u32)).collect();
     let rows = named
         .iter()
-        .zip(&full)
-        .map(|(&(target, row, _), name)| {
-            let subtask = subtasks.partition_point(|other| other < name) as u32;
-            TargetRow { target, row, subtask }
+        .filter_map(|(target, row, subtask)| {
+            let subtask = *place.get(&(*target, subtask.as_deref()))?;
+            Some(TargetRow { target: *target, row: *row, subtask })
         })
         .collect();
-    Ok(Members { rows, subtasks })
+    let subtasks = order.iter().map(|(name, _)| (*name).clone()).collect();
+    let asked = order.iter().map(|(_, owner)| full_name(owner, targets)).collect();
+    Ok(Members { rows, subtasks, asked })
+}
+
+/// A name for each, no two alike.
+fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[Target]) -> BTreeMap<Owner<'a>, String> {
+    let mut in_full: BTreeSet<Owner<'a>> = BTreeSet::new();
+    loop {
+        let mut names = BTreeMap::new();
+        let mut count: BTreeMap<String, usize> = BTreeMap::new();
+        for owner in owners {
+            let name = match owner.1 {
+                Some(subtask) if !in_full.contains(owner) => subtask.to_owned(),
+                _ => full_name(owner, targets),
+            };
+            *count.entry(name.clone()).or_default() += 1;
+            names.insert(*owner, name);
+        }
+        // Names in full differ, as no dataset has a colon in its name.
+        let alike =
+            |owner: &Owner<'a>| names.get(owner).and_then(|name| count.get(name)).is_some_and(|n| *n > 1);
+        let before = in_full.len();
+        in_full.extend(owners.iter().filter(|owner| owner.1.is_some() && alike(owner)));
+        if in_full.len() == before {
+            return names;
+        }
+    }
+}
+
+fn full_name((target, subtask): &Owner<'_>, targets: &[Target]) -> String {
+    let dataset = targets.get(*target as usize).map_or("", |target| target.dataset.name.as_str());
+    match subtask {
+        Some(subtask) => format!("{dataset}:{subtask}"),
+        None => dataset.to_owned(),
+    }
 }
 
 /// Live rows of a dataset with the subtask that the metadata says, ascending.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
-use gstore_store::{FeatureReader, RowFlags, RowSet, Snapshot, StoredRow};
+use gstore_store::{DType, FeatureReader, RowFlags, RowSet, Snapshot, StoredRow};
 use half::f16;
 
 use super::encoder::{EncodeRequest, EncodedSamples, Encoder, EncoderError, Given};
@@ -42,8 +42,8 @@ impl Encoder for AtHand {
 /// A vector that is at hand.
 #[derive(Clone, Copy)]
 pub enum AtHandVector<'a> {
-    /// Values as an ingest computes them, before they are stored.
-    Values(&'a [f32]),
+    /// Values of any length: they are divided by it before anything is rounded.
+    Values(&'a [f64]),
     /// That of a row of a pool, which is left out of the answer.
     Row {
         /// Index into the pools.
@@ -60,6 +60,20 @@ impl fmt::Debug for AtHandVector<'_> {
             Self::Row { pool, row } => write!(f, "row {row} of pool {pool}"),
         }
     }
+}
+
+/// The vector of length 1, or zeros.
+fn direction(values: &[f64]) -> Result<Vec<f32>, QueryError> {
+    let largest = values.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    if values.iter().any(|x| !x.is_finite()) {
+        return Err(QueryError::Spec("the vector is not finite".to_owned()));
+    }
+    if largest == 0.0 {
+        return Ok(vec![0.0; values.len()]);
+    }
+    // Squares of what is at most 1 neither overflow nor all vanish.
+    let length = values.iter().map(|x| (x / largest) * (x / largest)).sum::<f64>().sqrt();
+    Ok(values.iter().map(|x| (x / largest / length) as f32).collect())
 }
 
 impl InfluencePlan {
@@ -93,7 +107,7 @@ impl InfluencePlan {
                         part.display_name()
                     )));
                 }
-                let stored = StoredRow::of(values, &part.attrs.groups, part.desc.dtype);
+                let stored = StoredRow::of(&direction(values)?, &part.attrs.groups, DType::F32);
                 stored.ok_or_else(|| QueryError::Spec("the vector is not finite".to_owned()))?
             }
             AtHandVector::Row { pool, row } => {

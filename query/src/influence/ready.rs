@@ -300,5 +300,6 @@ impl InfluencePlan {
 /// Given samples are one subtask.
 fn given_members(samples: u64) -> Members {
     let row = |row| TargetRow { target: 0, row, subtask: 0 };
-    Members { rows: (0..samples).map(row).collect(), subtasks: vec![GIVEN.to_owned()] }
+    let names = || vec![GIVEN.to_owned()];
+    Members { rows: (0..samples).map(row).collect(), subtasks: names(), asked: names() }
 }

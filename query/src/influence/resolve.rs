@@ -45,7 +45,10 @@ pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<Dat
 /// The targets by dataset, in the order of their first mention.
 pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Target>, QueryError> {
     let mut found: Vec<Target> = Vec::new();
-    for target in refs {
+    for (at, target) in refs.iter().enumerate() {
+        if refs.iter().take(at).any(|other| other == target) {
+            return Err(QueryError::Spec(format!("target `{target}` is named twice")));
+        }
         let dataset = snapshot.dataset(&target.dataset)?;
         let position = found.iter().position(|other| other.dataset.name == dataset.name);
         let entry = match position {
@@ -199,7 +202,7 @@ fn no_kind(
     let listed = Vec::from_iter(has.iter().copied()).join(", ");
     let (place, hint) = match granularity {
         Granularity::Token if has.is_empty() => {
-            (OF_TOKENS, "compute some with `gstore ingest --per-token`".into())
+            (OF_TOKENS, "it has none of tokens at all; compute some with `gstore ingest --per-token`".into())
         }
         Granularity::Token => (
             OF_TOKENS,

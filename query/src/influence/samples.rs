@@ -1,5 +1,6 @@
 //! The samples of a target one by one, and a question about some of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -15,6 +16,8 @@ pub struct TargetSamples {
     pub rows: Vec<TargetRow>,
     /// Names of their subtasks; `TargetRow::subtask` points here.
     pub subtasks: Vec<String>,
+    /// How a question names each of them: `dataset:subtask`, or the dataset for its samples without a subtask.
+    pub asked: Vec<String>,
     /// Those that cannot be compared.
     pub excluded: ExcludedCounts,
 }
@@ -28,8 +31,11 @@ impl InfluencePlan {
         let members = self.members()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel);
+        let known: BTreeMap<String, String> =
+            members.subtasks.iter().cloned().zip(members.asked.clone()).collect();
         let (rows, subtasks, excluded) = loader.compared(members)?;
-        Ok(TargetSamples { rows, subtasks, excluded })
+        let asked = subtasks.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect();
+        Ok(TargetSamples { rows, subtasks, asked, excluded })
     }
 
     /// The same question about some samples of its target, which is how many are answered in little memory. Whatever depends on the target as a

@@ -231,7 +231,10 @@ impl Scan<'_> {
                     totals.eligible += 1;
                     take(row, pos, values, judged);
                 }
-                Err(reason) => totals.excluded.add(reason),
+                Err(reason) => {
+                    totals.excluded.add(reason);
+                    totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
+                }
             }
         })?;
         totals.scored = totals.eligible;

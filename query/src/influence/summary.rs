@@ -1,6 +1,6 @@
 //! What every answer says of how it was found.
 
-use super::mode::{Mode, Plane};
+use super::mode::{Mode, Plane, SketchMode};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
 use super::result::{PlaneSummary, ScanSummary};
@@ -53,21 +53,22 @@ impl InfluencePlan {
         match &self.spec().mode {
             Mode::Sketch(mode) if !planes.is_empty() => {
                 let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
-                ScanSummary { guarantee: mode.guarantee(probable), planes, ..summary }
+                // What the tolerance would allow is made no use of.
+                let kept = SketchMode { tolerance: 0.0, ..mode.clone() };
+                ScanSummary { guarantee: kept.guarantee(probable), planes, ..summary }
             }
             Mode::Exact => summary,
-            Mode::Sketch(mode) => {
+            Mode::Sketch(_) => {
                 let why = match self.sides(ready) {
                     Err(why) => why.to_owned(),
-                    // The answer is exact, which is what was asked for.
-                    Ok(_) if mode.certified => return summary,
                     Ok(_) => {
                         format!(
                             "they pay from {MANY} target vectors on, where few rows are wanted and few may rank"
                         )
                     }
                 };
-                let notes = vec![format!("codes of the sketch left no row out: {why}")];
+                let notes =
+                    vec![format!("the result is exact, as codes of the sketch left no row out: {why}")];
                 ScanSummary { notes, ..summary }
             }
         }

@@ -98,6 +98,14 @@ impl Place {
     /// Refuses what a finished matrix cannot take the place of.
     pub(super) fn check(&self) -> Result<(), MatrixError> {
         let path = &self.path;
+        let folder = parent(path);
+        if !folder.is_dir() {
+            return Err(MatrixError::Refused(format!(
+                "{} would be in {}, and there is no such folder",
+                path.display(),
+                folder.display()
+            )));
+        }
         let Ok(found) = fs_err::symlink_metadata(path) else { return Ok(()) };
         let refused = |why: &str| Err(MatrixError::Refused(format!("{} is {why}", path.display())));
         if self.single {

@@ -17,7 +17,7 @@ use super::random::draw_seed;
 use super::rotation::Rotation;
 use super::source::{Sections, Sketch};
 use crate::error::QueryError;
-use crate::indexes::{CHUNK, Found, is_sound};
+use crate::indexes::{CHUNK, Found};
 use crate::influence::drive;
 
 /// The kind of such indexes.
@@ -70,7 +70,7 @@ pub fn build(
     let mut wanted = Vec::new();
     for segment in reader.segments() {
         // An index that cannot be read, to its last byte, is built anew, as one that is not there.
-        let there = reader.index(segment, KIND).ok().flatten().filter(is_sound);
+        let there = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound);
         let usable =
             there.and_then(|file| header_of(&file).ok()).filter(|header| header.vectors == segment.vectors());
         let own = usable.and_then(|header| header.check(dim).ok());

@@ -138,8 +138,11 @@ impl Arguments {
             _ => None,
         };
         whole.map(Some).ok_or_else(|| {
-            SqlError::invalid(format!("option `{name}` must be a whole number of at least 0, not {value}"))
-                .about(name)
+            let why = match value {
+                ScalarValue::UInt64(_) => format!("at most {}", i64::MAX),
+                _ => "a whole number of at least 0".to_owned(),
+            };
+            SqlError::invalid(format!("option `{name}` must be {why}, not {value}")).about(name)
         })
     }
 }

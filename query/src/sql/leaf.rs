@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::blocking::{Demand, Sink};
 use super::error::SqlError;
 use super::filter::{self, Filter};
-use super::notes::RunNotes;
+use super::notes::{RunNotes, ScanCounters};
 use super::scan::RowsExec;
 
 /// Takes the batches of a table, each with the columns that were asked for.
@@ -40,6 +40,8 @@ pub(crate) struct Want {
     pub(crate) cancelled: Arc<AtomicBool>,
     /// Where what is to be known beside the rows goes.
     pub(crate) notes: Option<Arc<RunNotes>>,
+    /// Where what a scan did is counted.
+    pub(crate) counters: Option<ScanCounters>,
     /// What limits the memory of work that needs more than a batch.
     pub(crate) memory: Option<Arc<dyn MemoryPool>>,
 }
@@ -54,6 +56,7 @@ impl Want {
             filter: None,
             cancelled: sink.cancelled(),
             notes: None,
+            counters: None,
             memory: None,
         }
     }

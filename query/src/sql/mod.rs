@@ -21,6 +21,7 @@ mod hint;
 mod influence;
 mod leaf;
 mod notes;
+mod ordinals;
 pub mod output;
 mod runner;
 mod samples;

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
+
 use crate::influence::ScanSummary;
 
 /// One call of `influence()` that has run.
@@ -19,6 +21,29 @@ pub struct InfluenceNote {
     pub resolution: Vec<String>,
     /// Rows, exclusions, bytes and the guarantee.
     pub summary: ScanSummary,
+}
+
+/// Where EXPLAIN ANALYZE finds what a scan did.
+#[derive(Debug, Clone)]
+pub(crate) struct ScanCounters {
+    set: ExecutionPlanMetricsSet,
+    partition: usize,
+}
+
+impl ScanCounters {
+    pub(crate) fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self { set: set.clone(), partition }
+    }
+
+    pub(crate) fn add(&self, summary: &ScanSummary) {
+        let add = |name, n: u64| {
+            let counter = MetricBuilder::new(&self.set).counter(name, self.partition);
+            counter.add(usize::try_from(n).unwrap_or(usize::MAX));
+        };
+        add("rows_scored", summary.rows_scored);
+        add("rows_excluded", summary.excluded.total());
+        add("bytes_read", summary.bytes_read);
+    }
 }
 
 /// Everything noted while a query ran.

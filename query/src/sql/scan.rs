@@ -32,7 +32,7 @@ use super::blocking::{self, Demand, Sink};
 use super::error::SqlError;
 use super::filter::{self, Filter};
 use super::leaf::{Rows, Want, statistics};
-use super::notes::RunNotes;
+use super::notes::{RunNotes, ScanCounters};
 use super::samples::arrow;
 use super::session::Limits;
 
@@ -136,6 +136,7 @@ impl ExecutionPlan for RowsExec {
             batch: context.session_config().batch_size(),
             threads: context.session_config().get_extension::<Limits>().map_or(1, |l| l.threads),
             notes: context.session_config().get_extension::<RunNotes>(),
+            counters: ScanCounters::new(&self.metrics, partition),
             memory: Arc::clone(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
@@ -177,6 +178,7 @@ struct Job {
     batch: usize,
     threads: usize,
     notes: Option<Arc<RunNotes>>,
+    counters: ScanCounters,
     memory: Arc<dyn MemoryPool>,
     metrics: BaselineMetrics,
 }
@@ -191,7 +193,9 @@ impl Job {
         let (rows, threads) = (self.bounds.clone(), self.threads);
         let filter = Some(Arc::clone(&self.filter));
         let (notes, memory) = (self.notes.clone(), Some(Arc::clone(&self.memory)));
-        let want = Want { rows, threads, filter, notes, memory, ..Want::columns(first.clone(), sink) };
+        let counters = Some(self.counters.clone());
+        let want =
+            Want { rows, threads, filter, notes, counters, memory, ..Want::columns(first.clone(), sink) };
         let rows = Arc::clone(&self.rows);
         rows.read(&want, &mut |batch| {
             let batch = self.filter.apply(&first, batch)?;

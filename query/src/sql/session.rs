@@ -30,6 +30,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::function;
 use super::guard;
 use super::notes::{Notes, RunNotes};
+use super::ordinals;
 use crate::influence::Encoder;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without optimisation.
@@ -169,6 +170,7 @@ async fn plan(state: SessionState, sql: &str, tables: &[String]) -> Result<Plann
     if guard::is_show_tables(&statement) {
         statement = guard::parse(catalog::SHOW_TABLES)?;
     }
+    ordinals::resolve(&mut statement);
     let logical = state.statement_to_plan(statement).await.map_err(translate)?;
     SQLOptions::new()
         .with_allow_ddl(false)

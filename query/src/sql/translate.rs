@@ -150,6 +150,10 @@ fn plan_error(text: &str, tables: &[String]) -> SqlError {
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, help) = rest.split_once("'.").unwrap_or((rest, ""));
+        if name == "mod" {
+            return SqlError::unknown("there is no function `mod`".to_owned())
+                .hint("write `a % b` for the remainder");
+        }
         let guess = between(help, "Did you mean '", "'?");
         return SqlError::unknown(format!("there is no function `{name}`"))
             .maybe_hint(guess.map(|g| format!("did you mean `{g}`?")));

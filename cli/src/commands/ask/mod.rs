@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_ingest::data::{Content, TemplateKind, parse_record};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, Scored};
+use gstore_query::influence::{InfluencePlan, InfluenceSpec, Mode, Order, Ranking, Scored};
 use gstore_query::sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
@@ -36,6 +36,9 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
     let spec = InfluenceSpec { pools: args.pool.clone(), given, ..scoring(&args.scoring)? };
+    if args.explain.is_some() && spec.mode != Mode::Exact {
+        bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
+    }
     let plan = InfluencePlan::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
     tell_notes(context, &plan);
     let pools = open_pools(&snapshot, &spec.pools)?;

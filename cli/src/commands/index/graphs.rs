@@ -147,7 +147,9 @@ fn evaluate(
         threads: context.threads,
     };
     let mut reporter = context.reporter();
-    reporter.start(&format!("evaluating {}", part.display_name()), args.queries as u64, Unit::Rows);
+    let rows = snapshot.open_feature(part)?.row_set()?.len();
+    let queries = rows.min(args.queries as u64);
+    reporter.start(&format!("evaluating {}", part.display_name()), queries, Unit::Rows);
     let mut seen = 0;
     let found = evaluate::evaluate(
         snapshot,

@@ -7,9 +7,12 @@ use gstore_store::Values;
 use super::{InfluencePlan, Ready, Scored};
 use crate::error::QueryError;
 use crate::influence::modules;
-use crate::influence::values::{MIN_NORM, norm};
+use crate::influence::values::MIN_NORM;
 use crate::kernel::{Kernel, Queries};
 use crate::size::needed_and_allowed;
+
+/// From this cosine on two vectors are the same: products and sums are of 32-bit floats, so that of two copies it may be a little less than 1.
+const SAME: f64 = 1.0 - 1e-5;
 
 /// Candidates that are compared with the taken rows at once, so that these are passed over once for all of them.
 const BATCH: usize = 8;
@@ -73,7 +76,7 @@ impl<'a> Taken<'a> {
             plan,
             ready,
             kernel,
-            limit,
+            limit: limit.min(SAME),
             dim,
             rows: Vec::new(),
             has: Vec::new(),
@@ -142,11 +145,13 @@ impl<'a> Taken<'a> {
                 continue;
             };
             let modules = modules::weights(spec.modules.as_ref(), reader.part());
-            let factor = weight.sqrt() / norm(&stored.norm, &modules).max(MIN_NORM);
             let groups = reader.part().attrs.groups.iter().zip(&modules);
-            let factors =
-                groups.flat_map(|(group, w)| std::iter::repeat_n(factor * w.sqrt(), group.len as usize));
-            out.extend(stored.vector.iter().zip(factors).map(|(x, factor)| (f64::from(*x) * factor) as f32));
+            let roots = groups.flat_map(|(group, w)| std::iter::repeat_n(w.sqrt(), group.len as usize));
+            let weighed: Vec<f64> = stored.vector.iter().zip(roots).map(|(x, w)| f64::from(*x) * w).collect();
+            // The stored length is that before the values were rounded, by which a vector would not be quite like its copy.
+            let length = weighed.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let factor = weight.sqrt() / length.max(MIN_NORM);
+            out.extend(weighed.iter().map(|x| (x * factor) as f32));
         }
         Ok(has)
     }

@@ -44,9 +44,9 @@ pub struct Diversity {
     /// How many rows each source may have.
     pub quota: Option<Quota>,
     /// A row is passed over where its cosine with a row taken before is above this: the mean over the checkpoints, by their weights,
-    /// of the cosines of the stored vectors of both.
+    /// of the cosines of the stored vectors of both. From 0.99999 on it counts as 1, and a limit of 1 passes over such copies.
     pub distinct: Option<f64>,
-    /// Subtasks (in the order of their names), targets (as they are named) or target samples take rows in turn, each the first of its own
+    /// Subtasks (in the order of their names), targets (as they are named) or target samples (by subtask, then target and row) take rows in turn, each the first of its own
     /// ranking that the others left and the rules allow. One that has no row left is passed over.
     pub round_robin: Option<Each>,
 }

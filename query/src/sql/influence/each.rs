@@ -14,7 +14,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use super::columns::InfluenceColumns;
 use super::table::Question;
 use crate::influence::{
-    Diversity, EXACT, Each, EachRanking, EachRequest, InfluencePlan, Order, Rankings, ScanSummary, SubtaskBy,
+    Diversity, EXACT, Each, EachRanking, EachRequest, InfluencePlan, Order, Rankings, ScanSummary,
     TargetNames, TargetRow, TargetSamples, small_bytes,
 };
 use crate::sql::blocking::Demand;
@@ -191,14 +191,18 @@ impl EachRows {
             return Ok(samples.iter().zip(ids).map(name).collect());
         }
         let name = |ranking: &EachRanking| match self.options.each {
-            Each::Subtask => subtask_name(plan, whole, &ranking.name),
+            Each::Subtask => subtask_name(whole, &ranking.name),
             _ => ranking.name.clone(),
         };
         Ok(rankings.iter().map(name).collect())
     }
 
     fn note(&self, want: &Want, seen: Seen) {
-        let (Some(notes), Some(mut summary)) = (&want.notes, seen.summary) else { return };
+        let Some(mut summary) = seen.summary else { return };
+        if let Some(counters) = &want.counters {
+            counters.add(&summary);
+        }
+        let Some(notes) = &want.notes else { return };
         if seen.passes > 1 {
             let each = self.options.each;
             summary.notes.push(format!("the {each}s were taken in {} passes, as memory allows", seen.passes));
@@ -247,22 +251,10 @@ impl Seen {
     }
 }
 
-/// How a question names a subtask. The library's name has the dataset before it only where two datasets have one of that name.
-fn subtask_name(plan: &InfluencePlan, whole: &TargetSamples, name: &str) -> String {
-    let index = |name: &str| whole.subtasks.iter().position(|other| other == name);
-    let owner = |s: usize| {
-        let row = whole.rows.iter().find(|row| row.subtask as usize == s)?;
-        Some(plan.targets().get(row.target as usize)?.dataset.name.as_str())
-    };
-    let Some(dataset) = index(name).and_then(owner) else { return name.to_owned() };
-    if plan.spec().by == SubtaskBy::Dataset || name == dataset {
-        return dataset.to_owned();
-    }
-    let shared = name.strip_prefix(dataset).and_then(|rest| rest.strip_prefix(':')).is_some_and(|bare| {
-        let others = plan.targets().iter().map(|side| side.dataset.name.as_str());
-        others.filter(|other| *other != dataset).any(|other| index(&format!("{other}:{bare}")).is_some())
-    });
-    if shared { name.to_owned() } else { format!("{dataset}:{name}") }
+/// How a question names the subtask that has this name.
+fn subtask_name(whole: &TargetSamples, name: &str) -> String {
+    let asked = whole.subtasks.iter().position(|other| other == name).and_then(|s| whole.asked.get(s));
+    asked.map_or(name, |asked| asked).to_owned()
 }
 
 impl Rows for EachRows {
@@ -272,7 +264,8 @@ impl Rows for EachRows {
         let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
         let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
         let text = format!(
-            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], checkpoints=[{}], sim={}, fold={}, within={}, across={}",
+            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}",
+            spec.mode,
             checkpoints.join(", "),
             spec.sim,
             spec.fold,
@@ -314,7 +307,7 @@ impl Rows for EachRows {
                 .map_err(SqlError::query)?
                 .with_share(passes.len());
             if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
-                return Ok(());
+                break;
             }
         }
         self.note(want, seen);

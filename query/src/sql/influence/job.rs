@@ -19,7 +19,7 @@ use crate::sql::blocking::{Demand, Sink};
 use crate::sql::error::SqlError;
 use crate::sql::filter::Filter;
 use crate::sql::leaf::Want;
-use crate::sql::notes::{InfluenceNote, RunNotes};
+use crate::sql::notes::{InfluenceNote, RunNotes, ScanCounters};
 use crate::sql::samples::arrow;
 use crate::sql::session::Limits;
 use crate::topk::{CANDIDATE_BYTES, held};
@@ -270,10 +270,7 @@ impl Job {
     }
 
     fn note(&self, summary: &ScanSummary) {
-        let counter = |name| MetricBuilder::new(&self.set).counter(name, self.partition);
-        counter("rows_scored").add(usize::try_from(summary.rows_scored).unwrap_or(usize::MAX));
-        counter("rows_excluded").add(usize::try_from(summary.excluded.total()).unwrap_or(usize::MAX));
-        counter("bytes_read").add(usize::try_from(summary.bytes_read).unwrap_or(usize::MAX));
+        ScanCounters::new(&self.set, self.partition).add(summary);
         if let Some(notes) = &self.notes {
             let plan = &self.question.plan;
             let spec = plan.spec();

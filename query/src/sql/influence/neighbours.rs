@@ -80,7 +80,9 @@ impl Search {
             _ if having => return "scan (for a condition on the similarity)".to_owned(),
             Some(k) => k,
         };
-        let Covered { usable, unusable, segments } = match covered(plan) {
+        let ef = InfluencePlan::nearest_ef(k, &self.options);
+        let least = if self.options.exact.is_none() { Some(ef) } else { None };
+        let Covered { usable, small, unusable, segments } = match covered(plan, least) {
             Ok(covered) => covered,
             Err(error) => return format!("an error ({error})"),
         };
@@ -89,11 +91,9 @@ impl Search {
             n => format!(", {n} cannot be used"),
         };
         match usable {
+            0 if small > 0 => format!("scan (segments are too small for graphs to be faster{damaged})"),
             0 => format!("scan (no graph{damaged})"),
-            _ => {
-                let ef = InfluencePlan::nearest_ef(k, &self.options);
-                format!("graphs of {usable} of {segments} segments (ef={ef}{damaged})")
-            }
+            _ => format!("graphs of {usable} of {segments} segments (ef={ef}{damaged})"),
         }
     }
 }
@@ -121,6 +121,11 @@ impl TableFunctionImpl for NearestFunction {
         (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
         let (about, plan) = self.plan(&args, spec)?;
         let options = NearestOptions { ef: args.count("ef")?, exact: args.boolean("exact")? };
+        if options.exact == Some(true) && options.ef.is_some() {
+            let why =
+                "`ef` says how graphs are searched, and with `exact => true` none is; leave one of them out";
+            return Err(SqlError::invalid(why.to_owned()).about("ef").into());
+        }
         if options.ef == Some(0) {
             return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
         }
@@ -156,13 +161,12 @@ impl NearestFunction {
             return Ok((format!("id {id:?}"), about(AtHandVector::Row { pool, row }, "id")?));
         }
         if let Some(vector) = vector {
-            let values: Vec<f32> = vector.iter().map(|x| *x as f32).collect();
-            if values.iter().all(|x| *x == 0.0) {
+            if vector.iter().all(|x| *x == 0.0) {
                 let why = "a vector of zeros has no direction, so nothing is near it";
                 return Err(SqlError::invalid(why.to_owned()).about("vector"));
             }
-            let plan = about(AtHandVector::Values(&values), "vector")?;
-            return Ok((format!("vector of {}", values.len()), plan));
+            let plan = about(AtHandVector::Values(&vector), "vector")?;
+            return Ok((format!("vector of {}", vector.len()), plan));
         }
         let plan = resolve(&self.source, &InfluenceSpec { given: records, ..spec })?;
         plan.is_about_neighbours().map_err(SqlError::query)?;
@@ -187,17 +191,20 @@ fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
 #[derive(Default)]
 struct Covered {
     usable: usize,
+    /// Those whose scan is faster.
+    small: usize,
     unusable: usize,
     segments: usize,
 }
 
-/// Counts them by the footers of the files.
-fn covered(plan: &InfluencePlan) -> Result<Covered, ReadError> {
+/// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it is faster than a scan.
+fn covered(plan: &InfluencePlan, least: Option<usize>) -> Result<Covered, ReadError> {
     let mut covered = Covered::default();
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
         let reader = plan.snapshot().open_feature_shared(feature)?;
         for segment in reader.segments() {
             match ann::files::found(&reader, segment) {
+                Found::Usable if least.is_some_and(|ef| !ann::pays(segment.rows(), ef)) => covered.small += 1,
                 Found::Usable => covered.usable += 1,
                 Found::Unusable => covered.unusable += 1,
                 Found::Missing => {}

@@ -76,16 +76,7 @@ pub(super) fn each_options(
         .parse()
         .map_err(|_| SqlError::query(QueryError::option("each", &word, Each::WORDS)).about("each"))?;
     let refuse = |why: &str, option| Err(SqlError::invalid(why.to_owned()).about(option));
-    if each == Each::Sample {
-        let combines = ["within", "across", "fold"].into_iter().find(|name| args.option(name).is_some());
-        if let Some(name) = combines {
-            let why = format!(
-                "`{name}` says how samples combine, and with `each => 'sample'` each has a ranking by itself; leave `{name}` out, or ask with \
-                 `each => 'subtask'`"
-            );
-            return refuse(&why, name);
-        }
-    }
+    check_terms(args, "each", each)?;
     let Some(k) = k else {
         return refuse("`each` gives rankings of a given length; say how long with k => n", "each");
     };
@@ -102,6 +93,22 @@ pub(super) fn each_options(
         );
     }
     Ok(Some(EachOptions { each, order, k }))
+}
+
+/// Refuses terms that rankings for each would not make use of; `option` is what asks for these.
+fn check_terms(args: &Arguments, option: &str, each: Each) -> Result<(), SqlError> {
+    let (unused, how): (&[&'static str], _) = match each {
+        Each::Sample => (&["within", "across", "fold"], "how samples combine"),
+        Each::Subtask => (&["across"], "how subtasks combine"),
+        Each::Target => (&[], ""),
+    };
+    let Some(name) = unused.iter().copied().find(|name| args.option(name).is_some()) else { return Ok(()) };
+    let other = if name == "across" { Each::Target } else { Each::Subtask };
+    let why = format!(
+        "`{name}` says {how}, and with `{option} => '{each}'` each has a ranking by itself; leave `{name}` out, or ask with \
+         `{option} => '{other}'`"
+    );
+    Err(SqlError::invalid(why).about(name))
 }
 
 /// The rules that the arguments name.
@@ -128,6 +135,9 @@ pub(super) fn rules(args: &Arguments) -> Result<Diversity, SqlError> {
         })?),
         None => None,
     };
+    if let Some(each) = round_robin {
+        check_terms(args, "round_robin", each)?;
+    }
     let distinct = match args.numbers("distinct")?.as_deref() {
         None => None,
         Some([limit]) if (-1.0..=1.0).contains(limit) => Some(*limit),

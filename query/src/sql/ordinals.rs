@@ -1,0 +1,65 @@
+//! `ORDER BY 2` of a grouped query.
+//!
+//! The engine looks such a key up among the columns of the grouping, where a second column `100 * avg(score)` is not; the expression itself it
+//! finds. So it is put in the place of its number before the planning.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+};
+
+/// Puts expressions in the place of their numbers.
+pub(super) fn resolve(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(sql) => {
+            let _ = sql.visit(&mut Ordinals);
+        }
+        Statement::Explain(explain) => resolve(&mut explain.statement),
+        _ => {}
+    }
+}
+
+struct Ordinals;
+
+impl VisitorMut for Ordinals {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let Query { body, order_by, .. } = query;
+        let (SetExpr::Select(select), Some(order)) = (&**body, order_by) else {
+            return ControlFlow::Continue(());
+        };
+        let grouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if !by.is_empty());
+        let OrderByKind::Expressions(keys) = &mut order.kind else { return ControlFlow::Continue(()) };
+        for key in keys.iter_mut().filter(|_| grouped) {
+            if let Some(meant) = number(&key.expr).and_then(|n| nth(&select.projection, n)) {
+                key.expr = meant.clone();
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn number(key: &Expr) -> Option<usize> {
+    match key {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.to_string().parse().ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The n-th expression of the result, from 1; none behind a wildcard, whose columns are not known yet.
+fn nth(projection: &[SelectItem], n: usize) -> Option<&Expr> {
+    let plain =
+        |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    let before = projection.get(..n)?;
+    match before.last()? {
+        // One with a name of its own is found by it.
+        SelectItem::UnnamedExpr(expr) if before.iter().all(plain) => Some(expr),
+        _ => None,
+    }
+}
