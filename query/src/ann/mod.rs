@@ -26,6 +26,7 @@ pub use format::{GraphHeader, LeftOut};
 pub use graph::{Found, Graph};
 pub use search::{NearestOptions, Way};
 pub(crate) use search::{NoDirection, unit};
+#[cfg(feature = "sql")]
 pub(crate) use segments::pays;
 
 /// Why graphs are not made of raw inner products.

@@ -1,0 +1,116 @@
+//! The products of a block's vectors with every query.
+
+use std::ops::Range;
+
+use gstore_store::{Block, FeatureReader, RowFlags};
+
+use super::super::modules::used_groups;
+use super::super::slots::Slots;
+use super::super::spec::Sim;
+use super::super::values::{MIN_NORM, norm, rows_of};
+use super::{Scan, Slate};
+use crate::kernel::Queries;
+
+impl Scan<'_> {
+    /// Adds one checkpoint's share for the vectors of a block that have a slot.
+    pub(super) fn add_block(
+        &self,
+        block: &Block<'_>,
+        reader: &FeatureReader,
+        (queries, modules): (&Queries, &[f64]),
+        weight: f64,
+        slots: Slots<'_>,
+        slate: &mut Slate,
+    ) {
+        let mut found = std::mem::take(&mut slate.found);
+        slots.find(block, &mut found);
+        self.products(block, &found, reader, (queries, modules), slate);
+        for ((i, slot), sums) in found.iter().zip(slate.sums.chunks_exact(queries.len())) {
+            let state = &mut slate.states[*slot];
+            state.checkpoints += 1;
+            state.weight += weight;
+            state.flags.insert(RowFlags::from_bits(block.flags[*i]));
+            let values = &mut slate.values[slot * queries.len()..(slot + 1) * queries.len()];
+            values.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
+        }
+        slate.found = found;
+    }
+
+    /// Similarities of vectors of a block, the first of each pair, with every query, into `slate.sums`.
+    fn products(
+        &self,
+        block: &Block<'_>,
+        vectors: &[(usize, usize)],
+        reader: &FeatureReader,
+        (queries, modules): (&Queries, &[f64]),
+        slate: &mut Slate,
+    ) {
+        used_groups(modules, &mut slate.groups);
+        slate.factors.clear();
+        let runs = vectors.chunk_by(|a, b| a.0 + 1 == b.0);
+        for run in runs.clone() {
+            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, modules, &mut slate.factors);
+        }
+        slate.sums.clear();
+        slate.sums.resize(vectors.len() * queries.len(), 0.0);
+        let Slate { chosen, groups, factors, sums, scratch, .. } = slate;
+        match vectors {
+            [] => {}
+            [first, .., last] if last.0 - first.0 + 1 == vectors.len() => {
+                let rows = rows_of(block.values, queries.dim(), first.0..last.0 + 1);
+                self.kernel.scaled_dots(rows, queries, groups, factors, scratch, sums);
+            }
+            _ => {
+                chosen.clear();
+                chosen.extend(vectors.iter().map(|vector| vector.0));
+                self.kernel.scaled_dots_at(block.values, chosen, queries, groups, factors, scratch, sums);
+            }
+        }
+    }
+
+    /// By what the products of vectors `run` of a block are multiplied, for each module group.
+    pub(in super::super) fn factors(
+        &self,
+        block: &Block<'_>,
+        run: Range<usize>,
+        reader: &FeatureReader,
+        modules: &[f64],
+        factors: &mut Vec<f32>,
+    ) {
+        factors.clear();
+        self.add_factors(block, run, reader, modules, factors);
+    }
+
+    /// The same, after those that are there.
+    fn add_factors(
+        &self,
+        block: &Block<'_>,
+        run: Range<usize>,
+        reader: &FeatureReader,
+        modules: &[f64],
+        factors: &mut Vec<f32>,
+    ) {
+        // One group of weight 1 is what mostly there is: a loop without choices.
+        if let (Sim::Cosine, [1.0]) = (self.sim, modules) {
+            let of_rows = block.scale[run.clone()].iter().zip(&block.norm[run]);
+            factors.extend(
+                of_rows.map(|(scale, norm)| (f64::from(*scale) / f64::from(*norm).max(MIN_NORM)) as f32),
+            );
+            return;
+        }
+        for row in run {
+            let of_row = row * modules.len()..(row + 1) * modules.len();
+            let scales = block.scale[of_row.clone()].iter().copied().map(f64::from);
+            match self.sim {
+                Sim::Cosine => {
+                    let length = norm(&block.norm[of_row], modules).max(MIN_NORM);
+                    factors.extend(scales.map(|scale| (scale / length) as f32));
+                }
+                Sim::Dot => {
+                    let dot_scale = reader.part().attrs.dot_scale;
+                    factors.extend(scales.map(|scale| (scale * dot_scale) as f32));
+                }
+            }
+        }
+    }
+}
