@@ -26,6 +26,13 @@ bench:
 # crashes, failing disks and concurrent processes in full form; the figures go to a page, for example docs/faults/2026-01-31.md
 crash page="target/faults.md":
     cargo run --release -p gstore-faults -- all --full --page {{page}}
+
+# the kernels of 64-bit ARM, on another machine under an emulator (Debian: gcc-aarch64-linux-gnu, qemu-user; rustup target add aarch64-unknown-linux-gnu)
+arm:
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+    cargo test --target aarch64-unknown-linux-gnu -p gstore-query --no-default-features --lib
+
 # one parser under libFuzzer; targets are the folders of fuzz/corpus
 fuzz target seconds="600":
     fuzz/run.sh {{target}} {{seconds}}

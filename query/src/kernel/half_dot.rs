@@ -13,6 +13,9 @@ impl Kernel {
         assert_eq!(a.len(), b.len(), "vectors of one length");
         match self.0 {
             Isa::Portable => portable(a, b),
+            // SAFETY: every 64-bit ARM has NEON, and the lengths are equal.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { neon(a, b) },
             // SAFETY: `available` found the instructions, and the lengths are equal.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2(a, b) },
@@ -39,6 +42,25 @@ fn part(values: &[f16]) -> [f16; LANES] {
     let mut part = [f16::ZERO; LANES];
     part.iter_mut().zip(values).for_each(|(part, value)| *part = *value);
     part
+}
+
+/// # Safety
+/// Both have the same length.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn neon(a: &[f16], b: &[f16]) -> f32 {
+    use super::neon::{Load, add, load_part, over_lanes, zero};
+    let (steps, tails) = (a.len() / LANES, a.len() / LANES * LANES);
+    let mut sum = zero();
+    for i in 0..steps {
+        // SAFETY: step i ends within both slices.
+        let (a, b) = unsafe { (f16::step(a.as_ptr().add(i * LANES)), f16::step(b.as_ptr().add(i * LANES))) };
+        add(&mut sum, &a, &b);
+    }
+    if tails < a.len() {
+        add(&mut sum, &load_part(&a[tails..]), &load_part(&b[tails..]));
+    }
+    over_lanes(&sum)
 }
 
 /// # Safety

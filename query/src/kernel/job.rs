@@ -43,6 +43,7 @@ impl<T> Job<'_, T> {
     }
 
     /// What is relied on where the rows at `chosen` alone are multiplied, which factors and sums belong to.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn check_at(&self, chosen: &[usize], out: &[f32]) {
         let rows = self.rows();
         assert!(chosen.iter().all(|row| *row < rows) && out.len() == chosen.len() * self.queries.len());

@@ -24,6 +24,8 @@ mod half_dot;
 mod job;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod packing;
 mod panels;
 mod portable;
@@ -55,6 +57,8 @@ pub struct Kernel(Isa);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Isa {
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -71,6 +75,8 @@ impl Kernel {
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut)]
         let mut found = vec![Self(Isa::Portable)];
+        #[cfg(target_arch = "aarch64")]
+        found.push(Self(Isa::Neon));
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx2")
@@ -86,10 +92,12 @@ impl Kernel {
         found
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Isa::Portable => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => "neon",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -204,6 +212,9 @@ impl Kernel {
         job.check(out);
         match self.0 {
             Isa::Portable => portable::products(&job, out),
+            // SAFETY: every 64-bit ARM has NEON; `check` has held every pointer range.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { neon::products(&job, scratch, out) },
             // SAFETY: `available` found the instructions that the implementation is compiled for; `check` has held every pointer range.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::products(&job, scratch, out) },
@@ -247,7 +258,14 @@ mod simd {
     impl<T: super::avx2::Load + super::avx512::Load> Lanes for T {}
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// How a stored type gets into registers.
+#[cfg(target_arch = "aarch64")]
+mod simd {
+    pub(super) trait Lanes: super::neon::Load {}
+    impl<T: super::neon::Load> Lanes for T {}
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod simd {
     pub(super) trait Lanes {}
     impl<T> Lanes for T {}

@@ -71,6 +71,7 @@ pub(super) trait Panels {
 
 /// What one call of the inner kernel multiplies.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) struct Operands<'a> {
     pub(super) rows: *const Line,
     pub(super) queries: *const Line,

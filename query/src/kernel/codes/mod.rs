@@ -12,6 +12,8 @@ mod avx512;
 mod bits;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod queries;
 
@@ -100,6 +102,9 @@ impl Kernel {
         assert_eq!(out.len(), rows.len() * queries.len());
         match self.0 {
             Isa::Portable => portable::rows(rows, queries, out),
+            // SAFETY: every 64-bit ARM has NEON; the lengths are checked above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { neon::rows(rows, queries, out) },
             // SAFETY: the instructions were found; the lengths are checked above, and that of the planes where they are made.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512
@@ -168,6 +173,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Those from place `i` on.
+    #[cfg(target_arch = "x86_64")]
     fn from(self, i: usize) -> Self {
         match self.chosen {
             Some(chosen) => Self { chosen: Some(&chosen[i..]), ..self },
@@ -186,6 +192,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Where the vector at place `i` starts, if there is one: to fetch ahead, not to read.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     fn address(&self, i: usize) -> *const u8 {
         let row = self.chosen.map_or(i, |chosen| chosen.get(i).map_or(0, |row| *row as usize));

@@ -14,6 +14,7 @@ pub struct CodeQueries {
     /// Of each query: the sum of its coordinates.
     sums: Vec<i32>,
     /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the last chunk padded with zeros.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     planes: Vec<Line>,
     /// Where there are more than few and the processor multiplies them so, their values side by side.
     lanes: Option<LanePacking>,
@@ -86,11 +87,13 @@ impl CodeQueries {
     }
 
     /// The values bit by bit, if there are few queries.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn planes(&self) -> Option<&[Line]> {
         (!self.planes.is_empty()).then_some(&self.planes)
     }
 
     /// The values side by side, if there are more than few queries and the processor multiplies them so.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn lanes(&self) -> Option<&LanePacking> {
         self.lanes.as_ref()
     }

@@ -27,9 +27,11 @@ use half::bf16;
 
 pub use bound::{FilterBound, RowNorms};
 
+#[cfg(target_arch = "x86_64")]
+use super::Isa;
+use super::Kernel;
 use super::lanes::{LanePacking, WORD};
 use super::panels::Scratch;
-use super::{Isa, Kernel};
 
 /// Values in a word.
 const PAIR: usize = 2;
@@ -170,6 +172,7 @@ impl Filter {
 
 /// What rows are multiplied with.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 struct Job<'a> {
     queries: &'a FilterQueries,
     groups: &'a [usize],
