@@ -100,11 +100,10 @@ fn bound(scan: &Scan<'_>, order: Order, window: &Window) -> f32 {
             }
         }
     }
-    let sign = if order == Order::Best { 1.0 } else { -1.0 };
     if values.iter().any(|value| *value > LARGEST) {
         return f32::INFINITY;
     }
-    let values: Vec<f32> = values.iter().map(|value| sign as f32 * (*value as f32).next_up()).collect();
+    let values: Vec<f32> = values.iter().map(|value| order.sign() * (*value as f32).next_up()).collect();
     // Every aggregation is monotone in its values, and so is its rounding.
     match scan.terms.score(&values).0 {
         score if score.is_finite() => toward(order, score),

@@ -135,6 +135,16 @@ term! {
     }
 }
 
+impl Order {
+    /// By which scores are multiplied, so that the higher rank first.
+    pub(crate) fn sign(self) -> f32 {
+        match self {
+            Self::Best => 1.0,
+            Self::Worst => -1.0,
+        }
+    }
+}
+
 term! {
     /// What has a ranking of its own where there is one for each.
     Each, "each" {

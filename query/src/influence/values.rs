@@ -4,22 +4,14 @@ use std::ops::Range;
 
 use gstore_store::{Block, FeaturePart, Values};
 
+use crate::kernel::rows_of;
+
 /// Lengths are taken as at least this, as in LESS, so that a zero vector has similarity 0 with everything.
 pub(crate) const MIN_NORM: f64 = 1e-12;
 
 /// Coordinates of the module groups of a feature.
 pub(crate) fn groups(part: &FeaturePart) -> Vec<Range<usize>> {
     part.attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect()
-}
-
-/// Rows `range` of a block's values.
-pub(crate) fn rows_of<'a>(values: Values<'a>, dim: usize, range: Range<usize>) -> Values<'a> {
-    let span = range.start * dim..range.end * dim;
-    match values {
-        Values::F16(v) => Values::F16(&v[span]),
-        Values::F32(v) => Values::F32(&v[span]),
-        Values::I8(v) => Values::I8(&v[span]),
-    }
 }
 
 /// The vector of row `i` of a block, with its scales applied. Powers of two and ones (f16, f32) apply exactly.

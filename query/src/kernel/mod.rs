@@ -31,6 +31,8 @@ mod panels;
 mod portable;
 mod queries;
 
+use std::ops::Range;
+
 use gstore_store::Values;
 use half::f16;
 
@@ -175,12 +177,7 @@ impl Kernel {
             done = places.end;
             let factors = &factors[places.start * queries.groups()..places.end * queries.groups()];
             let out = &mut out[places.start * queries.len()..places.end * queries.len()];
-            let span = run[0] * queries.dim()..(run[0] + run.len()) * queries.dim();
-            let rows = match rows {
-                Values::F16(values) => Values::F16(&values[span]),
-                Values::F32(values) => Values::F32(&values[span]),
-                Values::I8(values) => Values::I8(&values[span]),
-            };
+            let rows = rows_of(rows, queries.dim(), run[0]..run[0] + run.len());
             self.scaled_dots(rows, queries, groups, factors, scratch, out);
         }
     }
@@ -269,6 +266,16 @@ mod simd {
 mod simd {
     pub(super) trait Lanes {}
     impl<T> Lanes for T {}
+}
+
+/// Rows `range` of a block's values.
+pub(crate) fn rows_of<'a>(values: Values<'a>, dim: usize, range: Range<usize>) -> Values<'a> {
+    let span = range.start * dim..range.end * dim;
+    match values {
+        Values::F16(v) => Values::F16(&v[span]),
+        Values::F32(v) => Values::F32(&v[span]),
+        Values::I8(v) => Values::I8(&v[span]),
+    }
 }
 
 /// The fixed tree: lanes 8 apart, then 4, 2 and 1 apart.

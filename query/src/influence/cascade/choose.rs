@@ -4,7 +4,6 @@
 
 use super::super::drive;
 use super::super::mode::Plane;
-use super::super::spec::Order;
 use super::super::windows::Window;
 use super::Cascade;
 use super::bound::{Bounder, Found, Scratch, sections};
@@ -153,7 +152,7 @@ fn sample(
             bounds.extend(found.bounds);
         }
     }
-    let signed = |x: f32| if cascade.order == Order::Best { f64::from(x) } else { -f64::from(x) };
+    let signed = |x: f32| f64::from(cascade.order.sign() * x);
     let Some((finest, _)) = of_planes.last().filter(|(rows, _)| !rows.is_empty()) else {
         return Ok(Sample { passing: vec![1.0; planes.len()], expected: None });
     };

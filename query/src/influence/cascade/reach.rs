@@ -17,7 +17,7 @@ pub(super) struct Reach {
 impl Reach {
     /// Values reach `limit` that are as good in an order.
     pub(super) fn new(order: Order, limit: f32) -> Self {
-        let sign = if order == Order::Best { 1.0 } else { -1.0 };
+        let sign = order.sign();
         Self { sign, limit: sign * limit, hits: Vec::new() }
     }
 

@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
         // Remembered is what probably counts; what does after all is read again.
         let is_guess = self.threshold.is_none() && self.expected.is_some();
         let likely = Reach::new(self.cascade.order, self.cut(self.likely()));
-        let mut passed = self.pass(at).read(asked, &likely, self.seeds())?;
+        let mut passed = self.read(at, asked, &likely, self.seeds())?;
         let mut bounded = 0;
         for found in &passed.found {
             if at == 0 {
@@ -91,7 +91,6 @@ impl<'a> Run<'a> {
             bounded += found.bounded;
             self.planes[at].rows += found.bounded + found.unbounded.len() as u64;
         }
-        self.count_bytes(at, &passed);
         let mut unbounded = Chosen::default();
         for piece in &passed.pieces {
             let rows = passed.unbounded(piece);
@@ -106,8 +105,7 @@ impl<'a> Run<'a> {
             // Where too much was expected there are not enough of them.
             if seeds.len() < self.cascade.k {
                 let known = Reach::new(self.cascade.order, self.cut(self.threshold));
-                passed = self.pass(at).read(asked, &known, self.seeds())?;
-                self.count_bytes(at, &passed);
+                passed = self.read(at, asked, &known, self.seeds())?;
                 self.score_seeds(asked, &mut passed, &mut seeds)?;
             }
         }
@@ -154,11 +152,8 @@ impl<'a> Run<'a> {
         }
         let more = match again.is_empty() {
             true => None,
-            false => Some(self.pass(at).read(&asked.only(&again), &cut, TopK::highest(0))?),
+            false => Some(self.read(at, &asked.only(&again), &cut, TopK::highest(0))?),
         };
-        if let Some(more) = &more {
-            self.count_bytes(at, more);
-        }
         let mut again = again
             .iter()
             .zip(more.iter().flat_map(|more| more.pieces.iter().map(move |piece| more.kept(piece))))
@@ -183,15 +178,15 @@ impl<'a> Run<'a> {
         Ok(left)
     }
 
-    fn pass(&self, at: usize) -> Pass<'_> {
+    /// Reads a plane, and counts the bytes.
+    fn read(&mut self, at: usize, asked: &Asked, kept: &Reach, best: TopK) -> Result<Passed, QueryError> {
         let Self { cascade, bounder, windows, .. } = self;
-        Pass { cascade, bounder, windows, plane: self.planes[at].plane }
-    }
-
-    fn count_bytes(&mut self, at: usize, passed: &Passed) {
+        let pass = Pass { cascade, bounder, windows, plane: self.planes[at].plane };
+        let passed = pass.read(asked, kept, best)?;
         let bytes: u64 = passed.found.iter().map(|found| found.bytes).sum();
         self.planes[at].bytes_read += bytes;
         self.totals.bytes_read += bytes;
+        Ok(passed)
     }
 
     /// Of the rows whose estimates are better than the threshold, or what is expected of it, those with the best: they are scored first, so

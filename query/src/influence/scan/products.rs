@@ -7,9 +7,9 @@ use gstore_store::{Block, FeatureReader, RowFlags};
 use super::super::modules::used_groups;
 use super::super::slots::Slots;
 use super::super::spec::Sim;
-use super::super::values::{MIN_NORM, norm, rows_of};
+use super::super::values::{MIN_NORM, norm};
 use super::{Scan, Slate};
-use crate::kernel::Queries;
+use crate::kernel::{Queries, rows_of};
 
 impl Scan<'_> {
     /// Adds one checkpoint's share for the vectors of a block that have a slot.
@@ -68,21 +68,8 @@ impl Scan<'_> {
         }
     }
 
-    /// By what the products of vectors `run` of a block are multiplied, for each module group.
-    pub(in super::super) fn factors(
-        &self,
-        block: &Block<'_>,
-        run: Range<usize>,
-        reader: &FeatureReader,
-        modules: &[f64],
-        factors: &mut Vec<f32>,
-    ) {
-        factors.clear();
-        self.add_factors(block, run, reader, modules, factors);
-    }
-
-    /// The same, after those that are there.
-    fn add_factors(
+    /// Adds by what the products of vectors `run` of a block are multiplied, for each module group.
+    pub(in super::super) fn add_factors(
         &self,
         block: &Block<'_>,
         run: Range<usize>,

@@ -147,7 +147,6 @@ impl Shortlist<'_> {
 
     /// The score of the last of k rows, as candidates have it: what another one has to reach. Below all where there are fewer.
     fn signed_kth(&self, top: &mut Collector) -> f32 {
-        let sign = if self.order == Order::Best { 1.0 } else { -1.0 };
-        top.kth().map_or(f32::NEG_INFINITY, |score| sign * score)
+        top.kth().map_or(f32::NEG_INFINITY, |score| self.order.sign() * score)
     }
 }

@@ -9,9 +9,9 @@ use crate::error::QueryError;
 use crate::influence::modules::used_groups;
 use crate::influence::scan::{Scan, ScanPool, block_bytes};
 use crate::influence::slots::Slots;
-use crate::influence::values::{groups, rows_of};
+use crate::influence::values::groups;
 use crate::influence::windows::Window;
-use crate::kernel::{Filter, FilterBound, FilterQueries, RowNorms, Scratch};
+use crate::kernel::{Filter, FilterBound, FilterQueries, RowNorms, Scratch, rows_of};
 
 /// The queries of one pool at one checkpoint.
 pub(in crate::influence) struct NarrowSide {
@@ -93,7 +93,8 @@ pub(super) fn estimate(
             bytes += block_bytes(&block) / block.len().max(1) as u64 * found.len() as u64;
             for run in found.chunk_by(|a, b| a.0 + 1 == b.0) {
                 let vectors = run[0].0..run[0].0 + run.len();
-                scan.factors(&block, vectors.clone(), reader, &pool.modules[c], factors);
+                factors.clear();
+                scan.add_factors(&block, vectors.clone(), reader, &pool.modules[c], factors);
                 sums.resize(run.len() * count, 0.0);
                 norms.resize(run.len(), RowNorms::default());
                 let values = rows_of(block.values, queries.dim(), vectors);

@@ -8,9 +8,9 @@ use crate::error::QueryError;
 use crate::influence::modules::used_groups;
 use crate::influence::scan::{Scan, ScanPool, block_bytes};
 use crate::influence::slots::Slots;
-use crate::influence::values::{groups, rows_of};
+use crate::influence::values::groups;
 use crate::influence::windows::Window;
-use crate::kernel::{Queries, Scratch};
+use crate::kernel::{Queries, Scratch, rows_of};
 
 /// Each query vector packed by itself, by pool and checkpoint.
 pub(in crate::influence) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
@@ -88,7 +88,8 @@ pub(super) fn values(
             slots.find(&block, found);
             bytes += block_bytes(&block) / block.len().max(1) as u64 * found.len() as u64;
             for (i, slot) in found.iter() {
-                scan.factors(&block, *i..i + 1, reader, &pool.modules[c], factors);
+                factors.clear();
+                scan.add_factors(&block, *i..i + 1, reader, &pool.modules[c], factors);
                 for at in firsts[*slot]..firsts[slot + 1] {
                     let query = &singles[pairs[at].1 as usize];
                     let row = rows_of(block.values, query.dim(), *i..i + 1);

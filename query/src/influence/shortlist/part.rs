@@ -111,7 +111,7 @@ impl Part {
 
     /// Finds the rankings that a row is a candidate of; false where its values have no bounds.
     fn look(&mut self, place: (u32, usize), slot: usize, of: &Shortlist<'_>, arch: pulp::Arch) -> bool {
-        let sign = if of.order == Order::Best { 1.0 } else { -1.0 };
+        let sign = of.order.sign();
         let (values, errors) = self.estimates.of(slot);
         if let Lists::Samples(_) = of.lists {
             let (cuts, marks) = (&self.cuts, &mut self.marks);

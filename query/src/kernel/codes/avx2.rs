@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::super::packing::MAX_TILE;
-use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
+use super::tiles::{Tile, kind};
+use super::{CODE_STEP, CodeKind};
 
 /// Unsigned codes (bits, nibbles) or values (bytes) of 32 coordinates.
 ///
@@ -46,82 +46,33 @@ fn products(kind: CodeKind, x: __m256i, query: __m256i) -> __m256i {
     _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
 }
 
-/// # Safety
-/// The processor has AVX2; `out` has a value per row and query.
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn rows(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
-    // The kind is a constant in each, so that the choices above are made at compile time.
-    // SAFETY: the caller's promise, passed on.
-    unsafe {
-        match rows.codes.kind {
-            CodeKind::Sign => of_kind::<0>(rows, queries, out),
-            CodeKind::Nibble => of_kind::<1>(rows, queries, out),
-            CodeKind::Int8 => of_kind::<2>(rows, queries, out),
-        }
-    }
-}
+/// The instructions, where they were found.
+pub(super) struct Avx2;
 
-/// # Safety
-/// As `rows`.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn of_kind<const KIND: u8>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
-    for i in 0..rows.len() {
-        for tile in 0..queries.tiles() {
-            let range = queries.tile_queries(tile);
-            let out = &mut out[i * queries.len()..][range.clone()];
-            let packed = queries.tile(tile);
-            // SAFETY: the width is the tile's.
-            unsafe {
-                match range.len() {
-                    1 => row::<KIND, 1>(rows.row(i), packed, out),
-                    2 => row::<KIND, 2>(rows.row(i), packed, out),
-                    3 => row::<KIND, 3>(rows.row(i), packed, out),
-                    4 => row::<KIND, 4>(rows.row(i), packed, out),
-                    5 => row::<KIND, 5>(rows.row(i), packed, out),
-                    6 => row::<KIND, 6>(rows.row(i), packed, out),
-                    7 => row::<KIND, 7>(rows.row(i), packed, out),
-                    _ => row::<KIND, MAX_TILE>(rows.row(i), packed, out),
-                }
-            }
-            for (out, query) in out.iter_mut().zip(range) {
-                *out = match rows.codes.kind {
-                    CodeKind::Int8 => *out,
-                    kind => finish(kind, *out, queries.sum(query)),
-                };
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The processor has AVX2; `packed` is a tile of `Q` queries.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]) {
-    let kind = match KIND {
-        0 => CodeKind::Sign,
-        1 => CodeKind::Nibble,
-        _ => CodeKind::Int8,
-    };
-    let half = kind.row_bytes(CODE_STEP) / 2;
-    let mut acc = [_mm256_setzero_si256(); Q];
-    for (step, packed) in codes.chunks_exact(2 * half).zip(packed.chunks_exact(Q)) {
-        for side in 0..2 {
-            // SAFETY: a step has two halves of codes and of each query.
-            unsafe {
-                let x = load(kind, step.as_ptr().add(side * half));
-                for q in 0..Q {
-                    let query = _mm256_loadu_si256(packed[q].as_ptr().add(side * CODE_STEP / 2).cast());
-                    acc[q] = _mm256_add_epi32(acc[q], products(kind, x, query));
+impl Tile for Avx2 {
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]) {
+        let kind = kind::<KIND>();
+        let half = kind.row_bytes(CODE_STEP) / 2;
+        let mut acc = [_mm256_setzero_si256(); Q];
+        for (step, packed) in codes.chunks_exact(2 * half).zip(packed.chunks_exact(Q)) {
+            for side in 0..2 {
+                // SAFETY: a step has two halves of codes and of each query.
+                unsafe {
+                    let x = load(kind, step.as_ptr().add(side * half));
+                    for q in 0..Q {
+                        let query = _mm256_loadu_si256(packed[q].as_ptr().add(side * CODE_STEP / 2).cast());
+                        acc[q] = _mm256_add_epi32(acc[q], products(kind, x, query));
+                    }
                 }
             }
         }
-    }
-    for q in 0..Q {
-        let mut lanes = [0i32; 8];
-        // SAFETY: eight numbers.
-        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), acc[q]) };
-        out[q] = lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane));
+        for q in 0..Q {
+            let mut lanes = [0i32; 8];
+            // SAFETY: eight numbers.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), acc[q]) };
+            out[q] = lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane));
+        }
     }
 }

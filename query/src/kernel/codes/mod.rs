@@ -16,6 +16,8 @@ mod lanes;
 mod neon;
 mod portable;
 mod queries;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tiles;
 
 pub use queries::CodeQueries;
 
@@ -104,7 +106,7 @@ impl Kernel {
             Isa::Portable => portable::rows(rows, queries, out),
             // SAFETY: every 64-bit ARM has NEON; the lengths are checked above.
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => unsafe { neon::rows(rows, queries, out) },
+            Isa::Neon => unsafe { tiles::rows::<neon::Neon>(rows, queries, out) },
             // SAFETY: the instructions were found; the lengths are checked above, and that of the planes where they are made.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512
@@ -126,7 +128,7 @@ impl Kernel {
             },
             // SAFETY: as above; a processor with AVX-512 has AVX2.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => unsafe { avx2::rows(rows, queries, out) },
+            Isa::Avx2 | Isa::Avx512 => unsafe { tiles::rows::<avx2::Avx2>(rows, queries, out) },
         }
     }
 }

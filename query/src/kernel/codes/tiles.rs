@@ -1,0 +1,67 @@
+//! Queries tile by tile, for instruction sets that multiply one row with up to eight of them.
+
+use super::super::packing::MAX_TILE;
+use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
+
+/// How an instruction set multiplies a row with a tile of queries.
+pub(super) trait Tile {
+    /// The sums over the unsigned codes (bits, nibbles) or values (bytes) times each query's.
+    ///
+    /// # Safety
+    /// The processor has the instructions; `packed` is a tile of `Q` queries.
+    unsafe fn row<const KIND: u8, const Q: usize>(codes: &[u8], packed: &[[i8; CODE_STEP]], out: &mut [i32]);
+}
+
+/// The kind that a constant stands for, so that the choices between them are made at compile time.
+#[inline(always)]
+pub(super) const fn kind<const KIND: u8>() -> CodeKind {
+    match KIND {
+        0 => CodeKind::Sign,
+        1 => CodeKind::Nibble,
+        _ => CodeKind::Int8,
+    }
+}
+
+/// # Safety
+/// The processor has the instructions of `T`; `out` has a value per row and query.
+pub(super) unsafe fn rows<T: Tile>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match rows.codes.kind {
+            CodeKind::Sign => of_kind::<T, 0>(rows, queries, out),
+            CodeKind::Nibble => of_kind::<T, 1>(rows, queries, out),
+            CodeKind::Int8 => of_kind::<T, 2>(rows, queries, out),
+        }
+    }
+}
+
+/// # Safety
+/// As `rows`.
+unsafe fn of_kind<T: Tile, const KIND: u8>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+    for i in 0..rows.len() {
+        for tile in 0..queries.tiles() {
+            let range = queries.tile_queries(tile);
+            let out = &mut out[i * queries.len()..][range.clone()];
+            let packed = queries.tile(tile);
+            // SAFETY: the width is the tile's.
+            unsafe {
+                match range.len() {
+                    1 => T::row::<KIND, 1>(rows.row(i), packed, out),
+                    2 => T::row::<KIND, 2>(rows.row(i), packed, out),
+                    3 => T::row::<KIND, 3>(rows.row(i), packed, out),
+                    4 => T::row::<KIND, 4>(rows.row(i), packed, out),
+                    5 => T::row::<KIND, 5>(rows.row(i), packed, out),
+                    6 => T::row::<KIND, 6>(rows.row(i), packed, out),
+                    7 => T::row::<KIND, 7>(rows.row(i), packed, out),
+                    _ => T::row::<KIND, MAX_TILE>(rows.row(i), packed, out),
+                }
+            }
+            for (out, query) in out.iter_mut().zip(range) {
+                *out = match rows.codes.kind {
+                    CodeKind::Int8 => *out,
+                    kind => finish(kind, *out, queries.sum(query)),
+                };
+            }
+        }
+    }
+}
