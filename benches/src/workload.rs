@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
+use gstore_model::cpu::Compute;
 use gstore_store::{DType, IfChanged, Store};
 
 /// Where the inputs are.

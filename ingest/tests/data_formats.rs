@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, Schema};
-use gstore_ingest::data::{Content, parse_record};
+use gstore_data::{Content, parse_record};
 use gstore_ingest::pipeline::{AddRequest, IngestError, Silent, add};
 use gstore_store::{IfChanged, Store};
 use parquet::arrow::ArrowWriter;

@@ -5,9 +5,9 @@ mod common;
 use common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
 use common::{raw_engine, relative_error};
 use gstore_ingest::gradient::{Engine, EngineError, Want};
-use gstore_ingest::model::PackedSample;
-use gstore_ingest::model::portable::Portable;
-use gstore_ingest::params::total_len;
+use gstore_model::PackedSample;
+use gstore_model::params::total_len;
+use gstore_model::portable::Portable;
 use tempfile::TempDir;
 
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];

@@ -5,10 +5,10 @@ mod common;
 use common::autograd::{Golden, Sample, adapted, adapter_features, packed};
 use common::{assert_near, relative_error};
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradForm, Projector, Want};
-use gstore_ingest::model::Backend;
-use gstore_ingest::model::cpu::{Compute, Cpu, Level};
-use gstore_ingest::model::portable::Portable;
 use gstore_ingest::projection::{FactoredProjector, ProjectionSpec, Way, modules_of};
+use gstore_model::Backend;
+use gstore_model::cpu::{Compute, Cpu, Level};
+use gstore_model::portable::Portable;
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];

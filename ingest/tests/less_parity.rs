@@ -5,10 +5,10 @@ mod common;
 
 use common::reference::{Row, Shared, WarmUp, shared, tensors};
 use common::{assert_near, raw_engine, relative_error};
-use gstore_ingest::checkpoint::{Moments, TensorSet, TrainerState, peak_rate};
 use gstore_ingest::gradient::{AdamParams, Engine, Want, adam_feature};
-use gstore_ingest::model::PackedSample;
-use gstore_ingest::model::portable::Portable;
+use gstore_model::PackedSample;
+use gstore_model::portable::Portable;
+use gstore_model::weights::{Moments, TensorSet, TrainerState, peak_rate};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-4;

@@ -4,13 +4,13 @@ mod common;
 
 use common::autograd::{Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole};
 use common::{assert_near, relative_error};
-use gstore_ingest::checkpoint::ModelFolder;
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, SampleOutput, Want,
 };
-use gstore_ingest::model::cpu::{Compute, Cpu, Level};
-use gstore_ingest::model::portable::Portable;
-use gstore_ingest::model::{Backend, PackedSample, Reduction};
+use gstore_model::cpu::{Compute, Cpu, Level};
+use gstore_model::portable::Portable;
+use gstore_model::weights::ModelFolder;
+use gstore_model::{Backend, PackedSample, Reduction};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];

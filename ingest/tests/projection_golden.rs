@@ -2,8 +2,8 @@
 
 #![allow(clippy::approx_constant, reason = "the goldens are printed decimals")]
 
-use gstore_ingest::params::TensorSpec;
 use gstore_ingest::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
+use gstore_model::params::TensorSpec;
 
 const KINDS: [ProjectionKind; 5] = [
     ProjectionKind::Rademacher,

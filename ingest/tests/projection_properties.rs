@@ -1,7 +1,7 @@
 //! Promise: a projected vector depends on the gradient, the spec and the tensors' names, and on nothing else.
 
-use gstore_ingest::params::TensorSpec;
 use gstore_ingest::projection::{BLOCK, FlatProjector, ProjectionError, ProjectionKind, ProjectionSpec};
+use gstore_model::params::TensorSpec;
 use proptest::prelude::*;
 
 const KINDS: [ProjectionKind; 7] = [

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use gstore_ingest::params::TensorSpec;
 use gstore_ingest::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
+use gstore_model::params::TensorSpec;
 
 /// Coordinates: LoRA factors of a model with some hundred thousand trainable parameters.
 const TENSORS: usize = 64;

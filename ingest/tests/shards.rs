@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_ingest::data::TemplateKind;
+use gstore_data::TemplateKind;
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, Ending, IngestError, IngestPlan, IngestRequest, Kind, Progress, ShardReport,
     ShardRequest, Silent, Unit, add, ingest, ingest_shard,

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use common::reference::{shared, tensors};
 use common::{assert_near, relative_error};
-use gstore_ingest::checkpoint::{ModelFolder, TensorSet};
-use gstore_ingest::family::{Decoder, Param};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector, Want, tensor_specs,
 };
-use gstore_ingest::model::cpu::{Compute, Cpu, Level};
-use gstore_ingest::model::portable::Portable;
-use gstore_ingest::model::{Backend, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
+use gstore_model::architectures::{Decoder, Param};
+use gstore_model::cpu::{Compute, Cpu, Level};
+use gstore_model::portable::Portable;
+use gstore_model::weights::{ModelFolder, TensorSet};
+use gstore_model::{Backend, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-4;

@@ -5,10 +5,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
-use gstore_ingest::checkpoint::{Adapter, ModelFolder};
-use gstore_ingest::data::{TemplateKind, TextEncoder, parse_record};
+use gstore_data::{TemplateKind, TextEncoder, parse_record};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
+use gstore_model::weights::{Adapter, ModelFolder};
 use gstore_query::influence::Order;
 use gstore_store::{DType, Store};
 use gstore_tests::golden::{Manifest, Tensors, relative_error};

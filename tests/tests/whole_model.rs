@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use gstore_ingest::model::Reduction;
-use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
+use gstore_model::Reduction;
+use gstore_model::cpu::Compute;
 use gstore_store::Store;
 use gstore_tests::{binary, world};
 

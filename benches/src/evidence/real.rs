@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::{CheckpointArg, Kind};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
+use gstore_model::cpu::Compute;
 use gstore_store::{DType, FeatureReader, Snapshot, Store};
 
 use crate::workload::{How, Inputs};

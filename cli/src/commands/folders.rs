@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use gstore_ingest::hub::{HubOrigin, HubRef, resolve_adapter, resolve_model};
 use gstore_ingest::pipeline::CheckpointArg;
+use gstore_model::hub::{HubOrigin, HubRef, resolve_adapter, resolve_model};
 
 use crate::failure::UsageError;
 use crate::progress::Reporter;

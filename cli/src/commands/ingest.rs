@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
-use gstore_ingest::data::TemplateKind;
+use gstore_data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
     AddReport, Ending, IngestError, IngestPlan, IngestRequest, Kind, Preview, ShardRequest, check_inputs,

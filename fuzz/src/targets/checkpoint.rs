@@ -2,8 +2,8 @@
 
 use super::{KIB, MIB};
 use crate::{Target, folder};
-use gstore_ingest::checkpoint::{Adapter, TensorSet, TrainerState};
-use gstore_ingest::family::{Decoder, Positions, Role};
+use gstore_model::architectures::{Decoder, Positions, Role};
+use gstore_model::weights::{Adapter, TensorSet, TrainerState};
 use std::sync::OnceLock;
 
 /// A safetensors file.

@@ -2,8 +2,8 @@
 
 use super::{KIB, MIB};
 use crate::{Target, folder};
-use gstore_ingest::checkpoint::TorchArchive;
-use gstore_ingest::checkpoint::pickle::{Limits, Value, parse};
+use gstore_model::weights::TorchArchive;
+use gstore_model::weights::pickle::{Limits, Value, parse};
 
 /// A pickle.
 pub const PICKLE: Target = Target {

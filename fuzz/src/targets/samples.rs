@@ -2,7 +2,7 @@
 
 use super::KIB;
 use crate::Target;
-use gstore_ingest::data::{IdAllocator, JsonlReader, Line, SchemaBuilder, parse_record};
+use gstore_data::{IdAllocator, JsonlReader, Line, SchemaBuilder, parse_record};
 
 /// A file of samples.
 pub const SAMPLES: Target = Target {

@@ -2,7 +2,7 @@
 
 use super::MIB;
 use crate::{Target, folder};
-use gstore_ingest::data::{Content, EncodeError, Message, Role, TemplateKind, TextEncoder};
+use gstore_data::{Content, EncodeError, Message, Role, TemplateKind, TextEncoder};
 use std::path::Path;
 
 /// `tokenizer.json`

@@ -9,10 +9,10 @@ use super::peaks::Peaks;
 use super::runner::{BatchRunner, Gradients, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
-use crate::checkpoint::{Adapter, CheckpointId, ModelFolder};
-use crate::family::{Decoder, Positions};
-use crate::model::{Backend, Keep, LoadError, Model, PackedSample, Reduction};
-use crate::params::{TensorSpec, total_len};
+use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::params::{TensorSpec, total_len};
+use gstore_model::weights::{Adapter, CheckpointId, ModelFolder};
+use gstore_model::{Backend, Keep, LoadError, Model, PackedSample, Reduction};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq)]

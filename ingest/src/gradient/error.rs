@@ -1,6 +1,6 @@
 //! Why a batch could not be computed.
 
-use crate::model::BackendError;
+use gstore_model::BackendError;
 
 /// Why a batch could not be computed.
 #[derive(Debug, thiserror::Error)]

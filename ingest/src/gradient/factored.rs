@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::peaks::Peaks;
-use crate::family::{Decoder, LinearId, Param, Role, Rows};
-use crate::model::{Backend, BackendError, ColumnMap, LinearWeights, SampleRows, Sink, Slot, TableFactors};
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
+use gstore_model::architectures::{Decoder, LinearId, Param, Role, Rows};
+use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights, SampleRows, Sink, Slot, TableFactors};
 
 /// One side's matrix on a backend.
 enum SideMap<B: Backend> {

@@ -2,10 +2,10 @@
 
 use super::forms::GradForm;
 use super::peaks::Peaks;
-use crate::checkpoint::Moments;
-use crate::model::LoadError;
-use crate::params::TensorSpec;
 use crate::projection::{FactoredProjector, FlatProjector, Shape, Way, tensor_modules};
+use gstore_model::LoadError;
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::Moments;
 
 /// What is made of each sample's gradient.
 pub struct GradFeatures {

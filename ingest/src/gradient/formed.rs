@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::layout::{GradLayout, Place};
-use crate::family::{LinearId, NormId};
-use crate::model::{Backend, BackendError, NormFactors, SampleRows, Sink, Slot, TableFactors};
+use gstore_model::architectures::{LinearId, NormId};
+use gstore_model::{Backend, BackendError, NormFactors, SampleRows, Sink, Slot, TableFactors};
 
 /// Takes the finished gradient of a tensor: which of the tracked tensors, the sample, the values (row-major, weights as `[out, input]`).
 pub type Consume<'a> = &'a mut dyn FnMut(usize, usize, &[f32]);

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::family::{Decoder, NormId, Param, Piece, Role};
-use crate::model::Slot;
-use crate::params::{TensorSpec, total_len};
+use gstore_model::Slot;
+use gstore_model::architectures::{Decoder, NormId, Param, Piece, Role};
+use gstore_model::params::{TensorSpec, total_len};
 
 /// A tensor within the buffer of its group.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl GradLayout {
             Role::Embedding => {
                 target(Slot::Embedding, Some(offset), None);
                 if decoder.tied {
-                    target(Slot::Linear(crate::family::LinearId::Head), Some(offset), None);
+                    target(Slot::Linear(gstore_model::architectures::LinearId::Head), Some(offset), None);
                 }
             }
             Role::Positions => target(Slot::Positions, Some(offset), None),
@@ -130,7 +130,7 @@ fn each_piece(pieces: &[Piece], offset: usize, width: usize, mut f: impl FnMut(S
 
 /// The group of a tensor: 0 without a layer, else the layer plus one.
 pub(super) fn group_of(role: &Role) -> usize {
-    use crate::family::LinearId;
+    use gstore_model::architectures::LinearId;
     let of_linear = |pieces: &[Piece]| match pieces.first().map(|p| p.linear) {
         Some(LinearId::Layer { layer, .. }) => layer + 1,
         _ => 0,

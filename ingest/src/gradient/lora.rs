@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::layout::RowOrder;
-use crate::checkpoint::{AdaptedWeight, Adapter, ModelError, ModelFolder};
-use crate::family::{Decoder, LinearId, Role};
-use crate::model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, SampleRows, Sink, Slot};
+use gstore_model::architectures::{Decoder, LinearId, Role};
+use gstore_model::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
+use gstore_model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, SampleRows, Sink, Slot};
 
 /// The factors of one linear map on a backend, and where their gradients go in a flat vector.
 struct Factors<B: Backend> {

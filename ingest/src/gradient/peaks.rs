@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use super::features::Projector;
-use crate::model::{Backend, BackendError};
 use crate::projection::kurtosis::kurtosis;
+use gstore_model::{Backend, BackendError};
 
 /// Rows of a batch's factors that are looked at.
 const ROWS: usize = 64;
@@ -77,8 +77,8 @@ fn of(values: &[f32], width: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::TensorSpec;
     use crate::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
+    use gstore_model::params::TensorSpec;
 
     fn peaks(kind: ProjectionKind) -> Option<Peaks> {
         let tensors = [("a", [4, 8]), ("b", [2, 2])]

@@ -8,10 +8,10 @@ use super::features::{Accumulator, GradFeatures, Projector};
 use super::lora::{LoraFactors, LoraSink};
 use super::peaks::Peaks;
 use super::weights::WeightGradients;
-use crate::model::{
+use gstore_model::params::{TensorSpec, total_len};
+use gstore_model::{
     Backend, BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass, SampleRows,
 };
-use crate::params::{TensorSpec, total_len};
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
@@ -105,8 +105,8 @@ impl<B: Backend> BatchRunner<B> {
     /// What a sample's sum of losses is divided by, in full precision.
     fn divisor(&self, tokens: usize) -> f64 {
         match self.options.reduction {
-            crate::model::Reduction::Mean => tokens.max(1) as f64,
-            crate::model::Reduction::Sum => 1.0,
+            gstore_model::Reduction::Mean => tokens.max(1) as f64,
+            gstore_model::Reduction::Sum => 1.0,
         }
     }
 

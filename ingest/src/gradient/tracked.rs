@@ -4,8 +4,8 @@ use std::fmt;
 
 use glob::{MatchOptions, Pattern};
 
-use crate::family::{Decoder, Param, Role};
-use crate::params::TensorSpec;
+use gstore_model::architectures::{Decoder, Param, Role};
+use gstore_model::params::TensorSpec;
 
 /// Which of a model's own weights are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -8,12 +8,12 @@ use super::formed::FormedSink;
 use super::forms::GradForm;
 use super::layout::GradLayout;
 use super::peaks::Peaks;
-use crate::family::{Decoder, LinearId, NormId, Param, Role};
-use crate::model::{
+use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
+use gstore_model::architectures::{Decoder, LinearId, NormId, Param, Role};
+use gstore_model::params::TensorSpec;
+use gstore_model::{
     Backend, BackendError, Forward, Model, NormFactors, Objective, SampleRows, Sink, Slot, TableFactors,
 };
-use crate::params::TensorSpec;
-use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
 
 /// How the gradient of each tracked tensor becomes part of a vector.
 pub(super) struct WeightGradients<B: Backend> {

@@ -6,7 +6,7 @@ use super::IngestError;
 use super::prepare::{Prepared, PreparedRow};
 use super::request::Kind;
 use crate::gradient::{Engine, SampleOutput, Want};
-use crate::model::PackedSample;
+use gstore_model::PackedSample;
 
 /// The vectors of one row, one for each feature of the checkpoint, in one buffer.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::request::{EmbeddingForm, Kind};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
-use crate::model::Reduction;
-use crate::params::TensorSpec;
+use gstore_model::Reduction;
+use gstore_model::params::TensorSpec;
 
 /// What the features of one checkpoint have in common.
 #[derive(Debug, Clone)]

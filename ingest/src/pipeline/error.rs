@@ -6,10 +6,10 @@ use gstore_store::{
     AppendError, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
 };
 
-use crate::checkpoint::{ModelError, MomentsError, TrainerError};
-use crate::data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use crate::gradient::{EngineError, SelectionError};
 use crate::projection::ProjectionError;
+use gstore_data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
+use gstore_model::weights::{ModelError, MomentsError, TrainerError};
 
 /// Why samples could not be registered, or features not computed.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +233,7 @@ pub enum IngestError {
     },
     /// An id that an earlier record of the same registration has.
     #[error("{file}, {place}: id {id:?} stands on an earlier {} too; ids are unique in a dataset",
-        if matches!(place.unit, crate::data::Unit::Line) { "line" } else { "row" }, file = place.file.display())]
+        if matches!(place.unit, gstore_data::Unit::Line) { "line" } else { "row" }, file = place.file.display())]
     RepeatedId {
         /// Where it stands.
         place: Place,
@@ -290,7 +290,7 @@ pub enum IngestError {
     Model(#[from] ModelError),
     /// Loading a checkpoint.
     #[error(transparent)]
-    Load(#[from] crate::model::LoadError),
+    Load(#[from] gstore_model::LoadError),
     /// The files of a checkpoint are not what they were when the run was planned.
     #[error("the weights of checkpoint `{checkpoint}` changed while the ingest ran; run the command again")]
     WeightsChanged {

@@ -12,7 +12,7 @@ use super::prepare::columns;
 use super::register::{AddRequest, each_record};
 use super::request::IngestRequest;
 use super::{IngestError, Progress, Unit};
-use crate::data::{Content, EncodeError, TextEncoder, parse_record};
+use gstore_data::{Content, EncodeError, TextEncoder, parse_record};
 
 /// Places that an error names.
 const SHOWN: usize = 5;

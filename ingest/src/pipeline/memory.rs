@@ -7,11 +7,11 @@ use gstore_store::{BLOCK_BYTES, CELL_ROWS, Granularity};
 use super::IngestError;
 use super::request::{IngestRequest, Kind};
 use super::window::BatchLimits;
-use crate::family::{Decoder, Mlp, Role};
 use crate::gradient::LossForm;
-use crate::model::cpu::Cpu;
-use crate::model::{HEAD_ROWS, Keep};
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
+use gstore_model::architectures::{Decoder, Mlp, Role};
+use gstore_model::cpu::Cpu;
+use gstore_model::{HEAD_ROWS, Keep};
 
 /// What a checkpoint will need, and how it is computed for that.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,6 @@ mod peaks;
 mod plan;
 mod prepare;
 mod preview;
-mod progress;
 mod projector;
 mod register;
 mod request;
@@ -38,10 +37,10 @@ pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
 pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
+pub use gstore_model::progress::{Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
-pub use progress::{Progress, Silent, Unit};
 pub use register::{AddReport, AddRequest, add, add_until, check_data};
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 pub use run::Ending;
@@ -52,7 +51,7 @@ use prepare::Preparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
-use crate::model::cpu::Cpu;
+use gstore_model::cpu::Cpu;
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]

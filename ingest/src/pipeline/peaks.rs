@@ -7,8 +7,8 @@ use super::compute::Computer;
 use super::plan::CheckpointPlan;
 use super::prepare::{PreparedRow, Preparer};
 use super::window::cut_batches;
-use crate::model::PackedSample;
 use crate::projection::{ProjectionKind, kurtosis::LIMIT};
+use gstore_model::PackedSample;
 
 /// Rows whose gradients are looked at.
 const ROWS: usize = 8;

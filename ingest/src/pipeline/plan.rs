@@ -19,12 +19,12 @@ use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::tracked::{Measure, Tracked};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
-use crate::checkpoint::{ModelFolder, TrainerState, peak_rate};
-use crate::data::TextEncoder;
-use crate::family::Decoder;
 use crate::gradient::module_shapes;
-use crate::params::TensorSpec;
 use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
+use gstore_data::TextEncoder;
+use gstore_model::architectures::Decoder;
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -318,7 +318,7 @@ fn plan_checkpoint(
     encoding: &str,
 ) -> Result<CheckpointPlan, IngestError> {
     let tracked = Tracked::find(request, base, arg)?;
-    let id = crate::checkpoint::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
+    let id = gstore_model::weights::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
     let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;

@@ -9,8 +9,8 @@ use gstore_store::{Granularity, RowFlags, SampleReader, TokenCount};
 use super::IngestError;
 use super::window::{BatchLimits, cut_batches};
 use super::work::WindowWork;
-use crate::data::{Encoded, TextEncoder, parse_record};
-use crate::model::PackedSample;
+use gstore_data::{Encoded, TextEncoder, parse_record};
+use gstore_model::PackedSample;
 
 /// A batch of samples or of parts of them, ready for the model.
 pub struct Prepared {

@@ -5,14 +5,14 @@ use gstore_store::ModuleGroup;
 use super::IngestError;
 use super::plan::CheckpointPlan;
 use super::request::{CheckpointArg, CheckpointWeights, Kind};
-use crate::checkpoint::{Moments, MomentsFile, Trained};
-use crate::family::Decoder;
 use crate::gradient::{GradFeatures, GradForm, Projector, gradient_width, module_shapes};
-use crate::params::TensorSpec;
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
     tensor_modules,
 };
+use gstore_model::architectures::Decoder;
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::{Moments, MomentsFile, Trained};
 
 /// What a projection is made for.
 pub struct Source<'a> {

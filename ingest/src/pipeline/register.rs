@@ -1,6 +1,6 @@
 //! Registering the samples of data files: columns are found in a first pass, rows are stored in a second.
 //!
-//! Memory: what a file keeps together (see [`crate::data::RecordSource`]), and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so
+//! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so
 //! much data is registered in pieces where that would be too much.
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use gstore_store::{
 };
 
 use super::{IngestError, Progress, Unit};
-use crate::data::{
+use gstore_data::{
     ColumnOverride, DataFile, Field, FieldNames, IdAllocator, Place, Record, RecordSource, Schema,
     SchemaBuilder, find,
 };
@@ -21,7 +21,7 @@ use crate::data::{
 pub struct AddRequest {
     /// The dataset; it is made if it does not exist.
     pub dataset: String,
-    /// Files, folders and patterns, read in this order (see [`crate::data::find`]).
+    /// Files, folders and patterns, read in this order (see [`gstore_data::find`]).
     pub data: Vec<PathBuf>,
     /// Names under which the records keep what is looked for, as `field=key`; none if they use gstore's own.
     pub fields: Vec<String>,

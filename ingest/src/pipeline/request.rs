@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use gstore_store::{DType, Granularity};
 
 use super::IngestError;
-use crate::data::TemplateKind;
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
-use crate::model::Reduction;
-use crate::model::cpu::Compute;
 use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
+use gstore_data::TemplateKind;
+use gstore_model::Reduction;
+use gstore_model::cpu::Compute;
 
 /// One ingest: the features of one dataset at some checkpoints.
 #[derive(Debug, Clone)]

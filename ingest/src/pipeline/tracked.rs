@@ -7,11 +7,11 @@ use super::memory::{self, MemoryPlan, Sizes};
 use super::projector::{self, Source};
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
 use super::window::BatchLimits;
-use crate::checkpoint::{Adapter, ModelFolder, MomentsFile};
-use crate::family::{Decoder, Positions};
 use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
-use crate::params::{TensorSpec, total_len};
 use crate::projection::ProjectionSpec;
+use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::params::{TensorSpec, total_len};
+use gstore_model::weights::{Adapter, ModelFolder, MomentsFile};
 
 /// What of a checkpoint is differentiated.
 pub(super) struct Tracked {

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use gstore_store::ModuleGroup;
 
-use crate::params::TensorSpec;
+use gstore_model::params::TensorSpec;
 
 use super::error::ProjectionError;
 use super::gaussian::Gaussian;

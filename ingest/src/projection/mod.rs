@@ -35,4 +35,4 @@ pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
 pub use spec::ProjectionSpec;
 pub use summed::BLOCK;
 
-pub use crate::params::TensorSpec;
+pub use gstore_model::params::TensorSpec;

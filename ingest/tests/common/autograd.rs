@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_ingest::checkpoint::{Adapter, ModelFolder, TensorSet};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, GradFeatures, GradForm, Projector, Want, module_shapes, tensor_specs,
 };
-use gstore_ingest::model::PackedSample;
-use gstore_ingest::params::TensorSpec;
 use gstore_ingest::projection::{FactoredProjector, FlatProjector, ModuleShape, ProjectionSpec};
+use gstore_model::PackedSample;
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
 use serde_json::Value;
 
 use super::reference::shared;

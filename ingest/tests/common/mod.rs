@@ -1,18 +1,21 @@
 //! Helpers of the tests: the shared reference folder, and small models made on the spot.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-pub mod archive;
 pub mod autograd;
-pub mod optimizer;
 pub mod reference;
+#[path = "../../../data/tests/support/mod.rs"]
+pub mod support;
+#[path = "../../../model/tests/common/tiny.rs"]
 pub mod tiny;
+#[path = "../../../model/tests/common/zoo.rs"]
+pub mod zoo;
 
 use std::path::Path;
 
-use gstore_ingest::checkpoint::{Adapter, ModelFolder};
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector};
-use gstore_ingest::model::Backend;
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
+use gstore_model::Backend;
+use gstore_model::weights::{Adapter, ModelFolder};
 
 /// An engine whose gradient feature is the gradient of an adapter's factors itself; without an adapter it has none.
 pub fn raw_engine<B: Backend + Clone>(model: &Path, adapter: Option<&Path>, backend: B) -> Engine {

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_ingest::checkpoint::TensorSet;
-use gstore_ingest::model::PackedSample;
+use gstore_model::PackedSample;
+use gstore_model::weights::TensorSet;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 

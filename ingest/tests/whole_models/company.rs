@@ -1,10 +1,10 @@
 //! A row has the same bits in any company, and a form beside any others.
 
-use gstore_ingest::checkpoint::Moments;
 use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, Want};
-use gstore_ingest::model::cpu::{Compute, Cpu};
-use gstore_ingest::model::{Keep, PackedSample};
 use gstore_ingest::projection::{ProjectionKind, Way};
+use gstore_model::cpu::{Compute, Cpu};
+use gstore_model::weights::Moments;
+use gstore_model::{Keep, PackedSample};
 use tempfile::TempDir;
 
 use crate::common::autograd::{Sample, gradients, packed, raw_features, samples};

@@ -2,10 +2,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../common/zoo.rs"]
-mod zoo;
 
 mod company;
 mod projections;
@@ -16,15 +12,15 @@ use std::path::Path;
 use common::autograd::{Sample, raw_features, samples, whole};
 use common::reference::shared;
 use common::tiny::noise;
-use gstore_ingest::checkpoint::{Moments, MomentsFile, Trained};
-use gstore_ingest::family::Decoder;
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector};
-use gstore_ingest::model::cpu::{Compute, Cpu, Level};
-use gstore_ingest::model::{Backend, Keep};
-use gstore_ingest::params::TensorSpec;
 use gstore_ingest::projection::{
     FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, Way,
 };
+use gstore_model::architectures::Decoder;
+use gstore_model::cpu::{Compute, Cpu, Level};
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::{Moments, MomentsFile, Trained};
+use gstore_model::{Backend, Keep};
 use tempfile::TempDir;
 
 /// A model with all of its tensors tracked.
@@ -94,9 +90,9 @@ fn levels(compute: Compute) -> impl Iterator<Item = Cpu> {
 
 /// A run whose optimizer state is among the fixtures, as a model of noise.
 fn finetune(folder: &TempDir, name: &str) -> (Whole, Option<Vec<f32>>, Vec<f32>) {
-    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/finetunes").join(name);
-    let config = support::json(&run.join("config.json"));
-    let path = zoo::write_model(&folder.path().join(name), &config, |param| param.name.clone());
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/finetunes").join(name);
+    let config = common::support::json(&run.join("config.json"));
+    let path = common::zoo::write_model(&folder.path().join(name), &config, |param| param.name.clone());
     let trained = Trained::all(&Decoder::read(&run.join("config.json")).unwrap());
     let file = MomentsFile::open(&Moments::find(&run).unwrap(), trained, |_| true).unwrap();
     let model = Whole::new(&path);

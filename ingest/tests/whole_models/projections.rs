@@ -1,13 +1,13 @@
 //! Projections and forms are those of the whole gradient, which backends agree on.
 
-use gstore_ingest::checkpoint::Moments;
 use gstore_ingest::gradient::{
     AdamParams, GradFeatures, GradForm, adam_feature, normalised_feature, sign_feature,
 };
-use gstore_ingest::model::cpu::Compute;
-use gstore_ingest::model::portable::Portable;
-use gstore_ingest::model::{Backend, Keep, PackedSample};
 use gstore_ingest::projection::{ProjectionKind, Way};
+use gstore_model::cpu::Compute;
+use gstore_model::portable::Portable;
+use gstore_model::weights::Moments;
+use gstore_model::{Backend, Keep, PackedSample};
 use tempfile::TempDir;
 
 use crate::common::autograd::{gradients, packed, project_modules};

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use gstore_ingest::family::{Decoder, NormId, Role};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, ModuleSelection, SelectionError, tensor_specs,
 };
-use gstore_ingest::model::cpu::{Compute, Cpu};
+use gstore_model::architectures::{Decoder, NormId, Role};
+use gstore_model::cpu::{Compute, Cpu};
 
 use crate::common::assert_says;
 use crate::common::autograd::{gradients, packed, raw_features};

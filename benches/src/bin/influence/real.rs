@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use gstore_benches::workload::{How, Inputs};
-use gstore_ingest::model::cpu::Compute;
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
+use gstore_model::cpu::Compute;
 use gstore_store::{DType, Store};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Records as text to read.
 
-use gstore_ingest::data::{Content, parse_record};
+use gstore_data::{Content, parse_record};
 
 /// Characters of a beginning.
 const PREVIEW: usize = 200;

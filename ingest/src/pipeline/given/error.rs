@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::data::{EncodeError, RecordError};
 use crate::pipeline::IngestError;
+use gstore_data::{EncodeError, RecordError};
 
 /// What to do where weights cannot be had.
 const GIVE: &str =

@@ -7,9 +7,9 @@ use gstore_store::{CheckpointId, RunCheckpoint, Snapshot};
 
 use super::GivenError;
 use super::sample_encoder::WantedFeature;
-use crate::checkpoint::{Adapter, CheckpointId as Digest, ModelFolder};
 use crate::pipeline::IngestError;
 use crate::pipeline::request::{CheckpointArg, CheckpointWeights};
+use gstore_model::weights::{Adapter, CheckpointId as Digest, ModelFolder};
 
 /// Folders of a checkpoint; whether its weights are in them shows when they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]

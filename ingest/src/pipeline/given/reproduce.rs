@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::GivenError;
 use super::locate::Located;
 use crate::gradient::{AdamParams, LossForm, ModuleSelection};
-use crate::model::Reduction;
-use crate::model::cpu::Compute;
 use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
 use crate::pipeline::request::{EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 use crate::projection::ProjectionSpec;
+use gstore_model::Reduction;
+use gstore_model::cpu::Compute;
 
 /// What a message calls the dataset of given samples.
 const DATASET: &str = "given";

@@ -10,14 +10,14 @@ use gstore_store::{EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot};
 use super::GivenError;
 use super::locate::{Located, Places};
 use super::reproduce;
-use crate::checkpoint::ModelFolder;
-use crate::data::{Content, Encoded, TextEncoder, parse_record};
 use crate::pipeline::compute::Computer;
 use crate::pipeline::plan::{describe_checkpoint, encoder};
 use crate::pipeline::prepare::{Prepared, PreparedRow};
 use crate::pipeline::request::{CheckpointArg, Kind};
 use crate::pipeline::tracked::Tracked;
 use crate::pipeline::{IngestError, Progress, Unit, computer};
+use gstore_data::{Content, Encoded, TextEncoder, parse_record};
+use gstore_model::weights::ModelFolder;
 
 /// How given samples are computed.
 #[derive(Debug, Clone, Default)]

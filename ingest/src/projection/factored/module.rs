@@ -1,8 +1,8 @@
 //! What a factored projection must know of a module.
 
-use crate::params::TensorSpec;
 use crate::projection::groups::module_of;
 use crate::projection::kind::ProjectionKind;
+use gstore_model::params::TensorSpec;
 
 /// How a module's gradient arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,344 @@
+//! Records to token ids and labels.
+//!
+//! Invariants
+//! - a token is scored if it lies after the tokens of the text before a scored part and not after those of the text up to its
+//!   end, both counted by tokenizing that text by itself (as LESS does; offsets are not used)
+//! - position 0 is never scored: nothing predicts it
+//! - at most `max_length` tokens, the first ones
+
+use std::path::{Path, PathBuf};
+
+use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+use super::record::Content;
+use super::special::{TokenizerFiles, eos_id};
+use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
+use super::tuned::{self, AddedToken};
+
+/// Label of a token that does not count.
+const IGNORED: i64 = -100;
+
+/// Why a tokenizer cannot be loaded, or a record not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Not a template.
+    #[error("there is no template {0:?}: use tulu, chat or plain")]
+    UnknownTemplate(String),
+    /// A maximum length of zero.
+    #[error("the maximum length must be at least 1 token")]
+    NoLength,
+    /// A file cannot be read; the error names it.
+    #[error(transparent)]
+    Read(std::io::Error),
+    /// A file does not hold what it should.
+    #[error("{}: {message}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No tokenizer.
+    #[error(
+        "{}: no tokenizer.json, which is what the tokenizer is read from (with tokenizer_config.json, special_tokens_map.json and \
+         chat_template.jinja beside it, where they are there){hint}", folder.display()
+    )]
+    NoTokenizer {
+        /// The model folder.
+        folder: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// No end token is named anywhere.
+    #[error(
+        "{}: no end-of-sequence token; name it as eos_token in tokenizer_config.json, since the template closes answers with it",
+        folder.display()
+    )]
+    NoEos {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// `chat` without a template.
+    #[error(
+        "{}: the tokenizer has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); \
+         use --template tulu or --template plain", folder.display()
+    )]
+    NoChatTemplate {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// The chat template is not valid Jinja.
+    #[error("the chat template cannot be used: {0}")]
+    TemplateSyntax(String),
+    /// The chat template raised an exception or failed.
+    #[error("the chat template refuses the conversation: {0}")]
+    Render(String),
+    /// The chat template leaves out or moves a turn.
+    #[error(
+        "the chat template does not show where turn {turn} (from 0) of the conversation stands; use --template tulu"
+    )]
+    TurnNotFound {
+        /// Index of the message.
+        turn: usize,
+    },
+    /// The tokenizer failed on a text.
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(String),
+    /// A fine-tune with another tokenizer than its base.
+    #[error("{} differs from the tokenizer.json of the base {what}", path.display())]
+    OtherTokenizer {
+        /// The fine-tune's tokenizer.
+        path: PathBuf,
+        /// Where it differs.
+        what: String,
+    },
+    /// A fine-tune whose samples were written differently.
+    #[error("{}: {what}", folder.display())]
+    OtherTemplate {
+        /// The fine-tune's folder.
+        folder: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// A text with a token that only a fine-tune has.
+    #[error(
+        "{token:?} is one token in {} and several in the base's tokenizer; leave out samples that contain it, \
+         or compute that fine-tune by itself: give its folder as --model", of.display()
+    )]
+    TokenOfFineTune {
+        /// The token.
+        token: String,
+        /// The fine-tune's tokenizer.
+        of: PathBuf,
+    },
+}
+
+/// A sample as tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Whether the token counts for the loss, as a label; the first never does.
+    pub scored: Vec<bool>,
+    /// Whether tokens beyond the maximum length were left out.
+    pub truncated: bool,
+}
+
+impl Encoded {
+    /// Tokens that count for the loss. Zero also where truncation took all of them.
+    pub fn scored_tokens(&self) -> usize {
+        self.scored.iter().filter(|s| **s).count()
+    }
+
+    /// Labels as PyTorch has them: the id where it is scored, -100 elsewhere; not shifted.
+    pub fn labels(&self) -> Vec<i64> {
+        let label = |(id, scored): (&u32, &bool)| if *scored { i64::from(*id) } else { IGNORED };
+        self.ids.iter().zip(&self.scored).map(label).collect()
+    }
+}
+
+/// Turns records into tokens: a tokenizer, a template and a maximum length.
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    template: Template,
+    spec: EncodingSpec,
+    max_length: usize,
+    /// Tokens that the tokenizer adds after every text.
+    trailing: usize,
+    files: TokenizerFiles,
+    /// Tokens of fine-tunes, of which no text may contain one.
+    foreign: Vec<AddedToken>,
+}
+
+impl TextEncoder {
+    /// Reads the tokenizer of a Hugging Face model folder.
+    pub fn load(folder: &Path, template: TemplateKind, max_length: u32) -> Result<Self, EncodeError> {
+        if max_length == 0 {
+            return Err(EncodeError::NoLength);
+        }
+        let path = folder.join("tokenizer.json");
+        let bytes = match fs_err::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_tokenizer(folder)),
+            read => read.map_err(EncodeError::Read)?,
+        };
+        let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
+        let tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
+        let files = TokenizerFiles::read(folder)?;
+        let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
+        let spec = EncodingSpec {
+            tokenizer: sha256_hex(&bytes),
+            template: template.name().to_owned(),
+            template_digest: Some(digest),
+            max_length,
+        };
+        let trailing = trailing_tokens(&tokenizer)?;
+        let max_length = max_length as usize;
+        Ok(Self { tokenizer, template: prepared, spec, max_length, trailing, files, foreign: Vec::new() })
+    }
+
+    /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a tokenizer is the base's.
+    ///
+    /// From then on a text with a token that only the fine-tune has is an error: the two would read it differently.
+    ///
+    /// # Errors
+    /// A tokenizer or template that would give other tokens.
+    pub fn share_with(&mut self, tuned: &Path) -> Result<(), EncodeError> {
+        tuned::check_template(&self.template, &self.files, tuned)?;
+        let added = tuned::added_tokens(&self.tokenizer, tuned)?;
+        self.foreign.extend(added);
+        Ok(())
+    }
+
+    /// Whether a fine-tune has tokens of its own.
+    pub fn has_foreign_tokens(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
+    /// What is wrong with a record whose text has a token that only a fine-tune has. What else may be wrong with it, [`Self::encode`] says.
+    pub fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
+        let rendered = self.template.render(content).ok()?;
+        self.foreign_in(&rendered.text)
+    }
+
+    fn foreign_in(&self, text: &str) -> Option<EncodeError> {
+        let token = self.foreign.iter().find(|token| text.contains(&token.text))?;
+        Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
+    }
+
+    /// What identifies the encoding. The template's digest covers the chat template and the special tokens that it may write,
+    /// for the other templates the end token.
+    pub fn spec(&self) -> EncodingSpec {
+        self.spec.clone()
+    }
+
+    /// Encodes one record. An empty text has no tokens at all.
+    pub fn encode(&self, content: &Content) -> Result<Encoded, EncodeError> {
+        let rendered = self.template.render(content)?;
+        if let Some(error) = self.foreign_in(&rendered.text) {
+            return Err(error);
+        }
+        let mut ids = self.ids(&rendered.text, rendered.add_special)?;
+        let truncated = ids.len() > self.max_length;
+        ids.truncate(self.max_length);
+        let mut scored = vec![false; ids.len()];
+        for range in &rendered.scored {
+            let start = self.tokens_before(&rendered, range.start, ids.len())?;
+            if start >= ids.len() {
+                break;
+            }
+            let end = self.tokens_before(&rendered, range.end, ids.len())?;
+            if let Some(part) = scored.get_mut(start..end) {
+                part.fill(true);
+            }
+        }
+        if let Some(first) = scored.first_mut() {
+            *first = false;
+        }
+        Ok(Encoded { ids, scored, truncated })
+    }
+
+    fn ids(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
+        tokenize(&self.tokenizer, text, add_special)
+    }
+
+    /// Tokens of the text before byte `end`, at most `limit`.
+    fn tokens_before(&self, rendered: &Rendered, end: usize, limit: usize) -> Result<usize, EncodeError> {
+        if end == 0 {
+            return Ok(0);
+        }
+        if end == rendered.text.len() {
+            return Ok(limit);
+        }
+        let before = &rendered.text[..end];
+        let trailing = if rendered.add_special { self.trailing } else { 0 };
+        Ok(self.ids(before, rendered.add_special)?.len().saturating_sub(trailing).min(limit))
+    }
+}
+
+/// Why a folder without `tokenizer.json` cannot be used, and how it gets one.
+fn no_tokenizer(folder: &Path) -> EncodeError {
+    let others = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
+    let hint = match others.into_iter().find(|name| folder.join(name).exists()) {
+        Some(other) => {
+            let path = folder.display();
+            format!(
+                "\n  {other} alone is not read; transformers writes the file from it: \
+                 AutoTokenizer.from_pretrained({path:?}).save_pretrained({path:?})"
+            )
+        }
+        None => "\n  copy these files from the model that this one was made from".to_owned(),
+    };
+    EncodeError::NoTokenizer { folder: folder.to_owned(), hint }
+}
+
+/// A tokenizer that neither cuts nor pads.
+pub(super) fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
+    // The library panics on some files that are not JSON.
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
+    guarded(|| {
+        let unknown = |error: tokenizers::Error| format!("not a tokenizer that can be read here: {error}");
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unknown)?;
+        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+        tokenizer.with_padding(None);
+        Ok(tokenizer)
+    })
+}
+
+fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
+    guarded(|| {
+        let encoding = tokenizer.encode_fast(text, add_special).map_err(|error| error.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    })
+    .map_err(EncodeError::Tokenizer)
+}
+
+/// The tokenizer library takes some of what a file says on trust and panics where it is wrong; that must not end the process.
+fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let message = "the tokenizer library gave up on what the file describes";
+    gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))
+}
+
+/// How many tokens the tokenizer's post-processor puts behind a text.
+fn trailing_tokens(tokenizer: &Tokenizer) -> Result<usize, EncodeError> {
+    let (with, without) = (tokenize(tokenizer, "a", true)?, tokenize(tokenizer, "a", false)?);
+    let added = with.len().saturating_sub(without.len());
+    let leading = (0..=added).find(|at| with.get(*at..).is_some_and(|rest| rest.starts_with(&without)));
+    Ok(added - leading.unwrap_or(added))
+}
+
+/// The template and the digest of what it writes beside the record's own text.
+fn prepare(
+    kind: TemplateKind,
+    files: &TokenizerFiles,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+) -> Result<(Template, String), EncodeError> {
+    let digest = |description| sha256_hex(canonical_json(&description).as_bytes());
+    if kind == TemplateKind::Chat {
+        let source = files
+            .chat_template
+            .as_deref()
+            .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?;
+        let special: serde_json::Map<String, serde_json::Value> =
+            files.special.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+        let atoms = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
+        let atoms = atoms.filter(|text| !text.is_empty()).collect();
+        let template = ChatTemplate::new(source, &files.special, atoms)?;
+        let digest = digest(json!({ "template": source, "special_tokens": special }));
+        return Ok((Template::Chat(Box::new(template)), digest));
+    }
+    let eos = match files.eos() {
+        Some(eos) => Some(eos.to_owned()),
+        None => eos_id(folder)?.and_then(|id| tokenizer.id_to_token(id)),
+    };
+    let eos = eos.ok_or_else(|| EncodeError::NoEos { folder: folder.to_owned() })?;
+    let digest = digest(json!({ "eos_token": eos }));
+    let template = match kind {
+        TemplateKind::Plain => Template::Plain { eos },
+        _ => Template::Tulu { eos },
+    };
+    Ok((template, digest))
+}

@@ -1,0 +1,28 @@
+//! Training data: files, records, metadata columns, templates and tokens.
+//!
+//! The way of a sample: a [`RecordSource`] gives its JSON text, whatever the format of the file ([`JsonlReader`]: the exact bytes of
+//! a line), [`FieldNames::read`] or [`parse_record`] its id, content and metadata,
+//! [`Schema`] the metadata in column order, [`TextEncoder`] the token ids and which of them count for the loss.
+
+#![forbid(unsafe_code)]
+
+mod encode;
+mod fields;
+mod ids;
+mod json;
+mod jsonl;
+mod record;
+mod schema;
+mod source;
+mod special;
+mod template;
+mod tuned;
+
+pub use encode::{EncodeError, Encoded, TextEncoder};
+pub use fields::{Field, FieldError, FieldNames};
+pub use ids::IdAllocator;
+pub use jsonl::{JsonlReader, LINE_LIMIT, Line, ReadError};
+pub use record::{Content, Message, Record, RecordError, Role, parse_record};
+pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
+pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};
+pub use template::TemplateKind;

@@ -1,0 +1,104 @@
+//! Why training data cannot be read.
+
+use std::path::PathBuf;
+
+use super::super::jsonl::ReadError;
+use super::Place;
+
+/// What is understood, for errors and help.
+pub(crate) const UNDERSTOOD: &str = ".jsonl .ndjson .json (one object a line), .parquet, .arrow .feather .ipc, .csv .tsv, each also with .gz or .zst; \
+     folders of them; datasets saved by save_to_disk";
+
+/// Why training data cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Nothing is there.
+    #[error("{pattern}: there is no such file or folder{}", if *glob { ", and nothing matches it as a pattern" } else { "" })]
+    Missing {
+        /// What was asked for.
+        pattern: String,
+        /// Whether it was also tried as a pattern.
+        glob: bool,
+    },
+    /// Not a pattern.
+    #[error("{pattern}: not a pattern: {message}")]
+    Pattern {
+        /// What was asked for.
+        pattern: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A folder without data.
+    #[error("{}: the folder has no data files; understood are {UNDERSTOOD}", path.display())]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A name that says nothing.
+    #[error("{}: what is this? understood are {UNDERSTOOD}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The same file by two names.
+    #[error("{}: named twice", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A saved dataset of several splits.
+    #[error(
+        "{}: a saved dataset with the splits {}; name one, for example {}",
+        path.display(), splits.join(", "), path.join(splits.first().map_or("train", String::as_str)).display()
+    )]
+    Splits {
+        /// The folder.
+        path: PathBuf,
+        /// Names of its splits.
+        splits: Vec<String>,
+    },
+    /// A file that describes a saved dataset and does not.
+    #[error("{}: not the description of a saved dataset: {message}", path.display())]
+    Saved {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Opening or listing; the error names the path.
+    #[error(transparent)]
+    Open(#[from] std::io::Error),
+    /// Reading lines.
+    #[error(transparent)]
+    Lines(#[from] ReadError),
+    /// A list in place of lines.
+    #[error(
+        "{}: the file is one JSON list, and one object a line is expected; convert it with  jq -c '.[]' {0} > {0}l",
+        path.display()
+    )]
+    List {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something in the file is not as it should be.
+    #[error("{}{}: {message}", path.display(), place.as_ref().map(|p| format!(", {p}")).unwrap_or_default())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where, if that is known.
+        place: Option<Place>,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+    /// A value that a record cannot hold.
+    #[error("{}, {place}, column {column:?}: {message}", place.file.display())]
+    Value {
+        /// The row.
+        place: Place,
+        /// The column, with the path to a nested value.
+        column: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+}

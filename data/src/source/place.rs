@@ -1,0 +1,53 @@
+//! Where a record stands, for errors.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a file is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Lines of text.
+    Line,
+    /// Rows of a table.
+    Row,
+}
+
+/// A line or row of a file; both count from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<Path>,
+    /// Line or row.
+    pub unit: Unit,
+    /// Its number.
+    pub number: u64,
+}
+
+impl Place {
+    /// The place as it reads after `earlier` was named: without the file if that is the same.
+    pub(crate) fn after<'a>(&'a self, earlier: &'a Place) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| {
+            write!(f, "{self}")?;
+            if self.file == earlier.file { Ok(()) } else { write!(f, " of {}", self.file.display()) }
+        })
+    }
+}
+
+/// `line 3` or `row 3`, without the file.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.unit {
+            Unit::Line => "line",
+            Unit::Row => "row",
+        };
+        write!(f, "{unit} {}", self.number)
+    }
+}
+
+/// A line of the only file there is.
+impl From<u64> for Place {
+    fn from(line: u64) -> Self {
+        Self { file: Arc::from(Path::new("")), unit: Unit::Line, number: line }
+    }
+}

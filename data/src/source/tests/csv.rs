@@ -1,0 +1,53 @@
+//! Comma separated text.
+
+use super::*;
+
+#[test]
+fn columns_get_their_types() {
+    let dir = Dir::new();
+    let file = "id,prompt,completion,n,share,ok,zip,note\n\
+                007,\"a \"\"b\"\"\nc\",42,1,0.5,True,012,\n\
+                8,,yes,2,2,false,99,\"x, y\"\n";
+    let path = dir.put("a.csv", file);
+    let want = [
+        ("line 2", r#"{"id":"007","prompt":"a \"b\"\nc","completion":"42","n":1,"share":0.5,"ok":true,"zip":"012"}"#),
+        ("line 4", r#"{"id":"8","prompt":"","completion":"yes","n":2,"share":2.0,"ok":false,"zip":"99","note":"x, y"}"#),
+    ]
+    .map(|(place, text)| (place.to_owned(), text.to_owned()));
+    assert_eq!(read(&path, &[]).unwrap(), want);
+    let named = texts(&dir.put("b.tsv", "\tq\ta\n0\t1\t2\n"), &["prompt=q", "completion=a"]);
+    assert_eq!(named, [r#"{"column_1":0,"q":"1","a":"2"}"#]);
+    let marked = texts(&dir.put("c.csv", "\u{feff}text,x\r\nt,1\r\n"), &[]);
+    assert_eq!(marked, [r#"{"text":"t","x":1}"#]);
+}
+
+#[test]
+fn conversations_are_json() {
+    let dir = Dir::new();
+    let path = dir.put("a.csv", "messages\n\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\"\"}]\"\n");
+    assert_eq!(texts(&path, &[]), [r#"{"messages":[{"role":"user","content":"q"}]}"#]);
+    let message = refusal(&dir.put("b.csv", "messages\n[{'role': 'user'}]\n"));
+    assert!(
+        message.contains("b.csv, line 2, column \"messages\": a conversation in CSV is a list in JSON"),
+        "{message}"
+    );
+}
+
+#[test]
+fn refusals_name_the_line() {
+    let dir = Dir::new();
+    let cases: [(&[u8], &str); 4] = [
+        (b"text,n\na,1\nb\n", "line 3: 1 fields, and the header has 2"),
+        (b"text,n\na,1,2\n", "line 2: 3 fields, and the header has 2"),
+        (b"text,text\na,b\n", "two columns are called \"text\""),
+        (b"text,n\nok,1\n\xff,1\n", "line 3, column \"text\": not UTF-8 from byte 1"),
+    ];
+    for (bytes, want) in cases {
+        let message = refusal(&dir.put("a.csv", bytes));
+        assert!(message.contains("a.csv") && message.contains(want), "{message}");
+    }
+    let mut endless = b"text\n\"".to_vec();
+    endless.resize(crate::LINE_LIMIT + (2 << 20), b'x');
+    let message = refusal(&dir.put("b.csv", endless));
+    assert!(message.contains("is a quote not closed?"), "{message}");
+}

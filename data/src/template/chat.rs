@@ -1,0 +1,243 @@
+//! The tokenizer's own chat template.
+//!
+//! An assistant turn is found by rendering the conversation up to it with the generation prompt, and up to its end without:
+//! what lies between is scored. Where a template writes an earlier turn otherwise than a last one (some leave out reasoning),
+//! the turn's content is found by rendering once more with a mark in its place.
+
+use minijinja::Value;
+
+use super::Rendered;
+use super::jinja::{ChatEnvironment, reason};
+use crate::encode::EncodeError;
+use crate::record::{Content, Message, Role};
+
+/// A compiled template and the special tokens that it may write.
+pub(crate) struct ChatTemplate {
+    env: ChatEnvironment,
+    special: Vec<(&'static str, Value)>,
+    /// Texts that are one token each, wherever they stand.
+    atoms: Vec<String>,
+}
+
+impl ChatTemplate {
+    /// `special`: names and texts of the tokenizer's special tokens; `atoms`: texts of all its added tokens.
+    pub(crate) fn new(
+        source: &str,
+        special: &[(&'static str, String)],
+        atoms: Vec<String>,
+    ) -> Result<Self, EncodeError> {
+        let env =
+            ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
+        let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
+        Ok(Self { env, special, atoms })
+    }
+
+    pub(super) fn render(&self, content: &Content) -> Result<Rendered, EncodeError> {
+        match content {
+            Content::Messages(messages) => self.conversation(messages),
+            Content::PromptCompletion { prompt, completion } => self.conversation(&[
+                Message { role: Role::User, content: prompt.clone() },
+                Message { role: Role::Assistant, content: completion.clone() },
+            ]),
+            Content::Text(text) => Ok(super::whole(text)),
+        }
+    }
+
+    fn conversation(&self, messages: &[Message]) -> Result<Rendered, EncodeError> {
+        let full = self.text(messages, false)?;
+        let mut scored = Vec::new();
+        let turns = messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant);
+        for (turn, message) in turns {
+            let start = self.turn_start(messages, turn, &full)?;
+            let end = self.turn_end(messages, turn, &full)?;
+            if end < start || (end == start && !message.content.trim().is_empty()) {
+                return Err(EncodeError::TurnNotFound { turn });
+            }
+            scored.push(start..end);
+        }
+        Ok(Rendered { text: full, scored, add_special: false })
+    }
+
+    fn turn_start(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
+        // Many templates cannot be rendered without any message: that is no reason to refuse an assistant who speaks first.
+        if let Ok(before) = self.text(messages.get(..turn).unwrap_or_default(), true)
+            && full.starts_with(&before)
+        {
+            return Ok(before.len());
+        }
+        let marked = self.text(&mark(messages, turn, full)?, false)?;
+        if marked == full {
+            return Err(EncodeError::TurnNotFound { turn });
+        }
+        // A space before the content is part of its first token with most tokenizers.
+        let header = full.get(..common_prefix(full, &marked)).unwrap_or(full);
+        Ok(header.trim_end_matches(' ').len())
+    }
+
+    fn turn_end(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
+        let upto = messages.get(..=turn).unwrap_or(messages);
+        if upto.len() == messages.len() {
+            return Ok(full.len());
+        }
+        let last = self.text(upto, false)?;
+        if full.starts_with(&last) {
+            return Ok(last.len());
+        }
+        let marked = mark(messages, turn, full)?;
+        let marked_full = self.text(&marked, false)?;
+        let marked_last = self.text(marked.get(..=turn).unwrap_or(&marked), false)?;
+        if marked_full == full || marked_last == last {
+            return Err(EncodeError::TurnNotFound { turn });
+        }
+        // What closes the turn where it is the last one, as far as it closes it here too.
+        let closing = &last[last.len() - common_suffix(&last, &marked_last)..];
+        let rest = &full[full.len() - common_suffix(full, &marked_full)..];
+        let common = common_prefix(rest, closing);
+        Ok(full.len() - rest.len() + self.uncut(rest, common).min(self.uncut(closing, common)))
+    }
+
+    /// The last place up to `end` that lies inside none of the text's special tokens.
+    fn uncut(&self, text: &str, mut end: usize) -> usize {
+        let cut_at = |end: usize| {
+            let starts = |atom: &String| {
+                let first = (end + 1).saturating_sub(atom.len());
+                (first..end).find(|at| text.as_bytes()[*at..].starts_with(atom.as_bytes()))
+            };
+            self.atoms.iter().filter_map(starts).min()
+        };
+        while let Some(start) = cut_at(end) {
+            end = start;
+        }
+        end
+    }
+
+    fn text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, EncodeError> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| {
+                let fields =
+                    [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))];
+                Value::from_pairs(fields)
+            })
+            .collect();
+        let fixed = [
+            ("messages", Value::from(messages)),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+        ];
+        let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()));
+        self.env.render(context).map_err(|error| EncodeError::Render(reason(&error)))
+    }
+}
+
+/// The conversation with a character that the text does not hold in place of one turn's content.
+fn mark(messages: &[Message], turn: usize, full: &str) -> Result<Vec<Message>, EncodeError> {
+    let unused = ('\u{e000}'..='\u{f8ff}').find(|c| !full.contains(*c));
+    let mut marked = messages.to_vec();
+    match (unused, marked.get_mut(turn)) {
+        (Some(c), Some(message)) => message.content = c.to_string(),
+        _ => return Err(EncodeError::TurnNotFound { turn }),
+    }
+    Ok(marked)
+}
+
+/// Bytes of the longest common beginning that ends on a character boundary.
+fn common_prefix(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(x, y)| x == y).map(|(x, _)| x.len_utf8()).sum()
+}
+
+fn common_suffix(a: &str, b: &str) -> usize {
+    a.chars().rev().zip(b.chars().rev()).take_while(|(x, y)| x == y).map(|(x, _)| x.len_utf8()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+                          {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+    fn conversation(turns: &[(Role, &str)]) -> Content {
+        let message =
+            |(role, content): &(Role, &str)| Message { role: *role, content: (*content).to_owned() };
+        Content::Messages(turns.iter().map(message).collect())
+    }
+
+    fn render(source: &str, turns: &[(Role, &str)]) -> (String, Vec<String>) {
+        let template = ChatTemplate::new(
+            source,
+            &[("eos_token", "</s>".to_owned())],
+            vec!["</s>".into(), "<|user|>".into()],
+        )
+        .unwrap();
+        let rendered = template.render(&conversation(turns)).unwrap();
+        assert!(!rendered.add_special);
+        let scored = rendered.scored.iter().map(|r| rendered.text[r.clone()].to_owned()).collect();
+        (rendered.text, scored)
+    }
+
+    use Role::{Assistant, System, User};
+
+    #[test]
+    fn assistant_turns_are_scored_with_their_end() {
+        let (text, scored) =
+            render(CHATML, &[(System, "s"), (User, "u"), (Assistant, "a"), (User, "v"), (Assistant, "b")]);
+        assert!(text.starts_with("<|im_start|>system\ns<|im_end|>\n"));
+        assert_eq!(scored, ["a<|im_end|>\n", "b<|im_end|>\n"]);
+        assert_eq!(render(CHATML, &[(User, "u")]).1, [""; 0]);
+        assert_eq!(render(CHATML, &[(Assistant, "a")]).1, ["a<|im_end|>\n"]);
+    }
+
+    #[test]
+    fn prompt_and_completion_are_two_turns() {
+        let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
+        let pair = Content::PromptCompletion { prompt: "u".into(), completion: "a".into() };
+        let turns = conversation(&[(User, "u"), (Assistant, "a")]);
+        assert_eq!(template.render(&pair).unwrap(), template.render(&turns).unwrap());
+    }
+
+    #[test]
+    fn templates_that_write_the_last_turn_otherwise() {
+        // Reasoning is written for the last turn only, and the generation prompt opens it.
+        let source = "{% for m in messages %}<|{{ m.role }}|>\n\
+            {% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ m.content | trim }}<|end|>\n{% endfor %}\
+            {% if add_generation_prompt %}<|assistant|>\n<think>go{% endif %}";
+        let (text, scored) =
+            render(source, &[(User, "u"), (Assistant, " a\u{e000} "), (User, "v"), (Assistant, "b")]);
+        assert_eq!(
+            text,
+            "<|user|>\nu<|end|>\n<|assistant|>\na\u{e000}<|end|>\n<|user|>\nv<|end|>\n<|assistant|>\n<think></think>b<|end|>\n"
+        );
+        assert_eq!(scored, ["a\u{e000}<|end|>\n", "b<|end|>\n"]);
+    }
+
+    #[test]
+    fn a_template_that_ends_the_whole_conversation() {
+        let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}\
+            {% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}";
+        let (_, scored) = render(source, &[(User, "u"), (Assistant, "a"), (User, "v"), (Assistant, "b")]);
+        assert_eq!(scored, ["a<|end|>", "b<|end|></s>"]);
+    }
+
+    #[test]
+    fn an_assistant_may_speak_first() {
+        let source = "{{ messages[0].role }}: {% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
+        assert_eq!(render(source, &[(Assistant, "a"), (User, "u")]).1, [" a<|end|>"]);
+    }
+
+    #[test]
+    fn errors_of_the_template_come_through() {
+        let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x";
+        let template = ChatTemplate::new(source, &[], vec![]).unwrap();
+        let error = template.render(&conversation(&[(System, "s"), (Assistant, "a")])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the chat template refuses the conversation: System role not supported"
+        );
+        let error =
+            template.render(&conversation(&[(User, "s"), (Assistant, "a"), (User, "t")])).unwrap_err();
+        assert!(error.to_string().contains("turn 1"), "{error}");
+        assert!(ChatTemplate::new("{% for %}", &[], vec![]).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Text without roles: contents joined, one space (`prompt`, `completion`) or newline (messages) at a joint without white space.
+
+use super::Rendered;
+use crate::record::{Message, Role};
+
+/// What LESS takes for white space at a joint.
+const BLANKS: [char; 3] = [' ', '\n', '\t'];
+
+/// A prompt and its completion, closed by the end token; completion and end token are scored.
+pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> Rendered {
+    let mut rendered = Rendered::with_special();
+    rendered.push(prompt);
+    // The boundary is the end of the prompt, as in LESS: a space that is put in between counts with the completion, into
+    // whose first token nearly all tokenizers merge it.
+    let joint = if prompt.ends_with(BLANKS) || completion.starts_with(BLANKS) { "" } else { " " };
+    rendered.push_scored(&[joint, completion, eos]);
+    rendered
+}
+
+/// Contents as they are, one after the other; an assistant's is closed by the end token, and both are scored.
+pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
+    let mut rendered = Rendered::with_special();
+    for message in messages {
+        let blank = rendered.text.is_empty() || rendered.text.ends_with(BLANKS);
+        if !blank && !message.content.starts_with(BLANKS) {
+            rendered.push("\n");
+        }
+        if message.role == Role::Assistant {
+            rendered.push_scored(&[&message.content, eos]);
+        } else {
+            rendered.push(&message.content);
+        }
+    }
+    rendered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scored(rendered: &Rendered) -> Vec<&str> {
+        rendered.scored.iter().map(|r| &rendered.text[r.clone()]).collect()
+    }
+
+    #[test]
+    fn joints_of_prompt_and_completion() {
+        for (prompt, completion, text) in [
+            ("p", "c", "p c</s>"),
+            ("p ", "c", "p c</s>"),
+            ("p", "\nc", "p\nc</s>"),
+            ("p\t", " c", "p\t c</s>"),
+            ("p\r", "c", "p\r c</s>"),
+            ("", "c", " c</s>"),
+        ] {
+            let rendered = pair(prompt, completion, "</s>");
+            assert_eq!(rendered.text, text);
+            assert_eq!(scored(&rendered), [&text[prompt.len()..]]);
+        }
+    }
+
+    #[test]
+    fn messages_are_joined_by_newlines() {
+        let message = |role, content: &str| Message { role, content: content.to_owned() };
+        let rendered = messages(
+            &[
+                message(Role::System, "s"),
+                message(Role::User, "u\n"),
+                message(Role::Assistant, "a"),
+                message(Role::User, "v"),
+            ],
+            "</s>",
+        );
+        assert_eq!(rendered.text, "s\nu\na</s>\nv");
+        assert_eq!(scored(&rendered), ["a</s>"]);
+    }
+}

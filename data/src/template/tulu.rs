@@ -1,0 +1,69 @@
+//! The LESS template: a line with the role's tag, the stripped content, a newline.
+//!
+//! An assistant's content is closed by the end token before the newline; content, end token and newline are scored. Its tag
+//! line never is, also where the LESS code would score it (an assistant that speaks first, or after another assistant).
+
+use super::Rendered;
+use crate::record::{Message, Role};
+
+pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
+    let mut rendered = Rendered::with_special();
+    for message in messages {
+        let content = strip(&message.content);
+        match message.role {
+            Role::System => rendered.push("<|system|>\n"),
+            Role::User => rendered.push("<|user|>\n"),
+            Role::Assistant => rendered.push("<|assistant|>\n"),
+        }
+        if message.role == Role::Assistant {
+            rendered.push_scored(&[content, eos, "\n"]);
+        } else {
+            rendered.push(content);
+            rendered.push("\n");
+        }
+    }
+    rendered
+}
+
+/// As Python's `str.strip`, which counts four more separators as white space than Unicode does.
+fn strip(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(role: Role, content: &str) -> Message {
+        Message { role, content: content.to_owned() }
+    }
+
+    fn scored(rendered: &Rendered) -> Vec<&str> {
+        rendered.scored.iter().map(|r| &rendered.text[r.clone()]).collect()
+    }
+
+    #[test]
+    fn layout_and_scored_parts() {
+        let rendered = messages(
+            &[
+                message(Role::System, " be brief\n"),
+                message(Role::User, "\x1f hi \u{a0}"),
+                message(Role::Assistant, "\thello "),
+                message(Role::User, "bye"),
+                message(Role::Assistant, ""),
+            ],
+            "</s>",
+        );
+        let text = "<|system|>\nbe brief\n<|user|>\nhi\n<|assistant|>\nhello</s>\n<|user|>\nbye\n<|assistant|>\n</s>\n";
+        assert_eq!(rendered.text, text);
+        assert_eq!(scored(&rendered), ["hello</s>\n", "</s>\n"]);
+        assert!(rendered.add_special);
+    }
+
+    #[test]
+    fn headers_are_never_scored() {
+        let rendered = messages(&[message(Role::Assistant, "a"), message(Role::Assistant, "b")], "</s>");
+        assert_eq!(scored(&rendered), ["a</s>\n", "b</s>\n"]);
+        assert_eq!(scored(&messages(&[message(Role::User, "a")], "</s>")), [""; 0]);
+    }
+}

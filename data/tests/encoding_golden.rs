@@ -1,0 +1,166 @@
+//! Promise: token ids and labels are those of LESS and of transformers.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use gstore_data::{Content, Encoded, JsonlReader, Message, Role, TemplateKind, TextEncoder, parse_record};
+use serde_json::{Value, json};
+
+/// The first model of the folder that comes with a tokenizer.
+fn tokenizer_folder(shared: &Path) -> PathBuf {
+    let models = fs_err::read_dir(shared.join("models")).expect("models");
+    let mut folders: Vec<PathBuf> = models.map(|entry| entry.expect("an entry").path()).collect();
+    folders.sort();
+    folders.into_iter().find(|f| f.join("tokenizer.json").is_file()).expect("a model with a tokenizer")
+}
+
+fn contents(path: &Path, skip: usize, count: usize) -> Vec<Content> {
+    let mut reader = JsonlReader::open(path).expect("the file");
+    let mut contents = Vec::new();
+    while let Some(line) = reader.next_line() {
+        contents.push(parse_record(line.expect("a line").bytes).expect("a record").content);
+        if contents.len() == skip.saturating_add(count) {
+            break;
+        }
+    }
+    contents.split_off(skip)
+}
+
+fn list<T: TryFrom<i64>>(value: &Value) -> Vec<T> {
+    let number = |v: &Value| v.as_i64().and_then(|n| T::try_from(n).ok()).expect("a number in range");
+    value.as_array().expect("a list").iter().map(number).collect()
+}
+
+fn load(folder: &Path, template: TemplateKind, max_length: u32) -> TextEncoder {
+    TextEncoder::load(folder, template, max_length).expect("an encoder")
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn tokens_of_the_less_reference() {
+    let Some(shared) = support::shared() else { return };
+    let manifest = support::json(&shared.join("golden/less/manifest.json"));
+    let number = |key: &str| manifest[key].as_u64().expect("a number") as usize;
+    let file = manifest["train"].as_str().expect("the training file");
+    let rows = contents(&shared.join("data").join(file), number("train_offset"), number("train_rows"));
+    let encoder = load(&tokenizer_folder(&shared), TemplateKind::Tulu, 2048);
+    let golden = manifest["tokens"].as_array().expect("tokens");
+    assert!(!golden.is_empty());
+    for case in golden {
+        let row = case["row"].as_u64().expect("a row") as usize;
+        let got = encoder.encode(&rows[row]).expect("tokens");
+        assert_eq!(got.ids, list::<u32>(&case["input_ids"]), "row {row}");
+        assert_eq!(got.labels(), list::<i64>(&case["labels"]), "row {row}");
+        assert!(!got.truncated);
+    }
+}
+
+fn message(value: &Value) -> Message {
+    let role = match value["role"].as_str() {
+        Some("system") => Role::System,
+        Some("user") => Role::User,
+        _ => Role::Assistant,
+    };
+    Message { role, content: value["content"].as_str().expect("content").to_owned() }
+}
+
+fn case_content(case: &Value) -> Content {
+    let parts = case["content"].as_array().expect("content");
+    match case["shape"].as_str() {
+        Some("pair") => {
+            let text = |i: usize| parts[i].as_str().expect("text").to_owned();
+            Content::PromptCompletion { prompt: text(0), completion: text(1) }
+        }
+        _ => Content::Messages(parts.iter().map(message).collect()),
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn tokens_of_transformers() {
+    let Some(shared) = support::shared() else { return };
+    let fixture = support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf_tokens.json"));
+    let folder = tokenizer_folder(&shared);
+    if load(&folder, TemplateKind::Tulu, 1).spec().tokenizer != fixture["tokenizer"] {
+        println!("skipped: the fixture was made with another tokenizer");
+        return;
+    }
+    for case in fixture["cases"].as_array().expect("cases") {
+        let max_length = case["max_length"].as_u64().expect("a length") as u32;
+        for template in [TemplateKind::Tulu, TemplateKind::Chat] {
+            let got = load(&folder, template, max_length).encode(&case_content(case)).expect("tokens");
+            let want = &case[template.name()];
+            assert_eq!(got.ids, list::<u32>(&want["ids"]), "{template} {}", case["content"]);
+            let mut labels = list::<i64>(&want["labels"]);
+            if let Some(first) = labels.first_mut() {
+                *first = -100;
+            }
+            assert_eq!(got.labels(), labels, "{template} {}", case["content"]);
+            assert_eq!(got.scored_tokens(), labels.iter().filter(|l| **l != -100).count());
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn truncation_is_flagged() {
+    let Some(shared) = support::shared() else { return };
+    let folder = tokenizer_folder(&shared);
+    let content = Content::PromptCompletion { prompt: "a long prompt ".repeat(30), completion: "x".into() };
+    let whole = load(&folder, TemplateKind::Tulu, 4096).encode(&content).expect("tokens");
+    assert!(!whole.truncated && whole.scored_tokens() > 0);
+    let cut = load(&folder, TemplateKind::Tulu, 20).encode(&content).expect("tokens");
+    assert_eq!((cut.ids.len(), cut.scored_tokens(), cut.truncated), (20, 0, true));
+    assert_eq!(cut.ids, whole.ids[..20]);
+    let exact = load(&folder, TemplateKind::Tulu, whole.ids.len() as u32).encode(&content).expect("tokens");
+    assert_eq!(exact, whole);
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn text_is_scored_as_a_whole() {
+    let Some(shared) = support::shared() else { return };
+    let folder = tokenizer_folder(&shared);
+    for template in [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain] {
+        let encoder = load(&folder, template, 64);
+        let got = encoder.encode(&Content::Text("one two three".into())).expect("tokens");
+        assert_eq!(got.scored_tokens(), got.ids.len() - 1);
+        assert!(!got.scored[0]);
+        assert_eq!(encoder.encode(&Content::Text(String::new())).expect("tokens"), Encoded::default());
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn encodings_of_different_templates_and_lengths_differ() {
+    let Some(shared) = support::shared() else { return };
+    let folder = tokenizer_folder(&shared);
+    let spec = |template, length| load(&folder, template, length).spec();
+    let tulu = spec(TemplateKind::Tulu, 8);
+    assert_eq!(tulu, spec(TemplateKind::Tulu, 8));
+    assert_ne!(tulu, spec(TemplateKind::Tulu, 9));
+    assert_ne!(tulu.template, spec(TemplateKind::Plain, 8).template);
+    assert_ne!(tulu.template_digest, spec(TemplateKind::Chat, 8).template_digest);
+    assert_eq!(tulu.tokenizer.len(), 64);
+}
+
+/// Writes the tokens of pool rows to the file that `GSTORE_DUMP` names, for `fixtures/hf_tokens.py --pool`.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+#[ignore = "writes a file for the comparison with transformers"]
+fn dump() {
+    let shared = support::shared().expect("reference data");
+    let folder = tokenizer_folder(&shared);
+    let encoders = [TemplateKind::Tulu, TemplateKind::Chat].map(|t| (t, load(&folder, t, 2048)));
+    let mut out = String::new();
+    for content in contents(&shared.join("data/pool.jsonl"), 0, usize::MAX) {
+        let mut row = json!({});
+        for (template, encoder) in &encoders {
+            let got = encoder.encode(&content).expect("tokens");
+            row[template.name()] = json!({ "ids": got.ids, "labels": got.labels() });
+        }
+        out.push_str(&format!("{row}\n"));
+    }
+    fs_err::write(std::env::var_os("GSTORE_DUMP").expect("GSTORE_DUMP"), out).expect("written");
+}

@@ -1,0 +1,179 @@
+//! Blocks that families share: the plain decoder they start from, and builders of its tensors.
+
+use super::decoder::{
+    Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, Piece, Positions, Residual, Role,
+    Rows,
+};
+use super::options::Sizes;
+use crate::backend::{Activation, NormForm, NormKind};
+
+/// A decoder in the form of Llama, with no tensors yet; families change what is different with them.
+pub(super) fn plain(
+    architecture: &'static str,
+    sizes: &Sizes,
+    positions: Positions,
+    norm: NormForm,
+) -> Decoder {
+    Decoder {
+        architecture,
+        vocab_size: sizes.vocab,
+        hidden_size: sizes.hidden,
+        intermediate_size: sizes.inner,
+        layers: sizes.layers,
+        heads: sizes.heads,
+        max_positions: sizes.max_positions,
+        positions,
+        embedding_scale: 1.0,
+        norm,
+        norm_offset: 0.0,
+        residual: Residual::Sequential,
+        norms: vec![NormPlace::BeforeAttention, NormPlace::BeforeMlp],
+        head_norm: HeadNorm::None,
+        attention_scale: inverse_root(sizes.heads.dim as f32),
+        attention_softcap: None,
+        windows: vec![None; sizes.layers],
+        mlp: Mlp::Gated(Activation::Silu),
+        logit_softcap: None,
+        tied: false,
+        params: Vec::new(),
+    }
+}
+
+/// `1 / sqrt(x)`
+pub(super) fn inverse_root(x: f32) -> f32 {
+    x.sqrt().recip()
+}
+
+/// Collects tensors in `named_parameters()` order.
+pub(super) struct Tensors<'a> {
+    decoder: &'a Decoder,
+    list: Vec<Param>,
+}
+
+impl<'a> Tensors<'a> {
+    pub fn new(decoder: &'a Decoder) -> Tensors<'a> {
+        Tensors { decoder, list: Vec::new() }
+    }
+
+    pub fn finish(self) -> Vec<Param> {
+        self.list
+    }
+
+    /// Any tensor, with the names that some files have in its place.
+    pub fn push(&mut self, name: String, aliases: &[&str], shape: Vec<usize>, role: Role) {
+        let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+        self.list.push(Param { name, aliases, shape, transposed: false, role });
+    }
+
+    /// The token embedding. Files of a tied model may have it under a name of the head only.
+    pub fn embedding(&mut self, name: &str, head_names: &[&str]) {
+        let shape = vec![self.decoder.vocab_size, self.decoder.hidden_size];
+        let aliases = if self.decoder.tied { head_names } else { &[] };
+        self.push(name.to_owned(), aliases, shape, Role::Embedding);
+    }
+
+    /// The head, unless it is tied.
+    pub fn head(&mut self, name: &str, aliases: &[&str]) {
+        if !self.decoder.tied {
+            let shape = self.decoder.linear_shape(LinearId::Head);
+            let piece = Piece { linear: LinearId::Head, rows: Rows::range(0, shape[0]) };
+            self.push(name.to_owned(), aliases, shape.to_vec(), Role::Weight(vec![piece]));
+        }
+    }
+
+    /// A module that is one linear map of a layer.
+    pub fn linear(&mut self, module: String, layer: usize, kind: LinearKind, bias: bool) {
+        let [out, _] = self.decoder.linear_shape(LinearId::Layer { layer, kind });
+        self.fused(module, layer, &[(kind, Rows::range(0, out))], bias);
+    }
+
+    /// A module that is several linear maps of the same inputs.
+    pub fn fused(&mut self, module: String, layer: usize, maps: &[(LinearKind, Rows)], bias: bool) {
+        let pieces: Vec<Piece> = maps
+            .iter()
+            .map(|(kind, rows)| Piece { linear: LinearId::Layer { layer, kind: *kind }, rows: *rows })
+            .collect();
+        let out = maps.iter().map(|(_, rows)| rows.len()).sum();
+        let input = pieces.first().map_or(0, |piece| self.decoder.linear_shape(piece.linear)[1]);
+        self.push(format!("{module}.weight"), &[], vec![out, input], Role::Weight(pieces.clone()));
+        if bias {
+            self.push(format!("{module}.bias"), &[], vec![out], Role::Bias(pieces));
+        }
+    }
+
+    /// A norm; a layer norm has a bias.
+    pub fn norm(&mut self, module: String, id: NormId) {
+        let decoder = self.decoder;
+        let heads = match id {
+            NormId::Layer { place: NormPlace::Query, .. } => Some(decoder.heads.query),
+            NormId::Layer { place: NormPlace::Key, .. } => Some(decoder.heads.kv),
+            _ => None,
+        };
+        let width = match (heads, decoder.head_norm) {
+            (None, _) => decoder.hidden_size,
+            (Some(count), HeadNorm::Whole) => count * decoder.heads.dim,
+            (Some(_), _) => decoder.heads.dim,
+        };
+        self.push(format!("{module}.weight"), &[], vec![width], Role::NormWeight(id));
+        if decoder.norm.kind == NormKind::Layer {
+            self.push(format!("{module}.bias"), &[], vec![width], Role::NormBias(id));
+        }
+    }
+
+    /// `self_attn` with one module for each map, those of `biased` with a bias, and the norms of queries and keys.
+    pub fn attention(&mut self, layer: usize, biased: &[LinearKind]) {
+        let modules = [
+            (LinearKind::Q, "q_proj"),
+            (LinearKind::K, "k_proj"),
+            (LinearKind::V, "v_proj"),
+            (LinearKind::O, "o_proj"),
+        ];
+        for (kind, name) in modules {
+            let module = format!("model.layers.{layer}.self_attn.{name}");
+            self.linear(module, layer, kind, biased.contains(&kind));
+        }
+        if self.decoder.head_norm != HeadNorm::None {
+            for (place, name) in [(NormPlace::Query, "q_norm"), (NormPlace::Key, "k_norm")] {
+                let module = format!("model.layers.{layer}.self_attn.{name}");
+                self.norm(module, NormId::Layer { layer, place });
+            }
+        }
+    }
+
+    /// `mlp` with one module for each map.
+    pub fn gated_mlp(&mut self, layer: usize, bias: bool) {
+        let modules =
+            [(LinearKind::Gate, "gate_proj"), (LinearKind::Up, "up_proj"), (LinearKind::Down, "down_proj")];
+        for (kind, name) in modules {
+            self.linear(format!("model.layers.{layer}.mlp.{name}"), layer, kind, bias);
+        }
+    }
+}
+
+/// The four maps of attention.
+pub(super) const ATTENTION: [LinearKind; 4] = [LinearKind::Q, LinearKind::K, LinearKind::V, LinearKind::O];
+
+/// The norms of a Llama layer under their names.
+pub(super) const PRE_NORMS: [(&str, NormPlace); 2] =
+    [("input_layernorm", NormPlace::BeforeAttention), ("post_attention_layernorm", NormPlace::BeforeMlp)];
+
+/// Fills in norms and tensors under the names that Llama introduced: in each layer what `maps` adds, then the norms.
+pub(super) fn finish(
+    mut decoder: Decoder,
+    norms: &[(&str, NormPlace)],
+    maps: impl Fn(&mut Tensors<'_>, usize),
+) -> Decoder {
+    decoder.norms = norms.iter().map(|(_, place)| *place).collect();
+    let mut tensors = Tensors::new(&decoder);
+    tensors.embedding("model.embed_tokens.weight", &["lm_head.weight"]);
+    for layer in 0..decoder.layers {
+        maps(&mut tensors, layer);
+        for (name, place) in norms {
+            tensors.norm(format!("model.layers.{layer}.{name}"), NormId::Layer { layer, place: *place });
+        }
+    }
+    tensors.norm("model.norm".to_owned(), NormId::Final);
+    tensors.head("lm_head.weight", &[]);
+    decoder.params = tensors.finish();
+    decoder
+}

@@ -1,0 +1,80 @@
+//! GPT-2: learned positions, layer norms, biases everywhere, weights stored as `[input, out]` with q, k and v side by side.
+
+use super::blocks::{self, Tensors};
+use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Param, Positions, Role, Rows};
+use super::options::{self, Sizes};
+use super::registry::Family;
+use crate::backend::{Heads, NormKind};
+use crate::weights::ModelError;
+use crate::weights::json::Object;
+
+pub(super) const FAMILY: Family =
+    Family { architecture: "GPT2LMHeadModel", model_type: "gpt2", settings: &[], read };
+
+/// What the published files leave out of the names.
+const PREFIX: &str = "transformer.";
+
+fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
+    let sizes = read_sizes(config)?;
+    let norm = options::norm(config, NormKind::Layer, "layer_norm_epsilon", 1e-5)?;
+    let plain = blocks::plain(FAMILY.architecture, &sizes, Positions::Learned, norm);
+    let mut decoder = Decoder {
+        attention_scale: match options::flag(config, "scale_attn_weights", true)? {
+            true => plain.attention_scale,
+            false => 1.0,
+        },
+        mlp: Mlp::Plain(options::activation(config, "activation_function", "gelu_new")?),
+        tied: options::flag(config, "tie_word_embeddings", true)?,
+        ..plain
+    };
+    let hidden = sizes.hidden;
+    let qkv = [
+        (LinearKind::Q, Rows::range(0, hidden)),
+        (LinearKind::K, Rows::range(hidden, hidden)),
+        (LinearKind::V, Rows::range(2 * hidden, hidden)),
+    ];
+    let mut tensors = Tensors::new(&decoder);
+    tensors.embedding("transformer.wte.weight", &["lm_head.weight"]);
+    let positions = vec![sizes.max_positions, hidden];
+    tensors.push("transformer.wpe.weight".to_owned(), &[], positions, Role::Positions);
+    for layer in 0..sizes.layers {
+        let module = |name: &str| format!("transformer.h.{layer}.{name}");
+        let norm = |place| NormId::Layer { layer, place };
+        tensors.norm(module("ln_1"), norm(NormPlace::BeforeAttention));
+        tensors.fused(module("attn.c_attn"), layer, &qkv, true);
+        tensors.linear(module("attn.c_proj"), layer, LinearKind::O, true);
+        tensors.norm(module("ln_2"), norm(NormPlace::BeforeMlp));
+        tensors.linear(module("mlp.c_fc"), layer, LinearKind::Up, true);
+        tensors.linear(module("mlp.c_proj"), layer, LinearKind::Down, true);
+    }
+    tensors.norm("transformer.ln_f".to_owned(), NormId::Final);
+    let mut params = tensors.finish();
+    params.iter_mut().for_each(as_published);
+    let mut head = Tensors::new(&decoder);
+    head.head("lm_head.weight", &[]);
+    params.extend(head.finish());
+    decoder.params = params;
+    Ok(decoder)
+}
+
+/// Every linear weight but the head's is stored transposed, and published files have no prefix.
+fn as_published(param: &mut Param) {
+    param.transposed = matches!(param.role, Role::Weight(_));
+    if let Some(short) = param.name.strip_prefix(PREFIX) {
+        param.aliases.insert(0, short.to_owned());
+    }
+}
+
+fn read_sizes(config: Object<'_>) -> Result<Sizes, ModelError> {
+    let hidden = config.required_size("n_embd")?;
+    let query = config.required_size("n_head")?;
+    let dim = options::head_width(config, ("n_embd", hidden), ("n_head", query))?;
+    Ok(Sizes {
+        vocab: config.required_size("vocab_size")?,
+        hidden,
+        inner: config.size("n_inner")?.unwrap_or(4 * hidden),
+        layers: options::layers(config, "n_layer")?,
+        heads: Heads { query, kv: query, dim },
+        max_positions: config.size("n_positions")?.unwrap_or(1024),
+    })
+}

@@ -1,0 +1,34 @@
+//! Llama: grouped queries, RMS norms before each half, a gated MLP, rotary positions with scaling.
+
+use super::blocks::{self, ATTENTION, PRE_NORMS};
+use super::decoder::{Decoder, Mlp};
+use super::options::{self, Defaults, Sizes};
+use super::registry::Family;
+use super::rope::{self, Rope};
+use crate::backend::NormKind;
+use crate::weights::ModelError;
+use crate::weights::json::Object;
+
+pub(super) const FAMILY: Family = Family {
+    architecture: "LlamaForCausalLM",
+    model_type: "llama",
+    settings: &["attention_bias", "mlp_bias"],
+    read,
+};
+
+fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
+    let sizes = Sizes::read(config, Defaults { kv_heads: None, head_dim: None, max_positions: 2048 })?;
+    let positions = rope::read(config, &Rope::WHOLE, sizes.heads.dim, sizes.max_positions)?;
+    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
+    let decoder = Decoder {
+        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
+        tied: options::flag(config, "tie_word_embeddings", false)?,
+        ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
+    };
+    let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
+    let mlp_bias = config.bool("mlp_bias")?;
+    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
+        tensors.attention(layer, biased);
+        tensors.gated_mlp(layer, mlp_bias);
+    }))
+}

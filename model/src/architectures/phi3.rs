@@ -1,0 +1,49 @@
+//! Phi 3 and Phi 4: Llama with the projections of each half fused, part of each head turning, and maybe a sliding window.
+
+use super::blocks::{self, PRE_NORMS};
+use super::decoder::{Decoder, LinearKind, Mlp, Rows};
+use super::options::{self, Defaults, Sizes};
+use super::registry::Family;
+use super::rope::{self, Rope};
+use crate::backend::NormKind;
+use crate::weights::ModelError;
+use crate::weights::json::Object;
+
+pub(super) const FAMILY: Family = Family {
+    architecture: "Phi3ForCausalLM",
+    model_type: "phi3",
+    settings: &["partial_rotary_factor", "sliding_window"],
+    read,
+};
+
+const ROPE: Rope =
+    Rope { kinds: &["default"], theta_key: "rope_theta", share: Some(("partial_rotary_factor", 1.0)) };
+
+fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
+    let sizes = Sizes::read(config, Defaults { kv_heads: None, head_dim: None, max_positions: 4096 })?;
+    let positions = rope::read(config, &ROPE, sizes.heads.dim, sizes.max_positions)?;
+    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-5)?;
+    let decoder = Decoder {
+        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
+        tied: options::flag(config, "tie_word_embeddings", false)?,
+        windows: vec![options::size_or_null(config, "sliding_window", None)?; sizes.layers],
+        ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
+    };
+    let (q, kv) = (sizes.heads.query * sizes.heads.dim, sizes.heads.kv * sizes.heads.dim);
+    let attention = [
+        (LinearKind::Q, Rows::range(0, q)),
+        (LinearKind::K, Rows::range(q, kv)),
+        (LinearKind::V, Rows::range(q + kv, kv)),
+    ];
+    let mlp = [
+        (LinearKind::Gate, Rows::range(0, sizes.inner)),
+        (LinearKind::Up, Rows::range(sizes.inner, sizes.inner)),
+    ];
+    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
+        let module = |name: &str| format!("model.layers.{layer}.{name}");
+        tensors.linear(module("self_attn.o_proj"), layer, LinearKind::O, false);
+        tensors.fused(module("self_attn.qkv_proj"), layer, &attention, false);
+        tensors.fused(module("mlp.gate_up_proj"), layer, &mlp, false);
+        tensors.linear(module("mlp.down_proj"), layer, LinearKind::Down, false);
+    }))
+}

@@ -1,0 +1,44 @@
+//! Qwen 2 and 2.5: Llama with biases on queries, keys and values; the upper layers may have a sliding window.
+
+use super::blocks::{self, PRE_NORMS};
+use super::decoder::{Decoder, LinearKind, Mlp};
+use super::options::{self, Defaults, Sizes};
+use super::registry::Family;
+use super::rope::{self, Rope};
+use super::windows;
+use crate::backend::NormKind;
+use crate::weights::ModelError;
+use crate::weights::json::Object;
+
+pub(super) const FAMILY: Family = Family {
+    architecture: "Qwen2ForCausalLM",
+    model_type: "qwen2",
+    settings: &["sliding_window", "use_sliding_window"],
+    read,
+};
+
+fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
+    let sizes = Sizes::read(config, Defaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 })?;
+    let positions = rope::read(config, &Rope::WHOLE, sizes.heads.dim, sizes.max_positions)?;
+    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
+    let decoder = Decoder {
+        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
+        tied: options::flag(config, "tie_word_embeddings", false)?,
+        windows: layer_windows(config, sizes.layers)?,
+        ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
+    };
+    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
+        tensors.attention(layer, &[LinearKind::Q, LinearKind::K, LinearKind::V]);
+        tensors.gated_mlp(layer, false);
+    }))
+}
+
+/// `sliding_window` counts only with `use_sliding_window`, and where `layer_types` is missing only from layer `max_window_layers` on.
+pub(super) fn layer_windows(config: Object<'_>, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+    let window = match config.bool("use_sliding_window")? {
+        true => options::size_or_null(config, "sliding_window", Some(4096))?,
+        false => None,
+    };
+    let first = config.count("max_window_layers")?.unwrap_or(28);
+    windows::read(config, layers, window, |layer| window.is_some() && layer >= first)
+}

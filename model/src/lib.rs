@@ -1,0 +1,29 @@
+//! Language models: their weights, their architectures, and an explicit forward and backward over a narrow backend.
+//!
+//! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
+//! - [`hub`] finds model folders, on this machine or on the Hugging Face Hub
+//! - [`architectures`] describes the decoder that a configuration means: sizes, form, tensors
+//! - [`Model`] and [`Pass`] run it forward and backward, written once against the [`Backend`] trait
+//! - [`cpu`] and [`portable`] are the backends
+
+#![deny(unsafe_code)]
+
+pub mod architectures;
+mod backend;
+pub mod cpu;
+pub mod hub;
+pub mod params;
+mod passes;
+pub mod portable;
+pub mod progress;
+pub mod weights;
+
+pub use backend::{
+    Activation, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HEAD_ROWS,
+    HeadOutput, HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormForm, NormKind, NormWeights,
+    Objective, SampleRows,
+};
+pub use passes::{
+    Forward, Keep, LastRows, Layout, LoadError, Merge, Model, NormFactors, PackedSample, Pass, Reduction,
+    Sink, Slot, TableFactors,
+};

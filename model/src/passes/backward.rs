@@ -1,0 +1,225 @@
+//! The backward pass: from the losses down to the lowest slot whose weight gradients are wanted.
+
+use std::ops::Range;
+
+use super::depth::{Depth, lowest_wanted, wanted_depth};
+use super::forward::{Forward, Kept, LastRows, Rows};
+use super::layout::Layout;
+use super::model::Model;
+use super::sink::{NormFactors, Sink, Slot, TableFactors};
+use crate::architectures::{LinearId, NormId};
+use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTask, Objective};
+
+impl<B: Backend> Model<B> {
+    /// The lowest layer that must be kept for the sink.
+    pub fn lowest_wanted(&self, sink: &dyn Sink<B>) -> Option<usize> {
+        lowest_wanted(sink, self.layers.len())
+    }
+
+    /// Loss of each scored row, in the order of `layout.scored_rows`.
+    pub fn losses(
+        &self,
+        forward: &Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let hidden = self.scored_hidden(forward)?;
+        let task = self.task(&forward.layout, None, objective);
+        Ok(self.backend.head(&self.head, &hidden, &task, None)?.losses)
+    }
+
+    /// Losses as [`Model::losses`], and the factors of every wanted slot to the sink. The forward pass must have kept the layers from
+    /// the lowest wanted one on, and the batch must have a scored row.
+    pub fn backward(
+        &self,
+        mut forward: Forward<B>,
+        objective: Objective<'_, B::Tensor>,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<Vec<f32>, BackendError> {
+        let b = &self.backend;
+        let hidden = self.scored_hidden(&forward)?;
+        let HeadOutput { losses, grad } = self.head_backward(&forward.layout, &hidden, objective, sink)?;
+        let lowest = self.lowest_wanted(sink);
+        let wants_norm = sink.wants(Slot::Norm(NormId::Final));
+        let Some(grad) = grad.filter(|_| lowest.is_some() || wants_norm) else {
+            sink.finished(None)?;
+            return Ok(losses);
+        };
+        // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on.
+        let layout = &forward.layout;
+        let (x, stats) = match forward.last_rows {
+            LastRows::Scored => (forward.x.clone(), forward.stats.clone()),
+            LastRows::All => {
+                (b.gather(&forward.x, &layout.scored_rows)?, b.gather(&forward.stats, &layout.scored_rows)?)
+            }
+        };
+        if wants_norm {
+            let factors = NormFactors { grad: &grad, x: &x, stats: &stats, form: self.norm_form() };
+            sink.norm(b, NormId::Final, &factors, &layout.scored_spans)?;
+        }
+        let Some(lowest) = lowest else {
+            sink.finished(None)?;
+            return Ok(losses);
+        };
+        if lowest < forward.first_kept {
+            return Err(BackendError("the forward pass did not keep the layers to differentiate".into()));
+        }
+        let dx = b.norm_backward(&grad, &x, &stats, &self.norm, self.norm_form(), None)?;
+        drop((grad, x, stats, hidden));
+        self.layers_backward(&mut forward, lowest, dx, sink)?;
+        sink.finished(None)?;
+        Ok(losses)
+    }
+
+    fn layers_backward(
+        &self,
+        forward: &mut Forward<B>,
+        lowest: usize,
+        mut dx: B::Tensor,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<(), BackendError> {
+        let b = &self.backend;
+        let layout = &forward.layout;
+        let rows = Rows::new(self, layout, true)?;
+        for index in (lowest..self.layers.len()).rev() {
+            let last = index + 1 == self.layers.len();
+            let query = rows.of_layer(last, layout);
+            let mut saved = match forward.kept.pop() {
+                Some(Kept::All(saved)) => *saved,
+                Some(Kept::Inputs(x)) => self.layer_forward(index, &x, rows.angles.as_ref(), &query)?.1,
+                None => return Err(BackendError("a layer was not kept".into())),
+            };
+            // A full last layer was kept by a pass that also made embeddings.
+            if last && b.size(&saved.tail.q).0 != layout.scored_rows.len() {
+                saved.tail = saved.tail.gather(b, &layout.scored_rows)?;
+            }
+            let below = index > lowest || wants_tables(sink);
+            let depth = if below { Some(Depth::Inputs) } else { wanted_depth(sink, index) };
+            let Some(depth) = depth else { return Ok(()) };
+            let spans = if last { &layout.scored_spans } else { &layout.spans };
+            let next =
+                self.layer_backward(index, saved, dx, &rows, &query, (spans, &layout.spans), depth, sink)?;
+            sink.finished(Some(index))?;
+            match next {
+                Some(next) => dx = next,
+                None => return Ok(()),
+            }
+        }
+        self.tables_backward(layout, &dx, sink)
+    }
+
+    fn tables_backward(
+        &self,
+        layout: &Layout,
+        dx: &B::Tensor,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<(), BackendError> {
+        for (slot, ids, scale) in [
+            (Slot::Embedding, &layout.ids, self.decoder.embedding_scale),
+            (Slot::Positions, &layout.positions, 1.0),
+        ] {
+            if sink.wants(slot) {
+                sink.table(&self.backend, slot, &TableFactors { ids, grad: dx, scale }, &layout.spans)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scored_hidden(&self, forward: &Forward<B>) -> Result<B::Tensor, BackendError> {
+        match forward.last_rows {
+            LastRows::Scored => Ok(forward.hidden.clone()),
+            LastRows::All => self.backend.gather(&forward.hidden, &forward.layout.scored_rows),
+        }
+    }
+
+    fn task<'a>(
+        &self,
+        layout: &'a Layout,
+        weights: Option<&'a [f32]>,
+        objective: Objective<'a, B::Tensor>,
+    ) -> HeadTask<'a, B::Tensor> {
+        HeadTask { targets: &layout.targets, weights, softcap: self.decoder.logit_softcap, objective }
+    }
+
+    fn head_backward(
+        &self,
+        layout: &Layout,
+        hidden: &B::Tensor,
+        objective: Objective<'_, B::Tensor>,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<HeadOutput<B::Tensor>, BackendError> {
+        let b = &self.backend;
+        let weights = &layout.weights[..];
+        if !sink.wants(Slot::Linear(LinearId::Head)) {
+            let task = self.task(layout, Some(weights), objective);
+            return b.head(&self.head, hidden, &task, None);
+        }
+        let (rows, width) = b.size(hidden);
+        let mut losses = Vec::with_capacity(rows);
+        let mut grad = b.tensor(vec![0.0; rows * width], rows, width)?;
+        for piece in head_pieces(&layout.scored_spans) {
+            let rows: Vec<u32> = piece.clone().map(|row| row as u32).collect();
+            let x = b.gather(hidden, &rows)?;
+            let reference;
+            let objective = match &objective {
+                Objective::Kl { reference: all } => {
+                    reference = b.gather(all, &rows)?;
+                    Objective::Kl { reference: &reference }
+                }
+                Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
+            };
+            let mut tap = |chunk: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
+                let (first, end) = (piece.start + chunk.start, piece.start + chunk.end);
+                let within = |row: usize| row.clamp(first, end) - first;
+                let spans = layout.scored_spans.iter().map(|span| within(span.start)..within(span.end));
+                sink.linear(b, x, &[(LinearId::Head, grad)], &spans.collect::<Vec<_>>())
+            };
+            let task = HeadTask {
+                targets: &layout.targets[piece.clone()],
+                weights: Some(&weights[piece.clone()]),
+                softcap: self.decoder.logit_softcap,
+                objective,
+            };
+            let output = b.head(&self.head, &x, &task, Some(&mut tap))?;
+            losses.extend(output.losses);
+            if let Some(part) = output.grad {
+                grad = b.scatter_add(grad, &rows, &part)?;
+            }
+        }
+        Ok(HeadOutput { losses, grad: Some(grad) })
+    }
+}
+
+/// Scored rows that go through the head together when its own gradient is wanted, at most [`HEAD_ROWS`].
+///
+/// That gradient is summed piece by piece, so a sample is cut at the same of its rows whatever it is packed with: at multiples of
+/// [`HEAD_ROWS`] from its start.
+fn head_pieces(spans: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut pieces: Vec<Range<usize>> = Vec::new();
+    for span in spans {
+        for start in span.clone().step_by(HEAD_ROWS) {
+            let end = span.end.min(start + HEAD_ROWS);
+            match pieces.last_mut() {
+                Some(last) if end - last.start <= HEAD_ROWS => last.end = end,
+                _ => pieces.push(start..end),
+            }
+        }
+    }
+    pieces
+}
+
+fn wants_tables<B: Backend>(sink: &dyn Sink<B>) -> bool {
+    sink.wants(Slot::Embedding) || sink.wants(Slot::Positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_cut_at_their_own_rows() {
+        let spans = [0..100, 100..100, 100..120, 120..400, 400..410];
+        assert_eq!(head_pieces(&spans), [0..120, 120..248, 248..376, 376..410]);
+        assert_eq!(head_pieces(&[0..280]), [0..128, 128..256, 256..280]);
+        assert!(head_pieces(&[0..0]).is_empty());
+    }
+}

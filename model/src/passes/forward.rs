@@ -1,0 +1,140 @@
+//! The forward pass.
+
+use super::layer::{Angles, QueryRows, Saved};
+use super::layout::Layout;
+use super::model::Model;
+use crate::backend::{AttentionPlan, Backend, BackendError};
+
+/// Which rows of the last layer are computed beyond attention's keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastRows {
+    /// All: for embeddings of the last layer.
+    All,
+    /// Those that predict scored tokens: enough for losses and gradients.
+    Scored,
+}
+
+/// What of a layer is kept until its backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Everything that it computed.
+    #[default]
+    All,
+    /// Its inputs; the backward runs it again. Same bits, one more forward pass of the layer, a fraction of the memory.
+    Inputs,
+}
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Rows of the last layer.
+    pub last_rows: LastRows,
+    /// First layer whose backward will run.
+    pub keep_from: Option<usize>,
+    /// What those layers keep.
+    pub keep: Keep,
+    /// Also hand out the residual stream after this many layers (0: the embedding's outputs), at all rows.
+    pub tap: Option<usize>,
+}
+
+/// What a layer left behind.
+pub(super) enum Kept<B: Backend> {
+    All(Box<Saved<B>>),
+    Inputs(B::Tensor),
+}
+
+/// A finished forward pass.
+pub struct Forward<B: Backend> {
+    /// The rows that went in.
+    pub layout: Layout,
+    /// Residual stream after the last layer, at `last_rows`.
+    pub(super) x: B::Tensor,
+    /// Final norm's outputs, at `last_rows`.
+    pub hidden: B::Tensor,
+    /// Final norm's statistics, at `last_rows`.
+    pub(super) stats: B::Tensor,
+    /// Which rows the fields above have.
+    pub last_rows: LastRows,
+    /// The residual stream that [`Pass::tap`] asked for.
+    pub tapped: Option<B::Tensor>,
+    /// Layers from the lowest that is differentiated, bottom first.
+    pub(super) kept: Vec<Kept<B>>,
+    /// Index of the first kept layer.
+    pub(super) first_kept: usize,
+}
+
+/// Plans and angles of a batch, for every layer and for the last one.
+pub(super) struct Rows<B: Backend> {
+    plan: AttentionPlan,
+    pub angles: Option<Angles<B>>,
+    /// Plan and angles of the scored rows, if the last layer runs at them alone.
+    scored: Option<(AttentionPlan, Option<Angles<B>>)>,
+}
+
+impl<B: Backend> Rows<B> {
+    /// `narrow`: the last layer runs at the scored rows.
+    pub fn new(model: &Model<B>, layout: &Layout, narrow: bool) -> Result<Rows<B>, BackendError> {
+        let scored = match narrow {
+            false => None,
+            true => {
+                let plan = layout.scored_plan();
+                let angles = model.angles(&plan.positions)?;
+                Some((plan, angles))
+            }
+        };
+        Ok(Rows { plan: layout.full_plan(), angles: model.angles(&layout.positions)?, scored })
+    }
+
+    /// The query rows of a layer.
+    pub fn of_layer<'a>(&'a self, last: bool, layout: &'a Layout) -> QueryRows<'a, B> {
+        match &self.scored {
+            Some((plan, angles)) if last => {
+                QueryRows { subset: Some(&layout.scored_rows), plan, angles: angles.as_ref() }
+            }
+            _ => QueryRows { subset: None, plan: &self.plan, angles: self.angles.as_ref() },
+        }
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Runs the model over a packed batch of at least one row.
+    pub fn forward(&self, layout: Layout, pass: Pass) -> Result<Forward<B>, BackendError> {
+        let b = &self.backend;
+        let narrow = pass.last_rows == LastRows::Scored;
+        let rows = Rows::new(self, &layout, narrow)?;
+        let first_kept = pass.keep_from.unwrap_or(usize::MAX);
+        let (mut kept, mut tapped) = (Vec::new(), None);
+        let mut x = b.gather(&self.embedding, &layout.ids)?;
+        if let Some(positions) = &self.positions {
+            x = b.add(x, &b.gather(positions, &layout.positions)?)?;
+        }
+        for index in 0..self.layers.len() {
+            if pass.tap == Some(index) {
+                tapped = Some(x.clone());
+            }
+            let query = rows.of_layer(index + 1 == self.layers.len(), &layout);
+            let (out, saved) = self.layer_forward(index, &x, rows.angles.as_ref(), &query)?;
+            if index >= first_kept {
+                kept.push(match pass.keep {
+                    Keep::All => Kept::All(Box::new(saved)),
+                    Keep::Inputs => Kept::Inputs(x),
+                });
+            }
+            x = out;
+        }
+        if pass.tap == Some(self.layers.len()) && !narrow {
+            tapped = Some(x.clone());
+        }
+        let (hidden, stats) = b.norm(&x, &self.norm, self.norm_form())?;
+        Ok(Forward { layout, x, hidden, stats, last_rows: pass.last_rows, tapped, kept, first_kept })
+    }
+
+    /// Logits of rows of final hidden states, row-major on the host; for tests and short prompts.
+    pub fn logits(&self, hidden: &B::Tensor) -> Result<Vec<f32>, BackendError> {
+        let mut logits = self.backend.to_host(&self.backend.linear(&self.head, hidden, None)?)?;
+        if let Some(cap) = self.decoder.logit_softcap {
+            logits.iter_mut().for_each(|z| *z = cap * (*z / cap).tanh());
+        }
+        Ok(logits)
+    }
+}

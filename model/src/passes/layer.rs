@@ -1,0 +1,220 @@
+//! One decoder layer forward: what it computes, and what it keeps for its backward.
+//!
+//! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the last layer may be the scored
+//! rows only.
+
+use super::model::{Layer, Model};
+use crate::architectures::{Mlp, NormPlace, Residual};
+use crate::backend::{AttentionPlan, Backend, BackendError};
+
+/// Inputs and statistics of a norm.
+pub(super) struct Normed<B: Backend> {
+    pub x: B::Tensor,
+    pub stats: B::Tensor,
+}
+
+impl<B: Backend> Normed<B> {
+    fn gather(&self, backend: &B, rows: &[u32]) -> Result<Normed<B>, BackendError> {
+        Ok(Normed { x: backend.gather(&self.x, rows)?, stats: backend.gather(&self.stats, rows)? })
+    }
+}
+
+/// What one layer keeps. Row counts differ only in the last layer.
+pub(super) struct Saved<B: Backend> {
+    /// Norm of attention's inputs.
+    pub before: Option<Normed<B>>,
+    /// Inputs of q, k and v, all rows.
+    pub inputs: B::Tensor,
+    /// Norm of the keys.
+    pub key_norm: Option<Normed<B>>,
+    /// Keys with positions, all rows.
+    pub k: B::Tensor,
+    /// Values, all rows.
+    pub v: B::Tensor,
+    /// The rest, at the query rows.
+    pub tail: Tail<B>,
+}
+
+/// What a layer keeps of its query rows.
+pub(super) struct Tail<B: Backend> {
+    /// Inputs of q.
+    pub inputs: B::Tensor,
+    /// Norm of the queries.
+    pub query_norm: Option<Normed<B>>,
+    /// Queries with positions.
+    pub q: B::Tensor,
+    /// Attention's outputs.
+    pub attention: B::Tensor,
+    /// Log-sum-exp of attention's scores.
+    pub log_sum: B::Tensor,
+    /// Norm of the output projection's results.
+    pub after_attention: Option<Normed<B>>,
+    /// Norm of the MLP's inputs.
+    pub before_mlp: Option<Normed<B>>,
+    /// Inputs of gate and up.
+    pub mlp: B::Tensor,
+    /// Gate before its activation, where there is one.
+    pub gate: Option<B::Tensor>,
+    /// Up projection.
+    pub up: B::Tensor,
+    /// Inputs of the down projection.
+    pub product: B::Tensor,
+    /// Norm of the down projection's results.
+    pub after_mlp: Option<Normed<B>>,
+}
+
+impl<B: Backend> Tail<B> {
+    /// The same at fewer rows.
+    pub fn gather(&self, backend: &B, rows: &[u32]) -> Result<Tail<B>, BackendError> {
+        let at = |x: &B::Tensor| backend.gather(x, rows);
+        let norm = |n: &Option<Normed<B>>| n.as_ref().map(|n| n.gather(backend, rows)).transpose();
+        Ok(Tail {
+            inputs: at(&self.inputs)?,
+            query_norm: norm(&self.query_norm)?,
+            q: at(&self.q)?,
+            attention: at(&self.attention)?,
+            log_sum: at(&self.log_sum)?,
+            after_attention: norm(&self.after_attention)?,
+            before_mlp: norm(&self.before_mlp)?,
+            mlp: at(&self.mlp)?,
+            gate: self.gate.as_ref().map(at).transpose()?,
+            up: at(&self.up)?,
+            product: at(&self.product)?,
+            after_mlp: norm(&self.after_mlp)?,
+        })
+    }
+}
+
+/// Rotary angles of some rows.
+pub(super) struct Angles<B: Backend> {
+    pub cos: B::Tensor,
+    pub sin: B::Tensor,
+}
+
+/// The query rows of a layer: their own row numbers if they are a subset of all, and attention's plan for them.
+pub(super) struct QueryRows<'a, B: Backend> {
+    pub subset: Option<&'a [u32]>,
+    pub plan: &'a AttentionPlan,
+    pub angles: Option<&'a Angles<B>>,
+}
+
+impl<B: Backend> Model<B> {
+    /// Rotary angles of each position; none with learned positions.
+    pub(super) fn angles(&self, positions: &[u32]) -> Result<Option<Angles<B>>, BackendError> {
+        let Some(rope) = &self.rope else { return Ok(None) };
+        let table = rope.rows(positions);
+        Ok(Some(Angles {
+            cos: self.backend.tensor(table.cos, positions.len(), rope.width())?,
+            sin: self.backend.tensor(table.sin, positions.len(), rope.width())?,
+        }))
+    }
+
+    /// Turns queries or keys by their angles; `inverse` is the backward.
+    pub(super) fn turn(
+        &self,
+        x: B::Tensor,
+        angles: Option<&Angles<B>>,
+        inverse: bool,
+    ) -> Result<B::Tensor, BackendError> {
+        match angles {
+            Some(Angles { cos, sin }) => self.backend.rope(x, cos, sin, self.decoder.heads.dim, inverse),
+            None => Ok(x),
+        }
+    }
+
+    /// Applies a norm of the layer if it has it.
+    fn normed(
+        &self,
+        layer: &Layer<B>,
+        place: NormPlace,
+        x: B::Tensor,
+    ) -> Result<(B::Tensor, Option<Normed<B>>), BackendError> {
+        let Some(weights) = layer.norms.get(&place) else { return Ok((x, None)) };
+        let (out, stats) = self.backend.norm(&x, weights, self.norm_form())?;
+        Ok((out, Some(Normed { x, stats })))
+    }
+
+    /// Runs a layer: its outputs at the query rows, and what its backward needs. `angles` are those of all rows.
+    pub(super) fn layer_forward(
+        &self,
+        index: usize,
+        x: &B::Tensor,
+        angles: Option<&Angles<B>>,
+        rows: &QueryRows<'_, B>,
+    ) -> Result<(B::Tensor, Saved<B>), BackendError> {
+        let (b, layer) = (&self.backend, &self.layers[index]);
+        let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
+        let (k, key_norm) = self.normed(layer, NormPlace::Key, b.linear(&layer.k, &inputs, None)?)?;
+        let k = self.turn(k, angles, false)?;
+        let v = b.linear(&layer.v, &inputs, None)?;
+        let (out, tail) = match rows.subset {
+            Some(subset) => {
+                let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
+                self.tail_forward(layer, &x, inputs, &k, &v, rows)?
+            }
+            None => self.tail_forward(layer, x, inputs.clone(), &k, &v, rows)?,
+        };
+        Ok((out, Saved { before, inputs, key_norm, k, v, tail }))
+    }
+
+    /// The part of a layer that runs at the query rows: queries, attention, output projection and MLP.
+    fn tail_forward(
+        &self,
+        layer: &Layer<B>,
+        x: &B::Tensor,
+        inputs: B::Tensor,
+        k: &B::Tensor,
+        v: &B::Tensor,
+        rows: &QueryRows<'_, B>,
+    ) -> Result<(B::Tensor, Tail<B>), BackendError> {
+        let b = &self.backend;
+        let (q, query_norm) = self.normed(layer, NormPlace::Query, b.linear(&layer.q, &inputs, None)?)?;
+        let q = self.turn(q, rows.angles, false)?;
+        let (attention, log_sum) = b.attention(&q, k, v, layer.attention, rows.plan)?;
+        let (x2, after_attention) = self.joined(layer, NormPlace::AfterAttention, &layer.o, &attention, x)?;
+        let source = match self.decoder.residual {
+            Residual::Sequential => x2.clone(),
+            Residual::Parallel => x.clone(),
+        };
+        let (mlp, before_mlp) = self.normed(layer, NormPlace::BeforeMlp, source)?;
+        let up = b.linear(&layer.up, &mlp, None)?;
+        let gate = layer.gate.as_ref().map(|gate| b.linear(gate, &mlp, None)).transpose()?;
+        let product = match (self.decoder.mlp, &gate) {
+            (Mlp::Gated(act), Some(gate)) => b.gated(act, gate, &up)?,
+            (Mlp::Gated(act) | Mlp::Plain(act), _) => b.activate(act, &up)?,
+        };
+        let (out, after_mlp) = self.joined(layer, NormPlace::AfterMlp, &layer.down, &product, &x2)?;
+        let tail = Tail {
+            inputs,
+            query_norm,
+            q,
+            attention,
+            log_sum,
+            after_attention,
+            before_mlp,
+            mlp,
+            gate,
+            up,
+            product,
+            after_mlp,
+        };
+        Ok((out, tail))
+    }
+
+    /// A linear map's results, normed if the layer does that, added to the residual stream.
+    fn joined(
+        &self,
+        layer: &Layer<B>,
+        place: NormPlace,
+        linear: &B::Linear,
+        x: &B::Tensor,
+        residual: &B::Tensor,
+    ) -> Result<(B::Tensor, Option<Normed<B>>), BackendError> {
+        let b = &self.backend;
+        if !layer.norms.contains_key(&place) {
+            return Ok((b.linear(linear, x, Some(residual))?, None));
+        }
+        let (out, norm) = self.normed(layer, place, b.linear(linear, x, None)?)?;
+        Ok((b.add(out, residual)?, norm))
+    }
+}

@@ -1,0 +1,187 @@
+//! One decoder layer backward.
+
+use std::ops::Range;
+
+use super::depth::Depth;
+use super::forward::Rows;
+use super::layer::{Normed, QueryRows, Saved, Tail};
+use super::model::{Layer, Model};
+use super::sink::{NormFactors, Sink, Slot};
+use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
+use crate::backend::{Backend, BackendError};
+
+/// The sink as one layer sees it.
+struct LayerSink<'a, B: Backend> {
+    backend: &'a B,
+    layer: usize,
+    sink: &'a mut dyn Sink<B>,
+}
+
+impl<B: Backend> LayerSink<'_, B> {
+    /// Hands on the wanted maps among those that share the inputs `x`.
+    fn linear(
+        &mut self,
+        x: &B::Tensor,
+        grads: &[(LinearKind, &B::Tensor)],
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        let ids =
+            grads.iter().map(|(kind, grad)| (LinearId::Layer { layer: self.layer, kind: *kind }, *grad));
+        let wanted: Vec<_> = ids.filter(|(id, _)| self.sink.wants(Slot::Linear(*id))).collect();
+        if wanted.is_empty() { Ok(()) } else { self.sink.linear(self.backend, x, &wanted, spans) }
+    }
+}
+
+/// A norm's gradient on its way down.
+struct NormStep<'a, B: Backend> {
+    layer: &'a Layer<B>,
+    place: NormPlace,
+    kept: &'a Option<Normed<B>>,
+    spans: &'a [Range<usize>],
+}
+
+/// Gradients of attention's branch and of the residual stream.
+type Branches<B> = (<B as Backend>::Tensor, <B as Backend>::Tensor);
+
+impl<B: Backend> Model<B> {
+    /// `grad` through a norm: to the sink if wanted, and as the gradient of the norm's inputs, added to `acc`. Without that norm `grad`
+    /// itself, added to `acc`.
+    fn norm_step(
+        &self,
+        step: NormStep<'_, B>,
+        grad: B::Tensor,
+        acc: Option<B::Tensor>,
+        sink: &mut LayerSink<'_, B>,
+    ) -> Result<B::Tensor, BackendError> {
+        let b = &self.backend;
+        let (Some(kept), Some(weights)) = (step.kept, step.layer.norms.get(&step.place)) else {
+            return match acc {
+                Some(acc) => b.add(acc, &grad),
+                None => Ok(grad),
+            };
+        };
+        let id = NormId::Layer { layer: sink.layer, place: step.place };
+        if sink.sink.wants(Slot::Norm(id)) {
+            let form = self.norm_form();
+            let factors = NormFactors { grad: &grad, x: &kept.x, stats: &kept.stats, form };
+            sink.sink.norm(b, id, &factors, step.spans)?;
+        }
+        b.norm_backward(&grad, &kept.x, &kept.stats, weights, self.norm_form(), acc)
+    }
+
+    /// `dx`: gradient of the layer's outputs at its query rows. Returns the gradient of its inputs at all rows, if `depth` asks for it.
+    /// `spans` are those of the query rows and of all rows.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn layer_backward(
+        &self,
+        index: usize,
+        saved: Saved<B>,
+        dx: B::Tensor,
+        all: &Rows<B>,
+        query: &QueryRows<'_, B>,
+        (spans, key_spans): (&[Range<usize>], &[Range<usize>]),
+        depth: Depth,
+        sink: &mut dyn Sink<B>,
+    ) -> Result<Option<B::Tensor>, BackendError> {
+        let (b, layer) = (&self.backend, &self.layers[index]);
+        let sink = &mut LayerSink { backend: b, layer: index, sink };
+        let Saved { before, inputs, key_norm, k, v, tail } = saved;
+        let step = |place, kept, spans| NormStep { layer, place, kept, spans };
+
+        let Some((dattended, dresidual)) = self.mlp_backward(layer, &tail, dx, spans, depth, sink)? else {
+            return Ok(None);
+        };
+        let after = step(NormPlace::AfterAttention, &tail.after_attention, spans);
+        let dout = self.norm_step(after, dattended, None, sink)?;
+        sink.linear(&tail.attention, &[(LinearKind::O, &dout)], spans)?;
+        if depth <= Depth::Output {
+            return Ok(None);
+        }
+        let grad = b.linear_backward(&layer.o, &dout, None)?;
+        drop(dout);
+        let Tail { q, attention, log_sum, .. } = &tail;
+        let [dq, dk, dv] =
+            b.attention_backward(&grad, q, &k, &v, attention, log_sum, layer.attention, query.plan)?;
+        let dq = self.turn(dq, query.angles, true)?;
+        let dq = self.norm_step(step(NormPlace::Query, &tail.query_norm, spans), dq, None, sink)?;
+        let dk = self.turn(dk, all.angles.as_ref(), true)?;
+        let dk = self.norm_step(step(NormPlace::Key, &key_norm, key_spans), dk, None, sink)?;
+        let (of_q, of_k, of_v) = ((LinearKind::Q, &dq), (LinearKind::K, &dk), (LinearKind::V, &dv));
+        match query.subset {
+            None => sink.linear(&inputs, &[of_q, of_k, of_v], key_spans)?,
+            Some(_) => {
+                sink.linear(&tail.inputs, &[of_q], spans)?;
+                sink.linear(&inputs, &[of_k, of_v], key_spans)?;
+            }
+        }
+        if depth <= Depth::Attention {
+            return Ok(None);
+        }
+
+        let dinputs = b.linear_backward(&layer.k, &dk, None)?;
+        let dinputs = b.linear_backward(&layer.v, &dv, Some(dinputs))?;
+        let before = step(NormPlace::BeforeAttention, &before, key_spans);
+        Ok(Some(match query.subset {
+            None => {
+                let dinputs = b.linear_backward(&layer.q, &dq, Some(dinputs))?;
+                self.norm_step(before, dinputs, Some(dresidual), sink)?
+            }
+            Some(rows) => {
+                let dinputs = b.scatter_add(dinputs, rows, &b.linear_backward(&layer.q, &dq, None)?)?;
+                b.scatter_add(self.norm_step(before, dinputs, None, sink)?, rows, &dresidual)?
+            }
+        }))
+    }
+
+    /// Backward of the MLP: the gradients of attention's branch and of the residual stream at the layer's inputs, both at the query rows.
+    fn mlp_backward(
+        &self,
+        layer: &Layer<B>,
+        tail: &Tail<B>,
+        dx: B::Tensor,
+        spans: &[Range<usize>],
+        depth: Depth,
+        sink: &mut LayerSink<'_, B>,
+    ) -> Result<Option<Branches<B>>, BackendError> {
+        let b = &self.backend;
+        let step = |place, kept| NormStep { layer, place, kept, spans };
+        let ddown = self.norm_step(step(NormPlace::AfterMlp, &tail.after_mlp), dx.clone(), None, sink)?;
+        sink.linear(&tail.product, &[(LinearKind::Down, &ddown)], spans)?;
+        if depth <= Depth::Down {
+            return Ok(None);
+        }
+        let dproduct = b.linear_backward(&layer.down, &ddown, None)?;
+        // Without a norm in between it shares the memory of `dx`, which is added to below.
+        drop(ddown);
+        let dmlp = match (self.decoder.mlp, &tail.gate, &layer.gate) {
+            (Mlp::Gated(act), Some(gate), Some(gate_weights)) => {
+                let [dgate, dup] = b.gated_backward(act, &dproduct, gate, &tail.up)?;
+                sink.linear(&tail.mlp, &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)], spans)?;
+                if depth <= Depth::GateUp {
+                    return Ok(None);
+                }
+                b.linear_backward(&layer.up, &dup, Some(b.linear_backward(gate_weights, &dgate, None)?))?
+            }
+            (Mlp::Gated(act) | Mlp::Plain(act), ..) => {
+                let dup = b.activate_backward(act, dproduct, &tail.up)?;
+                sink.linear(&tail.mlp, &[(LinearKind::Up, &dup)], spans)?;
+                if depth <= Depth::GateUp {
+                    return Ok(None);
+                }
+                b.linear_backward(&layer.up, &dup, None)?
+            }
+        };
+        let before = step(NormPlace::BeforeMlp, &tail.before_mlp);
+        Ok(Some(match self.decoder.residual {
+            Residual::Sequential => {
+                let dx2 = self.norm_step(before, dmlp, Some(dx), sink)?;
+                (dx2.clone(), dx2)
+            }
+            Residual::Parallel => {
+                let through_mlp = self.norm_step(before, dmlp, None, sink)?;
+                let dresidual = b.add(through_mlp, &dx)?;
+                (dx, dresidual)
+            }
+        }))
+    }
+}

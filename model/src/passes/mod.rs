@@ -1,0 +1,23 @@
+//! Differentiable decoders: an explicit forward and backward for each layer, written once against a narrow backend.
+//!
+//! Invariants
+//! - no autograd: each layer saves what its backward needs, hands the factors of weight gradients to a sink and returns its input gradient
+//! - the passes know a model by its [`crate::architectures::Decoder`] alone, and tensors by their [`crate::Backend`] alone
+//! - samples are packed without padding; attention never crosses a sample
+//! - logits exist only for scored rows, and only a chunk of rows at a time
+//! - nothing is saved and nothing is differentiated below the lowest slot that a sink wants
+
+mod backward;
+mod depth;
+mod forward;
+mod layer;
+mod layer_backward;
+mod layout;
+mod model;
+mod rope;
+mod sink;
+
+pub use forward::{Forward, Keep, LastRows, Pass};
+pub use layout::{Layout, PackedSample, Reduction};
+pub use model::{LoadError, Merge, Model};
+pub use sink::{NormFactors, Sink, Slot, TableFactors};

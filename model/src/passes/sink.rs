@@ -1,0 +1,85 @@
+//! Where the factors of weight gradients go.
+
+use std::ops::Range;
+
+use crate::architectures::{LinearId, NormId};
+use crate::backend::{Backend, BackendError, NormForm};
+
+/// A place of the decoder whose weights can be differentiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// Token embedding.
+    Embedding,
+    /// Learned positions.
+    Positions,
+    /// A linear map, its bias as well.
+    Linear(LinearId),
+    /// A norm's weight and bias.
+    Norm(NormId),
+}
+
+/// What a norm saw and what came back.
+pub struct NormFactors<'a, T> {
+    /// Gradient of its outputs.
+    pub grad: &'a T,
+    /// Its inputs.
+    pub x: &'a T,
+    /// What the backend's norm returned beside its outputs.
+    pub stats: &'a T,
+    /// Its form.
+    pub form: NormForm,
+}
+
+/// Rows of a table and the gradients of what was looked up there.
+pub struct TableFactors<'a, T> {
+    /// Row of the table of each row of `grad`.
+    pub ids: &'a [u32],
+    /// Gradient of the looked-up rows.
+    pub grad: &'a T,
+    /// Factor that the rows were multiplied by.
+    pub scale: f32,
+}
+
+/// Receives, for each slot that it wants, the factors of its weights' gradients. `spans[i]` are the rows of sample i.
+///
+/// A slot may come in several pieces, each with other rows of the same samples; the gradient is their sum.
+pub trait Sink<B: Backend> {
+    /// Whether the slot's factors are wanted. The backward pass goes no further down than the lowest wanted slot.
+    fn wants(&self, slot: Slot) -> bool;
+
+    /// Linear maps that share their inputs `x`: the weight gradient of sample i is the sum over its rows of output gradient times input.
+    fn linear(
+        &mut self,
+        backend: &B,
+        x: &B::Tensor,
+        grads: &[(LinearId, &B::Tensor)],
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError>;
+
+    /// A norm. Not called if the sink wants none; one that passes on what others want skips what is not its own.
+    fn norm(
+        &mut self,
+        _backend: &B,
+        _id: NormId,
+        _factors: &NormFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// [`Slot::Embedding`] or [`Slot::Positions`]. Not called if the sink wants neither.
+    fn table(
+        &mut self,
+        _backend: &B,
+        _slot: Slot,
+        _factors: &TableFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// Every factor of layer `layer` was given (none: of everything).
+    fn finished(&mut self, _layer: Option<usize>) -> Result<(), BackendError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! What a checkpoint is known by: a digest of the weights that the model computes with.
+//!
+//! BLAKE3 over, in this order:
+//! 1. the bytes `gstore.checkpoint.v1` and a zero byte
+//! 2. the base: the number of tensors, then for each one, sorted by the bytes of its canonical name: name, element type, number of sizes,
+//!    sizes, number of bytes, bytes
+//! 3. the adapter: the same; no tensors without an adapter
+//! 4. the number of adapted modules, then for each one, sorted by the bytes of its canonical name: name, scaling as the bits of an f64
+//! 5. what of the configuration decides the forward pass of a Llama beside the weights: the number of query heads, of key and value heads,
+//!    the width of a head, the norm's epsilon as the bits of an f32, the rotary base as the bits of an f64, then the name of the rotary
+//!    scaling, the number of its constants and these as the bits of an f64, in the order in which [`RopeScaling`] declares them. Learned
+//!    positions have the base 0 and the name `learned`
+//! 6. nothing for a Llama whose MLP is gated by SiLU. For every other decoder: the architecture's name; the factor of the embedding; the
+//!    kind of norm and the offset of its weights; how the halves are joined; the number of norms of a layer and their names in order; how
+//!    queries and keys are normed; the factor of attention's scores, their cap; the number of layers and their windows; form and
+//!    activation of the MLP; the cap of the logits; the number of turning coordinates; 1 for a tied head, else 0. Factors, offsets and caps
+//!    are the bits of an f32. A cap or a window that is not there is 0, the number of turning coordinates of learned positions as well
+//!
+//! Every number is a little-endian u64, every text its length in bytes and its bytes, so no two inputs run together. Sizes and bytes are
+//! those of the file, the element type as well, in safetensors spelling (`F32`, `F16`, `BF16`). Only tensors that the model uses enter: a
+//! stored rotary table or the copy of a tied head changes nothing. How tensors are cut into shards does not matter.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use blake3::Hasher;
+
+use super::adapter::Adapter;
+use super::error::ModelError;
+use super::folder::ModelFolder;
+use super::names;
+use super::tensors::TensorSet;
+use crate::architectures::{Decoder, HeadNorm, Mlp, NormPlace, Positions, Residual, RopeScaling};
+use crate::backend::{Activation, NormKind};
+
+/// Identity of a checkpoint: 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CheckpointId(String);
+
+impl CheckpointId {
+    /// Computes the identity; reads all weights once.
+    pub fn compute(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
+        let mut hasher = Hasher::new();
+        hasher.update(b"gstore.checkpoint.v1\0");
+        add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
+        match adapter {
+            None => {
+                add_number(&mut hasher, 0);
+                add_number(&mut hasher, 0);
+            }
+            Some(adapter) => {
+                let canonical: Vec<(String, &str)> =
+                    adapter.tensors().names().map(|name| (names::canonical(name), name)).collect();
+                let by_canonical = canonical.iter().map(|(name, file)| (name.as_str(), *file)).collect();
+                add_tensors(&mut hasher, adapter.tensors(), &by_canonical)?;
+                add_number(&mut hasher, adapter.modules().len() as u64);
+                for (module, lora) in adapter.modules() {
+                    add_text(&mut hasher, module);
+                    add_number(&mut hasher, lora.scaling.to_bits());
+                }
+            }
+        }
+        add_forward(&mut hasher, base.decoder());
+        Ok(CheckpointId(hasher.finalize().to_hex().to_string()))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The same weights under another rotary base or epsilon are another function, so its vectors lie in another space.
+fn add_forward(hasher: &mut Hasher, decoder: &Decoder) {
+    for size in [decoder.heads.query, decoder.heads.kv, decoder.heads.dim] {
+        add_number(hasher, size as u64);
+    }
+    add_bits(hasher, decoder.norm.eps);
+    let (theta, name, constants) = match &decoder.positions {
+        Positions::Learned => (0.0, "learned", Vec::new()),
+        Positions::Rotary { theta, scaling, .. } => match scaling {
+            RopeScaling::Default => (*theta, "default", Vec::new()),
+            RopeScaling::Linear { factor } => (*theta, "linear", vec![*factor]),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+                (*theta, "llama3", vec![*factor, *low_freq_factor, *high_freq_factor, *original])
+            }
+        },
+    };
+    add_number(hasher, theta.to_bits());
+    add_text(hasher, name);
+    add_number(hasher, constants.len() as u64);
+    for constant in constants {
+        add_number(hasher, constant.to_bits());
+    }
+    // Identities of Llamas were given before there were other decoders.
+    if !is_plain_llama(decoder) {
+        add_form(hasher, decoder);
+    }
+}
+
+fn is_plain_llama(decoder: &Decoder) -> bool {
+    let dim = decoder.heads.dim;
+    decoder.architecture == "LlamaForCausalLM"
+        && decoder.embedding_scale == 1.0
+        && decoder.norm.kind == NormKind::Rms
+        && decoder.norm_offset == 0.0
+        && decoder.residual == Residual::Sequential
+        && decoder.norms == [NormPlace::BeforeAttention, NormPlace::BeforeMlp]
+        && decoder.head_norm == HeadNorm::None
+        && decoder.attention_scale == (dim as f32).sqrt().recip()
+        && decoder.attention_softcap.is_none()
+        && decoder.windows.iter().all(Option::is_none)
+        && decoder.mlp == Mlp::Gated(Activation::Silu)
+        && decoder.logit_softcap.is_none()
+        && matches!(decoder.positions, Positions::Rotary { dims, .. } if dims == dim)
+}
+
+/// What a Llama leaves no choice in. The pattern is complete, so a new field cannot be forgotten here.
+fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
+    let Decoder {
+        architecture,
+        // In the shapes of the tensors.
+        vocab_size: _,
+        hidden_size: _,
+        intermediate_size: _,
+        params: _,
+        // A limit is no part of the function.
+        max_positions: _,
+        // Above.
+        heads: _,
+        layers,
+        positions,
+        embedding_scale,
+        norm,
+        norm_offset,
+        residual,
+        norms,
+        head_norm,
+        attention_scale,
+        attention_softcap,
+        windows,
+        mlp,
+        logit_softcap,
+        tied,
+    } = decoder;
+    add_text(hasher, architecture);
+    add_bits(hasher, *embedding_scale);
+    add_text(
+        hasher,
+        match norm.kind {
+            NormKind::Rms => "rms",
+            NormKind::Layer => "layer",
+        },
+    );
+    add_bits(hasher, *norm_offset);
+    add_text(
+        hasher,
+        match residual {
+            Residual::Sequential => "sequential",
+            Residual::Parallel => "parallel",
+        },
+    );
+    add_number(hasher, norms.len() as u64);
+    norms.iter().for_each(|place| add_text(hasher, place_name(*place)));
+    add_text(
+        hasher,
+        match head_norm {
+            HeadNorm::None => "none",
+            HeadNorm::Each => "each",
+            HeadNorm::Whole => "whole",
+        },
+    );
+    add_bits(hasher, *attention_scale);
+    add_bits(hasher, attention_softcap.unwrap_or(0.0));
+    add_number(hasher, *layers as u64);
+    windows.iter().for_each(|window| add_number(hasher, window.unwrap_or(0) as u64));
+    let (form, activation) = match mlp {
+        Mlp::Gated(activation) => ("gated", activation),
+        Mlp::Plain(activation) => ("plain", activation),
+    };
+    add_text(hasher, form);
+    add_text(
+        hasher,
+        match activation {
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Relu => "relu",
+        },
+    );
+    add_bits(hasher, logit_softcap.unwrap_or(0.0));
+    let turning = match positions {
+        Positions::Rotary { dims, .. } => *dims,
+        Positions::Learned => 0,
+    };
+    add_number(hasher, turning as u64);
+    add_number(hasher, u64::from(*tied));
+}
+
+fn place_name(place: NormPlace) -> &'static str {
+    match place {
+        NormPlace::BeforeAttention => "before_attention",
+        NormPlace::Query => "query",
+        NormPlace::Key => "key",
+        NormPlace::AfterAttention => "after_attention",
+        NormPlace::BeforeMlp => "before_mlp",
+        NormPlace::AfterMlp => "after_mlp",
+    }
+}
+
+/// `names`: canonical name to name in the file.
+fn add_tensors(
+    hasher: &mut Hasher,
+    tensors: &TensorSet,
+    names: &BTreeMap<&str, &str>,
+) -> Result<(), ModelError> {
+    add_number(hasher, names.len() as u64);
+    for (canonical, name) in names {
+        let entry = tensors.require(name)?;
+        add_text(hasher, canonical);
+        add_text(hasher, &format!("{:?}", entry.dtype));
+        add_number(hasher, entry.shape.len() as u64);
+        for size in &entry.shape {
+            add_number(hasher, *size as u64);
+        }
+        add_number(hasher, tensors.byte_len(name)?);
+        tensors.stream(name, &mut |bytes| {
+            hasher.update(bytes);
+        })?;
+    }
+    Ok(())
+}
+
+fn add_bits(hasher: &mut Hasher, value: f32) {
+    add_number(hasher, u64::from(value.to_bits()));
+}
+
+fn add_number(hasher: &mut Hasher, value: u64) {
+    hasher.update(&value.to_le_bytes());
+}
+
+fn add_text(hasher: &mut Hasher, text: &str) {
+    add_number(hasher, text.len() as u64);
+    hasher.update(text.as_bytes());
+}

@@ -1,0 +1,163 @@
+//! A Hugging Face model folder: configuration and weights, checked against each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::error::ModelError;
+use super::tensors::TensorSet;
+use crate::architectures::{Decoder, Param, Role};
+
+/// A model folder whose tensors all exist with the right shapes and element types.
+#[derive(Debug, Clone)]
+pub struct ModelFolder {
+    path: PathBuf,
+    decoder: Decoder,
+    tensors: TensorSet,
+}
+
+impl ModelFolder {
+    /// Opens `config.json` and `model.safetensors` (or its shards) and checks every tensor. Weights are read only where a tied model has
+    /// a head as well, to see that it is a copy.
+    pub fn open(path: &Path) -> Result<ModelFolder, ModelError> {
+        if !path.is_dir() {
+            return Err(ModelError::MissingFile {
+                folder: path.to_owned(),
+                file: "such folder".into(),
+                hint: "; a model is a folder with config.json and model.safetensors".into(),
+            });
+        }
+        let config_path = path.join("config.json");
+        if !config_path.exists() {
+            return Err(ModelError::MissingFile {
+                folder: path.to_owned(),
+                file: "config.json".into(),
+                hint: if path.join("adapter_config.json").exists() {
+                    "; it is an adapter: give it as a checkpoint and its base as the model".into()
+                } else {
+                    String::new()
+                },
+            });
+        }
+        let decoder = Decoder::read(&config_path)?;
+        let tensors = TensorSet::open(path, "model")?;
+        let folder = ModelFolder { path: path.to_owned(), decoder, tensors };
+        for param in &folder.decoder.params {
+            folder.tensors.check(folder.file_name(param), &param.file_shape())?;
+        }
+        folder.check_layers()?;
+        folder.check_copies_of_tied_head()?;
+        Ok(folder)
+    }
+
+    /// Refuses weights of layers that `config.json` does not count.
+    fn check_layers(&self) -> Result<(), ModelError> {
+        let layers = self.decoder.layers;
+        let of_layer = |name: &str| -> Option<usize> { name.split('.').find_map(|part| part.parse().ok()) };
+        // A tensor of a layer is one whose name with another layer's number is the model's.
+        let is_of_model = |name: &str, layer: usize| {
+            let first = name.replacen(&format!(".{layer}."), ".0.", 1);
+            self.decoder.params.iter().any(|param| self.file_name(param) == first)
+        };
+        for name in self.tensors.names() {
+            if let Some(layer) = of_layer(name).filter(|layer| *layer >= layers && is_of_model(name, *layer))
+            {
+                return Err(ModelError::Config {
+                    path: self.path.join("config.json"),
+                    message: format!("it counts {layers} layers, the weights have {name}, of layer {layer}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the model computes and which tensors it has.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The weights, under their names in the files.
+    pub fn tensors(&self) -> &TensorSet {
+        &self.tensors
+    }
+
+    /// Canonical names of the tensors that the model uses, sorted by bytes.
+    pub fn weight_names(&self) -> Vec<String> {
+        self.file_names().into_keys().map(str::to_owned).collect()
+    }
+
+    /// The name under which the files have a tensor: its own, else the first alias that they have.
+    pub fn file_name<'a>(&self, param: &'a Param) -> &'a str {
+        std::iter::once(&param.name)
+            .chain(&param.aliases)
+            .find(|name| self.tensors.get(name).is_some())
+            .unwrap_or(&param.name)
+    }
+
+    /// Canonical name to name in the files of every tensor that the model uses.
+    pub(super) fn file_names(&self) -> BTreeMap<&str, &str> {
+        self.decoder.params.iter().map(|param| (param.name.as_str(), self.file_name(param))).collect()
+    }
+
+    /// Reads a tensor as f32, row-major in the sizes of `param.shape`: a linear weight as `[out, input]`, whatever the file's order.
+    pub fn read(&self, param: &Param) -> Result<Vec<f32>, ModelError> {
+        let values = self.tensors.read_f32(self.file_name(param))?;
+        Ok(match param.shape[..] {
+            [out, input] if param.transposed => transpose(&values, input, out),
+            _ => values,
+        })
+    }
+
+    /// With a head that differs from the embedding, transformers unties them: the configuration then says something else than the weights.
+    fn check_copies_of_tied_head(&self) -> Result<(), ModelError> {
+        let embedding = self.decoder.params.iter().find(|param| param.role == Role::Embedding);
+        let Some(embedding) = embedding.filter(|_| self.decoder.tied) else { return Ok(()) };
+        let own = self.file_name(embedding);
+        let copies = embedding.aliases.iter().filter(|name| is_head(name) && *name != own);
+        for copy in copies.filter(|name| self.tensors.get(name).is_some()) {
+            self.tensors.check(copy, &embedding.file_shape())?;
+            if self.digest(copy)? != self.digest(own)? {
+                return Err(ModelError::UnsupportedOption {
+                    path: self.path.join("config.json"),
+                    setting: format!("tie_word_embeddings true with a {copy} that differs from {own}"),
+                    supported: "set it to false if the head has weights of its own".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&self, name: &str) -> Result<blake3::Hash, ModelError> {
+        let mut hasher = blake3::Hasher::new();
+        self.tensors.stream(name, &mut |bytes| {
+            hasher.update(bytes);
+        })?;
+        Ok(hasher.finalize())
+    }
+}
+
+/// Among the aliases of an embedding, those that name the head.
+fn is_head(alias: &str) -> bool {
+    matches!(alias, "lm_head.weight" | "embed_out.weight")
+}
+
+/// The transpose of a row-major matrix.
+pub(super) fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    /// Side of the squares that are moved at a time, so that both sides stay in the cache.
+    const SIDE: usize = 32;
+    let mut out = vec![0.0; values.len()];
+    for first_row in (0..rows).step_by(SIDE) {
+        for first_col in (0..cols).step_by(SIDE) {
+            for row in first_row..rows.min(first_row + SIDE) {
+                for col in first_col..cols.min(first_col + SIDE) {
+                    out[col * rows + row] = values[row * cols + col];
+                }
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,239 @@
+//! An opened optimizer state: moments tensor by tensor.
+
+use std::path::Path;
+
+use super::error::MomentsError;
+use super::state;
+use super::trained::Trained;
+use crate::params::TensorSpec;
+use crate::weights::folder::transpose;
+use crate::weights::pickle::{TensorRef, Value};
+use crate::weights::torch::TorchArchive;
+
+/// Moments of one tensor, row-major in its canonical sizes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorMoments {
+    /// First moment of the gradient; none where the optimizer keeps none.
+    pub exp_avg: Option<Vec<f32>>,
+    /// Second moment of the gradient; never negative.
+    pub exp_avg_sq: Vec<f32>,
+}
+
+/// The moments of some tensors in an optimizer state; values are read when they are asked for.
+pub struct MomentsFile {
+    archive: TorchArchive,
+    /// The wanted tensors.
+    trained: Vec<Trained>,
+    specs: Vec<TensorSpec>,
+    /// For each of them, its entry in the state.
+    places: Vec<usize>,
+}
+
+/// How a state holds the second moment of a tensor.
+enum Second<'a> {
+    Whole(&'a TensorRef),
+    /// Means over the last axis and over the one before.
+    Factors(&'a TensorRef, &'a TensorRef),
+}
+
+impl MomentsFile {
+    /// Opens a state. `trained` are all tensors that the optimizer trained, in `named_parameters()` order; only those that are `wanted` need
+    /// to be in the state and can be read.
+    pub fn open(
+        path: &Path,
+        trained: Vec<Trained>,
+        wanted: impl Fn(&TensorSpec) -> bool,
+    ) -> Result<MomentsFile, MomentsError> {
+        let archive = TorchArchive::open(path)?;
+        let found = state::find(&archive, &trained)?;
+        let mut file = MomentsFile { archive, trained: Vec::new(), specs: Vec::new(), places: Vec::new() };
+        for (tensor, place) in trained.into_iter().zip(found) {
+            // Also of tensors that are not wanted: a wrong order of the parameters shows in them.
+            if let Some(place) = place {
+                file.check_shapes(&tensor, place)?;
+            }
+            if !wanted(&tensor.spec) {
+                continue;
+            }
+            let Some(place) = place else {
+                return Err(file.mismatch(format!("it has none for {}", tensor.spec.name)));
+            };
+            file.specs.push(tensor.spec.clone());
+            file.trained.push(tensor);
+            file.places.push(place);
+        }
+        Ok(file)
+    }
+
+    /// The wanted tensors, in `named_parameters()` order.
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.specs
+    }
+
+    /// Whether every wanted tensor has a first moment.
+    pub fn has_first(&self) -> bool {
+        self.places.iter().all(|place| self.first(*place).is_some())
+    }
+
+    /// Reads the moments of wanted tensor `index`.
+    ///
+    /// # Errors
+    /// Values that no optimizer can have produced, and a damaged archive.
+    pub fn read(&self, index: usize) -> Result<TensorMoments, MomentsError> {
+        let exp_avg =
+            self.first(self.places[index]).is_some().then(|| self.require_first(index)).transpose()?;
+        Ok(TensorMoments { exp_avg, exp_avg_sq: self.read_second(index)? })
+    }
+
+    /// Reads the second moment of wanted tensor `index` only.
+    pub fn read_second(&self, index: usize) -> Result<Vec<f32>, MomentsError> {
+        let tensor = &self.trained[index];
+        let values = match self.second(tensor, self.places[index])? {
+            Second::Whole(whole) => self.read_checked(tensor, "exp_avg_sq", whole)?,
+            Second::Factors(rows, columns) => {
+                let rows = self.read_checked(tensor, "exp_avg_sq_row", rows)?;
+                let columns = self.read_checked(tensor, "exp_avg_sq_col", columns)?;
+                outer(&rows, &columns)
+            }
+        };
+        Ok(canonical(tensor, values))
+    }
+
+    /// Reads the first moment of wanted tensor `index`, which must be there.
+    pub(super) fn require_first(&self, index: usize) -> Result<Vec<f32>, MomentsError> {
+        let tensor = &self.trained[index];
+        let first = self.first(self.places[index]).ok_or_else(|| {
+            self.mismatch(format!(
+                "{} has no exp_avg of the gradient; Adam and AdamW keep one",
+                tensor.spec.name
+            ))
+        })?;
+        Ok(canonical(tensor, self.read_checked(tensor, "exp_avg", first)?))
+    }
+
+    /// Optimiser steps taken, where the state says so and all wanted tensors agree.
+    pub fn step(&self) -> Result<Option<u64>, MomentsError> {
+        let mut agreed = None;
+        for (i, place) in self.places.iter().enumerate() {
+            let step = self.step_of(*place)?;
+            if step.is_none() || i > 0 && step != agreed {
+                return Ok(None);
+            }
+            agreed = step;
+        }
+        Ok(agreed)
+    }
+
+    /// The number of steps: an integer or a tensor of one value, by version of torch.
+    fn step_of(&self, place: usize) -> Result<Option<u64>, MomentsError> {
+        let step = match self.state(place).get("step") {
+            Some(Value::Tensor(tensor)) if tensor.shape.iter().all(|d| *d == 1) => {
+                self.archive.read_f32(tensor)?.first().map(|v| f64::from(*v))
+            }
+            Some(value) => value.as_f64(),
+            None => None,
+        };
+        Ok(step.filter(|s| *s >= 0.0 && s.fract() == 0.0 && *s < 1e15).map(|s| s as u64))
+    }
+
+    fn state(&self, place: usize) -> &Value {
+        // Opening has found the entries.
+        state::entries(&self.archive)
+            .ok()
+            .and_then(|entries| entries.get(place))
+            .map_or(&Value::None, |e| &e.1)
+    }
+
+    fn tensor(&self, place: usize, key: &str) -> Option<&TensorRef> {
+        match self.state(place).get(key) {
+            Some(Value::Tensor(tensor)) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The average of gradients. What Adafactor (whose states have an `RMS`) keeps under that name averages updates.
+    fn first(&self, place: usize) -> Option<&TensorRef> {
+        self.tensor(place, "exp_avg").filter(|_| self.state(place).get("RMS").is_none())
+    }
+
+    fn second(&self, tensor: &Trained, place: usize) -> Result<Second<'_>, MomentsError> {
+        let part = |key| self.tensor(place, key);
+        match (part("exp_avg_sq"), part("exp_avg_sq_row"), part("exp_avg_sq_col")) {
+            (Some(whole), _, _) => Ok(Second::Whole(whole)),
+            (None, Some(rows), Some(columns)) => Ok(Second::Factors(rows, columns)),
+            _ => Err(self.mismatch(format!(
+                "{} has no exp_avg_sq; only states of Adam, AdamW and the Adafactor of transformers are understood",
+                tensor.spec.name
+            ))),
+        }
+    }
+
+    fn check_shapes(&self, tensor: &Trained, place: usize) -> Result<(), MomentsError> {
+        let shape = tensor.stored_shape();
+        let numel = tensor.spec.numel();
+        let check = |moment: &str, found: &TensorRef, expected: &[usize], may_be_flat: bool| {
+            // Some trainers save moments flattened; the number of values then decides.
+            if found.shape == expected || may_be_flat && found.shape == [numel] {
+                return Ok(());
+            }
+            Err(self.mismatch(format!(
+                "{moment} of {} has shape {:?}, the trained tensor {expected:?}",
+                tensor.spec.name, found.shape
+            )))
+        };
+        if let Some(first) = self.first(place) {
+            check("exp_avg", first, &shape, true)?;
+        }
+        match self.second(tensor, place)? {
+            Second::Whole(whole) => check("exp_avg_sq", whole, &shape, true),
+            Second::Factors(rows, columns) => {
+                let &[height, width] = &shape[..] else {
+                    return Err(self.mismatch(format!("{} is factored but no matrix", tensor.spec.name)));
+                };
+                check("exp_avg_sq_row", rows, &[height], false)?;
+                check("exp_avg_sq_col", columns, &[width], false)
+            }
+        }
+    }
+
+    fn read_checked(
+        &self,
+        tensor: &Trained,
+        moment: &'static str,
+        values: &TensorRef,
+    ) -> Result<Vec<f32>, MomentsError> {
+        let values = self.archive.read_f32(values)?;
+        let good = |v: f32| v.is_finite() && (v >= 0.0 || moment == "exp_avg");
+        match values.iter().find(|v| !good(**v)) {
+            None => Ok(values),
+            Some(value) => Err(MomentsError::BadValue {
+                path: self.archive.path().to_owned(),
+                moment,
+                name: tensor.spec.name.clone(),
+                value: *value,
+            }),
+        }
+    }
+
+    fn mismatch(&self, message: String) -> MomentsError {
+        MomentsError::Mismatch { path: self.archive.path().to_owned(), message }
+    }
+}
+
+fn canonical(tensor: &Trained, values: Vec<f32>) -> Vec<f32> {
+    match tensor.spec.shape[..] {
+        [out, input] if tensor.transposed => transpose(&values, input, out),
+        _ => values,
+    }
+}
+
+/// Adafactor's estimate `row_i * column_j / mean(row)`. Source: Shazeer and Stern 2018, algorithm 4.
+fn outer(rows: &[f32], columns: &[f32]) -> Vec<f32> {
+    let mean = rows.iter().map(|v| f64::from(*v)).sum::<f64>() / rows.len().max(1) as f64;
+    let mut out = Vec::with_capacity(rows.len() * columns.len());
+    for row in rows {
+        let share = if mean > 0.0 { f64::from(*row) / mean } else { 0.0 };
+        out.extend(columns.iter().map(|column| (share * f64::from(*column)) as f32));
+    }
+    out
+}

@@ -1,0 +1,82 @@
+//! Finding each tensor's entry in an optimizer state, whichever way it is keyed.
+
+use std::collections::BTreeMap;
+
+use super::error::MomentsError;
+use super::trained::{Trained, group_order};
+use crate::weights::names;
+use crate::weights::pickle::Value;
+use crate::weights::torch::TorchArchive;
+
+/// For each tensor, where it stands among the entries of `state`, if it does.
+pub(super) fn find(archive: &TorchArchive, trained: &[Trained]) -> Result<Vec<Option<usize>>, MomentsError> {
+    let entries = entries(archive)?;
+    match entries.first() {
+        None => Err(not_a_state(archive, "\"state\" is empty: the optimizer took no step")),
+        Some((Value::Str(_), _)) => by_name(archive, entries, trained),
+        Some((Value::Int(_), _)) => by_index(archive, entries, trained),
+        Some(_) => Err(not_a_state(archive, "the keys of \"state\" are neither numbers nor names")),
+    }
+}
+
+/// Keys and values of `state`.
+pub(super) fn entries(archive: &TorchArchive) -> Result<&[(Value, Value)], MomentsError> {
+    let state = archive.root().get("state").ok_or_else(|| not_a_state(archive, "it has no key \"state\""))?;
+    state.entries().ok_or_else(|| not_a_state(archive, "\"state\" is not a dict"))
+}
+
+fn not_a_state(archive: &TorchArchive, message: &str) -> MomentsError {
+    MomentsError::NotAState { path: archive.path().to_owned(), message: message.to_owned() }
+}
+
+fn mismatch(archive: &TorchArchive, message: String) -> MomentsError {
+    MomentsError::Mismatch { path: archive.path().to_owned(), message }
+}
+
+fn by_name(
+    archive: &TorchArchive,
+    entries: &[(Value, Value)],
+    trained: &[Trained],
+) -> Result<Vec<Option<usize>>, MomentsError> {
+    let mut named = BTreeMap::new();
+    for (at, (key, _)) in entries.iter().enumerate() {
+        let name = names::canonical(key.as_str().unwrap_or_default());
+        if named.contains_key(&name) {
+            return Err(mismatch(archive, format!("it names {name} twice")));
+        }
+        named.insert(name, at);
+    }
+    let mut found = Vec::with_capacity(trained.len());
+    for tensor in trained {
+        let mut names = std::iter::once(&tensor.spec.name).chain(&tensor.aliases);
+        found.push(names.find_map(|name| named.remove(name)));
+    }
+    let Some(extra) = named.keys().next() else { return Ok(found) };
+    let missing = trained.iter().zip(&found).find(|(_, place)| place.is_none());
+    let missing = missing.map_or(String::new(), |(t, _)| format!("it has none for {}; ", t.spec.name));
+    Err(mismatch(archive, format!("{missing}it has some for {extra}, which the checkpoint lacks")))
+}
+
+fn by_index(
+    archive: &TorchArchive,
+    entries: &[(Value, Value)],
+    trained: &[Trained],
+) -> Result<Vec<Option<usize>>, MomentsError> {
+    let groups = groups(archive.root())
+        .ok_or_else(|| not_a_state(archive, "it has no param_groups that list the parameters"))?;
+    let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+    let order = group_order(trained, &sizes).map_err(|message| mismatch(archive, message))?;
+    let places: BTreeMap<i64, usize> =
+        entries.iter().enumerate().filter_map(|(at, (key, _))| Some((key.as_int()?, at))).collect();
+    let mut found = vec![None; trained.len()];
+    for (tensor, number) in order.into_iter().zip(groups.iter().flatten()) {
+        found[tensor] = places.get(number).copied();
+    }
+    Ok(found)
+}
+
+/// The parameter numbers of each group.
+fn groups(root: &Value) -> Option<Vec<Vec<i64>>> {
+    let group = |group: &Value| group.get("params")?.items()?.iter().map(Value::as_int).collect();
+    root.get("param_groups")?.items()?.iter().map(group).collect()
+}

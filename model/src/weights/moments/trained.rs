@@ -1,0 +1,98 @@
+//! The tensors that an optimizer trained, and the order in which it numbers them.
+
+use crate::architectures::{Decoder, Param, Role};
+use crate::backend::NormKind;
+use crate::params::TensorSpec;
+
+/// Whether the Hugging Face Trainer decays a tensor, which decides the parameter group that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// Weights of linear maps and tables.
+    Yes,
+    /// Biases and the weights of layer norms.
+    No,
+    /// Weights of RMS norms: not decayed, but by older versions where the architecture's norm was not in a list.
+    Norm,
+}
+
+/// A tensor that an optimizer trained.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// Canonical name and sizes.
+    pub spec: TensorSpec,
+    /// Other names that a state may have for it.
+    pub aliases: Vec<String>,
+    /// The state holds its moments as `[input, out]`.
+    pub transposed: bool,
+    /// Its parameter group.
+    pub decay: Decay,
+}
+
+impl Trained {
+    /// A LoRA factor.
+    pub fn factor(spec: TensorSpec) -> Trained {
+        Trained { spec, aliases: Vec::new(), transposed: false, decay: Decay::Yes }
+    }
+
+    /// All tensors of a model, in `named_parameters()` order: what a full fine-tune trains.
+    pub fn all(decoder: &Decoder) -> Vec<Trained> {
+        let of = |param: &Param| Trained {
+            spec: TensorSpec { name: param.name.clone(), shape: param.shape.clone() },
+            aliases: param.aliases.clone(),
+            transposed: param.transposed,
+            decay: match param.role {
+                Role::Embedding | Role::Positions | Role::Weight(_) => Decay::Yes,
+                Role::Bias(_) | Role::NormBias(_) => Decay::No,
+                Role::NormWeight(_) if decoder.norm.kind == NormKind::Layer => Decay::No,
+                Role::NormWeight(_) => Decay::Norm,
+            },
+        };
+        decoder.params.iter().map(of).collect()
+    }
+
+    /// Sizes of its moments in the state.
+    pub(super) fn stored_shape(&self) -> Vec<usize> {
+        let mut shape = self.spec.shape.clone();
+        if self.transposed {
+            shape.reverse();
+        }
+        shape
+    }
+}
+
+/// Which weights of RMS norms versions of the Trainer decay: none; those whose name does not say `layernorm`; all. They differ in number, so
+/// the size of the first group tells them apart.
+const NORM_RULES: [fn(&str) -> bool; 3] = [|_| false, |name| !name.contains("layernorm"), |_| true];
+
+/// The order in which an optimizer with groups of these sizes has the tensors: indices into `trained`, or why there is none.
+///
+/// One group has `named_parameters()` order. The Trainer makes two, first the decayed tensors, then the others, each in that order.
+pub(super) fn group_order(trained: &[Trained], sizes: &[usize]) -> Result<Vec<usize>, String> {
+    let total: usize = sizes.iter().sum();
+    if total != trained.len() {
+        return Err(format!("it numbers {total} parameters, {} tensors are trained", trained.len()));
+    }
+    let sizes: Vec<usize> = sizes.iter().copied().filter(|size| *size > 0).collect();
+    let &[first, _] = &sizes[..] else {
+        return match sizes.len() {
+            0 | 1 => Ok((0..trained.len()).collect()),
+            n => Err(format!("its parameters are in {n} groups; one, or the Trainer's two, are understood")),
+        };
+    };
+    for decays in NORM_RULES {
+        let decayed = |i: &usize| match trained[*i].decay {
+            Decay::Yes => true,
+            Decay::No => false,
+            Decay::Norm => decays(&trained[*i].spec.name),
+        };
+        let (mut order, others): (Vec<usize>, Vec<usize>) = (0..trained.len()).partition(decayed);
+        if order.len() == first {
+            order.extend(others);
+            return Ok(order);
+        }
+    }
+    let weights = trained.iter().filter(|t| t.decay == Decay::Yes).count();
+    Err(format!(
+        "its first group has {first} parameters; the Trainer's has {weights}, all but biases and norms"
+    ))
+}

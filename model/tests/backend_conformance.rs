@@ -1,0 +1,115 @@
+//! Promise: every backend computes the same operations; the CPU backend gives a sample the same bits whatever it is packed with.
+
+mod backends;
+
+use backends::operations::{Batch, Outcome, everything};
+use backends::{Shape, assert_close, assert_same_bits};
+use gstore_model::cpu::{Compute, Cpu, Level};
+use gstore_model::portable::Portable;
+
+/// Random shapes that each test looks at.
+const SHAPES: u64 = 40;
+
+/// Relative to the largest value of a result.
+const F32: f32 = 1e-5;
+
+/// The same where factors of a product are rounded to 8 bits.
+const BF16: f32 = 2e-2;
+
+/// Two ways to multiply the same rounded factors. The gradient of the head rounds what the products gave, which may fall either side.
+const SAME_ROUNDING: f32 = 2e-3;
+
+fn cpus(compute: Compute) -> Vec<Cpu> {
+    Level::available().into_iter().map(|level| Cpu::with_level(compute, level).unwrap()).collect()
+}
+
+fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str) {
+    assert_eq!(expected.len(), found.len());
+    for (expected, found) in expected.iter().zip(found) {
+        assert_eq!(expected.name, found.name);
+        assert_close(&found.values, &expected.values, tolerance, &format!("{} {about}", found.name));
+    }
+}
+
+#[test]
+fn every_level_agrees_with_the_portable_backend() {
+    for seed in 0..SHAPES {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let expected = everything(&Portable, &shape, &batch);
+        for cpu in cpus(Compute::F32) {
+            let about = format!("at {:?}, {shape:?}", cpu.level());
+            compare(&expected, &everything(&cpu, &shape, &batch), F32, &about);
+        }
+    }
+}
+
+#[test]
+fn half_precision_stays_near_and_is_the_same_at_every_level() {
+    for seed in 0..SHAPES / 4 {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let exact = everything(&Portable, &shape, &batch);
+        let mut first = None;
+        for cpu in cpus(Compute::Bf16) {
+            let about = format!("in bf16 at {:?}, {shape:?}", cpu.level());
+            let found = everything(&cpu, &shape, &batch);
+            compare(&exact, &found, BF16, &about);
+            compare(first.get_or_insert_with(|| found.clone()), &found, SAME_ROUNDING, &about);
+        }
+    }
+}
+
+#[test]
+fn a_sample_has_the_same_bits_alone_and_packed() {
+    for seed in 0..SHAPES / 2 {
+        let shape = Shape::random(seed);
+        let samples = shape.samples();
+        for compute in [Compute::F32, Compute::Bf16] {
+            for cpu in cpus(compute) {
+                let batch = Batch::of(&shape, &samples);
+                let packed = everything(&cpu, &shape, &batch);
+                for (i, sample) in samples.iter().enumerate() {
+                    let alone = everything(&cpu, &shape, &Batch::of(&shape, std::slice::from_ref(sample)));
+                    for (packed, alone) in packed.iter().zip(&alone) {
+                        let about = format!("{} of sample {i} at {:?} {compute:?}", alone.name, cpu.level());
+                        assert_same_bits(packed.of(i), alone.of(0), &about);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn fused_levels_give_the_same_bits_in_f32() {
+    let fused: Vec<Cpu> = cpus(Compute::F32).into_iter().filter(|cpu| cpu.level() != Level::Scalar).collect();
+    let Some((first, others)) = fused.split_first() else { return };
+    for seed in 0..SHAPES / 4 {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        let expected = everything(first, &shape, &batch);
+        for cpu in others {
+            for (expected, found) in expected.iter().zip(&everything(cpu, &shape, &batch)) {
+                assert_same_bits(
+                    &expected.values,
+                    &found.values,
+                    &format!("{} at {:?}", found.name, cpu.level()),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    for cpu in cpus(Compute::F32) {
+        backends::refusals::all(&cpu);
+    }
+}
+
+#[test]
+fn a_level_that_the_cpu_lacks_is_refused() {
+    let absent = if cfg!(target_arch = "x86_64") { Level::Neon } else { Level::Avx2 };
+    assert!(Cpu::with_level(Compute::F32, absent).is_err());
+}

@@ -1,0 +1,343 @@
+//! Promise: a checkpoint folder is either understood completely or refused with an error that names the place and the way out.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::assert_says;
+use common::tiny::{Tiny, TinyAdapter, Weights, noise, write_json, write_weights};
+use gstore_model::architectures::Positions;
+use gstore_model::params::TensorSpec;
+use gstore_model::weights::{Adapter, CheckpointId, ModelFolder};
+use safetensors::Dtype;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn base(folder: &TempDir) -> PathBuf {
+    folder.path().join("base")
+}
+
+fn adapter_path(folder: &TempDir) -> PathBuf {
+    folder.path().join("adapter")
+}
+
+/// The message of opening the tiny model after a change of its configuration.
+fn config_error(key: &str, value: Value) -> String {
+    let folder = TempDir::new().unwrap();
+    let mut tiny = Tiny::new();
+    tiny.config[key] = value;
+    ModelFolder::open(&tiny.write(&base(&folder))).unwrap_err().to_string()
+}
+
+#[test]
+fn unsupported_configurations_are_refused_by_name() {
+    assert_says(
+        &config_error("architectures", json!(["BloomForCausalLM"])),
+        &["BloomForCausalLM", "supported: LlamaForCausalLM"],
+    );
+    assert_says(&config_error("hidden_act", json!("mish")), &["hidden_act", "mish", "silu"]);
+    assert_says(
+        &config_error("quantization_config", json!({"bits": 4})),
+        &["quantised", "quantization_config"],
+    );
+    assert_says(
+        &config_error("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+        &["dynamic", "llama3"],
+    );
+    assert_says(
+        &config_error("rope_scaling", json!({"rope_type": "yarn", "factor": 2.0})),
+        &["yarn", "linear"],
+    );
+    assert_says(&config_error("rope_scaling", json!({"type": "linear"})), &["factor", "missing"]);
+    assert_says(
+        &config_error("num_key_value_heads", json!(3)),
+        &["num_attention_heads 4", "num_key_value_heads 3"],
+    );
+    assert_says(&config_error("head_dim", json!(5)), &["head_dim 5 is odd"]);
+    assert_says(&config_error("hidden_size", json!("big")), &["hidden_size", "whole number"]);
+    assert_says(&config_error("vocab_size", Value::Null), &["vocab_size is missing"]);
+    assert_says(&config_error("rms_norm_eps", json!(-1.0)), &["rms_norm_eps"]);
+    assert_says(&config_error("num_hidden_layers", json!(3)), &["model.layers.2", "missing"]);
+    assert_says(&config_error("attention_bias", json!(true)), &["q_proj.bias", "missing"]);
+}
+
+#[test]
+fn both_spellings_of_rope_mean_the_same() {
+    let folder = TempDir::new().unwrap();
+    let scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16});
+    let mut old = Tiny::new();
+    old.config["rope_theta"] = json!(5e5);
+    old.config["rope_scaling"] = scaling.clone();
+    let mut new = Tiny::new();
+    new.config["rope_theta"] = Value::Null;
+    new.config["rope_parameters"] = scaling;
+    new.config["rope_parameters"]["rope_theta"] = json!(5e5);
+    let decoders = [old, new].map(|t| ModelFolder::open(&t.write(&base(&folder))).unwrap().decoder().clone());
+    assert_eq!(decoders[0], decoders[1]);
+    assert!(matches!(decoders[0].positions, Positions::Rotary { theta: 5e5, .. }));
+}
+
+#[test]
+fn damaged_model_folders_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = base(&folder);
+    let open = || ModelFolder::open(&path).map(drop).unwrap_err().to_string();
+    assert_says(&open(), &["base", "config.json and model.safetensors"]);
+    fs_err::create_dir_all(&path).unwrap();
+    assert_says(&open(), &["config.json"]);
+    let mut tiny = Tiny::new();
+    tiny.write(&path);
+    let weights = path.join("model.safetensors");
+    fs_err::write(path.join("config.json"), b"{\"hidden_size\": ").unwrap();
+    assert_says(&open(), &["config.json", "not valid JSON"]);
+    tiny.write(&path);
+    fs_err::rename(&weights, path.join("pytorch_model.bin")).unwrap();
+    assert_says(&open(), &["model.safetensors", "pytorch_model.bin is a pickle"]);
+    fs_err::remove_file(path.join("pytorch_model.bin")).unwrap();
+
+    tiny.weights.get_mut("model.layers.1.mlp.up_proj.weight").unwrap().0 = vec![16, 24];
+    tiny.write(&path);
+    assert_says(&open(), &["model.layers.1.mlp.up_proj.weight", "[16, 24]", "expected [24, 16]"]);
+    tiny = Tiny::new();
+    tiny.weights.remove("model.norm.weight");
+    tiny.write(&path);
+    assert_says(&open(), &["model.norm.weight is missing"]);
+
+    tiny = Tiny::new();
+    tiny.write(&path);
+    let bytes = fs_err::read(&weights).unwrap();
+    fs_err::write(&weights, &bytes[..bytes.len() - 5]).unwrap();
+    assert_says(&open(), &["model.safetensors", "bytes"]);
+    fs_err::write(&weights, b"abc").unwrap();
+    assert_says(&open(), &["3 bytes"]);
+    write_weights(&weights, &tiny.weights, Dtype::I8);
+    assert_says(&open(), &["quantised", "I8"]);
+    write_weights(&weights, &tiny.weights, Dtype::F64);
+    assert_says(&open(), &["F64", "F32, F16 or BF16"]);
+    let adapter = TinyAdapter::new(&["q_proj"], 2).write(&adapter_path(&folder));
+    assert_says(&ModelFolder::open(&adapter).unwrap_err().to_string(), &["config.json", "adapter"]);
+}
+
+fn write_shards(path: &Path, tiny: &Tiny) {
+    let names: Vec<_> = tiny.weights.keys().cloned().collect();
+    let mut map = serde_json::Map::new();
+    for (i, part) in names.chunks(names.len().div_ceil(3)).enumerate() {
+        let file = format!("model-{i}.safetensors");
+        let weights: Weights = part.iter().map(|n| (n.clone(), tiny.weights[n].clone())).collect();
+        write_weights(&path.join(&file), &weights, Dtype::F32);
+        part.iter().for_each(|n| drop(map.insert(n.clone(), json!(file))));
+    }
+    write_json(&path.join("model.safetensors.index.json"), &json!({ "weight_map": map }));
+}
+
+#[test]
+fn shards_are_one_model() {
+    let folder = TempDir::new().unwrap();
+    let path = Tiny::new().write(&base(&folder));
+    let whole = CheckpointId::compute(&ModelFolder::open(&path).unwrap(), None).unwrap();
+    fs_err::remove_file(path.join("model.safetensors")).unwrap();
+    write_shards(&path, &Tiny::new());
+    let sharded = ModelFolder::open(&path).unwrap();
+    assert_eq!(CheckpointId::compute(&sharded, None).unwrap(), whole);
+    assert_eq!(
+        sharded.tensors().read_f32("model.norm.weight").unwrap(),
+        Tiny::new().weights["model.norm.weight"].1
+    );
+
+    fs_err::remove_file(path.join("model-1.safetensors")).unwrap();
+    assert_says(
+        &ModelFolder::open(&path).unwrap_err().to_string(),
+        &["model-1.safetensors", "index.json names it"],
+    );
+    write_json(&path.join("model.safetensors.index.json"), &json!({"weight_map": {"a": "../b.safetensors"}}));
+    assert_says(&ModelFolder::open(&path).unwrap_err().to_string(), &["leaves the folder"]);
+}
+
+#[test]
+fn what_changes_the_forward_pass_changes_the_identity() {
+    let folder = TempDir::new().unwrap();
+    let path = Tiny::new().write(&base(&folder));
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(path.join("config.json")).unwrap()).unwrap();
+    let id_with = |changes: &[(&str, serde_json::Value)]| {
+        let mut config = config.clone();
+        for (key, value) in changes {
+            config[*key] = value.clone();
+        }
+        write_json(&path.join("config.json"), &config);
+        CheckpointId::compute(&ModelFolder::open(&path).unwrap(), None).unwrap()
+    };
+    let plain = id_with(&[]);
+    assert_eq!(
+        id_with(&[("max_position_embeddings", json!(4096))]),
+        plain,
+        "a limit is no part of the function"
+    );
+    let rope = |value: serde_json::Value| id_with(&[("rope_parameters", value)]);
+    let others = [
+        id_with(&[("rms_norm_eps", json!(1e-3))]),
+        rope(json!({"rope_type": "default", "rope_theta": 5e5})),
+        rope(json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})),
+        rope(json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0})),
+    ];
+    let distinct: std::collections::BTreeSet<_> = others.iter().chain([&plain]).collect();
+    assert_eq!(distinct.len(), 5);
+}
+
+#[test]
+fn half_precision_weights_widen() {
+    let folder = TempDir::new().unwrap();
+    let tiny = Tiny::new();
+    let path = tiny.write(&base(&folder));
+    let exact = &tiny.weights["lm_head.weight"].1;
+    let mut ids = std::collections::BTreeSet::new();
+    for (dtype, error) in [(Dtype::F16, 1e-3), (Dtype::BF16, 8e-3), (Dtype::F32, 0.0)] {
+        write_weights(&path.join("model.safetensors"), &tiny.weights, dtype);
+        let model = ModelFolder::open(&path).unwrap();
+        let read = model.tensors().read_f32("lm_head.weight").unwrap();
+        assert!(read.iter().zip(exact).all(|(a, b)| (a - b).abs() <= error));
+        ids.insert(CheckpointId::compute(&model, None).unwrap());
+    }
+    assert_eq!(ids.len(), 3, "another element type is another checkpoint");
+}
+
+#[test]
+fn identity_follows_weights_and_scaling_only() {
+    let folder = TempDir::new().unwrap();
+    let model = ModelFolder::open(&Tiny::new().write(&base(&folder))).unwrap();
+    let id = |adapter: &TinyAdapter| {
+        let adapter = Adapter::open(&adapter.write(&adapter_path(&folder))).unwrap();
+        CheckpointId::compute(&model, Some(&adapter)).unwrap().to_string()
+    };
+    let plain = TinyAdapter::new(&["q_proj", "v_proj"], 2);
+    let reference = id(&plain);
+    assert_eq!(reference.len(), 64);
+    assert_eq!(id(&plain), reference);
+
+    let mut renamed = plain.clone();
+    renamed.weights =
+        plain.weights.iter().map(|(n, w)| (n.replace(".weight", ".default.weight"), w.clone())).collect();
+    assert_eq!(id(&renamed), reference, "the spelling of names does not matter");
+    let mut doubled = plain.clone();
+    doubled.config["lora_alpha"] = json!(8);
+    assert_ne!(id(&doubled), reference, "the scaling does");
+    let mut touched = plain.clone();
+    touched.weights.values_mut().next().unwrap().1[3] += 1e-6;
+    assert_ne!(id(&touched), reference, "and so does each value");
+    assert_ne!(CheckpointId::compute(&model, None).unwrap().to_string(), reference);
+}
+
+/// The message of using the tiny adapter after a change of its configuration.
+fn adapter_error(key: &str, value: Value) -> String {
+    let folder = TempDir::new().unwrap();
+    let mut adapter = TinyAdapter::new(&["q_proj", "o_proj"], 2);
+    adapter.config[key] = value;
+    use_adapter(&folder, &adapter).unwrap_err()
+}
+
+fn use_adapter(folder: &TempDir, adapter: &TinyAdapter) -> Result<Vec<TensorSpec>, String> {
+    let model = ModelFolder::open(&Tiny::new().write(&base(folder))).unwrap();
+    let adapter = Adapter::open(&adapter.write(&adapter_path(folder))).map_err(|e| e.to_string())?;
+    adapter.params(&model).map_err(|e| e.to_string())
+}
+
+#[test]
+fn unsupported_adapters_are_refused_by_name() {
+    assert_says(&adapter_error("peft_type", json!("IA3")), &["peft_type", "IA3", "LORA"]);
+    assert_says(&adapter_error("bias", json!("lora_only")), &["bias", "lora_only", "none"]);
+    assert_says(&adapter_error("use_dora", json!(true)), &["use_dora"]);
+    assert_says(&adapter_error("modules_to_save", json!(["lm_head"])), &["modules_to_save", "lm_head"]);
+    assert_says(&adapter_error("use_some_future_variant", json!(true)), &["use_some_future_variant"]);
+    assert_says(&adapter_error("layer_replication", json!([[0, 2]])), &["layer_replication"]);
+    assert_says(&adapter_error("target_modules", json!(["q_proj"])), &["target_modules", "o_proj"]);
+    assert_says(
+        &adapter_error("target_modules", json!(["q_proj", "o_proj", "v_proj"])),
+        &["v_proj", "no factors"],
+    );
+    assert_says(&adapter_error("target_modules", json!("(")), &["target_modules", "pattern"]);
+    assert_says(
+        &adapter_error("target_modules", Value::Null),
+        &["target_modules is missing or null", "PEFT"],
+    );
+    assert_says(&adapter_error("init_lora_weights", json!("pissa")), &["init_lora_weights", "pissa", "base"]);
+    assert_says(&adapter_error("r", json!(4)), &["lora_A", "expected [4, 24]", "[2, 24]"]);
+    assert_says(&adapter_error("r", Value::Null), &["r is missing"]);
+}
+
+#[test]
+fn adapters_of_other_models_and_damaged_ones_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let good = TinyAdapter::new(&["q_proj"], 2);
+    let mut wide = good.clone();
+    for (name, value) in &mut wide.weights {
+        if name.ends_with("lora_A.weight") {
+            *value = (vec![2, 32], noise(1, 64, 0.1));
+        }
+    }
+    assert_says(
+        &use_adapter(&folder, &wide).unwrap_err(),
+        &["adapter for another model", "[2, 32]", "[2, 16]"],
+    );
+    let mut deep = good.clone();
+    for name in good.weights.keys().filter(|n| n.contains("layers.1")) {
+        deep.weights.insert(name.replace("layers.1", "layers.7"), good.weights[name].clone());
+    }
+    assert_says(&use_adapter(&folder, &deep).unwrap_err(), &["another model", "layers.7", "2 layers"]);
+    let mut shallow = good.clone();
+    shallow.weights.retain(|n, _| n.contains("layers.0"));
+    assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);
+    shallow.config["layers_to_transform"] = json!([0]);
+    assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
+    let mut half = good.clone();
+    half.weights.remove("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
+    assert_says(
+        &use_adapter(&folder, &half).unwrap_err(),
+        &["layers.0.self_attn.q_proj.lora_B.weight is missing"],
+    );
+    let mut head = good.clone();
+    head.config["target_modules"] = json!(["q_proj", "lm_head"]);
+    head.weights.insert("base_model.model.lm_head.lora_A.weight".into(), (vec![2, 16], vec![0.0; 32]));
+    assert_says(&use_adapter(&folder, &head).unwrap_err(), &["lm_head"]);
+    let mut embedding = good.clone();
+    embedding
+        .weights
+        .insert("base_model.model.model.embed_tokens.lora_embedding_A".into(), (vec![2, 37], vec![0.0; 74]));
+    assert_says(&use_adapter(&folder, &embedding).unwrap_err(), &["embed_tokens"]);
+
+    let path = good.write(&adapter_path(&folder));
+    fs_err::rename(path.join("adapter_model.safetensors"), path.join("adapter_model.bin")).unwrap();
+    assert_says(&Adapter::open(&path).unwrap_err().to_string(), &["adapter_model.bin is a pickle"]);
+    fs_err::remove_file(path.join("adapter_config.json")).unwrap();
+    assert_says(&Adapter::open(&path).unwrap_err().to_string(), &["adapter_config.json"]);
+}
+
+#[test]
+fn ranks_and_scalings_follow_the_patterns() {
+    let folder = TempDir::new().unwrap();
+    let mut adapter = TinyAdapter::new(&["q_proj", "down_proj"], 4);
+    adapter.config["rank_pattern"] = json!({"down_proj": 2});
+    adapter.config["alpha_pattern"] =
+        json!({"layers.1.self_attn.q_proj": 32, "^model.layers.0.mlp.down_proj": 6});
+    adapter.config["target_modules"] = json!(r".*\.(q_proj|down_proj)");
+    for (name, value) in &mut adapter.weights {
+        if name.contains("down_proj") {
+            *value = if name.contains("lora_A") {
+                (vec![2, 24], vec![0.0; 48])
+            } else {
+                (vec![16, 2], vec![0.0; 32])
+            };
+        }
+    }
+    let scalings = |adapter: &TinyAdapter| -> Vec<(usize, f64)> {
+        let adapter = Adapter::open(&adapter.write(&adapter_path(&folder))).unwrap();
+        let model = ModelFolder::open(&Tiny::new().write(&base(&folder))).unwrap();
+        adapter.fit(&model).unwrap().iter().map(|w| (w.lora.rank, w.lora.scaling)).collect()
+    };
+    assert_eq!(scalings(&adapter), [(4, 2.0), (2, 3.0), (4, 8.0), (2, 4.0)]);
+    adapter.config["use_rslora"] = json!(true);
+    assert_eq!(scalings(&adapter)[0], (4, 4.0));
+    let names: Vec<_> = use_adapter(&folder, &adapter).unwrap().into_iter().map(|s| s.name).collect();
+    assert_eq!(names[0], "model.layers.0.self_attn.q_proj.lora_A.weight");
+    assert_eq!(names[3], "model.layers.0.mlp.down_proj.lora_B.weight");
+}

@@ -1,0 +1,17 @@
+//! Helpers of the tests: small models made on the spot, and those of the zoo.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod archive;
+pub mod optimizer;
+#[path = "../../../data/tests/support/mod.rs"]
+pub mod support;
+pub mod tiny;
+pub mod zoo;
+
+/// Asserts that an error message mentions all `parts`.
+#[track_caller]
+pub fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not mention {part:?}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Promise: optimizer moments of either keying are read exactly or refused, trainer logs give the epoch's steps, and no pickle is executed.
+
+mod common;
+
+use common::archive::{self, Obj, dict, tensor, text};
+use common::assert_says;
+use common::optimizer::{index_keyed, name_keyed, specs, state};
+use common::tiny::{noise, write_json};
+use gstore_model::params::total_len;
+use gstore_model::weights::{Moments, TorchArchive, TrainerState, peak_rate};
+use serde_json::json;
+use tempfile::TempDir;
+
+fn load(folder: &TempDir, root: &Obj) -> Result<Moments, String> {
+    let path = folder.path().join("optimizer.pt");
+    archive::write(&path, root);
+    Moments::load(&path, &specs()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn both_keyings_of_the_optimizer_state_agree() {
+    let folder = TempDir::new().unwrap();
+    let states = || specs().iter().enumerate().map(|(i, s)| state(s, i as u64 * 10)).collect::<Vec<_>>();
+    let by_index = load(&folder, &index_keyed(states())).unwrap();
+    assert_eq!(by_index.exp_avg.len(), total_len(&specs()));
+    assert_eq!(by_index.exp_avg[..10], noise(0, 10, 1.0));
+    assert_eq!(by_index.step, Some(112));
+    for (prefix, infix) in [
+        ("", ""),
+        ("base_model.model.", ".default"),
+        ("module.base_model.model.", ""),
+        ("_fsdp_wrapped_module.base_model.model.", ".default"),
+    ] {
+        let by_name = load(&folder, &name_keyed(prefix, infix)).unwrap();
+        assert_eq!(by_name, by_index);
+        assert_eq!(by_name.digest(), by_index.digest());
+    }
+    let mut other = by_index.clone();
+    other.exp_avg_sq[3] += 1.0;
+    assert_ne!(other.digest(), by_index.digest());
+    assert!(Moments::find(folder.path()).unwrap().ends_with("optimizer.pt"));
+    assert_eq!(peak_rate(folder.path()).unwrap(), None, "a state without groups has no peak");
+    archive::write(&folder.path().join("optimizer.pt"), &index_keyed(states()));
+    assert_eq!(peak_rate(folder.path()).unwrap(), Some(2e-3));
+}
+
+#[test]
+fn strided_moments_are_read_in_order() {
+    let folder = TempDir::new().unwrap();
+    let transposed = Obj::Tensor(vec![2, 5], vec![1, 2], 1, (0..11).map(|v| v as f32).collect());
+    let first = dict([("exp_avg", transposed.clone()), ("exp_avg_sq", transposed)]);
+    let moments = load(&folder, &index_keyed(vec![first, state(&specs()[1], 1)])).unwrap();
+    assert_eq!(moments.exp_avg[..10], [1.0, 3.0, 5.0, 7.0, 9.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+    assert_eq!(moments.step, None);
+}
+
+#[test]
+fn moments_that_do_not_fit_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let good = |i: usize| state(&specs()[i], 1);
+    let with = |moment: &str, obj: Obj| match good(0) {
+        Obj::Dict(entries) => Obj::Dict(
+            entries
+                .into_iter()
+                .map(
+                    |(k, v)| if matches!(&k, Obj::Str(s) if s == moment) { (k, obj.clone()) } else { (k, v) },
+                )
+                .collect(),
+        ),
+        other => other,
+    };
+    let cases: Vec<(Obj, &[&str])> = vec![
+        (index_keyed(vec![good(0)]), &["do not fit", "1 parameters", "2 tensors"]),
+        (index_keyed(vec![good(1), good(0)]), &["do not fit", "q_proj.lora_A", "[3, 2]", "[2, 5]"]),
+        (index_keyed(vec![dict([("momentum_buffer", Obj::None)]), good(1)]), &["no exp_avg", "Adam"]),
+        (
+            index_keyed(vec![with("exp_avg_sq", tensor(&[2, 5], vec![-1.0; 10])), good(1)]),
+            &["exp_avg_sq", "holds -1"],
+        ),
+        (
+            index_keyed(vec![with("exp_avg", tensor(&[2, 5], vec![f32::NAN; 10])), good(1)]),
+            &["exp_avg", "NaN"],
+        ),
+        (
+            index_keyed(vec![with("exp_avg", Obj::Tensor(vec![2, 5], vec![0, 0], 0, vec![1.0])), good(1)]),
+            &["does not fit its storage"],
+        ),
+        (
+            index_keyed(vec![
+                with("exp_avg", Obj::Tensor(vec![2, 5], vec![5, 1], 3, vec![1.0; 10])),
+                good(1),
+            ]),
+            &["offset 3"],
+        ),
+        (dict([("state", Obj::Dict(vec![]))]), &["no step"]),
+        (dict([("weights", Obj::None)]), &["no key \"state\""]),
+        (Obj::List(vec![]), &["no key \"state\""]),
+        (dict([("state", Obj::Dict(vec![(Obj::None, Obj::None)]))]), &["neither numbers nor names"]),
+        (dict([("state", Obj::Dict(vec![(text("lm_head.weight"), good(0))]))]), &["none for model.layers.0"]),
+    ];
+    for (root, parts) in cases {
+        assert_says(&load(&folder, &root).unwrap_err(), parts);
+    }
+    let mut extra = name_keyed("", "");
+    if let Obj::Dict(root) = &mut extra
+        && let Obj::Dict(states) = &mut root[0].1
+    {
+        states.push((text("lm_head.weight"), good(0)));
+    }
+    assert_says(&load(&folder, &extra).unwrap_err(), &["lm_head.weight", "lacks"]);
+    assert_says(
+        &Moments::find(&folder.path().join("nowhere")).unwrap_err().to_string(),
+        &["optimizer.pt nor optimizer.bin"],
+    );
+}
+
+#[test]
+fn hostile_pickles_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("optimizer.pt");
+    let open = |root: &Obj| {
+        archive::write(&path, root);
+        TorchArchive::open(&path).map(drop).unwrap_err().to_string()
+    };
+    assert_says(&open(&Obj::Raw(b"cos\nsystem\n(S'true'\ntR".to_vec())), &["os.system", "does not load"]);
+    assert_says(&open(&Obj::Raw(b"cbuiltins\neval\n".to_vec())), &["builtins.eval"]);
+    assert_says(&open(&Obj::Raw(b"ctorch\nload\n".to_vec())), &["torch.load"]);
+    assert_says(&open(&Obj::Raw(b"i__main__\nX\n".to_vec())), &["0x69", "not allowed"]);
+    assert_says(&open(&Obj::Raw(b"h\x07".to_vec())), &["memo"]);
+    assert_says(&open(&Obj::Raw(b"]q\x00h\x00a".to_vec())), &["nested"]);
+    let deep: Vec<u8> = b"]".repeat(200).into_iter().chain(b"a".repeat(199)).collect();
+    assert_says(&open(&Obj::Raw(deep)), &["nested"]);
+    // Each level holds the one below ten times: 10^9 values from a hundred bytes.
+    let mut bomb = b"]q\x00".to_vec();
+    for level in 0..9u8 {
+        bomb.extend(b"](");
+        bomb.extend([b'h', level].repeat(10));
+        bomb.extend([b'e', b'q', level + 1]);
+    }
+    assert_says(&open(&Obj::Raw(bomb)), &["values"]);
+    fs_err::write(&path, b"\x80\x02}q\x00.").unwrap();
+    assert_says(
+        &TorchArchive::open(&path).map(drop).unwrap_err().to_string(),
+        &["not a torch ZIP", "torch.save"],
+    );
+}
+
+#[test]
+fn trainer_states() {
+    let folder = TempDir::new().unwrap();
+    assert_eq!(TrainerState::read(folder.path()).unwrap(), None);
+    let path = folder.path().join("trainer_state.json");
+    fs_err::write(&path, b"{").unwrap();
+    assert_says(&TrainerState::read(folder.path()).unwrap_err().to_string(), &["trainer_state.json"]);
+    write_json(&path, &json!({"epoch": 1.0}));
+    assert_says(&TrainerState::read(folder.path()).unwrap_err().to_string(), &["global_step"]);
+    let epochs = |step: u64, epoch: f64| {
+        write_json(&path, &json!({"global_step": step, "epoch": epoch, "log_history": []}));
+        TrainerState::read(folder.path()).unwrap().unwrap().epoch_steps().unwrap()
+    };
+    assert_eq!(epochs(112, 2.0), (57, 112));
+    // 13,533 rows in batches of 128 on four devices.
+    let per_epoch = 13_533.0 / 128.0;
+    assert_eq!(epochs(105, 105.0 / per_epoch), (1, 105));
+    assert_eq!(epochs(211, 211.0 / per_epoch), (106, 211));
+    assert_eq!(epochs(317, 317.0 / per_epoch), (212, 317));
+    assert_eq!(epochs(420, 420.0 / per_epoch), (318, 420));
+}
