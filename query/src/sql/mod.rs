@@ -15,6 +15,7 @@ mod counts;
 mod distinct;
 mod error;
 mod filter;
+mod from_first;
 mod function;
 mod guard;
 mod hint;

@@ -27,6 +27,7 @@ use gstore_store::Snapshot;
 
 use super::catalog;
 use super::error::{SqlError, SqlErrorKind};
+use super::from_first;
 use super::function;
 use super::guard;
 use super::notes::{Notes, RunNotes};
@@ -170,8 +171,13 @@ async fn plan(state: SessionState, sql: &str, tables: &[String]) -> Result<Plann
     if guard::is_show_tables(&statement) {
         statement = guard::parse(catalog::SHOW_TABLES)?;
     }
+    from_first::resolve(&mut statement);
     ordinals::resolve(&mut statement);
     let logical = state.statement_to_plan(statement).await.map_err(translate)?;
+    if logical.schema().fields().is_empty() {
+        return Err(SqlError::invalid("the statement selects no column".into())
+            .hint("write SELECT * FROM .. for all of them"));
+    }
     SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
