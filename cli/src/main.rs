@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod context;
 mod encoder;
+mod ending;
 mod failure;
 mod output;
 mod progress;

@@ -1,97 +1,238 @@
-//! Where results go: standard output, or a file that appears only when it is whole.
+//! Where results go: standard output, a stream, or a file that appears only when it is whole.
+//!
+//! Invariants
+//! - a file that exists is replaced only with `--force`, and in one step; its name never shows a part of a
+//!   result
+//! - a wrong place is refused before the work whose result is to go there
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
+use rustix::fs::{Access, access};
+use tempfile::NamedTempFile;
 
-use crate::args::{Format, OutputArgs};
 use crate::context::Context;
+use crate::ending::{Packing, packing_of};
 use crate::failure::UsageError;
+
+/// Where an output goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Standard output.
+    Stdout,
+    /// A device, a pipe or an open file: it is written to, never replaced.
+    Stream(PathBuf),
+    /// A file, behind the symlinks that lead to it.
+    File(PathBuf),
+}
+
+impl Place {
+    /// The place that a path names; `None` and `-` are standard output.
+    pub fn of(path: Option<&Path>) -> Self {
+        const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+        let Some(path) = path.filter(|path| !STDOUT.iter().any(|name| *path == Path::new(name))) else {
+            return Self::Stdout;
+        };
+        // Descriptors of this process are links to files that others hold open.
+        let open =
+            path == Path::new("/dev/stderr") || path.starts_with("/dev/fd") || path.starts_with("/proc");
+        if open || fs_err::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Self::Stream(path.to_owned());
+        }
+        Self::File(resolved(path))
+    }
+
+    /// Whether a file by a name of its own comes of it.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// Whether both are the same file or stream, under whatever names.
+    fn is(&self, other: &Self) -> bool {
+        let (Self::File(a) | Self::Stream(a), Self::File(b) | Self::Stream(b)) = (self, other) else {
+            return self == other;
+        };
+        let file = |path| fs_err::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        a != Path::new("/dev/null") && (a == b || file(a).is_some_and(|one| file(b) == Some(one)))
+    }
+}
+
+/// Refuses outputs of a command that cannot be written: inside the store, without a folder, twice the same,
+/// or in place of what is there without `force`.
+pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Result<()> {
+    let outputs: Vec<(&Path, Place)> =
+        outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), Place::of(*path))).collect();
+    for (i, (path, place)) in outputs.iter().enumerate() {
+        if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other.is(place)) {
+            bail!(UsageError(format!(
+                "{} and {} are the same file, and each result needs its own",
+                other.display(),
+                path.display()
+            )));
+        }
+        if let Place::File(target) = place {
+            check_outside(context, path)?;
+            check_file(path, target, force)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a file that cannot be written, or that is there without `force`.
+fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
+    let refuse = |why: String| Err(UsageError(format!("{} {why}", path.display())).into());
+    if target.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return refuse("is not a file name".to_owned());
+    }
+    if target.is_dir() {
+        return refuse("is a folder; name a file".to_owned());
+    }
+    let folder = parent(target);
+    if !folder.is_dir() {
+        // The name that was given says more than what it was resolved to.
+        let given = if path.is_symlink() { folder } else { parent(path) };
+        return refuse(format!("would be in {}, and there is no such folder", given.display()));
+    }
+    if target.exists() && !force {
+        return refuse("exists; --force replaces it".to_owned());
+    }
+    if let Err(error) = access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        let error = std::io::Error::from(error);
+        bail!("{} cannot be written: {}: {error}", path.display(), parent(path).display());
+    }
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
 
 /// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
 pub struct Output {
-    writer: BufWriter<Box<dyn Write + Send>>,
+    writer: Writer,
     file: Option<Pending>,
 }
 
+/// The way of the bytes.
+enum Writer {
+    Plain(Plain),
+    Gzip(flate2::write::GzEncoder<Plain>),
+    Zstd(zstd::stream::write::Encoder<'static, Plain>),
+}
+
+type Plain = BufWriter<Box<dyn Write + Send>>;
+
 struct Pending {
-    temporary: PathBuf,
+    /// Removed when it is dropped.
+    temporary: NamedTempFile,
     target: PathBuf,
+    force: bool,
 }
 
 impl Output {
-    /// Standard output, or a file; `-` also names standard output.
-    pub fn create(path: Option<&Path>) -> Result<Self> {
-        let Some(target) = path.filter(|p| *p != Path::new("-")) else {
-            return Ok(Self { writer: BufWriter::new(Box::new(std::io::stdout())), file: None });
+    /// Begins a result for a place that [`check`] found right.
+    pub fn create(path: Option<&Path>, force: bool) -> Result<Self> {
+        let mut pending = None;
+        let writer: Box<dyn Write + Send> = match Place::of(path) {
+            Place::Stdout => Box::new(std::io::stdout()),
+            Place::Stream(stream) => Box::new(fs_err::OpenOptions::new().append(true).open(stream)?),
+            Place::File(target) => {
+                let begun = Pending::new(target, force)?;
+                let file = begun.temporary.as_file().try_clone()?;
+                let file = fs_err::File::from_parts(file, &begun.target);
+                pending = Some(begun);
+                Box::new(file)
+            }
         };
-        let Some(name) = target.file_name() else {
-            bail!(UsageError(format!("{} is not a file name", target.display())))
+        let plain = BufWriter::new(writer);
+        let writer = match path.map_or(Packing::None, packing_of) {
+            Packing::None => Writer::Plain(plain),
+            Packing::Gzip => {
+                Writer::Gzip(flate2::write::GzEncoder::new(plain, flate2::Compression::default()))
+            }
+            Packing::Zstd => Writer::Zstd(zstd::stream::write::Encoder::new(plain, 0)?),
         };
-        if target.is_dir() {
-            bail!(UsageError(format!("{} is a folder; name a file", target.display())));
-        }
-        // A link stays a link; a pipe or a device is written to, never replaced.
-        let resolved = fs_err::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-        let (target, name) = (resolved.as_path(), resolved.file_name().unwrap_or(name));
-        if fs_err::metadata(target).is_ok_and(|m| !m.is_file()) {
-            let file = fs_err::OpenOptions::new().write(true).open(target)?;
-            return Ok(Self { writer: BufWriter::new(Box::new(file)), file: None });
-        }
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.part", std::process::id()));
-        let temporary = target.with_file_name(hidden);
-        // The name that was given says more than one that nobody chose.
-        let file = fs_err::File::create(&temporary).map_err(|error| {
-            let why = match error.kind() {
-                std::io::ErrorKind::NotFound => "there is no such folder".to_owned(),
-                kind => kind.to_string(),
-            };
-            let why = format!("failed to create file `{}`: {why}", target.display());
-            std::io::Error::new(error.kind(), why)
-        })?;
-        let pending = Pending { temporary, target: target.to_owned() };
-        Ok(Self { writer: BufWriter::new(Box::new(file)), file: Some(pending) })
+        Ok(Self { writer, file: pending })
     }
 
     /// Flushes the result and lets a file appear under its name.
-    pub fn finish(mut self) -> Result<()> {
-        self.writer.flush()?;
-        if let Some(pending) = &self.file {
-            fs_err::File::open(&pending.temporary)?.sync_all()?;
-            fs_err::rename(&pending.temporary, &pending.target)?;
+    pub fn finish(self) -> Result<()> {
+        let mut plain = match self.writer {
+            Writer::Plain(plain) => plain,
+            Writer::Gzip(gzip) => gzip.finish()?,
+            Writer::Zstd(zstd) => zstd.finish()?,
+        };
+        plain.flush()?;
+        self.file.map_or(Ok(()), Pending::publish)
+    }
+}
+
+impl Pending {
+    fn new(target: PathBuf, force: bool) -> Result<Self> {
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(target.file_name().unwrap_or_default());
+        hidden.push(".");
+        let temporary = tempfile::Builder::new()
+            .prefix(&hidden)
+            .suffix(".part")
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(parent(&target))?;
+        // Who could not read the old file cannot read the new one.
+        if let Ok(found) = fs_err::metadata(&target) {
+            temporary.as_file().set_permissions(found.permissions())?;
         }
-        self.file = None;
-        Ok(())
+        Ok(Self { temporary, target, force })
+    }
+
+    /// Puts the bytes on the medium, then the file under its name.
+    fn publish(self) -> Result<()> {
+        self.temporary.as_file().sync_all()?;
+        let placed = match self.force {
+            true => self.temporary.persist(&self.target),
+            false => self.temporary.persist_noclobber(&self.target),
+        };
+        let Err(failed) = placed else { return Ok(()) };
+        let taken = failed.error.kind() == std::io::ErrorKind::AlreadyExists;
+        let (_, kept) = failed.file.keep()?;
+        match taken {
+            true => bail!(
+                "{} appeared meanwhile and stays; the result is in {}",
+                self.target.display(),
+                kept.display()
+            ),
+            false => bail!(
+                "the result is in {}, and cannot become {}: {}",
+                kept.display(),
+                self.target.display(),
+                failed.error
+            ),
+        }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.writer.write(bytes)
+        match &mut self.writer {
+            Writer::Plain(plain) => plain.write(bytes),
+            Writer::Gzip(gzip) => gzip.write(bytes),
+            Writer::Zstd(zstd) => zstd.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(pending) = &self.file {
-            // The result was not finished; what is left of it helps nobody, and a failure here hides the real one.
-            let _ = fs_err::remove_file(&pending.temporary);
+        match &mut self.writer {
+            Writer::Plain(plain) => plain.flush(),
+            Writer::Gzip(gzip) => gzip.flush(),
+            Writer::Zstd(zstd) => zstd.flush(),
         }
     }
 }
 
-/// Refuses an output inside the store, where every file is the store's own. `None` and `-` are standard output.
-pub fn check_outside(context: &Context, path: Option<&Path>) -> Result<()> {
-    let (Some(store), Some(path)) = (context.named_store(), path.filter(|p| *p != Path::new("-"))) else {
-        return Ok(());
-    };
+/// Refuses an output inside the store, where every file is the store's own.
+pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
+    let Some(store) = context.named_store() else { return Ok(()) };
     if resolved(path).starts_with(resolved(store)) {
         bail!(UsageError(format!(
             "{} is inside the store {}, whose files are its own; name a place elsewhere",
@@ -104,6 +245,11 @@ pub fn check_outside(context: &Context, path: Option<&Path>) -> Result<()> {
 
 /// Where a path leads, part by part: below what is there, `..` goes back to what would be made.
 fn resolved(path: &Path) -> PathBuf {
+    follow(path, 40)
+}
+
+/// The same over at most `links` links to what is missing.
+fn follow(path: &Path, links: u8) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut place = PathBuf::new();
     for part in path.components() {
@@ -115,6 +261,9 @@ fn resolved(path: &Path) -> PathBuf {
         }
         if let Ok(found) = fs_err::canonicalize(&place) {
             place = found;
+        } else if let (Ok(missing), Some(links)) = (fs_err::read_link(&place), links.checked_sub(1)) {
+            // What a link leads to is made where it leads.
+            place = follow(&parent(&place).join(missing), links);
         }
     }
     place
@@ -127,47 +276,3 @@ macro_rules! out {
     };
 }
 pub(crate) use out;
-
-/// The format asked for, else that of the file's ending, else a table on a terminal and CSV elsewhere.
-pub fn format_of(args: &OutputArgs) -> Result<Format> {
-    if let Some(format) = args.format {
-        return Ok(format);
-    }
-    match args.output.as_deref().filter(|p| *p != Path::new("-")) {
-        Some(path) => format_of_path(path),
-        None if std::io::stdout().is_terminal() => Ok(Format::Table),
-        None => Ok(Format::Csv),
-    }
-}
-
-/// The format that a file's ending names.
-pub fn format_of_path(path: &Path) -> Result<Format> {
-    Ok(match path.extension().and_then(|e| e.to_str()) {
-        Some("csv") => Format::Csv,
-        Some("json" | "jsonl" | "ndjson") => Format::Json,
-        Some("parquet") => Format::Parquet,
-        Some("arrow" | "feather" | "ipc") => Format::Arrow,
-        Some("txt") => Format::Table,
-        _ => bail!(UsageError(format!(
-            "{}: the ending says no format; give --format, or end the name in .csv, .json, .parquet or .arrow",
-            path.display()
-        ))),
-    })
-}
-
-/// Whether a format is for programs only.
-pub fn is_binary(format: Format) -> bool {
-    sql_format(format).is_binary()
-}
-
-/// The writer of a format.
-pub fn sql_format(format: Format) -> gstore_query::sql::output::Format {
-    use gstore_query::sql::output::Format as Sql;
-    match format {
-        Format::Table => Sql::Table,
-        Format::Csv => Sql::Csv,
-        Format::Json => Sql::Json,
-        Format::Parquet => Sql::Parquet,
-        Format::Arrow => Sql::Arrow,
-    }
-}

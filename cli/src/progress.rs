@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use gstore_ingest::pipeline::{Progress, Unit};
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -127,16 +127,27 @@ fn amount(n: u64, unit: Unit) -> String {
     if unit == Unit::Bytes { HumanBytes(n).to_string() } else { n.to_string() }
 }
 
+/// Whole numbers a second, one decimal below ten.
+fn rate(per_second: f64) -> String {
+    match per_second < 10.0 {
+        true => format!("{per_second:.1}/s"),
+        false => format!("{}/s", HumanCount(per_second as u64)),
+    }
+}
+
 fn bar(stage: &str, total: u64, unit: Unit) -> ProgressBar {
     let bar = ProgressBar::new(total);
     let amounts = match unit {
         Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}".to_owned(),
-        unit => format!("{{human_pos}}/{{human_len}}{} {{per_sec}}", word(unit)),
+        unit => format!("{{human_pos}}/{{human_len}}{} {{rate}}", word(unit)),
     };
     let template = format!("{{msg}} {{wide_bar}} {amounts} {{eta}} left");
     // A template that indicatif refuses costs the looks of the bar, not the run.
     if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&rate(state.per_sec()));
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.set_message(stage.to_owned());
     bar
@@ -175,6 +186,11 @@ impl<'a> Bytes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_has_no_digits_that_nobody_reads() {
+        assert_eq!([0.04, 9.87, 13_946.212_7].map(rate), ["0.0/s", "9.9/s", "13,946/s"]);
+    }
 
     #[test]
     fn bytes_are_told_in_units_that_people_read() {

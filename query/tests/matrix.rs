@@ -136,7 +136,7 @@ fn larger() -> (World, TestStore) {
 }
 
 fn options(samples: u64, plan: &InfluencePlan, threads: usize) -> MatrixOptions {
-    MatrixOptions { memory: samples * plan.sample_bytes(), part: 200 * samples * 4, threads }
+    MatrixOptions { memory: samples * plan.sample_bytes(), part: 200 * samples * 4, threads, replace: false }
 }
 
 fn make(
@@ -452,6 +452,13 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
     fs_err::write(at("real/m.parquet"), "old").unwrap();
     std::os::unix::fs::symlink(at("real/m.parquet"), at("m.parquet")).unwrap();
     let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
+    let none = |_, _| panic!("computed before it was refused");
+    let error = job.write(MatrixOutput::File(&at("m.parquet")), none, &GO).unwrap_err();
+    assert!(matches!(error, MatrixError::Exists(_)), "{error}");
+    assert_eq!(fs_err::read(at("real/m.parquet")).unwrap(), b"old");
+    assert!(!hidden(&at("real/m.parquet")).exists());
+    let replace = MatrixOptions { replace: true, ..options(9, &plan, 1) };
+    let job = MatrixJob::new(&plan, replace, &GO).unwrap();
     let beside = |_, _| assert!(hidden(&at("real/m.parquet")).exists() && !hidden(&at("m.parquet")).exists());
     job.write(MatrixOutput::File(&at("m.parquet")), beside, &GO).unwrap();
     assert!(fs_err::symlink_metadata(at("m.parquet")).unwrap().is_symlink());
@@ -459,6 +466,22 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
     let forecast = job.forecast(1);
     assert_eq!(forecast.disk(MatrixOutput::File(&at("m.parquet"))), 2 * forecast.bytes);
     assert_eq!(forecast.disk(MatrixOutput::Folder(&at("m"))), forecast.bytes);
+}
+
+#[test]
+fn a_file_that_appears_while_a_matrix_is_made_stays() {
+    let (_, store) = larger();
+    let plan = plan(&store, &ask("pool", "val"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.parquet");
+    let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
+    let error = job.write(MatrixOutput::File(&file), |_, _| fs_err::write(&file, "mine").unwrap(), &GO);
+    assert!(matches!(error, Err(MatrixError::Exists(_))), "{error:?}");
+    assert_eq!(fs_err::read(&file).unwrap(), b"mine");
+    // The parts are kept for the one who takes it away, or replaces it.
+    let replace = MatrixOptions { replace: true, ..options(9, &plan, 1) };
+    let report = make(&plan, replace, MatrixOutput::File(&file)).unwrap();
+    assert!(report.kept > 0 && read(&file).len() == 700, "{report:?}");
 }
 
 #[test]

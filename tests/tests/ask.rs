@@ -125,7 +125,7 @@ fn opponents_texts_and_marks() {
     assert!(by_sketch.stderr.contains("every row was scored"), "{}", by_sketch.stderr);
 
     for format in ["table", "csv", "parquet", "arrow"] {
-        ok(&place, &["--format", format, "-o", "out", "--full"]);
+        ok(&place, &["--format", format, "-o", "out", "--force", "--full"]);
         assert!(fs_err::metadata(place.path("out")).expect("written").len() > 0, "{format}");
     }
 }

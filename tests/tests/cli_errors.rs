@@ -488,7 +488,7 @@ fn a_selection_says_what_its_rules_did() {
     let select = |quota: &str, by: &str, top: &str| {
         let mut command = world.gstore();
         command.args(["select", "--pool", "pool", "--target", "target", "--top", top, "--quota", quota]);
-        command.args(["--quota-by", by, "-o"]).arg(world.path("out.jsonl"));
+        command.args(["--quota-by", by, "--force", "-o"]).arg(world.path("out.jsonl"));
         command
     };
     // Before anything is scored or written.
@@ -502,7 +502,7 @@ fn a_selection_says_what_its_rules_did() {
     let finished = binary::run(&mut select("a=1", "source", "1000"));
     assert!(finished.stderr.contains("1000 rows were asked for; the rules"), "{}", finished.stderr);
     let mut plain = world.gstore();
-    plain.args(["select", "--pool", "pool", "--target", "target", "--top", "1000", "-o"]);
+    plain.args(["select", "--pool", "pool", "--target", "target", "--top", "1000", "--force", "-o"]);
     let finished = binary::run(plain.arg(world.path("out.jsonl")));
     assert!(
         finished.stderr.contains("1000 rows were asked for; only 40 can be ranked"),

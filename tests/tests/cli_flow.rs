@@ -77,7 +77,7 @@ fn selected_lines_are_the_original_bytes() {
     assert_eq!(scores[0]["subtask"], "count");
 
     // The score file beside the output, and one of all rows.
-    let csv = fs_err::read_to_string(world.path("all.scores.csv")).expect("written");
+    let csv = fs_err::read_to_string(world.path("all.jsonl.scores.csv")).expect("written");
     assert!(csv.starts_with("id,row,score,subtask\nc,2,"), "{csv}");
     world.ok(&[
         "select",
@@ -127,7 +127,7 @@ fn a_store_can_be_listed_queried_and_verified() {
     let csv = world.ok(&["query", "--format", "csv", top]);
     assert_eq!(csv.lines().count(), 4, "{csv}");
     for format in ["table", "json", "parquet", "arrow"] {
-        world.ok(&["query", "--format", format, "-o", "out", top]);
+        world.ok(&["query", "--format", format, "-o", "out", "--force", top]);
         assert!(fs_err::metadata(world.path("out")).expect("written").len() > 0, "{format}");
     }
     // An earlier snapshot has no features of the target yet.
@@ -310,7 +310,28 @@ fn the_demo_finds_the_right_skill() {
             "{target}: {top} % of the top rows, {pool} % of the pool\n{printed}"
         );
     }
-    // The statements that it suggests work as printed.
+    // The commands that it suggests work as printed.
+    let steps: Vec<&str> = printed.lines().skip_while(|line| !line.starts_with("4. ")).skip(1).collect();
+    let steps: Vec<&str> = steps.into_iter().take_while(|line| !line.starts_with("Done")).collect();
+    assert!(steps.len() >= 8, "{printed}");
+    std::os::unix::fs::symlink(binary::path(), world.path("gstore")).expect("linked");
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::env::join_paths([world.path("")].into_iter().chain(std::env::split_paths(&paths)));
+    fs_err::write(world.path("typed.sql"), "SHOW TABLES").expect("written");
+    let pasted = Command::new("sh")
+        .args(["-e", "-c", &steps.join("\n")])
+        .current_dir(world.path(""))
+        .env("PATH", paths.expect("a path"))
+        .stdin(fs_err::File::open(world.path("typed.sql")).expect("opens").into_file())
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&pasted.stderr);
+    let shown = String::from_utf8_lossy(&pasted.stdout);
+    assert!(
+        pasted.status.success() && shown.contains("embed-mean") && shown.contains("pool"),
+        "{shown}{said}"
+    );
+    assert!(world.path("selected.jsonl.scores.csv").is_file());
     let again = Command::new(binary::path()).arg("demo").current_dir(world.path("")).output().expect("runs");
     let again = String::from_utf8_lossy(&again.stdout).into_owned();
     assert!(again.contains("there already"), "{again}");

@@ -93,7 +93,7 @@ fn a_damaged_sketch_is_not_used_and_can_be_made_anew() {
 
 /// The score file of a selection, and what was said.
 fn select(place: &Place, more: &[&str]) -> (String, String) {
-    let args = [&SELECT[..], &["-o", "out.jsonl", "--scores", "scores.csv"], more].concat();
+    let args = [&SELECT[..], &["-o", "out.jsonl", "--scores", "scores.csv", "--force"], more].concat();
     let finished = place.run(&args);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     (fs_err::read_to_string(place.path("scores.csv")).expect("written"), finished.stderr)
@@ -134,12 +134,12 @@ fn a_selection_by_sketch_is_the_exact_one_and_says_what_it_promises() {
         (vec!["--mode", "sketch", "--round-robin", "target"], "rules of the selection"),
         (vec!["--mode", "sketch", "--scores-of", "all"], "--scores-of all"),
     ] {
-        let finished = place.run(&[&SELECT[..], &["-o", "out.jsonl"], &flags[..]].concat());
+        let finished = place.run(&[&SELECT[..], &["-o", "out.jsonl", "--force"], &flags[..]].concat());
         assert_eq!(finished.code, 2, "{flags:?}: {}", finished.stderr);
         assert!(finished.stderr.contains(says), "{flags:?}: {}", finished.stderr);
     }
     let finished =
-        place.run(&[&SELECT[..], &["-o", "out.jsonl", "--mode", "sketch", "--miss", "2"]].concat());
+        place.run(&[&SELECT[..], &["-o", "other.jsonl", "--mode", "sketch", "--miss", "2"]].concat());
     assert!(
         finished.code != 0 && finished.stderr.contains("probability of missing rows of 2"),
         "{}",

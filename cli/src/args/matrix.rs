@@ -31,6 +31,9 @@ pub struct MatrixArgs {
     /// A file ending in .parquet, or a folder
     #[arg(long, short, value_name = "FILE|DIR")]
     pub output: PathBuf,
+    /// Replace the file if it exists; a folder is never replaced
+    #[arg(long)]
+    pub force: bool,
     /// Bytes for the vectors of target samples, e.g. 4GB; where they do not fit, there are several passes over the pool
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GiB")]
     pub memory: u64,

@@ -336,27 +336,65 @@ pub enum Checks {
 /// Where and how to write a result.
 #[derive(Args, Debug, Clone)]
 pub struct OutputArgs {
-    /// Format of the result [default: table on a terminal, else from the file's ending, else csv]
+    /// Format of the result [default: by the file's ending; without a file a table on a terminal, else csv]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// File to write [default: standard output]
+    /// File to write: .csv, .tsv, .json or .jsonl (one object a line), .parquet, .arrow, also with .gz or
+    /// .zst; .txt for a table [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Format of a result.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For reading
+    /// For reading: floats have six digits, long text is cut to fit a terminal
     Table,
     /// Comma separated, with a header
     Csv,
+    /// Tab separated, with a header
+    Tsv,
     /// One object a line
     Json,
     /// Parquet
     Parquet,
     /// Arrow IPC
     Arrow,
+}
+
+impl Format {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        }
+    }
+
+    /// Whether it is for programs only.
+    pub fn is_binary(self) -> bool {
+        gstore_query::sql::output::Format::from(self).is_binary()
+    }
+}
+
+impl From<Format> for gstore_query::sql::output::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Table => Self::Table,
+            Format::Csv => Self::Csv,
+            Format::Tsv => Self::Tsv,
+            Format::Json => Self::Json,
+            Format::Parquet => Self::Parquet,
+            Format::Arrow => Self::Arrow,
+        }
+    }
 }
 
 /// `gstore select`
@@ -386,12 +424,17 @@ pub struct SelectArgs {
     /// Add to the score file each checkpoint's part, the nearest target sample, the standard error and the noise floor
     #[arg(long)]
     pub explain: bool,
-    /// File for the selected lines, best first; `-` for standard output
+    /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
+    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-    /// File for id, row, score and subtask; .csv, .json or .parquet [default: beside the output, as NAME.scores.csv]
+    /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:
+    /// OUTPUT.scores.csv; none for standard output and devices]
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
+    /// Replace the files if they exist
+    #[arg(long)]
+    pub force: bool,
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,

@@ -38,7 +38,7 @@ pub struct Samples {
 impl Samples {
     /// Reads no file but those that can be read only once.
     pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
-        let cancel = context.cancel_on_interrupt("stopping; nothing is added. Once more to stop at once")?;
+        let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
         let mut copies = Vec::new();
         let mut paths = Vec::with_capacity(data.len());
         for path in data {

@@ -1,5 +1,6 @@
 //! `gstore demo`: the main job on the bundled model and data, told step by step.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -18,7 +19,7 @@ use super::gradients::kind;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
-use crate::output::out;
+use crate::output::{Output, out};
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
 
@@ -84,9 +85,9 @@ fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
         Some(name) => Ok(name),
         None => {
             let near = nearest(wanted, targets.iter().map(String::as_str));
-            let near = near.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
+            let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
             bail!(UsageError(format!(
-                "the demo has no target `{wanted}`{near} It has {}",
+                "the demo has no target `{wanted}`{near}\n  it has {}",
                 targets.join(", ")
             )))
         }
@@ -97,13 +98,21 @@ fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
 fn unpack(input: &Path) -> Result<()> {
     for (name, bytes) in FILES {
         let path = input.join(name);
-        if fs_err::read(&path).is_ok_and(|present| present == *bytes) {
-            continue;
+        match fs_err::read(&path) {
+            Ok(present) if present == *bytes => continue,
+            Ok(_) => bail!(
+                "{} is there and is not the demo's; move it away, or give another folder with --store",
+                path.display()
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
         if let Some(parent) = path.parent() {
             fs_err::create_dir_all(parent)?;
         }
-        fs_err::write(&path, bytes)?;
+        let mut output = Output::create(Some(&path), false)?;
+        output.write_all(bytes)?;
+        output.finish()?;
     }
     Ok(())
 }
@@ -261,9 +270,10 @@ fn print_rows(pool: &SampleReader, ranking: &Ranking) -> Result<()> {
     Ok(())
 }
 
+/// Commands that work where they are pasted.
 fn print_next_steps(store: &Path, target: &str) -> Result<()> {
-    let store = store.display();
-    out!("4. Ask more:");
+    let store = shell_word(&store.display().to_string());
+    out!("4. Ask more (the last command is a shell, where SHOW TABLES; lists what there is):");
     out!("");
     out!("   gstore select --store {store} --pool pool --target {target} --top 5% -o selected.jsonl");
     out!("   gstore query --store {store} \"");
@@ -273,7 +283,16 @@ fn print_next_steps(store: &Path, target: &str) -> Result<()> {
     out!(
         "     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\""
     );
-    out!("   gstore query --store {store}        -- a shell; `SHOW TABLES;` lists what there is");
     out!("   gstore ls --store {store}");
+    out!("   gstore query --store {store}");
     Ok(())
+}
+
+/// A word as a shell reads it.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }

@@ -192,7 +192,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
     let Device::Cpu = args.device;
     let mut kinds = Vec::new();
     for name in &args.features {
-        let kind = Kind::parse(name).map_err(|error| UsageError(error.to_string()))?;
+        let kind = Kind::parse(name.trim()).map_err(|error| UsageError(error.to_string()))?;
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use gstore_ingest::pipeline::{Progress, Unit};
 use gstore_query::influence::InfluencePlan;
 use gstore_query::matrix::{
-    MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
+    MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
 };
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
@@ -36,14 +36,19 @@ struct Preview {
 /// Makes the matrix, or says what it would take.
 pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     let output = output(&args.output)?;
-    check_outside(context, Some(&args.output))?;
+    check_outside(context, &args.output)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
     let spec = between(&args.pool, &args.target, pairs(&args.pairs)?);
     let plan = InfluencePlan::new(&snapshot, &spec)?;
     tell_notes(context, &plan);
-    let options = MatrixOptions { memory: args.memory, threads: context.threads, ..MatrixOptions::default() };
+    let options = MatrixOptions {
+        memory: args.memory,
+        threads: context.threads,
+        replace: args.force,
+        ..MatrixOptions::default()
+    };
     let cancel =
         context.cancel_on_interrupt("stopping; finished parts stay, and the same command goes on")?;
     let job = MatrixJob::new(&plan, options, &cancel)?;
@@ -71,6 +76,10 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
         &cancel,
     );
     reporter.finish();
+    let made = made.map_err(|error| match error {
+        MatrixError::Exists(_) => UsageError(format!("{error}; --force replaces it")).into(),
+        error => anyhow::Error::from(error),
+    });
     report(context, args, &made?)?;
     Ok(ExitCode::SUCCESS)
 }

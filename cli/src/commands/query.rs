@@ -14,7 +14,8 @@ use gstore_store::Snapshot;
 use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::encoder::encoder;
-use crate::output::{Output, check_outside, format_of, is_binary, sql_format};
+use crate::ending::format_of;
+use crate::output::{Output, Place, check};
 use crate::words::{many, many_of};
 use crate::{shell, summary};
 
@@ -89,16 +90,17 @@ impl Engine {
 
     /// Runs one statement and writes its result.
     pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &AtomicBool) -> Result<Notes> {
-        check_outside(context, to.output.as_deref())?;
+        let path = to.output.as_deref();
+        check(context, &[path], to.force)?;
         let format = format_of(to)?;
-        if is_binary(format) && to.output.is_none() && std::io::stdout().is_terminal() {
+        if format.is_binary() && Place::of(path) == Place::Stdout && std::io::stdout().is_terminal() {
             bail!("{format:?} is not for a terminal; name a file with --output");
         }
         let mut rows = self.0.run(sql, cancel)?;
         // What fails before its first rows prints no header either.
         let first = rows.next().transpose()?;
-        let mut output = Output::create(to.output.as_deref())?;
-        let mut writer = ResultWriter::new(sql_format(format), rows.schema(), &mut output, style())?;
+        let mut output = Output::create(path, to.force)?;
+        let mut writer = ResultWriter::new(format.into(), rows.schema(), &mut output, style())?;
         for batch in first.into_iter().map(Ok).chain(&mut rows) {
             writer.write(&batch?)?;
         }

@@ -16,16 +16,19 @@ use gstore_query::sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
 
 use self::explained::Explained;
+use self::records::{Records, bytes};
 use super::query::checked;
-use crate::args::{ScoresOf, SelectArgs};
+use crate::args::{Format, ScoresOf, SelectArgs};
 use crate::context::Context;
+use crate::ending::{format_of_name, format_of_scores};
 use crate::failure::UsageError;
-use crate::output::{Output, check_outside, format_of_path, sql_format};
+use crate::output::{Output, Place, check};
 use crate::question::{between, rules, scoring, tell_notes};
 use crate::summary;
 use crate::words::{many, many_of};
 
 mod explained;
+mod records;
 
 /// Rows whose records are read at once.
 const CHUNK: usize = 1024;
@@ -40,7 +43,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let snapshot = checked(snapshot, args.checks);
     let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
     let scores = scores_path(args);
-    check_outputs(context, args, scores.as_deref())?;
+    let table = check_outputs(context, args, scores.as_deref())?;
     let rules = rules(&args.rules)?;
     check_terms(rules.round_robin, &spec)?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
@@ -60,10 +63,17 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         let request = SelectRequest { order, k, filter: None, diversity: &rules, threads, memory: MEMORY };
         let found = plan.select(&request, &cancel)?;
         let over = found.over_quota + found.near_duplicates;
-        context.say(&format!(
-            "{over} candidates were passed over: {} over a quota, {} near-duplicates",
-            found.over_quota, found.near_duplicates
-        ));
+        let mut passed = Vec::new();
+        if args.rules.quota.is_some() {
+            passed.push(format!("{} over a quota", found.over_quota));
+        }
+        if args.rules.distinct.is_some() {
+            passed.push(many(found.near_duplicates, "near-duplicate"));
+        }
+        if !passed.is_empty() {
+            let over = many_of(over, "candidate was", "candidates were");
+            context.say(&format!("{over} passed over: {}", passed.join(", ")));
+        }
         passed_over = Some(over);
         found.ranking
     };
@@ -71,25 +81,35 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let pools = open_pools(&snapshot, &spec.pools)?;
     if let Some(path) = &scores {
         let explain = args.explain.then(|| Explained::new(&plan, &cancel)).transpose()?;
-        write_scores(path, &ranking, &pools, explain.as_ref())?;
+        let mut output = Output::create(Some(path), args.force)?;
+        write_scores(&mut output, format_of_scores(path)?, &ranking, &pools, explain.as_ref())?;
+        output.finish()?;
     }
     ranking.rows.truncate(k);
-    write_lines(&args.output, &ranking.rows, &pools)?;
+    let mut output = Output::create(Some(&args.output), args.force)?;
+    match table {
+        Some(format) => write_table(&mut output, format, &ranking.rows, &pools)?,
+        None => write_lines(&mut output, &ranking.rows, &pools)?,
+    }
+    output.finish()?;
     summarise(context, args, &ranking, (k, passed_over), scores.as_deref());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses a wrong place or ending before the scan, not after it.
-fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<()> {
-    check_outside(context, Some(&args.output))?;
-    check_outside(context, scores)?;
-    if let Some(path) = scores {
-        if path == args.output {
-            bail!(UsageError(format!("--scores and --output both name {}", path.display())));
-        }
-        format_of_path(path)?;
+/// Refuses a wrong place or ending before the scan, not after it. Returns the format of the selected rows, if
+/// they are not written as lines.
+fn check_outputs(context: &Context, args: &SelectArgs, scores: Option<&Path>) -> Result<Option<Format>> {
+    let outputs = [Some(args.output.as_path()), scores];
+    check(context, if scores.is_some() { &outputs } else { &outputs[..1] }, args.force)?;
+    scores.map(format_of_scores).transpose()?;
+    match format_of_name(&args.output)? {
+        Some(Format::Table) => bail!(UsageError(format!(
+            "{}: rows are not written as .txt; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
+            args.output.display()
+        ))),
+        Some(Format::Json) | None => Ok(None),
+        table => Ok(table),
     }
-    Ok(())
 }
 
 /// Refuses terms that rankings in turn make no use of.
@@ -133,13 +153,14 @@ fn check_words(
     Ok(())
 }
 
-/// Where scores go: as asked, else beside the output, else nowhere.
+/// Where scores go: as asked, else to a file named after that of the rows, else nowhere.
 fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
-    match &args.scores {
-        Some(path) => Some(path.clone()),
-        None if args.output == Path::new("-") => None,
-        None => Some(args.output.with_extension("scores.csv")),
+    if args.scores.is_some() || !Place::of(Some(&args.output)).is_file() {
+        return args.scores.clone();
     }
+    let mut name = args.output.clone().into_os_string();
+    name.push(".scores.csv");
+    Some(name.into())
 }
 
 /// A pool and its samples.
@@ -179,40 +200,50 @@ pub fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRe
 }
 
 /// Writes the original lines, each ended by a line break, byte for byte.
-fn write_lines(path: &Path, rows: &[Scored], pools: &[Pool]) -> Result<()> {
-    let mut output = Output::create(Some(path))?;
+fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool]) -> Result<()> {
     for chunk in rows.chunks(CHUNK) {
         for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
-            let record = record.as_binary_opt::<i32>().filter(|record| record.is_valid(0));
-            let Some(record) = record else {
-                bail!("row {} was stored without its original record, so it cannot be written", scored.row)
-            };
-            output.write_all(record.value(0))?;
+            output.write_all(bytes(&record, scored)?)?;
             output.write_all(b"\n")?;
         }
     }
-    output.finish()
+    Ok(())
+}
+
+/// Writes the records as a table.
+fn write_table(output: &mut Output, format: Format, rows: &[Scored], pools: &[Pool]) -> Result<()> {
+    let records = Records::new(pools, rows)?;
+    write_batches(output, format, rows, |chunk| records.batch(chunk))
 }
 
 fn write_scores(
-    path: &Path,
+    output: &mut Output,
+    format: Format,
     ranking: &Ranking,
     pools: &[Pool],
     explain: Option<&Explained<'_>>,
 ) -> Result<()> {
-    let mut output = Output::create(Some(path))?;
+    write_batches(output, format, &ranking.rows, |chunk| score_batch(chunk, ranking, pools, explain))
+}
+
+/// Writes the batches of some rows.
+fn write_batches(
+    output: &mut Output,
+    format: Format,
+    rows: &[Scored],
+    batch: impl Fn(&[Scored]) -> Result<RecordBatch>,
+) -> Result<()> {
     let style = TableStyle { width: None, column: None };
     // At least one batch, so that an empty selection still is a file with a header.
-    let (first, rest) = ranking.rows.split_at(ranking.rows.len().min(CHUNK));
-    let batch = score_batch(first, ranking, pools, explain)?;
-    let mut writer =
-        ResultWriter::new(sql_format(format_of_path(path)?), &batch.schema(), &mut output, style)?;
-    writer.write(&batch)?;
+    let (first, rest) = rows.split_at(rows.len().min(CHUNK));
+    let first = batch(first)?;
+    let mut writer = ResultWriter::new(format.into(), &first.schema(), output, style)?;
+    writer.write(&first)?;
     for chunk in rest.chunks(CHUNK) {
-        writer.write(&score_batch(chunk, ranking, pools, explain)?)?;
+        writer.write(&batch(chunk)?)?;
     }
     writer.finish()?;
-    output.finish()
+    Ok(())
 }
 
 /// `id, row, score, subtask`, and `pool` in front if there are several.

@@ -1,7 +1,7 @@
 //! Why a matrix cannot be written.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
@@ -25,6 +25,9 @@ pub enum MatrixError {
         /// What is wrong with it.
         error: ParquetError,
     },
+    /// A file with something else is there, and may not be replaced.
+    #[error("{} exists, and does not have this matrix", .0.display())]
+    Exists(PathBuf),
     /// The output is something else, or cannot be as it was asked for.
     #[error("{0}")]
     Refused(String),

@@ -48,11 +48,13 @@ pub struct MatrixOptions {
     pub part: u64,
     /// Threads; 0 means one per core.
     pub threads: usize,
+    /// Whether a file that is there may be replaced.
+    pub replace: bool,
 }
 
 impl Default for MatrixOptions {
     fn default() -> Self {
-        Self { memory: 1 << 30, part: 256 << 20, threads: 0 }
+        Self { memory: 1 << 30, part: 256 << 20, threads: 0, replace: false }
     }
 }
 
@@ -120,7 +122,8 @@ impl<'a> MatrixJob<'a> {
     /// done; there are [`MatrixForecast::row_passes`] in all.
     ///
     /// # Errors
-    /// Where the output is something else, or work for it was begun with another question. What was finished stays, and the same call goes on.
+    /// Where the output is something else that may not be replaced, or work for it was begun with another
+    /// question. What was finished stays, and the same call goes on.
     pub fn write(
         &self,
         output: MatrixOutput<'_>,
@@ -145,11 +148,18 @@ impl<'a> MatrixJob<'a> {
             )));
         }
         let place = Place::new(output)?;
+        // In this order: another process may finish the same matrix at any time.
+        let taken = place.is_taken()?;
         if let Some(info) = place.finished(&self.question)? {
             work::remove_leftover(&place, &self.question)?;
             return self.finished(&place, &info);
         }
         place.check()?;
+        let refuse = |taken: bool| match taken && !self.options.replace {
+            true => Err(MatrixError::Exists(place.path.clone())),
+            false => Ok(()),
+        };
+        refuse(taken)?;
         let work = Work::open(&place, &self.question)?;
         // By another process, between the first look and the lock.
         if let Some(info) = place.finished(&self.question)? {
@@ -173,6 +183,8 @@ impl<'a> MatrixJob<'a> {
                 work.publish_folder(&info)?;
             }
             MatrixOutput::File(_) => {
+                // What was put there meanwhile stays, and so do the parts.
+                refuse(place.is_taken()?)?;
                 let targets = targets::as_json(&self.samples, &names)?;
                 work.publish_file(&info, &targets, cancel)?;
             }

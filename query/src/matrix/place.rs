@@ -42,6 +42,11 @@ impl Place {
         Ok(Self { hidden: path.with_file_name(hidden), path: path.with_file_name(name), single })
     }
 
+    /// Whether a file is there that would be replaced.
+    pub(super) fn is_taken(&self) -> Result<bool, MatrixError> {
+        Ok(self.single && exists(&self.path)?)
+    }
+
     /// The matrix that is in the place already, if it is the one that is asked for.
     pub(super) fn finished(&self, question: &MatrixQuestion) -> Result<Option<MatrixInfo>, MatrixError> {
         let path = &self.path;
@@ -49,7 +54,7 @@ impl Place {
             return Ok(None);
         }
         let text = match self.single {
-            // A file that is something else is replaced when the new one is whole.
+            // A file that is something else may be replaced when the new one is whole.
             true => match metadata(path, INFO_KEY) {
                 Ok(Some(text)) => text,
                 _ => return Ok(None),

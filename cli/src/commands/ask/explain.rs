@@ -64,7 +64,7 @@ pub fn run(
         given: given.map(|(tokens, sample)| (tokens, text::of_record(sample.as_bytes(), true))).collect(),
         pair,
     };
-    let mut output = Output::create(args.output.output.as_deref())?;
+    let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
     match format {
         Format::Json => writeln!(output, "{}", shown.json())?,
         _ => output.write_all(shown.text(args.full)?.as_bytes())?,

@@ -21,8 +21,9 @@ use super::select::{Pool, column, open_pools};
 use crate::args::{AskArgs, Format};
 use crate::context::Context;
 use crate::encoder::encoder;
+use crate::ending::format_of;
 use crate::failure::UsageError;
-use crate::output::{Output, check_outside, format_of, is_binary, sql_format};
+use crate::output::{Output, Place, check};
 use crate::question::{scoring, tell_notes};
 use crate::summary;
 
@@ -31,7 +32,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     check_words(args)?;
     let given = records(args)?;
     let format = format(args)?;
-    check_outside(context, args.output.output.as_deref())?;
+    check(context, &[args.output.output.as_deref()], args.output.force)?;
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
@@ -142,15 +143,16 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
 
 /// The format of the result; what does not go together must show before a model is loaded.
 fn format(args: &AskArgs) -> Result<Format> {
-    let format = match (&args.explain, args.output.format, &args.output.output) {
-        // A pair is no table, so it is text wherever it goes.
-        (Some(_), None, None) => Format::Table,
+    let stdout = Place::of(args.output.output.as_deref()) == Place::Stdout;
+    let format = match (&args.explain, args.output.format) {
+        // A pair is no table, so it is text also in a pipe.
+        (Some(_), None) if stdout => Format::Table,
         _ => format_of(&args.output)?,
     };
     if args.explain.is_some() && !matches!(format, Format::Table | Format::Json) {
         bail!(UsageError("--explain prints text or JSON: give --format table or --format json".to_owned()));
     }
-    if is_binary(format) && args.output.output.is_none() && std::io::stdout().is_terminal() {
+    if format.is_binary() && stdout && std::io::stdout().is_terminal() {
         bail!(UsageError(format!("{format:?} is not for a terminal; name a file with --output")));
     }
     Ok(format)
@@ -178,10 +180,10 @@ fn rank(
         batches.push(batch(order, &ranking.rows, plan, pools, args, cancel)?);
         rankings.push(ranking);
     }
-    let mut output = Output::create(args.output.output.as_deref())?;
+    let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
     let style = if args.full { TableStyle { width: None, column: None } } else { style() };
     if let Some(first) = batches.first() {
-        let mut writer = ResultWriter::new(sql_format(format), &first.schema(), &mut output, style)?;
+        let mut writer = ResultWriter::new(format.into(), &first.schema(), &mut output, style)?;
         for batch in &batches {
             writer.write(batch)?;
         }

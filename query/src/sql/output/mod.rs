@@ -32,6 +32,8 @@ pub enum Format {
     Table,
     /// Comma-separated with a header line; lists as JSON, bytes as hex digits.
     Csv,
+    /// The same with tabs.
+    Tsv,
     /// One JSON object a line.
     Json,
     /// A Parquet file.
@@ -42,7 +44,7 @@ pub enum Format {
 
 impl Format {
     /// The words that name the formats.
-    pub const WORDS: [&'static str; 5] = ["table", "csv", "json", "parquet", "arrow"];
+    pub const WORDS: [&'static str; 6] = ["table", "csv", "tsv", "json", "parquet", "arrow"];
 
     /// Whether the output is bytes that do not belong on a terminal.
     pub fn is_binary(self) -> bool {
@@ -56,6 +58,7 @@ impl FromStr for Format {
         match word.to_ascii_lowercase().as_str() {
             "table" => Ok(Self::Table),
             "csv" => Ok(Self::Csv),
+            "tsv" => Ok(Self::Tsv),
             "json" | "jsonl" | "ndjson" => Ok(Self::Json),
             "parquet" => Ok(Self::Parquet),
             "arrow" | "ipc" | "feather" => Ok(Self::Arrow),
@@ -83,9 +86,11 @@ impl<W: Write + Send> ResultWriter<W> {
     pub fn new(format: Format, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self, SqlError> {
         let inner = match format {
             Format::Table => Inner::Table(TableWriter::new(schema, out, style)),
-            Format::Csv => {
+            Format::Csv | Format::Tsv => {
                 let schema = cell::flat_schema(schema);
-                let mut out = arrow_csv::WriterBuilder::new().with_header(true).build(out);
+                let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
+                let builder = arrow_csv::WriterBuilder::new().with_header(true).with_delimiter(delimiter);
+                let mut out = builder.build(out);
                 out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
                 Inner::Csv { out, schema }
             }
@@ -243,6 +248,14 @@ mod tests {
     }
 
     #[test]
+    fn tabs_take_the_place_of_commas() {
+        assert_eq!(
+            text(Format::Tsv),
+            "row\trow\tscore\ttext\traw\tvector\n0\t7\t0.1\t\"a,\"\"b\"\"\nc\"\t00ff\t[0.5,0.0]\n1\t8\tNaN\t\t\t[-3.0,0.0]\n"
+        );
+    }
+
+    #[test]
     fn json_is_one_object_a_line_with_every_name_once() {
         assert_eq!(
             text(Format::Json),
@@ -298,7 +311,7 @@ mod tests {
         }
         assert_eq!(
             "exel".parse::<Format>().unwrap_err(),
-            "format cannot be `exel`: it is one of table, csv, json, parquet, arrow"
+            "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow"
         );
     }
 }

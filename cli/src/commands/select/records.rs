@@ -1,0 +1,185 @@
+//! Selected records as a table: id, text, and metadata columns with the types of the datasets.
+//!
+//! Invariants
+//! - the table has all that a record has, so that it can be added again; a record that does not fit is an
+//!   error, never cut down
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
+use gstore_ingest::data::{Content, parse_record};
+use gstore_query::influence::Scored;
+use gstore_store::{ColumnDef, ColumnType};
+use serde_json::Value;
+
+use super::{CHUNK, Pool, column};
+
+/// A table of selected records.
+pub struct Records<'a> {
+    pools: &'a [Pool],
+    /// Keys of the records' text, in the order of the columns.
+    texts: Vec<&'static str>,
+    metadata: Vec<ColumnDef>,
+}
+
+impl<'a> Records<'a> {
+    /// Finds the columns of these rows.
+    ///
+    /// # Errors
+    /// Where records do not fit into one table.
+    pub fn new(pools: &'a [Pool], rows: &[Scored]) -> Result<Self> {
+        let mut metadata: Vec<ColumnDef> = Vec::new();
+        for pool in pools {
+            for own in &pool.samples.part().columns {
+                match metadata.iter().find(|seen| seen.key == own.key) {
+                    Some(seen) if seen.ty != own.ty => bail!(
+                        "`{}` is {} in one pool and {} in `{}`, so there is no table of both; write .jsonl",
+                        own.key,
+                        seen.ty,
+                        own.ty,
+                        pool.name
+                    ),
+                    Some(_) => {}
+                    None => metadata.push(own.clone()),
+                }
+            }
+        }
+        let mut found = BTreeSet::new();
+        for chunk in rows.chunks(CHUNK) {
+            for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
+                let record = bytes(&record, scored)?;
+                check_messages(record, scored)?;
+                found.extend(texts(record)?.into_iter().map(|(key, _)| key));
+            }
+        }
+        let order = ["messages", "prompt", "completion", "text"];
+        let texts = order.into_iter().filter(|key| found.contains(key)).collect();
+        Ok(Self { pools, texts, metadata })
+    }
+
+    /// The records of these rows.
+    pub fn batch(&self, rows: &[Scored]) -> Result<RecordBatch> {
+        let ids = column(rows, self.pools, "id")?;
+        let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
+        let records = column(rows, self.pools, "record")?;
+        let contents = rows.iter().zip(&records).map(|(scored, record)| texts(bytes(record, scored)?));
+        let contents = contents.collect::<Result<Vec<_>>>()?;
+        let mut columns: Vec<(&str, ArrayRef)> = vec![("id", Arc::new(ids))];
+        for key in &self.texts {
+            let cells =
+                contents.iter().map(|texts| texts.iter().find(|(own, _)| own == key).map(|(_, text)| text));
+            columns.push((key, if *key == "messages" { messages_column(cells) } else { text_column(cells) }));
+        }
+        for own in &self.metadata {
+            columns.push((&own.key, self.metadata(rows, own)?));
+        }
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+
+    /// A metadata column; null where a pool has none.
+    fn metadata(&self, rows: &[Scored], wanted: &ColumnDef) -> Result<ArrayRef> {
+        let mut cells: Vec<Option<ArrayRef>> = vec![None; rows.len()];
+        for (number, pool) in self.pools.iter().enumerate() {
+            let Some(own) = pool.samples.part().columns.iter().find(|own| own.key == wanted.key) else {
+                continue;
+            };
+            let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
+            let of_pool: Vec<Scored> = places.iter().map(|i| rows[*i].clone()).collect();
+            for (place, cell) in places.into_iter().zip(column(&of_pool, self.pools, &own.name)?) {
+                cells[place] = cell.is_valid(0).then_some(cell);
+            }
+        }
+        let cells = cells.iter().map(Option::as_ref);
+        Ok(match wanted.ty {
+            ColumnType::Bool => {
+                Arc::new(cells.map(|c| Some(c?.as_boolean_opt()?.value(0))).collect::<BooleanArray>())
+            }
+            ColumnType::Int => Arc::new(
+                cells.map(|c| Some(c?.as_primitive_opt::<Int64Type>()?.value(0))).collect::<Int64Array>(),
+            ),
+            ColumnType::Float => Arc::new(
+                cells.map(|c| Some(c?.as_primitive_opt::<Float64Type>()?.value(0))).collect::<Float64Array>(),
+            ),
+            ColumnType::Text => {
+                Arc::new(cells.map(|c| Some(c?.as_string_opt::<i32>()?.value(0))).collect::<StringArray>())
+            }
+        })
+    }
+}
+
+/// A text of a record.
+enum Text {
+    Plain(String),
+    /// Role and content of each message.
+    Messages(Vec<(&'static str, String)>),
+}
+
+/// The texts of a record, by their keys.
+fn texts(record: &[u8]) -> Result<Vec<(&'static str, Text)>> {
+    Ok(match parse_record(record)?.content {
+        Content::Messages(messages) => {
+            let messages = messages.into_iter().map(|message| (message.role.name(), message.content));
+            vec![("messages", Text::Messages(messages.collect()))]
+        }
+        Content::PromptCompletion { prompt, completion } => {
+            vec![("prompt", Text::Plain(prompt)), ("completion", Text::Plain(completion))]
+        }
+        Content::Text(text) => vec![("text", Text::Plain(text))],
+    })
+}
+
+/// Refuses messages that say more than who speaks and what.
+fn check_messages(record: &[u8], scored: &Scored) -> Result<()> {
+    let record: Value = serde_json::from_slice(record)?;
+    let messages = record.get("messages").and_then(Value::as_array).into_iter().flatten();
+    let mut keys = messages.filter_map(Value::as_object).flat_map(|message| message.keys());
+    if let Some(key) = keys.find(|key| !["role", "content"].contains(&key.as_str())) {
+        bail!("a message of row {} has `{key}`, which has no place in a table; write .jsonl", scored.row);
+    }
+    Ok(())
+}
+
+fn text_column<'t>(cells: impl Iterator<Item = Option<&'t Text>>) -> ArrayRef {
+    let texts = cells.map(|cell| match cell {
+        Some(Text::Plain(text)) => Some(text.as_str()),
+        _ => None,
+    });
+    Arc::new(texts.collect::<StringArray>())
+}
+
+/// A list of `{role, content}` for each cell.
+fn messages_column<'t>(cells: impl Iterator<Item = Option<&'t Text>>) -> ArrayRef {
+    let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, false));
+    let mut lists = ListBuilder::new(StructBuilder::from_fields(fields.to_vec(), 0));
+    for cell in cells {
+        let messages = match cell {
+            Some(Text::Messages(messages)) => messages.as_slice(),
+            _ => &[],
+        };
+        for (role, content) in messages {
+            for (i, text) in [*role, content.as_str()].into_iter().enumerate() {
+                if let Some(field) = lists.values().field_builder::<StringBuilder>(i) {
+                    field.append_value(text);
+                }
+            }
+            lists.values().append(true);
+        }
+        lists.append(cell.is_some());
+    }
+    Arc::new(lists.finish())
+}
+
+/// The record of a row.
+pub fn bytes<'r>(record: &'r ArrayRef, scored: &Scored) -> Result<&'r [u8]> {
+    match record.as_binary_opt::<i32>().filter(|record| record.is_valid(0)) {
+        Some(record) => Ok(record.value(0)),
+        None => bail!("row {} was stored without its original record, so it cannot be written", scored.row),
+    }
+}

@@ -1,0 +1,108 @@
+//! Formats and packings by the endings of file names.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::args::{Format, OutputArgs};
+use crate::failure::UsageError;
+use crate::output::Place;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    None,
+    /// As gzip.
+    Gzip,
+    /// As Zstandard.
+    Zstd,
+}
+
+/// Endings of formats that are not written.
+const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
+                       xlsx xml xz yaml zip";
+
+/// The packing that a name says.
+pub fn packing_of(path: &Path) -> Packing {
+    match last(path).as_deref() {
+        Some("gz") => Packing::Gzip,
+        Some("zst") => Packing::Zstd,
+        _ => Packing::None,
+    }
+}
+
+/// The format that a name says, before its packing; `None` where it says nothing.
+///
+/// # Errors
+/// The name of a format that is not written.
+pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
+    let ending = match packing_of(path) {
+        Packing::None => last(path),
+        _ => path.file_stem().and_then(|stem| last(Path::new(stem))),
+    };
+    Ok(Some(match ending.as_deref() {
+        Some("csv") => Format::Csv,
+        Some("tsv") => Format::Tsv,
+        Some("json" | "jsonl" | "ndjson") => Format::Json,
+        Some("parquet") => Format::Parquet,
+        Some("arrow" | "feather" | "ipc") => Format::Arrow,
+        Some("txt") => Format::Table,
+        Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
+            bail!(UsageError(format!("{}: .{foreign} is not written; {UNDERSTOOD}", path.display())))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
+
+/// The last ending of a name, in lower case.
+fn last(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+/// The format of a result: that of its name, else the one asked for, else a table on a terminal and CSV
+/// elsewhere.
+pub fn format_of(args: &OutputArgs) -> Result<Format> {
+    let path = args.output.as_deref();
+    let place = Place::of(path);
+    let named = match path {
+        Some(path) if place != Place::Stdout => format_of_name(path)?.map(|format| (path, format)),
+        _ => None,
+    };
+    Ok(match (named, args.format) {
+        // Any text may be called .txt.
+        (Some((_, Format::Table)), Some(asked @ (Format::Csv | Format::Tsv | Format::Json))) => asked,
+        (Some((path, named)), Some(asked)) if named != asked => bail!(UsageError(format!(
+            "{} is {} by its name, and --format says {}; change one of them",
+            path.display(),
+            named.name(),
+            asked.name()
+        ))),
+        (Some((_, format)), _) | (None, Some(format)) => format,
+        (None, None) => match (place, path) {
+            (Place::File(_), Some(path)) => bail!(no_format(path)),
+            (Place::Stdout, _) if std::io::stdout().is_terminal() => Format::Table,
+            _ => Format::Csv,
+        },
+    })
+}
+
+/// The format of a score file.
+pub fn format_of_scores(path: &Path) -> Result<Format> {
+    match (format_of_name(path)?, Place::of(Some(path))) {
+        // A table is for reading: its numbers are rounded.
+        (Some(Format::Table), _) => {
+            bail!(UsageError(format!("{}: scores are not written as .txt; {UNDERSTOOD}", path.display())))
+        }
+        (Some(format), _) => Ok(format),
+        (None, Place::File(_)) => bail!(no_format(path)),
+        (None, _) => Ok(Format::Csv),
+    }
+}
+
+fn no_format(path: &Path) -> UsageError {
+    UsageError(format!("{}: the ending says no format; {UNDERSTOOD}", path.display()))
+}

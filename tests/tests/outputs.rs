@@ -1,0 +1,344 @@
+//! Promise: a command writes what the name of its output says, and replaces no file without being told to.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
+use serde_json::Value;
+
+const SELECT: [&str; 8] = ["select", "--pool", "pool", "--target", "target", "--top", "4", "-o"];
+
+/// A pool of all shapes of records with metadata, and a target.
+fn place() -> Place {
+    let place = Place::new();
+    let pool = [
+        r#"{"id":"a","prompt":"What is one and one?","completion":"\"2\",\tor two","n":1,"ok":true,"x":0.5,"source":"math"}"#,
+        r#"{"id":"b","messages":[{"role":"user","content":"Zwölf?\nOr so?"},{"role":"assistant","content":"12"}],"n":-9007199254740993}"#,
+        r#"{"id":"c","prompt":"two?","completion":"2","n":3,"ok":false,"tokens":7}"#,
+        r#"{"id":"d","text":"3 is three, 4 is four","source":"text"}"#,
+    ];
+    fs_err::write(place.path("pool.jsonl"), pool.join("\n") + "\n").expect("written");
+    world::write_samples(&place.path("target.jsonl"), 4);
+    for (dataset, kinds) in [("pool", "grad-adam"), ("target", "grad-sgd")] {
+        let finished = place.ingest(dataset, Some(Path::new(&format!("{dataset}.jsonl"))), kinds);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+    }
+    place
+}
+
+/// Names of the files in the folder, hidden ones included.
+fn names(place: &Place) -> Vec<String> {
+    let entries = fs_err::read_dir(place.path("")).expect("listed");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a command that must be refused as wrong usage with these words, and leaves the folder as it was.
+fn refused(place: &Place, args: &[&str], words: &[&str]) {
+    let before = names(place);
+    let finished = place.run(args);
+    assert_eq!(finished.code, 2, "{args:?}: {}", finished.stderr);
+    for word in words {
+        assert!(finished.stderr.contains(word), "{args:?}: no {word:?} in {}", finished.stderr);
+    }
+    assert_eq!(names(place), before, "{args:?}");
+}
+
+#[test]
+fn a_file_that_is_there_is_replaced_only_with_force() {
+    let place = place();
+    let commands: [Vec<&str>; 7] = [
+        [&SELECT[..], &["mine.csv"]].concat(),
+        [&SELECT[..], &["new.jsonl", "--scores", "mine.csv"]].concat(),
+        vec!["query", "SELECT nothing FROM pool", "-o", "mine.csv"],
+        vec!["ls", "-o", "mine.csv"],
+        vec!["snapshots", "-o", "mine.csv"],
+        vec!["ask", "--pool", "pool", "--text", "a b c", "-o", "mine.csv"],
+        vec!["matrix", "--pool", "pool", "--target", "target", "-o", "mine.parquet"],
+    ];
+    for file in ["mine.csv", "mine.parquet"] {
+        fs_err::write(place.path(file), "mine").expect("written");
+    }
+    for command in &commands {
+        let file = if command[0] == "matrix" { "mine.parquet" } else { "mine.csv" };
+        refused(&place, command, &["error: ", file, "exists", "; --force replaces it"]);
+        assert_eq!(fs_err::read(place.path(file)).expect("there"), b"mine", "{command:?}");
+        if command[1] == "SELECT nothing FROM pool" {
+            continue;
+        }
+        place.ok(&[command, &["--force"][..]].concat());
+        assert_ne!(fs_err::read(place.path(file)).expect("there"), b"mine", "{command:?}");
+        fs_err::write(place.path(file), "mine").expect("written");
+    }
+    // The scores that nobody named count as well.
+    fs_err::write(place.path("s.jsonl.scores.csv"), "mine").expect("written");
+    refused(&place, &[&SELECT[..], &["s.jsonl"]].concat(), &["s.jsonl.scores.csv exists"]);
+    // The file of a finished matrix needs no force: there is nothing to do.
+    let matrix = ["matrix", "--pool", "pool", "--target", "target", "-o", "m.parquet"];
+    place.ok(&matrix);
+    let again = place.run(&matrix);
+    assert!(again.code == 0 && again.stderr.contains("nothing to do"), "{}", again.stderr);
+}
+
+#[test]
+fn links_are_followed_and_other_names_of_a_file_keep_it() {
+    let place = place();
+    let query = |output: &'static str| vec!["query", "SELECT id FROM pool", "-o", output];
+    let bytes = |name: &str| fs_err::read_to_string(place.path(name)).expect("readable");
+    fs_err::write(place.path("real.csv"), "mine").expect("written");
+    fs_err::set_permissions(place.path("real.csv"), std::fs::Permissions::from_mode(0o600)).expect("set");
+    fs_err::hard_link(place.path("real.csv"), place.path("other.csv")).expect("linked");
+    symlink("real.csv", place.path("link.csv")).expect("linked");
+    refused(&place, &query("link.csv"), &["link.csv exists"]);
+    place.ok(&[query("link.csv"), vec!["--force"]].concat());
+    assert!(place.path("link.csv").is_symlink());
+    assert_eq!((bytes("real.csv").as_str(), bytes("other.csv").as_str()), ("id\na\nb\nc\nd\n", "mine"));
+    let mode = fs_err::metadata(place.path("real.csv")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "who could not read the old file cannot read the new one");
+    // A link to what is missing leads to where the file is made; one into the store, or to itself, to an
+    // error.
+    symlink("made.csv", place.path("dangling.csv")).expect("linked");
+    place.ok(&query("dangling.csv"));
+    assert!(place.path("dangling.csv").is_symlink() && bytes("made.csv").starts_with("id\n"));
+    symlink("store/new.csv", place.path("inside.csv")).expect("linked");
+    refused(&place, &query("inside.csv"), &["inside the store"]);
+    fs_err::hard_link(place.path("store/CURRENT"), place.path("current.csv")).expect("linked");
+    place.ok(&[query("current.csv"), vec!["--force"]].concat());
+    place.ok(&["verify"]);
+}
+
+#[test]
+fn devices_and_standard_output_are_written_to() {
+    let place = place();
+    for output in ["/dev/null", "/dev/stdout", "-"] {
+        let before = names(&place);
+        let lines = place.ok(&[&SELECT[..], &[output]].concat());
+        assert_eq!(lines.lines().count(), if output == "/dev/null" { 0 } else { 4 }, "{output}");
+        assert_eq!(names(&place), before, "no scores of {output}");
+    }
+    // Standard output that is a file is gone on with, not replaced.
+    let appended = fs_err::File::create(place.path("out.txt")).expect("made");
+    let mut command = place.gstore(&["query", "SELECT count(*) AS n FROM pool", "-o", "/dev/stdout"]);
+    assert!(command.stdout(appended.into_file()).status().expect("runs").success());
+    assert_eq!(fs_err::read_to_string(place.path("out.txt")).expect("there"), "n\n4\n");
+    refused(&place, &[&SELECT[..], &["-", "--scores", "/dev/stdout"]].concat(), &["are the same file"]);
+    place.ok(&[&SELECT[..], &["/dev/null", "--scores", "/dev/null"]].concat());
+}
+
+#[test]
+fn the_ending_says_what_a_selection_is() {
+    let place = place();
+    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    for name in ["x.jsonl", "x.json", "X.NDJSON", "sel.gsm8k", "sel.bbh", "x"] {
+        place.ok(&[&SELECT[..], &[name]].concat());
+        let text = fs_err::read_to_string(place.path(name)).expect("readable");
+        assert_eq!(sorted(&text), sorted(&pool), "{name}");
+        assert!(place.path(&format!("{name}.scores.csv")).is_file(), "{name}");
+    }
+    // Packed lines are the same lines: each is known again.
+    for name in ["x.jsonl.gz", "x.jsonl.zst"] {
+        place.ok(&[&SELECT[..], &[name]].concat());
+        assert!(fs_err::read(place.path(name)).expect("readable").len() < pool.len(), "{name}");
+        let again = place.run(&["add", "--dataset", "pool", "--data", name]);
+        assert!(again.stderr.contains("nothing to add; all 4 samples"), "{name}: {}", again.stderr);
+    }
+    refused(&place, &[&SELECT[..], &["x.txt"]].concat(), &["x.txt", ".jsonl", ".parquet"]);
+    refused(&place, &[&SELECT[..], &["x.xlsx"]].concat(), &["x.xlsx", ".jsonl", ".parquet"]);
+    for scores in ["o.txt", "o.xyz", "o"] {
+        refused(&place, &[&SELECT[..], &["y.jsonl", "--scores", scores]].concat(), &[scores, ".csv"]);
+    }
+    for scores in ["s.tsv", "s.csv.gz", "s.parquet", "s.arrow", "s.jsonl.zst"] {
+        place.ok(&[&SELECT[..], &["y.jsonl", "--force", "--scores", scores]].concat());
+    }
+    assert!(
+        fs_err::read_to_string(place.path("s.tsv")).expect("text").starts_with("id\trow\tscore\tsubtask\n")
+    );
+}
+
+#[test]
+fn a_table_of_selected_records_can_be_added_again() {
+    let place = place();
+    let fields = "SELECT id, n, ok, x, source, tokens_ FROM";
+    let expected = place.ok(&["query", "--format", "json", &format!("{fields} pool ORDER BY id")]);
+    assert!(expected.contains("-9007199254740993"), "{expected}");
+    // One shape of records in a table: a row has no value in the columns of another.
+    for (i, (shape, ids)) in
+        [("prompt", "'a', 'c'"), ("messages", "'b'"), ("text", "'d'")].into_iter().enumerate()
+    {
+        let lines = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+        let own: Vec<&str> = lines.lines().filter(|line| line.contains(&format!("\"{shape}\":"))).collect();
+        let dataset = format!("only{i}");
+        fs_err::write(place.path("only.jsonl"), own.join("\n")).expect("written");
+        let finished = place.ingest(&dataset, Some(Path::new("only.jsonl")), "grad-adam");
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let columns = place.ok(&[
+            "query",
+            "--format",
+            "csv",
+            &format!("SELECT name FROM gstore.columns WHERE dataset = '{dataset}' AND key IS NOT NULL"),
+        ]);
+        let columns: Vec<&str> = columns.lines().skip(1).collect();
+        let values = |dataset: &str| {
+            place.ok(&[
+                "query",
+                "--format",
+                "json",
+                &format!("SELECT id, {} FROM {dataset} WHERE id IN ({ids}) ORDER BY id", columns.join(", ")),
+            ])
+        };
+        for ending in ["parquet", "arrow", "csv", "tsv", "csv.gz", "parquet.zst"] {
+            let (file, back) =
+                (format!("{dataset}.{ending}"), format!("back{i}_{}", ending.replace('.', "_")));
+            place.ok(&["select", "--pool", &dataset, "--target", "target", "--top", "100%", "-o", &file]);
+            let added = place.run(&["add", "--dataset", &back, "--data", &file]);
+            assert_eq!(added.code, 0, "{file}: {}", added.stderr);
+            assert_eq!(values(&back), values(&dataset), "{file}");
+            for line in own.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")) {
+                let id = line["id"].as_str().expect("an id");
+                let sql = format!("SELECT record FROM {back} WHERE id = '{id}'");
+                let record: Value =
+                    serde_json::from_str(&place.ok(&["query", "--format", "json", &sql])).expect("JSON");
+                let record: Value =
+                    serde_json::from_str(record["record"].as_str().expect("text")).expect("JSON");
+                assert_eq!(record, line, "{file}");
+            }
+        }
+    }
+    // What has no place in a table is refused, not left out.
+    let extra = r#"{"id":"e","messages":[{"role":"user","content":"1?","name":"me"},{"role":"assistant","content":"1"}]}"#;
+    fs_err::write(place.path("extra.jsonl"), extra).expect("written");
+    assert_eq!(place.ingest("extra", Some(Path::new("extra.jsonl")), "grad-adam").code, 0);
+    let finished =
+        place.run(&["select", "--pool", "extra", "--target", "target", "--top", "1", "-o", "e.parquet"]);
+    assert!(finished.code == 1 && finished.stderr.contains("`name`"), "{}", finished.stderr);
+    assert!(!place.path("e.parquet").exists());
+    // Pools of other columns share a table.
+    place.ok(&["select", "--pool", "pool,extra", "--target", "target", "--top", "3", "-o", "both.jsonl"]);
+    place.ok(&["select", "--pool", "only0,only2", "--target", "target", "--top", "3", "-o", "both.csv"]);
+    let text = fs_err::read_to_string(place.path("both.csv")).expect("readable");
+    assert!(text.starts_with("id,prompt,completion,text,n,ok,x,source,tokens\n"), "{text}");
+}
+
+#[test]
+fn results_of_statements_follow_their_names() {
+    let place = place();
+    let sql = "SELECT id, n FROM pool WHERE n > 0 ORDER BY id";
+    for (name, want) in [
+        ("q.csv", "id,n\na,1\nc,3\n"),
+        ("q.tsv", "id\tn\na\t1\nc\t3\n"),
+        ("q.jsonl", "{\"id\":\"a\",\"n\":1}\n{\"id\":\"c\",\"n\":3}\n"),
+    ] {
+        place.ok(&["query", sql, "-o", name]);
+        assert_eq!(fs_err::read_to_string(place.path(name)).expect("readable"), want, "{name}");
+    }
+    assert_eq!(place.ok(&["query", sql, "--format", "tsv"]), "id\tn\na\t1\nc\t3\n");
+    place.ok(&["query", "SELECT id, id AS text FROM pool", "-o", "q.csv.gz"]);
+    place.ok(&["add", "--dataset", "q", "--data", "q.csv.gz"]);
+    refused(&place, &["query", sql, "--format", "csv", "-o", "q.parquet"], &["q.parquet is parquet", "csv"]);
+    refused(&place, &["query", sql, "-o", "q.xyz"], &["q.xyz", ".csv"]);
+    refused(&place, &["query", sql, "--format", "csv", "-o", "q.xlsx"], &["q.xlsx", ".csv"]);
+    place.ok(&["query", sql, "--format", "csv", "-o", "q.xyz"]);
+}
+
+#[test]
+fn two_results_need_two_places() {
+    let place = place();
+    symlink("x.csv", place.path("link.csv")).expect("linked");
+    for scores in ["x.csv", "./x.csv", "store/../x.csv", "link.csv"] {
+        let args = [&SELECT[..], &["x.csv", "--scores", scores]].concat();
+        refused(&place, &args, &["are the same file", scores]);
+    }
+    fs_err::write(place.path("y.csv"), "").expect("written");
+    fs_err::hard_link(place.path("y.csv"), place.path("z.csv")).expect("linked");
+    refused(
+        &place,
+        &[&SELECT[..], &["y.csv", "--scores", "z.csv", "--force"]].concat(),
+        &["are the same file"],
+    );
+    for (output, named) in
+        [("none/x.jsonl", "none/x.jsonl would be in none,"), ("none/../none/x.jsonl", "in none/../none,")]
+    {
+        refused(&place, &[&SELECT[..], &[output]].concat(), &[named, "no such folder"]);
+    }
+    refused(&place, &[&SELECT[..], &["store"]].concat(), &["inside the store"]);
+    fs_err::create_dir(place.path("folder")).expect("made");
+    refused(&place, &[&SELECT[..], &["folder"]].concat(), &["folder is a folder"]);
+    refused(&place, &[&SELECT[..], &["folder/"]].concat(), &["folder/ is"]);
+}
+
+#[test]
+fn a_table_of_many_rows_has_every_digit() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 4480);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    for (sql, last) in [
+        ("SELECT row FROM pool", "4479"),
+        ("SELECT row * 1000000007 AS big FROM pool ORDER BY row", "4479000031353"),
+        ("SELECT -row * 1000000007 AS big FROM pool ORDER BY row", "-4479000031353"),
+        ("SELECT CASE WHEN row = 4479 THEN 123456.789 ELSE 0 END AS v FROM pool ORDER BY row", "123457"),
+        (
+            "SELECT CAST(row * 1000000007 AS DECIMAL(30, 5)) / 8 AS v FROM pool ORDER BY row",
+            "559875003919.125000000",
+        ),
+        ("SELECT [row, row * row] AS v FROM pool ORDER BY row", "[4479,20061441]"),
+        ("SELECT to_timestamp(row * 100000000) AS v FROM pool ORDER BY row", "16163-06-05T21:20:00"),
+        (
+            "SELECT CASE WHEN row = 4479 THEN 'a long text' ELSE '' END AS v FROM pool ORDER BY row",
+            "a long text",
+        ),
+    ] {
+        let table = place.ok(&["query", "--format", "table", sql]);
+        assert_eq!(table.lines().count(), 4482, "{sql}");
+        assert_eq!(table.lines().last().map(str::trim), Some(last), "{sql}");
+    }
+}
+
+#[test]
+fn from_without_select_takes_all_columns() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 5);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    for format in ["table", "csv", "tsv", "json", "parquet", "arrow"] {
+        let [short, long] = ["FROM pool LIMIT 2", "SELECT * FROM pool LIMIT 2"].map(|sql| {
+            let out = format!("{format}{}.{}", sql.len(), if format == "table" { "txt" } else { format });
+            place.ok(&["query", "-o", &out, sql]);
+            fs_err::read(place.path(&out)).expect("readable")
+        });
+        assert_eq!(short, long, "{format}");
+    }
+    let finished = place.run(&["query", "SELECT FROM pool LIMIT 2"]);
+    assert!(finished.code == 1 && finished.stderr.contains("SELECT * FROM"), "{}", finished.stderr);
+}
+
+#[test]
+fn an_interrupted_add_says_what_it_did() {
+    use std::time::{Duration, Instant};
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 20_000);
+    let add = |dataset: &str| place.gstore(&["add", "--dataset", dataset, "--data", "pool.jsonl"]);
+    let begun = Instant::now();
+    binary::ok(&mut add("whole"));
+    let whole = begun.elapsed();
+    for step in 0..16u32 {
+        let dataset = format!("d{step}");
+        let child = add(&dataset).stderr(std::process::Stdio::piped()).spawn().expect("runs");
+        std::thread::sleep(whole.mul_f64(0.4 + 0.04 * f64::from(step)).max(Duration::from_millis(1)));
+        let pid = rustix::process::Pid::from_child(&child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let finished: binary::Finished = child.wait_with_output().expect("ends").into();
+        let said = &finished.stderr;
+        let there = place.run(&["query", "--format", "csv", &format!("SELECT count(*) AS n FROM {dataset}")]);
+        match there.code {
+            0 => assert!(there.stdout.contains("20000") && !said.contains("nothing"), "{step}: {said}"),
+            _ => assert!(finished.code == 130 && said.contains("nothing was added"), "{step}: {said}"),
+        }
+    }
+}
