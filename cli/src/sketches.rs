@@ -15,6 +15,7 @@ use gstore_store::{FeaturePart, FeatureReader, Snapshot, Store};
 use crate::context::Context;
 use crate::failure::STOPPED;
 use crate::progress::Reporter;
+use crate::words::many;
 
 /// What Ctrl-C says while sketches are made of what was published before.
 pub const STOPPING: &str =
@@ -88,7 +89,7 @@ pub fn complete(
         }
     }
     if coded > 0 {
-        context.say(&format!("sketches: {coded} vectors coded"));
+        context.say(&format!("sketches: {} coded", many(coded, "vector")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use tempfile::NamedTempFile;
 
 use crate::args::{AddArgs, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
+use crate::words::{many, many_of};
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
@@ -86,18 +87,21 @@ impl Samples {
         let dataset = &self.request.dataset;
         let store = context.open_or_create(|| Ok(check_data(&self.request)?))?;
         let report = self.read(context, &store)?;
+        let added = format!("{} added", many(report.added, "sample"));
         let mut text = match (report.added + report.replaced, report.unchanged) {
+            (0, 1) => format!("{dataset}: nothing to add; the 1 sample is there already"),
             (0, unchanged) => format!("{dataset}: nothing to add; all {unchanged} samples are there already"),
-            (_, 0) => format!("{dataset}: {} samples added", report.added),
+            (_, 0) => format!("{dataset}: {added}"),
             (_, unchanged) => {
-                format!("{dataset}: {} samples added, {unchanged} were there already", report.added)
+                format!("{dataset}: {added}, {} there already", many_of(unchanged, "was", "were"))
             }
         };
         if report.replaced > 0 {
             text.push_str(&format!(", {} replaced", report.replaced));
         }
         if report.kept > 0 {
-            text.push_str(&format!("; {} changed lines skipped, the stored samples are kept", report.kept));
+            let kept = many(report.kept, "changed line");
+            text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
         }
         context.say(&text);
         Ok(store)

@@ -12,6 +12,7 @@ use crate::args::AttachArgs;
 use crate::context::{Context, command_line};
 use crate::output::out;
 use crate::sketches;
+use crate::words::{many, many_of};
 
 /// Attaches the shards, and says what became of each of them and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
@@ -66,25 +67,31 @@ fn print(report: &AttachReport) -> Result<()> {
 }
 
 fn shard_line(shard: &AttachedShard, dry_run: bool) -> String {
-    let files = format!("{} files, {}", shard.files, HumanBytes(shard.bytes));
+    let files = format!("{}, {}", many(shard.files, "file"), HumanBytes(shard.bytes));
     let outcome = match shard.outcome {
         ShardOutcome::Attached if dry_run => format!("would be attached ({files})"),
         ShardOutcome::Attached => format!("attached ({files})"),
         ShardOutcome::Already => "attached already".to_owned(),
         ShardOutcome::Empty => "has nothing to attach".to_owned(),
     };
-    format!("{} shard {} in {}: {} rows, {outcome}", shard.dataset, shard.shard, shard.folder, shard.rows)
+    let rows = many(shard.rows, "row");
+    format!("{} shard {} in {}: {rows}, {outcome}", shard.dataset, shard.shard, shard.folder)
 }
 
 fn feature_lines(feature: &AttachedFeature) -> Vec<String> {
     let state = if feature.complete { "complete" } else { "incomplete" };
-    let mut lines =
-        vec![format!("{}: {} rows added, {} in all, {state}", feature.feature, feature.added, feature.rows)];
+    let mut lines = vec![format!(
+        "{}: {} added, {} in all, {state}",
+        feature.feature,
+        many(feature.added, "row"),
+        feature.rows
+    )];
     if feature.missing > 0 {
         let ranges: Vec<String> =
             feature.missing_rows.iter().take(8).map(|[start, end]| format!("{start}..{end}")).collect();
         let more = if feature.missing_rows.len() > ranges.len() { ", ..." } else { "" };
-        lines.push(format!("  {} rows are missing: {}{more}", feature.missing, ranges.join(", ")));
+        let missing = many_of(feature.missing, "row is", "rows are");
+        lines.push(format!("  {missing} missing: {}{more}", ranges.join(", ")));
     }
     if !feature.missing_shards.is_empty() {
         lines.push(format!("  they belong to shards {}", feature.missing_shards.join(", ")));

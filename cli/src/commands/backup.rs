@@ -10,6 +10,7 @@ use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::{Context, command_line};
 use crate::output::out;
 use crate::progress::Bytes;
+use crate::words::{many, many_of};
 
 /// Copies a snapshot.
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {
@@ -46,11 +47,11 @@ fn print(json: bool, report: &CopyReport) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(report)?);
     } else {
         out!(
-            "snapshot {}: {} files copied, {}; {} were there already",
+            "snapshot {}: {} copied, {}; {} there already",
             report.snapshot,
-            report.files_copied,
+            many(report.files_copied, "file"),
             HumanBytes(report.bytes_copied),
-            report.files_kept
+            many_of(report.files_kept, "was", "were")
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
 use crate::sketches::{Before, STOPPING};
+use crate::words::{many, many_of};
 
 /// Compacts.
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
@@ -50,22 +51,23 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
 fn print(report: &CompactReport) -> Result<()> {
     for part in &report.changed {
         out!(
-            "{}: {} files become {}, {} become {}, {} deleted rows left out",
+            "{}: {} become {}, {} become {}, {} left out",
             part.of,
-            part.files_before,
+            many(part.files_before, "file"),
             part.files_after,
             HumanBytes(part.bytes_before),
             HumanBytes(part.bytes_after),
-            part.rows_dropped
+            many(part.rows_dropped, "deleted row")
         );
     }
     for skipped in &report.skipped {
-        out!("{}: {} files are left as they are: {}", skipped.of, skipped.files.len(), skipped.reason);
+        let left = many_of(skipped.files.len() as u64, "file is left as it is", "files are left as they are");
+        out!("{}: {left}: {}", skipped.of, skipped.reason);
     }
     if report.discarded > 0 {
         out!(
-            "{} groups of files were changed by somebody else meanwhile and are left as they are",
-            report.discarded
+            "{} changed by another process meanwhile and left as found",
+            many_of(report.discarded, "group of files was", "groups of files were")
         );
     }
     match report.snapshot {

@@ -20,6 +20,7 @@ use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::{Output, out};
+use crate::words::many;
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
 
@@ -161,8 +162,9 @@ fn step(
     let what = if report.snapshot.is_some() { "stored" } else { "there already" };
     let features = plan.features().count();
     out!(
-        "   {dataset}: {} rows x {features} features {what} in {:.1} s",
-        plan.rows.len(),
+        "   {dataset}: {} x {} {what} in {:.1} s",
+        many(plan.rows.len(), "row"),
+        many(features as u64, "feature"),
         begun.elapsed().as_secs_f64()
     );
     Ok(true)

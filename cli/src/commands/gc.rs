@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 use crate::args::GcArgs;
 use crate::context::{Context, command_line};
 use crate::output::out;
+use crate::words::many;
 
 /// Collects.
 pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {
@@ -31,7 +32,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {
 fn print(report: &GcReport) -> Result<()> {
     let swept = &report.swept;
     for (kind, removed) in &swept.removed {
-        out!("{kind}: {} files, {}", removed.files, HumanBytes(removed.bytes));
+        out!("{kind}: {}, {}", many(removed.files, "file"), HumanBytes(removed.bytes));
     }
     for kept in &report.kept {
         match &kept.because {
@@ -59,13 +60,17 @@ fn print(report: &GcReport) -> Result<()> {
     if strangers > 0 {
         let some: Vec<&str> = swept.strangers.iter().take(5).map(String::as_str).collect();
         let more = if strangers > 5 { ", ..." } else { "" };
-        out!("{strangers} files are not gstore's and stay: {}{more}", some.join(", "));
+        let stay = match strangers {
+            1 => "1 file is not gstore's and stays".to_owned(),
+            n => format!("{n} files are not gstore's and stay"),
+        };
+        out!("{stay}: {}{more}", some.join(", "));
     }
     let (would, freed) = if report.dry_run { ("would go", "to free") } else { ("went", "freed") };
     out!(
-        "{} snapshots {would}, {} files, {} {freed}; the history begins with snapshot {}",
-        report.snapshots_removed,
-        swept.files(),
+        "{} {would}, {}, {} {freed}; the history begins with snapshot {}",
+        many(report.snapshots_removed, "snapshot"),
+        many(swept.files(), "file"),
         HumanBytes(swept.bytes()),
         report.oldest
     );

@@ -23,6 +23,7 @@ use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
 use crate::sketches;
+use crate::words::many;
 
 /// Registers samples if data is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
@@ -67,11 +68,11 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
             sketch(context, args, &store, &plan)
         }
         (Ending::Finished, Some(snapshot)) => {
-            let features = plan.features().count();
             context.say(&format!(
-                "published snapshot {}: {features} features of {} rows of {}",
+                "published snapshot {}: {} of {} of {}",
                 snapshot.number(),
-                plan.rows.len(),
+                many(plan.features().count() as u64, "feature"),
+                many(plan.rows.len(), "row"),
                 plan.request.dataset
             ));
             sketch(context, args, &store, &plan)
@@ -130,7 +131,8 @@ fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) ->
         context.say(&format!("shard {name} in {out} is finished; nothing to do"));
     } else {
         context.say(&format!(
-            "shard {name} is finished: {rows} rows of {} in snapshot {snapshot}\nwhen all {} are: gstore attach {out} ...",
+            "shard {name} is finished: {} of {} in snapshot {snapshot}\nwhen all {} are: gstore attach {out} ...",
+            many(rows, "row"),
             plan.request.dataset,
             name.count()
         ));
@@ -169,8 +171,10 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     samples.check_stopped()?;
     let AddReport { added, unchanged, replaced, kept, .. } = preview.report;
     context.say(&format!(
-        "{}: {added} samples to add, {unchanged} there already, {replaced} to replace, {kept} changed lines to skip",
-        args.dataset
+        "{}: {} to add, {unchanged} there already, {replaced} to replace, {} to skip",
+        args.dataset,
+        many(added, "sample"),
+        many(kept, "changed line")
     ));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
     print(context, args, &plans)
@@ -261,10 +265,11 @@ fn print_estimate(context: &Context, plans: &[&IngestPlan], sketch: bool) -> Res
         for (j, feature) in checkpoint.features.iter().enumerate() {
             let missing: u64 = plans.iter().map(|plan| missing(plan, i, j)).sum();
             out!(
-                "    {} {} x {}: {missing} rows missing",
+                "    {} {} x {}: {} missing",
                 feature.kind.name(),
                 feature.desc.dtype.name(),
-                feature.desc.dim()
+                feature.desc.dim(),
+                many(missing, "row")
             );
         }
     }

@@ -16,6 +16,7 @@ use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
 use crate::progress::Bytes;
+use crate::words::many;
 
 /// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
@@ -44,15 +45,19 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
             out!("note: {note}");
         }
         out!(
-            "snapshot {}: {} files, {}, {} rows checked: {} problems",
+            "snapshot {}: {}, {}, {} checked: {}",
             report.snapshot,
-            report.files,
+            many(report.files, "file"),
             HumanBytes(report.bytes),
-            report.rows,
-            report.problems.len()
+            many(report.rows, "row"),
+            many(report.problems.len() as u64, "problem")
         );
         if args.all && !report.unreferenced.is_empty() {
-            out!("{} files belong to no snapshot; `gstore gc` removes them", report.unreferenced.len());
+            let (belong, them) = match report.unreferenced.len() {
+                1 => ("1 file belongs".to_owned(), "it"),
+                n => (format!("{n} files belong"), "them"),
+            };
+            out!("{belong} to no snapshot; `gstore gc` removes {them}");
         }
         if !report.is_sound() {
             out!("what is listed cannot be read; everything else is intact");
@@ -110,7 +115,7 @@ fn print_repair(report: &RepairReport) -> Result<()> {
         );
     }
     for loss in &report.lost {
-        out!("lost: {} rows of {}: {}", loss.rows.count, loss.rows.of, ranges(&loss.rows));
+        out!("lost: {} of {}: {}", many(loss.rows.count, "row"), loss.rows.of, ranges(&loss.rows));
         out!("  {}", loss.remedy);
     }
     for left in &report.unrepaired {
@@ -155,7 +160,7 @@ fn print(problem: &Problem) -> Result<()> {
     let place = problem.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
     out!("{}: {}{place}: expected {}, found {}", problem.file, problem.what, problem.expected, problem.found);
     if let Some(rows) = &problem.rows {
-        out!("  {} rows of {} cannot be read: {}", rows.count, rows.of, ranges(rows));
+        out!("  {} of {} cannot be read: {}", many(rows.count, "row"), rows.of, ranges(rows));
     }
     Ok(())
 }

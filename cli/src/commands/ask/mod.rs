@@ -26,6 +26,7 @@ use crate::failure::UsageError;
 use crate::output::{Output, Place, check};
 use crate::question::{scoring, tell_notes};
 use crate::summary;
+use crate::words::{many, many_of};
 
 /// Runs the model over the sample, then ranks the pool by it.
 pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
@@ -119,9 +120,9 @@ fn shown(text: &str) -> String {
 fn records(args: &AskArgs) -> Result<Vec<String>> {
     if args.prompt.len() != args.completion.len() {
         bail!(UsageError(format!(
-            "{} prompts and {} completions; each prompt has one (a text without either is given as --text)",
-            args.prompt.len(),
-            args.completion.len()
+            "{} and {}; each prompt has one (a text without either is given as --text)",
+            many(args.prompt.len() as u64, "prompt"),
+            many(args.completion.len() as u64, "completion")
         )));
     }
     let pair = |(prompt, completion): (&String, &String)| match args.chat {
@@ -240,9 +241,12 @@ fn batch(
 
 fn summarise(context: &Context, rankings: &[Ranking]) {
     let Some(last) = rankings.last() else { return };
-    let mut line = format!("{} of {} rows have a score", last.eligible, last.live);
+    let have = if last.eligible == 1 { "has" } else { "have" };
+    let mut line = format!("{} of {} {have} a score", last.eligible, many(last.live, "row"));
     if last.summary.in_target > 0 {
-        line.push_str(&format!("; {} occur in the target and were left out", last.summary.in_target));
+        let occur =
+            many_of(last.summary.in_target, "occurs in the target and was", "occur in the target and were");
+        line.push_str(&format!("; {occur} left out"));
     }
     context.say(&line);
     // Proponents and opponents are two rankings, and a sketch may do for one what it cannot for the other.

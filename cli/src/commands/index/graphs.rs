@@ -15,6 +15,7 @@ use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::out;
+use crate::words::many;
 
 /// Makes and evaluates graphs of the features that the flags mean; returns what was done to each.
 pub fn run(
@@ -171,13 +172,17 @@ pub fn words(line: &Line) -> String {
         Line { graphed: 0, unusable_graphs: 0, .. } => return String::new(),
         Line { graphed: 0, .. } => "; no graph".to_owned(),
         Line { graphed, segments, graph_bytes, .. } if graphed < segments => {
-            format!("; graphs of {graphed} of {segments} segments, {}", HumanBytes(*graph_bytes))
+            format!(
+                "; graphs of {graphed} of {}, {}",
+                many(*segments as u64, "segment"),
+                HumanBytes(*graph_bytes)
+            )
         }
         Line { graph_bytes, .. } => format!("; graph, {}", HumanBytes(*graph_bytes)),
     };
     let linked = match line.linked {
         0 => String::new(),
-        n => format!(", {n} vectors done now"),
+        n => format!(", {} done now", many(n, "vector")),
     };
     let left_out = match line.left_out {
         0 => String::new(),

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::out;
 use crate::sketches::sketch;
+use crate::words::many;
 
 /// What was made and what is there.
 #[derive(Serialize)]
@@ -196,12 +197,19 @@ fn print(lines: &[Line]) -> Result<()> {
             Line { refused: Some(why), .. } => format!("no index: {why}"),
             Line { sketched: 0, .. } => "no sketch".to_owned(),
             Line { sketched, segments, sketch_bytes, .. } if sketched < segments => {
-                format!("sketches of {sketched} of {segments} segments, {}", HumanBytes(*sketch_bytes))
+                format!(
+                    "sketches of {sketched} of {}, {}",
+                    many(*segments as u64, "segment"),
+                    HumanBytes(*sketch_bytes)
+                )
             }
             Line { sketch_bytes, .. } => format!("sketch, {}", HumanBytes(*sketch_bytes)),
         };
-        let coded =
-            if line.coded > 0 { format!(", {} vectors coded now", line.coded) } else { String::new() };
+        let coded = if line.coded > 0 {
+            format!(", {} coded now", many(line.coded, "vector"))
+        } else {
+            String::new()
+        };
         let unusable = match line.unusable {
             0 => String::new(),
             n => format!(
