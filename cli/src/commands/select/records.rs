@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
-use gstore_ingest::data::{Content, parse_record};
+use gstore_data::{Content, parse_record};
 use gstore_query::influence::Scored;
 use gstore_store::{ColumnDef, ColumnType};
 use serde_json::Value;
