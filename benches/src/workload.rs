@@ -8,7 +8,7 @@ use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::cpu::Compute;
+use gstore_model::Compute;
 use gstore_store::{DType, IfChanged, Store};
 
 /// Where the inputs are.

@@ -31,6 +31,7 @@ pub fn encoder(context: &Context, args: &ModelArgs) -> Result<Arc<dyn Encoder>> 
             [] => Vec::new(),
             patterns => folders.checkpoints(patterns)?,
         },
+        device: args.backend,
         threads: context.threads,
         keep: free_memory().map_or(KEEP, |bytes| bytes / 2),
     };

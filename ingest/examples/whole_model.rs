@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use gstore_data::TemplateKind;
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, Silent, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
-use gstore_model::cpu::Compute;
+use gstore_model::Compute;
 use gstore_store::{DType, IfChanged, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,8 +6,8 @@ use common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
 use common::{raw_engine, relative_error};
 use gstore_ingest::gradient::{Engine, EngineError, Want};
 use gstore_model::PackedSample;
+use gstore_model::candle::Candle;
 use gstore_model::params::total_len;
-use gstore_model::portable::Portable;
 use tempfile::TempDir;
 
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -33,7 +33,7 @@ impl Sample {
 
 fn engine(folder: &TempDir, model: &Tiny, adapter: Option<&TinyAdapter>) -> Engine {
     let adapter = adapter.map(|a| a.write(&folder.path().join("adapter")));
-    raw_engine(&model.write(&folder.path().join("base")), adapter.as_deref(), Portable)
+    raw_engine(&model.write(&folder.path().join("base")), adapter.as_deref(), Candle::cpu())
 }
 
 /// Loss, mean embedding, last embedding, gradient.

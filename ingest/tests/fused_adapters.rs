@@ -7,8 +7,9 @@ use common::{assert_near, relative_error};
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradForm, Projector, Want};
 use gstore_ingest::projection::{FactoredProjector, ProjectionSpec, Way, modules_of};
 use gstore_model::Backend;
-use gstore_model::cpu::{Compute, Cpu, Level};
-use gstore_model::portable::Portable;
+use gstore_model::Compute;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::{Cpu, Level};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
@@ -57,7 +58,7 @@ fn gradients_of_factors_agree_with_autograd() {
     for name in MODELS {
         let Some((source, samples)) = adapted(name) else { return };
         let golden = Golden::open("adapters", name);
-        let mut worst = check(&source, Portable, &samples, &golden);
+        let mut worst = check(&source, Candle::cpu(), &samples, &golden);
         for level in Level::available() {
             let backend = Cpu::with_level(Compute::F32, level).unwrap();
             worst = worst.max(check(&source, backend, &samples, &golden));

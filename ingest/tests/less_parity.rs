@@ -7,7 +7,7 @@ use common::reference::{Row, Shared, WarmUp, shared, tensors};
 use common::{assert_near, raw_engine, relative_error};
 use gstore_ingest::gradient::{AdamParams, Engine, Want, adam_feature};
 use gstore_model::PackedSample;
-use gstore_model::portable::Portable;
+use gstore_model::candle::Candle;
 use gstore_model::weights::{Moments, TensorSet, TrainerState, peak_rate};
 use serde_json::Value;
 
@@ -53,7 +53,7 @@ impl Reference {
     }
 
     fn engine(&self, step: u64) -> Engine {
-        raw_engine(&self.warm_up.model, Some(self.folder(step)), Portable)
+        raw_engine(&self.warm_up.model, Some(self.folder(step)), Candle::cpu())
     }
 }
 

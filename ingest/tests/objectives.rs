@@ -7,8 +7,9 @@ use common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, SampleOutput, Want,
 };
-use gstore_model::cpu::{Compute, Cpu, Level};
-use gstore_model::portable::Portable;
+use gstore_model::Compute;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::{Cpu, Level};
 use gstore_model::weights::ModelFolder;
 use gstore_model::{Backend, PackedSample, Reduction};
 
@@ -34,7 +35,7 @@ fn on_every_backend(
     ) -> Engine {
         Engine::load(source, backend, options, features).unwrap()
     }
-    check(&load(source, Portable, options, features()));
+    check(&load(source, Candle::cpu(), options, features()));
     for level in Level::available() {
         check(&load(source, Cpu::with_level(Compute::F32, level).unwrap(), options, features()));
     }

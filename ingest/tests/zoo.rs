@@ -11,9 +11,10 @@ use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector, Want, tensor_specs,
 };
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
+use gstore_model::Compute;
 use gstore_model::architectures::{Decoder, Param};
-use gstore_model::cpu::{Compute, Cpu, Level};
-use gstore_model::portable::Portable;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::{Cpu, Level};
 use gstore_model::weights::{ModelFolder, TensorSet};
 use gstore_model::{Backend, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
 use serde_json::Value;
@@ -52,7 +53,7 @@ fn each_model(test: &str, check: impl Fn(&Path, &[Sample], &TensorSet)) {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn zoo_outputs_agree_with_autograd() {
     each_model("zoo_outputs_agree_with_autograd", |path, samples, golden| {
-        check_outputs(path, Portable, samples, golden);
+        check_outputs(path, Candle::cpu(), samples, golden);
         for level in Level::available() {
             check_outputs(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
         }
@@ -63,7 +64,7 @@ fn zoo_outputs_agree_with_autograd() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn zoo_gradients_of_every_parameter_agree_with_autograd() {
     each_model("zoo_gradients_of_every_parameter_agree_with_autograd", |path, samples, golden| {
-        check_gradients(path, Portable, samples, golden);
+        check_gradients(path, Candle::cpu(), samples, golden);
         for level in Level::available() {
             check_gradients(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
         }

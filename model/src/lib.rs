@@ -4,26 +4,28 @@
 //! - [`hub`] finds model folders, on this machine or on the Hugging Face Hub
 //! - [`architectures`] describes the decoder that a configuration means: sizes, form, tensors
 //! - [`Model`] and [`Pass`] run it forward and backward, written once against the [`Backend`] trait
-//! - [`cpu`] and [`portable`] are the backends
+//! - [`cpu`] and [`candle`] are the backends
 
 #![deny(unsafe_code)]
 
 pub mod architectures;
 mod backend;
+pub mod candle;
 pub mod cpu;
+mod device;
 pub mod hub;
 pub mod params;
 mod passes;
-pub mod portable;
 pub mod progress;
 pub mod weights;
 
 pub use backend::{
-    Activation, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HEAD_ROWS,
-    HeadOutput, HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormForm, NormKind, NormWeights,
-    Objective, SampleRows,
+    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap,
+    Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm,
+    NormKind, NormWeights, Objective, SampleRows,
 };
+pub use device::{Device, UnknownDevice};
 pub use passes::{
-    Forward, Keep, LastRows, Layout, LoadError, Merge, Model, NormFactors, PackedSample, Pass, Reduction,
-    Sink, Slot, TableFactors,
+    Forward, Keep, LastRows, Layout, LoadError, Merge, Model, PackedSample, Pass, Reduction, Sink, Slot,
+    TableFactors,
 };

@@ -4,8 +4,9 @@ mod backends;
 
 use backends::operations::{Batch, Outcome, everything};
 use backends::{Shape, assert_close, assert_same_bits};
-use gstore_model::cpu::{Compute, Cpu, Level};
-use gstore_model::portable::Portable;
+use gstore_model::Compute;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::{Cpu, Level};
 
 /// Random shapes that each test looks at.
 const SHAPES: u64 = 40;
@@ -32,11 +33,11 @@ fn compare(expected: &[Outcome], found: &[Outcome], tolerance: f32, about: &str)
 }
 
 #[test]
-fn every_level_agrees_with_the_portable_backend() {
+fn every_level_agrees_with_the_candle_backend() {
     for seed in 0..SHAPES {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
-        let expected = everything(&Portable, &shape, &batch);
+        let expected = everything(&Candle::cpu(), &shape, &batch);
         for cpu in cpus(Compute::F32) {
             let about = format!("at {:?}, {shape:?}", cpu.level());
             compare(&expected, &everything(&cpu, &shape, &batch), F32, &about);
@@ -49,7 +50,7 @@ fn half_precision_stays_near_and_is_the_same_at_every_level() {
     for seed in 0..SHAPES / 4 {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
-        let exact = everything(&Portable, &shape, &batch);
+        let exact = everything(&Candle::cpu(), &shape, &batch);
         let mut first = None;
         for cpu in cpus(Compute::Bf16) {
             let about = format!("in bf16 at {:?}, {shape:?}", cpu.level());
@@ -106,6 +107,7 @@ fn what_does_not_fit_is_refused() {
     for cpu in cpus(Compute::F32) {
         backends::refusals::all(&cpu);
     }
+    backends::refusals::all(&Candle::cpu());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
+use gstore_model::Compute;
 use gstore_model::Reduction;
-use gstore_model::cpu::Compute;
 use gstore_store::Store;
 use gstore_tests::{binary, world};
 

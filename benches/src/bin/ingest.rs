@@ -8,7 +8,7 @@ use gstore_benches::machine;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::cpu::Compute;
+use gstore_model::Compute;
 use gstore_store::{DType, Store};
 
 /// Rows of the pool through one checkpoint, end to end from JSONL to the published store.

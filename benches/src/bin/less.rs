@@ -14,7 +14,7 @@ use gstore_benches::machine;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::cpu::Compute;
+use gstore_model::Compute;
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, RowFilter, RowMask, TargetRef};
 use gstore_store::{DType, Snapshot, Store};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use gstore_ingest::pipeline::{CheckpointArg, Kind};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
-use gstore_model::cpu::Compute;
+use gstore_model::Compute;
 use gstore_store::{DType, FeatureReader, Snapshot, Store};
 
 use crate::workload::{How, Inputs};

@@ -22,6 +22,7 @@ pub use scoring::{PairArgs, ScoringArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::Device;
 use gstore_store::SnapshotName;
 
 /// The whole command line.
@@ -228,9 +229,9 @@ pub struct IngestArgs {
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub device: Device,
+    /// What computes: cpu (fastest on a processor), candle, candle:cuda[:N] or candle:metal[:N]
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
     /// Only the first N rows; the feature then counts as building
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,
@@ -291,13 +292,6 @@ pub enum Template {
     Chat,
     /// No markup
     Plain,
-}
-
-/// Where to compute.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// The processor
-    Cpu,
 }
 
 /// `gstore query`

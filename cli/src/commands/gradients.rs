@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
+use gstore_model::Compute;
 use gstore_model::Reduction;
-use gstore_model::cpu::Compute;
 use gstore_store::Granularity;
 
 use crate::args;

@@ -18,7 +18,7 @@ use indicatif::{HumanBytes, HumanDuration};
 use super::add::Samples;
 use super::folders::Folders;
 use super::gradients;
-use crate::args::{DType, Device, IngestArgs, Template};
+use crate::args::{DType, IngestArgs, Template};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
 use crate::output::out;
@@ -193,7 +193,6 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
 
 /// The plain values of the flags, as the pipeline wants them.
 fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
-    let Device::Cpu = args.device;
     let mut kinds = Vec::new();
     for name in &args.features {
         let kind = Kind::parse(name.trim()).map_err(|error| UsageError(error.to_string()))?;
@@ -217,6 +216,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         reduction: gradients::reduction(&args.gradients),
         granularity: gradients::granularity(&args.gradients),
         embedding: gradients::embedding(&args.gradients),
+        device: args.backend,
         compute: gradients::compute(&args.gradients),
         max_memory: args.gradients.max_memory,
         dtype: match args.dtype {

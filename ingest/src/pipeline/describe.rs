@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::request::{EmbeddingForm, Kind};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
-use gstore_model::Reduction;
 use gstore_model::params::TensorSpec;
+use gstore_model::{Device, Reduction};
 
 /// What the features of one checkpoint have in common.
 #[derive(Debug, Clone)]
@@ -53,6 +53,8 @@ pub struct Setting<'a> {
     pub granularity: Granularity,
     /// Which hidden states embeddings are made of.
     pub embedding: EmbeddingForm,
+    /// What computes.
+    pub device: Device,
     /// Precision of the products.
     pub compute: &'a str,
 }
@@ -81,6 +83,9 @@ impl Setting<'_> {
         let mut attrs = FeatureAttrs::new(label, dim);
         if kind.is_embedding() {
             attrs.unit = self.embedding.unit;
+        }
+        if self.device != Device::default() {
+            attrs.provenance.insert("backend".to_owned(), json!(self.device.to_string()));
         }
         if kind.is_gradient() {
             attrs.groups.clone_from(&self.gradient_groups);

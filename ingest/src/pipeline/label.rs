@@ -8,8 +8,8 @@ use gstore_store::{FeatureDesc, FeaturePart, Snapshot};
 use super::request::{IngestRequest, Kind, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
+use gstore_model::Compute;
 use gstore_model::Reduction;
-use gstore_model::cpu::Compute;
 
 /// Longest text of a selection of modules in a label.
 const MODULES: usize = 32;

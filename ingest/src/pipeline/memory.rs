@@ -10,7 +10,6 @@ use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 use gstore_model::architectures::{Decoder, Mlp, Role};
-use gstore_model::cpu::Cpu;
 use gstore_model::{HEAD_ROWS, Keep};
 
 /// What a checkpoint will need, and how it is computed for that.
@@ -206,14 +205,13 @@ impl Sizes<'_> {
 
     /// Bytes of weights, moments and matrices.
     fn shared(&self, request: &IngestRequest) -> u64 {
-        let packed = Cpu::new(request.compute).bytes_per_weight();
+        let packed = request.device.bytes_per_weight(request.compute);
         let mut weights = 0;
         for param in &self.decoder.params {
             let values = values(&param.shape);
             weights += match &param.role {
-                // Panels for the forward pass and for the backward.
-                Role::Weight(_) => 2 * packed * values,
-                Role::Embedding if self.decoder.tied => (4 + 2 * packed) * values,
+                Role::Weight(_) => packed * values,
+                Role::Embedding if self.decoder.tied => (4 + packed) * values,
                 _ => 4 * values,
             };
         }

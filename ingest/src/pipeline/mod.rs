@@ -51,7 +51,9 @@ use prepare::Preparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
+use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
+use gstore_model::{Device, LoadError};
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default)]
@@ -208,7 +210,13 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
         keep: checkpoint.memory.keep,
     };
     let features = projector::features(checkpoint, request.adam)?;
-    let engine = Engine::load(&source, Cpu::new(request.compute), options, features)?;
+    let engine = match request.device {
+        Device::Cpu => Engine::load(&source, Cpu::new(request.compute), options, features)?,
+        device => {
+            let candle = Candle::open(device).map_err(LoadError::from)?;
+            Engine::load(&source, candle, options, features)?
+        }
+    };
     if engine.checkpoint_id().as_str() != &*checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }

@@ -292,6 +292,7 @@ fn check_request(request: &IngestRequest) -> Result<(), IngestError> {
     if request.kinds.is_empty() {
         return Err(IngestError::NoKinds);
     }
+    request.device.check(request.compute).map_err(gstore_model::LoadError::from)?;
     if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
         && request.granularity == Granularity::Token
     {
@@ -367,6 +368,7 @@ pub(super) fn describe_checkpoint(
         reduction: request.reduction,
         granularity: request.granularity,
         embedding: request.embedding,
+        device: request.device,
         compute: request.compute.name(),
     };
     let features = request

@@ -9,8 +9,7 @@ use super::IngestError;
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 use gstore_data::TemplateKind;
-use gstore_model::Reduction;
-use gstore_model::cpu::Compute;
+use gstore_model::{Compute, Device, Reduction};
 
 /// One ingest: the features of one dataset at some checkpoints.
 #[derive(Debug, Clone)]
@@ -35,6 +34,8 @@ pub struct IngestRequest {
     pub embedding: EmbeddingForm,
     /// Projection of the gradient kinds.
     pub projection: ProjectionChoice,
+    /// What computes, and where.
+    pub device: Device,
     /// Precision of the factors of matrix products.
     pub compute: Compute,
     /// Bytes of memory to stay below where that is possible without changing a result.
@@ -89,6 +90,7 @@ impl IngestRequest {
             granularity: Granularity::default(),
             embedding: EmbeddingForm::default(),
             projection: ProjectionChoice::default(),
+            device: Device::default(),
             compute: Compute::default(),
             max_memory: None,
             dtype: Self::DTYPE,

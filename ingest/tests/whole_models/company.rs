@@ -2,7 +2,8 @@
 
 use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, Want};
 use gstore_ingest::projection::{ProjectionKind, Way};
-use gstore_model::cpu::{Compute, Cpu};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
 use gstore_model::weights::Moments;
 use gstore_model::{Keep, PackedSample};
 use tempfile::TempDir;

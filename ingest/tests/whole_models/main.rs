@@ -16,8 +16,9 @@ use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatu
 use gstore_ingest::projection::{
     FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, Way,
 };
+use gstore_model::Compute;
 use gstore_model::architectures::Decoder;
-use gstore_model::cpu::{Compute, Cpu, Level};
+use gstore_model::cpu::{Cpu, Level};
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Moments, MomentsFile, Trained};
 use gstore_model::{Backend, Keep};

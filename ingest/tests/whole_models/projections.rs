@@ -4,8 +4,8 @@ use gstore_ingest::gradient::{
     AdamParams, GradFeatures, GradForm, adam_feature, normalised_feature, sign_feature,
 };
 use gstore_ingest::projection::{ProjectionKind, Way};
-use gstore_model::cpu::Compute;
-use gstore_model::portable::Portable;
+use gstore_model::Compute;
+use gstore_model::candle::Candle;
 use gstore_model::weights::Moments;
 use gstore_model::{Backend, Keep, PackedSample};
 use tempfile::TempDir;
@@ -57,7 +57,7 @@ fn check_factored<B: Backend + Clone>(model: &Whole, backend: B, batch: &[Packed
 fn factored_projections_are_those_of_the_gradient() {
     each_model("factored_projections_are_those_of_the_gradient", |model, samples| {
         let batch = packed(samples);
-        let mut worst = check_factored(model, Portable, &batch);
+        let mut worst = check_factored(model, Candle::cpu(), &batch);
         for backend in levels(Compute::F32) {
             let found = check_factored(model, backend, &batch);
             worst = (worst.0.max(found.0), worst.1.max(found.1));
@@ -88,7 +88,7 @@ fn flat_projections_are_those_of_the_gradient() {
         }
     }
     each_model("flat_projections_are_those_of_the_gradient", |model, samples| {
-        check(model, Portable, &packed(samples));
+        check(model, Candle::cpu(), &packed(samples));
         levels(Compute::F32).for_each(|backend| check(model, backend, &packed(samples)));
     });
 }
@@ -169,7 +169,7 @@ fn check_forms(
 fn backends_agree() {
     each_model("backends_agree", |model, samples| {
         let batch = packed(samples);
-        let expected = gradients(&model.raw(Portable), &batch);
+        let expected = gradients(&model.raw(Candle::cpu()), &batch);
         let mut worst: f64 = 0.0;
         for backend in levels(Compute::F32) {
             let (error, _) = errors(&gradients(&model.raw(backend), &batch), &expected, usize::MAX);

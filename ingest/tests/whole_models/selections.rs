@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, ModuleSelection, SelectionError, tensor_specs,
 };
+use gstore_model::Compute;
 use gstore_model::architectures::{Decoder, NormId, Role};
-use gstore_model::cpu::{Compute, Cpu};
+use gstore_model::cpu::Cpu;
 
 use crate::common::assert_says;
 use crate::common::autograd::{gradients, packed, raw_features};

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::super::backend::{BackendError, LoraPart, SampleRows};
+use super::super::backend::{BackendError, LoraPart, SampleRows, check, check_spans};
 use super::Cpu;
 use super::gemm::{Add, Left, Output, Right, multiply};
 use super::pool::Buffer;
-use super::rows::{add_scaled, check_spans};
-use super::tensor::{CpuTensor, check};
+use super::rows::add_scaled;
+use super::tensor::CpuTensor;
 
 /// An error unless the spans lie in `rows` rows and every sample's vector has `len` values at `offset`.
 pub(super) fn check_samples(
@@ -157,7 +157,9 @@ impl Cpu {
     ) -> Result<(), BackendError> {
         let (rows, width) = grad.size();
         check(ids.len() == rows, || format!("{} ids of {rows} rows of a gradient", ids.len()))?;
-        let table = ids.iter().max().map_or(0, |id| (*id as usize + 1).saturating_mul(width));
+        check_spans(spans, rows)?;
+        let used = spans.iter().filter_map(|span| ids[span.clone()].iter().max());
+        let table = used.max().map_or(0, |id| (*id as usize + 1).saturating_mul(width));
         check_samples(spans, rows, out, offset, table)?;
         for (sample, span) in spans.iter().enumerate() {
             let rows = grad.values()[span.start * width..span.end * width].chunks_exact(width);

@@ -10,7 +10,7 @@ use super::gemm::Add;
 use super::linear::CpuLinear;
 use super::math::{exp, exp_sum, max, soft_cap, sum3};
 use super::pool::Buffer;
-use super::tensor::{CpuTensor, check};
+use super::tensor::CpuTensor;
 
 impl Cpu {
     pub(super) fn head_losses(
@@ -24,7 +24,7 @@ impl Cpu {
         let (vocab, width) = (layer.out(), layer.input());
         self.check_head(layer)?;
         x.expect(rows, width, "inputs of the head")?;
-        check_task(task, rows, width, vocab)?;
+        task.check(x.size(), vocab, CpuTensor::size)?;
         let mut losses = vec![0.0; rows];
         let mut grad = task.weights.map(|_| CpuTensor::unspecified(rows, width));
         for start in (0..rows).step_by(HEAD_ROWS) {
@@ -150,28 +150,5 @@ fn uncap(grad: &mut [f32], capped: &[f32], cap: f32) {
     for (grad, capped) in grad.iter_mut().zip(capped) {
         let share = capped * inverse;
         *grad *= 1.0 - share * share;
-    }
-}
-
-fn check_task(
-    task: &HeadTask<'_, CpuTensor>,
-    rows: usize,
-    width: usize,
-    vocab: usize,
-) -> Result<(), BackendError> {
-    check(task.weights.is_none_or(|weights| weights.len() == rows), || {
-        format!("{} weights of {rows} losses", task.weights.map_or(0, <[f32]>::len))
-    })?;
-    check(task.softcap.is_none_or(|cap| cap > 0.0), || {
-        format!("a cap of {:?} on the logits is not positive", task.softcap)
-    })?;
-    match &task.objective {
-        Objective::CrossEntropy { .. } => {
-            check(task.targets.len() == rows, || format!("{} targets of {rows} rows", task.targets.len()))?;
-            check(task.targets.iter().all(|target| (*target as usize) < vocab), || {
-                format!("a target lies outside the vocabulary of {vocab}")
-            })
-        }
-        Objective::Kl { reference } => reference.expect(rows, width, "reference inputs of the head"),
     }
 }

@@ -4,21 +4,13 @@
 
 use std::ops::Range;
 
-use super::super::backend::{BackendError, NormForm, NormKind, NormWeights, SampleRows};
+use super::super::backend::{BackendError, NormFactors, NormForm, NormKind, NormWeights, SampleRows};
 use super::Cpu;
 use super::factors::check_samples;
 use super::math::{dot, sum, sum3};
 use super::pool::Buffer;
 use super::rows::add_to;
-use super::tensor::{CpuTensor, check};
-
-/// Statistics of a row of `groups` groups.
-fn kept_of(form: NormForm, groups: usize) -> usize {
-    match form.kind {
-        NormKind::Rms => groups,
-        NormKind::Layer => 2 * groups,
-    }
-}
+use super::tensor::CpuTensor;
 
 /// The mean that group `g` of `groups` was shifted by.
 #[inline(always)]
@@ -27,14 +19,6 @@ fn mean_of(form: NormForm, stats: &[f32], g: usize, groups: usize) -> f32 {
         NormKind::Rms => 0.0,
         NormKind::Layer => stats[groups + g],
     }
-}
-
-/// Groups of a row; an error if the weight's width does not divide it.
-fn groups(x: &CpuTensor, width: usize) -> Result<usize, BackendError> {
-    check(width > 0 && x.cols().is_multiple_of(width), || {
-        format!("a norm of width {width} cannot take rows of {}", x.cols())
-    })?;
-    Ok(x.cols() / width)
 }
 
 impl Cpu {
@@ -49,8 +33,8 @@ impl Cpu {
         if let Some(bias) = &weights.bias {
             bias.expect(1, width, "bias of a norm")?;
         }
-        let groups = groups(x, width)?;
-        let kept = kept_of(form, groups);
+        let groups = form.groups(x.cols(), width)?;
+        let kept = form.kept(groups);
         let mut out = CpuTensor::unspecified(x.rows(), x.cols());
         let mut stats = CpuTensor::unspecified(x.rows(), kept);
         let (to, stats_to) = (out.values_mut(), stats.values_mut());
@@ -89,18 +73,15 @@ impl Cpu {
 
     pub(super) fn norm_gradient(
         &self,
-        grad: &CpuTensor,
-        x: &CpuTensor,
-        stats: &CpuTensor,
+        &NormFactors { grad, x, stats, form }: &NormFactors<'_, CpuTensor>,
         weights: &NormWeights<CpuTensor>,
-        form: NormForm,
         acc: Option<CpuTensor>,
     ) -> Result<CpuTensor, BackendError> {
         let (rows, cols) = x.size();
         let width = weights.weight.cols();
         weights.weight.expect(1, width, "weight of a norm")?;
-        let groups = groups(x, width)?;
-        let kept = kept_of(form, groups);
+        let groups = form.groups(x.cols(), width)?;
+        let kept = form.kept(groups);
         grad.expect(rows, cols, "gradient of a norm")?;
         stats.expect(rows, kept, "statistics of a norm")?;
         if let Some(acc) = &acc {
@@ -135,22 +116,17 @@ impl Cpu {
         Ok(out)
     }
 
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn norm_weight_grads(
         &self,
-        grad: &CpuTensor,
-        x: &CpuTensor,
-        stats: &CpuTensor,
+        &NormFactors { grad, x, stats, form }: &NormFactors<'_, CpuTensor>,
         width: usize,
-        form: NormForm,
         spans: &[Range<usize>],
         out: &mut SampleRows<'_>,
-        offset: Option<usize>,
-        bias_offset: Option<usize>,
+        [offset, bias_offset]: [Option<usize>; 2],
     ) -> Result<(), BackendError> {
         let (rows, cols) = x.size();
-        let groups = groups(x, width)?;
-        let kept = kept_of(form, groups);
+        let groups = form.groups(x.cols(), width)?;
+        let kept = form.kept(groups);
         grad.expect(rows, cols, "gradient of a norm")?;
         stats.expect(rows, kept, "statistics of a norm")?;
         for offset in offset.iter().chain(&bias_offset) {

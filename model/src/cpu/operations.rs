@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::super::backend::{
-    Activation, AttentionForm, AttentionPlan, Backend, BackendError, ColumnMap, HeadOutput, HeadTap,
-    HeadTask, LinearWeights, LoraPart, NormForm, NormWeights, SampleRows,
+    Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
+    LoraPart, NormFactors, NormForm, NormWeights, SampleRows,
 };
 use super::{Cpu, CpuLinear, CpuTensor};
 
@@ -69,29 +69,22 @@ impl Backend for Cpu {
 
     fn norm_backward(
         &self,
-        grad: &CpuTensor,
-        x: &CpuTensor,
-        stats: &CpuTensor,
+        factors: &NormFactors<'_, CpuTensor>,
         weights: &NormWeights<CpuTensor>,
-        form: NormForm,
         acc: Option<CpuTensor>,
     ) -> Result<CpuTensor, BackendError> {
-        self.norm_gradient(grad, x, stats, weights, form, acc)
+        self.norm_gradient(factors, weights, acc)
     }
 
     fn norm_grads(
         &self,
-        grad: &CpuTensor,
-        x: &CpuTensor,
-        stats: &CpuTensor,
+        factors: &NormFactors<'_, CpuTensor>,
         width: usize,
-        form: NormForm,
         spans: &[Range<usize>],
         out: &mut SampleRows<'_>,
-        offset: Option<usize>,
-        bias_offset: Option<usize>,
+        offsets: [Option<usize>; 2],
     ) -> Result<(), BackendError> {
-        self.norm_weight_grads(grad, x, stats, width, form, spans, out, offset, bias_offset)
+        self.norm_weight_grads(factors, width, spans, out, offsets)
     }
 
     fn rope(
@@ -105,29 +98,18 @@ impl Backend for Cpu {
         self.rotate(x, cos, sin, head_dim, inverse)
     }
 
-    fn attention(
-        &self,
-        q: &CpuTensor,
-        k: &CpuTensor,
-        v: &CpuTensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
-    ) -> Result<(CpuTensor, CpuTensor), BackendError> {
-        self.attention_forward(q, k, v, form, plan)
+    fn attention(&self, of: &Attention<'_, CpuTensor>) -> Result<(CpuTensor, CpuTensor), BackendError> {
+        self.attention_forward(of)
     }
 
     fn attention_backward(
         &self,
+        of: &Attention<'_, CpuTensor>,
         grad: &CpuTensor,
-        q: &CpuTensor,
-        k: &CpuTensor,
-        v: &CpuTensor,
         out: &CpuTensor,
         log_sum: &CpuTensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
     ) -> Result<[CpuTensor; 3], BackendError> {
-        self.attention_gradient(grad, q, k, v, out, log_sum, form, plan)
+        self.attention_gradient(of, grad, out, log_sum)
     }
 
     fn gated(&self, act: Activation, gate: &CpuTensor, up: &CpuTensor) -> Result<CpuTensor, BackendError> {

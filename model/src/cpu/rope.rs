@@ -1,8 +1,8 @@
 //! Rotary positions.
 
-use super::super::backend::BackendError;
+use super::super::backend::{BackendError, check};
 use super::Cpu;
-use super::tensor::{CpuTensor, check};
+use super::tensor::CpuTensor;
 
 impl Cpu {
     pub(super) fn rotate(

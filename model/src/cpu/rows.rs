@@ -2,28 +2,13 @@
 
 use std::ops::Range;
 
-use super::super::backend::{BackendError, ColumnMap};
+use super::super::backend::{BackendError, ColumnMap, check, check_rows, check_spans};
 use super::Cpu;
 use super::pool::Buffer;
-use super::tensor::{CpuTensor, check};
+use super::tensor::CpuTensor;
 
 /// Rows whose columns a map handles together, one in each lane.
 const LANES: usize = 16;
-
-/// An error unless all spans lie in `rows` rows.
-pub(super) fn check_spans(spans: &[Range<usize>], rows: usize) -> Result<(), BackendError> {
-    match spans.iter().find(|span| span.start > span.end || span.end > rows) {
-        Some(span) => Err(BackendError(format!("a span has rows {span:?} of {rows}"))),
-        None => Ok(()),
-    }
-}
-
-fn check_rows(rows: &[u32], count: usize) -> Result<(), BackendError> {
-    match rows.iter().find(|row| **row as usize >= count) {
-        Some(row) => Err(BackendError(format!("row {row} of a tensor of {count} rows"))),
-        None => Ok(()),
-    }
-}
 
 impl Cpu {
     pub(super) fn gather_rows(&self, x: &CpuTensor, rows: &[u32]) -> Result<CpuTensor, BackendError> {
@@ -95,14 +80,7 @@ impl Cpu {
     pub(super) fn map_all_columns(&self, x: &CpuTensor, map: &ColumnMap) -> Result<CpuTensor, BackendError> {
         let (rows, input) = x.size();
         let out = map.out;
-        x.expect(rows, map.input, "inputs of a column map")?;
-        let inside = |(o, i, _): &(u32, u32, f32)| (*o as usize) < out && (*i as usize) < input;
-        check(out > 0 && map.entries.iter().all(inside), || {
-            format!("a column map of {input} to {out} columns has an entry outside")
-        })?;
-        check(map.constant.is_none_or(|(o, _)| (o as usize) < out), || {
-            format!("a column map's constant lies outside its {out} columns")
-        })?;
+        map.check(input)?;
         let mut result = CpuTensor::unspecified(rows, out);
         let to = result.values_mut();
         // Rows lie in lanes: each entry is one multiply-add of LANES rows.

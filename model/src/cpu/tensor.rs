@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::super::backend::BackendError;
+use super::super::backend::{BackendError, check};
 use super::pool::Buffer;
 
 /// A matrix of the CPU backend. Cloning shares it.
@@ -15,11 +15,6 @@ pub struct CpuTensor {
     values: Arc<Buffer>,
     rows: usize,
     cols: usize,
-}
-
-/// An error unless `holds`.
-pub(super) fn check(holds: bool, what: impl FnOnce() -> String) -> Result<(), BackendError> {
-    if holds { Ok(()) } else { Err(BackendError(what())) }
 }
 
 impl CpuTensor {

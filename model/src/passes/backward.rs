@@ -6,9 +6,9 @@ use super::depth::{Depth, lowest_wanted, wanted_depth};
 use super::forward::{Forward, Kept, LastRows, Rows};
 use super::layout::Layout;
 use super::model::Model;
-use super::sink::{NormFactors, Sink, Slot, TableFactors};
+use super::sink::{Sink, Slot, TableFactors};
 use crate::architectures::{LinearId, NormId};
-use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTask, Objective};
+use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTask, NormFactors, Objective};
 
 impl<B: Backend> Model<B> {
     /// The lowest layer that must be kept for the sink.
@@ -52,8 +52,8 @@ impl<B: Backend> Model<B> {
                 (b.gather(&forward.x, &layout.scored_rows)?, b.gather(&forward.stats, &layout.scored_rows)?)
             }
         };
+        let factors = NormFactors { grad: &grad, x: &x, stats: &stats, form: self.norm_form() };
         if wants_norm {
-            let factors = NormFactors { grad: &grad, x: &x, stats: &stats, form: self.norm_form() };
             sink.norm(b, NormId::Final, &factors, &layout.scored_spans)?;
         }
         let Some(lowest) = lowest else {
@@ -63,7 +63,7 @@ impl<B: Backend> Model<B> {
         if lowest < forward.first_kept {
             return Err(BackendError("the forward pass did not keep the layers to differentiate".into()));
         }
-        let dx = b.norm_backward(&grad, &x, &stats, &self.norm, self.norm_form(), None)?;
+        let dx = b.norm_backward(&factors, &self.norm, None)?;
         drop((grad, x, stats, hidden));
         self.layers_backward(&mut forward, lowest, dx, sink)?;
         sink.finished(None)?;

@@ -5,7 +5,7 @@
 
 use super::model::{Layer, Model};
 use crate::architectures::{Mlp, NormPlace, Residual};
-use crate::backend::{AttentionPlan, Backend, BackendError};
+use crate::backend::{Attention, AttentionPlan, Backend, BackendError};
 
 /// Inputs and statistics of a norm.
 pub(super) struct Normed<B: Backend> {
@@ -170,7 +170,8 @@ impl<B: Backend> Model<B> {
         let b = &self.backend;
         let (q, query_norm) = self.normed(layer, NormPlace::Query, b.linear(&layer.q, &inputs, None)?)?;
         let q = self.turn(q, rows.angles, false)?;
-        let (attention, log_sum) = b.attention(&q, k, v, layer.attention, rows.plan)?;
+        let (attention, log_sum) =
+            b.attention(&Attention { q: &q, k, v, form: layer.attention, plan: rows.plan })?;
         let (x2, after_attention) = self.joined(layer, NormPlace::AfterAttention, &layer.o, &attention, x)?;
         let source = match self.decoder.residual {
             Residual::Sequential => x2.clone(),

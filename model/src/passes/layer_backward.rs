@@ -6,9 +6,9 @@ use super::depth::Depth;
 use super::forward::Rows;
 use super::layer::{Normed, QueryRows, Saved, Tail};
 use super::model::{Layer, Model};
-use super::sink::{NormFactors, Sink, Slot};
+use super::sink::{Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Attention, Backend, BackendError, NormFactors};
 
 /// The sink as one layer sees it.
 struct LayerSink<'a, B: Backend> {
@@ -61,12 +61,11 @@ impl<B: Backend> Model<B> {
             };
         };
         let id = NormId::Layer { layer: sink.layer, place: step.place };
+        let factors = NormFactors { grad: &grad, x: &kept.x, stats: &kept.stats, form: self.norm_form() };
         if sink.sink.wants(Slot::Norm(id)) {
-            let form = self.norm_form();
-            let factors = NormFactors { grad: &grad, x: &kept.x, stats: &kept.stats, form };
             sink.sink.norm(b, id, &factors, step.spans)?;
         }
-        b.norm_backward(&grad, &kept.x, &kept.stats, weights, self.norm_form(), acc)
+        b.norm_backward(&factors, weights, acc)
     }
 
     /// `dx`: gradient of the layer's outputs at its query rows. Returns the gradient of its inputs at all rows, if `depth` asks for it.
@@ -100,8 +99,8 @@ impl<B: Backend> Model<B> {
         let grad = b.linear_backward(&layer.o, &dout, None)?;
         drop(dout);
         let Tail { q, attention, log_sum, .. } = &tail;
-        let [dq, dk, dv] =
-            b.attention_backward(&grad, q, &k, &v, attention, log_sum, layer.attention, query.plan)?;
+        let of = Attention { q, k: &k, v: &v, form: layer.attention, plan: query.plan };
+        let [dq, dk, dv] = b.attention_backward(&of, &grad, attention, log_sum)?;
         let dq = self.turn(dq, query.angles, true)?;
         let dq = self.norm_step(step(NormPlace::Query, &tail.query_norm, spans), dq, None, sink)?;
         let dk = self.turn(dk, all.angles.as_ref(), true)?;

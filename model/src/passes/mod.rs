@@ -20,4 +20,4 @@ mod sink;
 pub use forward::{Forward, Keep, LastRows, Pass};
 pub use layout::{Layout, PackedSample, Reduction};
 pub use model::{LoadError, Merge, Model};
-pub use sink::{NormFactors, Sink, Slot, TableFactors};
+pub use sink::{Sink, Slot, TableFactors};

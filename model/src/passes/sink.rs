@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::architectures::{LinearId, NormId};
-use crate::backend::{Backend, BackendError, NormForm};
+use crate::backend::{Backend, BackendError, NormFactors};
 
 /// A place of the decoder whose weights can be differentiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,18 +16,6 @@ pub enum Slot {
     Linear(LinearId),
     /// A norm's weight and bias.
     Norm(NormId),
-}
-
-/// What a norm saw and what came back.
-pub struct NormFactors<'a, T> {
-    /// Gradient of its outputs.
-    pub grad: &'a T,
-    /// Its inputs.
-    pub x: &'a T,
-    /// What the backend's norm returned beside its outputs.
-    pub stats: &'a T,
-    /// Its form.
-    pub form: NormForm,
 }
 
 /// Rows of a table and the gradients of what was looked up there.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use gstore_model::{
-    AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, LinearWeights, LoraPart, NormWeights,
-    Objective, SampleRows,
+    Attention, AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, LinearWeights, LoraPart,
+    NormFactors, NormWeights, Objective, SampleRows,
 };
 
 use super::{Draw, Sample, Shape};
@@ -190,15 +190,16 @@ impl<B: Backend> Run<'_, B> {
         let (y, stats) = self.b.norm(&x, &weights, form).unwrap();
         self.note("norm", &y);
         self.note("norm's statistics", &stats);
-        let dx = self.b.norm_backward(&grad, &x, &stats, &weights, form, None).unwrap();
+        let factors = NormFactors { grad: &grad, x: &x, stats: &stats, form };
+        let dx = self.b.norm_backward(&factors, &weights, None).unwrap();
         self.note("norm_backward", &dx);
-        let dx = self.b.norm_backward(&grad, &x, &stats, &weights, form, Some(acc)).unwrap();
+        let dx = self.b.norm_backward(&factors, &weights, Some(acc)).unwrap();
         self.note("norm_backward with sum", &dx);
         let vector = 2 * width + 3;
         let mut values = vec![0.25; self.batch.samples.len() * vector];
         let mut out = SampleRows { values: &mut values, width: vector };
         let spans = &self.batch.spans;
-        self.b.norm_grads(&grad, &x, &stats, width, form, spans, &mut out, Some(1), Some(width + 2)).unwrap();
+        self.b.norm_grads(&factors, width, spans, &mut out, [Some(1), Some(width + 2)]).unwrap();
         self.note_vectors("norm_grads", values, vector);
     }
 
@@ -218,10 +219,11 @@ impl<B: Backend> Run<'_, B> {
         let q = self.scored(heads.query * heads.dim, 30);
         let (k, v) = (self.all(heads.kv * heads.dim, 31), self.all(heads.kv * heads.dim, 32));
         let grad = self.scored(heads.query * heads.dim, 33);
-        let (out, log_sum) = self.b.attention(&q, &k, &v, form, &plan).unwrap();
+        let of = Attention { q: &q, k: &k, v: &v, form, plan: &plan };
+        let (out, log_sum) = self.b.attention(&of).unwrap();
         self.note_scored("attention", &out);
         self.note_scored("attention's log-sums", &log_sum);
-        let [dq, dk, dv] = self.b.attention_backward(&grad, &q, &k, &v, &out, &log_sum, form, &plan).unwrap();
+        let [dq, dk, dv] = self.b.attention_backward(&of, &grad, &out, &log_sum).unwrap();
         self.note_scored("gradient of queries", &dq);
         self.note("gradient of keys", &dk);
         self.note("gradient of values", &dv);

@@ -1,8 +1,8 @@
 //! Calls whose sizes do not fit each other.
 
 use gstore_model::{
-    Activation, AttentionForm, AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, Heads,
-    LinearWeights, LoraPart, NormForm, NormKind, NormWeights, Objective, SampleRows,
+    Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, Heads,
+    LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective, SampleRows,
 };
 
 /// Panics unless every call is an error.
@@ -34,13 +34,16 @@ pub fn all<B: Backend>(b: &B) {
         "norm's bias",
         b.norm(&t(2, 3), &NormWeights { weight: t(1, 3), bias: Some(t(1, 2)) }, form).is_err(),
     );
-    refused("norm_backward", b.norm_backward(&t(2, 3), &t(2, 3), &t(2, 1), &norm, form, None).is_err());
+    let (x, one) = (t(2, 3), t(2, 1));
+    let few = NormFactors { grad: &x, x: &x, stats: &one, form };
+    refused("norm_backward", b.norm_backward(&few, &norm, None).is_err());
     let mut values = vec![0.0; 4];
     let mut out = SampleRows { values: &mut values, width: 4 };
     let (x, stats) = (t(2, 3), t(2, 2));
+    let factors = NormFactors { grad: &x, x: &x, stats: &stats, form };
     let span = [0..2];
     let mut norm_grads = |spans: &[std::ops::Range<usize>], offset| {
-        b.norm_grads(&x, &x, &stats, 3, form, spans, &mut out, Some(offset), None).is_err()
+        b.norm_grads(&factors, 3, spans, &mut out, [Some(offset), None]).is_err()
     };
     refused("norm_grads", norm_grads(&span, 2));
     refused("norm_grads' span", norm_grads(&[1..3], 0));
@@ -51,7 +54,7 @@ pub fn all<B: Backend>(b: &B) {
     let attention = |heads: Heads, window, keys, positions: Vec<u32>| {
         let form = AttentionForm { heads, scale: 1.0, softcap: None, window };
         let plan = AttentionPlan { spans: vec![AttentionSpan { keys, queries: 0..2 }], positions };
-        b.attention(&t(2, 8), &t(3, 4), &t(3, 4), form, &plan).is_err()
+        b.attention(&Attention { q: &t(2, 8), k: &t(3, 4), v: &t(3, 4), form, plan: &plan }).is_err()
     };
     let heads = Heads { query: 2, kv: 1, dim: 4 };
     assert!(!attention(heads, None, 0..3, vec![0, 2]));

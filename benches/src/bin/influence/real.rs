@@ -8,7 +8,7 @@ use clap::Args;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::cpu::Compute;
+use gstore_model::Compute;
 use gstore_store::{DType, Store};
 use serde_json::json;
 

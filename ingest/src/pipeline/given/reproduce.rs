@@ -13,8 +13,7 @@ use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
 use crate::pipeline::request::{EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
 use crate::projection::ProjectionSpec;
-use gstore_model::Reduction;
-use gstore_model::cpu::Compute;
+use gstore_model::{Compute, Device, Reduction};
 
 /// What a message calls the dataset of given samples.
 const DATASET: &str = "given";
@@ -25,12 +24,14 @@ pub(super) fn request(
     kind: Kind,
     encoding: &EncodingSpec,
     located: &Located,
+    device: Device,
 ) -> Result<IngestRequest, GivenError> {
     let refuse = |what: String| GivenError::Feature { feature: part.display_name(), what };
     let (desc, space) = (&part.desc, &part.desc.space);
     let text = |key: &str| part.attrs.provenance.get(key).and_then(Value::as_str);
     let compute = Compute::parse(&desc.compute)
         .ok_or_else(|| refuse(format!("they were computed in {}, which is not known here", desc.compute)))?;
+    device.check(compute).map_err(|error| refuse(error.to_string()))?;
     let (mut loss, mut reduction) = (LossForm::default(), Reduction::default());
     let mut projection = ProjectionChoice::default();
     let mut embedding = EmbeddingForm::default();
@@ -79,6 +80,7 @@ pub(super) fn request(
         granularity: Granularity::Sample,
         embedding,
         projection,
+        device,
         compute,
         dtype: desc.dtype,
         template,

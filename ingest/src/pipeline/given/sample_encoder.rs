@@ -17,6 +17,7 @@ use crate::pipeline::request::{CheckpointArg, Kind};
 use crate::pipeline::tracked::Tracked;
 use crate::pipeline::{IngestError, Progress, Unit, computer};
 use gstore_data::{Content, Encoded, TextEncoder, parse_record};
+use gstore_model::Device;
 use gstore_model::weights::ModelFolder;
 
 /// How given samples are computed.
@@ -26,6 +27,8 @@ pub struct GivenOptions {
     pub model: Option<PathBuf>,
     /// Where the checkpoints are; empty: where they were.
     pub checkpoints: Vec<CheckpointArg>,
+    /// What computes, and where.
+    pub device: Device,
     /// Threads; at least one is used, and no more than there are samples.
     pub threads: usize,
     /// Bytes of models that are kept for the next question; with 0 each is dropped after use.
@@ -141,7 +144,7 @@ impl SampleEncoder {
         if let Some(kept) = state.loaded.iter().find(|loaded| loaded.key == key) {
             return Ok(Arc::clone(kept));
         }
-        let loaded = Arc::new(load(&mut state.places, snapshot, feature, key)?);
+        let loaded = Arc::new(load(&mut state.places, snapshot, feature, key, self.options.device)?);
         let held: u64 = state.loaded.iter().map(|loaded| loaded.bytes).sum();
         if held.saturating_add(loaded.bytes) <= self.options.keep {
             state.loaded.push(Arc::clone(&loaded));
@@ -247,6 +250,7 @@ fn load(
     snapshot: &Snapshot,
     feature: &WantedFeature<'_>,
     key: &str,
+    device: Device,
 ) -> Result<Loaded, GivenError> {
     let part = feature.pool;
     let refuse = |what: &str| GivenError::Feature { feature: part.display_name(), what: what.to_owned() };
@@ -256,7 +260,7 @@ fn load(
         refuse("nothing says which tokenizer, template and maximum length its encoding stands for")
     })?;
     let located = places.find(snapshot, feature, id)?;
-    let request = reproduce::request(part, kind, &encoding, &located)?;
+    let request = reproduce::request(part, kind, &encoding, &located, device)?;
     let base = ModelFolder::open(&located.model).map_err(IngestError::from)?;
     let text = encoder(&request)?;
     let tracked = Tracked::find(&request, &base, &located.arg)?;

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::super::super::backend::{Attention, AttentionForm, BackendError};
 use super::super::Cpu;
 use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
-use super::{Block, MOST_ROWS, block_rows, check_plan};
+use super::{Block, MOST_ROWS, block_rows};
 
 /// Blocks of a sequence's query rows.
 ///
@@ -47,19 +47,15 @@ struct KeyGrads {
 }
 
 impl Cpu {
-    #[allow(clippy::too_many_arguments)]
     pub(in super::super) fn attention_gradient(
         &self,
+        of: &Attention<'_, CpuTensor>,
         grad: &CpuTensor,
-        q: &CpuTensor,
-        k: &CpuTensor,
-        v: &CpuTensor,
         out: &CpuTensor,
         log_sum: &CpuTensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
     ) -> Result<[CpuTensor; 3], BackendError> {
-        check_plan(q, k, v, &form, plan)?;
+        of.check(CpuTensor::size)?;
+        let Attention { q, k, v, form, plan } = *of;
         let heads = form.heads;
         grad.expect(q.rows(), q.cols(), "gradient of attention")?;
         out.expect(q.rows(), q.cols(), "outputs of attention")?;

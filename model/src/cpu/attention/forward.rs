@@ -1,23 +1,20 @@
 //! Outputs and log-sum-exps.
 
-use super::super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::super::super::backend::{Attention, AttentionForm, BackendError};
 use super::super::Cpu;
 use super::super::gemm::{Packed, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, over_keys, side_by_side, weigh};
-use super::{Block, MOST_ROWS, block_rows, check_plan};
+use super::{Block, MOST_ROWS, block_rows};
 
 impl Cpu {
     pub(in super::super) fn attention_forward(
         &self,
-        q: &CpuTensor,
-        k: &CpuTensor,
-        v: &CpuTensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
+        of: &Attention<'_, CpuTensor>,
     ) -> Result<(CpuTensor, CpuTensor), BackendError> {
-        check_plan(q, k, v, &form, plan)?;
+        of.check(CpuTensor::size)?;
+        let Attention { q, k, v, form, plan } = *of;
         let heads = form.heads;
         let (dim, width, key_width) = (heads.dim, q.cols(), k.cols());
         // Rows of no sequence stay zero.

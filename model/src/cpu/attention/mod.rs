@@ -14,9 +14,8 @@ mod scores;
 
 use std::ops::Range;
 
-use super::super::backend::{AttentionForm, AttentionPlan, BackendError};
+use super::super::backend::AttentionForm;
 use super::gemm::PANEL;
-use super::tensor::{CpuTensor, check};
 
 /// Query rows of a block at most: the more, the fewer times the keys and values, and the gradients of them, are read.
 const MOST_ROWS: usize = 56;
@@ -71,35 +70,4 @@ impl Block {
 fn seen(position: u32, form: &AttentionForm) -> Range<usize> {
     let end = position as usize + 1;
     form.window.map_or(0, |window| end.saturating_sub(window))..end
-}
-
-/// An error unless the sizes and the plan fit each other.
-fn check_plan(
-    q: &CpuTensor,
-    k: &CpuTensor,
-    v: &CpuTensor,
-    form: &AttentionForm,
-    plan: &AttentionPlan,
-) -> Result<(), BackendError> {
-    let heads = form.heads;
-    check(heads.kv > 0 && heads.dim > 0 && heads.query > 0 && heads.query.is_multiple_of(heads.kv), || {
-        format!("attention with {heads:?}")
-    })?;
-    check(form.window != Some(0) && form.softcap.is_none_or(|cap| cap > 0.0), || {
-        format!("attention with window {:?} and cap {:?}", form.window, form.softcap)
-    })?;
-    q.expect(plan.positions.len(), heads.query.saturating_mul(heads.dim), "queries of attention")?;
-    k.expect(k.rows(), heads.kv.saturating_mul(heads.dim), "keys of attention")?;
-    v.expect(k.rows(), k.cols(), "values of attention")?;
-    for span in &plan.spans {
-        let keys_fit = span.keys.start <= span.keys.end && span.keys.end <= k.rows();
-        let queries_fit = span.queries.start <= span.queries.end && span.queries.end <= q.rows();
-        let positions = plan.positions.get(span.queries.clone()).unwrap_or_default();
-        let ordered = positions.is_sorted();
-        let seen = positions.last().is_none_or(|last| (*last as usize) < span.keys.len());
-        check(keys_fit && queries_fit && ordered && seen, || {
-            format!("attention over {span:?} of {} keys and {} queries", k.rows(), q.rows())
-        })?;
-    }
-    Ok(())
 }

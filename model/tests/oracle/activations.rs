@@ -1,8 +1,7 @@
 //! Activations, gated and plain.
 
-use super::super::super::backend::{Activation, Backend};
-use super::super::simd::{normal, tanh};
 use super::*;
+use gstore_model::{Activation, Backend};
 
 const ALL: [Activation; 4] = [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
 
@@ -36,33 +35,10 @@ fn reference(act: Activation, x: f64) -> f64 {
     }
 }
 
-#[test]
-fn the_normal_distribution_and_tanh_keep_their_relative_accuracy() {
-    let (mut worst, mut worst_tanh) = (0f64, 0f64);
-    for i in -120_000..=120_000 {
-        let x = i as f32 * 1e-4;
-        let (density, below) = normal(x);
-        let x = f64::from(x);
-        let exact = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        worst = worst.max((f64::from(density) / exact - 1.0).abs());
-        worst = worst.max((f64::from(below) / distribution(x) - 1.0).abs());
-        if i != 0 {
-            worst_tanh = worst_tanh.max((f64::from(tanh(x as f32)) / f64::from(x as f32).tanh() - 1.0).abs());
-        }
-    }
-    assert!(worst < 1e-6, "{worst}");
-    assert!(worst_tanh < 3e-7, "{worst_tanh}");
-    assert_eq!((tanh(1e30), tanh(-1e30), tanh(0.0)), (1.0, -1.0, 0.0));
-    assert!(tanh(f32::NAN).is_nan());
-    assert_eq!(normal(f32::INFINITY).1, 1.0);
-    assert!(normal(f32::NEG_INFINITY).1 < 1e-37);
-}
-
-#[test]
-fn values_agree() {
+pub fn values_agree<B: Backend>(on: &B) {
     let x: Vec<f32> = (-800..=800).map(|i| i as f32 * 0.01).collect();
     for act in ALL {
-        let found = host(&Portable.activate(act, &matrix(&x, 1, x.len())).unwrap());
+        let found = host(on, &on.activate(act, &matrix(on, &x, 1, x.len())).unwrap());
         for (x, found) in x.iter().zip(found) {
             let expected = reference(act, f64::from(*x));
             let error = (f64::from(found) - expected).abs();
@@ -73,25 +49,24 @@ fn values_agree() {
     }
 }
 
-#[test]
-fn gradients_agree() {
+pub fn gradients_agree<B: Backend>(on: &B) {
     let (rows, cols) = (7, 19);
     let scaled = |seed: u64| -> Vec<f32> { noise(seed, rows * cols).iter().map(|v| v * 5.0).collect() };
     let (gate, up, grad) = (scaled(1), scaled(2), noise(3, rows * cols));
-    let [tgate, tup, tgrad] = [&gate, &up, &grad].map(|x| matrix(x, rows, cols));
+    let [tgate, tup, tgrad] = [&gate, &up, &grad].map(|x| matrix(on, x, rows, cols));
     for act in ALL {
         let loss = |gate: &[f64], up: &[f64]| -> f64 {
             gate.iter().zip(up).zip(&grad).map(|((g, u), d)| reference(act, *g) * u * f64::from(*d)).sum()
         };
         let expected: Vec<f64> =
             gate.iter().zip(&up).map(|(g, u)| reference(act, f64::from(*g)) * f64::from(*u)).collect();
-        assert_close(&host(&Portable.gated(act, &tgate, &tup).unwrap()), &expected, 1e-6);
-        let [dgate, dup] = Portable.gated_backward(act, &tgrad, &tgate, &tup).unwrap();
-        assert_close(&host(&dgate), &all_slopes(&gate, |gate| loss(gate, &wide(&up))), 2e-6);
-        assert_close(&host(&dup), &all_slopes(&up, |up| loss(&wide(&gate), up)), 2e-6);
+        assert_close(&host(on, &on.gated(act, &tgate, &tup).unwrap()), &expected, 1e-6);
+        let [dgate, dup] = on.gated_backward(act, &tgrad, &tgate, &tup).unwrap();
+        assert_close(&host(on, &dgate), &all_slopes(&gate, |gate| loss(gate, &wide(&up))), 2e-6);
+        assert_close(&host(on, &dup), &all_slopes(&up, |up| loss(&wide(&gate), up)), 2e-6);
 
         let ones = vec![1.0; gate.len()];
-        let found = Portable.activate_backward(act, matrix(&grad, rows, cols), &tgate).unwrap();
-        assert_close(&host(&found), &all_slopes(&gate, |gate| loss(gate, &ones)), 2e-6);
+        let found = on.activate_backward(act, matrix(on, &grad, rows, cols), &tgate).unwrap();
+        assert_close(&host(on, &found), &all_slopes(&gate, |gate| loss(gate, &ones)), 2e-6);
     }
 }

@@ -1,4 +1,4 @@
-//! Promise: every operation agrees with plain loops in f64, and every backward with finite differences of them.
+//! Promise: every operation of every backend agrees with plain loops in f64, and every backward with finite differences of them.
 
 mod activations;
 mod attend;
@@ -7,10 +7,31 @@ mod heads;
 mod norms;
 mod refusals;
 
-use candle_core::Tensor;
+use gstore_model::Backend;
+use gstore_model::Compute;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::{Cpu, Level};
 
-use super::super::backend::Backend;
-use super::Portable;
+macro_rules! on_every_backend {
+    ($($module:ident: $($name:ident),+;)+) => {$($(
+        #[test]
+        fn $name() {
+            for level in Level::available() {
+                $module::$name(&Cpu::with_level(Compute::F32, level).unwrap());
+            }
+            $module::$name(&Candle::cpu());
+        }
+    )+)+};
+}
+
+on_every_backend! {
+    activations: values_agree, gradients_agree;
+    attend: outputs_and_gradients_agree;
+    gradients: weight_and_table_gradients_are_added, gradients_of_factors_are_added, rows_are_gathered_added_and_summed, columns_are_mapped_like_by_the_matrix;
+    heads: losses_and_gradients_agree, a_model_does_not_diverge_from_itself;
+    norms: norms_and_their_gradients_agree, a_partial_rotation_leaves_the_rest_of_a_head;
+    refusals: sizes_that_disagree_are_errors, forms_that_make_no_sense_are_errors, no_rows_give_no_rows;
+}
 
 /// Values between -1 and 1 that depend on the seed only.
 fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -26,12 +47,12 @@ fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|v| f64::from(*v)).collect()
 }
 
-fn matrix(values: &[f32], rows: usize, cols: usize) -> Tensor {
-    Portable.tensor(values.to_vec(), rows, cols).unwrap()
+fn matrix<B: Backend>(on: &B, values: &[f32], rows: usize, cols: usize) -> B::Tensor {
+    on.tensor(values.to_vec(), rows, cols).unwrap()
 }
 
-fn host(x: &Tensor) -> Vec<f32> {
-    Portable.to_host(x).unwrap()
+fn host<B: Backend>(on: &B, x: &B::Tensor) -> Vec<f32> {
+    on.to_host(x).unwrap()
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -7,113 +7,69 @@
 //! - an operation's result depends on its arguments only, not on threads or on earlier calls
 //! - operations that take a tensor by value may reuse its memory; the caller passes the only handle
 
+mod forms;
+
 use std::ops::Range;
 
-/// A backend could not compute: out of memory, a device error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BackendError(pub String);
+pub use forms::{
+    Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, ColumnMap, Compute, Heads,
+    LinearWeights, NormForm, NormKind, NormWeights,
+};
+pub(crate) use forms::{check, check_cap, check_rows, check_spans};
 
-/// Weight of a linear layer, row-major `[out, input]`, and its bias.
-#[derive(Debug, Clone)]
-pub struct LinearWeights {
-    /// Row-major values.
-    pub weight: Vec<f32>,
-    /// Output width.
-    pub out: usize,
-    /// Input width.
-    pub input: usize,
-    /// One value per output.
-    pub bias: Option<Vec<f32>>,
+/// The inputs of an attention.
+pub struct Attention<'a, T> {
+    /// Queries, a row for each query of the plan.
+    pub q: &'a T,
+    /// Keys.
+    pub k: &'a T,
+    /// Values, as many as keys.
+    pub v: &'a T,
+    /// How scores become weights.
+    pub form: AttentionForm,
+    /// Which query sees which keys.
+    pub plan: &'a AttentionPlan,
 }
 
-/// Head counts and width of an attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    /// Query heads.
-    pub query: usize,
-    /// Key and value heads; divides `query`.
-    pub kv: usize,
-    /// Width of a head.
-    pub dim: usize,
-}
-
-impl Heads {
-    /// Query heads that share a key head.
-    pub fn group(self) -> usize {
-        self.query / self.kv
+impl<T> Attention<'_, T> {
+    /// An error unless the sizes fit the form and the plan.
+    pub(crate) fn check(&self, size: impl Fn(&T) -> (usize, usize)) -> Result<(), BackendError> {
+        let Attention { form: AttentionForm { heads, window, softcap, .. }, plan, .. } = self;
+        check(
+            heads.kv > 0 && heads.dim > 0 && heads.query > 0 && heads.query.is_multiple_of(heads.kv),
+            || format!("attention with {heads:?}"),
+        )?;
+        check(*window != Some(0), || "attention with a window of no keys".to_owned())?;
+        check_cap(*softcap)?;
+        let [q, k, v] = [self.q, self.k, self.v].map(size);
+        let wide = |heads_of: usize| heads_of.saturating_mul(heads.dim);
+        let fit = q == (plan.positions.len(), wide(heads.query)) && k.1 == wide(heads.kv) && k == v;
+        check(fit, || {
+            format!("attention with {heads:?} over {q:?}, {k:?} and {v:?} queries, keys and values")
+        })?;
+        for span in &plan.spans {
+            let keys_fit = span.keys.start <= span.keys.end && span.keys.end <= k.0;
+            let queries_fit = span.queries.start <= span.queries.end && span.queries.end <= q.0;
+            let positions = plan.positions.get(span.queries.clone()).unwrap_or_default();
+            let seen = positions.last().is_none_or(|last| (*last as usize) < span.keys.len());
+            check(keys_fit && queries_fit && positions.is_sorted() && seen, || {
+                format!("attention over {span:?} of {} keys and {} queries", k.0, q.0)
+            })?;
+        }
+        Ok(())
     }
 }
 
-/// How an attention turns scores into weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionForm {
-    /// Heads.
-    pub heads: Heads,
-    /// Factor of the scores.
-    pub scale: f32,
-    /// Scaled scores s become `cap * tanh(s / cap)`.
-    pub softcap: Option<f32>,
-    /// How many keys up to its own position a query sees; none: all.
-    pub window: Option<usize>,
-}
-
-/// One sequence of a packed batch as attention sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttentionSpan {
-    /// Its rows among the keys and values; position 0 first, without gaps.
-    pub keys: Range<usize>,
-    /// Its rows among the queries, in ascending position.
-    pub queries: Range<usize>,
-}
-
-/// Block-diagonal causal attention of a packed batch: the query at position p of a sequence sees its keys 0 to p, or the last of them.
-#[derive(Debug, Clone, Default)]
-pub struct AttentionPlan {
-    /// The sequences.
-    pub spans: Vec<AttentionSpan>,
-    /// Position of each query row in its sequence.
-    pub positions: Vec<u32>,
-}
-
-/// What a norm subtracts and divides by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NormKind {
-    /// `x / sqrt(mean(x^2) + eps)`
-    Rms,
-    /// `(x - mean(x)) / sqrt(var(x) + eps)`
-    Layer,
-}
-
-/// A norm without its weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NormForm {
-    /// What is subtracted and divided by.
-    pub kind: NormKind,
-    /// Added inside the root.
-    pub eps: f32,
-}
-
-/// The weights of a norm, each one row. Rows that are wider than the weight are normed in groups of its width.
-#[derive(Debug, Clone)]
-pub struct NormWeights<T> {
-    /// Factor of each coordinate.
-    pub weight: T,
-    /// Added to each coordinate.
-    pub bias: Option<T>,
-}
-
-/// Elementwise functions of MLPs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x * sigmoid(x)`
-    Silu,
-    /// `x * Phi(x)` with the normal distribution function.
-    Gelu,
-    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`
-    GeluTanh,
-    /// `max(x, 0)`
-    Relu,
+/// What the gradients of a norm are computed from.
+pub struct NormFactors<'a, T> {
+    /// Gradient of the norm's outputs.
+    pub grad: &'a T,
+    /// Inputs.
+    pub x: &'a T,
+    /// What [`Backend::norm`] returned beside its result.
+    pub stats: &'a T,
+    /// Which norm.
+    pub form: NormForm,
 }
 
 /// The LoRA factors of one linear layer and where its gradient goes.
@@ -148,19 +104,6 @@ impl SampleRows<'_> {
     }
 }
 
-/// A sparse map of columns, the side of a factored projection. Output columns are sums of scaled input columns.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ColumnMap {
-    /// Width of the inputs.
-    pub input: usize,
-    /// Width of the outputs.
-    pub out: usize,
-    /// Output column, input column and factor of each entry; ascending by input column.
-    pub entries: Vec<(u32, u32, f32)>,
-    /// Added to every output row, if given: what a constant input of one maps to.
-    pub constant: Option<(u32, f32)>,
-}
-
 /// The form of a head's losses.
 #[derive(Debug, Clone, Copy)]
 pub enum Objective<'a, T> {
@@ -186,6 +129,34 @@ pub struct HeadTask<'a, T> {
     pub softcap: Option<f32>,
     /// What a loss is.
     pub objective: Objective<'a, T>,
+}
+
+impl<T> HeadTask<'_, T> {
+    /// An error unless the task fits inputs of `rows` rows and `width` columns, and `vocab` logits.
+    pub(crate) fn check(
+        &self,
+        (rows, width): (usize, usize),
+        vocab: usize,
+        size: impl Fn(&T) -> (usize, usize),
+    ) -> Result<(), BackendError> {
+        check(self.weights.is_none_or(|weights| weights.len() == rows), || {
+            format!("{} weights of {rows} losses", self.weights.map_or(0, <[f32]>::len))
+        })?;
+        check_cap(self.softcap)?;
+        match &self.objective {
+            Objective::CrossEntropy { .. } => {
+                check(self.targets.len() == rows, || {
+                    format!("{} targets of {rows} rows", self.targets.len())
+                })?;
+                check(self.targets.iter().all(|target| (*target as usize) < vocab), || {
+                    format!("a target lies outside the vocabulary of {vocab}")
+                })
+            }
+            Objective::Kl { reference } => check(size(reference) == (rows, width), || {
+                format!("reference inputs of {:?} where {rows} rows of {width} are due", size(reference))
+            }),
+        }
+    }
 }
 
 /// Receives the factors of the head's weight gradient: rows of the chunk, its inputs, and the gradient of its logits.
@@ -253,29 +224,22 @@ pub trait Backend: Send + Sync + 'static {
         weights: &NormWeights<Self::Tensor>,
         form: NormForm,
     ) -> Result<(Self::Tensor, Self::Tensor), BackendError>;
-    /// Gradient of the norm's inputs `x`, added to `acc` if there is one. `stats` is what [`Backend::norm`] returned beside its result.
+    /// Gradient of the norm's inputs, added to `acc` if there is one.
     fn norm_backward(
         &self,
-        grad: &Self::Tensor,
-        x: &Self::Tensor,
-        stats: &Self::Tensor,
+        factors: &NormFactors<'_, Self::Tensor>,
         weights: &NormWeights<Self::Tensor>,
-        form: NormForm,
         acc: Option<Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
-    /// Adds the gradient of a norm's weight (of width `width`) to each sample's vector at `offset`, and that of its bias at `bias_offset`.
-    #[allow(clippy::too_many_arguments)]
+    /// Adds the gradient of a norm's weight (of width `width`) to each sample's vector at the first of `offsets`, and that of its bias at
+    /// the second.
     fn norm_grads(
         &self,
-        grad: &Self::Tensor,
-        x: &Self::Tensor,
-        stats: &Self::Tensor,
+        factors: &NormFactors<'_, Self::Tensor>,
         width: usize,
-        form: NormForm,
         spans: &[Range<usize>],
         out: &mut SampleRows<'_>,
-        offset: Option<usize>,
-        bias_offset: Option<usize>,
+        offsets: [Option<usize>; 2],
     ) -> Result<(), BackendError>;
 
     /// Rotates coordinate pairs `(i, i + half)` of the first `2 * half` coordinates of every head of width `head_dim` by the row's angles;
@@ -292,24 +256,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Packed causal attention; returns the outputs and the log-sum-exp of the (capped) scores, one column per query head.
     fn attention(
         &self,
-        q: &Self::Tensor,
-        k: &Self::Tensor,
-        v: &Self::Tensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
+        of: &Attention<'_, Self::Tensor>,
     ) -> Result<(Self::Tensor, Self::Tensor), BackendError>;
-    /// Gradients of q, k and v. The probabilities are computed again, so memory stays linear in the rows.
-    #[allow(clippy::too_many_arguments)]
+    /// Gradients of q, k and v from that of the outputs and from what [`Backend::attention`] returned. The probabilities are computed
+    /// again, so memory stays linear in the rows.
     fn attention_backward(
         &self,
+        of: &Attention<'_, Self::Tensor>,
         grad: &Self::Tensor,
-        q: &Self::Tensor,
-        k: &Self::Tensor,
-        v: &Self::Tensor,
         out: &Self::Tensor,
         log_sum: &Self::Tensor,
-        form: AttentionForm,
-        plan: &AttentionPlan,
     ) -> Result<[Self::Tensor; 3], BackendError>;
 
     /// `act(gate) * up`.

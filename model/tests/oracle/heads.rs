@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::super::backend::{Backend, BackendError, HeadTask, LinearWeights, Objective};
 use super::*;
+use gstore_model::{Backend, BackendError, HeadTask, LinearWeights, Objective};
 
 // More rows than one chunk.
 const ROWS: usize = 150;
@@ -55,20 +55,19 @@ impl Goal {
     }
 }
 
-#[test]
-fn losses_and_gradients_agree() {
+pub fn losses_and_gradients_agree<B: Backend>(on: &B) {
     let goals = || [Goal::Smoothed(0.0), Goal::Smoothed(0.15), Goal::Kl(noise(9, ROWS * HIDDEN))];
     for softcap in [None, Some(2.0)] {
         for goal in goals() {
-            check_goal(softcap, &goal);
+            check_goal(on, softcap, &goal);
         }
     }
 }
 
-fn check_goal(softcap: Option<f32>, goal: &Goal) {
+fn check_goal<B: Backend>(on: &B, softcap: Option<f32>, goal: &Goal) {
     let weight: Vec<f32> = noise(1, VOCAB * HIDDEN).iter().map(|v| v * 3.0).collect();
     let head = Head { weight, bias: noise(2, VOCAB), softcap };
-    let layer = Portable
+    let layer = on
         .pack(LinearWeights {
             weight: head.weight.clone(),
             out: VOCAB,
@@ -80,7 +79,7 @@ fn check_goal(softcap: Option<f32>, goal: &Goal) {
     let targets: Vec<u32> = (0..ROWS as u32).map(|i| i * 7 % VOCAB as u32).collect();
     let reference = match goal {
         Goal::Smoothed(_) => None,
-        Goal::Kl(reference) => Some(matrix(reference, ROWS, HIDDEN)),
+        Goal::Kl(reference) => Some(matrix(on, reference, ROWS, HIDDEN)),
     };
     let objective = match (goal, &reference) {
         (Goal::Kl(_), Some(reference)) => Objective::Kl { reference },
@@ -88,14 +87,14 @@ fn check_goal(softcap: Option<f32>, goal: &Goal) {
         _ => unreachable!(),
     };
     let mut task = HeadTask { targets: &targets, weights: Some(&weights), softcap, objective };
-    let tx = matrix(&x, ROWS, HIDDEN);
+    let tx = matrix(on, &x, ROWS, HIDDEN);
     let mut tapped = Vec::new();
-    let mut tap = |rows: Range<usize>, inputs: &Tensor, grad: &Tensor| -> Result<(), BackendError> {
-        assert_eq!(host(inputs), &x[rows.start * HIDDEN..rows.end * HIDDEN]);
-        tapped.extend(host(grad));
+    let mut tap = |rows: Range<usize>, inputs: &B::Tensor, grad: &B::Tensor| -> Result<(), BackendError> {
+        assert_eq!(host(on, inputs), &x[rows.start * HIDDEN..rows.end * HIDDEN]);
+        tapped.extend(host(on, grad));
         Ok(())
     };
-    let output = Portable.head(&layer, &tx, &task, Some(&mut tap)).unwrap();
+    let output = on.head(&layer, &tx, &task, Some(&mut tap)).unwrap();
     let (mut losses, mut dx, mut dlogits) = (Vec::new(), Vec::new(), Vec::new());
     for (row, x) in x.chunks(HIDDEN).enumerate() {
         let loss = |log_q: &[f64]| goal.loss(&head, row, log_q, targets[row] as usize);
@@ -113,23 +112,22 @@ fn check_goal(softcap: Option<f32>, goal: &Goal) {
         }
     }
     assert_close(&output.losses, &losses, 2e-6);
-    assert_close(&host(&output.grad.unwrap()), &dx, 5e-6);
+    assert_close(&host(on, &output.grad.unwrap()), &dx, 5e-6);
     assert_close(&tapped, &dlogits, 2e-6);
 
     task.weights = None;
-    let output = Portable.head(&layer, &tx, &task, None).unwrap();
+    let output = on.head(&layer, &tx, &task, None).unwrap();
     assert_close(&output.losses, &losses, 2e-6);
     assert!(output.grad.is_none());
 }
 
-#[test]
-fn a_model_does_not_diverge_from_itself() {
+pub fn a_model_does_not_diverge_from_itself<B: Backend>(on: &B) {
     let weight = noise(1, VOCAB * HIDDEN);
-    let layer = Portable.pack(LinearWeights { weight, out: VOCAB, input: HIDDEN, bias: None }).unwrap();
-    let x = matrix(&noise(2, ROWS * HIDDEN), ROWS, HIDDEN);
+    let layer = on.pack(LinearWeights { weight, out: VOCAB, input: HIDDEN, bias: None }).unwrap();
+    let x = matrix(on, &noise(2, ROWS * HIDDEN), ROWS, HIDDEN);
     let weights = vec![1.0; ROWS];
     let objective = Objective::Kl { reference: &x };
     let task = HeadTask { targets: &[], weights: Some(&weights), softcap: None, objective };
-    let output = Portable.head(&layer, &x, &task, None).unwrap();
-    assert!(output.losses.iter().chain(&host(&output.grad.unwrap())).all(|v| v.abs() < 1e-7));
+    let output = on.head(&layer, &x, &task, None).unwrap();
+    assert!(output.losses.iter().chain(&host(on, &output.grad.unwrap())).all(|v| v.abs() < 1e-7));
 }

@@ -1,7 +1,7 @@
 //! Attention: softcap, window, scale, and queries that are a part of the rows.
 
-use super::super::super::backend::{AttentionForm, AttentionPlan, AttentionSpan, Backend, Heads};
 use super::*;
+use gstore_model::{Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, Heads};
 
 const HEADS: Heads = Heads { query: 4, kv: 2, dim: 12 };
 
@@ -60,25 +60,25 @@ fn reference(q: &[f64], k: &[f64], v: &[f64], form: AttentionForm, plan: &Attent
     [out, log_sum]
 }
 
-#[test]
-fn outputs_and_gradients_agree() {
+pub fn outputs_and_gradients_agree<B: Backend>(on: &B) {
     let plan = plan();
     let (rows, keys) = (plan.positions.len(), 118);
     let (width, key_width) = (HEADS.query * HEADS.dim, HEADS.kv * HEADS.dim);
     let q: Vec<f32> = noise(1, rows * width).iter().map(|v| v * 2.0).collect();
     let (k, v, c) = (noise(2, keys * key_width), noise(3, keys * key_width), noise(4, rows * width));
-    let (tq, tc) = (matrix(&q, rows, width), matrix(&c, rows, width));
-    let (tk, tv) = (matrix(&k, keys, key_width), matrix(&v, keys, key_width));
+    let (tq, tc) = (matrix(on, &q, rows, width), matrix(on, &c, rows, width));
+    let (tk, tv) = (matrix(on, &k, keys, key_width), matrix(on, &v, keys, key_width));
     for form in forms() {
-        let (out, log_sum) = Portable.attention(&tq, &tk, &tv, form, &plan).unwrap();
+        let of = Attention { q: &tq, k: &tk, v: &tv, form, plan: &plan };
+        let (out, log_sum) = on.attention(&of).unwrap();
         let [expected, expected_log_sum] = reference(&wide(&q), &wide(&k), &wide(&v), form, &plan);
-        assert_close(&host(&out), &expected, 3e-6);
-        assert_close(&host(&log_sum), &expected_log_sum, 3e-6);
+        assert_close(&host(on, &out), &expected, 3e-6);
+        assert_close(&host(on, &log_sum), &expected_log_sum, 3e-6);
 
-        let found = Portable.attention_backward(&tc, &tq, &tk, &tv, &out, &log_sum, form, &plan).unwrap();
+        let found = on.attention_backward(&of, &tc, &out, &log_sum).unwrap();
         let loss = |q: &[f64], k: &[f64], v: &[f64]| dot(&reference(q, k, v, form, &plan)[0], &wide(&c));
         let inputs = [&q, &k, &v];
-        for (which, found) in found.iter().map(host).enumerate() {
+        for (which, found) in found.iter().map(|x| host(on, x)).enumerate() {
             let every = 211;
             let expected = slopes(inputs[which], (0..found.len()).step_by(every), |x| {
                 let mut inputs = inputs.map(|x| wide(x));

@@ -1,7 +1,7 @@
 //! Norms and rotary positions.
 
-use super::super::super::backend::{Backend, NormForm, NormKind, NormWeights, SampleRows};
 use super::*;
+use gstore_model::{Backend, NormFactors, NormForm, NormKind, NormWeights, SampleRows};
 
 const ROWS: usize = 5;
 const EPS: f32 = 1e-5;
@@ -36,8 +36,7 @@ fn reference(kind: NormKind, x: &[f64], weight: &[f64], bias: &[f64]) -> (Vec<f6
     (out, stats)
 }
 
-#[test]
-fn norms_and_their_gradients_agree() {
+pub fn norms_and_their_gradients_agree<B: Backend>(on: &B) {
     for (seed, Case { kind, width, groups, bias }) in CASES.into_iter().enumerate() {
         let (seed, cols) = (seed as u64 * 10, width * groups);
         // Off-centre, so that a mean that is lost in rounding shows.
@@ -46,12 +45,13 @@ fn norms_and_their_gradients_agree() {
             (noise(seed + 1, width), noise(seed + 3, ROWS * cols), noise(seed + 4, ROWS * cols));
         let b = if bias { noise(seed + 2, width) } else { vec![0.0; width] };
         let form = NormForm { kind, eps: EPS };
-        let weights = NormWeights { weight: matrix(&w, 1, width), bias: bias.then(|| matrix(&b, 1, width)) };
-        let (tx, tc) = (matrix(&x, ROWS, cols), matrix(&c, ROWS, cols));
+        let weights =
+            NormWeights { weight: matrix(on, &w, 1, width), bias: bias.then(|| matrix(on, &b, 1, width)) };
+        let (tx, tc) = (matrix(on, &x, ROWS, cols), matrix(on, &c, ROWS, cols));
 
-        let (out, stats) = Portable.norm(&tx, &weights, form).unwrap();
+        let (out, stats) = on.norm(&tx, &weights, form).unwrap();
         let (expected, pairs) = reference(kind, &wide(&x), &wide(&w), &wide(&b));
-        assert_close(&host(&out), &expected, 2e-6);
+        assert_close(&host(on, &out), &expected, 2e-6);
         let layout: Vec<f64> = pairs
             .chunks(groups)
             .flat_map(|row| {
@@ -59,25 +59,24 @@ fn norms_and_their_gradients_agree() {
                 row.iter().map(|p| p.0).chain(means).collect::<Vec<_>>()
             })
             .collect();
-        assert_close(&host(&stats), &layout, 2e-6);
+        assert_close(&host(on, &stats), &layout, 2e-6);
 
+        let factors = NormFactors { grad: &tc, x: &tx, stats: &stats, form };
         let loss = |x: &[f64], w: &[f64], b: &[f64]| dot(&reference(kind, x, w, b).0, &wide(&c));
         let dx = all_slopes(&x, |x| loss(x, &wide(&w), &wide(&b)));
-        let found = Portable.norm_backward(&tc, &tx, &stats, &weights, form, None).unwrap();
-        assert_close(&host(&found), &dx, 5e-6);
+        let found = on.norm_backward(&factors, &weights, None).unwrap();
+        assert_close(&host(on, &found), &dx, 5e-6);
         let added: Vec<f64> = dx.iter().zip(&acc).map(|(d, a)| d + f64::from(*a)).collect();
-        let onto = Some(matrix(&acc, ROWS, cols));
-        let found = Portable.norm_backward(&tc, &tx, &stats, &weights, form, onto).unwrap();
-        assert_close(&host(&found), &added, 5e-6);
+        let onto = Some(matrix(on, &acc, ROWS, cols));
+        let found = on.norm_backward(&factors, &weights, onto).unwrap();
+        assert_close(&host(on, &found), &added, 5e-6);
 
         // Rows 1 and 2 are one sample, row 4 another; the rest belongs to none.
         let spans = [1..3, 4..5];
         let per_sample = 2 * width + 1;
         let mut values = vec![0.5; 2 * per_sample];
         let mut rows = SampleRows { values: &mut values, width: per_sample };
-        Portable
-            .norm_grads(&tc, &tx, &stats, width, form, &spans, &mut rows, Some(1), Some(1 + width))
-            .unwrap();
+        on.norm_grads(&factors, width, &spans, &mut rows, [Some(1), Some(1 + width)]).unwrap();
         for (span, found) in spans.into_iter().zip(values.chunks(per_sample)) {
             let range = span.start * cols..span.end * cols;
             let (x, c) = (wide(&x[range.clone()]), wide(&c[range]));
@@ -90,13 +89,12 @@ fn norms_and_their_gradients_agree() {
     }
 }
 
-#[test]
-fn a_partial_rotation_leaves_the_rest_of_a_head() {
+pub fn a_partial_rotation_leaves_the_rest_of_a_head<B: Backend>(on: &B) {
     let (heads, head_dim, half) = (3, 14, 4);
     let x = noise(1, ROWS * heads * head_dim);
     let angles = noise(2, ROWS * half);
     let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
-    let (tcos, tsin) = (matrix(&cos, ROWS, half), matrix(&sin, ROWS, half));
+    let (tcos, tsin) = (matrix(on, &cos, ROWS, half), matrix(on, &sin, ROWS, half));
     let mut expected = wide(&x);
     for (i, head) in expected.chunks_mut(head_dim).enumerate() {
         for j in 0..half {
@@ -105,8 +103,8 @@ fn a_partial_rotation_leaves_the_rest_of_a_head() {
             (head[j], head[j + half]) = (a * cos - b * sin, b * cos + a * sin);
         }
     }
-    let turned = Portable.rope(matrix(&x, ROWS, heads * head_dim), &tcos, &tsin, head_dim, false).unwrap();
-    assert_close(&host(&turned), &expected, 1e-6);
-    let back = Portable.rope(turned, &tcos, &tsin, head_dim, true).unwrap();
-    assert_close(&host(&back), &wide(&x), 1e-6);
+    let turned = on.rope(matrix(on, &x, ROWS, heads * head_dim), &tcos, &tsin, head_dim, false).unwrap();
+    assert_close(&host(on, &turned), &expected, 1e-6);
+    let back = on.rope(turned, &tcos, &tsin, head_dim, true).unwrap();
+    assert_close(&host(on, &back), &wide(&x), 1e-6);
 }

@@ -1,7 +1,7 @@
 //! Per-sample gradients, sums over spans, and maps of columns.
 
-use super::super::super::backend::{Backend, ColumnMap, LinearWeights, LoraPart, SampleRows};
 use super::*;
+use gstore_model::{Backend, ColumnMap, LinearWeights, LoraPart, SampleRows};
 
 const ROWS: usize = 7;
 const INPUT: usize = 5;
@@ -19,16 +19,15 @@ fn outer(a: &[f32], b: &[f32], span: std::ops::Range<usize>) -> Vec<f64> {
     (0..n * m).map(|at| term(at / m, at % m).sum()).collect()
 }
 
-#[test]
-fn weight_and_table_gradients_are_added() {
+pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
     let (x, grad) = (noise(1, ROWS * INPUT), noise(2, ROWS * 3));
-    let (tx, tgrad) = (matrix(&x, ROWS, INPUT), matrix(&grad, ROWS, 3));
+    let (tx, tgrad) = (matrix(on, &x, ROWS, INPUT), matrix(on, &grad, ROWS, 3));
     let ids = [2, 0, 2, 900, 1, 1, 3];
     let width = 2 + 15 + 12;
     let mut values = vec![0.25; 3 * width];
     let mut out = SampleRows { values: &mut values, width };
-    Portable.weight_grads(&tx, &tgrad, &spans(), &mut out, 2).unwrap();
-    Portable.table_grads(&ids, &tgrad, 1.5, &spans(), &mut out, 17).unwrap();
+    on.weight_grads(&tx, &tgrad, &spans(), &mut out, 2).unwrap();
+    on.table_grads(&ids, &tgrad, 1.5, &spans(), &mut out, 17).unwrap();
     for (span, found) in spans().into_iter().zip(values.chunks(width)) {
         let mut expected = vec![0.0; 2];
         expected.extend(outer(&grad, &x, span.clone()));
@@ -43,10 +42,9 @@ fn weight_and_table_gradients_are_added() {
     }
 }
 
-#[test]
-fn gradients_of_factors_are_added() {
+pub fn gradients_of_factors_are_added<B: Backend>(on: &B) {
     let x = noise(1, ROWS * INPUT);
-    let tx = matrix(&x, ROWS, INPUT);
+    let tx = matrix(on, &x, ROWS, INPUT);
     let shapes = [(2, 4, 0.5f32), (3, 6, 2.0)];
     let factors: Vec<_> = shapes
         .iter()
@@ -60,7 +58,7 @@ fn gradients_of_factors_are_added() {
         .iter()
         .zip(shapes)
         .map(|((e, a, b), (rank, out, _))| {
-            (matrix(e, ROWS, out), matrix(a, rank, INPUT), matrix(b, out, rank))
+            (matrix(on, e, ROWS, out), matrix(on, a, rank, INPUT), matrix(on, b, out, rank))
         })
         .collect();
     let (mut parts, mut offset) = (Vec::new(), 1);
@@ -71,7 +69,7 @@ fn gradients_of_factors_are_added() {
     }
     let mut values = vec![0.25; 3 * offset];
     let mut out = SampleRows { values: &mut values, width: offset };
-    Portable.lora_grads(&tx, &parts, &spans(), &mut out).unwrap();
+    on.lora_grads(&tx, &parts, &spans(), &mut out).unwrap();
     for (span, found) in spans().into_iter().zip(values.chunks(offset)) {
         let mut expected = vec![0.0];
         for ((e, a, b), (rank, out, scaling)) in factors.iter().zip(shapes) {
@@ -88,28 +86,26 @@ fn gradients_of_factors_are_added() {
     }
 }
 
-#[test]
-fn rows_are_gathered_added_and_summed() {
+pub fn rows_are_gathered_added_and_summed<B: Backend>(on: &B) {
     let (x, y, weights) = (noise(1, ROWS * INPUT), noise(2, 2 * INPUT), noise(3, ROWS));
-    let tx = matrix(&x, ROWS, INPUT);
-    assert_eq!(Portable.size(&tx), (ROWS, INPUT));
-    let two = Portable.gather(&tx, &[6, 2]).unwrap();
-    assert_eq!(host(&two), [&x[6 * INPUT..], &x[2 * INPUT..3 * INPUT]].concat());
-    let sum = Portable.add(two, &matrix(&y, 2, INPUT)).unwrap();
+    let tx = matrix(on, &x, ROWS, INPUT);
+    assert_eq!(on.size(&tx), (ROWS, INPUT));
+    let two = on.gather(&tx, &[6, 2]).unwrap();
+    assert_eq!(host(on, &two), [&x[6 * INPUT..], &x[2 * INPUT..3 * INPUT]].concat());
+    let sum = on.add(two, &matrix(on, &y, 2, INPUT)).unwrap();
     let expected: Vec<f64> =
-        host(&Portable.gather(&tx, &[6, 2]).unwrap()).iter().zip(&y).map(|(a, b)| f64::from(a + b)).collect();
-    assert_close(&host(&sum), &expected, 0.0);
-    let scattered = Portable.scatter_add(matrix(&[0.0; 3 * INPUT], 3, INPUT), &[2, 0], &sum).unwrap();
-    assert_eq!(host(&scattered)[..INPUT], host(&sum)[INPUT..]);
-    assert_eq!(host(&scattered)[2 * INPUT..], host(&sum)[..INPUT]);
+        host(on, &on.gather(&tx, &[6, 2]).unwrap()).iter().zip(&y).map(|(a, b)| f64::from(a + b)).collect();
+    assert_close(&host(on, &sum), &expected, 0.0);
+    let scattered = on.scatter_add(matrix(on, &[0.0; 3 * INPUT], 3, INPUT), &[2, 0], &sum).unwrap();
+    assert_eq!(host(on, &scattered)[..INPUT], host(on, &sum)[INPUT..]);
+    assert_eq!(host(on, &scattered)[2 * INPUT..], host(on, &sum)[..INPUT]);
 
-    let sums = Portable.span_sums(&tx, &weights, &spans()).unwrap();
+    let sums = on.span_sums(&tx, &weights, &spans()).unwrap();
     let expected: Vec<f64> = spans().into_iter().flat_map(|span| outer(&weights, &x, span)).collect();
     assert_close(&sums, &expected, 1e-6);
 }
 
-#[test]
-fn columns_are_mapped_like_by_the_matrix() {
+pub fn columns_are_mapped_like_by_the_matrix<B: Backend>(on: &B) {
     let x = noise(1, ROWS * INPUT);
     let map = ColumnMap {
         input: INPUT,
@@ -122,8 +118,8 @@ fn columns_are_mapped_like_by_the_matrix() {
         dense[*to as usize * INPUT + *from as usize] = *factor;
     }
     let bias = Some(vec![0.0, 0.0, 0.75]);
-    let layer = Portable.pack(LinearWeights { weight: dense, out: 3, input: INPUT, bias }).unwrap();
-    let tx = matrix(&x, ROWS, INPUT);
-    let expected = host(&Portable.linear(&layer, &tx, None).unwrap());
-    assert_close(&host(&Portable.map_columns(&tx, &map).unwrap()), &wide(&expected), 1e-6);
+    let layer = on.pack(LinearWeights { weight: dense, out: 3, input: INPUT, bias }).unwrap();
+    let tx = matrix(on, &x, ROWS, INPUT);
+    let expected = host(on, &on.linear(&layer, &tx, None).unwrap());
+    assert_close(&host(on, &on.map_columns(&tx, &map).unwrap()), &wide(&expected), 1e-6);
 }

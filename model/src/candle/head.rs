@@ -1,0 +1,94 @@
+//! The head: logits and losses of a chunk of rows at a time.
+
+use candle_core::{D, Tensor};
+
+use super::{Candle, CandleLinear, Result, capped, size};
+use crate::backend::{Backend, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+
+impl Candle {
+    pub(super) fn score(
+        &self,
+        layer: &CandleLinear,
+        x: &Tensor,
+        task: &HeadTask<'_, Tensor>,
+        mut tap: Option<HeadTap<'_, Tensor>>,
+    ) -> Result<HeadOutput<Tensor>> {
+        let (rows, width) = size(x);
+        task.check((rows, width), size(&layer.weight).0, size)?;
+        let (mut losses, mut grads) = (Vec::with_capacity(rows), Vec::new());
+        for start in (0..rows).step_by(HEAD_ROWS) {
+            let end = (start + HEAD_ROWS).min(rows);
+            let chunk = x.narrow(0, start, end - start)?.contiguous()?;
+            let (logits, slopes) = self.logits(layer, &chunk, task.softcap)?;
+            let (loss, dlogits) = self.objective(layer, &logits, task, start..end)?;
+            losses.extend(self.to_host(&loss)?);
+            let Some(weights) = task.weights else { continue };
+            let mut dlogits = dlogits.broadcast_mul(&self.column(&weights[start..end])?)?;
+            if let Some(slopes) = slopes {
+                dlogits = (dlogits * slopes)?;
+            }
+            grads.push(dlogits.matmul(&layer.weight)?);
+            if let Some(tap) = &mut tap {
+                tap(start..end, &chunk, &dlogits)?;
+            }
+        }
+        let grad = match task.weights {
+            None => None,
+            Some(_) if grads.is_empty() => Some(self.zeros(0, width)?),
+            Some(_) => Some(Tensor::cat(&grads, 0)?),
+        };
+        Ok(HeadOutput { losses, grad })
+    }
+
+    fn logits(
+        &self,
+        layer: &CandleLinear,
+        x: &Tensor,
+        softcap: Option<f32>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let logits = self.linear(layer, x, None)?;
+        let Some(cap) = softcap else { return Ok((logits, None)) };
+        let (logits, slopes) = capped(&logits, cap)?;
+        Ok((logits, Some(slopes)))
+    }
+
+    /// The losses of some rows, one column, and the gradient of each with respect to its logits.
+    fn objective(
+        &self,
+        layer: &CandleLinear,
+        logits: &Tensor,
+        task: &HeadTask<'_, Tensor>,
+        rows: std::ops::Range<usize>,
+    ) -> Result<(Tensor, Tensor)> {
+        let log_p = log_softmax(logits)?;
+        let p = log_p.exp()?;
+        match task.objective {
+            Objective::CrossEntropy { smoothing } => {
+                let (smoothing, vocab) = (f64::from(smoothing), logits.dim(1)?);
+                let targets = self.indices(&task.targets[rows])?.unsqueeze(1)?;
+                let ones = targets.ones_like()?.to_dtype(log_p.dtype())?;
+                let wanted = log_p.zeros_like()?.affine(1.0, smoothing / vocab as f64)?.scatter_add(
+                    &targets,
+                    &ones.affine(1.0 - smoothing, 0.0)?,
+                    1,
+                )?;
+                let of_target = log_p.gather(&targets, 1)?.affine(smoothing - 1.0, 0.0)?;
+                let of_all = log_p.mean_keepdim(1)?.affine(-smoothing, 0.0)?;
+                Ok(((of_target + of_all)?, (p - wanted)?))
+            }
+            Objective::Kl { reference } => {
+                let others = reference.narrow(0, rows.start, rows.len())?.contiguous()?;
+                let ratio = (&log_p - log_softmax(&self.logits(layer, &others, task.softcap)?.0)?)?;
+                let loss = (&p * &ratio)?.sum_keepdim(1)?;
+                let grad = (p * ratio.broadcast_sub(&loss)?)?;
+                Ok((loss, grad))
+            }
+        }
+    }
+}
+
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    let total = shifted.exp()?.sum_keepdim(D::Minus1)?;
+    Ok(shifted.broadcast_sub(&total.log()?)?)
+}

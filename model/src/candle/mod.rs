@@ -1,0 +1,363 @@
+//! The candle backend: tensor operations of candle alone, on any device that candle has.
+//!
+//! It is short rather than fast, and shares no arithmetic with [`crate::cpu`]: what both agree on is not one mistake made twice.
+//!
+//! Invariants
+//! - tensors stay on the device; the host sees losses, embeddings and what it asks for by name
+//! - the same calls give the same bits on the CPU; another cut of the batch may change the last bits, because products block by size
+//! - sizes that disagree are an error, never a panic
+
+mod attention;
+mod curve;
+mod head;
+mod norm;
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::backend::{
+    Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
+    LoraPart, NormFactors, NormForm, NormWeights, SampleRows, check, check_rows, check_spans,
+};
+
+type Result<T> = std::result::Result<T, BackendError>;
+
+impl From<candle_core::Error> for BackendError {
+    fn from(error: candle_core::Error) -> Self {
+        BackendError(error.to_string())
+    }
+}
+
+/// The candle backend on one device.
+#[derive(Debug, Clone)]
+pub struct Candle {
+    device: Device,
+}
+
+/// A linear layer of [`Candle`].
+pub struct CandleLinear {
+    /// `[out, input]`
+    weight: Tensor,
+    /// `[1, out]`
+    bias: Option<Tensor>,
+}
+
+impl Candle {
+    /// The backend on a device of candle.
+    pub fn new(device: Device) -> Candle {
+        Candle { device }
+    }
+
+    /// The backend on a named device.
+    ///
+    /// # Errors
+    /// A device that is not there, or that candle is not built for.
+    pub fn open(device: crate::Device) -> Result<Candle> {
+        let missing = |error: candle_core::Error| BackendError(format!("no device for `{device}`: {error}"));
+        Ok(Candle::new(match device {
+            crate::Device::Cpu | crate::Device::Candle => Device::Cpu,
+            crate::Device::CandleCuda(number) => Device::new_cuda(number).map_err(missing)?,
+            crate::Device::CandleMetal(number) => Device::new_metal(number).map_err(missing)?,
+        }))
+    }
+
+    /// The backend on the CPU.
+    pub fn cpu() -> Candle {
+        Candle::new(Device::Cpu)
+    }
+
+    fn zeros(&self, rows: usize, cols: usize) -> Result<Tensor> {
+        Ok(Tensor::zeros((rows, cols), DType::F32, &self.device)?)
+    }
+
+    fn indices(&self, indices: &[u32]) -> Result<Tensor> {
+        Ok(Tensor::from_slice(indices, indices.len(), &self.device)?)
+    }
+
+    /// One column of values.
+    fn column(&self, values: &[f32]) -> Result<Tensor> {
+        Ok(Tensor::from_slice(values, (values.len(), 1), &self.device)?)
+    }
+
+    /// What `row` makes of each span's first row and number of rows, one row of `width` values for each span; zeros for an empty one.
+    fn by_span(
+        &self,
+        spans: &[Range<usize>],
+        rows: usize,
+        width: usize,
+        row: impl Fn(usize, usize) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        check_spans(spans, rows)?;
+        let of_span = |span: &Range<usize>| match span.is_empty() {
+            true => self.zeros(1, width),
+            false => Ok(row(span.start, span.len())?.reshape((1, width))?),
+        };
+        Ok(Tensor::cat(&spans.iter().map(of_span).collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// The sum of each span's rows.
+    fn sums(&self, x: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
+        let (rows, width) = size(x);
+        self.by_span(spans, rows, width, |at, len| Ok(x.narrow(0, at, len)?.sum_keepdim(0)?))
+    }
+
+    /// Adds a row for each sample to the samples' vectors, from `offset` on.
+    fn add_rows(&self, x: &Tensor, out: &mut SampleRows<'_>, offset: usize) -> Result<()> {
+        let (samples, len) = size(x);
+        let fits = offset.checked_add(len).is_some_and(|end| end <= out.width);
+        let enough = samples.checked_mul(out.width).is_some_and(|values| values <= out.values.len());
+        check(fits && enough, || format!("{len} values at {offset} of vectors of {}", out.width))?;
+        for (sample, values) in self.to_host(x)?.chunks_exact(len.max(1)).enumerate() {
+            out.part(sample, offset, len).iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(())
+    }
+}
+
+/// Rows and columns; every tensor that this backend makes is a matrix.
+fn size(x: &Tensor) -> (usize, usize) {
+    x.dims2().unwrap_or_default()
+}
+
+/// An error unless a tensor has this size.
+fn expect(x: &Tensor, rows: usize, cols: usize, what: &str) -> Result<()> {
+    check(size(x) == (rows, cols), || format!("{what}: {:?} where {rows} rows of {cols} are due", size(x)))
+}
+
+fn added(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
+    match acc {
+        Some(acc) => Ok((acc + x)?),
+        None => Ok(x),
+    }
+}
+
+/// `cap * tanh(x / cap)` and its derivative.
+fn capped(x: &Tensor, cap: f32) -> Result<(Tensor, Tensor)> {
+    let cap = f64::from(cap);
+    let bent = x.affine(1.0 / cap, 0.0)?.tanh()?;
+    Ok((bent.affine(cap, 0.0)?, bent.sqr()?.affine(-1.0, 1.0)?))
+}
+
+impl Backend for Candle {
+    type Tensor = Tensor;
+    type Linear = CandleLinear;
+
+    fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Tensor> {
+        check(rows.checked_mul(cols) == Some(values.len()), || {
+            format!("{} values do not fill {rows} rows of {cols}", values.len())
+        })?;
+        Ok(Tensor::from_vec(values, (rows, cols), &self.device)?)
+    }
+
+    fn to_host(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Ok(x.flatten_all()?.to_vec1()?)
+    }
+
+    fn size(&self, x: &Tensor) -> (usize, usize) {
+        size(x)
+    }
+
+    fn pack(&self, weights: LinearWeights) -> Result<CandleLinear> {
+        let LinearWeights { weight, out, input, bias } = weights;
+        check(out > 0 && input > 0, || format!("a linear layer of {input} to {out} columns"))?;
+        let bias = bias.map(|bias| self.tensor(bias, 1, out)).transpose()?;
+        Ok(CandleLinear { weight: self.tensor(weight, out, input)?, bias })
+    }
+
+    fn gather(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+        check_rows(rows, size(x).0)?;
+        Ok(x.index_select(&self.indices(rows)?, 0)?)
+    }
+
+    fn scatter_add(&self, acc: Tensor, rows: &[u32], x: &Tensor) -> Result<Tensor> {
+        check_rows(rows, size(&acc).0)?;
+        expect(x, rows.len(), size(&acc).1, "rows to add")?;
+        Ok(acc.index_add(&self.indices(rows)?, x, 0)?)
+    }
+
+    fn add(&self, acc: Tensor, x: &Tensor) -> Result<Tensor> {
+        Ok((acc + x)?)
+    }
+
+    fn linear(&self, layer: &CandleLinear, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let mut y = x.matmul(&layer.weight.t()?)?;
+        if let Some(residual) = residual {
+            y = (residual + y)?;
+        }
+        match &layer.bias {
+            Some(bias) => Ok(y.broadcast_add(bias)?),
+            None => Ok(y),
+        }
+    }
+
+    fn linear_backward(&self, layer: &CandleLinear, grad: &Tensor, acc: Option<Tensor>) -> Result<Tensor> {
+        added(acc, grad.matmul(&layer.weight)?)
+    }
+
+    fn norm(&self, x: &Tensor, weights: &NormWeights<Tensor>, form: NormForm) -> Result<(Tensor, Tensor)> {
+        norm::forward(x, weights, form)
+    }
+
+    fn norm_backward(
+        &self,
+        factors: &NormFactors<'_, Tensor>,
+        weights: &NormWeights<Tensor>,
+        acc: Option<Tensor>,
+    ) -> Result<Tensor> {
+        added(acc, norm::backward(factors, weights)?)
+    }
+
+    fn norm_grads(
+        &self,
+        factors: &NormFactors<'_, Tensor>,
+        width: usize,
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+        [offset, bias_offset]: [Option<usize>; 2],
+    ) -> Result<()> {
+        let normed = norm::normed(factors, width)?;
+        for (offset, x) in [(offset, &(factors.grad * normed)?), (bias_offset, factors.grad)] {
+            let Some(offset) = offset else { continue };
+            let sums = self.sums(x, spans)?;
+            self.add_rows(&sums.reshape((spans.len(), (), width))?.sum(1)?, out, offset)?;
+        }
+        Ok(())
+    }
+
+    fn rope(&self, x: Tensor, cos: &Tensor, sin: &Tensor, head_dim: usize, inverse: bool) -> Result<Tensor> {
+        let ((rows, width), half) = (size(&x), size(cos).1);
+        expect(cos, rows, half, "cosines of rotary positions")?;
+        expect(sin, rows, half, "sines of rotary positions")?;
+        check(half > 0 && 2 * half <= head_dim && width.is_multiple_of(head_dim), || {
+            format!("heads of {head_dim} columns cannot turn {half} pairs")
+        })?;
+        let heads = x.reshape((rows, width / head_dim, head_dim))?;
+        let (low, high) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
+        let rest = heads.narrow(2, 2 * half, head_dim - 2 * half)?;
+        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+        let sin = if inverse { sin.neg()? } else { sin };
+        let turned_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+        let turned_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+        Ok(Tensor::cat(&[turned_low, turned_high, rest], 2)?.reshape((rows, width))?)
+    }
+
+    fn attention(&self, of: &Attention<'_, Tensor>) -> Result<(Tensor, Tensor)> {
+        self.attend(of)
+    }
+
+    fn attention_backward(
+        &self,
+        of: &Attention<'_, Tensor>,
+        grad: &Tensor,
+        out: &Tensor,
+        log_sum: &Tensor,
+    ) -> Result<[Tensor; 3]> {
+        self.attend_backward(of, grad, out, log_sum)
+    }
+
+    fn gated(&self, act: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        Ok((curve::value(act, gate)? * up)?)
+    }
+
+    fn gated_backward(
+        &self,
+        act: Activation,
+        grad: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+    ) -> Result<[Tensor; 2]> {
+        Ok([((grad * up)? * curve::slope(act, gate)?)?, (grad * curve::value(act, gate)?)?])
+    }
+
+    fn activate(&self, act: Activation, x: &Tensor) -> Result<Tensor> {
+        curve::value(act, x)
+    }
+
+    fn activate_backward(&self, act: Activation, grad: Tensor, x: &Tensor) -> Result<Tensor> {
+        Ok((grad * curve::slope(act, x)?)?)
+    }
+
+    fn head(
+        &self,
+        layer: &CandleLinear,
+        x: &Tensor,
+        task: &HeadTask<'_, Tensor>,
+        tap: Option<HeadTap<'_, Tensor>>,
+    ) -> Result<HeadOutput<Tensor>> {
+        self.score(layer, x, task, tap)
+    }
+
+    fn span_sums(&self, x: &Tensor, weights: &[f32], spans: &[Range<usize>]) -> Result<Vec<f32>> {
+        check(weights.len() == size(x).0, || format!("{} weights of {} rows", weights.len(), size(x).0))?;
+        self.to_host(&self.sums(&x.broadcast_mul(&self.column(weights)?)?, spans)?)
+    }
+
+    fn lora_grads(
+        &self,
+        x: &Tensor,
+        parts: &[LoraPart<'_, Tensor>],
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+    ) -> Result<()> {
+        for LoraPart { grad, a, b, scaling, a_offset, b_offset } in parts {
+            let outer = grad.matmul(b)?.affine(f64::from(*scaling), 0.0)?;
+            self.weight_grads(x, &outer, spans, out, *a_offset)?;
+            let inner = x.matmul(&a.t()?)?.affine(f64::from(*scaling), 0.0)?;
+            self.weight_grads(&inner, grad, spans, out, *b_offset)?;
+        }
+        Ok(())
+    }
+
+    fn weight_grads(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+        offset: usize,
+    ) -> Result<()> {
+        let ((rows, input), width) = (size(x), size(grad).1);
+        expect(grad, rows, width, "gradient of a linear layer")?;
+        let products = self.by_span(spans, rows, width * input, |at, len| {
+            Ok(grad.narrow(0, at, len)?.t()?.matmul(&x.narrow(0, at, len)?)?)
+        })?;
+        self.add_rows(&products, out, offset)
+    }
+
+    fn table_grads(
+        &self,
+        ids: &[u32],
+        grad: &Tensor,
+        scale: f32,
+        spans: &[Range<usize>],
+        out: &mut SampleRows<'_>,
+        offset: usize,
+    ) -> Result<()> {
+        let (rows, width) = size(grad);
+        check(ids.len() == rows, || format!("{} ids of {rows} rows of a gradient", ids.len()))?;
+        check_spans(spans, rows)?;
+        let used = spans.iter().filter_map(|span| ids[span.clone()].iter().max());
+        let Some(last) = used.max() else { return Ok(()) };
+        let (height, scaled) = (*last as usize + 1, grad.affine(f64::from(scale), 0.0)?);
+        let tables = self.by_span(spans, rows, height * width, |at, len| {
+            let ids = self.indices(&ids[at..at + len])?;
+            Ok(self.zeros(height, width)?.index_add(&ids, &scaled.narrow(0, at, len)?.contiguous()?, 0)?)
+        })?;
+        self.add_rows(&tables, out, offset)
+    }
+
+    fn map_columns(&self, x: &Tensor, map: &ColumnMap) -> Result<Tensor> {
+        map.check(size(x).1)?;
+        let columns = |of: fn(&(u32, u32, f32)) -> u32| map.entries.iter().map(of).collect::<Vec<_>>();
+        let factors: Vec<f32> = map.entries.iter().map(|entry| entry.2).collect();
+        let picked = x.index_select(&self.indices(&columns(|entry| entry.1))?, 1)?;
+        let scaled = picked.broadcast_mul(&self.column(&factors)?.t()?)?;
+        let zeros = self.zeros(size(x).0, map.out)?;
+        let mapped = zeros.index_add(&self.indices(&columns(|entry| entry.0))?, &scaled, 1)?;
+        let Some((to, value)) = map.constant else { return Ok(mapped) };
+        let mut constant = vec![0.0; map.out];
+        constant[to as usize] = value;
+        Ok(mapped.broadcast_add(&self.tensor(constant, 1, map.out)?)?)
+    }
+}
