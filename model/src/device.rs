@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::backend::{BackendError, Compute};
+use crate::candle::Candle;
 use crate::cpu::Cpu;
 
 /// A backend and where it computes.
@@ -28,6 +29,20 @@ impl Device {
             Device::Cpu => 2 * Cpu::new(compute).bytes_per_weight(),
             _ => 4,
         }
+    }
+
+    /// The candle backend on this device; on the CPU for [`Device::Cpu`].
+    ///
+    /// # Errors
+    /// A device that is not there, or that candle is not built for.
+    pub fn candle(self) -> Result<Candle, BackendError> {
+        let missing = |error: candle_core::Error| BackendError(format!("no device for `{self}`: {error}"));
+        let device = match self {
+            Device::Cpu | Device::Candle => return Ok(Candle::cpu()),
+            Device::CandleCuda(number) => candle_core::Device::new_cuda(number),
+            Device::CandleMetal(number) => candle_core::Device::new_metal(number),
+        };
+        Ok(Candle::new(device.map_err(missing)?))
     }
 
     /// An error unless the backend computes in this precision.

@@ -1,10 +1,14 @@
 //! Language models: their weights, their architectures, and an explicit forward and backward over a narrow backend.
 //!
-//! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
-//! - [`hub`] finds model folders, on this machine or on the Hugging Face Hub
+//! In layers, each of which uses those before it alone:
+//! - `files` reads safetensors, restricted pickles and JSON; [`params`] are lists of named tensors
+//! - `backend` is the boundary between a model and what computes it: forms, plans and the [`Backend`] trait
 //! - [`architectures`] describes the decoder that a configuration means: sizes, form, tensors
+//! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
 //! - [`Model`] and [`Pass`] run it forward and backward, written once against the [`Backend`] trait
-//! - [`cpu`] and [`candle`] are the backends
+//! - [`cpu`] and [`candle`] are the backends; they know nothing of models
+//!
+//! Apart from them, [`hub`] finds model folders, on this machine or on the Hugging Face Hub.
 
 #![deny(unsafe_code)]
 
@@ -13,6 +17,7 @@ mod backend;
 pub mod candle;
 pub mod cpu;
 mod device;
+mod files;
 pub mod hub;
 pub mod params;
 mod passes;

@@ -51,7 +51,6 @@ use prepare::Preparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
-use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::{Device, LoadError};
 
@@ -213,7 +212,7 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
     let engine = match request.device {
         Device::Cpu => Engine::load(&source, Cpu::new(request.compute), options, features)?,
         device => {
-            let candle = Candle::open(device).map_err(LoadError::from)?;
+            let candle = device.candle().map_err(LoadError::from)?;
             Engine::load(&source, candle, options, features)?
         }
     };

@@ -5,8 +5,8 @@ use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Param, Positio
 use super::options::{self, Sizes};
 use super::registry::Family;
 use crate::backend::{Heads, NormKind};
-use crate::weights::ModelError;
-use crate::weights::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 pub(super) const FAMILY: Family =
     Family { architecture: "GPT2LMHeadModel", model_type: "gpt2", settings: &[], read };

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::registry::Family;
 use crate::backend::{Activation, Heads, NormForm, NormKind};
-use crate::weights::ModelError;
-use crate::weights::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 /// More layers than any published decoder has; bounds the memory of a description.
 const MAX_LAYERS: usize = 1024;

@@ -6,8 +6,8 @@ use super::options::{self, Defaults, Sizes};
 use super::registry::Family;
 use super::rope::{self, Rope};
 use crate::backend::NormKind;
-use crate::weights::ModelError;
-use crate::weights::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "Phi3ForCausalLM",

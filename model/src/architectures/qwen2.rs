@@ -7,8 +7,8 @@ use super::registry::Family;
 use super::rope::{self, Rope};
 use super::windows;
 use crate::backend::NormKind;
-use crate::weights::ModelError;
-use crate::weights::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "Qwen2ForCausalLM",

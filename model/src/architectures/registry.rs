@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::decoder::Decoder;
 use super::{gemma2, gpt_neox, gpt2, llama, mistral, olmo2, options, phi3, qwen2, qwen3, windows};
-use crate::weights::ModelError;
-use crate::weights::json::{self, Object};
+use crate::files::ModelError;
+use crate::files::json::{self, Object};
 
 /// How one family is found and read.
 pub(super) struct Family {

@@ -2,8 +2,8 @@
 
 use super::decoder::{Positions, RopeScaling};
 use super::options::positive;
-use crate::weights::ModelError;
-use crate::weights::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 /// What of a family's rotary positions can be set.
 pub(super) struct Rope {

@@ -2,8 +2,8 @@
 
 use super::options::unsupported;
 use super::registry::Family;
-use crate::weights::ModelError;
-use crate::weights::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 /// The window of each layer: what `layer_types` says, else `window` where `slides` says so.
 pub(super) fn read(

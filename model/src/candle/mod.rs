@@ -49,19 +49,6 @@ impl Candle {
         Candle { device }
     }
 
-    /// The backend on a named device.
-    ///
-    /// # Errors
-    /// A device that is not there, or that candle is not built for.
-    pub fn open(device: crate::Device) -> Result<Candle> {
-        let missing = |error: candle_core::Error| BackendError(format!("no device for `{device}`: {error}"));
-        Ok(Candle::new(match device {
-            crate::Device::Cpu | crate::Device::Candle => Device::Cpu,
-            crate::Device::CandleCuda(number) => Device::new_cuda(number).map_err(missing)?,
-            crate::Device::CandleMetal(number) => Device::new_metal(number).map_err(missing)?,
-        }))
-    }
-
     /// The backend on the CPU.
     pub fn cpu() -> Candle {
         Candle::new(Device::Cpu)

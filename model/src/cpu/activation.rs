@@ -2,10 +2,10 @@
 //!
 //! Values have a relative error below 1e-6 where they are normal numbers; slopes an absolute one below 1e-6.
 
-use super::super::backend::{Activation, BackendError};
 use super::Cpu;
 use super::math::{exp, normal_cdf, sigmoid};
 use super::tensor::CpuTensor;
+use crate::backend::{Activation, BackendError};
 
 /// A function and its derivative.
 trait Function: Copy {

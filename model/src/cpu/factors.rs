@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::super::backend::{BackendError, LoraPart, SampleRows, check, check_spans};
 use super::Cpu;
 use super::gemm::{Add, Left, Output, Right, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::tensor::CpuTensor;
+use crate::backend::{BackendError, LoraPart, SampleRows, check, check_spans};
 
 /// An error unless the spans lie in `rows` rows and every sample's vector has `len` values at `offset`.
 pub(super) fn check_samples(

@@ -4,13 +4,13 @@
 //! - logits exist for at most [`HEAD_ROWS`] rows (twice that for a divergence), so that they stay in the second-level cache
 //! - a row's loss and gradient do not depend on the chunk it falls into
 
-use super::super::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
-use super::Cpu;
 use super::gemm::Add;
 use super::linear::CpuLinear;
 use super::math::{exp, exp_sum, max, soft_cap, sum3};
 use super::pool::Buffer;
 use super::tensor::CpuTensor;
+use crate::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+use crate::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
 impl Cpu {
     pub(super) fn head_losses(

@@ -1,9 +1,9 @@
 //! Linear layers, forward and backward.
 
-use super::super::backend::{BackendError, LinearWeights, check};
 use super::Cpu;
 use super::gemm::{self, Add, Format, Weights};
 use super::tensor::CpuTensor;
+use crate::backend::{BackendError, LinearWeights, check};
 
 /// A linear layer in panels. The panels of the backward are made when first asked for.
 pub struct CpuLinear {

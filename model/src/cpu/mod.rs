@@ -7,7 +7,7 @@
 //! - sizes are checked before anything is computed; what does not fit is a [`BackendError`]
 //! - unsafe code is in `level` (dispatch) and `gemm` (kernels) alone
 //!
-//! Precision: with [`crate::Compute::Bf16`] both factors of linear layers and of the head are rounded to bf16 (to nearest, ties to even) and their
+//! Precision: with [`crate::backend::Compute::Bf16`] both factors of linear layers and of the head are rounded to bf16 (to nearest, ties to even) and their
 //! products summed in f32. Attention, norms, residuals, losses and the products of per-sample factors stay in f32. CPUs without bf16
 //! products multiply the same rounded values in f32. The last bits differ between the two: the instruction adds products in pairs, treats
 //! denormals as zero, and fuses as its maker chose. f32 results are equal bit for bit on AVX-512, AVX2 and NEON; [`Level::Scalar`] rounds
@@ -34,7 +34,7 @@ pub use self::tensor::CpuTensor;
 
 use self::gemm::Kernels;
 use self::level::Simd;
-use super::backend::{BackendError, Compute};
+use crate::backend::{BackendError, Compute};
 
 /// The backend of this CPU.
 #[derive(Clone)]

@@ -4,13 +4,13 @@
 
 use std::ops::Range;
 
-use super::super::backend::{BackendError, NormFactors, NormForm, NormKind, NormWeights, SampleRows};
 use super::Cpu;
 use super::factors::check_samples;
 use super::math::{dot, sum, sum3};
 use super::pool::Buffer;
 use super::rows::add_to;
 use super::tensor::CpuTensor;
+use crate::backend::{BackendError, NormFactors, NormForm, NormKind, NormWeights, SampleRows};
 
 /// The mean that group `g` of `groups` was shifted by.
 #[inline(always)]

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::super::backend::{
+use super::{Cpu, CpuLinear, CpuTensor};
+use crate::backend::{
     Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
     LoraPart, NormFactors, NormForm, NormWeights, SampleRows,
 };
-use super::{Cpu, CpuLinear, CpuTensor};
 
 impl Backend for Cpu {
     type Tensor = CpuTensor;

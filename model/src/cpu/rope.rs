@@ -1,8 +1,8 @@
 //! Rotary positions.
 
-use super::super::backend::{BackendError, check};
 use super::Cpu;
 use super::tensor::CpuTensor;
+use crate::backend::{BackendError, check};
 
 impl Cpu {
     pub(super) fn rotate(

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::backend::{BackendError, ColumnMap, check, check_rows, check_spans};
 use super::Cpu;
 use super::pool::Buffer;
 use super::tensor::CpuTensor;
+use crate::backend::{BackendError, ColumnMap, check, check_rows, check_spans};
 
 /// Rows whose columns a map handles together, one in each lane.
 const LANES: usize = 16;

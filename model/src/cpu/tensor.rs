@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::super::backend::{BackendError, check};
 use super::pool::Buffer;
+use crate::backend::{BackendError, check};
 
 /// A matrix of the CPU backend. Cloning shares it.
 #[derive(Clone)]

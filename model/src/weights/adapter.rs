@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::ModelError;
 use super::folder::ModelFolder;
-use super::json::{self, Object};
 use super::lora_config::LoraConfig;
-use super::names;
-use super::tensors::TensorSet;
 use crate::architectures::Param;
+use crate::files::ModelError;
+use crate::files::TensorSet;
+use crate::files::json::{self, Object};
+use crate::files::names;
 use crate::params::TensorSpec;
 
 /// The LoRA factors of one linear module.

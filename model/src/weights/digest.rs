@@ -26,12 +26,12 @@ use std::fmt;
 use blake3::Hasher;
 
 use super::adapter::Adapter;
-use super::error::ModelError;
 use super::folder::ModelFolder;
-use super::names;
-use super::tensors::TensorSet;
 use crate::architectures::{Decoder, HeadNorm, Mlp, NormPlace, Positions, Residual, RopeScaling};
 use crate::backend::{Activation, NormKind};
+use crate::files::ModelError;
+use crate::files::TensorSet;
+use crate::files::names;
 
 /// Identity of a checkpoint: 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

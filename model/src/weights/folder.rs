@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::ModelError;
-use super::tensors::TensorSet;
 use crate::architectures::{Decoder, Param, Role};
+use crate::files::ModelError;
+use crate::files::TensorSet;
 
 /// A model folder whose tensors all exist with the right shapes and element types.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::error::ModelError;
-use super::json::Object;
+use crate::files::ModelError;
+use crate::files::json::Object;
 
 /// Which modules `target_modules` or `exclude_modules` means.
 #[derive(Debug, Clone)]

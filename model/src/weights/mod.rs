@@ -7,25 +7,16 @@
 
 mod adapter;
 mod digest;
-mod error;
 mod folder;
-pub(crate) mod json;
 mod lora_config;
 mod moments;
-mod names;
-pub mod pickle;
 mod schedule;
-mod tensors;
-mod torch;
 mod trainer;
 
+pub use crate::files::{ModelError, TensorEntry, TensorSet, TorchArchive, TorchError, canonical, pickle};
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::CheckpointId;
-pub use error::ModelError;
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained};
-pub use names::canonical;
 pub use schedule::Schedule;
-pub use tensors::{TensorEntry, TensorSet};
-pub use torch::{TorchArchive, TorchError};
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

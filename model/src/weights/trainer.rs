@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::schedule::Schedule;
-use super::torch::{TorchArchive, TorchError};
+use crate::files::{TorchArchive, TorchError};
 
 /// More optimiser steps than any run takes; the rate of each one is looked at.
 const MAX_STEPS: u64 = 100_000_000;

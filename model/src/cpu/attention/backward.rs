@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::super::super::backend::{Attention, AttentionForm, BackendError};
 use super::super::Cpu;
 use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
 use super::{Block, MOST_ROWS, block_rows};
+use crate::backend::{Attention, AttentionForm, BackendError};
 
 /// Blocks of a sequence's query rows.
 ///

@@ -1,12 +1,12 @@
 //! Outputs and log-sum-exps.
 
-use super::super::super::backend::{Attention, AttentionForm, BackendError};
 use super::super::Cpu;
 use super::super::gemm::{Packed, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
 use super::scores::{against_keys, over_keys, side_by_side, weigh};
 use super::{Block, MOST_ROWS, block_rows};
+use crate::backend::{Attention, AttentionForm, BackendError};
 
 impl Cpu {
     pub(in super::super) fn attention_forward(

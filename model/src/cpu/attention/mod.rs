@@ -14,8 +14,8 @@ mod scores;
 
 use std::ops::Range;
 
-use super::super::backend::AttentionForm;
 use super::gemm::PANEL;
+use crate::backend::AttentionForm;
 
 /// Query rows of a block at most: the more, the fewer times the keys and values, and the gradients of them, are read.
 const MOST_ROWS: usize = 56;

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::super::super::backend::AttentionForm;
 use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
 use super::super::pool::Buffer;
 use super::{Block, seen};
+use crate::backend::AttentionForm;
 
 /// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
 ///

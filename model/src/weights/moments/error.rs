@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::weights::torch::TorchError;
+use crate::files::TorchError;
 
 /// Why optimizer moments could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::super::folder::transpose;
 use super::error::MomentsError;
 use super::state;
 use super::trained::Trained;
+use crate::files::TorchArchive;
+use crate::files::pickle::{TensorRef, Value};
 use crate::params::TensorSpec;
-use crate::weights::folder::transpose;
-use crate::weights::pickle::{TensorRef, Value};
-use crate::weights::torch::TorchArchive;
 
 /// Moments of one tensor, row-major in its canonical sizes.
 #[derive(Debug, Clone, PartialEq)]

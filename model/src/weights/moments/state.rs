@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::error::MomentsError;
 use super::trained::{Trained, group_order};
-use crate::weights::names;
-use crate::weights::pickle::Value;
-use crate::weights::torch::TorchArchive;
+use crate::files::TorchArchive;
+use crate::files::names;
+use crate::files::pickle::Value;
 
 /// For each tensor, where it stands among the entries of `state`, if it does.
 pub(super) fn find(archive: &TorchArchive, trained: &[Trained]) -> Result<Vec<Option<usize>>, MomentsError> {

@@ -1,0 +1,17 @@
+//! Files of models: safetensors, restricted pickles, JSON, and what is said of those that are refused.
+//!
+//! Invariants
+//! - names, shapes and element types are checked before any weight is read
+//! - no byte of a file is executed, and no file can cause a panic
+
+mod error;
+pub(crate) mod json;
+pub(crate) mod names;
+pub mod pickle;
+mod tensors;
+mod torch;
+
+pub use error::ModelError;
+pub use names::canonical;
+pub use tensors::{TensorEntry, TensorSet};
+pub use torch::{TorchArchive, TorchError};
