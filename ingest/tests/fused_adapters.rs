@@ -4,9 +4,10 @@ mod common;
 
 use common::autograd::{Golden, Sample, adapted, adapter_features, packed};
 use common::{assert_near, relative_error};
-use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradForm, Projector, Want};
+use gstore_ingest::gradient::{
+    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, Want,
+};
 use gstore_ingest::projection::{FactoredProjector, ProjectionSpec, Way, modules_of};
-use gstore_model::Backend;
 use gstore_model::Compute;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::{Cpu, Level};
@@ -16,7 +17,7 @@ const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
 const WANT: Want =
     Want { loss: true, embed_mean: false, embed_last: false, embed_weighted: false, grad: true };
 
-fn check<B: Backend + Clone>(
+fn check<B: GradientBackend>(
     source: &CheckpointSource,
     backend: B,
     samples: &[Sample],

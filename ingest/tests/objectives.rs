@@ -5,13 +5,13 @@ mod common;
 use common::autograd::{Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole};
 use common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, SampleOutput, Want,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, SampleOutput, Want,
 };
 use gstore_model::Compute;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::{Cpu, Level};
 use gstore_model::weights::ModelFolder;
-use gstore_model::{Backend, PackedSample, Reduction};
+use gstore_model::{PackedSample, Reduction};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];
@@ -27,7 +27,7 @@ fn on_every_backend(
     features: impl Fn() -> Option<GradFeatures>,
     check: impl Fn(&Engine),
 ) {
-    fn load<B: Backend + Clone>(
+    fn load<B: GradientBackend>(
         source: &CheckpointSource,
         backend: B,
         options: EngineOptions,

@@ -8,7 +8,8 @@ use std::path::Path;
 use common::reference::{shared, tensors};
 use common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector, Want, tensor_specs,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector, Want,
+    tensor_specs,
 };
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use gstore_model::Compute;
@@ -97,7 +98,7 @@ fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden
 }
 
 /// An engine whose features are the gradients of all parameters.
-fn engine<B: Backend + Clone>(path: &Path, backend: B, keep: Keep) -> Engine {
+fn engine<B: GradientBackend>(path: &Path, backend: B, keep: Keep) -> Engine {
     let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let tracked: Vec<usize> = (0..folder.decoder().params.len()).collect();
     let specs = tensor_specs(folder.decoder(), &tracked);
@@ -109,7 +110,7 @@ fn engine<B: Backend + Clone>(path: &Path, backend: B, keep: Keep) -> Engine {
         .unwrap()
 }
 
-fn check_gradients<B: Backend + Clone>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
+fn check_gradients<B: GradientBackend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
     let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
     // All samples packed together or each alone; the last layer at all rows or at the scored ones; kept or computed again.
     for (keep, embeds, size) in

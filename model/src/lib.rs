@@ -1,10 +1,12 @@
-//! Language models: their weights, their architectures, and an explicit forward and backward over a narrow backend.
+//! Language models: their weights, their architectures, and an explicit forward and backward over a narrow
+//! backend.
 //!
 //! In layers, each of which uses those before it alone:
 //! - `files` reads safetensors, restricted pickles and JSON; [`params`] are lists of named tensors
 //! - `backend` is the boundary between a model and what computes it: forms, plans and the [`Backend`] trait
 //! - [`architectures`] describes the decoder that a configuration means: sizes, form, tensors
-//! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by digest
+//! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by
+//!   digest
 //! - [`Model`] and [`Pass`] run it forward and backward, written once against the [`Backend`] trait
 //! - [`cpu`] and [`candle`] are the backends; they know nothing of models
 //!
@@ -27,7 +29,7 @@ pub mod weights;
 pub use backend::{
     Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap,
     Compute, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm,
-    NormKind, NormWeights, Objective, SampleRows,
+    NormKind, NormWeights, Objective,
 };
 pub use device::{Device, UnknownDevice};
 pub use passes::{

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// Folders and files of `src`, each of which may use those before it. The backends come after what they implement and before the models.
+/// Folders and files of `src`, each of which may use those before it. The backends come after what they
+/// implement and before the models.
 const LAYERS: [&str; 9] =
     ["params", "progress", "files", "backend", "cpu", "candle", "device", "architectures", "weights"];
 

@@ -1,4 +1,5 @@
-//! Promise: a user may choose the backend; the vectors are those of the others to rounding, and what a backend cannot do is refused by name.
+//! Promise: a user may choose the backend; the vectors are those of the others to rounding, and what a
+//! backend cannot do is refused by name.
 
 use std::path::Path;
 

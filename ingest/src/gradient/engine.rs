@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::device::GradientBackend;
 use super::error::EngineError;
 use super::features::GradFeatures;
 use super::lora::HostFactors;
@@ -12,7 +13,7 @@ use super::weights::WeightGradients;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, CheckpointId, ModelFolder};
-use gstore_model::{Backend, Keep, LoadError, Model, PackedSample, Reduction};
+use gstore_model::{Keep, LoadError, Model, PackedSample, Reduction};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +108,7 @@ impl Engine {
     /// Loads a model, merges the adapter into it and computes the checkpoint's identity. Without `features` no gradient can be asked for.
     ///
     /// Memory: the weights as the backend holds them, a second time for [`LossForm::KlToBase`], and the projection's tables.
-    pub fn load<B: Backend + Clone>(
+    pub fn load<B: GradientBackend>(
         source: &CheckpointSource,
         backend: B,
         options: EngineOptions,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::peaks::Peaks;
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
 use gstore_model::architectures::{Decoder, LinearId, Param, Role, Rows};
-use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights, SampleRows, Sink, Slot, TableFactors};
+use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights, Sink, Slot, TableFactors};
 
 /// One side's matrix on a backend.
 enum SideMap<B: Backend> {
@@ -30,12 +30,13 @@ struct ModuleMaps<B: Backend> {
 struct SlotMap<B: Backend> {
     /// Index into the maps' modules.
     index: usize,
-    /// Of a linear map: the output side, cut to the map's rows. Of a table: none, its side is looked up by token.
+    /// Of a linear map: the output side, cut to the map's rows. Of a table: none, its side is looked up by
+    /// token.
     out: Option<SideMap<B>>,
 }
 
 /// The sides of the modules that are projected from factors.
-pub(super) struct FactorMaps<B: Backend> {
+pub struct FactorMaps<B: Backend> {
     modules: Vec<ModuleMaps<B>>,
     slots: BTreeMap<Slot, SlotMap<B>>,
     /// Values that are accumulated for a sample.
@@ -83,7 +84,8 @@ impl<B: Backend> FactorMaps<B> {
         Ok(maps)
     }
 
-    /// Turns what one sample accumulated into the modules' coordinates of its vector; says whether all of it is finite.
+    /// Turns what one sample accumulated into the modules' coordinates of its vector; says whether all of it
+    /// is finite.
     pub fn finish(&self, projector: &FactoredProjector, accumulated: &[f32], out: &mut [f32]) -> bool {
         for ModuleMaps { module, offset, len, .. } in &self.modules {
             let start = projector.offset(*module);
@@ -145,7 +147,8 @@ pub(super) struct FactorSink<'a, B: Backend> {
     pub projector: &'a FactoredProjector,
     /// Looks at what a mask samples.
     pub peaks: Option<&'a Peaks>,
-    pub out: SampleRows<'a>,
+    /// What is accumulated; not needed to ask what the sink wants.
+    pub out: Option<&'a mut B::Rows>,
 }
 
 impl<B: Backend> Sink<B> for FactorSink<'_, B> {
@@ -168,7 +171,9 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
             }
             let inputs = module.input.apply(backend, x)?;
             let outputs = out.apply(backend, grad)?;
-            backend.weight_grads(&inputs, &outputs, spans, &mut self.out, module.offset)?;
+            if let Some(out) = &mut self.out {
+                backend.weight_grads(&inputs, &outputs, spans, out, module.offset)?;
+            }
         }
         Ok(())
     }
@@ -195,6 +200,9 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         }
         let outputs = backend.tensor(values, factors.ids.len(), sides.out.rows)?;
         let inputs = module.input.apply(backend, factors.grad)?;
-        backend.weight_grads(&inputs, &outputs, spans, &mut self.out, module.offset)
+        match &mut self.out {
+            Some(out) => backend.weight_grads(&inputs, &outputs, spans, out, module.offset),
+            None => Ok(()),
+        }
     }
 }

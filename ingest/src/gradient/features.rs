@@ -77,7 +77,7 @@ impl Projector {
 }
 
 /// The vectors of the samples of a batch, one for each form, while tensors arrive one by one.
-pub(super) struct Accumulator<'a> {
+pub struct Accumulator<'a> {
     features: &'a GradFeatures,
     /// Looks at what a mask samples.
     peaks: Option<&'a Peaks>,
@@ -102,7 +102,7 @@ enum Sums {
 }
 
 impl<'a> Accumulator<'a> {
-    pub fn new(
+    pub(super) fn new(
         features: &'a GradFeatures,
         peaks: Option<&'a Peaks>,
         tensors: &[TensorSpec],
@@ -129,7 +129,7 @@ impl<'a> Accumulator<'a> {
     }
 
     /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight comes first, then its bias.
-    pub fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
+    pub(super) fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
         let GradFeatures { forms, projector, moments } = self.features;
         let (start, dim) = (self.starts[tensor], projector.dim());
         if let Some(peaks) = self.peaks {
@@ -179,7 +179,7 @@ impl<'a> Accumulator<'a> {
     }
 
     /// Takes over a sample's plain vector as far as its modules were projected from factors.
-    pub fn vector_mut(&mut self, sample: usize, form: usize) -> Option<(&mut [f32], &mut bool)> {
+    pub(super) fn vector_mut(&mut self, sample: usize, form: usize) -> Option<(&mut [f32], &mut bool)> {
         let dim = self.features.projector.dim();
         let vector = sample * self.features.forms.len() + form;
         match &mut self.sums {
@@ -191,7 +191,7 @@ impl<'a> Accumulator<'a> {
     }
 
     /// Rounds the sums of one sample to its vectors; says which of them are made of finite values.
-    pub fn finish(&self, sample: usize, out: &mut [f32]) -> &[bool] {
+    pub(super) fn finish(&self, sample: usize, out: &mut [f32]) -> &[bool] {
         let (count, dim) = (self.features.forms.len(), self.features.projector.dim());
         match (&self.sums, &self.features.projector) {
             (Sums::Flat(totals), Projector::Flat(flat)) => {

@@ -11,7 +11,7 @@ use gstore_model::params::{TensorSpec, total_len};
 
 /// A tensor within the buffer of its group.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub struct Place {
     /// Which of the tracked tensors.
     pub tensor: usize,
     /// Where it starts in a sample's buffer.
@@ -24,7 +24,7 @@ pub(super) struct Place {
 
 /// Rows that are formed piece by piece and belong elsewhere.
 #[derive(Debug, Clone)]
-pub(super) struct RowOrder {
+pub struct RowOrder {
     pub rows: Vec<usize>,
     pub width: usize,
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::layout::RowOrder;
 use gstore_model::architectures::{Decoder, LinearId, Role};
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
-use gstore_model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, SampleRows, Sink, Slot};
+use gstore_model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, Sink, Slot};
 
 /// The factors of one linear map on a backend, and where their gradients go in a flat vector.
 struct Factors<B: Backend> {
@@ -20,8 +20,9 @@ struct Factors<B: Backend> {
 /// The factors of every adapted map.
 pub(super) struct LoraFactors<B: Backend> {
     maps: BTreeMap<LinearId, Factors<B>>,
-    /// Factors B of fused modules whose rows are formed in another order than they have: offset, length, order.
-    orders: Vec<(usize, usize, RowOrder)>,
+    /// Factors B of fused modules whose rows are formed in another order than they have: offset, length,
+    /// order.
+    pub orders: Vec<(usize, usize, RowOrder)>,
 }
 
 /// Factors as read, in `named_parameters()` order.
@@ -97,21 +98,10 @@ impl HostFactors {
     }
 }
 
-impl<B: Backend> LoraFactors<B> {
-    /// Puts the rows of fused modules of one sample's gradient where they belong.
-    pub fn reorder(&self, gradient: &mut [f32], scratch: &mut Vec<f32>) {
-        for (offset, len, order) in &self.orders {
-            let formed = &mut gradient[*offset..offset + len];
-            order.apply(formed, scratch);
-            formed.copy_from_slice(scratch);
-        }
-    }
-}
-
-/// Adds each sample's gradient to its row of `out`.
+/// Adds each sample's gradient to its vector of `out`, which is not needed to ask what the sink wants.
 pub(super) struct LoraSink<'a, B: Backend> {
     pub factors: &'a LoraFactors<B>,
-    pub out: SampleRows<'a>,
+    pub out: Option<&'a mut B::Rows>,
 }
 
 impl<B: Backend> Sink<B> for LoraSink<'_, B> {
@@ -140,6 +130,9 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
                 })
             })
             .collect();
-        backend.lora_grads(x, &parts, spans, &mut self.out)
+        match &mut self.out {
+            Some(out) => backend.lora_grads(x, &parts, spans, out),
+            None => Ok(()),
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! - gradients are of a sample's loss: the reduction of the losses of its scored tokens
 //! - weights, their gradients and their moments are `[out, input]`, whatever the file's order
 
+mod device;
 mod engine;
 mod error;
 mod factored;
@@ -19,6 +20,7 @@ mod runner;
 mod tracked;
 mod weights;
 
+pub use device::GradientBackend;
 pub use engine::{CheckpointSource, Engine, EngineOptions, LossForm, SampleOutput, Want};
 pub use error::EngineError;
 pub use features::{GradFeatures, Projector};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::device::GradientBackend;
 use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
 use super::error::EngineError;
 use super::features::{Accumulator, GradFeatures, Projector};
@@ -9,9 +10,7 @@ use super::lora::{LoraFactors, LoraSink};
 use super::peaks::Peaks;
 use super::weights::WeightGradients;
 use gstore_model::params::{TensorSpec, total_len};
-use gstore_model::{
-    Backend, BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass, SampleRows,
-};
+use gstore_model::{BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass};
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
@@ -29,14 +28,14 @@ pub(super) trait Runner: Send + Sync {
 }
 
 /// How gradients come about.
-pub(super) enum Gradients<B: Backend> {
+pub(super) enum Gradients<B: GradientBackend> {
     /// LoRA factors: small, formed whole.
     Adapter(LoraFactors<B>),
     /// The model's own tensors.
     Weights(WeightGradients<B>),
 }
 
-pub(super) struct BatchRunner<B: Backend> {
+pub(super) struct BatchRunner<B: GradientBackend> {
     pub model: Model<B>,
     /// The base model, where the loss is the divergence from it.
     pub reference: Option<Model<B>>,
@@ -57,7 +56,7 @@ struct Results {
     sound: Vec<bool>,
 }
 
-impl<B: Backend> Runner for BatchRunner<B> {
+impl<B: GradientBackend> Runner for BatchRunner<B> {
     fn run(
         &self,
         batch: &[PackedSample<'_>],
@@ -101,7 +100,7 @@ impl<B: Backend> Runner for BatchRunner<B> {
     }
 }
 
-impl<B: Backend> BatchRunner<B> {
+impl<B: GradientBackend> BatchRunner<B> {
     /// What a sample's sum of losses is divided by, in full precision.
     fn divisor(&self, tokens: usize) -> f64 {
         match self.options.reduction {
@@ -203,7 +202,7 @@ fn normalise(vector: &mut [f32]) {
 }
 
 /// The gradient's part of a batch.
-struct GradientPass<'a, B: Backend> {
+struct GradientPass<'a, B: GradientBackend> {
     runner: &'a BatchRunner<B>,
     samples: usize,
     want: bool,
@@ -211,7 +210,7 @@ struct GradientPass<'a, B: Backend> {
     results: &'a mut Results,
 }
 
-impl<'a, B: Backend> GradientPass<'a, B> {
+impl<'a, B: GradientBackend> GradientPass<'a, B> {
     /// The lowest layer that must be kept.
     fn lowest(&self) -> Result<Option<usize>, BackendError> {
         if !self.want {
@@ -219,10 +218,7 @@ impl<'a, B: Backend> GradientPass<'a, B> {
         }
         let model = &self.runner.model;
         Ok(match &self.runner.gradients {
-            Gradients::Adapter(factors) => {
-                let out = SampleRows { values: &mut [], width: 0 };
-                model.lowest_wanted(&LoraSink { factors, out })
-            }
+            Gradients::Adapter(factors) => model.lowest_wanted(&LoraSink { factors, out: None }),
             Gradients::Weights(weights) => {
                 self.runner.features.as_ref().and_then(|features| weights.lowest_wanted(model, features))
             }
@@ -254,12 +250,11 @@ impl<'a, B: Backend> GradientPass<'a, B> {
         match &self.runner.gradients {
             Gradients::Adapter(factors) => {
                 let width = total_len(&self.runner.tensors);
-                let mut grads = vec![0.0; self.samples * width];
-                let out = SampleRows { values: &mut grads, width };
-                self.results.losses = model.backward(forward, objective, &mut LoraSink { factors, out })?;
-                let mut scratch = Vec::new();
-                grads.chunks_exact_mut(width.max(1)).for_each(|grad| factors.reorder(grad, &mut scratch));
-                self.project_whole(features, &grads, width);
+                let mut rows = model.backend().rows(self.samples, width, None)?;
+                let mut sink = LoraSink { factors, out: Some(&mut rows) };
+                self.results.losses = model.backward(forward, objective, &mut sink)?;
+                let grads = model.backend().whole(&mut rows, width, &factors.orders)?;
+                self.project_whole(features, grads, width);
             }
             Gradients::Weights(weights) => {
                 let mut sums = self.accumulator(features);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::device::GradientBackend;
 use super::factored::{FactorMaps, FactorSink};
 use super::features::{Accumulator, GradFeatures, Projector};
 use super::formed::FormedSink;
@@ -11,18 +12,16 @@ use super::peaks::Peaks;
 use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
 use gstore_model::architectures::{Decoder, LinearId, NormId, Param, Role};
 use gstore_model::params::TensorSpec;
-use gstore_model::{
-    Backend, BackendError, Forward, Model, NormFactors, Objective, SampleRows, Sink, Slot, TableFactors,
-};
+use gstore_model::{BackendError, Forward, Model, NormFactors, Objective, Sink, Slot, TableFactors};
 
 /// How the gradient of each tracked tensor becomes part of a vector.
-pub(super) struct WeightGradients<B: Backend> {
+pub(super) struct WeightGradients<B: GradientBackend> {
     formed: GradLayout,
     /// The plain form's number, and the modules whose plain gradient is projected from factors.
     factors: Option<(usize, FactorMaps<B>)>,
 }
 
-impl<B: Backend> WeightGradients<B> {
+impl<B: GradientBackend> WeightGradients<B> {
     /// `tracked`: the tensors, as indices into `decoder.params`.
     pub fn new(
         backend: &B,
@@ -59,9 +58,8 @@ impl<B: Backend> WeightGradients<B> {
 
     /// The lowest layer that must be kept.
     pub fn lowest_wanted(&self, model: &Model<B>, features: &GradFeatures) -> Option<usize> {
-        let mut ignore = |_: usize, _: usize, _: &[f32]| {};
-        let formed = FormedSink::new(&self.formed, 0, &mut ignore);
-        model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, None, &mut []) })
+        let formed = FormedSink::new(&self.formed, 0, None);
+        model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, None, None) })
     }
 
     /// Runs the backward pass and adds the features of every sample's gradient to `sums`. Returns the losses of the scored rows.
@@ -76,17 +74,13 @@ impl<B: Backend> WeightGradients<B> {
     ) -> Result<Vec<f32>, BackendError> {
         let samples = forward.layout.spans.len();
         let width = self.factors.as_ref().map_or(0, |(_, maps)| maps.width);
-        let mut accumulated = vec![0.0; samples * width];
-        let mut consume = |tensor: usize, sample: usize, grad: &[f32]| sums.add(tensor, sample, grad);
-        let formed = FormedSink::new(&self.formed, samples, &mut consume);
-        let mut sink = WeightSink { formed, factors: self.factor_sink(features, peaks, &mut accumulated) };
-        let losses = model.backward(forward, objective, &mut sink)?;
+        let backend = model.backend();
+        let mut accumulated = backend.rows(samples, width, None)?;
+        let formed = FormedSink::new(&self.formed, samples, Some(&mut *sums));
+        let factors = self.factor_sink(features, peaks, Some(&mut accumulated));
+        let losses = model.backward(forward, objective, &mut WeightSink { formed, factors })?;
         if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
-            for (sample, values) in accumulated.chunks_exact(width.max(1)).enumerate() {
-                if let Some((vector, sound)) = sums.vector_mut(sample, *plain) {
-                    *sound &= maps.finish(projector, values, vector);
-                }
-            }
+            backend.add_factored(&mut accumulated, maps, projector, *plain, sums)?;
         }
         Ok(losses)
     }
@@ -105,10 +99,10 @@ impl<B: Backend> WeightGradients<B> {
         &'a self,
         features: &'a GradFeatures,
         peaks: Option<&'a Peaks>,
-        values: &'a mut [f32],
+        out: Option<&'a mut B::Rows>,
     ) -> Option<FactorSink<'a, B>> {
         let ((_, maps), projector) = (self.factors.as_ref()?, factored(features)?);
-        Some(FactorSink { maps, projector, peaks, out: SampleRows { values, width: maps.width } })
+        Some(FactorSink { maps, projector, peaks, out })
     }
 }
 
@@ -135,14 +129,14 @@ pub fn module_shapes(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec
 }
 
 /// Hands each slot's factors to what forms its gradient and to what projects them.
-struct WeightSink<'a, B: Backend> {
-    formed: FormedSink<'a>,
+struct WeightSink<'a, 'f, B: GradientBackend> {
+    formed: FormedSink<'a, 'f, B>,
     factors: Option<FactorSink<'a, B>>,
 }
 
-impl<B: Backend> Sink<B> for WeightSink<'_, B> {
+impl<B: GradientBackend> Sink<B> for WeightSink<'_, '_, B> {
     fn wants(&self, slot: Slot) -> bool {
-        Sink::<B>::wants(&self.formed, slot) || self.factors.as_ref().is_some_and(|sink| sink.wants(slot))
+        self.formed.wants(slot) || self.factors.as_ref().is_some_and(|sink| sink.wants(slot))
     }
 
     fn linear(
@@ -181,7 +175,7 @@ impl<B: Backend> Sink<B> for WeightSink<'_, B> {
         self.formed.table(backend, slot, factors, spans)
     }
 
-    fn finished(&mut self, layer: Option<usize>) -> Result<(), BackendError> {
-        Sink::<B>::finished(&mut self.formed, layer)
+    fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
+        self.formed.finished(backend, layer)
     }
 }

@@ -12,13 +12,14 @@ pub mod zoo;
 
 use std::path::Path;
 
-use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector};
+use gstore_ingest::gradient::{
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
+};
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
-use gstore_model::Backend;
 use gstore_model::weights::{Adapter, ModelFolder};
 
 /// An engine whose gradient feature is the gradient of an adapter's factors itself; without an adapter it has none.
-pub fn raw_engine<B: Backend + Clone>(model: &Path, adapter: Option<&Path>, backend: B) -> Engine {
+pub fn raw_engine<B: GradientBackend>(model: &Path, adapter: Option<&Path>, backend: B) -> Engine {
     let features = adapter.map(|adapter| {
         let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
         let projector = FlatProjector::new(&ProjectionSpec::none(), &params, None).unwrap();

@@ -12,16 +12,18 @@ use std::path::Path;
 use common::autograd::{Sample, raw_features, samples, whole};
 use common::reference::shared;
 use common::tiny::noise;
-use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, Projector};
+use gstore_ingest::gradient::{
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
+};
 use gstore_ingest::projection::{
     FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, Way,
 };
 use gstore_model::Compute;
+use gstore_model::Keep;
 use gstore_model::architectures::Decoder;
 use gstore_model::cpu::{Cpu, Level};
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Moments, MomentsFile, Trained};
-use gstore_model::{Backend, Keep};
 use tempfile::TempDir;
 
 /// A model with all of its tensors tracked.
@@ -41,12 +43,12 @@ impl Whole {
         Whole { name, source, tensors, modules, vocab }
     }
 
-    fn engine<B: Backend + Clone>(&self, backend: B, keep: Keep, features: GradFeatures) -> Engine {
+    fn engine<B: GradientBackend>(&self, backend: B, keep: Keep, features: GradFeatures) -> Engine {
         let options = EngineOptions { keep, ..EngineOptions::default() };
         Engine::load(&self.source, backend, options, Some(features)).unwrap()
     }
 
-    fn raw<B: Backend + Clone>(&self, backend: B) -> Engine {
+    fn raw<B: GradientBackend>(&self, backend: B) -> Engine {
         self.engine(backend, Keep::All, raw_features(&self.tensors))
     }
 

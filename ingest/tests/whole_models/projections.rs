@@ -1,13 +1,13 @@
 //! Projections and forms are those of the whole gradient, which backends agree on.
 
 use gstore_ingest::gradient::{
-    AdamParams, GradFeatures, GradForm, adam_feature, normalised_feature, sign_feature,
+    AdamParams, GradFeatures, GradForm, GradientBackend, adam_feature, normalised_feature, sign_feature,
 };
 use gstore_ingest::projection::{ProjectionKind, Way};
 use gstore_model::Compute;
 use gstore_model::candle::Candle;
 use gstore_model::weights::Moments;
-use gstore_model::{Backend, Keep, PackedSample};
+use gstore_model::{Keep, PackedSample};
 use tempfile::TempDir;
 
 use crate::common::autograd::{gradients, packed, project_modules};
@@ -31,7 +31,7 @@ fn errors(found: &[Vec<f32>], expected: &[Vec<f32>], width: usize) -> (f64, f64)
     (whole, part)
 }
 
-fn check_factored<B: Backend + Clone>(model: &Whole, backend: B, batch: &[PackedSample<'_>]) -> (f64, f64) {
+fn check_factored<B: GradientBackend>(model: &Whole, backend: B, batch: &[PackedSample<'_>]) -> (f64, f64) {
     let raw = gradients(&model.raw(backend.clone()), batch);
     let mut worst: (f64, f64) = (0.0, 0.0);
     for kind in FACTORED {
@@ -69,7 +69,7 @@ fn factored_projections_are_those_of_the_gradient() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn flat_projections_are_those_of_the_gradient() {
-    fn check<B: Backend + Clone>(model: &Whole, backend: B, batch: &[PackedSample<'_>]) {
+    fn check<B: GradientBackend>(model: &Whole, backend: B, batch: &[PackedSample<'_>]) {
         let raw = gradients(&model.raw(backend.clone()), batch);
         for kind in [ProjectionKind::Sjlt { s: 4 }, ProjectionKind::Rademacher, ProjectionKind::Mask] {
             let features = model.flat_features(kind, &[GradForm::Plain, GradForm::Sign]);

@@ -1,4 +1,5 @@
-//! What the operations of a backend take: sizes, forms, plans, weights on the host; and the checks that every backend makes of them.
+//! What the operations of a backend take: sizes, forms, plans, weights on the host; and the checks that every
+//! backend makes of them.
 
 use std::ops::Range;
 
@@ -111,7 +112,8 @@ pub struct AttentionSpan {
     pub queries: Range<usize>,
 }
 
-/// Block-diagonal causal attention of a packed batch: the query at position p of a sequence sees its keys 0 to p, or the last of them.
+/// Block-diagonal causal attention of a packed batch: the query at position p of a sequence sees its keys 0
+/// to p, or the last of them.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionPlan {
     /// The sequences.
@@ -156,7 +158,8 @@ impl NormForm {
     }
 }
 
-/// The weights of a norm, each one row. Rows that are wider than the weight are normed in groups of its width.
+/// The weights of a norm, each one row. Rows that are wider than the weight are normed in groups of its
+/// width.
 #[derive(Debug, Clone)]
 pub struct NormWeights<T> {
     /// Factor of each coordinate.
@@ -178,7 +181,8 @@ pub enum Activation {
     Relu,
 }
 
-/// A sparse map of columns, the side of a factored projection. Output columns are sums of scaled input columns.
+/// A sparse map of columns, the side of a factored projection. Output columns are sums of scaled input
+/// columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnMap {
     /// Width of the inputs.

@@ -1,6 +1,7 @@
 //! The narrow boundary between the decoder and what computes it.
 //!
-//! The decoder is written once against these fused operations; a backend decides where tensors live and how each operation runs.
+//! The decoder is written once against these fused operations; a backend decides where tensors live and how
+//! each operation runs.
 //!
 //! Invariants of every backend
 //! - tensors are f32 matrices, row-major in meaning: one row per position of a packed batch
@@ -88,22 +89,6 @@ pub struct LoraPart<'a, T> {
     pub b_offset: usize,
 }
 
-/// One vector per sample, on the host.
-pub struct SampleRows<'a> {
-    /// All vectors, one after the other.
-    pub values: &'a mut [f32],
-    /// Length of one.
-    pub width: usize,
-}
-
-impl SampleRows<'_> {
-    /// The part of sample `sample`'s vector that starts at `offset`.
-    pub fn part(&mut self, sample: usize, offset: usize, len: usize) -> &mut [f32] {
-        let start = sample * self.width + offset;
-        &mut self.values[start..start + len]
-    }
-}
-
 /// The form of a head's losses.
 #[derive(Debug, Clone, Copy)]
 pub enum Objective<'a, T> {
@@ -112,7 +97,8 @@ pub enum Objective<'a, T> {
         /// Share of the uniform distribution; 0 for none.
         smoothing: f32,
     },
-    /// `KL(p || q)` of the model's distribution p from that of another model's head inputs, with the same head.
+    /// `KL(p || q)` of the model's distribution p from that of another model's head inputs, with the same
+    /// head.
     Kl {
         /// The other model's head inputs, `[rows, hidden]`.
         reference: &'a T,
@@ -159,7 +145,8 @@ impl<T> HeadTask<'_, T> {
     }
 }
 
-/// Receives the factors of the head's weight gradient: rows of the chunk, its inputs, and the gradient of its logits.
+/// Receives the factors of the head's weight gradient: rows of the chunk, its inputs, and the gradient of its
+/// logits.
 pub type HeadTap<'a, T> = &'a mut dyn FnMut(Range<usize>, &T, &T) -> Result<(), BackendError>;
 
 /// Rows of a chunk of the head. A call with no more rows is one chunk, and its tap is called once.
@@ -179,6 +166,8 @@ pub trait Backend: Send + Sync + 'static {
     type Tensor: Clone + Send + Sync;
     /// A linear layer in the form that is fastest to multiply with.
     type Linear: Send + Sync;
+    /// One vector for each sample of a batch, all of one width, where gradients are added up.
+    type Rows: Send;
 
     /// Makes a tensor of row-major values.
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Self::Tensor, BackendError>;
@@ -188,6 +177,13 @@ pub trait Backend: Send + Sync + 'static {
     fn size(&self, x: &Self::Tensor) -> (usize, usize);
     /// Prepares a linear layer.
     fn pack(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError>;
+
+    /// Vectors of `width` zeros, one for each of `samples`, in the memory of `old` ones where that is
+    /// possible.
+    fn rows(&self, samples: usize, width: usize, old: Option<Self::Rows>)
+    -> Result<Self::Rows, BackendError>;
+    /// The vectors on the host, one after the other; a copy where they are not there.
+    fn host_rows<'a>(&self, rows: &'a mut Self::Rows) -> Result<&'a mut [f32], BackendError>;
 
     /// Rows `rows` of `x`, in that order.
     fn gather(&self, x: &Self::Tensor, rows: &[u32]) -> Result<Self::Tensor, BackendError>;
@@ -216,8 +212,8 @@ pub trait Backend: Send + Sync + 'static {
         acc: Option<Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
 
-    /// Norms each row, or each group of a row, and multiplies by the weight. Returns the result and one column `r = 1 / root` per group;
-    /// of a layer norm as many columns with the means follow.
+    /// Norms each row, or each group of a row, and multiplies by the weight. Returns the result and one
+    /// column `r = 1 / root` per group; of a layer norm as many columns with the means follow.
     fn norm(
         &self,
         x: &Self::Tensor,
@@ -231,19 +227,20 @@ pub trait Backend: Send + Sync + 'static {
         weights: &NormWeights<Self::Tensor>,
         acc: Option<Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
-    /// Adds the gradient of a norm's weight (of width `width`) to each sample's vector at the first of `offsets`, and that of its bias at
-    /// the second.
+    /// Adds the gradient of a norm's weight (of width `width`) to each sample's vector at the first of
+    /// `offsets`, and that of its bias at the second.
     fn norm_grads(
         &self,
         factors: &NormFactors<'_, Self::Tensor>,
         width: usize,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut Self::Rows,
         offsets: [Option<usize>; 2],
     ) -> Result<(), BackendError>;
 
-    /// Rotates coordinate pairs `(i, i + half)` of the first `2 * half` coordinates of every head of width `head_dim` by the row's angles;
-    /// `inverse` turns back, which is also the backward. `cos` and `sin` have `half` columns.
+    /// Rotates coordinate pairs `(i, i + half)` of the first `2 * half` coordinates of every head of width
+    /// `head_dim` by the row's angles; `inverse` turns back, which is also the backward. `cos` and `sin` have
+    /// `half` columns.
     fn rope(
         &self,
         x: Self::Tensor,
@@ -253,13 +250,14 @@ pub trait Backend: Send + Sync + 'static {
         inverse: bool,
     ) -> Result<Self::Tensor, BackendError>;
 
-    /// Packed causal attention; returns the outputs and the log-sum-exp of the (capped) scores, one column per query head.
+    /// Packed causal attention; returns the outputs and the log-sum-exp of the (capped) scores, one column
+    /// per query head.
     fn attention(
         &self,
         of: &Attention<'_, Self::Tensor>,
     ) -> Result<(Self::Tensor, Self::Tensor), BackendError>;
-    /// Gradients of q, k and v from that of the outputs and from what [`Backend::attention`] returned. The probabilities are computed
-    /// again, so memory stays linear in the rows.
+    /// Gradients of q, k and v from that of the outputs and from what [`Backend::attention`] returned. The
+    /// probabilities are computed again, so memory stays linear in the rows.
     fn attention_backward(
         &self,
         of: &Attention<'_, Self::Tensor>,
@@ -293,8 +291,8 @@ pub trait Backend: Send + Sync + 'static {
         x: &Self::Tensor,
     ) -> Result<Self::Tensor, BackendError>;
 
-    /// Logits of the rows of `x`, their losses, and, if weights are given, the gradient of the weighted sum of the losses. Works in
-    /// chunks of [`HEAD_ROWS`] rows: logits of the whole batch never exist.
+    /// Logits of the rows of `x`, their losses, and, if weights are given, the gradient of the weighted sum
+    /// of the losses. Works in chunks of [`HEAD_ROWS`] rows: logits of the whole batch never exist.
     fn head(
         &self,
         layer: &Self::Linear,
@@ -303,7 +301,8 @@ pub trait Backend: Send + Sync + 'static {
         tap: Option<HeadTap<'_, Self::Tensor>>,
     ) -> Result<HeadOutput<Self::Tensor>, BackendError>;
 
-    /// For each span the sum of its rows times `weights` (one per row of `x`), one vector after the other on the host.
+    /// For each span the sum of its rows times `weights` (one per row of `x`), one vector after the other on
+    /// the host.
     fn span_sums(
         &self,
         x: &Self::Tensor,
@@ -311,32 +310,34 @@ pub trait Backend: Send + Sync + 'static {
         spans: &[Range<usize>],
     ) -> Result<Vec<f32>, BackendError>;
 
-    /// Adds the gradients of LoRA factors of layers that share the inputs `x`: for sample i, with rows t of `spans[i]`,
-    /// `dA += scaling * sum_t (B^T e_t) x_t^T` and `dB += scaling * sum_t e_t (A x_t)^T`.
+    /// Adds the gradients of LoRA factors of layers that share the inputs `x`: for sample i, with rows t of
+    /// `spans[i]`, `dA += scaling * sum_t (B^T e_t) x_t^T` and `dB += scaling * sum_t e_t (A x_t)^T`.
     fn lora_grads(
         &self,
         x: &Self::Tensor,
         parts: &[LoraPart<'_, Self::Tensor>],
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut Self::Rows,
     ) -> Result<(), BackendError>;
-    /// Adds the weight gradient `sum_t e_t x_t^T` of each span to the sample's vector at `offset`, row-major `[out, input]`.
+    /// Adds the weight gradient `sum_t e_t x_t^T` of each span to the sample's vector at `offset`, row-major
+    /// `[out, input]`.
     fn weight_grads(
         &self,
         x: &Self::Tensor,
         grad: &Self::Tensor,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut Self::Rows,
         offset: usize,
     ) -> Result<(), BackendError>;
-    /// Adds `scale` times each row of `grad` to row `ids[t]` of a table of that width, which starts at `offset` of the sample's vector.
+    /// Adds `scale` times each row of `grad` to row `ids[t]` of a table of that width, which starts at
+    /// `offset` of the sample's vector.
     fn table_grads(
         &self,
         ids: &[u32],
         grad: &Self::Tensor,
         scale: f32,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut Self::Rows,
         offset: usize,
     ) -> Result<(), BackendError>;
     /// `x M^T`: the columns of `x` mapped by a sparse matrix.

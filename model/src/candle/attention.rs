@@ -62,7 +62,7 @@ impl Candle {
                 ds = (ds * slopes)?;
             }
             dq.slice_set(&joined(&ds.matmul(&block.keys(k, form)?)?)?, 0, block.queries.start)?;
-            let by_key = |x: &Tensor| Ok::<_, candle_core::Error>(x.transpose(1, 2)?.contiguous()?);
+            let by_key = |x: &Tensor| x.transpose(1, 2)?.contiguous();
             block.add_to_keys(&dk, &by_key(&ds)?.matmul(&block.queries(q, form.heads.dim)?)?, form)?;
             block.add_to_keys(&dv, &by_key(&p)?.matmul(&grad)?, form)?;
         }
@@ -75,7 +75,7 @@ impl Candle {
             let starts = queries.clone().step_by(BLOCK);
             starts.map(move |start| (start..(start + BLOCK).min(queries.end), keys.clone()))
         };
-        let block = |(queries, keys): (Range<usize>, Range<usize>)| {
+        let block = |(queries, keys): (Range<usize>, Range<usize>)| -> Result<Block> {
             let positions = &plan.positions[queries.clone()];
             let first_seen = |position: u32| {
                 form.window.map_or(0, |window| (position as usize + 1).saturating_sub(window))

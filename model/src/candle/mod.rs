@@ -1,10 +1,12 @@
 //! The candle backend: tensor operations of candle alone, on any device that candle has.
 //!
-//! It is short rather than fast, and shares no arithmetic with [`crate::cpu`]: what both agree on is not one mistake made twice.
+//! It is short rather than fast, and shares no arithmetic with [`crate::cpu`]: what both agree on is not one
+//! mistake made twice.
 //!
 //! Invariants
 //! - tensors stay on the device; the host sees losses, embeddings and what it asks for by name
-//! - the same calls give the same bits on the CPU; another cut of the batch may change the last bits, because products block by size
+//! - the same calls give the same bits on the CPU; another cut of the batch may change the last bits, because
+//!   products block by size
 //! - sizes that disagree are an error, never a panic
 
 mod attention;
@@ -18,7 +20,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::backend::{
     Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights, SampleRows, check, check_rows, check_spans,
+    LoraPart, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
 };
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -41,6 +43,14 @@ pub struct CandleLinear {
     weight: Tensor,
     /// `[1, out]`
     bias: Option<Tensor>,
+}
+
+/// Vectors of the samples of a batch.
+pub struct CandleRows {
+    /// `[samples, width]`
+    values: Tensor,
+    /// The copy that the host was given.
+    host: Vec<f32>,
 }
 
 impl Candle {
@@ -67,7 +77,8 @@ impl Candle {
         Ok(Tensor::from_slice(values, (values.len(), 1), &self.device)?)
     }
 
-    /// What `row` makes of each span's first row and number of rows, one row of `width` values for each span; zeros for an empty one.
+    /// What `row` makes of each span's first row and number of rows, one row of `width` values for each span;
+    /// zeros for an empty one.
     fn by_span(
         &self,
         spans: &[Range<usize>],
@@ -90,13 +101,14 @@ impl Candle {
     }
 
     /// Adds a row for each sample to the samples' vectors, from `offset` on.
-    fn add_rows(&self, x: &Tensor, out: &mut SampleRows<'_>, offset: usize) -> Result<()> {
+    fn add_rows(&self, x: &Tensor, out: &mut CandleRows, offset: usize) -> Result<()> {
         let (samples, len) = size(x);
-        let fits = offset.checked_add(len).is_some_and(|end| end <= out.width);
-        let enough = samples.checked_mul(out.width).is_some_and(|values| values <= out.values.len());
-        check(fits && enough, || format!("{len} values at {offset} of vectors of {}", out.width))?;
-        for (sample, values) in self.to_host(x)?.chunks_exact(len.max(1)).enumerate() {
-            out.part(sample, offset, len).iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        let (have, width) = size(&out.values);
+        let fits = samples == have && offset.checked_add(len).is_some_and(|end| end <= width);
+        check(fits, || format!("{samples} parts of {len} values at {offset} of {have} vectors of {width}"))?;
+        if samples * len > 0 {
+            let sum = (out.values.narrow(1, offset, len)? + x)?;
+            out.values.slice_set(&sum.contiguous()?, 1, offset)?;
         }
         Ok(())
     }
@@ -129,6 +141,7 @@ fn capped(x: &Tensor, cap: f32) -> Result<(Tensor, Tensor)> {
 impl Backend for Candle {
     type Tensor = Tensor;
     type Linear = CandleLinear;
+    type Rows = CandleRows;
 
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<Tensor> {
         check(rows.checked_mul(cols) == Some(values.len()), || {
@@ -150,6 +163,15 @@ impl Backend for Candle {
         check(out > 0 && input > 0, || format!("a linear layer of {input} to {out} columns"))?;
         let bias = bias.map(|bias| self.tensor(bias, 1, out)).transpose()?;
         Ok(CandleLinear { weight: self.tensor(weight, out, input)?, bias })
+    }
+
+    fn rows(&self, samples: usize, width: usize, _: Option<CandleRows>) -> Result<CandleRows> {
+        Ok(CandleRows { values: self.zeros(samples, width)?, host: Vec::new() })
+    }
+
+    fn host_rows<'a>(&self, rows: &'a mut CandleRows) -> Result<&'a mut [f32]> {
+        rows.host = self.to_host(&rows.values)?;
+        Ok(&mut rows.host)
     }
 
     fn gather(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
@@ -200,7 +222,7 @@ impl Backend for Candle {
         factors: &NormFactors<'_, Tensor>,
         width: usize,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CandleRows,
         [offset, bias_offset]: [Option<usize>; 2],
     ) -> Result<()> {
         let normed = norm::normed(factors, width)?;
@@ -285,7 +307,7 @@ impl Backend for Candle {
         x: &Tensor,
         parts: &[LoraPart<'_, Tensor>],
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CandleRows,
     ) -> Result<()> {
         for LoraPart { grad, a, b, scaling, a_offset, b_offset } in parts {
             let outer = grad.matmul(b)?.affine(f64::from(*scaling), 0.0)?;
@@ -301,7 +323,7 @@ impl Backend for Candle {
         x: &Tensor,
         grad: &Tensor,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CandleRows,
         offset: usize,
     ) -> Result<()> {
         let ((rows, input), width) = (size(x), size(grad).1);
@@ -318,7 +340,7 @@ impl Backend for Candle {
         grad: &Tensor,
         scale: f32,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CandleRows,
         offset: usize,
     ) -> Result<()> {
         let (rows, width) = size(grad);

@@ -9,24 +9,20 @@ use super::Cpu;
 use super::gemm::{Add, Left, Output, Right, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
+use super::sample_rows::CpuRows;
 use super::tensor::CpuTensor;
-use crate::backend::{BackendError, LoraPart, SampleRows, check, check_spans};
+use crate::backend::{BackendError, LoraPart, check, check_spans};
 
 /// An error unless the spans lie in `rows` rows and every sample's vector has `len` values at `offset`.
 pub(super) fn check_samples(
     spans: &[Range<usize>],
     rows: usize,
-    out: &SampleRows<'_>,
+    out: &CpuRows,
     offset: usize,
     len: usize,
 ) -> Result<(), BackendError> {
     check_spans(spans, rows)?;
-    check(spans.len().checked_mul(out.width).is_some_and(|all| all <= out.values.len()), || {
-        format!("{} vectors of {} values do not fit {}", spans.len(), out.width, out.values.len())
-    })?;
-    check(offset.checked_add(len).is_some_and(|end| end <= out.width), || {
-        format!("{len} values at {offset} of a vector of {}", out.width)
-    })
+    out.check(spans.len(), offset, len)
 }
 
 /// Sizes of one adapted layer, and its place among the ranks of all.
@@ -42,7 +38,7 @@ impl Cpu {
         x: &CpuTensor,
         parts: &[LoraPart<'_, CpuTensor>],
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
     ) -> Result<(), BackendError> {
         let (rows, input) = x.size();
         let mut sizes = Vec::with_capacity(parts.len());
@@ -127,7 +123,7 @@ impl Cpu {
         x: &CpuTensor,
         grad: &CpuTensor,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
         offset: usize,
     ) -> Result<(), BackendError> {
         let (rows, input) = x.size();
@@ -152,7 +148,7 @@ impl Cpu {
         grad: &CpuTensor,
         scale: f32,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
         offset: usize,
     ) -> Result<(), BackendError> {
         let (rows, width) = grad.size();

@@ -26,10 +26,12 @@ mod operations;
 mod pool;
 mod rope;
 mod rows;
+mod sample_rows;
 mod tensor;
 
 pub use self::level::Level;
 pub use self::linear::CpuLinear;
+pub use self::sample_rows::CpuRows;
 pub use self::tensor::CpuTensor;
 
 use self::gemm::Kernels;

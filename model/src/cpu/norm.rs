@@ -9,8 +9,9 @@ use super::factors::check_samples;
 use super::math::{dot, sum, sum3};
 use super::pool::Buffer;
 use super::rows::add_to;
+use super::sample_rows::CpuRows;
 use super::tensor::CpuTensor;
-use crate::backend::{BackendError, NormFactors, NormForm, NormKind, NormWeights, SampleRows};
+use crate::backend::{BackendError, NormFactors, NormForm, NormKind, NormWeights};
 
 /// The mean that group `g` of `groups` was shifted by.
 #[inline(always)]
@@ -121,7 +122,7 @@ impl Cpu {
         &NormFactors { grad, x, stats, form }: &NormFactors<'_, CpuTensor>,
         width: usize,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
         [offset, bias_offset]: [Option<usize>; 2],
     ) -> Result<(), BackendError> {
         let (rows, cols) = x.size();

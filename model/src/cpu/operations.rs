@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
-use super::{Cpu, CpuLinear, CpuTensor};
+use super::{Cpu, CpuLinear, CpuRows, CpuTensor};
 use crate::backend::{
     Activation, Attention, Backend, BackendError, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights, SampleRows,
+    LoraPart, NormFactors, NormForm, NormWeights,
 };
 
 impl Backend for Cpu {
     type Tensor = CpuTensor;
     type Linear = CpuLinear;
+    type Rows = CpuRows;
 
     fn tensor(&self, values: Vec<f32>, rows: usize, cols: usize) -> Result<CpuTensor, BackendError> {
         CpuTensor::from_values(&values, rows, cols)
@@ -26,6 +27,14 @@ impl Backend for Cpu {
 
     fn pack(&self, weights: LinearWeights) -> Result<CpuLinear, BackendError> {
         self.pack_linear(&weights)
+    }
+
+    fn rows(&self, samples: usize, width: usize, old: Option<CpuRows>) -> Result<CpuRows, BackendError> {
+        CpuRows::zeros(samples, width, old)
+    }
+
+    fn host_rows<'a>(&self, rows: &'a mut CpuRows) -> Result<&'a mut [f32], BackendError> {
+        Ok(rows.values_mut())
     }
 
     fn gather(&self, x: &CpuTensor, rows: &[u32]) -> Result<CpuTensor, BackendError> {
@@ -81,7 +90,7 @@ impl Backend for Cpu {
         factors: &NormFactors<'_, CpuTensor>,
         width: usize,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
         offsets: [Option<usize>; 2],
     ) -> Result<(), BackendError> {
         self.norm_weight_grads(factors, width, spans, out, offsets)
@@ -163,7 +172,7 @@ impl Backend for Cpu {
         x: &CpuTensor,
         parts: &[LoraPart<'_, CpuTensor>],
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
     ) -> Result<(), BackendError> {
         self.lora_factor_grads(x, parts, spans, out)
     }
@@ -173,7 +182,7 @@ impl Backend for Cpu {
         x: &CpuTensor,
         grad: &CpuTensor,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
         offset: usize,
     ) -> Result<(), BackendError> {
         self.full_weight_grads(x, grad, spans, out, offset)
@@ -185,7 +194,7 @@ impl Backend for Cpu {
         grad: &CpuTensor,
         scale: f32,
         spans: &[Range<usize>],
-        out: &mut SampleRows<'_>,
+        out: &mut CpuRows,
         offset: usize,
     ) -> Result<(), BackendError> {
         self.table_row_grads(ids, grad, scale, spans, out, offset)

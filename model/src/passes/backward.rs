@@ -41,7 +41,7 @@ impl<B: Backend> Model<B> {
         let lowest = self.lowest_wanted(sink);
         let wants_norm = sink.wants(Slot::Norm(NormId::Final));
         let Some(grad) = grad.filter(|_| lowest.is_some() || wants_norm) else {
-            sink.finished(None)?;
+            sink.finished(b, None)?;
             return Ok(losses);
         };
         // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on.
@@ -57,7 +57,7 @@ impl<B: Backend> Model<B> {
             sink.norm(b, NormId::Final, &factors, &layout.scored_spans)?;
         }
         let Some(lowest) = lowest else {
-            sink.finished(None)?;
+            sink.finished(b, None)?;
             return Ok(losses);
         };
         if lowest < forward.first_kept {
@@ -66,7 +66,7 @@ impl<B: Backend> Model<B> {
         let dx = b.norm_backward(&factors, &self.norm, None)?;
         drop((grad, x, stats, hidden));
         self.layers_backward(&mut forward, lowest, dx, sink)?;
-        sink.finished(None)?;
+        sink.finished(b, None)?;
         Ok(losses)
     }
 
@@ -98,7 +98,7 @@ impl<B: Backend> Model<B> {
             let spans = if last { &layout.scored_spans } else { &layout.spans };
             let next =
                 self.layer_backward(index, saved, dx, &rows, &query, (spans, &layout.spans), depth, sink)?;
-            sink.finished(Some(index))?;
+            sink.finished(b, Some(index))?;
             match next {
                 Some(next) => dx = next,
                 None => return Ok(()),

@@ -67,7 +67,7 @@ pub trait Sink<B: Backend> {
     }
 
     /// Every factor of layer `layer` was given (none: of everything).
-    fn finished(&mut self, _layer: Option<usize>) -> Result<(), BackendError> {
+    fn finished(&mut self, _backend: &B, _layer: Option<usize>) -> Result<(), BackendError> {
         Ok(())
     }
 }

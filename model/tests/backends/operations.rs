@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use gstore_model::{
-    Attention, AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, LinearWeights, LoraPart,
-    NormFactors, NormWeights, Objective, SampleRows,
+    Attention, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HeadTask, LinearWeights,
+    LoraPart, NormFactors, NormWeights, Objective,
 };
 
 use super::{Draw, Sample, Shape};
@@ -150,6 +150,15 @@ impl<B: Backend> Run<'_, B> {
         self.outcomes.push(Outcome { name, values, ends });
     }
 
+    /// What an operation adds, twice, to vectors of this width.
+    fn added(&self, width: usize, mut add: impl FnMut(&mut B::Rows) -> Result<(), BackendError>) -> Vec<f32> {
+        let mut rows = self.b.rows(self.batch.samples.len(), width, None).unwrap();
+        for _ in 0..2 {
+            add(&mut rows).unwrap();
+        }
+        self.b.host_rows(&mut rows).unwrap().to_vec()
+    }
+
     fn rows(&mut self) {
         let width = self.shape.width;
         let (x, y) = (self.all(width, 1), self.all(width, 2));
@@ -196,11 +205,10 @@ impl<B: Backend> Run<'_, B> {
         let dx = self.b.norm_backward(&factors, &weights, Some(acc)).unwrap();
         self.note("norm_backward with sum", &dx);
         let vector = 2 * width + 3;
-        let mut values = vec![0.25; self.batch.samples.len() * vector];
-        let mut out = SampleRows { values: &mut values, width: vector };
-        let spans = &self.batch.spans;
-        self.b.norm_grads(&factors, width, spans, &mut out, [Some(1), Some(width + 2)]).unwrap();
-        self.note_vectors("norm_grads", values, vector);
+        let (b, spans) = (self.b, &self.batch.spans);
+        let added =
+            self.added(vector, |out| b.norm_grads(&factors, width, spans, out, [Some(1), Some(width + 2)]));
+        self.note_vectors("norm_grads", added, vector);
     }
 
     fn plan(&self) -> AttentionPlan {
@@ -287,13 +295,12 @@ impl<B: Backend> Run<'_, B> {
 
     fn factors(&mut self) {
         let (width, out, rank) = (self.shape.width, self.shape.out, self.shape.rank);
-        let samples = self.batch.samples.len();
         let x = self.all(width, 60);
         let outs = [out, out + 5];
         let grads: Vec<_> = outs.iter().map(|out| self.all(*out, *out as u64 + 61)).collect();
         let ranks = [rank, rank + 2];
         let a: Vec<_> = ranks.iter().map(|rank| self.shared(*rank, width, 62)).collect();
-        let b: Vec<_> = outs.iter().zip(ranks).map(|(out, rank)| self.shared(*out, rank, 63)).collect();
+        let ups: Vec<_> = outs.iter().zip(ranks).map(|(out, rank)| self.shared(*out, rank, 63)).collect();
         let mut vector = 1;
         let mut parts = Vec::new();
         for i in 0..2 {
@@ -301,25 +308,19 @@ impl<B: Backend> Run<'_, B> {
             let b_offset = a_offset + ranks[i] * width;
             vector = b_offset + outs[i] * ranks[i];
             let scaling = 0.5 + i as f32;
-            parts.push(LoraPart { grad: &grads[i], a: &a[i], b: &b[i], scaling, a_offset, b_offset });
+            parts.push(LoraPart { grad: &grads[i], a: &a[i], b: &ups[i], scaling, a_offset, b_offset });
         }
-        let spans = &self.batch.spans;
-        let mut values = vec![0.5; samples * vector];
-        let rows = &mut SampleRows { values: &mut values, width: vector };
-        self.b.lora_grads(&x, &parts, spans, rows).unwrap();
-        self.note_vectors("lora_grads", values, vector);
+        let (b, spans) = (self.b, &self.batch.spans);
+        let added = self.added(vector, |out| b.lora_grads(&x, &parts, spans, out));
+        self.note_vectors("lora_grads", added, vector);
 
         let vector = width * out + 2;
-        let mut values = vec![0.5; samples * vector];
-        let rows = &mut SampleRows { values: &mut values, width: vector };
-        self.b.weight_grads(&x, &grads[0], spans, rows, 2).unwrap();
-        self.note_vectors("weight_grads", values, vector);
+        let added = self.added(vector, |out| b.weight_grads(&x, &grads[0], spans, out, 2));
+        self.note_vectors("weight_grads", added, vector);
 
         let ids: Vec<u32> = self.batch.values(1, 64).iter().map(|v| (v.abs() * 9.9) as u32).collect();
         let vector = 10 * width + 1;
-        let mut values = vec![0.5; samples * vector];
-        let rows = &mut SampleRows { values: &mut values, width: vector };
-        self.b.table_grads(&ids, &x, 1.5, spans, rows, 1).unwrap();
-        self.note_vectors("table_grads", values, vector);
+        let added = self.added(vector, |out| b.table_grads(&ids, &x, 1.5, spans, out, 1));
+        self.note_vectors("table_grads", added, vector);
     }
 }

@@ -2,7 +2,7 @@
 
 use gstore_model::{
     Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, ColumnMap, HeadTask, Heads,
-    LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective, SampleRows,
+    LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Objective,
 };
 
 /// Panics unless every call is an error.
@@ -37,8 +37,7 @@ pub fn all<B: Backend>(b: &B) {
     let (x, one) = (t(2, 3), t(2, 1));
     let few = NormFactors { grad: &x, x: &x, stats: &one, form };
     refused("norm_backward", b.norm_backward(&few, &norm, None).is_err());
-    let mut values = vec![0.0; 4];
-    let mut out = SampleRows { values: &mut values, width: 4 };
+    let mut out = b.rows(1, 4, None).unwrap();
     let (x, stats) = (t(2, 3), t(2, 2));
     let factors = NormFactors { grad: &x, x: &x, stats: &stats, form };
     let span = [0..2];
@@ -99,8 +98,7 @@ pub fn all<B: Backend>(b: &B) {
     refused("map_columns' constant", b.map_columns(&t(2, 3), &map((0, 0, 1.0), Some((2, 1.0)))).is_err());
     refused("map_columns' width", b.map_columns(&t(2, 4), &map((0, 0, 1.0), None)).is_err());
 
-    let mut values = vec![0.0; 12];
-    let mut out = SampleRows { values: &mut values, width: 12 };
+    let mut out = b.rows(1, 12, None).unwrap();
     let (x, grad, a, f) = (t(2, 3), t(2, 4), t(1, 3), t(4, 1));
     let mut lora = |a: &B::Tensor, f: &B::Tensor, b_offset| {
         let part = LoraPart { grad: &grad, a, b: f, scaling: 1.0, a_offset: 0, b_offset };

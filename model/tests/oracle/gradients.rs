@@ -1,7 +1,7 @@
 //! Per-sample gradients, sums over spans, and maps of columns.
 
 use super::*;
-use gstore_model::{Backend, ColumnMap, LinearWeights, LoraPart, SampleRows};
+use gstore_model::{Backend, ColumnMap, LinearWeights, LoraPart};
 
 const ROWS: usize = 7;
 const INPUT: usize = 5;
@@ -24,10 +24,12 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
     let (tx, tgrad) = (matrix(on, &x, ROWS, INPUT), matrix(on, &grad, ROWS, 3));
     let ids = [2, 0, 2, 900, 1, 1, 3];
     let width = 2 + 15 + 12;
-    let mut values = vec![0.25; 3 * width];
-    let mut out = SampleRows { values: &mut values, width };
-    on.weight_grads(&tx, &tgrad, &spans(), &mut out, 2).unwrap();
-    on.table_grads(&ids, &tgrad, 1.5, &spans(), &mut out, 17).unwrap();
+    let mut out = on.rows(3, width, None).unwrap();
+    for _ in 0..2 {
+        on.weight_grads(&tx, &tgrad, &spans(), &mut out, 2).unwrap();
+        on.table_grads(&ids, &tgrad, 1.5, &spans(), &mut out, 17).unwrap();
+    }
+    let values = on.host_rows(&mut out).unwrap();
     for (span, found) in spans().into_iter().zip(values.chunks(width)) {
         let mut expected = vec![0.0; 2];
         expected.extend(outer(&grad, &x, span.clone()));
@@ -37,7 +39,7 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
                 expected[17 + ids[t] as usize * 3 + i] += 1.5 * f64::from(grad[t * 3 + i]);
             }
         }
-        expected.iter_mut().for_each(|v| *v += 0.25);
+        expected.iter_mut().for_each(|v| *v *= 2.0);
         assert_close(found, &expected, 1e-6);
     }
 }
@@ -67,9 +69,11 @@ pub fn gradients_of_factors_are_added<B: Backend>(on: &B) {
         parts.push(LoraPart { grad, a, b, scaling, a_offset: offset, b_offset });
         offset = b_offset + out * rank;
     }
-    let mut values = vec![0.25; 3 * offset];
-    let mut out = SampleRows { values: &mut values, width: offset };
-    on.lora_grads(&tx, &parts, &spans(), &mut out).unwrap();
+    let mut out = on.rows(3, offset, None).unwrap();
+    for _ in 0..2 {
+        on.lora_grads(&tx, &parts, &spans(), &mut out).unwrap();
+    }
+    let values = on.host_rows(&mut out).unwrap();
     for (span, found) in spans().into_iter().zip(values.chunks(offset)) {
         let mut expected = vec![0.0];
         for ((e, a, b), (rank, out, scaling)) in factors.iter().zip(shapes) {
@@ -81,7 +85,7 @@ pub fn gradients_of_factors_are_added<B: Backend>(on: &B) {
             let at = |o: usize, r: usize| dot(&de[o * INPUT..][..INPUT], &a[r * INPUT..][..INPUT]);
             expected.extend((0..out * rank).map(|n| s * at(n / rank, n % rank)));
         }
-        expected.iter_mut().for_each(|v| *v += 0.25);
+        expected.iter_mut().for_each(|v| *v *= 2.0);
         assert_close(found, &expected, 3e-6);
     }
 }
@@ -122,4 +126,15 @@ pub fn columns_are_mapped_like_by_the_matrix<B: Backend>(on: &B) {
     let tx = matrix(on, &x, ROWS, INPUT);
     let expected = host(on, &on.linear(&layer, &tx, None).unwrap());
     assert_close(&host(on, &on.map_columns(&tx, &map).unwrap()), &wide(&expected), 1e-6);
+}
+
+pub fn rows_begin_at_zero_in_any_memory<B: Backend>(on: &B) {
+    let (x, grad) = (matrix(on, &noise(1, ROWS * INPUT), ROWS, INPUT), matrix(on, &noise(2, ROWS), ROWS, 1));
+    let mut old = on.rows(3, INPUT, None).unwrap();
+    on.weight_grads(&x, &grad, &spans(), &mut old, 0).unwrap();
+    assert!(on.host_rows(&mut old).unwrap().iter().any(|v| *v != 0.0));
+    for (samples, width) in [(2, 4), (3, 9)] {
+        old = on.rows(samples, width, Some(old)).unwrap();
+        assert_eq!(on.host_rows(&mut old).unwrap(), vec![0.0; samples * width]);
+    }
 }

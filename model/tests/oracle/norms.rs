@@ -1,7 +1,7 @@
 //! Norms and rotary positions.
 
 use super::*;
-use gstore_model::{Backend, NormFactors, NormForm, NormKind, NormWeights, SampleRows};
+use gstore_model::{Backend, NormFactors, NormForm, NormKind, NormWeights};
 
 const ROWS: usize = 5;
 const EPS: f32 = 1e-5;
@@ -74,16 +74,18 @@ pub fn norms_and_their_gradients_agree<B: Backend>(on: &B) {
         // Rows 1 and 2 are one sample, row 4 another; the rest belongs to none.
         let spans = [1..3, 4..5];
         let per_sample = 2 * width + 1;
-        let mut values = vec![0.5; 2 * per_sample];
-        let mut rows = SampleRows { values: &mut values, width: per_sample };
-        on.norm_grads(&factors, width, &spans, &mut rows, [Some(1), Some(1 + width)]).unwrap();
+        let mut rows = on.rows(2, per_sample, None).unwrap();
+        for _ in 0..2 {
+            on.norm_grads(&factors, width, &spans, &mut rows, [Some(1), Some(1 + width)]).unwrap();
+        }
+        let values = on.host_rows(&mut rows).unwrap();
         for (span, found) in spans.into_iter().zip(values.chunks(per_sample)) {
             let range = span.start * cols..span.end * cols;
             let (x, c) = (wide(&x[range.clone()]), wide(&c[range]));
             let loss = |w: &[f64], b: &[f64]| dot(&reference(kind, &x, w, b).0, &c);
-            let mut expected = vec![0.5];
-            expected.extend(all_slopes(&w, |w| loss(w, &wide(&b))).iter().map(|d| d + 0.5));
-            expected.extend(all_slopes(&b, |b| loss(&wide(&w), b)).iter().map(|d| d + 0.5));
+            let mut expected = vec![0.0];
+            expected.extend(all_slopes(&w, |w| loss(w, &wide(&b))).iter().map(|d| d * 2.0));
+            expected.extend(all_slopes(&b, |b| loss(&wide(&w), b)).iter().map(|d| d * 2.0));
             assert_close(found, &expected, 5e-6);
         }
     }

@@ -1,0 +1,50 @@
+//! One vector for each sample of a batch.
+
+use crate::backend::{BackendError, check};
+
+/// Vectors of the CPU backend.
+#[derive(Debug, Default)]
+pub struct CpuRows {
+    /// All vectors, one after the other.
+    values: Vec<f32>,
+    /// Length of one.
+    width: usize,
+}
+
+impl CpuRows {
+    /// Zeros, in the memory of `old` vectors if it is enough.
+    pub(super) fn zeros(samples: usize, width: usize, old: Option<CpuRows>) -> Result<CpuRows, BackendError> {
+        let len = samples.checked_mul(width);
+        let len = len.ok_or_else(|| BackendError(format!("{samples} vectors of {width} values")))?;
+        let values = match old.map(|old| old.values).filter(|values| values.capacity() >= len) {
+            Some(mut values) => {
+                values.clear();
+                values.resize(len, 0.0);
+                values
+            }
+            None => vec![0.0; len],
+        };
+        Ok(CpuRows { values, width })
+    }
+
+    /// All vectors, one after the other.
+    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The part of sample `sample`'s vector that starts at `offset`.
+    pub(super) fn part(&mut self, sample: usize, offset: usize, len: usize) -> &mut [f32] {
+        let start = sample * self.width + offset;
+        &mut self.values[start..start + len]
+    }
+
+    /// An error unless there are `samples` vectors with `len` values at `offset`.
+    pub(super) fn check(&self, samples: usize, offset: usize, len: usize) -> Result<(), BackendError> {
+        check(samples.checked_mul(self.width).is_some_and(|all| all <= self.values.len()), || {
+            format!("{samples} vectors of {} values do not fit {}", self.width, self.values.len())
+        })?;
+        check(offset.checked_add(len).is_some_and(|end| end <= self.width), || {
+            format!("{len} values at {offset} of a vector of {}", self.width)
+        })
+    }
+}
