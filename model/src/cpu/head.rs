@@ -10,7 +10,6 @@ use super::math::{exp, exp_sum, max, soft_cap, sum3};
 use super::pool::Buffer;
 use super::tensor::CpuTensor;
 use crate::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
-use crate::backend::{BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
 impl Cpu {
     pub(super) fn head_losses(
