@@ -94,3 +94,50 @@ fn what_readers_hold_can_be_shared_between_threads() {
     sent::<SampleAppend>();
     sent::<IndexWriter>();
 }
+
+/// A process has a limited number of maps, and some file systems have none at all.
+#[test]
+fn what_the_system_refuses_to_map_is_read() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let f = feature("grad-sgd", 6, DType::F16);
+    let plain = filled(&path, 30, &f, 10);
+    let no_memory = |operation: &str, _: &std::path::Path| match operation {
+        "map" => Err(std::io::Error::from_raw_os_error(12)),
+        _ => Ok(()),
+    };
+    let store = Store::open_on(common::hook::HookVfs::new(no_memory), &path).unwrap();
+    let (expected, snapshot) = (plain.snapshot().unwrap(), store.snapshot().unwrap());
+    let expected = expected.open_feature(&expected.features()[0]).unwrap();
+    for checks in [Checks::FirstTouch, Checks::Off] {
+        let reader = snapshot.open_feature_with(&snapshot.features()[0], checks).unwrap();
+        let (mut scratch, mut other) = (BlockBuffer::new(), BlockBuffer::new());
+        // The first time a block is read and verified; later it would be mapped.
+        for _ in 0..3 {
+            for b in reader.blocks() {
+                let (found, good) =
+                    (reader.read_block(*b, &mut scratch), expected.read_block(*b, &mut other));
+                assert_eq!(format!("{:?}", found.unwrap()), format!("{:?}", good.unwrap()));
+            }
+            for row in [0, 7, 29] {
+                assert_eq!(
+                    format!("{:?}", reader.row(row).unwrap().unwrap()),
+                    format!("{:?}", expected.row(row).unwrap().unwrap())
+                );
+            }
+        }
+    }
+    // What is read again is verified again.
+    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+    let (block, mut scratch) = (reader.blocks()[0], BlockBuffer::new());
+    reader.read_block(block, &mut scratch).unwrap();
+    for file in files(&path.join("segments")) {
+        let file = path.join("segments").join(file);
+        let mut bytes = fs_err::read(&file).unwrap();
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 1;
+        fs_err::write(&file, bytes).unwrap();
+    }
+    let e = reader.read_block(block, &mut scratch).unwrap_err();
+    assert!(e.is_damage(), "{e}");
+}

@@ -175,7 +175,7 @@ impl FeatureReader {
         let Some(segment) = self.segments.get(block.segment as usize) else { return Err(foreign) };
         let found = match self.checks {
             Checks::FirstTouch => segment.read_block(block.block as usize, scratch)?,
-            Checks::Off => segment.read_unchecked(block.block as usize)?,
+            Checks::Off => segment.read_unchecked(block.block as usize, scratch)?,
         };
         found.ok_or(foreign)
     }

@@ -3,6 +3,7 @@
 //! Invariants
 //! - nothing is taken from a block before the block's digest, or the row's check, agreed
 //! - the file is opened for each first read and mapped once; a reader of many segments holds no descriptors
+//! - what cannot be mapped is read: a process has a limited number of maps, and some file systems have none
 
 use super::BlockBuffer;
 use super::block::{Block, RowBytes};
@@ -85,6 +86,41 @@ impl SegmentFile {
         }
     }
 
+    /// Bytes of the map; `None` if the system refuses to map the file.
+    fn mapped_if_possible(&self, block: &BlockInfo) -> Result<Option<&[u8]>, StorageError> {
+        match self.mapped(block) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.is_damage() => Err(e),
+            // If the medium is the reason, reading says so.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Reads a block into `scratch` and checks it there.
+    fn read_checked<'a>(
+        &self,
+        block: &BlockInfo,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<(&'a [u8], BlockLayout), StorageError> {
+        let buffer = self.read_into(block, scratch)?;
+        let layout = self.check_block(block, buffer)?;
+        Ok((buffer, layout))
+    }
+
+    fn read_into<'a>(
+        &self,
+        block: &BlockInfo,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<&'a [u8], StorageError> {
+        let buffer = scratch.resize(block.len());
+        let file = self.open_file()?;
+        file.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
+        if self.transient {
+            file.forget(block.offset, block.len() as u64);
+        }
+        Ok(buffer)
+    }
+
     /// A block: from the map if its digest agreed before, else read into `scratch` and checked there.
     pub(crate) fn read_block<'a>(
         &'a self,
@@ -92,20 +128,13 @@ impl SegmentFile {
         scratch: &'a mut BlockBuffer,
     ) -> Result<Option<Block<'a>>, StorageError> {
         let (Some(block), Some(cell)) = (self.blocks.get(i), self.verified.get(i)) else { return Ok(None) };
-        let (bytes, layout) = match cell.get() {
-            Some(layout) if !self.transient => (self.mapped(block)?, layout),
-            _ => {
-                let buffer = scratch.resize(block.len());
-                let file = self.open_file()?;
-                file.read_at(buffer, block.offset).map_err(|e| self.io(e))?;
-                if self.transient {
-                    file.forget(block.offset, block.len() as u64);
-                }
-                let layout = self.check_block(block, buffer)?;
-                (&*buffer, cell.get_or_init(|| layout))
-            }
-        };
-        self.view(block, bytes, layout).map(Some)
+        if let Some(layout) = cell.get().filter(|_| !self.transient)
+            && let Some(bytes) = self.mapped_if_possible(block)?
+        {
+            return self.view(block, bytes, layout).map(Some);
+        }
+        let (bytes, layout) = self.read_checked(block, scratch)?;
+        self.view(block, bytes, cell.get_or_init(|| layout)).map(Some)
     }
 
     /// What the footer says of a block's vectors, if it does.
@@ -117,10 +146,17 @@ impl SegmentFile {
         self.bounds(self.blocks.partition_point(|b| b.offset < block.offset))
     }
 
-    /// A block from the map, without looking at its digest.
-    pub(crate) fn read_unchecked(&self, i: usize) -> Result<Option<Block<'_>>, StorageError> {
+    /// A block from the map, without looking at its digest; read into `scratch` where there can be no map.
+    pub(crate) fn read_unchecked<'a>(
+        &'a self,
+        i: usize,
+        scratch: &'a mut BlockBuffer,
+    ) -> Result<Option<Block<'a>>, StorageError> {
         let Some(block) = self.blocks.get(i) else { return Ok(None) };
-        let bytes = self.mapped(block)?;
+        let bytes = match self.mapped_if_possible(block)? {
+            Some(bytes) => bytes,
+            None => self.read_into(block, scratch)?,
+        };
         let layout = self.parse(block, bytes)?;
         let view = self.view(block, bytes, &layout)?;
         self.check_keys(block, &view)?;
@@ -209,7 +245,10 @@ impl SegmentFile {
         }
         match self.verified.get(i).and_then(OnceLock::get) {
             Some(layout) => {
-                let bytes = self.mapped(block)?;
+                let bytes = match self.mapped_if_possible(block)? {
+                    Some(bytes) => bytes,
+                    None => self.read_checked(block, scratch)?.0,
+                };
                 let view = self.view(block, bytes, layout)?;
                 let part = |range: Range<usize>| Ok(bytes.get(range).unwrap_or_default().to_vec());
                 let of_row = view.of_row(row);
