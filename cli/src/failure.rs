@@ -6,7 +6,7 @@ use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
 use gstore_query::sql::{SqlError, SqlErrorKind};
-use gstore_store::{BackupError, VerifyError};
+use gstore_store::{BackupError, ChangeError, VerifyError};
 
 /// 1: the command failed.
 const FAILED: u8 = 1;
@@ -99,6 +99,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
         || matches!(error.downcast_ref(), Some(BackupError::Cancelled))
+        || matches!(error.downcast_ref(), Some(ChangeError::Stopped))
 }
 
 /// Whether a damaged file of the store is behind it.
@@ -136,6 +137,7 @@ mod tests {
             (cancelled.into(), "the query was cancelled"),
             (IngestError::Stopped.into(), "stopped"),
             (VerifyError::Cancelled.into(), ""),
+            (ChangeError::Stopped.into(), "nothing was changed"),
             (anyhow::Error::from(QueryError::Cancelled).context("the sketch of pool"), "the sketch of pool"),
         ] {
             let (line, code) = ending(&error);

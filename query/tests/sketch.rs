@@ -251,7 +251,10 @@ fn filters_and_deletes_come_first() {
     check(&store, &all, Some(&filter));
     check(&store, &all, Some(&RowFilter::single(RowMask::new())));
     let gone = RowSet::from_rows(first.rows.iter().take(7).map(|s| s.row));
-    store.store.delete("pool", &gone, DeleteOptions::default()).unwrap();
+    store
+        .store
+        .delete(store.store.snapshot().unwrap().dataset("pool").unwrap(), &gone, DeleteOptions::default())
+        .unwrap();
     // A delete changes no segment, so the sketch is still theirs.
     let after = check(&store, &all, None);
     assert_eq!(after.rows[..13], first.rows[7..]);

@@ -6,7 +6,7 @@
 
 use crate::error::TagError;
 use crate::manifest::{Extra, Tag};
-use crate::store::{Snapshot, SnapshotName, Store, TagName, WriterLock, change_of, now, publish};
+use crate::store::{Snapshot, Store, TagInfo, TagName, WriterLock, change_of, now, publish};
 use std::sync::Arc;
 
 /// How a tag is set.
@@ -14,21 +14,25 @@ use std::sync::Arc;
 pub struct TagOptions {
     /// The command, for the history.
     pub command: String,
-    /// The snapshot; `None` for the one that is current.
-    pub at: Option<SnapshotName>,
     /// A tag that another snapshot has moves here; else that is an error.
     pub move_there: bool,
 }
 
 impl Store {
-    /// Gives a snapshot a name and keeps it. Returns the snapshot that records this, or the current one if nothing changes.
-    pub fn tag(&self, name: &TagName, options: TagOptions) -> Result<Arc<Snapshot>, TagError> {
+    /// Gives a snapshot a name and keeps it, whichever is current by then. Returns the snapshot that records this, or the current
+    /// one if nothing changes.
+    ///
+    /// # Errors
+    /// The snapshot was collected, or the tag is on another one.
+    pub fn tag(
+        &self,
+        name: &TagName,
+        target: &Snapshot,
+        options: TagOptions,
+    ) -> Result<Arc<Snapshot>, TagError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        let target = match &options.at {
-            Some(at) => self.snapshot_named(at)?,
-            None => Arc::clone(&base),
-        };
+        base.keeps(target)?;
         let mut tags = base.root().tags.clone();
         let wanted = target.number();
         let entry = Tag {
@@ -62,13 +66,17 @@ impl Store {
         Ok(publish(self, &lock, &base, change)?)
     }
 
-    /// Removes a tag. Its snapshot stays as long as it is part of the history.
-    pub fn untag(&self, name: &TagName, command: &str) -> Result<Arc<Snapshot>, TagError> {
+    /// Removes a tag, as the caller found it in a snapshot. The tagged snapshot stays as long as it is part of the history.
+    ///
+    /// # Errors
+    /// The tag was removed, or is on another snapshot by now.
+    pub fn untag(&self, tag: &TagInfo, command: &str) -> Result<Arc<Snapshot>, TagError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        let old = base.tag(name)?.snapshot;
+        base.same_tag(tag)?;
+        let (name, old) = (&tag.name, tag.snapshot);
         let mut change = change_of(&base, command);
-        change.tags = Some(base.root().tags.iter().filter(|t| t.name != **name).cloned().collect());
+        change.tags = Some(base.root().tags.iter().filter(|t| t.name != *name).cloned().collect());
         change.changes.push(format!("tag {name} removed from snapshot {old}"));
         Ok(publish(self, &lock, &base, change)?)
     }

@@ -49,9 +49,15 @@ fn a_backup_is_a_store_and_can_be_restored() {
     let dir = tempdir().unwrap();
     let [path, to, back] = ["s", "b", "r"].map(|n| dir.path().join(n));
     let store = rich(&path);
-    store.tag(&tag_name("v1"), TagOptions::default()).unwrap();
+    store.tag(&tag_name("v1"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
     let rows = RowSet::from_rows([3, 17]);
-    store.delete("pool", &rows, DeleteOptions { command: "delete".into(), purge: false }).unwrap();
+    store
+        .delete(
+            &pool(&store),
+            &rows,
+            DeleteOptions { command: "delete".into(), purge: false, ..DeleteOptions::default() },
+        )
+        .unwrap();
     let before = current(&path);
     let mut last = None;
     let report = store
@@ -166,7 +172,7 @@ fn a_backup_that_was_purged_counts_as_changed() {
     backup(&store, &to).unwrap();
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
     let copy = Store::open(&to).unwrap();
-    copy.delete("pool", &RowSet::from_rows([3]), options).unwrap();
+    copy.delete(&pool(&copy), &RowSet::from_rows([3]), options).unwrap();
     let e = backup(&store, &to).unwrap_err();
     assert!(matches!(e, BackupError::Changed { .. }), "{e}");
     assert_eq!(Store::open(&to).unwrap().snapshot().unwrap().dataset("pool").unwrap().rows, 19);

@@ -18,8 +18,8 @@ fn compact(store: &Store) -> CompactReport {
 }
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) {
-    let options = DeleteOptions { command: "gstore delete".into(), purge: false };
-    store.delete("pool", &RowSet::from_rows(rows), options).unwrap();
+    let options = DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() };
+    store.delete(&pool(&store), &RowSet::from_rows(rows), options).unwrap();
 }
 
 /// All live samples, as one text for each.
@@ -113,7 +113,7 @@ fn what_is_dropped_and_collected_meanwhile_is_no_damage() {
         .compact(CompactOptions::default(), &mut |_| {
             calls += 1;
             if calls == 1 {
-                other.drop_dataset("pool", "drop").unwrap();
+                other.drop_dataset(&pool(&other), "drop").unwrap();
                 other.collect(keep::gc(1)).unwrap();
             }
         })
@@ -307,7 +307,12 @@ fn others_append_delete_drop_and_read_meanwhile() {
                 delete(&other, [50, 61]);
             }
             if p.of.contains("grad-adam") && other.snapshot().unwrap().features().len() == 2 {
-                other.drop_feature("grad-adam@checkpoint-7", "gstore drop").unwrap();
+                other
+                    .drop_feature(
+                        other.snapshot().unwrap().feature("grad-adam@checkpoint-7").unwrap(),
+                        "gstore drop",
+                    )
+                    .unwrap();
             }
         })
         .unwrap();

@@ -175,7 +175,7 @@ fn what_stays_follows_from_number_and_age() {
         all_content(&store);
     }
     // Tags and what gc records are no states of their own.
-    store.tag(&tag_name("here"), TagOptions::default()).unwrap();
+    store.tag(&tag_name("here"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
     assert_eq!(store.collect(gc(2)).unwrap().oldest, 4);
     assert_eq!(store.collect(gc(0)).unwrap().oldest, 5, "0 keeps the current one as well");
     let zero = Some(Duration::ZERO);
@@ -319,8 +319,7 @@ fn a_crash_or_a_failure_at_any_operation_of_gc_is_harmless() {
     let dir = tempdir().unwrap();
     let whole = dir.path().join("whole");
     let store = worn(&whole);
-    let one = TagOptions { at: Some(SnapshotName::Number(1)), ..TagOptions::default() };
-    store.tag(&tag_name("one"), one).unwrap();
+    store.tag(&tag_name("one"), &store.snapshot_at(1).unwrap(), TagOptions::default()).unwrap();
     drop(store.start_job(plan(vec![feature("other", 4, DType::F32)])).unwrap());
     leave(&whole);
     strangers(&whole);
@@ -427,7 +426,13 @@ fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
         add(&store, i..i + 1).unwrap();
     }
     let rows = RowSet::from_rows([3, 7, 21]);
-    store.delete("pool", &rows, DeleteOptions { command: "delete".into(), purge: false }).unwrap();
+    store
+        .delete(
+            &pool(&store),
+            &rows,
+            DeleteOptions { command: "delete".into(), purge: false, ..DeleteOptions::default() },
+        )
+        .unwrap();
     let bitmaps = files(&path.join("tombstones"));
     assert_eq!(bitmaps.len(), 1);
     store.collect(gc(1)).unwrap();
@@ -447,7 +452,7 @@ fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
     assert_eq!((files(&path.join("segments")).len(), files(&path.join("samples")).len()), (1, 1));
     assert!(content(&held).unwrap_err().is_collected());
     assert_eq!(content(&store.snapshot().unwrap()).unwrap(), before);
-    store.drop_dataset("pool", "drop").unwrap();
+    store.drop_dataset(&pool(&store), "drop").unwrap();
     store.collect(gc(1)).unwrap();
     assert!(files(&path.join("segments")).is_empty() && files(&path.join("samples")).is_empty());
     assert!(files(&path.join("tombstones")).is_empty());

@@ -27,7 +27,7 @@ fn open(store: &Store) -> FeatureReader {
 
 fn purge(store: &Store, rows: impl IntoIterator<Item = u64>) -> Result<DeleteReport, ChangeError> {
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    store.delete("pool", &RowSet::from_rows(rows), options)
+    store.delete(&pool(&store), &RowSet::from_rows(rows), options)
 }
 
 /// Segments by the names of index files.
@@ -323,7 +323,7 @@ fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
     assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
 
     // A dropped feature keeps them as long as an older snapshot has it.
-    store.drop_feature("1", "drop").unwrap();
+    store.drop_feature(store.snapshot().unwrap().feature("1").unwrap(), "drop").unwrap();
     assert_clean(&store);
     assert_eq!(index_files(&path).len(), 1);
     store.collect(gc(1)).unwrap();

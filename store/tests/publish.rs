@@ -158,12 +158,12 @@ fn a_flush_of_current_that_failed_is_not_tried_again() {
         Ok(())
     });
     let store = Store::open_on(vfs, &path).unwrap();
-    let nothing = || store.delete("pool", &RowSet::from_rows([1000]), DeleteOptions::default());
+    let nothing = || store.delete(&pool(&store), &RowSet::from_rows([1000]), DeleteOptions::default());
     let take = || std::mem::take(&mut *done.lock().unwrap());
     nothing().unwrap();
     assert_eq!(take(), ["flush"], "what a lock costs");
     fails.store(1, Ordering::SeqCst);
-    let e = store.delete("pool", &RowSet::from_rows([3]), DeleteOptions::default()).unwrap_err();
+    let e = store.delete(&pool(&store), &RowSet::from_rows([3]), DeleteOptions::default()).unwrap_err();
     assert!(matches!(e, ChangeError::Commit(CommitError::Unclear { visible: true, .. })), "{e}");
     take();
     // Also when it fails once more.

@@ -63,8 +63,8 @@ fn prepare(path: &Path) -> Store {
     }
     job.publish(None, true).unwrap();
     let tag = TagOptions { command: "gstore tag".into(), ..TagOptions::default() };
-    store.tag(&"v1".parse().unwrap(), tag).unwrap();
-    store.delete("pool", &RowSet::from_rows(BEFORE), DeleteOptions::default()).unwrap();
+    store.tag(&"v1".parse().unwrap(), &store.snapshot().unwrap(), tag).unwrap();
+    store.delete(&pool(&store), &RowSet::from_rows(BEFORE), DeleteOptions::default()).unwrap();
     store
 }
 
@@ -73,8 +73,12 @@ fn features() -> Vec<JobFeature> {
 }
 
 fn purge(store: &Store, rows: impl IntoIterator<Item = u64>) -> Result<DeleteReport, ChangeError> {
-    let options = DeleteOptions { command: "gstore delete --where \"id like 'secret'\"".into(), purge: true };
-    store.delete("pool", &RowSet::from_rows(rows), options)
+    let options = DeleteOptions {
+        command: "gstore delete --where \"id like 'secret'\"".into(),
+        purge: true,
+        ..DeleteOptions::default()
+    };
+    store.delete(store.snapshot()?.dataset("pool").unwrap(), &RowSet::from_rows(rows), options)
 }
 
 fn contains(bytes: &[u8], what: &[u8]) -> bool {
@@ -160,7 +164,7 @@ fn nothing_of_purged_rows_is_left_in_the_folder() {
     let twin = dir.path().join("twin");
     copy(&path, &twin);
     let twin = Store::open(&twin).unwrap();
-    twin.delete("pool", &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+    twin.delete(&pool(&twin), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
     // An interrupted job of the dataset, and leftovers.
     let mut job = store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();
     seal(&mut job, 0, 0..ROWS);
@@ -292,7 +296,8 @@ fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
     assert!(matches!(e, ChangeError::Unfinished { .. }), "{e}");
     assert!(path.join("tmp").join(&doomed).exists());
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    let report = store.delete("other", &RowSet::new(), options).unwrap();
+    let report =
+        store.delete(store.snapshot().unwrap().dataset("other").unwrap(), &RowSet::new(), options).unwrap();
     assert_eq!(report.jobs_removed, [doomed]);
     assert!(path.join("tmp").join(&innocent).exists());
     assert_forgotten(&path);
@@ -303,7 +308,7 @@ fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = prepare(&path);
-    store.delete("pool", &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+    store.delete(&pool(&store), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     let expected = content(&store);
     assert!(!store.snapshot_at(3).unwrap().features().is_empty());
@@ -382,7 +387,7 @@ fn a_purge_happens_as_a_whole_or_not_at_all_and_the_next_one_finishes_it() {
         let twin = dir.path().join("twin");
         copy(&prepared, &twin);
         let twin = Store::open(&twin).unwrap();
-        twin.delete("pool", &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+        twin.delete(&pool(&twin), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
         content(&twin)
     };
     drop(store);

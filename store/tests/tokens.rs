@@ -140,8 +140,9 @@ fn digests_stay_whatever_the_files_and_deleted_rows_go_whole() {
     assert_eq!(digest(&one, &f), digest(&many, &f));
     for store in [&one, &many] {
         let gone = RowSet::from_rows((0..5_000).filter(|r| r % 11 == 3));
-        let options = DeleteOptions { command: "gstore delete".into(), purge: false };
-        store.delete("pool", &gone, options).unwrap();
+        let options =
+            DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() };
+        store.delete(&pool(&store), &gone, options).unwrap();
         assert!(reader(store).row_vectors(14).unwrap().is_empty());
     }
     let before = digest(&many, &f);
@@ -149,9 +150,10 @@ fn digests_stay_whatever_the_files_and_deleted_rows_go_whole() {
     assert_eq!(reader(&many).part().segments.len(), 1);
     assert_eq!([digest(&many, &f), digest(&one, &f)], [before.clone(), before.clone()]);
     assert_eq!(keys(&reader(&many)), expected((0..5_000).filter(|r| r % 11 != 3)));
-    let purge = DeleteOptions { command: "gstore delete --purge".into(), purge: true };
+    let purge =
+        DeleteOptions { command: "gstore delete --purge".into(), purge: true, ..DeleteOptions::default() };
     for store in [&one, &many] {
-        store.delete("pool", &RowSet::from_rows([9, 4_097]), purge.clone()).unwrap();
+        store.delete(&pool(&store), &RowSet::from_rows([9, 4_097]), purge.clone()).unwrap();
     }
     assert_eq!(digest(&many, &f), digest(&one, &f));
     assert_ne!(digest(&many, &f), before);

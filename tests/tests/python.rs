@@ -53,8 +53,8 @@ fn pyarrow_and_polars_read_a_store() {
 
     // Scattered rows and a run of them, so that the bitmap has more than one kind of container;.
     let gone = RowSet::from_ranges([3..4, 17..18, 100..150]);
-    let options = DeleteOptions { command: "test".to_owned(), purge: false };
-    store.delete("pool", &gone, options).expect("deleted");
+    let options = DeleteOptions { command: "test".to_owned(), purge: false, ..DeleteOptions::default() };
+    store.delete(store.snapshot().unwrap().dataset("pool").unwrap(), &gone, options).expect("deleted");
 
     let document = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/python.md"))
         .expect("the document");

@@ -112,7 +112,7 @@ pub fn adversarial(shape: Shape, targets: usize, seed: u64) -> Result<Tally> {
     asked.compare(&snapshot, &all, targets, None, seed, &mut tally)?;
     asked.compare(&snapshot, &all, targets, Some(&filter), seed + 1, &mut tally)?;
     let gone = RowSet::from_rows((0..shape.rows as u64).filter(|row| row % 9 == 4));
-    store.delete("pool", &gone, DeleteOptions::default())?;
+    store.delete(store.snapshot().unwrap().dataset("pool").unwrap(), &gone, DeleteOptions::default())?;
     asked.compare(&store.snapshot()?, &all, targets, None, seed + 2, &mut tally)?;
     Ok(tally)
 }

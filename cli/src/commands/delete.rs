@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use gstore_query::sql::{SqlOptions, SqlRunner};
-use gstore_store::{DatasetName, DeleteOptions, DeleteReport, RowSet, Snapshot};
+use gstore_store::{
+    ChangeError, DatasetName, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store,
+};
 use serde_json::json;
 
 use crate::args::DeleteArgs;
@@ -22,6 +25,9 @@ use crate::sketches::{Before, STOPPING};
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
 
+/// Times that rows are found and deleted, where other processes change the store in between.
+const ATTEMPTS: usize = 10;
+
 /// Deletes the rows.
 pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let names_rows = !args.id.is_empty() || args.ids.is_some() || args.filter.is_some();
@@ -29,13 +35,11 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         bail!(UsageError("which rows? give --id, --ids or --where".to_owned()));
     }
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt("stopping; nothing is deleted")?;
-    // The lease ends before the rows go: a purge leaves no older snapshot to hold.
-    let found = {
-        let (snapshot, _lease) = context.snapshot(&store, None)?;
-        find(context, args, &snapshot, &cancel)?
-    };
-    tell_missing(context, args, &found);
+    let cancel =
+        context.cancel_on_interrupt("stopping, if nothing is deleted yet; once more to stop at once")?;
+    let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
+    let request = Request { context, args, store: &store, ids: wanted(args)?, dataset, cancel };
+    let found = request.find()?;
     if args.dry_run {
         return dry_run(args, &found);
     }
@@ -48,18 +52,8 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
             found.earlier
         )));
     }
-    if cancel.load(std::sync::atomic::Ordering::SeqCst) {
-        return Ok(ExitCode::from(crate::failure::STOPPED));
-    }
-    let options = DeleteOptions { command: command_line(), purge: args.purge };
-    let before = match args.purge {
-        true => {
-            let snapshot = store.snapshot()?;
-            Some(Before::new(&snapshot)?)
-        }
-        false => None,
-    };
-    let report = store.delete(&args.dataset, &found.rows, options)?;
+    let before = if args.purge { Some(Before::new(&found.snapshot)?) } else { None };
+    let (found, report) = request.delete(found)?;
     print(args, &found, &report)?;
     let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
     // What Ctrl-C could have kept from happening has happened.
@@ -67,46 +61,100 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     before.restore(context, &store, &cancel)
 }
 
-/// The rows that the flags name.
+/// What is to be deleted, in the words of the command line.
+struct Request<'a> {
+    context: &'a Context,
+    args: &'a DeleteArgs,
+    store: &'a Store,
+    ids: HashSet<String>,
+    /// The dataset that had the name when the command began.
+    dataset: Arc<DatasetPart>,
+    cancel: Arc<AtomicBool>,
+}
+
+/// The rows that the flags name in a snapshot.
 struct Found {
+    snapshot: Arc<Snapshot>,
+    dataset: Arc<DatasetPart>,
     rows: RowSet,
     missing: Vec<String>,
     /// Rows that were deleted before and are still in the files: a purge takes them too.
     earlier: u64,
 }
 
-fn find(
-    context: &Context,
-    args: &DeleteArgs,
-    snapshot: &std::sync::Arc<Snapshot>,
-    cancel: &AtomicBool,
-) -> Result<Found> {
-    let dataset = snapshot.dataset(&args.dataset)?;
-    let mut wanted: HashSet<String> = args.id.iter().cloned().collect();
-    if let Some(file) = &args.ids {
-        read_ids(file, &mut wanted)?;
+impl Request<'_> {
+    /// Finds the rows in the current snapshot, and tells which ids are not there. The lease ends with it: a purge leaves no older
+    /// snapshot to hold.
+    fn find(&self) -> Result<Found> {
+        let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
+        let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);
+        let mut missing = self.ids.clone();
+        let mut rows = by_id(&snapshot, &dataset, &mut missing)?;
+        if let Some(filter) = &self.args.filter {
+            let matching = matching(self.context, &snapshot, &self.args.dataset, filter, &self.cancel)?;
+            rows = rows.union(&matching);
+        }
+        let mut missing: Vec<String> = missing.into_iter().collect();
+        missing.sort_unstable();
+        tell_missing(self.context, self.args, &missing);
+        let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
+        Ok(Found { snapshot, dataset, rows, missing, earlier })
     }
-    let mut rows = RowSet::new();
-    if !wanted.is_empty() {
-        let mut hits = Vec::new();
-        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
-            let batch = batch?;
-            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
-            for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
-                if id.is_some_and(|id| wanted.remove(id)) {
-                    hits.push(*row);
+
+    /// Deletes what was found. Where another process changed it in between, it is found again.
+    fn delete(&self, mut found: Found) -> Result<(Found, DeleteReport)> {
+        for _ in 0..ATTEMPTS {
+            if self.cancel.load(Ordering::SeqCst) {
+                bail!(ChangeError::Stopped);
+            }
+            let options = DeleteOptions {
+                command: command_line(),
+                purge: self.args.purge,
+                asked: self.args.filter.as_ref().map(|_| Arc::clone(&found.snapshot)),
+                cancel: Some(Arc::clone(&self.cancel)),
+            };
+            match self.store.delete(&found.dataset, &found.rows, options) {
+                Err(ChangeError::Changed(changed)) if changed.can_repeat() => {
+                    self.context
+                        .say(&format!("{}: changed by another process; looking again", self.args.dataset));
+                    found = self.find()?;
                 }
+                done => return Ok((found, done?)),
             }
         }
-        rows = RowSet::from_rows(hits);
+        bail!(
+            "dataset {} was changed by other processes each of the {ATTEMPTS} times that the rows were looked up; nothing is deleted\n  \
+             try again when less is written to the store",
+            self.args.dataset
+        )
     }
-    if let Some(filter) = &args.filter {
-        rows = rows.union(&matching(context, snapshot, &args.dataset, filter, cancel)?);
+}
+
+/// The ids of the command line.
+fn wanted(args: &DeleteArgs) -> Result<HashSet<String>> {
+    let mut ids: HashSet<String> = args.id.iter().cloned().collect();
+    if let Some(file) = &args.ids {
+        read_ids(file, &mut ids)?;
     }
-    let mut missing: Vec<String> = wanted.into_iter().collect();
-    missing.sort_unstable();
-    let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
-    Ok(Found { rows, missing, earlier })
+    Ok(ids)
+}
+
+/// The live rows with these ids; those that are found are taken out of `wanted`.
+fn by_id(snapshot: &Snapshot, dataset: &DatasetPart, wanted: &mut HashSet<String>) -> Result<RowSet> {
+    let mut rows = Vec::new();
+    if wanted.is_empty() {
+        return Ok(RowSet::new());
+    }
+    for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
+        let batch = batch?;
+        let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
+        for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
+            if id.is_some_and(|id| wanted.remove(id)) {
+                rows.push(*row);
+            }
+        }
+    }
+    Ok(RowSet::from_rows(rows))
 }
 
 fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
@@ -127,7 +175,7 @@ fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
 /// Live rows for which the condition is true.
 fn matching(
     context: &Context,
-    snapshot: &std::sync::Arc<Snapshot>,
+    snapshot: &Arc<Snapshot>,
     dataset: &str,
     filter: &str,
     cancel: &AtomicBool,
@@ -148,8 +196,7 @@ fn matching(
     Ok(RowSet::from_rows(rows))
 }
 
-fn tell_missing(context: &Context, args: &DeleteArgs, found: &Found) {
-    let missing = &found.missing;
+fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
     if missing.is_empty() {
         return;
     }

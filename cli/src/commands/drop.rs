@@ -13,10 +13,12 @@ use crate::output::out;
 pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let command = command_line();
+    // What has the name now is dropped, not what may have it once the lock is free.
+    let seen = store.snapshot()?;
     let report = match &args.what {
-        DropWhat::Feature { name } => store.drop_feature(name, &command)?,
-        DropWhat::Dataset { name } => store.drop_dataset(name, &command)?,
-        DropWhat::Run { name } => store.drop_run(name, &command)?,
+        DropWhat::Feature { name } => store.drop_feature(seen.feature(name)?, &command)?,
+        DropWhat::Dataset { name } => store.drop_dataset(seen.dataset(name)?, &command)?,
+        DropWhat::Run { name } => store.drop_run(seen.run(name)?, &command)?,
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);

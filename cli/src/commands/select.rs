@@ -4,10 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_query::QueryError;
 use gstore_query::influence::{
     Diversity, Each, InfluencePlan, InfluenceSpec, Mode, NO_SUBTASK, Order, Ranking, Scored, SelectRequest,
     resolve_top,
@@ -53,7 +55,8 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     tell_notes(context, &plan);
     let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
-    let cancel = context.cancel_on_interrupt("stopping; nothing is written")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping, if nothing is written yet; once more to stop at once")?;
     let mut passed_over = None;
     let mut ranking = if rules == Diversity::default() {
         let wanted = if every { usize::MAX } else { k };
@@ -79,19 +82,23 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     };
 
     let pools = open_pools(&snapshot, &spec.pools)?;
+    let mut outputs = Vec::new();
     if let Some(path) = &scores {
         let explain = args.explain.then(|| Explained::new(&plan, &cancel)).transpose()?;
         let mut output = Output::create(Some(path), args.force)?;
-        write_scores(&mut output, format_of_scores(path)?, &ranking, &pools, explain.as_ref())?;
-        output.finish()?;
+        write_scores(&mut output, format_of_scores(path)?, &ranking, &pools, explain.as_ref(), &cancel)?;
+        outputs.push(output);
     }
     ranking.rows.truncate(k);
     let mut output = Output::create(Some(&args.output), args.force)?;
     match table {
-        Some(format) => write_table(&mut output, format, &ranking.rows, &pools)?,
-        None => write_lines(&mut output, &ranking.rows, &pools)?,
+        Some(format) => write_table(&mut output, format, &ranking.rows, &pools, &cancel)?,
+        None => write_lines(&mut output, &ranking.rows, &pools, &cancel)?,
     }
-    output.finish()?;
+    outputs.push(output);
+    // Both files appear, or neither.
+    go_on(&cancel)?;
+    outputs.into_iter().try_for_each(Output::finish)?;
     summarise(context, args, &ranking, (k, passed_over), scores.as_deref());
     Ok(ExitCode::SUCCESS)
 }
@@ -199,9 +206,15 @@ pub fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRe
     Ok(ordered.into_iter().flatten().collect())
 }
 
+/// Fails once Ctrl-C was pressed.
+fn go_on(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::SeqCst) { bail!(QueryError::Cancelled) } else { Ok(()) }
+}
+
 /// Writes the original lines, each ended by a line break, byte for byte.
-fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool]) -> Result<()> {
+fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool], cancel: &AtomicBool) -> Result<()> {
     for chunk in rows.chunks(CHUNK) {
+        go_on(cancel)?;
         for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
             output.write_all(bytes(&record, scored)?)?;
             output.write_all(b"\n")?;
@@ -211,9 +224,18 @@ fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool]) -> Result<(
 }
 
 /// Writes the records as a table.
-fn write_table(output: &mut Output, format: Format, rows: &[Scored], pools: &[Pool]) -> Result<()> {
+fn write_table(
+    output: &mut Output,
+    format: Format,
+    rows: &[Scored],
+    pools: &[Pool],
+    cancel: &AtomicBool,
+) -> Result<()> {
     let records = Records::new(pools, rows)?;
-    write_batches(output, format, rows, |chunk| records.batch(chunk))
+    write_batches(output, format, rows, |chunk| {
+        go_on(cancel)?;
+        records.batch(chunk)
+    })
 }
 
 fn write_scores(
@@ -222,8 +244,12 @@ fn write_scores(
     ranking: &Ranking,
     pools: &[Pool],
     explain: Option<&Explained<'_>>,
+    cancel: &AtomicBool,
 ) -> Result<()> {
-    write_batches(output, format, &ranking.rows, |chunk| score_batch(chunk, ranking, pools, explain))
+    write_batches(output, format, &ranking.rows, |chunk| {
+        go_on(cancel)?;
+        score_batch(chunk, ranking, pools, explain)
+    })
 }
 
 /// Writes the batches of some rows.

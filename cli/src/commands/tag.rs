@@ -25,13 +25,16 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
     };
     let command = command_line();
     if args.delete {
-        store.untag(name, &command)?;
+        let tag = store.snapshot()?.tag(name)?;
+        store.untag(&tag, &command)?;
         out!("{name}: removed");
     } else {
-        let options = TagOptions { command, at: args.snapshot.clone(), move_there: args.force };
-        let snapshot = store.tag(name, options)?;
-        let tag = snapshot.tags().into_iter().find(|t| t.name == **name);
-        out!("{name}: snapshot {}", tag.map_or(0, |t| t.snapshot));
+        let target = match &args.snapshot {
+            Some(at) => store.snapshot_named(at)?,
+            None => store.snapshot()?,
+        };
+        store.tag(name, &target, TagOptions { command, move_there: args.force })?;
+        out!("{name}: snapshot {}", target.number());
     }
     Ok(ExitCode::SUCCESS)
 }

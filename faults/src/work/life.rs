@@ -10,13 +10,26 @@ use gstore_store::*;
 pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
     match step {
         Step::Delete { dataset, rows, purge } => {
-            let options = DeleteOptions { command: "delete".into(), purge: *purge };
-            store.delete(dataset, &RowSet::from_rows(rows.iter().copied()), options)?;
+            let options =
+                DeleteOptions { command: "delete".into(), purge: *purge, ..DeleteOptions::default() };
+            let snapshot = store.snapshot()?;
+            let rows = RowSet::from_rows(rows.iter().copied());
+            store.delete(snapshot.dataset(dataset)?, &rows, options)?;
             Ok(())
         }
-        Step::DropFeature(i) => gone(store.drop_feature(&label(*i), "drop")),
-        Step::DropDataset(name) => gone(store.drop_dataset(name, "drop")),
-        Step::DropRun => gone(store.drop_run("warmup", "drop")),
+        // What an earlier process had dropped is not there.
+        Step::DropFeature(i) => match store.snapshot()?.feature(&label(*i)) {
+            Ok(part) => Ok(store.drop_feature(part, "drop").map(drop)?),
+            Err(_) => settled(store),
+        },
+        Step::DropDataset(name) => match store.snapshot()?.dataset(name) {
+            Ok(part) => Ok(store.drop_dataset(part, "drop").map(drop)?),
+            Err(_) => settled(store),
+        },
+        Step::DropRun => match store.snapshot()?.run("warmup") {
+            Ok(part) => Ok(store.drop_run(part, "drop").map(drop)?),
+            Err(_) => settled(store),
+        },
         Step::Compact { target } => {
             let options =
                 CompactOptions { target_bytes: *target, max_dead_share: 0.1, ..CompactOptions::default() };
@@ -28,15 +41,15 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             store.collect(options)?;
             Ok(())
         }
-        Step::Tag(name) => match store.tag(&tag(name)?, TagOptions::default()) {
+        Step::Tag(name) => match store.tag(&tag(name)?, &*store.snapshot()?, TagOptions::default()) {
             // An earlier process had set it.
             Ok(_) | Err(TagError::Exists { .. }) => Ok(()),
             Err(e) => Err(e.into()),
         },
-        Step::Untag(name) => match store.untag(&tag(name)?, "untag") {
-            // An earlier process had removed it. Any other error acknowledges nothing, whatever can be seen.
-            Ok(_) | Err(TagError::Lookup(_)) => Ok(()),
-            Err(e) => Err(e.into()),
+        // An earlier process had removed it.
+        Step::Untag(name) => match store.snapshot()?.tag(name) {
+            Ok(tag) => Ok(store.untag(&tag, "untag").map(drop)?),
+            Err(_) => settled(store),
         },
         Step::Create | Step::Append { .. } | Step::Job { .. } => Err("another kind of step".into()),
     }
@@ -46,12 +59,10 @@ fn tag(name: &str) -> Result<TagName, Failure> {
     name.parse::<TagName>().map_err(|e| e.to_string().into())
 }
 
-/// What an earlier process had dropped is not there.
-fn gone(dropped: Result<DropReport, ChangeError>) -> Result<(), Failure> {
-    match dropped {
-        Ok(_) | Err(ChangeError::Lookup(_)) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
+/// Makes sure that what is visible survives a loss of power: whoever takes the writer lock does that.
+fn settled(store: &Store) -> Result<(), Failure> {
+    let options = GcOptions { keep: u64::MAX, dry_run: true, ..GcOptions::default() };
+    Ok(store.collect(options).map(drop)?)
 }
 
 /// Does it to the model.

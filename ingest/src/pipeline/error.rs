@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gstore_store::{
-    AppendError, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
+    AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
 };
 
 use crate::gradient::{EngineError, SelectionError};
@@ -215,6 +215,9 @@ pub enum IngestError {
     /// Registering was stopped.
     #[error("stopped; nothing was added")]
     Stopped,
+    /// The dataset was dropped while the data was read.
+    #[error(transparent)]
+    Changed(#[from] Changed),
     /// A record of a file that is no sample.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Record {

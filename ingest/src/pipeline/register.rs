@@ -4,10 +4,11 @@
 //! much data is registered in pieces where that would be too much.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{
-    AppendOptions, ColumnDef, DatasetName, IfChanged, NewSample, Pushed, SampleAppend, Store,
+    AppendOptions, ColumnDef, DatasetName, DatasetPart, IfChanged, NewSample, Pushed, SampleAppend, Store,
 };
 
 use super::{IngestError, Progress, Unit};
@@ -71,15 +72,20 @@ pub fn add_until(
     cancel: &AtomicBool,
 ) -> Result<AddReport, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
-    let existing = existing(store, &name)?;
+    let before = existing(store, &name)?;
+    let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
-    let schema = find_columns(request, &input, existing, progress, cancel)?;
+    let schema = find_columns(request, &input, columns, progress, cancel)?;
     let options = AppendOptions {
         command: request.command.clone(),
         if_changed: request.if_changed,
         source: input.name(),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
+    if let Some(before) = &before {
+        // Reading takes a while, and the lock may.
+        append.base().same_dataset(before)?;
+    }
     let first_new = append.first_row();
     let mut ids = IdAllocator::new();
     let mut records = 0u64;
@@ -172,11 +178,9 @@ fn push(
     }
 }
 
-/// The columns a dataset has.
-fn existing(store: &Store, name: &DatasetName) -> Result<Vec<ColumnDef>, IngestError> {
-    let snapshot = store.snapshot()?;
-    let Ok(part) = snapshot.dataset(name) else { return Ok(Vec::new()) };
-    Ok(part.columns.clone())
+/// The dataset, if it is there.
+fn existing(store: &Store, name: &DatasetName) -> Result<Option<Arc<DatasetPart>>, IngestError> {
+    Ok(store.snapshot()?.dataset(name).ok().cloned())
 }
 
 fn find_columns(

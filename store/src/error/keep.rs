@@ -1,6 +1,6 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
-use super::{CommitError, LookupError, OpenError, ReadError, StorageError};
+use super::{Changed, CommitError, OpenError, ReadError, StorageError};
 use uuid::Uuid;
 
 /// A snapshot was collected while it was read.
@@ -36,9 +36,9 @@ pub enum TagError {
         /// The snapshot that was to get it.
         wanted: u64,
     },
-    /// No such tag.
+    /// The snapshot or the tag is not there any more.
     #[error(transparent)]
-    Lookup(#[from] LookupError),
+    Changed(#[from] Changed),
     /// The snapshot could not be read.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -3,6 +3,43 @@
 use super::{CommitError, LookupError, OpenError, ReadError, StorageError, WriteError};
 use crate::ident::RowSet;
 
+/// What a change was decided on is not as it was: another process was faster. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Changed {
+    /// What was to be changed is not there any more.
+    #[error("{what} was dropped, collected or purged by another process meanwhile{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
+    Gone {
+        /// `dataset pool`, `snapshot 7`, ...
+        what: String,
+        /// Whether something else has its name.
+        replaced: bool,
+    },
+    /// Rows came or went, so that ids may belong to other rows.
+    #[error(
+        "rows of dataset {dataset} were added or deleted by another process meanwhile; nothing was changed"
+    )]
+    Rows {
+        /// The dataset.
+        dataset: String,
+    },
+    /// Another snapshot is current, so that a condition may hold for other rows.
+    #[error("snapshot {now} took the place of snapshot {seen} meanwhile; nothing was changed")]
+    Store {
+        /// The snapshot in which the rows were found.
+        seen: u64,
+        /// The current one.
+        now: u64,
+    },
+}
+
+impl Changed {
+    /// Whether the same question to the current snapshot gives an answer that can be acted on. Not so if what was meant is gone.
+    pub fn can_repeat(&self) -> bool {
+        !matches!(self, Changed::Gone { .. })
+    }
+}
+
 /// What is in a store could not be changed as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -58,9 +95,20 @@ pub enum ChangeError {
         /// What could not be done.
         source: StorageError,
     },
-    /// No such dataset, feature, run, snapshot or tag.
+    /// Readers began while the purge was at work. They keep the files of their snapshots.
+    #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run `gstore delete --purge` again (it needs no rows) to finish the removal\n  {}", .readers.join("\n  "))]
+    Kept {
+        /// The current snapshot.
+        snapshot: u64,
+        /// Snapshot, process and command of each.
+        readers: Vec<String>,
+    },
+    /// It was asked to end.
+    #[error("stopped; nothing was changed")]
+    Stopped,
+    /// What was to be changed is not as the caller found it.
     #[error(transparent)]
-    Lookup(#[from] LookupError),
+    Changed(#[from] Changed),
     /// A change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),

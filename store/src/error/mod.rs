@@ -19,7 +19,7 @@ pub use damage::{Damage, StorageError};
 pub use data::{ReadError, WriteError};
 pub use index::IndexError;
 pub use keep::{BackupError, Collected, GcError, TagError};
-pub use life::{ChangeError, CompactError};
+pub use life::{ChangeError, Changed, CompactError};
 
 pub(crate) use life::RewriteError;
 pub use shard::{AttachError, ReceiptError, ShardError};

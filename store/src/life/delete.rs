@@ -1,13 +1,15 @@
 //! Deleting rows: a bitmap of a dataset, in one commit.
 
 use super::purge::purge;
-use super::remove_files;
-use crate::error::{ChangeError, CommitError};
+use super::{remove_files, stop_if};
+use crate::error::{ChangeError, Changed, CommitError};
 use crate::ident::RowSet;
 use crate::manifest::DatasetPart;
-use crate::store::{Store, WriterLock, change_of, publish};
+use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::{bury, new_files};
 use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How rows are deleted.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +18,27 @@ pub struct DeleteOptions {
     pub command: String,
     /// Takes the rows, and all rows of the dataset that were deleted before, out of every file and out of the history.
     pub purge: bool,
+    /// The snapshot in which a condition was found to hold for the rows. They are deleted only if it is still current: unlike ids, a
+    /// condition may depend on anything that the store has. `None` if the rows follow from the dataset alone.
+    pub asked: Option<Arc<Snapshot>>,
+    /// Set to true from outside, it ends the call with [`ChangeError::Stopped`] and nothing deleted, up to the commit point. From
+    /// there on it has no effect.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl DeleteOptions {
+    /// The dataset in which rows were found, if the same rows would be found in `now`.
+    pub(super) fn check<'a>(
+        &self,
+        now: &'a Snapshot,
+        seen: &DatasetPart,
+    ) -> Result<&'a Arc<DatasetPart>, Changed> {
+        let dataset = now.same_rows(seen)?;
+        if let Some(asked) = &self.asked {
+            now.is_still(asked)?;
+        }
+        Ok(dataset)
+    }
 }
 
 /// What became of the rows.
@@ -41,6 +64,8 @@ pub struct DeleteReport {
 
 impl Store {
     /// Deletes rows of a dataset: from the next snapshot on no query, export or scan shows them. Their ids are free for new rows.
+    /// `dataset` is the part in which the caller found the rows. If the dataset was dropped since, or rows of it came or went,
+    /// nothing is deleted and the error is [`ChangeError::Changed`]: find the rows again.
     ///
     /// Works while jobs run; what they compute for deleted rows is not shown. Rows that are not live are counted and otherwise
     /// ignored; if none is live, nothing is published. Waits for the writer lock. With [`DeleteOptions::purge`] nothing of the rows
@@ -50,16 +75,17 @@ impl Store {
     /// read. A purge reads and writes every file that has a deleted row, one block or batch at a time.
     pub fn delete(
         &self,
-        dataset: &str,
+        dataset: &DatasetPart,
         rows: &RowSet,
         options: DeleteOptions,
     ) -> Result<DeleteReport, ChangeError> {
         if options.purge {
-            return purge(self, dataset, rows);
+            return purge(self, dataset, rows, &options);
         }
         let lock = WriterLock::take(self)?;
+        stop_if(options.cancel.as_deref())?;
         let base = self.snapshot()?;
-        let old = base.dataset(dataset)?;
+        let old = options.check(&base, dataset)?;
         let mut part = DatasetPart::clone(old);
         let deleted = bury(self.env(), &mut part, rows)?.len();
         let mut report = DeleteReport { deleted, ignored: rows.len() - deleted, ..DeleteReport::default() };

@@ -5,7 +5,7 @@ use crate::error::ChangeError;
 use crate::ident::CheckpointId;
 use crate::job::{JobFile, lock_start};
 use crate::ledger::Ledger;
-use crate::manifest::RunPart;
+use crate::manifest::{DatasetPart, FeaturePart, RunPart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
 use serde::Serialize;
@@ -29,11 +29,12 @@ pub struct DropReport {
 }
 
 impl Store {
-    /// Takes a feature out of the catalog. Refused while a live job writes it. Its number is never given out again.
-    pub fn drop_feature(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
+    /// Takes a feature, as the caller found it in a snapshot, out of the catalog, with the rows that it has by now. Refused while a
+    /// live job writes it. Its number is never given out again.
+    pub fn drop_feature(&self, feature: &FeaturePart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        let part = Arc::clone(base.feature(name)?);
+        let part = Arc::clone(base.same_feature(feature)?);
         let shown = part.display_name();
         let _starting = self.quiet(&format!("feature {shown}"), |job| {
             job.features.iter().any(|f| f.desc.key() == part.key)
@@ -45,13 +46,14 @@ impl Store {
         self.publish_drop(&lock, &base, change, report)
     }
 
-    /// Takes a dataset out of the catalog, with its features. Refused while a live job writes one of them. A dataset of
+    /// Takes a dataset, as the caller found it in a snapshot, out of the catalog, with the rows and features that it has by now. Refused while a live job writes one of them. A dataset of
     /// the same name that is made later is another one. The ledger is removed, because it has the ids; the next append makes it
     /// anew, which reads the ids of all datasets.
-    pub fn drop_dataset(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
+    pub fn drop_dataset(&self, dataset: &DatasetPart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        let part = base.dataset(name)?;
+        let part = base.same_dataset(dataset)?;
+        let name = &part.name;
         let _starting = self.quiet(&format!("dataset {name}"), |job| writes_dataset(job, name))?;
         let features = base.features_of(name);
         let mut change = change_of(&base, command);
@@ -73,12 +75,13 @@ impl Store {
         self.publish_drop(&lock, &base, change, report)
     }
 
-    /// Takes a run out of the catalog. Features of its checkpoints stay; the report names those whose checkpoint has no
+    /// Takes a run, as the caller found it in a snapshot, out of the catalog. Features of its checkpoints stay; the report names those whose checkpoint has no
     /// name and no weight any more.
-    pub fn drop_run(&self, name: &str, command: &str) -> Result<DropReport, ChangeError> {
+    pub fn drop_run(&self, run: &RunPart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
-        let part = base.run(name)?;
+        let part = base.same_run(run)?;
+        let name = &part.name;
         let mut change = change_of(&base, command);
         change.removed.runs.push(part.number);
         change.changes.push(format!("run {name} dropped, with {} checkpoints", part.checkpoints.len()));

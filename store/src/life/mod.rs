@@ -1,6 +1,7 @@
 //! Taking things out of a store: rows, features, datasets, runs.
 //!
 //! Invariants
+//! - what is taken away is what the caller had found, by number, and not what has its name at the commit (`store::seen`)
 //! - a delete or drop changes what the new snapshot shows and no file: older snapshots still have everything, until `gc`
 //! - numbers of rows, datasets, runs and features are never given out again
 //! - whoever needs several locks takes them in this order: `tmp/compact.lock`, the writer lock, `tmp/start.lock`
@@ -15,6 +16,15 @@ pub use drop::DropReport;
 use crate::error::{ChangeError, StorageError};
 use crate::job::{JobFile, held_jobs};
 use crate::store::Env;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Ends a change that somebody asked to end.
+fn stop_if(cancel: Option<&AtomicBool>) -> Result<(), ChangeError> {
+    match cancel.is_some_and(|flag| flag.load(Ordering::SeqCst)) {
+        true => Err(ChangeError::Stopped),
+        false => Ok(()),
+    }
+}
 
 /// Refuses what a live job writes. The caller holds the start lock, so that no job appears meanwhile.
 fn refuse_live_jobs(env: &Env, what: &str, concerned: impl Fn(&JobFile) -> bool) -> Result<(), ChangeError> {

@@ -135,6 +135,11 @@ impl SampleAppend {
         })
     }
 
+    /// The snapshot that the append adds to: the current one until it is finished or dropped.
+    pub fn base(&self) -> &Snapshot {
+        &self.base
+    }
+
     /// The row that the first new sample of this append gets.
     pub fn first_row(&self) -> u64 {
         self.part.next_row - self.report.added - self.report.replaced

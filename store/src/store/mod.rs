@@ -11,6 +11,7 @@ mod create;
 mod env;
 mod load;
 mod name;
+mod seen;
 mod snapshot;
 
 pub use coverage::{Coverage, CoverageState};
@@ -188,7 +189,7 @@ impl Store {
         match name {
             SnapshotName::Number(number) => self.snapshot_at(*number),
             SnapshotName::Tag(tag) => {
-                self.settled(|current| self.load_older(&current.tag(tag)?.root.clone(), current))
+                self.settled(|current| self.load_older(&current.tag_entry(tag)?.root.clone(), current))
             }
         }
     }

@@ -69,6 +69,12 @@ pub struct TagInfo {
     pub created: u64,
 }
 
+impl TagInfo {
+    fn new(tag: &Tag) -> Self {
+        TagInfo { name: tag.name.clone(), snapshot: tag.snapshot, created: tag.created }
+    }
+}
+
 /// A state of a store. Holds the catalog in memory and no file open, but for the maps of features that are shared.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -173,15 +179,19 @@ impl Snapshot {
 
     /// The tags, by name.
     pub fn tags(&self) -> Vec<TagInfo> {
-        let info = |t: &Tag| TagInfo { name: t.name.clone(), snapshot: t.snapshot, created: t.created };
-        self.parts.tags.iter().map(info).collect()
+        self.parts.tags.iter().map(TagInfo::new).collect()
     }
 
     pub(crate) fn all_tags(&self) -> &[Tag] {
         &self.parts.tags
     }
 
-    pub(crate) fn tag(&self, name: &str) -> Result<&Tag, LookupError> {
+    /// The tag of a name.
+    pub fn tag(&self, name: &str) -> Result<TagInfo, LookupError> {
+        self.tag_entry(name).map(TagInfo::new)
+    }
+
+    pub(crate) fn tag_entry(&self, name: &str) -> Result<&Tag, LookupError> {
         let tags = &self.parts.tags;
         let names = || tags.iter().map(|t| t.name.as_str());
         tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))

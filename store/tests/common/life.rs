@@ -12,13 +12,13 @@ pub fn build(path: &Path) -> Store {
     let store = rich::build(path);
     let command = || "delete".to_owned();
     let delete = |rows: std::ops::Range<u64>, purge| {
-        let options = DeleteOptions { command: command(), purge };
-        store.delete("pool", &RowSet::from_range(rows), options).unwrap();
+        let options = DeleteOptions { command: command(), purge, ..DeleteOptions::default() };
+        store.delete(&pool(&store), &RowSet::from_range(rows), options).unwrap();
     };
     delete(30..40, true);
     delete(4_090..4_094, false);
     let before: TagName = "before-merging".parse().unwrap();
-    store.tag(&before, TagOptions::default()).unwrap();
+    store.tag(&before, &store.snapshot().unwrap(), TagOptions::default()).unwrap();
 
     let mut options = options("add --if-changed replace");
     options.if_changed = IfChanged::Replace;

@@ -44,6 +44,11 @@ pub fn record(i: u64) -> Vec<u8> {
     format!("{{\"id\": \"s{i}\",  \"text\": \"sample number {i} é\"}}").into_bytes()
 }
 
+/// The dataset "pool" as it is now.
+pub fn pool(store: &Store) -> std::sync::Arc<DatasetPart> {
+    store.snapshot().unwrap().dataset("pool").unwrap().clone()
+}
+
 /// Adds samples `range` with ids `s<i>`.
 pub fn add(store: &Store, range: std::ops::Range<u64>) -> Result<AppendReport, CommitError> {
     let mut append = store.append(&dataset(), columns(), options("add"))?;

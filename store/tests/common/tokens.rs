@@ -53,7 +53,7 @@ pub fn build(path: &Path) -> Store {
         seal_tokens(&mut job, rows);
     }
     job.publish(None, false).unwrap();
-    let options = DeleteOptions { command: "delete".into(), purge: false };
-    store.delete("pool", &RowSet::from_rows([31, 36, 4_097]), options).unwrap();
+    let options = DeleteOptions { command: "delete".into(), purge: false, ..DeleteOptions::default() };
+    store.delete(&pool(&store), &RowSet::from_rows([31, 36, 4_097]), options).unwrap();
     store
 }

@@ -109,7 +109,8 @@ fn a_purge_that_could_not_be_published_is_not_what_a_damaged_current_named() {
         reset(&path, &good);
         let vfs = CrashVfs::once(n);
         let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
-        let result = store.delete("pool", &rows, purge());
+        let seen = store.snapshot().map_err(ChangeError::from);
+        let result = seen.and_then(|s| store.delete(s.dataset("pool").unwrap(), &rows, purge()));
         drop(store);
         if vfs.left() >= 0 {
             result.unwrap();

@@ -50,7 +50,7 @@ fn a_lost_page_costs_nothing() {
     for i in 0..200 {
         add(&store, i * 2..i * 2 + 2).unwrap();
     }
-    store.delete("pool", &RowSet::from_range(5..9), DeleteOptions::default()).unwrap();
+    store.delete(&pool(&store), &RowSet::from_range(5..9), DeleteOptions::default()).unwrap();
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     (0..200).for_each(|i| seal(&mut job, 0, i * 2..i * 2 + 2));
     count(&mut job, 0..400);
@@ -81,9 +81,9 @@ fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
     let was = content(&store);
     let history = store.history().unwrap();
     let tag = |name: &str| name.parse::<TagName>().unwrap();
-    let at = |n: u64| TagOptions { at: Some(SnapshotName::Number(n)), ..TagOptions::default() };
-    store.tag(&tag("early"), at(1)).unwrap();
-    store.tag(&tag("late"), at(history[1].number)).unwrap();
+    let at = |n: u64| store.snapshot_at(n).unwrap();
+    store.tag(&tag("early"), &at(1), TagOptions::default()).unwrap();
+    store.tag(&tag("late"), &at(history[1].number), TagOptions::default()).unwrap();
     drop(store);
     let root =
         files(&path).into_iter().find(|f| f.to_string_lossy().starts_with("manifests/root-1-")).unwrap();

@@ -104,7 +104,7 @@ fn a_shard_is_recognised_after_rows_were_deleted_and_files_compacted() {
     }
     attach(&store, &out).unwrap();
     let gone = RowSet::from_ranges([100..1500, CELL_ROWS + 1..CELL_ROWS + 9]);
-    store.delete("pool", &gone, DeleteOptions::default()).unwrap();
+    store.delete(&pool(&store), &gone, DeleteOptions::default()).unwrap();
     // Samples are cheap to keep, so their file stays: it is the vectors that go.
     let options = CompactOptions { max_dead_share: 0.1, ..CompactOptions::default() };
     assert!(store.compact(options, &mut |_| {}).unwrap().rows_dropped > 0);

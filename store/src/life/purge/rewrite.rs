@@ -1,0 +1,152 @@
+//! Writing the files of a dataset again without rows that are not live, and publishing them.
+
+use super::super::stop_if;
+use super::{is_unclear, refuse_readers};
+use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
+use crate::ident::RowSet;
+use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
+use crate::rewrite::{
+    Placed, Watch, WorkFolder, has_counts, merge_counts, merge_samples, merge_segments, rows_of,
+};
+use crate::samples::FILE_BYTES;
+use crate::store::{
+    Change, Env, Snapshot, Store, WriterLock, encoding_file, publish, sample_file, segment_file,
+};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Writes files again without rows that are not live.
+pub(super) struct Rewrite<'a> {
+    env: &'a Arc<Env>,
+    folder: WorkFolder,
+    pub live: RowSet,
+    moves: Vec<Placed>,
+    /// Files that were written again, or are gone.
+    pub replaced: usize,
+    cancel: Option<&'a AtomicBool>,
+}
+
+impl<'a> Rewrite<'a> {
+    pub fn new(env: &'a Arc<Env>, live: RowSet, cancel: Option<&'a AtomicBool>) -> Result<Self, ChangeError> {
+        Ok(Rewrite { env, folder: WorkFolder::create(env)?, live, moves: Vec::new(), replaced: 0, cancel })
+    }
+
+    /// Moves the new files into place and publishes them. After an error they are gone again, unless `CURRENT` may name them.
+    pub fn publish(
+        &self,
+        store: &Store,
+        lock: &WriterLock,
+        base: &Snapshot,
+        change: Change,
+    ) -> Result<Arc<Snapshot>, ChangeError> {
+        self.folder.place(&self.moves)?;
+        // The last moment at which the purge can be given up, by whoever asked for it or in favour of a reader.
+        let published = stop_if(self.cancel)
+            .and_then(|()| refuse_readers(self.env))
+            .and_then(|()| Ok(publish(store, lock, base, change)?));
+        published.inspect_err(|e| {
+            if !is_unclear(e) {
+                self.folder.unplace(&self.moves);
+            }
+        })
+    }
+
+    /// Sample files with a row of `gone`, and files of token counts that say something of a row that is not live.
+    pub fn dataset(&mut self, part: &mut DatasetPart, gone: &RowSet) -> Result<(), ChangeError> {
+        let mut files = Vec::new();
+        for file in &part.files {
+            stop_if(self.cancel)?;
+            if gone.within(file.range()).next().is_none() {
+                files.push(file.clone());
+                continue;
+            }
+            let inputs = std::slice::from_ref(file);
+            let mut read = |_| {};
+            let written =
+                merge_samples(&self.folder, part, inputs, &self.live, FILE_BYTES, &mut self.watch(&mut read));
+            let written = written.map_err(|e| failed(&format!("dataset {}", part.name), e))?;
+            self.placed(&written, |f| sample_file(part.number, f.uuid));
+            files.extend(written);
+        }
+        part.files = files;
+        for encoding in &mut part.encodings {
+            let of = format!("encoding {} of dataset {}", encoding.label, part.name);
+            let mut files = Vec::new();
+            for file in &encoding.files {
+                stop_if(self.cancel)?;
+                let dead = RowSet::from_range(file.range()).difference(&self.live);
+                let says = !dead.is_empty()
+                    && has_counts(self.env, encoding, file, &dead).map_err(|e| unreadable(&of, e))?;
+                if !says {
+                    files.push(file.clone());
+                    continue;
+                }
+                let inputs = std::slice::from_ref(file);
+                let mut read = |_| {};
+                let mut watch = self.watch(&mut read);
+                let written =
+                    merge_counts(&self.folder, &part.name, encoding, inputs, &self.live, &mut watch);
+                let written = written.map_err(|e| failed(&of, e))?;
+                self.placed(&written, |f| encoding_file(encoding.number, f.uuid));
+                files.extend(written);
+            }
+            encoding.files = files;
+        }
+        Ok(())
+    }
+
+    /// The feature's part without segments that have rows which are not live; `None` if there is none.
+    pub fn feature(&mut self, old: &FeaturePart) -> Result<Option<FeaturePart>, ChangeError> {
+        let of = format!("feature {}", old.display_name());
+        let mut segments: Vec<SegmentEntry> = Vec::new();
+        let before = self.replaced;
+        for segment in &old.segments {
+            stop_if(self.cancel)?;
+            let has_dead = !self.live.covers(segment.range())
+                && !rows_of(self.env, old, segment)
+                    .map_err(|e| unreadable(&of, e))?
+                    .difference(&self.live)
+                    .is_empty();
+            if !has_dead {
+                segments.push(segment.clone());
+                continue;
+            }
+            let inputs = std::slice::from_ref(segment);
+            let mut read = |_| {};
+            let written = merge_segments(&self.folder, old, inputs, &self.live, &mut self.watch(&mut read));
+            let written = written.map_err(|e| failed(&of, e))?.map(|sealed| sealed.entry);
+            self.replaced += 1;
+            if let Some(entry) = written {
+                self.moves.push(Placed {
+                    from: format!("{}.arrow", entry.uuid),
+                    to: segment_file(old.number, &entry),
+                });
+                segments.push(entry);
+            }
+        }
+        segments.sort_by_key(|s| (s.first_row, s.uuid));
+        Ok((self.replaced > before).then(|| FeaturePart { segments, ..old.clone() }))
+    }
+
+    fn watch<'b>(&'b self, read: &'b mut dyn FnMut(u64)) -> Watch<'b> {
+        Watch { read, cancel: self.cancel }
+    }
+
+    fn placed(&mut self, files: &[FileEntry], place: impl Fn(&FileEntry) -> String) {
+        self.replaced += 1;
+        let one = |f: &FileEntry| Placed { from: format!("{}.parquet", f.uuid), to: place(f) };
+        self.moves.extend(files.iter().map(one));
+    }
+}
+
+fn failed(of: &str, e: RewriteError) -> ChangeError {
+    match e {
+        RewriteError::Source(source) => ChangeError::Unreadable { of: of.to_owned(), source },
+        RewriteError::Target(e) => CommitError::from(e).into(),
+        RewriteError::Stopped => ChangeError::Stopped,
+    }
+}
+
+fn unreadable(of: &str, e: ReadError) -> ChangeError {
+    failed(of, RewriteError::source(e))
+}

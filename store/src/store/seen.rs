@@ -1,0 +1,80 @@
+//! Whether a later snapshot still has what a caller found in an earlier one.
+//!
+//! A command finds by name, id or condition what it is to change, and waits for the writer lock. What it found goes into the
+//! change as the parts of the snapshot in which it found them, and is looked for by number under the lock: a name may belong
+//! to another part by then.
+
+use super::load::Numbered;
+use super::{Snapshot, TagInfo};
+use crate::error::Changed;
+use crate::lease::has;
+use crate::manifest::{DatasetPart, FeaturePart, RunPart};
+use std::sync::Arc;
+
+impl Snapshot {
+    /// The dataset that another snapshot had as `seen`, as it is here.
+    ///
+    /// # Errors
+    /// It was dropped since.
+    pub fn same_dataset(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, Changed> {
+        same(self.datasets(), seen).ok_or_else(|| Changed::Gone {
+            what: format!("dataset {}", seen.name),
+            replaced: self.dataset(&seen.name).is_ok(),
+        })
+    }
+
+    /// The same dataset, with the very rows that `seen` had. Their numbers, ids and contents are the same then.
+    pub(crate) fn same_rows(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, Changed> {
+        let now = self.same_dataset(seen)?;
+        // A row never comes back under its number, so equal counts mean equal sets.
+        if (now.next_row, now.rows) == (seen.next_row, seen.rows) {
+            return Ok(now);
+        }
+        Err(Changed::Rows { dataset: seen.name.clone() })
+    }
+
+    /// The feature that another snapshot had as `seen`, as it is here.
+    pub(crate) fn same_feature(&self, seen: &FeaturePart) -> Result<&Arc<FeaturePart>, Changed> {
+        same(self.features(), seen).ok_or_else(|| Changed::Gone {
+            what: format!("feature {}", seen.display_name()),
+            replaced: self.feature_by_key(&seen.key).is_some(),
+        })
+    }
+
+    /// The run that another snapshot had as `seen`, as it is here.
+    pub(crate) fn same_run(&self, seen: &RunPart) -> Result<&Arc<RunPart>, Changed> {
+        same(self.runs(), seen).ok_or_else(|| Changed::Gone {
+            what: format!("run {}", seen.name),
+            replaced: self.run(&seen.name).is_ok(),
+        })
+    }
+
+    /// Fails if a tag that another snapshot had as `seen` is not here, or was set again.
+    pub(crate) fn same_tag(&self, seen: &TagInfo) -> Result<(), Changed> {
+        let now = self.tag(&seen.name).ok();
+        match now.as_ref() == Some(seen) {
+            true => Ok(()),
+            false => Err(Changed::Gone { what: format!("tag {}", seen.name), replaced: now.is_some() }),
+        }
+    }
+
+    /// Fails if this is another snapshot than `seen`.
+    pub(crate) fn is_still(&self, seen: &Snapshot) -> Result<(), Changed> {
+        match self.link() == seen.link() {
+            true => Ok(()),
+            false => Err(Changed::Store { seen: seen.number(), now: self.number() }),
+        }
+    }
+
+    /// Fails if `seen` is neither part of the history of this snapshot nor tagged.
+    pub(crate) fn keeps(&self, seen: &Snapshot) -> Result<(), Changed> {
+        match has(self.root(), self.link(), seen.number(), seen.link()) {
+            true => Ok(()),
+            false => Err(Changed::Gone { what: format!("snapshot {}", seen.number()), replaced: false }),
+        }
+    }
+}
+
+fn same<'a, P: Numbered>(parts: &'a [Arc<P>], seen: &P) -> Option<&'a Arc<P>> {
+    parts.iter().find(|part| part.number() == seen.number())
+}

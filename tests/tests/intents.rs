@@ -1,0 +1,212 @@
+//! Promise: a command that waits for another process changes what it was told to, or says that it cannot; and Ctrl-C stops all of it or nothing.
+#![cfg(target_os = "linux")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gstore_tests::binary::{self, Finished};
+use gstore_tests::place::Place;
+use gstore_tests::world;
+
+/// Ten samples, s0 to s9.
+fn filled() -> Place {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 10);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place
+}
+
+/// Starts a command and waits until it waits for the writer lock.
+fn waiting(place: &Place, args: &[&str]) -> Child {
+    let mut command = place.gstore(args);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let folder = format!("/proc/{}/fd", child.id());
+    until("the command opens the lock", || {
+        let opened = fs_err::read_dir(&folder).into_iter().flatten().flatten();
+        opened.filter_map(|fd| fs_err::read_link(fd.path()).ok()).any(|file| file.ends_with("LOCK"))
+    });
+    child
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a command that has found what it is to change, and gets the writer lock when another process has done `others`.
+fn after(place: &Place, args: &[&str], others: &[&[&str]]) -> Finished {
+    let (store, future) = (place.path("store"), place.path("future"));
+    let lock = fs_err::OpenOptions::new().write(true).open(store.join("LOCK")).expect("a lock");
+    lock.file().lock().expect("locked");
+    let child = waiting(place, args);
+    // The other process had the lock before, and its work is in the store by now.
+    mirror(&store, &future);
+    for args in others {
+        binary::ok(binary::gstore(&future).args(*args).current_dir(place.path("")));
+    }
+    mirror(&future, &store);
+    drop(lock);
+    child.wait_with_output().expect("ends").into()
+}
+
+/// Makes the files of a folder those of another one, locks and leases aside.
+fn mirror(from: &Path, to: &Path) {
+    let names = |folder: &Path| -> Vec<(String, bool)> {
+        let entries = fs_err::read_dir(folder).into_iter().flatten();
+        entries
+            .map(|e| e.expect("readable"))
+            .map(|e| (e.file_name().to_string_lossy().into_owned(), e.path().is_dir()))
+            .filter(|(name, _)| !["LOCK", "tmp", "leases"].contains(&name.as_str()))
+            .collect()
+    };
+    fs_err::create_dir_all(to).expect("a folder");
+    for (name, is_folder) in names(to) {
+        if !is_folder && !from.join(&name).exists() {
+            fs_err::remove_file(to.join(&name)).expect("removed");
+        }
+    }
+    for (name, is_folder) in names(from) {
+        match is_folder {
+            true => mirror(&from.join(&name), &to.join(&name)),
+            false => drop(fs_err::copy(from.join(&name), to.join(&name)).expect("copied")),
+        }
+    }
+}
+
+fn ids(place: &Place) -> Vec<String> {
+    let text = place.ok(&["query", "--format", "csv", "SELECT id FROM pool ORDER BY id"]);
+    text.lines().skip(1).map(str::to_owned).collect()
+}
+
+const PURGE: &[&str] = &["--purge", "--yes"];
+
+#[test]
+fn rows_of_a_dataset_that_got_the_name_are_not_touched() {
+    for more in [&[][..], PURGE] {
+        let place = filled();
+        let text = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+        let reversed: String = text.lines().rev().map(|line| format!("{line}\n")).collect();
+        fs_err::write(place.path("reversed.jsonl"), reversed).expect("written");
+        let others =
+            [&["drop", "dataset", "pool"][..], &["add", "--dataset", "pool", "--data", "reversed.jsonl"]];
+        let delete = [&["delete", "--dataset", "pool", "--id", "s0", "--id", "s1"], more].concat();
+        let finished = after(&place, &delete, &others);
+        assert_eq!((finished.code, finished.stdout.as_str()), (1, ""), "{}", finished.stderr);
+        for part in ["dataset pool was dropped", "its name belongs to another one", "nothing was changed"] {
+            assert!(finished.stderr.contains(part), "{}", finished.stderr);
+        }
+        assert_eq!(ids(&place).len(), 10);
+        let refused = after(&place, &["add", "--dataset", "pool", "--data", "pool.jsonl"], &others);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("dataset pool was dropped"), "{}", refused.stderr);
+        let dropped = after(&place, &["drop", "dataset", "pool"], &others);
+        assert_eq!(dropped.code, 1, "{}", dropped.stderr);
+        assert_eq!(ids(&place).len(), 10);
+    }
+}
+
+#[test]
+fn an_id_goes_whatever_row_has_it() {
+    for more in [&[][..], PURGE] {
+        let place = filled();
+        let text = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+        fs_err::write(place.path("new.jsonl"), text.replace("Is 3 odd?", "Is three odd?")).expect("written");
+        let others = [&["add", "--dataset", "pool", "--data", "new.jsonl", "--if-changed", "replace"][..]];
+        let finished =
+            after(&place, &[&["delete", "--dataset", "pool", "--id", "s3"], more].concat(), &others);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        assert!(finished.stderr.contains("looking again"), "{}", finished.stderr);
+        assert!(!ids(&place).contains(&"s3".to_owned()), "{}", finished.stdout);
+    }
+}
+
+#[test]
+fn a_condition_is_asked_of_what_is_there_at_the_commit() {
+    let place = filled();
+    world::write_samples(&place.path("more.jsonl"), 16);
+    let others = [&["add", "--dataset", "pool", "--data", "more.jsonl"][..]];
+    let finished = after(&place, &["delete", "--dataset", "pool", "--where", "source = 'a'"], &others);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stdout.contains("6 rows deleted"), "{}", finished.stdout);
+    assert_eq!(place.value("SELECT count(*) FROM pool WHERE source = 'a'"), "0");
+    assert_eq!(ids(&place).len(), 10);
+}
+
+#[test]
+fn a_tag_is_on_the_snapshot_that_was_current_when_it_was_asked_for() {
+    let place = filled();
+    let now = place.value("SELECT max(number) FROM gstore.snapshots");
+    world::write_samples(&place.path("more.jsonl"), 16);
+    let others = [&["add", "--dataset", "pool", "--data", "more.jsonl"][..]];
+    let finished = after(&place, &["tag", "v1"], &others);
+    assert_eq!(finished.stdout, format!("v1: snapshot {now}\n"), "{}", finished.stderr);
+    assert_eq!(place.value_at(Some("v1"), "SELECT count(*) FROM pool"), "10");
+}
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+#[test]
+fn what_ctrl_c_says_of_a_delete_is_so() {
+    for more in [&[][..], PURGE] {
+        let place = filled();
+        let lock = fs_err::OpenOptions::new().write(true).open(place.path("store/LOCK")).expect("a lock");
+        lock.file().lock().expect("locked");
+        let child = waiting(&place, &[&["delete", "--dataset", "pool", "--id", "s3"], more].concat());
+        interrupt(&child);
+        // The handler runs in a thread of its own.
+        std::thread::sleep(Duration::from_millis(300));
+        drop(lock);
+        let finished = Finished::from(child.wait_with_output().expect("ends"));
+        assert_eq!(finished.code, 130, "{}{}", finished.stdout, finished.stderr);
+        assert!(finished.stderr.contains("stopping, if nothing is deleted yet"), "{}", finished.stderr);
+        assert!(finished.stderr.ends_with("stopped; nothing was changed\n"), "{}", finished.stderr);
+        assert_eq!(ids(&place).len(), 10);
+    }
+}
+
+#[test]
+fn a_selection_that_is_stopped_leaves_no_file() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 12);
+    let pool = place.path("pool.jsonl");
+    let finished = place.ingest("pool", Some(&pool), "grad-sgd");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    // The command waits at a pipe that nobody reads, with the scores written.
+    let made = Command::new("mkfifo").arg(place.path("lines.jsonl")).status().expect("mkfifo runs");
+    assert!(made.success());
+    let args = [
+        "select",
+        "--pool",
+        "pool",
+        "--target",
+        "pool",
+        "--top",
+        "4",
+        "-o",
+        "lines.jsonl",
+        "--scores",
+        "s.csv",
+    ];
+    let mut command = place.gstore(&args);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let written = || {
+        let names =
+            fs_err::read_dir(place.path("")).expect("a folder").map(|e| e.expect("readable").file_name());
+        names.filter(|name| name.to_string_lossy().contains("s.csv")).count()
+    };
+    until("the scores are written", || written() > 0);
+    std::thread::sleep(Duration::from_millis(300));
+    interrupt(&child);
+    std::thread::sleep(Duration::from_millis(300));
+    drop(fs_err::read(place.path("lines.jsonl")));
+    let finished = Finished::from(child.wait_with_output().expect("ends"));
+    assert_eq!(finished.code, 130, "{}", finished.stderr);
+    assert_eq!(written(), 0, "{}", finished.stderr);
+}
