@@ -6,6 +6,7 @@
 pub mod check;
 pub mod disk;
 pub mod fail;
+pub mod intent;
 pub mod kill;
 pub mod power;
 pub mod process;

@@ -1,9 +1,10 @@
 //! `faults`: brings a store down in every way we know, and checks what is left.
 //!
 //! ```text
-//! faults sim | fail | kill | power | soak | all  [--full] [--seed N] [--json] [--page FILE] [--keep FOLDER]
+//! faults sim | fail | intent | kill | power | soak | all  [--full] [--seed N] [--json] [--page FILE] [--keep FOLDER]
 //!   sim    loss of power on a simulated disk     --seeds --steps --images --onward; one image: --seed --at --image
 //!   fail   failure of the N-th operation         --seeds --steps --stride;          one: --seed --step --fault --n
+//!   intent two commands at once, in all pairs    --seeds
 //!   kill   kill -9                               --cycles --steps
 //!   power  loss of power on ext4                 --cycles --steps
 //!   soak   readers and writers at once           --seconds
@@ -88,7 +89,7 @@ fn suite(args: &Args, seed: Option<u64>) -> Result<Suite, Failure> {
     let form = if args.has("--full") { Suite::full } else { Suite::short };
     let mut s = form(seed, std::env::current_exe()?, keep);
     if let Some(n) = args.get("--seeds")? {
-        (s.sim_seeds, s.fail_seeds) = (n, n);
+        (s.sim_seeds, s.fail_seeds, s.intent.seeds) = (n, n, n);
     }
     if let Some(n) = args.get("--steps")? {
         (s.sim.steps, s.fail.steps, s.kill.steps, s.power.steps) = (n, n, n, n);

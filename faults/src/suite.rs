@@ -1,11 +1,12 @@
 //! The short and the full form of every kind of run, and what is written down of them.
 
 use crate::fail::FailOptions;
+use crate::intent::IntentOptions;
 use crate::kill::KillOptions;
 use crate::power::PowerOptions;
 use crate::sim::SimOptions;
 use crate::soak::SoakOptions;
-use crate::{Report, Stop, fail, kill, power, sim, soak};
+use crate::{Report, Stop, fail, intent, kill, power, sim, soak};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Suite {
     pub fail_seeds: u64,
     /// What is done with each.
     pub fail: FailOptions,
+    /// Pairs of commands.
+    pub intent: IntentOptions,
     /// Kills.
     pub kill: KillOptions,
     /// Losses of power.
@@ -44,6 +47,7 @@ impl Suite {
             sim: SimOptions { steps: 10, images: 6, onward: 24, threads: threads() },
             fail_seeds: 1,
             fail: FailOptions { steps: 9, stride: 5 },
+            intent: IntentOptions { seeds: 1, threads: threads() },
             kill: KillOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
             power: PowerOptions { cycles: 20, steps: 10, mebibytes: 64, program, keep },
             soak: SoakOptions { time: Duration::from_secs(8), readers: 8 },
@@ -58,6 +62,7 @@ impl Suite {
             sim: SimOptions { steps: 20, images: 64, onward: 32, threads: threads() },
             fail_seeds: 2,
             fail: FailOptions { steps: 18, stride: 1 },
+            intent: IntentOptions { seeds: 50, threads: threads() },
             kill: KillOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
             power: PowerOptions { cycles: 1_000, steps: 20, mebibytes: 128, program, keep },
             soak: SoakOptions { time: Duration::from_secs(600), readers: 8 },
@@ -93,6 +98,7 @@ impl Suite {
         match kind {
             "sim" => Some(self.run_sim(stop)),
             "fail" => Some(self.run_fail(stop)),
+            "intent" => Some(intent::run(self.seed, &self.intent, stop)),
             "kill" => Some(kill::run(self.seed, &self.kill, stop)),
             "power" => Some(power::run(self.seed, &self.power, stop)),
             "soak" => Some(soak::run(self.seed, &self.soak, stop)),
@@ -102,7 +108,7 @@ impl Suite {
 }
 
 /// The kinds, in the order in which they run.
-pub const KINDS: [&str; 5] = ["sim", "fail", "kill", "power", "soak"];
+pub const KINDS: [&str; 6] = ["sim", "fail", "intent", "kill", "power", "soak"];
 
 /// Figures and anomalies as a page.
 pub fn page(title: &str, reports: &[Report]) -> String {

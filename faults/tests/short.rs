@@ -25,6 +25,11 @@ fn an_operation_fails() {
     good(&suite().run_fail(&Stop::after(None)));
 }
 
+#[test]
+fn commands_of_two_processes_change_what_they_were_told_to() {
+    good(&gstore_faults::intent::run(1, &suite().intent, &Stop::after(None)));
+}
+
 /// The tag is gone from what is visible, and comes back with a loss of power: a step that says it is done has to be.
 #[test]
 fn a_flush_fails_while_a_tag_is_removed() {

@@ -16,6 +16,16 @@ pub struct SimDisk(Arc<Shared>);
 struct Shared {
     inner: Mutex<Inner>,
     unlocked: Condvar,
+    hook: Mutex<Option<Hook>>,
+}
+
+/// Done before a lock is taken.
+struct Hook(Box<dyn FnMut(&Path) + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +83,15 @@ impl SimDisk {
     /// All names, for looking at what is left.
     pub fn names(&self) -> Vec<PathBuf> {
         self.inner().names.keys().cloned().collect()
+    }
+
+    /// Does something before any lock is taken, also by way of other clones; not before those that it takes itself.
+    pub fn before_lock(&self, hook: impl FnMut(&Path) + Send + 'static) {
+        *self.hook() = Some(Hook(Box::new(hook)));
+    }
+
+    fn hook(&self) -> MutexGuard<'_, Option<Hook>> {
+        self.0.hook.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -331,6 +350,11 @@ impl Vfs for SimDisk {
         Ok(self.inner().names.contains_key(path))
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
+        let hook = self.hook().take();
+        if let Some(mut hook) = hook {
+            hook.0(path);
+            self.hook().get_or_insert(hook);
+        }
         let mut inner = self.inner();
         let id = inner.open_or_create(path)?;
         while inner.locked.contains(&id) {

@@ -8,9 +8,11 @@ pub mod content;
 mod index;
 mod life;
 mod plan;
+pub(crate) mod shard;
 mod state;
 mod step;
 
 pub use plan::{Plan, Workload};
 pub use state::{Rows, Samples, State};
 pub use step::{Context, Mode, Step};
+pub(crate) use step::{append, start_append};

@@ -141,7 +141,9 @@ impl Step {
     pub fn run(&self, context: &mut Context) -> Result<(), Failure> {
         match self {
             Step::Create => context.create(),
-            Step::Append { dataset, samples, mode } => append(context.store()?, dataset, samples, *mode),
+            Step::Append { dataset, samples, mode } => {
+                append(start_append(context.store()?, dataset, *mode)?, samples)
+            }
             Step::Job { features, upto, window, stop, checkpoint } => {
                 job(context.store()?, features, *upto, *window, *stop, *checkpoint)
             }
@@ -161,7 +163,8 @@ impl Step {
     }
 }
 
-fn append(store: &Store, dataset: &str, samples: &[(u64, u32)], mode: Mode) -> Result<(), Failure> {
+/// Starts an append to a dataset.
+pub(crate) fn start_append(store: &Store, dataset: &str, mode: Mode) -> Result<SampleAppend, Failure> {
     let name = DatasetName::try_from(dataset).map_err(|e| e.to_string())?;
     let if_changed = match mode {
         Mode::Refuse => IfChanged::Refuse,
@@ -170,7 +173,11 @@ fn append(store: &Store, dataset: &str, samples: &[(u64, u32)], mode: Mode) -> R
     };
     let options =
         AppendOptions { command: format!("append {dataset}"), if_changed, source: Some("a.jsonl".into()) };
-    let mut append = store.append(&name, columns(), options)?;
+    Ok(store.append(&name, columns(), options)?)
+}
+
+/// Adds samples, given as id and version, and publishes them.
+pub(crate) fn append(mut append: SampleAppend, samples: &[(u64, u32)]) -> Result<(), Failure> {
     for (id, version) in samples {
         let (subtask, n) = metadata_of(*id, *version);
         let record = record_of(*id, *version);
@@ -207,7 +214,7 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
     life::bury(state, dataset, &dead);
 }
 
-fn plan(features: &[usize]) -> Result<JobPlan, Failure> {
+pub(super) fn plan(features: &[usize]) -> Result<JobPlan, Failure> {
     let features: Vec<JobFeature> = features.iter().map(|i| feature(*i)).collect::<Result<_, _>>()?;
     let keys: Vec<String> = features.iter().map(|f| f.desc.key()).collect();
     Ok(JobPlan {
@@ -254,7 +261,7 @@ fn job(
 }
 
 /// The content of every live row, as a job reads it before it computes anything.
-fn contents(snapshot: &Snapshot, dataset: &str, upto: u64) -> Result<BTreeMap<u64, u64>, Failure> {
+pub(super) fn contents(snapshot: &Snapshot, dataset: &str, upto: u64) -> Result<BTreeMap<u64, u64>, Failure> {
     let mut rows = BTreeMap::new();
     let reader = snapshot.samples(snapshot.dataset(dataset)?)?;
     for batch in reader.scan(&COLUMNS, Some(0..upto)) {
@@ -264,7 +271,7 @@ fn contents(snapshot: &Snapshot, dataset: &str, upto: u64) -> Result<BTreeMap<u6
 }
 
 /// Computes and seals what is missing of a window; `false` if nothing was.
-fn compute(
+pub(super) fn compute(
     job: &mut Job,
     features: &[usize],
     dataset: &str,
@@ -302,7 +309,7 @@ fn compute(
     Ok(worked)
 }
 
-fn run_update(n: u8) -> Result<RunUpdate, Failure> {
+pub(super) fn run_update(n: u8) -> Result<RunUpdate, Failure> {
     let checkpoint = RunCheckpoint {
         name: format!("checkpoint-{n}"),
         step: Some(u64::from(n)),
@@ -315,7 +322,7 @@ fn run_update(n: u8) -> Result<RunUpdate, Failure> {
     Ok(RunUpdate { name: "warmup".into(), checkpoints: vec![checkpoint], replace_weights: true })
 }
 
-fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Option<u8>) {
+pub(super) fn apply_job(state: &mut State, features: &[usize], upto: u64, checkpoint: Option<u8>) {
     for i in features {
         let Some(def) = FEATURES.get(*i) else { continue };
         let Some(part) = state.datasets.get_mut(def.dataset) else { continue };

@@ -1,0 +1,302 @@
+//! The commands: what each is told, what it does with the library as a front end does it, and what it should come to.
+
+use crate::sim::path;
+use crate::work::content::{id_of, label};
+use crate::work::{Mode, State, Step, append, shard, start_append};
+use crate::{Failure, Random};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use gstore_store::*;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The tag that the store has.
+pub(super) const KEPT: &str = "kept";
+
+/// The tag that a command sets.
+const NEW: &str = "new";
+
+/// Versions of samples that `replace` brings.
+const VERSION: u32 = 9;
+
+/// The feature of the shard.
+const ATTACHED: usize = 1;
+
+/// Something that a command is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thing {
+    Dataset,
+    Feature,
+    Run,
+    /// The tag that the store has.
+    Tag,
+    /// The snapshot that is current before both commands.
+    Snapshot,
+}
+
+/// A command, in the words of its user. All are about the dataset "pool", but for `Add`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Deletes rows by their ids.
+    Delete(Vec<u64>),
+    /// Deletes the rows whose ids the dataset "side" has.
+    DeleteWhere,
+    /// Purges rows by their ids.
+    Purge(Vec<u64>),
+    /// Adds samples, in place of those that have their ids.
+    Replace(Vec<u64>),
+    /// Adds samples to "side".
+    Add(Vec<u64>),
+    /// Drops the dataset.
+    DropDataset,
+    /// Drops the dataset and makes one of other samples under its name.
+    Remake,
+    /// Drops a feature.
+    DropFeature,
+    /// Drops the run.
+    DropRun,
+    /// Merges all files.
+    Compact,
+    /// Attaches a shard.
+    Attach,
+    /// Tags the current snapshot.
+    Tag,
+    /// Removes the tag that the store has.
+    Untag,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it was told.
+    Done,
+    /// What it was told of is not there any more.
+    Gone,
+    /// Another process is at work that it would disturb.
+    Busy,
+}
+
+impl Command {
+    /// One of each, about some of the ids.
+    pub(super) fn all(live: &[u64], random: &mut Random) -> Vec<Command> {
+        let mut some = || random.some(live, 30);
+        vec![
+            Command::Delete(some()),
+            Command::DeleteWhere,
+            Command::Purge(some()),
+            Command::Replace(some().into_iter().chain([500, 501]).collect()),
+            Command::Add(some()),
+            Command::DropDataset,
+            Command::Remake,
+            Command::DropFeature,
+            Command::DropRun,
+            Command::Compact,
+            Command::Attach,
+            Command::Tag,
+            Command::Untag,
+        ]
+    }
+
+    /// What must be there when it commits.
+    pub(super) fn needs(&self) -> Option<Thing> {
+        match self {
+            Command::DropFeature => Some(Thing::Feature),
+            Command::DropRun => Some(Thing::Run),
+            Command::Tag => Some(Thing::Snapshot),
+            Command::Untag => Some(Thing::Tag),
+            Command::Add(_) | Command::Compact => None,
+            _ => Some(Thing::Dataset),
+        }
+    }
+
+    /// What it takes away.
+    pub(super) fn removes(&self) -> &'static [Thing] {
+        match self {
+            Command::DropDataset | Command::Remake => &[Thing::Dataset, Thing::Feature],
+            Command::DropFeature => &[Thing::Feature],
+            Command::DropRun => &[Thing::Run],
+            Command::Purge(_) => &[Thing::Snapshot, Thing::Tag],
+            Command::Untag => &[Thing::Tag],
+            _ => &[],
+        }
+    }
+
+    /// Whether another one is refused while this one is at work.
+    pub(super) fn keeps_out(&self, other: &Command) -> bool {
+        match self {
+            Command::Compact | Command::Purge(_) => matches!(other, Command::Compact | Command::Purge(_)),
+            Command::Attach => {
+                other.removes().contains(&Thing::Dataset)
+                    || matches!(other, Command::Purge(_) | Command::Attach)
+            }
+            _ => false,
+        }
+    }
+
+    /// Does it.
+    pub(super) fn run(&self, store: &Store) -> Result<Outcome, Failure> {
+        let seen = store.snapshot()?;
+        let outcome = match self {
+            Command::Delete(ids) => delete(store, Some(ids), false),
+            Command::DeleteWhere => delete(store, None, false),
+            Command::Purge(ids) => delete(store, Some(ids), true),
+            Command::Replace(ids) => add(store, "pool", ids, VERSION),
+            Command::Add(ids) => add(store, "side", ids, 0),
+            Command::DropDataset => changed(store.drop_dataset(seen.dataset("pool")?, "drop")),
+            Command::Remake => match changed(store.drop_dataset(seen.dataset("pool")?, "drop"))? {
+                Outcome::Done => add(store, "pool", &REMADE, 0),
+                refused => Ok(refused),
+            },
+            Command::DropFeature => changed(store.drop_feature(seen.feature(&label(0))?, "drop")),
+            Command::DropRun => changed(store.drop_run(seen.run("warmup")?, "drop")),
+            Command::Compact => match store.compact(CompactOptions::default(), &mut |_| {}) {
+                Ok(_) => Ok(Outcome::Done),
+                Err(CompactError::Busy) => Ok(Outcome::Busy),
+                Err(e) => Err(e.into()),
+            },
+            Command::Attach => attach(store),
+            Command::Tag => {
+                let name = NEW.parse::<TagName>().map_err(|e| e.to_string())?;
+                tagged(store.tag(&name, &seen, TagOptions::default()))
+            }
+            Command::Untag => tagged(store.untag(&seen.tag(KEPT)?, "untag")),
+        };
+        outcome.map_err(|e| format!("{self:?}: {e}").into())
+    }
+
+    /// Does it to the model. `before` is the content before both commands; what is purged is added to `purged`.
+    pub(super) fn apply(&self, state: &mut State, before: &State, purged: &mut BTreeSet<(String, u64)>) {
+        let pool = || "pool".to_owned();
+        let rows = |state: &State, ids: &[u64]| -> Vec<u64> {
+            let ids: Vec<String> = ids.iter().map(|id| id_of(*id)).collect();
+            let rows = state.datasets.get("pool").into_iter().flat_map(|d| &d.rows);
+            rows.filter(|(_, (id, _))| ids.contains(id)).map(|(row, _)| *row).collect()
+        };
+        let side = |state: &State| -> Vec<u64> {
+            let rows = state.datasets.get("side").into_iter().flat_map(|d| d.rows.values());
+            rows.filter_map(|(id, _)| id.trim_start_matches('s').parse().ok()).collect()
+        };
+        let add = |dataset: &str, ids: &[u64], version, mode| Step::Append {
+            dataset: dataset.to_owned(),
+            samples: ids.iter().map(|id| (*id, version)).collect(),
+            mode,
+        };
+        let steps = match self {
+            Command::Delete(ids) => {
+                vec![Step::Delete { dataset: pool(), rows: rows(state, ids), purge: false }]
+            }
+            Command::DeleteWhere => {
+                vec![Step::Delete { dataset: pool(), rows: rows(state, &side(state)), purge: false }]
+            }
+            Command::Purge(ids) => {
+                let rows = rows(state, ids);
+                let samples = |row| state.datasets.get("pool").and_then(|d| d.rows.get(row).cloned());
+                purged.extend(rows.iter().filter_map(samples));
+                vec![Step::Delete { dataset: pool(), rows, purge: true }]
+            }
+            Command::Replace(ids) => vec![add("pool", ids, VERSION, Mode::Replace)],
+            Command::Add(ids) => vec![add("side", ids, 0, Mode::Replace)],
+            Command::DropDataset => vec![Step::DropDataset(pool())],
+            Command::Remake => vec![Step::DropDataset(pool()), add("pool", &REMADE, 0, Mode::Replace)],
+            Command::DropFeature => vec![Step::DropFeature(0)],
+            Command::DropRun => vec![Step::DropRun],
+            Command::Compact => Vec::new(),
+            Command::Attach => {
+                let upto = before.datasets.get("pool").map_or(0, |d| d.next_row);
+                shard::apply(state, ATTACHED, CHECKPOINT, upto);
+                Vec::new()
+            }
+            Command::Tag => vec![Step::Tag(NEW.to_owned())],
+            Command::Untag => vec![Step::Untag(KEPT.to_owned())],
+        };
+        steps.iter().for_each(|step| step.apply(state));
+    }
+}
+
+/// Ids of the dataset that gets the name.
+const REMADE: [u64; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 900, 901, 902];
+
+/// The checkpoint that the shard brings.
+const CHECKPOINT: u8 = 2;
+
+/// Finds rows by ids, or those whose ids "side" has, and deletes them; again where they changed in between, as `gstore delete` does.
+fn delete(store: &Store, ids: Option<&[u64]>, purge: bool) -> Result<Outcome, Failure> {
+    let first = Arc::clone(store.snapshot()?.dataset("pool")?);
+    for _ in 0..10 {
+        let snapshot = store.snapshot()?;
+        let Ok(part) = snapshot.same_dataset(&first) else { return Ok(Outcome::Gone) };
+        let wanted: BTreeSet<String> = match ids {
+            Some(ids) => ids.iter().map(|id| id_of(*id)).collect(),
+            None => samples(&snapshot, "side")?.into_iter().map(|(_, id)| id).collect(),
+        };
+        let found = samples(&snapshot, "pool")?.into_iter().filter(|(_, id)| wanted.contains(id));
+        let rows = RowSet::from_rows(found.map(|(row, _)| row));
+        let asked = ids.is_none().then(|| Arc::clone(&snapshot));
+        match store.delete(part, &rows, DeleteOptions { purge, asked, ..DeleteOptions::default() }) {
+            Err(ChangeError::Changed(changed)) if changed.can_repeat() => {}
+            done => return changed(done),
+        }
+    }
+    Err("the store is changed all the time".into())
+}
+
+/// Row and id of every live sample.
+fn samples(snapshot: &Snapshot, dataset: &str) -> Result<Vec<(u64, String)>, Failure> {
+    let mut out = Vec::new();
+    for batch in snapshot.samples(snapshot.dataset(dataset)?)?.scan(&["row", "id"], None) {
+        let batch = batch?;
+        let rows = batch.column(0).as_primitive::<UInt64Type>().values();
+        let ids = batch.column(1).as_string::<i32>().iter();
+        out.extend(rows.iter().zip(ids).filter_map(|(row, id)| Some((*row, id?.to_owned()))));
+    }
+    Ok(out)
+}
+
+/// Adds samples, in place of those with their ids, to the dataset that has the name before the lock is there.
+fn add(store: &Store, dataset: &str, ids: &[u64], version: u32) -> Result<Outcome, Failure> {
+    let seen = store.snapshot()?.dataset(dataset).ok().cloned();
+    let started = start_append(store, dataset, Mode::Replace)?;
+    if seen.is_some_and(|seen| started.base().same_dataset(&seen).is_err()) {
+        return Ok(Outcome::Gone);
+    }
+    let samples: Vec<(u64, u32)> = ids.iter().map(|id| (*id, version)).collect();
+    append(started, &samples)?;
+    Ok(Outcome::Done)
+}
+
+/// The folder of the shard.
+fn folder() -> PathBuf {
+    path().with_file_name("shard")
+}
+
+/// Makes the shard that `Attach` attaches.
+pub(super) fn make_shard(store: &Store) -> Result<(), Failure> {
+    shard::make(store, ATTACHED, CHECKPOINT, &folder())
+}
+
+fn attach(store: &Store) -> Result<Outcome, Failure> {
+    match store.attach(&[folder()], &AttachOptions::default(), &mut |_| {}) {
+        Ok(_) => Ok(Outcome::Done),
+        Err(AttachError::Dataset { .. }) => Ok(Outcome::Gone),
+        Err(AttachError::Job(JobError::Busy { .. })) => Ok(Outcome::Busy),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn changed<T>(done: Result<T, ChangeError>) -> Result<Outcome, Failure> {
+    match done {
+        Ok(_) => Ok(Outcome::Done),
+        Err(ChangeError::Changed(_)) => Ok(Outcome::Gone),
+        Err(ChangeError::Busy { .. } | ChangeError::Compacting) => Ok(Outcome::Busy),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn tagged(done: Result<Arc<Snapshot>, TagError>) -> Result<Outcome, Failure> {
+    match done {
+        Ok(_) => Ok(Outcome::Done),
+        Err(TagError::Changed(_)) => Ok(Outcome::Gone),
+        Err(e) => Err(e.into()),
+    }
+}

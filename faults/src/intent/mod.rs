@@ -1,0 +1,218 @@
+//! Pairs of commands of two processes: one has found what it is to change and waits for the writer lock, the other commits, then the first goes on.
+//!
+//! - every ordered pair, and every time that the first command takes the writer lock
+//! - the store then has what the commands were told in this order, by ids, names and conditions and not by numbers of rows; what
+//!   the first was told of and the second took away is not replaced by whatever has its name
+//! - a refused command changes nothing
+
+mod command;
+
+pub use command::{Command, Outcome};
+
+use crate::check::{guarded, sound};
+use crate::disk::{Image, SimDisk};
+use crate::sim::path;
+use crate::work::{Context, Mode, State, Step};
+use crate::{Failure, Random, Report, Stop};
+use command::Thing;
+use gstore_store::vfs::Vfs;
+use gstore_store::{SnapshotName, Store};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub struct IntentOptions {
+    /// Stores, with commands of their own.
+    pub seeds: u64,
+    /// Threads to use.
+    pub threads: usize,
+}
+
+/// A store, and what the commands are about.
+struct Base {
+    image: Image,
+    state: State,
+    /// What the tag of the store is on.
+    tagged: State,
+    commands: Vec<Command>,
+}
+
+/// Two commands that met.
+struct Meeting {
+    first: Outcome,
+    second: Outcome,
+}
+
+/// All pairs on the stores of consecutive seeds.
+pub fn run(seed: u64, options: &IntentOptions, stop: &Stop) -> Report {
+    let mut report = Report::new("intent");
+    for seed in seed..seed + options.seeds {
+        match guarded(|| Base::new(seed)) {
+            Ok(base) => pairs(seed, &base, options.threads, stop, &mut report),
+            Err(e) => report.anomaly(format!("seed {seed}: the store cannot be made: {e}")),
+        }
+    }
+    report.finish()
+}
+
+fn pairs(seed: u64, base: &Base, threads: usize, stop: &Stop, report: &mut Report) {
+    let n = base.commands.len();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Report::new("intent")));
+    let work = || loop {
+        let at = next.fetch_add(1, Ordering::SeqCst);
+        let (Some(a), Some(b)) = (base.commands.get(at / n), base.commands.get(at % n)) else { return };
+        if stop.now() {
+            return;
+        }
+        let met = guarded(|| pair(base, a, b));
+        let mut report = found.lock().unwrap_or_else(PoisonError::into_inner);
+        report.count("pairs", 1);
+        match met {
+            Ok(meetings) => meetings.iter().for_each(|met| met.count(&mut report)),
+            Err(e) => report.anomaly(format!("seed {seed}, {a:?} after {b:?}: {e}")),
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    report.merge(found.into_inner().unwrap_or_else(PoisonError::into_inner));
+}
+
+impl Meeting {
+    fn count(&self, report: &mut Report) {
+        report.count("meetings", 1);
+        for outcome in [self.first, self.second] {
+            match outcome {
+                Outcome::Done => report.count("commands done", 1),
+                Outcome::Gone => report.count("refused: what was meant is gone", 1),
+                Outcome::Busy => report.count("refused: the other is at work", 1),
+            }
+        }
+    }
+}
+
+/// Two commands, for each time that the first takes the writer lock.
+fn pair(base: &Base, first: &Command, second: &Command) -> Result<Vec<Meeting>, Failure> {
+    let mut meetings = Vec::new();
+    while let Some(met) =
+        meet(base, first, second, meetings.len()).map_err(|e| format!("lock {}: {e}", meetings.len()))?
+    {
+        meetings.push(met);
+    }
+    if meetings.is_empty() { Err("the first command takes no lock".into()) } else { Ok(meetings) }
+}
+
+/// The second command is done right before the first takes the writer lock for the n-th time; `None` if it does not take it so often.
+fn meet(base: &Base, first: &Command, second: &Command, n: usize) -> Result<Option<Meeting>, Failure> {
+    let disk = SimDisk::from_image(&base.image);
+    let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()) as Arc<dyn Vfs>, &path());
+    let store = open(&disk)?;
+    let met = Arc::new(Mutex::new(None));
+    let (place, other, command, mut left) = (Arc::clone(&met), disk.clone(), second.clone(), n);
+    disk.before_lock(move |name| {
+        if !name.ends_with("LOCK") {
+            return;
+        }
+        if left == 0 {
+            let done = open(&other).map_err(Failure::from).and_then(|store| command.run(&store));
+            place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(done);
+        }
+        left = left.wrapping_sub(1);
+    });
+    let outcome = first.run(&store)?;
+    disk.before_lock(|_| {});
+    let Some(other) = met.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(None) };
+    let met = Meeting { first: outcome, second: other? };
+    compare(base, first, second, &met, &open(&disk)?)?;
+    Ok(Some(met))
+}
+
+fn compare(
+    base: &Base,
+    first: &Command,
+    second: &Command,
+    met: &Meeting,
+    store: &Store,
+) -> Result<(), Failure> {
+    let (mut expected, mut purged) = (base.state.clone(), BTreeSet::new());
+    match met.second {
+        Outcome::Done => second.apply(&mut expected, &base.state, &mut purged),
+        Outcome::Busy if first.keeps_out(second) => {}
+        other => return Err(format!("the second command: {other:?}").into()),
+    }
+    let removed = |thing: Thing| met.second == Outcome::Done && second.removes().contains(&thing);
+    let gone = first.needs().is_some_and(removed);
+    match (met.first, gone) {
+        (Outcome::Done, false) => first.apply(&mut expected, &base.state, &mut purged),
+        (Outcome::Gone, true) => {}
+        (other, _) => return Err(format!("the first command: {other:?}, gone: {gone}").into()),
+    }
+    let snapshot = store.snapshot()?;
+    if let Some(difference) = expected.difference(&State::read(&snapshot)?) {
+        return Err(difference.into());
+    }
+    for tag in &expected.tags {
+        let name = SnapshotName::Tag(tag.parse().map_err(|_| "a tag with a bad name")?);
+        let meant = if tag == command::KEPT { &base.tagged } else { &base.state };
+        if !State::read(&*store.snapshot_named(&name)?)?.same_content(meant) {
+            return Err(format!("tag {tag} is on another snapshot than the one that was meant").into());
+        }
+    }
+    for info in store.history()? {
+        let state = State::read(&*store.snapshot_at(info.number)?)?;
+        let rows = state.datasets.values().flat_map(|d| d.rows.values());
+        if let Some((id, _)) = rows.into_iter().find(|sample| purged.contains(*sample)) {
+            return Err(format!("snapshot {} has {id}, which was purged", info.number).into());
+        }
+    }
+    sound(store).map(drop)
+}
+
+impl Base {
+    /// A store with several files of everything, deleted rows, a tag and a shard that is not attached.
+    fn new(seed: u64) -> Result<Base, Failure> {
+        let mut random = Random::of(&[seed, 31]);
+        let disk = SimDisk::new();
+        let mut context = Context::new(Arc::new(disk.clone()), &path());
+        let (mut state, mut tagged) = (State::default(), State::default());
+        let append = |dataset: &str, ids: std::ops::Range<u64>| Step::Append {
+            dataset: dataset.into(),
+            samples: ids.map(|id| (id, 0)).collect(),
+            mode: Mode::Refuse,
+        };
+        let job = |features: Vec<usize>, checkpoint| Step::Job {
+            features,
+            upto: u64::MAX,
+            window: 7,
+            stop: None,
+            checkpoint,
+        };
+        let (pool, more) = (random.from(12..20), random.from(4..9));
+        let deleted = random.some(&(0..pool).collect::<Vec<u64>>(), 15);
+        let steps = [
+            Step::Create,
+            append("pool", 0..pool),
+            append("side", 3..8),
+            job(vec![0], Some(1)),
+            job(vec![3, 4], None),
+            Step::Tag(command::KEPT.into()),
+            append("pool", pool..pool + more),
+            Step::Delete { dataset: "pool".into(), rows: deleted.clone(), purge: false },
+        ];
+        for step in &steps {
+            step.run(&mut context)?;
+            if matches!(step, Step::Tag(_)) {
+                tagged = state.clone();
+            }
+            step.apply(&mut state);
+        }
+        command::make_shard(context.store()?)?;
+        let live: Vec<u64> = (0..pool + more).filter(|id| !deleted.contains(id)).collect();
+        let commands = Command::all(&live, &mut random);
+        Ok(Base { image: disk.image(), state, tagged, commands })
+    }
+}
