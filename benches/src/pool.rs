@@ -29,7 +29,12 @@ pub struct Features<'a> {
 pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> Result<()> {
     let column = |_| ColumnSpec::inferred("subtask", ColumnType::Text);
     let columns = prefix.map(column).into_iter().collect();
-    let options = AppendOptions { command: "bench".into(), if_changed: IfChanged::Refuse, source: None };
+    let options = AppendOptions {
+        command: "bench".into(),
+        if_changed: IfChanged::Refuse,
+        source: None,
+        ..AppendOptions::default()
+    };
     let mut append = store.append(&DatasetName::try_from(name)?, columns, options)?;
     for row in 0..rows {
         let subtask = |prefix| MetaValue::Text(format!("{prefix}{row}"));

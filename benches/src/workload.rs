@@ -9,7 +9,7 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Compute;
-use gstore_store::{DType, IfChanged, Store};
+use gstore_store::{DType, IfChanged, IfDeleted, Store};
 
 /// Where the inputs are.
 #[derive(Debug, Clone)]
@@ -65,6 +65,7 @@ impl Inputs {
             fields: Vec::new(),
             columns: Vec::new(),
             if_changed: IfChanged::Refuse,
+            if_deleted: IfDeleted::LeaveOut,
             command: "benchmark".to_owned(),
         };
         add(store, &request, &mut Silent)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 fn append(ids: std::ops::Range<u64>) -> Step {
     let samples = ids.map(|id| (id, 0)).collect();
-    Step::Append { dataset: "side".into(), samples, mode: Mode::Refuse }
+    Step::Append { dataset: "side".into(), samples, mode: Mode::Refuse, restore: false }
 }
 
 fn job(stop: Option<u64>) -> Step {

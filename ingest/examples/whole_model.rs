@@ -12,7 +12,7 @@ use gstore_data::TemplateKind;
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, Silent, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_model::Compute;
-use gstore_store::{DType, IfChanged, Store};
+use gstore_store::{DType, IfChanged, IfDeleted, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
+        if_deleted: IfDeleted::LeaveOut,
         command: "whole_model".to_owned(),
     };
     add(&store, &rows, &mut Silent)?;

@@ -10,7 +10,7 @@ use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use gstore_data::{Content, parse_record};
 use gstore_ingest::pipeline::{AddRequest, IngestError, Silent, add};
-use gstore_store::{IfChanged, Store};
+use gstore_store::{IfChanged, IfDeleted, Store};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
@@ -154,6 +154,7 @@ fn request(data: &[PathBuf], fields: &[&str]) -> AddRequest {
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
+        if_deleted: IfDeleted::LeaveOut,
         command: "add".to_owned(),
     }
 }

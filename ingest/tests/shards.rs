@@ -10,8 +10,8 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{
-    AttachError, AttachOptions, CELL_ROWS, FeatureState, IfChanged, ShardOutcome, SnapshotName, Store,
-    TokenCount,
+    AttachError, AttachOptions, CELL_ROWS, FeatureState, IfChanged, IfDeleted, ShardOutcome, SnapshotName,
+    Store, TokenCount,
 };
 
 const ROWS: u64 = 2 * CELL_ROWS + 40;
@@ -37,6 +37,7 @@ fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
         fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
+        if_deleted: IfDeleted::LeaveOut,
         command: "add".to_owned(),
     };
     add(store, &request, &mut Silent).unwrap();

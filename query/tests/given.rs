@@ -172,7 +172,12 @@ const TEXTS: [&str; 6] = [
 ];
 
 fn append(store: &TestStore, name: &str, records: &[Option<&str>]) {
-    let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
+    let options = AppendOptions {
+        command: "test".into(),
+        if_changed: IfChanged::Refuse,
+        source: None,
+        ..AppendOptions::default()
+    };
     let name = DatasetName::try_from(name).unwrap();
     let mut append = store.store.append(&name, Vec::new(), options).unwrap();
     for (i, record) in records.iter().enumerate() {

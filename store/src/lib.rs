@@ -48,15 +48,15 @@ pub use job::{Job, JobFeature, JobPlan};
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
-    ColumnDef, ColumnType, DatasetPart, EncodingEntry, Extra, FeaturePart, FeatureState, FileEntry,
-    RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
+    ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart, FeatureState,
+    FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
 };
 pub use map::FileMap;
 pub use panics::caught;
 pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 pub use samples::{
-    AppendOptions, AppendReport, ColumnSpec, IfChanged, MetaValue, NewSample, Pushed, SampleAppend,
-    SampleReader,
+    AppendOptions, AppendReport, ColumnSpec, IfChanged, IfDeleted, MetaValue, NewSample, Pushed,
+    SampleAppend, SampleReader,
 };
 pub use segment::{
     BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
@@ -71,4 +71,5 @@ pub use store::{
     Coverage, CoverageState, Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName,
 };
 pub use tags::TagOptions;
+pub use tombstones::DeletedIdLookup;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

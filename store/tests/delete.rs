@@ -1,4 +1,4 @@
-//! Promise: a deleted row is nowhere to be seen from the next snapshot on, an older snapshot still has it, its id is free,
+//! Promise: a deleted row is nowhere to be seen from the next snapshot on, an older snapshot still has it, its id can be added again,
 //! and a delete or drop happens as a whole or not at all.
 
 mod common;
@@ -60,12 +60,12 @@ fn deleted_rows_are_hidden_and_older_snapshots_keep_them() {
 }
 
 #[test]
-fn the_id_of_a_deleted_row_is_free_for_a_new_row() {
+fn the_id_of_a_deleted_row_can_be_added_again() {
     let dir = tempdir().unwrap();
     let store = Store::create(dir.path().join("s")).unwrap();
     add(&store, 0..20).unwrap();
     delete(&store, 5..8);
-    assert_eq!(add(&store, 0..20).unwrap(), {
+    assert_eq!(restore(&store, 0..20).unwrap(), {
         let mut r = AppendReport::default();
         (r.added, r.unchanged, r.snapshot) = (3, 17, Some(3));
         r
@@ -73,7 +73,7 @@ fn the_id_of_a_deleted_row_is_free_for_a_new_row() {
     assert_eq!(ids(&store), names((0..5).chain(8..20).chain(5..8)));
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().next_row, 23);
     delete(&store, [21]);
-    assert_eq!(add(&store, 6..7).unwrap().added, 1);
+    assert_eq!(restore(&store, 6..7).unwrap().added, 1);
     assert!(verify(&store).is_sound(), "{:?}", verify(&store).problems);
 }
 

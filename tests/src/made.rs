@@ -26,7 +26,12 @@ impl Numbers {
 /// # Panics
 /// If the store refuses them.
 pub fn append(store: &Store, dataset: &str, rows: u64) {
-    let options = AppendOptions { command: "test".into(), if_changed: IfChanged::Refuse, source: None };
+    let options = AppendOptions {
+        command: "test".into(),
+        if_changed: IfChanged::Refuse,
+        source: None,
+        ..AppendOptions::default()
+    };
     let name = DatasetName::try_from(dataset).expect("a name");
     let mut append = store.append(&name, Vec::new(), options).expect("an append");
     for row in 0..rows {

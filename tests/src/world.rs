@@ -9,7 +9,7 @@ use gstore_ingest::pipeline::{
     add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{IfChanged, Store};
+use gstore_store::{IfChanged, IfDeleted, Store};
 
 /// The folder of the demo's model, checkpoints and data.
 pub fn demo() -> PathBuf {
@@ -84,6 +84,7 @@ pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, 
         fields: Vec::new(),
         columns: Vec::new(),
         if_changed: IfChanged::Refuse,
+        if_deleted: IfDeleted::LeaveOut,
         command: "test".to_owned(),
     };
     add(store, &request, &mut Silent)

@@ -226,3 +226,63 @@ fn what_a_repair_lost_the_same_command_brings_back() {
     ingest(&place, "pool", None, "grad-sgd,loss");
     assert_eq!(digests(&place.path("store")), before);
 }
+
+#[test]
+fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 5);
+    let add = |more: &[&str]| {
+        let args = [&["add", "--dataset", "pool", "--data", "pool.jsonl"], more].concat();
+        let finished = place.run(&args);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished
+    };
+    add(&[]);
+    place.ok(&["delete", "--dataset", "pool", "--id", "s2", "--purge", "--yes"]);
+    let said = add(&[]).stderr;
+    assert!(
+        said.contains("pool: 0 samples added, 4 were there already, 1 was deleted before and left out (--restore-deleted adds it)"),
+        "{said}"
+    );
+    place.ok(&["delete", "--dataset", "pool", "--id", "s3"]);
+    let said = add(&[]).stderr;
+    assert!(said.contains("2 were deleted before and left out (--restore-deleted adds them)"), "{said}");
+    let report: Value = serde_json::from_str(&add(&["--json"]).stdout).expect("JSON");
+    assert_eq!(
+        (&report["added"], &report["unchanged"], &report["left_out"]),
+        (&json!(0), &json!(3), &json!(2))
+    );
+
+    // With an ingest too, and in what it says beforehand.
+    let dry = place.run(&[
+        "ingest",
+        "--dataset",
+        "pool",
+        "--data",
+        "pool.jsonl",
+        "--features",
+        "loss",
+        "--dim",
+        "256",
+        "--dry-run",
+        "--model",
+        &world::demo().join("model").to_string_lossy(),
+    ]);
+    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    assert!(
+        dry.stderr.contains("0 samples to add, 3 there already")
+            && dry.stderr.contains("2 deleted before to leave out"),
+        "{}",
+        dry.stderr
+    );
+    let said = ingest(&place, "pool", Some("pool.jsonl"), "loss");
+    assert!(said.contains("2 were deleted before and left out"), "{said}");
+    assert_eq!(place.value(COUNT), "3");
+
+    let said = add(&["--restore-deleted"]).stderr;
+    assert!(said.contains("pool: 2 samples added, 3 were there already"), "{said}");
+    assert_eq!(place.value(COUNT), "5");
+    let said = add(&[]).stderr;
+    assert!(said.contains("nothing to add; all 5 samples are there already"), "{said}");
+    assert_eq!(place.run(&["verify", "--all"]).code, 0);
+}

@@ -153,6 +153,9 @@ pub struct AddArgs {
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How sample files are read.
@@ -167,6 +170,9 @@ pub struct SampleArgs {
     /// What to do with a line that differs from the stored sample of the same id
     #[arg(long, value_enum, default_value = "refuse")]
     pub if_changed: IfChanged,
+    /// Add lines whose ids were deleted or purged from the dataset before; without it they are left out, whatever they hold now
+    #[arg(long)]
+    pub restore_deleted: bool,
 }
 
 /// What to do with a changed line.

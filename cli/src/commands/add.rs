@@ -12,18 +12,25 @@ use anyhow::{Result, bail};
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
-use gstore_store::Store;
+use gstore_store::{IfDeleted, Store};
 use tempfile::NamedTempFile;
 
 use crate::args::{AddArgs, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
+use crate::output::out;
 use crate::words::{many, many_of};
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
-    Samples::new(context, &args.dataset, &args.data, &args.samples)?.register(context)?;
+    let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
+    let (_, report) = samples.register(context)?;
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        samples.tell(context, &report);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,6 +64,10 @@ impl Samples {
                 IfChanged::Keep => gstore_store::IfChanged::Keep,
                 IfChanged::Replace => gstore_store::IfChanged::Replace,
             },
+            if_deleted: match samples.restore_deleted {
+                true => IfDeleted::Restore,
+                false => IfDeleted::LeaveOut,
+            },
             command: command_line(),
         };
         Ok(Self { request, cancel, _copies: copies })
@@ -67,9 +78,9 @@ impl Samples {
         if self.cancel.load(Ordering::Relaxed) { bail!(IngestError::Stopped) } else { Ok(()) }
     }
 
-    /// What to do with a changed line.
-    pub fn if_changed(&self) -> gstore_store::IfChanged {
-        self.request.if_changed
+    /// What to do with a changed line, and with one whose id was deleted.
+    pub fn exceptions(&self) -> (gstore_store::IfChanged, IfDeleted) {
+        (self.request.if_changed, self.request.if_deleted)
     }
 
     /// Checks that the models of an ingest read their texts alike.
@@ -82,20 +93,35 @@ impl Samples {
         Ok(add_until(store, &self.request, &mut context.reporter(), &self.cancel)?)
     }
 
-    /// Registers them in the store of the command line and tells what was new. Where there is none yet, common mistakes leave none behind.
-    pub fn register(&self, context: &Context) -> Result<Store> {
-        let dataset = &self.request.dataset;
+    /// Registers them in the store of the command line. Where there is none yet, common mistakes leave none behind.
+    pub fn register(&self, context: &Context) -> Result<(Store, AddReport)> {
         let store = context.open_or_create(|| Ok(check_data(&self.request)?))?;
         let report = self.read(context, &store)?;
+        Ok((store, report))
+    }
+
+    /// Says what was new.
+    pub fn tell(&self, context: &Context, report: &AddReport) {
+        let dataset = &self.request.dataset;
         let added = format!("{} added", many(report.added, "sample"));
         let mut text = match (report.added + report.replaced, report.unchanged) {
-            (0, 1) => format!("{dataset}: nothing to add; the 1 sample is there already"),
-            (0, unchanged) => format!("{dataset}: nothing to add; all {unchanged} samples are there already"),
-            (_, 0) => format!("{dataset}: {added}"),
+            (0, 1) if report.left_out == 0 => {
+                format!("{dataset}: nothing to add; the 1 sample is there already")
+            }
+            (0, unchanged) if report.left_out == 0 => {
+                format!("{dataset}: nothing to add; all {unchanged} samples are there already")
+            }
+            (_, 0) if report.left_out == 0 => format!("{dataset}: {added}"),
             (_, unchanged) => {
                 format!("{dataset}: {added}, {} there already", many_of(unchanged, "was", "were"))
             }
         };
+        match report.left_out {
+            0 => {}
+            1 => text.push_str(", 1 was deleted before and left out (--restore-deleted adds it)"),
+            n => text
+                .push_str(&format!(", {n} were deleted before and left out (--restore-deleted adds them)")),
+        }
         if report.replaced > 0 {
             text.push_str(&format!(", {} replaced", report.replaced));
         }
@@ -104,7 +130,6 @@ impl Samples {
             text.push_str(&format!("; {kept} skipped, as stored samples are kept"));
         }
         context.say(&text);
-        Ok(store)
     }
 }
 

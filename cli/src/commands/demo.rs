@@ -139,6 +139,7 @@ fn step(
         fields: Vec::new(),
         columns: Vec::new(),
         if_changed: gstore_store::IfChanged::Refuse,
+        if_deleted: gstore_store::IfDeleted::LeaveOut,
         command: command.clone(),
     };
     add(store, &request, &mut reporter)?;

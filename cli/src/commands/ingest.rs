@@ -44,7 +44,8 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         context.store_path()?;
         let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
         samples.check_texts(context, &request)?;
-        let store = samples.register(context)?;
+        let (store, report) = samples.register(context)?;
+        samples.tell(context, &report);
         let cancel =
             context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
         if cancel.load(Ordering::SeqCst) {
@@ -166,16 +167,20 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let scratch = Store::create(folder.path().join("store"))?;
     let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
     samples.read(context, &scratch)?;
-    let changed = samples.if_changed();
-    let preview = Preview::new(store.as_ref(), &scratch, request, changed, &mut context.reporter())?;
+    let exceptions = samples.exceptions();
+    let preview = Preview::new(store.as_ref(), &scratch, request, exceptions, &mut context.reporter())?;
     samples.check_stopped()?;
-    let AddReport { added, unchanged, replaced, kept, .. } = preview.report;
-    context.say(&format!(
+    let AddReport { added, unchanged, replaced, kept, left_out, .. } = preview.report;
+    let mut text = format!(
         "{}: {} to add, {unchanged} there already, {replaced} to replace, {} to skip",
         args.dataset,
         many(added, "sample"),
         many(kept, "changed line")
-    ));
+    );
+    if left_out > 0 {
+        text.push_str(&format!(", {left_out} deleted before to leave out"));
+    }
+    context.say(&text);
     let plans: Vec<&IngestPlan> = preview.plans().collect();
     print(context, args, &plans)
 }

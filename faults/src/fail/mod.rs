@@ -115,7 +115,7 @@ fn after_power_loss(disk: &SimDisk, base: &Image) -> SimDisk {
 
 /// An error names a file, a folder or an action, beside what the system said.
 fn check_text(text: &str) -> Result<(), Failure> {
-    const WORDS: [&str; 18] = [
+    const WORDS: [&str; 19] = [
         "CURRENT",
         "LOCK",
         "manifest",
@@ -124,6 +124,7 @@ fn check_text(text: &str) -> Result<(), Failure> {
         "encodings",
         "segments",
         "tombstones",
+        "deleted/",
         "artifacts",
         "indexes",
         "tmp",

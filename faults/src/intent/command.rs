@@ -181,6 +181,7 @@ impl Command {
             dataset: dataset.to_owned(),
             samples: ids.iter().map(|id| (*id, version)).collect(),
             mode,
+            restore: false,
         };
         let steps = match self {
             Command::Delete(ids) => {
@@ -256,7 +257,7 @@ fn samples(snapshot: &Snapshot, dataset: &str) -> Result<Vec<(u64, String)>, Fai
 /// Adds samples, in place of those with their ids, to the dataset that has the name before the lock is there.
 fn add(store: &Store, dataset: &str, ids: &[u64], version: u32) -> Result<Outcome, Failure> {
     let seen = store.snapshot()?.dataset(dataset).ok().cloned();
-    let started = start_append(store, dataset, Mode::Replace)?;
+    let started = start_append(store, dataset, Mode::Replace, false)?;
     if seen.is_some_and(|seen| started.base().same_dataset(&seen).is_err()) {
         return Ok(Outcome::Gone);
     }

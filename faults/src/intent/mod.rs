@@ -183,6 +183,7 @@ impl Base {
             dataset: dataset.into(),
             samples: ids.map(|id| (id, 0)).collect(),
             mode: Mode::Refuse,
+            restore: false,
         };
         let job = |features: Vec<usize>, checkpoint| Step::Job {
             features,

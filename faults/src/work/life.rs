@@ -69,6 +69,10 @@ fn settled(store: &Store) -> Result<(), Failure> {
 pub(super) fn apply(step: &Step, state: &mut State) {
     match step {
         Step::Delete { dataset, rows, purge } => {
+            let part = state.datasets.get(dataset);
+            let ids = part.into_iter().flat_map(|d| rows.iter().filter_map(|row| d.rows.get(row)));
+            let ids: Vec<String> = ids.map(|(id, _)| id.clone()).collect();
+            state.deleted.entry(dataset.clone()).or_default().extend(ids);
             bury(state, dataset, rows);
             if *purge {
                 // What was tagged had the rows.
@@ -80,6 +84,7 @@ pub(super) fn apply(step: &Step, state: &mut State) {
         }
         Step::DropDataset(name) => {
             state.datasets.remove(name);
+            state.deleted.remove(name);
             state.features.retain(|_, f| f.dataset != *name);
         }
         Step::DropRun => {

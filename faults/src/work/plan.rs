@@ -176,7 +176,8 @@ impl Workload {
             let old: Vec<u64> = (0..self.next_id - samples.len() as u64).collect();
             samples.extend(self.random.some(&old, 20).into_iter().map(|id| (id, self.version)));
         }
-        self.add(Step::Append { dataset, samples, mode });
+        let restore = self.random.chance(30);
+        self.add(Step::Append { dataset, samples, mode, restore });
     }
 
     fn job(&mut self, stop: bool) {

@@ -23,6 +23,8 @@ pub struct State {
     pub runs: BTreeMap<String, Vec<(String, Option<u64>)>>,
     /// Tags.
     pub tags: BTreeSet<String>,
+    /// Ids that were deleted, by dataset. No reader shows them, so they are not compared: the next append shows whether the store knows them.
+    pub deleted: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A dataset.

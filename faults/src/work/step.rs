@@ -36,6 +36,8 @@ pub enum Step {
         samples: Vec<(u64, u32)>,
         /// What happens to changed ones.
         mode: Mode,
+        /// Whether deleted ones are added again.
+        restore: bool,
     },
     /// Computes features in windows, publishes them, adds checkpoints to a run, and builds indexes.
     Job {
@@ -141,8 +143,8 @@ impl Step {
     pub fn run(&self, context: &mut Context) -> Result<(), Failure> {
         match self {
             Step::Create => context.create(),
-            Step::Append { dataset, samples, mode } => {
-                append(start_append(context.store()?, dataset, *mode)?, samples)
+            Step::Append { dataset, samples, mode, restore } => {
+                append(start_append(context.store()?, dataset, *mode, *restore)?, samples)
             }
             Step::Job { features, upto, window, stop, checkpoint } => {
                 job(context.store()?, features, *upto, *window, *stop, *checkpoint)
@@ -155,7 +157,9 @@ impl Step {
     pub fn apply(&self, state: &mut State) {
         match self {
             Step::Create => {}
-            Step::Append { dataset, samples, mode } => apply_append(state, dataset, samples, *mode),
+            Step::Append { dataset, samples, mode, restore } => {
+                apply_append(state, dataset, samples, *mode, *restore);
+            }
             Step::Job { stop: Some(_), .. } => {}
             Step::Job { features, upto, checkpoint, .. } => apply_job(state, features, *upto, *checkpoint),
             other => life::apply(other, state),
@@ -164,15 +168,21 @@ impl Step {
 }
 
 /// Starts an append to a dataset.
-pub(crate) fn start_append(store: &Store, dataset: &str, mode: Mode) -> Result<SampleAppend, Failure> {
+pub(crate) fn start_append(
+    store: &Store,
+    dataset: &str,
+    mode: Mode,
+    restore: bool,
+) -> Result<SampleAppend, Failure> {
     let name = DatasetName::try_from(dataset).map_err(|e| e.to_string())?;
     let if_changed = match mode {
         Mode::Refuse => IfChanged::Refuse,
         Mode::Keep => IfChanged::Keep,
         Mode::Replace => IfChanged::Replace,
     };
-    let options =
-        AppendOptions { command: format!("append {dataset}"), if_changed, source: Some("a.jsonl".into()) };
+    let if_deleted = if restore { IfDeleted::Restore } else { IfDeleted::LeaveOut };
+    let (command, source) = (format!("append {dataset}"), Some("a.jsonl".into()));
+    let options = AppendOptions { command, if_changed, if_deleted, source };
     Ok(store.append(&name, columns(), options)?)
 }
 
@@ -188,12 +198,13 @@ pub(crate) fn append(mut append: SampleAppend, samples: &[(u64, u32)]) -> Result
     Ok(())
 }
 
-fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: Mode) {
+fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: Mode, restore: bool) {
     if samples.is_empty() {
         return;
     }
     let mut dead = Vec::new();
     let part = state.datasets.entry(dataset.to_owned()).or_default();
+    let deleted = state.deleted.entry(dataset.to_owned()).or_default();
     for (id, version) in samples {
         let name = id_of(*id);
         let content = sample_digest(&record_of(*id, *version), &metadata_of(*id, *version));
@@ -203,8 +214,10 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
             (Some((_, old)), Mode::Replace) if old == content => continue,
             (Some((row, _)), Mode::Replace) => dead.push(row),
             (Some(_), Mode::Refuse | Mode::Keep) => continue,
+            (None, _) if deleted.contains(&name) && !restore => continue,
             (None, _) => {}
         }
+        deleted.remove(&name);
         if let Some((row, _)) = known {
             part.rows.remove(&row);
         }

@@ -152,7 +152,12 @@ fn known() -> Known {
 fn fill(store: &Store) -> Result<(), Box<dyn std::error::Error>> {
     let mut features = Vec::new();
     for (dataset, rows) in [("pool", ROWS), ("val", 2)] {
-        let options = AppendOptions { command: "fuzz".into(), if_changed: IfChanged::Refuse, source: None };
+        let options = AppendOptions {
+            command: "fuzz".into(),
+            if_changed: IfChanged::Refuse,
+            source: None,
+            ..AppendOptions::default()
+        };
         let mut append = store.append(&DatasetName::try_from(dataset)?, Vec::new(), options)?;
         for i in 0..rows {
             append.push(NewSample { id: &i.to_string(), record: None, metadata: Vec::new() })?;

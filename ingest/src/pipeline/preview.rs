@@ -9,7 +9,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use gstore_store::{
-    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, RowSet, SampleAppend, Snapshot, Store,
+    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, IfDeleted, RowSet, SampleAppend,
+    Snapshot, Store,
 };
 
 use super::plan::{IngestPlan, first_rows};
@@ -30,12 +31,13 @@ impl Preview {
     /// Plans an ingest of a dataset of `store` together with the samples of the same dataset in `scratch`.
     ///
     /// # Errors
-    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused.
+    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused; a list of deleted ids that
+    /// cannot be read.
     pub fn new(
         store: Option<&Store>,
         scratch: &Store,
         request: &IngestRequest,
-        if_changed: IfChanged,
+        (if_changed, if_deleted): (IfChanged, IfDeleted),
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         let stored = stored(store, &request.dataset)?;
@@ -46,8 +48,15 @@ impl Preview {
         let file = scratch.snapshot()?;
         let all = file.live_rows(file.dataset(&request.dataset)?)?;
         let new = all.difference(&found.same).difference(&found.kept);
+        let left_out = match &stored {
+            Some((snapshot, part)) if if_deleted == IfDeleted::LeaveOut => {
+                deleted(snapshot, part, &file, &new.difference(&found.changed))?
+            }
+            _ => RowSet::new(),
+        };
+        let new = new.difference(&left_out);
         let stored = match (store, stored) {
-            (Some(store), Some(_)) => {
+            (Some(store), Some((_, part))) if part.rows > 0 => {
                 let mut plan = IngestPlan::new(store, request.clone(), progress)?;
                 let live = plan.snapshot.live_rows(&plan.dataset)?;
                 plan.rows = first_rows(&live.difference(&found.replaced), request.limit);
@@ -71,6 +80,7 @@ impl Preview {
             unchanged: found.same.len(),
             replaced,
             kept: found.kept.len(),
+            left_out: left_out.len(),
             snapshot: None,
         };
         Ok(Self { report, stored, added })
@@ -85,12 +95,35 @@ impl Preview {
 /// A dataset with the state of its store.
 type Stored = (Arc<Snapshot>, Arc<DatasetPart>);
 
-/// The dataset in the store, if it is there and has samples.
+/// The dataset in the store, if it is there.
 fn stored(store: Option<&Store>, dataset: &str) -> Result<Option<Stored>, IngestError> {
     let Some(store) = store else { return Ok(None) };
     let snapshot = store.snapshot()?;
-    let part = snapshot.dataset(dataset).ok().filter(|part| part.rows > 0).map(Arc::clone);
+    let part = snapshot.dataset(dataset).ok().map(Arc::clone);
     Ok(part.map(|part| (snapshot, part)))
+}
+
+/// Rows of the scratch store whose ids were deleted from the dataset.
+fn deleted(
+    snapshot: &Snapshot,
+    part: &DatasetPart,
+    file: &Snapshot,
+    new: &RowSet,
+) -> Result<RowSet, IngestError> {
+    let mut deleted = snapshot.deleted_ids(part)?;
+    let mut rows = Vec::new();
+    for batch in file.samples(file.dataset(&part.name)?)?.scan(&["row", "id"], None) {
+        let batch = batch?;
+        let numbers = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
+        let (Some(numbers), Some(ids)) = (numbers, ids) else { return Err(IngestError::SampleColumns) };
+        for (row, id) in numbers.values().iter().zip(ids.iter().flatten()) {
+            if new.contains(*row) && deleted.contains(id)? {
+                rows.push(*row);
+            }
+        }
+    }
+    Ok(RowSet::from_rows(rows))
 }
 
 /// Which samples of a file a dataset has.
@@ -100,6 +133,8 @@ struct Found {
     same: RowSet,
     /// Rows of the scratch store in whose place the dataset keeps others.
     kept: RowSet,
+    /// Rows of the scratch store that would take the place of others.
+    changed: RowSet,
     /// Rows of the dataset that would be replaced.
     replaced: RowSet,
 }
@@ -115,13 +150,16 @@ impl Found {
         let name =
             DatasetName::try_from(part.name.as_str()).map_err(|source| IngestError::Name { source })?;
         let mut file = scratch.append(&name, Vec::new(), AppendOptions::default())?;
-        let [mut same, mut kept, mut replaced] = [const { Vec::new() }; 3];
+        let [mut same, mut kept, mut changed, mut replaced] = [const { Vec::new() }; 4];
         for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
             look_up(&batch?, &mut file, |id, row, at, is_same| {
                 match (is_same, if_changed) {
                     (true, _) => same.push(at),
                     (false, IfChanged::Keep) => kept.push(at),
-                    (false, IfChanged::Replace) => replaced.push(row),
+                    (false, IfChanged::Replace) => {
+                        changed.push(at);
+                        replaced.push(row);
+                    }
                     (false, IfChanged::Refuse) => {
                         let (dataset, id) = (part.name.clone(), id.to_owned());
                         return Err(IngestError::Register(AppendError::Changed { dataset, id, row }));
@@ -130,8 +168,8 @@ impl Found {
                 Ok(())
             })?;
         }
-        let [same, kept, replaced] = [same, kept, replaced].map(RowSet::from_rows);
-        Ok(Self { same, kept, replaced })
+        let [same, kept, changed, replaced] = [same, kept, changed, replaced].map(RowSet::from_rows);
+        Ok(Self { same, kept, changed, replaced })
     }
 }
 

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+
 use gstore_store::{
-    AppendOptions, ColumnDef, DatasetName, DatasetPart, IfChanged, NewSample, Pushed, SampleAppend, Store,
+    AppendOptions, ColumnDef, DatasetName, DatasetPart, IfChanged, IfDeleted, NewSample, Pushed, SampleAppend, Store,
 };
 
 use super::{IngestError, Progress, Unit};
@@ -30,12 +32,14 @@ pub struct AddRequest {
     pub columns: Vec<String>,
     /// What happens to a line that differs from the stored sample of its id.
     pub if_changed: IfChanged,
+    /// What happens to a line whose id was deleted.
+    pub if_deleted: IfDeleted,
     /// The command as the history shows it.
     pub command: String,
 }
 
 /// What a registration did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct AddReport {
     /// New samples.
     pub added: u64,
@@ -45,6 +49,8 @@ pub struct AddReport {
     pub replaced: u64,
     /// Changed lines that were skipped.
     pub kept: u64,
+    /// Lines whose ids were deleted before, which were left out.
+    pub left_out: u64,
     /// The published snapshot, if anything was added.
     pub snapshot: Option<u64>,
 }
@@ -79,6 +85,7 @@ pub fn add_until(
     let options = AppendOptions {
         command: request.command.clone(),
         if_changed: request.if_changed,
+        if_deleted: request.if_deleted,
         source: input.name(),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
@@ -108,6 +115,7 @@ pub fn add_until(
         unchanged: report.unchanged,
         replaced: report.replaced,
         kept: report.kept,
+        left_out: report.left_out,
         snapshot: report.snapshot,
     })
 }

@@ -104,8 +104,12 @@ pub fn append_samples(
     rows: usize,
     sample: impl Fn(usize) -> (String, String, Vec<MetaValue>),
 ) {
-    let options =
-        AppendOptions { command: format!("add {name}"), if_changed: IfChanged::Refuse, source: None };
+    let options = AppendOptions {
+        command: format!("add {name}"),
+        if_changed: IfChanged::Refuse,
+        source: None,
+        ..AppendOptions::default()
+    };
     let mut append = store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
     for i in 0..rows {
         let (id, record, metadata) = sample(i);

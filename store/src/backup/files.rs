@@ -2,8 +2,9 @@
 
 use crate::manifest::{FileEntry, Link, Part, TombstoneEntry};
 use crate::segment::{FileId, SegmentFile, Shape};
-use crate::store::{Snapshot, encoding_file, sample_file, segment_file, tombstone_file};
+use crate::store::{Snapshot, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
 use crate::table::{Digest, Region, regions};
+use crate::tombstones::ids;
 use std::collections::BTreeSet;
 
 /// Everything that a copy of a snapshot needs, but its root.
@@ -29,6 +30,7 @@ pub(super) struct DataFile {
 enum Place {
     Samples { dataset: usize, file: usize },
     Tombstones { dataset: usize, file: usize },
+    DeletedIds { dataset: usize },
     Encoding { dataset: usize, encoding: usize, file: usize },
     Segment { feature: usize, segment: usize },
 }
@@ -44,6 +46,10 @@ pub(super) fn of(snapshot: &Snapshot) -> Files {
         for (file, t) in part.tombstones.iter().enumerate() {
             let name = tombstone_file(part.number, t.uuid);
             data.push(DataFile { name, len: t.len, place: Place::Tombstones { dataset, file } });
+        }
+        if let Some(list) = &part.deleted_ids {
+            let name = deleted_ids_file(part.number, list.uuid);
+            data.push(DataFile { name, len: list.len, place: Place::DeletedIds { dataset } });
         }
         for (encoding, e) in part.encodings.iter().enumerate() {
             for (file, f) in e.files.iter().enumerate() {
@@ -86,6 +92,10 @@ impl DataFile {
                 let entry = part.and_then(|p| p.tombstones.get(file));
                 entry.map(|t| bitmap(t, part.map_or("", |p| p.name.as_str()))).into_iter().collect()
             }
+            Place::DeletedIds { dataset: d } => match dataset(d) {
+                Some(part) => ids::regions(snapshot.env(), part)?,
+                None => Vec::new(),
+            },
             Place::Segment { feature, segment } => {
                 let part = snapshot.features().get(feature);
                 match part.and_then(|p| Some((p, p.segments.get(segment)?))) {

@@ -18,9 +18,11 @@ use crate::error::{CompactError, RewriteError};
 use crate::rewrite::{Watch, WorkFolder, lock_compact, merge_counts, merge_samples, merge_segments};
 use crate::samples::FILE_BYTES;
 use crate::store::Store;
+use crate::tombstones::ids;
 use plan::{Files, Group, Unit};
 use publish::Piece;
 use std::sync::atomic::{AtomicBool, Ordering};
+use uuid::Uuid;
 
 /// Pieces that are published at once at most, so that a crash of a long compaction loses little.
 const PIECES: usize = 64;
@@ -33,7 +35,7 @@ impl Store {
     /// publishes nothing. Older snapshots keep their files until `gc`.
     ///
     /// Memory: one block (8 MiB) or batch of samples (32 MiB and a row group); where segments interleave, the rows of one cell.
-    /// Needs room for the new files of one dataset or feature beside the old ones.
+    /// Dropped rows take 24 bytes each until they are published (their ids are remembered). Needs room for the new files of one dataset or feature beside the old ones.
     pub fn compact(
         &self,
         options: CompactOptions,
@@ -78,6 +80,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Does what is to be done about a dataset or feature. Returns false if it was asked to stop.
     fn unit(&mut self, unit: &Unit) -> Result<bool, CompactError> {
+        let salt = unit.salt();
         let mut pieces = Vec::new();
         let mut goes_on = true;
         for group in &unit.groups {
@@ -86,7 +89,7 @@ impl Work<'_> {
                 break;
             }
             self.meter.start(&unit.name);
-            match self.merge(unit, group) {
+            match self.merge(unit, group, salt) {
                 Ok(piece) => pieces.push(piece),
                 Err(RewriteError::Stopped) => {
                     goes_on = false;
@@ -100,15 +103,15 @@ impl Work<'_> {
             }
             self.meter.finish(group.bytes());
             if pieces.len() >= PIECES {
-                self.publish(unit, std::mem::take(&mut pieces))?;
+                self.publish(unit, std::mem::take(&mut pieces), salt)?;
             }
         }
-        self.publish(unit, pieces)?;
+        self.publish(unit, pieces, salt)?;
         self.report.stopped |= !goes_on;
         Ok(goes_on)
     }
 
-    fn merge(&mut self, unit: &Unit, group: &Group) -> Result<Piece, RewriteError> {
+    fn merge(&mut self, unit: &Unit, group: &Group, salt: Uuid) -> Result<Piece, RewriteError> {
         let mut read = |bytes| self.meter.read(bytes);
         let mut watch = Watch { read: &mut read, cancel: self.cancel };
         let (folder, live) = (&self.folder, &*unit.live);
@@ -119,8 +122,10 @@ impl Work<'_> {
                 Piece::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
             }
             (Group::Samples(inputs), Files::Dataset(part)) => {
+                let ids = ids::digests_of(folder.env(), part, inputs, &unit.deleted, salt);
+                let ids = ids.map_err(RewriteError::source)?;
                 let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;
-                Piece::Samples { inputs: inputs.clone(), outputs }
+                Piece::Samples { inputs: inputs.clone(), outputs, ids }
             }
             (Group::Counts(encoding, inputs), Files::Dataset(part)) => {
                 let outputs = merge_counts(folder, &part.name, encoding, inputs, live, &mut watch)?;

@@ -7,8 +7,10 @@ use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, Segmen
 use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
 use crate::samples::FILE_BYTES;
 use crate::store::{Env, Snapshot, Store, encoding_file, sample_file, segment_file};
+use crate::tombstones::ids::salt_of;
 use std::ops::Range;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What is published together: the files of a dataset, or of a feature.
 pub(super) struct Unit {
@@ -17,7 +19,19 @@ pub(super) struct Unit {
     pub files: Files,
     /// Live rows of the dataset.
     pub live: Arc<RowSet>,
+    /// Deleted rows whose ids are remembered once the rows are in no file any more; of a feature none.
+    pub deleted: RowSet,
     pub groups: Vec<Group>,
+}
+
+impl Unit {
+    /// What the ids of its deleted rows are hashed with.
+    pub(super) fn salt(&self) -> Uuid {
+        match &self.files {
+            Files::Dataset(part) => salt_of(part),
+            Files::Feature(_) => Uuid::nil(),
+        }
+    }
 }
 
 pub(super) enum Files {
@@ -106,7 +120,8 @@ fn dataset(
         groups.extend(grouped(counts, &limits).into_iter().map(of));
     }
     let name = format!("dataset {}", part.name);
-    Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, groups })
+    let deleted = rows.without_successor();
+    Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, deleted, groups })
 }
 
 fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<FileEntry>> {
@@ -152,6 +167,7 @@ fn feature(
         name: format!("feature {}", part.display_name()),
         files: Files::Feature(Arc::clone(part)),
         live,
+        deleted: RowSet::new(),
         groups: groups.into_iter().map(Group::Segments).collect(),
     })
 }

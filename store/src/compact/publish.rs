@@ -6,18 +6,20 @@ use super::plan::{Files, Unit};
 use crate::error::{CommitError, CompactError, StorageError};
 use crate::ident::RowSet;
 use crate::ledger::{LEDGER, Ledger};
+use crate::life::remove_files;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::Placed;
 use crate::store::{
     Change, Snapshot, WriterLock, change_of, encoding_file, publish, sample_file, segment_file,
 };
+use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
 use std::collections::HashSet;
 use uuid::Uuid;
 
 /// New files for old ones.
 pub(super) enum Piece {
-    Samples { inputs: Vec<FileEntry>, outputs: Vec<FileEntry> },
+    Samples { inputs: Vec<FileEntry>, outputs: Vec<FileEntry>, ids: Vec<(u64, IdDigest)> },
     Counts { encoding: u32, inputs: Vec<FileEntry>, outputs: Vec<FileEntry> },
     Segments { inputs: Vec<SegmentEntry>, output: Option<SegmentEntry> },
 }
@@ -26,7 +28,7 @@ pub(super) enum Piece {
 struct Prepared {
     change: Change,
     moves: Vec<Placed>,
-    /// Bitmaps written for it.
+    /// Bitmaps, and the list of deleted ids, written for it.
     bitmaps: Vec<String>,
     part: CompactedPart,
     discarded: u64,
@@ -34,14 +36,19 @@ struct Prepared {
 
 impl Work<'_> {
     /// Publishes pieces of a dataset or feature in one commit.
-    pub(super) fn publish(&mut self, unit: &Unit, pieces: Vec<Piece>) -> Result<(), CompactError> {
+    pub(super) fn publish(
+        &mut self,
+        unit: &Unit,
+        pieces: Vec<Piece>,
+        salt: Uuid,
+    ) -> Result<(), CompactError> {
         if pieces.is_empty() {
             return Ok(());
         }
         let lock = WriterLock::take(self.store)?;
         let now = self.store.snapshot()?;
         let prepared = match &unit.files {
-            Files::Dataset(part) => self.dataset(unit, part, &now, pieces)?,
+            Files::Dataset(part) => self.dataset(unit, part, &now, pieces, salt)?,
             Files::Feature(part) => self.feature(unit, part, &now, pieces)?,
         };
         let Prepared { change, moves, bitmaps, part, discarded } = prepared;
@@ -69,9 +76,7 @@ impl Work<'_> {
             Err(e) => {
                 if !matches!(e, CommitError::Unclear { .. }) {
                     // CURRENT does not name them.
-                    for name in bitmaps {
-                        let _ = self.store.env().vfs().remove(&self.store.env().at(&name));
-                    }
+                    remove_files(self.store.env(), bitmaps);
                 }
                 Err(e.into())
             }
@@ -141,6 +146,7 @@ impl Work<'_> {
         base: &DatasetPart,
         now: &Snapshot,
         pieces: Vec<Piece>,
+        salt: Uuid,
     ) -> Result<Prepared, CompactError> {
         let mut p = self.empty(unit, now);
         let Some(old) = now.datasets().iter().find(|d| d.number == base.number) else {
@@ -150,13 +156,15 @@ impl Work<'_> {
         let mut part = DatasetPart::clone(old);
         // Rows of the new files that are not in them, or only as shells.
         let mut shells = RowSet::new();
+        let mut forgotten = Vec::new();
         for piece in pieces {
             let moved = match piece {
                 Piece::Segments { .. } => continue,
-                Piece::Samples { inputs, outputs } => {
+                Piece::Samples { inputs, outputs, ids } => {
                     let done = replace(&mut part.files, &inputs, &outputs);
                     let rows = RowSet::from_ranges(outputs.iter().map(FileEntry::range));
                     if done {
+                        forgotten.extend(ids);
                         shells = shells.union(&rows.difference(&unit.live));
                         let live = rows.intersection(&unit.live).len();
                         p.part.rows_dropped +=
@@ -183,20 +191,22 @@ impl Work<'_> {
             );
         }
         if p.part.files_before > 0 {
-            p.bitmaps = self.bury(now, old, &mut part, &shells)?;
+            p.bitmaps = self.bury(now, old, &mut part, &shells, (salt, forgotten))?;
             p.change.changes.push(p.part.in_words());
             p.change.datasets.push(part);
         }
         Ok(p)
     }
 
-    /// Sets the deleted and purged rows of a part whose files changed. Returns the bitmaps written for it.
+    /// Sets the deleted and purged rows of a part whose files changed, and the list of the ids that are in no file any more. Returns the
+    /// files written for it.
     fn bury(
         &self,
         now: &Snapshot,
         old: &DatasetPart,
         part: &mut DatasetPart,
         shells: &RowSet,
+        (salt, forgotten): (Uuid, Vec<(u64, IdDigest)>),
     ) -> Result<Vec<String>, CompactError> {
         let rows = now.rows_of(old)?;
         let stored = part.stored_rows();
@@ -205,15 +215,17 @@ impl Work<'_> {
         if (&deleted, &purged) == (&rows.deleted, &rows.purged) {
             part.set_tombstones(old.tombstones.clone());
         } else {
-            set_dead(self.store.env(), part, &deleted, &purged)?;
+            set_dead(self.store.env(), part, &deleted, &rows.superseded, &purged)?;
         }
-        let bitmaps = new_files(old, part);
-        if part.rows == old.rows {
-            return Ok(bitmaps);
+        // An id that was added again since has a row.
+        let ids = forgotten.into_iter().filter(|(row, _)| !rows.superseded.contains(*row));
+        let listed = ids::rewrite(self.store.env(), part, salt, ids.map(|(_, id)| id).collect(), Vec::new());
+        let written = new_files(old, part);
+        if listed.is_ok() && part.rows == old.rows {
+            return Ok(written);
         }
-        for name in bitmaps {
-            let _ = self.store.env().vfs().remove(&self.store.env().at(&name));
-        }
+        remove_files(self.store.env(), written);
+        listed?;
         let detail = format!("it would have {} samples instead of {}", part.rows, old.rows);
         Err(StorageError::io(format!("compact dataset {}", part.name), std::io::Error::other(detail)).into())
     }

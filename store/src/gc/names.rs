@@ -25,6 +25,8 @@ pub enum FileKind {
     Segments,
     /// A bitmap of deleted rows.
     Tombstones,
+    /// A list of deleted ids.
+    DeletedIds,
     /// An artifact.
     Artifacts,
     /// An index.
@@ -46,6 +48,7 @@ impl std::fmt::Display for FileKind {
             FileKind::Encodings => "token counts",
             FileKind::Segments => "segments",
             FileKind::Tombstones => "bitmaps of deleted rows",
+            FileKind::DeletedIds => "lists of deleted ids",
             FileKind::Artifacts => "artifacts",
             FileKind::Indexes => "indexes",
             FileKind::Leases => "leases that nobody holds",
@@ -59,11 +62,12 @@ impl std::fmt::Display for FileKind {
 pub(crate) type DataKey = (FileKind, u32, Uuid);
 
 /// Folders of numbered folders: name, kind, and how the files end.
-pub(crate) const NUMBERED: [(&str, FileKind, &str); 4] = [
+pub(crate) const NUMBERED: [(&str, FileKind, &str); 5] = [
     ("samples", FileKind::Samples, "parquet"),
     ("encodings", FileKind::Encodings, "parquet"),
     ("segments", FileKind::Segments, "arrow"),
     ("tombstones", FileKind::Tombstones, "roaring"),
+    ("deleted", FileKind::DeletedIds, "ids"),
 ];
 
 /// Folders of files named by their UUIDs.

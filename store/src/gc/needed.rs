@@ -101,6 +101,7 @@ impl Needed {
     fn dataset(&mut self, part: DatasetPart) {
         self.data.extend(part.files.iter().map(|f| (FileKind::Samples, part.number, f.uuid)));
         self.data.extend(part.tombstones.iter().map(|t| (FileKind::Tombstones, part.number, t.uuid)));
+        self.data.extend(part.deleted_ids.iter().map(|l| (FileKind::DeletedIds, part.number, l.uuid)));
         for e in &part.encodings {
             self.data.extend(e.files.iter().map(|f| (FileKind::Encodings, e.number, f.uuid)));
         }

@@ -16,7 +16,12 @@ use std::ops::Range;
 use std::path::Path;
 
 fn add(store: &Store, rows: Range<u64>) {
-    let options = AppendOptions { command: "add".into(), if_changed: IfChanged::Refuse, source: None };
+    let options = AppendOptions {
+        command: "add".into(),
+        if_changed: IfChanged::Refuse,
+        source: None,
+        ..AppendOptions::default()
+    };
     let name = DatasetName::try_from("pool").unwrap();
     let mut append = store.append(&name, Vec::new(), options).unwrap();
     for i in rows {

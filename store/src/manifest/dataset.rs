@@ -166,6 +166,27 @@ pub struct TombstoneEntry {
     /// Whether nothing is left of the rows but their numbers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub purged: bool,
+    /// Whether a newer row has, or had, the id of each row: it was replaced, or its id was added again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// The list of deleted ids that no sample file has any more, as salted digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedIdsEntry {
+    /// Name of the list.
+    pub uuid: Uuid,
+    /// How many ids it has.
+    pub ids: u64,
+    /// Length of the file in bytes.
+    pub len: u64,
+    /// XXH3-128 of its tail, which has the digests of its pages.
+    pub digest: String,
+    /// What every id is hashed with.
+    pub salt: Uuid,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
@@ -210,6 +231,9 @@ pub struct DatasetPart {
     /// Deleted rows. The bitmaps are disjoint, and every row in them is in one of the files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<TombstoneEntry>,
+    /// Deleted ids that are in no file any more. Versions that do not know the list keep it, and add such ids again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_ids: Option<DeletedIdsEntry>,
     /// Encodings, by number.
     pub encodings: Vec<EncodingEntry>,
     /// Where the samples came from.
@@ -235,6 +259,7 @@ impl DatasetPart {
             files: Vec::new(),
             files_pages: Pages::default(),
             tombstones: Vec::new(),
+            deleted_ids: None,
             encodings: Vec::new(),
             sources: Vec::new(),
             sources_pages: Pages::default(),

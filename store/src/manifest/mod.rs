@@ -16,7 +16,9 @@ mod page;
 mod root;
 mod run;
 
-pub use dataset::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FileEntry, SourceNote, TombstoneEntry};
+pub use dataset::{
+    ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, FileEntry, SourceNote, TombstoneEntry,
+};
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
 

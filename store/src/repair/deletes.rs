@@ -1,4 +1,4 @@
-//! Which rows of a dataset are deleted, from every bitmap that can be read. A repair never undoes a delete by itself.
+//! Which rows and ids of a dataset are deleted, from every bitmap and list that can be read. A repair never undoes a delete by itself.
 
 use super::Work;
 use super::parts::is_medium;
@@ -7,8 +7,8 @@ use super::samples::table;
 use crate::error::{StorageError, VerifyError};
 use crate::ident::{RowSet, xxh3_hex};
 use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
-use crate::store::{Env, tombstone_file, tombstone_folder};
-use crate::tombstones::{parse_bitmap, read_bitmap};
+use crate::store::{Env, deleted_ids_file, deleted_ids_folder, tombstone_file, tombstone_folder};
+use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -20,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_128;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dead {
     pub deleted: RowSet,
+    /// Those of them whose id a newer row has, or had.
+    pub superseded: RowSet,
     pub purged: RowSet,
     /// The bitmaps must be written anew.
     pub changed: bool,
@@ -28,6 +30,14 @@ pub(super) struct Dead {
 }
 
 impl Dead {
+    fn add(&mut self, entry: &TombstoneEntry, rows: &RowSet) {
+        let set = if entry.purged { &mut self.purged } else { &mut self.deleted };
+        *set = set.union(rows);
+        if entry.superseded {
+            self.superseded = self.superseded.union(rows);
+        }
+    }
+
     pub(super) fn live(&self, part: &DatasetPart) -> RowSet {
         part.stored_rows().difference(&self.deleted).difference(&self.purged)
     }
@@ -55,17 +65,14 @@ pub(super) fn collect(
     for entry in &part.tombstones {
         match read_bitmap(work.env, part, entry) {
             Ok(rows) => {
-                let set = if entry.purged { &mut dead.purged } else { &mut dead.deleted };
-                *set = set.union(&rows);
+                dead.add(entry, &rows);
                 // Sound in itself: it shares rows with another one.
                 dead.changed |= work.is_bad(&tombstone_file(part.number, entry.uuid));
             }
             Err(StorageError::Damaged(_)) => match sound_bytes(work.env, part, entry) {
                 // Some of its rows are in no file any more.
                 Some(rows) => {
-                    let rows = rows.intersection(&part.stored_rows());
-                    let set = if entry.purged { &mut dead.purged } else { &mut dead.deleted };
-                    *set = set.union(&rows);
+                    dead.add(entry, &rows.intersection(&part.stored_rows()));
                     dead.changed = true;
                 }
                 None => damaged.push(entry.clone()),
@@ -117,6 +124,42 @@ pub(super) fn collect(
         }
     }
     Ok(dead)
+}
+
+/// The list of deleted ids of a dataset: what the part names, if that is sound and surely the last one, else the longest sound one of
+/// its folder. Lists only get shorter where ids are added again.
+pub(super) fn ids(work: &mut Work<'_>, part: &mut DatasetPart, trust: Trust) -> Result<(), VerifyError> {
+    let name = part.deleted_ids.as_ref().map(|l| deleted_ids_file(part.number, l.uuid));
+    let is_bad = name.as_ref().is_some_and(|n| work.is_bad(n));
+    if trust == Trust::All && !is_bad {
+        return Ok(());
+    }
+    let mut best = part.deleted_ids.clone().filter(|_| !is_bad);
+    for file in work.env.vfs().list(&work.env.at(&deleted_ids_folder(part.number))).unwrap_or_default() {
+        let Some(uuid) = data_uuid(&file, "ids") else { continue };
+        match DeletedIds::inspect(work.env, part.number, uuid) {
+            Ok(found) => best = best.into_iter().chain(found).max_by_key(|l| l.ids),
+            Err(StorageError::Io { source, .. }) if is_medium(&source) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    if best == part.deleted_ids {
+        return Ok(());
+    }
+    let of = format!("list of deleted ids of dataset {}", part.name);
+    work.handled.extend(name);
+    match &best {
+        Some(list) => work.report.rebuilt(&of, deleted_ids_file(part.number, list.uuid)),
+        None => {
+            let remedy = "`gstore add` takes them for new ones: delete the rows again if it adds some";
+            let mut loss = Loss::new(LostKind::Deletes, &of, &RowSet::new(), remedy);
+            loss.rows.count = part.deleted_ids.as_ref().map_or(0, |l| l.ids);
+            loss.dataset = Some(part.name.clone());
+            work.report.lost.push(loss);
+        }
+    }
+    part.deleted_ids = best;
+    Ok(())
 }
 
 /// The rows of a bitmap whose bytes are what the part says.
@@ -223,6 +266,7 @@ fn bury_older_twins(work: &mut Work<'_>, part: &DatasetPart, dead: &mut Dead) ->
             .notes
             .push(format!("dataset {}: {older} stay deleted, because newer rows have their ids", part.name));
         dead.deleted = dead.deleted.union(&older);
+        dead.superseded = dead.superseded.union(&older);
         dead.changed = true;
     }
     Ok(())

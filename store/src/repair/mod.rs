@@ -320,6 +320,7 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
         (false, true) => Trust::All,
     };
     d.dead = deletes::collect(work, &mut d.part, trust)?;
+    deletes::ids(work, &mut d.part, trust)?;
     if d.dead.unknown {
         // Which rows are live is not known, so its samples are left alone; a list of them must fit all the same.
         d.part.set_tombstones(d.part.tombstones.clone());
@@ -332,9 +333,10 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
         let names = before.tombstones.iter().map(|t| crate::store::tombstone_file(before.number, t.uuid));
         work.handled.extend(names);
         if !work.options.dry_run {
-            let Dead { deleted, purged, .. } = &d.dead;
-            crate::tombstones::set_dead(work.env, &mut d.part, deleted, purged)?;
-            work.files.placed(crate::tombstones::new_files(&before, &d.part));
+            let Dead { deleted, superseded, purged, .. } = &d.dead;
+            let listed = d.part.clone();
+            crate::tombstones::set_dead(work.env, &mut d.part, deleted, superseded, purged)?;
+            work.files.placed(crate::tombstones::new_files(&listed, &d.part));
         }
     }
     if d.part != before || d.dead.changed {

@@ -72,6 +72,13 @@ pub(super) fn repair(
         } else {
             rewrite(work, part, &file, span.clone(), &saved)?
         });
+        let forgotten = gone.intersection(&dead.deleted).difference(&dead.superseded);
+        if !forgotten.is_empty() {
+            work.report.notes.push(format!(
+                "dataset {}: the ids of deleted rows {forgotten} are lost with their samples; `gstore add` takes them for new ones",
+                part.name
+            ));
+        }
         let holes = gone.intersection(&RowSet::from_range(span));
         dead.deleted = dead.deleted.difference(&holes);
         dead.purged = dead.purged.union(&holes);

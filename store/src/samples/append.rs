@@ -2,14 +2,16 @@
 
 use super::columns::{ColumnSpec, merge};
 use super::files::{SampleFiles, remove_leftovers};
-use super::known::KnownIds;
+use super::known::{KnownIds, Stored};
 use super::value::{MetaRow, MetaValue, sample_digest};
-use crate::error::{AppendError, CommitError, StorageError};
+use crate::error::{AppendError, CommitError};
 use crate::ident::{DatasetName, RowSet};
 use crate::ledger::Known;
+use crate::life::remove_files;
 use crate::manifest::{DatasetPart, SourceNote};
-use crate::store::{Snapshot, Store, WriterLock, change_of, publish, tombstone_file};
-use crate::tombstones::bury;
+use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
+use crate::tombstones::ids::{self, IdDigest};
+use crate::tombstones::{new_files, supersede};
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -24,6 +26,16 @@ pub enum IfChanged {
     Replace,
 }
 
+/// What happens to a sample whose id was deleted from the dataset, whatever its content is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IfDeleted {
+    /// It stays out, and is counted.
+    #[default]
+    LeaveOut,
+    /// It is added as a new row, and its id counts as deleted no more.
+    Restore,
+}
+
 /// How an append is done.
 #[derive(Debug, Clone, Default)]
 pub struct AppendOptions {
@@ -31,6 +43,8 @@ pub struct AppendOptions {
     pub command: String,
     /// What to do about changed samples.
     pub if_changed: IfChanged,
+    /// What to do about deleted ids.
+    pub if_deleted: IfDeleted,
     /// Where the samples come from, for people.
     pub source: Option<String>,
 }
@@ -55,6 +69,8 @@ pub enum Pushed {
     Unchanged(u64),
     /// Another sample with its id is in this row and stays.
     Kept(u64),
+    /// A sample with its id was deleted, so it was left out.
+    LeftOut,
     /// It takes the place of another sample with its id.
     Replaced {
         /// Its row.
@@ -75,6 +91,8 @@ pub struct AppendReport {
     pub kept: u64,
     /// Changed samples that took the place of their stored form.
     pub replaced: u64,
+    /// Samples that were left out, because samples with their ids were deleted.
+    pub left_out: u64,
     /// The snapshot that has them; `None` if there was nothing to publish.
     pub snapshot: Option<u64>,
 }
@@ -92,8 +110,10 @@ pub struct SampleAppend {
     /// Place of each column of the append among the dataset's.
     places: Vec<usize>,
     ids: KnownIds,
-    /// Rows that this append deletes.
-    replaced: Vec<u64>,
+    /// Rows whose ids get new rows: live ones, which are deleted with it, and deleted ones.
+    superseded: Vec<u64>,
+    /// Digests of ids that are added again.
+    restored: Vec<IdDigest>,
     report: AppendReport,
     files: SampleFiles,
     /// The last field, so that it is released last: closing the ledger and removing the folder are a writer's business.
@@ -128,7 +148,8 @@ impl SampleAppend {
             options,
             places,
             ids,
-            replaced: Vec::new(),
+            superseded: Vec::new(),
+            restored: Vec::new(),
             report: AppendReport::default(),
             files,
             lock,
@@ -150,7 +171,7 @@ impl SampleAppend {
     /// # Errors
     /// A ledger that can neither be read nor made anew.
     pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, bool)>, AppendError> {
-        let Some(known) = self.ids.stored(id)? else { return Ok(None) };
+        let Stored::Live(known) = self.ids.stored(id)? else { return Ok(None) };
         let is_same = record.is_some_and(|r| sample_digest(Some(r), &mut MetaRow::new()) == known.digest);
         Ok(Some((known.row, is_same)))
     }
@@ -173,25 +194,33 @@ impl SampleAppend {
             return Ok(Pushed::Unchanged(known.row));
         }
         let row = self.part.next_row;
-        let pushed = match self.ids.stored(sample.id)? {
-            None => Pushed::Added(row),
-            Some(known) => self.known(sample.id, known, digest)?,
+        let stored = self.ids.stored(sample.id)?;
+        let pushed = match stored {
+            Stored::Live(known) => self.known(sample.id, known, digest)?,
+            Stored::Deleted(..) if self.options.if_deleted == IfDeleted::LeaveOut => Pushed::LeftOut,
+            Stored::Deleted(..) | Stored::Nothing => Pushed::Added(row),
         };
         match pushed {
             Pushed::Unchanged(_) => self.report.unchanged += 1,
             Pushed::Kept(_) => self.report.kept += 1,
+            Pushed::LeftOut => self.report.left_out += 1,
             Pushed::Added(_) | Pushed::Replaced { .. } => {
                 self.files.push(row, &sample, &values)?;
                 self.ids.add(sample.id, Known { row, digest });
                 self.part.next_row += 1;
             }
         }
-        match pushed {
-            Pushed::Added(_) => self.report.added += 1,
-            Pushed::Replaced { old, .. } => {
+        match (pushed, stored) {
+            (Pushed::Replaced { old, .. }, _) => {
                 self.report.replaced += 1;
-                self.replaced.push(old);
+                self.superseded.push(old);
             }
+            (Pushed::Added(_), Stored::Deleted(old, id)) => {
+                self.report.added += 1;
+                self.superseded.extend(old);
+                self.restored.extend(id);
+            }
+            (Pushed::Added(_), _) => self.report.added += 1,
             _ => {}
         }
         Ok(pushed)
@@ -251,7 +280,9 @@ impl SampleAppend {
                 if !matches!(e, CommitError::Unclear { .. }) {
                     // CURRENT does not name the files, so nothing can refer to them: they may go.
                     self.files.remove_from(self.part.number);
-                    self.remove_tombstones();
+                    if let Some(old) = self.base.datasets().iter().find(|d| d.number == self.part.number) {
+                        remove_files(self.store.env(), new_files(old, &self.part));
+                    }
                 }
                 return Err(e);
             }
@@ -265,7 +296,10 @@ impl SampleAppend {
         let first_row = self.first_row();
         self.part.rows += self.report.added + self.report.replaced;
         self.part.files.extend(self.files.entries().cloned());
-        self.bury()?;
+        let env = self.store.env();
+        supersede(env, &mut self.part, &RowSet::from_rows(self.superseded.iter().copied()))?;
+        let salt = ids::salt_of(&self.part);
+        ids::rewrite(env, &mut self.part, salt, Vec::new(), std::mem::take(&mut self.restored))?;
         self.part.sources.push(SourceNote {
             snapshot: self.base.number() + 1,
             first_row,
@@ -284,30 +318,6 @@ impl SampleAppend {
         change.changes.push(text);
         change.datasets.push(self.part.clone());
         publish(&self.store, &self.lock, &self.base, change)
-    }
-
-    /// Deletes the rows that were replaced.
-    fn bury(&mut self) -> Result<(), CommitError> {
-        if self.replaced.is_empty() {
-            return Ok(());
-        }
-        let rows = RowSet::from_rows(self.replaced.iter().copied());
-        let buried = bury(self.store.env(), &mut self.part, &rows)?;
-        if buried != rows {
-            let detail = format!("rows {} are not live", rows.difference(&buried));
-            return Err(StorageError::io("replace samples", std::io::Error::other(detail)).into());
-        }
-        Ok(())
-    }
-
-    /// Removes what `bury` wrote, as far as that is possible.
-    fn remove_tombstones(&self) {
-        let base = self.base.datasets().iter().find(|d| d.number == self.part.number);
-        let old = base.map(|d| &*d.tombstones).unwrap_or_default();
-        for entry in self.part.tombstones.iter().filter(|t| old.iter().all(|o| o.uuid != t.uuid)) {
-            let name = tombstone_file(self.part.number, entry.uuid);
-            let _ = self.store.env().vfs().remove(&self.store.env().at(&name));
-        }
     }
 }
 

@@ -12,7 +12,7 @@ mod known;
 mod read;
 mod value;
 
-pub use append::{AppendOptions, AppendReport, IfChanged, NewSample, Pushed, SampleAppend};
+pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, NewSample, Pushed, SampleAppend};
 pub use columns::ColumnSpec;
 pub use read::SampleReader;
 pub use value::MetaValue;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 pub(crate) const LOCK: &str = "LOCK";
 
 /// What a store has in its folder from the start.
-pub(crate) const FOLDERS: [&str; 6] = ["manifests", "samples", "encodings", "segments", "tombstones", "tmp"];
+pub(crate) const FOLDERS: [&str; 7] =
+    ["manifests", "samples", "encodings", "segments", "tombstones", "deleted", "tmp"];
 
 /// Makes the folders, the root of snapshot 0 and `CURRENT`, in this order: before `CURRENT` there is no store, and what a
 /// creation that was cut short left behind is completed by the next one.

@@ -97,6 +97,14 @@ pub(crate) fn tombstone_file(dataset: u32, uuid: Uuid) -> String {
     format!("tombstones/{dataset}/{uuid}.roaring")
 }
 
+pub(crate) fn deleted_ids_folder(dataset: u32) -> String {
+    format!("deleted/{dataset}")
+}
+
+pub(crate) fn deleted_ids_file(dataset: u32, uuid: Uuid) -> String {
+    format!("deleted/{dataset}/{uuid}.ids")
+}
+
 pub(crate) fn encoding_file(encoding: u32, uuid: Uuid) -> String {
     format!("encodings/{encoding}/{uuid}.parquet")
 }

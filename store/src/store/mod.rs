@@ -21,7 +21,8 @@ pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
 pub(crate) use create::{FOLDERS, LOCK};
 pub(crate) use env::{
-    Env, encoding_file, sample_file, sample_folder, segment_file, tombstone_file, tombstone_folder,
+    Env, deleted_ids_file, deleted_ids_folder, encoding_file, sample_file, sample_folder, segment_file,
+    tombstone_file, tombstone_folder,
 };
 pub(crate) use load::{Chain, load as load_snapshot, now};
 

@@ -13,7 +13,7 @@ use crate::manifest::{
 use crate::samples::SampleReader;
 use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape, open_all};
 use crate::table::TableFile;
-use crate::tombstones::LiveRows;
+use crate::tombstones::{DeletedIdLookup, LiveRows};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -149,6 +149,12 @@ impl Snapshot {
     /// Memory: 16 bytes for each run of consecutive live rows, so at most 16 bytes for each deleted row.
     pub fn live_rows(&self, dataset: &DatasetPart) -> Result<Arc<RowSet>, ReadError> {
         Ok(self.rows_of(dataset)?.live)
+    }
+
+    /// Which ids were deleted from a dataset, so that an append leaves them out. Reads the ids of the deleted rows.
+    pub fn deleted_ids(&self, dataset: &DatasetPart) -> Result<DeletedIdLookup, ReadError> {
+        let deleted = self.rows_of(dataset)?.without_successor();
+        Ok(DeletedIdLookup::open(&self.env, dataset, &deleted)?)
     }
 
     /// How much of its dataset a feature has. Reads blocks only if the feature has gaps and rows of the dataset were deleted.

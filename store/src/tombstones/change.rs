@@ -1,10 +1,11 @@
 //! Deleting rows from a dataset part, before it is published.
 
+use super::file::Kind;
 use super::{LiveRows, file};
 use crate::error::StorageError;
 use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, TombstoneEntry};
-use crate::store::{Env, tombstone_file, tombstone_folder};
+use crate::store::{Env, deleted_ids_file, tombstone_file, tombstone_folder};
 
 /// More bitmaps than this are merged into one, so that a dataset opens as fast after a thousand deletes as after one.
 const FILES: usize = 8;
@@ -19,51 +20,75 @@ pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<R
         return Ok(rows);
     }
     if part.tombstones.len() < FILES {
-        let added = write(env, part, &[(&rows, false)])?;
+        let added = write(env, part, &[(&rows, Kind::Deleted)])?;
         let mut tombstones = part.tombstones.clone();
         tombstones.extend(added);
         part.set_tombstones(tombstones);
     } else {
-        set_dead(env, part, &before.deleted.union(&rows), &before.purged)?;
+        set_dead(env, part, &before.deleted.union(&rows), &before.superseded, &before.purged)?;
     }
     Ok(rows)
 }
 
-/// Replaces all bitmaps of a dataset: at most one of deleted rows and one of purged ones. Rows outside of the files need none.
-/// The same holds for the files as for [`bury`].
+/// Says of rows that newer ones have their ids: live rows are deleted, and of deleted ones it is noted. The same holds for the files as
+/// for [`bury`].
+pub(crate) fn supersede(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<(), StorageError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let before = LiveRows::read(env, part)?;
+    let strange = rows.difference(&before.live).difference(&before.deleted);
+    if !strange.is_empty() {
+        let detail = format!("rows {strange} are neither live nor deleted");
+        return Err(StorageError::io("replace samples", std::io::Error::other(detail)));
+    }
+    set_dead(env, part, &before.deleted.union(rows), &before.superseded.union(rows), &before.purged)
+}
+
+/// Replaces all bitmaps of a dataset: at most one of deleted rows, one of those among them that have a successor, and one of purged rows.
+/// Rows outside of the files need none. The same holds for the files as for [`bury`].
 pub(crate) fn set_dead(
     env: &Env,
     part: &mut DatasetPart,
     deleted: &RowSet,
+    superseded: &RowSet,
     purged: &RowSet,
 ) -> Result<(), StorageError> {
     let stored = part.stored_rows();
     let purged = purged.intersection(&stored);
     let deleted = deleted.intersection(&stored).difference(&purged);
-    let tombstones = write(env, part, &[(&deleted, false), (&purged, true)])?;
+    let superseded = superseded.intersection(&deleted);
+    let sets = [
+        (&deleted.difference(&superseded), Kind::Deleted),
+        (&superseded, Kind::Superseded),
+        (&purged, Kind::Purged),
+    ];
+    let tombstones = write(env, part, &sets)?;
     part.set_tombstones(tombstones);
     Ok(())
 }
 
-/// Bitmaps that `after` has and `before` does not, relative to the store.
+/// Bitmaps, and the list of ids, that `after` has and `before` does not, relative to the store.
 pub(crate) fn new_files(before: &DatasetPart, after: &DatasetPart) -> Vec<String> {
     let old = |t: &TombstoneEntry| before.tombstones.iter().any(|o| o.uuid == t.uuid);
-    after.tombstones.iter().filter(|t| !old(t)).map(|t| tombstone_file(after.number, t.uuid)).collect()
+    let bitmaps = after.tombstones.iter().filter(|t| !old(t)).map(|t| tombstone_file(after.number, t.uuid));
+    let list = after.deleted_ids.iter().filter(|_| before.deleted_ids != after.deleted_ids);
+    bitmaps.chain(list.map(|l| deleted_ids_file(after.number, l.uuid))).collect()
 }
 
 /// Writes a bitmap for each set that has rows, all of them or none.
 fn write(
     env: &Env,
     part: &DatasetPart,
-    sets: &[(&RowSet, bool)],
+    sets: &[(&RowSet, Kind)],
 ) -> Result<Vec<TombstoneEntry>, StorageError> {
     let mut written: Vec<TombstoneEntry> = Vec::new();
     let mut all = || {
-        for (rows, purged) in sets.iter().filter(|(rows, _)| !rows.is_empty()) {
+        for (rows, kind) in sets.iter().filter(|(rows, _)| !rows.is_empty()) {
             if written.is_empty() {
                 file::make_folder(env, part.number)?;
             }
-            written.push(file::write(env, part.number, rows, *purged)?);
+            written.push(file::write(env, part.number, rows, *kind)?);
         }
         if written.is_empty() { Ok(()) } else { env.sync_folder(&tombstone_folder(part.number)) }
     };

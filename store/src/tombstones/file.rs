@@ -11,13 +11,24 @@ use uuid::Uuid;
 /// No bitmap is longer: 2^33 rows at one bit each.
 const LIMIT: u64 = 1 << 30;
 
+/// What is left of the rows of a bitmap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Their samples, until a rewrite.
+    Deleted,
+    /// The same, and a newer row has, or had, the id.
+    Superseded,
+    /// Nothing but their numbers.
+    Purged,
+}
+
 /// Writes a bitmap and flushes it; the caller flushes the folder. Nothing refers to it before the next publish, and its name
 /// is new, so it is written in its place at once. After an error it is gone again, as far as that is possible.
 pub(super) fn write(
     env: &Env,
     dataset: u32,
     rows: &RowSet,
-    purged: bool,
+    kind: Kind,
 ) -> Result<TombstoneEntry, StorageError> {
     let mut bitmap = RoaringTreemap::new();
     for range in rows.ranges() {
@@ -40,7 +51,8 @@ pub(super) fn write(
         rows: rows.len(),
         len: bytes.len() as u64,
         digest: xxh3_hex(&bytes),
-        purged,
+        purged: kind == Kind::Purged,
+        superseded: kind == Kind::Superseded,
         extra: Extra::new(),
     })
 }

@@ -4,7 +4,9 @@ use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
 use crate::ident::RowSet;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
-use crate::store::{Store, encoding_file, load_snapshot, sample_file, segment_file, tombstone_file};
+use crate::store::{
+    Store, deleted_ids_file, encoding_file, load_snapshot, sample_file, segment_file, tombstone_file,
+};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A part and the file that it is in.
@@ -53,6 +55,7 @@ pub(crate) struct Catalog {
 pub(crate) fn dataset_files(d: &DatasetPart) -> Vec<(String, u64)> {
     let mut files: Vec<_> = d.files.iter().map(|f| (sample_file(d.number, f.uuid), f.len)).collect();
     files.extend(d.tombstones.iter().map(|t| (tombstone_file(d.number, t.uuid), t.len)));
+    files.extend(d.deleted_ids.iter().map(|l| (deleted_ids_file(d.number, l.uuid), l.len)));
     for e in &d.encodings {
         files.extend(e.files.iter().map(|f| (encoding_file(e.number, f.uuid), f.len)));
     }

@@ -5,15 +5,15 @@ use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, StorageError};
 use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, FileEntry};
-use crate::store::{Store, encoding_file, sample_file, tombstone_file};
+use crate::store::{Store, deleted_ids_file, encoding_file, sample_file, tombstone_file};
 use crate::table::TableFile;
-use crate::tombstones::{LiveRows, read_bitmap};
+use crate::tombstones::{DeletedIds, LiveRows, read_bitmap};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Verifies the bitmaps of deleted rows. Returns for each dataset part which rows are gone, or nothing if that cannot be read.
@@ -22,7 +22,7 @@ pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>
     let mut out = Vec::with_capacity(catalog.datasets.len());
     for part in catalog.datasets.iter().map(|d| &d.part) {
         let of = format!("which rows of dataset {} are deleted", part.name);
-        let mut rows = Some((RowSet::new(), RowSet::new()));
+        let mut rows = Some(LiveRows::none(part));
         for entry in &part.tombstones {
             let name = tombstone_file(part.number, entry.uuid);
             let first = done.insert(name.clone());
@@ -45,24 +45,38 @@ pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>
                     }
                 }
                 Ok(set) => {
-                    let Some((deleted, purged)) = &mut rows else { continue };
-                    let twice = set.intersection(&deleted.union(purged));
+                    let Some(before) = &mut rows else { continue };
+                    let twice = set.intersection(&before.deleted.union(&before.purged));
                     if !twice.is_empty() {
                         let e =
                             Damage::new(&name, "rows", "rows that no other bitmap has", twice.to_string());
                         tally.problem(&name, &e.into(), lost());
                     }
-                    let kind = if entry.purged { purged } else { deleted };
-                    *kind = kind.union(&set);
+                    before.bury(entry, &set);
                 }
             }
         }
-        out.push(rows.map(|(deleted, purged)| {
-            let live = part.stored_rows().difference(&deleted).difference(&purged);
-            LiveRows { live: Arc::new(live), deleted, purged }
-        }));
+        out.push(rows);
     }
     out
+}
+
+/// Verifies the lists of deleted ids.
+pub(super) fn deleted_ids(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
+    let mut done: HashSet<Uuid> = HashSet::new();
+    for part in catalog.datasets.iter().map(|d| &d.part) {
+        let Some(entry) = part.deleted_ids.as_ref().filter(|e| done.insert(e.uuid)) else { continue };
+        let name = deleted_ids_file(part.number, entry.uuid);
+        if !tally.file(&name) {
+            return;
+        }
+        let opened = DeletedIds::open(store.env(), part);
+        if let Err(e) = opened.and_then(|list| list.map_or(Ok(()), |mut list| list.each(|_| Ok(())))) {
+            let of = format!("which ids were deleted from dataset {}", part.name);
+            tally.problem(&name, &e, Some(AffectedRows { of, count: entry.ids, ranges: Vec::new() }));
+        }
+        tally.done(entry.len);
+    }
 }
 
 /// Verifies the sample files. Returns the names of datasets of the current snapshot whose files are all sound.

@@ -79,6 +79,7 @@ pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_
     let found = indexes::find(store, catalog, tally);
     tally.expect(catalog, found.iter().map(indexes::Place::len));
     let dead = data::tombstones(store, catalog, tally);
+    data::deleted_ids(store, catalog, tally);
     let sound = data::samples(store, catalog, &dead, tally);
     data::encodings(store, catalog, tally);
     segments::segments(store, catalog, tally);

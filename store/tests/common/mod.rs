@@ -33,6 +33,7 @@ pub fn options(command: &str) -> AppendOptions {
         command: command.into(),
         if_changed: IfChanged::Refuse,
         source: Some("pool.jsonl".into()),
+        ..AppendOptions::default()
     }
 }
 
@@ -49,9 +50,22 @@ pub fn pool(store: &Store) -> std::sync::Arc<DatasetPart> {
     store.snapshot().unwrap().dataset("pool").unwrap().clone()
 }
 
-/// Adds samples `range` with ids `s<i>`.
+/// Adds samples `range` with ids `s<i>`; deleted ones stay out.
 pub fn add(store: &Store, range: std::ops::Range<u64>) -> Result<AppendReport, CommitError> {
-    let mut append = store.append(&dataset(), columns(), options("add"))?;
+    add_with(store, range, options("add"))
+}
+
+/// Adds samples `range`, also where they were deleted.
+pub fn restore(store: &Store, range: std::ops::Range<u64>) -> Result<AppendReport, CommitError> {
+    add_with(store, range, AppendOptions { if_deleted: IfDeleted::Restore, ..options("add") })
+}
+
+fn add_with(
+    store: &Store,
+    range: std::ops::Range<u64>,
+    options: AppendOptions,
+) -> Result<AppendReport, CommitError> {
+    let mut append = store.append(&dataset(), columns(), options)?;
     for i in range {
         let record = record(i);
         let metadata = vec![MetaValue::Text(format!("task{}", i % 3)), MetaValue::Int(i as i64)];

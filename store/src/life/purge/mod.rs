@@ -3,7 +3,7 @@
 //! Order
 //! 1. nobody else compacts, publishes, starts a job or builds an index; live jobs of the dataset and readers that hold snapshots are refused
 //! 2. every file of the dataset with a row that is not live is written again without it, in `tmp/`
-//! 3. the new files go into place; readers that came meanwhile are refused, and the new files go away again
+//! 3. salted digests of their ids go into the dataset's list, so that no append brings them back; the new files go into place; readers that came meanwhile are refused, and the new files go away again
 //! 4. a root without a parent is published: the commit point
 //! 5. interrupted jobs of the dataset, those of others that have purged rows, the ledger, and every file that neither the new root
 //!    nor a reader needs are removed. A reader that came between 3 and 4 is named, and the next purge removes its files
@@ -27,8 +27,8 @@ use crate::manifest::DatasetPart;
 use crate::rewrite::lock_compact;
 use crate::segment::{BlockBuffer, FileId, SegmentFile};
 use crate::store::{Env, History, Snapshot, Store, WriterLock, change_of};
-use crate::tombstones::{new_files, set_dead};
-use rewrite::Rewrite;
+use crate::tombstones::{ids, new_files, set_dead};
+use rewrite::{Rewrite, unreadable};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -64,6 +64,9 @@ pub(super) fn purge(
     }
     let mut rewrite = Rewrite::new(env, before.live.difference(&named), cancel)?;
     let mut part = DatasetPart::clone(old);
+    let salt = ids::salt_of(&part);
+    let forgotten = ids::digests_of(env, &part, &part.files, &gone.difference(&before.superseded), salt)
+        .map_err(|e| unreadable(&format!("dataset {}", part.name), e.into()))?;
     rewrite.dataset(&mut part, &gone)?;
     let mut features = Vec::new();
     for feature in base.features_of(&old.name) {
@@ -75,9 +78,16 @@ pub(super) fn purge(
         Arc::clone(&base)
     } else {
         if !gone.is_empty() {
-            set_dead(env, &mut part, &RowSet::new(), &before.purged.union(&gone))?;
+            let none = RowSet::new();
+            set_dead(env, &mut part, &none, &none, &before.purged.union(&gone))?;
         }
+        let ids = forgotten.into_iter().map(|(_, id)| id).collect();
+        let listed = ids::rewrite(env, &mut part, salt, ids, Vec::new());
         let bitmaps = new_files(old, &part);
+        if let Err(e) = listed {
+            remove_files(env, bitmaps);
+            return Err(e.into());
+        }
         let (name, n, files) = (&old.name, gone.len(), rewrite.replaced);
         let mut change = change_of(&base, &format!("gstore delete --dataset {name} --purge ({n} rows)"));
         change.history = History::Cut;

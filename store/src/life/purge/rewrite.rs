@@ -147,6 +147,6 @@ fn failed(of: &str, e: RewriteError) -> ChangeError {
     }
 }
 
-fn unreadable(of: &str, e: ReadError) -> ChangeError {
+pub(super) fn unreadable(of: &str, e: ReadError) -> ChangeError {
     failed(of, RewriteError::source(e))
 }
