@@ -150,10 +150,7 @@ fn three_shards_are_one_process() {
     register(&store, dir.path(), ROWS..ROWS + 3);
     let report = run_shard(&store, &requests[1], &mut Silent, &never).unwrap();
     let receipt = report.receipt.unwrap();
-    assert_eq!(
-        (receipt.note.snapshot, receipt.row_set().len(), report.already),
-        (snapshot, CELL_ROWS, false)
-    );
+    assert_eq!((receipt.note.snapshot, receipt.row_set().len(), report.already), (snapshot, ROWS / 3, false));
     let report = run_shard(&store, &requests[1], &mut Silent, &never).unwrap();
     assert!(report.already && report.work.computed == 0 && report.receipt == Some(receipt));
 

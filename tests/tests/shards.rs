@@ -91,6 +91,33 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
 }
 
 #[test]
+fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 30);
+    let path = dir.path().join("s");
+    registered(&path, &data);
+    let run = |name: &str, out: &str| {
+        let finished = binary::run(&mut shard(&path, name, &dir.path().join(out)));
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.stderr
+    };
+    for (i, rows) in [(1, 8), (2, 8), (3, 7), (4, 7)] {
+        let said = run(&format!("{i}/4"), &format!("quarter{i}"));
+        assert!(said.contains(&format!("shard {i}/4 is finished: {rows} rows of pool")), "{said}");
+        assert!(!said.contains("has work for"), "{said}");
+    }
+    let said = run("32/40", "none");
+    assert!(said.contains("pool has work for 30 shards; from 31/40 on they are empty"), "{said}");
+    assert!(said.contains("shard 32/40 is finished: 0 rows of pool"), "{said}");
+    let folders: Vec<PathBuf> = (1..=4).map(|i| dir.path().join(format!("quarter{i}"))).collect();
+    let text = binary::ok(binary::gstore(&path).arg("attach").args(&folders));
+    assert!(text.contains("complete"), "{text}");
+    let nothing = binary::run(&mut ingest(&path));
+    assert!(nothing.code == 0 && nothing.stderr.contains("nothing to compute"), "{}", nothing.stderr);
+}
+
+#[test]
 fn wrong_usage_is_explained() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");

@@ -123,6 +123,15 @@ fn run_shard(context: &Context, request: IngestRequest, shard: &ShardRequest) ->
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());
     let snapshot = part.snapshot().number();
+    let with_rows = part.shards_with_rows();
+    if with_rows < name.count() {
+        context.say(&format!(
+            "{} has work for {with_rows} shards; from {}/{} on they are empty",
+            plan.request.dataset,
+            with_rows + 1,
+            name.count()
+        ));
+    }
     let report = ingest_shard(&store, &plan, part, &mut reporter, &cancel)?;
     if report.receipt.is_none() {
         context.say("stopped; what was sealed is kept, and the same command goes on from there");

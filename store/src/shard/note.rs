@@ -21,6 +21,16 @@ pub struct ShardNote {
     pub next_row: u64,
     /// Which of how many.
     pub shard: ShardIndex,
+    /// How the rows are cut: [`ROWS`], or `cells`, as versions did it that cut between cells only.
+    #[serde(default = "cells")]
+    pub cut: String,
+}
+
+/// Shards with equal numbers of rows.
+pub(super) const ROWS: &str = "rows";
+
+fn cells() -> String {
+    "cells".into()
 }
 
 impl ShardNote {
@@ -33,6 +43,7 @@ impl ShardNote {
                 ("shard", n.shard.to_string()),
                 ("snapshot", n.snapshot.to_string()),
                 ("digest of the snapshot", n.root.clone()),
+                ("the way of cutting the rows (versions of gstore differ in it)", n.cut.clone()),
             ]
         };
         parts(self).into_iter().zip(parts(other)).find(|(a, b)| a != b).map(|(a, b)| (a.0, a.1, b.1))

@@ -1,56 +1,35 @@
 //! Which rows belong to which shard.
 
-use crate::ident::{CELL_ROWS, RowSet};
+use crate::ident::RowSet;
 use std::ops::Range;
 
-/// Splits the rows of a dataset into `count` ranges of whole cells, one after the other, as even as whole cells allow.
+/// Splits the rows of a dataset into `count` ranges, one after the other, with equal numbers of rows: they differ by one at most.
 ///
-/// A range may be empty, if there are fewer cells than shards. The ranges follow from the rows and the count alone.
+/// A range is empty if there are fewer rows than shards; those are the last ones. The ranges follow from the rows and the count alone, and
+/// each begins where the one before it ends.
 pub fn split_rows(rows: &RowSet, count: u32) -> Vec<Range<u64>> {
-    let windows = windows(rows);
-    let mut left: u64 = windows.iter().map(|w| w.1).sum();
-    let mut next = 0usize;
-    let mut ranges = Vec::new();
-    let mut end = windows.first().map_or(0, |w| w.0 * CELL_ROWS);
-    for shard in 0..u64::from(count) {
-        let shards_left = u64::from(count) - shard;
-        let start = end;
-        let mut taken = 0u64;
-        while let Some((cell, size)) = windows.get(next).copied() {
-            let windows_left = (windows.len() - next) as u64;
-            let last = shards_left == 1;
-            // The window is taken if that brings the shard nearer to an even share of what is left, and leaves one for each other.
-            let twice = 2 * u128::from(taken) + u128::from(size);
-            let nearer = twice * u128::from(shards_left) <= 2 * u128::from(left);
-            if !(last || taken == 0 || (nearer && windows_left >= shards_left)) {
+    let (count, total) = (u64::from(count.max(1)), rows.len());
+    let last = rows.ranges().last().map_or(0, |r| r.end);
+    let mut left = rows.ranges().iter().cloned().peekable();
+    let mut start = left.peek().map_or(0, |r| r.start);
+    let mut ranges = Vec::with_capacity(count as usize);
+    for shard in 0..count {
+        // The first shards get what does not go into equal parts.
+        let mut wanted = total / count + u64::from(shard < total % count);
+        while let Some(range) = left.peek_mut() {
+            let taken = wanted.min(range.end - range.start);
+            (range.start, wanted) = (range.start + taken, wanted - taken);
+            if range.start < range.end {
                 break;
             }
-            taken += size;
-            end = (cell + 1).saturating_mul(CELL_ROWS);
-            next += 1;
+            left.next();
         }
-        left -= taken;
+        // Rows between two shards are not live: they are of the first one.
+        let end = left.peek().map_or(last, |r| r.start);
         ranges.push(start..end);
+        start = end;
     }
     ranges
-}
-
-/// The cells that have rows, and how many.
-fn windows(rows: &RowSet) -> Vec<(u64, u64)> {
-    let mut windows: Vec<(u64, u64)> = Vec::new();
-    for range in rows.ranges() {
-        let mut start = range.start;
-        while start < range.end {
-            let cell = start / CELL_ROWS;
-            let end = (cell + 1).saturating_mul(CELL_ROWS).min(range.end);
-            match windows.last_mut() {
-                Some((last, size)) if *last == cell => *size += end - start,
-                _ => windows.push((cell, end - start)),
-            }
-            start = end;
-        }
-    }
-    windows
 }
 
 #[cfg(test)]
@@ -59,15 +38,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn whole_cells_evenly() {
+    fn equal_numbers_of_rows() {
         let split = |rows, n| split_rows(&RowSet::from_range(0..rows), n);
-        assert_eq!(split(3 * 4096, 3), [0..4096, 4096..8192, 8192..12288]);
-        assert_eq!(split(2 * 4096 + 100, 3), [0..4096, 4096..8192, 8192..12288]);
-        assert_eq!(split(10 * 4096, 3), [0..12288, 12288..28672, 28672..40960]);
-        assert_eq!(split(100, 3), [0..4096, 4096..4096, 4096..4096]);
+        assert_eq!(split(4480, 4), [0..1120, 1120..2240, 2240..3360, 3360..4480]);
+        assert_eq!(split(300, 2), [0..150, 150..300]);
+        assert_eq!(split(10, 3), [0..4, 4..7, 7..10]);
+        assert_eq!(split(2, 4), [0..1, 1..2, 2..2, 2..2]);
         assert_eq!(split(0, 2), [0..0, 0..0]);
-        let holes = RowSet::from_ranges([0..10, 4096..4106, 8192..12288]);
-        assert_eq!(split_rows(&holes, 2), [0..8192, 8192..12288]);
+        let holes = RowSet::from_ranges([7..10, 100..103, 200..206]);
+        assert_eq!(split_rows(&holes, 2), [7..200, 200..206]);
+        assert_eq!(split_rows(&holes, 1), [7..206]);
     }
 
     proptest! {
@@ -81,17 +61,15 @@ mod tests {
             prop_assert_eq!(split.len(), count as usize);
             let mut end = split.first().map_or(0, |r| r.start);
             for r in &split {
-                prop_assert!(r.start == end && r.start <= r.end && r.start % CELL_ROWS == 0 && r.end % CELL_ROWS == 0);
+                prop_assert!(r.start == end && r.start <= r.end);
                 end = r.end;
             }
             let sizes: Vec<u64> =
                 split.iter().map(|r| rows.intersection(&RowSet::from_range(r.clone())).len()).collect();
             prop_assert_eq!(sizes.iter().sum::<u64>(), rows.len());
-            let cells = windows(&rows).len();
-            let empty = sizes.iter().filter(|s| **s == 0).count();
-            prop_assert_eq!(empty, (count as usize).saturating_sub(cells));
-            let most = sizes.iter().max().copied().unwrap_or(0);
-            prop_assert!(most <= rows.len() / u64::from(count) + 2 * CELL_ROWS, "{:?}", sizes);
+            let (least, most) = (sizes.iter().min().copied(), sizes.iter().max().copied());
+            prop_assert!(most.unwrap_or(0) - least.unwrap_or(0) <= 1, "{:?}", sizes);
+            prop_assert!(sizes.windows(2).all(|w| w[0] >= w[1]), "{:?}", sizes);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Computing a shard: a job in a folder of its own that never writes the store.
 
 use super::index::ShardIndex;
-use super::note::ShardNote;
+use super::note::{ROWS, ShardNote};
 use super::receipt::{Parts, Receipt, ReceiptEncoding, ReceiptFile, ranges};
 use super::samples;
 use super::split::split_rows;
@@ -52,6 +52,7 @@ impl ShardPlan {
             dataset_number: part.number,
             next_row: part.next_row,
             shard,
+            cut: ROWS.into(),
         };
         Ok(ShardPlan {
             rows: live.intersection(&RowSet::from_range(own)),
@@ -75,6 +76,11 @@ impl ShardPlan {
     /// The snapshot whose rows were split.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// How many of the shards have rows: all, unless there are fewer rows than shards.
+    pub fn shards_with_rows(&self) -> u32 {
+        self.split.iter().filter(|part| !part.is_empty()).count() as u32
     }
 
     /// Its folder.

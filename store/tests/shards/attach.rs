@@ -55,6 +55,7 @@ fn a_part_leaves_features_building_and_names_what_is_missing() {
     let dir = tempdir().unwrap();
     let store = empty_store(&dir.path().join("s"));
     let (one, three) = (dir.path().join("1"), dir.path().join("3"));
+    let third = SAMPLES.div_ceil(3);
     shard(&store, "1/3", &one);
     shard(&store, "3/3", &three);
     let number = store.snapshot().unwrap().number();
@@ -65,33 +66,65 @@ fn a_part_leaves_features_building_and_names_what_is_missing() {
     assert_eq!(report.snapshot, Some(number + 1));
     for r in [&dry, &report] {
         assert_eq!(r.shards.iter().map(|s| s.shard.as_str()).collect::<Vec<_>>(), ["1/3", "3/3"]);
-        assert!(r.shards.iter().all(|s| s.outcome == ShardOutcome::Attached && s.files == 3), "{r:?}");
+        assert!(r.shards.iter().all(|s| s.outcome == ShardOutcome::Attached), "{r:?}");
+        // The last one has rows of two cells.
+        assert_eq!(r.shards.iter().map(|s| s.files).collect::<Vec<_>>(), [3, 5]);
         for f in &r.features {
-            assert_eq!((f.complete, f.missing, f.added), (false, CELL_ROWS, SAMPLES - CELL_ROWS));
-            assert_eq!(f.missing_rows, [[CELL_ROWS, 2 * CELL_ROWS]]);
+            assert_eq!((f.complete, f.missing, f.added), (false, third, SAMPLES - third));
+            assert_eq!(f.missing_rows, [[third, 2 * third]]);
             assert_eq!(f.missing_shards, ["2/3"]);
         }
     }
     assert!(store.snapshot().unwrap().features().iter().all(|f| f.state == FeatureState::Building));
     // An ingest fills the gap, and rows that are there are not taken twice.
     let mut job = store.start_job(plan(features())).unwrap();
-    assert_eq!(job.rows_done(0).len(), SAMPLES - CELL_ROWS);
+    assert_eq!(job.rows_done(0).len(), SAMPLES - third);
     compute(&mut job, &RowSet::from_range(0..SAMPLES), usize::MAX);
     job.publish(Some(run_update()), true).unwrap();
     assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
 }
 
 #[test]
-fn more_shards_than_cells_leave_empty_ones() {
+fn shards_have_equal_parts_and_more_shards_than_rows_leave_empty_ones() {
+    for (rows, sizes) in [(FEW, [822, 821, 821, 821, 821]), (301, [61, 60, 60, 60, 60]), (3, [1, 1, 1, 0, 0])]
+    {
+        let dir = tempdir().unwrap();
+        let store = store_of(&dir.path().join("s"), rows);
+        let out: Vec<PathBuf> = (1..=5).map(|i| dir.path().join(format!("{i}"))).collect();
+        let found: Vec<u64> =
+            (0..5).map(|i| shard(&store, &format!("{}/5", i + 1), &out[i]).row_set().len()).collect();
+        assert_eq!(found, sizes);
+        assert_eq!(shard_plan(&store, "2/5", &out[1]).shards_with_rows(), rows.min(5) as u32);
+        let report = attach(&store, &out).unwrap();
+        let empty = report.shards.iter().filter(|s| s.outcome == ShardOutcome::Empty).count();
+        assert_eq!(empty, sizes.iter().filter(|s| **s == 0).count());
+        // Segments of several shards are in one cell, and every row is there once, bit for bit.
+        assert_eq!(content(&store), by_one_process_of(&dir.path().join("whole"), rows));
+        assert!(verify(&store).is_sound());
+        store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+        assert_eq!(content(&store), by_one_process_of(&dir.path().join("again"), rows));
+    }
+}
+
+#[test]
+fn a_shard_that_an_older_gstore_began_is_not_gone_on_with() {
     let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
-    let out: Vec<PathBuf> = (1..=5).map(|i| dir.path().join(format!("{i}"))).collect();
-    let sizes: Vec<u64> =
-        (0..5).map(|i| shard(&store, &format!("{}/5", i + 1), &out[i]).row_set().len()).collect();
-    assert_eq!(sizes.iter().filter(|s| **s == 0).count(), 2);
-    let report = attach(&store, &out).unwrap();
-    assert_eq!(report.shards.iter().filter(|s| s.outcome == ShardOutcome::Empty).count(), 2);
-    assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+    let store = store_of(&dir.path().join("s"), FEW);
+    let out = dir.path().join("o");
+    let Ok(ShardStart::Job(job)) = store.start_shard(plan(features()), shard_plan(&store, "1/2", &out))
+    else {
+        panic!()
+    };
+    drop(job);
+    let note = out.join("job.json");
+    let text = fs_err::read_to_string(&note).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["shard"].as_object_mut().unwrap().remove("cut"), Some("rows".into()));
+    fs_err::write(&note, value.to_string()).unwrap();
+    match store.start_shard(plan(features()), shard_plan(&store, "1/2", &out)) {
+        Err(ShardError::Other { wanted, found, .. }) => assert_eq!((&*wanted, &*found), ("rows", "cells")),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

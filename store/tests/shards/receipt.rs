@@ -41,7 +41,7 @@ fn any_bytes_are_a_receipt_or_an_error() {
         ("\"count\": 3", "\"count\": 100000", "parts of the split"),
         ("\"dataset\": \"pool\"", "\"dataset\": \"../x\"", ""),
         ("\"feature\": 0", "\"feature\": 18446744073709551615", "should be called"),
-        ("\"end_row\": 8192", "\"end_row\": 8191", "do not fit"),
+        ("\"end_row\": 4096", "\"end_row\": 4095", "do not fit"),
         ("\"tail_len\": ", "\"tail_len\": 99", "a tail of"),
         ("\"next_row\": 11588", "\"next_row\": 4100", "not in the shard's part"),
     ] {

@@ -26,7 +26,7 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
         assert_eq!(bytes(store.path()), before);
         error
     };
-    refused(&["c", "b"], &["shard 2/2 in", "shard 2/3 in", "both have rows 4096..8192"]);
+    refused(&["c", "b"], &["shard 2/2 in", "shard 2/3 in", "both have rows 5794..7726"]);
     refused(&["nowhere"], &["nothing of that name"]);
     fs_err::create_dir(at("empty")).unwrap();
     refused(&["a", "empty"], &["no receipt.json"]);

@@ -26,7 +26,7 @@ pub struct Receipt {
     /// Store, snapshot, dataset and number of the shard.
     #[serde(flatten)]
     pub note: ShardNote,
-    /// First row and one past the last of all shards, in order: whole cells.
+    /// First row and one past the last of all shards, in order.
     pub split: Vec<[u64; 2]>,
     /// The rows that this shard is for, as ranges: those of its part of the split that the snapshot had.
     pub rows: Vec<[u64; 2]>,
