@@ -70,7 +70,29 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     // What a killed command left behind.
     let leftover = store.join("samples/1/00000000-0000-4000-8000-000000000000.parquet");
     fs_err::write(&leftover, [1]).expect("written");
-    let failed = binary::run(&mut ingest("large", "large.jsonl"));
+    // What cannot fit is refused before anything is registered or computed.
+    let dry = binary::ok(ingest("large", "large.jsonl").arg("--dry-run"));
+    let line = dry.lines().find(|line| line.starts_with("disk ")).expect("a line on the disk");
+    assert!(line.contains("MiB") && line.ends_with(" free"), "{line}");
+    let refused = || {
+        let finished = binary::run(&mut ingest("large", "large.jsonl"));
+        assert_eq!(finished.code, 1, "{}", finished.stderr);
+        for part in ["more on disk", "are free there", "--dry-run", "--force"] {
+            assert!(finished.stderr.contains(part), "{}", finished.stderr);
+        }
+    };
+    refused();
+    let datasets = ["query", "--format", "csv", "SELECT count(*) FROM gstore.datasets"];
+    assert_eq!(binary::ok(binary::gstore(&store).args(datasets)).lines().nth(1), Some("1"));
+    assert!(
+        fs_err::read_dir(store.join("tmp")).expect("listed").all(|f| !f
+            .expect("an entry")
+            .file_name()
+            .to_string_lossy()
+            .starts_with("append-"))
+    );
+
+    let failed = binary::run(ingest("large", "large.jsonl").arg("--force"));
     assert_eq!(failed.code, 1, "{}", failed.stderr);
     assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
     assert!(failed.stderr.contains("make room there"), "{}", failed.stderr);
@@ -79,6 +101,8 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     assert!(unfinished(&store).is_empty(), "{:?}", unfinished(&store));
     assert_eq!(binary::ok(binary::gstore(&store).args(["query", "--format", "csv", query])), answer);
     assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
+    // Its samples are registered now; what is missing of their vectors is refused all the same.
+    refused();
 
     // Not a byte is left: what only removes still works, and what does not says what to do.
     let _ = fs_err::write(disk.path("fill"), vec![1; 2 << 20]);

@@ -256,6 +256,9 @@ pub struct IngestArgs {
     /// Show rows, tokens, time, disk and memory, and leave the store alone
     #[arg(long)]
     pub dry_run: bool,
+    /// Begin even if the vectors do not fit on the disk
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `gstore attach`

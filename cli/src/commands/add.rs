@@ -25,7 +25,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     // Before a pipe is read to its end.
     context.store_path()?;
     let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
-    let (_, report) = samples.register(context)?;
+    let (_, report) = samples.register(context, None)?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -88,15 +88,15 @@ impl Samples {
         Ok(check_texts(&self.request, request, &mut context.reporter(), &self.cancel)?)
     }
 
-    /// Registers them in a store.
-    pub fn read(&self, context: &Context, store: &Store) -> Result<AddReport> {
-        Ok(add_until(store, &self.request, &mut context.reporter(), &self.cancel)?)
+    /// Registers them in a store, if the ingest that follows fits on the disk with them.
+    pub fn read(&self, context: &Context, store: &Store, then: Option<&IngestRequest>) -> Result<AddReport> {
+        Ok(add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)?)
     }
 
     /// Registers them in the store of the command line. Where there is none yet, common mistakes leave none behind.
-    pub fn register(&self, context: &Context) -> Result<(Store, AddReport)> {
+    pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
         let store = context.open_or_create(|| Ok(check_data(&self.request)?))?;
-        let report = self.read(context, &store)?;
+        let report = self.read(context, &store, then)?;
         Ok((store, report))
     }
 

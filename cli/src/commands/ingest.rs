@@ -1,6 +1,7 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +13,7 @@ use gstore_ingest::pipeline::{
     estimate, ingest, ingest_shard,
 };
 use gstore_query::sketch::{can_sketch, vector_bytes};
+use gstore_store::vfs::free_space;
 use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
@@ -44,7 +46,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         context.store_path()?;
         let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
         samples.check_texts(context, &request)?;
-        let (store, report) = samples.register(context)?;
+        let (store, report) = samples.register(context, Some(&request))?;
         samples.tell(context, &report);
         let cancel =
             context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
@@ -175,7 +177,7 @@ fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestReque
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
     let samples = Samples::new(context, &args.dataset, &args.data, &args.samples)?;
-    samples.read(context, &scratch)?;
+    samples.read(context, &scratch, None)?;
     let exceptions = samples.exceptions();
     let preview = Preview::new(store.as_ref(), &scratch, request, exceptions, &mut context.reporter())?;
     samples.check_stopped()?;
@@ -200,7 +202,7 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
         print_explanation(plan)?;
     }
     if args.dry_run {
-        print_estimate(context, plans, args.sketch)?;
+        print_estimate(context, args, plans)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -247,6 +249,7 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         batch_tokens: args.batch_tokens as usize,
         threads: context.threads,
         limit: args.limit,
+        check_room: !args.force,
         weights: args.weights.clone(),
         origins: folders.origins(),
         command: command_line(),
@@ -264,7 +267,7 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
     Ok(())
 }
 
-fn print_estimate(context: &Context, plans: &[&IngestPlan], sketch: bool) -> Result<()> {
+fn print_estimate(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<()> {
     let mut estimates = plans.iter().map(|plan| estimate(plan));
     let (Some(first), Some(plan)) = (estimates.next(), plans.first()) else { return Ok(()) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
@@ -292,8 +295,12 @@ fn print_estimate(context: &Context, plans: &[&IngestPlan], sketch: bool) -> Res
     out!("passes       {}{about}", estimate.passes);
     out!("tokens       {} (about)", estimate.tokens);
     out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
-    out!("disk         {}", HumanBytes(estimate.disk));
-    if sketch {
+    let place = args.out.clone().map_or_else(|| context.store_path().map(Path::to_owned), Ok)?;
+    match free_space(&place) {
+        Some(free) => out!("disk         {}, {} free", HumanBytes(estimate.disk), HumanBytes(free)),
+        None => out!("disk         {}", HumanBytes(estimate.disk)),
+    }
+    if args.sketch {
         out!("sketches     {} (about)", HumanBytes(sketch_bytes(plans)));
     }
     out!("memory       {} (about)", HumanBytes(estimate.memory));

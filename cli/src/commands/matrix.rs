@@ -10,6 +10,7 @@ use gstore_query::influence::InfluencePlan;
 use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
 };
+use gstore_store::vfs::free_space;
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 
@@ -117,20 +118,13 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
 fn check_room(output: &Path, needed: u64) -> Result<()> {
     // The work is beside what a symlink leads to.
     let place = fs_err::canonicalize(output).unwrap_or_else(|_| output.to_owned());
-    let folder = place.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
+    let Some(free) = free_space(&place).filter(|free| *free < needed) else { return Ok(()) };
     bail!(
         "{} will take about {} more on disk, and {} are free there; free some, or name a place on another disk (--dry-run shows what it takes)",
         output.display(),
         HumanBytes(needed),
         HumanBytes(free)
     );
-}
-
-/// Bytes that may be written where a folder is, if the system knows.
-fn free_space(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok().filter(|disk| disk.f_blocks > 0)?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn preview(

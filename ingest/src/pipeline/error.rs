@@ -364,6 +364,21 @@ pub enum IngestError {
         /// The failure.
         source: Box<IngestError>,
     },
+    /// The vectors do not fit on the disk.
+    #[error(
+        "{} will take about {} more on disk, and {} are free there; free some, or compute fewer features\n  --dry-run shows what is needed; --force begins all the same",
+        place.display(),
+        mib(*needed),
+        mib(*free)
+    )]
+    NoRoom {
+        /// Where they go.
+        place: PathBuf,
+        /// Their bytes.
+        needed: u64,
+        /// Bytes that may be written there.
+        free: u64,
+    },
     /// A shard of a part of the rows.
     #[error("a limit and a shard exclude each other: the shards of a job share all rows of the dataset")]
     LimitedShard,

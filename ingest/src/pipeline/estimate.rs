@@ -3,18 +3,16 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_store::{CELL_ROWS, DType, Granularity, RowSet};
+use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
 use super::IngestError;
 use super::compute::Computer;
 use super::memory::Extent;
 use super::plan::{CheckpointPlan, IngestPlan};
 use super::prepare::{PreparedRow, Preparer};
+use super::room::{SAMPLE_ROWS, vector_bytes, vectors_of_row};
 use super::window::cut_batches;
 use super::work::CheckpointWork;
-
-/// Rows that a dry run tokenises to guess the rest.
-const SAMPLE_ROWS: u64 = 256;
 
 /// What an ingest would take.
 #[derive(Debug, Clone)]
@@ -67,7 +65,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let passes: u64 = works.iter().map(|work| work.rows().len()).sum();
     let disk = plan
         .features()
-        .map(|f| plan.rows.difference(&f.published).len() * bytes_per_row(f.desc.dtype, f.desc.dim()))
+        .map(|f| plan.rows.difference(&f.published).len() * vector_bytes(f.desc.dtype, f.desc.dim()))
         .sum();
     let mut estimate = Estimate {
         rows: plan.rows.len(),
@@ -95,7 +93,6 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let sampled = rows.len().max(1) as f64;
     let entries = |row: &PreparedRow, granularity| row.clone().entries(granularity);
     let of_row: Vec<usize> = rows.iter().map(|row| entries(row, plan.request.granularity).len()).collect();
-    let vectors: usize = of_row.iter().sum();
     let most_vectors = of_row.iter().copied().max().unwrap_or(0) as u64;
     let lengths: Vec<usize> =
         rows.iter().flat_map(|row| entries(row, plan.request.pass())).map(|entry| entry.len()).collect();
@@ -110,7 +107,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     if plan.request.pass() == Granularity::Token {
         estimate.passes = (passes as f64 * lengths.len() as f64 / sampled) as u64;
     }
-    estimate.disk = (estimate.disk as f64 * vectors as f64 / sampled) as u64;
+    estimate.disk = (estimate.disk as f64 * vectors_of_row(&rows, plan.request.granularity)) as u64;
     let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
     let computer: Computer = super::computer(&plan.request, checkpoint)?;
     estimate.warning = super::peaks::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
@@ -121,11 +118,6 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let threads = checkpoint.memory.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
     Ok(estimate)
-}
-
-/// Vector, scale, norm, row, check and flags.
-fn bytes_per_row(dtype: DType, dim: u32) -> u64 {
-    u64::from(dim) * dtype.size() as u64 + 25
 }
 
 /// Bytes at the peak: of the checkpoint that needs most.

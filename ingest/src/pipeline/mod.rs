@@ -20,6 +20,7 @@ mod preview;
 mod projector;
 mod register;
 mod request;
+mod room;
 mod run;
 mod shard;
 mod tokens;
@@ -27,6 +28,7 @@ mod tracked;
 mod window;
 mod work;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,8 +87,14 @@ pub fn ingest(
         return Ok(IngestReport::default());
     }
     let mut job = store.start_job(plan.job())?;
-    let mut report =
-        compute_missing(&mut job, plan, progress, cancel, "`gstore gc --drop-jobs` gives it up")?;
+    let mut report = compute_missing(
+        &mut job,
+        plan,
+        store.path(),
+        progress,
+        cancel,
+        "`gstore gc --drop-jobs` gives it up",
+    )?;
     if report.ending == Ending::Finished {
         report.snapshot = Some(job.publish(Some(plan.run_update()), plan.request.limit.is_none())?);
     }
@@ -94,15 +102,16 @@ pub fn ingest(
 }
 
 /// Computes and seals what neither the store nor the job has. Stopped or failed, what was not sealed is removed. `give_up` says how the rest is
-/// given up.
+/// given up, `place` on which disk the job is.
 fn compute_missing(
     job: &mut Job,
     plan: &IngestPlan,
+    place: &Path,
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
     give_up: &str,
 ) -> Result<IngestReport, IngestError> {
-    let done = compute_and_seal(job, plan, progress, cancel);
+    let done = compute_and_seal(job, plan, place, progress, cancel);
     if done.as_ref().map_or(true, |report| report.ending == Ending::Stopped) {
         // What cannot be removed now goes with the next start; the failure is what the user should hear.
         let _ = job.discard_unfinished();
@@ -120,13 +129,15 @@ fn compute_missing(
 fn compute_and_seal(
     job: &mut Job,
     plan: &IngestPlan,
+    place: &Path,
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<IngestReport, IngestError> {
     let mut done = IngestReport::default();
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let counts = tokens::count(job, plan, &samples, progress, cancel)?;
     let works = remaining(job, plan, &mut done);
+    room::check_work(plan, &works, &samples, place)?;
+    let counts = tokens::count(job, plan, &samples, progress, cancel)?;
     let total: u64 = works.iter().map(|work| counts.tokens_of(&work.rows())).sum();
     if done.resumed > 0 {
         progress

@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use gstore_store::{
-    AppendOptions, ColumnDef, DatasetName, DatasetPart, IfChanged, IfDeleted, NewSample, Pushed, SampleAppend, Store,
+    AppendOptions, ColumnDef, DatasetName, DatasetPart, IfChanged, IfDeleted, NewSample, Pushed,
+    SampleAppend, Store,
 };
 
+use super::request::IngestRequest;
+use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{
     ColumnOverride, DataFile, Field, FieldNames, IdAllocator, Place, Record, RecordSource, Schema,
@@ -64,16 +67,17 @@ pub fn add(
     request: &AddRequest,
     progress: &mut dyn Progress,
 ) -> Result<AddReport, IngestError> {
-    add_until(store, request, progress, &AtomicBool::new(false))
+    add_until(store, request, None, progress, &AtomicBool::new(false))
 }
 
-/// The same, until `cancel` is raised: then nothing is added.
+/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows, `then`, would fill the disk.
 ///
 /// # Errors
-/// As [`add`]; [`IngestError::Stopped`].
+/// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`].
 pub fn add_until(
     store: &Store,
     request: &AddRequest,
+    then: Option<&IngestRequest>,
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<AddReport, IngestError> {
@@ -96,7 +100,12 @@ pub fn add_until(
     let first_new = append.first_row();
     let mut ids = IdAllocator::new();
     let mut records = 0u64;
+    let mut texts = Vec::new();
+    let wanted = then.map_or(0, |_| SAMPLE_ROWS);
     input.each(progress, cancel, |place, json, record| {
+        if records < wanted {
+            texts.push(record.content.clone());
+        }
         records += 1;
         let id = ids.id_of(&record, json);
         let file = place.file.to_path_buf();
@@ -108,6 +117,10 @@ pub fn add_until(
     progress.finish();
     if records == 0 {
         return Err(no_samples(request));
+    }
+    if let Some(then) = then {
+        let new = append.report();
+        check_new(store, then, new.added + new.replaced, &texts)?;
     }
     let report = append.finish()?;
     Ok(AddReport {

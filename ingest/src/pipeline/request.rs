@@ -58,6 +58,8 @@ pub struct IngestRequest {
     pub run: String,
     /// Weights of the checkpoints in order; empty: from their `trainer_state.json`.
     pub weights: Vec<f64>,
+    /// Whether vectors that do not fit on the disk are refused before they are computed.
+    pub check_room: bool,
     /// Where the folders above come from, if that is not the folder itself: `org/name@revision(commit)`.
     pub origins: BTreeMap<PathBuf, String>,
     /// The command as the history shows it.
@@ -102,6 +104,7 @@ impl IngestRequest {
             limit: None,
             run: "run".to_owned(),
             weights: Vec::new(),
+            check_room: true,
             origins: BTreeMap::new(),
             command: String::new(),
         }

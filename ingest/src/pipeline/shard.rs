@@ -81,6 +81,7 @@ pub fn ingest_shard(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<ShardReport, IngestError> {
+    let out = shard.out().to_owned();
     let mut job = match store.start_shard(plan.job(), shard)? {
         ShardStart::Finished(receipt) => {
             return Ok(ShardReport { receipt: Some(*receipt), already: true, work: IngestReport::default() });
@@ -90,8 +91,14 @@ pub fn ingest_shard(
     for name in job.discarded() {
         progress.note(&format!("{name} was unfinished or damaged; its rows are computed again"));
     }
-    let work =
-        compute_missing(&mut job, plan, progress, cancel, "removing the folder of the shard gives it up")?;
+    let work = compute_missing(
+        &mut job,
+        plan,
+        &out,
+        progress,
+        cancel,
+        "removing the folder of the shard gives it up",
+    )?;
     let receipt = match work.ending {
         Ending::Finished => Some(job.finish(Some(plan.run_update()))?),
         Ending::Stopped => None,

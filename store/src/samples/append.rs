@@ -166,6 +166,11 @@ impl SampleAppend {
         self.part.next_row - self.report.added - self.report.replaced
     }
 
+    /// What became of the samples so far.
+    pub fn report(&self) -> AppendReport {
+        self.report
+    }
+
     /// The row of the sample that the dataset had under an id before this append, and whether its record is this one. Adds nothing.
     ///
     /// # Errors

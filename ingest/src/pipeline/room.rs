@@ -1,0 +1,127 @@
+//! Whether the vectors of an ingest fit on their disk: asked before hours are spent on computing them.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::{DType, Granularity, SampleReader, Store, vfs::free_space};
+
+use super::IngestError;
+use super::plan::{IngestPlan, encoder};
+use super::prepare::{PreparedRow, Preparer};
+use super::request::{IngestRequest, Kind};
+use super::tracked::Tracked;
+use super::window::BatchLimits;
+use super::work::CheckpointWork;
+use gstore_data::Content;
+use gstore_model::ModelFolder;
+
+/// Rows whose tokens are counted to guess those of all, where each token has a vector.
+pub(super) const SAMPLE_ROWS: u64 = 256;
+
+/// Vector, scale, norm, row, check and flags.
+pub(super) fn vector_bytes(dtype: DType, dim: u32) -> u64 {
+    u64::from(dim) * dtype.size() as u64 + 25
+}
+
+/// Vectors that one of some rows has, on average.
+pub(super) fn vectors_of_row(rows: &[PreparedRow], granularity: Granularity) -> f64 {
+    let vectors: usize = rows.iter().map(|row| row.clone().entries(granularity).len()).sum();
+    if rows.is_empty() { 1.0 } else { vectors as f64 / rows.len() as f64 }
+}
+
+/// Refuses what a job still has to compute, if it does not fit where it goes.
+///
+/// # Errors
+/// [`IngestError::NoRoom`]; samples that cannot be read.
+pub(super) fn check_work(
+    plan: &IngestPlan,
+    works: &[CheckpointWork],
+    samples: &SampleReader,
+    place: &Path,
+) -> Result<(), IngestError> {
+    let of_feature = |(checkpoint, work): (&super::CheckpointPlan, &CheckpointWork)| -> u64 {
+        let features = checkpoint.features.iter().enumerate();
+        let rows = |i: usize| work.windows.iter().map(|window| window.missing_of(i).len()).sum::<u64>();
+        features.map(|(i, f)| rows(i).saturating_mul(vector_bytes(f.desc.dtype, f.desc.dim()))).sum()
+    };
+    let bytes: u64 = plan.checkpoints.iter().zip(works).map(of_feature).sum();
+    let per_row = match plan.request.granularity {
+        Granularity::Token if bytes > 0 && plan.request.check_room => {
+            let start = plan.rows.ranges().first().map_or(0, |range| range.start);
+            let preparer = Preparer {
+                samples,
+                encoder: &plan.encoder,
+                granularity: Granularity::Token,
+                limits: BatchLimits { tokens: 1, rows: 1 },
+                threads: plan.request.threads,
+                cancel: &AtomicBool::new(false),
+            };
+            vectors_of_row(&preparer.encode(start..start + SAMPLE_ROWS)?, Granularity::Token)
+        }
+        _ => 1.0,
+    };
+    check(&plan.request, place, (bytes as f64 * per_row) as u64)
+}
+
+/// Refuses samples that are not registered yet, if the vectors that an ingest will make of them do not fit beside the store's. `rows` are new,
+/// `texts` some of theirs.
+///
+/// # Errors
+/// [`IngestError::NoRoom`]; a model that cannot be opened, a text that cannot be encoded.
+pub(super) fn check_new(
+    store: &Store,
+    request: &IngestRequest,
+    rows: u64,
+    texts: &[Content],
+) -> Result<(), IngestError> {
+    if !request.check_room || rows == 0 {
+        return Ok(());
+    }
+    let snapshot = store.snapshot()?;
+    let before = snapshot.dataset(&request.dataset).map_or(0, |part| part.rows);
+    let rows = request.limit.map_or(rows, |limit| rows.min(limit.saturating_sub(before)));
+    let per_row = match request.granularity {
+        Granularity::Sample => 1.0,
+        Granularity::Token => {
+            let encoder = encoder(request)?;
+            let mut vectors = 0;
+            for (row, text) in texts.iter().enumerate() {
+                let encoded = encoder.encode(text);
+                let encoded = encoded.map_err(|source| IngestError::Encode { row: row as u64, source })?;
+                vectors += encoded.scored_tokens().max(1);
+            }
+            vectors as f64 / texts.len().max(1) as f64
+        }
+    };
+    let bytes = rows.saturating_mul(bytes_of_row(request)?);
+    check(request, store.path(), (bytes as f64 * per_row) as u64)
+}
+
+/// Bytes of a row's vectors, one of each kind and checkpoint.
+fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
+    let base = ModelFolder::open(&request.model)?;
+    let mut bytes = 0u64;
+    for arg in &request.checkpoints {
+        let tracked = Tracked::find(request, &base, arg)?;
+        let gradient = tracked.measure(request, arg, "")?.gradient_dim;
+        let hidden = u32::try_from(tracked.folder.decoder().hidden_size).map_err(|_| IngestError::TooWide)?;
+        for kind in &request.kinds {
+            bytes += match kind {
+                Kind::Loss => vector_bytes(DType::F32, 1),
+                kind if kind.is_embedding() => vector_bytes(request.dtype, hidden),
+                _ => vector_bytes(request.dtype, gradient),
+            };
+        }
+    }
+    Ok(bytes)
+}
+
+fn check(request: &IngestRequest, place: &Path, needed: u64) -> Result<(), IngestError> {
+    match free_space(place) {
+        Some(free) if free < needed && request.check_room => {
+            Err(IngestError::NoRoom { place: place.to_owned(), needed, free })
+        }
+        // Where nothing is known of the disk, its end will show.
+        _ => Ok(()),
+    }
+}
