@@ -13,7 +13,7 @@ use super::tracked::Tracked;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
 use gstore_data::Content;
-use gstore_model::ModelFolder;
+use gstore_model::weights::ModelFolder;
 
 /// Rows whose tokens are counted to guess those of all, where each token has a vector.
 pub(super) const SAMPLE_ROWS: u64 = 256;
