@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
-use gstore_query::sql::{SqlError, SqlErrorKind};
+use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, ChangeError, VerifyError};
 
 /// 1: the command failed.
@@ -83,7 +83,7 @@ fn text(error: &anyhow::Error) -> String {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let by_sql = error.downcast_ref::<SqlError>().is_some_and(gstore_query::sql::output::is_broken_pipe);
+    let by_sql = error.downcast_ref::<SqlError>().is_some_and(gstore_sql::output::is_broken_pipe);
     by_sql
         || error
             .chain()

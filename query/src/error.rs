@@ -145,7 +145,8 @@ impl QueryError {
         }
     }
 
-    pub(crate) fn option(option: &'static str, given: &str, allowed: &[&str]) -> Self {
+    /// An option with a value that is none of the allowed ones.
+    pub fn option(option: &'static str, given: &str, allowed: &[&str]) -> Self {
         Self::Option { option, given: given.to_owned(), allowed: allowed.join(", ") }
     }
 

@@ -1,4 +1,4 @@
-//! Questions to a store: the influence of training samples on a target, rankings, and SQL over both.
+//! Questions to a store: the influence of training samples on a target, and rankings of them.
 //!
 //! - [`ann`]: graphs of neighbours, which propose the rows nearest to a vector
 //! - [`indexes`]: what there is of a segment's sketch or graph
@@ -7,7 +7,6 @@
 //! - [`matrix`]: every pool row with every target sample, as Parquet files
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
 //! - [`sketch`]: short codes of vectors that tell which rows need not be read
-//! - `sql` (feature `sql`, on by default): datasets, the store itself and influence as tables
 //! - [`topk`]: bounded selection of the best or worst scores
 #![deny(unsafe_code)]
 
@@ -19,9 +18,7 @@ pub mod kernel;
 pub mod matrix;
 mod size;
 pub mod sketch;
-#[cfg(feature = "sql")]
-pub mod sql;
 pub mod topk;
 
-pub use error::QueryError;
+pub use error::{QueryError, SideOf};
 pub use influence::{InfluencePlan, InfluenceSpec};

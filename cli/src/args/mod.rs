@@ -383,11 +383,11 @@ impl Format {
 
     /// Whether it is for programs only.
     pub fn is_binary(self) -> bool {
-        gstore_query::sql::output::Format::from(self).is_binary()
+        gstore_sql::output::Format::from(self).is_binary()
     }
 }
 
-impl From<Format> for gstore_query::sql::output::Format {
+impl From<Format> for gstore_sql::output::Format {
     fn from(format: Format) -> Self {
         match format {
             Format::Table => Self::Table,

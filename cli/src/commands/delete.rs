@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_query::sql::{SqlOptions, SqlRunner};
+use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::{
     ChangeError, DatasetName, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store,
 };

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use gstore_query::influence::Encoder;
-use gstore_query::sql::output::{ResultWriter, TableStyle};
-use gstore_query::sql::{Notes, SqlOptions, SqlRunner};
+use gstore_sql::output::{ResultWriter, TableStyle};
+use gstore_sql::{Notes, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
 use crate::args::{Checks, OutputArgs, QueryArgs};

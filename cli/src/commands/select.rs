@@ -14,7 +14,7 @@ use gstore_query::influence::{
     Diversity, Each, InfluencePlan, InfluenceSpec, Mode, NO_SUBTASK, Order, Ranking, Scored, SelectRequest,
     resolve_top,
 };
-use gstore_query::sql::output::{ResultWriter, TableStyle};
+use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_store::{SampleReader, Snapshot};
 
 use self::explained::Explained;

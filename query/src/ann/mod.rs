@@ -26,8 +26,7 @@ pub use format::{GraphHeader, LeftOut};
 pub use graph::{Found, Graph};
 pub use search::{NearestOptions, Way};
 pub(crate) use search::{NoDirection, unit};
-#[cfg(feature = "sql")]
-pub(crate) use segments::pays;
+pub use segments::pays;
 
 /// Why graphs are not made of raw inner products.
 pub const NO_DOT: &str = "a graph is made of cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \

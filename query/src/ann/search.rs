@@ -128,7 +128,7 @@ impl InfluencePlan {
     }
 
     /// Whether the question is one about neighbours.
-    pub(crate) fn is_about_neighbours(&self) -> Result<(), QueryError> {
+    pub fn is_about_neighbours(&self) -> Result<(), QueryError> {
         let spec = self.spec();
         if spec.sim == Sim::Dot {
             return Err(QueryError::Graph(super::NO_DOT.to_owned()));

@@ -22,7 +22,7 @@ const COMPARED_EACH: u64 = 16;
 const LEAST_SHARE: u64 = 20;
 
 /// Whether a search that keeps `ef` candidates is expected to be faster than a scan of so many rows.
-pub(crate) fn pays(rows: u64, ef: usize) -> bool {
+pub fn pays(rows: u64, ef: usize) -> bool {
     rows >= (ef as u64).saturating_mul(COMPARED_EACH * SCANNED_AT_ONCE)
 }
 

@@ -9,20 +9,20 @@ use crate::topk::{CANDIDATE_BYTES, TopK, most_held};
 const SMALL_ROOM: usize = 64;
 
 /// Bytes that the candidates of a ranking of `k` take in a collector with little room for each thread, and in one that takes them all over.
-pub(crate) fn small_bytes(k: usize, threads: usize) -> usize {
+pub fn small_bytes(k: usize, threads: usize) -> usize {
     most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES).saturating_mul(threads + 1)
 }
 
 /// Keeps the first k results of an order: by score, then pool, row and position.
 #[derive(Clone)]
-pub(crate) struct Collector {
+pub struct Collector {
     top: TopK,
     per_token: bool,
 }
 
 impl Collector {
     /// Keeps `k`; `per_token` says whether results are tokens.
-    pub(crate) fn new(order: Order, k: usize, per_token: bool) -> Self {
+    pub fn new(order: Order, k: usize, per_token: bool) -> Self {
         let top = match order {
             Order::Best => TopK::highest(k),
             Order::Worst => TopK::lowest(k),
@@ -43,7 +43,7 @@ impl Collector {
 
     /// Offers a result.
     #[inline]
-    pub(crate) fn push(&mut self, scored: &Scored) {
+    pub fn push(&mut self, scored: &Scored) {
         let place = (scored.pool, scored.row, scored.pos.unwrap_or_default());
         self.top.push(scored.score, place, scored.subtask);
     }
@@ -64,7 +64,7 @@ impl Collector {
     }
 
     /// What was kept, in order.
-    pub(crate) fn into_rows(self) -> Vec<Scored> {
+    pub fn into_rows(self) -> Vec<Scored> {
         let scored = |s: crate::topk::Selected| {
             let (pool, row, pos) = s.place;
             Scored { pool, row, pos: self.per_token.then_some(pos), score: s.score, subtask: s.payload }

@@ -49,8 +49,7 @@ pub(crate) mod values;
 mod windows;
 
 pub use checkpoints::PlanCheckpoint;
-#[cfg(feature = "sql")]
-pub(crate) use collect::{Collector, small_bytes};
+pub use collect::{Collector, small_bytes};
 pub use diverse::{Diversity, Quota, SelectRequest, Selection};
 pub use each::{EachRanking, EachRequest, Rankings};
 pub use encoder::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};

@@ -37,8 +37,7 @@ pub(crate) fn most_held(k: usize, room: usize) -> usize {
 }
 
 /// Candidates that a collector of `k` holds at most, unless it was given another room.
-#[cfg(feature = "sql")]
-pub(crate) fn held(k: usize) -> usize {
+pub fn held(k: usize) -> usize {
     most_held(k, ROOM)
 }
 

@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_data::{Content, TemplateKind, parse_record};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Mode, Order, Ranking, Scored};
-use gstore_query::sql::output::{ResultWriter, TableStyle};
+use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
 use super::query::{checked, style};

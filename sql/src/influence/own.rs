@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
+use gstore_query::influence::{Diversity, InfluenceSpec, Sim, TargetRef};
 
 use super::columns::{Besides, InfluenceColumns};
 use super::options::pairs;
 use super::table::InfluenceTable;
 use super::{Source, resolve};
-use crate::influence::{Diversity, InfluenceSpec, Sim, TargetRef};
-use crate::sql::args::{self, Arguments};
-use crate::sql::error::SqlError;
+use crate::args::{self, Arguments};
+use crate::error::SqlError;
 
 /// Options of `self_influence()`; the argument may be given by name as well.
 pub(crate) const SELF_OPTIONS: &[&str] = &[

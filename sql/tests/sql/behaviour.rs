@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use gstore_query::sql::output::{Format, ResultWriter, TableStyle};
-use gstore_query::sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
+use gstore_sql::output::{Format, ResultWriter, TableStyle};
+use gstore_sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
 
 use crate::{fixture, session, slt, small_store};
 

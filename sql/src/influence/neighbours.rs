@@ -7,18 +7,18 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
+use gstore_query::QueryError;
+use gstore_query::ann::{self, Graphs, NearestOptions};
+use gstore_query::indexes::Found;
+use gstore_query::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
 use gstore_store::{ReadError, Snapshot};
 
 use super::columns::{Besides, InfluenceColumns};
 use super::table::InfluenceTable;
 use super::{Source, blamed, given, resolve, set};
-use crate::ann::{self, Graphs, NearestOptions};
-use crate::error::QueryError;
-use crate::indexes::Found;
-use crate::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
-use crate::sql::args::{self, Arguments};
-use crate::sql::error::SqlError;
-use crate::sql::hint::nearest;
+use crate::args::{self, Arguments};
+use crate::error::SqlError;
+use crate::hint::nearest;
 
 /// Options of `nearest()`; the pool may be given by name as well.
 pub(crate) const NEAREST_OPTIONS: &[&str] = &[

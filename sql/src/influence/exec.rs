@@ -29,13 +29,13 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
     SortOrderPushdownResult,
 };
+use gstore_query::influence::Order;
 
 use super::job::Job;
 use super::table::Question;
-use crate::influence::Order;
-use crate::sql::blocking;
-use crate::sql::filter::{self, columns_of};
-use crate::sql::leaf::statistics;
+use crate::blocking;
+use crate::filter::{self, columns_of};
+use crate::leaf::statistics;
 
 /// Answers a [`Question`].
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_query::influence::{InfluencePlan, PlanSide};
 
-use crate::influence::{InfluencePlan, PlanSide};
-use crate::sql::samples::{Cell, SampleTable, free_name};
-use crate::sql::union::{Part, SampleUnion, Source};
+use crate::samples::{Cell, SampleTable, free_name};
+use crate::union::{Part, SampleUnion, Source};
 
 /// The schema of `influence()` and where its sample columns come from.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl InfluenceColumns {
 fn metadata(tables: &[SampleTable]) -> Vec<(String, DataType)> {
     let mut all: Vec<(String, DataType)> = Vec::new();
     for column in tables.iter().flat_map(|t| &t.dataset().columns) {
-        let ty = crate::sql::samples::arrow_type(column.ty);
+        let ty = crate::samples::arrow_type(column.ty);
         match all.iter_mut().find(|(name, _)| *name == column.name) {
             None => all.push((column.name.clone(), ty)),
             Some((_, known)) if *known != ty => {

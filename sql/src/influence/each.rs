@@ -10,18 +10,18 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
-
-use super::columns::InfluenceColumns;
-use super::table::Question;
-use crate::influence::{
+use gstore_query::influence::{
     Diversity, EXACT, Each, EachRanking, EachRequest, InfluencePlan, Order, Rankings, ScanSummary,
     TargetNames, TargetRow, TargetSamples, small_bytes,
 };
-use crate::sql::blocking::Demand;
-use crate::sql::error::SqlError;
-use crate::sql::leaf::{self, Rows, Want};
-use crate::sql::notes::InfluenceNote;
-use crate::sql::samples::arrow;
+
+use super::columns::InfluenceColumns;
+use super::table::Question;
+use crate::blocking::Demand;
+use crate::error::SqlError;
+use crate::leaf::{self, Rows, Want};
+use crate::notes::InfluenceNote;
+use crate::samples::arrow;
 
 /// Columns in front of those of `influence()`.
 const OWN: usize = 2;

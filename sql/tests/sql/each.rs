@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_query::sql::{SqlError, SqlOptions, SqlSession};
+use gstore_sql::{SqlError, SqlOptions, SqlSession};
 
 use crate::{session, slt, small_store};
 

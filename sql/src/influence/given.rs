@@ -3,8 +3,8 @@
 use datafusion::scalar::ScalarValue;
 use serde_json::{Value, json};
 
-use crate::sql::args::{Arguments, elements};
-use crate::sql::error::SqlError;
+use crate::args::{Arguments, elements};
+use crate::error::SqlError;
 
 /// The records of a call, JSON objects; none if the target is a dataset.
 pub(super) fn records(args: &Arguments) -> Result<Vec<String>, SqlError> {

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use arrow_array::RecordBatch;
 use arrow_select::interleave::interleave_record_batch;
+use gstore_query::influence::Scored;
 
-use crate::influence::Scored;
-use crate::sql::distinct::Distinct;
-use crate::sql::error::SqlError;
-use crate::sql::samples::{arrow, text_bytes};
-use crate::sql::union::SampleUnion;
+use crate::distinct::Distinct;
+use crate::error::SqlError;
+use crate::samples::{arrow, text_bytes};
+use crate::union::SampleUnion;
 
 /// Bytes of text that are copied at a time. A sample can have thousands of tokens, and its record in the row of each of them would be
 /// thousands of times what was read.

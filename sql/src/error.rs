@@ -71,8 +71,8 @@ impl SqlError {
     }
 
     /// A question that cannot be answered.
-    pub(crate) fn query(error: crate::QueryError) -> Self {
-        use crate::QueryError as Q;
+    pub(crate) fn query(error: gstore_query::QueryError) -> Self {
+        use gstore_query::QueryError as Q;
         let kind = match &error {
             Q::Cancelled => SqlErrorKind::Cancelled,
             Q::Lookup(_) | Q::NoFeature { .. } => SqlErrorKind::Unknown,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
+use gstore_query::influence::{Excluded, InfluencePlan};
 
 use super::columns::{Besides, InfluenceColumns};
-use crate::influence::{Excluded, InfluencePlan};
-use crate::sql::blocking::Demand;
-use crate::sql::error::SqlError;
-use crate::sql::leaf::{Each, Rows, Want};
-use crate::sql::samples::arrow;
+use crate::blocking::Demand;
+use crate::error::SqlError;
+use crate::leaf::{Each, Rows, Want};
+use crate::samples::arrow;
 
 /// A column.
 #[derive(Clone, Copy)]

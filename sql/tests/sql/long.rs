@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use futures::StreamExt;
-use gstore_query::sql::{SqlOptions, SqlSession};
+use gstore_sql::{SqlOptions, SqlSession};
 use gstore_store::{
     ColumnSpec, ColumnType, DType, FeatureAttrs, FeatureDesc, Granularity, JobFeature, JobPlan, MetaValue,
     RowFlags, Snapshot, Store,

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gstore_query::sql::output::{Format, ResultWriter, TableStyle};
-use gstore_query::sql::{SqlOptions, SqlRunner};
+use gstore_sql::output::{Format, ResultWriter, TableStyle};
+use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::Store;
 
 use crate::fixture;

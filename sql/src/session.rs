@@ -23,6 +23,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
+use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
 use super::catalog;
@@ -32,7 +33,6 @@ use super::function;
 use super::guard;
 use super::notes::{Notes, RunNotes};
 use super::ordinals;
-use crate::influence::Encoder;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without optimisation.
 const PLANNING_STACK: usize = 256 << 20;

@@ -10,19 +10,19 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
-
-use super::table::Question;
-use crate::influence::{
+use gstore_query::influence::{
     Collector, Diversity, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored, SelectRequest,
 };
-use crate::sql::blocking::{Demand, Sink};
-use crate::sql::error::SqlError;
-use crate::sql::filter::Filter;
-use crate::sql::leaf::Want;
-use crate::sql::notes::{InfluenceNote, RunNotes, ScanCounters};
-use crate::sql::samples::arrow;
-use crate::sql::session::Limits;
-use crate::topk::{CANDIDATE_BYTES, held};
+use gstore_query::topk::{CANDIDATE_BYTES, held};
+
+use super::table::Question;
+use crate::blocking::{Demand, Sink};
+use crate::error::SqlError;
+use crate::filter::Filter;
+use crate::leaf::Want;
+use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
+use crate::samples::arrow;
+use crate::session::Limits;
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 

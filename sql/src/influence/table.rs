@@ -11,13 +11,13 @@ use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use gstore_query::influence::{Diversity, InfluencePlan};
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
 use super::neighbours::Search;
-use crate::influence::{Diversity, InfluencePlan};
-use crate::sql::filter;
-use crate::sql::leaf::statistics;
+use crate::filter;
+use crate::leaf::statistics;
 
 /// One question, ready to be scored.
 pub(super) struct InfluenceTable {

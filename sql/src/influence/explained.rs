@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use arrow_array::builder::{Float32Builder, ListBuilder};
 use arrow_array::{ArrayRef, Float32Array, StringArray};
+use gstore_query::influence::{RowExplanation, Scored, TargetNames};
 
 use super::columns::ExplainedColumns;
 use super::table::Question;
-use crate::influence::{RowExplanation, Scored, TargetNames};
-use crate::sql::error::SqlError;
+use crate::error::SqlError;
 
 /// Explanations of some rows, with the ids of the target samples that they name.
 pub(super) struct Explanations<'a> {

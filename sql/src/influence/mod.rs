@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
+use gstore_query::influence::{Diversity, Encoder, InfluencePlan, InfluenceSpec, Mode, TargetRef};
+use gstore_query::{QueryError, SideOf};
 use gstore_store::{LookupError, Snapshot};
 
 use self::columns::{Besides, InfluenceColumns};
@@ -33,8 +35,6 @@ use self::table::InfluenceTable;
 use super::args::{self, Arguments};
 use super::error::SqlError;
 use super::leaf::RowsTable;
-use crate::error::{QueryError, SideOf};
-use crate::influence::{Diversity, Encoder, InfluencePlan, InfluenceSpec, Mode, TargetRef};
 
 /// Options of `influence()`; the two arguments may be given by name as well.
 pub(crate) const INFLUENCE_OPTIONS: &[&str] = &[

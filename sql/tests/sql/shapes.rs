@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::catalog::MemTable;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
-use gstore_query::sql::SqlSession;
+use gstore_sql::SqlSession;
 
 use crate::slt;
 

@@ -18,7 +18,7 @@ mod speed;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use gstore_query::sql::{SqlOptions, SqlSession};
+use gstore_sql::{SqlOptions, SqlSession};
 use gstore_store::Snapshot;
 
 /// The small store. Tests that run at the same time share one, since making it flushes many files; the last one removes it.

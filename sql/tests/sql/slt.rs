@@ -23,7 +23,7 @@ use std::path::Path;
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
-use gstore_query::sql::{SqlError, SqlSession};
+use gstore_sql::{SqlError, SqlSession};
 
 /// A statement with what it should give; or lines between statements.
 enum Piece {

@@ -3,8 +3,7 @@
 use std::sync::Mutex;
 
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
-
-use crate::influence::ScanSummary;
+use gstore_query::influence::ScanSummary;
 
 /// One call of `influence()` that has run.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

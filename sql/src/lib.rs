@@ -1,4 +1,4 @@
-//! SQL over a store: datasets and system tables as tables, `influence()` and its relatives as table functions.
+//! SQL over a store, by DataFusion: datasets and system tables as tables, `influence()` and its relatives as table functions.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
 //! - [`SqlRunner`]: the same for a program without an async runtime
@@ -7,6 +7,8 @@
 //! Invariants
 //! - nothing here writes to a store or to any file but the output it is given
 //! - what a leaf accepts (filter, order, limit) it applies exactly: pushing work into it never changes a result
+
+#![forbid(unsafe_code)]
 
 mod args;
 mod blocking;
@@ -36,9 +38,8 @@ mod vectors;
 use std::sync::Arc;
 
 use datafusion::catalog::TableFunctionImpl;
+use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
-
-use crate::influence::Encoder;
 
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};

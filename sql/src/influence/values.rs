@@ -7,14 +7,14 @@ use arrow_array::{
     ArrayRef, BooleanArray, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
     UInt64Array,
 };
+use gstore_query::influence::Scored;
 
 use super::explained::Explanations;
 use super::joined::Joined;
 use super::table::Question;
-use crate::influence::Scored;
-use crate::sql::blocking::Demand;
-use crate::sql::error::SqlError;
-use crate::sql::samples::arrow;
+use crate::blocking::Demand;
+use crate::error::SqlError;
+use crate::samples::arrow;
 
 impl Question {
     /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most` rows, each with the rows that it

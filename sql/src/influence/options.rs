@@ -1,13 +1,14 @@
 //! Arguments that several functions have or that take more than one step to read: what is compared, the mode, the rules of a ranking, and what
 //! has a ranking of its own.
 
+use gstore_query::QueryError;
+use gstore_query::influence::{Diversity, Each, InfluenceSpec, Missing, Mode, Order, Quota};
+
 use super::columns::Besides;
 use super::each::EachOptions;
 use super::set;
-use crate::error::QueryError;
-use crate::influence::{Diversity, Each, InfluenceSpec, Missing, Mode, Order, Quota};
-use crate::sql::args::Arguments;
-use crate::sql::error::SqlError;
+use crate::args::Arguments;
+use crate::error::SqlError;
 
 /// The question with the vectors that are compared, and how.
 pub(super) fn pairs(args: &Arguments, spec: InfluenceSpec) -> Result<InfluenceSpec, SqlError> {
