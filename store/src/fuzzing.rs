@@ -1,13 +1,13 @@
 //! Doors to the parsers of this crate for `gstore-fuzz`. Not part of the interface: anything here may change at any time.
 
 use crate::error::StorageError;
-use crate::ident::RowSet;
 use crate::index::{IndexFile, open_any};
 use crate::ledger::codec;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Part, Root, RunPart, parse};
 use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
 use crate::store::Env;
 use crate::vfs::Vfs;
+use gstore_core::RowSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;

@@ -16,7 +16,6 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gc;
-mod ident;
 mod index;
 mod job;
 mod lease;
@@ -42,7 +41,11 @@ pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart,
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
-pub use ident::*;
+pub use gstore_core::{
+    CELL_ROWS, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
+    FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, Space,
+    canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
+};
 pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
 pub use job::{Job, JobFeature, JobPlan};
 pub use lease::{HeldLease, Lease};

@@ -2,12 +2,12 @@
 
 use super::options::CompactOptions;
 use crate::error::{CompactError, ReadError};
-use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
 use crate::samples::FILE_BYTES;
 use crate::store::{Env, Snapshot, Store, encoding_file, sample_file, segment_file};
 use crate::tombstones::ids::salt_of;
+use gstore_core::RowSet;
 use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;

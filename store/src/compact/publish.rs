@@ -4,7 +4,6 @@ use super::Work;
 use super::options::CompactedPart;
 use super::plan::{Files, Unit};
 use crate::error::{CommitError, CompactError, StorageError};
-use crate::ident::RowSet;
 use crate::ledger::{LEDGER, Ledger};
 use crate::life::remove_files;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
@@ -14,6 +13,7 @@ use crate::store::{
 };
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
+use gstore_core::RowSet;
 use std::collections::HashSet;
 use uuid::Uuid;
 

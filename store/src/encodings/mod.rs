@@ -5,7 +5,6 @@
 //! - where files overlap, the earlier one is read
 
 use crate::error::{ReadError, StorageError, WriteError};
-use crate::ident::{EncodingSpec, RowSet};
 use crate::manifest::{EncodingEntry, FileEntry};
 use crate::table::{About, TableFile, TableWriter, properties};
 use crate::vfs::Vfs;
@@ -13,6 +12,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_core::{EncodingSpec, RowSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

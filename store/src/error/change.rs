@@ -1,7 +1,7 @@
 //! Errors of changing a store.
 
 use super::{LookupError, OpenError, ReadError, StorageError, WriteError};
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 
 /// Samples could not be added.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use super::StorageError;
 use super::catalog::did_you_mean;
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 use std::ops::Range;
 use uuid::Uuid;
 

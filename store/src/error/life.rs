@@ -1,7 +1,7 @@
 //! Errors of deleting, dropping, purging, tagging and compacting.
 
 use super::{CommitError, LookupError, OpenError, ReadError, StorageError, WriteError};
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 
 /// What a change was decided on is not as it was: another process was faster. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

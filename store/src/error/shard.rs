@@ -1,7 +1,7 @@
 //! Errors of computing shards and attaching them.
 
 use super::{CommitError, JobError, LookupError, OpenError, ReadError, StorageError, WriteError};
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 
 /// A shard could not be started or finished.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! What a job will write, and how that is kept in its folder.
 
-use crate::ident::{FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
 use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
 use crate::shard::ShardNote;
 use crate::store::Snapshot;
+use gstore_core::{FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

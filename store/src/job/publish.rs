@@ -7,11 +7,11 @@ use super::plan::{Intents, Move};
 use super::rows::{live_rows, published_rows};
 use super::run::Job;
 use crate::error::{CommitError, StorageError};
-use crate::ident::RowSet;
 use crate::manifest::{
     Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, FileEntry, RunPart, RunUpdate, VERSION,
 };
 use crate::store::{Change, Snapshot, WriterLock, change_of, encoding_file, publish, segment_file};
+use gstore_core::RowSet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

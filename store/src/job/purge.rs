@@ -6,11 +6,11 @@ use super::rows::purged_rows;
 use super::run::Job;
 use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
 use crate::error::CommitError;
-use crate::ident::RowSet;
 use crate::manifest::EncodingEntry;
 use crate::segment::{BlockBuffer, FileId, SealedSegment, SegmentFile, SegmentWriter};
 use crate::store::Snapshot;
 use crate::table::TableFile;
+use gstore_core::RowSet;
 use uuid::Uuid;
 
 impl Job {

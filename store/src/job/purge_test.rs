@@ -2,15 +2,15 @@
 
 use super::{JobFeature, JobPlan};
 use crate::encodings::TokenCount;
-use crate::ident::{
-    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, RowFlags, RowSet, Space, sha256_hex,
-};
 use crate::manifest::DatasetPart;
 use crate::samples::{AppendOptions, IfChanged, NewSample};
 use crate::shard::{AttachOptions, ShardOutcome, ShardPlan, ShardStart};
 use crate::store::{Store, WriterLock, change_of, publish};
 use crate::{AttachReport, Job};
+use gstore_core::{
+    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
+    Granularity, RowFlags, RowSet, Space, sha256_hex,
+};
 use serde_json::{Map, json};
 use std::ops::Range;
 use std::path::Path;

@@ -7,11 +7,11 @@ use super::plan::{Intents, JobFile, JobPlan, SealedEncoding};
 use super::rows::published_rows;
 use super::run::Job;
 use crate::error::{JobError, OpenError, ReadError, StorageError};
-use crate::ident::{DatasetName, RowSet};
 use crate::lease;
 use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
+use gstore_core::{DatasetName, RowSet};
 use std::sync::Arc;
 use uuid::Uuid;
 

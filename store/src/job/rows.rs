@@ -1,10 +1,10 @@
 //! Which rows a snapshot has, as jobs see them.
 
 use crate::error::ReadError;
-use crate::ident::RowSet;
 use crate::manifest::DatasetPart;
 use crate::segment::BlockBuffer;
 use crate::store::Snapshot;
+use gstore_core::RowSet;
 
 /// The rows that a feature has in files of a snapshot, deleted ones among them; none if it is not there.
 pub(crate) fn published_rows(snapshot: &Snapshot, key: &str) -> Result<RowSet, ReadError> {

@@ -4,10 +4,10 @@ use super::folder::{Content, JobFolder, encoding_name, note_name, segment_name, 
 use super::plan::{JobFeature, JobPlan, SealedEncoding};
 use crate::encodings::EncodingWriter;
 use crate::error::{JobError, StorageError, WriteError};
-use crate::ident::{EncodingSpec, RowSet};
 use crate::manifest::{EncodingEntry, VERSION};
 use crate::segment::{SealedSegment, SegmentWriter};
 use crate::store::{Snapshot, Store};
+use gstore_core::{EncodingSpec, RowSet};
 use std::sync::Arc;
 use uuid::Uuid;
 

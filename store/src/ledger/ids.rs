@@ -1,9 +1,9 @@
 //! What the ledger holds, and how it is brought up.
 
 use super::{Ledger, LedgerError, Unusable, codec};
-use crate::ident::RowSet;
 use crate::manifest::DatasetPart;
 use crate::samples::SampleReader;
+use gstore_core::RowSet;
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -3,10 +3,10 @@
 use super::purge::purge;
 use super::{remove_files, stop_if};
 use crate::error::{ChangeError, Changed, CommitError};
-use crate::ident::RowSet;
 use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::{bury, new_files};
+use gstore_core::RowSet;
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -2,12 +2,12 @@
 
 use super::{has_tmp, refuse_live_jobs};
 use crate::error::ChangeError;
-use crate::ident::CheckpointId;
 use crate::job::{JobFile, lock_start};
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, RunPart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
+use gstore_core::CheckpointId;
 use serde::Serialize;
 use std::sync::Arc;
 

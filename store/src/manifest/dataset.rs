@@ -5,7 +5,7 @@ use super::entry::deserialize_with_extra;
 use super::file::{Link, Part, TOMBSTONES, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
-use crate::ident::{EncodingSpec, RowSet};
+use gstore_core::{EncodingSpec, RowSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;

@@ -3,8 +3,8 @@
 use super::entry::Key;
 use super::page::{LostPage, PAGES, PageReader, PageWriter};
 use crate::error::{Damage, StorageError};
-use crate::ident::xxh3_hex;
 use crate::vfs::Vfs;
+use gstore_core::xxh3_hex;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;

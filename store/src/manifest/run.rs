@@ -2,7 +2,7 @@
 
 use super::Extra;
 use super::file::Part;
-use crate::ident::CheckpointId;
+use gstore_core::CheckpointId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

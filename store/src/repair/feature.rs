@@ -4,12 +4,12 @@ use super::Work;
 use super::parts::{Inventory, is_medium};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError};
-use crate::ident::{FeatureAttrs, FeatureDesc, RowSet};
 use crate::job::attached;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
 use crate::store::segment_file;
 use crate::verify::data_uuid;
+use gstore_core::{FeatureAttrs, FeatureDesc, RowSet};
 use std::collections::HashSet;
 use uuid::Uuid;
 

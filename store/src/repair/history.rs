@@ -3,9 +3,9 @@
 use super::Work;
 use super::base::Base;
 use super::report::{Loss, LostKind, RepairReport};
-use crate::ident::RowSet;
 use crate::manifest::Tag;
 use crate::verify::Catalog;
+use gstore_core::RowSet;
 
 /// The first snapshot of the history from now on, and the tags whose snapshots are whole.
 ///

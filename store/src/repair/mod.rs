@@ -26,7 +26,6 @@ mod samples;
 pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 
 use crate::error::VerifyError;
-use crate::ident::RowSet;
 use crate::index;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, PartLink, RunPart};
@@ -39,6 +38,7 @@ use crate::vfs::{OsVfs, Vfs};
 use base::Base;
 use deletes::{Dead, Trust};
 use files::Files;
+use gstore_core::RowSet;
 use parts::Inventory;
 use publish::Outcome;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! What a repair is asked for and what it says.
 
-use crate::ident::RowSet;
 use crate::verify::{AffectedRows, Problem};
+use gstore_core::RowSet;
 use serde::Serialize;
 
 /// How to repair.

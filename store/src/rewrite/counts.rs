@@ -3,13 +3,13 @@
 use super::{Watch, WorkFolder, stretches};
 use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
 use crate::error::{ReadError, RewriteError, WriteError};
-use crate::ident::RowSet;
 use crate::manifest::{EncodingEntry, FileEntry};
 use crate::store::{Env, encoding_file};
 use crate::table::TableFile;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
+use gstore_core::RowSet;
 use uuid::Uuid;
 
 fn reader(env: &Env, encoding: &EncodingEntry, files: &[FileEntry]) -> EncodingReader {

@@ -20,7 +20,7 @@ pub(crate) use segments::{merge_segments, rows_of};
 pub(crate) use work::{COMPACT_LOCK, Placed, WorkFolder, lock_compact};
 
 use crate::error::RewriteError;
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 

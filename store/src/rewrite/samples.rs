@@ -2,7 +2,6 @@
 
 use super::{Watch, WorkFolder, stretches};
 use crate::error::{Damage, RewriteError, StorageError};
-use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, sample_properties, schema};
 use crate::store::{Env, sample_file};
@@ -13,6 +12,7 @@ use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array, 
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
+use gstore_core::RowSet;
 use std::sync::Arc;
 use uuid::Uuid;
 

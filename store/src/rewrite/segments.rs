@@ -2,10 +2,10 @@
 
 use super::{Watch, WorkFolder};
 use crate::error::{ReadError, RewriteError};
-use crate::ident::RowSet;
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{Block, BlockBuffer, FileId, SealedSegment, SegmentFile, SegmentWriter, Shape};
 use crate::store::{Env, segment_file};
+use gstore_core::RowSet;
 use uuid::Uuid;
 
 fn open(env: &Env, part: &FeaturePart, entry: &SegmentEntry) -> Result<SegmentFile, ReadError> {

@@ -5,13 +5,13 @@ use super::files::{SampleFiles, remove_leftovers};
 use super::known::{KnownIds, Stored};
 use super::value::{MetaRow, MetaValue, sample_digest};
 use crate::error::{AppendError, CommitError};
-use crate::ident::{DatasetName, RowSet};
 use crate::ledger::Known;
 use crate::life::remove_files;
 use crate::manifest::{DatasetPart, SourceNote};
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
+use gstore_core::{DatasetName, RowSet};
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.

@@ -152,10 +152,10 @@ fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Led
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ident::{DatasetName, RowSet};
     use crate::samples::{AppendOptions, IfDeleted, NewSample, Pushed};
     use crate::store::{WriterLock, change_of, publish};
     use crate::tombstones::bury;
+    use gstore_core::{DatasetName, RowSet};
     use uuid::Uuid;
 
     fn push(store: &Store, samples: &[(&str, &[u8])]) -> Vec<Pushed> {

@@ -3,7 +3,6 @@
 use super::columns::{schema, value_at};
 use super::value::{MetaRow, sample_digest};
 use crate::error::{Damage, ReadError, StorageError};
-use crate::ident::{RowSet, nearest};
 use crate::ledger::Known;
 use crate::manifest::DatasetPart;
 use crate::table::TableFile;
@@ -13,6 +12,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array,
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
+use gstore_core::{RowSet, nearest};
 use std::ops::Range;
 use std::sync::Arc;
 

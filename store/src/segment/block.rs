@@ -1,7 +1,7 @@
 //! A block of rows as the kernels see it, and single rows.
 
 use super::layout::{BlockLayout, Shape};
-use crate::ident::{DType, RowFlags};
+use gstore_core::{DType, RowFlags};
 use half::f16;
 use std::ops::Range;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};

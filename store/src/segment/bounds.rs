@@ -6,7 +6,7 @@
 
 use super::block::{Block, Values};
 use super::layout::{Problem, problem};
-use crate::ident::RowFlags;
+use gstore_core::RowFlags;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -101,8 +101,8 @@ fn at_most(norm: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ident::DType;
     use crate::segment::quantize::{Scratch, ValueVec, store_row};
+    use gstore_core::DType;
     use proptest::prelude::*;
 
     proptest! {

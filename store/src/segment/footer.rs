@@ -3,8 +3,8 @@
 use super::bounds::BlockBounds;
 use super::layout::{ALIGN, Problem, Shape, problem};
 use crate::error::{Damage, StorageError};
-use crate::ident::{CELL_ROWS, DType, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
 use crate::manifest::{TOKENS, VERSION};
+use gstore_core::{CELL_ROWS, DType, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 

@@ -2,8 +2,8 @@
 //!
 //! Every number taken from a file is checked before it is used: after [`BlockLayout::parse`] the ranges are inside the block.
 
-use crate::ident::{DType, Granularity};
 use arrow_schema::{DataType, Field, Schema};
+use gstore_core::{DType, Granularity};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ struct Column {
 }
 
 impl Shape {
-    pub(crate) fn new(desc: &crate::ident::FeatureDesc, attrs: &crate::ident::FeatureAttrs) -> Shape {
+    pub(crate) fn new(desc: &gstore_core::FeatureDesc, attrs: &gstore_core::FeatureAttrs) -> Shape {
         let groups =
             attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
         Shape { dim: desc.dim() as usize, groups, dtype: desc.dtype, granularity: desc.granularity }

@@ -3,12 +3,12 @@
 use super::block::{Block, row_check};
 use super::layout::Shape;
 use super::quantize::{Scratch, ValueVec, store_row};
-use crate::ident::RowFlags;
 use arrow_array::types::{Float16Type, Float32Type, Int8Type};
 use arrow_array::{
     ArrayRef, FixedSizeListArray, PrimitiveArray, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Schema};
+use gstore_core::RowFlags;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 

@@ -8,7 +8,7 @@
 //!   i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
 
 use super::block::{StoredRow, Values};
-use crate::ident::{DType, ModuleGroup, RowFlags};
+use gstore_core::{DType, ModuleGroup, RowFlags};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;

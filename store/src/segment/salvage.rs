@@ -8,8 +8,8 @@ use super::block::Block;
 use super::layout::{ALIGN, BlockLayout, Shape};
 use super::{BlockBuffer, SegmentWriter};
 use crate::error::{StorageError, WriteError};
-use crate::ident::RowSet;
 use crate::vfs::{Vfs, VfsRead};
+use gstore_core::RowSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -174,7 +174,7 @@ fn read_header(file: &dyn VfsRead, offset: u64, len: u64, shape: &Shape) -> Opti
     let body_len = usize::try_from(message.bodyLength()).ok()?;
     let vectors = usize::try_from(message.header_as_record_batch()?.length()).ok()?;
     let inside = (header_len as u64).checked_add(body_len as u64)?.checked_add(offset)? <= len;
-    let most = if shape.has_positions() { body_len } else { crate::ident::CELL_ROWS as usize };
+    let most = if shape.has_positions() { body_len } else { gstore_core::CELL_ROWS as usize };
     if !inside || vectors == 0 || vectors > most {
         return None;
     }

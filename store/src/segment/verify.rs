@@ -5,7 +5,7 @@ use super::block::Block;
 use super::file::SegmentFile;
 use super::footer::BlockInfo;
 use crate::error::{Damage, StorageError};
-use crate::ident::xxh3_hex;
+use gstore_core::xxh3_hex;
 use std::ops::Range;
 use xxhash_rust::xxh3::Xxh3;
 

@@ -5,10 +5,10 @@
 //! sample and its id, little-endian. Compaction does not change it, because it is of what the files say and not of the files.
 
 use crate::error::ReadError;
-use crate::ident::RowSet;
 use crate::manifest::DatasetPart;
 use crate::samples::scan_known;
 use crate::store::Snapshot;
+use gstore_core::RowSet;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes of a row.

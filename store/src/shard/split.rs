@@ -1,6 +1,6 @@
 //! Which rows belong to which shard.
 
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 use std::ops::Range;
 
 /// Splits the rows of a dataset into `count` ranges, one after the other, with equal numbers of rows: they differ by one at most.

@@ -6,13 +6,13 @@ use super::receipt::{Parts, Receipt, ReceiptEncoding, ReceiptFile, ranges};
 use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
-use crate::ident::{RowSet, canonical_json, xxh3_hex};
 use crate::job::{
     Content, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, check_plan, live_rows,
     read_json, take_over,
 };
 use crate::manifest::RunUpdate;
 use crate::store::{Snapshot, Store};
+use gstore_core::{RowSet, canonical_json, xxh3_hex};
 use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut, Range};
 use std::path::{Path, PathBuf};

@@ -27,12 +27,12 @@ pub(crate) use env::{
 pub(crate) use load::{Chain, load as load_snapshot, now};
 
 use crate::error::{AppendError, AttachError, CreateError, JobError, OpenError, ShardError};
-use crate::ident::DatasetName;
 use crate::job::{Job, JobPlan};
 use crate::manifest::{Current, Link};
 use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
 use crate::shard::{self, AttachOptions, AttachProgress, AttachReport, ShardNote, ShardPlan, ShardStart};
 use crate::vfs::{OsVfs, Vfs};
+use gstore_core::DatasetName;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,6 @@ use super::env::{self, Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
-use crate::ident::{Granularity, RowSet, nearest};
 use crate::index::{self, IndexNote};
 use crate::manifest::{
     DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
@@ -14,6 +13,7 @@ use crate::samples::SampleReader;
 use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape, open_all};
 use crate::table::TableFile;
 use crate::tombstones::{DeletedIdLookup, LiveRows};
+use gstore_core::{Granularity, RowSet, nearest};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

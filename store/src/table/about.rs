@@ -13,9 +13,9 @@
 
 use super::bytes::VerifiedBytes;
 use crate::error::{Damage, StorageError};
-use crate::ident::EncodingSpec;
 use crate::manifest::{CHUNK, ColumnDef, DatasetPart, Extra, FileEntry, VERSION, check_version};
 use crate::vfs::Vfs;
+use gstore_core::EncodingSpec;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -6,13 +6,13 @@
 //! - an id that a live row has, because it was added again, is not in the list
 
 use crate::error::{Damage, ReadError, StorageError};
-use crate::ident::{RowSet, xxh3_hex};
 use crate::manifest::{DatasetPart, DeletedIdsEntry, Extra, FileEntry};
 use crate::store::{Env, deleted_ids_file, deleted_ids_folder, sample_file};
 use crate::table::{Digest, Region, TableFile};
 use crate::vfs::{VfsFile, VfsRead};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
+use gstore_core::{RowSet, xxh3_hex};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::fmt::Display;

@@ -16,9 +16,9 @@ pub use ids::DeletedIdLookup;
 pub(crate) use ids::DeletedIds;
 
 use crate::error::StorageError;
-use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, TombstoneEntry};
 use crate::store::Env;
+use gstore_core::RowSet;
 use std::sync::Arc;
 
 /// Which rows of a dataset are there, and which no longer are.

@@ -2,11 +2,11 @@
 
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
-use crate::ident::RowSet;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
 use crate::store::{
     Store, deleted_ids_file, encoding_file, load_snapshot, sample_file, segment_file, tombstone_file,
 };
+use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A part and the file that it is in.

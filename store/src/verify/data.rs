@@ -3,7 +3,6 @@
 use super::catalog::Catalog;
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, StorageError};
-use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::store::{Store, deleted_ids_file, encoding_file, sample_file, tombstone_file};
 use crate::table::TableFile;
@@ -11,6 +10,7 @@ use crate::tombstones::{DeletedIds, LiveRows, read_bitmap};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
+use gstore_core::RowSet;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use uuid::Uuid;

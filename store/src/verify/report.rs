@@ -2,7 +2,7 @@
 
 use super::catalog::Catalog;
 use crate::error::StorageError;
-use crate::ident::RowSet;
+use gstore_core::RowSet;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 use super::catalog::Catalog;
 use super::report::{AffectedRows, Tally};
 use crate::error::Damage;
-use crate::ident::RowSet;
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, SegmentFile, Shape};
 use crate::store::{Store, segment_file};
+use gstore_core::RowSet;
 use std::collections::HashMap;
 
 /// Verifies the segments, and that no row is in two of them.

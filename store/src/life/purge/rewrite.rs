@@ -3,7 +3,6 @@
 use super::super::stop_if;
 use super::{is_unclear, refuse_readers};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
-use crate::ident::RowSet;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{
     Placed, Watch, WorkFolder, has_counts, merge_counts, merge_samples, merge_segments, rows_of,
@@ -12,6 +11,7 @@ use crate::samples::FILE_BYTES;
 use crate::store::{
     Change, Env, Snapshot, Store, WriterLock, encoding_file, publish, sample_file, segment_file,
 };
+use gstore_core::RowSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

@@ -140,7 +140,7 @@ fn a_part_says_that_it_needs_pages_and_stops_saying_so() {
         "dtype": "f32", "compute": "f32"
     }))
     .unwrap();
-    let mut part = FeaturePart::new(1, desc, crate::ident::FeatureAttrs::new("x", 1));
+    let mut part = FeaturePart::new(1, desc, gstore_core::FeatureAttrs::new("x", 1));
     part.segments = (0..129).map(|i| entry(i, 100)).collect();
     let (link, written) = files.write(part.clone()).unwrap();
     assert_eq!((written.requires.clone(), written.segments.len()), (vec![PAGES.to_owned()], 129));

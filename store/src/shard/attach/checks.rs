@@ -3,12 +3,12 @@
 use super::fit::label;
 use super::read::Shard;
 use crate::error::{AttachError, StorageError};
-use crate::ident::RowSet;
 use crate::job::JobFeature;
 use crate::segment::{BlockBuffer, FeatureReader, FileId, SegmentFile, Shape};
 use crate::shard::ReceiptFile;
 use crate::store::{Snapshot, Store};
 use crate::vfs::Vfs;
+use gstore_core::RowSet;
 use std::cell::OnceCell;
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -7,10 +7,10 @@ use super::checks::Checks;
 use super::fit::label;
 use super::read::Shard;
 use crate::error::AttachError;
-use crate::ident::RowSet;
 use crate::job::{JobFeature, attached, live_rows, published_rows, purged_rows};
 use crate::shard::ReceiptFile;
 use crate::store::{Snapshot, Store};
+use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

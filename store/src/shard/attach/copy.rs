@@ -172,7 +172,7 @@ fn check_segment(
     path: &Path,
     entry: &SegmentEntry,
     feature: &JobFeature,
-    rows: &crate::ident::RowSet,
+    rows: &gstore_core::RowSet,
 ) -> Result<(), StorageError> {
     let shape = Shape::new(&feature.desc, &feature.attrs);
     let label = super::fit::label(feature);

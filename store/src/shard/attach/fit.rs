@@ -2,10 +2,10 @@
 
 use super::read::Shard;
 use crate::error::AttachError;
-use crate::ident::RowSet;
 use crate::job::JobFeature;
 use crate::shard::{ReceiptFile, samples};
 use crate::store::{Snapshot, Store};
+use gstore_core::RowSet;
 use std::collections::BTreeMap;
 
 pub(super) fn check(snapshot: &Snapshot, shards: &[Shard]) -> Result<(), AttachError> {

@@ -1,11 +1,11 @@
 //! The receipts of the folders that a user names.
 
 use crate::error::{AttachError, StorageError};
-use crate::ident::{canonical_json, sha256_hex, xxh3_hex};
 use crate::job::{JOB, JobFile, LIMIT, RECEIPT, SAMPLES, read_json};
 use crate::shard::Receipt;
 use crate::shard::samples::ROW_BYTES;
 use crate::store::{Env, Store};
+use gstore_core::{canonical_json, sha256_hex, xxh3_hex};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,11 @@ use super::choose::{Choice, missing};
 use super::fit::label;
 use super::read::Shard;
 use crate::error::AttachError;
-use crate::ident::RowSet;
 use crate::job::published_rows;
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::ranges;
 use crate::store::Snapshot;
+use gstore_core::RowSet;
 use serde::Serialize;
 use std::collections::BTreeSet;
 

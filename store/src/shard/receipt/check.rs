@@ -1,9 +1,9 @@
 //! What must be true of a receipt before anything in it is used.
 
 use super::{Receipt, ReceiptFile, row_set};
-use crate::ident::{DatasetName, RowSet};
 use crate::manifest::SegmentEntry;
 use crate::segment::check_description;
+use gstore_core::{DatasetName, RowSet};
 use std::collections::BTreeSet;
 
 /// Says what is wrong, if anything is.

@@ -10,9 +10,9 @@ mod text;
 
 use super::note::ShardNote;
 use crate::error::ReceiptError;
-use crate::ident::{EncodingSpec, RowSet};
 use crate::job::{JobFeature, encoding_name, segment_name};
 use crate::manifest::{Extra, FileEntry, RunCheckpoint, RunUpdate, SegmentEntry, VERSION};
+use gstore_core::{EncodingSpec, RowSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::Range;

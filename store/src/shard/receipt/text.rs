@@ -5,8 +5,8 @@
 
 use super::Receipt;
 use crate::error::{ReceiptError, StorageError};
-use crate::ident::xxh3_hex;
 use crate::manifest::parse;
+use gstore_core::xxh3_hex;
 
 /// What stands before the digest, and after it.
 const BEFORE: &str = ",\n  \"digest\": \"";

@@ -97,7 +97,7 @@ impl RowSet {
     }
 
     /// The set of some rows, ascending.
-    pub(crate) fn from_rows_sorted(rows: impl IntoIterator<Item = u64>) -> Self {
+    pub fn from_rows_sorted(rows: impl IntoIterator<Item = u64>) -> Self {
         let mut set = RowSet::new();
         for row in rows {
             set.push_sorted(row..row + 1);
