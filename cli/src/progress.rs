@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_core::{Progress, Unit};
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 /// Time between two plain lines.

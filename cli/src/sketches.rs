@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
-use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_core::{Progress, Unit};
 use gstore_query::QueryError;
 use gstore_query::ann;
 use gstore_query::sketch::build::check;

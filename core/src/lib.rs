@@ -8,6 +8,7 @@
 mod canonical;
 mod feature;
 mod names;
+mod progress;
 mod rows;
 
 pub use canonical::{canonical_json, key_of, sha256_hex, xxh3_hex};
@@ -16,4 +17,5 @@ pub use feature::{
     Preconditioned, Space,
 };
 pub use names::{CheckpointId, DatasetName, NameError, nearest};
+pub use progress::{Progress, Silent, Unit};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

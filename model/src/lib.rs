@@ -23,7 +23,6 @@ mod files;
 pub mod hub;
 pub mod params;
 mod passes;
-pub mod progress;
 pub mod weights;
 
 pub use backend::{

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_core::{Progress, Unit};
 use gstore_store::{AttachOptions, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 use indicatif::HumanBytes;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_core::{Progress, Unit};
 use gstore_query::influence::InfluencePlan;
 use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,

@@ -39,7 +39,7 @@ pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
 pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
-pub use gstore_model::progress::{Progress, Silent, Unit};
+pub use gstore_core::{Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;

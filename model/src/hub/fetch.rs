@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::watch::watched;
 use super::{HubConfig, HubError, HubOrigin, HubRef, Need, Resolved};
-use crate::progress::Progress;
+use gstore_core::Progress;
 
 /// One repository, and who asks for it.
 struct Fetch<'a> {

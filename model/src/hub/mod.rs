@@ -21,7 +21,7 @@ pub use error::HubError;
 pub use files::Need;
 pub use reference::HubRef;
 
-use crate::progress::Progress;
+use gstore_core::Progress;
 
 /// How the Hub is reached. What is `None` comes from the environment, as in every Hugging Face tool.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +118,7 @@ fn download(reference: &HubRef, _: Need, _: &HubConfig, _: &mut dyn Progress) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use gstore_core::Silent;
 
     #[test]
     fn a_folder_goes_before_a_repository_and_needs_no_network() {

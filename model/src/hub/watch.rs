@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 
-use crate::progress::{Progress, Unit};
+use gstore_core::{Progress, Unit};
 
 /// Time between two looks at the counters.
 const EVERY: Duration = Duration::from_millis(100);

@@ -5,8 +5,8 @@ mod server;
 
 use std::path::Path;
 
+use gstore_core::{Progress, Silent, Unit};
 use gstore_model::hub::{HubConfig, HubError, Need, Resolved, resolve};
-use gstore_model::progress::{Progress, Silent, Unit};
 use server::{COMMIT, Server};
 
 fn config(server: &Server, cache: &Path) -> HubConfig {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use gstore_ingest::pipeline::{Progress, Unit};
+use gstore_core::{Progress, Unit};
 use gstore_query::QueryError;
 use gstore_query::ann::{self, evaluate};
 use gstore_store::{FeaturePart, Snapshot, Store};

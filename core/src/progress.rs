@@ -1,4 +1,4 @@
-//! What a long run tells whoever started it.
+//! Progress of long work, as its front end hears of it.
 
 /// Receives the progress of a long run. Calls come from one thread at a time.
 pub trait Progress {
