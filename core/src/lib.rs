@@ -8,6 +8,7 @@
 mod canonical;
 mod feature;
 mod names;
+pub mod parallel;
 mod progress;
 mod rows;
 

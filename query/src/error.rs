@@ -1,5 +1,6 @@
 //! Why a question cannot be answered.
 
+use gstore_core::parallel::Cancelled;
 use gstore_store::{IndexError, LookupError, OpenError, ReadError};
 
 /// A side of a comparison.
@@ -132,6 +133,12 @@ pub enum QueryError {
     /// The query was told to stop.
     #[error("stopped before it was finished")]
     Cancelled,
+}
+
+impl From<Cancelled> for QueryError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl QueryError {

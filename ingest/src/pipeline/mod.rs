@@ -12,7 +12,6 @@ mod foreign;
 mod given;
 mod label;
 mod memory;
-mod order;
 mod peaks;
 mod plan;
 mod prepare;

@@ -7,14 +7,13 @@
 //! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished batches that wait
 //! for their turn, and one window of tokens with the text that is being read.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 
+use gstore_core::parallel::{self, Give};
 use gstore_store::{Job, RowSet, SegmentWriter};
 
 use super::compute::{Computed, Computer};
-use super::order::{Gate, Reorder};
 use super::prepare::{Prepared, Preparer};
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
@@ -26,7 +25,6 @@ pub(super) fn ahead(threads: usize) -> u64 {
 
 /// A batch on its way to a worker.
 struct Task {
-    sequence: u64,
     window: usize,
     last_of_window: bool,
     /// Tokens of the rows that are missing: what progress counts.
@@ -55,7 +53,7 @@ pub enum Ending {
 /// Computes and seals every missing window of one checkpoint.
 ///
 /// # Errors
-/// The first failure of any thread; windows sealed before it stay.
+/// The first failure in the order of the batches; windows sealed before it stay.
 pub fn run_checkpoint(
     job: &mut Job,
     work: &CheckpointWork,
@@ -65,136 +63,57 @@ pub fn run_checkpoint(
     progress: &mut dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<Ending, IngestError> {
-    let threads = threads.max(1);
-    // The gate lets at most `ahead` batches in, so neither channel is ever full and no thread can hang in a send.
-    let ahead = ahead(threads);
-    let gate = Gate::new(ahead);
-    let (to_workers, tasks) = sync_channel::<Task>(ahead as usize);
-    let tasks = Mutex::new(tasks);
-    let (to_writer, finished) = sync_channel::<(u64, Result<Done, IngestError>)>(ahead as usize + 1);
-    std::thread::scope(|scope| {
-        let producer_out = to_writer.clone();
-        let gate = &gate;
-        scope.spawn(move || produce(work, preparer, gate, &to_workers, &producer_out, cancel));
-        for _ in 0..threads {
-            let (tasks, out) = (&tasks, to_writer.clone());
-            scope.spawn(move || compute(tasks, &out, computer, gate));
+    let compute = |task: Task| -> Result<Done, IngestError> {
+        let Task { window, last_of_window, tokens, batch } = task;
+        Ok(Done { window, last_of_window, tokens, rows: computer.compute(&batch)? })
+    };
+    let mut open: Option<OpenWindow> = None;
+    let mut sealed = 0;
+    let write = |done: Done| -> Result<ControlFlow<()>, IngestError> {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(ControlFlow::Break(()));
         }
-        drop(to_writer);
-        let result = write(job, work, gate, &finished, progress, cancel);
-        // Whatever still waits for its turn, or to hand a batch on, is sent home.
-        gate.close();
-        drop(finished);
-        result
-    })
+        let window = match &mut open {
+            Some(window) => window,
+            None => open.insert(OpenWindow::begin(job, work, &work.windows[done.window])?),
+        };
+        for computed in &done.rows {
+            window.push(computed)?;
+        }
+        progress.advance(done.tokens);
+        if done.last_of_window {
+            if let Some(window) = open.take() {
+                window.seal(job)?;
+            }
+            sealed += 1;
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    let threads = threads.max(1);
+    let prepare = |give: Give<'_, Task>| produce(work, preparer, give, cancel);
+    parallel::pipeline(threads, ahead(threads) as usize, prepare, compute, write)?;
+    Ok(if sealed == work.windows.len() { Ending::Finished } else { Ending::Stopped })
 }
 
 /// Prepares the batches of every missing window, in order.
 fn produce(
     work: &CheckpointWork,
     preparer: &Preparer<'_>,
-    gate: &Gate,
-    out: &SyncSender<Task>,
-    failed: &SyncSender<(u64, Result<Done, IngestError>)>,
+    give: Give<'_, Task>,
     cancel: &AtomicBool,
-) {
-    let mut sequence = 0;
+) -> Result<(), IngestError> {
     for (window, needed) in work.windows.iter().enumerate() {
-        let mut batches = match preparer.window(needed) {
-            Ok(batches) => batches.peekable(),
-            Err(error) => {
-                // The writer may be gone already, which needs no second report.
-                let _ = failed.send((sequence, Err(error)));
-                return;
-            }
-        };
+        let mut batches = preparer.window(needed)?.peekable();
         while let Some(batch) = batches.next() {
-            if cancel.load(Ordering::Relaxed) || !gate.enter(sequence) {
-                return;
-            }
             let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row) && row.is_first());
             let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
-            let task = Task { sequence, window, last_of_window: batches.peek().is_none(), tokens, batch };
-            if out.send(task).is_err() {
-                return;
-            }
-            sequence += 1;
-        }
-    }
-}
-
-/// A worker: computes batches until there are none.
-fn compute(
-    tasks: &Mutex<Receiver<Task>>,
-    out: &SyncSender<(u64, Result<Done, IngestError>)>,
-    computer: &Computer,
-    gate: &Gate,
-) {
-    let _guard = CloseOnPanic(gate);
-    loop {
-        let task = match tasks.lock().unwrap_or_else(PoisonError::into_inner).recv() {
-            Ok(task) => task,
-            Err(_) => return,
-        };
-        let done = computer.compute(&task.batch).map(|rows| Done {
-            window: task.window,
-            last_of_window: task.last_of_window,
-            tokens: task.tokens,
-            rows,
-        });
-        if out.send((task.sequence, done)).is_err() {
-            return;
-        }
-    }
-}
-
-/// Closes the gate if its thread panics: the batch that is lost would otherwise be waited for without end.
-struct CloseOnPanic<'a>(&'a Gate);
-
-impl Drop for CloseOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close();
-        }
-    }
-}
-
-/// Writes finished batches in order and seals each window after its last.
-fn write(
-    job: &mut Job,
-    work: &CheckpointWork,
-    gate: &Gate,
-    finished: &Receiver<(u64, Result<Done, IngestError>)>,
-    progress: &mut dyn Progress,
-    cancel: &AtomicBool,
-) -> Result<Ending, IngestError> {
-    let mut reorder = Reorder::default();
-    let mut open: Option<OpenWindow> = None;
-    let mut sealed = 0;
-    for (sequence, done) in finished {
-        reorder.put(sequence, done?);
-        while let Some(done) = reorder.take() {
-            if cancel.load(Ordering::Relaxed) {
-                return Ok(Ending::Stopped);
-            }
-            let window = match &mut open {
-                Some(window) => window,
-                None => open.insert(OpenWindow::begin(job, work, &work.windows[done.window])?),
-            };
-            for computed in &done.rows {
-                window.push(computed)?;
-            }
-            progress.advance(done.tokens);
-            gate.advance(reorder.done());
-            if done.last_of_window {
-                if let Some(window) = open.take() {
-                    window.seal(job)?;
-                }
-                sealed += 1;
+            let task = Task { window, last_of_window: batches.peek().is_none(), tokens, batch };
+            if cancel.load(Ordering::Relaxed) || !give(task) {
+                return Ok(());
             }
         }
     }
-    if sealed == work.windows.len() { Ok(Ending::Finished) } else { Ok(Ending::Stopped) }
+    Ok(())
 }
 
 /// The segments of the window that is being written, one for each feature that lacks it.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use gstore_core::parallel;
 use gstore_store::{
     Block, BlockBuffer, FeatureReader, IndexFile, IndexWriter, RowFlags, SectionId, SegmentRef, Store,
 };
@@ -24,7 +25,6 @@ use super::mend::{Links, NEAR, NOBODY};
 use super::search::{NoDirection, unit};
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
-use crate::influence::drive;
 use crate::influence::values::{groups, vector};
 use crate::kernel::usearch_metric;
 
@@ -183,7 +183,7 @@ impl One<'_> {
         let blocks = self.reader.blocks_of(self.segment)?;
         let groups = groups(self.reader.part());
         let (linked, progress) = (AtomicU64::new(0), Mutex::new(progress));
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             blocks.len(),
             self.threads,
             self.cancel,
@@ -233,7 +233,7 @@ impl One<'_> {
         let near: Vec<AtomicU32> = (0..rows.len() * NEAR).map(|_| AtomicU32::new(NOBODY)).collect();
         let blocks = self.reader.blocks_of(self.segment)?;
         let groups = groups(self.reader.part());
-        drive::unordered(
+        parallel::unordered::<_, QueryError>(
             blocks.len(),
             self.threads,
             self.cancel,

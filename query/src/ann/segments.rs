@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+use gstore_core::parallel;
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 
@@ -12,7 +13,7 @@ use super::format::GraphHeader;
 use super::graph::{Found, Graph};
 use super::search::Way;
 use crate::error::QueryError;
-use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary, drive};
+use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary};
 
 /// Rows that a scan compares in the time in which a search compares one: it reads vectors in the order in which they lie.
 const SCANNED_AT_ONCE: u64 = 4;
@@ -114,9 +115,13 @@ impl Search<'_> {
         for (pool, (reader, _)) in self.pools.iter().enumerate() {
             units.extend((0..reader.segments().len()).map(|segment| Unit { pool, segment }));
         }
-        let parts = drive::unordered(units.len(), threads, self.cancel, Part::default, |part, at| {
-            self.segment(&units[at], part)
-        })?;
+        let parts = parallel::unordered::<_, QueryError>(
+            units.len(),
+            threads,
+            self.cancel,
+            Part::default,
+            |part, at| self.segment(&units[at], part),
+        )?;
         let mut all = Part::default();
         parts.into_iter().for_each(|part| all.merge(part));
         Ok(all)

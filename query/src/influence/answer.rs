@@ -2,9 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
+use gstore_core::parallel;
+
 use super::cascade::Cascade;
 use super::collect::{Collector, merge};
-use super::drive;
 use super::each::Lists;
 use super::filter::RowFilter;
 use super::mode::Mode;
@@ -81,7 +82,7 @@ impl InfluencePlan {
         let mut windows = windows(&ready.pools, ready.queries());
         let skipper = Skipper::new(&scan, order, &mut windows);
         let tops = || [Collector::new(order, k, self.spec().per_token)];
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             windows.len(),
             threads,
             cancel,

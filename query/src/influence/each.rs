@@ -3,11 +3,11 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
+use gstore_core::parallel;
 use serde::Serialize;
 
 use super::answer::Ask;
 use super::collect::{Collector, merge, small_bytes};
-use super::drive;
 use super::filter::RowFilter;
 use super::members::TargetRow;
 use super::plan::InfluencePlan;
@@ -273,7 +273,7 @@ impl InfluencePlan {
             };
             wanted.iter().map(collector).collect()
         };
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             windows.len(),
             request.threads,
             cancel,

@@ -15,7 +15,6 @@ mod cascade;
 mod checkpoints;
 mod collect;
 mod diverse;
-pub(crate) mod drive;
 mod each;
 mod encoder;
 mod explain;

@@ -7,10 +7,10 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::AtomicBool;
 
+use gstore_core::parallel;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use super::collect::{Collector, merge};
-use super::drive;
 use super::filter::{RowFilter, RowMask};
 use super::plan::InfluencePlan;
 use super::ready::Ready;
@@ -77,7 +77,7 @@ impl InfluencePlan {
         let question = self.own_question(filter, cancel)?;
         let windows = windows(&question.ready.pools, 1);
         let tops = || [Collector::new(order, k, false)];
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             windows.len(),
             threads,
             cancel,
@@ -110,7 +110,7 @@ impl InfluencePlan {
         let question = self.own_question(filter, cancel)?;
         let windows = windows(&question.ready.pools, 1);
         let mut totals = Totals::default();
-        drive::ordered(
+        parallel::ordered::<_, _, QueryError>(
             windows.len(),
             threads,
             cancel,
@@ -118,7 +118,7 @@ impl InfluencePlan {
             |own, unit| question.window(&windows[unit], own),
             |(scored, counts)| {
                 totals.merge(&counts);
-                if scored.is_empty() { ControlFlow::Continue(()) } else { emit(&scored) }
+                Ok(if scored.is_empty() { ControlFlow::Continue(()) } else { emit(&scored) })
             },
         )?;
         Ok(self.summary_of_scan(&question.ready, &totals))

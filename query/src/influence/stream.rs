@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
-use super::drive;
+use gstore_core::parallel;
+
 use super::filter::RowFilter;
 use super::plan::InfluencePlan;
 use super::ready::Ready;
@@ -57,7 +58,7 @@ impl InfluencePlan {
         let scan = self.scan(ready, filter, cancel);
         let windows = windows(&ready.pools, ready.queries());
         let mut totals = Totals::default();
-        drive::ordered(
+        parallel::ordered::<_, _, QueryError>(
             windows.len(),
             threads,
             cancel,
@@ -65,7 +66,7 @@ impl InfluencePlan {
             |worker, unit| scan.window(&windows[unit], worker),
             |found| {
                 totals.merge(&found.totals);
-                emit(&found.scored, &found.excluded)
+                Ok(emit(&found.scored, &found.excluded))
             },
         )?;
         Ok(self.summary(ready, &totals))

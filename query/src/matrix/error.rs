@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use gstore_core::parallel::Cancelled;
 use parquet::errors::ParquetError;
 
 use crate::error::QueryError;
@@ -31,6 +32,12 @@ pub enum MatrixError {
     /// The output is something else, or cannot be as it was asked for.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<Cancelled> for MatrixError {
+    fn from(stopped: Cancelled) -> Self {
+        Self::Query(stopped.into())
+    }
 }
 
 impl MatrixError {

@@ -23,6 +23,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use gstore_core::parallel;
 use gstore_store::SampleReader;
 
 pub use error::MatrixError;
@@ -30,7 +31,6 @@ pub use forecast::{MatrixForecast, products_per_second};
 pub use question::{MatrixCheckpoint, MatrixGroup, MatrixInfo, MatrixQuestion};
 
 use crate::error::QueryError;
-use crate::influence::drive;
 use crate::influence::{
     ExcludedCounts, InfluencePlan, MOST_SAMPLES, TargetNames, TargetSamples, TileWorker, Tiles,
 };
@@ -268,39 +268,21 @@ impl<'a> MatrixJob<'a> {
     ) -> Result<PartNote, MatrixError> {
         let mut writer = PartWriter::create(work.part_place(group, part)?, encoder)?;
         let mut note = PartNote { question: work.digest.clone(), part, parts, ..PartNote::default() };
-        let mut failed = None;
-        let scored = drive::ordered(
+        parallel::ordered::<_, _, MatrixError>(
             range.len(),
             self.options.threads,
             cancel,
             TileWorker::default,
-            |worker, unit| {
-                let tile = tiles.score(range.start + unit, worker, cancel)?;
-                // Errors of the encoder are those of memory and of the sample files; they end the part in order.
-                Ok(encoder.encode(tile))
-            },
+            |worker, unit| encoder.encode(tiles.score(range.start + unit, worker, cancel)?),
             |encoded| {
-                let taken = encoded.and_then(|encoded| {
-                    note.rows += encoded.rows;
-                    note.excluded.merge(&encoded.excluded);
-                    let seen = encoded.rows + encoded.excluded.total();
-                    writer.push(encoded)?;
-                    progress(seen, false);
-                    Ok(())
-                });
-                match taken {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        failed = Some(error);
-                        ControlFlow::Break(())
-                    }
-                }
+                note.rows += encoded.rows;
+                note.excluded.merge(&encoded.excluded);
+                let seen = encoded.rows + encoded.excluded.total();
+                writer.push(encoded)?;
+                progress(seen, false);
+                Ok(ControlFlow::Continue(()))
             },
-        );
-        match failed {
-            Some(error) => return Err(error),
-            None => scored?,
-        }
+        )?;
         writer.finish(&note)?;
         Ok(note)
     }

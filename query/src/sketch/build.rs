@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::AtomicBool;
 
+use gstore_core::parallel;
 use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, RowFlags, Values};
 
 use super::encode::{Encoder, RowCodes};
@@ -10,7 +11,6 @@ use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sk
 use super::rotation::Rotation;
 use super::source::{MemorySections, Sketch};
 use crate::error::QueryError;
-use crate::influence::drive;
 use crate::influence::values::{groups, norm, vector};
 
 /// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and what underflow does is bounded.
@@ -173,7 +173,7 @@ pub fn in_memory(
     let rotation = Rotation::new(dim, seed);
     let blocks = reader.blocks();
     let mut sections = MemorySections::default();
-    drive::ordered(
+    parallel::ordered::<_, _, QueryError>(
         blocks.len(),
         threads,
         cancel,
@@ -181,7 +181,7 @@ pub fn in_memory(
         |scratch, at| encode_block(reader, blocks[at], &rotation, scratch),
         |codes| {
             Section::ALL.iter().for_each(|section| sections.append(*section, codes.section(*section)));
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         },
     )?;
     let vectors = blocks.iter().map(|block| block.vectors() as u64).sum();

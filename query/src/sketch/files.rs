@@ -6,6 +6,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::parallel;
 use gstore_store::{
     BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, ReadError, SectionId, SegmentRef,
     StorageError, Store,
@@ -18,7 +19,6 @@ use super::rotation::Rotation;
 use super::source::{Sections, Sketch};
 use crate::error::QueryError;
 use crate::indexes::{CHUNK, Found};
-use crate::influence::drive;
 
 /// The kind of such indexes.
 pub const KIND: &str = "sketch";
@@ -97,8 +97,8 @@ pub fn build(
             n => units.extend(blocks.into_iter().enumerate().map(|(i, block)| (segment, block, i + 1 == n))),
         }
     }
-    let (mut writing, mut failed) = (None, None);
-    drive::ordered(
+    let mut writing = None;
+    parallel::ordered::<_, _, QueryError>(
         units.len(),
         options.threads,
         cancel,
@@ -106,37 +106,23 @@ pub fn build(
         |scratch, at| Ok((at, encode_block(reader, units[at].1, &rotation, scratch)?)),
         |(at, codes)| {
             let (segment, block, is_last) = units[at];
-            let mut write = || -> Result<(), QueryError> {
-                let mut own = match writing.take() {
-                    Some(own) => own,
-                    None if cancel.load(Ordering::Relaxed) => return Err(QueryError::Cancelled),
-                    None => Writing::new(store, segment)?,
-                };
-                own.append(&codes)?;
-                done.coded += block.vectors() as u64;
-                if is_last {
-                    done.bytes += own.finish(dim, seed)?;
-                } else {
-                    writing = Some(own);
-                }
-                Ok(())
+            let mut own = match writing.take() {
+                Some(own) => own,
+                None if cancel.load(Ordering::Relaxed) => return Err(QueryError::Cancelled),
+                None => Writing::new(store, segment)?,
             };
-            match write() {
-                Ok(()) => {
-                    progress(&done);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
+            own.append(&codes)?;
+            done.coded += block.vectors() as u64;
+            if is_last {
+                done.bytes += own.finish(dim, seed)?;
+            } else {
+                writing = Some(own);
             }
+            progress(&done);
+            Ok(ControlFlow::Continue(()))
         },
     )?;
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(done),
-    }
+    Ok(done)
 }
 
 /// The sketch of a segment while it is written.

@@ -2,7 +2,8 @@
 //!
 //! Cost only: whatever is chosen, the answer promises the same.
 
-use super::super::drive;
+use gstore_core::parallel;
+
 use super::super::mode::Plane;
 use super::super::windows::Window;
 use super::Cascade;
@@ -128,7 +129,7 @@ fn sample(
     let wanted = windows.len().min(32);
     let read: Vec<Plane> = planes.iter().copied().filter(|plane| *plane != Plane::Int8).collect();
     // All planes of a window together: a stage for each would cost as much as what it reads.
-    let parts = drive::unordered(
+    let parts = parallel::unordered::<_, QueryError>(
         wanted,
         cascade.threads,
         cascade.scan.cancel,

@@ -25,7 +25,6 @@ mod value;
 use std::ops::Range;
 
 use super::collect::Collector;
-use super::drive;
 use super::mode::{Plane, SketchMode};
 use super::result::PlaneSummary;
 use super::scan::{Scan, Totals};
@@ -37,6 +36,7 @@ use crate::sketch::{tail::upper_quantile, tail_excess};
 use bound::Bounder;
 use choose::Choice;
 pub(super) use find::{code_dots, find};
+use gstore_core::parallel;
 use run::Run;
 pub(super) use sides::{Sides, SketchSide, sides};
 
@@ -71,7 +71,7 @@ pub(super) struct Outcome {
 impl Cascade<'_> {
     /// The ranking, or why every row should be scored instead.
     pub(super) fn run(&self) -> Result<Result<Outcome, String>, QueryError> {
-        drive::stages(|| self.through_planes())
+        parallel::stages(|| self.through_planes())
     }
 
     fn through_planes(&self) -> Result<Result<Outcome, String>, QueryError> {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::drive;
+use gstore_core::parallel;
+
 use super::super::mode::Plane;
 use super::super::windows::Window;
 use super::Cascade;
@@ -56,7 +57,7 @@ impl Pass<'_> {
     /// Bounds rows, and keeps those whose bounds reach `kept`; `best` takes those with the best estimates.
     pub(super) fn read(&self, asked: &Asked, kept: &Reach, best: TopK) -> Result<Passed, QueryError> {
         let Self { cascade, bounder, windows, plane } = self;
-        let parts = drive::unordered(
+        let parts = parallel::unordered::<_, QueryError>(
             asked.len(),
             cascade.threads,
             cascade.scan.cancel,

@@ -1,9 +1,9 @@
 //! The rows that no bound excludes, scored as the exact scan does.
 
+use gstore_core::parallel;
 use gstore_store::{DType, FeatureReader};
 
 use super::super::collect::Collector;
-use super::super::drive;
 use super::super::scan::{Totals, Worker};
 use super::chosen::Chosen;
 use super::run::Run;
@@ -19,7 +19,7 @@ impl Run<'_> {
         let scan = cascade.scan;
         let collector = || Collector::new(cascade.order, cascade.k, false);
         let windows = self.windows;
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             chosen.len(),
             cascade.threads,
             scan.cancel,

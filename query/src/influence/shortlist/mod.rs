@@ -22,7 +22,6 @@ mod run;
 mod score;
 
 use super::collect::Collector;
-use super::drive;
 use super::each::Lists;
 use super::mode::Plane;
 use super::result::PlaneSummary;
@@ -32,6 +31,7 @@ use super::windows::{Window, windows};
 use crate::error::QueryError;
 use crate::kernel::Filter;
 use codes::Reading;
+use gstore_core::parallel;
 use narrow::{NarrowSides, narrow_sides};
 use pairs::{Singles, singles};
 pub(super) use question::Parts;
@@ -100,7 +100,7 @@ pub(super) struct Outcome {
 impl Shortlist<'_> {
     /// The rankings.
     pub(super) fn run(&self) -> Result<Outcome, QueryError> {
-        drive::stages(|| self.through_batches())
+        parallel::stages(|| self.through_batches())
     }
 
     fn through_batches(&self) -> Result<Outcome, QueryError> {

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use gstore_core::parallel;
+
 use super::candidates::{Candidate, Candidates};
 use super::part::Part;
 use super::score::Waiting;
 use super::{BATCH_PAIRS, DENSE, Outcome, Shortlist};
 use crate::error::QueryError;
 use crate::influence::collect::{Collector, merge};
-use crate::influence::drive;
 use crate::influence::result::PlaneSummary;
 use crate::influence::scan::{Totals, Worker};
 use crate::influence::windows::Window;
@@ -99,7 +100,7 @@ impl<'a> Run<'a> {
         let of = self.of;
         let Some(source) = of.sources.get(self.source) else { return Ok(false) };
         let cuts: Vec<f32> = self.lists.iter().map(Candidates::cut).collect();
-        let parts = drive::unordered(
+        let parts = parallel::unordered::<_, QueryError>(
             batch.len(),
             of.threads,
             of.scan.cancel,
@@ -213,7 +214,7 @@ impl<'a> Run<'a> {
     /// Scores every row of some windows.
     pub(super) fn scan(&mut self, windows: Range<usize>) -> Result<(), QueryError> {
         let of = self.of;
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             windows.len(),
             of.threads,
             of.scan.cancel,

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use gstore_core::parallel;
+
 use super::Shortlist;
 use super::candidates::Candidate;
 use super::pairs::{self, Singles};
 use crate::error::QueryError;
 use crate::influence::collect::{Collector, merge};
-use crate::influence::drive;
 use crate::influence::each::Lists;
 use crate::influence::result::Scored;
 use crate::influence::scan::{Totals, Worker};
@@ -77,7 +78,7 @@ impl Shortlist<'_> {
         tops: &mut [Collector],
     ) -> Result<Totals, QueryError> {
         let known = &*waiting;
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             of_windows.len(),
             self.threads,
             self.scan.cancel,
@@ -144,7 +145,7 @@ impl Shortlist<'_> {
         rows: &[(u32, Vec<u64>)],
         tops: &mut [Collector],
     ) -> Result<Totals, QueryError> {
-        let states = drive::unordered(
+        let states = parallel::unordered::<_, QueryError>(
             rows.len(),
             self.threads,
             self.scan.cancel,
