@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
+use gstore_core::available_memory;
 use gstore_ingest::pipeline::{GivenError, GivenOptions, SampleEncoder, WantedFeature};
 use gstore_query::influence::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
 
@@ -33,7 +34,7 @@ pub fn encoder(context: &Context, args: &ModelArgs) -> Result<Arc<dyn Encoder>> 
         },
         device: args.backend,
         threads: context.threads,
-        keep: free_memory().map_or(KEEP, |bytes| bytes / 2),
+        keep: available_memory().map_or(KEEP, |bytes| bytes / 2),
     };
     Ok(Arc::new(Models { inner: SampleEncoder::new(options), quiet: context.quiet }))
 }
@@ -62,12 +63,4 @@ impl Encoder for Models {
             Err(error) => Err(EncoderError::Failed(Box::new(error))),
         }
     }
-}
-
-/// Bytes of memory that programs can still have, where the system says so.
-fn free_memory() -> Option<u64> {
-    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes.saturating_mul(1024))
 }

@@ -7,6 +7,7 @@
 
 mod canonical;
 mod feature;
+mod memory;
 mod names;
 pub mod parallel;
 mod progress;
@@ -17,6 +18,7 @@ pub use feature::{
     DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
     Preconditioned, Space,
 };
+pub use memory::{available_memory, total_memory};
 pub use names::{CheckpointId, DatasetName, NameError, nearest};
 pub use progress::{Progress, Silent, Unit};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

@@ -4,7 +4,7 @@ use crate::error::StorageError;
 use crate::manifest::{ManifestFiles, SegmentEntry};
 use crate::vfs::Vfs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use uuid::Uuid;
 
 #[derive(Debug)]
@@ -107,17 +107,6 @@ pub(crate) fn deleted_ids_file(dataset: u32, uuid: Uuid) -> String {
 
 pub(crate) fn encoding_file(encoding: u32, uuid: Uuid) -> String {
     format!("encodings/{encoding}/{uuid}.parquet")
-}
-
-/// Bytes of this machine's memory; without end where it does not say.
-pub(crate) fn memory() -> f64 {
-    static MEMORY: OnceLock<f64> = OnceLock::new();
-    *MEMORY.get_or_init(|| {
-        let text = fs_err::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-        let kib = total.and_then(|rest| rest.trim().strip_suffix(" kB")).and_then(|n| n.parse::<f64>().ok());
-        kib.map_or(f64::INFINITY, |kib| kib * 1024.0)
-    })
 }
 
 pub(crate) fn segment_file(feature: u32, entry: &SegmentEntry) -> String {

@@ -1,7 +1,7 @@
 //! A snapshot: one published, immutable state of a store.
 
 use super::coverage::Coverage;
-use super::env::{self, Env, encoding_file, sample_file, segment_file};
+use super::env::{Env, encoding_file, sample_file, segment_file};
 use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
@@ -358,7 +358,7 @@ impl Snapshot {
 
     /// The same with another choice of checks.
     pub fn open_feature_with(&self, part: &FeaturePart, checks: Checks) -> Result<FeatureReader, ReadError> {
-        let transient = bytes(&part.segments) > MEMORY_SHARE * env::memory();
+        let transient = bytes(&part.segments) > memory_share();
         let segments =
             open_all(&part.segments, |entry| self.open_segment(part, entry, transient).map(Arc::new))?;
         self.reader(part, segments, checks)
@@ -371,7 +371,7 @@ impl Snapshot {
         let own: HashSet<Uuid> = part.segments.iter().map(|entry| entry.uuid).collect();
         let others = |(entry, _): &&(SegmentEntry, Arc<SegmentFile>)| !own.contains(&entry.uuid);
         let beside: f64 = opened().values().filter(others).map(|(entry, _)| entry.len as f64).sum();
-        let transient = beside + bytes(&part.segments) > MEMORY_SHARE * env::memory();
+        let transient = beside + bytes(&part.segments) > memory_share();
         let segments = open_all(&part.segments, |entry| {
             let known =
                 opened().get(&entry.uuid).filter(|(known, _)| known == entry).map(|(_, f)| Arc::clone(f));
@@ -409,6 +409,11 @@ impl Snapshot {
         let live = self.live_rows(self.dataset_of(part)?)?;
         Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, checks))
     }
+}
+
+/// Bytes of vectors that may stay in memory; without end where the system does not say how much there is.
+fn memory_share() -> f64 {
+    gstore_core::total_memory().map_or(f64::INFINITY, |bytes| MEMORY_SHARE * bytes as f64)
 }
 
 fn bytes(segments: &[SegmentEntry]) -> f64 {
