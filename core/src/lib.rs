@@ -9,6 +9,7 @@ mod canonical;
 mod feature;
 mod memory;
 mod names;
+mod nearest;
 pub mod parallel;
 mod progress;
 mod rows;
@@ -19,6 +20,7 @@ pub use feature::{
     Preconditioned, Space,
 };
 pub use memory::{available_memory, total_memory};
-pub use names::{CheckpointId, DatasetName, NameError, nearest};
+pub use names::{CheckpointId, DatasetName, NameError};
+pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

@@ -105,36 +105,6 @@ impl CheckpointId {
 
 text_type!(CheckpointId, CheckpointId::ok, NameError::Checkpoint);
 
-/// The candidate that is closest to `name` by edit distance, if one is close enough to be a slip.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(2);
-    candidates
-        .into_iter()
-        .map(|c| (distance(name, c), c))
-        .filter(|(d, c)| *d <= limit || c.starts_with(name) || (c.len() > 2 && name.starts_with(c)))
-        .min()
-        .map(|(_, c)| c)
-}
-
-/// Edit distance with swaps of neighbours counted once.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(128).collect(), b.chars().take(128).collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.iter().enumerate() {
-        let mut row = vec![i + 1; b.len() + 1];
-        for (j, cb) in b.iter().enumerate() {
-            let mut d = (last[j] + usize::from(ca != cb)).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *ca == b[j - 1] && a[i - 1] == *cb {
-                d = d.min(before[j - 1] + 1);
-            }
-            row[j + 1] = d;
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,13 +119,5 @@ mod tests {
         }
         let message = DatasetName::try_from("My-Pool").unwrap_err().to_string();
         assert!(message.contains("\"my_pool\""), "{message}");
-    }
-
-    #[test]
-    fn nearest_finds_slips_only() {
-        let names = ["gsm8k", "sentiment", "headline"];
-        assert_eq!(nearest("gsmk8", names), Some("gsm8k"));
-        assert_eq!(nearest("sentimnet", names), Some("sentiment"));
-        assert_eq!(nearest("weather", names), None);
     }
 }
