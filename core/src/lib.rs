@@ -7,6 +7,7 @@
 
 mod canonical;
 mod feature;
+mod kind;
 mod memory;
 mod names;
 mod nearest;
@@ -19,6 +20,7 @@ pub use feature::{
     DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
     Preconditioned, Space,
 };
+pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, total_memory};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::nearest;

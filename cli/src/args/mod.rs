@@ -211,8 +211,9 @@ pub struct IngestArgs {
     /// them; without it the base model itself
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
-    /// What to compute: grad-adam, grad-sgd, grad-sign, grad-normalised, embed-mean, embed-last, embed-weighted, loss
-    #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true)]
+    /// What to compute
+    #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true,
+        help = format!("What to compute: {}", gstore_core::Kind::names()))]
     pub features: Vec<String>,
     /// Name of the training run [default: the folder that holds the checkpoints; without checkpoints the name of the model]
     #[arg(long, value_name = "NAME")]

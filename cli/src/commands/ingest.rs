@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
+use gstore_core::UnknownKind;
 use gstore_data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    AddReport, Ending, IngestError, IngestPlan, IngestRequest, Kind, Preview, ShardRequest, check_inputs,
-    estimate, ingest, ingest_shard,
+    AddReport, Ending, IngestError, IngestPlan, IngestRequest, Preview, ShardRequest, check_inputs, estimate,
+    ingest, ingest_shard,
 };
 use gstore_query::sketch::{can_sketch, vector_bytes};
 use gstore_store::vfs::free_space;
@@ -211,7 +212,7 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
 fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
     let mut kinds = Vec::new();
     for name in &args.features {
-        let kind = Kind::parse(name.trim()).map_err(|error| UsageError(error.to_string()))?;
+        let kind = name.trim().parse().map_err(|error: UnknownKind| UsageError(error.to_string()))?;
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }

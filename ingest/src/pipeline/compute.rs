@@ -1,10 +1,10 @@
 //! One batch through the model: features of its rows, projected.
 
+use gstore_core::{Kind, KindSource, Pooling};
 use gstore_store::{Granularity, RowFlags};
 
 use super::IngestError;
 use super::prepare::{Prepared, PreparedRow};
-use super::request::Kind;
 use crate::gradient::{Engine, SampleOutput, Want};
 use gstore_model::PackedSample;
 
@@ -57,11 +57,12 @@ pub struct Computer {
 impl Computer {
     /// What the kinds need of a pass.
     fn want(&self) -> Want {
+        let wants = |source: KindSource| self.kinds.iter().any(|kind| kind.source() == source);
         Want {
-            loss: self.kinds.contains(&Kind::Loss),
-            embed_mean: self.kinds.contains(&Kind::EmbedMean),
-            embed_last: self.kinds.contains(&Kind::EmbedLast),
-            embed_weighted: self.kinds.contains(&Kind::EmbedWeighted),
+            loss: wants(KindSource::Loss),
+            embed_mean: wants(KindSource::Embedding(Pooling::Mean)),
+            embed_last: wants(KindSource::Embedding(Pooling::Last)),
+            embed_weighted: wants(KindSource::Embedding(Pooling::Weighted)),
             grad: self.kinds.iter().any(|kind| kind.is_gradient()),
         }
     }
@@ -131,12 +132,12 @@ impl Computer {
         let (mut grads, mut sound) = (output.grads, output.sound.iter());
         for (kind, dim) in self.kinds.iter().zip(&self.dims) {
             let mut is_sound = true;
-            match kind {
-                Kind::Loss => values.push(output.loss),
-                Kind::EmbedMean => values.extend_from_slice(output.embed_mean),
-                Kind::EmbedLast => values.extend_from_slice(output.embed_last),
-                Kind::EmbedWeighted => values.extend_from_slice(output.embed_weighted),
-                Kind::GradSgd | Kind::GradSign | Kind::GradAdam | Kind::GradNormalised => {
+            match kind.source() {
+                KindSource::Loss => values.push(output.loss),
+                KindSource::Embedding(Pooling::Mean) => values.extend_from_slice(output.embed_mean),
+                KindSource::Embedding(Pooling::Last) => values.extend_from_slice(output.embed_last),
+                KindSource::Embedding(Pooling::Weighted) => values.extend_from_slice(output.embed_weighted),
+                KindSource::Gradient(_) => {
                     let (vector, rest) = grads.split_at(*dim);
                     values.extend_from_slice(vector);
                     grads = rest;

@@ -3,13 +3,14 @@
 //! What enters the identity is frozen: see `docs/design.md`, "Identity". Two kinds that may be compared (`grad-adam` of a pool
 //! with `grad-sgd` of a target) share their space and differ in their kind.
 
+use gstore_core::{GradientForm, Kind, KindSource, Pooling};
 use gstore_store::{
     CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space,
     key_of,
 };
 use serde_json::{Map, Value, json};
 
-use super::request::{EmbeddingForm, Kind};
+use super::request::EmbeddingForm;
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
 use gstore_model::params::TensorSpec;
 use gstore_model::{Device, Reduction};
@@ -99,18 +100,16 @@ impl Setting<'_> {
 
     fn space(&self, kind: Kind) -> Space {
         let gradient = kind.is_gradient();
-        let (family, layer, dim) = match kind {
-            Kind::GradSgd | Kind::GradAdam | Kind::GradSign | Kind::GradNormalised => {
-                (Family::Gradient, None, self.gradient_dim)
-            }
-            Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted => {
+        let (family, layer, dim) = match kind.source() {
+            KindSource::Gradient(_) => (Family::Gradient, None, self.gradient_dim),
+            KindSource::Embedding(_) => {
                 let layer = match self.embedding.layer {
                     None => "final_norm".to_owned(),
                     Some(layer) => format!("layer_{layer}"),
                 };
                 (Family::Embedding, Some(layer), self.hidden)
             }
-            Kind::Loss => (Family::Loss, None, 1),
+            KindSource::Loss => (Family::Loss, None, 1),
         };
         Space {
             family,
@@ -119,10 +118,10 @@ impl Setting<'_> {
             projection: if gradient { self.projection.clone() } else { "none".to_owned() },
             layer,
             loss: if family == Family::Embedding { String::new() } else { loss_name(self.loss) },
-            reduction: match kind {
-                Kind::EmbedMean => "mean",
-                Kind::EmbedLast => "last",
-                Kind::EmbedWeighted => "weighted_mean",
+            reduction: match kind.source() {
+                KindSource::Embedding(Pooling::Mean) => "mean",
+                KindSource::Embedding(Pooling::Last) => "last",
+                KindSource::Embedding(Pooling::Weighted) => "weighted_mean",
                 _ => self.reduction.name(),
             }
             .to_owned(),
@@ -132,21 +131,21 @@ impl Setting<'_> {
 
     fn params_of(&self, kind: Kind) -> Map<String, Value> {
         let mut params = Map::new();
-        if kind.is_gradient() || kind == Kind::Loss {
+        if !kind.is_embedding() {
             params.insert("objective".to_owned(), json!(loss_name(self.loss)));
             // Positive: a proponent's gradient points where the target's loss falls.
             params.insert("sign".to_owned(), json!(1));
         }
-        match kind {
-            Kind::GradAdam => {
+        match kind.source() {
+            KindSource::Gradient(GradientForm::Adam) => {
                 params.extend(adam_identity(self.adam));
                 params.insert("moments".to_owned(), json!(self.moments));
             }
-            Kind::GradNormalised => {
+            KindSource::Gradient(GradientForm::Normalised) => {
                 params.insert("eps".to_owned(), json!(self.adam.eps));
                 params.insert("moments".to_owned(), json!(self.moments));
             }
-            kind if kind.is_embedding() && self.embedding.unit => {
+            KindSource::Embedding(_) if self.embedding.unit => {
                 params.insert("unit".to_owned(), json!(true));
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gstore_core::UnknownKind;
 use gstore_store::{
     AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
 };
@@ -16,13 +17,8 @@ use gstore_model::weights::{ModelError, MomentsError, TrainerError};
 #[non_exhaustive]
 pub enum IngestError {
     /// A feature that is not known.
-    #[error("there is no feature kind `{name}`; known are {known}")]
-    UnknownKind {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
+    #[error(transparent)]
+    UnknownKind(#[from] UnknownKind),
     /// No feature was asked for.
     #[error("no feature was asked for")]
     NoKinds,
@@ -412,7 +408,7 @@ impl IngestError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::UnknownKind { .. }
+            Self::UnknownKind(_)
                 | Self::NoKinds
                 | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }

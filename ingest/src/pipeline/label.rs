@@ -3,9 +3,10 @@
 //!
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 
+use gstore_core::Kind;
 use gstore_store::{FeatureDesc, FeaturePart, Snapshot};
 
-use super::request::{IngestRequest, Kind, ProjectionChoice};
+use super::request::{IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_model::Compute;

@@ -2,10 +2,11 @@
 //!
 //! Nothing that is given up changes a result: layers are computed twice rather than kept, and fewer workers run.
 
+use gstore_core::{Kind, KindSource};
 use gstore_store::{BLOCK_BYTES, CELL_ROWS, Granularity};
 
 use super::IngestError;
-use super::request::{IngestRequest, Kind};
+use super::request::{IngestRequest, form};
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
@@ -169,10 +170,10 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
 impl Sizes<'_> {
     /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Loss => 1,
-            Kind::EmbedMean | Kind::EmbedLast | Kind::EmbedWeighted => self.decoder.hidden_size as u64,
-            Kind::GradSgd | Kind::GradAdam | Kind::GradSign | Kind::GradNormalised => self.gradient_dim,
+        match kind.source() {
+            KindSource::Loss => 1,
+            KindSource::Embedding(_) => self.decoder.hidden_size as u64,
+            KindSource::Gradient(_) => self.gradient_dim,
         }
     }
 
@@ -193,10 +194,10 @@ impl Sizes<'_> {
     /// Bytes of each feature's vector in its file: values, a scale and a norm of each group; row, position, flags and check.
     fn stored(&self, request: &IngestRequest) -> Vec<u64> {
         let bytes = |kind: &Kind| {
-            let (size, groups) = match kind {
-                Kind::Loss => (4, 1),
-                kind if kind.is_gradient() => (request.dtype.size() as u64, self.gradient_groups.max(1)),
-                _ => (request.dtype.size() as u64, 1),
+            let (size, groups) = match kind.source() {
+                KindSource::Loss => (4, 1),
+                KindSource::Gradient(_) => (request.dtype.size() as u64, self.gradient_groups.max(1)),
+                KindSource::Embedding(_) => (request.dtype.size() as u64, 1),
             };
             size * self.dim(*kind) + 8 * groups + 21
         };
@@ -218,7 +219,7 @@ impl Sizes<'_> {
         if request.loss == LossForm::KlToBase {
             weights *= 2;
         }
-        let forms = request.kinds.iter().filter_map(|kind| kind.form(request.adam));
+        let forms = request.kinds.iter().filter_map(|kind| form(*kind, request.adam));
         let moments = forms.fold([false; 2], |[m, v], form| [m | form.moments()[0], v | form.moments()[1]]);
         let moments = 4 * self.tracked * moments.iter().filter(|needed| **needed).count() as u64;
         weights + moments + self.matrices(request)

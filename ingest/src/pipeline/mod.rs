@@ -38,12 +38,12 @@ pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
 pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
-pub use gstore_core::{Progress, Silent, Unit};
+pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
 pub use register::{AddReport, AddRequest, add, add_until, check_data};
-pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
+pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
 

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gstore_core::Kind;
 use gstore_store::{
     CheckpointId, DatasetPart, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, Granularity,
     JobFeature, JobPlan, Lease, RowSet, RunCheckpoint, RunUpdate, Snapshot, Store,
@@ -15,7 +16,7 @@ use super::describe::Setting;
 use super::foreign::check_stored;
 use super::label::label;
 use super::memory::MemoryPlan;
-use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
+use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::tracked::{Measure, Tracked};
 use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};

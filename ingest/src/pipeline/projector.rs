@@ -1,10 +1,11 @@
 //! The features of a checkpoint's gradients: their projection and the moments that enter them.
 
+use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
 use super::IngestError;
 use super::plan::CheckpointPlan;
-use super::request::{CheckpointArg, CheckpointWeights, Kind};
+use super::request::{CheckpointArg, CheckpointWeights, form};
 use crate::gradient::{GradFeatures, GradForm, Projector, gradient_width, module_shapes};
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
@@ -100,7 +101,7 @@ pub fn features(
     plan: &CheckpointPlan,
     adam: crate::gradient::AdamParams,
 ) -> Result<Option<GradFeatures>, IngestError> {
-    let forms: Vec<GradForm> = plan.features.iter().filter_map(|feature| feature.kind.form(adam)).collect();
+    let forms: Vec<GradForm> = plan.features.iter().filter_map(|feature| form(feature.kind, adam)).collect();
     if forms.is_empty() {
         return Ok(None);
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{DType, Granularity};
 
-use super::IngestError;
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 use gstore_data::TemplateKind;
@@ -119,7 +119,18 @@ impl IngestRequest {
 
     /// The forms of the gradient that its kinds are made from, in their order.
     pub fn forms(&self) -> Vec<GradForm> {
-        self.kinds.iter().filter_map(|kind| kind.form(self.adam)).collect()
+        self.kinds.iter().filter_map(|kind| form(*kind, self.adam)).collect()
+    }
+}
+
+/// The form of the gradient, of a kind that is made from one.
+pub fn form(kind: Kind, adam: AdamParams) -> Option<GradForm> {
+    match kind.source() {
+        KindSource::Gradient(GradientForm::Plain) => Some(GradForm::Plain),
+        KindSource::Gradient(GradientForm::Adam) => Some(GradForm::Adam(adam)),
+        KindSource::Gradient(GradientForm::Sign) => Some(GradForm::Sign),
+        KindSource::Gradient(GradientForm::Normalised) => Some(GradForm::Normalised { eps: adam.eps }),
+        KindSource::Embedding(_) | KindSource::Loss => None,
     }
 }
 
@@ -232,91 +243,5 @@ impl CheckpointArg {
             CheckpointWeights::Model(folder) => folder,
             _ => base,
         }
-    }
-}
-
-/// Feature kinds that the engine computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The gradient.
-    GradSgd,
-    /// The step that Adam would take (LESS).
-    GradAdam,
-    /// Signs of the gradient.
-    GradSign,
-    /// The gradient over the root of Adam's second moment.
-    GradNormalised,
-    /// Mean over the tokens of the final hidden state.
-    EmbedMean,
-    /// Final hidden state of the last token.
-    EmbedLast,
-    /// Mean of the final hidden states, the n-th weighted by n.
-    EmbedWeighted,
-    /// Loss over the scored tokens.
-    Loss,
-}
-
-impl Kind {
-    /// All kinds, in the order of the help.
-    pub const ALL: [Self; 8] = [
-        Self::GradAdam,
-        Self::GradSgd,
-        Self::GradSign,
-        Self::GradNormalised,
-        Self::EmbedMean,
-        Self::EmbedLast,
-        Self::EmbedWeighted,
-        Self::Loss,
-    ];
-
-    /// The name on the command line and in the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::GradSgd => "grad-sgd",
-            Self::GradAdam => "grad-adam",
-            Self::GradSign => "grad-sign",
-            Self::GradNormalised => "grad-normalised",
-            Self::EmbedMean => "embed-mean",
-            Self::EmbedLast => "embed-last",
-            Self::EmbedWeighted => "embed-weighted",
-            Self::Loss => "loss",
-        }
-    }
-
-    /// Whether it is made from a gradient.
-    pub fn is_gradient(self) -> bool {
-        matches!(self, Self::GradSgd | Self::GradAdam | Self::GradSign | Self::GradNormalised)
-    }
-
-    /// Whether it is made from hidden states.
-    pub fn is_embedding(self) -> bool {
-        matches!(self, Self::EmbedMean | Self::EmbedLast | Self::EmbedWeighted)
-    }
-
-    /// The form of the gradient, of a kind that is made from one.
-    pub fn form(self, adam: AdamParams) -> Option<GradForm> {
-        match self {
-            Self::GradSgd => Some(GradForm::Plain),
-            Self::GradAdam => Some(GradForm::Adam(adam)),
-            Self::GradSign => Some(GradForm::Sign),
-            Self::GradNormalised => Some(GradForm::Normalised { eps: adam.eps }),
-            Self::EmbedMean | Self::EmbedLast | Self::EmbedWeighted | Self::Loss => None,
-        }
-    }
-
-    /// Whether an optimizer's moments enter.
-    pub fn needs_moments(self) -> bool {
-        matches!(self, Self::GradAdam | Self::GradNormalised)
-    }
-
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// An unknown name, with the list of those there are.
-    pub fn parse(name: &str) -> Result<Self, IngestError> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| IngestError::UnknownKind {
-            name: name.to_owned(),
-            known: Self::ALL.map(Self::name).join(", "),
-        })
     }
 }

@@ -1,11 +1,12 @@
 //! What of a checkpoint is differentiated, and the sizes that follow.
 
+use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
 use super::IngestError;
 use super::memory::{self, MemoryPlan, Sizes};
 use super::projector::{self, Source};
-use super::request::{CheckpointArg, CheckpointWeights, IngestRequest, Kind};
+use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
 use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
 use crate::projection::ProjectionSpec;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gstore_core::Kind;
 use gstore_store::{
     CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Granularity, Preconditioned, Snapshot,
 };
@@ -79,23 +80,23 @@ pub(super) fn kinds(
     spec: &InfluenceSpec,
     pools: &[Arc<DatasetPart>],
 ) -> (String, String) {
-    let gradient = |kind: &str| kind.starts_with("grad");
     let pool = match (&spec.pool_kind, &spec.target_kind) {
         (Some(kind), _) => kind.clone(),
-        (None, Some(kind)) if !gradient(kind) => kind.clone(),
+        (None, Some(kind)) if !Kind::names_gradient(kind) => kind.clone(),
         _ => {
             let has = |pool: &Arc<DatasetPart>, kind: &str| {
                 of_kind(snapshot, &pool.name, kind, spec.granularity()).next().is_some()
             };
             let pools_with = |kind: &str| pools.iter().filter(|pool| has(pool, kind)).count();
-            let (adam, sgd) = (pools_with("grad-adam"), pools_with("grad-sgd"));
+            let (adam, sgd) = (pools_with(Kind::GradAdam.name()), pools_with(Kind::GradSgd.name()));
             // Where no kind is everywhere, the one that most pools have: what is said to be missing then is missing.
-            if adam == pools.len() || adam >= sgd { "grad-adam".into() } else { "grad-sgd".into() }
+            let kind = if adam == pools.len() || adam >= sgd { Kind::GradAdam } else { Kind::GradSgd };
+            kind.name().into()
         }
     };
     let target = match &spec.target_kind {
         Some(kind) => kind.clone(),
-        None if gradient(&pool) => "grad-sgd".into(),
+        None if Kind::names_gradient(&pool) => Kind::GradSgd.name().into(),
         None => pool.clone(),
     };
     (pool, target)

@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result as DfResult;
+use gstore_core::Kind;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Graphs, NearestOptions};
 use gstore_query::indexes::Found;
@@ -41,7 +42,7 @@ pub(crate) const NEAREST_OPTIONS: &[&str] = &[
 ];
 
 /// The kind of vectors that are compared where none is named.
-const KIND_OF_VECTORS: &str = "embed-mean";
+const KIND_OF_VECTORS: &str = Kind::EmbedMean.name();
 
 /// The table function `nearest`.
 #[derive(Debug)]
@@ -178,7 +179,7 @@ impl NearestFunction {
 fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
     let of = pools.first().map(|pool| snapshot.features_of(pool)).unwrap_or_default();
     let mut kinds: Vec<&str> =
-        of.iter().map(|f| f.desc.kind.name.as_str()).filter(|kind| kind.starts_with("embed")).collect();
+        of.iter().map(|f| f.desc.kind.name.as_str()).filter(|kind| Kind::names_embedding(kind)).collect();
     kinds.sort_unstable();
     kinds.dedup();
     match kinds.as_slice() {

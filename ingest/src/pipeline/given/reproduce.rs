@@ -3,6 +3,7 @@
 //! A description holds digests; what they are digests of is read from what the feature's provenance says in words. Whether that is right shows
 //! when the description is made again: it must be the same.
 
+use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeaturePart, Granularity};
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use super::locate::Located;
 use crate::gradient::{AdamParams, LossForm, ModuleSelection};
 use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
-use crate::pipeline::request::{EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
+use crate::pipeline::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
 use crate::projection::ProjectionSpec;
 use gstore_model::{Compute, Device, Reduction};
 

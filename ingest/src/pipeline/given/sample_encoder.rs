@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot};
 
 use super::GivenError;
@@ -13,7 +14,7 @@ use super::reproduce;
 use crate::pipeline::compute::Computer;
 use crate::pipeline::plan::{describe_checkpoint, encoder};
 use crate::pipeline::prepare::{Prepared, PreparedRow};
-use crate::pipeline::request::{CheckpointArg, Kind};
+use crate::pipeline::request::CheckpointArg;
 use crate::pipeline::tracked::Tracked;
 use crate::pipeline::{IngestError, Progress, Unit, computer};
 use gstore_data::{Content, Encoded, TextEncoder, parse_record};
@@ -255,7 +256,7 @@ fn load(
     let part = feature.pool;
     let refuse = |what: &str| GivenError::Feature { feature: part.display_name(), what: what.to_owned() };
     let id = part.desc.checkpoint.as_ref().ok_or_else(|| refuse("they belong to no single checkpoint"))?;
-    let kind = Kind::parse(feature.kind)?;
+    let kind = feature.kind.parse::<Kind>().map_err(IngestError::from)?;
     let encoding = stored_encoding(snapshot, part).ok_or_else(|| {
         refuse("nothing says which tokenizer, template and maximum length its encoding stands for")
     })?;

@@ -1,0 +1,159 @@
+//! Feature kinds: the one table of what can be computed of a sample.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where the values of a kind come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KindSource {
+    /// The gradient of the sample's loss.
+    Gradient(GradientForm),
+    /// Hidden states of the sample's tokens.
+    Embedding(Pooling),
+    /// The loss over the scored tokens.
+    Loss,
+}
+
+/// What a gradient becomes before it is projected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GradientForm {
+    /// The gradient itself.
+    Plain,
+    /// The step that Adam would take (LESS).
+    Adam,
+    /// Its signs.
+    Sign,
+    /// Divided by the root of Adam's second moment.
+    Normalised,
+}
+
+/// How hidden states become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// That of the last token.
+    Last,
+    /// Their mean, the n-th weighted by n.
+    Weighted,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal from $source:expr;)*) => {
+        /// A feature kind that the engine computes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// All kinds, in the order of the help.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The name on the command line and in the store.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),* }
+            }
+
+            /// Where its values come from.
+            pub const fn source(self) -> KindSource {
+                match self { $(Self::$kind => $source),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The step that Adam would take (LESS).
+    GradAdam = "grad-adam" from KindSource::Gradient(GradientForm::Adam);
+    /// The gradient.
+    GradSgd = "grad-sgd" from KindSource::Gradient(GradientForm::Plain);
+    /// Signs of the gradient.
+    GradSign = "grad-sign" from KindSource::Gradient(GradientForm::Sign);
+    /// The gradient over the root of Adam's second moment.
+    GradNormalised = "grad-normalised" from KindSource::Gradient(GradientForm::Normalised);
+    /// Mean over the tokens of the final hidden state.
+    EmbedMean = "embed-mean" from KindSource::Embedding(Pooling::Mean);
+    /// Final hidden state of the last token.
+    EmbedLast = "embed-last" from KindSource::Embedding(Pooling::Last);
+    /// Mean of the final hidden states, the n-th weighted by n.
+    EmbedWeighted = "embed-weighted" from KindSource::Embedding(Pooling::Weighted);
+    /// Loss over the scored tokens.
+    Loss = "loss" from KindSource::Loss;
+}
+
+/// Beginnings of the names of gradients and embeddings, also of those that were imported.
+const GRADIENT: &str = "grad";
+const EMBEDDING: &str = "embed";
+
+impl Kind {
+    /// Whether it is made from a gradient.
+    pub const fn is_gradient(self) -> bool {
+        matches!(self.source(), KindSource::Gradient(_))
+    }
+
+    /// Whether it is made from hidden states.
+    pub const fn is_embedding(self) -> bool {
+        matches!(self.source(), KindSource::Embedding(_))
+    }
+
+    /// Whether an optimizer's moments enter.
+    pub const fn needs_moments(self) -> bool {
+        matches!(self.source(), KindSource::Gradient(GradientForm::Adam | GradientForm::Normalised))
+    }
+
+    /// The names of all kinds, for help and messages.
+    pub fn names() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
+        names.join(", ")
+    }
+
+    /// Whether a name is that of a gradient, computed here or elsewhere.
+    pub fn names_gradient(name: &str) -> bool {
+        name.starts_with(GRADIENT)
+    }
+
+    /// Whether a name is that of an embedding, computed here or elsewhere.
+    pub fn names_embedding(name: &str) -> bool {
+        name.starts_with(EMBEDDING)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is that of no kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no feature kind `{0}`; known are {known}", known = Kind::names())]
+pub struct UnknownKind(pub String);
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKind> {
+        let named = Self::ALL.iter().find(|kind| kind.name() == name);
+        named.copied().ok_or_else(|| UnknownKind(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_a_kind_is() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.name().parse(), Ok(*kind));
+            assert_eq!(Kind::names_gradient(kind.name()), kind.is_gradient(), "{kind}");
+            assert_eq!(Kind::names_embedding(kind.name()), kind.is_embedding(), "{kind}");
+        }
+        let unknown = "grad-adm".parse::<Kind>().unwrap_err().to_string();
+        assert!(
+            unknown.starts_with("there is no feature kind `grad-adm`; known are grad-adam, grad-sgd, "),
+            "{unknown}"
+        );
+    }
+}
