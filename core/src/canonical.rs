@@ -23,11 +23,6 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest.as_slice())
 }
 
-/// The XXH3-128 of some bytes, as 32 lower-case hex digits. Finds damage, not forgery.
-pub fn xxh3_hex(bytes: &[u8]) -> String {
-    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
-}
-
 /// The key of a description: SHA-256 of the canonical JSON of what `serde` makes of it.
 pub fn key_of<T: Serialize>(description: &T) -> String {
     // Descriptions are plain structs of strings and numbers. One that cannot be written as JSON would be a programming

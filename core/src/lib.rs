@@ -6,6 +6,7 @@
 //! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
 
 mod canonical;
+mod digest;
 mod feature;
 mod kind;
 mod memory;
@@ -15,7 +16,8 @@ pub mod parallel;
 mod progress;
 mod rows;
 
-pub use canonical::{canonical_json, key_of, sha256_hex, xxh3_hex};
+pub use canonical::{canonical_json, key_of, sha256_hex};
+pub use digest::{Digest, DigestError, xxh3_hex};
 pub use feature::{
     DType, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup,
     Preconditioned, Space,

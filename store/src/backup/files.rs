@@ -1,10 +1,12 @@
 //! The files of a snapshot.
 
+use crate::error::{Damage, StorageError};
 use crate::manifest::{FileEntry, Link, Part, TombstoneEntry};
 use crate::segment::{FileId, SegmentFile, Shape};
 use crate::store::{Snapshot, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
-use crate::table::{Digest, Region, regions};
+use crate::table::{Expected, Region, regions};
 use crate::tombstones::ids;
+use gstore_core::Digest;
 use std::collections::BTreeSet;
 
 /// Everything that a copy of a snapshot needs, but its root.
@@ -75,7 +77,7 @@ pub(super) fn of(snapshot: &Snapshot) -> Files {
 
 impl DataFile {
     /// All its bytes, with their digests. Of a segment the tail is read, which has those of the blocks.
-    pub(super) fn regions(&self, snapshot: &Snapshot) -> Result<Vec<Region>, crate::error::StorageError> {
+    pub(super) fn regions(&self, snapshot: &Snapshot) -> Result<Vec<Region>, StorageError> {
         let dataset = |i: usize| snapshot.datasets().get(i);
         let table = |entry: Option<&FileEntry>, of: String| entry.map_or_else(Vec::new, |e| regions(e, &of));
         Ok(match self.place {
@@ -90,7 +92,8 @@ impl DataFile {
             Place::Tombstones { dataset: d, file } => {
                 let part = dataset(d);
                 let entry = part.and_then(|p| p.tombstones.get(file));
-                entry.map(|t| bitmap(t, part.map_or("", |p| p.name.as_str()))).into_iter().collect()
+                let name = part.map_or("", |p| p.name.as_str());
+                entry.map(|t| bitmap(&self.name, t, name)).into_iter().collect::<Result<_, _>>()?
             }
             Place::DeletedIds { dataset: d } => match dataset(d) {
                 Some(part) => ids::regions(snapshot.env(), part)?,
@@ -113,12 +116,13 @@ impl DataFile {
     }
 }
 
-fn bitmap(entry: &TombstoneEntry, dataset: &str) -> Region {
-    // A digest that is not one agrees with nothing.
-    let digest = u128::from_str_radix(&entry.digest, 16).unwrap_or_default();
-    Region {
+fn bitmap(name: &str, entry: &TombstoneEntry, dataset: &str) -> Result<Region, StorageError> {
+    let digest: Digest = entry.digest.parse().map_err(|_| {
+        Damage::new(name, "digest of the file", "32 hex digits", format!("{:?}", entry.digest))
+    })?;
+    Ok(Region {
         len: entry.len,
-        digest: Digest::Xxh128(digest),
+        digest: Expected::Digest(digest),
         lost: format!("which {} rows of dataset {dataset} are deleted cannot be read", entry.rows),
-    }
+    })
 }

@@ -11,6 +11,7 @@ use super::section::Section;
 use crate::error::{Damage, ReadError, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
+use gstore_core::Digest;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -18,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 /// An index of a segment. Can be shared between threads. Opening it reads its footer; sections are verified when they are first touched.
 ///
@@ -81,7 +81,7 @@ impl IndexFile {
 
     /// XXH3-128 of footer and trailer: no two builds have the same.
     pub fn digest(&self) -> u128 {
-        xxh3_128(self.mapped_tail())
+        Digest::of(self.mapped_tail()).number()
     }
 
     /// Names of the sections, in their order.
@@ -184,13 +184,13 @@ impl IndexFile {
         let Some(info) = self.info(section) else { return Ok(()) };
         let mut parts = bytes.chunks(usize::try_from(info.chunk).unwrap_or(usize::MAX));
         for c in chunks {
-            let found = xxh3_128(parts.next().unwrap_or_default());
+            let found = Digest::of(parts.next().unwrap_or_default());
             let (Some(expected), Some(flag)) = (info.digests.get(c), self.flag(section, c)) else {
                 return Ok(());
             };
             if found != *expected {
                 let what = format!("digest of chunk {c} of section {}", info.name);
-                let (expected, found) = (format!("{expected:032x}"), format!("{found:032x}"));
+                let (expected, found) = (expected.to_string(), found.to_string());
                 let damage = Damage::new(&self.name, what, expected, found);
                 return Err(damage.at(info.span(&(c..c + 1)).start).affecting(REMEDY).into());
             }

@@ -10,13 +10,13 @@
 use crate::error::{Damage, StorageError};
 use crate::manifest::{VERSION, parse};
 use crate::vfs::VfsRead;
+use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::ops::Range;
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 /// First and last bytes of the file.
 pub(super) const MAGIC: &[u8; 8] = b"GSINDEX\n";
@@ -93,7 +93,7 @@ pub(super) struct SectionInfo {
     pub offset: u64,
     pub len: u64,
     pub chunk: u64,
-    pub digests: Vec<u128>,
+    pub digests: Vec<Digest>,
 }
 
 impl SectionInfo {
@@ -161,9 +161,9 @@ impl Tail {
         }
         let start = trailer_at - n;
         let mut bytes = read(start, n)?;
-        let found = xxh3_128(&bytes);
+        let found = Digest::of(&bytes);
         if found != digest {
-            let (expected, found) = (format!("{digest:032x}"), format!("{found:032x}"));
+            let (expected, found) = (digest.to_string(), found.to_string());
             return Err(bad("digest of the footer", start, expected, found));
         }
         bytes.extend_from_slice(&trailer);
@@ -172,10 +172,10 @@ impl Tail {
 
     /// The tail of a file whose footer begins at `start`.
     pub fn write(footer: Vec<u8>, start: u64) -> Tail {
-        let (n, digest) = (footer.len() as u64, xxh3_128(&footer));
+        let (n, digest) = (footer.len() as u64, Digest::of(&footer));
         let mut bytes = footer;
         bytes.extend_from_slice(&n.to_le_bytes());
-        bytes.extend_from_slice(&digest.to_le_bytes());
+        bytes.extend_from_slice(&digest.number().to_le_bytes());
         bytes.extend_from_slice(MAGIC);
         Tail { start, bytes }
     }
@@ -190,10 +190,10 @@ impl Tail {
     }
 }
 
-fn fields(trailer: &[u8]) -> Option<(u64, u128, &[u8])> {
+fn fields(trailer: &[u8]) -> Option<(u64, Digest, &[u8])> {
     let (n, rest) = trailer.split_first_chunk::<8>()?;
     let (digest, magic) = rest.split_first_chunk::<16>()?;
-    Some((u64::from_le_bytes(*n), u128::from_le_bytes(*digest), magic))
+    Some((u64::from_le_bytes(*n), Digest::new(u128::from_le_bytes(*digest)), magic))
 }
 
 /// What is wrong: which part, what is expected, what is there.
@@ -243,7 +243,7 @@ impl StoredSection {
             let found = format!("{} digits", self.digests.len());
             return problem("digests", format!("{chunks} of 32 digits"), found);
         }
-        let Some(digests) = digits.iter().map(digest).collect::<Option<Vec<u128>>>() else {
+        let Some(digests) = digits.iter().map(digest).collect::<Option<Vec<Digest>>>() else {
             return problem("digests", "hexadecimal digits".into(), "others".into());
         };
         let StoredSection { name, offset, len, chunk, .. } = self;
@@ -251,6 +251,6 @@ impl StoredSection {
     }
 }
 
-fn digest(digits: &[u8; 32]) -> Option<u128> {
-    digits.iter().try_fold(0, |n, b| Some(n << 4 | u128::from(char::from(*b).to_digit(16)?)))
+fn digest(digits: &[u8; 32]) -> Option<Digest> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

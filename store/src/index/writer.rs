@@ -10,6 +10,7 @@ use crate::error::{IndexError, StorageError};
 use crate::segment::SegmentRef;
 use crate::store::{Env, Store};
 use crate::vfs::{VfsFile, VfsRead};
+use gstore_core::Digest;
 use serde_json::Value;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ impl Open {
 
     /// The chunk at the end is complete.
     fn seal(&mut self) {
-        self.digests.push_str(&format!("{:032x}", self.hash.digest128()));
+        self.digests.push_str(&Digest::of_hashed(&self.hash).to_string());
         self.hash.reset();
     }
 }

@@ -9,7 +9,7 @@ use super::refs::SegmentRef;
 use crate::error::ReadError;
 use crate::manifest::FeaturePart;
 use crate::store::{Env, segment_file};
-use gstore_core::{CELL_ROWS, Granularity, RowSet};
+use gstore_core::{CELL_ROWS, Digest, Granularity, RowSet};
 use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -240,6 +240,6 @@ impl FeatureReader {
                 hash.update(&check.to_le_bytes());
             }
         }
-        Ok(format!("{:032x}", hash.digest128()))
+        Ok(Digest::of_hashed(&hash).to_string())
     }
 }

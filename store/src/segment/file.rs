@@ -13,13 +13,13 @@ use super::layout::{BlockLayout, Problem, Shape};
 use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
+use gstore_core::Digest;
 use gstore_core::RowSet;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
-use xxhash_rust::xxh3::xxh3_128;
 
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
@@ -181,9 +181,9 @@ impl SegmentFile {
     }
 
     pub(super) fn check_block(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
-        let digest = xxh3_128(bytes);
+        let digest = Digest::of(bytes);
         if digest != block.digest {
-            let (want, found) = (format!("{:032x}", block.digest), format!("{digest:032x}"));
+            let (want, found) = (block.digest.to_string(), digest.to_string());
             return Err(self.damage(block, ("digest of a block".into(), want, found)).into());
         }
         let layout = self.parse(block, bytes)?;

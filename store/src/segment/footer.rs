@@ -4,7 +4,7 @@ use super::bounds::BlockBounds;
 use super::layout::{ALIGN, Problem, Shape, problem};
 use crate::error::{Damage, StorageError};
 use crate::manifest::{TOKENS, VERSION};
-use gstore_core::{CELL_ROWS, DType, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
+use gstore_core::{CELL_ROWS, DType, Digest, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ pub(crate) struct BlockInfo {
     /// Rows of the block, and its vectors: as many, or one for each token of the rows.
     pub rows: usize,
     pub vectors: usize,
-    pub digest: u128,
+    pub digest: Digest,
 }
 
 impl BlockInfo {
@@ -267,7 +267,7 @@ fn block_info(
     if vectors < rows || vectors > body_len as u64 {
         return problem("vectors of a block", format!("{rows} to {body_len}"), vectors);
     }
-    let Some(digest) = (digest.len() == 32).then(|| u128::from_str_radix(&digest, 16).ok()).flatten() else {
+    let Ok(digest) = digest.parse() else {
         return problem("digest of a block", "32 hex digits", format!("{digest:?}"));
     };
     let (rows, vectors) = (rows as usize, vectors as usize);

@@ -1,6 +1,7 @@
 //! The file under a segment writer: counts bytes and digests what was written since the last mark.
 
 use crate::vfs::VfsFile;
+use gstore_core::Digest;
 use std::io::{self, Write};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -22,9 +23,9 @@ impl Sink {
 
     /// XXH3-128 of the bytes since the last call, as hex; starts over.
     pub(crate) fn take_digest(&mut self) -> String {
-        let digest = self.hash.digest128();
+        let digest = Digest::of_hashed(&self.hash).to_string();
         self.hash.reset();
-        format!("{digest:032x}")
+        digest
     }
 
     pub(crate) fn sync(&mut self) -> io::Result<()> {

@@ -13,5 +13,5 @@ mod write;
 
 pub(crate) use about::{About, Described, describe};
 pub(crate) use read::TableFile;
-pub(crate) use region::{Digest, Region, regions};
+pub(crate) use region::{Expected, Region, regions};
 pub(crate) use write::{TableWriter, properties};

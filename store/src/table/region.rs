@@ -1,21 +1,24 @@
 //! Runs of bytes with the digests that they must have.
 
 use crate::manifest::{CHUNK, FileEntry};
+use gstore_core::Digest;
 use xxhash_rust::xxh3::Xxh3;
 
 /// What bytes must hash to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Digest {
-    Xxh64(u64),
-    Xxh128(u128),
+pub(crate) enum Expected {
+    /// A chunk of a Parquet file: XXH3-64.
+    Chunk(u64),
+    /// Anything else.
+    Digest(Digest),
 }
 
-impl Digest {
+impl Expected {
     /// The digest of the same kind of what was hashed, and whether it is this one.
     pub(crate) fn compare(self, hash: &Xxh3) -> Result<(), (String, String)> {
         let (expected, found) = match self {
-            Digest::Xxh64(d) => (format!("{d:016x}"), format!("{:016x}", hash.digest())),
-            Digest::Xxh128(d) => (format!("{d:032x}"), format!("{:032x}", hash.digest128())),
+            Expected::Chunk(d) => (format!("{d:016x}"), format!("{:016x}", hash.digest())),
+            Expected::Digest(d) => (d.to_string(), Digest::of_hashed(hash).to_string()),
         };
         if expected == found { Ok(()) } else { Err((expected, found)) }
     }
@@ -25,7 +28,7 @@ impl Digest {
 #[derive(Debug, Clone)]
 pub(crate) struct Region {
     pub len: u64,
-    pub digest: Digest,
+    pub digest: Expected,
     /// What is lost if they are damaged, in words.
     pub lost: String,
 }
@@ -38,7 +41,7 @@ pub(crate) fn regions(entry: &FileEntry, of: &str) -> Vec<Region> {
         .zip(&entry.chunks)
         .map(|(start, digest)| Region {
             len: CHUNK.min(entry.len - start),
-            digest: Digest::Xxh64(*digest),
+            digest: Expected::Chunk(*digest),
             lost: lost.clone(),
         })
         .collect()

@@ -8,7 +8,7 @@
 use crate::error::{Damage, ReadError, StorageError};
 use crate::manifest::{DatasetPart, DeletedIdsEntry, Extra, FileEntry};
 use crate::store::{Env, deleted_ids_file, deleted_ids_folder, sample_file};
-use crate::table::{Digest, Region, TableFile};
+use crate::table::{Expected, Region, TableFile};
 use crate::vfs::{VfsFile, VfsRead};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -383,10 +383,12 @@ pub(crate) fn regions(env: &Env, part: &DatasetPart) -> Result<Vec<Region>, Stor
     for (_, sum) in &list.fences {
         let len = left.min(PAGE * WIDTH);
         left -= len;
-        out.push(Region { len: len as u64, digest: Digest::Xxh64(*sum), lost: list.lost.clone() });
+        out.push(Region { len: len as u64, digest: Expected::Chunk(*sum), lost: list.lost.clone() });
     }
-    // A digest that is not one agrees with nothing.
-    let digest = Digest::Xxh128(u128::from_str_radix(&entry.digest, 16).unwrap_or_default());
-    out.push(Region { len: entry.len - list.ids * WIDTH as u64, digest, lost: list.lost.clone() });
+    let digest = entry.digest.parse().map_err(|_| {
+        Damage::new(&list.name, "digest of the file", "32 hex digits", format!("{:?}", entry.digest))
+    })?;
+    let len = entry.len - list.ids * WIDTH as u64;
+    out.push(Region { len, digest: Expected::Digest(digest), lost: list.lost.clone() });
     Ok(out)
 }

@@ -1,0 +1,76 @@
+//! Digests of stored bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// An XXH3-128 digest, written as 32 lower-case hex digits. Finds damage, not forgery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// That of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(xxh3_128(bytes))
+    }
+
+    /// That of everything that was hashed.
+    pub fn of_hashed(hash: &Xxh3) -> Self {
+        Self(hash.digest128())
+    }
+
+    /// The digest with this number.
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+}
+
+/// The digest of some bytes as text.
+pub fn xxh3_hex(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_string()
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A text that is no digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 32 lower-case hex digits, found {0:?}")]
+pub struct DigestError(pub String);
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let is_digit = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+        let digits = (text.len() == 32 && text.as_bytes().iter().all(is_digit)).then_some(text);
+        let number = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        number.map(Self).ok_or_else(|| DigestError(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_written_and_read() {
+        let digest = Digest::of(b"bytes");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(Digest::new(0xab).to_string(), format!("{:0>32}", "ab"));
+        for bad in
+            ["", "ab", &"g".repeat(32), &"A".repeat(32), &format!("+{}", "1".repeat(31)), &"é".repeat(16)]
+        {
+            assert_eq!(bad.parse::<Digest>(), Err(DigestError(bad.to_owned())));
+        }
+    }
+}
