@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
+use gstore::Work;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 
 use crate::args::Common;
@@ -90,6 +91,11 @@ impl Context {
     /// Progress on standard error.
     pub fn reporter(&self) -> Reporter {
         Reporter::new(self.quiet)
+    }
+
+    /// How a job of this command is done.
+    pub fn work<'a>(&self, command: &'a str, reporter: &'a mut Reporter, cancel: &'a AtomicBool) -> Work<'a> {
+        Work { threads: self.threads, command, progress: reporter, cancel }
     }
 
     /// A line for people, on standard error.

@@ -13,7 +13,7 @@ use rustyline::error::ReadlineError;
 use crate::args::QueryArgs;
 use crate::commands::query::{Engine, checked, report};
 use crate::context::Context;
-use crate::encoder::encoder;
+use crate::models::encoder;
 
 const HELP: &str = "Statements end with `;`. Ctrl-C stops a running one, Ctrl-D leaves.\n  \
     SHOW TABLES;                      the datasets, and the system tables in `gstore`\n  \

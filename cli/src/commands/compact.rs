@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore::indexes::Before;
 use gstore_store::{CompactOptions, CompactReport};
 use indicatif::HumanBytes;
 
@@ -10,7 +11,7 @@ use crate::args::CompactArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
-use crate::sketches::{Before, STOPPING};
+use crate::sketches::{STOPPING, restore};
 use crate::words::{many, many_of};
 
 /// Compacts.
@@ -40,7 +41,7 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(STOPPED));
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let restored = before.restore(context, &store, &cancel)?;
+    let restored = restore(context, &store, &before, &cancel)?;
     Ok(match restored == ExitCode::SUCCESS && !report.skipped.is_empty() {
         // What was merged is published; what could not be read is as it was.
         true => ExitCode::from(DAMAGED),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
+use gstore::indexes::Before;
 use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::{
     ChangeError, DatasetName, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store,
@@ -20,7 +21,7 @@ use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::output::out;
-use crate::sketches::{Before, STOPPING};
+use crate::sketches::{STOPPING, restore};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
@@ -58,7 +59,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
     // What Ctrl-C could have kept from happening has happened.
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    before.restore(context, &store, &cancel)
+    restore(context, &store, &before, &cancel)
 }
 
 /// What is to be deleted, in the words of the command line.

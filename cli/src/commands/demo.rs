@@ -9,12 +9,12 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
+use gstore::Folders;
 use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, TargetRef};
 use gstore_store::{DType, SampleReader, Store, nearest};
 
-use super::folders::Folders;
 use super::gradients::kind;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
@@ -145,7 +145,7 @@ fn step(
     add(store, &request, &mut reporter)?;
     let pattern = input.join("warmup/checkpoint-*").display().to_string();
     let request = IngestRequest {
-        checkpoints: Folders::new(context.reporter(), true).checkpoints(&[pattern])?,
+        checkpoints: Folders::new(&mut context.reporter(), true).checkpoints(&[pattern])?,
         kinds: kinds.to_vec(),
         projection: projection(args.projection).into(),
         dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },

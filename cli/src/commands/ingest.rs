@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
+use gstore::Folders;
 use gstore_core::UnknownKind;
 use gstore_data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
@@ -19,11 +20,11 @@ use gstore_store::{Granularity, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::Samples;
-use super::folders::Folders;
 use super::gradients;
 use crate::args::{DType, IngestArgs, Template};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, UsageError};
+use crate::models::folder_error;
 use crate::output::out;
 use crate::sketches;
 use crate::words::many;
@@ -218,9 +219,11 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         }
     }
     gradients::check(&args.gradients, &kinds)?;
-    let mut folders = Folders::new(context.reporter(), kinds.iter().any(|kind| kind.needs_moments()));
-    let model = folders.model(&args.model)?;
-    let checkpoints = folders.checkpoints(&args.checkpoints)?;
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
+    let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
+    let checkpoints =
+        folders.checkpoints(&args.checkpoints).map_err(|error| folder_error("--checkpoints", error))?;
     Ok(IngestRequest {
         dataset: args.dataset.clone(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),

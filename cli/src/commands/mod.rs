@@ -9,7 +9,6 @@ pub mod completions;
 pub mod delete;
 pub mod demo;
 pub mod drop;
-pub mod folders;
 pub mod gc;
 pub mod gradients;
 pub mod index;

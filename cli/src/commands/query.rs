@@ -13,8 +13,8 @@ use gstore_store::Snapshot;
 
 use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
-use crate::encoder::encoder;
 use crate::ending::format_of;
+use crate::models::encoder;
 use crate::output::{Output, Place, check};
 use crate::words::{many, many_of};
 use crate::{shell, summary};

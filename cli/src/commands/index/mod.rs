@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use gstore::indexes::sketch;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, evaluate::Evaluation};
 use gstore_query::indexes::Found;
@@ -17,10 +18,9 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::args::IndexArgs;
-use crate::context::Context;
+use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::output::out;
-use crate::sketches::sketch;
 use crate::words::many;
 
 /// What was made and what is there.
@@ -80,7 +80,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             true => "stopping; sketches that are finished stay, and the same command without --rebuild makes those that are missing",
             false => "stopping; sketches that are finished stay, and the same command goes on",
         })?;
-        let mut reporter = context.reporter();
+        let (command, mut reporter) = (command_line(), context.reporter());
         for part in &features {
             let reader = snapshot.open_feature(part)?;
             let refused = match check(&reader) {
@@ -88,7 +88,10 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
                 other => other.map(|()| None)?,
             };
             let coded = match refused {
-                None => sketch(&store, &reader, context, args.rebuild, &mut reporter, &cancel)?,
+                None => {
+                    let mut work = context.work(&command, &mut reporter, &cancel);
+                    sketch(&store, &reader, args.rebuild, &mut work)?
+                }
                 Some(_) => 0,
             };
             lines.push(line(&snapshot, part, Done { coded, refused, ..Done::default() })?);

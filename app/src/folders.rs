@@ -3,36 +3,62 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use gstore_core::Progress;
 use gstore_ingest::pipeline::CheckpointArg;
-use gstore_model::hub::{HubOrigin, HubRef, resolve_adapter, resolve_model};
+use gstore_model::hub::{HubError, HubOrigin, HubRef, resolve_adapter, resolve_model};
 
-use crate::failure::UsageError;
-use crate::progress::Reporter;
+/// Why the folders of checkpoints could not be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// Neither a folder nor a pattern of some, and no name of a repository.
+    #[error("no folder matches {0}")]
+    NoMatch(String),
+    /// Not a pattern of paths.
+    #[error("{pattern}: {source}")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        source: glob::PatternError,
+    },
+    /// One name for several folders.
+    #[error("`{name}={pattern}` names {folders} folders; a name is for one")]
+    OneName {
+        /// The name.
+        name: String,
+        /// The pattern.
+        pattern: String,
+        /// Folders that it matches.
+        folders: usize,
+    },
+    /// A folder could not be listed.
+    #[error(transparent)]
+    List(#[from] glob::GlobError),
+    /// The Hub could not give it.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+}
 
 /// Finds folders, and remembers which of them came from the Hub.
-pub struct Folders {
-    reporter: Reporter,
+pub struct Folders<'a> {
+    progress: &'a mut dyn Progress,
     moments: bool,
-    /// The flag that names checkpoints, for messages.
-    flag: &'static str,
     origins: BTreeMap<PathBuf, HubOrigin>,
 }
 
-impl Folders {
-    /// `moments`: adapters need the state of their optimizer.
-    pub fn new(reporter: Reporter, moments: bool) -> Self {
-        Self { reporter, moments, flag: "--checkpoints", origins: BTreeMap::new() }
+impl<'a> Folders<'a> {
+    /// `moments`: adapters need the state of their optimizer. Downloads report their progress.
+    pub fn new(progress: &'a mut dyn Progress, moments: bool) -> Self {
+        Self { progress, moments, origins: BTreeMap::new() }
     }
 
-    /// The same, of checkpoints that another flag names.
-    pub fn of_flag(self, flag: &'static str) -> Self {
-        Self { flag, ..self }
-    }
-
-    /// The folder of the base model.
-    pub fn model(&mut self, text: &str) -> Result<PathBuf> {
-        let found = resolve_model(text, &mut self.reporter)?;
+    /// The folder of the base model: a path, or `org/name` or `org/name@revision` of the Hub.
+    ///
+    /// # Errors
+    /// Neither a folder nor a repository that can be had.
+    pub fn model(&mut self, text: &str) -> Result<PathBuf, FolderError> {
+        let found = resolve_model(text, self.progress)?;
         self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
         Ok(found.folder)
     }
@@ -42,8 +68,12 @@ impl Folders {
         self.origins.iter().map(|(folder, origin)| (folder.clone(), origin.to_string())).collect()
     }
 
-    /// Expands globs, repositories and `name=folder`; checkpoints of one glob come in the order of the numbers in their names.
-    pub fn checkpoints(&mut self, patterns: &[String]) -> Result<Vec<CheckpointArg>> {
+    /// Expands globs, repositories and `name=folder`; checkpoints of one glob come in the order of the numbers in their names. Without any, the
+    /// base model is the one checkpoint.
+    ///
+    /// # Errors
+    /// A pattern that matches nothing, and what the Hub refuses.
+    pub fn checkpoints(&mut self, patterns: &[String]) -> Result<Vec<CheckpointArg>, FolderError> {
         if patterns.is_empty() {
             return Ok(vec![CheckpointArg::base()]);
         }
@@ -53,17 +83,20 @@ impl Folders {
                 Some((name, path)) if !name.is_empty() && !name.contains('/') => (Some(name), path),
                 _ => (None, pattern.as_str()),
             };
-            let mut folders = expand(self.flag, pattern)?;
+            let mut folders = expand(pattern)?;
             folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
             match (name, folders.as_slice()) {
                 (_, []) => found.push(self.repository(name, pattern)?),
                 (Some(name), [folder]) => {
                     found.push(CheckpointArg::of_folder(name, folder.clone()));
                 }
-                (Some(name), _) => bail!(UsageError(format!(
-                    "`{name}={pattern}` names {} folders; a name is for one",
-                    folders.len()
-                ))),
+                (Some(name), _) => {
+                    return Err(FolderError::OneName {
+                        name: name.to_owned(),
+                        pattern: pattern.to_owned(),
+                        folders: folders.len(),
+                    });
+                }
                 (None, _) => found.extend(folders.into_iter().map(|folder| {
                     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
                     CheckpointArg::of_folder(name.unwrap_or_else(|| pattern.to_owned()), folder)
@@ -74,11 +107,9 @@ impl Folders {
     }
 
     /// A checkpoint that is no folder here.
-    fn repository(&mut self, name: Option<&str>, text: &str) -> Result<CheckpointArg> {
-        let Some(reference) = HubRef::parse(text) else {
-            bail!(UsageError(format!("no folder matches {} {text}", self.flag)))
-        };
-        let found = resolve_adapter(text, self.moments, &mut self.reporter)?;
+    fn repository(&mut self, name: Option<&str>, text: &str) -> Result<CheckpointArg, FolderError> {
+        let reference = HubRef::parse(text).ok_or_else(|| FolderError::NoMatch(text.to_owned()))?;
+        let found = resolve_adapter(text, self.moments, self.progress)?;
         self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
         let name = name.map_or_else(|| reference.short_name(), str::to_owned);
         Ok(CheckpointArg::of_folder(name, found.folder))
@@ -108,12 +139,13 @@ fn of_cache(folder: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(repository.rsplit("--").next()?))
 }
 
-fn expand(flag: &str, pattern: &str) -> Result<Vec<PathBuf>> {
+fn expand(pattern: &str) -> Result<Vec<PathBuf>, FolderError> {
     let literal = Path::new(pattern);
     if literal.is_dir() {
         return Ok(vec![literal.to_owned()]);
     }
-    let matches = glob::glob(pattern).map_err(|error| UsageError(format!("{flag} {pattern}: {error}")))?;
+    let matches =
+        glob::glob(pattern).map_err(|source| FolderError::Pattern { pattern: pattern.to_owned(), source })?;
     let mut folders = Vec::new();
     for path in matches {
         let path = path?;
@@ -135,10 +167,12 @@ fn natural_key(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::Silent;
+
     use super::*;
 
-    fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>> {
-        Folders::new(Reporter::new(true), false).checkpoints(patterns)
+    fn checkpoints(patterns: &[String]) -> Result<Vec<CheckpointArg>, FolderError> {
+        Folders::new(&mut Silent, false).checkpoints(patterns)
     }
 
     #[test]
@@ -147,7 +181,7 @@ mod tests {
         let name = |folder: &str| {
             let folder = dir.path().join(folder);
             fs_err::create_dir_all(&folder).expect("created");
-            Folders::new(Reporter::new(true), false).run_name(&folder, &[CheckpointArg::base()])
+            Folders::new(&mut Silent, false).run_name(&folder, &[CheckpointArg::base()])
         };
         assert_eq!(
             name("models--meta-llama--Llama-3.2-1B/snapshots/4e20de362430cd3b72f300e6b0f18e50e7166e08"),

@@ -1,0 +1,183 @@
+//! Sketches that follow the vectors: of what a job has just published, and of files that it has rewritten.
+
+use std::collections::BTreeSet;
+
+use gstore_core::{Progress, Unit};
+use gstore_query::QueryError;
+use gstore_query::sketch::build::check;
+use gstore_query::sketch::files::{KIND, SketchOptions, build};
+use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
+
+use crate::work::Work;
+
+/// Makes the sketch of a feature, of those segments that lack one, or with `rebuild` of all; returns how many vectors were coded.
+///
+/// # Errors
+/// As [`build`].
+pub fn sketch(
+    store: &Store,
+    reader: &FeatureReader,
+    rebuild: bool,
+    work: &mut Work<'_>,
+) -> Result<u64, QueryError> {
+    let options = SketchOptions { seed: None, rebuild, threads: work.threads };
+    let (mut begun, mut seen) = (false, 0);
+    let name = format!("sketch {}", reader.part().display_name());
+    let progress = &mut *work.progress;
+    let built = build(
+        store,
+        reader,
+        &options,
+        |done| {
+            if !begun {
+                progress.start(&name, done.vectors - done.kept, Unit::Rows);
+                begun = true;
+            }
+            progress.advance(done.coded - seen);
+            seen = done.coded;
+        },
+        work.cancel,
+    );
+    work.progress.finish();
+    Ok(built?.coded)
+}
+
+/// What was made of the sketches that were wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sketched {
+    /// Vectors that were coded.
+    pub coded: u64,
+    /// Why some features can have no sketch.
+    pub refused: Vec<String>,
+}
+
+/// Why sketches are not complete. What was published before stays, and so do sketches that are finished.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SketchError {
+    /// It was told to stop.
+    #[error("stopped; what was published stays, and so do sketches that are finished")]
+    Stopped {
+        /// The dataset whose feature was next.
+        dataset: String,
+    },
+    /// A sketch could not be made.
+    #[error("the vectors are published, but the sketch of {feature} is not made")]
+    Failed {
+        /// The dataset.
+        dataset: String,
+        /// The feature.
+        feature: String,
+        /// Why.
+        source: QueryError,
+    },
+    /// The state of the store could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Makes the sketches that some features of the newest snapshot lack.
+///
+/// # Errors
+/// See [`SketchError`].
+pub fn complete(
+    store: &Store,
+    wanted: impl Fn(&FeaturePart) -> bool,
+    work: &mut Work<'_>,
+) -> Result<Sketched, SketchError> {
+    let (snapshot, _lease) = store.snapshot_leased(None, work.command)?;
+    let mut done = Sketched::default();
+    for part in snapshot.features().iter().filter(|part| wanted(part)) {
+        let made = snapshot.open_feature(part).map_err(QueryError::from).and_then(|reader| {
+            check(&reader)?;
+            sketch(store, &reader, false, work)
+        });
+        let dataset = || part.desc.dataset.clone();
+        match made {
+            Ok(vectors) => done.coded += vectors,
+            Err(QueryError::Sketch(why)) => done.refused.push(why),
+            Err(QueryError::Cancelled) => return Err(SketchError::Stopped { dataset: dataset() }),
+            Err(source) => {
+                let feature = part.display_name();
+                return Err(SketchError::Failed { dataset: dataset(), feature, source });
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// The indexes that a store has before a job rewrites some of its files. An index belongs to one file, so it goes with it.
+#[derive(Debug)]
+pub struct Before(Vec<Known>);
+
+/// What is known of a feature with indexes.
+#[derive(Debug)]
+struct Known {
+    feature: u32,
+    segments: BTreeSet<String>,
+    kinds: BTreeSet<String>,
+}
+
+/// An index that went with its file and is not made again without being asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// The feature.
+    pub feature: String,
+    /// The kind of the index.
+    pub kind: String,
+}
+
+impl Before {
+    /// Those of all features.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn new(snapshot: &Snapshot) -> Result<Self, ReadError> {
+        let mut known = Vec::new();
+        for part in snapshot.features() {
+            let kinds: BTreeSet<String> = snapshot.indexes(part)?.into_iter().map(|note| note.kind).collect();
+            if !kinds.is_empty() {
+                known.push(Known { feature: part.number, segments: segments(part), kinds });
+            }
+        }
+        Ok(Self(known))
+    }
+
+    /// The indexes of rewritten files that are not sketches.
+    ///
+    /// # Errors
+    /// The state of the store could not be read.
+    pub fn gone(&self, store: &Store) -> Result<Vec<Gone>, OpenError> {
+        let snapshot = store.snapshot()?;
+        let rewritten = snapshot.features().iter().flat_map(|part| {
+            let known = self.0.iter().filter(move |known| known.is_rewritten(part));
+            known.map(move |known| (part, known))
+        });
+        let gone = rewritten.flat_map(|(part, known)| {
+            let others = known.kinds.iter().filter(|kind| *kind != KIND);
+            others.map(move |kind| Gone { feature: part.display_name(), kind: kind.clone() })
+        });
+        Ok(gone.collect())
+    }
+
+    /// Makes the sketches of the new files of features that had some.
+    ///
+    /// # Errors
+    /// As [`complete`].
+    pub fn restore(&self, store: &Store, work: &mut Work<'_>) -> Result<Sketched, SketchError> {
+        let had = |part: &FeaturePart| {
+            self.0.iter().any(|known| known.kinds.contains(KIND) && known.is_rewritten(part))
+        };
+        complete(store, had, work)
+    }
+}
+
+impl Known {
+    fn is_rewritten(&self, part: &FeaturePart) -> bool {
+        self.feature == part.number && segments(part).difference(&self.segments).next().is_some()
+    }
+}
+
+fn segments(part: &FeaturePart) -> BTreeSet<String> {
+    part.segments.iter().map(|segment| segment.uuid.to_string()).collect()
+}

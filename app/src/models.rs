@@ -1,0 +1,104 @@
+//! Models at hand for samples that are given with a question; the query side declares the encoder, the ingest side has the models.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gstore_core::{Progress, Silent, available_memory};
+use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder, WantedFeature};
+use gstore_model::Device;
+use gstore_query::influence::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
+
+use crate::folders::{FolderError, Folders};
+
+/// Bytes of models that may stay loaded where the system does not say how much memory is free.
+const KEEP: u64 = 1 << 30;
+
+/// The models of this machine. They stay loaded from one question to the next as long as they fit into half of the memory that was free when
+/// this was made.
+pub struct Models {
+    encoder: SampleEncoder,
+    progress: ProgressOf,
+}
+
+/// Makes what hears of the progress of one question.
+type ProgressOf = Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>;
+
+impl Models {
+    /// Models where the store saw them, or in other folders: `model` the base model, `checkpoints` as [`Folders::checkpoints`] takes them.
+    /// Nothing is loaded yet.
+    ///
+    /// # Errors
+    /// Folders that are not there.
+    pub fn new(
+        model: Option<&str>,
+        checkpoints: &[String],
+        device: Device,
+        threads: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, FolderError> {
+        let mut folders = Folders::new(progress, false);
+        let model = model.map(|model| folders.model(model)).transpose()?;
+        let checkpoints = match checkpoints {
+            // Without any, `Folders` takes the base model for one.
+            [] => Vec::new(),
+            patterns => folders.checkpoints(patterns)?,
+        };
+        Ok(Self::at(model, checkpoints, device, threads))
+    }
+
+    /// The same in folders that are known; none: where the store saw them.
+    pub fn at(
+        model: Option<PathBuf>,
+        checkpoints: Vec<CheckpointArg>,
+        device: Device,
+        threads: usize,
+    ) -> Self {
+        let keep = available_memory().map_or(KEEP, |bytes| bytes / 2);
+        let options = GivenOptions { model, checkpoints, device, threads, keep };
+        Self {
+            encoder: SampleEncoder::new(options),
+            progress: Box::new(|| Box::new(Silent) as Box<dyn Progress>),
+        }
+    }
+
+    /// The same that reports the progress of each question.
+    pub fn reporting<P: Progress + 'static>(self, progress: impl Fn() -> P + Send + Sync + 'static) -> Self {
+        Self { progress: Box::new(move || Box::new(progress()) as Box<dyn Progress>), ..self }
+    }
+
+    /// As what questions take.
+    pub fn shared(self) -> Arc<dyn Encoder> {
+        Arc::new(self)
+    }
+}
+
+impl fmt::Debug for Models {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Models").field("encoder", &self.encoder).finish_non_exhaustive()
+    }
+}
+
+impl Encoder for Models {
+    fn encode(
+        &self,
+        request: &EncodeRequest<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<EncodedSamples, EncoderError> {
+        let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
+        let wanted = |&EncodeFeature { checkpoint, run, pool, kind }: &EncodeFeature<'_>| WantedFeature {
+            checkpoint,
+            run,
+            pool,
+            kind,
+        };
+        let wanted: Vec<WantedFeature<'_>> = request.features.iter().map(wanted).collect();
+        let mut progress = (self.progress)();
+        match self.encoder.encode(request.snapshot, &records, &wanted, &mut *progress, cancel) {
+            Ok(given) => Ok(EncodedSamples { vectors: given.vectors, tokens: given.tokens }),
+            Err(GivenError::Cancelled) => Err(EncoderError::Cancelled),
+            Err(error) => Err(EncoderError::Failed(Box::new(error))),
+        }
+    }
+}

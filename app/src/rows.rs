@@ -1,0 +1,97 @@
+//! Rows of a dataset, named by their ids or by a condition.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use gstore_sql::{SqlError, SqlOptions, SqlRunner};
+use gstore_store::{DatasetName, LookupError, NameError, ReadError, RowSet, Snapshot};
+
+/// Which rows are meant: those with an id of the set, and those for which the condition is true.
+#[derive(Debug, Clone, Default)]
+pub struct RowNames {
+    /// Ids.
+    pub ids: HashSet<String>,
+    /// An SQL condition over the dataset's columns.
+    pub condition: Option<String>,
+}
+
+/// The live rows that were named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRows {
+    /// The rows.
+    pub rows: RowSet,
+    /// Ids that no live row has.
+    pub missing: Vec<String>,
+}
+
+/// Why rows could not be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// There is no such dataset.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The name of the dataset is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Its samples could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The condition could not be evaluated.
+    #[error(transparent)]
+    Condition(#[from] SqlError),
+}
+
+/// The live rows of a dataset that ids and a condition name.
+///
+/// # Errors
+/// An unknown dataset, a condition that is none, damage, and being told to stop.
+pub fn find_rows(
+    snapshot: &Arc<Snapshot>,
+    dataset: &str,
+    names: &RowNames,
+    threads: usize,
+    cancel: &AtomicBool,
+) -> Result<NamedRows, FindError> {
+    let part = snapshot.dataset(dataset)?;
+    let mut missing: HashSet<&str> = names.ids.iter().map(String::as_str).collect();
+    let mut rows = RowSet::new();
+    if !missing.is_empty() {
+        let mut hits = Vec::new();
+        for batch in snapshot.samples(part)?.scan(&["row", "id"], None) {
+            let batch = batch?;
+            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
+            let ids = numbers.iter().zip(batch.column(1).as_string::<i32>());
+            hits.extend(ids.filter(|(_, id)| id.is_some_and(|id| missing.remove(id))).map(|(row, _)| *row));
+        }
+        rows = RowSet::from_rows(hits);
+    }
+    if let Some(condition) = &names.condition {
+        rows = rows.union(&matching(snapshot, dataset, condition, threads, cancel)?);
+    }
+    let mut missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
+    missing.sort_unstable();
+    Ok(NamedRows { rows, missing })
+}
+
+/// Live rows for which a condition is true.
+fn matching(
+    snapshot: &Arc<Snapshot>,
+    dataset: &str,
+    condition: &str,
+    threads: usize,
+    cancel: &AtomicBool,
+) -> Result<RowSet, FindError> {
+    let name = DatasetName::try_from(dataset)?;
+    let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;
+    // A line of its own, so that a comment at the end of the condition hides nothing.
+    let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{condition}\n)");
+    let mut rows = Vec::new();
+    for batch in runner.run(&sql, cancel)? {
+        rows.extend_from_slice(batch?.column(0).as_primitive::<UInt64Type>().values());
+    }
+    Ok(RowSet::from_rows(rows))
+}

@@ -1,0 +1,31 @@
+//! The models and folders that flags name.
+
+use std::sync::Arc;
+
+use anyhow::{Error, Result};
+use gstore::{FolderError, Models};
+use gstore_query::influence::Encoder;
+
+use crate::args::ModelArgs;
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::progress::Reporter;
+
+/// The models for samples that a question gives, with progress on standard error.
+pub fn encoder(context: &Context, args: &ModelArgs) -> Result<Arc<dyn Encoder>> {
+    let (model, checkpoints) = (args.model.as_deref(), &args.checkpoint_folders);
+    let models = Models::new(model, checkpoints, args.backend, context.threads, &mut context.reporter())
+        .map_err(|error| folder_error("--checkpoint-folders", error))?;
+    let quiet = context.quiet;
+    Ok(models.reporting(move || Reporter::new(quiet)).shared())
+}
+
+/// A failure of finding folders, with the flag that named them where that is to be changed.
+pub fn folder_error(flag: &str, error: FolderError) -> Error {
+    match error {
+        FolderError::NoMatch(text) => UsageError(format!("no folder matches {flag} {text}")).into(),
+        FolderError::Pattern { pattern, source } => UsageError(format!("{flag} {pattern}: {source}")).into(),
+        error @ FolderError::OneName { .. } => UsageError(error.to_string()).into(),
+        error => error.into(),
+    }
+}
