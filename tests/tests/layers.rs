@@ -1,0 +1,185 @@
+//! Promise: crates, and the folders of a crate, use each other in one direction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which crates of the workspace a crate uses outside its tests. A crate that is not here is not known to the plan of the house.
+const CRATES: &[(&str, &[&str])] = &[
+    ("gstore-core", &[]),
+    ("gstore-store", &["gstore-core"]),
+    ("gstore-model", &["gstore-core"]),
+    ("gstore-data", &["gstore-core", "gstore-store"]),
+    ("gstore-ingest", &["gstore-core", "gstore-store", "gstore-model", "gstore-data"]),
+    ("gstore-query", &["gstore-core", "gstore-store"]),
+    ("gstore-sql", &["gstore-core", "gstore-store", "gstore-query"]),
+    ("gstore", LIBRARIES),
+    ("gstore-cli", LIBRARIES),
+];
+
+/// The libraries, the front door among them, which does not use itself.
+const LIBRARIES: &[&str] = &[
+    "gstore-core",
+    "gstore-store",
+    "gstore-model",
+    "gstore-data",
+    "gstore-ingest",
+    "gstore-query",
+    "gstore-sql",
+    "gstore",
+];
+
+/// What is no part of the product may use all of it.
+const AROUND: &[&str] = &["gstore-tests", "gstore-faults", "gstore-fuzz", "gstore-benches"];
+
+/// The folders of a crate, the lowest layer first. A folder uses those of its own layer and of lower ones.
+struct Folders {
+    krate: &'static str,
+    layers: &'static [&'static [&'static str]],
+    /// Arrows that still go up: a new one is refused, and one that is gone has to leave this list.
+    up: &'static [(&'static str, &'static str)],
+}
+
+const FOLDERS: &[Folders] = &[Folders {
+    krate: "store",
+    layers: &[
+        &["error", "panics"],
+        &["map", "vfs"],
+        &["manifest"],
+        &["table", "segment", "encodings", "tombstones", "ledger", "index", "lease"],
+        &["store"],
+        &["samples", "job", "shard"],
+        &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags"],
+        &["fuzzing"],
+    ],
+    up: &[
+        ("index", "gc"),
+        ("index", "job"),
+        ("index", "store"),
+        ("lease", "store"),
+        ("ledger", "samples"),
+        ("manifest", "backup"),
+        ("manifest", "segment"),
+        ("segment", "store"),
+        ("store", "job"),
+        ("store", "samples"),
+        ("store", "shard"),
+        ("table", "store"),
+        ("tombstones", "store"),
+    ],
+}];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &Path) -> String {
+    fs_err::read_to_string(path).expect("a file of the workspace")
+}
+
+/// The lines of a section of a `Cargo.toml`.
+fn section<'a>(manifest: &'a str, name: &str) -> Vec<&'a str> {
+    let header = format!("[{name}]");
+    let lines = manifest.lines().skip_while(|line| *line != header).skip(1);
+    lines.take_while(|line| !line.starts_with('[')).collect()
+}
+
+#[test]
+fn crates_use_only_those_below_them() {
+    let workspace = read(&root().join("Cargo.toml"));
+    let members =
+        section(&workspace, "workspace").into_iter().find(|line| line.starts_with("members")).unwrap();
+    let members: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
+    assert!(members.contains(&"store"), "{members:?}");
+    for member in members {
+        let manifest = read(&root().join(member).join("Cargo.toml"));
+        let name = section(&manifest, "package")[0].trim_start_matches("name = ").trim_matches('"');
+        if AROUND.contains(&name) {
+            continue;
+        }
+        let (_, below) = CRATES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| {
+            panic!(
+                "crate {name} has no place among the layers; give it one in this test and in ARCHITECTURE.md"
+            )
+        });
+        let dependencies = section(&manifest, "dependencies");
+        let used = dependencies.iter().filter_map(|line| line.split([' ', '.']).next());
+        for used in used.filter(|used| *used == "gstore" || used.starts_with("gstore-")) {
+            assert!(below.contains(&used), "{name} uses {used}, which is not below it");
+        }
+    }
+}
+
+#[test]
+fn folders_use_only_those_below_them() {
+    for Folders { krate, layers, up } in FOLDERS {
+        let layer_of: BTreeMap<&str, usize> = layers
+            .iter()
+            .enumerate()
+            .flat_map(|(i, layer)| layer.iter().map(move |folder| (*folder, i)))
+            .collect();
+        let layer = |folder: &str| {
+            *layer_of
+                .get(folder)
+                .unwrap_or_else(|| panic!("{folder} of {krate} has no place among its layers"))
+        };
+        let going_up: BTreeMap<(String, String), String> = arrows(&root().join(krate).join("src"))
+            .into_iter()
+            .filter(|((from, to), _)| layer(to) > layer(from))
+            .collect();
+        let known: BTreeSet<(String, String)> = up.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
+        for ((from, to), file) in &going_up {
+            assert!(
+                known.contains(&(from.clone(), to.clone())),
+                "{krate}/src/{file}: {from} uses {to}, which is above it"
+            );
+        }
+        for (from, to) in &known {
+            let gone = !going_up.contains_key(&(from.clone(), to.clone()));
+            assert!(!gone, "{krate}: {from} no longer uses {to}; strike it from the list in this test");
+        }
+    }
+}
+
+/// Which folders (or files) at the top of a crate use which others, with one file that does.
+fn arrows(src: &Path) -> BTreeMap<(String, String), String> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![src.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs_err::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(src).expect("inside").display().to_string();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if name.ends_with(".rs") && name != "lib.rs" && !name.contains("test") {
+                let from = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+                for to in used(&read(&path)).into_iter().filter(|to| *to != from) {
+                    found.insert((from.clone(), to), name.clone());
+                }
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{} has no arrows", src.display());
+    found
+}
+
+/// The modules at the top of the crate that a source names with `crate::`, its own tests left out.
+fn used(source: &str) -> BTreeSet<String> {
+    let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code: Vec<&str> = product.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let word = |text: &str| text.chars().take_while(|c| is_word(*c)).collect::<String>();
+    let code = code.join("\n");
+    let mut names = BTreeSet::new();
+    for place in code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with(['$', '_'])) {
+        let rest = &code[place.0 + place.1.len()..];
+        assert!(!rest.starts_with('{'), "write a `use crate::` for each module, so that this test reads it");
+        names.insert(word(rest));
+    }
+    names
+}
+
+#[test]
+fn the_reader_of_sources_sees_every_form() {
+    let source = "use crate::a::{B, c::D};\n// crate::not\nfn f(x: crate::e::F) { crate::g() }\n#[cfg(test)]\nmod tests {\nuse crate::h;\n}\n";
+    assert_eq!(used(source).into_iter().collect::<Vec<_>>(), ["a", "e", "g"]);
+}
