@@ -41,6 +41,21 @@ pub struct AddRequest {
     pub command: String,
 }
 
+impl AddRequest {
+    /// A request with everything as the command line has it by default.
+    pub fn new(dataset: impl Into<String>, data: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self {
+            dataset: dataset.into(),
+            data: data.into_iter().collect(),
+            fields: Vec::new(),
+            columns: Vec::new(),
+            if_changed: IfChanged::Refuse,
+            if_deleted: IfDeleted::default(),
+            command: String::new(),
+        }
+    }
+}
+
 /// What a registration did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct AddReport {

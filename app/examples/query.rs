@@ -1,0 +1,21 @@
+//! Opens a store and asks SQL about it: `cargo run --example query STORE`.
+
+use std::error::Error;
+use std::path::Path;
+
+use gstore::{Store, Work, pretty};
+
+/// Counts the sources of the dataset `pool`.
+pub fn run(path: &Path) -> Result<String, Box<dyn Error>> {
+    let snapshot = Store::open(path)?.snapshot()?;
+    let sql = "SELECT source, count(*) AS rows FROM pool GROUP BY source ORDER BY rows DESC, source";
+    let batches = gstore::query(&snapshot, sql, None, &Work::silent("query example"))?;
+    Ok(pretty(&batches)?)
+}
+
+#[allow(dead_code)] // the tests call `run`
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("which store?")?;
+    println!("{}", run(Path::new(&path))?);
+    Ok(())
+}
