@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Deref;
 
+use crate::canonical::hex;
+
 /// Why a text cannot be a name or an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +99,11 @@ impl CheckpointId {
         text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     }
 
+    /// The id of a checkpoint whose weights have this hash.
+    pub fn of_hash(hash: &[u8; 32]) -> Self {
+        Self(hex(hash))
+    }
+
     /// The first eight digits, for people.
     pub fn short(&self) -> &str {
         self.0.get(..8).unwrap_or(&self.0)
@@ -108,6 +115,13 @@ text_type!(CheckpointId, CheckpointId::ok, NameError::Checkpoint);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checkpoints_are_named_by_a_hash() {
+        let id = CheckpointId::of_hash(&[0xa5; 32]);
+        assert_eq!(&*id, "a5".repeat(32));
+        assert_eq!(CheckpointId::try_from(&*id), Ok(id.clone()));
+    }
 
     #[test]
     fn dataset_names() {

@@ -8,7 +8,7 @@ use common::assert_says;
 use common::tiny::{Tiny, TinyAdapter, Weights, noise, write_json, write_weights};
 use gstore_model::architectures::Positions;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Adapter, CheckpointId, ModelFolder};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -135,11 +135,11 @@ fn write_shards(path: &Path, tiny: &Tiny) {
 fn shards_are_one_model() {
     let folder = TempDir::new().unwrap();
     let path = Tiny::new().write(&base(&folder));
-    let whole = CheckpointId::compute(&ModelFolder::open(&path).unwrap(), None).unwrap();
+    let whole = checkpoint_id(&ModelFolder::open(&path).unwrap(), None).unwrap();
     fs_err::remove_file(path.join("model.safetensors")).unwrap();
     write_shards(&path, &Tiny::new());
     let sharded = ModelFolder::open(&path).unwrap();
-    assert_eq!(CheckpointId::compute(&sharded, None).unwrap(), whole);
+    assert_eq!(checkpoint_id(&sharded, None).unwrap(), whole);
     assert_eq!(
         sharded.tensors().read_f32("model.norm.weight").unwrap(),
         Tiny::new().weights["model.norm.weight"].1
@@ -166,7 +166,7 @@ fn what_changes_the_forward_pass_changes_the_identity() {
             config[*key] = value.clone();
         }
         write_json(&path.join("config.json"), &config);
-        CheckpointId::compute(&ModelFolder::open(&path).unwrap(), None).unwrap()
+        checkpoint_id(&ModelFolder::open(&path).unwrap(), None).unwrap()
     };
     let plain = id_with(&[]);
     assert_eq!(
@@ -197,7 +197,7 @@ fn half_precision_weights_widen() {
         let model = ModelFolder::open(&path).unwrap();
         let read = model.tensors().read_f32("lm_head.weight").unwrap();
         assert!(read.iter().zip(exact).all(|(a, b)| (a - b).abs() <= error));
-        ids.insert(CheckpointId::compute(&model, None).unwrap());
+        ids.insert(checkpoint_id(&model, None).unwrap());
     }
     assert_eq!(ids.len(), 3, "another element type is another checkpoint");
 }
@@ -208,7 +208,7 @@ fn identity_follows_weights_and_scaling_only() {
     let model = ModelFolder::open(&Tiny::new().write(&base(&folder))).unwrap();
     let id = |adapter: &TinyAdapter| {
         let adapter = Adapter::open(&adapter.write(&adapter_path(&folder))).unwrap();
-        CheckpointId::compute(&model, Some(&adapter)).unwrap().to_string()
+        checkpoint_id(&model, Some(&adapter)).unwrap().to_string()
     };
     let plain = TinyAdapter::new(&["q_proj", "v_proj"], 2);
     let reference = id(&plain);
@@ -225,7 +225,7 @@ fn identity_follows_weights_and_scaling_only() {
     let mut touched = plain.clone();
     touched.weights.values_mut().next().unwrap().1[3] += 1e-6;
     assert_ne!(id(&touched), reference, "and so does each value");
-    assert_ne!(CheckpointId::compute(&model, None).unwrap().to_string(), reference);
+    assert_ne!(checkpoint_id(&model, None).unwrap().to_string(), reference);
 }
 
 /// The message of using the tiny adapter after a change of its configuration.

@@ -10,9 +10,10 @@ use super::peaks::Peaks;
 use super::runner::{BatchRunner, Gradients, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
+use gstore_core::CheckpointId;
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::params::{TensorSpec, total_len};
-use gstore_model::weights::{Adapter, CheckpointId, ModelFolder};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{Keep, LoadError, Model, PackedSample, Reduction};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
@@ -120,7 +121,7 @@ impl Engine {
             return Err(LoadError::NoLayer { layer, layers: decoder.layers });
         }
         let adapter = source.adapter.as_deref().map(Adapter::open).transpose()?;
-        let id = CheckpointId::compute(&folder, adapter.as_ref())?;
+        let id = checkpoint_id(&folder, adapter.as_ref())?;
         let tensors = match &adapter {
             Some(adapter) => adapter.params(&folder)?,
             None => tensor_specs(&decoder, &source.tracked),

@@ -226,7 +226,7 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
             Engine::load(&source, candle, options, features)?
         }
     };
-    if engine.checkpoint_id().as_str() != &*checkpoint.id {
+    if *engine.checkpoint_id() != checkpoint.id {
         return Err(IngestError::WeightsChanged { checkpoint: checkpoint.arg.name.clone() });
     }
     Ok(Computer { engine, kinds, dims, granularity: request.granularity })

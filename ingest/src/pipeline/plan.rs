@@ -25,7 +25,7 @@ use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec
 use gstore_data::TextEncoder;
 use gstore_model::architectures::Decoder;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
+use gstore_model::weights::{ModelFolder, TrainerState, checkpoint_id, peak_rate};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -320,8 +320,7 @@ fn plan_checkpoint(
     encoding: &str,
 ) -> Result<CheckpointPlan, IngestError> {
     let tracked = Tracked::find(request, base, arg)?;
-    let id = gstore_model::weights::CheckpointId::compute(&tracked.folder, tracked.adapter.as_ref())?;
-    let id = CheckpointId::try_from(id.as_str()).map_err(|source| IngestError::Name { source })?;
+    let id = checkpoint_id(&tracked.folder, tracked.adapter.as_ref())?;
     check_run(snapshot, &request.run, &arg.name, &id)?;
     let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
     let mut plan = describe_checkpoint(request, tracked, arg, id, encoding)?;

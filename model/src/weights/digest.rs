@@ -21,9 +21,9 @@
 //! stored rotary table or the copy of a tied head changes nothing. How tensors are cut into shards does not matter.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use blake3::Hasher;
+use gstore_core::CheckpointId;
 
 use super::adapter::Adapter;
 use super::folder::ModelFolder;
@@ -33,47 +33,33 @@ use crate::files::ModelError;
 use crate::files::TensorSet;
 use crate::files::names;
 
-/// Identity of a checkpoint: 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CheckpointId(String);
-
-impl CheckpointId {
-    /// Computes the identity; reads all weights once.
-    pub fn compute(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
-        let mut hasher = Hasher::new();
-        hasher.update(b"gstore.checkpoint.v1\0");
-        add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
-        match adapter {
-            None => {
-                add_number(&mut hasher, 0);
-                add_number(&mut hasher, 0);
-            }
-            Some(adapter) => {
-                let canonical: Vec<(String, &str)> =
-                    adapter.tensors().names().map(|name| (names::canonical(name), name)).collect();
-                let by_canonical = canonical.iter().map(|(name, file)| (name.as_str(), *file)).collect();
-                add_tensors(&mut hasher, adapter.tensors(), &by_canonical)?;
-                add_number(&mut hasher, adapter.modules().len() as u64);
-                for (module, lora) in adapter.modules() {
-                    add_text(&mut hasher, module);
-                    add_number(&mut hasher, lora.scaling.to_bits());
-                }
+/// Computes the identity of a checkpoint; reads all weights once.
+///
+/// # Errors
+/// Weights that cannot be read.
+pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<CheckpointId, ModelError> {
+    let mut hasher = Hasher::new();
+    hasher.update(b"gstore.checkpoint.v1\0");
+    add_tensors(&mut hasher, base.tensors(), &base.file_names())?;
+    match adapter {
+        None => {
+            add_number(&mut hasher, 0);
+            add_number(&mut hasher, 0);
+        }
+        Some(adapter) => {
+            let canonical: Vec<(String, &str)> =
+                adapter.tensors().names().map(|name| (names::canonical(name), name)).collect();
+            let by_canonical = canonical.iter().map(|(name, file)| (name.as_str(), *file)).collect();
+            add_tensors(&mut hasher, adapter.tensors(), &by_canonical)?;
+            add_number(&mut hasher, adapter.modules().len() as u64);
+            for (module, lora) in adapter.modules() {
+                add_text(&mut hasher, module);
+                add_number(&mut hasher, lora.scaling.to_bits());
             }
         }
-        add_forward(&mut hasher, base.decoder());
-        Ok(CheckpointId(hasher.finalize().to_hex().to_string()))
     }
-
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CheckpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+    add_forward(&mut hasher, base.decoder());
+    Ok(CheckpointId::of_hash(hasher.finalize().as_bytes()))
 }
 
 /// The same weights under another rotary base or epsilon are another function, so its vectors lie in another space.

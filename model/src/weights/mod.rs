@@ -15,7 +15,7 @@ mod trainer;
 
 pub use crate::files::{ModelError, TensorEntry, TensorSet, TorchArchive, TorchError, canonical, pickle};
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
-pub use digest::CheckpointId;
+pub use digest::checkpoint_id;
 pub use folder::ModelFolder;
 pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained};
 pub use schedule::Schedule;

@@ -1,6 +1,7 @@
 //! Where a checkpoint's weights are: where the user says, else where they were when the store saw them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use gstore_store::{CheckpointId, RunCheckpoint, Snapshot};
@@ -9,7 +10,7 @@ use super::GivenError;
 use super::sample_encoder::WantedFeature;
 use crate::pipeline::IngestError;
 use crate::pipeline::request::{CheckpointArg, CheckpointWeights};
-use gstore_model::weights::{Adapter, CheckpointId as Digest, ModelFolder};
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 
 /// Folders of a checkpoint; whether its weights are in them shows when they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) struct Places {
     pub model: Option<PathBuf>,
     pub checkpoints: Vec<CheckpointArg>,
     /// Identities of folders that were looked at: base, then the checkpoint's own.
-    known: HashMap<(PathBuf, Option<PathBuf>), String>,
+    known: HashMap<(PathBuf, Option<PathBuf>), CheckpointId>,
 }
 
 impl Places {
@@ -88,7 +89,7 @@ impl Places {
         let (same, others): (Vec<_>, Vec<_>) =
             self.checkpoints.clone().into_iter().partition(|arg| arg.name == name);
         for arg in same.into_iter().chain(others) {
-            if *self.identity(model, &arg)? == **id {
+            if self.identity(model, &arg)? == id {
                 return Ok(Some(CheckpointArg { name: name.to_owned(), ..arg }));
             }
         }
@@ -96,15 +97,16 @@ impl Places {
     }
 
     /// Reads the weights, unless they were read before.
-    fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&str, GivenError> {
+    fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&CheckpointId, GivenError> {
         let key = (model.to_owned(), arg.folder().map(Path::to_owned));
-        if !self.known.contains_key(&key) {
-            let folder = ModelFolder::open(arg.model(model)).map_err(IngestError::from)?;
-            let adapter = arg.adapter().map(Adapter::open).transpose().map_err(IngestError::from)?;
-            let id = Digest::compute(&folder, adapter.as_ref()).map_err(IngestError::from)?;
-            self.known.insert(key.clone(), id.as_str().to_owned());
+        match self.known.entry(key) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let folder = ModelFolder::open(arg.model(model)).map_err(IngestError::from)?;
+                let adapter = arg.adapter().map(Adapter::open).transpose().map_err(IngestError::from)?;
+                Ok(unknown.insert(checkpoint_id(&folder, adapter.as_ref()).map_err(IngestError::from)?))
+            }
         }
-        Ok(self.known.get(&key).map(String::as_str).unwrap_or_default())
     }
 }
 
