@@ -25,7 +25,7 @@ use super::mend::{Links, NEAR, NOBODY};
 use super::search::{NoDirection, unit};
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
-use crate::influence::values::{groups, vector};
+use crate::influence::scan::values::{groups, vector};
 use crate::kernel::usearch_metric;
 
 /// Bytes that are copied at a time.

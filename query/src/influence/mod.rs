@@ -9,64 +9,46 @@
 //!   or other pools
 //! - a row that is excluded, and a score that is not finite, never enters a ranking
 //! - memory does not grow with the number of rows
+//!
+//! Rooms, in the order in which a question goes through them; each uses those before it
+//! - `spec`: the question as it is asked
+//! - `plan`: its names resolved against a snapshot
+//! - `prepare`: readers and query vectors, loaded once
+//! - `scan`: windows of rows, scored exactly
+//! - `rank`: the first k rows, by whichever way reads least
+//! - `methods`: scores in row order, self-influence, neighbours, tiles of a matrix
+//! - `explain`: where a score comes from
 
-mod answer;
-mod cascade;
-mod checkpoints;
-mod collect;
-mod diverse;
-mod each;
-mod encoder;
 mod explain;
-mod explanation;
-mod filter;
-mod matrix;
-mod members;
-mod mode;
-mod modules;
-mod neighbours;
-mod overlap;
-mod own;
-mod pair;
+mod methods;
 mod plan;
-mod ready;
-mod resolve;
+mod prepare;
+mod rank;
 mod result;
-mod samples;
-mod scan;
-mod shortlist;
-mod skip;
-mod slots;
+pub(crate) mod scan;
 mod spec;
-mod stream;
-mod summary;
-mod target;
-mod terms;
-mod tiles;
-mod top;
-pub(crate) mod values;
-mod windows;
+mod testing;
 
-pub use checkpoints::PlanCheckpoint;
-pub use collect::{Collector, small_bytes};
-pub use diverse::{Diversity, Quota, SelectRequest, Selection};
-pub use each::{EachRanking, EachRequest, Rankings};
-pub use encoder::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
-pub use explain::{Explain, ExplainCheckpoint};
-pub use explanation::{RowExplanation, TargetNames};
-pub use filter::{RowFilter, RowMask};
-pub use matrix::Matrix;
-pub use members::TargetRow;
-pub use mode::{Mode, Plane, SketchMode};
-pub use modules::ModuleWeights;
-pub use neighbours::AtHandVector;
-pub use pair::{Pair, PairCheckpoint, PairModule};
+pub use explain::pair::{Pair, PairCheckpoint, PairModule};
+pub use explain::{RowExplanation, TargetNames};
+pub use methods::nearest::AtHandVector;
+pub use methods::tiles::{Tile, TileWorker, Tiles};
+pub use plan::checkpoints::PlanCheckpoint;
+pub use plan::describe::{Explain, ExplainCheckpoint};
 pub use plan::{InfluencePlan, PlanSide};
+pub use prepare::encoder::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
+pub use prepare::target_rows::TargetRow;
+pub use prepare::target_samples::TargetSamples;
+pub use rank::collect::{Collector, small_bytes};
+pub use rank::diverse::{Diversity, Quota, SelectRequest, Selection};
+pub use rank::each::{EachRanking, EachRequest, Rankings};
+pub use rank::summary::EXACT;
+pub use rank::top::resolve_top;
 pub use result::{Excluded, ExcludedCounts, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored};
-pub use samples::TargetSamples;
+pub use scan::filter::{RowFilter, RowMask};
+pub use scan::terms::Terms;
+pub(crate) use scan::windows::MOST_SAMPLES;
+pub use spec::mode::{Mode, Plane, SketchMode};
+pub use spec::modules::ModuleWeights;
 pub use spec::{Across, Each, Fold, GIVEN, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
-pub use summary::EXACT;
-pub use terms::Terms;
-pub use tiles::{Tile, TileWorker, Tiles};
-pub use top::resolve_top;
-pub(crate) use windows::MOST_SAMPLES;
+pub use testing::Matrix;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::mode::Plane;
+use crate::influence::spec::mode::Plane;
 
 /// `Scored::subtask` where no subtask can be named.
 pub const NO_SUBTASK: u32 = u32::MAX;

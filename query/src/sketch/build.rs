@@ -11,7 +11,7 @@ use super::format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sk
 use super::rotation::Rotation;
 use super::source::{MemorySections, Sketch};
 use crate::error::QueryError;
-use crate::influence::values::{groups, norm, vector};
+use crate::influence::scan::values::{groups, norm, vector};
 
 /// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and what underflow does is bounded.
 const NORMS: Range<f64> = 9.1e-13..1.1e12;

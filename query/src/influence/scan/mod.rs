@@ -5,20 +5,26 @@
 //! - what a window yields depends on its rows' bytes and the question, not on where blocks or windows are cut
 //! - a block in which no wanted row lies is not read
 
+pub(super) mod filter;
 mod products;
+pub(super) mod pruning;
+pub(super) mod slots;
+pub(super) mod terms;
+pub(crate) mod values;
+pub(super) mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
 
-use super::filter::RowFilter;
-use super::result::{Excluded, ExcludedCounts, Reason, Scored};
-use super::slots::{NO_TOKEN, Selection, Slots};
-use super::spec::{Missing, Sim};
-use super::terms::Terms;
-use super::windows::{Window, most_slots};
+use self::filter::RowFilter;
+use self::slots::{NO_TOKEN, Selection, Slots};
+use self::terms::Terms;
+use self::windows::{Window, most_slots};
 use crate::error::QueryError;
+use crate::influence::result::{Excluded, ExcludedCounts, Reason, Scored};
+use crate::influence::spec::{Missing, Sim};
 use crate::kernel::{Kernel, Queries, Scratch};
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed for its module groups.

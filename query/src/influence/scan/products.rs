@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use gstore_store::{Block, FeatureReader, RowFlags};
 
-use super::super::modules::used_groups;
-use super::super::slots::Slots;
-use super::super::spec::Sim;
-use super::super::values::{MIN_NORM, norm};
+use super::slots::Slots;
+use super::values::{MIN_NORM, norm};
 use super::{Scan, Slate};
+use crate::influence::spec::Sim;
+use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Queries, rows_of};
 
 impl Scan<'_> {
@@ -69,7 +69,7 @@ impl Scan<'_> {
     }
 
     /// Adds by what the products of vectors `run` of a block are multiplied, for each module group.
-    pub(in super::super) fn add_factors(
+    pub(crate) fn add_factors(
         &self,
         block: &Block<'_>,
         run: Range<usize>,

@@ -1,0 +1,268 @@
+//! What stands behind the scores of single rows: the checkpoints' parts, the nearest target sample, and how much of a score is noise of
+//! the projection.
+//!
+//! Invariants
+//! - nothing of the pool is read but the rows that are explained, each verified by its own check
+//! - memory is bounded by the rows of a chunk and the number of target samples; target vectors are read one after another
+//! - all sums are taken in one order, so the bits depend on the stored values and the question alone
+
+mod names;
+mod noise;
+pub(super) mod pair;
+mod pattern;
+mod rows;
+
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+pub use self::names::TargetNames;
+use self::noise::Noise;
+use self::pattern::Pattern;
+use self::rows::Line;
+use crate::error::QueryError;
+use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::target_rows::TargetRow;
+use crate::influence::prepare::target_vectors::TargetLoader;
+use crate::influence::result::Scored;
+use crate::influence::spec::Fold;
+
+/// Bytes that the rows of a chunk may take.
+const CHUNK_BYTES: usize = 64 << 20;
+
+/// Target vectors that are held at a time, so that the rows of a chunk are passed over once for all of them.
+const TILE: usize = 16;
+
+/// What stands behind the score of one row or token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RowExplanation {
+    /// For each checkpoint of the plan its weighted part of the score: with `across` max and min that of the subtask that decided, with
+    /// mean and sum that of all. The parts sum to the score up to rounding. `None` where the row lacks the checkpoint.
+    pub checkpoint_scores: Vec<Option<f32>>,
+    /// The target sample that is most like the row: the largest weighted sum of similarities over the checkpoints, whatever `within`,
+    /// `across` and `fold` say. The first of equals by subtask, target and row.
+    pub nearest: TargetRow,
+    /// That similarity.
+    pub nearest_score: f32,
+    /// Standard error of the score as an estimate of that of vectors that were not projected, from split halves of the coordinates
+    /// (docs/methods.md). `None` where nothing was projected, or with fewer than 32 coordinates.
+    pub stderr: Option<f32>,
+    /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None` where nothing was projected.
+    pub noise_floor: Option<f32>,
+}
+
+/// The vectors that the terms are taken of: those of target samples, or of whole subtasks where they are folded. All by unit.
+struct Values {
+    units: usize,
+    /// For each row and checkpoint the similarity with each unit.
+    sims: Vec<f64>,
+    /// For each checkpoint and unit the shares of the coordinate classes in its squared length; empty where lengths do not matter.
+    squares: Vec<[f64; noise::CLASSES]>,
+}
+
+impl InfluencePlan {
+    /// What stands behind the scores of some rows of an answer, in their order.
+    ///
+    /// Reads the vectors of these rows and of the target, not the pool. Cost: rows x target samples x checkpoints x dimension
+    /// multiplications.
+    ///
+    /// # Errors
+    /// Damage, cancellation, and rows that are not an answer to this question.
+    pub fn explain_rows(
+        &self,
+        rows: &[Scored],
+        cancel: &AtomicBool,
+    ) -> Result<Vec<RowExplanation>, QueryError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ready = self.ready(cancel)?;
+        let targets = &ready.target.rows;
+        let readers = self.target_sources(cancel)?;
+        let loader = self.target_loader(&readers, cancel);
+        let dims: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
+        let each = dims * (size_of::<f32>() + size_of::<f64>())
+            + (targets.len() + ready.target.subtasks.len()) * self.checkpoints().len() * size_of::<f64>();
+        let mut explained = Vec::with_capacity(rows.len());
+        for chunk in rows.chunks((CHUNK_BYTES / each.max(1)).max(1)) {
+            let lines = self.lines(chunk, &ready)?;
+            explained.extend(self.explain_chunk(
+                chunk,
+                &lines,
+                &loader,
+                targets,
+                ready.target.subtasks.len(),
+            )?);
+        }
+        Ok(explained)
+    }
+
+    fn explain_chunk(
+        &self,
+        chunk: &[Scored],
+        lines: &[Line],
+        loader: &TargetLoader<'_>,
+        targets: &[TargetRow],
+        subtasks: usize,
+    ) -> Result<Vec<RowExplanation>, QueryError> {
+        let pairs = self.pairs(lines, loader, targets)?;
+        let folded = match self.spec().fold {
+            Fold::None => None,
+            _ => Some(self.folded_values(lines, loader, targets, subtasks)?),
+        };
+        let values = folded.as_ref().unwrap_or(&pairs);
+        let (patterns, of_row) = self.patterns(chunk, lines, values, targets, subtasks)?;
+        let sums = self.pattern_vectors(&patterns, loader, targets)?;
+        let noise = Noise { plan: self, values };
+        let mut explained = Vec::with_capacity(chunk.len());
+        for (i, line) in lines.iter().enumerate() {
+            let (pattern, vectors) = (&patterns[of_row[i]], &sums[of_row[i]]);
+            let (nearest, nearest_score) = nearest(line, &pairs, i);
+            explained.push(RowExplanation {
+                checkpoint_scores: parts(line, values, i, pattern),
+                nearest: targets[nearest],
+                nearest_score: nearest_score as f32,
+                stderr: noise.stderr(line, i, pattern, vectors).map(|x| x as f32),
+                noise_floor: noise.floor(line, vectors).map(|x| x as f32),
+            });
+        }
+        Ok(explained)
+    }
+
+    /// Similarities of the rows with each target sample.
+    fn pairs(
+        &self,
+        lines: &[Line],
+        loader: &TargetLoader<'_>,
+        targets: &[TargetRow],
+    ) -> Result<Values, QueryError> {
+        let mut values = Values::new(lines.len(), self.checkpoints().len(), targets.len());
+        for c in 0..self.checkpoints().len() {
+            let weights = self.coordinate_weights(c);
+            let mut tile: Vec<(usize, Vec<f32>)> = Vec::with_capacity(TILE);
+            loader.each_pair(targets, c, |at, vector| {
+                tile.push((at, vector.to_vec()));
+                if tile.len() == TILE {
+                    values.add(self, lines, c, &weights, &mut tile);
+                }
+            })?;
+            values.add(self, lines, c, &weights, &mut tile);
+        }
+        Ok(values)
+    }
+
+    /// Similarities of the rows with the vector of each subtask.
+    fn folded_values(
+        &self,
+        lines: &[Line],
+        loader: &TargetLoader<'_>,
+        targets: &[TargetRow],
+        subtasks: usize,
+    ) -> Result<Values, QueryError> {
+        let mut values = Values::new(lines.len(), self.checkpoints().len(), subtasks);
+        for c in 0..self.checkpoints().len() {
+            let weights = self.coordinate_weights(c);
+            let folded = loader.folded(targets, c)?;
+            let dim = folded.len() / subtasks.max(1);
+            let mut tile = folded.chunks_exact(dim.max(1)).map(<[f32]>::to_vec).enumerate().collect();
+            values.add(self, lines, c, &weights, &mut tile);
+        }
+        Ok(values)
+    }
+
+    /// For each pattern and checkpoint the weighted sum of its units' vectors.
+    fn pattern_vectors(
+        &self,
+        patterns: &[Pattern],
+        loader: &TargetLoader<'_>,
+        targets: &[TargetRow],
+    ) -> Result<Vec<Vec<Vec<f64>>>, QueryError> {
+        let dim = |c: usize| self.pools()[0].features[c].desc.dim() as usize;
+        let mut sums: Vec<Vec<Vec<f64>>> = patterns
+            .iter()
+            .map(|_| (0..self.checkpoints().len()).map(|c| vec![0.0; dim(c)]).collect())
+            .collect();
+        for c in 0..self.checkpoints().len() {
+            let mut add = |unit: usize, vector: &[f32]| {
+                for (pattern, sums) in patterns.iter().zip(&mut sums) {
+                    let weight = pattern.weight(unit);
+                    if weight != 0.0 {
+                        sums[c].iter_mut().zip(vector).for_each(|(s, x)| *s += weight * f64::from(*x));
+                    }
+                }
+            };
+            if self.spec().fold == Fold::None {
+                loader.each_pair(targets, c, add)?;
+            } else {
+                let folded = loader.folded(targets, c)?;
+                folded.chunks_exact(dim(c)).enumerate().for_each(|(unit, vector)| add(unit, vector));
+            }
+        }
+        Ok(sums)
+    }
+}
+
+impl Values {
+    fn new(rows: usize, checkpoints: usize, units: usize) -> Self {
+        Self {
+            units,
+            sims: vec![0.0; rows * checkpoints * units],
+            squares: vec![[0.0; noise::CLASSES]; checkpoints * units],
+        }
+    }
+
+    /// Compares some units with every row at a checkpoint.
+    fn add(
+        &mut self,
+        plan: &InfluencePlan,
+        lines: &[Line],
+        c: usize,
+        weights: &[f64],
+        tile: &mut Vec<(usize, Vec<f32>)>,
+    ) {
+        let checkpoints = plan.checkpoints().len();
+        for (unit, vector) in tile.iter() {
+            self.squares[c * self.units + unit] = noise::weighted_squares(vector, weights);
+        }
+        for (i, line) in lines.iter().enumerate() {
+            let Some(x) = &line.vectors[c] else { continue };
+            for (unit, vector) in tile.iter() {
+                self.sims[(i * checkpoints + c) * self.units + unit] =
+                    noise::products(x, vector).iter().sum::<f64>();
+            }
+        }
+        tile.clear();
+    }
+
+    /// Similarities of row `i` of the chunk at a checkpoint with each unit.
+    fn of(&self, line: &Line, i: usize, c: usize) -> &[f64] {
+        let start = (i * line.vectors.len() + c) * self.units;
+        &self.sims[start..start + self.units]
+    }
+
+    /// The weighted sum over the checkpoints for one unit.
+    fn influence(&self, line: &Line, i: usize, unit: usize) -> f64 {
+        line.shares().map(|(c, share)| share * self.of(line, i, c)[unit]).sum()
+    }
+}
+
+fn nearest(line: &Line, pairs: &Values, i: usize) -> (usize, f64) {
+    let mut best = (0, f64::NEG_INFINITY);
+    for unit in 0..pairs.units {
+        let value = pairs.influence(line, i, unit);
+        if value > best.1 {
+            best = (unit, value);
+        }
+    }
+    best
+}
+
+fn parts(line: &Line, values: &Values, i: usize, pattern: &Pattern) -> Vec<Option<f32>> {
+    let mut parts = vec![None; line.vectors.len()];
+    for (c, share) in line.shares() {
+        let sims = values.of(line, i, c);
+        let part: f64 = pattern.units().map(|(unit, weight)| weight * sims[unit]).sum();
+        parts[c] = Some((share * part) as f32);
+    }
+    parts
+}

@@ -1,0 +1,74 @@
+//! Names of the target samples that explanations point to.
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use gstore_store::SampleReader;
+
+use super::RowExplanation;
+use crate::error::QueryError;
+use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::target_rows::TargetRow;
+use crate::influence::spec::GIVEN;
+
+/// The samples of a plan's targets, by which their rows are named.
+pub struct TargetNames<'a> {
+    /// Dataset and samples of each target; none where the samples are given with the question.
+    targets: Vec<(&'a str, SampleReader)>,
+}
+
+impl<'a> TargetNames<'a> {
+    /// Of a plan.
+    ///
+    /// # Errors
+    /// What opening sample files gives.
+    pub fn new(plan: &'a InfluencePlan) -> Result<Self, QueryError> {
+        let open = |side: &'a crate::influence::PlanSide| -> Result<_, QueryError> {
+            Ok((side.dataset.name.as_str(), plan.snapshot().samples(&side.dataset)?))
+        };
+        Ok(Self { targets: plan.targets().iter().map(open).collect::<Result<_, _>>()? })
+    }
+
+    /// The dataset of the nearest target sample; [`GIVEN`] for samples that are given with the question.
+    pub fn dataset(&self, row: &RowExplanation) -> &'a str {
+        self.dataset_of(&row.nearest)
+    }
+
+    /// The ids of the nearest target samples, in the order of `rows`. Samples that are given with the question are known by their number,
+    /// from 1 as everywhere.
+    ///
+    /// # Errors
+    /// Damage of the sample files.
+    pub fn ids(&self, rows: &[RowExplanation]) -> Result<Vec<Option<String>>, QueryError> {
+        let rows: Vec<TargetRow> = rows.iter().map(|row| row.nearest).collect();
+        self.ids_of(&rows)
+    }
+
+    /// The dataset of a target sample; [`GIVEN`] for samples that are given with the question.
+    pub fn dataset_of(&self, row: &TargetRow) -> &'a str {
+        self.targets.get(row.target as usize).map_or(GIVEN, |(name, _)| name)
+    }
+
+    /// The ids of target samples, in the order of `rows`. Samples that are given with the question are known by their number.
+    ///
+    /// # Errors
+    /// Damage of the sample files.
+    pub fn ids_of(&self, rows: &[TargetRow]) -> Result<Vec<Option<String>>, QueryError> {
+        if self.targets.is_empty() {
+            return Ok(rows.iter().map(|row| Some((row.row + 1).to_string())).collect());
+        }
+        let mut ids = vec![None; rows.len()];
+        for (t, (_, samples)) in self.targets.iter().enumerate() {
+            let named = rows.iter().enumerate().filter(|(_, row)| row.target as usize == t);
+            let (places, numbers): (Vec<usize>, Vec<u64>) = named.map(|(i, row)| (i, row.row)).unzip();
+            if places.is_empty() {
+                continue;
+            }
+            let batch = samples.get(&numbers, &["id"])?;
+            let Some(column) = batch.column(0).as_string_opt::<i32>() else { continue };
+            for (at, place) in places.into_iter().enumerate() {
+                ids[place] = column.is_valid(at).then(|| column.value(at).to_owned());
+            }
+        }
+        Ok(ids)
+    }
+}

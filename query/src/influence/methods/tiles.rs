@@ -1,0 +1,134 @@
+//! Every pool row with every target sample, in tiles.
+//!
+//! Invariants
+//! - the score of a row and a sample has the bits that a question about this sample alone gives
+//! - how the rows are cut into tiles depends on the store and the number of samples, not on threads
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::error::QueryError;
+use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::Ready;
+use crate::influence::prepare::target_rows::TargetRow;
+use crate::influence::result::ExcludedCounts;
+use crate::influence::scan::Worker;
+use crate::influence::scan::windows::{Window, windows};
+
+/// Scores of a tile at most: enough for the kernel, and few enough that a thread can hold several.
+const MOST_SCORES: u64 = 1 << 21;
+
+/// The pools against the samples of the target, ready to be scored.
+pub struct Tiles<'a> {
+    plan: &'a InfluencePlan,
+    ready: Arc<Ready>,
+    windows: Vec<Window>,
+    /// Windows of each tile, which are of one pool.
+    tiles: Vec<Range<usize>>,
+}
+
+/// Scores of consecutive rows of one pool with all samples.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tile {
+    /// Index into the pools of the plan.
+    pub pool: u32,
+    /// Rows that have scores, ascending.
+    pub rows: Vec<u64>,
+    /// `rows x samples`. Not finite where the product of finite vectors is not.
+    pub scores: Vec<f32>,
+    /// Rows without scores.
+    pub excluded: ExcludedCounts,
+}
+
+/// A thread's memory.
+#[derive(Default)]
+pub struct TileWorker(Worker);
+
+impl InfluencePlan {
+    /// Loads the target's samples, to score pool rows with each of them by itself: without `within`, `across` and `fold`. A tile has at most `most`
+    /// scores, or those of the rows of one block.
+    ///
+    /// Memory: [`InfluencePlan::sample_bytes`] for each sample.
+    ///
+    /// # Errors
+    /// Also where tokens are scored, and where rows lack a checkpoint and `missing` is `error`.
+    pub fn tiles(&self, most: u64, cancel: &AtomicBool) -> Result<Tiles<'_>, QueryError> {
+        if self.spec().per_token {
+            return Err(QueryError::Spec(
+                "a matrix has the scores of samples; ask for those of tokens with `influence()`".into(),
+            ));
+        }
+        let ready = self.ready_for_samples(cancel)?;
+        self.check_missing(&ready, None)?;
+        let windows = windows(&ready.pools, ready.queries());
+        let most = MOST_SCORES.min(most) / ready.queries().max(1) as u64;
+        let mut tiles: Vec<Range<usize>> = Vec::new();
+        let mut rows = 0;
+        for (w, window) in windows.iter().enumerate() {
+            let own = window.rows.end - window.rows.start;
+            let fits = |tile: &&mut Range<usize>| {
+                windows[tile.start].pool == window.pool && rows + own <= most && tile.end == w
+            };
+            match tiles.last_mut().filter(fits) {
+                Some(tile) => {
+                    tile.end = w + 1;
+                    rows += own;
+                }
+                None => {
+                    tiles.push(w..w + 1);
+                    rows = own;
+                }
+            }
+        }
+        Ok(Tiles { plan: self, ready, windows, tiles })
+    }
+}
+
+impl Tiles<'_> {
+    /// Number of tiles. They are in the order of pool and row.
+    pub fn len(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// True without tiles.
+    pub fn is_empty(&self) -> bool {
+        self.tiles.is_empty()
+    }
+
+    /// The samples, in the order of the scores.
+    pub fn samples(&self) -> &[TargetRow] {
+        &self.ready.target.rows
+    }
+
+    /// Rows of a tile at most: those that have scores, and others.
+    pub fn most_rows(&self, tile: usize) -> u64 {
+        let of_window = |window: &Window| window.rows.end - window.rows.start;
+        self.windows[self.tiles[tile].clone()].iter().map(of_window).sum()
+    }
+
+    /// Scores the rows of a tile.
+    pub fn score(
+        &self,
+        tile: usize,
+        worker: &mut TileWorker,
+        cancel: &AtomicBool,
+    ) -> Result<Tile, QueryError> {
+        let scan = self.plan.scan(&self.ready, None, cancel);
+        let windows = &self.windows[self.tiles[tile].clone()];
+        let mut found = Tile { pool: windows.first().map_or(0, |window| window.pool), ..Tile::default() };
+        let rows = usize::try_from(self.most_rows(tile)).unwrap_or(0);
+        found.rows.reserve_exact(rows);
+        found.scores.reserve_exact(rows.saturating_mul(self.samples().len()));
+        for window in windows {
+            scan.raw(window, &mut worker.0, |row, values| match values {
+                Ok(values) => {
+                    found.rows.push(row);
+                    found.scores.extend_from_slice(values);
+                }
+                Err(reason) => found.excluded.add(reason),
+            })?;
+        }
+        Ok(found)
+    }
+}

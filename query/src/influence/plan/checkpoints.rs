@@ -1,0 +1,228 @@
+//! Which checkpoints a question uses, and with which weights.
+
+use std::sync::Arc;
+
+use gstore_store::{CheckpointId, RunPart, Snapshot};
+
+use super::resolve::Side;
+use crate::error::QueryError;
+use crate::influence::spec::InfluenceSpec;
+
+/// A checkpoint of a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanCheckpoint {
+    /// Its name in the run; the start of its id where no run has it.
+    pub name: String,
+    /// Its training step, if the run knows it.
+    pub step: Option<u64>,
+    /// The weights it stands for.
+    pub id: CheckpointId,
+    /// Its share: the weights of a plan sum to 1.
+    pub weight: f64,
+}
+
+/// The run (if any), its checkpoints in the run's order, and what a user should know about the choice.
+pub(super) struct Chosen {
+    pub(super) run: Option<String>,
+    pub(super) checkpoints: Vec<PlanCheckpoint>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A checkpoint before its weight is known.
+#[derive(Clone, PartialEq)]
+struct Entry {
+    name: String,
+    step: Option<u64>,
+    id: CheckpointId,
+    weight: Option<f64>,
+}
+
+pub(super) fn choose(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    sides: &[Side],
+) -> Result<Chosen, QueryError> {
+    let everywhere = |id: &CheckpointId| sides.iter().all(|side| side.features.contains_key(id));
+    let run = find_run(snapshot, spec, &everywhere)?;
+    let known: Vec<Entry> = match &run {
+        Some(run) => run.checkpoints.iter().map(entry).collect(),
+        None => sides.iter().flat_map(anonymous).fold(Vec::new(), |mut all, entry| {
+            if !all.contains(&entry) {
+                all.push(entry);
+            }
+            all
+        }),
+    };
+    let mut notes = Vec::new();
+    let used: Vec<usize> = match &spec.checkpoints {
+        Some(names) => named(names, &known, sides)?,
+        None => {
+            let (used, skipped): (Vec<usize>, Vec<usize>) =
+                (0..known.len()).partition(|&i| everywhere(&known[i].id));
+            for i in skipped {
+                if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[i].id)) {
+                    notes.push(format!(
+                        "{} is not used: dataset `{}` has no {} feature there",
+                        known[i].name, side.dataset.name, side.kind
+                    ));
+                }
+            }
+            used
+        }
+    };
+    if used.is_empty() {
+        return Err(nothing_common(sides, run.as_deref()));
+    }
+    let weights = weights(spec, &known, &used, &mut notes)?;
+    let mut checkpoints: Vec<(usize, PlanCheckpoint)> = used
+        .iter()
+        .zip(weights)
+        .map(|(&i, weight)| {
+            let Entry { name, step, id, .. } = known[i].clone();
+            (i, PlanCheckpoint { name, step, id, weight })
+        })
+        .collect();
+    // The run's order, so that scores do not depend on the order in which checkpoints are named.
+    checkpoints.sort_by_key(|(i, _)| *i);
+    let checkpoints = checkpoints.into_iter().map(|(_, checkpoint)| checkpoint).collect();
+    Ok(Chosen { run: run.map(|run| run.name.clone()), checkpoints, notes })
+}
+
+fn entry(c: &gstore_store::RunCheckpoint) -> Entry {
+    Entry { name: c.name.clone(), step: c.step, id: c.checkpoint.clone(), weight: c.weight }
+}
+
+/// Checkpoints of features that no run has, by the number of the feature.
+fn anonymous(side: &Side) -> Vec<Entry> {
+    let mut all: Vec<_> =
+        side.features.iter().map(|(id, list)| (list.iter().map(|f| f.number).min(), id.clone())).collect();
+    all.sort();
+    all.into_iter()
+        .map(|(_, id)| Entry { name: id.short().to_owned(), step: None, id, weight: None })
+        .collect()
+}
+
+/// The run that is named, or the one that has the most checkpoints of every side; none where no run has one.
+fn find_run(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    everywhere: &impl Fn(&CheckpointId) -> bool,
+) -> Result<Option<Arc<RunPart>>, QueryError> {
+    if let Some(name) = &spec.run {
+        return Ok(Some(snapshot.run(name)?.clone()));
+    }
+    let fitting: Vec<&Arc<RunPart>> = snapshot
+        .runs()
+        .iter()
+        .filter(|run| run.checkpoints.iter().any(|c| everywhere(&c.checkpoint)))
+        .collect();
+    // A run that has some of another's checkpoints is no rival to it.
+    let covered = |run: &&Arc<RunPart>| run.checkpoints.iter().filter(|c| everywhere(&c.checkpoint)).count();
+    let most = fitting.iter().map(covered).max();
+    let fitting: Vec<&Arc<RunPart>> = fitting.into_iter().filter(|run| Some(covered(run)) == most).collect();
+    match fitting.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some((*only).clone())),
+        several => Err(QueryError::Spec(format!(
+            "runs {} all have checkpoints of both sides; name one with `run`",
+            several.iter().map(|run| format!("`{}`", run.name)).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+/// Positions of the checkpoints named by name, step or the start of their id.
+fn named(names: &[String], known: &[Entry], sides: &[Side]) -> Result<Vec<usize>, QueryError> {
+    let mut used = Vec::new();
+    for name in names {
+        let by_name = known.iter().position(|c| c.name == *name);
+        let by_step =
+            || name.parse().ok().and_then(|step: u64| known.iter().position(|c| c.step == Some(step)));
+        let by_id = || {
+            (name.len() >= 8).then(|| known.iter().position(|c| c.id.starts_with(name.as_str()))).flatten()
+        };
+        let at = by_name
+            .or_else(by_step)
+            .or_else(by_id)
+            .ok_or_else(|| QueryError::unknown("checkpoint", name, known.iter().map(|c| c.name.as_str())))?;
+        if used.contains(&at) {
+            return Err(QueryError::Spec(format!("checkpoint `{name}` is named twice")));
+        }
+        if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[at].id)) {
+            return Err(QueryError::NoFeature {
+                side: side.of,
+                dataset: side.dataset.name.clone(),
+                kind: side.kind.clone(),
+                place: format!(" at {}", known[at].name),
+                hint: "leave the checkpoint out, or ingest the feature".into(),
+            });
+        }
+        used.push(at);
+    }
+    if used.is_empty() {
+        return Err(QueryError::Spec("`checkpoints` names none".into()));
+    }
+    Ok(used)
+}
+
+fn nothing_common(sides: &[Side], run: Option<&RunPart>) -> QueryError {
+    let name = |id: &CheckpointId| {
+        run.and_then(|run| run.checkpoints.iter().find(|c| c.checkpoint == *id))
+            .map_or_else(|| id.short().to_owned(), |c| c.name.clone())
+    };
+    let has: Vec<String> = sides
+        .iter()
+        .map(|side| {
+            let at: Vec<String> = side.features.keys().map(name).collect();
+            format!("dataset `{}` has {} at {}", side.dataset.name, side.kind, at.join(", "))
+        })
+        .collect();
+    let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
+    QueryError::Spec(format!(
+        "no checkpoint{within} has features of every pool and target: {}",
+        has.join("; ")
+    ))
+}
+
+/// Weights of the used checkpoints, in the order of `used`, with sum 1.
+fn weights(
+    spec: &InfluenceSpec,
+    known: &[Entry],
+    used: &[usize],
+    notes: &mut Vec<String>,
+) -> Result<Vec<f64>, QueryError> {
+    let raw: Vec<f64> = match &spec.weights {
+        Some(weights) if weights.len() != used.len() => {
+            return Err(QueryError::Spec(format!(
+                "{} weights for {} checkpoints ({})",
+                weights.len(),
+                used.len(),
+                used.iter().map(|&i| known[i].name.as_str()).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        Some(weights) => weights.clone(),
+        None if used.len() == 1 => vec![1.0],
+        None if used.iter().all(|&i| known[i].weight.is_none()) => {
+            notes.push(
+                "no run has weights for these checkpoints, so all count the same; `weights` sets others"
+                    .into(),
+            );
+            vec![1.0; used.len()]
+        }
+        None => {
+            let mut raw = Vec::new();
+            for &i in used {
+                raw.push(known[i].weight.ok_or_else(|| {
+                    QueryError::Spec(format!("{} has no weight, others have; give `weights`", known[i].name))
+                })?);
+            }
+            raw
+        }
+    };
+    let sum: f64 = raw.iter().sum();
+    if raw.iter().any(|w| !w.is_finite() || *w < 0.0) || sum <= 0.0 || !sum.is_finite() {
+        return Err(QueryError::Spec(format!(
+            "weights {raw:?} must be finite and not negative, and not all zero"
+        )));
+    }
+    Ok(raw.into_iter().map(|w| w / sum).collect())
+}

@@ -1,0 +1,120 @@
+//! Targets that are given with the question: who turns their text into vectors, and what is asked of it.
+//!
+//! Questions are answered from stored vectors; a text has none yet. This crate knows no models, so whoever has one hands an [`Encoder`] over
+//! with the question.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::{FeaturePart, Snapshot, StoredRow};
+
+use crate::error::QueryError;
+use crate::influence::spec::GIVEN;
+
+/// Computes the vectors of samples that are in no dataset.
+pub trait Encoder: fmt::Debug + Send + Sync {
+    /// The vectors of every sample at every checkpoint asked for, as an ingest of the same records would give them before they are stored.
+    ///
+    /// # Errors
+    /// Anything that would make a vector another than the pool's feature can be compared with: weights that are gone or changed, a tokenizer
+    /// or a projection that cannot be had again, a sample that is cut or has no scored token.
+    fn encode(
+        &self,
+        request: &EncodeRequest<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<EncodedSamples, EncoderError>;
+}
+
+/// What an [`Encoder`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodeRequest<'a> {
+    /// The state of the store that the question is asked of: runs know where weights were.
+    pub snapshot: &'a Snapshot,
+    /// The records, JSON objects as in a data file.
+    pub samples: &'a [String],
+    /// One for each checkpoint of the question.
+    pub features: &'a [EncodeFeature<'a>],
+}
+
+/// The feature that the samples need at one checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodeFeature<'a> {
+    /// Name of the checkpoint.
+    pub checkpoint: &'a str,
+    /// The run that it belongs to, if it does.
+    pub run: Option<&'a str>,
+    /// The feature that the vectors will be compared with: the same space, encoding and precision are wanted.
+    pub pool: &'a FeaturePart,
+    /// Kind of the vectors.
+    pub kind: &'a str,
+}
+
+/// The vectors of given samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedSamples {
+    /// By checkpoint, then by sample.
+    pub vectors: Vec<Vec<Vec<f32>>>,
+    /// For each sample, tokens and scored tokens.
+    pub tokens: Vec<(u32, u32)>,
+}
+
+/// Why there are no vectors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncoderError {
+    /// It was told to stop.
+    #[error("the computation was cancelled")]
+    Cancelled,
+    /// Anything else.
+    #[error(transparent)]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The given samples of a question with what the answer needs of them: the form in which they would read back from a store.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// By checkpoint, then by sample.
+    pub(super) vectors: Vec<Vec<StoredRow>>,
+    /// For each sample, tokens and scored tokens.
+    pub(super) tokens: Vec<(u32, u32)>,
+}
+
+/// Computes the given samples' vectors and rounds them as the pool's are stored.
+pub(super) fn given(
+    encoder: Option<&Arc<dyn Encoder>>,
+    request: &EncodeRequest<'_>,
+    cancel: &AtomicBool,
+) -> Result<Given, QueryError> {
+    let encoder = encoder.ok_or(QueryError::NoEncoder)?;
+    let encoded = encoder.encode(request, cancel).map_err(|error| match error {
+        EncoderError::Cancelled => QueryError::Cancelled,
+        EncoderError::Failed(source) => QueryError::Encoder(source),
+    })?;
+    let samples = request.samples.len();
+    let whole = encoded.vectors.len() == request.features.len() && encoded.tokens.len() == samples;
+    let mut vectors = Vec::with_capacity(request.features.len());
+    for (at, found) in request.features.iter().zip(encoded.vectors) {
+        let dim = at.pool.desc.dim() as usize;
+        if !whole || found.len() != samples || found.iter().any(|vector| vector.len() != dim) {
+            return Err(QueryError::Spec(format!(
+                "the encoder gave something else than {samples} vectors of {dim} coordinates at each checkpoint"
+            )));
+        }
+        let stored = found.iter().enumerate().map(|(i, vector)| {
+            StoredRow::of(vector, &at.pool.attrs.groups, at.pool.desc.dtype).ok_or_else(|| {
+                QueryError::Spec(format!(
+                    "the {} of {GIVEN} sample {} is not finite at {}, so nothing can be compared with it",
+                    at.kind,
+                    i + 1,
+                    at.checkpoint
+                ))
+            })
+        });
+        vectors.push(stored.collect::<Result<Vec<_>, _>>()?);
+    }
+    if !whole {
+        return Err(QueryError::Spec("the encoder left out a checkpoint or a sample".into()));
+    }
+    Ok(Given { vectors, tokens: encoded.tokens })
+}

@@ -1,0 +1,137 @@
+//! Which target rows a question is about, and to which subtask each belongs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, types::UInt64Type};
+use arrow_schema::DataType;
+use gstore_store::Snapshot;
+use serde::Serialize;
+
+use crate::error::QueryError;
+use crate::influence::plan::resolve::Target;
+use crate::influence::spec::SubtaskBy;
+
+/// The metadata column that names subtasks.
+const COLUMN: &str = "subtask";
+
+/// A row of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TargetRow {
+    /// Index into the target datasets of the plan.
+    pub target: u32,
+    /// Row of that dataset.
+    pub row: u64,
+    /// Index into the subtasks of the plan.
+    pub subtask: u32,
+}
+
+/// The rows of all targets, by target and row, and their subtasks.
+pub(super) struct Members {
+    pub(super) rows: Vec<TargetRow>,
+    /// Names of the subtasks; each is there once.
+    pub(super) subtasks: Vec<String>,
+    /// How a question names each of them: `dataset:subtask`, or the dataset for its rows without a subtask.
+    pub(super) asked: Vec<String>,
+}
+
+/// A target and a subtask of it, or its rows without one.
+type Owner<'a> = (u32, Option<&'a str>);
+
+/// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the rows. Rows without a subtask have the
+/// name of their dataset; a subtask whose name another one has too is written `dataset:subtask`.
+pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) -> Result<Members, QueryError> {
+    let mut named: Vec<(u32, u64, Option<String>)> = Vec::new();
+    for (t, target) in targets.iter().enumerate() {
+        let own = &target.dataset.name;
+        let rows = rows(snapshot, target)?;
+        let mut seen: BTreeSet<&str> = rows.iter().filter_map(|(_, subtask)| subtask.as_deref()).collect();
+        // `dataset:dataset` are the rows without a subtask, unless there is a subtask of that name.
+        let nameless = !seen.contains(own.as_str());
+        if nameless && rows.iter().any(|(_, subtask)| subtask.is_none()) {
+            seen.insert(own);
+        }
+        if let Some(unknown) = target.subtasks.iter().flatten().find(|wanted| !seen.contains(wanted.as_str()))
+        {
+            return Err(QueryError::unknown("subtask", unknown, seen.iter().copied()));
+        }
+        for (row, subtask) in rows {
+            let is_wanted = target.subtasks.as_ref().is_none_or(|wanted| match &subtask {
+                Some(subtask) => wanted.contains(subtask),
+                None => nameless && wanted.contains(own),
+            });
+            if is_wanted {
+                named.push((t as u32, row, subtask.filter(|_| by == SubtaskBy::Column)));
+            }
+        }
+    }
+    let owners: BTreeSet<Owner<'_>> = named.iter().map(|(t, _, subtask)| (*t, subtask.as_deref())).collect();
+    let names = names(&owners, targets);
+    let mut order: Vec<(&String, &Owner<'_>)> = names.iter().map(|(owner, name)| (name, owner)).collect();
+    order.sort_unstable();
+    let place: BTreeMap<Owner<'_>, u32> =
+        order.iter().enumerate().map(|(place, (_, owner))| (**owner, place as u32)).collect();
+    let rows = named
+        .iter()
+        .filter_map(|(target, row, subtask)| {
+            let subtask = *place.get(&(*target, subtask.as_deref()))?;
+            Some(TargetRow { target: *target, row: *row, subtask })
+        })
+        .collect();
+    let subtasks = order.iter().map(|(name, _)| (*name).clone()).collect();
+    let asked = order.iter().map(|(_, owner)| full_name(owner, targets)).collect();
+    Ok(Members { rows, subtasks, asked })
+}
+
+/// A name for each, no two alike.
+fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[Target]) -> BTreeMap<Owner<'a>, String> {
+    let mut in_full: BTreeSet<Owner<'a>> = BTreeSet::new();
+    loop {
+        let mut names = BTreeMap::new();
+        let mut count: BTreeMap<String, usize> = BTreeMap::new();
+        for owner in owners {
+            let name = match owner.1 {
+                Some(subtask) if !in_full.contains(owner) => subtask.to_owned(),
+                _ => full_name(owner, targets),
+            };
+            *count.entry(name.clone()).or_default() += 1;
+            names.insert(*owner, name);
+        }
+        // Names in full differ, as no dataset has a colon in its name.
+        let alike =
+            |owner: &Owner<'a>| names.get(owner).and_then(|name| count.get(name)).is_some_and(|n| *n > 1);
+        let before = in_full.len();
+        in_full.extend(owners.iter().filter(|owner| owner.1.is_some() && alike(owner)));
+        if in_full.len() == before {
+            return names;
+        }
+    }
+}
+
+fn full_name((target, subtask): &Owner<'_>, targets: &[Target]) -> String {
+    let dataset = targets.get(*target as usize).map_or("", |target| target.dataset.name.as_str());
+    match subtask {
+        Some(subtask) => format!("{dataset}:{subtask}"),
+        None => dataset.to_owned(),
+    }
+}
+
+/// Live rows of a dataset with the subtask that the metadata says, ascending.
+fn rows(snapshot: &Snapshot, target: &Target) -> Result<Vec<(u64, Option<String>)>, QueryError> {
+    let dataset = &target.dataset;
+    if !dataset.columns.iter().any(|column| column.name == COLUMN) {
+        return Ok(snapshot.live_rows(dataset)?.iter().map(|row| (row, None)).collect());
+    }
+    let mut found = Vec::new();
+    for batch in snapshot.samples(dataset)?.scan(&["row", COLUMN], None) {
+        let batch = batch?;
+        let names = arrow_cast::cast(batch.column(1), &DataType::Utf8)?;
+        let names = names.as_string::<i32>();
+        let rows = batch.column(0).as_primitive::<UInt64Type>();
+        for (i, &row) in rows.values().iter().enumerate() {
+            found.push((row, names.is_valid(i).then(|| names.value(i).to_owned())));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}

@@ -1,0 +1,76 @@
+//! The samples of a target one by one, and a question about some of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::target_rows::TargetRow;
+use crate::error::QueryError;
+use crate::influence::plan::InfluencePlan;
+use crate::influence::result::ExcludedCounts;
+
+/// The samples of a target that can be compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetSamples {
+    /// By subtask, then target and row.
+    pub rows: Vec<TargetRow>,
+    /// Names of their subtasks; `TargetRow::subtask` points here.
+    pub subtasks: Vec<String>,
+    /// How a question names each of them: `dataset:subtask`, or the dataset for its samples without a subtask.
+    pub asked: Vec<String>,
+    /// Those that cannot be compared.
+    pub excluded: ExcludedCounts,
+}
+
+impl InfluencePlan {
+    /// The samples of the target. Reads whether they have vectors at every checkpoint, and keeps none.
+    ///
+    /// # Errors
+    /// Also where there is none.
+    pub fn target_samples(&self, cancel: &AtomicBool) -> Result<TargetSamples, QueryError> {
+        let members = self.members()?;
+        let readers = self.target_sources(cancel)?;
+        let loader = self.target_loader(&readers, cancel);
+        let known: BTreeMap<String, String> =
+            members.subtasks.iter().cloned().zip(members.asked.clone()).collect();
+        let (rows, subtasks, excluded) = loader.compared(members)?;
+        let asked = subtasks.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect();
+        Ok(TargetSamples { rows, subtasks, asked, excluded })
+    }
+
+    /// The same question about some samples of its target, which is how many are answered in little memory. Whatever depends on the target as a
+    /// whole (`exclude_target`) is that of the whole.
+    ///
+    /// # Errors
+    /// What finding the candidates gives.
+    pub fn of_samples(&self, rows: &[TargetRow], cancel: &AtomicBool) -> Result<Self, QueryError> {
+        let mut only: Vec<(u32, u64)> = rows.iter().map(|row| (row.target, row.row)).collect();
+        only.sort_unstable();
+        let candidates = self.candidates(cancel)?;
+        Ok(self.narrowed(Arc::from(only), candidates))
+    }
+
+    /// Rows of the pools that may have scores.
+    ///
+    /// # Errors
+    /// Records that cannot be read, where rows that occur in the target are left out.
+    pub fn candidate_rows(&self, cancel: &AtomicBool) -> Result<u64, QueryError> {
+        Ok(self.candidates(cancel)?.iter().map(|rows| rows.len()).sum())
+    }
+
+    /// Bytes that the vectors of one target sample take while it is compared: once as they are loaded and once packed.
+    pub fn sample_bytes(&self) -> u64 {
+        let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
+        let dims: u64 = features.iter().map(|feature| u64::from(feature.desc.dim())).sum();
+        dims.saturating_mul(2 * size_of::<f32>() as u64)
+    }
+
+    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, three times in int8, both padded to twice
+    /// as much at most.
+    pub fn ranked_sample_bytes(&self) -> u64 {
+        let others = (self.pools().len() as u64).saturating_sub(1);
+        // Of the eight bytes that a coordinate takes in a sample.
+        let in_int8 = self.sample_bytes() / 8 * 6;
+        self.sample_bytes().saturating_mul(3).saturating_add(in_int8.saturating_mul(others))
+    }
+}

@@ -1,0 +1,96 @@
+//! The sketches of a question's pools with its queries in their rotations, or why they cannot be used.
+
+use std::sync::Arc;
+
+use gstore_store::{FeaturePart, FeatureReader};
+
+use crate::influence::scan::ScanPool;
+use crate::influence::spec::{InfluenceSpec, Sim};
+use crate::sketch::{QUERY_NORMS, Sketch, SketchQueries};
+
+/// Factors of dot products for which nothing overflows, and what underflow does is bounded.
+const DOT_SCALES: std::ops::RangeInclusive<f64> = 9.6e-7..=1.1e6;
+
+/// The sketch of one pool at one checkpoint.
+#[derive(Debug)]
+pub(crate) struct SketchSide {
+    pub(crate) sketch: Arc<Sketch>,
+    /// For each rotation of the sketch.
+    pub(crate) queries: Vec<SketchQueries>,
+    /// What rounding adds to an error at most, in products of lengths: of the exact scan, of the rotation, of factors.
+    pub(crate) slack: f64,
+}
+
+/// Every pool's sketches by checkpoint, or the reason for scanning every row.
+pub(crate) type Sides = Result<Vec<Vec<SketchSide>>, String>;
+
+/// Joins sketches and queries. `find` gives the sketch of a feature, or says what there is instead; `vectors[c]` are the query vectors of a
+/// checkpoint.
+pub(crate) fn sides(
+    spec: &InfluenceSpec,
+    pools: &[ScanPool],
+    vectors: &[Vec<f32>],
+    mut find: impl FnMut(&FeatureReader) -> Result<Arc<Sketch>, String>,
+) -> Sides {
+    if spec.per_token {
+        return Err("tokens are scored, and sketches are of samples".into());
+    }
+    if spec.modules.is_some() {
+        return Err("modules are selected, and a sketch is of whole vectors".into());
+    }
+    let mut all = Vec::new();
+    for pool in pools {
+        let mut of_pool: Vec<SketchSide> = Vec::new();
+        for (reader, vectors) in pool.readers.iter().zip(vectors) {
+            let part = reader.part();
+            if spec.sim == Sim::Dot && !DOT_SCALES.contains(&part.attrs.dot_scale) {
+                return Err(format!(
+                    "dot products of {} are scaled by {}, for which rounding is not bounded",
+                    part.display_name(),
+                    part.attrs.dot_scale
+                ));
+            }
+            let sketch = find(reader)?;
+            if !sketch.covers(reader.blocks()) {
+                return Err(format!("the sketch of {} lacks segments", part.display_name()));
+            }
+            // Variances add up over checkpoints only if their rotations were drawn apart.
+            let seeds =
+                |sketch: &Sketch| sketch.rotations().iter().map(|(seed, _)| *seed).collect::<Vec<_>>();
+            let own = seeds(&sketch);
+            if of_pool.iter().any(|other| seeds(&other.sketch).iter().any(|seed| own.contains(seed))) {
+                return Err(format!(
+                    "the sketch of {} has the seed of another checkpoint's",
+                    part.display_name()
+                ));
+            }
+            let queries: Vec<SketchQueries> = sketch
+                .rotations()
+                .iter()
+                .map(|(seed, rotation)| SketchQueries::new(rotation, *seed, vectors))
+                .collect();
+            let mut norms = queries.iter().flat_map(SketchQueries::each).map(|query| query.norm);
+            if let Some(norm) = norms.find(|norm| *norm != 0.0 && !QUERY_NORMS.contains(norm)) {
+                return Err(format!(
+                    "a target vector has the length {norm:e}, for which the rounding of scores is not bounded"
+                ));
+            }
+            let rotation = sketch.rotations().iter().map(|(_, r)| r.error()).fold(0.0, f64::max);
+            let slack = rotation + rounding(part, pool.readers.len());
+            of_pool.push(SketchSide { sketch, queries, slack });
+        }
+        all.push(of_pool);
+    }
+    Ok(all)
+}
+
+/// A bound of what single precision adds to `<x, q>` in the exact scan, in products of lengths. A sum of n products in any order, one
+/// rounding each, is off by at most `n 2^-24 sum |x_i q_i|`, and that sum is at most `|x| |q|`; n counts the longest chain that one
+/// product goes through: a lane, the tree, the factor and its own rounding, groups and checkpoints. The last term covers underflow (for the
+/// lengths and scales that are coded), the rounding of stored lengths and factors to f32, and all double precision.
+fn rounding(part: &FeaturePart, checkpoints: usize) -> f64 {
+    let groups = &part.attrs.groups;
+    let longest = groups.iter().map(|group| group.len as usize).max().unwrap_or_default();
+    let chain = longest.div_ceil(16) + 4 + 2 + groups.len() + checkpoints;
+    1.01 * chain as f64 * 2f64.powi(-24) + 2f64.powi(-18)
+}

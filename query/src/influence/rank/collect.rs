@@ -1,0 +1,87 @@
+//! The best or worst results of a question, from scored rows or tokens in any order.
+
+use crate::influence::result::Scored;
+use crate::influence::scan::Totals;
+use crate::influence::spec::Order;
+use crate::topk::{CANDIDATE_BYTES, TopK, most_held};
+
+/// Candidates that a collector with little room holds beyond its k, or a quarter of k if that is more.
+const SMALL_ROOM: usize = 64;
+
+/// Bytes that the candidates of a ranking of `k` take in a collector with little room for each thread, and in one that takes them all over.
+pub fn small_bytes(k: usize, threads: usize) -> usize {
+    most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES).saturating_mul(threads + 1)
+}
+
+/// Keeps the first k results of an order: by score, then pool, row and position.
+#[derive(Clone)]
+pub struct Collector {
+    top: TopK,
+    per_token: bool,
+}
+
+impl Collector {
+    /// Keeps `k`; `per_token` says whether results are tokens.
+    pub fn new(order: Order, k: usize, per_token: bool) -> Self {
+        let top = match order {
+            Order::Best => TopK::highest(k),
+            Order::Worst => TopK::lowest(k),
+        };
+        Self { top, per_token }
+    }
+
+    /// The same with little room beyond `k`, for many side by side.
+    pub(super) fn small(self) -> Self {
+        Self { top: self.top.with_room(SMALL_ROOM), ..self }
+    }
+
+    /// The same that keeps only what comes after a result.
+    pub(super) fn after(self, last: &Scored) -> Self {
+        let place = (last.pool, last.row, last.pos.unwrap_or_default());
+        Self { top: self.top.after(last.score, place), ..self }
+    }
+
+    /// Offers a result.
+    #[inline]
+    pub fn push(&mut self, scored: &Scored) {
+        let place = (scored.pool, scored.row, scored.pos.unwrap_or_default());
+        self.top.push(scored.score, place, scored.subtask);
+    }
+
+    /// Takes over what another one of the same question has kept.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.top.merge(other.top);
+    }
+
+    /// The score of the k-th result in order, once there are k.
+    pub(crate) fn kth(&mut self) -> Option<f32> {
+        self.top.kth()
+    }
+
+    /// The selection behind it.
+    pub(super) fn top(&mut self) -> &mut TopK {
+        &mut self.top
+    }
+
+    /// What was kept, in order.
+    pub fn into_rows(self) -> Vec<Scored> {
+        let scored = |s: crate::topk::Selected| {
+            let (pool, row, pos) = s.place;
+            Scored { pool, row, pos: self.per_token.then_some(pos), score: s.score, subtask: s.payload }
+        };
+        self.top.into_sorted().into_iter().map(scored).collect()
+    }
+}
+
+/// Adds what threads kept, for each ranking in the same order, to `tops`; returns what they counted.
+pub(super) fn merge<W, C: IntoIterator<Item = Collector>>(
+    states: Vec<(W, C, Totals)>,
+    tops: &mut [Collector],
+) -> Totals {
+    let mut totals = Totals::default();
+    for (_, others, counts) in states {
+        tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
+        totals.merge(&counts);
+    }
+    totals
+}

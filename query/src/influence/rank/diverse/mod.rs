@@ -1,0 +1,268 @@
+//! Rankings that are spread out: quotas by a metadata column, no near-duplicates, subtasks or targets in turn.
+//!
+//! Each is a rule of one greedy pass: the candidates come in the order of the exact ranking (or of one ranking for each subtask or target,
+//! in turn), and each is taken unless a rule forbids it beside those taken before.
+//!
+//! Invariants
+//! - what is taken depends on the ranking alone, not on how many candidates are fetched at a time
+//! - memory is bounded by k and the page, not by the number of candidates that are passed over: a page begins after the last candidate of
+//!   the one before
+
+mod distinct;
+mod quota;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+
+use self::distinct::Taken;
+pub use self::quota::Quota;
+use self::quota::Sources;
+use super::each::{EachRequest, Lists, Ranked};
+use crate::error::QueryError;
+use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::Ready;
+use crate::influence::result::{Ranking, Scored};
+use crate::influence::scan::Totals;
+use crate::influence::scan::filter::RowFilter;
+use crate::influence::spec::{Each, Order};
+
+/// Candidates of a page at first; those of all rankings' pages at most, and of one ranking's at least.
+const FIRST_PAGE: usize = 1024;
+const MOST_PAGES: usize = 1 << 16;
+const LEAST_PAGE: usize = 32;
+
+/// The longest page of each of some rankings.
+fn most_page(rankings: usize) -> usize {
+    (MOST_PAGES / rankings.max(1)).max(LEAST_PAGE)
+}
+
+/// The rules of a spread out ranking; without any it is the plain one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Diversity {
+    /// How many rows each source may have.
+    pub quota: Option<Quota>,
+    /// A row is passed over where its cosine with a row taken before is above this: the mean over the checkpoints, by their weights,
+    /// of the cosines of the stored vectors of both. From 0.99999 on it counts as 1, and a limit of 1 passes over such copies.
+    pub distinct: Option<f64>,
+    /// Subtasks (in the order of their names), targets (as they are named) or target samples (by subtask, then target and row) take rows in turn, each the first of its own
+    /// ranking that the others left and the rules allow. One that has no row left is passed over.
+    pub round_robin: Option<Each>,
+}
+
+/// What [`InfluencePlan::select`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectRequest<'a> {
+    /// Which end of the ranking.
+    pub order: Order,
+    /// Rows to take.
+    pub k: usize,
+    /// Which rows may be taken.
+    pub filter: Option<&'a RowFilter>,
+    /// The rules.
+    pub diversity: &'a Diversity,
+    /// Threads; 0 means one per core. The bits of the result do not depend on it.
+    pub threads: usize,
+    /// Bytes that the vectors of rows taken before may take, where near-duplicates are passed over.
+    pub memory: usize,
+}
+
+/// A ranking under rules.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Selection {
+    /// The rows in the order in which they were taken; where subtasks or targets take turns, each with the score and subtask of the turn.
+    pub ranking: Ranking,
+    /// Candidates before the last row taken that a full source kept out.
+    pub over_quota: u64,
+    /// Those that were too much like a row taken before.
+    pub near_duplicates: u64,
+    /// Passes over the pools.
+    pub passes: u64,
+}
+
+/// One ranking that is consumed from the front, page by page.
+#[derive(Default)]
+struct List {
+    waiting: VecDeque<Scored>,
+    /// The last result fetched.
+    last: Option<Scored>,
+    /// Everything was fetched.
+    done: bool,
+}
+
+/// A row or a token.
+type Key = (u32, u64, Option<u32>);
+
+/// The candidates of all rankings.
+struct Candidates<'a> {
+    plan: &'a InfluencePlan,
+    ready: &'a Ready,
+    lists: Lists,
+    all: Vec<List>,
+    page: usize,
+    /// Of the first pass.
+    totals: Option<Totals>,
+    passes: u64,
+}
+
+impl InfluencePlan {
+    /// Refuses rules that cannot be applied to the pools, from the catalog.
+    ///
+    /// # Errors
+    /// Quotas by a metadata column that no pool has.
+    pub fn check_rules(&self, rules: &Diversity) -> Result<(), QueryError> {
+        rules.quota.as_ref().map_or(Ok(()), |quota| quota.check(self))
+    }
+
+    /// The k best or worst rows that the rules allow.
+    ///
+    /// # Errors
+    /// Also where the vectors of k rows are more than `memory` and near-duplicates are to be passed over, and for a column that a pool
+    /// does not have.
+    pub fn select(&self, request: &SelectRequest<'_>, cancel: &AtomicBool) -> Result<Selection, QueryError> {
+        let rules = request.diversity;
+        let ready = self.ready(cancel)?;
+        let of_samples;
+        let (ready, lists): (&Ready, Lists) = match rules.round_robin {
+            None => (&ready, Lists::Whole),
+            Some(Each::Sample) => {
+                of_samples = self.ready_for_samples(cancel)?;
+                (&of_samples, self.lists(&of_samples, Each::Sample)?)
+            }
+            Some(each) => (&ready, self.lists(&ready, each)?),
+        };
+        let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
+        let count = lists.len();
+        let page =
+            k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(LEAST_PAGE, most_page(count));
+        let mut candidates = Candidates {
+            plan: self,
+            ready,
+            lists,
+            all: (0..count).map(|_| List::default()).collect(),
+            page,
+            totals: None,
+            passes: 0,
+        };
+        let mut sources = rules.quota.as_ref().map(|quota| Sources::new(self, quota, k)).transpose()?;
+        let mut taken = match rules.distinct {
+            Some(limit) => Some(Taken::new(self, ready, limit, k, request.memory)?),
+            None => None,
+        };
+        let mut taken_rows: HashSet<Key> = HashSet::new();
+        let mut rows: Vec<Scored> = Vec::new();
+        let (mut over_quota, mut near_duplicates) = (0, 0);
+        let none = VecDeque::new();
+        let (mut turn, mut empty) = (0, 0);
+        while rows.len() < k && empty < count {
+            let Some(next) = candidates.next(turn, request, sources.as_ref(), cancel)? else {
+                empty += 1;
+                turn = (turn + 1) % count;
+                continue;
+            };
+            let key = (next.pool, next.row, next.pos);
+            // Where there is one ranking no row comes twice.
+            if count > 1 && taken_rows.contains(&key) {
+                continue;
+            }
+            if let Some(sources) = &mut sources
+                && !sources.has_room(&next, &candidates.all[turn].waiting)?
+            {
+                over_quota += 1;
+                continue;
+            }
+            if let Some(taken) = &mut taken
+                && !taken.take(&next, if count == 1 { &candidates.all[turn].waiting } else { &none })?
+            {
+                near_duplicates += 1;
+                continue;
+            }
+            if let Some(sources) = &mut sources {
+                sources.take(&next);
+            }
+            // What a rule forbids once it forbids in the other rankings too, so only rows that were taken are remembered.
+            if count > 1 {
+                taken_rows.insert(key);
+            }
+            rows.push(next);
+            empty = 0;
+            turn = (turn + 1) % count;
+        }
+        let totals = match candidates.totals {
+            Some(totals) => totals,
+            // Nothing was fetched: the counts are still owed.
+            None => candidates.fetch(request, &[], None, cancel)?,
+        };
+        let passes = candidates.passes;
+        let mut summary = self.summary_of_scan(ready, &totals);
+        if let Some(sources) = &sources {
+            summary.notes.extend(sources.notes(cancel)?);
+        }
+        let ranking = Ranking::new(rows, ready.target.subtasks.clone(), summary);
+        Ok(Selection { ranking, over_quota, near_duplicates, passes })
+    }
+}
+
+impl Candidates<'_> {
+    /// The next candidate of a ranking.
+    fn next(
+        &mut self,
+        list: usize,
+        request: &SelectRequest<'_>,
+        sources: Option<&Sources<'_>>,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Scored>, QueryError> {
+        if self.all[list].waiting.is_empty() && !self.all[list].done {
+            if self.totals.is_some() {
+                self.page = self.page.saturating_mul(2).min(most_page(self.all.len()));
+            }
+            // The others that are nearly empty are filled by the same pass.
+            let low = |l: &List| !l.done && l.waiting.len() * 2 <= self.page;
+            let wanted: Vec<usize> = (0..self.all.len()).filter(|i| low(&self.all[*i])).collect();
+            let totals = self.fetch(request, &wanted, sources, cancel)?;
+            self.totals.get_or_insert(totals);
+        }
+        Ok(self.all[list].waiting.pop_front())
+    }
+
+    fn fetch(
+        &mut self,
+        request: &SelectRequest<'_>,
+        wanted: &[usize],
+        sources: Option<&Sources<'_>>,
+        cancel: &AtomicBool,
+    ) -> Result<Totals, QueryError> {
+        // Rows of full sources would be passed over; from the second pass on they are not even scored.
+        let open = match sources {
+            Some(sources) if self.totals.is_some() => sources.open_rows(request.filter)?,
+            _ => None,
+        };
+        let one = EachRequest {
+            each: Each::Subtask,
+            order: request.order,
+            k: self.page,
+            filter: open.as_ref().or(request.filter),
+            threads: request.threads,
+            memory: request.memory,
+        };
+        let mut pages = vec![None; self.all.len()];
+        wanted.iter().for_each(|i| pages[*i] = Some((self.page, self.all[*i].last)));
+        let Ranked { lists: found, mut totals, .. } = self.plan.despite_sketches(self.ready, || {
+            self.plan.rank_lists(self.ready, &self.lists, &one, &pages, cancel)
+        })?;
+        self.passes += 1;
+        for i in wanted {
+            let (list, rows) = (&mut self.all[*i], &found[*i]);
+            // A short page is the last one.
+            list.done = rows.len() < self.page;
+            list.last = rows.last().copied().or(list.last);
+            list.waiting.extend(rows);
+        }
+        if let Some(first) = &mut self.totals {
+            first.bytes_read += totals.bytes_read;
+            totals = *first;
+        }
+        Ok(totals)
+    }
+}

@@ -1,0 +1,104 @@
+//! Exact values of single pairs of a row and a target sample.
+
+use std::sync::Arc;
+
+use gstore_store::{BlockBuffer, CELL_ROWS};
+
+use crate::error::QueryError;
+use crate::influence::scan::slots::Slots;
+use crate::influence::scan::values::groups;
+use crate::influence::scan::windows::Window;
+use crate::influence::scan::{Scan, ScanPool, block_bytes};
+use crate::influence::spec::modules::used_groups;
+use crate::kernel::{Queries, Scratch, rows_of};
+
+/// Each query vector packed by itself, by pool and checkpoint.
+pub(crate) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
+
+/// The query vectors of pools.
+pub(super) fn singles(pools: &[ScanPool]) -> Singles {
+    let mut all: Singles = Vec::new();
+    for (p, pool) in pools.iter().enumerate() {
+        let mut of_pool: Vec<Arc<Vec<Queries>>> = Vec::new();
+        for (c, reader) in pool.readers.iter().enumerate() {
+            let shared = (0..p).find(|other| Arc::ptr_eq(&pools[*other].queries[c], &pool.queries[c]));
+            of_pool.push(match shared {
+                Some(other) => all[other][c].clone(),
+                None => {
+                    let (queries, groups) = (&pool.queries[c], groups(reader.part()));
+                    let single = |vector: &[f32]| Queries::new(vector, queries.dim(), &groups);
+                    Arc::new(queries.vectors().chunks_exact(queries.dim()).map(single).collect())
+                }
+            });
+        }
+        all.push(of_pool);
+    }
+    all
+}
+
+/// A thread's memory.
+#[derive(Default)]
+pub(super) struct Memory {
+    scratch: BlockBuffer,
+    rows: Vec<u64>,
+    wanted: Vec<u64>,
+    found: Vec<(usize, usize)>,
+    factors: Vec<f32>,
+    groups: Vec<usize>,
+    /// The first pair of each row.
+    firsts: Vec<usize>,
+    panels: Scratch,
+}
+
+/// The values of pairs (row from the first of the window, query), which ascend and whose rows have every checkpoint; returns the bytes read.
+/// They are those of a scan, bit by bit.
+pub(super) fn values(
+    (scan, singles): (&Scan<'_>, &Singles),
+    window: &Window,
+    pairs: &[(u32, u32)],
+    values: &mut Vec<f32>,
+    memory: &mut Memory,
+) -> Result<u64, QueryError> {
+    let pool = &scan.pools[window.pool as usize];
+    let Memory { scratch, rows, wanted, found, factors, groups, firsts, panels } = memory;
+    values.clear();
+    values.resize(pairs.len(), 0.0);
+    rows.clear();
+    firsts.clear();
+    for (at, pair) in pairs.iter().enumerate() {
+        let row = window.rows.start + u64::from(pair.0);
+        if rows.last() != Some(&row) {
+            rows.push(row);
+            firsts.push(at);
+        }
+    }
+    firsts.push(pairs.len());
+    let slots = Slots::Picked(rows);
+    let mut bytes = 0;
+    for ((c, reader), singles) in pool.readers.iter().enumerate().zip(&singles[window.pool as usize]) {
+        used_groups(&pool.modules[c], groups);
+        for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+            if !slots.touch(block.range()) {
+                continue;
+            }
+            scan.check_cancelled()?;
+            wanted.clear();
+            slots.rows_in(block.range(), wanted);
+            let block = reader.read_rows(block, wanted, scratch)?;
+            slots.find(&block, found);
+            bytes += block_bytes(&block) / block.len().max(1) as u64 * found.len() as u64;
+            for (i, slot) in found.iter() {
+                factors.clear();
+                scan.add_factors(&block, *i..i + 1, reader, &pool.modules[c], factors);
+                for at in firsts[*slot]..firsts[slot + 1] {
+                    let query = &singles[pairs[at].1 as usize];
+                    let row = rows_of(block.values, query.dim(), *i..i + 1);
+                    let mut value = [0.0];
+                    scan.kernel.scaled_dots(row, query, groups, factors, panels, &mut value);
+                    values[at] += value[0];
+                }
+            }
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,109 @@
+//! From the values of target samples to a score: `within` a subtask, then `across` the subtasks.
+
+use std::ops::Range;
+
+use crate::influence::result::NO_SUBTASK;
+use crate::influence::spec::{Across, Within};
+
+/// The aggregation of one question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// How the values of a subtask become one.
+    pub within: Within,
+    /// How the subtasks' values become the score.
+    pub across: Across,
+    /// Which values belong to each subtask: ranges that are not empty.
+    pub subtasks: Vec<Range<usize>>,
+}
+
+impl Terms {
+    /// The value of one subtask. Sums are taken in f64 in the order of the samples, so only the last rounding is to f32.
+    pub fn subtask(&self, subtask: usize, values: &[f32]) -> f32 {
+        let values = &values[self.subtasks[subtask].clone()];
+        if let [only] = values {
+            return *only;
+        }
+        // max and min of Rust skip NaN; it must not vanish here.
+        if values.iter().any(|v| v.is_nan()) {
+            return f32::NAN;
+        }
+        let sum = || values.iter().map(|&v| f64::from(v)).sum::<f64>();
+        match self.within {
+            Within::Mean => (sum() / values.len() as f64) as f32,
+            Within::Sum => sum() as f32,
+            Within::Max => values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            Within::Min => values.iter().copied().fold(f32::INFINITY, f32::min),
+        }
+    }
+
+    /// The score of a row and the subtask that it is due to: the largest for `max`, the smallest for `min`, the largest
+    /// contribution for `mean` and `sum`; the first of equals. A score that is not finite comes without a subtask, also where one
+    /// subtask's value is not finite and the aggregation would hide it.
+    pub fn score(&self, values: &[f32]) -> (f32, u32) {
+        let mut sum = 0.0f64;
+        let mut high = (f32::NEG_INFINITY, NO_SUBTASK);
+        let mut low = (f32::INFINITY, NO_SUBTASK);
+        for s in 0..self.subtasks.len() {
+            let value = self.subtask(s, values);
+            if !value.is_finite() {
+                return (f32::NAN, NO_SUBTASK);
+            }
+            sum += f64::from(value);
+            if value > high.0 {
+                high = (value, s as u32);
+            }
+            if value < low.0 {
+                low = (value, s as u32);
+            }
+        }
+        let (score, subtask) = match self.across {
+            Across::Max => high,
+            Across::Min => low,
+            Across::Mean => ((sum / self.subtasks.len() as f64) as f32, high.1),
+            Across::Sum => (sum as f32, high.1),
+        };
+        if score.is_finite() { (score, subtask) } else { (f32::NAN, NO_SUBTASK) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(within: Within, across: Across, values: &[f32]) -> (f32, u32) {
+        Terms { within, across, subtasks: vec![0..2, 2..4] }.score(values)
+    }
+
+    #[test]
+    fn each_aggregation() {
+        let v = [1.0, 3.0, -2.0, 8.0];
+        assert_eq!(score(Within::Mean, Across::Max, &v), (3.0, 1));
+        assert_eq!(score(Within::Max, Across::Min, &v), (3.0, 0));
+        assert_eq!(score(Within::Min, Across::Max, &v), (1.0, 0));
+        assert_eq!(score(Within::Sum, Across::Sum, &v), (10.0, 1));
+        assert_eq!(score(Within::Sum, Across::Mean, &v), (5.0, 1));
+        assert_eq!(score(Within::Min, Across::Min, &v), (-2.0, 1));
+    }
+
+    #[test]
+    fn the_first_of_equal_subtasks_decides() {
+        assert_eq!(score(Within::Mean, Across::Max, &[1.0, 1.0, 0.0, 2.0]).1, 0);
+        assert_eq!(score(Within::Mean, Across::Min, &[1.0, 1.0, 0.0, 2.0]).1, 0);
+        assert_eq!(score(Within::Max, Across::Max, &[-0.0, -0.0, 0.0, 0.0]).1, 0);
+    }
+
+    #[test]
+    fn what_is_not_finite_never_hides() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 0..4 {
+                for across in [Across::Max, Across::Min, Across::Mean, Across::Sum] {
+                    let mut v = [1.0, 2.0, 3.0, 4.0];
+                    v[at] = bad;
+                    let within = if bad > 0.0 { Within::Max } else { Within::Min };
+                    assert!(score(within, across, &v).0.is_nan(), "{bad} at {at}");
+                }
+            }
+        }
+        assert!(score(Within::Sum, Across::Sum, &[f32::MAX; 4]).0.is_nan());
+    }
+}

@@ -1,0 +1,127 @@
+//! The pools cut into units of work, and the rows that they lack.
+//!
+//! Invariants
+//! - a window lies inside one cell of one pool; every live row is in one window, deleted rows may be in one
+//! - windows come in (pool, row) order
+
+use std::ops::Range;
+
+use gstore_store::{CELL_ROWS, Granularity, RowSet};
+
+use super::filter::{RowFilter, RowMask};
+use crate::error::QueryError;
+use crate::influence::scan::ScanPool;
+
+/// Values that a thread keeps at a time (slots x query vectors), so that its memory is bounded for any number of queries.
+const MOST_VALUES: usize = 1 << 21;
+
+/// Rows or tokens of a window at most where there are many queries: fewer would read the blocks too often.
+const LEAST_SLOTS: usize = 64;
+
+/// Samples up to which a window of any pool stays below [`MOST_VALUES`].
+pub(crate) const MOST_SAMPLES: u64 = (MOST_VALUES / LEAST_SLOTS) as u64;
+
+/// Rows or tokens that a thread keeps values for at a time.
+pub(super) fn most_slots(queries: usize) -> usize {
+    (MOST_VALUES / queries.max(1)).max(LEAST_SLOTS)
+}
+
+/// Consecutive rows of a pool, a unit of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) pool: u32,
+    pub(super) rows: Range<u64>,
+}
+
+/// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually cut too, so that a block is
+/// read by one thread once. Where vectors belong to tokens, of which a cell may have any number, at the blocks of every checkpoint: a
+/// window then holds the tokens of few blocks.
+pub(super) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
+    let most = most_slots(queries);
+    let mut windows = Vec::new();
+    for (p, pool) in pools.iter().enumerate() {
+        for rows in spans(&pool.live) {
+            for piece in pieces(pool, rows) {
+                for start in piece.clone().step_by(most) {
+                    let rows = start..(start + most as u64).min(piece.end);
+                    windows.push(Window { pool: p as u32, rows });
+                }
+            }
+        }
+    }
+    windows
+}
+
+/// Live rows with the gaps that lie inside one cell filled, so that scattered deletes do not cut the work into crumbs.
+fn spans(live: &RowSet) -> Vec<Range<u64>> {
+    let mut spans: Vec<Range<u64>> = Vec::new();
+    for range in live.ranges() {
+        match spans.last_mut().filter(|last| (last.end - 1) / CELL_ROWS == range.start / CELL_ROWS) {
+            Some(last) => last.end = range.end,
+            None => spans.push(range.clone()),
+        }
+    }
+    spans
+}
+
+/// A range of rows cut at cells and blocks.
+fn pieces(pool: &ScanPool, rows: Range<u64>) -> Vec<Range<u64>> {
+    let mut pieces = Vec::new();
+    let mut start = rows.start;
+    while start < rows.end {
+        let cell = start / CELL_ROWS;
+        let end = ((cell + 1) * CELL_ROWS).min(rows.end);
+        let readers = match pool.granularity {
+            Granularity::Sample => pool.readers.get(..1).unwrap_or_default(),
+            Granularity::Token => &pool.readers,
+        };
+        let blocks = readers.iter().flat_map(|reader| reader.blocks_in(cell));
+        let mut cuts: Vec<u64> = blocks.map(|block| block.range().start).collect();
+        cuts.sort_unstable();
+        for cut in cuts {
+            if start < cut && cut < end {
+                pieces.push(start..cut);
+                start = cut;
+            }
+        }
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+/// The rows of each pool that lack a checkpoint, among those the filter lets through.
+pub(super) struct Lacking {
+    pub(super) rows: u64,
+    pub(super) scanned: u64,
+    /// (pool, checkpoint, rows).
+    pub(super) by_checkpoint: Vec<(usize, usize, u64)>,
+}
+
+/// Rows that the filter of their pool lets through.
+pub(super) fn passing(rows: &RowSet, mask: Option<&RowMask>) -> u64 {
+    match mask {
+        None => rows.len(),
+        Some(mask) => rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum(),
+    }
+}
+
+/// Counts them without reading vectors.
+pub(super) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
+    let mut found = Lacking { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
+    for (p, pool) in pools.iter().enumerate() {
+        let mask = filter.and_then(|filter| filter.pool(p));
+        let count = |rows: &RowSet| passing(rows, mask);
+        found.scanned += count(&pool.live);
+        let mut any = RowSet::new();
+        for (c, reader) in pool.readers.iter().enumerate() {
+            let lacks = pool.live.difference(&reader.row_set()?);
+            if !lacks.is_empty() {
+                found.by_checkpoint.push((p, c, count(&lacks)));
+                any = any.union(&lacks);
+            }
+        }
+        found.rows += count(&any);
+    }
+    Ok(found)
+}

@@ -1,0 +1,309 @@
+//! What is asked: the terms of the scoring form.
+//!
+//! `score(row, target) = across over subtasks s of ( within over target samples q of s of ( sum over checkpoints c of
+//! w_c * sim(T_c[row], V_c[q]) ) )`. Every method is a choice of these terms; the default is LESS.
+
+pub(super) mod mode;
+pub(super) mod modules;
+
+use std::fmt;
+use std::str::FromStr;
+
+use gstore_store::Granularity;
+
+use self::mode::Mode;
+use self::modules::ModuleWeights;
+use crate::error::QueryError;
+
+/// An enumerated term: the words users write for it, parsing that lists them, and printing.
+macro_rules! term {
+    ($(#[$doc:meta])* $name:ident, $option:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// The words that parse, in the order of the variants.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word that parses to this value.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = QueryError;
+            fn from_str(text: &str) -> Result<Self, QueryError> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(QueryError::option($option, text, Self::WORDS)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.word()) }
+        }
+    };
+}
+
+term! {
+    /// How the target samples of one subtask become one value.
+    Within, "within" {
+        /// Mean over the samples (LESS).
+        Mean = "mean",
+        /// Largest.
+        Max = "max",
+        /// Smallest.
+        Min = "min",
+        /// Sum over the samples.
+        Sum = "sum",
+    }
+}
+
+term! {
+    /// How the values of the subtasks become the score.
+    Across, "across" {
+        /// Largest (LESS).
+        Max = "max",
+        /// Mean over the subtasks.
+        Mean = "mean",
+        /// Sum over the subtasks.
+        Sum = "sum",
+        /// Smallest.
+        Min = "min",
+    }
+}
+
+term! {
+    /// Whether the target samples of a subtask are replaced by one vector before they are compared.
+    Fold, "fold" {
+        /// Every sample is compared (LESS).
+        None = "none",
+        /// The mean of their vectors.
+        Mean = "mean",
+        /// The mean of their normalised vectors.
+        UnitMean = "unit_mean",
+    }
+}
+
+term! {
+    /// How two vectors are compared.
+    Sim, "sim" {
+        /// Dot product over both lengths, each taken as at least 1e-12 (LESS).
+        Cosine = "cosine",
+        /// Dot product.
+        Dot = "dot",
+    }
+}
+
+term! {
+    /// What happens to a pool row that lacks a vector at one of the checkpoints used.
+    Missing, "missing" {
+        /// The query fails and says how many rows lack what.
+        Error = "error",
+        /// The row is excluded and counted.
+        Exclude = "exclude",
+        /// The weights are normalised over the checkpoints the row has; a row that has none is excluded.
+        Renormalise = "renormalise",
+    }
+}
+
+impl Missing {
+    /// What is meant where nothing is said: rows that a feature still being built does not have yet are no mistake where such features are
+    /// allowed.
+    pub fn unless_said(partial: bool) -> Self {
+        if partial { Self::Exclude } else { Self::Error }
+    }
+}
+
+term! {
+    /// What a subtask is.
+    SubtaskBy, "by" {
+        /// The metadata column `subtask` of the target dataset; its name where the column is absent or null.
+        Column = "column",
+        /// Each target dataset is one subtask.
+        Dataset = "dataset",
+    }
+}
+
+term! {
+    /// Which end of the ranking.
+    Order, "order" {
+        /// Highest scores first: proponents.
+        Best = "best",
+        /// Lowest scores first: opponents.
+        Worst = "worst",
+    }
+}
+
+impl Order {
+    /// By which scores are multiplied, so that the higher rank first.
+    pub(crate) fn sign(self) -> f32 {
+        match self {
+            Self::Best => 1.0,
+            Self::Worst => -1.0,
+        }
+    }
+}
+
+term! {
+    /// What has a ranking of its own where there is one for each.
+    Each, "each" {
+        /// Each subtask: its value, without `across`.
+        Subtask = "subtask",
+        /// Each target dataset: `across` over its own subtasks.
+        Target = "target",
+        /// Each target sample: the weighted similarities with it, without `within`, `across` and `fold`.
+        Sample = "sample",
+    }
+}
+
+/// The samples a question is about: a dataset, or one subtask of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TargetRef {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Only the rows of this subtask (a value of the metadata column `subtask`).
+    pub subtask: Option<String>,
+}
+
+impl TargetRef {
+    /// Parses `dataset` or `dataset:subtask`; a subtask may itself contain colons.
+    pub fn parse(text: &str) -> Self {
+        match text.split_once(':') {
+            Some((dataset, subtask)) => Self { dataset: dataset.into(), subtask: Some(subtask.into()) },
+            None => Self { dataset: text.into(), subtask: None },
+        }
+    }
+}
+
+impl fmt::Display for TargetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.subtask {
+            Some(subtask) => write!(f, "{}:{subtask}", self.dataset),
+            None => f.write_str(&self.dataset),
+        }
+    }
+}
+
+/// What a sample is called that is given with the question, and the subtask of all of them.
+pub const GIVEN: &str = "given";
+
+/// A question. `Default` is LESS without pools and targets: `InfluenceSpec { pools, targets, ..Default::default() }`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InfluenceSpec {
+    /// Datasets whose rows are scored. Their order breaks ties.
+    pub pools: Vec<String>,
+    /// What the rows are scored for.
+    pub targets: Vec<TargetRef>,
+    /// Instead of `targets`: samples that are given with the question, as records (JSON objects, as in a data file). They are one subtask.
+    pub given: Vec<String>,
+    /// Leaves out pool rows whose content is that of a target sample.
+    pub exclude_target: bool,
+    /// The run whose checkpoints are used; by default the only one that fits.
+    pub run: Option<String>,
+    /// Names or steps of the checkpoints to use; by default all that both sides have.
+    pub checkpoints: Option<Vec<String>>,
+    /// One weight per checkpoint named in `checkpoints`, or per checkpoint used; by default the run's. Normalised to sum 1.
+    pub weights: Option<Vec<f64>>,
+    /// Samples of a subtask to one value.
+    pub within: Within,
+    /// Subtasks to the score.
+    pub across: Across,
+    /// Whether samples of a subtask are replaced by one vector first.
+    pub fold: Fold,
+    /// How vectors are compared.
+    pub sim: Sim,
+    /// Feature kind of the pools; by default `grad-adam` where every pool has it, else `grad-sgd`.
+    pub pool_kind: Option<String>,
+    /// Feature kind of the targets; by default `grad-sgd`, for embeddings the pool's kind.
+    pub target_kind: Option<String>,
+    /// Labels or numbers of features to prefer where several fit (projections, encodings or storage types side by side).
+    pub features: Vec<String>,
+    /// Rows that lack a checkpoint.
+    pub missing: Missing,
+    /// Allows features that are still being built. What becomes of the rows that they do not have yet, `missing` says: see
+    /// [`Missing::unless_said`].
+    pub partial: bool,
+    /// What a subtask is.
+    pub by: SubtaskBy,
+    /// Which modules count, and how much; by default all, equally.
+    pub modules: Option<ModuleWeights>,
+    /// Scores every scored token of the pools by itself, from features of granularity token; targets stay samples.
+    pub per_token: bool,
+    /// Whether rankings read every row, or a sketch first.
+    pub mode: Mode,
+}
+
+impl Default for InfluenceSpec {
+    fn default() -> Self {
+        Self {
+            pools: Vec::new(),
+            targets: Vec::new(),
+            given: Vec::new(),
+            exclude_target: false,
+            run: None,
+            checkpoints: None,
+            weights: None,
+            within: Within::Mean,
+            across: Across::Max,
+            fold: Fold::None,
+            sim: Sim::Cosine,
+            pool_kind: None,
+            target_kind: None,
+            features: Vec::new(),
+            missing: Missing::Error,
+            partial: false,
+            by: SubtaskBy::Column,
+            modules: None,
+            per_token: false,
+            mode: Mode::Exact,
+        }
+    }
+}
+
+impl InfluenceSpec {
+    /// What the pools' vectors belong to.
+    pub fn granularity(&self) -> Granularity {
+        if self.per_token { Granularity::Token } else { Granularity::Sample }
+    }
+
+    /// The targets as messages name them.
+    pub fn target_names(&self) -> Vec<String> {
+        if self.given.is_empty() {
+            return self.targets.iter().map(ToString::to_string).collect();
+        }
+        (1..=self.given.len()).map(|i| format!("{GIVEN} {i}")).collect()
+    }
+
+    /// Whether the terms let the samples of a subtask be compared as one vector.
+    pub fn collapses(&self) -> bool {
+        self.fold != Fold::None || matches!(self.within, Within::Mean | Within::Sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_parse_to_what_they_print() {
+        for word in Fold::WORDS {
+            assert_eq!(word.parse::<Fold>().unwrap().to_string(), *word);
+        }
+        let error = "median".parse::<Within>().unwrap_err().to_string();
+        assert!(
+            error.contains("within") && error.contains("median") && error.contains("mean, max, min, sum"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_target_may_name_a_subtask() {
+        assert_eq!(TargetRef::parse("mmlu:law:2").subtask.as_deref(), Some("law:2"));
+        assert_eq!(TargetRef::parse("gsm8k"), TargetRef { dataset: "gsm8k".into(), subtask: None });
+        assert_eq!(TargetRef::parse("mmlu:law").to_string(), "mmlu:law");
+    }
+}
