@@ -2,7 +2,7 @@
 //!
 //! - [`Store`] and [`Snapshot`]: a store, and a state of it that stays as it is
 //! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`Work`] says how a job is done and what stops it
-//! - [`InfluencePlan`]: rankings without SQL
+//! - [`Prepared`]: rankings without SQL
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
 //! - [`Models`]: models at hand for samples that are given with a question
@@ -49,7 +49,7 @@ pub use gstore_ingest::pipeline::{
     AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport, IngestRequest,
 };
 pub use gstore_query::QueryError;
-pub use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, Scored, TargetRef};
+pub use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, Scored, TargetRef};
 pub use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 pub use gstore_store::{
     AppendOptions, DeleteOptions, FeatureReader, IfChanged, JobFeature, JobPlan, NewSample, OpenError,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use gstore_query::influence::{
-    Diversity, Each, InfluencePlan, InfluenceSpec, Missing, Mode, Quota, TargetRef,
+    Diversity, Each, InfluenceSpec, OptionError, Options, Prepared, Quota, TargetRef,
 };
 
 use crate::args::{PairArgs, RuleArgs, ScoringArgs};
@@ -18,7 +18,7 @@ pub fn between(pools: &[String], targets: &[String], spec: InfluenceSpec) -> Inf
 }
 
 /// Says what a user should know of how a question was resolved.
-pub fn tell_notes(context: &Context, plan: &InfluencePlan) {
+pub fn tell_notes(context: &Context, plan: &Prepared) {
     for note in plan.notes() {
         context.say(&format!("note: {note}"));
     }
@@ -26,49 +26,17 @@ pub fn tell_notes(context: &Context, plan: &InfluencePlan) {
 
 /// How the flags score, of no pool and no target yet.
 pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
-    let ScoringArgs { pairs: compared, within, across, fold, by, mode, miss, tolerance, certified } = args;
-    let mode = Mode::from_options(Some(mode), *miss, *tolerance, certified.then_some(true))
-        .map_err(|error| UsageError(error.to_string()))?;
-    Ok(InfluenceSpec {
-        mode,
-        within: word(within)?,
-        across: word(across)?,
-        fold: word(fold)?,
-        by: word(by)?,
-        ..pairs(compared)?
-    })
+    asked(&args.0)
 }
 
 /// What the flags compare.
 pub fn pairs(args: &PairArgs) -> Result<InfluenceSpec> {
-    let PairArgs {
-        checkpoints,
-        run,
-        weights,
-        sim,
-        missing,
-        kind,
-        pool_kind,
-        target_kind,
-        features,
-        modules,
-        partial,
-        exclude_target,
-    } = args.clone();
-    Ok(InfluenceSpec {
-        exclude_target,
-        run,
-        checkpoints: (!checkpoints.is_empty()).then_some(checkpoints),
-        weights: (!weights.is_empty()).then_some(weights),
-        sim: word(&sim)?,
-        missing: missing.map_or(Ok(Missing::unless_said(partial)), |missing| word(&missing))?,
-        pool_kind: kind.or(pool_kind),
-        target_kind,
-        features,
-        partial,
-        modules: modules.as_deref().map(word).transpose()?,
-        ..InfluenceSpec::default()
-    })
+    asked(&args.0)
+}
+
+fn asked(options: &Options) -> Result<InfluenceSpec> {
+    let refused = |error: OptionError| UsageError(error.message);
+    Ok(InfluenceSpec::from_options(options).map_err(refused)?)
 }
 
 /// The rules of a selection that the flags name.

@@ -2,8 +2,8 @@
 //!
 //! - [`ann`]: graphs of neighbours, which propose the rows nearest to a vector
 //! - [`indexes`]: what there is of a segment's sketch or graph
-//! - [`influence`]: what is asked ([`InfluenceSpec`]), how it is resolved against a snapshot ([`InfluencePlan`]) and the
-//!   exact scan that answers it
+//! - [`influence`]: what is asked ([`InfluenceSpec`]), what its names are in a snapshot ([`Plan`]), and what
+//!   answers it ([`Prepared`])
 //! - [`matrix`]: every pool row with every target sample, as Parquet files
 //! - [`kernel`]: dot products of stored rows with query vectors, the same bits on every instruction set
 //! - [`sketch`]: short codes of vectors that tell which rows need not be read
@@ -12,6 +12,7 @@
 
 pub mod ann;
 pub mod error;
+pub mod hint;
 pub mod indexes;
 pub mod influence;
 pub mod kernel;
@@ -21,4 +22,4 @@ pub mod sketch;
 pub mod topk;
 
 pub use error::{QueryError, SideOf};
-pub use influence::{InfluencePlan, InfluenceSpec};
+pub use influence::{InfluenceSpec, Plan, Prepared};

@@ -95,8 +95,8 @@ impl Example {
     }
 }
 
-fn matrix(example: &Example, spec: &InfluenceSpec) -> Matrix {
-    plan(&example.store(), spec).matrix(None, &GO).unwrap()
+fn matrix(example: &Example, spec: &InfluenceSpec) -> testing::Matrix {
+    testing::matrix(&plan(&example.store(), spec), None, &GO).unwrap()
 }
 
 fn flat(values: &[Option<f32>]) -> Vec<f32> {
@@ -192,7 +192,7 @@ fn query_vectors() {
     }
     let run = store.run("warmup", &WEIGHTS);
     store.features(&features, Some(run));
-    let m = plan(&store, &ask("pool", "val")).matrix(None, &GO).unwrap();
+    let m = testing::matrix(&plan(&store, &ask("pool", "val")), None, &GO).unwrap();
     // Unit rows have length 1, so a cosine with them is the coordinate; both checkpoints add up.
     for row in 0..4 {
         for s in 0..2 {
@@ -203,7 +203,7 @@ fn query_vectors() {
     for (c, want) in want.iter().enumerate() {
         let weight = [0.75, 0.25][c];
         let one = InfluenceSpec { checkpoints: Some(vec![checkpoint_name(c)]), ..ask("pool", "val") };
-        let m = plan(&store, &one).matrix(None, &GO).unwrap();
+        let m = testing::matrix(&plan(&store, &one), None, &GO).unwrap();
         for row in 0..4 {
             let got = [m.subtask[row * 2].unwrap(), m.subtask[row * 2 + 1].unwrap()];
             close(&got, &[want[0][row] / weight, want[1][row] / weight], 2.0 * CLOSE / weight);

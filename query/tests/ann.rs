@@ -47,20 +47,20 @@ fn spec() -> InfluenceSpec {
     }
 }
 
-fn about(store: &TestStore, vector: AtHandVector<'_>) -> InfluencePlan {
-    InfluencePlan::about_vector(&store.snapshot(), &spec(), vector).unwrap()
+fn about(store: &TestStore, vector: AtHandVector) -> Prepared {
+    Prepared::about_vector(&store.snapshot(), &spec(), vector).unwrap()
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|x| f64::from(*x)).collect()
 }
 
-fn row(store: &TestStore, row: u64) -> InfluencePlan {
+fn row(store: &TestStore, row: u64) -> Prepared {
     about(store, AtHandVector::Row { pool: 0, row })
 }
 
 fn ask_by(
-    plan: &InfluencePlan,
+    plan: &Prepared,
     k: usize,
     filter: Option<&RowFilter>,
     options: &NearestOptions,
@@ -70,7 +70,7 @@ fn ask_by(
 }
 
 /// Part of the exact answer that was found. Whatever was found has the scan's bits.
-fn recall(plan: &InfluencePlan, k: usize, filter: Option<&RowFilter>) -> f64 {
+fn recall(plan: &Prepared, k: usize, filter: Option<&RowFilter>) -> f64 {
     let (exact, _) = ask_by(plan, usize::MAX, filter, &SCAN);
     let (found, way) = ask_by(plan, k, filter, &GRAPH);
     assert!(way.graphs > 0, "{way:?}");
@@ -107,7 +107,7 @@ fn nearly_all_neighbours_are_found_and_have_the_bits_of_the_scan() {
         }
         assert!(sum / 20.0 >= least, "{what}: {}", sum / 20.0);
         let question = numbers.vector(if what == "random" { 32 } else { 48 });
-        assert!(recall(&about(&store, AtHandVector::Values(&wide(&question))), 100, None) >= 0.8);
+        assert!(recall(&about(&store, AtHandVector::Values(wide(&question))), 100, None) >= 0.8);
     }
 }
 
@@ -145,7 +145,7 @@ fn the_length_of_a_given_vector_does_not_matter() {
     let values = [0.3, -0.2, 0.9, 0.1, -0.7, 0.05];
     let ask = |length: f64| {
         let values: Vec<f64> = values.iter().map(|x| x * length).collect();
-        ask_by(&about(&store, AtHandVector::Values(&values)), 10, None, &SCAN).0
+        ask_by(&about(&store, AtHandVector::Values(values)), 10, None, &SCAN).0
     };
     // Powers of two change no digit; others change the last one of the values themselves.
     for power in [-1000, -70, 0, 126, 1000] {
@@ -205,7 +205,7 @@ fn rows_without_a_direction_are_left_out_and_counted() {
     let all = ask_by(&row(&store, 0), 1_000, None, &GRAPH).0;
     assert_eq!((all.len(), &all), (297, &ask_by(&row(&store, 0), 1_000, None, &SCAN).0));
     let refused = |row| {
-        InfluencePlan::about_vector(&store.snapshot(), &spec(), AtHandVector::Row { pool: 0, row })
+        Prepared::about_vector(&store.snapshot(), &spec(), AtHandVector::Row { pool: 0, row })
             .err()
             .unwrap()
             .to_string()
@@ -222,7 +222,7 @@ fn small_and_equal_vectors_make_graphs_too() {
         let same: Vec<Vec<f32>> = (0..rows).map(|i| vec![if i % 3 == 0 { -2.0 } else { 1.5 }; dim]).collect();
         let store = store(present(&same), usize::MAX);
         assert_eq!(make(&store).done, rows as u64);
-        let plan = about(&store, AtHandVector::Values(&vec![1.0f64; dim]));
+        let plan = about(&store, AtHandVector::Values(vec![1.0f64; dim]));
         let (exact, _) = ask_by(&plan, 5, None, &SCAN);
         let (found, way) = ask_by(&plan, 5, None, &GRAPH);
         assert_eq!((found.len(), way.graphs + way.scanned), (exact.len(), 1));
@@ -231,7 +231,7 @@ fn small_and_equal_vectors_make_graphs_too() {
     }
     let zeros = store(present(&vec![vec![0.0; 4]; 10]), usize::MAX);
     assert_eq!(make(&zeros).left_out, 10);
-    let plan = about(&zeros, AtHandVector::Values(&[1.0; 4]));
+    let plan = about(&zeros, AtHandVector::Values(vec![1.0; 4]));
     assert_eq!(ask_by(&plan, 5, None, &GRAPH).0, ask_by(&plan, 5, None, &SCAN).0);
 }
 
@@ -240,7 +240,7 @@ fn questions_that_make_no_sense_are_refused() {
     let store = store(clustered(50, 4, 2), usize::MAX);
     make(&store);
     let refused = |spec: InfluenceSpec, values: &[f32]| {
-        let plan = InfluencePlan::about_vector(&store.snapshot(), &spec, AtHandVector::Values(&wide(values)));
+        let plan = Prepared::about_vector(&store.snapshot(), &spec, AtHandVector::Values(wide(values)));
         plan.err().unwrap().to_string()
     };
     for bad in [[f32::NAN, 0.0, 0.0, 0.0], [0.0, f32::INFINITY, 0.0, 0.0]] {

@@ -103,7 +103,7 @@ impl Case {
     }
 }
 
-fn select(plan: &InfluencePlan, k: usize, diversity: &Diversity) -> Selection {
+fn select(plan: &Prepared, k: usize, diversity: &Diversity) -> Selection {
     let request =
         SelectRequest { order: Order::Best, k, filter: None, diversity, threads: 2, memory: 1 << 30 };
     plan.select(&request, &GO).unwrap()

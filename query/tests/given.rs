@@ -62,8 +62,8 @@ fn given(spec: &InfluenceSpec, rows: usize) -> InfluenceSpec {
     InfluenceSpec { targets: Vec::new(), given, ..spec.clone() }
 }
 
-fn asked(store: &TestStore, spec: &InfluenceSpec, known: &Arc<Known>) -> InfluencePlan {
-    InfluencePlan::with_encoder(&store.snapshot(), spec, Some(known.clone())).unwrap()
+fn asked(store: &TestStore, spec: &InfluenceSpec, known: &Arc<Known>) -> Prepared {
+    Prepared::with_encoder(&store.snapshot(), spec, Some(known.clone())).unwrap()
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn vectors_are_computed_once_and_only_for_an_answer() {
     assert!(plan.explain().to_string().contains("grad-sgd of the given sample"));
     assert_eq!(known.calls.load(Ordering::SeqCst), 0);
     let best = best(&plan, 1)[0];
-    plan.matrix(None, &GO).unwrap();
+    testing::matrix(&plan, None, &GO).unwrap();
     plan.pair(0, best.0, 1, &GO).unwrap().unwrap();
     assert_eq!(plan.given_tokens(&GO).unwrap(), [(7, 3)]);
     // As messages number them.
@@ -117,11 +117,11 @@ fn what_cannot_be_asked_is_said() {
     let world = world(1).normal();
     let store = world.store(DType::F32);
     let spec = given(&ask("pool", "val"), 1);
-    let refused = InfluencePlan::new(&store.snapshot(), &spec).err().unwrap();
+    let refused = Prepared::new(&store.snapshot(), &spec).err().unwrap();
     assert!(matches!(refused, QueryError::NoEncoder), "{refused}");
     let known = Known::new(world.target.clone());
     let both = InfluenceSpec { given: spec.given.clone(), ..ask("pool", "val") };
-    let error = InfluencePlan::with_encoder(&store.snapshot(), &both, Some(known)).err().unwrap();
+    let error = Prepared::with_encoder(&store.snapshot(), &both, Some(known)).err().unwrap();
     assert!(error.to_string().contains("not both"), "{error}");
 
     let mut infinite = world.target.clone();

@@ -82,7 +82,7 @@ fn pool_rows_that_are_not_finite_are_left_out_of_every_answer() {
                 assert!(all.len() == 37 && wrong.iter().all(|row| !all.contains_key(&(0, *row))));
                 let left: Vec<_> = excluded(&plan).iter().map(|e| (e.row, e.reason)).collect();
                 assert_eq!(left, wrong.map(|row| (row, Reason::NonFinite)));
-                let matrix = plan.matrix(None, &GO).unwrap();
+                let matrix = testing::matrix(&plan, None, &GO).unwrap();
                 assert!(matrix.influence.iter().flatten().all(|x| x.is_finite()));
             }
         }
@@ -203,7 +203,7 @@ fn vectors_of_other_spaces_are_refused() {
         let mut target = Feature::new("val", "grad-sgd", 0, rows(2, 2, 6));
         change(&mut target);
         store.features(&[Feature::new("pool", "grad-sgd", 0, rows(1, 4, 6)), target], None);
-        let error = InfluencePlan::new(&store.snapshot(), &ask("pool", "val")).err().unwrap().to_string();
+        let error = Prepared::new(&store.snapshot(), &ask("pool", "val")).err().unwrap().to_string();
         assert!(error.contains(word), "{error}");
     };
     refused(&|f| f.rows = rows(2, 2, 7), "dim");
@@ -234,7 +234,7 @@ fn what_an_encoder_computes_is_checked() {
     let spec =
         InfluenceSpec { targets: Vec::new(), given: vec!["{\"text\":\"a\"}".into()], ..ask("pool", "val") };
     let ask = |vector: Vec<f32>| {
-        let plan = InfluencePlan::with_encoder(&store.snapshot(), &spec, Some(Arc::new(Fixed(vector))))?;
+        let plan = Prepared::with_encoder(&store.snapshot(), &spec, Some(Arc::new(Fixed(vector))))?;
         plan.top_k(Order::Best, 5, None, 1, &GO)
     };
     assert_eq!(ask(vec![0.5; 6]).unwrap().rows.len(), 5);
@@ -329,8 +329,8 @@ fn numbers_that_are_not_finite_or_out_of_range_are_refused() {
     let refused = |change: &dyn Fn(&mut InfluenceSpec)| {
         let mut spec = ask("pool", "val");
         change(&mut spec);
-        let asked = InfluencePlan::new(&store.snapshot(), &spec)
-            .and_then(|plan| plan.top_k(Order::Best, 5, None, 1, &GO));
+        let asked =
+            Prepared::new(&store.snapshot(), &spec).and_then(|plan| plan.top_k(Order::Best, 5, None, 1, &GO));
         assert!(matches!(asked, Err(QueryError::Spec(_))), "{spec:?}: {asked:?}");
     };
     let sketch = |miss, tolerance| Mode::Sketch(SketchMode { miss, tolerance, ..SketchMode::default() });

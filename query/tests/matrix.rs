@@ -135,12 +135,12 @@ fn larger() -> (World, TestStore) {
     (world, store)
 }
 
-fn options(samples: u64, plan: &InfluencePlan, threads: usize) -> MatrixOptions {
+fn options(samples: u64, plan: &Prepared, threads: usize) -> MatrixOptions {
     MatrixOptions { memory: samples * plan.sample_bytes(), part: 200 * samples * 4, threads, replace: false }
 }
 
 fn make(
-    plan: &InfluencePlan,
+    plan: &Prepared,
     options: MatrixOptions,
     output: MatrixOutput<'_>,
 ) -> Result<MatrixReport, MatrixError> {
@@ -322,7 +322,7 @@ fn a_row_against_itself_is_on_the_diagonal() {
 }
 
 /// Begins a matrix in a folder, and stops when one part is there.
-fn begin(plan: &InfluencePlan, out: &Path) {
+fn begin(plan: &Prepared, out: &Path) {
     let stop = AtomicBool::new(false);
     let job = MatrixJob::new(plan, options(4, plan, 1), &GO).unwrap();
     let seen = std::cell::Cell::new(0);

@@ -28,7 +28,7 @@ fn base() -> TestStore {
 }
 
 fn error(store: &TestStore, spec: &InfluenceSpec) -> String {
-    match InfluencePlan::new(&store.snapshot(), spec) {
+    match Prepared::new(&store.snapshot(), spec) {
         Err(error) => error.to_string(),
         Ok(plan) => plan.top_k(Order::Best, 1, None, 1, &GO).unwrap_err().to_string(),
     }
@@ -40,7 +40,7 @@ fn with(change: impl FnOnce(&mut InfluenceSpec)) -> InfluenceSpec {
     spec
 }
 
-fn names(plan: &InfluencePlan) -> Vec<&str> {
+fn names(plan: &Prepared) -> Vec<&str> {
     plan.checkpoints().iter().map(|c| c.name.as_str()).collect()
 }
 
@@ -223,14 +223,14 @@ fn attributes_forbid_what_would_mean_nothing() {
     let dot = with(|s| s.sim = Sim::Dot);
     let unit = store(|a| a.unit = true, |_| {});
     assert!(error(&unit, &dot).contains("scaled to length 1"));
-    assert!(InfluencePlan::new(&unit.snapshot(), &ask("pool", "val")).is_ok());
+    assert!(Prepared::new(&unit.snapshot(), &ask("pool", "val")).is_ok());
     let both = store(
         |a| a.preconditioned = Preconditioned::Unknown,
         |a| a.preconditioned = Preconditioned::Artifact("x".into()),
     );
     assert!(error(&both, &ask("pool", "val")).contains("at most one side"));
     let one = store(|_| {}, |a| a.preconditioned = Preconditioned::Unknown);
-    assert!(InfluencePlan::new(&one.snapshot(), &ask("pool", "val")).is_ok());
+    assert!(Prepared::new(&one.snapshot(), &ask("pool", "val")).is_ok());
     let scales = store(|a| a.dot_scale = 0.5, |_| {});
     assert!(error(&scales, &dot).contains("scaled differently"));
     let plain = plan(&store(|_| {}, |_| {}), &dot).top_k(Order::Best, 2, None, 1, &GO).unwrap();
@@ -248,15 +248,15 @@ fn a_feature_that_is_being_built_needs_partial() {
     building.complete = false;
     store.features(&[building], None);
     store.features(&[Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 6)))], None);
-    let error = InfluencePlan::new(&store.snapshot(), &ask("pool", "val")).err().unwrap();
+    let error = Prepared::new(&store.snapshot(), &ask("pool", "val")).err().unwrap();
     assert!(matches!(error, QueryError::Building { .. }), "{error}");
     let allowed = |missing| with(|s| (s.partial, s.missing) = (true, missing));
-    let unsaid = plan(&store, &allowed(Missing::unless_said(true)));
+    let unsaid = plan(&store, &allowed(Missing::default_for(true)));
     let partial = unsaid.top_k(Order::Best, 4, None, 1, &GO).unwrap();
     assert_eq!((partial.rows.len(), partial.excluded.missing), (2, 2));
     let said = self::error(&store, &allowed(Missing::Error));
     assert!(said.contains("2 of 4 rows lack a checkpoint"), "{said}");
-    assert_eq!(Missing::unless_said(false), InfluenceSpec::default().missing);
+    assert_eq!(Missing::default_for(false), InfluenceSpec::default().missing);
 }
 
 #[test]
@@ -343,4 +343,37 @@ fn a_subtask_named_like_a_dataset_is_not_the_rows_without_one() {
     assert_eq!(both.asked, both.subtasks);
     assert_eq!(of(&["named"], SubtaskBy::Column).asked, ["named:named", "named:other"]);
     assert_eq!(of(&["alpha", "beta"], SubtaskBy::Dataset).subtasks, ["alpha", "beta"]);
+}
+
+#[test]
+fn a_plan_reads_back_from_json_and_belongs_to_its_snapshot() {
+    let store = base();
+    let snapshot = store.snapshot();
+    let sketch = Mode::Sketch(SketchMode { miss: 1e-9, ..SketchMode::default() });
+    for spec in [
+        ask("pool", "val:law"),
+        with(|s| (s.weights, s.mode) = (Some(vec![0.1, 1.0 / 3.0]), sketch.clone())),
+        with(|s| (s.pool_kind, s.sim) = (Some("embed-mean".into()), Sim::Dot)),
+    ] {
+        let own = Prepared::new(&snapshot, &spec).unwrap();
+        let text = serde_json::to_string(own.plan()).unwrap();
+        let read: Plan = serde_json::from_str(&text).unwrap();
+        assert_eq!(&read, own.plan(), "{text}");
+        let other = Prepared::from_plan(&snapshot, read, None).unwrap();
+        assert_eq!(scores(&other), scores(&own));
+    }
+    let plan = Plan::new(&snapshot, &ask("pool", "val")).unwrap();
+    let forged = |from: &str, to: &str| -> String {
+        let text = serde_json::to_string(&plan).unwrap();
+        assert!(text.contains(from), "{text}");
+        let read: Plan = serde_json::from_str(&text.replacen(from, to, 1)).unwrap();
+        Prepared::from_plan(&snapshot, read, None).err().unwrap().to_string()
+    };
+    let wrong = "not what its question resolves to";
+    assert!(forged(r#""weight":0.75"#, r#""weight":0.5"#).contains(wrong));
+    let features = format!(r#""features":{:?}"#, plan.pools()[0].features).replace(' ', "");
+    assert!(forged(&features, r#""features":[7,4000000000]"#).contains(wrong));
+    store.dataset("late", 1);
+    let error = Prepared::from_plan(&store.snapshot(), plan, None).err().unwrap().to_string();
+    assert!(error.contains("plan the question for it"), "{error}");
 }

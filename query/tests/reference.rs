@@ -39,7 +39,7 @@ fn check(world: &World, store: &TestStore, spec: &InfluenceSpec, tolerance: f64)
         }
     }
     // The subtask is checked by value: near ties may go either way.
-    let matrix = plan.matrix(None, &GO).unwrap();
+    let matrix = testing::matrix(&plan, None, &GO).unwrap();
     for (i, key) in matrix.rows.iter().enumerate() {
         if let Some((score, name)) = got.get(key) {
             let line: Vec<f32> = matrix.subtask[i * matrix.subtasks.len()..][..matrix.subtasks.len()]

@@ -324,7 +324,7 @@ fn what_cannot_be_bounded_is_scanned_and_said() {
     let all = sketches(&store, "pool", 4);
     let spec = ask("pool", "val");
     let want = plan(&store, &spec).top_k(Order::Best, 5, None, 1, &GO).unwrap();
-    let noted = |plan: InfluencePlan, word: &str| {
+    let noted = |plan: Prepared, word: &str| {
         let got = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap();
         assert_eq!(got.summary.guarantee, "exact");
         assert!(got.summary.notes.iter().any(|note| note.contains(word)), "{:?}", got.summary.notes);
@@ -341,6 +341,6 @@ fn what_cannot_be_bounded_is_scanned_and_said() {
             mode: Mode::Sketch(SketchMode { miss: wrong, ..Default::default() }),
             ..ask("pool", "val")
         };
-        assert!(InfluencePlan::new(&store.snapshot(), &spec).is_err());
+        assert!(Prepared::new(&store.snapshot(), &spec).is_err());
     }
 }

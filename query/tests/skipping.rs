@@ -39,7 +39,7 @@ fn store(dtype: DType, groups: &[u32], flagged: bool, equal: bool) -> TestStore 
 }
 
 /// All scores by a stream, which skips nothing, in the order of a ranking.
-fn sorted(plan: &InfluencePlan, order: Order) -> (Vec<Scored>, ScanSummary) {
+fn sorted(plan: &Prepared, order: Order) -> (Vec<Scored>, ScanSummary) {
     let mut rows = Vec::new();
     let take = |part: &[Scored]| {
         rows.extend_from_slice(part);
@@ -132,7 +132,7 @@ fn few_rows_of_a_block_are_read_by_themselves() {
             let filter = RowFilter::single(mask.clone());
             // Another snapshot, in which nothing was read yet.
             let other = Store::open(store.store.path()).unwrap();
-            let fresh = InfluencePlan::new(&other.snapshot().unwrap(), &ask("pool", "val")).unwrap();
+            let fresh = Prepared::new(&other.snapshot().unwrap(), &ask("pool", "val")).unwrap();
             for _ in 0..2 {
                 let some = fresh.top_k(Order::Best, rows, Some(&filter), 1, &GO).unwrap();
                 let want: Vec<Scored> = whole.rows.iter().filter(|s| mask.contains(s.row)).copied().collect();

@@ -74,7 +74,7 @@ fn ask_tokens() -> InfluenceSpec {
     InfluenceSpec { per_token: true, ..ask("pool", "val") }
 }
 
-fn all_scores(plan: &InfluencePlan, threads: usize) -> Vec<Scored> {
+fn all_scores(plan: &Prepared, threads: usize) -> Vec<Scored> {
     let mut all = Vec::new();
     let summary = plan.scores(None, threads, &GO, |part| {
         all.extend_from_slice(part);
@@ -271,8 +271,7 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
     let token = |n: &mut Numbers| Some(vec![(1, n.vector(3), 0), (4, n.vector(3), 0)]);
     let store = TestStore::new();
     store.dataset("pool", 2).dataset("val", 1).dataset("words", 1);
-    let refuse =
-        |spec: &InfluenceSpec| InfluencePlan::new(&store.snapshot(), spec).err().unwrap().to_string();
+    let refuse = |spec: &InfluenceSpec| Prepared::new(&store.snapshot(), spec).err().unwrap().to_string();
     store.features(
         &[
             Feature::new("pool", "grad-adam", 0, present(&n.vectors(2, 3))),
@@ -310,7 +309,7 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
     assert_eq!(all_scores(&plan(&store, &named(true)), 1).len(), 4);
     let tokens = plan(&store, &ask_tokens());
     assert!(tokens.explain().to_string().starts_with("for each token: max over subtasks"));
-    let error = tokens.matrix(None, &GO).unwrap_err().to_string();
+    let error = testing::matrix(&tokens, None, &GO).unwrap_err().to_string();
     assert!(error.contains("without `per_token`"), "{error}");
 }
 
@@ -330,8 +329,7 @@ fn what_lacks_the_feature_is_what_is_named() {
         ],
         None,
     );
-    let refuse =
-        |spec: &InfluenceSpec| InfluencePlan::new(&store.snapshot(), spec).err().unwrap().to_string();
+    let refuse = |spec: &InfluenceSpec| Prepared::new(&store.snapshot(), spec).err().unwrap().to_string();
     let pools = |pools: &[&str]| pools.iter().map(|pool| (*pool).to_owned()).collect();
     let only = refuse(&ask("words", "val"));
     for part in
@@ -347,7 +345,7 @@ fn what_lacks_the_feature_is_what_is_named() {
     assert!(error.starts_with("dataset `bare` has no `grad-sgd` feature;"), "{error}");
     // The target is what lacks vectors of samples, also where it is the pool too.
     let both = InfluenceSpec { per_token: true, ..ask("words", "words") };
-    let error = InfluencePlan::new(&store.snapshot(), &both).err().unwrap();
+    let error = Prepared::new(&store.snapshot(), &both).err().unwrap();
     assert!(matches!(error, QueryError::NoFeature { side: SideOf::Target, .. }), "{error}");
     assert!(!error.to_string().contains("per_token"), "{error}");
 
@@ -416,7 +414,7 @@ fn positions_of_different_encodings_are_not_matched() {
         features.push(Feature::new("val", "grad-sgd", c, present(&n.vectors(1, 2))));
     }
     store.features(&features, Some(store.run("warmup", &[None, None])));
-    let error = InfluencePlan::new(&store.snapshot(), &ask_tokens()).err().unwrap().to_string();
+    let error = Prepared::new(&store.snapshot(), &ask_tokens()).err().unwrap().to_string();
     assert!(error.contains("different encodings") && error.contains("of tokens"), "{error}");
     let one = InfluenceSpec { checkpoints: Some(vec!["200".into()]), ..ask_tokens() };
     assert_eq!(all_scores(&plan(&store, &one), 1).len(), 1);

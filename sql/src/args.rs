@@ -3,11 +3,15 @@
 //! Everything is a constant by the time it arrives here: the planner has folded expressions such as `'po' || 'ol'`.
 
 use datafusion::arrow::array::Array;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
+use gstore_query::influence::{Function, Options};
+use serde_json::Value;
+
 use super::error::SqlError;
-use super::hint::{listing, nearest};
+use gstore_query::hint::{listing, nearest};
 
 /// Constant arguments of one call.
 pub(crate) struct Arguments {
@@ -84,66 +88,29 @@ impl Arguments {
     }
 
     /// The value of an option, if it was given; NULL counts as not given.
-    pub(crate) fn option(&self, name: &str) -> Option<&ScalarValue> {
+    fn option(&self, name: &str) -> Option<&ScalarValue> {
         self.named.iter().find(|(n, _)| n == name).map(|(_, v)| v).filter(|v| !v.is_null())
     }
 
-    /// An option that is one word.
-    pub(crate) fn text(&self, name: &'static str) -> Result<Option<String>, SqlError> {
-        self.option(name).map(|v| text(name, v)).transpose()
+    /// Whether an option was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.option(name).is_some()
     }
 
-    /// An option that is one word or several: a list, or one text with commas.
-    pub(crate) fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, SqlError> {
-        self.option(name).map(|v| texts(name, v)).transpose()
-    }
-
-    /// An option that is a list of numbers.
-    pub(crate) fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>, SqlError> {
-        let Some(value) = self.option(name) else { return Ok(None) };
-        // A list of nothing but NULL has a type of its own, whose values are null only logically.
-        let nulls = elements(value).and_then(|all| all.logical_nulls());
-        if let Some(at) = nulls.and_then(|nulls| nulls.iter().position(|valid| !valid)) {
-            let why = format!("option `{name}` must be numbers; number {} of the list is NULL", at + 1);
-            return Err(SqlError::invalid(why).about(name));
+    /// The options of a call that asks a question, its positional arguments among them.
+    pub(crate) fn options<const N: usize>(
+        &self,
+        function: Function,
+        positional: [&'static str; N],
+    ) -> Result<Options, SqlError> {
+        let mut options = Options::new(function);
+        let first = positional.into_iter().zip(&self.positional).map(|(name, value)| (name, value));
+        let named = self.named.iter().map(|(name, value)| (name.as_str(), value));
+        for (name, given) in first.chain(named) {
+            options.set(name, value(given)?).map_err(SqlError::option)?;
         }
-        texts(name, value)?
-            .iter()
-            .map(|t| {
-                t.parse::<f64>().map_err(|_| {
-                    SqlError::invalid(format!("option `{name}` must be numbers; `{t}` is none")).about(name)
-                })
-            })
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    /// An option that is true or false.
-    pub(crate) fn boolean(&self, name: &'static str) -> Result<Option<bool>, SqlError> {
-        match self.option(name) {
-            None => Ok(None),
-            Some(ScalarValue::Boolean(Some(b))) => Ok(Some(*b)),
-            Some(other) => {
-                Err(SqlError::invalid(format!("option `{name}` must be true or false, not {other}"))
-                    .about(name))
-            }
-        }
-    }
-
-    /// An option that is a count.
-    pub(crate) fn count(&self, name: &'static str) -> Result<Option<usize>, SqlError> {
-        let Some(value) = self.option(name) else { return Ok(None) };
-        let whole = match value.cast_to(&datafusion::arrow::datatypes::DataType::Int64) {
-            Ok(ScalarValue::Int64(Some(n))) if value.data_type().is_integer() => usize::try_from(n).ok(),
-            _ => None,
-        };
-        whole.map(Some).ok_or_else(|| {
-            let why = match value {
-                ScalarValue::UInt64(_) => format!("at most {}", i64::MAX),
-                _ => "a whole number of at least 0".to_owned(),
-            };
-            SqlError::invalid(format!("option `{name}` must be {why}, not {value}")).about(name)
-        })
+        self.positional(positional)?;
+        Ok(options)
     }
 }
 
@@ -172,30 +139,38 @@ pub(crate) fn text(name: &'static str, value: &ScalarValue) -> Result<String, Sq
     Err(SqlError::invalid(format!("`{name}` must be text, not {value}")).about(name))
 }
 
-/// The elements of a list.
-pub(crate) fn elements(value: &ScalarValue) -> Option<std::sync::Arc<dyn Array>> {
-    match value {
+/// A constant as the table of options reads it: a number that is not whole as its digits.
+fn value(scalar: &ScalarValue) -> Result<Value, SqlError> {
+    let elements = match scalar {
         ScalarValue::List(list) => Some(list.value(0)),
         ScalarValue::LargeList(list) => Some(list.value(0)),
         ScalarValue::FixedSizeList(list) => Some(list.value(0)),
         _ => None,
-    }
-}
-
-/// One word or several: a list, or one text with commas.
-pub(crate) fn texts(name: &'static str, value: &ScalarValue) -> Result<Vec<String>, SqlError> {
-    let words = match elements(value) {
-        Some(elements) => (0..elements.len())
-            .map(|i| {
-                let element = ScalarValue::try_from_array(&elements, i)
-                    .map_err(|e| SqlError::from_datafusion(e, &[]))?;
-                text(name, &element)
-            })
-            .collect::<Result<Vec<_>, _>>()?,
-        None => text(name, value)?.split(',').map(|t| t.trim().to_string()).collect(),
     };
-    if words.is_empty() || words.iter().any(String::is_empty) {
-        return Err(SqlError::invalid(format!("`{name}` is empty or has an empty part")).about(name));
+    if scalar.is_null() {
+        return Ok(Value::Null);
     }
-    Ok(words)
+    if let Some(elements) = elements {
+        // A list of nothing but NULL has a type of its own, whose values are null only logically.
+        let nulls = elements.logical_nulls();
+        let element = |i: usize| match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
+            true => Ok(Value::Null),
+            false => ScalarValue::try_from_array(&elements, i)
+                .map_err(|e| SqlError::from_datafusion(e, &[]))
+                .and_then(|scalar| value(&scalar)),
+        };
+        return (0..elements.len()).map(element).collect();
+    }
+    Ok(match scalar {
+        ScalarValue::Boolean(Some(flag)) => Value::Bool(*flag),
+        ScalarValue::UInt64(Some(number)) => Value::from(*number),
+        _ => match scalar.try_as_str() {
+            Some(Some(text)) => Value::from(text),
+            _ if scalar.data_type().is_integer() => match scalar.cast_to(&DataType::Int64) {
+                Ok(ScalarValue::Int64(Some(number))) => Value::from(number),
+                _ => Value::from(scalar.to_string()),
+            },
+            _ => Value::from(scalar.to_string()),
+        },
+    })
 }

@@ -82,6 +82,15 @@ impl SqlError {
         Self::new(kind, error.to_string())
     }
 
+    /// An option that is refused.
+    pub(crate) fn option(error: gstore_query::influence::OptionError) -> Self {
+        let found = match error.option {
+            Some(name) => Self::invalid(error.message).about(name),
+            None => Self::unknown(error.message),
+        };
+        found.maybe_hint(error.hint)
+    }
+
     /// A name that the snapshot does not have.
     pub(crate) fn lookup(error: gstore_store::LookupError) -> Self {
         Self::unknown(error.to_string())

@@ -50,7 +50,7 @@ impl RelationPlanner for FunctionPlanner {
         };
         let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
         let place = Span::try_from_sqlparser_span(call.name.span());
-        let (exprs, places) = arguments(&function, super::options_of(&function), call.args, cx)?;
+        let (exprs, places) = arguments(&function, &super::options_of(&function), call.args, cx)?;
         let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
             let blamed = SqlError::argument(&e);
             let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);

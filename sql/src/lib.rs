@@ -20,7 +20,6 @@ mod filter;
 mod from_first;
 mod function;
 mod guard;
-mod hint;
 mod influence;
 mod leaf;
 mod notes;
@@ -63,13 +62,15 @@ fn table_functions(
 }
 
 /// The options of a table function, by the names they can be given with.
-fn options_of(function: &str) -> &'static [&'static str] {
-    match function {
-        "influence" => influence::INFLUENCE_OPTIONS,
-        "self_influence" => influence::SELF_OPTIONS,
-        "excluded" => influence::EXCLUDED_OPTIONS,
-        "nearest" => influence::NEAREST_OPTIONS,
-        "vectors" => vectors::OPTIONS,
-        _ => &[],
-    }
+fn options_of(function: &str) -> Vec<&'static str> {
+    use gstore_query::influence::Function;
+    let asked = match function {
+        "influence" => Function::Influence,
+        "self_influence" => Function::SelfInfluence,
+        "excluded" => Function::Excluded,
+        "nearest" => Function::Nearest,
+        "vectors" => return vectors::OPTIONS.to_vec(),
+        _ => return Vec::new(),
+    };
+    asked.options().map(|option| option.name).collect()
 }

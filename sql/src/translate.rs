@@ -7,7 +7,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use super::error::{SqlError, SqlErrorKind};
-use super::hint::{listing, nearest};
+use gstore_query::hint::{listing, nearest};
 
 pub(super) fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
     match error {

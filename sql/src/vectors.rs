@@ -14,11 +14,11 @@ use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, Snapshot, Value
 use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::SqlError;
-use super::hint::{listing, nearest};
 use super::influence::Source;
 use super::leaf::{Each, Fetch, Rows, RowsTable, Want};
 use super::samples::{Cell, SampleTable, arrow};
 use super::union;
+use gstore_query::hint::{listing, nearest};
 
 /// Options of `vectors()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];

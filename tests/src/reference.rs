@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Matrix, SubtaskBy, TargetRef};
+use gstore_query::influence::testing::{Matrix, matrix};
+use gstore_query::influence::{InfluenceSpec, Prepared, SubtaskBy, TargetRef};
 use gstore_store::{DType, Snapshot, Store};
 use tempfile::TempDir;
 
@@ -87,7 +88,7 @@ impl Reference {
     ///
     /// # Panics
     /// If it cannot be planned.
-    pub fn plan(&self) -> InfluencePlan {
+    pub fn plan(&self) -> Prepared {
         let targets =
             self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
         let spec = InfluenceSpec {
@@ -96,7 +97,7 @@ impl Reference {
             by: SubtaskBy::Dataset,
             ..InfluenceSpec::default()
         };
-        InfluencePlan::new(&self.snapshot, &spec).expect("planned")
+        Prepared::new(&self.snapshot, &spec).expect("planned")
     }
 
     /// Every similarity of it.
@@ -104,7 +105,7 @@ impl Reference {
     /// # Panics
     /// If the scan fails.
     pub fn matrix(&self) -> Matrix {
-        self.plan().matrix(None, &AtomicBool::new(false)).expect("scored")
+        matrix(&self.plan(), None, &AtomicBool::new(false)).expect("scored")
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, TargetRef};
+use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput};
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};
@@ -194,7 +194,7 @@ fn fill_up(place: &Place, output: &Path) -> String {
         targets: vec![TargetRef::parse("q")],
         ..InfluenceSpec::default()
     };
-    let plan = InfluencePlan::new(&snapshot, &spec).expect("a question");
+    let plan = Prepared::new(&snapshot, &spec).expect("a question");
     let (memory, cancel) = (MEMORY.parse().expect("a number"), AtomicBool::new(false));
     let options = MatrixOptions { memory, ..MatrixOptions::default() };
     let job = MatrixJob::new(&plan, options, &cancel).expect("a matrix");

@@ -15,7 +15,8 @@ use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Compute;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, RowFilter, RowMask, TargetRef};
+use gstore_query::influence::testing::matrix;
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowFilter, RowMask, TargetRef};
 use gstore_store::{DType, Snapshot, Store};
 use serde_json::{Value, json};
 
@@ -92,19 +93,19 @@ fn build(inputs: &Inputs, path: &std::path::Path, how: &How) -> Result<(Arc<Snap
     Ok((snapshot, report))
 }
 
-fn plan(snapshot: &Arc<Snapshot>, target: &str) -> Result<InfluencePlan> {
+fn plan(snapshot: &Arc<Snapshot>, target: &str) -> Result<Prepared> {
     let spec = InfluenceSpec {
         pools: vec!["pool".to_owned()],
         targets: vec![TargetRef::parse(target)],
         ..InfluenceSpec::default()
     };
-    Ok(InfluencePlan::new(snapshot, &spec)?)
+    Ok(Prepared::new(snapshot, &spec)?)
 }
 
 fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threads: usize) -> Result<Value> {
     let never = AtomicBool::new(false);
     let (a, b) = (plan(projected, target)?, plan(exact, target)?);
-    let top = |plan: &InfluencePlan| plan.top_k(Order::Best, TOP, None, threads, &never);
+    let top = |plan: &Prepared| plan.top_k(Order::Best, TOP, None, threads, &never);
     top(&a)?;
     let begun = Instant::now();
     let ranked = top(&a)?;
@@ -118,8 +119,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     let mut mask = RowMask::new();
     (0..COMPARED.min(live)).for_each(|i| mask.insert(i * live / COMPARED.min(live)));
     let (a, b) = (
-        a.matrix(Some(&RowFilter::single(mask.clone())), &never)?,
-        b.matrix(Some(&RowFilter::single(mask)), &never)?,
+        matrix(a, Some(&RowFilter::single(mask.clone())), &never)?,
+        matrix(b, Some(&RowFilter::single(mask)), &never)?,
     );
     let dim = ProjectionSpec::default().dim;
     let (mut squares, mut predicted, mut count) = (0.0, 0.0, 0u64);

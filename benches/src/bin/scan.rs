@@ -13,7 +13,7 @@ use clap::Parser;
 use gstore_benches::evidence::numbers::Numbers;
 use gstore_benches::pool::{self, Features};
 use gstore_benches::{machine, probe};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, TargetRef};
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput, products_per_second};
 use gstore_store::Store;
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
             targets: vec![TargetRef::parse(&format!("target{count}"))],
             ..Default::default()
         };
-        let plan = InfluencePlan::new(&snapshot, &spec)?;
+        let plan = Prepared::new(&snapshot, &spec)?;
         plan.subtasks()?;
         let (mut probes, mut scans) = (Vec::new(), Vec::new());
         let mut bytes = 0;
@@ -93,7 +93,7 @@ fn main() -> Result<()> {
 }
 
 /// Times a matrix of the plan: rows against query vectors, to Parquet.
-fn matrix(plan: &InfluencePlan, folder: &Path, args: &Args, count: usize) -> Result<()> {
+fn matrix(plan: &Prepared, folder: &Path, args: &Args, count: usize) -> Result<()> {
     let go = AtomicBool::new(false);
     let (mut kernel, mut best, mut bytes) = (0.0f64, f64::INFINITY, 0);
     for _ in 0..args.rounds.max(2) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use gstore_query::influence::{
-    Each, EachRequest, InfluencePlan, InfluenceSpec, Mode, Order, Plane, RowFilter, RowMask, Scored, Sim,
+    Each, EachRequest, InfluenceSpec, Mode, Order, Plane, Prepared, RowFilter, RowMask, Scored, Sim,
     SketchMode,
 };
 use gstore_store::{DType, DeleteOptions, RowFlags, RowSet, Snapshot};
@@ -155,7 +155,7 @@ impl Asked {
             let mut truth: HashMap<String, Vec<Scored>> = HashMap::new();
             for (i, name) in names.iter().enumerate() {
                 let spec = InfluenceSpec { sim, per_token: self.tokens, ..question(name) };
-                let every = scores(&InfluencePlan::new(snapshot, &spec)?, filter)?;
+                let every = scores(&Prepared::new(snapshot, &spec)?, filter)?;
                 let plan = by_sketch(snapshot, &spec, self.mode(), sketches)?;
                 for order in [Order::Best, Order::Worst] {
                     let k = [1, 3, 10, 40][(i + seed as usize) % 4];
@@ -164,7 +164,7 @@ impl Asked {
                 truth.insert(name["val:".len()..].to_owned(), every);
             }
             let spec = InfluenceSpec { sim, per_token: self.tokens, ..question("val") };
-            let exact = InfluencePlan::new(snapshot, &spec)?;
+            let exact = Prepared::new(snapshot, &spec)?;
             let every = scores(&exact, filter)?;
             for plan in [&by_sketch(snapshot, &spec, self.mode(), sketches)?, &exact] {
                 for order in [Order::Best, Order::Worst] {
@@ -183,7 +183,7 @@ impl Asked {
 
     fn one(
         &self,
-        plan: &InfluencePlan,
+        plan: &Prepared,
         every: &[Scored],
         order: Order,
         k: usize,
@@ -222,7 +222,7 @@ impl Asked {
     /// One pass for every target sample: rows that have a score for all of them are ranked as for each alone.
     fn several(
         &self,
-        plan: &InfluencePlan,
+        plan: &Prepared,
         truth: &HashMap<String, Vec<Scored>>,
         order: Order,
         filter: Option<&RowFilter>,

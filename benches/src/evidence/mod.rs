@@ -1,6 +1,6 @@
 //! What is promised of rankings, shown where it can be counted: certificates, probabilities of a miss, tolerances, accuracy and storage types.
 //!
-//! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's score ([`InfluencePlan::scores`]),
+//! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's score ([`Prepared::scores`]),
 //! sorted here. A trial is one ranking that is compared with it.
 
 pub mod accuracy;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Mode, Order, RowFilter, Scored, TargetRef};
+use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, RowFilter, Scored, TargetRef};
 use gstore_query::sketch::{Sketch, build};
 use gstore_store::Snapshot;
 
@@ -55,13 +55,13 @@ pub fn by_sketch(
     spec: &InfluenceSpec,
     mode: Mode,
     sketches: &Sketches,
-) -> Result<InfluencePlan> {
-    let plan = InfluencePlan::new(snapshot, &InfluenceSpec { mode, ..spec.clone() })?;
+) -> Result<Prepared> {
+    let plan = Prepared::new(snapshot, &InfluenceSpec { mode, ..spec.clone() })?;
     Ok(sketches.iter().fold(plan, |plan, (number, sketch)| plan.with_sketch(*number, sketch.clone())))
 }
 
 /// Every score, in the order of the rows.
-pub fn scores(plan: &InfluencePlan, filter: Option<&RowFilter>) -> Result<Vec<Scored>> {
+pub fn scores(plan: &Prepared, filter: Option<&RowFilter>) -> Result<Vec<Scored>> {
     let mut all = Vec::new();
     plan.scores(filter, 2, &NEVER, |part| {
         all.extend_from_slice(part);

@@ -5,7 +5,7 @@
 //! too rare to be counted.
 
 use anyhow::Result;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Mode, Order, Plane, Scored, Sim, SketchMode};
+use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Scored, Sim, SketchMode};
 use gstore_store::{DType, RowFlags};
 use serde_json::{Value, json};
 
@@ -147,7 +147,7 @@ impl Count<'_> {
             // Rows have one length, so the codes of a row fail for both similarities at once: a query is asked by one of them.
             let sim = [Sim::Cosine, Sim::Dot][(i + pool as usize) % 2];
             let spec = InfluenceSpec { sim, ..question(name) };
-            let every = scores(&InfluencePlan::new(&snapshot, &spec)?, None)?;
+            let every = scores(&Prepared::new(&snapshot, &spec)?, None)?;
             let want = [Order::Best, Order::Worst].map(|order| first(&every, order, K));
             asked.push((spec, want));
         }

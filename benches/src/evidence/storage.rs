@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Sim, TargetRef};
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, Sim, TargetRef};
 use gstore_store::{DType, JobFeature, JobPlan, Snapshot, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn compare(
             sim,
             ..InfluenceSpec::default()
         };
-        scores(&InfluencePlan::new(snapshot, &spec)?, None)
+        scores(&Prepared::new(snapshot, &spec)?, None)
     };
     let (a, b) = (of(exact, DType::F32)?, of(other, dtype)?);
     anyhow::ensure!(a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.row == b.row), "other rows");

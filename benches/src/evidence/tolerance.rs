@@ -1,7 +1,7 @@
 //! Rankings with a tolerance: every score that is returned is within it of the score that belongs at its place.
 
 use anyhow::Result;
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Mode, Order, Plane, Sim, SketchMode};
+use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Sim, SketchMode};
 use gstore_store::{DType, RowFlags};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ pub fn run(
         let all = sketches(&snapshot, seed + 77, 2)?;
         for (i, sim) in (0..queries.len()).flat_map(|i| [Sim::Cosine, Sim::Dot].map(|sim| (i, sim))) {
             let spec = InfluenceSpec { sim, ..question(&format!("val:t{i}")) };
-            let every = scores(&InfluencePlan::new(&snapshot, &spec)?, None)?;
+            let every = scores(&Prepared::new(&snapshot, &spec)?, None)?;
             // A dot product's natural unit has the lengths in it.
             let unit = match sim {
                 Sim::Cosine => 1.0,

@@ -1,76 +1,103 @@
-//! Flags that say what is compared with what, and how.
+//! Flags that say what is compared with what, and how: options of the table that SQL and JSON have as well.
 
-use clap::Args;
-
-/// How to score.
-#[derive(Args, Debug, Clone)]
-pub struct ScoringArgs {
-    /// What is compared
-    #[command(flatten)]
-    pub pairs: PairArgs,
-    /// How the samples of a subtask combine: mean, max, min or sum
-    #[arg(long, value_name = "HOW", default_value = "mean")]
-    pub within: String,
-    /// How subtasks combine: max, mean, sum or min
-    #[arg(long, value_name = "HOW", default_value = "max")]
-    pub across: String,
-    /// Whether a subtask is first replaced by one vector: none, mean or unit_mean
-    #[arg(long, value_name = "HOW", default_value = "none")]
-    pub fold: String,
-    /// What a subtask is: the column `subtask` of the target, or each dataset as a whole
-    #[arg(long, value_name = "WHAT", default_value = "column")]
-    pub by: String,
-    /// Whether every row is read, or the sketches of `gstore index --sketch` first: exact or sketch. What the answer promises is printed
-    #[arg(long, value_name = "MODE", default_value = "exact")]
-    pub mode: String,
-    /// With --mode sketch: the probability that any of the rows wanted is missing [default: 1e-6]
-    #[arg(long, value_name = "P")]
-    pub miss: Option<f64>,
-    /// With --mode sketch: accept that rows are missing that score at most this much better than the last one shown [default: 0]
-    #[arg(long, value_name = "X")]
-    pub tolerance: Option<f64>,
-    /// With --mode sketch: read only codes whose bounds are certain, so that the answer is the exact one; not with --miss
-    #[arg(long)]
-    pub certified: bool,
-}
+use clap::error::Error;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use gstore_query::influence::{Function, OptionInfo, Options, Takes};
+use serde_json::Value;
 
 /// Which vectors are compared, and how.
-#[derive(Args, Debug, Clone)]
-pub struct PairArgs {
-    /// Checkpoints to use, by name or step [default: all that both sides have]
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
-    pub checkpoints: Vec<String>,
-    /// The training run whose checkpoints are meant, if there are several
-    #[arg(long, value_name = "NAME")]
-    pub run: Option<String>,
-    /// Weights of the checkpoints [default: those of the run]
-    #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
-    pub weights: Vec<f64>,
-    /// Similarity of two vectors: cosine or dot
-    #[arg(long, value_name = "HOW", default_value = "cosine")]
-    pub sim: String,
-    /// Rows that lack a checkpoint: error, exclude or renormalise [default: error; with --partial exclude]
-    #[arg(long, value_name = "HOW")]
-    pub missing: Option<String>,
-    /// Feature of the pool, such as embed-mean [default: grad-adam, else grad-sgd]; the target takes the same embedding, or grad-sgd
-    #[arg(long, value_name = "KIND")]
-    pub kind: Option<String>,
-    /// The same as --kind
-    #[arg(long, value_name = "KIND", conflicts_with = "kind")]
-    pub pool_kind: Option<String>,
-    /// Feature of the target, if it is to be another
-    #[arg(long, value_name = "KIND")]
-    pub target_kind: Option<String>,
-    /// Labels or numbers of the features to use where several fit, such as those of one projection
-    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
-    pub features: Vec<String>,
-    /// Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5' [default: all, equally]
-    #[arg(long, value_name = "GLOBS")]
-    pub modules: Option<String>,
-    /// Accept features that are still building
-    #[arg(long)]
-    pub partial: bool,
-    /// Leave out rows whose text is that of a target sample
-    #[arg(long)]
-    pub exclude_target: bool,
+const PAIRS: &[&str] = &[
+    "checkpoints",
+    "run",
+    "weights",
+    "sim",
+    "missing",
+    "kind",
+    "pool_kind",
+    "target_kind",
+    "features",
+    "modules",
+    "partial",
+    "exclude_target",
+];
+
+/// How the similarities become scores, and how rankings are found.
+const TERMS: &[&str] = &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
+
+/// How to score.
+#[derive(Debug, Clone)]
+pub struct ScoringArgs(pub Options);
+
+/// Which vectors are compared, and how.
+#[derive(Debug, Clone)]
+pub struct PairArgs(pub Options);
+
+/// The options with these names, in the order of the table.
+fn named(names: &[&[&str]]) -> impl Iterator<Item = &'static OptionInfo> {
+    Function::Influence.options().filter(|option| names.iter().any(|names| names.contains(&option.name)))
 }
+
+fn flag(option: &'static OptionInfo) -> Arg {
+    let help = match option.default {
+        "" => option.about.to_owned(),
+        default => format!("{} [default: {default}]", option.about),
+    };
+    let arg = Arg::new(option.name).long(option.name.replace('_', "-")).help(help);
+    let arg = match option.name {
+        "pool_kind" => arg.conflicts_with("kind"),
+        _ => arg,
+    };
+    match option.takes {
+        Takes::Flag => arg.action(ArgAction::SetTrue),
+        Takes::Word(_) => arg.value_name("HOW"),
+        Takes::Text => arg.value_name("NAME"),
+        Takes::Number | Takes::Count => arg.value_name("N"),
+        Takes::Texts => arg.value_name("NAME").value_delimiter(',').num_args(1..),
+        Takes::Numbers => arg.value_name("N").value_delimiter(',').num_args(1..),
+    }
+}
+
+/// The options that stand on the command line or in the config file.
+fn read(matches: &ArgMatches, names: &[&[&str]]) -> Result<Options, Error> {
+    let mut options = Options::new(Function::Influence);
+    for option in named(names).filter(|o| matches.value_source(o.name) == Some(ValueSource::CommandLine)) {
+        let words = || matches.get_many::<String>(option.name).into_iter().flatten();
+        let value = match option.takes {
+            Takes::Flag => Value::Bool(true),
+            Takes::Texts | Takes::Numbers => words().map(|word| Value::from(word.as_str())).collect(),
+            _ => words().next().map(|word| Value::from(word.as_str())).unwrap_or_default(),
+        };
+        let set = options.set(option.name, value);
+        set.map_err(|error| Error::raw(clap::error::ErrorKind::InvalidValue, error))?;
+    }
+    Ok(options)
+}
+
+macro_rules! flags {
+    ($args:ident, $names:expr) => {
+        impl Args for $args {
+            fn augment_args(command: Command) -> Command {
+                command.args(named($names).map(flag))
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $args {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+                read(matches, $names).map(Self)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+flags!(ScoringArgs, &[PAIRS, TERMS]);
+flags!(PairArgs, &[PAIRS]);

@@ -12,7 +12,7 @@ use arrow_array::cast::AsArray;
 use gstore::Folders;
 use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Order, Ranking, TargetRef};
+use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
 use gstore_store::{DType, SampleReader, Store, nearest};
 
 use super::gradients::kind;
@@ -204,7 +204,7 @@ fn show(
             // How a target's features were stored tells them apart if the demo ran with another projection before.
             ..InfluenceSpec::default()
         };
-        let plan = InfluencePlan::new(&snapshot, &spec)?;
+        let plan = Prepared::new(&snapshot, &spec)?;
         let ranking = plan.top_k(Order::Best, TOP, None, context.threads, cancel)?;
         let took = begun.elapsed();
         let among = sources(&pool, &ranking)?.iter().filter(|source| *source == name).count();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gstore_core::{Progress, Unit};
-use gstore_query::influence::InfluencePlan;
+use gstore_query::influence::Prepared;
 use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
 };
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
     let spec = between(&args.pool, &args.target, pairs(&args.pairs)?);
-    let plan = InfluencePlan::new(&snapshot, &spec)?;
+    let plan = Prepared::new(&snapshot, &spec)?;
     tell_notes(context, &plan);
     let options = MatrixOptions {
         memory: args.memory,
@@ -130,7 +130,7 @@ fn check_room(output: &Path, needed: u64) -> Result<()> {
 fn preview(
     context: &Context,
     args: &MatrixArgs,
-    plan: &InfluencePlan,
+    plan: &Prepared,
     forecast: MatrixForecast,
     disk: u64,
 ) -> Result<ExitCode> {

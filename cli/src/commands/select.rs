@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_query::QueryError;
 use gstore_query::influence::{
-    Diversity, Each, InfluencePlan, InfluenceSpec, Mode, NO_SUBTASK, Order, Ranking, Scored, SelectRequest,
+    Diversity, Each, InfluenceSpec, Mode, NO_SUBTASK, Order, Prepared, Ranking, Scored, SelectRequest,
     resolve_top,
 };
 use gstore_sql::output::{ResultWriter, TableStyle};
@@ -50,7 +50,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     check_terms(rules.round_robin, &spec)?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
     check_words(args, &spec, (every, &rules), scores.as_deref())?;
-    let plan = InfluencePlan::new(&snapshot, &spec)?;
+    let plan = Prepared::new(&snapshot, &spec)?;
     plan.check_rules(&rules)?;
     tell_notes(context, &plan);
     let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;

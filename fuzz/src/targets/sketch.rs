@@ -8,7 +8,7 @@ use super::index::{footer, resealed};
 use crate::Target;
 use crate::one_file::OneFile;
 use gstore_query::influence::{
-    InfluencePlan, InfluenceSpec, Mode, Order, Plane, Scored, Sim, SketchMode, TargetRef,
+    InfluenceSpec, Mode, Order, Plane, Prepared, Scored, Sim, SketchMode, TargetRef,
 };
 use gstore_query::sketch::{Sketch, SketchHeader, files};
 use gstore_store::*;
@@ -52,7 +52,7 @@ struct Known {
     feature: u32,
     reader: FeatureReader,
     /// A question for each of [`PLANES`], which takes another sketch each time.
-    plans: Mutex<Vec<(Sim, InfluencePlan)>>,
+    plans: Mutex<Vec<(Sim, Prepared)>>,
     /// By similarity, then row.
     scores: HashMap<(Sim, u64), u32>,
     _folder: tempfile::TempDir,
@@ -130,7 +130,7 @@ fn known() -> Known {
     let snapshot = store.snapshot().expect("a snapshot");
     let mut scores = HashMap::new();
     for sim in [Sim::Cosine, Sim::Dot] {
-        let plan = InfluencePlan::new(&snapshot, &question(sim)).expect("a plan");
+        let plan = Prepared::new(&snapshot, &question(sim)).expect("a plan");
         let take = |part: &[Scored]| {
             scores.extend(part.iter().map(|s| ((sim, s.row), s.score.to_bits())));
             ControlFlow::Continue(())
@@ -140,7 +140,7 @@ fn known() -> Known {
     let planned = |(planes, sim): (&&[Plane], Sim)| {
         let mode = Mode::Sketch(SketchMode { planes: Some(planes.to_vec()), ..SketchMode::default() });
         let spec = InfluenceSpec { mode, ..question(sim) };
-        (sim, InfluencePlan::new(&snapshot, &spec).expect("a plan"))
+        (sim, Prepared::new(&snapshot, &spec).expect("a plan"))
     };
     let sims = [Sim::Cosine, Sim::Dot, Sim::Cosine, Sim::Dot];
     let plans = Mutex::new(PLANES.iter().zip(sims).map(planned).collect());

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::files::Graphs;
 use super::search::{NearestOptions, Way, unit};
 use crate::error::QueryError;
-use crate::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
+use crate::influence::{AtHandVector, InfluenceSpec, Missing, Prepared};
 use crate::sketch::split_mix;
 
 /// Rows that are drawn for one that can be asked about, before the feature counts as having none.
@@ -54,7 +54,7 @@ pub struct Evaluation {
 /// Asks for the neighbours of rows of a feature by graphs and by scans.
 ///
 /// # Errors
-/// Those of [`InfluencePlan::nearest`].
+/// Those of [`Prepared::nearest`].
 pub fn evaluate(
     snapshot: &Arc<Snapshot>,
     part: &FeaturePart,
@@ -68,7 +68,7 @@ pub fn evaluate(
     let graphs = Graphs::new();
     let mut sums = Sums::default();
     for (done, row) in rows.iter().enumerate() {
-        let plan = InfluencePlan::about_vector(snapshot, &spec, AtHandVector::Row { pool: 0, row: *row })?;
+        let plan = Prepared::about_vector(snapshot, &spec, AtHandVector::Row { pool: 0, row: *row })?;
         let ask = |exact: bool| -> Result<(Vec<u64>, Way, Duration), QueryError> {
             let how = NearestOptions { ef: options.ef, exact: Some(exact) };
             let begun = Instant::now();

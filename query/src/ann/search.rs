@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::files::Graphs;
 use super::segments::Search;
 use crate::error::QueryError;
-use crate::influence::{InfluencePlan, Order, Ranking, RowFilter, ScanSummary, Sim};
+use crate::influence::{Order, Prepared, Ranking, RowFilter, ScanSummary};
 
 /// Candidates that a search keeps at least.
 const LEAST_EF: usize = 128;
@@ -87,11 +87,11 @@ fn were(segments: u64) -> &'static str {
     if segments == 1 { "was" } else { "were" }
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// The k rows nearest to the question's vector. The question has one target vector, one checkpoint and cosines.
     ///
     /// # Errors
-    /// Those of [`InfluencePlan::top_k`]; damaged graphs; a question of another form.
+    /// Those of [`Prepared::top_k`]; damaged graphs; a question of another form.
     pub fn nearest(
         &self,
         k: usize,
@@ -125,29 +125,6 @@ impl InfluencePlan {
     /// The number of candidates that a search for k rows keeps.
     pub fn nearest_ef(k: usize, options: &NearestOptions) -> usize {
         options.ef.unwrap_or_else(|| LEAST_EF.max(k.saturating_mul(2))).max(k).max(1)
-    }
-
-    /// Whether the question is one about neighbours.
-    pub fn is_about_neighbours(&self) -> Result<(), QueryError> {
-        let spec = self.spec();
-        if spec.sim == Sim::Dot {
-            return Err(QueryError::Graph(super::NO_DOT.to_owned()));
-        }
-        if self.checkpoints().len() > 1 {
-            let names: Vec<String> =
-                self.checkpoints().iter().map(|checkpoint| format!("`{}`", checkpoint.name)).collect();
-            return Err(QueryError::Spec(format!(
-                "the pool has these vectors at {} checkpoints, and neighbours are looked for at one; name it with `checkpoint`: {}",
-                names.len(),
-                names.join(", ")
-            )));
-        }
-        if self.checkpoints().is_empty() || spec.per_token || spec.modules.is_some() {
-            return Err(QueryError::Spec(
-                "neighbours are looked for among whole vectors of samples".to_owned(),
-            ));
-        }
-        Ok(())
     }
 }
 

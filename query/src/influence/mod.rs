@@ -1,7 +1,7 @@
 //! Influence: the score of every pool row for a target, by one scoring form.
 //!
-//! [`InfluenceSpec`] says what is asked, [`InfluencePlan`] resolves it against a snapshot and answers it: from every row, or by a
-//! sketch that leaves rows out.
+//! [`InfluenceSpec`] says what is asked, [`Plan`] what its names are in a snapshot, [`Prepared`] answers it: from every row, or by a sketch
+//! that leaves rows out.
 //!
 //! Invariants
 //! - what is scored is a sample, or (where a question says so) each scored token of one by itself; both by the same form
@@ -27,18 +27,20 @@ mod rank;
 mod result;
 pub(crate) mod scan;
 mod spec;
-mod testing;
+#[doc(hidden)]
+pub mod testing;
 
+pub use explain::description::{Explain, ExplainCheckpoint};
 pub use explain::pair::{Pair, PairCheckpoint, PairModule};
 pub use explain::{RowExplanation, TargetNames};
-pub use methods::nearest::AtHandVector;
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
-pub use plan::describe::{Explain, ExplainCheckpoint};
-pub use plan::{InfluencePlan, PlanSide};
+pub use plan::vector::AtHandVector;
+pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
 pub use prepare::encoder::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
 pub use prepare::target_rows::TargetRow;
 pub use prepare::target_samples::TargetSamples;
+pub use prepare::{Prepared, PreparedSide};
 pub use rank::collect::{Collector, small_bytes};
 pub use rank::diverse::{Diversity, Quota, SelectRequest, Selection};
 pub use rank::each::{EachRanking, EachRequest, Rankings};
@@ -50,5 +52,5 @@ pub use scan::terms::Terms;
 pub(crate) use scan::windows::MOST_SAMPLES;
 pub use spec::mode::{Mode, Plane, SketchMode};
 pub use spec::modules::ModuleWeights;
+pub use spec::options::{Function, OPTIONS, OptionError, OptionInfo, Options, Takes};
 pub use spec::{Across, Each, Fold, GIVEN, InfluenceSpec, Missing, Order, Sim, SubtaskBy, TargetRef, Within};
-pub use testing::Matrix;

@@ -1,11 +1,13 @@
-//! Every value behind a score, for few rows: what tests compare and explanations show.
+//! Every value behind the scores of few rows, for tests.
 
 use std::sync::atomic::AtomicBool;
 
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::operands::open_pools;
 use crate::influence::prepare::target_rows::TargetRow;
 use crate::influence::prepare::target_vectors::Shape;
+use crate::influence::rank::check_missing;
 use crate::influence::result::Reason;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
@@ -32,84 +34,78 @@ pub struct Matrix {
     pub subtask: Vec<Option<f32>>,
 }
 
-impl InfluencePlan {
-    /// The values behind the scores of the rows that `filter` lets through.
-    ///
-    /// # Errors
-    /// Also where tokens are scored, which have no line of their own here.
-    pub fn matrix(&self, filter: Option<&RowFilter>, cancel: &AtomicBool) -> Result<Matrix, QueryError> {
-        if self.spec().per_token {
-            return Err(QueryError::Spec(
-                "the values behind scores are shown of samples; ask without `per_token`".into(),
-            ));
-        }
-        let ready = self.ready(cancel)?;
-        self.check_missing(&ready, filter)?;
-        let pairs = self.load_targets(Shape::Pairs, cancel)?;
-        let rows: u64 = ready
-            .pools
-            .iter()
-            .enumerate()
-            .map(|(p, pool)| match filter.and_then(|f| f.pool(p)) {
-                Some(mask) => mask.len(),
-                None => pool.live.len(),
-            })
-            .sum();
-        let values = rows.saturating_mul(pairs.rows.len() as u64 * (self.checkpoints().len() as u64 + 1));
-        if values > MOST_VALUES {
-            return Err(QueryError::Spec(format!(
-                "a matrix of {rows} rows, {} target rows and {} checkpoints is too large; name fewer rows",
-                pairs.rows.len(),
-                self.checkpoints().len()
-            )));
-        }
-        let columns = pairs.rows.len();
-        let mut matrix = Matrix {
-            rows: Vec::new(),
-            targets: pairs.rows,
-            subtasks: pairs.subtasks,
-            sim: Vec::new(),
-            influence: Vec::new(),
-            subtask: Vec::new(),
-        };
-        let scan = self.scan(&ready, filter, cancel);
-        let subtasks = matrix.subtasks.len();
-        collect(&scan, ready.queries(), |pool, row, values| {
-            matrix.rows.push((pool, row));
-            matrix.subtask.extend((0..subtasks).map(|s| values.ok().map(|v| scan.terms.subtask(s, v))));
-        })?;
-        let usable: Vec<bool> =
-            matrix.subtask.chunks(subtasks).map(|line| line.iter().all(Option::is_some)).collect();
-        let mut sums = vec![(0.0f64, 0.0f64); matrix.rows.len() * columns];
-        let one_each = Terms { subtasks: (0..columns).map(|c| c..c + 1).collect(), ..scan.terms.clone() };
-        for (c, checkpoint) in self.checkpoints().iter().enumerate() {
-            let pools = self.open_pools(c..c + 1, &pairs.vectors[c..c + 1], cancel)?;
-            let scan = Scan {
-                pools: &pools,
-                weights: &[1.0],
-                terms: &one_each,
-                ..self.scan(&ready, filter, cancel)
-            };
-            let mut sim = Vec::with_capacity(sums.len());
-            collect(&scan, columns, |_, _, values| match values {
-                Ok(values) => sim.extend(values.iter().copied().map(Some)),
-                Err(_) => sim.resize(sim.len() + columns, None),
-            })?;
-            for (sum, value) in sums.iter_mut().zip(&sim) {
-                if let Some(value) = value {
-                    sum.0 += checkpoint.weight * f64::from(*value);
-                    sum.1 += checkpoint.weight;
-                }
-            }
-            matrix.sim.push(sim);
-        }
-        matrix.influence = sums
-            .iter()
-            .enumerate()
-            .map(|(i, (sum, weight))| usable[i / columns].then(|| (sum / weight) as f32))
-            .collect();
-        Ok(matrix)
+/// The values behind the scores of the rows that `filter` lets through.
+///
+/// # Errors
+/// Also where tokens are scored, which have no line of their own here.
+pub fn matrix(
+    prepared: &Prepared,
+    filter: Option<&RowFilter>,
+    cancel: &AtomicBool,
+) -> Result<Matrix, QueryError> {
+    if prepared.spec().per_token {
+        return Err(QueryError::Spec(
+            "the values behind scores are shown of samples; ask without `per_token`".into(),
+        ));
     }
+    let operands = prepared.operands(cancel)?;
+    check_missing(prepared, operands, filter)?;
+    let pairs = prepared.load_targets(Shape::Pairs, cancel)?;
+    let rows = operands.rows(filter);
+    let values = rows.saturating_mul(pairs.rows.len() as u64 * (prepared.checkpoints().len() as u64 + 1));
+    if values > MOST_VALUES {
+        return Err(QueryError::Spec(format!(
+            "a matrix of {rows} rows, {} target rows and {} checkpoints is too large; name fewer rows",
+            pairs.rows.len(),
+            prepared.checkpoints().len()
+        )));
+    }
+    let columns = pairs.rows.len();
+    let mut matrix = Matrix {
+        rows: Vec::new(),
+        targets: pairs.rows,
+        subtasks: pairs.subtasks,
+        sim: Vec::new(),
+        influence: Vec::new(),
+        subtask: Vec::new(),
+    };
+    let scan = operands.scan(prepared.spec(), filter, cancel);
+    let subtasks = matrix.subtasks.len();
+    collect(&scan, operands.queries(), |pool, row, values| {
+        matrix.rows.push((pool, row));
+        matrix.subtask.extend((0..subtasks).map(|s| values.ok().map(|v| scan.terms.subtask(s, v))));
+    })?;
+    let usable: Vec<bool> =
+        matrix.subtask.chunks(subtasks).map(|line| line.iter().all(Option::is_some)).collect();
+    let mut sums = vec![(0.0f64, 0.0f64); matrix.rows.len() * columns];
+    let one_each = Terms { subtasks: (0..columns).map(|c| c..c + 1).collect(), ..scan.terms.clone() };
+    for (c, checkpoint) in prepared.checkpoints().iter().enumerate() {
+        let pools = open_pools(prepared, c..c + 1, &pairs.vectors[c..c + 1], cancel)?;
+        let scan = Scan {
+            pools: &pools,
+            weights: &[1.0],
+            terms: &one_each,
+            ..operands.scan(prepared.spec(), filter, cancel)
+        };
+        let mut sim = Vec::with_capacity(sums.len());
+        collect(&scan, columns, |_, _, values| match values {
+            Ok(values) => sim.extend(values.iter().copied().map(Some)),
+            Err(_) => sim.resize(sim.len() + columns, None),
+        })?;
+        for (sum, value) in sums.iter_mut().zip(&sim) {
+            if let Some(value) = value {
+                sum.0 += checkpoint.weight * f64::from(*value);
+                sum.1 += checkpoint.weight;
+            }
+        }
+        matrix.sim.push(sim);
+    }
+    matrix.influence = sums
+        .iter()
+        .enumerate()
+        .map(|(i, (sum, weight))| usable[i / columns].then(|| (sum / weight) as f32))
+        .collect();
+    Ok(matrix)
 }
 
 fn collect(

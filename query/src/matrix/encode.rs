@@ -17,11 +17,11 @@ use super::error::MatrixError;
 use super::files::{PartPlace, json};
 use super::work::{PART_KEY, PartNote};
 use crate::error::QueryError;
-use crate::influence::{ExcludedCounts, InfluencePlan, Tile};
+use crate::influence::{ExcludedCounts, Prepared, Tile};
 
 /// Makes row groups.
 pub(super) struct Encoder<'a> {
-    plan: &'a InfluencePlan,
+    prepared: &'a Prepared,
     samples: &'a [SampleReader],
     width: usize,
     schema: SchemaRef,
@@ -64,15 +64,15 @@ pub(super) fn properties() -> WriterProperties {
 impl<'a> Encoder<'a> {
     /// For scores with `width` samples; `samples` are those of the pools.
     pub(super) fn new(
-        plan: &'a InfluencePlan,
+        prepared: &'a Prepared,
         samples: &'a [SampleReader],
         width: usize,
     ) -> Result<Self, MatrixError> {
-        let schema = schema(plan.pools().len(), width);
+        let schema = schema(prepared.pools().len(), width);
         let none = |error| MatrixError::parquet(std::path::Path::new("scores"), error);
         let writer = ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(properties()));
         let (_, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(none)?;
-        Ok(Self { plan, samples, width, schema, factory })
+        Ok(Self { prepared, samples, width, schema, factory })
     }
 
     /// The row group of a tile.
@@ -88,8 +88,8 @@ impl<'a> Encoder<'a> {
         let ids = ids.column_by_name("id").map(Arc::clone);
         let ids = ids.ok_or_else(|| MatrixError::Refused("the samples have no ids".into()))?;
         let mut columns: Vec<ArrayRef> = Vec::new();
-        if self.plan.pools().len() > 1 {
-            let name = self.plan.pools()[pool as usize].dataset.name.as_str();
+        if self.prepared.pools().len() > 1 {
+            let name = self.prepared.pools()[pool as usize].dataset.name.as_str();
             columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len()))));
         }
         columns.push(Arc::new(UInt64Array::from(rows)));

@@ -11,7 +11,7 @@ use super::error::MatrixError;
 use super::files::bytes;
 use super::place::Place;
 use super::{MatrixJob, MatrixOutput};
-use crate::influence::{Missing, PlanSide};
+use crate::influence::{Missing, PreparedSide};
 use crate::kernel::{Kernel, Queries, Scratch};
 
 /// Bytes that a thread has at most beside the samples' vectors: values and sums of a window, a tile, its encoding, and those that wait to be written.
@@ -59,7 +59,7 @@ impl MatrixJob<'_> {
         let passes = question.groups.len() as u64;
         let mut of_row = 0u64;
         let mut dims = 0u64;
-        for feature in self.plan.pools().first().map(|pool| &pool.features[..]).unwrap_or_default() {
+        for feature in self.prepared.pools().first().map(|pool| &pool.features[..]).unwrap_or_default() {
             let dim = u64::from(feature.desc.dim());
             dims += dim;
             of_row += dim
@@ -76,7 +76,8 @@ impl MatrixJob<'_> {
             passes,
             // Beside the scores a row number and an id of a few characters.
             bytes: rows.saturating_mul(samples.saturating_mul(4) + passes * 24),
-            memory: (largest.saturating_mul(self.plan.sample_bytes())) + OF_THREAD * threads.max(1) as u64,
+            memory: (largest.saturating_mul(self.prepared.sample_bytes()))
+                + OF_THREAD * threads.max(1) as u64,
             products: rows.saturating_mul(samples).saturating_mul(dims),
             read: rows.saturating_mul(of_row).saturating_mul(passes),
         }
@@ -84,15 +85,15 @@ impl MatrixJob<'_> {
 
     /// Rows that have vectors enough for a score, at most.
     fn most_rows(&self) -> u64 {
-        let of_pool = |pool: &PlanSide| -> u64 {
+        let of_pool = |pool: &PreparedSide| -> u64 {
             let rows =
                 pool.features.iter().map(|feature| feature.segments.iter().map(|s| s.rows).sum::<u64>());
-            match self.plan.spec().missing {
+            match self.prepared.spec().missing {
                 Missing::Renormalise => rows.sum(),
                 Missing::Exclude | Missing::Error => rows.min().unwrap_or_default(),
             }
         };
-        self.plan.pools().iter().map(of_pool).sum()
+        self.prepared.pools().iter().map(of_pool).sum()
     }
 
     /// Bytes that the output will still take on disk: none where this matrix is there, and less where an earlier run was stopped.

@@ -32,7 +32,7 @@ pub use question::{MatrixCheckpoint, MatrixGroup, MatrixInfo, MatrixQuestion};
 
 use crate::error::QueryError;
 use crate::influence::{
-    ExcludedCounts, InfluencePlan, MOST_SAMPLES, TargetNames, TargetSamples, TileWorker, Tiles,
+    ExcludedCounts, MOST_SAMPLES, Prepared, TargetNames, TargetSamples, TileWorker, Tiles,
 };
 use crate::size::needed_and_allowed;
 use encode::{Encoder, PartWriter};
@@ -69,7 +69,7 @@ pub enum MatrixOutput<'a> {
 
 /// A matrix that can be made.
 pub struct MatrixJob<'a> {
-    plan: &'a InfluencePlan,
+    prepared: &'a Prepared,
     options: MatrixOptions,
     samples: TargetSamples,
     question: MatrixQuestion,
@@ -100,17 +100,17 @@ impl<'a> MatrixJob<'a> {
     /// # Errors
     /// Where tokens are scored, or samples are given with the question.
     pub fn new(
-        plan: &'a InfluencePlan,
+        prepared: &'a Prepared,
         options: MatrixOptions,
         cancel: &AtomicBool,
     ) -> Result<Self, MatrixError> {
-        if plan.spec().per_token || !plan.spec().given.is_empty() {
+        if prepared.spec().per_token || !prepared.spec().given.is_empty() {
             let why = "a matrix is of stored samples: name a dataset as target, and leave `per_token` out";
             return Err(QueryError::Spec(why.into()).into());
         }
-        let samples = plan.target_samples(cancel)?;
-        let question = MatrixQuestion::new(plan, &samples, options, cancel)?;
-        Ok(Self { plan, options, samples, question })
+        let samples = prepared.target_samples(cancel)?;
+        let question = MatrixQuestion::new(prepared, &samples, options, cancel)?;
+        Ok(Self { prepared, options, samples, question })
     }
 
     /// What is asked.
@@ -139,7 +139,7 @@ impl<'a> MatrixJob<'a> {
                 )));
             }
             let samples = self.samples.rows.len();
-            let needed = self.plan.sample_bytes().saturating_mul(samples as u64);
+            let needed = self.prepared.sample_bytes().saturating_mul(samples as u64);
             let (needed, allowed) = needed_and_allowed(needed, self.options.memory);
             return Err(MatrixError::Refused(format!(
                 "the vectors of {samples} target samples do not fit into {allowed} at once, so their scores are no single file ({}); name a \
@@ -175,7 +175,7 @@ impl<'a> MatrixJob<'a> {
             note = of_group;
             kept += old;
         }
-        let names = TargetNames::new(self.plan)?;
+        let names = TargetNames::new(self.prepared)?;
         let info = MatrixInfo { question: self.question.clone(), rows: note.rows, excluded: note.excluded };
         match output {
             MatrixOutput::Folder(_) => {
@@ -210,8 +210,9 @@ impl<'a> MatrixJob<'a> {
     }
 
     fn open_samples(&self) -> Result<Vec<SampleReader>, QueryError> {
-        let open = |side: &crate::influence::PlanSide| Ok(self.plan.snapshot().samples(&side.dataset)?);
-        self.plan.pools().iter().map(open).collect()
+        let open =
+            |side: &crate::influence::PreparedSide| Ok(self.prepared.snapshot().samples(&side.dataset)?);
+        self.prepared.pools().iter().map(open).collect()
     }
 
     /// The parts of one group; returns what they hold, and how many an earlier run had finished.
@@ -231,13 +232,13 @@ impl<'a> MatrixJob<'a> {
             return Ok((all, notes.len()));
         }
         let rows = &self.samples.rows[first as usize..(first + count) as usize];
-        let plan = self.plan.of_samples(rows, cancel)?;
-        let tiles = plan.tiles(self.options.part / size_of::<f32>() as u64, cancel)?;
+        let part = self.prepared.of_samples(rows, cancel)?;
+        let tiles = part.tiles(self.options.part / size_of::<f32>() as u64, cancel)?;
         if work.place.single {
             fits_one_file(tiles.len(), work)?;
         }
         let parts = cut(&tiles, self.options.part);
-        let encoder = Encoder::new(self.plan, samples, rows.len())?;
+        let encoder = Encoder::new(self.prepared, samples, rows.len())?;
         let mut all = PartNote::default();
         let mut kept = 0;
         for (part, range) in parts.iter().enumerate() {

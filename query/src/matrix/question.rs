@@ -9,7 +9,7 @@ use super::MatrixOptions;
 use super::error::MatrixError;
 use super::files::{json, unwritable};
 use crate::error::QueryError;
-use crate::influence::{ExcludedCounts, InfluencePlan, MOST_SAMPLES, PlanSide, TargetSamples};
+use crate::influence::{ExcludedCounts, MOST_SAMPLES, Prepared, PreparedSide, TargetSamples};
 
 /// The state of the store and the question. Work goes on only where it was begun for the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,23 +94,23 @@ pub struct MatrixInfo {
 
 impl MatrixQuestion {
     pub(super) fn new(
-        plan: &InfluencePlan,
+        prepared: &Prepared,
         samples: &TargetSamples,
         options: MatrixOptions,
         cancel: &AtomicBool,
     ) -> Result<Self, MatrixError> {
-        let spec = plan.spec();
-        let info = plan.snapshot().info();
-        let keys = |sides: &[PlanSide], c: usize| -> Vec<String> {
+        let spec = prepared.spec();
+        let info = prepared.snapshot().info();
+        let keys = |sides: &[PreparedSide], c: usize| -> Vec<String> {
             sides.iter().filter_map(|side| Some(side.features.get(c)?.key.clone())).collect()
         };
         let checkpoint = |(c, checkpoint): (usize, &crate::influence::PlanCheckpoint)| {
-            let feature = plan.pools().first().and_then(|pool| pool.features.get(c));
+            let feature = prepared.pools().first().and_then(|pool| pool.features.get(c));
             MatrixCheckpoint {
                 name: checkpoint.name.clone(),
                 weight: checkpoint.weight,
-                pools: keys(plan.pools(), c),
-                targets: keys(plan.targets(), c),
+                pools: keys(prepared.pools(), c),
+                targets: keys(prepared.targets(), c),
                 projection: feature.map(|f| f.desc.space.projection.clone()).unwrap_or_default(),
                 dim: feature.map_or(0, |f| f.desc.dim()),
             }
@@ -124,17 +124,17 @@ impl MatrixQuestion {
             snapshot_digest: info.digest,
             pools: spec.pools.clone(),
             targets: spec.target_names(),
-            run: plan.run().map(str::to_owned),
-            checkpoints: plan.checkpoints().iter().enumerate().map(checkpoint).collect(),
+            run: prepared.run().map(str::to_owned),
+            checkpoints: prepared.checkpoints().iter().enumerate().map(checkpoint).collect(),
             sim: spec.sim.to_string(),
             missing: spec.missing.to_string(),
             modules: spec.modules.as_ref().map(|modules| modules.text().to_string()),
             by: spec.by.to_string(),
             exclude_target: spec.exclude_target,
-            candidates: plan.candidate_rows(cancel)?,
+            candidates: prepared.candidate_rows(cancel)?,
             samples: count,
             part_bytes: options.part,
-            groups: groups(count, options.memory, plan.sample_bytes())?,
+            groups: groups(count, options.memory, prepared.sample_bytes())?,
         };
         // As it is read back, so that what was written and what is asked compare equal.
         serde_json::from_str(&json(&question)?).map_err(unwritable)

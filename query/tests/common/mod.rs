@@ -256,12 +256,12 @@ pub fn ask(pool: &str, target: &str) -> InfluenceSpec {
     InfluenceSpec { pools: vec![pool.into()], targets: vec![TargetRef::parse(target)], ..Default::default() }
 }
 
-pub fn plan(store: &TestStore, spec: &InfluenceSpec) -> InfluencePlan {
-    InfluencePlan::new(&store.snapshot(), spec).unwrap()
+pub fn plan(store: &TestStore, spec: &InfluenceSpec) -> Prepared {
+    Prepared::new(&store.snapshot(), spec).unwrap()
 }
 
 /// Every score by (pool, row), with the name of the subtask.
-pub fn scores(plan: &InfluencePlan) -> BTreeMap<(u32, u64), (f32, String)> {
+pub fn scores(plan: &Prepared) -> BTreeMap<(u32, u64), (f32, String)> {
     let subtasks = plan.subtasks().unwrap();
     let mut all = BTreeMap::new();
     plan.scores(None, 2, &GO, |part| {
@@ -274,7 +274,7 @@ pub fn scores(plan: &InfluencePlan) -> BTreeMap<(u32, u64), (f32, String)> {
     all
 }
 
-pub fn excluded(plan: &InfluencePlan) -> Vec<Excluded> {
+pub fn excluded(plan: &Prepared) -> Vec<Excluded> {
     let mut all = Vec::new();
     plan.excluded(None, 2, &GO, |part| {
         all.extend_from_slice(part);
@@ -284,7 +284,7 @@ pub fn excluded(plan: &InfluencePlan) -> Vec<Excluded> {
     all
 }
 
-pub fn best(plan: &InfluencePlan, k: usize) -> Vec<(u64, f32)> {
+pub fn best(plan: &Prepared, k: usize) -> Vec<(u64, f32)> {
     let ranking = plan.top_k(Order::Best, k, None, 2, &GO).unwrap();
     ranking.rows.iter().map(|s| (s.row, s.score)).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use gstore_query::influence::{InfluencePlan, PlanSide};
+use gstore_query::influence::{Prepared, PreparedSide};
 
 use crate::samples::{Cell, SampleTable, free_name};
 use crate::union::{Part, SampleUnion, Source};
@@ -91,8 +91,8 @@ impl Builder {
 
 impl InfluenceColumns {
     /// The columns of a question's answer, with those that were asked for besides.
-    pub(super) fn new(plan: &InfluencePlan, besides: Besides) -> Self {
-        let table = |side: &PlanSide| {
+    pub(super) fn new(plan: &Prepared, besides: Besides) -> Self {
+        let table = |side: &PreparedSide| {
             SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())
         };
         let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();

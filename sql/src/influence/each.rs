@@ -11,12 +11,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use gstore_query::influence::{
-    Diversity, EXACT, Each, EachRanking, EachRequest, InfluencePlan, Order, Rankings, ScanSummary,
+    Diversity, EXACT, Each, EachRanking, EachRequest, Options, Order, Prepared, Rankings, ScanSummary,
     TargetNames, TargetRow, TargetSamples, small_bytes,
 };
 
-use super::columns::InfluenceColumns;
-use super::table::Question;
+use super::columns::{Besides, InfluenceColumns};
+use super::table::{Question, Relation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::leaf::{self, Rows, Want};
@@ -37,9 +37,46 @@ pub(super) struct EachOptions {
     pub(super) k: usize,
 }
 
+impl EachOptions {
+    /// What has a ranking of its own, if the options say so.
+    pub(super) fn read(
+        options: &Options,
+        k: Option<usize>,
+        rules: &Diversity,
+        besides: Besides,
+    ) -> Result<Option<Self>, SqlError> {
+        let refuse = |why: &str, option| Err(SqlError::invalid(why.to_owned()).about(option));
+        let order = options.word("order").map_err(SqlError::option)?;
+        let Some(each) = options.each("each").map_err(SqlError::option)? else {
+            return match order {
+                None => Ok(None),
+                Some(_) => {
+                    refuse("`order` is an option of `each`; elsewhere ORDER BY score says it", "order")
+                }
+            };
+        };
+        let Some(k) = k else {
+            return refuse("`each` gives rankings of a given length; say how long with k => n", "each");
+        };
+        if *rules != Diversity::default() {
+            return refuse(
+                "quota, distinct and round_robin are rules of one ranking, so they cannot go with `each`",
+                "each",
+            );
+        }
+        if besides.explanation {
+            return refuse(
+                "`explain` says what stands behind the score of a whole question; leave it or `each` out",
+                "explain",
+            );
+        }
+        Ok(Some(Self { each, order: order.unwrap_or(Order::Best), k }))
+    }
+}
+
 /// The rankings of a question as rows.
 pub(super) struct EachRows {
-    plan: InfluencePlan,
+    plan: Prepared,
     columns: Arc<InfluenceColumns>,
     options: EachOptions,
     schema: SchemaRef,
@@ -58,7 +95,7 @@ struct Seen {
 }
 
 impl EachRows {
-    pub(super) fn new(plan: InfluencePlan, columns: InfluenceColumns, options: EachOptions) -> Self {
+    pub(super) fn new(plan: Prepared, columns: InfluenceColumns, options: EachOptions) -> Self {
         let mut fields: Vec<Arc<Field>> = vec![
             Arc::new(Field::new("target", DataType::Utf8, false)),
             Arc::new(Field::new("rank", DataType::UInt64, false)),
@@ -100,7 +137,7 @@ impl EachRows {
     /// Delivers the rankings of one pass.
     fn pass(
         &self,
-        plan: InfluencePlan,
+        plan: Prepared,
         whole: &TargetSamples,
         (want, memory): (&Want, usize),
         seen: &mut Seen,
@@ -114,14 +151,7 @@ impl EachRows {
         let Rankings { rankings, summary, .. } = found;
         seen.add(summary);
         let names = self.names(&plan, whole, &rankings)?;
-        let question = Question {
-            plan,
-            columns: Arc::clone(&self.columns),
-            k: None,
-            rules: Diversity::default(),
-            own: false,
-            search: None,
-        };
+        let question = Question { plan, columns: Arc::clone(&self.columns), relation: Relation::All };
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
         let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
         for (ranking, name) in rankings.iter().zip(names) {
@@ -167,7 +197,7 @@ impl EachRows {
     /// before it where there are several.
     fn names(
         &self,
-        plan: &InfluencePlan,
+        plan: &Prepared,
         whole: &TargetSamples,
         rankings: &[EachRanking],
     ) -> Result<Vec<String>, SqlError> {

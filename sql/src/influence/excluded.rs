@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use gstore_query::influence::{Excluded, InfluencePlan};
+use gstore_query::influence::{Excluded, Prepared};
 
 use super::columns::{Besides, InfluenceColumns};
 use crate::blocking::Demand;
@@ -27,7 +27,7 @@ enum Shown {
 
 /// The rows that `influence()` leaves out.
 pub(super) struct ExcludedRows {
-    plan: InfluencePlan,
+    plan: Prepared,
     columns: InfluenceColumns,
     /// In step with the schema.
     shown: Vec<Shown>,
@@ -41,7 +41,7 @@ impl std::fmt::Debug for ExcludedRows {
 }
 
 impl ExcludedRows {
-    pub(super) fn new(plan: InfluencePlan) -> Self {
+    pub(super) fn new(plan: Prepared) -> Self {
         let mut shown = vec![
             (Shown::Dataset, Field::new("dataset", DataType::Utf8, false)),
             (Shown::Row, Field::new("row", DataType::UInt64, false)),

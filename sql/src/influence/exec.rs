@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 use gstore_query::influence::Order;
 
 use super::job::Job;
-use super::table::Question;
+use super::table::{Question, Relation};
 use crate::blocking;
 use crate::filter::{self, columns_of};
 use crate::leaf::statistics;
@@ -62,9 +62,7 @@ impl InfluenceExec {
         let columns = &question.columns;
         let (after, before) =
             filters.into_iter().partition(|f| columns_of(f).iter().any(|c| columns.is_result(*c)));
-        // Neighbours always come nearest first.
-        let ranked = question.k.is_some() || question.search.is_some();
-        let order = ranked.then_some(Order::Best);
+        let order = question.relation.is_ranked().then_some(Order::Best);
         let schema = Arc::new(columns.schema().project(&projection)?);
         let properties = properties(&question, &projection, schema, order);
         let metrics = ExecutionPlanMetricsSet::new();
@@ -73,7 +71,7 @@ impl InfluenceExec {
 
     /// How many rows come out at most.
     fn cut(&self) -> Option<usize> {
-        match (self.question.k, self.limit) {
+        match (self.question.relation.k(), self.limit) {
             (Some(k), Some(limit)) => Some(k.min(limit)),
             (k, limit) => k.or(limit),
         }
@@ -119,7 +117,7 @@ fn properties(
     let keys: Vec<PhysicalSortExpr> =
         [score, pool, Some(key(columns.row, false)), pos].into_iter().flatten().map_while(|k| k).collect();
     // Rows that were taken in turn are in no order of their columns.
-    let in_turn = question.rules.round_robin.is_some();
+    let in_turn = matches!(&question.relation, Relation::Best { rules, .. } if rules.round_robin.is_some());
     let orderings = LexOrdering::new(if in_turn { Vec::new() } else { keys }).into_iter();
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new_with_orderings(Arc::clone(&schema), orderings),
@@ -132,7 +130,10 @@ fn properties(
 impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spec = self.question.plan.spec();
-        let targets = if self.question.own { vec!["itself".to_owned()] } else { spec.target_names() };
+        let targets = match &self.question.relation {
+            Relation::SelfInfluence { .. } => vec!["itself".to_owned()],
+            _ => spec.target_names(),
+        };
         let schema = self.properties.eq_properties.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         let checkpoints: Vec<&str> =
@@ -141,7 +142,7 @@ impl DisplayAs for InfluenceExec {
             Some(modules) => format!(", modules=[{}]", modules.text()),
             None => String::new(),
         };
-        if let Some(search) = &self.question.search {
+        if let Relation::Nearest { k, search } = &self.question.relation {
             let kinds: Vec<&str> = self.question.plan.pools().iter().map(|pool| pool.kind.as_str()).collect();
             write!(
                 f,
@@ -150,7 +151,7 @@ impl DisplayAs for InfluenceExec {
                 search.about,
                 kinds.join(", "),
                 checkpoints.join(", "),
-                search.by(&self.question.plan, self.question.k.or(self.cut()), !self.after.is_empty()),
+                search.by(&self.question.plan, k.or(self.cut()), !self.after.is_empty()),
                 names.join(", ")
             )?;
             return self.fmt_cut(f);
@@ -170,7 +171,7 @@ impl DisplayAs for InfluenceExec {
             spec.across,
             names.join(", ")
         )?;
-        let rules = &self.question.rules;
+        let Relation::Best { rules, .. } = &self.question.relation else { return self.fmt_cut(f) };
         if let Some(quota) = &rules.quota {
             write!(f, ", quota=[{quota}]")?;
         }
@@ -205,7 +206,10 @@ impl InfluenceExec {
 
 impl ExecutionPlan for InfluenceExec {
     fn name(&self) -> &str {
-        if self.question.search.is_some() { "NearestExec" } else { "InfluenceExec" }
+        match self.question.relation {
+            Relation::Nearest { .. } => "NearestExec",
+            _ => "InfluenceExec",
+        }
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {

@@ -15,7 +15,8 @@ use gstore_query::influence::{
 };
 use gstore_query::topk::{CANDIDATE_BYTES, held};
 
-use super::table::Question;
+use super::nearest::Search;
+use super::table::{Question, Relation};
 use crate::blocking::{Demand, Sink};
 use crate::error::SqlError;
 use crate::filter::Filter;
@@ -142,35 +143,32 @@ impl Job {
         Ok(())
     }
 
-    fn rank(&self, order: Order, k: usize, rows: &RowFilter, sink: &Sink) -> Result<Ranking, SqlError> {
-        let (plan, rules) = (&self.question.plan, &self.question.rules);
+    fn rank(&self, order: Order, k: usize, chosen: &RowFilter, sink: &Sink) -> Result<Ranking, SqlError> {
+        let plan = &self.question.plan;
         let (threads, cancel) = (self.threads, &sink.cancelled());
-        if let Some(search) = self.question.search.as_ref().filter(|_| self.cut.is_some()) {
-            // As many are looked for as the relation has, whatever of it is read.
-            let most = usize::try_from(plan.most_results()).unwrap_or(usize::MAX);
-            let wanted = self.question.k.unwrap_or(k).min(most);
-            let found = plan.nearest(wanted, Some(rows), &search.options, &search.graphs, (threads, cancel));
-            let mut ranking = found.map_err(SqlError::query)?.0;
-            ranking.rows.truncate(k);
-            return Ok(ranking);
-        }
-        if self.question.own {
-            return plan.top_k_self(order, k, Some(rows), threads, cancel).map_err(SqlError::query);
-        }
-        if *rules == Diversity::default() {
-            return plan.top_k(order, k, Some(rows), threads, cancel).map_err(SqlError::query);
-        }
-        // The relation has the rows that its own k chooses, whatever of it is read.
+        // As many are looked for as the relation has, whatever of it is read.
         let most = usize::try_from(plan.most_results()).unwrap_or(usize::MAX);
-        let taken = self.question.k.unwrap_or(k).min(most);
-        let memory = match rules.distinct {
-            Some(_) => plan.vector_bytes().saturating_mul(taken),
-            None => 0,
+        let wanted = self.question.relation.k().unwrap_or(k).min(most);
+        let found = match &self.question.relation {
+            Relation::Nearest { search, .. } if self.cut.is_some() => {
+                let Search { options, graphs, .. } = search;
+                let found = plan.nearest(wanted, Some(chosen), options, graphs, (threads, cancel));
+                found.map(|(ranking, _)| ranking)
+            }
+            Relation::SelfInfluence { .. } => plan.top_k_self(order, k, Some(chosen), threads, cancel),
+            Relation::Best { rules, .. } if *rules != Diversity::default() => {
+                let memory = match rules.distinct {
+                    Some(_) => plan.vector_bytes().saturating_mul(wanted),
+                    None => 0,
+                };
+                self.memory.try_grow(memory).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+                let filter = Some(chosen);
+                let request = SelectRequest { order, k: wanted, filter, diversity: rules, threads, memory };
+                plan.select(&request, cancel).map(|selection| selection.ranking)
+            }
+            _ => plan.top_k(order, k, Some(chosen), threads, cancel),
         };
-        self.memory.try_grow(memory).map_err(|e| SqlError::from_datafusion(e, &[]))?;
-        let request =
-            SelectRequest { order, k: taken, filter: Some(rows), diversity: rules, threads, memory };
-        let mut ranking = plan.select(&request, cancel).map_err(SqlError::query)?.ranking;
+        let mut ranking = found.map_err(SqlError::query)?;
         ranking.rows.truncate(k);
         Ok(ranking)
     }
@@ -252,9 +250,9 @@ impl Job {
             ControlFlow::Continue(())
         };
         let cancel = &sink.cancelled();
-        let scanned = match self.question.own {
-            true => plan.self_scores(Some(rows), self.threads, cancel, take),
-            false => plan.scores(Some(rows), self.threads, cancel, take),
+        let scanned = match self.question.relation {
+            Relation::SelfInfluence { .. } => plan.self_scores(Some(rows), self.threads, cancel, take),
+            _ => plan.scores(Some(rows), self.threads, cancel, take),
         };
         if !waiting.is_empty() && scanned.is_ok() {
             let _ = hand_over(&mut waiting);

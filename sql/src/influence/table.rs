@@ -11,11 +11,11 @@ use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use gstore_query::influence::{Diversity, InfluencePlan};
+use gstore_query::influence::{Diversity, Prepared};
 
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
-use super::neighbours::Search;
+use super::nearest::Search;
 use crate::filter;
 use crate::leaf::statistics;
 
@@ -26,21 +26,43 @@ pub(super) struct InfluenceTable {
 
 /// What every node of a plan that answers the question shares.
 pub(super) struct Question {
-    pub(super) plan: InfluencePlan,
+    pub(super) plan: Prepared,
     pub(super) columns: Arc<InfluenceColumns>,
-    /// The relation is the best `k` rows and no others.
-    pub(super) k: Option<usize>,
-    /// Which of the best rows may stand beside each other.
-    pub(super) rules: Diversity,
-    /// Where neighbours are looked for: how.
-    pub(super) search: Option<Search>,
+    pub(super) relation: Relation,
+}
+
+/// Which rows the relation has, and by what they are ranked.
+#[derive(Debug)]
+pub(super) enum Relation {
+    /// All rows that have a score.
+    All,
+    /// The best `k` rows that the rules let stand side by side, and no others.
+    Best { k: usize, rules: Diversity },
     /// Rows are scored for themselves; the target plays no part.
-    pub(super) own: bool,
+    SelfInfluence { k: Option<usize> },
+    /// The rows nearest to a vector, nearest first.
+    Nearest { k: Option<usize>, search: Search },
+}
+
+impl Relation {
+    /// The relation is the first `k` rows and no others.
+    pub(super) fn k(&self) -> Option<usize> {
+        match self {
+            Self::All => None,
+            Self::Best { k, .. } => Some(*k),
+            Self::SelfInfluence { k } | Self::Nearest { k, .. } => *k,
+        }
+    }
+
+    /// Whether the rows come in the order of the ranking.
+    pub(super) fn is_ranked(&self) -> bool {
+        self.k().is_some() || matches!(self, Self::Nearest { .. })
+    }
 }
 
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question").field("spec", self.plan.spec()).field("k", &self.k).finish()
+        f.debug_struct("Question").field("spec", self.plan.spec()).field("relation", &self.relation).finish()
     }
 }
 
@@ -54,30 +76,13 @@ impl Question {
     /// Rows of the result, before filters.
     pub(super) fn rows(&self) -> Precision<usize> {
         let most = usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX);
-        Precision::Inexact(most.min(self.k.unwrap_or(usize::MAX)))
+        Precision::Inexact(most.min(self.relation.k().unwrap_or(usize::MAX)))
     }
 }
 
 impl InfluenceTable {
-    pub(super) fn new(
-        plan: InfluencePlan,
-        columns: InfluenceColumns,
-        k: Option<usize>,
-        rules: Diversity,
-        own: bool,
-    ) -> Self {
-        Self { shared: Arc::new(Question { plan, columns: Arc::new(columns), k, rules, own, search: None }) }
-    }
-
-    /// The relation of a question about neighbours.
-    pub(super) fn of_neighbours(
-        plan: InfluencePlan,
-        columns: InfluenceColumns,
-        k: Option<usize>,
-        search: Search,
-    ) -> Self {
-        let (columns, rules) = (Arc::new(columns), Diversity::default());
-        Self { shared: Arc::new(Question { plan, columns, k, rules, own: false, search: Some(search) }) }
+    pub(super) fn new(plan: Prepared, columns: InfluenceColumns, relation: Relation) -> Self {
+        Self { shared: Arc::new(Question { plan, columns: Arc::new(columns), relation }) }
     }
 }
 
@@ -108,7 +113,7 @@ impl TableProvider for InfluenceTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
         Ok(filters
             .iter()
-            .map(|f| match self.shared.k {
+            .map(|f| match self.shared.relation.k() {
                 Some(_) => TableProviderFilterPushDown::Unsupported,
                 None => filter::support(f),
             })

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use gstore_query::influence::{
-    Each, EachRequest, InfluencePlan, InfluenceSpec, Mode, Order, ScanSummary, Sim, SketchMode, TargetRef,
+    Each, EachRequest, InfluenceSpec, Mode, Order, Prepared, ScanSummary, Sim, SketchMode, TargetRef,
 };
 use gstore_store::Snapshot;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub struct Question {
 /// A question with its plan.
 pub struct Asked {
     question: Question,
-    plan: InfluencePlan,
+    plan: Prepared,
 }
 
 impl Question {
@@ -50,7 +50,7 @@ impl Question {
             mode,
             ..Default::default()
         };
-        Ok(Asked { plan: InfluencePlan::new(snapshot, &spec)?, question: self })
+        Ok(Asked { plan: Prepared::new(snapshot, &spec)?, question: self })
     }
 }
 

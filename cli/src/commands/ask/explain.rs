@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_query::influence::{InfluencePlan, Pair, PairCheckpoint, Reason, RowFilter, RowMask};
+use gstore_query::influence::{Pair, PairCheckpoint, Prepared, Reason, RowFilter, RowMask};
 use gstore_store::{TokenCount, nearest};
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ struct Shown<'a> {
 pub fn run(
     context: &Context,
     args: &AskArgs,
-    plan: &InfluencePlan,
+    plan: &Prepared,
     pools: &[Pool],
     (id, format): (&str, Format),
     cancel: &AtomicBool,
@@ -73,7 +73,7 @@ pub fn run(
 }
 
 /// Why a row has no score.
-fn why_none(plan: &InfluencePlan, pool: usize, row: u64, cancel: &AtomicBool) -> Result<&'static str> {
+fn why_none(plan: &Prepared, pool: usize, row: u64, cancel: &AtomicBool) -> Result<&'static str> {
     if plan.spec().exclude_target && plan.in_target(pool, &[row], cancel)?.first() == Some(&true) {
         return Ok(
             "its text is that of a given sample, and --exclude-target leaves such rows out; ask without it",
@@ -128,7 +128,7 @@ fn find(pools: &[Pool], id: &str) -> Result<(usize, u64)> {
     }
 }
 
-fn tokens(plan: &InfluencePlan, pool: usize, row: u64) -> Result<Option<TokenCount>> {
+fn tokens(plan: &Prepared, pool: usize, row: u64) -> Result<Option<TokenCount>> {
     let side = &plan.pools()[pool];
     let Some(entry) = side.encoding().and_then(|key| side.dataset.encoding(key)) else { return Ok(None) };
     let counts = plan.snapshot().encoding(&side.dataset, entry)?.counts(row..row + 1)?;

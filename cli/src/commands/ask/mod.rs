@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
 use gstore_data::{Content, TemplateKind, parse_record};
-use gstore_query::influence::{InfluencePlan, InfluenceSpec, Mode, Order, Ranking, Scored};
+use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, Ranking, Scored};
 use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     if args.explain.is_some() && spec.mode != Mode::Exact {
         bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
     }
-    let plan = InfluencePlan::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
+    let plan = Prepared::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
     tell_notes(context, &plan);
     let pools = open_pools(&snapshot, &spec.pools)?;
     if !args.prompt.is_empty() && !args.chat && has_roles(&plan, &pools)? {
@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
 }
 
 /// Whether the first sample of the first pool is a conversation, in a template that writes other samples without roles.
-fn has_roles(plan: &InfluencePlan, pools: &[Pool]) -> Result<bool> {
+fn has_roles(plan: &Prepared, pools: &[Pool]) -> Result<bool> {
     let (Some(side), Some(pool)) = (plan.pools().first(), pools.first()) else { return Ok(false) };
     let encoding = side.encoding().and_then(|key| side.dataset.encoding(key));
     if encoding.is_none_or(|encoding| encoding.spec.template == TemplateKind::Chat.name()) {
@@ -163,7 +163,7 @@ fn format(args: &AskArgs) -> Result<Format> {
 fn rank(
     context: &Context,
     args: &AskArgs,
-    plan: &InfluencePlan,
+    plan: &Prepared,
     pools: &[Pool],
     format: Format,
     cancel: &AtomicBool,
@@ -199,7 +199,7 @@ fn rank(
 fn batch(
     order: Order,
     rows: &[Scored],
-    plan: &InfluencePlan,
+    plan: &Prepared,
     pools: &[Pool],
     args: &AskArgs,
     cancel: &AtomicBool,

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use arrow_array::{ArrayRef, Float32Array, StringArray, UInt64Array};
-use gstore_query::influence::{InfluencePlan, RowExplanation, Scored, TargetNames};
+use gstore_query::influence::{Prepared, RowExplanation, Scored, TargetNames};
 
 /// Explains rows of one plan.
 pub(super) struct Explained<'a> {
-    plan: &'a InfluencePlan,
+    plan: &'a Prepared,
     cancel: &'a AtomicBool,
     targets: TargetNames<'a>,
     /// `part_NAME` of each checkpoint.
@@ -17,7 +17,7 @@ pub(super) struct Explained<'a> {
 }
 
 impl<'a> Explained<'a> {
-    pub(super) fn new(plan: &'a InfluencePlan, cancel: &'a AtomicBool) -> Result<Self> {
+    pub(super) fn new(plan: &'a Prepared, cancel: &'a AtomicBool) -> Result<Self> {
         let targets = TargetNames::new(plan)?;
         let parts = plan.checkpoints().iter().map(|c| format!("part_{}", c.name)).collect();
         Ok(Self { plan, cancel, targets, parts })

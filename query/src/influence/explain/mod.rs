@@ -1,4 +1,4 @@
-//! What stands behind the scores of single rows: the checkpoints' parts, the nearest target sample, and how much of a score is noise of
+//! Explanations of scores: the checkpoints' parts, the nearest target sample, and how much of a score is noise of
 //! the projection.
 //!
 //! Invariants
@@ -6,6 +6,7 @@
 //! - memory is bounded by the rows of a chunk and the number of target samples; target vectors are read one after another
 //! - all sums are taken in one order, so the bits depend on the stored values and the question alone
 
+pub(super) mod description;
 mod names;
 mod noise;
 pub(super) mod pair;
@@ -18,10 +19,10 @@ use serde::Serialize;
 
 pub use self::names::TargetNames;
 use self::noise::Noise;
-use self::pattern::Pattern;
-use self::rows::Line;
+use self::pattern::{Pattern, patterns};
+use self::rows::{Line, coordinate_weights, lines};
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_rows::TargetRow;
 use crate::influence::prepare::target_vectors::TargetLoader;
 use crate::influence::result::Scored;
@@ -60,7 +61,7 @@ struct Values {
     squares: Vec<[f64; noise::CLASSES]>,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// What stands behind the scores of some rows of an answer, in their order.
     ///
     /// Reads the vectors of these rows and of the target, not the pool. Cost: rows x target samples x checkpoints x dimension
@@ -76,130 +77,131 @@ impl InfluencePlan {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let ready = self.ready(cancel)?;
-        let targets = &ready.target.rows;
+        let operands = self.operands(cancel)?;
+        let targets = &operands.target.rows;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel);
         let dims: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
         let each = dims * (size_of::<f32>() + size_of::<f64>())
-            + (targets.len() + ready.target.subtasks.len()) * self.checkpoints().len() * size_of::<f64>();
+            + (targets.len() + operands.target.subtasks.len()) * self.checkpoints().len() * size_of::<f64>();
         let mut explained = Vec::with_capacity(rows.len());
         for chunk in rows.chunks((CHUNK_BYTES / each.max(1)).max(1)) {
-            let lines = self.lines(chunk, &ready)?;
-            explained.extend(self.explain_chunk(
+            let lines = lines(self, chunk, operands)?;
+            explained.extend(explain_chunk(
+                self,
                 chunk,
                 &lines,
                 &loader,
                 targets,
-                ready.target.subtasks.len(),
+                operands.target.subtasks.len(),
             )?);
         }
         Ok(explained)
     }
+}
 
-    fn explain_chunk(
-        &self,
-        chunk: &[Scored],
-        lines: &[Line],
-        loader: &TargetLoader<'_>,
-        targets: &[TargetRow],
-        subtasks: usize,
-    ) -> Result<Vec<RowExplanation>, QueryError> {
-        let pairs = self.pairs(lines, loader, targets)?;
-        let folded = match self.spec().fold {
-            Fold::None => None,
-            _ => Some(self.folded_values(lines, loader, targets, subtasks)?),
-        };
-        let values = folded.as_ref().unwrap_or(&pairs);
-        let (patterns, of_row) = self.patterns(chunk, lines, values, targets, subtasks)?;
-        let sums = self.pattern_vectors(&patterns, loader, targets)?;
-        let noise = Noise { plan: self, values };
-        let mut explained = Vec::with_capacity(chunk.len());
-        for (i, line) in lines.iter().enumerate() {
-            let (pattern, vectors) = (&patterns[of_row[i]], &sums[of_row[i]]);
-            let (nearest, nearest_score) = nearest(line, &pairs, i);
-            explained.push(RowExplanation {
-                checkpoint_scores: parts(line, values, i, pattern),
-                nearest: targets[nearest],
-                nearest_score: nearest_score as f32,
-                stderr: noise.stderr(line, i, pattern, vectors).map(|x| x as f32),
-                noise_floor: noise.floor(line, vectors).map(|x| x as f32),
-            });
-        }
-        Ok(explained)
+fn explain_chunk(
+    prepared: &Prepared,
+    chunk: &[Scored],
+    lines: &[Line],
+    loader: &TargetLoader<'_>,
+    targets: &[TargetRow],
+    subtasks: usize,
+) -> Result<Vec<RowExplanation>, QueryError> {
+    let pairs = pairs(prepared, lines, loader, targets)?;
+    let folded = match prepared.spec().fold {
+        Fold::None => None,
+        _ => Some(folded_values(prepared, lines, loader, targets, subtasks)?),
+    };
+    let values = folded.as_ref().unwrap_or(&pairs);
+    let (patterns, of_row) = patterns(prepared, chunk, lines, values, targets, subtasks)?;
+    let sums = pattern_vectors(prepared, &patterns, loader, targets)?;
+    let noise = Noise { prepared, values };
+    let mut explained = Vec::with_capacity(chunk.len());
+    for (i, line) in lines.iter().enumerate() {
+        let (pattern, vectors) = (&patterns[of_row[i]], &sums[of_row[i]]);
+        let (nearest, nearest_score) = nearest(line, &pairs, i);
+        explained.push(RowExplanation {
+            checkpoint_scores: parts(line, values, i, pattern),
+            nearest: targets[nearest],
+            nearest_score: nearest_score as f32,
+            stderr: noise.stderr(line, i, pattern, vectors).map(|x| x as f32),
+            noise_floor: noise.floor(line, vectors).map(|x| x as f32),
+        });
     }
+    Ok(explained)
+}
 
-    /// Similarities of the rows with each target sample.
-    fn pairs(
-        &self,
-        lines: &[Line],
-        loader: &TargetLoader<'_>,
-        targets: &[TargetRow],
-    ) -> Result<Values, QueryError> {
-        let mut values = Values::new(lines.len(), self.checkpoints().len(), targets.len());
-        for c in 0..self.checkpoints().len() {
-            let weights = self.coordinate_weights(c);
-            let mut tile: Vec<(usize, Vec<f32>)> = Vec::with_capacity(TILE);
-            loader.each_pair(targets, c, |at, vector| {
-                tile.push((at, vector.to_vec()));
-                if tile.len() == TILE {
-                    values.add(self, lines, c, &weights, &mut tile);
-                }
-            })?;
-            values.add(self, lines, c, &weights, &mut tile);
-        }
-        Ok(values)
-    }
-
-    /// Similarities of the rows with the vector of each subtask.
-    fn folded_values(
-        &self,
-        lines: &[Line],
-        loader: &TargetLoader<'_>,
-        targets: &[TargetRow],
-        subtasks: usize,
-    ) -> Result<Values, QueryError> {
-        let mut values = Values::new(lines.len(), self.checkpoints().len(), subtasks);
-        for c in 0..self.checkpoints().len() {
-            let weights = self.coordinate_weights(c);
-            let folded = loader.folded(targets, c)?;
-            let dim = folded.len() / subtasks.max(1);
-            let mut tile = folded.chunks_exact(dim.max(1)).map(<[f32]>::to_vec).enumerate().collect();
-            values.add(self, lines, c, &weights, &mut tile);
-        }
-        Ok(values)
-    }
-
-    /// For each pattern and checkpoint the weighted sum of its units' vectors.
-    fn pattern_vectors(
-        &self,
-        patterns: &[Pattern],
-        loader: &TargetLoader<'_>,
-        targets: &[TargetRow],
-    ) -> Result<Vec<Vec<Vec<f64>>>, QueryError> {
-        let dim = |c: usize| self.pools()[0].features[c].desc.dim() as usize;
-        let mut sums: Vec<Vec<Vec<f64>>> = patterns
-            .iter()
-            .map(|_| (0..self.checkpoints().len()).map(|c| vec![0.0; dim(c)]).collect())
-            .collect();
-        for c in 0..self.checkpoints().len() {
-            let mut add = |unit: usize, vector: &[f32]| {
-                for (pattern, sums) in patterns.iter().zip(&mut sums) {
-                    let weight = pattern.weight(unit);
-                    if weight != 0.0 {
-                        sums[c].iter_mut().zip(vector).for_each(|(s, x)| *s += weight * f64::from(*x));
-                    }
-                }
-            };
-            if self.spec().fold == Fold::None {
-                loader.each_pair(targets, c, add)?;
-            } else {
-                let folded = loader.folded(targets, c)?;
-                folded.chunks_exact(dim(c)).enumerate().for_each(|(unit, vector)| add(unit, vector));
+/// Similarities of the rows with each target sample.
+fn pairs(
+    prepared: &Prepared,
+    lines: &[Line],
+    loader: &TargetLoader<'_>,
+    targets: &[TargetRow],
+) -> Result<Values, QueryError> {
+    let mut values = Values::new(lines.len(), prepared.checkpoints().len(), targets.len());
+    for c in 0..prepared.checkpoints().len() {
+        let weights = coordinate_weights(prepared, c);
+        let mut tile: Vec<(usize, Vec<f32>)> = Vec::with_capacity(TILE);
+        loader.each_pair(targets, c, |at, vector| {
+            tile.push((at, vector.to_vec()));
+            if tile.len() == TILE {
+                values.add(prepared.checkpoints().len(), lines, c, &weights, &mut tile);
             }
-        }
-        Ok(sums)
+        })?;
+        values.add(prepared.checkpoints().len(), lines, c, &weights, &mut tile);
     }
+    Ok(values)
+}
+
+/// Similarities of the rows with the vector of each subtask.
+fn folded_values(
+    prepared: &Prepared,
+    lines: &[Line],
+    loader: &TargetLoader<'_>,
+    targets: &[TargetRow],
+    subtasks: usize,
+) -> Result<Values, QueryError> {
+    let mut values = Values::new(lines.len(), prepared.checkpoints().len(), subtasks);
+    for c in 0..prepared.checkpoints().len() {
+        let weights = coordinate_weights(prepared, c);
+        let folded = loader.folded(targets, c)?;
+        let dim = folded.len() / subtasks.max(1);
+        let mut tile = folded.chunks_exact(dim.max(1)).map(<[f32]>::to_vec).enumerate().collect();
+        values.add(prepared.checkpoints().len(), lines, c, &weights, &mut tile);
+    }
+    Ok(values)
+}
+
+/// For each pattern and checkpoint the weighted sum of its units' vectors.
+fn pattern_vectors(
+    prepared: &Prepared,
+    patterns: &[Pattern],
+    loader: &TargetLoader<'_>,
+    targets: &[TargetRow],
+) -> Result<Vec<Vec<Vec<f64>>>, QueryError> {
+    let dim = |c: usize| prepared.pools()[0].features[c].desc.dim() as usize;
+    let mut sums: Vec<Vec<Vec<f64>>> = patterns
+        .iter()
+        .map(|_| (0..prepared.checkpoints().len()).map(|c| vec![0.0; dim(c)]).collect())
+        .collect();
+    for c in 0..prepared.checkpoints().len() {
+        let mut add = |unit: usize, vector: &[f32]| {
+            for (pattern, sums) in patterns.iter().zip(&mut sums) {
+                let weight = pattern.weight(unit);
+                if weight != 0.0 {
+                    sums[c].iter_mut().zip(vector).for_each(|(s, x)| *s += weight * f64::from(*x));
+                }
+            }
+        };
+        if prepared.spec().fold == Fold::None {
+            loader.each_pair(targets, c, add)?;
+        } else {
+            let folded = loader.folded(targets, c)?;
+            folded.chunks_exact(dim(c)).enumerate().for_each(|(unit, vector)| add(unit, vector));
+        }
+    }
+    Ok(sums)
 }
 
 impl Values {
@@ -214,13 +216,12 @@ impl Values {
     /// Compares some units with every row at a checkpoint.
     fn add(
         &mut self,
-        plan: &InfluencePlan,
+        checkpoints: usize,
         lines: &[Line],
         c: usize,
         weights: &[f64],
         tile: &mut Vec<(usize, Vec<f32>)>,
     ) {
-        let checkpoints = plan.checkpoints().len();
         for (unit, vector) in tile.iter() {
             self.squares[c * self.units + unit] = noise::weighted_squares(vector, weights);
         }

@@ -6,26 +6,26 @@ use gstore_store::SampleReader;
 
 use super::RowExplanation;
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_rows::TargetRow;
 use crate::influence::spec::GIVEN;
 
-/// The samples of a plan's targets, by which their rows are named.
+/// The samples of a question's targets, by which their rows are named.
 pub struct TargetNames<'a> {
     /// Dataset and samples of each target; none where the samples are given with the question.
     targets: Vec<(&'a str, SampleReader)>,
 }
 
 impl<'a> TargetNames<'a> {
-    /// Of a plan.
+    /// Of a question.
     ///
     /// # Errors
     /// What opening sample files gives.
-    pub fn new(plan: &'a InfluencePlan) -> Result<Self, QueryError> {
-        let open = |side: &'a crate::influence::PlanSide| -> Result<_, QueryError> {
-            Ok((side.dataset.name.as_str(), plan.snapshot().samples(&side.dataset)?))
+    pub fn new(prepared: &'a Prepared) -> Result<Self, QueryError> {
+        let open = |side: &'a crate::influence::PreparedSide| -> Result<_, QueryError> {
+            Ok((side.dataset.name.as_str(), prepared.snapshot().samples(&side.dataset)?))
         };
-        Ok(Self { targets: plan.targets().iter().map(open).collect::<Result<_, _>>()? })
+        Ok(Self { targets: prepared.targets().iter().map(open).collect::<Result<_, _>>()? })
     }
 
     /// The dataset of the nearest target sample; [`GIVEN`] for samples that are given with the question.

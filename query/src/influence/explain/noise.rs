@@ -6,8 +6,8 @@
 use gstore_store::Family;
 
 use super::pattern::Pattern;
-use super::rows::Line;
-use super::{InfluencePlan, Values};
+use super::rows::{Line, coordinate_weights};
+use super::{Prepared, Values};
 use crate::influence::scan::values::groups;
 use crate::influence::spec::Sim;
 
@@ -49,14 +49,14 @@ pub(super) fn weighted_squares(vector: &[f32], weights: &[f64]) -> [f64; CLASSES
 
 /// What the noise of some rows is computed from.
 pub(super) struct Noise<'a> {
-    pub(super) plan: &'a InfluencePlan,
+    pub(super) prepared: &'a Prepared,
     pub(super) values: &'a Values,
 }
 
 impl Noise<'_> {
     /// Whether the vectors of a checkpoint are projections, whose coordinates are alike.
     fn projected(&self, c: usize) -> bool {
-        let space = &self.plan.pools()[0].features[c].desc.space;
+        let space = &self.prepared.pools()[0].features[c].desc.space;
         space.family == Family::Gradient && space.projection != "none"
     }
 
@@ -98,9 +98,9 @@ impl Noise<'_> {
         for (k, (x, v)) in x.iter().zip(vector).enumerate() {
             estimates[k % CLASSES] += f64::from(*x) * v;
         }
-        if self.plan.spec().sim == Sim::Cosine {
+        if self.prepared.spec().sim == Sim::Cosine {
             let sims = self.values.of(line, i, c);
-            let weights = self.plan.coordinate_weights(c);
+            let weights = coordinate_weights(self.prepared, c);
             let mut own = [0.0f64; CLASSES];
             for (k, (x, weight)) in x.iter().zip(&weights).enumerate() {
                 own[k % CLASSES] += weight * f64::from(*x) * f64::from(*x);
@@ -124,7 +124,7 @@ impl Noise<'_> {
     /// The standard deviation of the score of a row that is as long at each checkpoint, and as much like itself from one checkpoint to
     /// the next, and has nothing in common with the target.
     pub(super) fn floor(&self, line: &Line, vectors: &[Vec<f64>]) -> Option<f64> {
-        let features = &self.plan.pools()[line.pool].features;
+        let features = &self.prepared.pools()[line.pool].features;
         let mut variance = 0.0;
         for (a, of_a) in line.shares() {
             if !self.projected(a) {

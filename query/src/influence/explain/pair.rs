@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
+use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_vectors::Shape;
 use crate::influence::result::{NO_SUBTASK, Scored};
 use crate::influence::scan::filter::{RowFilter, RowMask};
@@ -71,11 +71,11 @@ pub struct PairModule {
     pub part: f64,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// One row of a pool against the target. Scores every row, to know its place. `None` if the row has no score.
     ///
     /// # Errors
-    /// As [`InfluencePlan::top_k`]; also where tokens are scored, which have no line of their own here.
+    /// As [`Prepared::top_k`]; also where tokens are scored, which have no line of their own here.
     pub fn pair(
         &self,
         pool: usize,
@@ -98,7 +98,7 @@ impl InfluencePlan {
             above += part.iter().filter(|other| goes_before(other, &scored)).count() as u64;
             ControlFlow::Continue(())
         })?;
-        let checkpoints = self.parts(&scored, cancel)?;
+        let checkpoints = parts(self, &scored, cancel)?;
         let below = all.eligible.saturating_sub(above + 1);
         let noise = self.explain_rows(&[scored], cancel)?.pop();
         Ok(Some(Pair {
@@ -116,61 +116,65 @@ impl InfluencePlan {
             checkpoints,
         }))
     }
+}
 
-    /// What each checkpoint adds to the value that decided.
-    fn parts(&self, scored: &Scored, cancel: &AtomicBool) -> Result<Vec<PairCheckpoint>, QueryError> {
-        let target = self.load_targets(Shape::Terms, cancel)?;
-        let mut found: Vec<Vec<PairCheckpoint>> = Vec::new();
-        let Some(side) = self.pools().get(scored.pool as usize) else { return Ok(Vec::new()) };
-        let subtask = if scored.subtask == NO_SUBTASK { 0 } else { scored.subtask as usize };
-        let Some(values) = target.terms.subtasks.get(subtask).cloned() else { return Ok(Vec::new()) };
-        for (c, (checkpoint, feature)) in self.checkpoints().iter().zip(&side.features).enumerate() {
-            let Some(stored) = self.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
-                continue;
-            };
-            let modules = crate::influence::spec::modules::weights(self.spec().modules.as_ref(), feature);
-            let length = norm(&stored.norm, &modules);
-            let divide = if self.spec().sim == Sim::Cosine { length.max(MIN_NORM) } else { 1.0 };
-            let target_norm = self.target_norm(&target, subtask, c, &modules)?;
-            let dim = feature.desc.dim() as usize;
-            let of_vector = |v: usize| {
-                let query = target.vectors[c].get(v * dim..(v + 1) * dim).unwrap_or_default();
-                let parts: Vec<PairModule> = groups(feature)
-                    .into_iter()
-                    .zip(&feature.attrs.groups)
-                    .map(|(span, group)| {
-                        let products = stored.vector[span.clone()].iter().zip(&query[span]);
-                        let dot: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                        PairModule { name: group.name.clone(), part: dot / divide }
-                    })
-                    .collect();
-                PairCheckpoint {
-                    name: checkpoint.name.clone(),
-                    weight: checkpoint.weight,
-                    similarity: 0.0,
-                    part: parts.iter().map(|m| m.part).sum(),
-                    norm: length,
-                    target_norm,
-                    modules: parts,
-                }
-            };
-            found.push(values.clone().map(of_vector).collect());
-        }
-        Ok(finish(decided(found, self.spec().within)))
+/// What each checkpoint adds to the value that decided.
+fn parts(
+    prepared: &Prepared,
+    scored: &Scored,
+    cancel: &AtomicBool,
+) -> Result<Vec<PairCheckpoint>, QueryError> {
+    let target = prepared.load_targets(Shape::Terms, cancel)?;
+    let mut found: Vec<Vec<PairCheckpoint>> = Vec::new();
+    let Some(side) = prepared.pools().get(scored.pool as usize) else { return Ok(Vec::new()) };
+    let subtask = if scored.subtask == NO_SUBTASK { 0 } else { scored.subtask as usize };
+    let Some(values) = target.terms.subtasks.get(subtask).cloned() else { return Ok(Vec::new()) };
+    for (c, (checkpoint, feature)) in prepared.checkpoints().iter().zip(&side.features).enumerate() {
+        let Some(stored) = prepared.snapshot().open_feature_shared(feature)?.row(scored.row)? else {
+            continue;
+        };
+        let modules = crate::influence::spec::modules::weights(prepared.spec().modules.as_ref(), feature);
+        let length = norm(&stored.norm, &modules);
+        let divide = if prepared.spec().sim == Sim::Cosine { length.max(MIN_NORM) } else { 1.0 };
+        let target_norm = target_norm(prepared, &target, subtask, c, &modules)?;
+        let dim = feature.desc.dim() as usize;
+        let of_vector = |v: usize| {
+            let query = target.vectors[c].get(v * dim..(v + 1) * dim).unwrap_or_default();
+            let parts: Vec<PairModule> = groups(feature)
+                .into_iter()
+                .zip(&feature.attrs.groups)
+                .map(|(span, group)| {
+                    let products = stored.vector[span.clone()].iter().zip(&query[span]);
+                    let dot: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    PairModule { name: group.name.clone(), part: dot / divide }
+                })
+                .collect();
+            PairCheckpoint {
+                name: checkpoint.name.clone(),
+                weight: checkpoint.weight,
+                similarity: 0.0,
+                part: parts.iter().map(|m| m.part).sum(),
+                norm: length,
+                target_norm,
+                modules: parts,
+            }
+        };
+        found.push(values.clone().map(of_vector).collect());
     }
+    Ok(finish(decided(found, prepared.spec().within)))
+}
 
-    /// Length of the target's vector, if the subtask that decided is one sample.
-    fn target_norm(
-        &self,
-        target: &crate::influence::prepare::target_vectors::TargetVectors,
-        subtask: usize,
-        checkpoint: usize,
-        modules: &[f64],
-    ) -> Result<Option<f64>, QueryError> {
-        let mut rows = target.rows.iter().filter(|row| row.subtask as usize == subtask);
-        let (Some(only), None) = (rows.next(), rows.next()) else { return Ok(None) };
-        Ok(self.target_row(checkpoint, only)?.map(|stored| norm(&stored.norm, modules)))
-    }
+/// Length of the target's vector, if the subtask that decided is one sample.
+fn target_norm(
+    prepared: &Prepared,
+    target: &crate::influence::prepare::target_vectors::TargetVectors,
+    subtask: usize,
+    checkpoint: usize,
+    modules: &[f64],
+) -> Result<Option<f64>, QueryError> {
+    let mut rows = target.rows.iter().filter(|row| row.subtask as usize == subtask);
+    let (Some(only), None) = (rows.next(), rows.next()) else { return Ok(None) };
+    Ok(prepared.target_row(checkpoint, only)?.map(|stored| norm(&stored.norm, modules)))
 }
 
 /// Whether a row goes before another among the proponents.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::rows::Line;
-use super::{Fold, InfluencePlan, Scored, TargetRow, Values};
+use super::{Fold, Prepared, Scored, TargetRow, Values};
 use crate::error::QueryError;
 use crate::influence::spec::{Across, Within};
 
@@ -27,73 +27,71 @@ impl Pattern {
     }
 }
 
-impl InfluencePlan {
-    /// The patterns that the rows of a chunk have, and for each row the index of its own.
-    pub(super) fn patterns(
-        &self,
-        chunk: &[Scored],
-        lines: &[Line],
-        values: &Values,
-        targets: &[TargetRow],
-        subtasks: usize,
-    ) -> Result<(Vec<Pattern>, Vec<usize>), QueryError> {
-        let span = |s: usize| match self.spec().fold {
-            Fold::None => {
-                let first = targets.partition_point(|t| (t.subtask as usize) < s);
-                first..targets.partition_point(|t| t.subtask as usize <= s)
-            }
-            _ => s..s + 1,
-        };
-        let (mut patterns, mut of_row): (Vec<Pattern>, Vec<usize>) = (Vec::new(), Vec::new());
-        for (i, (scored, line)) in chunk.iter().zip(lines).enumerate() {
-            let decided = scored.subtask as usize;
-            if decided >= subtasks {
-                return Err(QueryError::Spec(format!(
-                    "row {} is not an answer to this question: it has subtask {decided} of {subtasks}",
-                    scored.row
-                )));
-            }
-            let (which, share) = match self.spec().across {
-                Across::Max | Across::Min => (decided..decided + 1, 1.0),
-                Across::Mean => (0..subtasks, 1.0 / subtasks as f64),
-                Across::Sum => (0..subtasks, 1.0),
-            };
-            let spans = which.map(|s| self.within(line, i, values, span(s), share)).collect();
-            let pattern = Pattern(spans);
-            let known = patterns.iter().position(|other| *other == pattern);
-            of_row.push(known.unwrap_or_else(|| {
-                patterns.push(pattern);
-                patterns.len() - 1
-            }));
+/// The patterns that the rows of a chunk have, and for each row the index of its own.
+pub(super) fn patterns(
+    prepared: &Prepared,
+    chunk: &[Scored],
+    lines: &[Line],
+    values: &Values,
+    targets: &[TargetRow],
+    subtasks: usize,
+) -> Result<(Vec<Pattern>, Vec<usize>), QueryError> {
+    let span = |s: usize| match prepared.spec().fold {
+        Fold::None => {
+            let first = targets.partition_point(|t| (t.subtask as usize) < s);
+            first..targets.partition_point(|t| t.subtask as usize <= s)
         }
-        Ok((patterns, of_row))
+        _ => s..s + 1,
+    };
+    let (mut patterns, mut of_row): (Vec<Pattern>, Vec<usize>) = (Vec::new(), Vec::new());
+    for (i, (scored, line)) in chunk.iter().zip(lines).enumerate() {
+        let decided = scored.subtask as usize;
+        if decided >= subtasks {
+            return Err(QueryError::Spec(format!(
+                "row {} is not an answer to this question: it has subtask {decided} of {subtasks}",
+                scored.row
+            )));
+        }
+        let (which, share) = match prepared.spec().across {
+            Across::Max | Across::Min => (decided..decided + 1, 1.0),
+            Across::Mean => (0..subtasks, 1.0 / subtasks as f64),
+            Across::Sum => (0..subtasks, 1.0),
+        };
+        let spans = which.map(|s| within(prepared, line, i, values, span(s), share)).collect();
+        let pattern = Pattern(spans);
+        let known = patterns.iter().position(|other| *other == pattern);
+        of_row.push(known.unwrap_or_else(|| {
+            patterns.push(pattern);
+            patterns.len() - 1
+        }));
     }
+    Ok((patterns, of_row))
+}
 
-    /// The units of a subtask that count for a row, and the weight of each.
-    fn within(
-        &self,
-        line: &Line,
-        i: usize,
-        values: &Values,
-        span: Range<usize>,
-        share: f64,
-    ) -> (Range<usize>, f64) {
-        let count = span.len() as f64;
-        let decides = |better: fn(f64, f64) -> bool| {
-            let mut best = (span.start, values.influence(line, i, span.start));
-            for unit in span.clone().skip(1) {
-                let value = values.influence(line, i, unit);
-                if better(value, best.1) {
-                    best = (unit, value);
-                }
+/// The units of a subtask that count for a row, and the weight of each.
+fn within(
+    prepared: &Prepared,
+    line: &Line,
+    i: usize,
+    values: &Values,
+    span: Range<usize>,
+    share: f64,
+) -> (Range<usize>, f64) {
+    let count = span.len() as f64;
+    let decides = |better: fn(f64, f64) -> bool| {
+        let mut best = (span.start, values.influence(line, i, span.start));
+        for unit in span.clone().skip(1) {
+            let value = values.influence(line, i, unit);
+            if better(value, best.1) {
+                best = (unit, value);
             }
-            (best.0..best.0 + 1, share)
-        };
-        match self.spec().within {
-            Within::Mean => (span, share / count),
-            Within::Sum => (span, share),
-            Within::Max => decides(|a, b| a > b),
-            Within::Min => decides(|a, b| a < b),
         }
+        (best.0..best.0 + 1, share)
+    };
+    match prepared.spec().within {
+        Within::Mean => (span, share / count),
+        Within::Sum => (span, share),
+        Within::Max => decides(|a, b| a > b),
+        Within::Min => decides(|a, b| a < b),
     }
 }

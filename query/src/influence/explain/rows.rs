@@ -1,8 +1,8 @@
 //! The stored vectors of the rows that are explained.
 
-use super::{InfluencePlan, Scored};
+use super::{Prepared, Scored};
 use crate::error::QueryError;
-use crate::influence::prepare::Ready;
+use crate::influence::prepare::operands::Operands;
 use crate::influence::scan::values::{MIN_NORM, norm};
 use crate::influence::spec::modules;
 use crate::influence::spec::{Missing, Sim};
@@ -24,49 +24,51 @@ impl Line {
     }
 }
 
-impl InfluencePlan {
-    /// Reads the vectors of some rows.
-    pub(super) fn lines(&self, rows: &[Scored], ready: &Ready) -> Result<Vec<Line>, QueryError> {
-        rows.iter().map(|scored| self.line(scored, ready)).collect()
-    }
+/// Reads the vectors of some rows.
+pub(super) fn lines(
+    prepared: &Prepared,
+    rows: &[Scored],
+    operands: &Operands,
+) -> Result<Vec<Line>, QueryError> {
+    rows.iter().map(|scored| line(prepared, scored, operands)).collect()
+}
 
-    fn line(&self, scored: &Scored, ready: &Ready) -> Result<Line, QueryError> {
-        let pool = scored.pool as usize;
-        let foreign = |what: &str| {
-            let pos = scored.pos.map_or_else(String::new, |pos| format!(", position {pos},"));
-            QueryError::Spec(format!(
-                "row {}{pos} of pool {} is not an answer to this question: {what}",
-                scored.row, scored.pool
-            ))
-        };
-        let open = ready.pools.get(pool).ok_or_else(|| foreign("there is no such pool"))?;
-        let mut vectors = Vec::with_capacity(open.readers.len());
-        for (c, reader) in open.readers.iter().enumerate() {
-            let stored = reader.row_vectors(scored.row)?.into_iter().find(|stored| stored.pos == scored.pos);
-            vectors.push(stored.map(|stored| {
-                let factor = match self.spec().sim {
-                    Sim::Cosine => 1.0 / norm(&stored.norm, &open.modules[c]).max(MIN_NORM),
-                    Sim::Dot => reader.part().attrs.dot_scale,
-                };
-                stored.vector.iter().map(|x| (f64::from(*x) * factor) as f32).collect::<Vec<f32>>()
-            }));
-        }
-        let mut shares = ready.weights.clone();
-        if vectors.iter().any(Option::is_none) {
-            let total: f64 = shares.iter().zip(&vectors).filter(|(_, v)| v.is_some()).map(|(w, _)| w).sum();
-            if total <= 0.0 || self.spec().missing != Missing::Renormalise {
-                return Err(foreign("it lacks a checkpoint"));
-            }
-            shares.iter_mut().for_each(|w| *w /= total);
-        }
-        Ok(Line { pool, vectors, shares })
+fn line(prepared: &Prepared, scored: &Scored, operands: &Operands) -> Result<Line, QueryError> {
+    let pool = scored.pool as usize;
+    let foreign = |what: &str| {
+        let pos = scored.pos.map_or_else(String::new, |pos| format!(", position {pos},"));
+        QueryError::Spec(format!(
+            "row {}{pos} of pool {} is not an answer to this question: {what}",
+            scored.row, scored.pool
+        ))
+    };
+    let open = operands.pools.get(pool).ok_or_else(|| foreign("there is no such pool"))?;
+    let mut vectors = Vec::with_capacity(open.readers.len());
+    for (c, reader) in open.readers.iter().enumerate() {
+        let stored = reader.row_vectors(scored.row)?.into_iter().find(|stored| stored.pos == scored.pos);
+        vectors.push(stored.map(|stored| {
+            let factor = match prepared.spec().sim {
+                Sim::Cosine => 1.0 / norm(&stored.norm, &open.modules[c]).max(MIN_NORM),
+                Sim::Dot => reader.part().attrs.dot_scale,
+            };
+            stored.vector.iter().map(|x| (f64::from(*x) * factor) as f32).collect::<Vec<f32>>()
+        }));
     }
+    let mut shares = operands.weights.clone();
+    if vectors.iter().any(Option::is_none) {
+        let total: f64 = shares.iter().zip(&vectors).filter(|(_, v)| v.is_some()).map(|(w, _)| w).sum();
+        if total <= 0.0 || prepared.spec().missing != Missing::Renormalise {
+            return Err(foreign("it lacks a checkpoint"));
+        }
+        shares.iter_mut().for_each(|w| *w /= total);
+    }
+    Ok(Line { pool, vectors, shares })
+}
 
-    /// For each coordinate the weight of its module, at a checkpoint.
-    pub(super) fn coordinate_weights(&self, c: usize) -> Vec<f64> {
-        let feature = &self.pools()[0].features[c];
-        let weights = modules::weights(self.spec().modules.as_ref(), feature);
-        let groups = feature.attrs.groups.iter().zip(weights);
-        groups.flat_map(|(group, weight)| std::iter::repeat_n(weight, group.len as usize)).collect()
-    }
+/// For each coordinate the weight of its module, at a checkpoint.
+pub(super) fn coordinate_weights(prepared: &Prepared, c: usize) -> Vec<f64> {
+    let feature = &prepared.pools()[0].features[c];
+    let weights = modules::weights(prepared.spec().modules.as_ref(), feature);
+    let groups = feature.attrs.groups.iter().zip(weights);
+    groups.flat_map(|(group, weight)| std::iter::repeat_n(weight, group.len as usize)).collect()
 }

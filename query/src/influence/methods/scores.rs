@@ -1,18 +1,19 @@
-//! The scores of a plan in the order of the rows, and what was left out.
+//! All scores in the order of the rows, and the rows that have none.
 
 use gstore_core::parallel;
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
-use crate::influence::prepare::Ready;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::operands::Operands;
+use crate::influence::rank::{check_missing, summary};
 use crate::influence::result::{Excluded, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::windows::windows;
 use crate::influence::scan::{Totals, Worker};
 
-impl InfluencePlan {
+impl Prepared {
     /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices; `Break` ends the scan early. Memory
     /// is bounded: a slice is at most one cell, or the tokens of few blocks, and few wait at a time.
     pub fn scores(
@@ -22,12 +23,12 @@ impl InfluencePlan {
         cancel: &AtomicBool,
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
-        let ready = self.ready(cancel)?;
-        self.check_missing(&ready, filter)?;
-        let mut summary = self.stream(&ready, filter, threads, cancel, |scored, _| {
+        let operands = self.operands(cancel)?;
+        check_missing(self, operands, filter)?;
+        let mut summary = stream(self, operands, filter, threads, cancel, |scored, _| {
             if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
         })?;
-        summary.notes.extend(self.every_row("a sketch serves rankings of the first k rows"));
+        summary.notes.extend(summary::every_row(self, "a sketch serves rankings of the first k rows"));
         Ok(summary)
     }
 
@@ -40,34 +41,35 @@ impl InfluencePlan {
         cancel: &AtomicBool,
         mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
-        let ready = self.ready(cancel)?;
-        self.stream(&ready, filter, threads, cancel, |_, excluded| {
+        let operands = self.operands(cancel)?;
+        stream(self, operands, filter, threads, cancel, |_, excluded| {
             if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
         })
     }
+}
 
-    fn stream(
-        &self,
-        ready: &Ready,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &AtomicBool,
-        mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
-    ) -> Result<ScanSummary, QueryError> {
-        let scan = self.scan(ready, filter, cancel);
-        let windows = windows(&ready.pools, ready.queries());
-        let mut totals = Totals::default();
-        parallel::ordered::<_, _, QueryError>(
-            windows.len(),
-            threads,
-            cancel,
-            Worker::default,
-            |worker, unit| scan.window(&windows[unit], worker),
-            |found| {
-                totals.merge(&found.totals);
-                Ok(emit(&found.scored, &found.excluded))
-            },
-        )?;
-        Ok(self.summary(ready, &totals))
-    }
+/// Scores the windows in order.
+fn stream(
+    prepared: &Prepared,
+    operands: &Operands,
+    filter: Option<&RowFilter>,
+    threads: usize,
+    cancel: &AtomicBool,
+    mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
+) -> Result<ScanSummary, QueryError> {
+    let scan = operands.scan(prepared.spec(), filter, cancel);
+    let windows = windows(&operands.pools, operands.queries());
+    let mut totals = Totals::default();
+    parallel::ordered(
+        windows.len(),
+        threads,
+        cancel,
+        Worker::default,
+        |worker, unit| scan.window(&windows[unit], worker),
+        |found| {
+            totals.merge(&found.totals);
+            Ok(emit(&found.scored, &found.excluded))
+        },
+    )?;
+    Ok(summary::exact(prepared, operands, &totals))
 }

@@ -11,10 +11,11 @@ use gstore_core::parallel;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
-use crate::influence::prepare::Ready;
+use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
+use crate::influence::prepare::{Prepared, PreparedSide};
 use crate::influence::rank::collect::{Collector, merge};
+use crate::influence::rank::{check_missing, summary};
 use crate::influence::result::{NO_SUBTASK, Ranking, Reason, ScanSummary, Scored};
 use crate::influence::scan::filter::{RowFilter, RowMask};
 use crate::influence::scan::slots::{Selection, Slots};
@@ -26,7 +27,7 @@ use crate::influence::spec::{Missing, Order, Sim};
 
 /// A thread's memory.
 #[derive(Default)]
-struct Own {
+struct Worker {
     scratch: BlockBuffer,
     selection: Selection,
     rows: Vec<Row>,
@@ -52,15 +53,15 @@ struct Row {
 
 /// Everything that the threads share.
 struct Question<'a> {
-    plan: &'a InfluencePlan,
-    ready: Ready,
+    prepared: &'a Prepared,
+    operands: Operands,
     /// By pool and checkpoint the second feature, where it is another one.
     others: Vec<Vec<Option<FeatureReader>>>,
     filter: Option<&'a RowFilter>,
     cancel: &'a AtomicBool,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// The k rows with the highest or lowest influence on themselves. Rows are eligible as for any question of this plan.
     /// `Scored::subtask` is [`NO_SUBTASK`].
     ///
@@ -74,25 +75,25 @@ impl InfluencePlan {
         threads: usize,
         cancel: &AtomicBool,
     ) -> Result<Ranking, QueryError> {
-        let question = self.own_question(filter, cancel)?;
-        let windows = windows(&question.ready.pools, 1);
+        let question = question(self, filter, cancel)?;
+        let windows = windows(&question.operands.pools, 1);
         let tops = || [Collector::new(order, k, false)];
         let states = parallel::unordered::<_, QueryError>(
             windows.len(),
             threads,
             cancel,
-            || (Own::default(), tops(), Totals::default()),
-            |(own, [top], totals), unit| {
-                let (scored, counts) = question.window(&windows[unit], own)?;
+            || (Worker::default(), tops(), Totals::default()),
+            |(worker, [top], totals), unit| {
+                let (scored, counts) = question.window(&windows[unit], worker)?;
                 scored.iter().for_each(|scored| top.push(scored));
                 totals.merge(&counts);
-                Ok(())
+                Ok::<_, QueryError>(())
             },
         )?;
         let mut tops = tops();
         let totals = merge(states, &mut tops);
         let [top] = tops;
-        let summary = self.summary_of_scan(&question.ready, &totals);
+        let summary = summary::of_scan(self, &question.operands, &totals);
         Ok(Ranking::new(top.into_rows(), Vec::new(), summary))
     }
 
@@ -107,102 +108,104 @@ impl InfluencePlan {
         cancel: &AtomicBool,
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
-        let question = self.own_question(filter, cancel)?;
-        let windows = windows(&question.ready.pools, 1);
+        let question = question(self, filter, cancel)?;
+        let windows = windows(&question.operands.pools, 1);
         let mut totals = Totals::default();
         parallel::ordered::<_, _, QueryError>(
             windows.len(),
             threads,
             cancel,
-            Own::default,
-            |own, unit| question.window(&windows[unit], own),
+            Worker::default,
+            |worker, unit| question.window(&windows[unit], worker),
             |(scored, counts)| {
                 totals.merge(&counts);
                 Ok(if scored.is_empty() { ControlFlow::Continue(()) } else { emit(&scored) })
             },
         )?;
-        Ok(self.summary_of_scan(&question.ready, &totals))
+        Ok(summary::of_scan(self, &question.operands, &totals))
     }
+}
 
-    fn own_question<'a>(
-        &'a self,
-        filter: Option<&'a RowFilter>,
-        cancel: &'a AtomicBool,
-    ) -> Result<Question<'a>, QueryError> {
-        if self.spec().sim == Sim::Cosine || self.spec().per_token {
-            return Err(QueryError::Spec(
-                "the influence of a row on itself is a dot product of samples (the cosine is 1): ask with `sim => 'dot'` and without \
-                 `per_token`"
-                    .into(),
-            ));
-        }
-        // No vector of the target is compared with more than its own row, so none is loaded.
-        let terms = Terms { within: self.spec().within, across: self.spec().across, subtasks: Vec::new() };
-        let target = TargetVectors {
-            subtasks: Vec::new(),
-            rows: Vec::new(),
-            excluded: Default::default(),
-            terms,
-            vectors: vec![Vec::new(); self.checkpoints().len()],
-        };
-        let ready = self.open(target, cancel)?;
-        self.check_missing(&ready, filter)?;
-        let mut others = Vec::new();
-        for (p, (pool, side)) in ready.pools.iter().zip(self.pools()).enumerate() {
-            let mask = filter.and_then(|filter| filter.pool(p));
-            let same = |target: &&crate::influence::plan::PlanSide| target.dataset.name == side.dataset.name;
-            let second = self.targets().iter().find(same);
-            let mut at = Vec::new();
-            for (c, first) in side.features.iter().enumerate() {
-                let other = second.and_then(|second| second.features.get(c));
-                at.push(match other.filter(|other| other.number != first.number) {
-                    None => None,
-                    Some(other) => {
-                        let reader = self.snapshot().open_feature_shared(other)?;
-                        if self.spec().missing == Missing::Error {
-                            self.check_other((pool, mask), &reader, c)?;
-                        }
-                        Some(reader)
+/// Opens the pools, and their second features where the target has others.
+fn question<'a>(
+    prepared: &'a Prepared,
+    filter: Option<&'a RowFilter>,
+    cancel: &'a AtomicBool,
+) -> Result<Question<'a>, QueryError> {
+    if prepared.spec().sim == Sim::Cosine || prepared.spec().per_token {
+        return Err(QueryError::Spec(
+            "the influence of a row on itself is a dot product of samples (the cosine is 1): ask with `sim => 'dot'` and without \
+             `per_token`"
+                .into(),
+        ));
+    }
+    // No vector of the target is compared with more than its own row, so none is loaded.
+    let terms =
+        Terms { within: prepared.spec().within, across: prepared.spec().across, subtasks: Vec::new() };
+    let target = TargetVectors {
+        subtasks: Vec::new(),
+        rows: Vec::new(),
+        excluded: Default::default(),
+        terms,
+        vectors: vec![Vec::new(); prepared.checkpoints().len()],
+    };
+    let operands = Operands::open(prepared, target, cancel)?;
+    check_missing(prepared, &operands, filter)?;
+    let mut others = Vec::new();
+    for (p, (pool, side)) in operands.pools.iter().zip(prepared.pools()).enumerate() {
+        let mask = filter.and_then(|filter| filter.pool(p));
+        let same = |target: &&PreparedSide| target.dataset.name == side.dataset.name;
+        let second = prepared.targets().iter().find(same);
+        let mut at = Vec::new();
+        for (c, first) in side.features.iter().enumerate() {
+            let other = second.and_then(|second| second.features.get(c));
+            at.push(match other.filter(|other| other.number != first.number) {
+                None => None,
+                Some(other) => {
+                    let reader = prepared.snapshot().open_feature_shared(other)?;
+                    if prepared.spec().missing == Missing::Error {
+                        check_other(prepared, (pool, mask), &reader, c)?;
                     }
-                });
-            }
-            others.push(at);
+                    Some(reader)
+                }
+            });
         }
-        Ok(Question { plan: self, ready, others, filter, cancel })
+        others.push(at);
     }
+    Ok(Question { prepared, operands, others, filter, cancel })
+}
 
-    /// Refuses rows that lack the second feature, among those that the filter lets through.
-    fn check_other(
-        &self,
-        (pool, mask): (&ScanPool, Option<&RowMask>),
-        reader: &FeatureReader,
-        checkpoint: usize,
-    ) -> Result<(), QueryError> {
-        let lacks = passing(&pool.live.difference(&reader.row_set()?), mask);
-        if lacks == 0 {
-            return Ok(());
-        }
-        let part = reader.part();
-        let detail =
-            format!("{lacks} of `{}` at {}", part.display_name(), self.checkpoints()[checkpoint].name);
-        Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail })
+/// Refuses rows that lack the second feature, among those that the filter lets through.
+fn check_other(
+    prepared: &Prepared,
+    (pool, mask): (&ScanPool, Option<&RowMask>),
+    reader: &FeatureReader,
+    checkpoint: usize,
+) -> Result<(), QueryError> {
+    let lacks = passing(&pool.live.difference(&reader.row_set()?), mask);
+    if lacks == 0 {
+        return Ok(());
     }
+    let part = reader.part();
+    let detail =
+        format!("{lacks} of `{}` at {}", part.display_name(), prepared.checkpoints()[checkpoint].name);
+    Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail })
 }
 
 impl Question<'_> {
     /// The scores of a window's rows.
-    fn window(&self, window: &Window, own: &mut Own) -> Result<(Vec<Scored>, Totals), QueryError> {
-        let pool = &self.ready.pools[window.pool as usize];
+    fn window(&self, window: &Window, worker: &mut Worker) -> Result<(Vec<Scored>, Totals), QueryError> {
+        let pool = &self.operands.pools[window.pool as usize];
         let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));
-        let scan = self.plan.scan(&self.ready, self.filter, self.cancel);
-        let Own { scratch, selection, rows, second } = own;
+        let scan = self.operands.scan(self.prepared.spec(), self.filter, self.cancel);
+        let Worker { scratch, selection, rows, second } = worker;
         let mut totals = Totals::default();
         selection.choose(window.rows.clone(), &pool.live, filter);
         let slots = selection.rows();
         rows.clear();
         rows.resize(slots.len(), Row::default());
         for (c, reader) in pool.readers.iter().enumerate() {
-            let (weight, modules) = (self.ready.weights[c], &pool.modules[c]);
+            let (weight, modules) = (self.operands.weights[c], &pool.modules[c]);
             let mut share = Share { weight, modules, scale: reader.part().attrs.dot_scale, slots, rows };
             for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
                 if !slots.touch(block.range()) {

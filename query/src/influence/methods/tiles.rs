@@ -5,13 +5,13 @@
 //! - how the rows are cut into tiles depends on the store and the number of samples, not on threads
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
-use crate::influence::prepare::Ready;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_rows::TargetRow;
+use crate::influence::rank::check_missing;
 use crate::influence::result::ExcludedCounts;
 use crate::influence::scan::Worker;
 use crate::influence::scan::windows::{Window, windows};
@@ -21,8 +21,8 @@ const MOST_SCORES: u64 = 1 << 21;
 
 /// The pools against the samples of the target, ready to be scored.
 pub struct Tiles<'a> {
-    plan: &'a InfluencePlan,
-    ready: Arc<Ready>,
+    prepared: &'a Prepared,
+    operands: &'a Operands,
     windows: Vec<Window>,
     /// Windows of each tile, which are of one pool.
     tiles: Vec<Range<usize>>,
@@ -45,11 +45,11 @@ pub struct Tile {
 #[derive(Default)]
 pub struct TileWorker(Worker);
 
-impl InfluencePlan {
+impl Prepared {
     /// Loads the target's samples, to score pool rows with each of them by itself: without `within`, `across` and `fold`. A tile has at most `most`
     /// scores, or those of the rows of one block.
     ///
-    /// Memory: [`InfluencePlan::sample_bytes`] for each sample.
+    /// Memory: [`Prepared::sample_bytes`] for each sample.
     ///
     /// # Errors
     /// Also where tokens are scored, and where rows lack a checkpoint and `missing` is `error`.
@@ -59,10 +59,10 @@ impl InfluencePlan {
                 "a matrix has the scores of samples; ask for those of tokens with `influence()`".into(),
             ));
         }
-        let ready = self.ready_for_samples(cancel)?;
-        self.check_missing(&ready, None)?;
-        let windows = windows(&ready.pools, ready.queries());
-        let most = MOST_SCORES.min(most) / ready.queries().max(1) as u64;
+        let operands = self.operands_by_sample(cancel)?;
+        check_missing(self, operands, None)?;
+        let windows = windows(&operands.pools, operands.queries());
+        let most = MOST_SCORES.min(most) / operands.queries().max(1) as u64;
         let mut tiles: Vec<Range<usize>> = Vec::new();
         let mut rows = 0;
         for (w, window) in windows.iter().enumerate() {
@@ -81,7 +81,7 @@ impl InfluencePlan {
                 }
             }
         }
-        Ok(Tiles { plan: self, ready, windows, tiles })
+        Ok(Tiles { prepared: self, operands, windows, tiles })
     }
 }
 
@@ -98,7 +98,7 @@ impl Tiles<'_> {
 
     /// The samples, in the order of the scores.
     pub fn samples(&self) -> &[TargetRow] {
-        &self.ready.target.rows
+        &self.operands.target.rows
     }
 
     /// Rows of a tile at most: those that have scores, and others.
@@ -114,7 +114,7 @@ impl Tiles<'_> {
         worker: &mut TileWorker,
         cancel: &AtomicBool,
     ) -> Result<Tile, QueryError> {
-        let scan = self.plan.scan(&self.ready, None, cancel);
+        let scan = self.operands.scan(self.prepared.spec(), None, cancel);
         let windows = &self.windows[self.tiles[tile].clone()];
         let mut found = Tile { pool: windows.first().map_or(0, |window| window.pool), ..Tile::default() };
         let rows = usize::try_from(self.most_rows(tile)).unwrap_or(0);

@@ -21,11 +21,7 @@ pub(super) struct Side {
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
-#[derive(Clone)]
-pub(super) struct Target {
-    pub(super) dataset: Arc<DatasetPart>,
-    pub(super) subtasks: Option<BTreeSet<String>>,
-}
+pub(super) type Target = (Arc<DatasetPart>, Option<BTreeSet<String>>);
 
 /// The pools, each named once.
 pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<DatasetPart>>, QueryError> {
@@ -51,16 +47,16 @@ pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Tar
             return Err(QueryError::Spec(format!("target `{target}` is named twice")));
         }
         let dataset = snapshot.dataset(&target.dataset)?;
-        let position = found.iter().position(|other| other.dataset.name == dataset.name);
+        let position = found.iter().position(|(other, _)| other.name == dataset.name);
         let entry = match position {
             Some(at) => &mut found[at],
             None => {
-                found.push(Target { dataset: dataset.clone(), subtasks: Some(BTreeSet::new()) });
+                found.push((dataset.clone(), Some(BTreeSet::new())));
                 let last = found.len() - 1;
                 &mut found[last]
             }
         };
-        match (&target.subtask, &mut entry.subtasks) {
+        match (&target.subtask, &mut entry.1) {
             (Some(subtask), Some(set)) => {
                 set.insert(subtask.clone());
             }
@@ -291,6 +287,20 @@ pub(super) fn fit(
     let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
     check_attributes(&chosen, spec)?;
     Ok(chosen)
+}
+
+/// Refuses checkpoints whose features saw different tokens of the same sample: a position would not mean the same token.
+pub(super) fn same_tokens(features: &[Arc<FeaturePart>]) -> Result<(), QueryError> {
+    let Some(first) = features.first() else { return Ok(()) };
+    if features.iter().all(|feature| feature.desc.encoding == first.desc.encoding) {
+        return Ok(());
+    }
+    Err(QueryError::Spec(format!(
+        "the features of tokens of dataset `{}` have different encodings, so their tokens cannot be matched: {}; name \
+         checkpoints or features of one",
+        first.desc.dataset,
+        features.iter().map(|feature| describe(feature)).collect::<Vec<_>>().join("; ")
+    )))
 }
 
 /// The error for sides that share no space: the first pair that differs.

@@ -1,311 +1,321 @@
-//! What answers need beyond the catalog: open readers and the query side, loaded once.
+//! A plan bound to its snapshot, with what answers read once: the target's vectors, the pools' readers, the rows that may be scored.
+//!
+//! Preparing reads only the catalog. The rest is loaded by the first answer that needs it and kept for further ones; it can be shared
+//! between threads.
 
+mod at_hand;
 pub(super) mod encoder;
+pub(super) mod operands;
 pub(super) mod overlap;
 pub(super) mod target_rows;
 pub(super) mod target_samples;
 pub(super) mod target_vectors;
+mod targets;
 
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock, PoisonError};
 
-use gstore_store::{FeatureReader, RowSet, StoredRow};
+use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
+use once_cell::sync::OnceCell;
 
-use self::encoder::{EncodeFeature, EncodeRequest, Given, given};
-use self::target_rows::{Members, TargetRow, members};
-use self::target_vectors::{Shape, TargetLoader, TargetSource, TargetVectors};
+use self::encoder::{Encoder, Given};
+use self::operands::Operands;
+use self::overlap::TargetContents;
+use self::target_rows::Target;
+use self::target_vectors::Shape;
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
-use crate::influence::rank::cascade::{Sides, SketchSide, sides};
-use crate::influence::rank::shortlist::Parts;
-use crate::influence::scan::filter::RowFilter;
-use crate::influence::scan::pruning;
-use crate::influence::scan::values::groups;
-use crate::influence::scan::{ScanPool, query_count};
+use crate::influence::plan::checkpoints::PlanCheckpoint;
+use crate::influence::plan::vector::AtHandVector;
+use crate::influence::plan::{Plan, PlanSide};
+use crate::influence::scan::terms::Terms;
 use crate::influence::spec::mode::Mode;
-use crate::influence::spec::modules;
-use crate::influence::spec::{GIVEN, Sim};
-use crate::kernel::Queries;
-use crate::sketch::{Sketch, files};
+use crate::influence::spec::{Across, InfluenceSpec, Missing, Within};
+use crate::sketch::Sketch;
 
-/// What answers need beyond the catalog.
-pub(super) struct Ready {
-    pub(super) pools: Vec<ScanPool>,
-    pub(super) target: TargetVectors,
-    pub(super) weights: Vec<f64>,
-    /// Sketches, where the mode asks for them.
-    sides: Option<LazySides>,
-    /// What shortlists need.
-    pub(super) shortlist: Parts,
-    /// Live rows that are no candidates because they occur in the target.
-    pub(super) in_target: u64,
+/// A question that can be answered: a [`Plan`] with its snapshot.
+pub struct Prepared {
+    plan: Plan,
+    inputs: Arc<Inputs>,
+    /// The only target rows that are compared, as (target, row) in order; all where there is none.
+    only: Option<Arc<[(u32, u64)]>>,
+    /// Sketches that were given, by the number of the feature.
+    sketches: BTreeMap<u32, Arc<Sketch>>,
+    /// With the query vectors that the question's terms need.
+    by_terms: OnceCell<Operands>,
+    /// With a query vector for each target sample.
+    by_sample: OnceCell<Operands>,
 }
 
-/// Sketches that are opened by the first ranking that reads them.
-#[derive(Default)]
-struct LazySides {
-    opened: OnceLock<Sides>,
-    /// Why they are not read any more.
-    given_up: OnceLock<String>,
+/// What the parts of one question share.
+struct Inputs {
+    snapshot: Arc<Snapshot>,
+    pools: Vec<PreparedSide>,
+    targets: Vec<PreparedSide>,
+    asked: Vec<Target>,
+    encoder: Option<Arc<dyn Encoder>>,
+    given: OnceCell<Given>,
+    contents: OnceCell<TargetContents>,
+    candidates: OnceCell<Vec<Arc<RowSet>>>,
 }
 
-impl Ready {
-    /// Number of query vectors per checkpoint.
-    pub(super) fn queries(&self) -> usize {
-        query_count(&self.pools)
-    }
+/// A dataset of a question and its feature at each checkpoint.
+#[derive(Debug, Clone)]
+pub struct PreparedSide {
+    /// The dataset.
+    pub dataset: Arc<DatasetPart>,
+    /// The feature kind.
+    pub kind: String,
+    /// One feature per checkpoint of the plan, in step with it.
+    pub features: Vec<Arc<FeaturePart>>,
+}
 
-    /// Number of rows that a filter lets through; of a pool that it restricts, those that it names.
-    pub(super) fn rows(&self, filter: Option<&RowFilter>) -> u64 {
-        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
-            Some(mask) => mask.len(),
-            None => pool.live.len(),
+impl PreparedSide {
+    fn new(snapshot: &Snapshot, side: &PlanSide) -> Result<Self, QueryError> {
+        let feature = |number: &u32| {
+            let found = snapshot.features().iter().find(|feature| feature.number == *number);
+            found.cloned().ok_or_else(|| QueryError::unknown("feature", &number.to_string(), []))
         };
-        self.pools.iter().enumerate().map(count).sum()
-    }
-}
-
-impl InfluencePlan {
-    /// The samples that are given with the question, computed at the first call.
-    pub(super) fn given_samples(&self, cancel: &AtomicBool) -> Result<Arc<Given>, QueryError> {
-        let mut slot = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*slot {
-            return Ok(known.clone());
-        }
-        let features: Vec<EncodeFeature<'_>> = self
-            .checkpoints()
-            .iter()
-            .enumerate()
-            .filter_map(|(c, checkpoint)| {
-                Some(EncodeFeature {
-                    checkpoint: &checkpoint.name,
-                    run: self.run(),
-                    pool: self.pools().first()?.features.get(c)?,
-                    kind: self.target_kind(),
-                })
-            })
-            .collect();
-        let request =
-            EncodeRequest { snapshot: self.snapshot(), samples: &self.spec().given, features: &features };
-        let computed = Arc::new(given(self.encoder.as_ref(), &request, cancel)?);
-        *slot = Some(computed.clone());
-        Ok(computed)
-    }
-
-    /// Where the target's vectors are: by checkpoint, then by target.
-    pub(super) fn target_sources(&self, cancel: &AtomicBool) -> Result<Vec<Vec<TargetSource>>, QueryError> {
-        if !self.spec().given.is_empty() {
-            let samples = self.given_samples(cancel)?;
-            let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
-            let source = |(c, part): (usize, &Arc<_>)| {
-                vec![TargetSource::Given { part: Arc::clone(part), samples: samples.clone(), checkpoint: c }]
-            };
-            return Ok(pool.iter().enumerate().map(source).collect());
-        }
-        let mut readers = Vec::new();
-        for c in 0..self.checkpoints().len() {
-            let mut at = Vec::new();
-            for side in self.targets() {
-                at.push(TargetSource::Stored(self.snapshot().open_feature_shared(&side.features[c])?));
-            }
-            readers.push(at);
-        }
-        Ok(readers)
-    }
-
-    /// The vector of one target row as it is stored, or would be.
-    pub(super) fn target_row(
-        &self,
-        checkpoint: usize,
-        row: &TargetRow,
-    ) -> Result<Option<StoredRow>, QueryError> {
-        if !self.spec().given.is_empty() {
-            let given = self.given_samples(&AtomicBool::new(false))?;
-            return Ok(given.vectors.get(checkpoint).and_then(|all| all.get(row.row as usize)).cloned());
-        }
-        let feature = self.targets().get(row.target as usize).and_then(|side| side.features.get(checkpoint));
-        let Some(feature) = feature else { return Ok(None) };
-        Ok(self.snapshot().open_feature_shared(feature)?.row(row.row)?)
-    }
-
-    /// Tokens and scored tokens of the samples that are given with the question, in their order.
-    pub fn given_tokens(&self, cancel: &AtomicBool) -> Result<Vec<(u32, u32)>, QueryError> {
-        if self.spec().given.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(self.given_samples(cancel)?.tokens.clone())
-    }
-
-    /// The target rows that the question is about.
-    pub(super) fn members(&self) -> Result<Members, QueryError> {
-        let mut members = match self.spec().given.len() {
-            0 => members(self.snapshot(), &self.target_rows, self.spec().by)?,
-            n => given_members(n as u64),
-        };
-        if let Some(only) = &self.only {
-            members.rows.retain(|row| only.binary_search(&(row.target, row.row)).is_ok());
-        }
-        Ok(members)
-    }
-
-    /// Who reads the target vectors from where they are.
-    pub(super) fn target_loader<'a>(
-        &'a self,
-        readers: &'a [Vec<TargetSource>],
-        cancel: &'a AtomicBool,
-    ) -> TargetLoader<'a> {
-        TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, cancel }
-    }
-
-    /// Reads the target vectors.
-    pub(super) fn load_targets(
-        &self,
-        shape: Shape,
-        cancel: &AtomicBool,
-    ) -> Result<TargetVectors, QueryError> {
-        let members = self.members()?;
-        let readers = self.target_sources(cancel)?;
-        let loader = self.target_loader(&readers, cancel);
-        loader.load(members, shape)
-    }
-
-    /// The rows of each pool that may be scored.
-    pub(super) fn candidates(&self, cancel: &AtomicBool) -> Result<Vec<Arc<RowSet>>, QueryError> {
-        let mut slot = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*slot {
-            return Ok(known.clone());
-        }
-        let mut found = Vec::new();
-        for (pool, side) in self.pools().iter().enumerate() {
-            let mut live = self.snapshot().live_rows(&side.dataset)?;
-            if let Some((_, row)) = self.left_out.filter(|(of, _)| *of == pool) {
-                live = Arc::new(live.difference(&RowSet::from_rows([row])));
-            }
-            found.push(match self.spec().exclude_target {
-                false => live,
-                true => Arc::new(live.difference(&self.rows_in_target(pool, cancel)?)),
-            });
-        }
-        *slot = Some(found.clone());
-        Ok(found)
-    }
-
-    /// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of
-    /// checkpoint `checkpoints.start + c`.
-    pub(super) fn open_pools(
-        &self,
-        checkpoints: Range<usize>,
-        vectors: &[Vec<f32>],
-        cancel: &AtomicBool,
-    ) -> Result<Vec<ScanPool>, QueryError> {
-        let mut pools: Vec<ScanPool> = Vec::new();
-        for (side, candidates) in self.pools().iter().zip(self.candidates(cancel)?) {
-            let mut pool = ScanPool {
-                granularity: self.spec().granularity(),
-                live: candidates,
-                readers: Vec::new(),
-                queries: Vec::new(),
-                modules: Vec::new(),
-                lengths: Vec::new(),
-            };
-            for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
-                let reader = self.snapshot().open_feature_shared(feature)?;
-                // Pools whose module groups agree share the packed queries.
-                let shared = pools.iter().find(|other| {
-                    other.readers.get(c).is_some_and(|r| r.part().attrs.groups == feature.attrs.groups)
-                });
-                let queries: Arc<Queries> = match shared {
-                    Some(other) => other.queries[c].clone(),
-                    None => {
-                        Arc::new(Queries::new(&vectors[c], feature.desc.dim() as usize, &groups(feature)))
-                    }
-                };
-                pool.modules.push(modules::weights(self.spec().modules.as_ref(), feature));
-                pool.lengths.push(match self.spec().sim {
-                    Sim::Dot => {
-                        skip::query_lengths(&vectors[c], feature.desc.dim() as usize, &groups(feature))
-                    }
-                    Sim::Cosine => Vec::new(),
-                });
-                pool.readers.push(reader);
-                pool.queries.push(queries);
-            }
-            pools.push(pool);
-        }
-        Ok(pools)
-    }
-
-    /// The sketch of a feature: one that was given, or that of its files.
-    fn find_sketch(&self, reader: &FeatureReader) -> Result<Arc<Sketch>, String> {
-        match self.sketches.get(&reader.part().number) {
-            Some(given) => Ok(given.clone()),
-            None => Ok(Arc::new(files::open(reader)?)),
-        }
-    }
-
-    /// The sketches of the pools, or why they cannot be used; the first call opens them.
-    pub(super) fn sides<'a>(&self, ready: &'a Ready) -> Result<&'a [Vec<SketchSide>], &'a str> {
-        let Some(lazy) = &ready.sides else { return Err("") };
-        if let Some(why) = lazy.given_up.get() {
-            return Err(why);
-        }
-        let opened = lazy.opened.get_or_init(|| {
-            let queries = ready.pools.first().map(|pool| &pool.queries[..]).unwrap_or_default();
-            let vectors: Vec<Vec<f32>> = queries.iter().map(|queries| queries.vectors()).collect();
-            sides(self.spec(), &ready.pools, &vectors, |reader| self.find_sketch(reader))
-        });
-        opened.as_deref().map_err(String::as_str)
-    }
-
-    /// The answer of `work`; where a sketch turns out to be damaged on the way, that of a second attempt, for which there are no sketches.
-    pub(super) fn despite_sketches<T>(
-        &self,
-        ready: &Ready,
-        work: impl Fn() -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        match (work(), &ready.sides) {
-            (Err(QueryError::Sketch(why)), Some(lazy)) => {
-                // Another thread may have said it.
-                lazy.given_up.get_or_init(|| why);
-                work()
-            }
-            (answer, _) => answer,
-        }
-    }
-
-    /// The pools and a target, whose vectors they hold packed.
-    pub(super) fn open(&self, mut target: TargetVectors, cancel: &AtomicBool) -> Result<Ready, QueryError> {
-        let vectors = std::mem::take(&mut target.vectors);
-        let pools = self.open_pools(0..self.checkpoints().len(), &vectors, cancel)?;
-        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
-        let in_target = (self.live() - candidates).saturating_sub(self.left_out.map_or(0, |_| 1));
-        Ok(Ready {
-            pools,
-            target,
-            weights: self.checkpoints().iter().map(|c| c.weight).collect(),
-            sides: matches!(self.spec().mode, Mode::Sketch(_)).then(LazySides::default),
-            shortlist: Parts::default(),
-            in_target,
+        Ok(Self {
+            dataset: snapshot.dataset(&side.dataset)?.clone(),
+            kind: side.kind.clone(),
+            features: side.features.iter().map(feature).collect::<Result<_, _>>()?,
         })
     }
 
-    /// The loaded plan; the first call loads it.
-    pub(super) fn ready(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
-        let mut slot = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ready) = &*slot {
-            return Ok(ready.clone());
-        }
-        let target = self.load_targets(Shape::Terms, cancel)?;
-        let ready = Arc::new(self.open(target, cancel)?);
-        *slot = Some(ready.clone());
-        Ok(ready)
+    /// Key of the encoding whose tokens the features were computed from; `None` if they differ.
+    pub fn encoding(&self) -> Option<&str> {
+        let first = self.features.first()?.desc.encoding.as_str();
+        self.features.iter().all(|f| f.desc.encoding == first).then_some(first)
     }
 }
 
-/// Given samples are one subtask.
-fn given_members(samples: u64) -> Members {
-    let row = |row| TargetRow { target: 0, row, subtask: 0 };
-    let names = || vec![GIVEN.to_owned()];
-    Members { rows: (0..samples).map(row).collect(), subtasks: names(), asked: names() }
+impl Prepared {
+    /// Plans a question of stored samples.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`]; also where samples are given with the question, which takes an encoder: [`Prepared::with_encoder`].
+    pub fn new(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<Self, QueryError> {
+        Self::with_encoder(snapshot, spec, None)
+    }
+
+    /// The same with an encoder, which computes the vectors of samples that are given with the question at the first answer.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub fn with_encoder(
+        snapshot: &Arc<Snapshot>,
+        spec: &InfluenceSpec,
+        encoder: Option<Arc<dyn Encoder>>,
+    ) -> Result<Self, QueryError> {
+        Self::bound(snapshot, Plan::new(snapshot, spec)?, encoder)
+    }
+
+    /// Plans a question about a vector that is at hand; `spec` has neither targets nor given samples.
+    ///
+    /// # Errors
+    /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a row without a vector that could
+    /// be compared.
+    pub fn about_vector(
+        snapshot: &Arc<Snapshot>,
+        spec: &InfluenceSpec,
+        vector: AtHandVector,
+    ) -> Result<Self, QueryError> {
+        Self::bound(snapshot, Plan::about_vector(snapshot, spec, vector)?, None)
+    }
+
+    /// Takes a plan that was made elsewhere.
+    ///
+    /// # Errors
+    /// A plan of another snapshot, or that is not what its question resolves to.
+    pub fn from_plan(
+        snapshot: &Arc<Snapshot>,
+        plan: Plan,
+        encoder: Option<Arc<dyn Encoder>>,
+    ) -> Result<Self, QueryError> {
+        plan.check(snapshot)?;
+        Self::bound(snapshot, plan, encoder)
+    }
+
+    fn bound(
+        snapshot: &Arc<Snapshot>,
+        plan: Plan,
+        encoder: Option<Arc<dyn Encoder>>,
+    ) -> Result<Self, QueryError> {
+        let is_given = !plan.spec.given.is_empty() && plan.vector.is_none();
+        if is_given && encoder.is_none() {
+            return Err(QueryError::NoEncoder);
+        }
+        let sides = |sides: &mut dyn Iterator<Item = &PlanSide>| {
+            sides.map(|side| PreparedSide::new(snapshot, side)).collect::<Result<Vec<_>, _>>()
+        };
+        let pools = sides(&mut plan.pools.iter())?;
+        let targets = sides(&mut plan.targets.iter().map(|target| &target.side))?;
+        let given = OnceCell::new();
+        if let Some(vector) = &plan.vector {
+            given.get_or_try_init(|| Given::at_hand(snapshot, &pools, vector))?;
+        }
+        let asked = targets.iter().zip(&plan.targets).map(|(side, target)| Target {
+            dataset: side.dataset.clone(),
+            subtasks: target.subtasks.clone(),
+        });
+        Ok(Self {
+            inputs: Arc::new(Inputs {
+                snapshot: snapshot.clone(),
+                asked: asked.collect(),
+                pools,
+                targets,
+                encoder,
+                given,
+                contents: OnceCell::new(),
+                candidates: OnceCell::new(),
+            }),
+            plan,
+            only: None,
+            sketches: BTreeMap::new(),
+            by_terms: OnceCell::new(),
+            by_sample: OnceCell::new(),
+        })
+    }
+
+    /// The same question about these target rows alone, given as (target, row) in order. What was found out for it is known already.
+    fn narrowed(&self, only: Arc<[(u32, u64)]>) -> Self {
+        Self {
+            plan: self.plan.clone(),
+            inputs: Arc::clone(&self.inputs),
+            only: Some(only),
+            sketches: self.sketches.clone(),
+            by_terms: OnceCell::new(),
+            by_sample: OnceCell::new(),
+        }
+    }
+
+    /// One of several parts of a question: each may miss as much less, so that together they keep what was stated.
+    pub fn with_share(mut self, parts: usize) -> Self {
+        if let Mode::Sketch(mode) = &mut self.plan.spec.mode {
+            mode.miss /= parts.max(1) as f64;
+        }
+        self
+    }
+
+    /// Uses a sketch of the feature with this number, made of the same snapshot's files.
+    pub fn with_sketch(mut self, feature: u32, sketch: Arc<Sketch>) -> Self {
+        self.sketches.insert(feature, sketch);
+        Self { by_terms: OnceCell::new(), by_sample: OnceCell::new(), ..self }
+    }
+
+    /// How the question was resolved.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The question.
+    pub fn spec(&self) -> &InfluenceSpec {
+        &self.plan.spec
+    }
+
+    /// The snapshot it is asked of.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.inputs.snapshot
+    }
+
+    /// The run whose checkpoints are used, if they belong to one.
+    pub fn run(&self) -> Option<&str> {
+        self.plan.run()
+    }
+
+    /// The checkpoints used, in the run's order, with weights that sum to 1.
+    pub fn checkpoints(&self) -> &[PlanCheckpoint] {
+        &self.plan.checkpoints
+    }
+
+    /// The pools; `Scored::pool` points here.
+    pub fn pools(&self) -> &[PreparedSide] {
+        &self.inputs.pools
+    }
+
+    /// The target datasets; `TargetRow::target` points here. None where samples are given with the question: `TargetRow::row` then counts
+    /// those.
+    pub fn targets(&self) -> &[PreparedSide] {
+        &self.inputs.targets
+    }
+
+    /// The feature kind of the targets.
+    pub fn target_kind(&self) -> &str {
+        &self.plan.target_kind
+    }
+
+    /// What a user should know about how the question was resolved.
+    pub fn notes(&self) -> &[String] {
+        &self.plan.notes
+    }
+
+    /// Live rows of the pools: what a percentage is taken of.
+    pub fn live(&self) -> u64 {
+        self.pools().iter().map(|pool| pool.dataset.rows).sum()
+    }
+
+    /// More results than the question can have, from the catalog: live rows, or vectors that fit into the features' files.
+    pub fn most_results(&self) -> u64 {
+        if !self.spec().per_token {
+            return self.live();
+        }
+        let of_pool = |pool: &PreparedSide| -> u64 {
+            let each = pool.features.iter().map(|f| f.most_vectors());
+            // A token that lacks a checkpoint is a result only where the weights are renormalised.
+            if self.spec().missing == Missing::Renormalise { each.sum() } else { each.min().unwrap_or(0) }
+        };
+        self.pools().iter().map(of_pool).sum()
+    }
+
+    /// Names of the subtasks; `Scored::subtask` points here. Reads the targets.
+    pub fn subtasks(&self) -> Result<Vec<String>, QueryError> {
+        Ok(self.operands(&AtomicBool::new(false))?.target.subtasks.clone())
+    }
+
+    /// A pool and a row of it that is no candidate: its own vector is the question.
+    fn left_out(&self) -> Option<(usize, u64)> {
+        match &self.plan.vector {
+            Some(AtHandVector::Row { pool, row }) => Some((*pool, *row)),
+            _ => None,
+        }
+    }
+
+    /// The rows of each pool that may be scored.
+    pub(super) fn candidates(&self, cancel: &AtomicBool) -> Result<&[Arc<RowSet>], QueryError> {
+        let find = || {
+            let mut found = Vec::new();
+            for (pool, side) in self.pools().iter().enumerate() {
+                let mut live = self.snapshot().live_rows(&side.dataset)?;
+                if let Some((_, row)) = self.left_out().filter(|(of, _)| *of == pool) {
+                    live = Arc::new(live.difference(&RowSet::from_rows([row])));
+                }
+                found.push(match self.spec().exclude_target {
+                    false => live,
+                    true => Arc::new(live.difference(&overlap::rows_in_target(self, pool, cancel)?)),
+                });
+            }
+            Ok(found)
+        };
+        self.inputs.candidates.get_or_try_init(find).map(Vec::as_slice)
+    }
+
+    /// The pools and the query vectors that the question's terms need.
+    pub(super) fn operands(&self, cancel: &AtomicBool) -> Result<&Operands, QueryError> {
+        self.by_terms.get_or_try_init(|| {
+            let target = self.load_targets(Shape::Terms, cancel)?;
+            Operands::open(self, target, cancel)
+        })
+    }
+
+    /// The pools with one query vector for each target sample.
+    pub(super) fn operands_by_sample(&self, cancel: &AtomicBool) -> Result<&Operands, QueryError> {
+        self.by_sample.get_or_try_init(|| {
+            let mut target = self.load_targets(Shape::Samples, cancel)?;
+            // A row counts if its value is finite for every sample.
+            let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
+            target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };
+            Operands::open(self, target, cancel)
+        })
+    }
 }

@@ -13,9 +13,9 @@ use arrow_array::{Array, RecordBatch};
 use gstore_store::{RowSet, Snapshot, xxh3_hex};
 use serde::Deserialize;
 
-use super::target_rows::members;
+use super::Prepared;
+use super::target_rows::target_rows;
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
 
 /// Rows whose records are fetched at once.
 const CHUNK: usize = 1024;
@@ -75,14 +75,14 @@ impl TargetContents {
     }
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// Whether rows of a pool occur in the target, in their order: their content is that of a target sample, whatever their ids and metadata.
     /// Reads the target's records at the first call, and those of the rows.
     ///
     /// # Errors
     /// Records that cannot be read.
     pub fn in_target(&self, pool: usize, rows: &[u64], cancel: &AtomicBool) -> Result<Vec<bool>, QueryError> {
-        let target = self.contents(cancel)?;
+        let target = contents(self, cancel)?;
         let Some(side) = self.pools().get(pool) else { return Ok(Vec::new()) };
         let samples = self.snapshot().samples(&side.dataset)?;
         let mut found = Vec::with_capacity(rows.len());
@@ -95,50 +95,47 @@ impl InfluencePlan {
         }
         Ok(found)
     }
+}
 
-    /// The rows of a pool that occur in the target. Reads all its records.
-    pub(super) fn rows_in_target(&self, pool: usize, cancel: &AtomicBool) -> Result<RowSet, QueryError> {
-        let target = self.contents(cancel)?;
-        let Some(side) = self.pools().get(pool) else { return Ok(RowSet::new()) };
-        let mut found = Vec::new();
-        for batch in self.snapshot().samples(&side.dataset)?.scan(&["row", "record"], None) {
-            check(cancel)?;
-            let batch = batch?;
-            let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-            let has = |(i, row): &(usize, &u64)| target.has(pool, **row, value(records, *i));
-            found.extend(numbers.iter().enumerate().filter(has).map(|(_, row)| *row));
-        }
-        Ok(RowSet::from_rows(found))
+/// The rows of a pool that occur in the target. Reads all its records.
+pub(super) fn rows_in_target(
+    prepared: &Prepared,
+    pool: usize,
+    cancel: &AtomicBool,
+) -> Result<RowSet, QueryError> {
+    let target = contents(prepared, cancel)?;
+    let Some(side) = prepared.pools().get(pool) else { return Ok(RowSet::new()) };
+    let mut found = Vec::new();
+    for batch in prepared.snapshot().samples(&side.dataset)?.scan(&["row", "record"], None) {
+        check(cancel)?;
+        let batch = batch?;
+        let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
+        let has = |(i, row): &(usize, &u64)| target.has(pool, **row, value(records, *i));
+        found.extend(numbers.iter().enumerate().filter(has).map(|(_, row)| *row));
     }
+    Ok(RowSet::from_rows(found))
+}
 
-    fn read_contents(&self, cancel: &AtomicBool) -> Result<TargetContents, QueryError> {
-        let snapshot = self.snapshot();
+/// The content of the target, read at the first call.
+fn contents<'a>(prepared: &'a Prepared, cancel: &AtomicBool) -> Result<&'a TargetContents, QueryError> {
+    prepared.inputs.contents.get_or_try_init(|| {
+        let snapshot = prepared.snapshot();
         let mut digests: HashSet<String> =
-            self.spec().given.iter().filter_map(|record| content(record.as_bytes())).collect();
-        let mut rows = vec![RowSet::new(); self.pools().len()];
-        let members = members(snapshot, &self.target_rows, self.spec().by)?;
-        for (t, target) in self.target_rows.iter().enumerate() {
+            prepared.spec().given.iter().filter_map(|record| content(record.as_bytes())).collect();
+        let mut rows = vec![RowSet::new(); prepared.pools().len()];
+        let members = target_rows(snapshot, &prepared.inputs.asked, prepared.spec().by)?;
+        for (t, target) in prepared.inputs.asked.iter().enumerate() {
             let own = members.rows.iter().filter(|row| row.target as usize == t).map(|row| row.row);
             let own = RowSet::from_rows(own.collect::<Vec<_>>());
             digests.extend(digests_of(snapshot, &target.dataset, &own, cancel)?);
-            for (pool, rows) in self.pools().iter().zip(&mut rows) {
+            for (pool, rows) in prepared.pools().iter().zip(&mut rows) {
                 if pool.dataset.name == target.dataset.name {
                     *rows = rows.union(&own);
                 }
             }
         }
         Ok(TargetContents { digests, rows })
-    }
-
-    fn contents(&self, cancel: &AtomicBool) -> Result<std::sync::Arc<TargetContents>, QueryError> {
-        let mut slot = self.contents.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = &*slot {
-            return Ok(known.clone());
-        }
-        let read = std::sync::Arc::new(self.read_contents(cancel)?);
-        *slot = Some(read.clone());
-        Ok(read)
-    }
+    })
 }
 
 /// Digests of what some rows of a dataset say.

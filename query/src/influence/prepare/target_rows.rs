@@ -1,15 +1,15 @@
 //! Which target rows a question is about, and to which subtask each belongs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, types::UInt64Type};
 use arrow_schema::DataType;
-use gstore_store::Snapshot;
+use gstore_store::{DatasetPart, Snapshot};
 use serde::Serialize;
 
 use crate::error::QueryError;
-use crate::influence::plan::resolve::Target;
 use crate::influence::spec::SubtaskBy;
 
 /// The metadata column that names subtasks.
@@ -27,7 +27,7 @@ pub struct TargetRow {
 }
 
 /// The rows of all targets, by target and row, and their subtasks.
-pub(super) struct Members {
+pub(crate) struct TargetRows {
     pub(super) rows: Vec<TargetRow>,
     /// Names of the subtasks; each is there once.
     pub(super) subtasks: Vec<String>,
@@ -35,12 +35,22 @@ pub(super) struct Members {
     pub(super) asked: Vec<String>,
 }
 
+/// A target dataset and the subtasks that are asked about (`None`: all its rows).
+pub(super) struct Target {
+    pub(super) dataset: Arc<DatasetPart>,
+    pub(super) subtasks: Option<BTreeSet<String>>,
+}
+
 /// A target and a subtask of it, or its rows without one.
 type Owner<'a> = (u32, Option<&'a str>);
 
 /// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the rows. Rows without a subtask have the
 /// name of their dataset; a subtask whose name another one has too is written `dataset:subtask`.
-pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) -> Result<Members, QueryError> {
+pub(super) fn target_rows(
+    snapshot: &Snapshot,
+    targets: &[Target],
+    by: SubtaskBy,
+) -> Result<TargetRows, QueryError> {
     let mut named: Vec<(u32, u64, Option<String>)> = Vec::new();
     for (t, target) in targets.iter().enumerate() {
         let own = &target.dataset.name;
@@ -80,7 +90,7 @@ pub(super) fn members(snapshot: &Snapshot, targets: &[Target], by: SubtaskBy) ->
         .collect();
     let subtasks = order.iter().map(|(name, _)| (*name).clone()).collect();
     let asked = order.iter().map(|(_, owner)| full_name(owner, targets)).collect();
-    Ok(Members { rows, subtasks, asked })
+    Ok(TargetRows { rows, subtasks, asked })
 }
 
 /// A name for each, no two alike.

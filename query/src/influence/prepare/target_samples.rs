@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::Prepared;
 use super::target_rows::TargetRow;
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
 use crate::influence::result::ExcludedCounts;
 
 /// The samples of a target that can be compared.
@@ -22,13 +22,13 @@ pub struct TargetSamples {
     pub excluded: ExcludedCounts,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// The samples of the target. Reads whether they have vectors at every checkpoint, and keeps none.
     ///
     /// # Errors
     /// Also where there is none.
     pub fn target_samples(&self, cancel: &AtomicBool) -> Result<TargetSamples, QueryError> {
-        let members = self.members()?;
+        let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel);
         let known: BTreeMap<String, String> =
@@ -46,8 +46,8 @@ impl InfluencePlan {
     pub fn of_samples(&self, rows: &[TargetRow], cancel: &AtomicBool) -> Result<Self, QueryError> {
         let mut only: Vec<(u32, u64)> = rows.iter().map(|row| (row.target, row.row)).collect();
         only.sort_unstable();
-        let candidates = self.candidates(cancel)?;
-        Ok(self.narrowed(Arc::from(only), candidates))
+        self.candidates(cancel)?;
+        Ok(self.narrowed(Arc::from(only)))
     }
 
     /// Rows of the pools that may have scores.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
 
 use super::encoder::Given;
-use super::target_rows::{Members, TargetRow};
+use super::target_rows::{TargetRow, TargetRows};
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
@@ -18,21 +18,21 @@ use crate::influence::spec::modules;
 use crate::influence::spec::{Fold, InfluenceSpec, Missing, Sim, Within};
 
 /// Query vectors of a question.
-pub(super) struct TargetVectors {
+pub(crate) struct TargetVectors {
     /// Names of the subtasks that have rows.
-    pub(super) subtasks: Vec<String>,
+    pub(crate) subtasks: Vec<String>,
     /// Target rows that are compared, by subtask, then target and row.
-    pub(super) rows: Vec<TargetRow>,
-    pub(super) excluded: ExcludedCounts,
+    pub(crate) rows: Vec<TargetRow>,
+    pub(crate) excluded: ExcludedCounts,
     /// How the values of the vectors become a score.
-    pub(super) terms: Terms,
+    pub(crate) terms: Terms,
     /// For each checkpoint the vectors, one after another, with the checkpoint's weight folded in.
-    pub(super) vectors: Vec<Vec<f32>>,
+    pub(crate) vectors: Vec<Vec<f32>>,
 }
 
 /// How target rows become vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// One vector per row, not weighted: to look at single pairs.
     Pairs,
     /// One vector per row with the checkpoint's weight folded in: a score for each row.
@@ -42,19 +42,19 @@ pub(super) enum Shape {
 }
 
 /// The vectors of one target at one checkpoint.
-pub(super) enum TargetSource {
+pub(crate) enum TargetSource<'a> {
     /// In the store.
     Stored(FeatureReader),
     /// Of samples that are given with the question.
     Given {
         /// The pool's feature, whose form they share.
         part: Arc<FeaturePart>,
-        samples: Arc<Given>,
+        samples: &'a Given,
         checkpoint: usize,
     },
 }
 
-impl TargetSource {
+impl TargetSource<'_> {
     fn part(&self) -> &FeaturePart {
         match self {
             Self::Stored(reader) => reader.part(),
@@ -64,17 +64,17 @@ impl TargetSource {
 }
 
 /// Where target vectors come from.
-pub(super) struct TargetLoader<'a> {
-    pub(super) spec: &'a InfluenceSpec,
-    pub(super) checkpoints: &'a [PlanCheckpoint],
+pub(crate) struct TargetLoader<'a> {
+    pub(crate) spec: &'a InfluenceSpec,
+    pub(crate) checkpoints: &'a [PlanCheckpoint],
     /// By checkpoint, then by target.
-    pub(super) readers: &'a [Vec<TargetSource>],
-    pub(super) cancel: &'a AtomicBool,
+    pub(crate) readers: &'a [Vec<TargetSource<'a>>],
+    pub(crate) cancel: &'a AtomicBool,
 }
 
 impl TargetLoader<'_> {
     /// Loads the vectors of `members`.
-    pub(super) fn load(&self, members: Members, shape: Shape) -> Result<TargetVectors, QueryError> {
+    pub(crate) fn load(&self, members: TargetRows, shape: Shape) -> Result<TargetVectors, QueryError> {
         let Self { spec, checkpoints, readers, cancel } = *self;
         let (rows, subtasks, excluded) = self.compared(members)?;
         let spans: Vec<Range<usize>> = (0..subtasks.len() as u32)
@@ -102,7 +102,7 @@ impl TargetLoader<'_> {
     /// The rows that can be compared at every checkpoint, by subtask, then target and row, and the names of their subtasks.
     pub(super) fn compared(
         &self,
-        members: Members,
+        members: TargetRows,
     ) -> Result<(Vec<TargetRow>, Vec<String>, ExcludedCounts), QueryError> {
         let (rows, excluded) = self.usable(&members.rows)?;
         if rows.is_empty() {
@@ -176,7 +176,7 @@ impl TargetLoader<'_> {
 impl TargetLoader<'_> {
     /// Hands out (index into `rows`, vector) of target rows at one checkpoint, as they are compared one by one: of length 1 for a cosine, with
     /// the weights of the modules folded in and that of the checkpoint not. `rows` are some of the loaded ones, in their order.
-    pub(super) fn each_pair(
+    pub(crate) fn each_pair(
         &self,
         rows: &[TargetRow],
         checkpoint: usize,
@@ -193,7 +193,7 @@ impl TargetLoader<'_> {
 
     /// The vector that stands for each subtask at one checkpoint where the question folds its samples, as [`Self::each_pair`] gives those
     /// of samples.
-    pub(super) fn folded(&self, rows: &[TargetRow], checkpoint: usize) -> Result<Vec<f32>, QueryError> {
+    pub(crate) fn folded(&self, rows: &[TargetRow], checkpoint: usize) -> Result<Vec<f32>, QueryError> {
         let source = self.source(rows, checkpoint);
         let subtasks = rows.last().map_or(0, |row| row.subtask + 1);
         let spans: Vec<Range<usize>> = (0..subtasks)
@@ -238,7 +238,7 @@ fn position(rows: &[TargetRow], t: usize, row: u64) -> usize {
 
 /// The vectors of some target rows at one checkpoint.
 struct Source<'a> {
-    readers: &'a [TargetSource],
+    readers: &'a [TargetSource<'a>],
     rows: &'a [TargetRow],
     /// For each reader the weights of its module groups.
     modules: Vec<Vec<f64>>,

@@ -74,7 +74,7 @@ impl Collector {
 }
 
 /// Adds what threads kept, for each ranking in the same order, to `tops`; returns what they counted.
-pub(super) fn merge<W, C: IntoIterator<Item = Collector>>(
+pub(crate) fn merge<W, C: IntoIterator<Item = Collector>>(
     states: Vec<(W, C, Totals)>,
     tops: &mut [Collector],
 ) -> Totals {

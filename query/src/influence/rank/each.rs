@@ -1,28 +1,28 @@
 //! Many rankings in one pass over the pools: one for each subtask, target dataset or target sample.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError};
 
 use gstore_core::parallel;
 use serde::Serialize;
 
+use super::check_missing;
 use super::collect::{Collector, merge, small_bytes};
-use super::shortlist::Outcome;
+use super::shortlist::{self, Outcome};
+use super::summary;
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
-use crate::influence::prepare::Ready;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_rows::TargetRow;
-use crate::influence::prepare::target_vectors::Shape;
 use crate::influence::rank::Ask;
 use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::windows;
 use crate::influence::scan::{Totals, Worker};
-use crate::influence::spec::{Across, Each, Order, Within};
+use crate::influence::spec::{Each, Order};
 use crate::size::needed_and_allowed;
 
-/// What [`InfluencePlan::top_k_each`] is asked for.
+/// What [`Prepared::top_k_each`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct EachRequest<'a> {
     /// What has a ranking.
@@ -117,7 +117,7 @@ pub(super) struct Ranked {
     pub(super) planes: Vec<PlaneSummary>,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are eligible as they are for the
     /// whole question; a score that is not finite for one of the rankings excludes the row from all.
     ///
@@ -126,171 +126,154 @@ impl InfluencePlan {
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
     pub fn top_k_each(&self, request: &EachRequest<'_>, cancel: &AtomicBool) -> Result<Rankings, QueryError> {
-        let whole = self.ready(cancel)?;
-        let (names, samples) = self.names(&whole, request.each);
-        self.check_memory(request, names.len(), &whole)?;
-        let of_samples;
-        let ready: &Ready = match request.each {
-            Each::Sample => {
-                of_samples = self.ready_for_samples(cancel)?;
-                &of_samples
-            }
-            _ => &whole,
+        let whole = self.operands(cancel)?;
+        let (names, samples) = names(self, whole, request.each);
+        check_memory(self, request, names.len(), whole)?;
+        let operands = match request.each {
+            Each::Sample => self.operands_by_sample(cancel)?,
+            _ => whole,
         };
-        let lists = self.lists(ready, request.each)?;
+        let lists = lists(self, operands, request.each)?;
         let kept = vec![Some((request.k, None)); lists.len()];
         let found =
-            self.despite_sketches(ready, || self.rank_lists(ready, &lists, request, &kept, cancel))?;
+            operands.despite_sketches(|| rank_lists(self, operands, &lists, request, &kept, cancel))?;
         let rankings = names.into_iter().zip(samples).zip(found.lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
-            subtasks: ready.target.subtasks.clone(),
-            summary: self.summary_of_lists(ready, &found.totals, found.planes),
+            subtasks: operands.target.subtasks.clone(),
+            summary: summary::of_lists(self, operands, &found.totals, found.planes),
         })
     }
+}
 
-    /// What the rankings are called, and of samples which ones they are.
-    fn names(&self, ready: &Ready, each: Each) -> (Vec<String>, Vec<Option<TargetRow>>) {
-        let subtasks = &ready.target.subtasks;
-        match each {
-            Each::Subtask => (subtasks.clone(), vec![None; subtasks.len()]),
-            Each::Target => {
-                let names: Vec<String> = self.targets().iter().map(|t| t.dataset.name.clone()).collect();
-                let none = vec![None; names.len()];
-                (names, none)
-            }
-            Each::Sample => {
-                let rows = &ready.target.rows;
-                let name = |row: &TargetRow| subtasks.get(row.subtask as usize).cloned().unwrap_or_default();
-                (rows.iter().map(name).collect(), rows.iter().copied().map(Some).collect())
-            }
+/// What the rankings are called, and of samples which ones they are.
+fn names(prepared: &Prepared, operands: &Operands, each: Each) -> (Vec<String>, Vec<Option<TargetRow>>) {
+    let subtasks = &operands.target.subtasks;
+    match each {
+        Each::Subtask => (subtasks.clone(), vec![None; subtasks.len()]),
+        Each::Target => {
+            let names: Vec<String> = prepared.targets().iter().map(|t| t.dataset.name.clone()).collect();
+            let none = vec![None; names.len()];
+            (names, none)
+        }
+        Each::Sample => {
+            let rows = &operands.target.rows;
+            let name = |row: &TargetRow| subtasks.get(row.subtask as usize).cloned().unwrap_or_default();
+            (rows.iter().map(name).collect(), rows.iter().copied().map(Some).collect())
         }
     }
+}
 
-    fn check_memory(
-        &self,
-        request: &EachRequest<'_>,
-        rankings: usize,
-        ready: &Ready,
-    ) -> Result<(), QueryError> {
-        let threads = match request.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
-        let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
-        let vectors = match request.each {
-            Each::Sample => {
-                let each = usize::try_from(self.ranked_sample_bytes()).unwrap_or(usize::MAX);
-                ready.target.rows.len().saturating_mul(each)
-            }
-            _ => 0,
-        };
-        let needed = small_bytes(k, threads).saturating_mul(rankings).saturating_add(vectors);
-        if needed <= request.memory {
-            return Ok(());
+fn check_memory(
+    prepared: &Prepared,
+    request: &EachRequest<'_>,
+    rankings: usize,
+    operands: &Operands,
+) -> Result<(), QueryError> {
+    let threads = match request.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let k = request.k.min(usize::try_from(prepared.most_results()).unwrap_or(usize::MAX));
+    let vectors = match request.each {
+        Each::Sample => {
+            let each = usize::try_from(prepared.ranked_sample_bytes()).unwrap_or(usize::MAX);
+            operands.target.rows.len().saturating_mul(each)
         }
-        let (needed, allowed) = needed_and_allowed(needed as u64, request.memory as u64);
-        Err(QueryError::Spec(format!(
-            "the {} {} rows for each of {rankings} {}s need up to {needed} of memory and {allowed} are allowed; ask for fewer rows, name \
-             fewer targets, or allow more memory",
-            request.order, request.k, request.each,
-        )))
+        _ => 0,
+    };
+    let needed = small_bytes(k, threads).saturating_mul(rankings).saturating_add(vectors);
+    if needed <= request.memory {
+        return Ok(());
     }
+    let (needed, allowed) = needed_and_allowed(needed as u64, request.memory as u64);
+    Err(QueryError::Spec(format!(
+        "the {} {} rows for each of {rankings} {}s need up to {needed} of memory and {allowed} are allowed; ask for fewer rows, name \
+         fewer targets, or allow more memory",
+        request.order, request.k, request.each,
+    )))
+}
 
-    /// The pools with one query vector for each target sample; the first call loads them.
-    pub(super) fn ready_for_samples(&self, cancel: &AtomicBool) -> Result<Arc<Ready>, QueryError> {
-        let mut slot = self.ready_samples.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ready) = &*slot {
-            return Ok(ready.clone());
-        }
-        let mut target = self.load_targets(Shape::Samples, cancel)?;
-        // A row counts if its value is finite for every sample.
-        let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
-        target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };
-        let ready = Arc::new(self.open(target, cancel)?);
-        *slot = Some(ready.clone());
-        Ok(ready)
-    }
-
-    pub(super) fn lists(&self, ready: &Ready, each: Each) -> Result<Lists, QueryError> {
-        let target = &ready.target;
-        let rows_of = |s: usize| target.rows.iter().filter(move |row| row.subtask as usize == s);
-        Ok(match each {
-            Each::Subtask => Lists::Subtasks(target.terms.subtasks.len()),
-            Each::Sample => Lists::Samples(target.rows.iter().map(|row| row.subtask).collect()),
-            Each::Target => {
-                let mut own: Vec<Vec<u32>> = vec![Vec::new(); self.targets().len()];
-                for (s, name) in target.subtasks.iter().enumerate() {
-                    let mut owners: Vec<u32> = rows_of(s).map(|row| row.target).collect();
-                    owners.dedup();
-                    let [owner] = owners[..] else {
-                        return Err(QueryError::Spec(format!(
-                            "subtask `{name}` has samples of several targets, so it belongs to none; ask with `by => 'dataset'`"
-                        )));
-                    };
-                    own[owner as usize].push(s as u32);
-                }
-                let terms = |own: &[u32]| Terms {
-                    subtasks: own.iter().map(|s| target.terms.subtasks[*s as usize].clone()).collect(),
-                    ..target.terms.clone()
+pub(super) fn lists(prepared: &Prepared, operands: &Operands, each: Each) -> Result<Lists, QueryError> {
+    let target = &operands.target;
+    let rows_of = |s: usize| target.rows.iter().filter(move |row| row.subtask as usize == s);
+    Ok(match each {
+        Each::Subtask => Lists::Subtasks(target.terms.subtasks.len()),
+        Each::Sample => Lists::Samples(target.rows.iter().map(|row| row.subtask).collect()),
+        Each::Target => {
+            let mut own: Vec<Vec<u32>> = vec![Vec::new(); prepared.targets().len()];
+            for (s, name) in target.subtasks.iter().enumerate() {
+                let mut owners: Vec<u32> = rows_of(s).map(|row| row.target).collect();
+                owners.dedup();
+                let [owner] = owners[..] else {
+                    return Err(QueryError::Spec(format!(
+                        "subtask `{name}` has samples of several targets, so it belongs to none; ask with `by => 'dataset'`"
+                    )));
                 };
-                Lists::Targets(own.into_iter().map(|own| (terms(&own), own)).collect())
+                own[owner as usize].push(s as u32);
             }
-        })
-    }
-
-    /// The rankings of one pass: for each list (k, the result after which it begins), or `None` where it is not wanted now.
-    pub(super) fn rank_lists(
-        &self,
-        ready: &Ready,
-        lists: &Lists,
-        request: &EachRequest<'_>,
-        wanted: &[Option<(usize, Option<Scored>)>],
-        cancel: &AtomicBool,
-    ) -> Result<Ranked, QueryError> {
-        self.check_missing(ready, request.filter)?;
-        let &EachRequest { order, filter, threads, .. } = request;
-        // The next pages of rankings are scanned.
-        let first = wanted.first().copied().flatten().map(|(k, _)| k);
-        if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
-            let ask = Ask { order, k, filter, threads, cancel };
-            if let Some(Outcome { tops, totals, planes }) = self.by_shortlist(ready, lists, ask)? {
-                let lists = tops.into_iter().map(Collector::into_rows).collect();
-                return Ok(Ranked { lists, totals, planes });
-            }
-        }
-        let scan = self.scan(ready, filter, cancel);
-        let windows = windows(&ready.pools, ready.queries());
-        let collectors = || -> Vec<Collector> {
-            let collector = |list: &Option<(usize, Option<Scored>)>| {
-                let (k, after) = list.unwrap_or((0, None));
-                let new = Collector::new(request.order, k, self.spec().per_token);
-                let new = if wanted.len() > 1 { new.small() } else { new };
-                match after {
-                    Some(last) => new.after(&last),
-                    None => new,
-                }
+            let terms = |own: &[u32]| Terms {
+                subtasks: own.iter().map(|s| target.terms.subtasks[*s as usize].clone()).collect(),
+                ..target.terms.clone()
             };
-            wanted.iter().map(collector).collect()
-        };
-        let states = parallel::unordered::<_, QueryError>(
-            windows.len(),
-            request.threads,
-            cancel,
-            || (Worker::default(), collectors(), Totals::default()),
-            |(worker, tops, totals), unit| {
-                let pool = windows[unit].pool;
-                let counted = scan.judged(&windows[unit], worker, |row, pos, values, whole| {
-                    lists.each(scan.terms, values, whole, |list, score, subtask| {
-                        tops[list].push(&Scored { pool, row, pos, score, subtask });
-                    });
-                })?;
-                totals.merge(&counted);
-                Ok(())
-            },
-        )?;
-        let mut tops = collectors();
-        let totals = merge(states, &mut tops);
-        Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
+            Lists::Targets(own.into_iter().map(|own| (terms(&own), own)).collect())
+        }
+    })
+}
+
+/// The rankings of one pass: for each list (k, the result after which it begins), or `None` where it is not wanted now.
+pub(super) fn rank_lists(
+    prepared: &Prepared,
+    operands: &Operands,
+    lists: &Lists,
+    request: &EachRequest<'_>,
+    wanted: &[Option<(usize, Option<Scored>)>],
+    cancel: &AtomicBool,
+) -> Result<Ranked, QueryError> {
+    check_missing(prepared, operands, request.filter)?;
+    let &EachRequest { order, filter, threads, .. } = request;
+    // The next pages of rankings are scanned.
+    let first = wanted.first().copied().flatten().map(|(k, _)| k);
+    if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
+        let ask = Ask { order, k, filter, threads, cancel };
+        if let Some(Outcome { tops, totals, planes }) =
+            shortlist::question::rankings(prepared, operands, lists, ask)?
+        {
+            let lists = tops.into_iter().map(Collector::into_rows).collect();
+            return Ok(Ranked { lists, totals, planes });
+        }
     }
+    let scan = operands.scan(prepared.spec(), filter, cancel);
+    let windows = windows(&operands.pools, operands.queries());
+    let collectors = || -> Vec<Collector> {
+        let collector = |list: &Option<(usize, Option<Scored>)>| {
+            let (k, after) = list.unwrap_or((0, None));
+            let new = Collector::new(request.order, k, prepared.spec().per_token);
+            let new = if wanted.len() > 1 { new.small() } else { new };
+            match after {
+                Some(last) => new.after(&last),
+                None => new,
+            }
+        };
+        wanted.iter().map(collector).collect()
+    };
+    let states = parallel::unordered(
+        windows.len(),
+        request.threads,
+        cancel,
+        || (Worker::default(), collectors(), Totals::default()),
+        |(worker, tops, totals), unit| {
+            let pool = windows[unit].pool;
+            let counted = scan.judged(&windows[unit], worker, |row, pos, values, whole| {
+                lists.each(scan.terms, values, whole, |list, score, subtask| {
+                    tops[list].push(&Scored { pool, row, pos, score, subtask });
+                });
+            })?;
+            totals.merge(&counted);
+            Ok::<_, QueryError>(())
+        },
+    )?;
+    let mut tops = collectors();
+    let totals = merge(states, &mut tops);
+    Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
 }

@@ -18,7 +18,7 @@ use crate::influence::spec::{Order, Sim};
 use crate::topk::{TopK, from_ordered, ordered};
 
 /// The length of each query vector in each module group: by query, then group.
-pub(super) fn query_lengths(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Vec<f64> {
+pub(crate) fn query_lengths(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Vec<f64> {
     let square = |x: &f32| f64::from(*x) * f64::from(*x);
     let of_vector = |vector: &[f32]| -> Vec<f64> {
         groups.iter().map(|group| vector[group.clone()].iter().map(square).sum::<f64>().sqrt()).collect()
@@ -30,7 +30,7 @@ pub(super) fn query_lengths(vectors: &[f32], dim: usize, groups: &[Range<usize>]
 const LARGEST: f64 = 1e37;
 
 /// What the windows of a ranking can reach at most, and the score that a row must reach.
-pub(super) struct Skipper {
+pub(crate) struct Skipper {
     order: Order,
     /// For each window the best score that a row of it can have; infinite where nothing is known.
     bounds: Vec<f32>,
@@ -40,7 +40,7 @@ pub(super) struct Skipper {
 
 impl Skipper {
     /// Bounds of the windows, which are put into an order in which later ones are likely to be skipped. `None` where lengths bound nothing.
-    pub(super) fn new(scan: &Scan<'_>, order: Order, windows: &mut [Window]) -> Option<Self> {
+    pub(crate) fn new(scan: &Scan<'_>, order: Order, windows: &mut [Window]) -> Option<Self> {
         let usable = |pool: &ScanPool| {
             pool.granularity == Granularity::Sample && pool.lengths.iter().all(|lengths| !lengths.is_empty())
         };
@@ -59,14 +59,14 @@ impl Skipper {
     }
 
     /// Whether no row of a window can be in the answer.
-    pub(super) fn skips(&self, unit: usize) -> bool {
+    pub(crate) fn skips(&self, unit: usize) -> bool {
         let reached = self.reached.load(Ordering::Relaxed);
         // A row that equals the k-th score may win by its place.
         reached != 0 && self.bounds[unit] < from_ordered(reached)
     }
 
     /// Learns of the worst score that a thread keeps once it has k.
-    pub(super) fn learn(&self, top: &mut TopK) {
+    pub(crate) fn learn(&self, top: &mut TopK) {
         if let Some(score) = top.kth() {
             self.reached.fetch_max(ordered(toward(self.order, score)), Ordering::Relaxed);
         }

@@ -11,14 +11,14 @@ use gstore_store::{Block, RowSet};
 use super::filter::RowMask;
 
 /// Row and position of a vector that belongs to a token.
-pub(super) type Token = (u64, u32);
+pub(crate) type Token = (u64, u32);
 
 /// The position that stands for a sample without a vector for any token.
 pub(super) const NO_TOKEN: u32 = 0;
 
 /// The rows of a window that are to be scored and, where vectors belong to tokens, the tokens of those.
 #[derive(Default)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     rows: Range<u64>,
     /// For each of `rows`.
     wanted: Vec<bool>,
@@ -27,7 +27,7 @@ pub(super) struct Selection {
 
 impl Selection {
     /// Starts over with the live rows of a window, or those of them that a filter lets through.
-    pub(super) fn choose(&mut self, rows: Range<u64>, live: &RowSet, filter: Option<&RowMask>) {
+    pub(crate) fn choose(&mut self, rows: Range<u64>, live: &RowSet, filter: Option<&RowMask>) {
         self.rows = rows.clone();
         self.wanted.clear();
         self.wanted.resize((rows.end - rows.start) as usize, false);
@@ -43,22 +43,22 @@ impl Selection {
     }
 
     /// The rows that are to be scored, counted from the first of the window.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
         self.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(offset, _)| offset)
     }
 
     /// Whether no row is to be scored.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         !self.wanted.contains(&true)
     }
 
     /// Number of rows that are to be scored.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.wanted.iter().filter(|wanted| **wanted).count() as u64
     }
 
     /// The slots of the rows.
-    pub(super) fn rows(&self) -> Slots<'_> {
+    pub(crate) fn rows(&self) -> Slots<'_> {
         Slots::Rows { first: self.rows.start, wanted: &self.wanted }
     }
 
@@ -87,7 +87,7 @@ impl Selection {
 
 /// Where values are kept.
 #[derive(Clone, Copy)]
-pub(super) enum Slots<'a> {
+pub(crate) enum Slots<'a> {
     /// Slot i is row `first + i`. Rows that are not wanted have one that stays empty.
     Rows {
         /// First row.
@@ -103,7 +103,7 @@ pub(super) enum Slots<'a> {
 
 impl Slots<'_> {
     /// Number of slots.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Slots::Rows { wanted, .. } => wanted.len(),
             Slots::Picked(rows) => rows.len(),
@@ -112,7 +112,7 @@ impl Slots<'_> {
     }
 
     /// Row and, of a token, the position that a slot stands for; `None` if it is not wanted.
-    pub(super) fn key(&self, slot: usize) -> Option<(u64, Option<u32>)> {
+    pub(crate) fn key(&self, slot: usize) -> Option<(u64, Option<u32>)> {
         match self {
             Slots::Rows { first, wanted } => wanted[slot].then_some((first + slot as u64, None)),
             Slots::Picked(rows) => Some((rows[slot], None)),
@@ -121,7 +121,7 @@ impl Slots<'_> {
     }
 
     /// Whether a wanted row lies in a range.
-    pub(super) fn touch(&self, rows: Range<u64>) -> bool {
+    pub(crate) fn touch(&self, rows: Range<u64>) -> bool {
         match self {
             Slots::Rows { first, wanted } => {
                 let span = rows.start.max(*first)..rows.end.min(first + wanted.len() as u64);
@@ -137,7 +137,7 @@ impl Slots<'_> {
     }
 
     /// The wanted rows in a range, ascending; of tokens none, since a row may have any number.
-    pub(super) fn rows_in(&self, rows: Range<u64>, found: &mut Vec<u64>) {
+    pub(crate) fn rows_in(&self, rows: Range<u64>, found: &mut Vec<u64>) {
         match self {
             Slots::Rows { first, wanted } => {
                 let span = rows.start.max(*first)..rows.end.min(first + wanted.len() as u64);
@@ -149,7 +149,7 @@ impl Slots<'_> {
     }
 
     /// The vectors of a block that have a slot, with it; both ascend.
-    pub(super) fn find(&self, block: &Block<'_>, found: &mut Vec<(usize, usize)>) {
+    pub(crate) fn find(&self, block: &Block<'_>, found: &mut Vec<(usize, usize)>) {
         found.clear();
         match self {
             Slots::Picked(picked) => {
@@ -165,7 +165,7 @@ impl Slots<'_> {
     }
 
     /// The vectors of a block that do not lie before the first slot or after the last.
-    pub(super) fn span(&self, block: &Block<'_>) -> Range<usize> {
+    pub(crate) fn span(&self, block: &Block<'_>) -> Range<usize> {
         match self {
             Slots::Rows { first, wanted } => {
                 let end = first + wanted.len() as u64;
@@ -181,7 +181,7 @@ impl Slots<'_> {
     }
 
     /// The slot of vector `i` of a block, one of `span`; `None` if it is not wanted.
-    pub(super) fn of(&self, block: &Block<'_>, i: usize) -> Option<usize> {
+    pub(crate) fn of(&self, block: &Block<'_>, i: usize) -> Option<usize> {
         match self {
             Slots::Rows { first, wanted } => {
                 let slot = (block.rows[i] - first) as usize;

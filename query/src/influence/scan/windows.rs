@@ -28,15 +28,15 @@ pub(super) fn most_slots(queries: usize) -> usize {
 
 /// Consecutive rows of a pool, a unit of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) pool: u32,
-    pub(super) rows: Range<u64>,
+pub(crate) struct Window {
+    pub(crate) pool: u32,
+    pub(crate) rows: Range<u64>,
 }
 
 /// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually cut too, so that a block is
 /// read by one thread once. Where vectors belong to tokens, of which a cell may have any number, at the blocks of every checkpoint: a
 /// window then holds the tokens of few blocks.
-pub(super) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
+pub(crate) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
     let most = most_slots(queries);
     let mut windows = Vec::new();
     for (p, pool) in pools.iter().enumerate() {
@@ -91,15 +91,15 @@ fn pieces(pool: &ScanPool, rows: Range<u64>) -> Vec<Range<u64>> {
 }
 
 /// The rows of each pool that lack a checkpoint, among those the filter lets through.
-pub(super) struct Lacking {
-    pub(super) rows: u64,
-    pub(super) scanned: u64,
+pub(crate) struct Lacking {
+    pub(crate) rows: u64,
+    pub(crate) scanned: u64,
     /// (pool, checkpoint, rows).
-    pub(super) by_checkpoint: Vec<(usize, usize, u64)>,
+    pub(crate) by_checkpoint: Vec<(usize, usize, u64)>,
 }
 
 /// Rows that the filter of their pool lets through.
-pub(super) fn passing(rows: &RowSet, mask: Option<&RowMask>) -> u64 {
+pub(crate) fn passing(rows: &RowSet, mask: Option<&RowMask>) -> u64 {
     match mask {
         None => rows.len(),
         Some(mask) => rows.ranges().iter().map(|range| mask.rows_in(range.clone()).count() as u64).sum(),
@@ -107,7 +107,7 @@ pub(super) fn passing(rows: &RowSet, mask: Option<&RowMask>) -> u64 {
 }
 
 /// Counts them without reading vectors.
-pub(super) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
+pub(crate) fn lacking(pools: &[ScanPool], filter: Option<&RowFilter>) -> Result<Lacking, QueryError> {
     let mut found = Lacking { rows: 0, scanned: 0, by_checkpoint: Vec::new() };
     for (p, pool) in pools.iter().enumerate() {
         let mask = filter.and_then(|filter| filter.pool(p));

@@ -5,6 +5,8 @@
 
 pub(super) mod mode;
 pub(super) mod modules;
+pub(super) mod options;
+pub(super) mod reading;
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,7 +115,7 @@ term! {
 impl Missing {
     /// What is meant where nothing is said: rows that a feature still being built does not have yet are no mistake where such features are
     /// allowed.
-    pub fn unless_said(partial: bool) -> Self {
+    pub fn default_for(partial: bool) -> Self {
         if partial { Self::Exclude } else { Self::Error }
     }
 }
@@ -225,7 +227,7 @@ pub struct InfluenceSpec {
     /// Rows that lack a checkpoint.
     pub missing: Missing,
     /// Allows features that are still being built. What becomes of the rows that they do not have yet, `missing` says: see
-    /// [`Missing::unless_said`].
+    /// [`Missing::default_for`].
     pub partial: bool,
     /// What a subtask is.
     pub by: SubtaskBy,

@@ -93,7 +93,7 @@ impl Default for SketchMode {
 
 impl SketchMode {
     /// Refuses values that promise nothing.
-    pub(super) fn check(&self) -> Result<(), QueryError> {
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
         if !(self.miss > 0.0 && self.miss < 0.5) {
             return Err(QueryError::Spec(format!(
                 "a probability of missing rows of {} cannot be kept; it lies above 0 and below 0.5 (for certainty ask for `certified`)",
@@ -116,7 +116,7 @@ impl SketchMode {
     }
 
     /// What an answer promises that was found so.
-    pub(super) fn guarantee(&self, probable: bool) -> String {
+    pub(crate) fn guarantee(&self, probable: bool) -> String {
         let within = match self.tolerance {
             0.0 => String::new(),
             x => format!(", but for rows that score at most {x} better than the last one shown"),
@@ -154,7 +154,7 @@ impl Plane {
         (Self::Certified, "certified"),
     ];
     /// Planes whose bounds hold with a probability, by the bytes that they read.
-    pub(super) const PROBABLE: [Self; 3] = [Self::Sign, Self::Nibble, Self::Int8];
+    pub(crate) const PROBABLE: [Self; 3] = [Self::Sign, Self::Nibble, Self::Int8];
 
     /// The word shown to users.
     pub fn word(self) -> &'static str {

@@ -61,7 +61,7 @@ impl ModuleWeights {
     }
 
     /// An error where a feature cannot be asked by module, or has none of them.
-    pub(super) fn check(&self, feature: &FeaturePart, name: &str) -> Result<(), QueryError> {
+    pub(crate) fn check(&self, feature: &FeaturePart, name: &str) -> Result<(), QueryError> {
         let groups = &feature.attrs.groups;
         if let [only] = &groups[..]
             && only.name == "all"
@@ -85,20 +85,20 @@ impl ModuleWeights {
 }
 
 /// The weight of each module group of a feature.
-pub(super) fn weights(modules: Option<&ModuleWeights>, feature: &FeaturePart) -> Vec<f64> {
+pub(crate) fn weights(modules: Option<&ModuleWeights>, feature: &FeaturePart) -> Vec<f64> {
     let weight = |group| modules.map_or(1.0, |modules| modules.weight(group));
     feature.attrs.groups.iter().map(weight).collect()
 }
 
 /// The module groups that count.
-pub(super) fn used_groups(modules: &[f64], used: &mut Vec<usize>) {
+pub(crate) fn used_groups(modules: &[f64], used: &mut Vec<usize>) {
     used.clear();
     used.extend((0..modules.len()).filter(|group| modules[*group] != 0.0));
 }
 
 /// The first two features whose coordinates belong to other modules, and how. Those of one space agree, so one of them is not what it says
 /// it is, and what a module contributes could not be told.
-pub(super) fn different(features: &[Arc<FeaturePart>]) -> Option<(&FeaturePart, &FeaturePart, String)> {
+pub(crate) fn different(features: &[Arc<FeaturePart>]) -> Option<(&FeaturePart, &FeaturePart, String)> {
     let (first, others) = features.split_first()?;
     let own = &first.attrs.groups;
     let other = others.iter().find(|other| other.attrs.groups != *own)?;

@@ -2,7 +2,6 @@
 //!
 //! Cost only: whatever is chosen, the answer promises the same.
 
-use gstore_core::parallel;
 use super::Cascade;
 use super::bound::{Bounder, Found, Scratch, sections};
 use super::score::row_bytes;
@@ -10,6 +9,7 @@ use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
 use crate::influence::spec::mode::Plane;
 use crate::sketch::Section;
+use gstore_core::parallel;
 
 /// Rows of the sample.
 const SAMPLE: usize = 1024;
@@ -142,7 +142,7 @@ fn sample(
             for (plane, found) in read.iter().zip(found) {
                 bounder.window(window, *plane, Some(&offsets), scratch, found)?;
             }
-            Ok(())
+            Ok::<_, QueryError>(())
         },
     )?;
     let mut of_planes: Vec<(Vec<f32>, Vec<f32>)> = vec![Default::default(); read.len()];

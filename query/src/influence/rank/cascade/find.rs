@@ -4,7 +4,7 @@ use crate::kernel::{CodeQueries, Codes, Kernel};
 use crate::sketch::RowRecord;
 
 /// Products of some vectors' codes, which ascend, with queries.
-pub(crate) fn code_dots(
+pub(in super::super) fn code_dots(
     kernel: Kernel,
     codes: Codes<'_>,
     chosen: &[u32],
@@ -24,7 +24,7 @@ pub(crate) fn code_dots(
 }
 
 /// Finds vectors of a block for rows of a window, both of which ascend: `chosen` are the vectors, `places` the rows by their place in `offsets`.
-pub(crate) fn find(
+pub(in super::super) fn find(
     rows: &[RowRecord],
     block: std::ops::Range<u64>,
     start: u64,

@@ -38,7 +38,7 @@ use choose::Choice;
 pub(super) use find::{code_dots, find};
 use gstore_core::parallel;
 use run::Run;
-pub(super) use sides::{Sides, SketchSide, sides};
+pub(crate) use sides::{Sides, SketchSide, sides};
 
 /// Rows that go through the planes together: what is remembered of each is 8 bytes at most, twice while a plane is read again.
 const BATCH_ROWS: u64 = 1 << 20;

@@ -78,7 +78,7 @@ impl Pass<'_> {
                 let dropped = found.keep(rows, kept);
                 let (kept, unbounded) = (rows..found.offsets.len(), unbounded..found.unbounded.len());
                 pieces.push(Piece { at, found: 0, kept, unbounded, dropped });
-                Ok(())
+                Ok::<_, QueryError>(())
             },
         )?;
         let mut passed = Passed { found: Vec::new(), pieces: Vec::new(), best };

@@ -32,7 +32,7 @@ impl Run<'_> {
                 let found = scan.picked(window, rows, worker)?;
                 found.scored.iter().for_each(|scored| top.push(scored));
                 totals.merge(&found.totals);
-                Ok(())
+                Ok::<_, QueryError>(())
             },
         )?;
         for (_, top, mut totals, _) in states {

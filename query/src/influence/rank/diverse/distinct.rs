@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use gstore_store::Values;
 
-use super::{InfluencePlan, Ready, Scored};
+use super::{Operands, Prepared, Scored};
 use crate::error::QueryError;
 use crate::influence::scan::values::MIN_NORM;
 use crate::influence::spec::modules;
@@ -19,8 +19,8 @@ const BATCH: usize = 8;
 
 /// The vectors of the rows taken so far.
 pub(super) struct Taken<'a> {
-    plan: &'a InfluencePlan,
-    ready: &'a Ready,
+    prepared: &'a Prepared,
+    operands: &'a Operands,
     kernel: Kernel,
     limit: f64,
     /// Coordinates of the vectors of all checkpoints together.
@@ -34,7 +34,7 @@ pub(super) struct Taken<'a> {
     ahead: VecDeque<Ahead>,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// Bytes of memory that the vectors of one row take where near-duplicates are passed over.
     pub fn vector_bytes(&self) -> usize {
         let dim: usize = self.pools()[0].features.iter().map(|f| f.desc.dim() as usize).sum();
@@ -52,8 +52,8 @@ struct Ahead {
 
 impl<'a> Taken<'a> {
     pub(super) fn new(
-        plan: &'a InfluencePlan,
-        ready: &'a Ready,
+        prepared: &'a Prepared,
+        operands: &'a Operands,
         limit: f64,
         k: usize,
         memory: usize,
@@ -61,9 +61,9 @@ impl<'a> Taken<'a> {
         if !(-1.0..=1.0).contains(&limit) {
             return Err(QueryError::Spec(format!("distinct => {limit}: a cosine lies between -1 and 1")));
         }
-        let features = &plan.pools()[0].features;
+        let features = &prepared.pools()[0].features;
         let dim: usize = features.iter().map(|f| f.desc.dim() as usize).sum();
-        let needed = k.saturating_mul(plan.vector_bytes());
+        let needed = k.saturating_mul(prepared.vector_bytes());
         if needed > memory {
             let (needed, allowed) = needed_and_allowed(needed as u64, memory as u64);
             return Err(QueryError::Spec(format!(
@@ -73,8 +73,8 @@ impl<'a> Taken<'a> {
         }
         let kernel = Kernel::detect();
         Ok(Self {
-            plan,
-            ready,
+            prepared,
+            operands,
             kernel,
             limit: limit.min(SAME),
             dim,
@@ -100,7 +100,7 @@ impl<'a> Taken<'a> {
         for other in &mut self.ahead {
             let mut product = [0.0f32];
             self.kernel.dots(Values::F32(&other.vector), &query, 0, &mut product);
-            let similarity = similarity(&self.ready.weights, product[0], &other.has, &ahead.has);
+            let similarity = similarity(&self.operands.weights, product[0], &other.has, &ahead.has);
             other.largest = other.largest.max(similarity);
         }
         self.rows.extend_from_slice(&ahead.vector);
@@ -122,7 +122,7 @@ impl<'a> Taken<'a> {
         self.kernel.dots(Values::F32(&self.rows), &queries, 0, &mut products);
         for (i, (scored, has)) in batch.iter().zip(has).enumerate() {
             let similar = |(taken, products): (&Vec<bool>, &[f32])| {
-                similarity(&self.ready.weights, products[i], &has, taken)
+                similarity(&self.operands.weights, products[i], &has, taken)
             };
             let all = self.has.iter().zip(products.chunks_exact(batch.len()));
             let largest = all.map(similar).fold(f64::NEG_INFINITY, f64::max);
@@ -134,10 +134,10 @@ impl<'a> Taken<'a> {
 
     /// Appends a row's vector to `out`; says which checkpoints it has.
     fn read(&self, scored: &Scored, out: &mut Vec<f32>) -> Result<Vec<bool>, QueryError> {
-        let pool = &self.ready.pools[scored.pool as usize];
-        let spec = self.plan.spec();
+        let pool = &self.operands.pools[scored.pool as usize];
+        let spec = self.prepared.spec();
         let mut has = Vec::with_capacity(pool.readers.len());
-        for (reader, weight) in pool.readers.iter().zip(&self.ready.weights) {
+        for (reader, weight) in pool.readers.iter().zip(&self.operands.weights) {
             let stored = reader.row_vectors(scored.row)?.into_iter().find(|stored| stored.pos == scored.pos);
             has.push(stored.is_some());
             let Some(stored) = stored else {

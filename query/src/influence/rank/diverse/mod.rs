@@ -19,13 +19,15 @@ use serde::Serialize;
 use self::distinct::Taken;
 pub use self::quota::Quota;
 use self::quota::Sources;
-use super::each::{EachRequest, Lists, Ranked};
+use super::each::{self, EachRequest, Lists, Ranked};
+use super::summary;
 use crate::error::QueryError;
-use crate::influence::plan::InfluencePlan;
-use crate::influence::prepare::Ready;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{Ranking, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
+use crate::influence::spec::options::{OptionError, Options};
 use crate::influence::spec::{Each, Order};
 
 /// Candidates of a page at first; those of all rankings' pages at most, and of one ranking's at least.
@@ -51,7 +53,41 @@ pub struct Diversity {
     pub round_robin: Option<Each>,
 }
 
-/// What [`InfluencePlan::select`] is asked for.
+impl Diversity {
+    /// The rules that options name.
+    ///
+    /// # Errors
+    /// Values that say nothing, and terms that rankings in turn would not make use of.
+    pub fn from_options(options: &Options) -> Result<Self, OptionError> {
+        let column = options.text("quota_by")?;
+        let quota = match options.texts("quota")? {
+            Some(limits) => {
+                let quota = limits.join(",").parse::<Quota>();
+                let quota = quota.map_err(|error| OptionError::of("quota", &error))?;
+                Some(match column {
+                    Some(column) => quota.by(column),
+                    None => quota,
+                })
+            }
+            None if column.is_some() => {
+                let why = "`quota_by` says what `quota` counts by, and there is none";
+                return Err(OptionError::new("quota_by", why));
+            }
+            None => None,
+        };
+        let round_robin = options.each("round_robin")?;
+        let distinct = match options.numbers("distinct")?.as_deref() {
+            None => None,
+            Some([limit]) if (-1.0..=1.0).contains(limit) => Some(*limit),
+            Some(_) => {
+                return Err(OptionError::new("distinct", "`distinct` is one cosine, between -1 and 1"));
+            }
+        };
+        Ok(Self { quota, distinct, round_robin })
+    }
+}
+
+/// What [`Prepared::select`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct SelectRequest<'a> {
     /// Which end of the ranking.
@@ -96,8 +132,8 @@ type Key = (u32, u64, Option<u32>);
 
 /// The candidates of all rankings.
 struct Candidates<'a> {
-    plan: &'a InfluencePlan,
-    ready: &'a Ready,
+    prepared: &'a Prepared,
+    operands: &'a Operands,
     lists: Lists,
     all: Vec<List>,
     page: usize,
@@ -106,7 +142,7 @@ struct Candidates<'a> {
     passes: u64,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// Refuses rules that cannot be applied to the pools, from the catalog.
     ///
     /// # Errors
@@ -122,23 +158,21 @@ impl InfluencePlan {
     /// does not have.
     pub fn select(&self, request: &SelectRequest<'_>, cancel: &AtomicBool) -> Result<Selection, QueryError> {
         let rules = request.diversity;
-        let ready = self.ready(cancel)?;
-        let of_samples;
-        let (ready, lists): (&Ready, Lists) = match rules.round_robin {
-            None => (&ready, Lists::Whole),
-            Some(Each::Sample) => {
-                of_samples = self.ready_for_samples(cancel)?;
-                (&of_samples, self.lists(&of_samples, Each::Sample)?)
-            }
-            Some(each) => (&ready, self.lists(&ready, each)?),
+        let operands = match rules.round_robin {
+            Some(Each::Sample) => self.operands_by_sample(cancel)?,
+            _ => self.operands(cancel)?,
+        };
+        let lists = match rules.round_robin {
+            None => Lists::Whole,
+            Some(each) => each::lists(self, operands, each)?,
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
         let count = lists.len();
         let page =
             k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(LEAST_PAGE, most_page(count));
         let mut candidates = Candidates {
-            plan: self,
-            ready,
+            prepared: self,
+            operands,
             lists,
             all: (0..count).map(|_| List::default()).collect(),
             page,
@@ -147,7 +181,7 @@ impl InfluencePlan {
         };
         let mut sources = rules.quota.as_ref().map(|quota| Sources::new(self, quota, k)).transpose()?;
         let mut taken = match rules.distinct {
-            Some(limit) => Some(Taken::new(self, ready, limit, k, request.memory)?),
+            Some(limit) => Some(Taken::new(self, operands, limit, k, request.memory)?),
             None => None,
         };
         let mut taken_rows: HashSet<Key> = HashSet::new();
@@ -195,11 +229,11 @@ impl InfluencePlan {
             None => candidates.fetch(request, &[], None, cancel)?,
         };
         let passes = candidates.passes;
-        let mut summary = self.summary_of_scan(ready, &totals);
+        let mut summary = summary::of_scan(self, operands, &totals);
         if let Some(sources) = &sources {
             summary.notes.extend(sources.notes(cancel)?);
         }
-        let ranking = Ranking::new(rows, ready.target.subtasks.clone(), summary);
+        let ranking = Ranking::new(rows, operands.target.subtasks.clone(), summary);
         Ok(Selection { ranking, over_quota, near_duplicates, passes })
     }
 }
@@ -248,8 +282,8 @@ impl Candidates<'_> {
         };
         let mut pages = vec![None; self.all.len()];
         wanted.iter().for_each(|i| pages[*i] = Some((self.page, self.all[*i].last)));
-        let Ranked { lists: found, mut totals, .. } = self.plan.despite_sketches(self.ready, || {
-            self.plan.rank_lists(self.ready, &self.lists, &one, &pages, cancel)
+        let Ranked { lists: found, mut totals, .. } = self.operands.despite_sketches(|| {
+            each::rank_lists(self.prepared, self.operands, &self.lists, &one, &pages, cancel)
         })?;
         self.passes += 1;
         for i in wanted {

@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use gstore_store::SampleReader;
 
-use super::{InfluencePlan, RowFilter, Scored};
+use super::{Prepared, RowFilter, Scored};
 use crate::error::QueryError;
 use crate::influence::RowMask;
 
@@ -84,8 +84,8 @@ impl Quota {
     }
 
     /// Refuses a column that none of the pools has; one that lacks it has rows without a value.
-    pub(super) fn check(&self, plan: &InfluencePlan) -> Result<(), QueryError> {
-        let columns = || plan.pools().iter().flat_map(|side| &side.dataset.columns);
+    pub(super) fn check(&self, prepared: &Prepared) -> Result<(), QueryError> {
+        let columns = || prepared.pools().iter().flat_map(|side| &side.dataset.columns);
         if columns().any(|column| column.name == self.column) {
             return Ok(());
         }
@@ -126,12 +126,12 @@ pub(super) struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    pub(super) fn new(plan: &InfluencePlan, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
-        quota.check(plan)?;
+    pub(super) fn new(prepared: &Prepared, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
+        quota.check(prepared)?;
         let mut pools = Vec::new();
-        for side in plan.pools() {
+        for side in prepared.pools() {
             let has = side.dataset.columns.iter().any(|column| column.name == quota.column);
-            pools.push((plan.snapshot().samples(&side.dataset)?, has));
+            pools.push((prepared.snapshot().samples(&side.dataset)?, has));
         }
         Ok(Self { quota, k, pools, counts: HashMap::new(), known: HashMap::new() })
     }

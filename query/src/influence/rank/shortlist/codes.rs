@@ -19,9 +19,9 @@ const LEAST_VARIANCE: f32 = 1.0 / (1u128 << 100) as f32;
 
 /// Codes that are read, and how their estimates are bounded.
 #[derive(Clone, Copy)]
-pub(crate) struct Reading<'a> {
+pub(super) struct Reading<'a> {
     /// By pool and checkpoint.
-    pub(crate) sides: &'a [Vec<SketchSide>],
+    pub(super) sides: &'a [Vec<SketchSide>],
     /// [`Plane::Int8`] or [`Plane::Certified`].
     pub(super) plane: Plane,
     /// Standard deviations between an estimate and its bound, where that is not certain.

@@ -17,7 +17,7 @@ mod estimates;
 mod narrow;
 mod pairs;
 mod part;
-mod question;
+pub(super) mod question;
 mod run;
 mod score;
 
@@ -34,7 +34,7 @@ use codes::Reading;
 use gstore_core::parallel;
 use narrow::{NarrowSides, narrow_sides};
 use pairs::{Singles, singles};
-pub(super) use question::Parts;
+pub(crate) use question::Parts;
 use run::Run;
 
 /// Queries from which on it pays to estimate first, by codes and in bf16.
@@ -54,7 +54,7 @@ const DENSE: u64 = 8;
 
 /// Where estimates come from.
 #[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
+enum Source<'a> {
     /// The rows in bf16: bounds are certain.
     Narrow(Filter, &'a NarrowSides),
     /// Codes of sketches.
@@ -76,7 +76,7 @@ impl Source<'_> {
 }
 
 /// Rankings that are wanted.
-pub(super) struct Shortlist<'a> {
+struct Shortlist<'a> {
     pub(super) scan: Scan<'a>,
     /// The ones that read least first: each takes over where the one before says too little.
     pub(super) sources: Vec<Source<'a>>,

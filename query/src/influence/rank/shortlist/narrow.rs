@@ -14,7 +14,7 @@ use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Filter, FilterBound, FilterQueries, RowNorms, Scratch, rows_of};
 
 /// The queries of one pool at one checkpoint.
-pub(crate) struct NarrowSide {
+pub(super) struct NarrowSide {
     queries: Arc<FilterQueries>,
     bound: FilterBound,
     /// The module groups that count.
@@ -22,7 +22,7 @@ pub(crate) struct NarrowSide {
 }
 
 /// By pool and checkpoint.
-pub(crate) type NarrowSides = Vec<Vec<NarrowSide>>;
+pub(super) type NarrowSides = Vec<Vec<NarrowSide>>;
 
 /// The sides of pools.
 pub(super) fn narrow_sides(pools: &[ScanPool]) -> NarrowSides {

@@ -13,7 +13,7 @@ use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Queries, Scratch, rows_of};
 
 /// Each query vector packed by itself, by pool and checkpoint.
-pub(crate) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
+pub(super) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
 
 /// The query vectors of pools.
 pub(super) fn singles(pools: &[ScanPool]) -> Singles {

@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
                     of.push(window.pool, row, values, whole, tops);
                 })?;
                 totals.merge(&counted);
-                Ok(())
+                Ok::<_, QueryError>(())
             },
         )?;
         let totals = merge(states, &mut self.found.tops);

@@ -96,7 +96,7 @@ impl Shortlist<'_> {
                 let new = known.new_rows(unit, pairs.iter().map(|pair| pair.0));
                 totals.scored += new.len() as u64;
                 rows.push((unit, new));
-                Ok(())
+                Ok::<_, QueryError>(())
             },
         )?;
         let mut totals = Totals::default();
@@ -157,7 +157,7 @@ impl Shortlist<'_> {
                     self.push(window.pool, row, values, whole, tops);
                 })?;
                 totals.merge(&counted);
-                Ok(())
+                Ok::<_, QueryError>(())
             },
         )?;
         Ok(merge(states, tops))

@@ -10,36 +10,16 @@ use datafusion::error::Result as DfResult;
 use gstore_core::Kind;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Graphs, NearestOptions};
+use gstore_query::hint::nearest;
 use gstore_query::indexes::Found;
-use gstore_query::influence::{AtHandVector, InfluencePlan, InfluenceSpec, Missing};
+use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Prepared};
 use gstore_store::{ReadError, Snapshot};
 
 use super::columns::{Besides, InfluenceColumns};
-use super::table::InfluenceTable;
-use super::{Source, blamed, given, resolve, set};
-use crate::args::{self, Arguments};
+use super::table::{InfluenceTable, Relation};
+use super::{Source, blamed, resolve};
+use crate::args::Arguments;
 use crate::error::SqlError;
-use crate::hint::nearest;
-
-/// Options of `nearest()`; the pool may be given by name as well.
-pub(crate) const NEAREST_OPTIONS: &[&str] = &[
-    "pool",
-    "text",
-    "prompt",
-    "completion",
-    "messages",
-    "id",
-    "vector",
-    "k",
-    "kind",
-    "checkpoint",
-    "run",
-    "features",
-    "sim",
-    "partial",
-    "exact",
-    "ef",
-];
 
 /// The kind of vectors that are compared where none is named.
 const KIND_OF_VECTORS: &str = Kind::EmbedMean.name();
@@ -74,14 +54,14 @@ impl fmt::Debug for Search {
 
 impl Search {
     /// How `k` rows will be found, for EXPLAIN; `having`: a condition on the similarity comes before the cut.
-    pub(super) fn by(&self, plan: &InfluencePlan, k: Option<usize>, having: bool) -> String {
+    pub(super) fn by(&self, plan: &Prepared, k: Option<usize>, having: bool) -> String {
         let k = match k {
             _ if self.options.exact == Some(true) => return "scan".to_owned(),
             None => return "scan (of all rows: neither k nor LIMIT)".to_owned(),
             _ if having => return "scan (for a condition on the similarity)".to_owned(),
             Some(k) => k,
         };
-        let ef = InfluencePlan::nearest_ef(k, &self.options);
+        let ef = Prepared::nearest_ef(k, &self.options);
         let least = if self.options.exact.is_none() { Some(ef) } else { None };
         let Covered { usable, small, unusable, segments } = match covered(plan, least) {
             Ok(covered) => covered,
@@ -102,26 +82,15 @@ impl Search {
 impl TableFunctionImpl for NearestFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let args = Arguments::read("nearest", args.exprs())?;
-        args.check_names(NEAREST_OPTIONS)?;
-        let [pool] = args.positional(["pool"])?;
-        let snapshot = &self.source.snapshot;
-        let mut spec = InfluenceSpec {
-            pools: args::texts("pool", pool)?,
-            run: args.text("run")?,
-            checkpoints: args.text("checkpoint")?.map(|name| vec![name]),
-            features: args.texts("features")?.unwrap_or_default(),
-            partial: args.boolean("partial")?.unwrap_or(false),
-            missing: Missing::Exclude,
-            ..InfluenceSpec::default()
-        };
-        set(&args, "sim", &mut spec.sim)?;
-        let kind = match args.text("kind")? {
-            Some(kind) => kind,
-            None => default_kind(snapshot, &spec.pools),
-        };
+        let given = args.options(Function::Nearest, ["pool"])?;
+        let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
+        let kind = spec.pool_kind.unwrap_or_else(|| default_kind(&self.source.snapshot, &spec.pools));
         (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
-        let (about, plan) = self.plan(&args, spec)?;
-        let options = NearestOptions { ef: args.count("ef")?, exact: args.boolean("exact")? };
+        spec.missing = Missing::Exclude;
+        let (about, plan) = self.plan(&given, spec)?;
+        let count = |name| given.count(name).map_err(SqlError::option);
+        let exact = given.flag("exact").map_err(SqlError::option)?;
+        let options = NearestOptions { ef: count("ef")?, exact };
         if options.exact == Some(true) && options.ef.is_some() {
             let why =
                 "`ef` says how graphs are searched, and with `exact => true` none is; leave one of them out";
@@ -130,29 +99,29 @@ impl TableFunctionImpl for NearestFunction {
         if options.ef == Some(0) {
             return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
         }
-        let k = args.count("k")?;
+        let k = count("k")?;
         let columns = InfluenceColumns::new(&plan, Besides { neighbours: true, ..Besides::default() });
         let search = Search { options, graphs: Arc::clone(&self.graphs), about };
-        Ok(Arc::new(InfluenceTable::of_neighbours(plan, columns, k, search)))
+        Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::Nearest { k, search })))
     }
 }
 
 impl NearestFunction {
     /// The question, and what it is about.
-    fn plan(&self, args: &Arguments, spec: InfluenceSpec) -> Result<(String, InfluencePlan), SqlError> {
+    fn plan(&self, given: &Options, spec: InfluenceSpec) -> Result<(String, Prepared), SqlError> {
         let snapshot = &self.source.snapshot;
-        let records = given::records(args)?;
-        let (id, vector) = (args.text("id")?, args.numbers("vector")?);
-        let ways =
-            usize::from(!records.is_empty()) + usize::from(id.is_some()) + usize::from(vector.is_some());
-        if ways != 1 || records.len() > 1 {
+        let id = given.text("id").map_err(SqlError::option)?;
+        let vector = given.numbers("vector").map_err(SqlError::option)?;
+        let samples = spec.given.len();
+        let ways = usize::from(samples > 0) + usize::from(id.is_some()) + usize::from(vector.is_some());
+        if ways != 1 || samples > 1 {
             return Err(SqlError::invalid(
                 "nearest() takes one thing whose neighbours are wanted: `text` (or `prompt` and `completion`, or `messages`), `id` or `vector`"
                     .to_owned(),
             ));
         }
         let about = |vector, argument: &'static str| {
-            InfluencePlan::about_vector(snapshot, &spec, vector).map_err(|error| match error {
+            Prepared::about_vector(snapshot, &spec, vector).map_err(|error| match error {
                 QueryError::Spec(_) => SqlError::query(error).about(argument),
                 other => blamed(&spec, other),
             })
@@ -166,11 +135,11 @@ impl NearestFunction {
                 let why = "a vector of zeros has no direction, so nothing is near it";
                 return Err(SqlError::invalid(why.to_owned()).about("vector"));
             }
-            let plan = about(AtHandVector::Values(&vector), "vector")?;
-            return Ok((format!("vector of {}", vector.len()), plan));
+            let text = format!("vector of {}", vector.len());
+            return Ok((text, about(AtHandVector::Values(vector), "vector")?));
         }
-        let plan = resolve(&self.source, &InfluenceSpec { given: records, ..spec })?;
-        plan.is_about_neighbours().map_err(SqlError::query)?;
+        let plan = resolve(&self.source, &spec)?;
+        plan.plan().check_nearest().map_err(SqlError::query)?;
         Ok(("text".to_owned(), plan))
     }
 }
@@ -199,7 +168,7 @@ struct Covered {
 }
 
 /// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it is faster than a scan.
-fn covered(plan: &InfluencePlan, least: Option<usize>) -> Result<Covered, ReadError> {
+fn covered(plan: &Prepared, least: Option<usize>) -> Result<Covered, ReadError> {
     let mut covered = Covered::default();
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {
         let reader = plan.snapshot().open_feature_shared(feature)?;

@@ -1,10 +1,10 @@
-//! A plan in words: what will be compared with what.
+//! Description of a question as it was resolved: what will be compared with what.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::influence::plan::{InfluencePlan, PlanSide};
+use crate::influence::prepare::{Prepared, PreparedSide};
 use crate::influence::rank::summary::EXACT;
 use crate::influence::spec::Fold;
 use crate::influence::spec::mode::Mode;
@@ -43,12 +43,12 @@ pub struct ExplainCheckpoint {
     pub targets: Vec<String>,
 }
 
-impl InfluencePlan {
+impl Prepared {
     /// How the question was resolved. Reads nothing.
     pub fn explain(&self) -> Explain {
         let spec = self.spec();
-        let features = |sides: &[PlanSide], c: usize| -> Vec<String> {
-            let describe = |side: &PlanSide| {
+        let features = |sides: &[PreparedSide], c: usize| -> Vec<String> {
+            let describe = |side: &PreparedSide| {
                 let feature = &side.features[c];
                 format!("{} ({}, dim {})", feature.display_name(), feature.desc.dtype, feature.desc.dim())
             };

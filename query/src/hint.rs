@@ -1,7 +1,7 @@
 //! Names in messages: the nearest known one, and lists of them.
 
 /// The candidate nearest to `name`, upper and lower case taken as equal, if it is near enough to be a slip of the finger.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<(String, &str)> = candidates.into_iter().map(|c| (c.to_lowercase(), c)).collect();
     let lower =
         gstore_store::nearest(&name.to_lowercase(), known.iter().map(|(l, _)| l.as_str()))?.to_string();
@@ -11,7 +11,7 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// `a`, `b` and `c`, for messages that list what there is.
-pub(crate) fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
     match names.split_last() {
         None => "none".to_string(),

@@ -1,0 +1,66 @@
+//! Questions about a vector that is at hand: numbers, or that of a stored row.
+
+use gstore_store::Snapshot;
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use crate::ann::NO_DOT;
+use crate::error::QueryError;
+use crate::influence::spec::{InfluenceSpec, Sim};
+
+/// A vector that is at hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AtHandVector {
+    /// Values of any length: they are divided by it before anything is rounded.
+    Values(Vec<f64>),
+    /// That of a row of a pool, which is left out of the answer.
+    Row {
+        /// Index into the pools.
+        pool: usize,
+        /// Row of that dataset.
+        row: u64,
+    },
+}
+
+impl Plan {
+    /// Resolves a question about a vector that is at hand; `spec` has neither targets nor given samples.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`]; a question that is not about neighbours.
+    pub fn about_vector(
+        snapshot: &Snapshot,
+        spec: &InfluenceSpec,
+        vector: AtHandVector,
+    ) -> Result<Self, QueryError> {
+        // What stands for the sample is never read: its vector is.
+        let spec = InfluenceSpec { given: vec!["{}".to_owned()], ..spec.clone() };
+        let plan = Self { vector: Some(vector), ..Self::new(snapshot, &spec)? };
+        plan.check_nearest()?;
+        Ok(plan)
+    }
+
+    /// Refuses a question that is not about neighbours.
+    ///
+    /// # Errors
+    /// Dot products, tokens, selected modules, and any number of checkpoints but one.
+    pub fn check_nearest(&self) -> Result<(), QueryError> {
+        if self.spec.sim == Sim::Dot {
+            return Err(QueryError::Graph(NO_DOT.to_owned()));
+        }
+        if self.checkpoints.len() > 1 {
+            let names: Vec<String> = self.checkpoints.iter().map(|c| format!("`{}`", c.name)).collect();
+            return Err(QueryError::Spec(format!(
+                "the pool has these vectors at {} checkpoints, and neighbours are looked for at one; name it with `checkpoint`: {}",
+                names.len(),
+                names.join(", ")
+            )));
+        }
+        if self.checkpoints.is_empty() || self.spec.per_token || self.spec.modules.is_some() {
+            return Err(QueryError::Spec(
+                "neighbours are looked for among whole vectors of samples".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}

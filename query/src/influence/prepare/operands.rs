@@ -1,0 +1,176 @@
+//! Both sides of the products: the pools' readers, and the query vectors packed for them.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use gstore_store::FeatureReader;
+
+use super::Prepared;
+use super::target_vectors::TargetVectors;
+use crate::error::QueryError;
+use crate::influence::rank::cascade::{Sides, SketchSide, sides};
+use crate::influence::rank::shortlist::Parts;
+use crate::influence::scan::filter::RowFilter;
+use crate::influence::scan::values::groups;
+use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
+use crate::influence::spec::mode::Mode;
+use crate::influence::spec::{InfluenceSpec, Sim, modules};
+use crate::kernel::{Kernel, Queries};
+use crate::sketch::{Sketch, files};
+
+/// The pools, open, with the queries of a question.
+pub(crate) struct Operands {
+    pub(crate) pools: Vec<ScanPool>,
+    pub(crate) target: TargetVectors,
+    pub(crate) weights: Vec<f64>,
+    /// Sketches, where the mode asks for them.
+    sides: Option<LazySides>,
+    /// What shortlists need.
+    pub(crate) shortlist: Parts,
+    /// Live rows that are no candidates because they occur in the target.
+    pub(crate) in_target: u64,
+}
+
+/// Sketches that are opened by the first ranking that reads them.
+#[derive(Default)]
+struct LazySides {
+    opened: OnceLock<Sides>,
+    /// Why they are not read any more.
+    given_up: OnceLock<String>,
+}
+
+impl Operands {
+    /// The pools and a target, whose vectors they hold packed.
+    pub(crate) fn open(
+        prepared: &Prepared,
+        mut target: TargetVectors,
+        cancel: &AtomicBool,
+    ) -> Result<Self, QueryError> {
+        let vectors = std::mem::take(&mut target.vectors);
+        let pools = open_pools(prepared, 0..prepared.checkpoints().len(), &vectors, cancel)?;
+        let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
+        let left_out = prepared.left_out().map_or(0, |_| 1);
+        Ok(Self {
+            pools,
+            target,
+            weights: prepared.checkpoints().iter().map(|c| c.weight).collect(),
+            sides: matches!(prepared.spec().mode, Mode::Sketch(_)).then(LazySides::default),
+            shortlist: Parts::default(),
+            in_target: (prepared.live() - candidates).saturating_sub(left_out),
+        })
+    }
+
+    /// Number of query vectors per checkpoint.
+    pub(crate) fn queries(&self) -> usize {
+        query_count(&self.pools)
+    }
+
+    /// Number of rows that a filter lets through; of a pool that it restricts, those that it names.
+    pub(crate) fn rows(&self, filter: Option<&RowFilter>) -> u64 {
+        let count = |(p, pool): (usize, &ScanPool)| match filter.and_then(|filter| filter.pool(p)) {
+            Some(mask) => mask.len(),
+            None => pool.live.len(),
+        };
+        self.pools.iter().enumerate().map(count).sum()
+    }
+
+    /// The exact scan of the pools.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        spec: &InfluenceSpec,
+        filter: Option<&'a RowFilter>,
+        cancel: &'a AtomicBool,
+    ) -> Scan<'a> {
+        Scan {
+            pools: &self.pools,
+            kernel: Kernel::detect(),
+            sim: spec.sim,
+            missing: spec.missing,
+            weights: &self.weights,
+            terms: &self.target.terms,
+            filter,
+            cancel,
+        }
+    }
+
+    /// The sketches of the pools, or why they cannot be used; the first call opens them.
+    pub(crate) fn sides(&self, prepared: &Prepared) -> Result<&[Vec<SketchSide>], &str> {
+        let Some(lazy) = &self.sides else { return Err("") };
+        if let Some(why) = lazy.given_up.get() {
+            return Err(why);
+        }
+        let opened = lazy.opened.get_or_init(|| {
+            let queries = self.pools.first().map(|pool| &pool.queries[..]).unwrap_or_default();
+            let vectors: Vec<Vec<f32>> = queries.iter().map(|queries| queries.vectors()).collect();
+            sides(prepared.spec(), &self.pools, &vectors, |reader| find_sketch(prepared, reader))
+        });
+        opened.as_deref().map_err(String::as_str)
+    }
+
+    /// The answer of `work`; where a sketch turns out to be damaged on the way, that of a second attempt, for which there are no sketches.
+    pub(crate) fn despite_sketches<T>(
+        &self,
+        work: impl Fn() -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        match (work(), &self.sides) {
+            (Err(QueryError::Sketch(why)), Some(lazy)) => {
+                // Another thread may have said it.
+                lazy.given_up.get_or_init(|| why);
+                work()
+            }
+            (answer, _) => answer,
+        }
+    }
+}
+
+/// The sketch of a feature: one that was given, or that of its files.
+fn find_sketch(prepared: &Prepared, reader: &FeatureReader) -> Result<Arc<Sketch>, String> {
+    match prepared.sketches.get(&reader.part().number) {
+        Some(given) => Ok(given.clone()),
+        None => Ok(Arc::new(files::open(reader)?)),
+    }
+}
+
+/// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of checkpoint
+/// `checkpoints.start + c`.
+pub(crate) fn open_pools(
+    prepared: &Prepared,
+    checkpoints: Range<usize>,
+    vectors: &[Vec<f32>],
+    cancel: &AtomicBool,
+) -> Result<Vec<ScanPool>, QueryError> {
+    let spec = prepared.spec();
+    let mut pools: Vec<ScanPool> = Vec::new();
+    for (side, candidates) in prepared.pools().iter().zip(prepared.candidates(cancel)?) {
+        let mut pool = ScanPool {
+            granularity: spec.granularity(),
+            live: candidates.clone(),
+            readers: Vec::new(),
+            queries: Vec::new(),
+            modules: Vec::new(),
+            lengths: Vec::new(),
+        };
+        for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
+            let reader = prepared.snapshot().open_feature_shared(feature)?;
+            let dim = feature.desc.dim() as usize;
+            // Pools whose module groups agree share the packed queries.
+            let shared = pools.iter().find(|other| {
+                other.readers.get(c).is_some_and(|r| r.part().attrs.groups == feature.attrs.groups)
+            });
+            let queries: Arc<Queries> = match shared {
+                Some(other) => other.queries[c].clone(),
+                None => Arc::new(Queries::new(&vectors[c], dim, &groups(feature))),
+            };
+            pool.modules.push(modules::weights(spec.modules.as_ref(), feature));
+            pool.lengths.push(match spec.sim {
+                Sim::Dot => pruning::query_lengths(&vectors[c], dim, &groups(feature)),
+                Sim::Cosine => Vec::new(),
+            });
+            pool.readers.push(reader);
+            pool.queries.push(queries);
+        }
+        pools.push(pool);
+    }
+    Ok(pools)
+}

@@ -1,0 +1,118 @@
+//! Where a question's target vectors are: stored, or computed from samples that are given with it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use gstore_store::StoredRow;
+
+use super::Prepared;
+use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
+use super::target_rows::{TargetRow, TargetRows, target_rows};
+use super::target_vectors::{Shape, TargetLoader, TargetSource, TargetVectors};
+use crate::error::QueryError;
+use crate::influence::spec::GIVEN;
+
+impl Prepared {
+    /// The samples that are given with the question, computed at the first call.
+    fn given(&self, cancel: &AtomicBool) -> Result<&Given, QueryError> {
+        self.inputs.given.get_or_try_init(|| {
+            let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
+            let features = self.checkpoints().iter().zip(pool).map(|(checkpoint, pool)| EncodeFeature {
+                checkpoint: &checkpoint.name,
+                run: self.run(),
+                pool,
+                kind: self.target_kind(),
+            });
+            let features: Vec<EncodeFeature<'_>> = features.collect();
+            let samples = &self.spec().given;
+            let request = EncodeRequest { snapshot: self.snapshot(), samples, features: &features };
+            given(self.inputs.encoder.as_ref(), &request, cancel)
+        })
+    }
+
+    /// Where the target's vectors are: by checkpoint, then by target.
+    pub(crate) fn target_sources(
+        &self,
+        cancel: &AtomicBool,
+    ) -> Result<Vec<Vec<TargetSource<'_>>>, QueryError> {
+        if !self.spec().given.is_empty() {
+            let samples = self.given(cancel)?;
+            let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
+            let source = |(checkpoint, part): (usize, &Arc<_>)| {
+                vec![TargetSource::Given { part: Arc::clone(part), samples, checkpoint }]
+            };
+            return Ok(pool.iter().enumerate().map(source).collect());
+        }
+        let mut readers = Vec::new();
+        for c in 0..self.checkpoints().len() {
+            let mut at = Vec::new();
+            for side in self.targets() {
+                at.push(TargetSource::Stored(self.snapshot().open_feature_shared(&side.features[c])?));
+            }
+            readers.push(at);
+        }
+        Ok(readers)
+    }
+
+    /// The vector of one target row as it is stored, or would be.
+    pub(crate) fn target_row(
+        &self,
+        checkpoint: usize,
+        row: &TargetRow,
+    ) -> Result<Option<StoredRow>, QueryError> {
+        if !self.spec().given.is_empty() {
+            let given = self.given(&AtomicBool::new(false))?;
+            return Ok(given.vectors.get(checkpoint).and_then(|all| all.get(row.row as usize)).cloned());
+        }
+        let feature = self.targets().get(row.target as usize).and_then(|side| side.features.get(checkpoint));
+        let Some(feature) = feature else { return Ok(None) };
+        Ok(self.snapshot().open_feature_shared(feature)?.row(row.row)?)
+    }
+
+    /// Tokens and scored tokens of the samples that are given with the question, in their order.
+    pub fn given_tokens(&self, cancel: &AtomicBool) -> Result<Vec<(u32, u32)>, QueryError> {
+        if self.spec().given.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.given(cancel)?.tokens.clone())
+    }
+
+    /// The target rows that the question is about.
+    pub(super) fn target_rows(&self) -> Result<TargetRows, QueryError> {
+        let mut found = match self.spec().given.len() {
+            0 => target_rows(self.snapshot(), &self.inputs.asked, self.spec().by)?,
+            n => given_rows(n as u64),
+        };
+        if let Some(only) = &self.only {
+            found.rows.retain(|row| only.binary_search(&(row.target, row.row)).is_ok());
+        }
+        Ok(found)
+    }
+
+    /// Reads target vectors from where they are.
+    pub(crate) fn target_loader<'a>(
+        &'a self,
+        readers: &'a [Vec<TargetSource<'a>>],
+        cancel: &'a AtomicBool,
+    ) -> TargetLoader<'a> {
+        TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, cancel }
+    }
+
+    /// Reads the target vectors.
+    pub(crate) fn load_targets(
+        &self,
+        shape: Shape,
+        cancel: &AtomicBool,
+    ) -> Result<TargetVectors, QueryError> {
+        let members = self.target_rows()?;
+        let readers = self.target_sources(cancel)?;
+        self.target_loader(&readers, cancel).load(members, shape)
+    }
+}
+
+/// Given samples are one subtask.
+fn given_rows(samples: u64) -> TargetRows {
+    let row = |row| TargetRow { target: 0, row, subtask: 0 };
+    let names = || vec![GIVEN.to_owned()];
+    TargetRows { rows: (0..samples).map(row).collect(), subtasks: names(), asked: names() }
+}

@@ -1,0 +1,40 @@
+//! `self_influence(pool, ...)`: the influence of each row on itself.
+
+use std::sync::Arc;
+
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::error::Result as DfResult;
+use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
+
+use super::columns::{Besides, InfluenceColumns};
+use super::table::{InfluenceTable, Relation};
+use super::{Source, resolve};
+use crate::args::Arguments;
+use crate::error::SqlError;
+
+/// The table function `self_influence`.
+#[derive(Debug)]
+pub(crate) struct SelfInfluenceFunction(pub(crate) Source);
+
+impl TableFunctionImpl for SelfInfluenceFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let args = Arguments::read("self_influence", args.exprs())?;
+        let options = args.options(Function::SelfInfluence, ["pool"])?;
+        let k = options.count("k").map_err(SqlError::option)?;
+        let plan = resolve(&self.0, &spec(&options)?)?;
+        let columns = InfluenceColumns::new(&plan, Besides { own: true, ..Besides::default() });
+        Ok(Arc::new(InfluenceTable::new(plan, columns, Relation::SelfInfluence { k })))
+    }
+}
+
+/// The question whose target is the pool itself.
+fn spec(options: &Options) -> Result<InfluenceSpec, SqlError> {
+    let spec = InfluenceSpec::from_options(options).map_err(SqlError::option)?;
+    if options.has("sim") && spec.sim == Sim::Cosine {
+        let why =
+            "the cosine of a row with itself is 1; self_influence() is a dot product, so leave `sim` out";
+        return Err(SqlError::invalid(why.to_owned()).about("sim"));
+    }
+    let itself = |pool: &String| TargetRef { dataset: pool.clone(), subtask: None };
+    Ok(InfluenceSpec { targets: spec.pools.iter().map(itself).collect(), sim: Sim::Dot, ..spec })
+}
