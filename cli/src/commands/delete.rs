@@ -22,6 +22,7 @@ use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::output::out;
 use crate::sketches::{STOPPING, restore};
+use crate::words::{many, many_of};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
@@ -203,7 +204,8 @@ fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
     }
     let some: Vec<&str> = missing.iter().take(LISTED).map(String::as_str).collect();
     let more = if missing.len() > LISTED { ", ..." } else { "" };
-    context.say(&format!("{}: {} ids are not there: {}{more}", args.dataset, missing.len(), some.join(", ")));
+    let count = many_of(missing.len() as u64, "id is", "ids are");
+    context.say(&format!("{}: {count} not there: {}{more}", args.dataset, some.join(", ")));
 }
 
 fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
@@ -215,13 +217,13 @@ fn dry_run(args: &DeleteArgs, found: &Found) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else if args.purge {
         out!(
-            "{}: {} rows would be purged, and {} that were deleted before; older snapshots and tags would go",
+            "{}: {} would be purged, and {} deleted before; older snapshots and tags would go",
             args.dataset,
-            found.rows.len(),
-            found.earlier
+            many(found.rows.len(), "row"),
+            many_of(found.earlier, "that was", "that were")
         );
     } else {
-        out!("{}: {} rows would be deleted", args.dataset, found.rows.len());
+        out!("{}: {} would be deleted", args.dataset, many(found.rows.len(), "row"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -238,9 +240,12 @@ fn print(args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> 
     match report.snapshot {
         None => out!("{}: nothing to delete", args.dataset),
         Some(snapshot) if args.purge => {
-            out!("{}: {} rows purged; snapshot {snapshot} begins a new history", args.dataset, report.purged)
+            let purged = many(report.purged, "row");
+            out!("{}: {purged} purged; snapshot {snapshot} begins a new history", args.dataset)
         }
-        Some(snapshot) => out!("{}: {} rows deleted in snapshot {snapshot}", args.dataset, report.deleted),
+        Some(snapshot) => {
+            out!("{}: {} deleted in snapshot {snapshot}", args.dataset, many(report.deleted, "row"))
+        }
     }
     Ok(())
 }

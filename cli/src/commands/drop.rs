@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use crate::args::{DropArgs, DropWhat};
 use crate::context::{Context, command_line};
 use crate::output::out;
+use crate::words::many;
 
 /// Drops it.
 pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
@@ -23,11 +24,11 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        let features = report.features.len();
         out!(
-            "snapshot {}: {} samples and {features} features less, {}",
+            "snapshot {}: {} and {} removed, {}",
             report.snapshot,
-            report.samples,
+            many(report.samples, "sample"),
+            many(report.features.len() as u64, "feature"),
             HumanBytes(report.bytes)
         );
         for feature in &report.unnamed {
