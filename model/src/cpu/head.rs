@@ -4,6 +4,7 @@
 //! - logits exist for at most [`HEAD_ROWS`] rows (twice that for a divergence), so that they stay in the second-level cache
 //! - a row's loss and gradient do not depend on the chunk it falls into
 
+use super::Cpu;
 use super::gemm::Add;
 use super::linear::CpuLinear;
 use super::math::{exp, exp_sum, max, soft_cap, sum3};
