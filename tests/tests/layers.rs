@@ -39,7 +39,24 @@ struct Folders {
     up: &'static [(&'static str, &'static str)],
 }
 
-const FOLDERS: &[Folders] = &[Folders {
+const FOLDERS: &[Folders] = &[STORE, MODEL];
+
+const MODEL: Folders = Folders {
+    krate: "model",
+    layers: &[
+        &["params", "files"],
+        &["backend"],
+        &["cpu", "candle"],
+        &["device"],
+        &["architectures"],
+        &["weights"],
+        &["passes"],
+        &["hub"],
+    ],
+    up: &[],
+};
+
+const STORE: Folders = Folders {
     krate: "store",
     layers: &[
         &["error", "panics"],
@@ -66,7 +83,7 @@ const FOLDERS: &[Folders] = &[Folders {
         ("table", "store"),
         ("tombstones", "store"),
     ],
-}];
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
