@@ -5,6 +5,7 @@
 //! - an empty field is null, but the empty text in a column of text to train on
 //! - columns of text to train on and of ids are text whatever they look like; `messages` is JSON; any other column is `int`, `float`
 //!   or `bool` if every field in it that is not empty is, found by reading the file once beforehand, else text
+//! - a quote that is not closed where its field ends is an error: it would take the rows after it for its text
 //! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
 
 use std::io::Read;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 use super::super::fields::{Field, FieldNames};
 use super::super::jsonl::LINE_LIMIT;
 use super::cells::{Cells, cell_value};
+use super::quotes::{Quotes, Unclosed};
 use super::unpack::{Count, Input};
 use super::{DataError, DataFile, Place, RawRecord, RecordSource, Unit};
 
@@ -124,7 +126,7 @@ impl RecordSource for CsvSource {
 /// The records of a file and its header.
 struct Text {
     path: Arc<Path>,
-    reader: Reader<Limited>,
+    reader: Reader<Quotes<Box<dyn Read + Send>>>,
     since: Arc<AtomicUsize>,
     header: Vec<String>,
     record: ByteRecord,
@@ -132,10 +134,9 @@ struct Text {
 
 impl Text {
     fn open(path: &Arc<Path>, bytes: Box<dyn Read + Send>, delimiter: u8) -> Result<Self, DataError> {
-        let since = Arc::new(AtomicUsize::new(0));
-        let limited = Limited { inner: bytes, since: Arc::clone(&since) };
-        let reader =
-            ReaderBuilder::new().delimiter(delimiter).buffer_capacity(256 << 10).from_reader(limited);
+        let quotes = Quotes::new(bytes, delimiter, LINE_LIMIT);
+        let since = quotes.since();
+        let reader = ReaderBuilder::new().delimiter(delimiter).buffer_capacity(256 << 10).from_reader(quotes);
         let path = Arc::clone(path);
         let mut text = Self { path, reader, since, header: Vec::new(), record: ByteRecord::new() };
         let header = text.reader.byte_headers().cloned().map_err(|error| text.error(&error))?;
@@ -187,28 +188,14 @@ impl Text {
                 pos.as_ref().map(::csv::Position::line),
                 format!("{len} fields, and the header has {expected_len}; is a quote or a line missing?"),
             ),
-            ErrorKind::Io(error) => (Some(self.reader.position().line()), error.to_string()),
+            ErrorKind::Io(error) => {
+                let unclosed = error.get_ref().and_then(|inner| inner.downcast_ref::<Unclosed>());
+                let line = unclosed.map_or_else(|| self.reader.position().line(), |unclosed| unclosed.line);
+                (Some(line), error.to_string())
+            }
             _ => (error.position().map(::csv::Position::line), error.to_string()),
         };
         let place = line.map(|line| self.place(line));
         DataError::Damaged { path: self.path.to_path_buf(), place, message }
-    }
-}
-
-/// Ends a record that never ends: a quote that is not closed makes the rest of the file one field.
-struct Limited {
-    inner: Box<dyn Read + Send>,
-    since: Arc<AtomicUsize>,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        if self.since.load(Ordering::Relaxed) > LINE_LIMIT {
-            let message = format!("a record is longer than {LINE_LIMIT} bytes; is a quote not closed?");
-            return Err(std::io::Error::other(message));
-        }
-        let n = self.inner.read(buf)?;
-        self.since.fetch_add(n, Ordering::Relaxed);
-        Ok(n)
     }
 }

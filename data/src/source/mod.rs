@@ -17,6 +17,7 @@ mod format;
 mod lines;
 mod parquet;
 mod place;
+mod quotes;
 mod rows;
 mod stream;
 mod unpack;

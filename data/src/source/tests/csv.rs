@@ -49,5 +49,40 @@ fn refusals_name_the_line() {
     let mut endless = b"text\n\"".to_vec();
     endless.resize(crate::LINE_LIMIT + (2 << 20), b'x');
     let message = refusal(&dir.put("b.csv", endless));
-    assert!(message.contains("is a quote not closed?"), "{message}");
+    assert!(message.contains("b.csv, line 2: the quote that opens here is not closed within"), "{message}");
+}
+
+/// A quote that is not closed takes the rows after it for its text, and the file still reads without an error.
+#[test]
+fn quotes_that_are_not_closed_are_refused_with_their_line() {
+    let dir = Dir::new();
+    let rows = |delimiter: char, bad: &[usize]| -> String {
+        let quote = |i| if bad.contains(&i) { "\"" } else { "" };
+        let row = |i| format!("{i}{delimiter}{}line {i}\n", quote(i));
+        std::iter::once(format!("id{delimiter}text\n")).chain((0..1000).map(row)).collect()
+    };
+    let never = "line 502: the quote that opens here is never closed";
+    let within = "line 502: the quote that opens here closes within a field of line 702";
+    let cut = "id,text\n1,\"a\nb\"\n2,\"d e";
+    for (name, bytes, want) in [
+        ("a.csv", rows(',', &[500]).into_bytes(), never),
+        ("a.tsv", rows('\t', &[500]).into_bytes(), never),
+        ("a.csv.gz", gzip(rows(',', &[500]).as_bytes()), never),
+        ("a.tsv.zst", zstandard(rows('\t', &[500]).as_bytes()), never),
+        ("b.csv", rows(',', &[500, 700]).into_bytes(), within),
+        ("c.csv", cut.as_bytes().to_vec(), "line 4: the quote that opens here is never closed"),
+        ("d.csv", b"text,\"n\na,1\n".to_vec(), "line 1: the quote that opens here is never closed"),
+    ] {
+        let message = refusal(&dir.put(name, bytes));
+        assert!(message.contains(&format!("{name}, {want}")), "{message}");
+    }
+    let closed = "id,text\n1,\"a\n\"\"b\"\"\n\n\"\n2,\"c\"\n3,5\"\n4,\"\"\n";
+    let texts = texts(&dir.put("e.csv", closed), &[]);
+    let want = [
+        r#"{"id":"1","text":"a\n\"b\"\n\n"}"#,
+        r#"{"id":"2","text":"c"}"#,
+        r#"{"id":"3","text":"5\""}"#,
+        r#"{"id":"4","text":""}"#,
+    ];
+    assert_eq!(texts, want);
 }

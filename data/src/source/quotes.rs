@@ -1,0 +1,199 @@
+//! Quotes of delimited text that are not closed where their field ends.
+//!
+//! The parser takes everything up to the next quote, or to the end of the file, for one field. So the bytes are watched
+//! on their way to it, by its own rule: a quote opens where a field begins, and a doubled one is text.
+
+use std::fmt;
+use std::io::{Error, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memchr::{memchr, memchr_iter};
+
+/// Why the bytes are not read on.
+#[derive(Debug)]
+pub(super) struct Unclosed {
+    /// Where the quote opens, from 1.
+    pub(super) line: u64,
+    why: String,
+}
+
+impl fmt::Display for Unclosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Unclosed {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not in quotes; a quote after this byte opens a field if the byte ends one.
+    Outside { before: u8 },
+    /// In quotes that were opened on this line.
+    Inside { opened: u64 },
+    /// After a quote in quotes: the next byte says whether it closes them or is doubled.
+    Quote { opened: u64 },
+}
+
+/// Reads delimited text, and fails where a quote is not closed or a record does not end.
+pub(super) struct Quotes<R> {
+    inner: R,
+    delimiter: u8,
+    state: State,
+    line: u64,
+    started: bool,
+    /// Bytes read since the parser began the record, which sets it to zero.
+    since: Arc<AtomicUsize>,
+    /// The most bytes of a record.
+    limit: usize,
+}
+
+impl<R: Read> Quotes<R> {
+    pub(super) fn new(inner: R, delimiter: u8, limit: usize) -> Self {
+        let state = State::Outside { before: b'\n' };
+        Self { inner, delimiter, state, line: 1, started: false, since: Arc::default(), limit }
+    }
+
+    pub(super) fn since(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.since)
+    }
+
+    fn ends_field(&self, byte: u8) -> bool {
+        byte == self.delimiter || matches!(byte, b'\n' | b'\r')
+    }
+
+    fn watch(&mut self, bytes: &[u8]) -> Result<(), Unclosed> {
+        let mut rest = bytes;
+        if !std::mem::replace(&mut self.started, true) {
+            rest = rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest);
+        }
+        while let Some(&first) = rest.first() {
+            if let State::Quote { opened } = self.state {
+                if first == b'"' {
+                    (self.state, rest) = (State::Inside { opened }, &rest[1..]);
+                    continue;
+                }
+                // Within one line, words after a quoted one are how some write quotes in text.
+                if opened < self.line && !self.ends_field(first) {
+                    let line = self.line;
+                    let why = format!(
+                        "the quote that opens here closes within a field of line {line}: \
+                         close it where its field ends, and double quotes that are text"
+                    );
+                    return Err(Unclosed { line: opened, why });
+                }
+                self.state = State::Outside { before: b'"' };
+            }
+            let quote = memchr(b'"', rest);
+            let text = &rest[..quote.unwrap_or(rest.len())];
+            self.line += memchr_iter(b'\n', text).count() as u64;
+            rest = quote.map_or(&[][..], |at| &rest[at + 1..]);
+            self.state = match self.state {
+                State::Outside { before } => {
+                    let before = text.last().copied().unwrap_or(before);
+                    match quote {
+                        Some(_) if self.ends_field(before) => State::Inside { opened: self.line },
+                        Some(_) => State::Outside { before: b'"' },
+                        None => State::Outside { before },
+                    }
+                }
+                State::Inside { opened } if quote.is_some() => State::Quote { opened },
+                other => other,
+            };
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let unclosed = |line, why| Error::other(Unclosed { line, why });
+        if self.since.load(Ordering::Relaxed) > self.limit {
+            let limit = self.limit;
+            return Err(match self.state {
+                State::Inside { opened } => {
+                    let why = format!("the quote that opens here is not closed within {limit} bytes");
+                    unclosed(opened, why)
+                }
+                _ => Error::other(format!("a record is longer than {limit} bytes")),
+            });
+        }
+        let n = self.inner.read(buf)?;
+        self.since.fetch_add(n, Ordering::Relaxed);
+        match self.state {
+            State::Inside { opened } if n == 0 => {
+                let why = "the quote that opens here is never closed; \
+                           close it, or copy or download the file again if it is cut off";
+                Err(unclosed(opened, why.to_owned()))
+            }
+            _ => self.watch(&buf[..n]).map(|()| n).map_err(Error::other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The line that an error names, and where the bytes come in pieces.
+    fn refused(text: &[u8], piece: usize) -> Option<u64> {
+        let mut quotes = Quotes::new(text, b',', 1 << 20);
+        let mut buf = vec![0; piece];
+        loop {
+            match quotes.read(&mut buf) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return error.get_ref()?.downcast_ref::<Unclosed>().map(|e| e.line),
+            }
+        }
+    }
+
+    /// The last field by the parser.
+    fn last(text: &[u8]) -> Option<Vec<u8>> {
+        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+        let record = reader.byte_records().last()?.unwrap();
+        record.iter().next_back().map(<[u8]>::to_vec)
+    }
+
+    proptest! {
+        /// A line break after the text changes its last field exactly if the parser is in quotes there.
+        #[test]
+        fn quotes_are_open_where_the_parser_says_so(text in "[a,\"\n\r]{0,14}", piece in 1_usize..5) {
+            let open = last(text.as_bytes()) != last(format!("{text}\n").as_bytes());
+            let mut quotes = Quotes::new(text.as_bytes(), b',', 1 << 20);
+            let mut buf = vec![0; piece];
+            let mut watched = Ok(0);
+            for _ in 0..=text.len() {
+                watched = quotes.read(&mut buf);
+                if watched.is_err() {
+                    break;
+                }
+            }
+            let within = watched.as_ref().is_err_and(|error| error.to_string().contains("within a field"));
+            prop_assert!(within || watched.is_err() == open, "{text:?}: {watched:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_the_opening_quote() {
+        for (text, line) in [
+            (&b"a,b\n1,\"x\ny\"\n2,\"z"[..], Some(4)),
+            (b"a,b\r\n1,\"x\r\ny", Some(2)),
+            (b"\"a", Some(1)),
+            (b"\xEF\xBB\xBF\"a", Some(1)),
+            (b"a\n\"\"\"\n", Some(2)),
+            (b"a\n\"x\ny\"z\n", Some(2)),
+            (b"a\n\"x\"z\n", None),
+            (b"a\n\"x\n\"\"\ny\"\n", None),
+            (b"a\n5\" disk\n", None),
+            (b"", None),
+        ] {
+            for piece in [3, 4, 64] {
+                assert_eq!(refused(text, piece), line, "{:?}", String::from_utf8_lossy(text));
+            }
+        }
+    }
+}
