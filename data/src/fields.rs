@@ -1,7 +1,8 @@
 //! The names under which records keep what gstore looks for, where they are not its own.
 //!
 //! A record that is read with such names is stored under gstore's own (`text`, `messages`, ...), so that whoever reads the store
-//! needs no options. A key whose place is thereby taken gets a `_` at its end.
+//! needs no options. A key whose place is thereby taken gets a `_` at its end. The record is stored as compact JSON in which every
+//! number stands as it was written.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::fmt;
 use gstore_store::nearest;
 use serde_json::{Map, Value};
 
+use super::json::write_compact;
 use super::record::{Record, RecordError, parse_object, record_of};
 
 /// What gstore looks for in a record.
@@ -180,12 +182,15 @@ impl FieldNames {
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
         let object = parse_object(json)?;
         if self.named.is_empty() {
-            return Ok((Cow::Borrowed(json), record_of(object)?));
+            return Ok((Cow::Borrowed(json), record_of(object, json)?));
         }
-        let object = Value::Object(self.rename(object)?);
-        let bytes = object.to_string().into_bytes();
-        let Value::Object(object) = object else { return Err(RecordError::NoContent) };
-        Ok((Cow::Owned(bytes), record_of(object)?))
+        let renamed = Value::Object(self.rename(object)?);
+        let mut text = String::with_capacity(json.len());
+        // A number is what its digits say; as a value it may have lost some.
+        write_compact(&renamed, &String::from_utf8_lossy(json), |_, _| true, &mut text);
+        let Value::Object(object) = renamed else { return Err(RecordError::NoContent) };
+        let record = record_of(object, text.as_bytes())?;
+        Ok((Cow::Owned(text.into_bytes()), record))
     }
 
     fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {

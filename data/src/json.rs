@@ -1,9 +1,11 @@
-//! JSON in which no object has a key twice.
+//! JSON in which no object has a key twice, and the spelling of its numbers.
 //!
 //! `serde_json::Value` keeps the last of two equal keys without a word; for training data that hides a defect of the file.
+//! It turns an integer of more than 64 bits into a float, so the digits of such a one are taken from the text.
 
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -83,5 +85,147 @@ pub(super) fn type_name(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// Whether a number stands in its text as an integer that `Value` holds as a float.
+pub(super) fn is_long_integer(number: &Number, text: &str) -> bool {
+    number.is_f64() && text != "-0" && !text.contains(['.', 'e', 'E'])
+}
+
+/// Whether there may be such an integer in a value.
+pub(super) fn may_have_long_integers(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|x| x.abs() >= 2_f64.powi(63))
+        }
+        Value::Array(items) => items.iter().any(may_have_long_integers),
+        Value::Object(members) => members.values().any(may_have_long_integers),
+        _ => false,
+    }
+}
+
+/// Appends the compact JSON of a value that was read from `text`, with the numbers that `as_it_stands` chooses as they
+/// are written there. Keys and texts may have been changed since, but nothing added, removed or moved.
+pub(super) fn write_compact(
+    value: &Value,
+    text: &str,
+    as_it_stands: fn(&Number, &str) -> bool,
+    out: &mut String,
+) {
+    let mut next = "";
+    match value {
+        Value::Number(number) if as_it_stands(number, text) => out.push_str(text),
+        Value::Array(items) => {
+            out.push('[');
+            for (item, text) in items.iter().zip(parts(text)) {
+                out.push_str(std::mem::replace(&mut next, ","));
+                write_compact(item, text, as_it_stands, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for ((key, member), text) in members.iter().zip(parts(text)) {
+                out.push_str(std::mem::replace(&mut next, ","));
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_compact(member, text, as_it_stands, out);
+            }
+            out.push('}');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// The texts of the items of a list, or of the values of an object; `text` is known to be JSON.
+pub(super) fn parts(text: &str) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    let (mut parts, mut depth, mut start, mut at) = (Vec::new(), 0_usize, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = end_of_string(bytes, at + 1),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let ends = match byte {
+            b'[' | b'{' | b':' if depth == 1 => false,
+            b',' if depth == 1 => true,
+            b']' | b'}' if depth == 0 => true,
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let part = text[start..at].trim_ascii();
+        if ends && !part.is_empty() {
+            parts.push(part);
+        }
+        at += 1;
+        start = at;
+    }
+    parts
+}
+
+/// Where the quote stands that closes a string, which begins at `at`.
+fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compact(text: &str, as_it_stands: fn(&Number, &str) -> bool) -> String {
+        let Unique(value) = serde_json::from_str(text).unwrap();
+        let mut out = String::new();
+        write_compact(&value, text.trim_ascii(), as_it_stands, &mut out);
+        out
+    }
+
+    #[test]
+    fn parts_are_the_values_of_one_level() {
+        assert_eq!(
+            parts(r#"{ "a" : [1, {"b": "}"}] , "c,\"]": "x\\" ,"d":-0 }"#),
+            [r#"[1, {"b": "}"}]"#, r#""x\\""#, "-0"]
+        );
+        assert_eq!(parts("[1 , [2,3],{}, \"\\\"\"]"), ["1", "[2,3]", "{}", "\"\\\"\""]);
+        assert_eq!(parts(" [ ] "), [""; 0]);
+        assert_eq!(parts("{}"), [""; 0]);
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_stand_or_as_values() {
+        let text =
+            r#" {"a" : [1e5, -0, 1.50, 7, 340282366920938463463374607431768211455], "\u0062":"\u00e9" } "#;
+        assert_eq!(
+            compact(text, |_, _| true),
+            r#"{"a":[1e5,-0,1.50,7,340282366920938463463374607431768211455],"b":"\u00e9"}"#
+                .replace("\\u00e9", "\u{e9}")
+        );
+        assert_eq!(
+            compact(text, is_long_integer),
+            r#"{"a":[100000.0,-0.0,1.5,7,340282366920938463463374607431768211455],"b":"\u00e9"}"#
+                .replace("\\u00e9", "\u{e9}")
+        );
+    }
+
+    proptest::proptest! {
+        /// What is written is the value that was read, whatever stands in the strings.
+        #[test]
+        fn compact_text_is_the_same_value(texts in proptest::collection::vec(".{0,6}", 1..4), n in proptest::num::i64::ANY) {
+            let value = serde_json::json!({ "k,{": [texts, n, { "": [] }], texts[0].as_str(): { "x": null } });
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                proptest::prop_assert_eq!(compact(&text, |_, _| true), value.to_string());
+            }
+        }
     }
 }

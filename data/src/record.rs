@@ -3,13 +3,14 @@
 //! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with `completion`, or
 //! `text`. `id` is its id; every other key is metadata. Keys of a message other than `role` and `content` are not used.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
 use super::fields::Field;
-use super::json::{Unique, type_name};
+use super::json::{Unique, is_long_integer, may_have_long_integers, parts, type_name, write_compact};
 
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub struct Record {
     /// Its text.
     pub content: Content,
     /// The other keys in order of appearance. Lists and objects are their compact JSON text; an integer beyond 64 signed bits
-    /// is its digits as text.
+    /// is its digits as text, and keeps them inside of lists and objects.
     pub metadata: Vec<(String, MetaValue)>,
 }
 
@@ -197,7 +198,7 @@ impl RecordError {
 
 /// Reads one line.
 pub fn parse_record(line: &[u8]) -> Result<Record, RecordError> {
-    record_of(parse_object(line)?)
+    record_of(parse_object(line)?, line)
 }
 
 /// The object on a line.
@@ -209,12 +210,39 @@ pub(super) fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordErro
     }
 }
 
-/// What an object says.
-pub(super) fn record_of(mut object: Map<String, Value>) -> Result<Record, RecordError> {
+/// What an object says; `line` is its text.
+pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<Record, RecordError> {
+    let long = long_integers(&object, line);
+    if let (Some(Value::Number(_)), Some(digits)) = (object.get("id"), long.get("id")) {
+        object["id"] = Value::from(digits.as_str());
+    }
     let id = object.shift_remove("id").map(id_text).transpose()?;
     let content = take_content(&mut object)?;
+    for (key, text) in long {
+        if let Some(value) = object.get_mut(&key) {
+            *value = Value::from(text);
+        }
+    }
     let metadata = object.into_iter().map(|(key, value)| (key, meta_value(value))).collect();
     Ok(Record { id, content, metadata })
+}
+
+/// The texts of those values of an object that hold integers beyond 64 bits, by their keys.
+fn long_integers(object: &Map<String, Value>, line: &[u8]) -> HashMap<String, String> {
+    let Some(line) = std::str::from_utf8(line).ok().filter(|_| object.values().any(may_have_long_integers))
+    else {
+        return HashMap::new();
+    };
+    let text = |((key, value), text): ((&String, &Value), &str)| {
+        let mut exact = String::new();
+        match value {
+            Value::Number(number) if !is_long_integer(number, text) => return None,
+            value if !may_have_long_integers(value) => return None,
+            value => write_compact(value, text, is_long_integer, &mut exact),
+        }
+        Some((key.clone(), exact))
+    };
+    object.iter().zip(parts(line)).filter_map(text).collect()
 }
 
 fn json_error(error: &serde_json::Error) -> RecordError {

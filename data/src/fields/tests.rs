@@ -32,6 +32,23 @@ fn keys_are_renamed_in_place() {
 }
 
 #[test]
+fn numbers_are_stored_as_they_were_written() {
+    let long = "340282366920938463463374607431768211455";
+    let numbers = format!("{long}, -{long}, 1e5, 1.0, -0, 1.50, 1E-30, 7");
+    let json =
+        format!(r#"{{"uid": {long}, "body": "a \"b\" {{", "hash": {long}, "in": {{"x": [{numbers}]}}}}"#);
+    let want = format!(
+        r#"{{"id":{long},"text":"a \"b\" {{","hash":{long},"in":{{"x":[{}]}}}}"#,
+        numbers.replace(' ', "")
+    );
+    assert_eq!(stored(&["text=body", "id=uid"], &json), want);
+    let talk = r#"{"conv": [{"from": "human", "weight": 1e2, "value": "q"}, {"from": "gpt", "value": "a"}]}"#;
+    let want =
+        r#"{"messages":[{"role":"user","weight":1e2,"content":"q"},{"role":"assistant","content":"a"}]}"#;
+    assert_eq!(stored(&["messages=conv", "role=from", "content=value"], talk), want);
+}
+
+#[test]
 fn what_is_in_the_way_gets_an_underscore() {
     let got =
         stored(&["text=body", "id=n"], r#"{"text": "title", "text_": 0, "body": "t", "id": "x", "n": 1}"#);

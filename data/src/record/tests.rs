@@ -38,6 +38,30 @@ fn less_layout() {
     assert_eq!(record.metadata, want.map(|(key, value)| (key.to_owned(), value)));
 }
 
+/// As floats, hashes and ids of 128 bits that differ would be equal.
+#[test]
+fn integers_of_any_length_keep_their_digits() {
+    let long = "340282366920938463463374607431768211455";
+    let record = parse(&format!(
+        r#" {{"id": -{long}, "text": "t", "hash": {long}, "prompt": 18446744073709551616, "low": -9223372036854775809,
+            "in": {{"h" : [{long}, 1e5, "\u00e9,]"], "n": -0}}, "float": 1.8446744073709551616e19, "zero": -0, "e": 1E30}} "#
+    ));
+    assert_eq!(record.id, Some(format!("-{long}")));
+    let want = [
+        ("hash", MetaValue::Text(long.into())),
+        ("prompt", MetaValue::Text("18446744073709551616".into())),
+        ("low", MetaValue::Text("-9223372036854775809".into())),
+        ("in", MetaValue::Text(format!("{{\"h\":[{long},100000.0,\"\u{e9},]\"],\"n\":-0.0}}"))),
+        ("float", MetaValue::Float(18_446_744_073_709_551_616.0)),
+        ("zero", MetaValue::Float(-0.0)),
+        ("e", MetaValue::Float(1e30)),
+    ];
+    assert_eq!(record.metadata, want.map(|(key, value)| (key.to_owned(), value)));
+    assert!(refusal(&format!("{{\"text\": {long}}}")).contains("`text` must be a string, found a number"));
+    assert!(refusal(&format!("{{\"text\": \"t\", \"id\": [{long}]}}")).contains("found a list"));
+    assert!(refusal(r#"{"text": "t", "id": 1e30}"#).contains("found a number with a fraction or exponent"));
+}
+
 #[test]
 fn other_shapes() {
     let record = parse("{\"id\": 7, \"prompt\": \"p\", \"completion\": \"c\"}\r");
