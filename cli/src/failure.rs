@@ -8,6 +8,8 @@ use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, ChangeError, VerifyError};
 
+use crate::output;
+
 /// 1: the command failed.
 const FAILED: u8 = 1;
 /// 2: the command line was wrong.
@@ -48,7 +50,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 /// What is printed of a failure, and its exit code.
 fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     // A reader that closed its end of the pipe (`gstore query ... | head`) has what it wants.
-    if is_broken_pipe(error) {
+    if output::is_closed() {
         return (None, 0);
     }
     // What the user asked for is no error.
@@ -80,15 +82,6 @@ fn text(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let by_sql = error.downcast_ref::<SqlError>().is_some_and(gstore_sql::output::is_broken_pipe);
-    by_sql
-        || error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn is_stopped(error: &anyhow::Error) -> bool {

@@ -5,9 +5,10 @@
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use rustix::fs::{Access, access};
@@ -109,6 +110,40 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
+/// Whether a reader of results has closed its end of a pipe.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a result could not be written since its reader has closed the pipe, as `head` does: an end and no error.
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Notes a closed pipe where it shows; the libraries that write formats turn the error into one of their own.
+pub fn noted<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+    if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        CLOSED.store(true, Ordering::Relaxed);
+    }
+    written
+}
+
+/// What became of printing, where the command goes on without a reader.
+pub fn unless_closed(printed: Result<()>) -> Result<()> {
+    if is_closed() { Ok(()) } else { printed }
+}
+
+/// Notes a closed pipe of the writer below.
+struct Noted<W>(W);
+
+impl<W: Write> Write for Noted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        noted(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        noted(self.0.flush())
+    }
+}
+
 /// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
 pub struct Output {
     writer: Writer,
@@ -146,7 +181,7 @@ impl Output {
                 Box::new(file)
             }
         };
-        let plain = BufWriter::new(writer);
+        let plain: Plain = BufWriter::new(Box::new(Noted(writer)));
         let writer = match path.map_or(Packing::None, packing_of) {
             Packing::None => Writer::Plain(plain),
             Packing::Gzip => {
@@ -272,7 +307,10 @@ fn follow(path: &Path, links: u8) -> PathBuf {
 /// `println!` whose failure is an error of the command instead of a panic.
 macro_rules! out {
     ($($arg:tt)*) => {
-        ::std::io::Write::write_fmt(&mut ::std::io::stdout(), format_args!("{}\n", format_args!($($arg)*)))?
+        $crate::output::noted(::std::io::Write::write_fmt(
+            &mut ::std::io::stdout(),
+            format_args!("{}\n", format_args!($($arg)*)),
+        ))?
     };
 }
 pub(crate) use out;

@@ -14,6 +14,7 @@ use crate::args::QueryArgs;
 use crate::commands::query::{Engine, checked, report};
 use crate::context::Context;
 use crate::models::encoder;
+use crate::output::is_closed;
 
 const HELP: &str = "Statements end with `;`. Ctrl-C stops a running one, Ctrl-D leaves.\n  \
     SHOW TABLES;                      the datasets, and the system tables in `gstore`\n  \
@@ -61,6 +62,9 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBo
         editor.add_history_entry(sql.trim_end())?;
         cancel.store(false, Ordering::SeqCst);
         if let Err(error) = answer(context, store, args, &sql, (&mut engine, &encoder), cancel) {
+            if is_closed() {
+                return Err(error);
+            }
             eprintln!("error: {error}");
         }
     }

@@ -36,7 +36,6 @@ pub struct SqlError {
     message: String,
     position: Option<(u64, u64)>,
     hint: Option<String>,
-    io: Option<std::io::ErrorKind>,
     /// The argument of a table function that is to blame; whoever knows its place looks here.
     argument: Option<&'static str>,
 }
@@ -44,7 +43,7 @@ pub struct SqlError {
 impl SqlError {
     /// An error with a plain message.
     pub fn new(kind: SqlErrorKind, message: String) -> Self {
-        Self { kind, message, position: None, hint: None, io: None, argument: None }
+        Self { kind, message, position: None, hint: None, argument: None }
     }
 
     pub(crate) fn refused(message: String) -> Self {
@@ -140,16 +139,6 @@ impl SqlError {
             DataFusionError::External(inner) => inner.downcast_ref::<Self>()?.argument,
             _ => None,
         }
-    }
-
-    pub(crate) fn with_io(mut self, io: Option<std::io::ErrorKind>) -> Self {
-        self.io = io;
-        self
-    }
-
-    /// What the operating system said, where it was asked.
-    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
-        self.io
     }
 
     /// What sort of failure this is.

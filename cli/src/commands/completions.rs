@@ -7,11 +7,12 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::args::{Cli, CompletionsArgs};
+use crate::output::noted;
 
 /// Prints the script on standard output.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "gstore", &mut script);
-    std::io::stdout().write_all(&script)?;
+    noted(std::io::stdout().write_all(&script))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use anyhow::Result;
 use gstore_store::{
     AffectedRows, OpenError, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions,
+    VerifyReport,
 };
 use indicatif::HumanBytes;
 use serde_json::json;
@@ -14,7 +15,7 @@ use serde_json::json;
 use crate::args::VerifyArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
-use crate::output::out;
+use crate::output::{out, unless_closed};
 use crate::progress::Bytes;
 use crate::words::many;
 
@@ -34,36 +35,14 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     });
     bytes.finish();
     let report = match report {
-        Err(error) if error.is_damage() => return unreadable(args, &error),
+        Err(error) if error.is_damage() => {
+            unless_closed(print_unreadable(args, &error))?;
+            return Ok(ExitCode::from(DAMAGED));
+        }
         other => other?,
     };
-    if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print_problems(&report.problems)?;
-        for note in &report.notes {
-            out!("note: {note}");
-        }
-        out!(
-            "snapshot {}: {}, {}, {} checked: {}",
-            report.snapshot,
-            many(report.files, "file"),
-            HumanBytes(report.bytes),
-            many(report.rows, "row"),
-            many(report.problems.len() as u64, "problem")
-        );
-        if args.all && !report.unreferenced.is_empty() {
-            let (belong, them) = match report.unreferenced.len() {
-                1 => ("1 file belongs".to_owned(), "it"),
-                n => (format!("{n} files belong"), "them"),
-            };
-            out!("{belong} to no snapshot; `gstore gc` removes {them}");
-        }
-        if !report.is_sound() {
-            out!("what is listed cannot be read; everything else is intact");
-            out!("`gstore verify --repair` saves what is sound of it; `gstore restore` brings back a backup");
-        }
-    }
+    // The exit code says whether there is damage, also to a script that reads the first lines only.
+    unless_closed(print_report(args, &report))?;
     Ok(match report.is_sound() {
         false => ExitCode::from(DAMAGED),
         true if cancel.load(Ordering::SeqCst) => ExitCode::from(STOPPED),
@@ -71,8 +50,39 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     })
 }
 
+fn print_report(args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    print_problems(&report.problems)?;
+    for note in &report.notes {
+        out!("note: {note}");
+    }
+    out!(
+        "snapshot {}: {}, {}, {} checked: {}",
+        report.snapshot,
+        many(report.files, "file"),
+        HumanBytes(report.bytes),
+        many(report.rows, "row"),
+        many(report.problems.len() as u64, "problem")
+    );
+    if args.all && !report.unreferenced.is_empty() {
+        let (belong, them) = match report.unreferenced.len() {
+            1 => ("1 file belongs".to_owned(), "it"),
+            n => (format!("{n} files belong"), "them"),
+        };
+        out!("{belong} to no snapshot; `gstore gc` removes {them}");
+    }
+    if !report.is_sound() {
+        out!("what is listed cannot be read; everything else is intact");
+        out!("`gstore verify --repair` saves what is sound of it; `gstore restore` brings back a backup");
+    }
+    Ok(())
+}
+
 /// Not even a snapshot can be read: the report has that one problem.
-fn unreadable(args: &VerifyArgs, error: &VerifyError) -> Result<ExitCode> {
+fn print_unreadable(args: &VerifyArgs, error: &VerifyError) -> Result<()> {
     if args.json {
         let damage = match error {
             VerifyError::Open(OpenError::Storage(e)) | VerifyError::Storage(e) => e.damage(),
@@ -83,7 +93,7 @@ fn unreadable(args: &VerifyArgs, error: &VerifyError) -> Result<ExitCode> {
         out!("{error}");
         out!("`gstore verify --repair` finds the newest sound state; `gstore restore` brings back a backup");
     }
-    Ok(ExitCode::from(DAMAGED))
+    Ok(())
 }
 
 fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
@@ -95,16 +105,16 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
         bytes.at(p.bytes_done, p.bytes_total);
     })?;
     bytes.finish();
-    if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print_repair(&report)?;
-    }
+    unless_closed(print_repair(args, &report))?;
     let damaged = !report.unrepaired.is_empty() || (report.dry_run && !report.is_sound());
     Ok(if damaged { ExitCode::from(DAMAGED) } else { ExitCode::SUCCESS })
 }
 
-fn print_repair(report: &RepairReport) -> Result<()> {
+fn print_repair(args: &VerifyArgs, report: &RepairReport) -> Result<()> {
+    if args.json {
+        out!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
     print_problems(&report.problems)?;
     for rebuilt in &report.rebuilt {
         out!(

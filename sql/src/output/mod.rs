@@ -8,7 +8,7 @@
 mod cell;
 mod table;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -153,18 +153,8 @@ impl<W: Write + Send> ResultWriter<W> {
     }
 }
 
-/// Whether writing failed because the reader of a pipe has gone, which is no reason to complain.
-pub fn is_broken_pipe(error: &SqlError) -> bool {
-    error.io_kind() == Some(io::ErrorKind::BrokenPipe)
-}
-
 fn failed(error: ArrowError) -> SqlError {
-    let kind = match &error {
-        ArrowError::IoError(_, e) => Some(e.kind()),
-        ArrowError::ExternalError(e) => e.downcast_ref::<io::Error>().map(io::Error::kind),
-        _ => None,
-    };
-    SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {error}")).with_io(kind)
+    SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {error}"))
 }
 
 fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {

@@ -1,0 +1,115 @@
+//! Promise: a reader that closes its pipe ends a command, and that is no error; anything else that keeps a result from being written is one.
+
+use std::process::{Command, Stdio};
+
+use gstore_store::Store;
+use gstore_tests::binary::{self, Finished};
+use gstore_tests::made::{Numbers, append, gradients};
+use gstore_tests::place::Place;
+
+const ROWS: u64 = 3000;
+
+fn place() -> Place {
+    let place = Place::new();
+    let store = Store::create(&place.path("store")).expect("a store");
+    for (dataset, rows) in [("pool", ROWS), ("target", 2)] {
+        append(&store, dataset, rows);
+        let mut numbers = Numbers(rows);
+        gradients(&store, dataset, rows, 8, |_| numbers.vector(8));
+    }
+    place
+}
+
+/// Commands that print, with more than a pipe holds or less.
+const COMMANDS: &[&[&str]] = &[
+    &["query", "--format", "csv", "SELECT * FROM pool"],
+    &["query", "--format", "json", "SELECT * FROM pool"],
+    &["query", "--format", "table", "SELECT * FROM pool"],
+    &["query", "--format", "arrow", "SELECT * FROM pool"],
+    &["query", "--format", "parquet", "SELECT * FROM pool"],
+    &["query", "--format", "csv", "SELECT 1"],
+    &["select", "--pool", "pool", "--target", "target", "--top", "100%", "-o", "-"],
+    &["select", "--pool", "pool", "--target", "target", "--top", "1", "-o", "-"],
+    &["ls"],
+    &["info"],
+    &["info", "--json"],
+    &["snapshots"],
+    &["verify"],
+    &["verify", "--json"],
+    &["completions", "bash"],
+    &["query", "--help"],
+];
+
+/// Runs a command whose standard output nobody reads.
+fn unread(mut command: Command) -> Finished {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().expect("gstore runs");
+    child.wait_with_output().expect("it ends").into()
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_without_a_word() {
+    let place = place();
+    for args in COMMANDS {
+        let finished = unread(place.gstore(args));
+        assert_eq!(finished.code, 0, "{args:?}: {}", finished.stderr);
+        assert!(
+            !finished.stderr.contains("rror") && !finished.stderr.contains("pipe"),
+            "{args:?}: {}",
+            finished.stderr
+        );
+    }
+}
+
+#[test]
+fn head_takes_its_lines_and_the_pipeline_succeeds() {
+    let place = place();
+    for round in 0..40 {
+        let args = COMMANDS[round % 3];
+        let mut shell = Command::new("bash");
+        shell.args(["-o", "pipefail", "-c", "\"$@\" | head -1", "-"]);
+        let command = place.gstore(args);
+        shell.arg(command.get_program()).args(command.get_args());
+        let finished = binary::run(&mut shell);
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{args:?} in round {round}");
+        assert_eq!(finished.stdout.lines().count(), 1);
+    }
+}
+
+#[test]
+fn damage_keeps_its_exit_code_without_a_reader() {
+    let place = place();
+    let segments = walk(&place.path("store/segments"));
+    let mut bytes = fs_err::read(&segments[0]).expect("a segment");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(&segments[0], bytes).expect("written");
+    for args in [&["verify"][..], &["verify", "--json"], &["verify", "--repair", "--dry-run"]] {
+        assert_eq!(unread(place.gstore(args)).code, 3, "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_device_is_an_error() {
+    let place = place();
+    for args in COMMANDS.iter().filter(|args| args[1] != "--help") {
+        let mut command = place.gstore(args);
+        command.stdout(
+            fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0,
+        );
+        let finished = binary::run(&mut command);
+        assert_eq!(finished.code, 1, "{args:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains("No space left"), "{args:?}: {}", finished.stderr);
+    }
+}
+
+/// The files below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files
+}
