@@ -58,6 +58,8 @@ fn nth(projection: &[SelectItem], n: usize) -> Option<&Expr> {
         |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
     let before = projection.get(..n)?;
     match before.last()? {
+        // A value orders nothing, and a number would be taken for a place.
+        SelectItem::UnnamedExpr(Expr::Value(_)) => None,
         // One with a name of its own is found by it.
         SelectItem::UnnamedExpr(expr) if before.iter().all(plain) => Some(expr),
         _ => None,
