@@ -6,6 +6,7 @@
 //! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
 
 mod canonical;
+pub mod content;
 mod digest;
 mod feature;
 mod kind;

@@ -12,7 +12,7 @@ use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
 use serde_json::json;
 use tokenizers::Tokenizer;
 
-use super::record::Content;
+use super::Content;
 use super::special::{TokenizerFiles, eos_id};
 use super::template::{ChatTemplate, Rendered, Template, TemplateKind};
 use super::tuned::{self, AddedToken};

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use gstore_core::content::ContentError;
 use gstore_store::nearest;
 use serde_json::{Map, Value};
 
@@ -188,7 +189,7 @@ impl FieldNames {
         let mut text = String::with_capacity(json.len());
         // A number is what its digits say; as a value it may have lost some.
         write_compact(&renamed, &String::from_utf8_lossy(json), |_, _| true, &mut text);
-        let Value::Object(object) = renamed else { return Err(RecordError::NoContent) };
+        let Value::Object(object) = renamed else { return Err(ContentError::Nothing.into()) };
         let record = record_of(object, text.as_bytes())?;
         Ok((Cow::Owned(text.into_bytes()), record))
     }

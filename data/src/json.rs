@@ -76,18 +76,6 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 }
 
-/// What people call a value's type.
-pub(super) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
 /// Whether a number stands in its text as an integer that `Value` holds as a float.
 pub(super) fn is_long_integer(number: &Number, text: &str) -> bool {
     number.is_f64() && text != "-0" && !text.contains(['.', 'e', 'E'])

@@ -20,9 +20,10 @@ mod tuned;
 
 pub use encode::{EncodeError, Encoded, TextEncoder};
 pub use fields::{Field, FieldError, FieldNames};
+pub use gstore_core::content::{Content, Message, Role};
 pub use ids::IdAllocator;
 pub use jsonl::{JsonlReader, LINE_LIMIT, Line, ReadError};
-pub use record::{Content, Message, Record, RecordError, Role, parse_record};
+pub use record::{Record, RecordError, parse_record};
 pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};
 pub use template::TemplateKind;

@@ -1,73 +1,15 @@
 //! Records: what one line of training data says.
 //!
-//! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with `completion`, or
-//! `text`. `id` is its id; every other key is metadata. Keys of a message other than `role` and `content` are not used.
+//! `id` is a record's id, [`Content`] what it is trained on; every other key is metadata.
 
 use std::collections::HashMap;
-use std::fmt;
 
+use gstore_core::content::{Content, ContentError, json_type};
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
 use super::fields::Field;
-use super::json::{Unique, is_long_integer, may_have_long_integers, parts, type_name, write_compact};
-
-/// Who speaks in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Instructions for the whole conversation.
-    System,
-    /// The one who asks.
-    User,
-    /// The model; its words are what is scored.
-    Assistant,
-}
-
-impl Role {
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        [Role::System, Role::User, Role::Assistant].into_iter().find(|role| role.name() == name)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said, as in the file.
-    pub content: String,
-}
-
-/// The text of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// A conversation of at least one message.
-    Messages(Vec<Message>),
-    /// A prompt and how it should go on.
-    PromptCompletion {
-        /// Not scored.
-        prompt: String,
-        /// Scored.
-        completion: String,
-    },
-    /// Text to be scored as a whole.
-    Text(String),
-}
+use super::json::{Unique, is_long_integer, may_have_long_integers, parts, write_compact};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,12 +41,9 @@ pub enum RecordError {
         /// Type of the value.
         found: &'static str,
     },
-    /// None of the three shapes.
-    #[error(
-        "nothing to train on: a record needs `messages`, or `prompt` and `completion`, or `text`; \
-         if they have other names, give them with --field, for example --field text=content"
-    )]
-    NoContent,
+    /// No content, or none that can be read.
+    #[error("{}{}", .0, hint(.0))]
+    Content(#[from] ContentError),
     /// Not there under the name that was given.
     #[error("no key {key:?}, which was named as its {field}")]
     NoField {
@@ -121,53 +60,6 @@ pub enum RecordError {
         /// The column.
         column: String,
     },
-    /// A prompt without completion or the other way round.
-    #[error("`{present}` without `{missing}`: a record of this shape needs both")]
-    HalfPair {
-        /// The key that is there.
-        present: &'static str,
-        /// The key that is not.
-        missing: &'static str,
-    },
-    /// More than one shape.
-    #[error(
-        "both {first} and {second}: a record has one of `messages`, `prompt` with `completion`, and `text`"
-    )]
-    Ambiguous {
-        /// One shape.
-        first: &'static str,
-        /// Another.
-        second: &'static str,
-    },
-    /// `messages` is no list, a prompt no string, and so on.
-    #[error("`{at}` must be {expected}, found {found}")]
-    WrongType {
-        /// Where: `messages`, `messages[2].content`, ...
-        at: String,
-        /// What belongs there.
-        expected: &'static str,
-        /// Type of what is there.
-        found: &'static str,
-    },
-    /// A message without role or content.
-    #[error("message {index} has no `{key}`")]
-    MissingKey {
-        /// Index of the message, from 0.
-        index: usize,
-        /// The key.
-        key: &'static str,
-    },
-    /// A conversation without messages.
-    #[error("the conversation is empty: `messages` has no element")]
-    EmptyMessages,
-    /// A role that has no meaning.
-    #[error("message {index} has the role {role:?}; known roles are system, user and assistant")]
-    UnknownRole {
-        /// Index of the message, from 0.
-        index: usize,
-        /// What it says.
-        role: String,
-    },
     /// An id that is neither string nor integer.
     #[error("`id` must be a string or an integer, found {found}")]
     IdType {
@@ -179,13 +71,22 @@ pub enum RecordError {
     EmptyId,
 }
 
+fn hint(error: &ContentError) -> &'static str {
+    match error {
+        ContentError::Nothing => {
+            "; if they have other names, give them with --field, for example --field text=content"
+        }
+        _ => "",
+    }
+}
+
 impl RecordError {
     /// The same error of a record of a table, of which these columns are null: what is not there may be one of them.
     #[must_use]
     pub fn with_nulls(self, nulls: &[String]) -> Self {
         let wanted: &[&str] = match &self {
-            Self::NoContent => &["messages", "text", "prompt", "completion"],
-            Self::HalfPair { missing, .. } => &[missing],
+            Self::Content(ContentError::Nothing) => &["messages", "text", "prompt", "completion"],
+            Self::Content(ContentError::HalfPair { missing, .. }) => &[missing],
             Self::NoField { key, .. } => &[key],
             _ => &[],
         };
@@ -206,7 +107,7 @@ pub(super) fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordErro
     let Unique(value) = serde_json::from_slice(line).map_err(|error| json_error(&error))?;
     match value {
         Value::Object(object) => Ok(object),
-        other => Err(RecordError::NotObject { found: type_name(&other) }),
+        other => Err(RecordError::NotObject { found: json_type(&other) }),
     }
 }
 
@@ -217,7 +118,7 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
         object["id"] = Value::from(digits.as_str());
     }
     let id = object.shift_remove("id").map(id_text).transpose()?;
-    let content = take_content(&mut object)?;
+    let content = Content::take(&mut object)?;
     for (key, text) in long {
         if let Some(value) = object.get_mut(&key) {
             *value = Value::from(text);
@@ -258,74 +159,8 @@ fn id_text(value: Value) -> Result<String, RecordError> {
         Value::String(id) => Ok(id),
         Value::Number(n) if n.is_i64() || n.is_u64() => Ok(n.to_string()),
         Value::Number(_) => Err(RecordError::IdType { found: "a number with a fraction or exponent" }),
-        other => Err(RecordError::IdType { found: type_name(&other) }),
+        other => Err(RecordError::IdType { found: json_type(&other) }),
     }
-}
-
-fn take_content(object: &mut Map<String, Value>) -> Result<Content, RecordError> {
-    let pair = (object.contains_key("prompt"), object.contains_key("completion"));
-    let shapes = [
-        (object.contains_key("messages"), "`messages`"),
-        (pair == (true, true), "`prompt` with `completion`"),
-        (object.contains_key("text"), "`text`"),
-    ];
-    let mut present = shapes.iter().filter(|(there, _)| *there).map(|(_, shape)| *shape);
-    match (present.next(), present.next()) {
-        (Some(first), Some(second)) => return Err(RecordError::Ambiguous { first, second }),
-        (Some(_), None) => {}
-        (None, _) => {
-            return Err(match pair {
-                (true, false) => RecordError::HalfPair { present: "prompt", missing: "completion" },
-                (false, true) => RecordError::HalfPair { present: "completion", missing: "prompt" },
-                _ => RecordError::NoContent,
-            });
-        }
-    }
-    if let Some(messages) = object.shift_remove("messages") {
-        return parse_messages(messages).map(Content::Messages);
-    }
-    if let Some(value) = object.shift_remove("text") {
-        return text("text".to_owned(), value).map(Content::Text);
-    }
-    let mut part = |key: &'static str| {
-        let value = object.shift_remove(key).ok_or(RecordError::NoContent)?;
-        text(key.to_owned(), value)
-    };
-    Ok(Content::PromptCompletion { prompt: part("prompt")?, completion: part("completion")? })
-}
-
-fn parse_messages(value: Value) -> Result<Vec<Message>, RecordError> {
-    let Value::Array(items) = value else {
-        return Err(wrong_type("messages".to_owned(), "a list of messages", &value));
-    };
-    if items.is_empty() {
-        return Err(RecordError::EmptyMessages);
-    }
-    items.into_iter().enumerate().map(|(index, item)| parse_message(index, item)).collect()
-}
-
-fn parse_message(index: usize, value: Value) -> Result<Message, RecordError> {
-    let Value::Object(mut object) = value else {
-        return Err(wrong_type(format!("messages[{index}]"), "an object with `role` and `content`", &value));
-    };
-    let mut part = |key: &'static str| {
-        let value = object.shift_remove(key).ok_or(RecordError::MissingKey { index, key })?;
-        text(format!("messages[{index}].{key}"), value)
-    };
-    let name = part("role")?;
-    let role = Role::parse(&name).ok_or(RecordError::UnknownRole { index, role: name })?;
-    Ok(Message { role, content: part("content")? })
-}
-
-fn text(at: String, value: Value) -> Result<String, RecordError> {
-    match value {
-        Value::String(text) => Ok(text),
-        other => Err(wrong_type(at, "a string", &other)),
-    }
-}
-
-fn wrong_type(at: String, expected: &'static str, found: &Value) -> RecordError {
-    RecordError::WrongType { at, expected, found: type_name(found) }
 }
 
 fn meta_value(value: Value) -> MetaValue {

@@ -1,5 +1,6 @@
 //! Why a question cannot be answered.
 
+use gstore_core::content::ContentError;
 use gstore_core::parallel::Cancelled;
 use gstore_store::{IndexError, LookupError, OpenError, ReadError};
 
@@ -101,6 +102,16 @@ pub enum QueryError {
     /// The vectors of given samples could not be computed.
     #[error("{0}")]
     Encoder(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A record that is compared with the target's, and cannot be.
+    #[error(
+        "the record of {place} cannot be compared with the target's: {source}; delete the row, or ask without `exclude_target` and `in_target`"
+    )]
+    Content {
+        /// The row or given sample.
+        place: String,
+        /// What is wrong with it.
+        source: ContentError,
+    },
     /// `--top` is not understood.
     #[error("cannot take the top `{given}`: {why} (say `500` or `5%`)")]
     Top {

@@ -171,6 +171,47 @@ const TEXTS: [&str; 6] = [
     r#"{"id":"5","text":"0"}"#,
 ];
 
+/// Keys that are no content of theirs, as preference data have them, hide none.
+#[test]
+fn rows_are_found_whatever_else_stands_in_their_records() {
+    let talk = r#""messages":[{"role":"user","content":"1+1?"},{"role":"assistant","content":"2"}]"#;
+    let prompt = format!(r#"{{{talk},"prompt":[{{"role":"user","content":"x"}}]}}"#);
+    let completion = format!(r#"{{"completion":17,{talk}}}"#);
+    let text = r#"{"text":"elsewhere","prompt":null}"#;
+    let pool = [TEXTS[1], &prompt, &completion, text, TEXTS[2]].map(Some);
+    for target in [TEXTS[0], TEXTS[1], &prompt, &completion] {
+        let store = with_records(&pool, &[Some(target), Some(r#"{"text":"elsewhere"}"#)]);
+        let all = plan(&store, &ask("pool", "val"));
+        assert_eq!(
+            all.in_target(0, &[0, 1, 2, 3, 4], &GO).unwrap(),
+            [true, true, true, true, false],
+            "{target}"
+        );
+        let left = plan(&store, &InfluenceSpec { exclude_target: true, ..ask("pool", "val") });
+        assert_eq!(scores(&left).keys().map(|key| key.1).collect::<Vec<_>>(), [4], "{target}");
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_compared_is_an_error() {
+    let (good, bad) = (Some(TEXTS[0]), Some(r#"{"prompt":"half"}"#));
+    for (pool, target, place) in
+        [([good, bad], good, "row 1 of dataset `pool`"), ([good, good], bad, "row 0 of dataset `val`")]
+    {
+        let store = with_records(&pool, &[target]);
+        let plan = plan(&store, &ask("pool", "val"));
+        let error = plan.in_target(0, &[1], &GO).unwrap_err().to_string();
+        assert!(error.contains(place) && error.contains("`prompt` without `completion`"), "{error}");
+        let left = InfluencePlan::new(
+            &store.snapshot(),
+            &InfluenceSpec { exclude_target: true, ..ask("pool", "val") },
+        )
+        .unwrap();
+        let error = left.top_k(Order::Best, 1, None, 1, &GO).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
+    }
+}
+
 fn append(store: &TestStore, name: &str, records: &[Option<&str>]) {
     let options = AppendOptions {
         command: "test".into(),
@@ -188,10 +229,14 @@ fn append(store: &TestStore, name: &str, records: &[Option<&str>]) {
 }
 
 fn with_texts(target: &[Option<&str>]) -> TestStore {
+    let pool: Vec<Option<&str>> = TEXTS.iter().copied().map(Some).chain([None]).collect();
+    with_records(&pool, target)
+}
+
+fn with_records(pool: &[Option<&str>], target: &[Option<&str>]) -> TestStore {
     let store = TestStore::new();
     let mut numbers = Numbers(5);
-    let pool: Vec<Option<&str>> = TEXTS.iter().copied().map(Some).chain([None]).collect();
-    append(&store, "pool", &pool);
+    append(&store, "pool", pool);
     append(&store, "val", target);
     let features = [
         Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(pool.len(), 8))),

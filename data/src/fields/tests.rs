@@ -1,6 +1,8 @@
 //! Promise: any key can be named for any field, and what is stored afterwards needs no names to be read.
 
-use super::super::record::{Content, parse_record};
+use gstore_core::content::Content;
+
+use super::super::record::parse_record;
 use super::*;
 
 fn names(texts: &[&str]) -> FieldNames {
@@ -56,7 +58,10 @@ fn what_is_in_the_way_gets_an_underscore() {
     // Two shapes in one record are ambiguous, unless one is named.
     let both =
         r#"{"messages": [{"role": "user", "content": "q"}], "text": "t", "prompt": "p", "completion": "c"}"#;
-    assert!(matches!(FieldNames::default().read(both.as_bytes()), Err(RecordError::Ambiguous { .. })));
+    assert!(matches!(
+        FieldNames::default().read(both.as_bytes()),
+        Err(RecordError::Content(ContentError::Ambiguous { .. }))
+    ));
     let got = stored(&["text=text"], both);
     assert_eq!(
         got,

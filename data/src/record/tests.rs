@@ -1,5 +1,7 @@
 //! Promise: a line is read as what it says, or refused with the reason and the place.
 
+use gstore_core::content::{Message, Role};
+
 use super::*;
 
 fn parse(line: &str) -> Record {

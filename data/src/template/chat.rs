@@ -9,7 +9,7 @@ use minijinja::Value;
 use super::Rendered;
 use super::jinja::{ChatEnvironment, reason};
 use crate::encode::EncodeError;
-use crate::record::{Content, Message, Role};
+use crate::{Content, Message, Role};
 
 /// A compiled template and the special tokens that it may write.
 pub(crate) struct ChatTemplate {

@@ -24,8 +24,8 @@ use std::str::FromStr;
 
 pub(super) use chat::ChatTemplate;
 
+use super::Content;
 use super::encode::EncodeError;
-use super::record::Content;
 
 /// Which template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

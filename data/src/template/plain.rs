@@ -1,7 +1,7 @@
 //! Text without roles: contents joined, one space (`prompt`, `completion`) or newline (messages) at a joint without white space.
 
 use super::Rendered;
-use crate::record::{Message, Role};
+use crate::{Message, Role};
 
 /// What LESS takes for white space at a joint.
 const BLANKS: [char; 3] = [' ', '\n', '\t'];

@@ -4,7 +4,7 @@
 //! line never is, also where the LESS code would score it (an assistant that speaks first, or after another assistant).
 
 use super::Rendered;
-use crate::record::{Message, Role};
+use crate::{Message, Role};
 
 pub(super) fn messages(messages: &[Message], eos: &str) -> Rendered {
     let mut rendered = Rendered::with_special();

@@ -2,7 +2,8 @@
 //!
 //! A row occurs in the target if its content is that of a target sample: the same `text`, or the same conversation, role by role and word by
 //! word. A prompt with its completion is the conversation of a user and an assistant who say these. Ids, metadata and other keys do not
-//! count. A row without a stored record occurs only in a target that has that very row. Content is compared by XXH3-128.
+//! count. A row without a stored record occurs only in a target that has that very row. A record whose content cannot be read is an error:
+//! it may be one of the target's. Content is compared by XXH3-128.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,55 +11,45 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
+use gstore_core::content::{Content, ContentError, Role};
 use gstore_store::{RowSet, Snapshot, xxh3_hex};
-use serde::Deserialize;
 
 use super::Prepared;
 use super::target_rows::target_rows;
 use crate::error::QueryError;
+use crate::influence::spec::GIVEN;
 
 /// Rows whose records are fetched at once.
 const CHUNK: usize = 1024;
 
-/// What of a record is text to train on.
-#[derive(Deserialize)]
-struct Record {
-    text: Option<String>,
-    prompt: Option<String>,
-    completion: Option<String>,
-    messages: Option<Vec<Message>>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: String,
-}
-
-/// Digest of a record's content; `None` for what is no record.
-fn content(record: &[u8]) -> Option<String> {
-    let record: Record = serde_json::from_slice(record).ok()?;
+/// Digest of what a record says.
+fn digest(record: &[u8]) -> Result<String, ContentError> {
     // Lengths keep the parts apart, whatever is in them.
     let mut all = Vec::new();
     let mut part = |text: &str| {
         all.extend_from_slice(&(text.len() as u64).to_le_bytes());
         all.extend_from_slice(text.as_bytes());
     };
-    match record {
-        Record { text: Some(text), .. } => part(&text),
-        Record { prompt: Some(prompt), completion: Some(completion), .. } => {
-            for (role, text) in [("user", prompt), ("assistant", completion)] {
-                part(role);
+    match Content::read(record)? {
+        Content::Text(text) => part(&text),
+        Content::PromptCompletion { prompt, completion } => {
+            for (role, text) in [(Role::User, prompt), (Role::Assistant, completion)] {
+                part(role.name());
                 part(&text);
             }
         }
-        Record { messages: Some(messages), .. } => messages.iter().for_each(|message| {
-            part(&message.role);
+        Content::Messages(messages) => messages.iter().for_each(|message| {
+            part(message.role.name());
             part(&message.content);
         }),
-        _ => return None,
     }
-    Some(xxh3_hex(&all))
+    Ok(xxh3_hex(&all))
+}
+
+/// The same of a row of a dataset; `None` if it was stored without its record.
+fn digest_of_row(dataset: &str, row: u64, record: Option<&[u8]>) -> Result<Option<String>, QueryError> {
+    let refused = |source| QueryError::Content { place: format!("row {row} of dataset `{dataset}`"), source };
+    record.map(digest).transpose().map_err(refused)
 }
 
 /// The target's samples, as far as they can be recognised. Memory: about 100 bytes for each.
@@ -69,9 +60,16 @@ pub(super) struct TargetContents {
 }
 
 impl TargetContents {
-    fn has(&self, pool: usize, row: u64, record: Option<&[u8]>) -> bool {
-        self.rows.get(pool).is_some_and(|rows| rows.contains(row))
-            || record.and_then(content).is_some_and(|digest| self.digests.contains(&digest))
+    fn has(
+        &self,
+        (pool, dataset): (usize, &str),
+        row: u64,
+        record: Option<&[u8]>,
+    ) -> Result<bool, QueryError> {
+        if self.rows.get(pool).is_some_and(|rows| rows.contains(row)) {
+            return Ok(true);
+        }
+        Ok(digest_of_row(dataset, row, record)?.is_some_and(|digest| self.digests.contains(&digest)))
     }
 }
 
@@ -80,7 +78,7 @@ impl Prepared {
     /// Reads the target's records at the first call, and those of the rows.
     ///
     /// # Errors
-    /// Records that cannot be read.
+    /// Records that cannot be read, or that have no content.
     pub fn in_target(&self, pool: usize, rows: &[u64], cancel: &AtomicBool) -> Result<Vec<bool>, QueryError> {
         let target = contents(self, cancel)?;
         let Some(side) = self.pools().get(pool) else { return Ok(Vec::new()) };
@@ -90,8 +88,9 @@ impl Prepared {
             check(cancel)?;
             let batch = samples.get(chunk, &["record"])?;
             let records = records(&batch)?;
-            let has = |(i, row): (usize, &u64)| target.has(pool, *row, value(records, i));
-            found.extend(chunk.iter().enumerate().map(has));
+            for (i, row) in chunk.iter().enumerate() {
+                found.push(target.has((pool, &side.dataset.name), *row, value(records, i))?);
+            }
         }
         Ok(found)
     }
@@ -110,8 +109,11 @@ pub(super) fn rows_in_target(
         check(cancel)?;
         let batch = batch?;
         let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-        let has = |(i, row): &(usize, &u64)| target.has(pool, **row, value(records, *i));
-        found.extend(numbers.iter().enumerate().filter(has).map(|(_, row)| *row));
+        for (i, row) in numbers.iter().enumerate() {
+            if target.has((pool, &side.dataset.name), *row, value(records, i))? {
+                found.push(*row);
+            }
+        }
     }
     Ok(RowSet::from_rows(found))
 }
@@ -120,8 +122,11 @@ pub(super) fn rows_in_target(
 fn contents<'a>(prepared: &'a Prepared, cancel: &AtomicBool) -> Result<&'a TargetContents, QueryError> {
     prepared.inputs.contents.get_or_try_init(|| {
         let snapshot = prepared.snapshot();
-        let mut digests: HashSet<String> =
-            prepared.spec().given.iter().filter_map(|record| content(record.as_bytes())).collect();
+        let mut digests = HashSet::new();
+        for (i, record) in prepared.spec().given.iter().enumerate() {
+            let refused = |source| QueryError::Content { place: format!("{GIVEN} sample {}", i + 1), source };
+            digests.insert(digest(record.as_bytes()).map_err(refused)?);
+        }
         let mut rows = vec![RowSet::new(); prepared.pools().len()];
         let members = target_rows(snapshot, &prepared.inputs.asked, prepared.spec().by)?;
         for (t, target) in prepared.inputs.asked.iter().enumerate() {
@@ -150,8 +155,9 @@ fn digests_of(
         check(cancel)?;
         let batch = batch?;
         let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-        let wanted = numbers.iter().enumerate().filter(|(_, row)| rows.contains(**row));
-        digests.extend(wanted.filter_map(|(i, _)| value(records, i).and_then(content)));
+        for (i, row) in numbers.iter().enumerate().filter(|(_, row)| rows.contains(**row)) {
+            digests.extend(digest_of_row(&dataset.name, *row, value(records, i))?);
+        }
     }
     Ok(digests)
 }
@@ -182,7 +188,7 @@ mod tests {
     use super::*;
 
     fn same(a: &str, b: &str) -> bool {
-        content(a.as_bytes()).is_some() && content(a.as_bytes()) == content(b.as_bytes())
+        digest(a.as_bytes()).unwrap() == digest(b.as_bytes()).unwrap()
     }
 
     #[test]
@@ -192,6 +198,9 @@ mod tests {
         let talk =
             r#"{"messages":[{"role":"user","content":"1+1?"},{"role":"assistant","content":"2","x":1}]}"#;
         assert!(same(pair, talk));
+        let with_prompt = r#"{"prompt":[{"role":"user"}],"messages":[{"role":"user","content":"1+1?"},{"role":"assistant","content":"2"}]}"#;
+        assert!(same(pair, with_prompt));
+        assert!(same(r#"{"text":"a","completion":3}"#, r#"{"text":"a"}"#));
         assert!(same(r#"{"text":"\u0061"}"#, r#"{"text":"a","id":"z"}"#));
         for other in [
             r#"{"prompt":"1+1?","completion":"3"}"#,
@@ -205,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_equals_nothing() {
+    fn what_is_no_record_is_an_error() {
         for bad in ["", "{", "[]", "{}", r#"{"prompt":"x"}"#, r#"{"messages":3}"#, r#"{"text":null}"#] {
-            assert_eq!(content(bad.as_bytes()), None, "{bad}");
+            assert!(digest(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }
