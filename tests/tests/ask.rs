@@ -308,6 +308,79 @@ fn samples_that_would_be_another_are_refused() {
     ]);
 }
 
+/// A prompt that stands without roles in a pool of conversations ranks other rows, and looks like the same question.
+#[test]
+fn a_pair_is_asked_of_conversations_as_one() {
+    let place = Place::new();
+    world::write_samples(&place.path("talks.jsonl"), 80);
+    let texts: String = (0..12)
+        .map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"{i} may be\"}}\n"))
+        .collect();
+    fs_err::write(place.path("texts.jsonl"), texts).expect("written");
+    for pool in ["talks", "texts"] {
+        let finished = place.ingest(pool, Some(&place.path(&format!("{pool}.jsonl"))), "grad-sgd,embed-mean");
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+    }
+    let talk =
+        format!(r#"[{{"role":"user","content":"{PROMPT}"}},{{"role":"assistant","content":"{ANSWER}"}}]"#);
+    let query = |from: &str, what: &str| {
+        let finished = place.run(&[
+            "query",
+            "--format",
+            "csv",
+            &format!("SELECT row, score FROM influence({from}, {what}) ORDER BY score DESC, row"),
+        ]);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        (finished.stdout, finished.stderr)
+    };
+    let ask = |pool: &str, flags: &[&str]| {
+        let finished =
+            place.run(&[&["ask", "--pool", pool, "--format", "json", "--top", "9"], flags].concat());
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        (finished.stdout, finished.stderr)
+    };
+    let pair = format!("prompt => '{PROMPT}', completion => '{ANSWER}'");
+    let flags = ["--prompt", PROMPT, "--completion", ANSWER];
+    let with = |flag: &'static str| [&flags[..], &[flag]].concat();
+    let as_one = "the pool's samples are conversations, so the prompt with its completion is asked as one";
+    let as_text = "the pool's samples are conversations, and the prompt with its completion is asked as text";
+
+    let (talks, note) = query("'talks'", &pair);
+    assert!(note.contains(as_one), "{note}");
+    assert_eq!(talks, query("'talks'", &format!("messages => '{talk}'")).0);
+    let (raw, note) = query("'talks'", &format!("{pair}, raw => true"));
+    assert!(note.contains(as_text) && raw != talks, "{note}");
+    let (asked, note) = ask("talks", &flags);
+    assert!(note.contains(as_one), "{note}");
+    assert_eq!(asked, ask("talks", &["--messages", &talk]).0);
+    assert_eq!(asked, ask("talks", &with("--chat")).0);
+    let (raw, note) = ask("talks", &with("--raw"));
+    assert!(note.contains(as_text) && raw != asked, "{note}");
+
+    // Of other pools it is the text that it says.
+    let (texts, note) = query("'texts'", &pair);
+    assert!(!note.contains("conversation"), "{note}");
+    assert_eq!(texts, query("'texts'", &format!("{pair}, raw => true")).0);
+    assert_ne!(texts, query("'texts'", &format!("messages => '{talk}'")).0);
+    let (mixed, note) = query("['texts', 'talks']", &pair);
+    assert!(!note.contains("conversation"), "{note}");
+    assert_eq!(mixed, query("['texts', 'talks']", &format!("{pair}, raw => true")).0);
+
+    let near = |what: &str| {
+        place.ok(&["query", "--format", "csv", &format!("SELECT row, similarity FROM nearest('talks', {what}, checkpoint => 'checkpoint-52') ORDER BY similarity DESC, row LIMIT 5")])
+    };
+    assert_eq!(near(&pair), near(&format!("messages => '{talk}'")));
+    assert_ne!(near(&pair), near(&format!("{pair}, raw => true")));
+    let error = fails(
+        &place,
+        &["query", &format!("SELECT * FROM influence('talks', text => '{ANSWER}', raw => true)")],
+        1,
+    );
+    assert!(error.contains("`raw` says how a `prompt`"), "{error}");
+    let error = fails(&place, &[&["ask", "--pool", "talks", "--raw"], &with("--chat")[..]].concat(), 2);
+    assert!(error.contains("--chat") && error.contains("--raw"), "{error}");
+}
+
 #[test]
 fn every_form_of_a_vector_is_made_again() {
     let adapters = world::demo().join("warmup/checkpoint-52").display().to_string();
@@ -369,7 +442,7 @@ fn every_form_of_a_vector_is_made_again() {
                 format!("SELECT row, score FROM influence('pool', {target}{options}) ORDER BY score DESC");
             place.ok(&["query", "--format", "json", &sql])
         };
-        let given = sql(&format!("prompt => '{PROMPT}', completion => '{ANSWER}'"));
+        let given = sql(&format!("prompt => '{PROMPT}', completion => '{ANSWER}', raw => true"));
         assert!(given.lines().count() > 5);
         assert_eq!(sql("'q'"), given, "{kind} {flags:?}");
     }

@@ -26,9 +26,10 @@ pub struct ModelArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     gstore ask --store s --pool pool --prompt \"What is 7*8?\" --completion \"56\"\n  \
-    gstore ask --store s --pool pool --chat --prompt \"What is 7*8?\" --completion \"56\" --explain pool-17\n\n\
+    gstore ask --store s --pool pool --prompt \"What is 7*8?\" --completion \"56\" --explain pool-17\n\n\
     The model runs over the sample at each checkpoint of the pool's vectors, and the pool is ranked by its influence on the completion's loss:\n\
     proponents lower it, opponents raise it. Several prompts with their completions are one target; scores are means over them.\n\
+    Where the pool's samples are conversations (64 of them are looked at), a prompt with its completion is asked as one; a note says so.\n\
     A pool row with the very text of the sample is marked `in_target`.\n\n\
     Memory: the weights of one checkpoint, one block of rows for each thread.")]
 pub struct AskArgs {
@@ -41,9 +42,12 @@ pub struct AskArgs {
     /// Completion of the sample: the text whose loss is asked about
     #[arg(long, value_name = "TEXT")]
     pub completion: Vec<String>,
-    /// The prompt is a user's message and the completion the assistant's answer, in the pool's template, rather than text as it is
-    #[arg(long, requires = "prompt")]
+    /// Ask the prompt as a user's message and the completion as the assistant's answer [default where the pool's samples are conversations]
+    #[arg(long, requires = "prompt", conflicts_with = "raw")]
     pub chat: bool,
+    /// Ask the prompt and the completion as text without roles, also where the pool's samples are conversations
+    #[arg(long, requires = "prompt")]
+    pub raw: bool,
     /// A conversation as a JSON list of {role, content}; may be repeated
     #[arg(long, value_name = "JSON")]
     pub messages: Vec<String>,

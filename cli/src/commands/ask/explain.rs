@@ -54,7 +54,7 @@ pub fn run(
     };
     let batch = pools[pool].samples.get(&[row], &["record"])?;
     let record = batch.column(0).as_binary_opt::<i32>().filter(|record| record.is_valid(0));
-    let given = plan.given_tokens(cancel)?.into_iter().zip(&plan.spec().given);
+    let given = plan.given_tokens(cancel)?.into_iter().zip(plan.given_records());
     let shown = Shown {
         id,
         pool: &pools[pool].name,

@@ -11,7 +11,6 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
-use gstore_data::{Content, TemplateKind, parse_record};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, Ranking, Scored};
 use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
@@ -37,18 +36,13 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
-    let spec = InfluenceSpec { pools: args.pool.clone(), given, ..scoring(&args.scoring)? };
+    let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {
         bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
     }
     let plan = Prepared::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
     tell_notes(context, &plan);
     let pools = open_pools(&snapshot, &spec.pools)?;
-    if !args.prompt.is_empty() && !args.chat && has_roles(&plan, &pools)? {
-        context.say(
-            "note: the pool's samples are conversations, and the prompt is text without roles; --chat asks it as a conversation",
-        );
-    }
     let cancel =
         context.cancel_on_interrupt("stopping after the checkpoint in work; once more to stop at once")?;
     match &args.explain {
@@ -56,19 +50,6 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
         None => rank(context, args, &plan, &pools, format, &cancel)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the first sample of the first pool is a conversation, in a template that writes other samples without roles.
-fn has_roles(plan: &Prepared, pools: &[Pool]) -> Result<bool> {
-    let (Some(side), Some(pool)) = (plan.pools().first(), pools.first()) else { return Ok(false) };
-    let encoding = side.encoding().and_then(|key| side.dataset.encoding(key));
-    if encoding.is_none_or(|encoding| encoding.spec.template == TemplateKind::Chat.name()) {
-        return Ok(false);
-    }
-    let Some(batch) = pool.samples.scan(&["record"], None).next().transpose()? else { return Ok(false) };
-    let first = batch.column(0).as_binary_opt::<i32>().filter(|r| !r.is_empty() && r.is_valid(0));
-    let record = first.and_then(|records| parse_record(records.value(0)).ok());
-    Ok(record.is_some_and(|record| matches!(record.content, Content::Messages(_))))
 }
 
 /// Refuses what belongs to other flags or another command.

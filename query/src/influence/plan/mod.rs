@@ -5,6 +5,7 @@
 //! - it belongs to one state of one store, and is answered for that state alone
 
 pub(super) mod checkpoints;
+mod conversation;
 mod resolve;
 pub(super) mod vector;
 
@@ -22,12 +23,15 @@ use crate::influence::spec::mode::Mode;
 
 /// A question resolved against a snapshot: names, kinds, checkpoints with their weights, and one feature of each side for each checkpoint.
 ///
-/// Making one reads only the catalog. [`super::Prepared`] answers it.
+/// Making one reads only the catalog, and where a prompt with its completion is given some records of each pool: of conversations it is
+/// asked as one, unless the question says `raw`. [`super::Prepared`] answers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub(super) snapshot: PlanSnapshot,
     pub(super) spec: InfluenceSpec,
+    /// The given samples as they are asked: a prompt with its completion may be a conversation.
+    pub(super) given: Vec<String>,
     /// The question's vector, where it is at hand.
     pub(super) vector: Option<AtHandVector>,
     pub(super) run: Option<String>,
@@ -109,6 +113,15 @@ impl Plan {
         if spec.per_token {
             features.iter().take(pools.len()).try_for_each(|features| resolve::same_tokens(features))?;
         }
+        let of_pools: Vec<_> = sides
+            .iter()
+            .zip(&features)
+            .take(pools.len())
+            .map(|(side, f)| (&side.dataset, f.as_slice()))
+            .collect();
+        let (given, note) = conversation::resolve(snapshot, &of_pools, spec)?;
+        let mut notes = chosen.notes;
+        notes.extend(note);
         let side = |(side, features): (resolve::Side, Vec<Arc<FeaturePart>>)| PlanSide {
             dataset: side.dataset.name.clone(),
             kind: side.kind,
@@ -123,13 +136,14 @@ impl Plan {
                 digest: info.digest,
             },
             spec: spec.clone(),
+            given,
             vector: None,
             run: chosen.run,
             checkpoints: chosen.checkpoints,
             pools: sides.by_ref().take(pools.len()).collect(),
             targets: sides.zip(targets).map(|(side, (_, subtasks))| PlanTarget { side, subtasks }).collect(),
             target_kind,
-            notes: chosen.notes,
+            notes,
         })
     }
 

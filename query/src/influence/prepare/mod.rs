@@ -245,6 +245,11 @@ impl Prepared {
         &self.plan.target_kind
     }
 
+    /// The samples that are given with the question, as they are asked.
+    pub fn given_records(&self) -> &[String] {
+        &self.plan.given
+    }
+
     /// What a user should know about how the question was resolved.
     pub fn notes(&self) -> &[String] {
         &self.plan.notes

@@ -24,7 +24,7 @@ impl Prepared {
                 kind: self.target_kind(),
             });
             let features: Vec<EncodeFeature<'_>> = features.collect();
-            let samples = &self.spec().given;
+            let samples = self.given_records();
             let request = EncodeRequest { snapshot: self.snapshot(), samples, features: &features };
             given(self.inputs.encoder.as_ref(), &request, cancel)
         })

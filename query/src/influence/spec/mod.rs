@@ -202,6 +202,8 @@ pub struct InfluenceSpec {
     pub targets: Vec<TargetRef>,
     /// Instead of `targets`: samples that are given with the question, as records (JSON objects, as in a data file). They are one subtask.
     pub given: Vec<String>,
+    /// Asks given prompts with completions as text without roles, also of pools whose records are conversations.
+    pub raw: bool,
     /// Leaves out pool rows whose content is that of a target sample.
     pub exclude_target: bool,
     /// The run whose checkpoints are used; by default the only one that fits.
@@ -245,6 +247,7 @@ impl Default for InfluenceSpec {
             pools: Vec::new(),
             targets: Vec::new(),
             given: Vec::new(),
+            raw: false,
             exclude_target: false,
             run: None,
             checkpoints: None,

@@ -128,6 +128,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("completion", Texts, TARGET | NEAREST, "", "The completion of each prompt"),
     option("messages", Texts, TARGET | NEAREST, "", "Instead of a target: conversations, as JSON lists"),
     option("text", Texts, TARGET | NEAREST, "", "Instead of a target: plain texts"),
+    option("raw", Flag, TARGET | NEAREST, "",
+        "Ask a given prompt with its completion as text without roles, also where the pool's samples are conversations"),
     option("exclude_target", Flag, TARGET, "", "Leave out rows whose text is that of a target sample"),
     option("mode", Word(&["exact", "sketch"]), TARGET, "exact",
         "Whether every row is read, or the sketches of `gstore index --sketch` first: exact or sketch. What the answer promises is printed"),

@@ -20,6 +20,11 @@ impl InfluenceSpec {
             let why = "the target is a dataset or given as text, not both";
             return Err(OptionError::new("target", why));
         }
+        let raw = options.flag("raw")?;
+        if raw.is_some() && !options.has("prompt") && !options.has("given") {
+            let why = "`raw` says how a `prompt` with its `completion` is asked, and none is given";
+            return Err(OptionError::new("raw", why));
+        }
         let targets = options.texts("target")?.unwrap_or_default();
         let partial = options.flag("partial")?.unwrap_or(false);
         let checkpoints = match options.text("checkpoint")? {
@@ -33,6 +38,7 @@ impl InfluenceSpec {
             pools: options.texts("pool")?.unwrap_or_default(),
             targets: targets.iter().map(|target| TargetRef::parse(target)).collect(),
             given,
+            raw: raw.unwrap_or(default.raw),
             exclude_target: options.flag("exclude_target")?.unwrap_or(default.exclude_target),
             run: options.text("run")?,
             checkpoints,
@@ -55,7 +61,7 @@ impl InfluenceSpec {
 
     /// The options that ask this question; those that say what is meant anyway are left out.
     fn to_options(&self) -> Map<String, Value> {
-        let Self { pools, targets, given, exclude_target, run, checkpoints, weights, .. } = self;
+        let Self { pools, targets, given, raw, exclude_target, run, checkpoints, weights, .. } = self;
         let Self { within, across, fold, sim, pool_kind, target_kind, features, missing, .. } = self;
         let Self { partial, by, modules, per_token, mode, .. } = self;
         let default = Self::default();
@@ -69,6 +75,7 @@ impl InfluenceSpec {
         let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
         put("target", json!(names), names.is_empty());
         put("given", json!(given), given.is_empty());
+        put("raw", json!(raw), !raw);
         put("exclude_target", json!(exclude_target), !exclude_target);
         put("run", json!(run), run.is_none());
         put("checkpoints", json!(checkpoints), checkpoints.is_none());
@@ -248,6 +255,7 @@ mod tests {
         let given = InfluenceSpec {
             pools: vec!["pool".into()],
             given: vec![r#"{"text":" a, b "}"#.into()],
+            raw: true,
             mode: Mode::Sketch(SketchMode { certified: true, ..SketchMode::default() }),
             ..InfluenceSpec::default()
         };

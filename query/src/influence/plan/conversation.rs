@@ -1,0 +1,127 @@
+//! Prompts with completions that are given with a question about conversations.
+//!
+//! A pool of conversations was encoded with roles around each message, a prompt with its completion is text without any: its
+//! gradient points elsewhere, and the ranking is one of other rows. So where the pool's records are conversations, the pair is
+//! asked as one: what the user says, and what the assistant answers.
+
+use arrow_array::cast::AsArray;
+use gstore_core::content::Content;
+use gstore_store::{RowSet, Snapshot};
+use serde_json::{Map, Value, json};
+
+use super::plan::PlanSide;
+use super::spec::InfluenceSpec;
+use crate::error::QueryError;
+
+/// Records of a pool that are looked at.
+const LOOKED_AT: u64 = 64;
+
+/// The given samples of a question about these pools, each with its features; their pairs are conversations where the pools are,
+/// unless the question says `raw`. With what a user should know of it.
+pub(super) fn resolve(
+    snapshot: &Snapshot,
+    pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+    spec: &InfluenceSpec,
+) -> Result<(Vec<String>, Option<String>), QueryError> {
+    let talks: Vec<Option<String>> = spec.given.iter().map(|record| conversation(record)).collect();
+    if talks.iter().all(Option::is_none) || !are_conversations(snapshot, pools)? {
+        return Ok((spec.given.clone(), None));
+    }
+    if spec.raw {
+        let note = match pools.iter().any(|(dataset, features)| writes_roles(dataset, features)) {
+            true => {
+                "the pool was encoded with the template `chat`, which writes a prompt with its completion as a conversation, also with \
+                 `raw`; give `text` for text without roles"
+            }
+            false => {
+                "the pool's samples are conversations, and the prompt with its completion is asked as text without roles"
+            }
+        };
+        return Ok((spec.given.clone(), Some(note.to_owned())));
+    }
+    let given = spec.given.iter().zip(talks).map(|(record, talk)| talk.unwrap_or_else(|| record.clone()));
+    let note = "the pool's samples are conversations, so the prompt with its completion is asked as one; `raw` asks it as text without roles";
+    Ok((given.collect(), Some(note.to_owned())))
+}
+
+/// The record with its prompt as the user's message and its completion as the assistant's; `None` for one of another shape.
+fn conversation(record: &str) -> Option<String> {
+    let mut object: Map<String, Value> = serde_json::from_str(record).ok()?;
+    let Ok(Content::PromptCompletion { prompt, completion }) = Content::take(&mut object) else {
+        return None;
+    };
+    let messages =
+        json!([{ "role": "user", "content": prompt }, { "role": "assistant", "content": completion }]);
+    object.insert("messages".to_owned(), messages);
+    Some(Value::Object(object).to_string())
+}
+
+/// Whether a pool's template gives roles to a prompt with its completion.
+fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
+    let encodings = features.iter().filter_map(|feature| pool.encoding(&feature.desc.encoding));
+    encodings.into_iter().any(|encoding| encoding.spec.template == "chat")
+}
+
+/// Whether the pools' records are conversations, as far as it shows in some of each, spread over the whole pool. The store
+/// does not keep the shape of records.
+fn are_conversations(
+    snapshot: &Snapshot,
+    pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+) -> Result<bool, QueryError> {
+    let mut any = false;
+    for (dataset, _) in pools {
+        let samples = snapshot.samples(dataset)?;
+        let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
+        let records = batch.column(0).as_binary_opt::<i32>();
+        for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
+            if !matches!(Content::read(record), Ok(Content::Messages(_))) {
+                return Ok(false);
+            }
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// So many rows of a set, the first and the last among them, at even distances.
+fn spread(rows: &RowSet, count: u64) -> Vec<u64> {
+    let all = rows.len();
+    let count = count.min(all);
+    let mut places = (0..count).map(|i| i * (all - 1) / (count - 1).max(1)).peekable();
+    let mut found = Vec::new();
+    let mut before = 0;
+    for range in rows.ranges() {
+        let len = range.end - range.start;
+        while let Some(place) = places.next_if(|place| *place < before + len) {
+            found.push(range.start + place - before);
+        }
+        before += len;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_spread_over_the_whole() {
+        let rows = RowSet::from_ranges([0..3, 10..11, 100..200]);
+        assert_eq!(spread(&rows, 4), [0, 130, 165, 199]);
+        assert_eq!(spread(&rows, 1), [0]);
+        assert_eq!(spread(&rows, 1000), rows.iter().collect::<Vec<_>>());
+        assert_eq!(spread(&RowSet::new(), 4), [0; 0]);
+    }
+
+    #[test]
+    fn only_pairs_become_conversations() {
+        let talk = conversation(r#"{"prompt":"q","completion":"a","n":1}"#).unwrap();
+        assert_eq!(
+            talk,
+            r#"{"n":1,"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#
+        );
+        for other in [r#"{"text":"t"}"#, r#"{"messages":[{"role":"user","content":"q"}]}"#, "{}", "["] {
+            assert_eq!(conversation(other), None);
+        }
+    }
+}
