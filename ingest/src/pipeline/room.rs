@@ -8,10 +8,11 @@ use gstore_store::{DType, Granularity, SampleReader, Store, vfs::free_space};
 use super::IngestError;
 use super::plan::{IngestPlan, encoder};
 use super::prepare::{PreparedRow, Preparer};
-use super::request::{IngestRequest, Kind};
+use super::request::IngestRequest;
 use super::tracked::Tracked;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
+use gstore_core::Kind;
 use gstore_data::Content;
 use gstore_model::weights::ModelFolder;
 

@@ -64,7 +64,7 @@ impl Places {
         if !self.checkpoints.is_empty() {
             // Those that did not move need no naming.
             let there = arg.folder().is_none_or(Path::is_dir);
-            if !there || *self.identity(&model, &arg)? != **id {
+            if !there || *self.identity(&model, &arg)? != *id {
                 return Err(GivenError::NotGiven {
                     checkpoint: arg.name.clone(),
                     given: self.checkpoints.len(),
