@@ -223,7 +223,10 @@ impl Pending {
 
     /// Puts the bytes on the medium, then the file under its name.
     fn publish(self) -> Result<()> {
-        self.temporary.as_file().sync_all()?;
+        let named = |error: std::io::Error| {
+            std::io::Error::new(error.kind(), format!("{}: {error}", self.target.display()))
+        };
+        self.temporary.as_file().sync_all().map_err(named)?;
         let placed = match self.force {
             true => self.temporary.persist(&self.target),
             false => self.temporary.persist_noclobber(&self.target),
