@@ -9,8 +9,8 @@ use gstore_store::*;
 use std::path::Path;
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>, purge: bool) {
-    let options = DeleteOptions { command: "gstore delete".into(), purge };
-    store.delete("pool", &RowSet::from_rows(rows), options).unwrap();
+    let options = DeleteOptions { command: "gstore delete".into(), purge, ..DeleteOptions::default() };
+    store.delete(&pool(store), &RowSet::from_rows(rows), options).unwrap();
 }
 
 fn compact(store: &Store) {
@@ -107,7 +107,7 @@ fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
     assert_eq!(files(&path).iter().filter(|f| f.starts_with("deleted")).count(), 1, "the old list went");
     assert_sound(&store);
     // A new dataset of the name remembers nothing of the old one.
-    store.drop_dataset("pool", "gstore drop").unwrap();
+    store.drop_dataset(&pool(&store), "gstore drop").unwrap();
     assert_eq!(again(&store, 0..20), (20, 0, 0));
     store.collect(keep::gc(1)).unwrap();
     assert!(files(&path).iter().all(|f| !f.starts_with("deleted")));
