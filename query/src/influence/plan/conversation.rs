@@ -4,14 +4,15 @@
 //! gradient points elsewhere, and the ranking is one of other rows. So where the pool's records are conversations, the pair is
 //! asked as one: what the user says, and what the assistant answers.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use gstore_core::content::Content;
-use gstore_store::{RowSet, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::plan::PlanSide;
-use super::spec::InfluenceSpec;
 use crate::error::QueryError;
+use crate::influence::spec::InfluenceSpec;
 
 /// Records of a pool that are looked at.
 const LOOKED_AT: u64 = 64;
