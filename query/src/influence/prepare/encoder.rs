@@ -73,7 +73,7 @@ pub enum EncoderError {
 
 /// The given samples of a question with what the answer needs of them: the form in which they would read back from a store.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(crate) struct Given {
     /// By checkpoint, then by sample.
     pub(super) vectors: Vec<Vec<StoredRow>>,
     /// For each sample, tokens and scored tokens.
