@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gstore_core::{Progress, Unit};
+use gstore_core::Unit;
 use gstore_query::QueryError;
 use gstore_query::sketch::build::check;
 use gstore_query::sketch::files::{KIND, SketchOptions, build};

@@ -87,13 +87,10 @@ impl Encoder for Models {
         cancel: &AtomicBool,
     ) -> Result<EncodedSamples, EncoderError> {
         let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
-        let wanted = |&EncodeFeature { checkpoint, run, pool, kind }: &EncodeFeature<'_>| WantedFeature {
-            checkpoint,
-            run,
-            pool,
-            kind,
-        };
-        let wanted: Vec<WantedFeature<'_>> = request.features.iter().map(wanted).collect();
+        let wanted = request.features.iter().map(|&EncodeFeature { checkpoint, run, pool, kind }| {
+            WantedFeature { checkpoint, run, pool, kind }
+        });
+        let wanted: Vec<WantedFeature<'_>> = wanted.collect();
         let mut progress = (self.progress)();
         match self.encoder.encode(request.snapshot, &records, &wanted, &mut *progress, cancel) {
             Ok(given) => Ok(EncodedSamples { vectors: given.vectors, tokens: given.tokens }),
