@@ -119,8 +119,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     let mut mask = RowMask::new();
     (0..COMPARED.min(live)).for_each(|i| mask.insert(i * live / COMPARED.min(live)));
     let (a, b) = (
-        matrix(a, Some(&RowFilter::single(mask.clone())), &never)?,
-        matrix(b, Some(&RowFilter::single(mask)), &never)?,
+        matrix(&a, Some(&RowFilter::single(mask.clone())), &never)?,
+        matrix(&b, Some(&RowFilter::single(mask)), &never)?,
     );
     let dim = ProjectionSpec::default().dim;
     let (mut squares, mut predicted, mut count) = (0.0, 0.0, 0u64);
