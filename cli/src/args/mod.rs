@@ -384,20 +384,7 @@ impl Format {
 
     /// Whether it is for programs only.
     pub fn is_binary(self) -> bool {
-        gstore_sql::output::Format::from(self).is_binary()
-    }
-}
-
-impl From<Format> for gstore_sql::output::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Table => Self::Table,
-            Format::Csv => Self::Csv,
-            Format::Tsv => Self::Tsv,
-            Format::Json => Self::Json,
-            Format::Parquet => Self::Parquet,
-            Format::Arrow => Self::Arrow,
-        }
+        matches!(self, Self::Parquet | Self::Arrow)
     }
 }
 
