@@ -76,6 +76,7 @@ const STORE: Folders = Folders {
         ("ledger", "samples"),
         ("manifest", "backup"),
         ("manifest", "segment"),
+        ("samples", "life"),
         ("segment", "store"),
         ("store", "job"),
         ("store", "samples"),
