@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
-use gstore_store::{DatasetName, LookupError, NameError, ReadError, RowSet, Snapshot};
+use gstore_store::{DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
 
 /// Which rows are meant: those with an id of the set, and those for which the condition is true.
 #[derive(Debug, Clone, Default)]
@@ -31,9 +31,6 @@ pub struct NamedRows {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
-    /// There is no such dataset.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
     /// The name of the dataset is none.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -48,20 +45,19 @@ pub enum FindError {
 /// The live rows of a dataset that ids and a condition name.
 ///
 /// # Errors
-/// An unknown dataset, a condition that is none, damage, and being told to stop.
+/// A condition that is none, damage, and being told to stop.
 pub fn find_rows(
     snapshot: &Arc<Snapshot>,
-    dataset: &str,
+    dataset: &DatasetPart,
     names: &RowNames,
     threads: usize,
     cancel: &AtomicBool,
 ) -> Result<NamedRows, FindError> {
-    let part = snapshot.dataset(dataset)?;
     let mut missing: HashSet<&str> = names.ids.iter().map(String::as_str).collect();
     let mut rows = RowSet::new();
     if !missing.is_empty() {
         let mut hits = Vec::new();
-        for batch in snapshot.samples(part)?.scan(&["row", "id"], None) {
+        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
             let batch = batch?;
             let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
             let ids = numbers.iter().zip(batch.column(1).as_string::<i32>());
@@ -70,7 +66,7 @@ pub fn find_rows(
         rows = RowSet::from_rows(hits);
     }
     if let Some(condition) = &names.condition {
-        rows = rows.union(&matching(snapshot, dataset, condition, threads, cancel)?);
+        rows = rows.union(&matching(snapshot, &dataset.name, condition, threads, cancel)?);
     }
     let mut missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
     missing.sort_unstable();

@@ -7,14 +7,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, bail};
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
+use anyhow::{Context as _, Error, Result, bail};
 use gstore::indexes::Before;
-use gstore_sql::{SqlOptions, SqlRunner};
-use gstore_store::{
-    ChangeError, DatasetName, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store,
-};
+use gstore::{FindError, NamedRows, RowNames, find_rows};
+use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
 use serde_json::json;
 
 use crate::args::DeleteArgs;
@@ -40,7 +36,8 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let cancel =
         context.cancel_on_interrupt("stopping, if nothing is deleted yet; once more to stop at once")?;
     let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
-    let request = Request { context, args, store: &store, ids: wanted(args)?, dataset, cancel };
+    let names = RowNames { ids: wanted(args)?, condition: args.filter.clone() };
+    let request = Request { context, args, store: &store, names, dataset, cancel };
     let found = request.find()?;
     if args.dry_run {
         return dry_run(args, &found);
@@ -68,7 +65,7 @@ struct Request<'a> {
     context: &'a Context,
     args: &'a DeleteArgs,
     store: &'a Store,
-    ids: HashSet<String>,
+    names: RowNames,
     /// The dataset that had the name when the command began.
     dataset: Arc<DatasetPart>,
     cancel: Arc<AtomicBool>,
@@ -90,14 +87,9 @@ impl Request<'_> {
     fn find(&self) -> Result<Found> {
         let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
         let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);
-        let mut missing = self.ids.clone();
-        let mut rows = by_id(&snapshot, &dataset, &mut missing)?;
-        if let Some(filter) = &self.args.filter {
-            let matching = matching(self.context, &snapshot, &self.args.dataset, filter, &self.cancel)?;
-            rows = rows.union(&matching);
-        }
-        let mut missing: Vec<String> = missing.into_iter().collect();
-        missing.sort_unstable();
+        let NamedRows { rows, missing } =
+            find_rows(&snapshot, &dataset, &self.names, self.context.threads, &self.cancel)
+                .map_err(find_error)?;
         tell_missing(self.context, self.args, &missing);
         let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
         Ok(Found { snapshot, dataset, rows, missing, earlier })
@@ -141,24 +133,6 @@ fn wanted(args: &DeleteArgs) -> Result<HashSet<String>> {
     Ok(ids)
 }
 
-/// The live rows with these ids; those that are found are taken out of `wanted`.
-fn by_id(snapshot: &Snapshot, dataset: &DatasetPart, wanted: &mut HashSet<String>) -> Result<RowSet> {
-    let mut rows = Vec::new();
-    if wanted.is_empty() {
-        return Ok(RowSet::new());
-    }
-    for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
-        let batch = batch?;
-        let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
-        for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
-            if id.is_some_and(|id| wanted.remove(id)) {
-                rows.push(*row);
-            }
-        }
-    }
-    Ok(RowSet::from_rows(rows))
-}
-
 fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
     let source: Box<dyn Read> = match file == Path::new("-") {
         true => Box::new(std::io::stdin()),
@@ -174,28 +148,14 @@ fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Live rows for which the condition is true.
-fn matching(
-    context: &Context,
-    snapshot: &Arc<Snapshot>,
-    dataset: &str,
-    filter: &str,
-    cancel: &AtomicBool,
-) -> Result<RowSet> {
-    let name = DatasetName::try_from(dataset)?;
-    let runner =
-        SqlRunner::new(snapshot.clone(), SqlOptions { threads: context.threads, ..SqlOptions::default() })?;
-    // A line of its own, so that a comment at the end of the condition hides nothing.
-    let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{filter}\n)");
-    let mut rows = Vec::new();
-    for batch in runner.run(&sql, cancel)? {
-        let batch = batch?;
-        match batch.column(0).as_primitive_opt::<UInt64Type>() {
-            Some(numbers) => rows.extend_from_slice(numbers.values()),
-            None => bail!("the rows of {dataset} are not numbers"),
-        }
+/// A failure of finding rows, as the error that it stands for.
+fn find_error(error: FindError) -> Error {
+    match error {
+        FindError::Name(error) => error.into(),
+        FindError::Read(error) => error.into(),
+        FindError::Condition(error) => error.into(),
+        error => error.into(),
     }
-    Ok(RowSet::from_rows(rows))
 }
 
 fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
