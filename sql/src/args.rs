@@ -104,11 +104,9 @@ impl Arguments {
         positional: [&'static str; N],
     ) -> Result<Options, SqlError> {
         let mut options = Options::new(function);
-        let first = positional.into_iter().zip(&self.positional).map(|(name, value)| (name, value));
-        let named = self.named.iter().map(|(name, value)| (name.as_str(), value));
-        for (name, given) in first.chain(named) {
-            options.set(name, value(given)?).map_err(SqlError::option)?;
-        }
+        let mut take = |name: &str, given| options.set(name, value(given)?).map_err(SqlError::option);
+        positional.into_iter().zip(&self.positional).try_for_each(|(name, given)| take(name, given))?;
+        self.named.iter().try_for_each(|(name, given)| take(name, given))?;
         self.positional(positional)?;
         Ok(options)
     }
