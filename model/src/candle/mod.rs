@@ -310,6 +310,7 @@ impl Backend for Candle {
         out: &mut CandleRows,
     ) -> Result<()> {
         for LoraPart { grad, a, b, scaling, a_offset, b_offset } in parts {
+            expect(b, size(grad).1, size(a).0, "LoRA factor B")?;
             let outer = grad.matmul(b)?.affine(f64::from(*scaling), 0.0)?;
             self.weight_grads(x, &outer, spans, out, *a_offset)?;
             let inner = x.matmul(&a.t()?)?.affine(f64::from(*scaling), 0.0)?;

@@ -1,5 +1,7 @@
 //! Activations, gated and plain.
 
+use std::any::TypeId;
+
 use super::*;
 use gstore_model::{Activation, Backend};
 
@@ -43,7 +45,13 @@ pub fn values_agree<B: Backend>(on: &B) {
             let expected = reference(act, f64::from(*x));
             let error = (f64::from(found) - expected).abs();
             // The far tail of the tanh form is an exponential of a rounded cubic.
-            let slack = if act == Activation::GeluTanh { 1e-10 } else { 0.0 };
+            let slack = match act {
+                Activation::GeluTanh => 1e-10,
+                // Candle has no complementary error function: where the distribution nears 0 its error is
+                // that of 1.
+                Activation::Gelu if TypeId::of::<B>() == TypeId::of::<Candle>() => 1e-6,
+                _ => 0.0,
+            };
             assert!(error <= 1e-6 * expected.abs() + slack, "{act:?}({x}) = {found}, expected {expected}");
         }
     }
