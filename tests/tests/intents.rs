@@ -72,7 +72,9 @@ fn mirror(from: &Path, to: &Path) {
     for (name, is_folder) in names(from) {
         match is_folder {
             true => mirror(&from.join(&name), &to.join(&name)),
-            false => drop(fs_err::copy(from.join(&name), to.join(&name)).expect("copied")),
+            false => {
+                fs_err::copy(from.join(&name), to.join(&name)).expect("copied");
+            }
         }
     }
 }
