@@ -173,8 +173,8 @@ fn a_purge_leaves_nothing_behind() {
     assert!(!place.path("store/ledger.redb").exists());
     let report = place.json(&["verify", "--all", "--json"]);
     assert_eq!((&report["problems"], &report["unreferenced"]), (&json!([]), &json!([])));
-    // The id is free, and what comes under it is another row.
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    // The id can be used again, and what comes under it is another row.
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl", "--restore-deleted"]);
     assert_eq!(place.value("SELECT \"row\" FROM pool WHERE id = 's5'"), "41");
 }
 
