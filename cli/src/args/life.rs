@@ -86,7 +86,8 @@ pub enum DropWhat {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  gstore tag --store s before-cleanup\n  gstore tag --store s paper --snapshot 12\n  gstore query --store s --snapshot paper \"SELECT ...\"\n\n\
-    Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age."
+    Without a name, the tags are listed. A tagged snapshot is kept by `gstore gc`, whatever its age.",
+    mut_arg("force", |force| force.conflicts_with("delete").help("Move a tag that exists; without a name, replace the file if it exists"))
 )]
 pub struct TagArgs {
     /// The tag: small letters, digits, `.`, `_` and `-`
@@ -98,9 +99,6 @@ pub struct TagArgs {
     /// Remove the tag
     #[arg(long, requires = "name")]
     pub delete: bool,
-    /// Move a tag that there is already
-    #[arg(long, requires = "name", conflicts_with = "delete")]
-    pub force: bool,
     /// Where and how to write the list
     #[command(flatten)]
     pub output: super::OutputArgs,

@@ -33,7 +33,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
             Some(at) => store.snapshot_named(at)?,
             None => store.snapshot()?,
         };
-        store.tag(name, &target, TagOptions { command, move_there: args.force })?;
+        store.tag(name, &target, TagOptions { command, move_there: args.output.force })?;
         out!("{name}: snapshot {}", target.number());
     }
     Ok(ExitCode::SUCCESS)
