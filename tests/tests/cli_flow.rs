@@ -328,7 +328,7 @@ fn the_demo_finds_the_right_skill() {
     let said = String::from_utf8_lossy(&pasted.stderr);
     let shown = String::from_utf8_lossy(&pasted.stdout);
     assert!(
-        pasted.status.success() && shown.contains("embed-mean") && shown.contains("pool"),
+        pasted.status.success() && shown.contains("noise_floor") && shown.contains("embed-mean"),
         "{shown}{said}"
     );
     assert!(world.path("selected.jsonl.scores.csv").is_file());

@@ -283,9 +283,8 @@ fn print_next_steps(store: &Path, target: &str) -> Result<()> {
     out!("     SELECT source, count(*) AS rows, avg(score) AS influence");
     out!("     FROM influence('pool', '{target}') GROUP BY source ORDER BY influence DESC\"");
     out!("   gstore query --store {store} \"");
-    out!(
-        "     SELECT id, score FROM influence('pool', '{target}', kind => 'embed-mean') ORDER BY score DESC LIMIT 10\""
-    );
+    out!("     SELECT id, score, noise_floor, target_id");
+    out!("     FROM influence('pool', '{target}', explain => true, k => 10) ORDER BY score DESC\"");
     out!("   gstore ls --store {store}");
     out!("   gstore query --store {store}");
     Ok(())
