@@ -202,11 +202,9 @@ fn a_record_that_cannot_be_compared_is_an_error() {
         let plan = plan(&store, &ask("pool", "val"));
         let error = plan.in_target(0, &[1], &GO).unwrap_err().to_string();
         assert!(error.contains(place) && error.contains("`prompt` without `completion`"), "{error}");
-        let left = Prepared::new(
-            &store.snapshot(),
-            &InfluenceSpec { exclude_target: true, ..ask("pool", "val") },
-        )
-        .unwrap();
+        let left =
+            Prepared::new(&store.snapshot(), &InfluenceSpec { exclude_target: true, ..ask("pool", "val") })
+                .unwrap();
         let error = left.top_k(Order::Best, 1, None, 1, &GO).unwrap_err().to_string();
         assert!(error.contains(place), "{error}");
     }
