@@ -28,15 +28,22 @@ impl VisitorMut for Ordinals {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let Query { body, order_by, .. } = query;
-        let (SetExpr::Select(select), Some(order)) = (&**body, order_by) else {
+        let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
             return ControlFlow::Continue(());
         };
         let grouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if !by.is_empty());
         let OrderByKind::Expressions(keys) = &mut order.kind else { return ControlFlow::Continue(()) };
-        for key in keys.iter_mut().filter(|_| grouped) {
-            if let Some(meant) = number(&key.expr).and_then(|n| nth(&select.projection, n)) {
+        keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {
+            // A value orders nothing, and a number would be taken for a place once more.
+            Some(Expr::Value(_)) if grouped => false,
+            Some(meant) if grouped => {
                 key.expr = meant.clone();
+                true
             }
+            _ => true,
+        });
+        if keys.is_empty() {
+            *order_by = None;
         }
         ControlFlow::Continue(())
     }
@@ -58,8 +65,6 @@ fn nth(projection: &[SelectItem], n: usize) -> Option<&Expr> {
         |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
     let before = projection.get(..n)?;
     match before.last()? {
-        // A value orders nothing, and a number would be taken for a place.
-        SelectItem::UnnamedExpr(Expr::Value(_)) => None,
         // One with a name of its own is found by it.
         SelectItem::UnnamedExpr(expr) if before.iter().all(plain) => Some(expr),
         _ => None,
