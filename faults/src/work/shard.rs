@@ -12,7 +12,7 @@ pub(crate) fn make(store: &Store, feature: usize, checkpoint: u8, out: &Path) ->
     let dataset = FEATURES.get(feature).ok_or("no such feature")?.dataset;
     let snapshot = store.snapshot()?;
     let contents = contents(&snapshot, dataset, u64::MAX)?;
-    let shard = ShardPlan::new(snapshot, dataset, "0/1".parse()?, out)?;
+    let shard = ShardPlan::new(snapshot, dataset, "1/1".parse()?, out)?;
     let ShardStart::Job(mut job) = store.start_shard(plan(&[feature])?, shard)? else {
         return Err("the shard is there".into());
     };
