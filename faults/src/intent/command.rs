@@ -20,6 +20,9 @@ const NEW: &str = "new";
 /// Versions of samples that `replace` brings.
 const VERSION: u32 = 9;
 
+/// Versions of the samples of the dataset that gets the name.
+const OTHER: u32 = 7;
+
 /// The feature of the shard.
 const ATTACHED: usize = 1;
 
@@ -145,7 +148,7 @@ impl Command {
             Command::Add(ids) => add(store, "side", ids, 0),
             Command::DropDataset => changed(store.drop_dataset(seen.dataset("pool")?, "drop")),
             Command::Remake => match changed(store.drop_dataset(seen.dataset("pool")?, "drop"))? {
-                Outcome::Done => add(store, "pool", &REMADE, 0),
+                Outcome::Done => add(store, "pool", &REMADE, OTHER),
                 refused => Ok(refused),
             },
             Command::DropFeature => changed(store.drop_feature(seen.feature(&label(0))?, "drop")),
@@ -199,7 +202,7 @@ impl Command {
             Command::Replace(ids) => vec![add("pool", ids, VERSION, Mode::Replace)],
             Command::Add(ids) => vec![add("side", ids, 0, Mode::Replace)],
             Command::DropDataset => vec![Step::DropDataset(pool())],
-            Command::Remake => vec![Step::DropDataset(pool()), add("pool", &REMADE, 0, Mode::Replace)],
+            Command::Remake => vec![Step::DropDataset(pool()), add("pool", &REMADE, OTHER, Mode::Replace)],
             Command::DropFeature => vec![Step::DropFeature(0)],
             Command::DropRun => vec![Step::DropRun],
             Command::Compact => Vec::new(),
