@@ -11,7 +11,7 @@ const ROWS: u64 = 3000;
 
 fn place() -> Place {
     let place = Place::new();
-    let store = Store::create(&place.path("store")).expect("a store");
+    let store = Store::create(place.path("store")).expect("a store");
     for (dataset, rows) in [("pool", ROWS), ("target", 2)] {
         append(&store, dataset, rows);
         let mut numbers = Numbers(rows);

@@ -50,6 +50,8 @@ pub fn values_agree<B: Backend>(on: &B) {
                 // Candle has no complementary error function: where the distribution nears 0 its error is
                 // that of 1.
                 Activation::Gelu if TypeId::of::<B>() == TypeId::of::<Candle>() => 1e-6,
+                // The far tail is an exponential of a rounded square.
+                Activation::Gelu => 1e-12,
                 _ => 0.0,
             };
             assert!(error <= 1e-6 * expected.abs() + slack, "{act:?}({x}) = {found}, expected {expected}");

@@ -91,7 +91,7 @@ impl<'a> Records<'a> {
                 continue;
             };
             let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
-            let of_pool: Vec<Scored> = places.iter().map(|i| rows[*i].clone()).collect();
+            let of_pool: Vec<Scored> = places.iter().map(|i| rows[*i]).collect();
             for (place, cell) in places.into_iter().zip(column(&of_pool, self.pools, &own.name)?) {
                 cells[place] = cell.is_valid(0).then_some(cell);
             }
