@@ -21,7 +21,7 @@ pub struct ShardNote {
     pub next_row: u64,
     /// Which of how many.
     pub shard: ShardIndex,
-    /// How the rows are cut: [`ROWS`], or `cells`, as versions did it that cut between cells only.
+    /// How the rows are cut: `rows`, or `cells`, as versions did it that cut between cells only.
     #[serde(default = "cells")]
     pub cut: String,
 }
