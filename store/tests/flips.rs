@@ -43,6 +43,8 @@ enum Step {
     History,
     /// Which rows of a dataset were deleted. A snapshot reads that once, so this takes a fresh one.
     LiveRows(usize, usize),
+    /// Which ids of a dataset were deleted.
+    DeletedIds(usize, usize),
     Samples(usize, usize),
     ScatteredSamples(usize, usize),
     Counts(usize, usize, usize),
@@ -105,6 +107,9 @@ impl World {
                 }
                 if new(format!("{:?} {:?}", part.files, snapshot.live_rows(part))) {
                     steps.insert(0, Step::LiveRows(s, d));
+                }
+                if part.deleted_ids.is_some() && new(format!("{:?}", part.deleted_ids)) {
+                    steps.push(Step::DeletedIds(s, d));
                 }
                 for (e, encoding) in part.encodings.iter().enumerate() {
                     if new(format!("{:?}", encoding.files)) {
@@ -184,6 +189,12 @@ impl World {
             Step::History => vec![self.store.history().map(|h| format!("{h:?}")).map_err(open_error)],
             Step::Samples(s, d) => self.samples(s, d).map_err(read_error)?,
             Step::ScatteredSamples(s, d) => self.scattered(s, d).map_err(read_error)?,
+            Step::DeletedIds(s, d) => {
+                let snapshot = &self.snapshots[s];
+                let mut ids = snapshot.deleted_ids(&snapshot.datasets()[d]).map_err(read_error)?;
+                let found = (0..100).map(|row| ids.contains(&format!("s{row}")));
+                vec![found.collect::<Result<Vec<_>, _>>().map(|f| format!("{f:?}")).map_err(read_error)]
+            }
             Step::Counts(s, d, e) => {
                 let part = &self.snapshots[s].datasets()[d];
                 let reader = self.snapshots[s].encoding(part, &part.encodings[e]).map_err(read_error)?;
@@ -541,9 +552,10 @@ fn every_flipped_bit_is_found_or_changes_nothing() {
     assert!(full() || all.unread.is_multiple_of(8), "{all:?}");
 }
 
-/// What only a store with a history has: bitmaps of deleted rows, manifest pages, a root with a tag and a beginning.
+/// What only a store with a history has: bitmaps of deleted rows, lists of deleted ids, manifest pages, a root with a tag and a beginning.
 fn of_a_life(name: &str) -> bool {
-    name.starts_with("tombstones/") || name.starts_with("manifests/") || name == "CURRENT"
+    ["tombstones/", "deleted/", "manifests/"].iter().any(|folder| name.starts_with(folder))
+        || name == "CURRENT"
 }
 
 #[test]
@@ -551,6 +563,7 @@ fn every_flipped_bit_of_deletes_pages_and_roots_is_found() {
     let tallies = each_fault(life::build, of_a_life, flips);
     let kinds: Vec<&String> = tallies.keys().collect();
     assert!(kinds.iter().any(|kind| kind.starts_with("tombstones/")), "{kinds:?}");
+    assert!(kinds.iter().any(|kind| kind.starts_with("deleted/")), "{kinds:?}");
     assert!(kinds.iter().any(|kind| kind.contains("page")), "{kinds:?}");
     assert!(tallies["all"].detected > 10_000 && tallies["all"].unchanged < 100, "{tallies:?}");
 }

@@ -15,10 +15,12 @@ mod publish;
 pub use options::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 
 use crate::error::{CompactError, RewriteError};
+use crate::manifest::FileEntry;
 use crate::rewrite::{Watch, WorkFolder, lock_compact, merge_counts, merge_samples, merge_segments};
 use crate::samples::FILE_BYTES;
 use crate::store::Store;
 use crate::tombstones::ids;
+use gstore_core::RowSet;
 use plan::{Files, Group, Unit};
 use publish::Piece;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,7 +125,8 @@ impl Work<'_> {
             }
             (Group::Samples(inputs), Files::Dataset(part)) => {
                 let ids = ids::digests_of(folder.env(), part, inputs, &unit.deleted, salt);
-                let ids = ids.map_err(RewriteError::source)?;
+                let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
+                let ids = ids.map_err(|e| RewriteError::source(e).affecting(&own, &unit.name))?;
                 let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;
                 Piece::Samples { inputs: inputs.clone(), outputs, ids }
             }
