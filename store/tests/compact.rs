@@ -19,7 +19,7 @@ fn compact(store: &Store) -> CompactReport {
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) {
     let options = DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() };
-    store.delete(&pool(&store), &RowSet::from_rows(rows), options).unwrap();
+    store.delete(&pool(store), &RowSet::from_rows(rows), options).unwrap();
 }
 
 /// All live samples, as one text for each.

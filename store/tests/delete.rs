@@ -10,7 +10,7 @@ use gstore_store::*;
 use std::path::PathBuf;
 
 fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
-    store.delete(&pool(&store), &RowSet::from_rows(rows), options()).unwrap()
+    store.delete(&pool(store), &RowSet::from_rows(rows), options()).unwrap()
 }
 
 fn options() -> DeleteOptions {

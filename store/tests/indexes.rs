@@ -27,7 +27,7 @@ fn open(store: &Store) -> FeatureReader {
 
 fn purge(store: &Store, rows: impl IntoIterator<Item = u64>) -> Result<DeleteReport, ChangeError> {
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    store.delete(&pool(&store), &RowSet::from_rows(rows), options)
+    store.delete(&pool(store), &RowSet::from_rows(rows), options)
 }
 
 /// Segments by the names of index files.

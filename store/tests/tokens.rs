@@ -142,7 +142,7 @@ fn digests_stay_whatever_the_files_and_deleted_rows_go_whole() {
         let gone = RowSet::from_rows((0..5_000).filter(|r| r % 11 == 3));
         let options =
             DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() };
-        store.delete(&pool(&store), &gone, options).unwrap();
+        store.delete(&pool(store), &gone, options).unwrap();
         assert!(reader(store).row_vectors(14).unwrap().is_empty());
     }
     let before = digest(&many, &f);
@@ -153,7 +153,7 @@ fn digests_stay_whatever_the_files_and_deleted_rows_go_whole() {
     let purge =
         DeleteOptions { command: "gstore delete --purge".into(), purge: true, ..DeleteOptions::default() };
     for store in [&one, &many] {
-        store.delete(&pool(&store), &RowSet::from_rows([9, 4_097]), purge.clone()).unwrap();
+        store.delete(&pool(store), &RowSet::from_rows([9, 4_097]), purge.clone()).unwrap();
     }
     assert_eq!(digest(&many, &f), digest(&one, &f));
     assert_ne!(digest(&many, &f), before);
