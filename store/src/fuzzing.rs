@@ -2,10 +2,11 @@
 
 use crate::error::StorageError;
 use crate::index::{IndexFile, open_any};
+use crate::layout::Env;
 use crate::ledger::codec;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Part, Root, RunPart, parse};
 use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
-use crate::store::Env;
+
 use crate::vfs::Vfs;
 use gstore_core::RowSet;
 use serde::Serialize;

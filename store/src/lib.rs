@@ -8,6 +8,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("files are little-endian and read in place, so gstore needs a little-endian machine");
 
+mod append;
 mod backup;
 mod compact;
 mod encodings;
@@ -18,6 +19,7 @@ pub mod fuzzing;
 mod gc;
 mod index;
 mod job;
+mod layout;
 mod lease;
 mod ledger;
 mod life;
@@ -36,11 +38,12 @@ mod tombstones;
 mod verify;
 pub mod vfs;
 
+pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
-pub use gc::{FileKind, GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
+pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use gstore_core::{
     CELL_ROWS, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
     FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, Space,
@@ -48,6 +51,7 @@ pub use gstore_core::{
 };
 pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
 pub use job::{Job, JobFeature, JobPlan};
+pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
@@ -57,10 +61,7 @@ pub use manifest::{
 pub use map::FileMap;
 pub use panics::caught;
 pub use repair::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
-pub use samples::{
-    AppendOptions, AppendReport, ColumnSpec, IfChanged, IfDeleted, MetaValue, NewSample, Pushed,
-    SampleAppend, SampleReader,
-};
+pub use samples::{ColumnSpec, MetaValue, NewSample, SampleReader};
 pub use segment::{
     BLOCK_BYTES, Block, BlockBounds, BlockBuffer, BlockRef, Checks, FeatureReader, SealedSegment, SegmentRef,
     SegmentWriter, StoredRow, Values,

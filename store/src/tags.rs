@@ -5,8 +5,9 @@
 //! - a tagged snapshot stays readable, also when it is older than the history; only a purge takes it away
 
 use crate::error::TagError;
+use crate::layout::now;
 use crate::manifest::{Extra, Tag};
-use crate::store::{Snapshot, Store, TagInfo, TagName, WriterLock, change_of, now, publish};
+use crate::store::{Snapshot, Store, TagInfo, TagName, WriterLock, change_of, publish};
 use std::sync::Arc;
 
 /// How a tag is set.

@@ -61,29 +61,15 @@ const STORE: Folders = Folders {
     layers: &[
         &["error", "panics"],
         &["map", "vfs"],
+        &["layout"],
         &["manifest"],
-        &["table", "segment", "encodings", "tombstones", "ledger", "index", "lease"],
+        &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease"],
         &["store"],
-        &["samples", "job", "shard"],
+        &["append", "job", "shard"],
         &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags"],
         &["fuzzing"],
     ],
-    up: &[
-        ("index", "gc"),
-        ("index", "job"),
-        ("index", "store"),
-        ("lease", "store"),
-        ("ledger", "samples"),
-        ("manifest", "backup"),
-        ("manifest", "segment"),
-        ("samples", "life"),
-        ("segment", "store"),
-        ("store", "job"),
-        ("store", "samples"),
-        ("store", "shard"),
-        ("table", "store"),
-        ("tombstones", "store"),
-    ],
+    up: &[],
 };
 
 fn root() -> PathBuf {

@@ -3,8 +3,9 @@
 use super::CopyProgress;
 use super::files::{DataFile, Files};
 use crate::error::{BackupError, Damage, StorageError};
+use crate::layout::Env;
 use crate::manifest::{Link, write_replacing};
-use crate::store::{Env, Snapshot};
+use crate::store::Snapshot;
 use crate::table::Region;
 use crate::vfs::VfsRead;
 use std::io::{self, ErrorKind, Write};

@@ -1,9 +1,10 @@
 //! The files of a snapshot.
 
 use crate::error::{Damage, StorageError};
+use crate::layout::{deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
 use crate::manifest::{FileEntry, Link, Part, TombstoneEntry};
 use crate::segment::{FileId, SegmentFile, Shape};
-use crate::store::{Snapshot, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
+use crate::store::Snapshot;
 use crate::table::{Expected, Region, regions};
 use crate::tombstones::ids;
 use gstore_core::Digest;
@@ -63,7 +64,7 @@ pub(super) fn of(snapshot: &Snapshot) -> Files {
     }
     for (feature, part) in snapshot.features().iter().enumerate() {
         for (segment, s) in part.segments.iter().enumerate() {
-            let name = segment_file(part.number, s);
+            let name = segment_file(part.number, s.uuid);
             data.push(DataFile { name, len: s.len, place: Place::Segment { feature, segment } });
         }
         manifests.extend(part.pages().into_iter().cloned());

@@ -13,9 +13,10 @@ mod target;
 
 use crate::error::BackupError;
 use crate::gc::{Needed, Swept, sweep};
+use crate::layout::Env;
 use crate::lease::held;
 use crate::manifest::{Current, Link, Root};
-use crate::store::{Env, FOLDERS, Snapshot, SnapshotName, Store};
+use crate::store::{FOLDERS, Snapshot, SnapshotName, Store};
 use crate::vfs::{OsVfs, Vfs};
 use copy::Copier;
 use serde::Serialize;
@@ -24,8 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use target::{Purpose, Target};
 use uuid::Uuid;
-
-pub(crate) use target::{MARKER, MARKERS, RESTORING};
 
 /// How a backup is made.
 #[derive(Debug, Clone, Default)]

@@ -1,22 +1,16 @@
 //! The folder that a snapshot is copied into.
 
 use crate::error::{BackupError, OpenError, StorageError};
-use crate::manifest::{CURRENT, Current, Link, Root, VERSION, parse, write_replacing};
-use crate::store::{Env, FOLDERS, LOCK, Snapshot, Store, WriterLock};
+use crate::layout::Env;
+use crate::layout::names::{CURRENT, LOCK, MARKER, RESTORING};
+use crate::manifest::{Current, Link, Root, VERSION, parse, write_replacing};
+use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
 use crate::vfs::Vfs;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// File in a backup's folder that says that it is one.
-pub(crate) const MARKER: &str = "backup.json";
-/// File in a folder that is being restored into; gone when that is done.
-pub(crate) const RESTORING: &str = "restore.json";
-
-/// Both.
-pub(crate) const MARKERS: [&str; 2] = [MARKER, RESTORING];
 
 /// No marker is longer.
 const LIMIT: u64 = 1 << 16;

@@ -2,10 +2,11 @@
 
 use super::options::CompactOptions;
 use crate::error::{CompactError, ReadError};
+use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
 use crate::samples::FILE_BYTES;
-use crate::store::{Env, Snapshot, Store, encoding_file, sample_file, segment_file};
+use crate::store::{Snapshot, Store};
 use crate::tombstones::ids::salt_of;
 use gstore_core::RowSet;
 use std::ops::Range;
@@ -62,7 +63,7 @@ impl Group {
             }
             (Group::Counts(e, files), _) => files.iter().map(|f| encoding_file(e.number, f.uuid)).collect(),
             (Group::Segments(segments), Files::Feature(part)) => {
-                segments.iter().map(|s| segment_file(part.number, s)).collect()
+                segments.iter().map(|s| segment_file(part.number, s.uuid)).collect()
             }
             _ => Vec::new(),
         }

@@ -4,13 +4,12 @@ use super::Work;
 use super::options::CompactedPart;
 use super::plan::{Files, Unit};
 use crate::error::{CommitError, CompactError, StorageError};
-use crate::ledger::{LEDGER, Ledger};
-use crate::life::remove_files;
+use crate::layout::names::LEDGER;
+use crate::layout::{encoding_file, sample_file, segment_file};
+use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::Placed;
-use crate::store::{
-    Change, Snapshot, WriterLock, change_of, encoding_file, publish, sample_file, segment_file,
-};
+use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
 use gstore_core::RowSet;
@@ -76,7 +75,7 @@ impl Work<'_> {
             Err(e) => {
                 if !matches!(e, CommitError::Unclear { .. }) {
                     // CURRENT does not name them.
-                    remove_files(self.store.env(), bitmaps);
+                    self.store.env().remove_unreferenced(bitmaps);
                 }
                 Err(e.into())
             }
@@ -127,7 +126,7 @@ impl Work<'_> {
             if let Some(segment) = output {
                 p.moves.push(Placed {
                     from: format!("{}.arrow", segment.uuid),
-                    to: segment_file(part.number, &segment),
+                    to: segment_file(part.number, segment.uuid),
                 });
                 part.segments.push(segment);
             }
@@ -224,7 +223,7 @@ impl Work<'_> {
         if listed.is_ok() && part.rows == old.rows {
             return Ok(written);
         }
-        remove_files(self.store.env(), written);
+        self.store.env().remove_unreferenced(written);
         listed?;
         let detail = format!("it would have {} samples instead of {}", part.rows, old.rows);
         Err(StorageError::io(format!("compact dataset {}", part.name), std::io::Error::other(detail)).into())

@@ -2,8 +2,9 @@
 
 use super::collect::GcOptions;
 use crate::error::OpenError;
+use crate::layout::Env;
 use crate::manifest::{Link, Root};
-use crate::store::{Chain, Env, Snapshot};
+use crate::store::{Chain, Snapshot};
 
 /// The part of the history that stays.
 pub(super) struct Kept {

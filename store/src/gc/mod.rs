@@ -8,14 +8,12 @@
 
 mod collect;
 mod history;
-pub(crate) mod names;
 mod needed;
 mod report;
 mod sweep;
 mod work;
 
 pub use collect::{GcOptions, GcReport, Kept, KeptBecause};
-pub use names::FileKind;
 pub use report::{JobNote, Removed, Swept};
 
 pub(crate) use needed::Needed;

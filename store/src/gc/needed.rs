@@ -1,9 +1,10 @@
 //! What must stay: everything that some snapshots refer to.
 
-use super::names::{DataKey, FileKind, data_key};
 use crate::error::StorageError;
+use crate::layout::Env;
+use crate::layout::names::{DataKey, FileKind, data_key};
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
-use crate::store::Env;
+
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;

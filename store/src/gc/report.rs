@@ -1,6 +1,6 @@
 //! What was removed, and what was kept and why.
 
-use super::names::FileKind;
+use crate::layout::names::FileKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -5,12 +5,13 @@
 //! - a file goes only if its place and its name are ours; everything else is reported and left
 //! - every state between two removals is one that a crash may leave: only files go that no kept snapshot needs
 
-use super::names::{self, FLAT, FileKind, NUMBERED, Top};
 use super::needed::Needed;
 use super::report::Swept;
 use crate::error::StorageError;
+use crate::layout::Env;
+use crate::layout::names::{self, FLAT, FileKind, NUMBERED, Top};
 use crate::manifest::Current;
-use crate::store::{Env, Store, WriterLock};
+use crate::store::{Store, WriterLock};
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Sweeper<'_> {
             match names::top(&name) {
                 Top::Ours => {}
                 Top::Leftover => removed |= self.remove(FileKind::Leftovers, &name)?,
-                Top::Stranger => self.swept.stranger(name),
+                Top::Foreign => self.swept.stranger(name),
             }
         }
         self.flush("", removed)

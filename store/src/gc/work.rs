@@ -1,16 +1,16 @@
 //! Sweeping what processes at work keep in the store's folder: jobs, appends, compactions and leases.
 
-use super::names::{self, FileKind};
 use super::report::JobNote;
 use super::sweep::{Starting, Sweeper};
 use crate::error::StorageError;
 use crate::index;
-use crate::job::{
-    Intents, JobFile, JobFolder, PREFIX, PUBLISH, START_LOCK, is_held, lock_start, read_json_of,
-};
+use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, read_json_of};
+use crate::layout::Env;
+use crate::layout::names::{self, FileKind};
+use crate::layout::names::{LEASES, START_LOCK};
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
-use crate::store::Env;
+
 use std::io::ErrorKind;
 
 /// Files in `tmp/` that many processes lock.
@@ -21,7 +21,7 @@ impl Sweeper<'_> {
     pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
         let _starting = match self.options.starting {
             Starting::Caller => None,
-            Starting::Sweep => Some(lock_start(self.env)?),
+            Starting::Sweep => Some(self.env.lock_start()?),
         };
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
@@ -137,8 +137,8 @@ impl Sweeper<'_> {
     /// Removes leases that nobody holds. They matter only to processes that run, so nothing is flushed; who must be sure that
     /// they are gone flushes the folder.
     pub(super) fn leases(&mut self) -> Result<(), StorageError> {
-        for file in self.list(lease::FOLDER)?.unwrap_or_default() {
-            let name = format!("{}/{file}", lease::FOLDER);
+        for file in self.list(LEASES)?.unwrap_or_default() {
+            let name = format!("{}/{file}", LEASES);
             if !lease::is_lease(&file) {
                 self.swept.stranger(name);
                 continue;

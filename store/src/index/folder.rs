@@ -4,9 +4,9 @@
 //! leftover, and who holds the start lock and finds no lock held knows that nobody builds.
 
 use crate::error::StorageError;
-use crate::gc::names;
-use crate::job::lock_start;
-use crate::store::Env;
+use crate::layout::Env;
+use crate::layout::names;
+
 use crate::vfs::VfsLock;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ impl BuildFolder {
         env: &Arc<Env>,
         wanted: impl FnOnce() -> Result<bool, StorageError>,
     ) -> Result<Option<BuildFolder>, StorageError> {
-        let _starting = lock_start(env)?;
+        let _starting = env.lock_start()?;
         if !wanted()? {
             return Ok(None);
         }

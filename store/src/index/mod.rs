@@ -27,4 +27,5 @@ pub(crate) use folder::{PREFIX, is_build, live_builds};
 #[cfg(feature = "fuzzing")]
 pub(crate) use open::open_any;
 pub(crate) use open::{Wanted, open};
-pub(crate) use places::{FOLDER, list, notes, split_name};
+pub(crate) use places::{list, notes, split_name};
+pub(crate) use writer::remove;

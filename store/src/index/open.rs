@@ -5,7 +5,8 @@ use super::footer::{REMEDY, Tail};
 use super::places::index_file;
 use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, StorageError};
-use crate::store::Env;
+use crate::layout::Env;
+
 use crate::vfs::Vfs;
 use std::io::ErrorKind;
 use std::path::Path;

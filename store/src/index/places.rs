@@ -1,16 +1,15 @@
 //! Where index files are, and what their names say.
 
 use crate::error::StorageError;
-use crate::gc::names::uuid;
+use crate::layout::Env;
+use crate::layout::names::INDEXES;
+use crate::layout::names::uuid;
 use crate::manifest::SegmentEntry;
-use crate::store::Env;
+
 use serde::Serialize;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use uuid::Uuid;
-
-/// The folder, relative to the store. The first index makes it.
-pub(crate) const FOLDER: &str = "indexes";
 
 /// An index that is there. What is in it was not looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,7 +25,7 @@ pub struct IndexNote {
 
 /// The name of an index, relative to the store.
 pub(crate) fn index_file(segment: Uuid, kind: &str) -> String {
-    format!("{FOLDER}/{segment}.{kind}")
+    format!("{INDEXES}/{segment}.{kind}")
 }
 
 /// Whether indexes can be of this kind: 1 to 32 of `a-z` and `0-9`.
@@ -47,7 +46,7 @@ pub(crate) fn notes(env: &Env, segments: &[SegmentEntry]) -> Result<Vec<IndexNot
     let mut notes = Vec::new();
     for file in list(env)? {
         let Some((segment, kind)) = split_name(&file).filter(|(s, _)| wanted.contains(s)) else { continue };
-        let name = format!("{FOLDER}/{file}");
+        let name = format!("{INDEXES}/{file}");
         match env.vfs().open(&env.at(&name)).and_then(|f| f.len()) {
             Ok(bytes) => notes.push(IndexNote { segment, kind: kind.to_owned(), bytes }),
             // Removed since the folder was listed.
@@ -60,9 +59,9 @@ pub(crate) fn notes(env: &Env, segments: &[SegmentEntry]) -> Result<Vec<IndexNot
 
 /// Names of the files in the folder that are called like indexes, sorted; none where there is no folder.
 pub(crate) fn list(env: &Env) -> Result<Vec<String>, StorageError> {
-    match env.vfs().list(&env.at(FOLDER)) {
+    match env.vfs().list(&env.at(INDEXES)) {
         Ok(names) => Ok(names.into_iter().filter(|n| split_name(n).is_some()).collect()),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
-        Err(e) => Err(Env::io("list", FOLDER)(e)),
+        Err(e) => Err(Env::io("list", INDEXES)(e)),
     }
 }

@@ -5,10 +5,11 @@
 
 use super::folder::BuildFolder;
 use super::footer::{ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name};
-use super::places::{FOLDER, IndexNote, index_file, is_kind};
+use super::places::{IndexNote, index_file, is_kind};
 use crate::error::{IndexError, StorageError};
+use crate::layout::Env;
+use crate::layout::names::INDEXES;
 use crate::segment::SegmentRef;
-use crate::store::{Env, Store};
 use crate::vfs::{VfsFile, VfsRead};
 use gstore_core::Digest;
 use serde_json::Value;
@@ -110,19 +111,17 @@ impl Output {
     }
 }
 
-impl Store {
-    /// Starts an index of a segment, of some kind: 1 to 32 of `a-z` and `0-9`. Publishes nothing; the index counts from the moment it is
-    /// finished, for every snapshot that has the segment. One that is there already is replaced. Several may be built at once.
-    ///
-    /// Whoever builds holds a lease, as every long reader does: segments that are collected meanwhile cannot get an index.
-    ///
-    /// # Errors
-    /// A segment that is not in the store any more; a store that cannot be written.
-    pub fn write_index(&self, segment: &SegmentRef, kind: &str) -> Result<IndexWriter, IndexError> {
+impl IndexWriter {
+    /// Starts an index of a segment.
+    pub(crate) fn create(
+        env: &Arc<Env>,
+        segment: &SegmentRef,
+        kind: &str,
+    ) -> Result<IndexWriter, IndexError> {
         if !is_kind(kind) {
             return Err(IndexError::Kind(kind.to_owned()));
         }
-        let env = Arc::clone(self.env());
+        let env = Arc::clone(env);
         // A purge that was at work until now has removed the files of its rows.
         let folder =
             BuildFolder::create(&env, || is_there(&env, segment)).map_err(|e| not_writable(&env, e))?;
@@ -136,21 +135,21 @@ impl Store {
         let (segment, kind) = (segment.clone(), kind.to_owned());
         Ok(IndexWriter { env, segment, kind, file: Some(file), sections: Vec::new(), folder })
     }
+}
 
-    /// Removes an index of a segment. Readers that have it open keep it. Says whether there was one.
-    pub fn remove_index(&self, segment: &SegmentRef, kind: &str) -> Result<bool, IndexError> {
-        if !is_kind(kind) {
-            return Err(IndexError::Kind(kind.to_owned()));
-        }
-        let name = index_file(segment.uuid(), kind);
-        match self.env().vfs().remove(&self.env().at(&name)) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(Env::io("remove", &name)(e).into()),
-        }
-        self.env().sync_folder(FOLDER)?;
-        Ok(true)
+/// Removes an index of a segment; false if there was none.
+pub(crate) fn remove(env: &Env, segment: &SegmentRef, kind: &str) -> Result<bool, IndexError> {
+    if !is_kind(kind) {
+        return Err(IndexError::Kind(kind.to_owned()));
     }
+    let name = index_file(segment.uuid(), kind);
+    match env.vfs().remove(&env.at(&name)) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Env::io("remove", &name)(e).into()),
+    }
+    env.sync_folder(INDEXES)?;
+    Ok(true)
 }
 
 /// Says so where the first thing that is written shows that nothing can be.
@@ -270,12 +269,12 @@ impl IndexWriter {
     }
 
     fn place(&self, file: &Output) -> Result<(), IndexError> {
-        self.env.make_folder(FOLDER)?;
+        self.env.make_folder(INDEXES)?;
         if !is_there(&self.env, &self.segment)? {
             return Err(IndexError::Gone { segment: self.segment.uuid() });
         }
         self.env.rename(&file.path, &index_file(self.segment.uuid(), &self.kind))?;
-        Ok(self.env.sync_folder(FOLDER)?)
+        Ok(self.env.sync_folder(INDEXES)?)
     }
 }
 

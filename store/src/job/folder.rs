@@ -2,8 +2,9 @@
 
 use super::plan::JobFile;
 use crate::error::StorageError;
+use crate::layout::Env;
 use crate::manifest::{parse, write_replacing};
-use crate::store::Env;
+
 use crate::vfs::{Vfs, VfsLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,8 +22,6 @@ pub(crate) const RECEIPT: &str = "receipt.json";
 /// Which samples the rows of a finished shard were.
 pub(crate) const SAMPLES: &str = "samples.xxh3";
 const LOCK: &str = "lock";
-/// Taken while a job starts, so that two jobs cannot both find the other not there yet.
-pub(crate) const START_LOCK: &str = "tmp/start.lock";
 
 /// No JSON file of a job is longer.
 pub(crate) const LIMIT: u64 = 1 << 28;
@@ -104,16 +103,6 @@ impl Content {
         let note = || Some(Content::EncodingNote(name.strip_suffix(".encoding.json")?.parse().ok()?));
         let encoding = || Some(Content::Encoding(name.strip_suffix(".parquet")?.parse().ok()?));
         segment().or_else(note).or_else(encoding).unwrap_or(Content::Stranger)
-    }
-}
-
-/// Held while a job starts.
-pub(crate) fn lock_start(env: &Env) -> Result<Box<dyn VfsLock>, StorageError> {
-    env.vfs().create_dir(&env.at("tmp")).map_err(Env::io("make the folder", "tmp"))?;
-    match env.vfs().lock(&env.at(START_LOCK), true) {
-        Ok(Some(lock)) => Ok(lock),
-        Ok(None) => Err(Env::io("lock", START_LOCK)(ErrorKind::WouldBlock.into())),
-        Err(e) => Err(Env::io("lock", START_LOCK)(e)),
     }
 }
 

@@ -23,10 +23,20 @@ pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
 
 pub(crate) use folder::{
-    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, SAMPLES, START_LOCK, encoding_name, held_jobs,
-    is_held, jobs, lock_start, note_name, read_json, read_json_of, segment_name, unfinished,
+    Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, SAMPLES, encoding_name, held_jobs, is_held,
+    jobs, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{Intents, JobFile};
 pub(crate) use publish::{Completion, Finish, Published, attached, run_part};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{live_rows, published_rows, purged_rows};
+
+use crate::error::JobError;
+use crate::store::Store;
+
+impl Store {
+    /// Starts a job, or goes on with one of the same identity that was interrupted.
+    pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
+        resume::start(self.clone(), plan)
+    }
+}

@@ -7,10 +7,11 @@ use super::plan::{Intents, Move};
 use super::rows::{live_rows, published_rows};
 use super::run::Job;
 use crate::error::{CommitError, StorageError};
+use crate::layout::{encoding_file, segment_file};
 use crate::manifest::{
     Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, FileEntry, RunPart, RunUpdate, VERSION,
 };
-use crate::store::{Change, Snapshot, WriterLock, change_of, encoding_file, publish, segment_file};
+use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use gstore_core::RowSet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ impl Job {
                 moves.extend(self.sealed(i).iter().map(|s| Move {
                     uuid: s.uuid(),
                     from: segment_name(i, s.uuid()),
-                    to: segment_file(part.number, &s.entry),
+                    to: segment_file(part.number, s.entry.uuid),
                 }));
                 change.features.push(part);
             } else {

@@ -1,9 +1,10 @@
 //! Promise: rows that are purged while a job runs, or after a shard was computed, do not come back with it.
 
 use super::{JobFeature, JobPlan};
+use crate::append::{AppendOptions, IfChanged};
 use crate::encodings::TokenCount;
 use crate::manifest::DatasetPart;
-use crate::samples::{AppendOptions, IfChanged, NewSample};
+use crate::samples::NewSample;
 use crate::shard::{AttachOptions, ShardOutcome, ShardPlan, ShardStart};
 use crate::store::{Store, WriterLock, change_of, publish};
 use crate::{AttachReport, Job};

@@ -1,8 +1,6 @@
 //! Starting a job, and taking over what an earlier process left.
 
-use super::folder::{
-    Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, lock_start, note_name, read_json,
-};
+use super::folder::{Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json};
 use super::plan::{Intents, JobFile, JobPlan, SealedEncoding};
 use super::rows::published_rows;
 use super::run::Job;
@@ -105,7 +103,7 @@ pub(crate) fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobE
 /// Takes the job's folder, unless a live process has it or one of the features.
 fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result<JobFolder, JobError> {
     let env = store.env();
-    let _starting = lock_start(env)?;
+    let _starting = env.lock_start()?;
     let keys: Vec<String> = plan.features.iter().map(|f| f.desc.key()).collect();
     let first =
         plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
@@ -177,7 +175,7 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
         let then = snapshot_of(store, &now, intents.snapshot)?;
         let env = store.env();
         let exists =
-            |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::store::Env::io("look for", name));
+            |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::layout::Env::io("look for", name));
         for m in &intents.moves {
             if !exists(&m.to)? {
                 continue;

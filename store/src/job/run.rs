@@ -3,7 +3,7 @@
 use super::folder::{Content, JobFolder, encoding_name, note_name, segment_name, unfinished};
 use super::plan::{JobFeature, JobPlan, SealedEncoding};
 use crate::encodings::EncodingWriter;
-use crate::error::{JobError, StorageError, WriteError};
+use crate::error::{StorageError, WriteError};
 use crate::manifest::{EncodingEntry, VERSION};
 use crate::segment::{SealedSegment, SegmentWriter};
 use crate::store::{Snapshot, Store};
@@ -30,10 +30,6 @@ pub struct Job {
 }
 
 impl Job {
-    pub(crate) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
-        super::resume::start(store, plan)
-    }
-
     /// Its id; the same for the same identity.
     pub fn id(&self) -> &str {
         &self.id

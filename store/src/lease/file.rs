@@ -2,16 +2,15 @@
 
 use super::HeldLease;
 use crate::error::StorageError;
+use crate::layout::Env;
+use crate::layout::names::LEASES;
 use crate::manifest::{Link, VERSION, parse};
-use crate::store::Env;
+
 use crate::vfs::VfsLock;
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// The folder of leases, relative to the store.
-pub(crate) const FOLDER: &str = "leases";
 
 /// No lease is longer.
 const LIMIT: u64 = 1 << 20;
@@ -47,7 +46,7 @@ impl Lease {
     }
 
     /// Makes a lease; `None` where nothing can be written. Of the command it names program and subcommand.
-    pub(super) fn take(
+    pub(crate) fn take(
         env: &Arc<Env>,
         snapshot: u64,
         root: &Link,
@@ -62,7 +61,7 @@ impl Lease {
             command: without_arguments(command),
         };
         let mut text = serde_json::to_string_pretty(&file)
-            .map_err(|e| Env::io("write a lease in", FOLDER)(io::Error::other(e)))?;
+            .map_err(|e| Env::io("write a lease in", LEASES)(io::Error::other(e)))?;
         text.push('\n');
         // Somebody who looks for leftovers may take the new file for one between its creation and its lock.
         const ATTEMPTS: usize = 10;
@@ -73,10 +72,10 @@ impl Lease {
                 }
                 Ok(None) => {}
                 Err(e) if cannot_write(&e) => return Ok(None),
-                Err(e) => return Err(Env::io("make a lease in", FOLDER)(e)),
+                Err(e) => return Err(Env::io("make a lease in", LEASES)(e)),
             }
         }
-        Err(Env::io("make a lease in", FOLDER)(ErrorKind::WouldBlock.into()))
+        Err(Env::io("make a lease in", LEASES)(ErrorKind::WouldBlock.into()))
     }
 }
 
@@ -99,9 +98,9 @@ fn without_arguments(command: &str) -> String {
 
 /// A locked file with this content under a new name; `None` if somebody removed it before it was locked.
 fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock>)>> {
-    let name = format!("{FOLDER}/{}.json", Uuid::new_v4());
+    let name = format!("{LEASES}/{}.json", Uuid::new_v4());
     let (path, beside) = (env.at(&name), env.at(&format!("{name}.new")));
-    env.vfs().create_dir(&env.at(FOLDER))?;
+    env.vfs().create_dir(&env.at(LEASES))?;
     let Some(lock) = env.vfs().lock(&beside, false)? else { return Ok(None) };
     let filled = lock.fill(content).and_then(|()| env.vfs().rename(&beside, &path));
     match filled {
@@ -139,14 +138,14 @@ pub(crate) struct Held {
 
 /// The leases that are held. Those that nobody holds are left over from processes that were killed.
 pub(crate) fn held(env: &Env) -> Result<Vec<Held>, StorageError> {
-    let names = match env.vfs().list(&env.at(FOLDER)) {
+    let names = match env.vfs().list(&env.at(LEASES)) {
         Ok(names) => names,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Env::io("list", FOLDER)(e)),
+        Err(e) => return Err(Env::io("list", LEASES)(e)),
     };
     let mut out = Vec::new();
     for file in names.into_iter().filter(|n| is_lease(n) && n.ends_with(".json")) {
-        let name = format!("{FOLDER}/{file}");
+        let name = format!("{LEASES}/{file}");
         let path = env.at(&name);
         // It may be released at any moment: then it is gone, or no longer locked.
         if !env.vfs().is_locked(&path).map_err(Env::io("look at the lock of", &name))? {

@@ -2,9 +2,10 @@
 
 use super::has;
 use crate::error::Collected;
+use crate::layout::Env;
 use crate::manifest::{Current, Link, ManifestFiles, Root};
 use crate::map::FileMap;
-use crate::store::Env;
+
 use crate::vfs::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

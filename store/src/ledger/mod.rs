@@ -20,9 +20,9 @@ mod pages;
 mod sums;
 
 pub(crate) use ids::Known;
-pub(crate) use sums::SUMS;
 
 use crate::error::{Damage, StorageError};
+use crate::layout::names::{LEDGER, SUMS};
 use crate::vfs::{Vfs, VfsRandom};
 use backend::Backend;
 use guard::guarded;
@@ -34,9 +34,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use sums::{Found, PAGE, Sums};
 use uuid::Uuid;
-
-/// The file's name.
-pub(crate) const LEDGER: &str = "ledger.redb";
 
 const CACHE: usize = 64 << 20;
 

@@ -13,6 +13,7 @@
 //! fit, or is not what its own digest says, bits were changed behind our back.
 
 use crate::error::{Damage, StorageError};
+use crate::layout::names::SUMS;
 use crate::manifest::write_replacing;
 use crate::vfs::{Vfs, VfsRead};
 use std::io::{self, ErrorKind};
@@ -20,8 +21,6 @@ use std::path::Path;
 use uuid::Uuid;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// The file's name.
-pub(crate) const SUMS: &str = "ledger.sums";
 /// Bytes that share a sum.
 pub(super) const PAGE: u64 = 4096;
 

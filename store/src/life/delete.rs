@@ -1,7 +1,7 @@
 //! Deleting rows: a bitmap of a dataset, in one commit.
 
 use super::purge::purge;
-use super::{remove_files, stop_if};
+use super::stop_if;
 use crate::error::{ChangeError, Changed, CommitError};
 use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
@@ -104,7 +104,7 @@ impl Store {
             Err(e) => {
                 if !matches!(e, CommitError::Unclear { .. }) {
                     // CURRENT does not name the bitmap, so nothing can refer to it.
-                    remove_files(self.env(), files);
+                    self.env().remove_unreferenced(files);
                 }
                 Err(e.into())
             }

@@ -2,7 +2,7 @@
 
 use super::{has_tmp, refuse_live_jobs};
 use crate::error::ChangeError;
-use crate::job::{JobFile, lock_start};
+use crate::job::JobFile;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, RunPart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
@@ -98,7 +98,7 @@ impl Store {
         if !has_tmp(self.env())? {
             return Ok(None);
         }
-        let starting = lock_start(self.env())?;
+        let starting = self.env().lock_start()?;
         refuse_live_jobs(self.env(), what, concerned)?;
         Ok(Some(starting))
     }

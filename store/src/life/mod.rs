@@ -15,7 +15,8 @@ pub use drop::DropReport;
 
 use crate::error::{ChangeError, StorageError};
 use crate::job::{JobFile, held_jobs};
-use crate::store::Env;
+use crate::layout::Env;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Ends a change that somebody asked to end.
@@ -36,13 +37,6 @@ fn refuse_live_jobs(env: &Env, what: &str, concerned: impl Fn(&JobFile) -> bool)
         }
     }
     Ok(())
-}
-
-/// Removes files that nothing refers to, as far as that is possible: what stays is collected later.
-pub(crate) fn remove_files(env: &Env, names: impl IntoIterator<Item = String>) {
-    for name in names {
-        let _ = env.vfs().remove(&env.at(&name));
-    }
 }
 
 /// Whether the folder for jobs and other work is there; only then there can be jobs.

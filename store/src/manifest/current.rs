@@ -3,13 +3,11 @@
 use super::file::{Link, VERSION, parse, write_replacing};
 use super::root::root_number;
 use crate::error::{Damage, OpenError, StorageError};
+use crate::layout::names::{CURRENT, MARKERS};
 use crate::vfs::Vfs;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::Path;
-
-/// The file's name.
-pub(crate) const CURRENT: &str = "CURRENT";
 
 /// No `CURRENT` is longer.
 const LIMIT: u64 = 1 << 16;
@@ -68,7 +66,7 @@ fn missing(vfs: &dyn Vfs, store: &Path) -> OpenError {
     if !vfs.exists(store).unwrap_or(true) {
         return OpenError::NotFound(path);
     }
-    if crate::backup::MARKERS.iter().any(|m| vfs.exists(&store.join(m)).unwrap_or(false)) {
+    if MARKERS.iter().any(|m| vfs.exists(&store.join(m)).unwrap_or(false)) {
         return OpenError::Incomplete(path);
     }
     let roots = vfs.list(&store.join("manifests")).unwrap_or_default();

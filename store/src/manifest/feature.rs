@@ -5,7 +5,6 @@ use super::entry::deserialize_with_extra;
 use super::file::{Link, Part, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
-use crate::segment::Shape;
 use gstore_core::{FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -115,14 +114,6 @@ impl FeaturePart {
     /// Bytes of its files.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len))
-    }
-
-    /// More vectors than its files can hold, from their lengths and what one vector takes in all columns; near what they do hold. Of
-    /// vectors that belong to tokens the catalog knows no number.
-    pub fn most_vectors(&self) -> u64 {
-        let blocks =
-            self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len.saturating_sub(s.tail_len)));
-        blocks / (Shape::new(&self.desc, &self.attrs).vector_bytes() as u64).max(1)
     }
 
     /// The ranges its segments span, without opening one. Where a segment has gaps this is more than the rows that are

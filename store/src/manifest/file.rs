@@ -3,6 +3,7 @@
 use super::entry::Key;
 use super::page::{LostPage, PAGES, PageReader, PageWriter};
 use crate::error::{Damage, StorageError};
+use crate::layout::Env;
 use crate::vfs::Vfs;
 use gstore_core::xxh3_hex;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -93,6 +94,13 @@ pub(crate) trait Part: Serialize + DeserializeOwned + Clone {
     /// Moves older entries into pages. What is left is what the file holds.
     fn fold(&mut self, _writer: &mut PageWriter<'_>) -> Result<(), StorageError> {
         Ok(())
+    }
+}
+
+impl Env {
+    /// The folder `manifests/`.
+    pub(crate) fn manifests(&self) -> ManifestFiles {
+        ManifestFiles::new(self.shared_vfs(), self.path())
     }
 }
 

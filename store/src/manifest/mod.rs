@@ -22,7 +22,7 @@ pub use dataset::{
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
 
-pub(crate) use current::{CURRENT, Current};
+pub(crate) use current::Current;
 pub(crate) use dataset::CHUNK;
 pub(crate) use file::{Link, ManifestFiles, Part, TOKENS, VERSION, check_version, parse, write_replacing};
 pub(crate) use page::LostPage;

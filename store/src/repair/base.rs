@@ -6,8 +6,9 @@ use super::parts::{
 };
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError};
+use crate::layout::{Env, now};
 use crate::manifest::{Counters, Current, Link, PartLink, Root};
-use crate::store::{Env, Store, now};
+use crate::store::Store;
 use crate::verify::{dataset_files, feature_files};
 use std::collections::BTreeMap;
 use std::iter::once;

@@ -4,8 +4,9 @@ use super::parts::{Inventory, best_dataset};
 use super::report::{Loss, LostKind};
 use super::{Work, feature};
 use crate::error::{StorageError, VerifyError};
+use crate::layout::{Env, encoding_file, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
-use crate::store::{Env, encoding_file, sample_file, sample_folder};
+
 use crate::table::{Described, describe};
 use crate::verify::data_uuid;
 use gstore_core::RowSet;

@@ -5,8 +5,9 @@ use super::parts::is_medium;
 use super::report::{Loss, LostKind};
 use super::samples::table;
 use crate::error::{StorageError, VerifyError};
+use crate::layout::{Env, deleted_ids_file, deleted_ids_folder, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
-use crate::store::{Env, deleted_ids_file, deleted_ids_folder, tombstone_file, tombstone_folder};
+
 use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use arrow_array::cast::AsArray;

@@ -5,9 +5,10 @@ use super::parts::{Inventory, is_medium};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError};
 use crate::job::attached;
+use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
-use crate::store::segment_file;
+
 use crate::verify::data_uuid;
 use gstore_core::{FeatureAttrs, FeatureDesc, RowSet};
 use std::collections::HashSet;
@@ -22,7 +23,7 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
     let mut kept = Vec::new();
     let mut bad = Vec::new();
     for entry in &part.segments {
-        if work.is_bad(&segment_file(part.number, entry)) {
+        if work.is_bad(&segment_file(part.number, entry.uuid)) {
             bad.push(entry.clone());
         } else {
             covered = covered.union(&rows_of(work, part, entry, &shape)?);
@@ -32,7 +33,7 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
     let mut lost = RowSet::new();
     let mut count = 0;
     for entry in &bad {
-        let name = segment_file(part.number, entry);
+        let name = segment_file(part.number, entry.uuid);
         let path = work.env.at(&name);
         let salvaged = salvage(&work.env.shared_vfs(), &path, &name, &shape)?;
         work.handled.insert(name.clone());
@@ -85,7 +86,7 @@ fn open(
     entry: &SegmentEntry,
     shape: &Shape,
 ) -> Result<SegmentFile, StorageError> {
-    let name = segment_file(part.number, entry);
+    let name = segment_file(part.number, entry.uuid);
     let path = work.env.at(&name);
     let id = FileId { path: &path, name };
     SegmentFile::open(work.env.shared_vfs(), id, entry, &part.display_name(), shape.clone(), &part.key)
@@ -196,7 +197,7 @@ fn rewrite(
     let mut writer = SegmentWriter::create(work.env.vfs(), &path, uuid, &part.desc, &part.attrs)?;
     from.copy(rows, &mut writer)?;
     let sealed = writer.finish()?;
-    work.files.add(path, segment_file(part.number, &sealed.entry));
+    work.files.add(path, segment_file(part.number, sealed.entry.uuid));
     Ok(Some(sealed.entry))
 }
 
@@ -270,17 +271,17 @@ pub(super) fn rebuild(
             covered = covered.union(&c.rows);
             part.segments.push(c.entry.clone());
         } else {
-            rest.push((c.entry.uuid, segment_file(number, &c.entry)));
+            rest.push((c.entry.uuid, segment_file(number, c.entry.uuid)));
         }
     }
     let whole = part.segments.len();
-    rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, &c.entry))));
+    rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, c.entry.uuid))));
     // Without a footer only the catalog knows whose rows these are; the shape alone says nothing.
     let listed: HashSet<Uuid> =
         versions().filter(|p| p.key == part.key).flat_map(|p| p.segments.iter().map(|s| s.uuid)).collect();
     let (known, strange): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|(uuid, _)| listed.contains(uuid));
     rest.extend(known);
-    let foreign = others.iter().map(|c| segment_file(number, &c.entry));
+    let foreign = others.iter().map(|c| segment_file(number, c.entry.uuid));
     for file in foreign.chain(strange.into_iter().map(|(_, file)| file)) {
         let feature = part.display_name();
         work.report

@@ -1,9 +1,9 @@
 //! New data files: written in a work folder, moved into place before the snapshot that names them is published.
 
 use crate::error::StorageError;
-use crate::life::remove_files;
+use crate::layout::Env;
 use crate::samples::TMP;
-use crate::store::Env;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +73,6 @@ impl Drop for Files {
             // A leftover does no harm.
             let _ = self.env.remove_folder(&self.folder);
         }
-        remove_files(&self.env, self.placed.drain(..));
+        self.env.remove_unreferenced(self.placed.drain(..));
     }
 }

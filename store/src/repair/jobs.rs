@@ -4,7 +4,8 @@
 use super::parts::is_medium;
 use crate::error::StorageError;
 use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
-use crate::store::Env;
+use crate::layout::Env;
+
 use std::io::ErrorKind;
 
 /// What an interrupted job was publishing.

@@ -2,7 +2,8 @@
 
 use crate::error::{StorageError, VerifyError};
 use crate::index;
-use crate::store::{Env, Store, WriterLock};
+use crate::layout::Env;
+use crate::store::{Store, WriterLock};
 use crate::vfs::VfsLock;
 
 /// Locks of whole operations, inside the store.

@@ -26,10 +26,11 @@ mod samples;
 pub use report::{Loss, LostKind, Rebuilt, RepairOptions, RepairReport};
 
 use crate::error::VerifyError;
-use crate::index;
+use crate::layout::Env;
+use crate::layout::names::INDEXES;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, PartLink, RunPart};
-use crate::store::{Env, Store};
+use crate::store::Store;
 use crate::verify::{
     Catalog, Found, Tally, VerifyProgress, check_files, check_ledger, dataset_files, feature_files,
     read_catalog, walk_catalog,
@@ -330,7 +331,7 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
     let live = d.dead.live(&d.part);
     dataset::drop_counts(work, &mut d.part, &live);
     if d.dead.changed && !d.dead.unknown {
-        let names = before.tombstones.iter().map(|t| crate::store::tombstone_file(before.number, t.uuid));
+        let names = before.tombstones.iter().map(|t| crate::layout::tombstone_file(before.number, t.uuid));
         work.handled.extend(names);
         if !work.options.dry_run {
             let Dead { deleted, superseded, purged, .. } = &d.dead;
@@ -357,7 +358,8 @@ fn repair_features(
     for found in catalog.features.iter().take(catalog.current_features).filter(|f| f.whole) {
         let mut part = found.part.clone();
         let link = base.root.features.iter().find(|l| l.link.file == found.file).cloned();
-        let bad = part.segments.iter().any(|s| work.is_bad(&crate::store::segment_file(part.number, s)));
+        let bad =
+            part.segments.iter().any(|s| work.is_bad(&crate::layout::segment_file(part.number, s.uuid)));
         if bad {
             let dataset = datasets.iter().find(|d| d.part.name == part.desc.dataset);
             let live = dataset.map(|d| d.dead.live(&d.part)).unwrap_or_default();
@@ -436,7 +438,7 @@ fn finish(
 
 /// Damaged indexes. They go: who looks for one finds none, and builds it.
 fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
-    let is_index = |f: &&String| f.strip_prefix(index::FOLDER).is_some_and(|rest| rest.starts_with('/'));
+    let is_index = |f: &&String| f.strip_prefix(INDEXES).is_some_and(|rest| rest.starts_with('/'));
     let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
     damaged.sort();
     for file in &damaged {
@@ -457,7 +459,7 @@ fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError
             _ => {}
         }
     }
-    if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(index::FOLDER)?) }
+    if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(INDEXES)?) }
 }
 
 /// The next writer makes it anew from the samples.

@@ -5,8 +5,9 @@
 
 use super::jobs;
 use crate::error::{StorageError, VerifyError};
+use crate::layout::Env;
 use crate::manifest::{DatasetPart, FeaturePart, Link, Part, Root, RunPart};
-use crate::store::{Env, Store};
+use crate::store::Store;
 use crate::verify::{dataset_files, feature_files};
 use std::collections::HashSet;
 

@@ -5,10 +5,11 @@
 
 use super::base::Base;
 use crate::error::{CommitError, OpenError, StorageError, VerifyError};
+use crate::layout::{Env, now};
 use crate::manifest::{
     Current, DatasetPart, FeaturePart, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
 };
-use crate::store::{Env, commit, load_snapshot, now, write_part};
+use crate::store::{commit, load_snapshot, write_part};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,10 +5,12 @@ use super::deletes::Dead;
 use super::parts::is_medium;
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, WriteError};
-use crate::ledger::{LEDGER, Ledger};
+use crate::layout::names::LEDGER;
+use crate::layout::{Env, sample_file};
+use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::sample_properties;
-use crate::store::{Env, sample_file};
+
 use crate::table::{About, TableFile, TableWriter};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
 use arrow_schema::SchemaRef;

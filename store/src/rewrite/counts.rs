@@ -3,8 +3,9 @@
 use super::{Watch, WorkFolder, stretches};
 use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
 use crate::error::{ReadError, RewriteError, WriteError};
+use crate::layout::{Env, encoding_file};
 use crate::manifest::{EncodingEntry, FileEntry};
-use crate::store::{Env, encoding_file};
+
 use crate::table::TableFile;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;

@@ -2,9 +2,10 @@
 
 use super::{Watch, WorkFolder, stretches};
 use crate::error::{Damage, RewriteError, StorageError};
+use crate::layout::{Env, sample_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, sample_properties, schema};
-use crate::store::{Env, sample_file};
+
 use crate::table::{About, TableFile, TableWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;

@@ -2,14 +2,15 @@
 
 use super::{Watch, WorkFolder};
 use crate::error::{ReadError, RewriteError};
+use crate::layout::{Env, segment_file};
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{Block, BlockBuffer, FileId, SealedSegment, SegmentFile, SegmentWriter, Shape};
-use crate::store::{Env, segment_file};
+
 use gstore_core::RowSet;
 use uuid::Uuid;
 
 fn open(env: &Env, part: &FeaturePart, entry: &SegmentEntry) -> Result<SegmentFile, ReadError> {
-    let name = segment_file(part.number, entry);
+    let name = segment_file(part.number, entry.uuid);
     let id = FileId { path: &env.at(&name), name };
     let shape = Shape::new(&part.desc, &part.attrs);
     Ok(SegmentFile::open(env.shared_vfs(), id, entry, &part.display_name(), shape, &part.key)?)

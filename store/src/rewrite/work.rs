@@ -1,7 +1,8 @@
 //! A folder in `tmp/` for files that are being written, and the lock that lets only one process write again what is published.
 
 use crate::error::StorageError;
-use crate::store::Env;
+use crate::layout::Env;
+
 use crate::vfs::VfsLock;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,11 +1,10 @@
 //! The files of an append, from the first sample to their place in the store.
 
-use super::append::NewSample;
 use super::columns::{ColumnBuilder, schema};
-use super::value::MetaValue;
+use super::value::{MetaValue, NewSample};
 use crate::error::{AppendError, StorageError, WriteError};
+use crate::layout::{Env, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, DatasetPart, FileEntry};
-use crate::store::{Env, sample_file, sample_folder};
 use crate::table::{About, TableWriter, properties};
 use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -26,7 +25,7 @@ pub(crate) const FILE_BYTES: u64 = 1 << 30;
 pub(crate) const TMP: &str = "tmp/append-";
 
 /// Files being written in a folder of `tmp/`, which goes away when this is dropped.
-pub(super) struct SampleFiles {
+pub(crate) struct SampleFiles {
     env: Arc<Env>,
     folder: String,
     schema: SchemaRef,
@@ -64,7 +63,7 @@ impl Waiting {
 }
 
 impl SampleFiles {
-    pub(super) fn new(env: &Arc<Env>, part: &DatasetPart) -> Self {
+    pub(crate) fn new(env: &Arc<Env>, part: &DatasetPart) -> Self {
         SampleFiles {
             env: Arc::clone(env),
             folder: format!("{TMP}{}", Uuid::new_v4()),
@@ -78,17 +77,17 @@ impl SampleFiles {
     }
 
     /// Fails after a write failed.
-    pub(super) fn check(&self) -> Result<(), AppendError> {
+    pub(crate) fn check(&self) -> Result<(), AppendError> {
         if self.poisoned { Err(AppendError::Poisoned) } else { Ok(()) }
     }
 
     /// The finished files.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &FileEntry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &FileEntry> {
         self.done.iter().map(|(_, entry)| entry)
     }
 
     /// Adds a sample with one value per column. Rows come without gaps.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         row: u64,
         sample: &NewSample<'_>,
@@ -161,7 +160,7 @@ impl SampleFiles {
     }
 
     /// Writes what waits and flushes everything to the medium.
-    pub(super) fn finish(&mut self) -> Result<(), AppendError> {
+    pub(crate) fn finish(&mut self) -> Result<(), AppendError> {
         self.flush()?;
         self.poisoned = true;
         self.close_file()?;
@@ -170,7 +169,7 @@ impl SampleFiles {
     }
 
     /// Moves the files to their places.
-    pub(super) fn move_into(&self, dataset: u32) -> Result<(), StorageError> {
+    pub(crate) fn move_into(&self, dataset: u32) -> Result<(), StorageError> {
         let folder = sample_folder(dataset);
         self.env.make_folder(&folder)?;
         for (path, entry) in &self.done {
@@ -180,7 +179,7 @@ impl SampleFiles {
     }
 
     /// Removes them from there, as far as that is possible.
-    pub(super) fn remove_from(&self, dataset: u32) {
+    pub(crate) fn remove_from(&self, dataset: u32) {
         for entry in self.entries() {
             let _ = self.env.vfs().remove(&self.env.at(&sample_file(dataset, entry.uuid)));
         }
@@ -213,7 +212,7 @@ pub(crate) fn sample_properties() -> WriterProperties {
 }
 
 /// Removes folders that appends left behind. The writer lock is held, so none of them is in use.
-pub(super) fn remove_leftovers(env: &Env) -> Result<(), StorageError> {
+pub(crate) fn remove_leftovers(env: &Env) -> Result<(), StorageError> {
     let names = match env.vfs().list(&env.at("tmp")) {
         Ok(names) => names,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -78,3 +78,14 @@ pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -
     }
     hash.digest128()
 }
+
+/// A sample to add.
+#[derive(Debug, Clone)]
+pub struct NewSample<'a> {
+    /// The user's id.
+    pub id: &'a str,
+    /// The original record, byte for byte.
+    pub record: Option<&'a [u8]>,
+    /// One value per column of the append.
+    pub metadata: Vec<MetaValue>,
+}

@@ -5,14 +5,25 @@ use super::block::{Block, StoredRow};
 use super::bounds::BlockBounds;
 use super::file::SegmentFile;
 use super::footer::BlockInfo;
+use super::layout::Shape;
 use super::refs::SegmentRef;
 use crate::error::ReadError;
+use crate::layout::{Env, segment_file};
 use crate::manifest::FeaturePart;
-use crate::store::{Env, segment_file};
 use gstore_core::{CELL_ROWS, Digest, Granularity, RowSet};
 use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
+
+impl FeaturePart {
+    /// More vectors than its files can hold, from their lengths and what one vector takes in all columns; near what they do hold. Of
+    /// vectors that belong to tokens the catalog knows no number.
+    pub fn most_vectors(&self) -> u64 {
+        let blocks =
+            self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len.saturating_sub(s.tail_len)));
+        blocks / (Shape::new(&self.desc, &self.attrs).vector_bytes() as u64).max(1)
+    }
+}
 
 /// When blocks are compared with their digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,7 +127,7 @@ impl FeatureReader {
         index.sort_by_key(|b| (b.first, b.segment));
         let files = part.segments.iter().zip(&segments).enumerate();
         let refs = files
-            .map(|(s, (entry, file))| SegmentRef::new(s, entry, segment_file(part.number, entry), file))
+            .map(|(s, (entry, file))| SegmentRef::new(s, entry, segment_file(part.number, entry.uuid), file))
             .collect();
         FeatureReader { part, segments, refs, index, live, checks, env }
     }

@@ -22,5 +22,38 @@ pub use receipt::{Receipt, ReceiptEncoding, ReceiptFile, ReceiptRun};
 pub use split::split_rows;
 pub use start::{ShardJob, ShardPlan, ShardStart};
 
-pub(crate) use attach::attach;
-pub(crate) use start::{note_of, start};
+use crate::error::{AttachError, ShardError};
+use crate::job::JobPlan;
+use crate::store::Store;
+use std::path::{Path, PathBuf};
+
+impl Store {
+    /// Starts computing a shard, or goes on with it. Reads the store and never writes it.
+    ///
+    /// # Errors
+    /// A folder that is in use, or holds anything but this shard.
+    pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+        start::start(self.clone(), plan, shard)
+    }
+
+    /// What the folder of a shard was started for; `None` if it is not one yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn shard_note(&self, out: &Path) -> Result<Option<ShardNote>, ShardError> {
+        start::note_of(self, out)
+    }
+
+    /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.
+    ///
+    /// # Errors
+    /// A shard that is not finished, not of this store, damaged, or has rows that another shard or the store has.
+    pub fn attach(
+        &self,
+        folders: &[PathBuf],
+        options: &AttachOptions,
+        progress: &mut dyn FnMut(AttachProgress),
+    ) -> Result<AttachReport, AttachError> {
+        attach::attach(self, folders, options, progress)
+    }
+}

@@ -187,7 +187,7 @@ fn check_place(store: &Store, shard: &ShardPlan) -> Result<(), ShardError> {
     let names = match store.env().vfs().list(&shard.out) {
         Ok(names) => names,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(crate::store::Env::io("list", &shard.shown())(e).into()),
+        Err(e) => return Err(crate::layout::Env::io("list", &shard.shown())(e).into()),
     };
     if names.iter().any(|n| n == JOB) {
         return Ok(());
@@ -225,7 +225,7 @@ fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError>
     let bytes = match vfs.read(&shard.out.join(RECEIPT), LIMIT) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(crate::store::Env::io("read the receipt of", &shard.shown())(e).into()),
+        Err(e) => return Err(crate::layout::Env::io("read the receipt of", &shard.shown())(e).into()),
     };
     let receipt = Receipt::parse(&bytes).ok().filter(|r| r.note == shard.note);
     let sound = |file: &ReceiptFile| match file {

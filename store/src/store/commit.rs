@@ -7,11 +7,12 @@
 //! 4. `CURRENT` is written beside its place, flushed and renamed: the commit point
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
-use super::create::LOCK;
-use super::load::{Numbered, assemble, check_references, now};
+use super::Store;
+use super::load::{Numbered, assemble, check_references};
 use super::snapshot::Snapshot;
-use super::{Env, Store};
 use crate::error::{CommitError, StorageError};
+use crate::layout::names::LOCK;
+use crate::layout::{Env, now};
 use crate::manifest::{
     Counters, Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, Tag, VERSION,
 };

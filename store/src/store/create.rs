@@ -1,16 +1,13 @@
 //! Making an empty store.
 
-use super::env::Env;
-use super::load::now;
 use crate::error::{CreateError, OpenError};
-use crate::manifest::{CURRENT, Current, Root};
+use crate::layout::names::{CURRENT, LOCK};
+use crate::layout::{Env, now};
+use crate::manifest::{Current, Root};
 use crate::vfs::Vfs;
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// The lock that writers take, relative to the store.
-pub(crate) const LOCK: &str = "LOCK";
 
 /// What a store has in its folder from the start.
 pub(crate) const FOLDERS: [&str; 7] =

@@ -1,20 +1,12 @@
 //! Loading a snapshot from its root, and walking the chain of roots.
 
-use super::env::Env;
 use super::snapshot::{Parts, Snapshot};
 use crate::error::{Damage, OpenError, StorageError};
+use crate::layout::Env;
 use crate::lease::watched;
 use crate::manifest::{Current, DatasetPart, FeaturePart, Link, Part, PartLink, Root, RunPart, root_number};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Milliseconds since 1970. For people only: nothing depends on clocks.
-pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
 
 /// A part that knows its number.
 pub(super) trait Numbered: Part {

@@ -8,7 +8,8 @@
 mod commit;
 mod coverage;
 mod create;
-mod env;
+mod indexes;
+mod leases;
 mod load;
 mod name;
 mod seen;
@@ -19,21 +20,14 @@ pub use name::{SnapshotName, SnapshotNameError, TagName};
 pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 
 pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
-pub(crate) use create::{FOLDERS, LOCK};
-pub(crate) use env::{
-    Env, deleted_ids_file, deleted_ids_folder, encoding_file, sample_file, sample_folder, segment_file,
-    tombstone_file, tombstone_folder,
-};
-pub(crate) use load::{Chain, load as load_snapshot, now};
+pub(crate) use create::FOLDERS;
+pub(crate) use load::{Chain, load as load_snapshot};
 
-use crate::error::{AppendError, AttachError, CreateError, JobError, OpenError, ShardError};
-use crate::job::{Job, JobPlan};
+use crate::error::{CreateError, OpenError};
+use crate::layout::Env;
 use crate::manifest::{Current, Link};
-use crate::samples::{AppendOptions, ColumnSpec, SampleAppend};
-use crate::shard::{self, AttachOptions, AttachProgress, AttachReport, ShardNote, ShardPlan, ShardStart};
 use crate::vfs::{OsVfs, Vfs};
-use gstore_core::DatasetName;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -235,51 +229,5 @@ impl Store {
     /// The snapshots, newest first; those older than the history that tags keep come last.
     pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
         self.settled(|current| current.history())
-    }
-
-    /// Starts adding samples to a dataset, which is made if there is none of this name.
-    ///
-    /// Waits for the writer lock and holds it until the append is finished or dropped.
-    pub fn append(
-        &self,
-        dataset: &DatasetName,
-        columns: Vec<ColumnSpec>,
-        options: AppendOptions,
-    ) -> Result<SampleAppend, AppendError> {
-        SampleAppend::start(self.clone(), dataset, columns, options)
-    }
-
-    /// Starts a job, or goes on with one of the same identity that was interrupted.
-    pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
-        Job::start(self.clone(), plan)
-    }
-
-    /// Starts computing a shard, or goes on with it. Reads the store and never writes it.
-    ///
-    /// # Errors
-    /// A folder that is in use, or holds anything but this shard.
-    pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
-        shard::start(self.clone(), plan, shard)
-    }
-
-    /// What the folder of a shard was started for; `None` if it is not one yet.
-    ///
-    /// # Errors
-    /// A folder that cannot be read.
-    pub fn shard_note(&self, out: &Path) -> Result<Option<ShardNote>, ShardError> {
-        shard::note_of(self, out)
-    }
-
-    /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.
-    ///
-    /// # Errors
-    /// A shard that is not finished, not of this store, damaged, or has rows that another shard or the store has.
-    pub fn attach(
-        &self,
-        folders: &[PathBuf],
-        options: &AttachOptions,
-        progress: &mut dyn FnMut(AttachProgress),
-    ) -> Result<AttachReport, AttachError> {
-        shard::attach(self, folders, options, progress)
     }
 }

@@ -1,7 +1,8 @@
 //! A snapshot: one published, immutable state of a store.
 
 use super::coverage::Coverage;
-use super::env::{Env, encoding_file, sample_file, segment_file};
+use crate::layout::{Env, encoding_file, sample_file, segment_file};
+
 use super::load::Chain;
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, LookupError, OpenError, ReadError, StorageError};
@@ -391,7 +392,7 @@ impl Snapshot {
         entry: &SegmentEntry,
         transient: bool,
     ) -> Result<SegmentFile, StorageError> {
-        let name = segment_file(part.number, entry);
+        let name = segment_file(part.number, entry.uuid);
         let id = FileId { path: &self.env.at(&name), name };
         let shape = Shape::new(&part.desc, &part.attrs);
         let label = part.display_name();

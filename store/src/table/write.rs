@@ -2,8 +2,9 @@
 
 use super::about::About;
 use crate::error::{StorageError, WriteError};
+use crate::layout::now;
 use crate::manifest::{CHUNK, Extra, FileEntry};
-use crate::store::now;
+
 use crate::vfs::{Vfs, VfsFile};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;

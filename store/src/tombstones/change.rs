@@ -3,8 +3,9 @@
 use super::file::Kind;
 use super::{LiveRows, file};
 use crate::error::StorageError;
+use crate::layout::{Env, deleted_ids_file, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, TombstoneEntry};
-use crate::store::{Env, deleted_ids_file, tombstone_file, tombstone_folder};
+
 use gstore_core::RowSet;
 
 /// More bitmaps than this are merged into one, so that a dataset opens as fast after a thousand deletes as after one.

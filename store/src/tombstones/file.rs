@@ -1,8 +1,9 @@
 //! One bitmap on disk: a 64-bit roaring bitmap in its portable form, which other tools read too.
 
 use crate::error::{Damage, StorageError};
+use crate::layout::{Env, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, Extra, TombstoneEntry};
-use crate::store::{Env, tombstone_file, tombstone_folder};
+
 use gstore_core::{RowSet, xxh3_hex};
 use roaring::RoaringTreemap;
 use std::io::{ErrorKind, Write};

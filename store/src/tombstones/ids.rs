@@ -6,8 +6,9 @@
 //! - an id that a live row has, because it was added again, is not in the list
 
 use crate::error::{Damage, ReadError, StorageError};
+use crate::layout::{Env, deleted_ids_file, deleted_ids_folder, sample_file};
 use crate::manifest::{DatasetPart, DeletedIdsEntry, Extra, FileEntry};
-use crate::store::{Env, deleted_ids_file, deleted_ids_folder, sample_file};
+
 use crate::table::{Expected, Region, TableFile};
 use crate::vfs::{VfsFile, VfsRead};
 use arrow_array::cast::AsArray;

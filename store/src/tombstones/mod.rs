@@ -16,8 +16,9 @@ pub use ids::DeletedIdLookup;
 pub(crate) use ids::DeletedIds;
 
 use crate::error::StorageError;
+use crate::layout::Env;
 use crate::manifest::{DatasetPart, TombstoneEntry};
-use crate::store::Env;
+
 use gstore_core::RowSet;
 use std::sync::Arc;
 

@@ -2,10 +2,9 @@
 
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, OpenError, StorageError};
+use crate::layout::{deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file};
 use crate::manifest::{Current, DatasetPart, FeaturePart, Link, LostPage, Part, PartLink, Root, RunPart};
-use crate::store::{
-    Store, deleted_ids_file, encoding_file, load_snapshot, sample_file, segment_file, tombstone_file,
-};
+use crate::store::{Store, load_snapshot};
 use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -64,7 +63,7 @@ pub(crate) fn dataset_files(d: &DatasetPart) -> Vec<(String, u64)> {
 
 /// The data files of a feature part, with their lengths.
 pub(crate) fn feature_files(f: &FeaturePart) -> Vec<(String, u64)> {
-    f.segments.iter().map(|s| (segment_file(f.number, s), s.len)).collect()
+    f.segments.iter().map(|s| (segment_file(f.number, s.uuid), s.len)).collect()
 }
 
 impl Catalog {

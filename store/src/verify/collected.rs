@@ -2,8 +2,8 @@
 
 use super::catalog::{self, Catalog};
 use super::report::Tally;
-use crate::gc::names::data_key;
-use crate::index::{self, split_name};
+use crate::index::split_name;
+use crate::layout::names::{INDEXES, data_key};
 use crate::manifest::Current;
 use crate::store::Store;
 use std::collections::HashSet;
@@ -39,9 +39,7 @@ fn keep_what_is_left(before: &Catalog, now: &Catalog, tally: &mut Tally<'_>) {
         Some(("manifests", manifest)) => !now.manifests.contains(manifest),
         // Which data files a part has that cannot be read is not known.
         _ if now.incomplete => false,
-        Some((index::FOLDER, file)) => {
-            split_name(file).is_some_and(|(segment, _)| !segments.contains(&segment))
-        }
+        Some((INDEXES, file)) => split_name(file).is_some_and(|(segment, _)| !segments.contains(&segment)),
         _ => data_key(file).is_some() && !data.contains_key(file),
     };
     let problems = tally.problems.len();

@@ -3,8 +3,9 @@
 use super::catalog::Catalog;
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, StorageError};
+use crate::layout::{deleted_ids_file, encoding_file, sample_file, tombstone_file};
 use crate::manifest::{DatasetPart, FileEntry};
-use crate::store::{Store, deleted_ids_file, encoding_file, sample_file, tombstone_file};
+use crate::store::Store;
 use crate::table::TableFile;
 use crate::tombstones::{DeletedIds, LiveRows, read_bitmap};
 use arrow_array::cast::AsArray;

@@ -3,10 +3,12 @@
 use super::catalog::Catalog;
 use super::report::Tally;
 use crate::error::{Damage, OpenError, StorageError};
-use crate::ledger::{Flaw, LEDGER, Ledger, Stamp, Unusable};
+use crate::layout::names::LEDGER;
+use crate::layout::sample_file;
+use crate::ledger::{Flaw, Ledger, Stamp, Unusable};
 use crate::manifest::{Current, DatasetPart, FileEntry};
 use crate::samples::{SampleReader, scan_known};
-use crate::store::{Store, WriterLock, sample_file};
+use crate::store::{Store, WriterLock};
 use crate::table::TableFile;
 use crate::tombstones::LiveRows;
 use std::collections::HashSet;

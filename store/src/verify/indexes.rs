@@ -3,9 +3,11 @@
 use super::catalog::Catalog;
 use super::report::Tally;
 use crate::error::StorageError;
-use crate::index::{FOLDER, IndexState, Wanted, list, open, split_name};
+use crate::index::{IndexState, Wanted, list, open, split_name};
+use crate::layout::Env;
+use crate::layout::names::INDEXES;
 use crate::segment::BlockBuffer;
-use crate::store::{Env, Store};
+use crate::store::Store;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -38,7 +40,7 @@ pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, tally: &mut Tally<'_
     let place = |file: String| {
         let (segment, kind) = split_name(&file).map(|(segment, kind)| (segment, kind.to_owned()))?;
         let digest = *digests.get(&segment)?;
-        let name = format!("{FOLDER}/{file}");
+        let name = format!("{INDEXES}/{file}");
         Some(Place { len: len(env, &name), name, segment, kind, digest })
     };
     files.into_iter().filter_map(place).collect()

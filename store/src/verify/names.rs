@@ -2,8 +2,7 @@
 
 use super::catalog::Catalog;
 use super::report::Tally;
-use crate::gc::names::{self, NUMBERED, Top};
-use crate::index;
+use crate::layout::names::{self, INDEXES, NUMBERED, Top};
 use crate::store::Store;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -20,7 +19,7 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
         match names::top(&name) {
             Top::Ours => {}
             Top::Leftover => tally.unreferenced.push(name),
-            Top::Stranger => tally.strangers.push(name),
+            Top::Foreign => tally.strangers.push(name),
         }
     }
     let known = !catalog.incomplete;
@@ -55,9 +54,9 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
     }
     let entries = catalog.features.iter().flat_map(|f| &f.part.segments);
     let segments: HashSet<Uuid> = entries.map(|s| s.uuid).collect();
-    for file in list(index::FOLDER) {
+    for file in list(INDEXES) {
         let (stem, unfinished) = names::finished(&file);
-        let name = format!("{}/{file}", index::FOLDER);
+        let name = format!("{}/{file}", INDEXES);
         match stem.split_once('.').and_then(|(u, _)| names::uuid(u)) {
             None => tally.strangers.push(name),
             Some(segment) if known && (unfinished || !segments.contains(&segment)) => {

@@ -3,9 +3,10 @@
 use super::catalog::Catalog;
 use super::report::{AffectedRows, Tally};
 use crate::error::Damage;
+use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, SegmentFile, Shape};
-use crate::store::{Store, segment_file};
+use crate::store::Store;
 use gstore_core::RowSet;
 use std::collections::HashMap;
 
@@ -17,7 +18,7 @@ pub(super) fn segments(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) 
         let of = format!("feature {}", part.display_name());
         let mut all = RowSet::new();
         for entry in &part.segments {
-            let name = segment_file(part.number, entry);
+            let name = segment_file(part.number, entry.uuid);
             let rows = match done.get(&name) {
                 Some(rows) => rows.clone(),
                 None => {

@@ -15,17 +15,19 @@ mod rewrite;
 
 use super::delete::{DeleteOptions, DeleteReport};
 use super::drop::writes_dataset;
-use super::{refuse_live_jobs, remove_files, stop_if};
+use super::{refuse_live_jobs, stop_if};
 use crate::error::{ChangeError, CommitError, StorageError};
 use crate::gc::{Needed, sweep};
 use crate::index::live_builds;
-use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs, lock_start};
+use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs};
+use crate::layout::Env;
+use crate::layout::names::LEASES;
 use crate::lease;
 use crate::ledger::Ledger;
 use crate::manifest::DatasetPart;
 use crate::rewrite::lock_compact;
 use crate::segment::{BlockBuffer, FileId, SegmentFile};
-use crate::store::{Env, History, Snapshot, Store, WriterLock, change_of};
+use crate::store::{History, Snapshot, Store, WriterLock, change_of};
 use crate::tombstones::{ids, new_files, set_dead};
 use gstore_core::RowSet;
 use rewrite::{Rewrite, unreadable};
@@ -42,7 +44,7 @@ pub(super) fn purge(
     let (env, cancel) = (store.env(), options.cancel.as_deref());
     let Some(_only) = lock_compact(env)? else { return Err(ChangeError::Compacting) };
     let lock = WriterLock::take(store)?;
-    let _starting = lock_start(env)?;
+    let _starting = env.lock_start()?;
     stop_if(cancel)?;
     let base = store.snapshot()?;
     let old = options.check(&base, dataset)?;
@@ -85,7 +87,7 @@ pub(super) fn purge(
         let listed = ids::rewrite(env, &mut part, salt, ids, Vec::new());
         let bitmaps = new_files(old, &part);
         if let Err(e) = listed {
-            remove_files(env, bitmaps);
+            env.remove_unreferenced(bitmaps);
             return Err(e.into());
         }
         let (name, n, files) = (&old.name, gone.len(), rewrite.replaced);
@@ -97,7 +99,7 @@ pub(super) fn purge(
         let published = rewrite.publish(store, &lock, &base, change);
         let published = published.inspect_err(|e| {
             if !is_unclear(e) {
-                remove_files(env, bitmaps);
+                env.remove_unreferenced(bitmaps);
             }
         })?;
         report.snapshot = Some(published.number());
@@ -184,8 +186,8 @@ fn clear(
     let swept = sweep(store, lock, needed)?;
     (report.files_removed, report.bytes_removed) = (swept.files(), swept.bytes());
     // Leases of earlier versions have whole command lines; also those that were removed before and never flushed.
-    if env.vfs().exists(&env.at(lease::FOLDER)).map_err(Env::io("look for", lease::FOLDER))? {
-        env.sync_folder(lease::FOLDER)?;
+    if env.vfs().exists(&env.at(LEASES)).map_err(Env::io("look for", LEASES))? {
+        env.sync_folder(LEASES)?;
     }
     env.sync_folder("")?;
     Ok(readers)

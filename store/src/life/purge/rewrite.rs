@@ -3,14 +3,13 @@
 use super::super::stop_if;
 use super::{is_unclear, refuse_readers};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
+use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{
     Placed, Watch, WorkFolder, has_counts, merge_counts, merge_samples, merge_segments, rows_of,
 };
 use crate::samples::FILE_BYTES;
-use crate::store::{
-    Change, Env, Snapshot, Store, WriterLock, encoding_file, publish, sample_file, segment_file,
-};
+use crate::store::{Change, Snapshot, Store, WriterLock, publish};
 use gstore_core::RowSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -119,7 +118,7 @@ impl<'a> Rewrite<'a> {
             if let Some(entry) = written {
                 self.moves.push(Placed {
                     from: format!("{}.arrow", entry.uuid),
-                    to: segment_file(old.number, &entry),
+                    to: segment_file(old.number, entry.uuid),
                 });
                 segments.push(entry);
             }

@@ -8,10 +8,11 @@ use super::read::Shard;
 use super::report::AttachProgress;
 use crate::error::{AttachError, StorageError};
 use crate::job::{Job, JobFeature, encoding_name, segment_name, sound_rows, unfinished};
+use crate::layout::Env;
 use crate::manifest::{EncodingEntry, FileEntry, SegmentEntry};
 use crate::segment::{FileId, SealedSegment, SegmentFile, Shape};
 use crate::shard::{Receipt, ReceiptFile};
-use crate::store::Env;
+
 use crate::table::TableFile;
 use std::io::ErrorKind;
 use std::path::Path;

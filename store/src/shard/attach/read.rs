@@ -2,9 +2,10 @@
 
 use crate::error::{AttachError, StorageError};
 use crate::job::{JOB, JobFile, LIMIT, RECEIPT, SAMPLES, read_json};
+use crate::layout::Env;
 use crate::shard::Receipt;
 use crate::shard::samples::ROW_BYTES;
-use crate::store::{Env, Store};
+use crate::store::Store;
 use gstore_core::{canonical_json, sha256_hex, xxh3_hex};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

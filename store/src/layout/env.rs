@@ -1,22 +1,21 @@
-//! Where the files of a store are, and how messages name them.
+//! The folder of a store on a file system: paths, and errors that name them.
 
+use super::names::START_LOCK;
 use crate::error::StorageError;
-use crate::manifest::{ManifestFiles, SegmentEntry};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, VfsLock};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use uuid::Uuid;
 
 #[derive(Debug)]
 pub(crate) struct Env {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
-    manifests: ManifestFiles,
 }
 
 impl Env {
     pub(crate) fn new(vfs: Arc<dyn Vfs>, path: &Path) -> Self {
-        Env { manifests: ManifestFiles::new(Arc::clone(&vfs), path), vfs, path: path.to_owned() }
+        Env { vfs, path: path.to_owned() }
     }
 
     pub(crate) fn vfs(&self) -> &dyn Vfs {
@@ -29,10 +28,6 @@ impl Env {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(crate) fn manifests(&self) -> &ManifestFiles {
-        &self.manifests
     }
 
     /// A file or folder by its name relative to the store.
@@ -79,36 +74,21 @@ impl Env {
         }
         self.vfs.remove_dir(&path).map_err(Self::io("remove", name))
     }
-}
 
-pub(crate) fn sample_folder(dataset: u32) -> String {
-    format!("samples/{dataset}")
-}
+    /// Removes files that nothing refers to, as far as that is possible: what stays is collected later.
+    pub(crate) fn remove_unreferenced(&self, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            let _ = self.vfs.remove(&self.at(&name));
+        }
+    }
 
-pub(crate) fn sample_file(dataset: u32, uuid: Uuid) -> String {
-    format!("samples/{dataset}/{uuid}.parquet")
-}
-
-pub(crate) fn tombstone_folder(dataset: u32) -> String {
-    format!("tombstones/{dataset}")
-}
-
-pub(crate) fn tombstone_file(dataset: u32, uuid: Uuid) -> String {
-    format!("tombstones/{dataset}/{uuid}.roaring")
-}
-
-pub(crate) fn deleted_ids_folder(dataset: u32) -> String {
-    format!("deleted/{dataset}")
-}
-
-pub(crate) fn deleted_ids_file(dataset: u32, uuid: Uuid) -> String {
-    format!("deleted/{dataset}/{uuid}.ids")
-}
-
-pub(crate) fn encoding_file(encoding: u32, uuid: Uuid) -> String {
-    format!("encodings/{encoding}/{uuid}.parquet")
-}
-
-pub(crate) fn segment_file(feature: u32, entry: &SegmentEntry) -> String {
-    format!("segments/{feature}/{}.arrow", entry.uuid)
+    /// The lock that is held while a job starts.
+    pub(crate) fn lock_start(&self) -> Result<Box<dyn VfsLock>, StorageError> {
+        self.vfs.create_dir(&self.at("tmp")).map_err(Self::io("make the folder", "tmp"))?;
+        match self.vfs.lock(&self.at(START_LOCK), true) {
+            Ok(Some(lock)) => Ok(lock),
+            Ok(None) => Err(Self::io("lock", START_LOCK)(ErrorKind::WouldBlock.into())),
+            Err(e) => Err(Self::io("lock", START_LOCK)(e)),
+        }
+    }
 }

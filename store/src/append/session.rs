@@ -1,13 +1,12 @@
 //! Adding samples: rows are allotted, ids checked, and everything is published at once or not at all.
 
-use super::columns::{ColumnSpec, merge};
-use super::files::{SampleFiles, remove_leftovers};
 use super::known::{KnownIds, Stored};
-use super::value::{MetaRow, MetaValue, sample_digest};
 use crate::error::{AppendError, CommitError};
 use crate::ledger::Known;
-use crate::life::remove_files;
 use crate::manifest::{DatasetPart, SourceNote};
+use crate::samples::{
+    ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, merge, remove_leftovers, sample_digest,
+};
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
@@ -47,17 +46,6 @@ pub struct AppendOptions {
     pub if_deleted: IfDeleted,
     /// Where the samples come from, for people.
     pub source: Option<String>,
-}
-
-/// A sample to add.
-#[derive(Debug, Clone)]
-pub struct NewSample<'a> {
-    /// The user's id.
-    pub id: &'a str,
-    /// The original record, byte for byte.
-    pub record: Option<&'a [u8]>,
-    /// One value per column of the append.
-    pub metadata: Vec<MetaValue>,
 }
 
 /// What became of a sample.
@@ -286,7 +274,7 @@ impl SampleAppend {
                     // CURRENT does not name the files, so nothing can refer to them: they may go.
                     self.files.remove_from(self.part.number);
                     if let Some(old) = self.base.datasets().iter().find(|d| d.number == self.part.number) {
-                        remove_files(self.store.env(), new_files(old, &self.part));
+                        self.store.env().remove_unreferenced(new_files(old, &self.part));
                     }
                 }
                 return Err(e);

@@ -1,12 +1,28 @@
-//! The names that files of a store have. What is called otherwise is not ours, and nothing here touches it.
+//! File names of a store, and recognising them. A file with another name is not gstore's, and nothing here touches it.
 
-use crate::backup::{MARKER, RESTORING};
-use crate::lease;
-use crate::ledger::{LEDGER, SUMS};
-use crate::manifest::CURRENT;
-use crate::store::LOCK;
 use serde::Serialize;
 use uuid::Uuid;
+
+/// Names the published root; replaced by rename, which is the commit point.
+pub(crate) const CURRENT: &str = "CURRENT";
+/// The lock that writers take.
+pub(crate) const LOCK: &str = "LOCK";
+/// The index for writers.
+pub(crate) const LEDGER: &str = "ledger.redb";
+/// Digests of the ledger's pages.
+pub(crate) const SUMS: &str = "ledger.sums";
+/// The folder of leases.
+pub(crate) const LEASES: &str = "leases";
+/// The folder of indexes.
+pub(crate) const INDEXES: &str = "indexes";
+/// Taken while a job starts, so that two jobs cannot both find the other not there yet.
+pub(crate) const START_LOCK: &str = "tmp/start.lock";
+/// File in a backup's folder that says that it is one.
+pub(crate) const MARKER: &str = "backup.json";
+/// File in a folder that is being restored into; gone when that is done.
+pub(crate) const RESTORING: &str = "restore.json";
+/// Both.
+pub(crate) const MARKERS: [&str; 2] = [MARKER, RESTORING];
 
 /// What a file of a store is, by its place and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -31,7 +47,7 @@ pub enum FileKind {
     Artifacts,
     /// An index.
     Indexes,
-    /// A lease that nobody holds.
+    /// A lease whose reader has ended.
     Leases,
     /// What an append, a compaction or a write that was cut short left behind.
     Leftovers,
@@ -51,7 +67,7 @@ impl std::fmt::Display for FileKind {
             FileKind::DeletedIds => "lists of deleted ids",
             FileKind::Artifacts => "artifacts",
             FileKind::Indexes => "indexes",
-            FileKind::Leases => "leases that nobody holds",
+            FileKind::Leases => "expired leases",
             FileKind::Leftovers => "leftovers of work that was cut short",
             FileKind::Jobs => "interrupted jobs",
         })
@@ -71,14 +87,14 @@ pub(crate) const NUMBERED: [(&str, FileKind, &str); 5] = [
 ];
 
 /// Folders of files named by their UUIDs.
-pub(super) const FLAT: [(&str, FileKind); 2] =
-    [("artifacts", FileKind::Artifacts), ("indexes", FileKind::Indexes)];
+pub(crate) const FLAT: [(&str, FileKind); 2] =
+    [("artifacts", FileKind::Artifacts), (INDEXES, FileKind::Indexes)];
 
 /// What a repair found in the place of `CURRENT`. It stays: it is small, and says what happened.
 const DAMAGED: &str = "CURRENT.damaged";
 
 /// What else a store has in its own folder.
-const OTHERS: [&str; 9] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", lease::FOLDER, "tmp"];
+const OTHERS: [&str; 9] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", LEASES, "tmp"];
 
 /// Files of the store's own folder that are written beside their places.
 const REPLACED: [&str; 6] = [CURRENT, DAMAGED, LEDGER, SUMS, MARKER, RESTORING];
@@ -90,7 +106,7 @@ pub(crate) enum Top {
     Ours,
     /// What a write, or a restore, that was cut short left behind.
     Leftover,
-    Stranger,
+    Foreign,
 }
 
 pub(crate) fn top(name: &str) -> Top {
@@ -101,12 +117,11 @@ pub(crate) fn top(name: &str) -> Top {
     } else if numbered.chain(FLAT.map(|(n, _)| n)).chain(OTHERS).any(|n| n == name) {
         Top::Ours
     } else {
-        Top::Stranger
+        Top::Foreign
     }
 }
 
-/// What is beside its place until it is whole ends in this. Whoever writes such a file in a folder of the store, other than a
-/// job's, holds the writer lock.
+/// Ending of a file that is not complete yet. Its writer holds the writer lock, except in the folder of a job.
 const UNFINISHED: &str = ".new";
 
 /// The name without the ending of an unfinished file, and whether it had that.
@@ -186,7 +201,7 @@ mod tests {
             assert_eq!(top(left), Top::Leftover, "{left}");
         }
         for strange in ["CURRENT.bak", "LOCK.new", "tmp.new", "notes", ".new", ""] {
-            assert_eq!(top(strange), Top::Stranger, "{strange}");
+            assert_eq!(top(strange), Top::Foreign, "{strange}");
         }
         let u = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         assert!(matches!(data_key(&format!("segments/3/{u}.arrow")), Some((FileKind::Segments, 3, _))));

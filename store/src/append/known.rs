@@ -152,7 +152,8 @@ fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Led
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{AppendOptions, IfDeleted, NewSample, Pushed};
+    use crate::append::{AppendOptions, IfDeleted, Pushed};
+    use crate::samples::NewSample;
     use crate::store::{WriterLock, change_of, publish};
     use crate::tombstones::bury;
     use gstore_core::{DatasetName, RowSet};

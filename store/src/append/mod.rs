@@ -1,0 +1,30 @@
+//! Appends: samples that are added to a dataset in one commit.
+//!
+//! Invariants
+//! - rows are allotted in ascending order, and an id is unique among the live rows of a dataset
+//! - everything is published at once or not at all; the writer lock is held from the first sample to the commit
+//! - what decides whether a sample changed is the digest of its record, or of its metadata where it has no record
+
+mod known;
+mod session;
+
+pub use session::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
+
+use crate::error::AppendError;
+use crate::samples::ColumnSpec;
+use crate::store::Store;
+use gstore_core::DatasetName;
+
+impl Store {
+    /// Starts adding samples to a dataset, which is made if there is none of this name.
+    ///
+    /// Waits for the writer lock and holds it until the append is finished or dropped.
+    pub fn append(
+        &self,
+        dataset: &DatasetName,
+        columns: Vec<ColumnSpec>,
+        options: AppendOptions,
+    ) -> Result<SampleAppend, AppendError> {
+        SampleAppend::start(self.clone(), dataset, columns, options)
+    }
+}

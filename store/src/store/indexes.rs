@@ -1,0 +1,24 @@
+//! Indexes of a store's segments: starting and removing them.
+
+use super::Store;
+use crate::error::IndexError;
+use crate::index::{self, IndexWriter};
+use crate::segment::SegmentRef;
+
+impl Store {
+    /// Starts an index of a segment, of some kind: 1 to 32 of `a-z` and `0-9`. Publishes nothing; the index counts from the moment it is
+    /// finished, for every snapshot that has the segment. One that is there already is replaced. Several may be built at once.
+    ///
+    /// Whoever builds holds a lease, as every long reader does: segments that are collected meanwhile cannot get an index.
+    ///
+    /// # Errors
+    /// A segment that is not in the store any more; a store that cannot be written.
+    pub fn write_index(&self, segment: &SegmentRef, kind: &str) -> Result<IndexWriter, IndexError> {
+        IndexWriter::create(self.env(), segment, kind)
+    }
+
+    /// Removes an index of a segment. Readers that have it open keep it. Says whether there was one.
+    pub fn remove_index(&self, segment: &SegmentRef, kind: &str) -> Result<bool, IndexError> {
+        index::remove(self.env(), segment, kind)
+    }
+}
