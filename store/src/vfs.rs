@@ -2,7 +2,9 @@
 //!
 //! Invariants
 //! - everything the store reads or writes goes through one `Vfs`
-//! - `sync` and `sync_dir` return only when the medium has the data; an error from them is final for that file
+//! - bytes and names are two things: `VfsFile::sync` makes the bytes of a file durable, `Vfs::sync_dir` of its folder its name.
+//!   Until both have returned, a loss of power may leave the file without its name, or the name with any part of the bytes
+//! - an error of a flush is final for that file: it is abandoned and written again under another name, never flushed again
 
 use crate::map::FileMap;
 use std::fmt::Debug;
@@ -11,7 +13,7 @@ use std::path::Path;
 
 /// A file being written for the first time, from start to end.
 pub trait VfsFile: Write + Send {
-    /// Flushes the bytes and the length to the medium.
+    /// Flushes the bytes and the length. On return they are durable, the name is not: see [`Vfs::sync_dir`].
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -33,11 +35,11 @@ pub trait VfsRead: Send + Sync {
 
 /// A file being changed in place. Only the ledger is.
 pub trait VfsRandom: VfsRead + Debug {
-    /// Writes all of `data` at `offset`.
+    /// Writes all of `data` at `offset`. Durable after [`VfsRandom::sync_data`].
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
-    /// Cuts or extends the file; new bytes are zero.
+    /// Cuts or extends the file; new bytes are zero. Durable after [`VfsRandom::sync_data`].
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Flushes to the medium.
+    /// Flushes bytes and length. On return they are durable.
     fn sync_data(&self) -> io::Result<()>;
 }
 
@@ -52,11 +54,12 @@ pub trait VfsLock: Send + Sync + Debug {
 
 /// The file system.
 pub trait Vfs: Debug + Send + Sync {
-    /// Makes a new file; one that exists is an error.
+    /// Makes a new file; one that exists is an error. Nothing is durable: the bytes are after [`VfsFile::sync`], the name after
+    /// [`Vfs::sync_dir`] of the folder.
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
-    /// Opens or makes a file that is changed in place.
+    /// Opens or makes a file that is changed in place. The name of a new one is durable after [`Vfs::sync_dir`].
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>>;
     /// Maps a file that has exactly `len` bytes.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap>;
@@ -74,21 +77,25 @@ pub trait Vfs: Debug + Send + Sync {
         file.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
-    /// Gives a file another name in one step, replacing what had it.
+    /// Gives a file another name in one step, replacing what had it: every reader, and every state after a loss of power, has the old
+    /// file or the new one under that name. Durable after [`Vfs::sync_dir`] of the folder, of both folders if they differ. The
+    /// bytes must have been flushed before, or the name may lead to a file without them.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file. Readers that have it open or mapped keep it. Until [`Vfs::sync_dir`] of the folder, it may come back.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it; one that exists is fine.
+    /// Makes a folder and those above it; one that exists is fine. Each name is durable after [`Vfs::sync_dir`] of the folder above.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// Removes an empty folder.
+    /// Removes an empty folder. Until [`Vfs::sync_dir`] of the folder above, it may come back.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// Flushes the names in a folder to the medium.
+    /// Flushes the names in a folder: on return, what was made, renamed and removed in it is durable. It says nothing of the bytes of the
+    /// files, and nothing of the folder's own name.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Whether something has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None` says that it is held.
+    /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None` says that it is held. A lock is never
+    /// durable: it ends with the process, and a file that was made for it may be lost.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
     /// Whether somebody holds the lock of a file. Makes no file: of one that is not there nobody does.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
