@@ -44,9 +44,10 @@ pub fn values_agree<B: Backend>(on: &B) {
         for (x, found) in x.iter().zip(found) {
             let expected = reference(act, f64::from(*x));
             let error = (f64::from(found) - expected).abs();
-            // The far tail of the tanh form is an exponential of a rounded cubic.
             let slack = match act {
-                Activation::GeluTanh => 1e-10,
+                // The tail of the tanh form is an exponential of a rounded cubic: a rounding of its argument,
+                // which is up to 12 where the value is not yet below the absolute part, is a relative error.
+                Activation::GeluTanh => 4e-6 * expected.abs() + 1e-10,
                 // Candle has no complementary error function: where the distribution nears 0 its error is
                 // that of 1.
                 Activation::Gelu if TypeId::of::<B>() == TypeId::of::<Candle>() => 1e-6,
