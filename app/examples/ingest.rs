@@ -1,4 +1,6 @@
-//! Registers the demo's pool and stores its embeddings: `cargo run --example ingest STORE`.
+//! Ingest through the library: registers the demo's pool and stores its embeddings.
+//!
+//! `cargo run -p gstore --example ingest -- STORE`, where STORE is the folder to make.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,6 @@
-//! The samples most like a given one: `cargo run --example nearest STORE ID`.
+//! Similarity search: the five samples most like a given one.
+//!
+//! `cargo run -p gstore --example nearest -- STORE ID`, on a store with embeddings such as that of `ingest`.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,6 @@
-//! Stores vectors that another program computed: `cargo run --example put_vectors STORE`.
+//! Import of vectors: stores vectors that another program computed.
+//!
+//! `cargo run -p gstore --example put_vectors -- STORE`, where STORE is the folder to make.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,4 +1,6 @@
-//! Opens a store and asks SQL about it: `cargo run --example query STORE`.
+//! SQL on a store: counts the sources of the dataset `pool`.
+//!
+//! `cargo run -p gstore --example query -- STORE`, on a store such as that of `ingest`.
 
 use std::error::Error;
 use std::path::Path;
