@@ -1,27 +1,31 @@
-//! Downloads through `hf-hub`, and the cache.
+//! Downloads from the Hub into the cache.
 //!
-//! What the library leaves open is closed here: it knows no offline switch, calls a snapshot with missing files whole, and stores
-//! whatever body a server sends; so files are looked for by name, and compared with the size and digest that the Hub tells.
+//! - one request tells the commit and its files with sizes and digests; what the cache has of them is not fetched
+//! - a file gets its name when it is whole, a revision its commit when all files are there: a download that was killed
+//!   leaves the snapshot before it in force, and the next one goes on where it stopped
+//! - of several processes one downloads a file, and the others wait for it
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use hf_hub::repository::RepoTreeEntry;
-use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, RepoTypeModel};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
+use ureq::http::header::CONTENT_RANGE;
 
-use super::watch::watched;
-use super::{HubConfig, HubError, HubOrigin, HubRef, Need, Resolved};
-use gstore_core::Progress;
+use super::cache::{Cache, Remote, is_hex};
+use super::http::{Client, Trouble, retried};
+use super::{HubConfig, HubError, HubOrigin, HubRef, Need, Resolved, environment};
+use gstore_core::{Progress, Unit};
+
+/// The longest listing that is read.
+const LISTING: u64 = 64 << 20;
 
 /// One repository, and who asks for it.
 struct Fetch<'a> {
     reference: &'a HubRef,
     need: Need,
-    repository: HFRepositorySync<RepoTypeModel>,
-    cache: PathBuf,
+    cache: &'a Cache,
+    client: Client,
 }
 
 /// The folder of a repository in the cache, with everything that is needed in it.
@@ -31,191 +35,182 @@ pub(super) fn download(
     config: &HubConfig,
     progress: &mut dyn Progress,
 ) -> Result<Resolved, HubError> {
-    let failed = |error: HFError| HubError::Failed { reference: reference.clone(), message: text_of(&error) };
-    let client = client(config).map_err(failed)?;
-    let cache = client.cache_dir().to_owned();
-    let repository =
-        HFClientSync::from_inner(client).map_err(failed)?.model(reference.org(), reference.name());
-    let fetch = Fetch { reference, need, repository, cache };
-    let cached = fetch.cached();
-    if config.offline {
-        return match cached {
-            Ok(folder) => Ok(fetch.resolved(folder)),
-            Err(lacking) => {
-                Err(HubError::Offline { reference: reference.clone(), cache: fetch.cache, lacking })
-            }
-        };
-    }
-    match cached {
+    let cache = Cache::new(config.cache.clone().unwrap_or_else(environment::cache), reference);
+    let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
+    let folder = match found.and_then(|folder| need.lacking(&folder).map_or(Ok(folder), Err)) {
         // A commit never changes, so there is nothing to ask.
-        Ok(folder) if is_commit(reference.revision()) => Ok(fetch.resolved(folder)),
-        cached => match (fetch.download(progress), cached) {
-            (Err(HubError::Failed { message, .. }), Ok(folder)) => {
-                progress.note(&format!(
-                    "{reference}: the Hub cannot be asked ({message}); taking what is in the cache"
-                ));
-                Ok(fetch.resolved(folder))
+        Ok(folder) if config.offline || is_hex(reference.revision(), 40) => folder,
+        Err(lacking) if config.offline => {
+            return Err(HubError::Offline { reference: reference.clone(), cache: cache.root, lacking });
+        }
+        cached => {
+            let endpoint = config.endpoint.clone().or_else(|| environment::text("HF_ENDPOINT"));
+            let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
+            let client = Client::new(endpoint, config.token.clone().or_else(environment::token));
+            match (Fetch { reference, need, cache: &cache, client }.download(progress), cached) {
+                (Err(HubError::Failed { message, .. }), Ok(folder)) => {
+                    progress.note(&format!(
+                        "{reference}: the Hub cannot be asked ({message}); taking what is in the cache"
+                    ));
+                    folder
+                }
+                (downloaded, _) => downloaded?,
             }
-            (downloaded, _) => downloaded.map(|folder| fetch.resolved(folder)),
-        },
-    }
-}
-
-fn client(config: &HubConfig) -> Result<HFClient, HFError> {
-    let mut builder = HFClient::builder().user_agent(concat!("gstore/", env!("CARGO_PKG_VERSION")));
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.endpoint(endpoint);
-    }
-    if let Some(cache) = &config.cache {
-        builder = builder.cache_dir(cache);
-    }
-    if let Some(token) = &config.token {
-        builder = builder.token(token);
-    }
-    builder.build()
+        }
+    };
+    let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Resolved { folder, origin: Some(HubOrigin { reference: reference.clone(), commit }) })
 }
 
 impl Fetch<'_> {
-    /// The snapshot in the cache if it is whole, else what it lacks.
-    fn cached(&self) -> Result<PathBuf, String> {
-        let revision = self.reference.revision();
-        let snapshot = self.repository.snapshot_download().revision(revision).local_files_only(true).send();
-        let folder = snapshot.map_err(|_| "everything".to_owned())?;
-        self.need.lacking(&folder).map_or(Ok(folder), Err)
-    }
-
-    fn resolved(&self, folder: PathBuf) -> Resolved {
-        let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let origin = HubOrigin { reference: self.reference.clone(), commit };
-        Resolved { folder, origin: Some(origin) }
-    }
-
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
-        let before = self.blobs();
-        let stage = format!("downloading {}", self.reference);
-        let snapshot = watched(&stage, progress, |watch| {
-            self.repository
-                .snapshot_download()
-                .revision(self.reference.revision())
-                .allow_patterns(self.need.patterns())
-                .progress(watch)
-                .send()
-        });
-        let folder = snapshot.map_err(|error| self.error(&error))?;
-        self.check(&folder, &before)?;
+        let failed = |trouble: Trouble| self.error(trouble);
+        let (commit, files) = retried(|| self.listing()).map_err(failed)?;
+        let mut missing: Vec<&Remote> = files.iter().filter(|file| !self.cache.has(&commit, file)).collect();
+        missing.sort_by_key(|file| &file.digest);
+        missing.dedup_by_key(|file| &file.digest);
+        if !missing.is_empty() {
+            let total = missing.iter().map(|file| file.size).sum();
+            progress.start(&format!("downloading {}", self.reference), total, Unit::Bytes);
+            let fetched = missing.into_iter().try_for_each(|file| self.fetch(&commit, file, progress));
+            progress.finish();
+            fetched.map_err(failed)?;
+        }
+        let linked = files.iter().try_for_each(|file| self.cache.link(&commit, file));
+        linked.map_err(|error| failed(error.into()))?;
+        let folder = self.cache.snapshot(&commit);
         if let Some(file) = self.need.lacking(&folder) {
-            let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
         }
+        self.cache.note(self.reference.revision(), &commit).map_err(|error| failed(error.into()))?;
         Ok(folder)
     }
 
-    /// Names of the files that the cache has of the repository.
-    fn blobs(&self) -> HashSet<OsString> {
-        let folder = format!("models--{}--{}", self.reference.org(), self.reference.name());
-        let Ok(entries) = fs_err::read_dir(self.cache.join(folder).join("blobs")) else {
-            return HashSet::new();
+    /// The commit, and those of its files that are read.
+    fn listing(&self) -> Result<(String, Vec<Remote>), Trouble> {
+        let revision = self.reference.revision().replace('/', "%2F").replace('+', "%2B");
+        let path = format!("api/models/{}/revision/{revision}?blobs=true", self.reference.repo());
+        let body = self.client.get(&path, 0)?.into_body().into_with_config().limit(LISTING).read_to_vec();
+        let listing = serde_json::from_slice(&body.map_err(|error| Trouble::Passing(error.to_string()))?);
+        let is_read = |file: &&Value| {
+            file.get("rfilename").and_then(Value::as_str).is_some_and(|name| self.need.reads(name))
         };
-        entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()
+        let read = listing.ok().and_then(|listing: Value| {
+            let files = listing.get("siblings")?.as_array()?.iter().filter(is_read).map(remote);
+            Some((hex(&listing, "/sha", 40)?, files.collect::<Option<Vec<Remote>>>()?))
+        });
+        let message = "the answer is no listing of files with sizes and digests";
+        read.ok_or_else(|| Trouble::Other(message.to_owned()))
     }
 
-    /// Compares what arrived with what the Hub has: sizes, and the digest that is the name of a large file.
-    fn check(&self, folder: &Path, before: &HashSet<OsString>) -> Result<(), HubError> {
-        let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let failed = |message: String| HubError::Failed { reference: self.reference.clone(), message };
-        let listed =
-            self.repository.list_tree().revision(commit).send().map_err(|error| self.error(&error))?;
-        for entry in listed {
-            let RepoTreeEntry::File { path: file, size, .. } = entry else { continue };
-            let pointer = folder.join(&file);
-            let Ok(blob) = fs_err::canonicalize(&pointer) else { continue };
-            let found = fs_err::metadata(&blob).map_err(|error| failed(error.to_string()))?.len();
-            let mut wrong = (found != size).then(|| format!("{found} bytes, not {size}"));
-            let name = blob.file_name().unwrap_or_default();
-            let digest = name.to_str().filter(|name| name.len() == 64 && is_hex(name));
-            if let (None, Some(digest), false) = (&wrong, digest, before.contains(name)) {
-                let sum = sha256(&blob).map_err(|error| failed(error.to_string()))?;
-                wrong = (sum != digest).then(|| "another SHA-256".to_owned());
+    /// Brings a file into the cache, unless another process does so meanwhile.
+    fn fetch(&self, commit: &str, file: &Remote, progress: &mut dyn Progress) -> Result<(), Trouble> {
+        let lock = self.cache.lock(file)?;
+        if lock.try_lock().is_err() {
+            progress.note(&format!("waiting for another download of {}", file.name));
+            lock.lock()?;
+        }
+        if self.cache.has(commit, file) {
+            progress.advance(file.size);
+            return Ok(());
+        }
+        let mut told = 0;
+        let mut tell = |have: u64| {
+            let more = have.min(file.size).saturating_sub(told);
+            progress.advance(more);
+            told += more;
+        };
+        let blob = self.cache.blob(file);
+        let part = blob.with_extension("incomplete");
+        fs_err::create_dir_all(blob.parent().unwrap_or(&blob))?;
+        if file.is_small() && part.exists() {
+            // Nobody could tell whether what an earlier run left is sound.
+            fs_err::remove_file(&part)?;
+        }
+        let url = format!("{}/resolve/{commit}/{}", self.reference.repo(), file.name);
+        loop {
+            let before = fs_err::metadata(&part).map_or(0, |part| part.len());
+            match retried(|| self.receive(&url, file.size, &part, &mut tell)) {
+                Err(Trouble::Passing(_)) if fs_err::metadata(&part)?.len() > before => continue,
+                received => received?,
             }
-            if let Some(message) = wrong {
-                for path in [&pointer, &blob] {
-                    // What cannot be removed is found wrong again the next time.
-                    let _ = fs_err::remove_file(path);
+            let Some(message) = wrong(&part, file)? else { break };
+            fs_err::remove_file(&part)?;
+            if before == 0 {
+                return Err(Trouble::Damaged { file: file.name.clone(), message });
+            }
+        }
+        Ok(fs_err::rename(part, blob)?)
+    }
+
+    /// Receives what a file lacks, and tells how much is there.
+    fn receive(&self, url: &str, size: u64, part: &Path, tell: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
+        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(part)?;
+        let mut have = file.metadata()?.len();
+        tell(have);
+        if have < size {
+            let response = self.client.get(url, have)?;
+            let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+            if have > 0 && !range.is_some_and(|range| range.starts_with(&format!("bytes {have}-"))) {
+                // All of it comes again.
+                file.set_len(0)?;
+                have = 0;
+            }
+            // One byte too many is enough to see that it is another file.
+            let mut body = response.into_body().into_reader().take(size - have + 1);
+            let mut piece = vec![0; 1 << 18];
+            loop {
+                match body.read(&mut piece).map_err(|error| Trouble::Passing(error.to_string()))? {
+                    0 => break,
+                    n => {
+                        file.write_all(piece.get(..n).unwrap_or_default())?;
+                        have += n as u64;
+                        tell(have);
+                    }
                 }
-                return Err(HubError::Damaged { reference: self.reference.clone(), file, message });
             }
         }
-        Ok(())
+        // A loss of power does not take from a file that has its name.
+        Ok(file.sync_all()?)
     }
 
-    fn error(&self, error: &HFError) -> HubError {
+    fn error(&self, trouble: Trouble) -> HubError {
         let reference = self.reference.clone();
-        let message = text_of(error);
-        match error {
-            HFError::AuthRequired { .. }
-            | HFError::Forbidden { .. }
-            | HFError::RepoNotFound { .. }
-            | HFError::RevisionNotFound { .. } => HubError::Refused { reference, message },
-            HFError::Http { context } if matches!(context.status.as_u16(), 401 | 403 | 404) => {
-                HubError::Refused { reference, message }
+        match trouble {
+            Trouble::Refused(message) => HubError::Refused { reference, message },
+            Trouble::Damaged { file, message } => HubError::Damaged { reference, file, message },
+            Trouble::Disk(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
-            _ if is_disk_full(error) => HubError::DiskFull { reference, cache: self.cache.clone() },
-            HFError::CacheLockTimeout { .. } => {
-                let message =
-                    format!("another process is downloading it ({message}); try again when it is done");
-                HubError::Failed { reference, message }
-            }
-            _ => HubError::Failed { reference, message },
+            Trouble::Disk(error) => HubError::Failed { reference, message: error.to_string() },
+            Trouble::Passing(message) | Trouble::Other(message) => HubError::Failed { reference, message },
         }
     }
 }
 
-/// The error and its causes, as far as they say something new.
-fn text_of(error: &HFError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
+fn hex(value: &Value, at: &str, digits: usize) -> Option<String> {
+    value.pointer(at)?.as_str().filter(|text| is_hex(text, digits)).map(str::to_owned)
+}
+
+fn remote(file: &Value) -> Option<Remote> {
+    let digest = hex(file, "/lfs/sha256", 64).or_else(|| hex(file, "/blobId", 40))?;
+    let name = file.get("rfilename")?.as_str()?.to_owned();
+    Some(Remote { name, size: file.get("size")?.as_u64()?, digest })
+}
+
+/// How what arrived differs from what the Hub told.
+fn wrong(part: &Path, file: &Remote) -> io::Result<Option<String>> {
+    let mut arrived = fs_err::File::open(part)?;
+    let found = arrived.metadata()?.len();
+    if found != file.size || file.is_small() {
+        return Ok((found != file.size).then(|| format!("{found} bytes, not {}", file.size)));
     }
-    text
-}
-
-fn is_disk_full(error: &HFError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    // The transfer library gives the text of the system's error only.
-    matches!(error, HFError::Io(e) if e.kind() == std::io::ErrorKind::StorageFull)
-        || error.to_string().contains("No space left on device")
-}
-
-fn is_hex(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && is_hex(revision)
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = fs_err::File::open(path)?;
     let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(n) => hash.update(piece.get(..n).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    while let n @ 1.. = arrived.read(&mut piece)? {
+        hash.update(piece.get(..n).unwrap_or_default());
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((sum != file.digest).then(|| "another SHA-256".to_owned()))
 }

@@ -17,35 +17,35 @@ pub enum Need {
 }
 
 impl Need {
-    /// Names and patterns of the files to fetch.
+    /// Whether a file of a repository is read; `*` stands for any characters.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-    pub(super) fn patterns(self) -> Vec<String> {
-        let model = [
-            "config.json",
-            "generation_config.json",
-            "model.safetensors",
-            "model.safetensors.index.json",
-            "model-*-of-*.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-            "chat_template.jinja",
-        ];
-        let adapter = [
-            "adapter_config.json",
-            "adapter_model.safetensors",
-            "adapter_model.safetensors.index.json",
-            "adapter_model-*-of-*.safetensors",
-            "trainer_state.json",
-            "scheduler.pt",
-        ];
-        let optimizer = ["optimizer.pt", "optimizer.bin"];
-        let names: Vec<&str> = match self {
-            Self::Model => model.to_vec(),
-            Self::Adapter { moments: false } => adapter.to_vec(),
-            Self::Adapter { moments: true } => [&adapter[..], &optimizer].concat(),
+    pub(super) fn reads(self, name: &str) -> bool {
+        let patterns: &[&str] = match self {
+            Self::Model => &[
+                "config.json",
+                "generation_config.json",
+                "model.safetensors",
+                "model.safetensors.index.json",
+                "model-*-of-*.safetensors",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "special_tokens_map.json",
+                "chat_template.jinja",
+            ],
+            Self::Adapter { .. } => &[
+                "adapter_config.json",
+                "adapter_model.safetensors",
+                "adapter_model.safetensors.index.json",
+                "adapter_model-*-of-*.safetensors",
+                "trainer_state.json",
+                "scheduler.pt",
+            ],
         };
-        names.into_iter().map(str::to_owned).collect()
+        let moments = self == (Self::Adapter { moments: true });
+        // No other character has a meaning in an address.
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let optimizer = moments && matches!(name, "optimizer.pt" | "optimizer.bin");
+        plain && (optimizer || patterns.iter().any(|pattern| fits(pattern, name)))
     }
 
     /// A file that has to be in the folder and is not, if any.
@@ -76,6 +76,12 @@ impl Need {
     }
 }
 
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let name = name.strip_prefix(start);
+    name.is_some_and(|name| (0..=name.len()).any(|at| name.get(at..).is_some_and(|end| fits(rest, end))))
+}
+
 /// The files that an index names; `None` if there is no index that can be read.
 fn shards(index: &Path) -> Option<Vec<String>> {
     let value: Value = serde_json::from_slice(&fs_err::read(index).ok()?).ok()?;
@@ -89,6 +95,18 @@ fn shards(index: &Path) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read() {
+        let adapter = Need::Adapter { moments: false };
+        assert!(Need::Model.reads("model-00001-of-00002.safetensors") && Need::Model.reads("config.json"));
+        assert!(!adapter.reads("optimizer.pt") && Need::Adapter { moments: true }.reads("optimizer.pt"));
+        for name in
+            ["model-1.safetensors", "a/config.json", "model-a/b-of-2.safetensors", "model-1-of-?.safetensors"]
+        {
+            assert!(!Need::Model.reads(name) && !adapter.reads(name), "{name}");
+        }
+    }
 
     #[test]
     fn what_is_missing_is_named() {

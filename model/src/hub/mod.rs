@@ -7,13 +7,17 @@
 //! - `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean elsewhere
 //! - without the feature `hub` everything but the download is there, and the error says how to get it
 
+#[cfg(feature = "hub")]
+mod cache;
+#[cfg(feature = "hub")]
+mod environment;
 mod error;
 #[cfg(feature = "hub")]
 mod fetch;
 mod files;
-mod reference;
 #[cfg(feature = "hub")]
-mod watch;
+mod http;
+mod reference;
 
 use std::path::{Path, PathBuf};
 

@@ -3,11 +3,11 @@
 
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_core::{Progress, Silent, Unit};
-use gstore_model::hub::{HubConfig, HubError, Need, Resolved, resolve};
-use server::{COMMIT, Server};
+use gstore_model::hub::{HubConfig, HubError, Need, Resolved, resolve, resolve_model};
+use server::{COMMIT, Faults, Server, sha256};
 
 fn config(server: &Server, cache: &Path) -> HubConfig {
     HubConfig {
@@ -59,11 +59,13 @@ impl Progress for Seen {
     }
 }
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("config.json", "{\"a\": 1}"),
     ("tokenizer.json", "{}"),
-    // Files of equal content are one blob in the cache, fetched once or twice as it happens.
     ("tokenizer_config.json", "{\"b\": 2}"),
+    // Files of equal content are one in the cache, and an empty one has nothing to fetch.
+    ("special_tokens_map.json", "{}"),
+    ("chat_template.jinja", ""),
     ("model.safetensors", "weights of the model"),
     ("README.md", "read me"),
     ("pytorch_model.bin", "the weights again"),
@@ -71,6 +73,11 @@ const FILES: [(&str, &str); 9] = [
     ("onnx/model.onnx", "and again"),
     ("original/params.json", "{}"),
 ];
+
+/// How many files were asked for.
+fn bodies(server: &Server) -> usize {
+    server.requests().iter().filter(|request| request.starts_with("GET /org/")).count()
+}
 
 #[test]
 fn a_model_is_fetched_once_and_is_there_offline() {
@@ -85,13 +92,16 @@ fn a_model_is_fetched_once_and_is_there_offline() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
+    let small = ["special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
+    assert_eq!(names, [&["chat_template.jinja", "config.json", "model.safetensors"], &small[..]].concat());
     assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
     let total = 8 + 2 + 8 + 20;
     assert_eq!(seen.stages, [("downloading org/tiny".to_owned(), total, total)]);
-    assert!(server.requests().iter().all(|request| request.contains("authorization: Bearer hf_test")));
-
-    let bodies = |server: &Server| server.requests().iter().filter(|r| r.starts_with("GET /org/")).count();
+    // The token is for the Hub, and for no host that it sends us to.
+    for request in server.requests() {
+        let is_hub = !request.starts_with("GET /cdn/");
+        assert_eq!(request.contains("authorization: Bearer hf_test"), is_hub, "{request}");
+    }
     assert_eq!(bodies(&server), 4);
     assert_eq!(model("org/tiny", &config(&server, cache.path())).unwrap(), found);
     assert_eq!(bodies(&server), 4);
@@ -191,4 +201,173 @@ fn what_arrives_damaged_is_not_kept() {
     server.repair();
     let found = model("org/tiny", &config).unwrap();
     assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
+}
+
+/// The folder of the repository in a cache.
+fn repository(cache: &Path) -> PathBuf {
+    cache.join("models--org--tiny")
+}
+
+#[test]
+fn a_download_that_was_killed_goes_on() {
+    let digest = sha256("weights of the model");
+    let (part, garbage) = ("weights of", "weights on");
+    for (left, no_ranges, ranges) in [
+        (part, false, vec!["range: bytes=10-"]),
+        (part, true, vec!["range: bytes=10-"]),
+        // What is not what the Hub has is fetched again.
+        (garbage, false, vec!["range: bytes=10-", ""]),
+        ("weights of the m\u{f6}del", false, vec![""]),
+        ("weights of the model, and more", false, vec![""]),
+        ("weights of the model", false, vec![]),
+    ] {
+        let server = Server::start(&FILES);
+        server.fail(Faults { no_ranges, ..Faults::default() });
+        let cache = tempfile::tempdir().unwrap();
+        let blobs = repository(cache.path()).join("blobs");
+        fs_err::create_dir_all(&blobs).unwrap();
+        fs_err::write(blobs.join(format!("{digest}.incomplete")), left).unwrap();
+        // Without a digest a part is not trusted.
+        let small = &sha256("{\"a\": 1}")[..40];
+        fs_err::write(blobs.join(format!("{small}.incomplete")), "{\"a\"").unwrap();
+        let mut seen = Seen::default();
+        let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+        assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
+        assert_eq!(fs_err::read(found.folder.join("config.json")).unwrap(), b"{\"a\": 1}");
+        assert_eq!(seen.stages, [("downloading org/tiny".to_owned(), 38, 38)]);
+        let asked: Vec<String> =
+            server.requests().into_iter().filter(|request| request.starts_with("GET /cdn/")).collect();
+        assert_eq!(asked.len(), ranges.len(), "{left}");
+        assert!(asked.iter().zip(&ranges).all(|(request, range)| request.contains(range)), "{asked:?}");
+        assert!(
+            asked.iter().zip(&ranges).all(|(request, range)| request.contains("range:") != range.is_empty())
+        );
+        let names =
+            fs_err::read_dir(blobs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.contains("incomplete")).count(), 0);
+    }
+}
+
+#[test]
+fn a_server_that_fails_now_and_then_is_asked_again() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    server.fail(Faults { busy: 2, cut: 3, ..Faults::default() });
+    let mut seen = Seen::default();
+    let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+    assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
+    assert_eq!(seen.stages[0].2, 38);
+    assert!(server.requests().iter().any(|request| request.contains("range: bytes=")));
+}
+
+#[test]
+fn the_snapshot_before_holds_until_the_next_is_whole() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let (before, refs) = ("f".repeat(40), repository(cache.path()).join("refs"));
+    let folder = repository(cache.path()).join("snapshots").join(&before);
+    fs_err::create_dir_all(&folder).unwrap();
+    fs_err::create_dir_all(&refs).unwrap();
+    fs_err::write(refs.join("main"), &before).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs_err::write(folder.join(name), "{}").unwrap();
+    }
+    server.fail(Faults { busy: 1000, ..Faults::default() });
+    let mut seen = Seen::default();
+    let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+    assert!(
+        found.folder == folder && seen.notes[0].contains("503 Service Unavailable: later"),
+        "{:?}",
+        seen.notes
+    );
+    assert_eq!(model("org/tiny", &offline(cache.path())).unwrap().folder, folder);
+    server.repair();
+    let found = model("org/tiny", &config(&server, cache.path())).unwrap();
+    assert_eq!(found.origin.unwrap().commit, COMMIT);
+    assert_eq!(fs_err::read_to_string(refs.join("main")).unwrap(), COMMIT);
+    // A branch whose name is a path.
+    let found = model("org/tiny@refs/pr/1", &config(&server, cache.path())).unwrap();
+    assert_eq!(model("org/tiny@refs/pr/1", &offline(cache.path())).unwrap(), found);
+}
+
+#[test]
+fn several_at_once_fetch_each_file_once() {
+    let server = Server::start(&FILES);
+    server.fail(Faults { slow: 50, ..Faults::default() });
+    let cache = tempfile::tempdir().unwrap();
+    let config = config(&server, cache.path());
+    let found: Vec<Resolved> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| model("org/tiny", &config).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(found.iter().all(|one| *one == found[0]));
+    assert_eq!(bodies(&server), 4);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_named() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let blobs = repository(cache.path()).join("blobs");
+    fs_err::create_dir_all(&blobs).unwrap();
+    let part = blobs.join(format!("{}.incomplete", sha256("weights of the model")));
+    fs_err::os::unix::fs::symlink("/dev/full", part).unwrap();
+    let error = model("org/tiny", &config(&server, cache.path())).unwrap_err();
+    assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
+}
+
+/// What the test of the environment runs, in a process with that environment.
+#[test]
+fn resolved_in_this_environment() {
+    if std::env::var("GSTORE_HUB_TEST").is_ok() {
+        let text = match resolve_model("org/tiny", &mut Silent) {
+            Ok(found) => found.folder.display().to_string(),
+            Err(error) => error.to_string(),
+        };
+        println!("resolved {text}.");
+    }
+}
+
+#[test]
+fn the_environment_means_what_it_means_elsewhere() {
+    let server = Server::start(&FILES);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs_err::create_dir(path("home")).unwrap();
+    fs_err::write(path("home/token"), "hf_file\n").unwrap();
+    fs_err::write(path("other"), "hf_other\n").unwrap();
+    let resolved = |variables: &[(&str, &str)]| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "resolved_in_this_environment", "--nocapture"])
+            .env_clear()
+            .envs([("GSTORE_HUB_TEST", "1"), ("HF_ENDPOINT", &server.address()), ("HF_HOME", &path("home"))])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_once("resolved ").unwrap().1.split_once(".\n").unwrap().0.to_owned()
+    };
+    let last = || server.requests().last().cloned().unwrap_or_default();
+    let snapshot = format!("models--org--tiny/snapshots/{COMMIT}");
+    let listed = "GET /api/models/org/tiny/revision/main?blobs=true";
+    let at_home = path("home/hub/") + &snapshot;
+    assert_eq!(resolved(&[]), at_home);
+    assert_eq!(resolved(&[]), at_home);
+    assert!(last().starts_with(listed) && last().contains("Bearer hf_file"), "{}", last());
+    assert_eq!(resolved(&[("HF_TOKEN", "hf_given"), ("HF_TOKEN_PATH", &path("other"))]), at_home);
+    assert!(last().contains("Bearer hf_given"), "{}", last());
+    assert_eq!(resolved(&[("HF_TOKEN_PATH", &path("other"))]), at_home);
+    assert!(last().contains("Bearer hf_other"), "{}", last());
+    assert_eq!(resolved(&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), at_home);
+    assert!(!last().contains("authorization"), "{}", last());
+    assert_eq!(resolved(&[("HF_HUB_CACHE", &path("cache"))]), path("cache/") + &snapshot);
+    let (user, asked) = (path("user"), server.requests().len());
+    let away = [("HF_HOME", ""), ("HOME", &user), ("TRANSFORMERS_OFFLINE", "yes")];
+    assert!(resolved(&away).contains(&format!("{user}/.cache/huggingface/hub")), "{}", resolved(&away));
+    assert_eq!(resolved(&[("HF_HUB_OFFLINE", "1")]), at_home);
+    let top = dir.path().display().to_string();
+    let below = [("HOME", top.as_str()), ("HF_HOME", "~/home"), ("HF_HUB_OFFLINE", "1")];
+    assert_eq!(resolved(&below), at_home);
+    assert_eq!(server.requests().len(), asked);
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -12,23 +13,38 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[derive(Default)]
 struct State {
+    address: String,
     files: Vec<(String, String)>,
     damaged: HashMap<String, String>,
+    faults: Faults,
     requests: Vec<String>,
 }
 
-/// Serves `org/tiny`; `org/gated` and `org/private` refuse, any other repository is missing.
+/// What goes wrong from now on.
+#[derive(Default, Clone, Copy)]
+pub struct Faults {
+    /// So many requests for files are answered with 503.
+    pub busy: usize,
+    /// So many files stop coming in the middle.
+    pub cut: usize,
+    /// Whole files come where a range was asked for.
+    pub no_ranges: bool,
+    /// Milliseconds before each answer.
+    pub slow: u64,
+}
+
+/// Serves `org/tiny`, and the listing of `org/gated`; `org/private` refuses, any other repository is missing.
+/// Large files come from another host, as those of the Hub do.
 pub struct Server {
-    address: String,
     state: Arc<Mutex<State>>,
 }
 
 impl Server {
     pub fn start(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        let state = Arc::new(Mutex::new(State { files, ..State::default() }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(Mutex::new(State { address, files, ..State::default() }));
         let served = Arc::clone(&state);
         // Ends with the process.
         std::thread::spawn(move || {
@@ -37,11 +53,11 @@ impl Server {
                 std::thread::spawn(move || answer(stream, &state));
             }
         });
-        Self { address, state }
+        Self { state }
     }
 
     pub fn address(&self) -> String {
-        self.address.clone()
+        format!("http://{}", self.state.lock().unwrap().address)
     }
 
     /// Request lines and headers so far, in one text each.
@@ -54,8 +70,14 @@ impl Server {
         self.state.lock().unwrap().damaged.insert(file.to_owned(), body.to_owned());
     }
 
+    pub fn fail(&self, faults: Faults) {
+        self.state.lock().unwrap().faults = faults;
+    }
+
     pub fn repair(&self) {
-        self.state.lock().unwrap().damaged.clear();
+        let mut state = self.state.lock().unwrap();
+        state.damaged.clear();
+        state.faults = Faults::default();
     }
 }
 
@@ -68,13 +90,12 @@ fn answer(stream: TcpStream, state: &Mutex<State>) {
             break;
         }
     }
-    let mut words = request.split_whitespace();
-    let (method, target) =
-        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let slow = state.lock().unwrap().faults.slow;
+    std::thread::sleep(Duration::from_millis(slow));
     let reply = {
         let mut state = state.lock().unwrap();
-        state.requests.push(request);
-        reply(&state, target.split('?').next().unwrap_or_default())
+        state.requests.push(request.clone());
+        reply(&mut state, &request)
     };
     let mut text =
         format!("HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
@@ -82,9 +103,7 @@ fn answer(stream: TcpStream, state: &Mutex<State>) {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     text.push_str("\r\n");
-    if method != "HEAD" {
-        text.push_str(&reply.body);
-    }
+    text.push_str(&reply.body[..reply.sent]);
     let _ = reader.into_inner().write_all(text.as_bytes());
 }
 
@@ -92,41 +111,86 @@ struct Reply {
     status: &'static str,
     headers: Vec<(&'static str, String)>,
     body: String,
+    /// So much of it.
+    sent: usize,
 }
 
 fn refuse(status: &'static str, message: &str) -> Reply {
-    Reply { status, headers: vec![("X-Error-Message", message.to_owned())], body: String::new() }
+    Reply { status, headers: vec![("X-Error-Message", message.to_owned())], body: String::new(), sent: 0 }
 }
 
-fn json(body: String) -> Reply {
-    Reply { status: "200 OK", headers: vec![("Content-Type", "application/json".to_owned())], body }
+fn whole(body: String) -> Reply {
+    Reply { status: "200 OK", headers: Vec::new(), sent: body.len(), body }
 }
 
-fn reply(state: &State, path: &str) -> Reply {
-    if path.contains("/gated/") {
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_large(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".pt") || name.ends_with(".bin")
+}
+
+fn listing(state: &State) -> Reply {
+    let entry = |(name, text): &(String, String)| {
+        let (digest, size) = (sha256(text), text.len());
+        let id = &digest[..40];
+        let lfs = match is_large(name) {
+            true => format!(", \"lfs\": {{\"sha256\": \"{digest}\", \"size\": {size}, \"pointerSize\": 1}}"),
+            false => String::new(),
+        };
+        format!("{{\"rfilename\": \"{name}\", \"size\": {size}, \"blobId\": \"{id}\"{lfs}}}")
+    };
+    let files = state.files.iter().map(entry).collect::<Vec<_>>().join(",");
+    whole(format!("{{\"id\": \"org/tiny\", \"sha\": \"{COMMIT}\", \"siblings\": [{files}]}}"))
+}
+
+fn reply(state: &mut State, request: &str) -> Reply {
+    let target = request.split_whitespace().nth(1).unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if path.starts_with("/org/gated/") {
         return refuse("403 Forbidden", "Access to this model is restricted");
     }
     if path.contains("/private/") {
         return refuse("401 Unauthorized", "Invalid credentials");
     }
+    if path == "/api/models/org/gated/revision/main" {
+        return listing(state);
+    }
     if let Some(revision) = path.strip_prefix("/api/models/org/tiny/revision/") {
         return match revision {
-            "main" | "v1" => json(format!("{{\"id\": \"org/tiny\", \"sha\": \"{COMMIT}\"}}")),
+            "main" | "v1" | "refs%2Fpr%2F1" if query == "blobs=true" => listing(state),
             _ => refuse("404 Not Found", "Invalid rev id"),
         };
     }
-    if path == format!("/api/models/org/tiny/tree/{COMMIT}") {
-        let entry = |(name, text): &(String, String)| {
-            format!("{{\"type\": \"file\", \"oid\": \"0\", \"size\": {}, \"path\": \"{name}\"}}", text.len())
-        };
-        return json(format!("[{}]", state.files.iter().map(entry).collect::<Vec<_>>().join(",")));
+    let resolved = path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"));
+    if let Some(name) = resolved.filter(|name| is_large(name)) {
+        let port = state.address.rsplit(':').next().unwrap_or_default();
+        let headers = vec![("Location", format!("http://localhost:{port}/cdn/{name}"))];
+        return Reply { headers, ..refuse("302 Found", "") };
     }
-    let name = path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/")).unwrap_or_default();
+    let name = resolved.or_else(|| path.strip_prefix("/cdn/")).unwrap_or_default();
     let Some((_, text)) = state.files.iter().find(|(file, _)| file == name) else {
         return refuse("404 Not Found", "Repository not found");
     };
-    let digest: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
     let body = state.damaged.get(name).unwrap_or(text).clone();
-    let headers = vec![("ETag", format!("\"{digest}\"")), ("X-Repo-Commit", COMMIT.to_owned())];
-    Reply { status: "200 OK", headers, body }
+    if state.faults.busy > 0 {
+        state.faults.busy -= 1;
+        return refuse("503 Service Unavailable", "later");
+    }
+    let from = request.split("range: bytes=").nth(1).and_then(|range| range.split('-').next()?.parse().ok());
+    let mut reply = match from.filter(|_| !state.faults.no_ranges) {
+        Some(from) if from >= body.len() => refuse("416 Range Not Satisfiable", ""),
+        Some(from) => {
+            let range = format!("bytes {from}-{}/{}", body.len() - 1, body.len());
+            let whole = whole(body[from..].to_owned());
+            Reply { status: "206 Partial Content", headers: vec![("Content-Range", range)], ..whole }
+        }
+        None => whole(body),
+    };
+    if state.faults.cut > 0 {
+        state.faults.cut -= 1;
+        reply.sent /= 2;
+    }
+    reply
 }

@@ -1,0 +1,104 @@
+//! The cache that all Hugging Face tools share.
+//!
+//! ```text
+//! models--org--name/blobs/DIGEST             a whole file; DIGEST.incomplete while it arrives
+//! models--org--name/snapshots/COMMIT/FILE    a link to one of them
+//! models--org--name/refs/REVISION            the commit of a branch or tag
+//! .locks/models--org--name/DIGEST.lock       locked by who downloads the file
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::HubRef;
+
+/// A file of a commit.
+pub(super) struct Remote {
+    pub(super) name: String,
+    pub(super) size: u64,
+    /// SHA-256 of a large file in 64 digits, git's name of another in 40.
+    pub(super) digest: String,
+}
+
+impl Remote {
+    /// Whether only its size can be checked.
+    pub(super) fn is_small(&self) -> bool {
+        self.digest.len() != 64
+    }
+}
+
+/// What the cache has of a repository.
+pub(super) struct Cache {
+    pub(super) root: PathBuf,
+    repository: String,
+}
+
+impl Cache {
+    pub(super) fn new(root: PathBuf, reference: &HubRef) -> Self {
+        Self { root, repository: format!("models--{}--{}", reference.org(), reference.name()) }
+    }
+
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.root.join(&self.repository).join("snapshots").join(commit)
+    }
+
+    pub(super) fn blob(&self, file: &Remote) -> PathBuf {
+        self.root.join(&self.repository).join("blobs").join(&file.digest)
+    }
+
+    fn revision(&self, revision: &str) -> PathBuf {
+        self.root.join(&self.repository).join("refs").join(revision)
+    }
+
+    /// The snapshot that a revision was when it was last asked for.
+    pub(super) fn find(&self, revision: &str) -> Option<PathBuf> {
+        let noted = fs_err::read_to_string(self.revision(revision));
+        let commit = if is_hex(revision, 40) { revision.to_owned() } else { noted.ok()?.trim().to_owned() };
+        Some(self.snapshot(&commit)).filter(|folder| is_hex(&commit, 40) && folder.is_dir())
+    }
+
+    /// Notes what commit a revision is.
+    pub(super) fn note(&self, revision: &str, commit: &str) -> io::Result<()> {
+        let path = self.revision(revision);
+        if revision == commit || fs_err::read_to_string(&path).is_ok_and(|noted| noted == commit) {
+            return Ok(());
+        }
+        fs_err::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs_err::write(path, commit)
+    }
+
+    /// Whether a file is there in its size; some tools store it in the snapshot itself.
+    pub(super) fn has(&self, commit: &str, file: &Remote) -> bool {
+        is_whole(&self.blob(file), file) || is_whole(&self.snapshot(commit).join(&file.name), file)
+    }
+
+    /// Puts a file into a snapshot, if no other process does so meanwhile.
+    pub(super) fn link(&self, commit: &str, file: &Remote) -> io::Result<()> {
+        let link = self.snapshot(commit).join(&file.name);
+        if is_whole(&link, file) {
+            return Ok(());
+        }
+        fs_err::create_dir_all(self.snapshot(commit))?;
+        let _ = fs_err::remove_file(&link);
+        match fs_err::os::unix::fs::symlink(Path::new("../../blobs").join(&file.digest), link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What whoever downloads a file holds locked.
+    pub(super) fn lock(&self, file: &Remote) -> io::Result<fs_err::File> {
+        let folder = self.root.join(".locks").join(&self.repository);
+        fs_err::create_dir_all(&folder)?;
+        fs_err::File::create(folder.join(format!("{}.lock", file.digest)))
+    }
+}
+
+fn is_whole(path: &Path, file: &Remote) -> bool {
+    fs_err::metadata(path).is_ok_and(|found| found.len() == file.size)
+}
+
+/// Whether a text has so many hexadecimal digits, as the names of commits and files do.
+pub(super) fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
+}

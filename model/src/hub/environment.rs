@@ -1,0 +1,39 @@
+//! Where the cache is and who asks, as all Hugging Face tools take it from the environment.
+
+use std::path::PathBuf;
+
+/// A variable that says something.
+pub(super) fn text(name: &str) -> Option<String> {
+    let text = std::env::var(name).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Folder of the cache.
+pub(super) fn cache() -> PathBuf {
+    let named = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+    named.unwrap_or_else(|| home().join("hub"))
+}
+
+/// What shows who asks: a variable, or what `hf auth login` wrote.
+pub(super) fn token() -> Option<String> {
+    if text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| super::is_true(&value)) {
+        return None;
+    }
+    let file = || path("HF_TOKEN_PATH").unwrap_or_else(|| home().join("token"));
+    let token = text("HF_TOKEN").or_else(|| fs_err::read_to_string(file()).ok())?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+fn home() -> PathBuf {
+    let cache = || path("XDG_CACHE_HOME").unwrap_or_else(|| user().join(".cache"));
+    path("HF_HOME").unwrap_or_else(|| cache().join("huggingface"))
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    let text = text(name)?;
+    Some(text.strip_prefix("~/").map_or_else(|| text.clone().into(), |below| user().join(below)))
+}
+
+fn user() -> PathBuf {
+    std::env::home_dir().unwrap_or_else(std::env::temp_dir)
+}
