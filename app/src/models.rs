@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use gstore_core::{Progress, Silent, available_memory};
+use gstore_core::{Cancel, Progress, Silent, available_memory};
 use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder, WantedFeature};
 use gstore_model::Device;
 use gstore_query::influence::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
@@ -81,11 +80,7 @@ impl fmt::Debug for Models {
 }
 
 impl Encoder for Models {
-    fn encode(
-        &self,
-        request: &EncodeRequest<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError> {
         let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
         let wanted = request.features.iter().map(|&EncodeFeature { checkpoint, run, pool, kind }| {
             WantedFeature { checkpoint, run, pool, kind }

@@ -1,7 +1,7 @@
 //! Why a question cannot be answered.
 
+use gstore_core::Cancelled;
 use gstore_core::content::ContentError;
-use gstore_core::parallel::Cancelled;
 use gstore_store::{IndexError, LookupError, OpenError, ReadError};
 
 /// A side of a comparison.

@@ -4,9 +4,8 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::ann::{
     self, GraphOptions, GraphProgress, Graphs, KIND, NearestOptions, Way, evaluate, evaluate::EvaluateOptions,
@@ -256,7 +255,7 @@ fn questions_that_make_no_sense_are_refused() {
     for bad in [query(&[1.0; 3]), query(&[f32::NAN; 4])] {
         assert!(matches!(graph.search(&bad, 10, |_| true, u64::MAX, &GO), Err(QueryError::Graph(_))));
     }
-    let stop = AtomicBool::new(true);
+    let stop = Cancel::raised();
     let stopped = graph.search(&query(&[0.5; 4]), 10, |_| true, u64::MAX, &stop);
     assert!(matches!(stopped, Err(QueryError::Cancelled)));
     // A walk that would compare more than it may gives up.
@@ -266,12 +265,16 @@ fn questions_that_make_no_sense_are_refused() {
 #[test]
 fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     let store = store(clustered(3_000, 16, 5), 1_000);
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     let stopped = ann::build(
         &store.store,
         &reader(&store),
         &GraphOptions { rebuild: false, threads: 1 },
-        |done| stop.store(done.done >= 1_400, Ordering::Relaxed),
+        |done| {
+            if done.done >= 1_400 {
+                stop.raise()
+            }
+        },
         &stop,
     );
     assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
@@ -309,13 +312,13 @@ fn an_evaluation_draws_each_row_once_and_can_be_stopped() {
     (rows[7], rows[8]) = (Some((vec![0.0; 4], 0)), None);
     let store = store(rows, usize::MAX);
     make(&store);
-    let evaluate = |stop: &AtomicBool| {
+    let evaluate = |stop: &Cancel| {
         let options = EvaluateOptions { queries: usize::MAX, seed: 1, ef: None, threads: 1 };
         let snapshot = store.snapshot();
         evaluate::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, |_| {}, stop)
     };
     assert_eq!(evaluate(&GO).unwrap().queries, 58, "all that have a direction");
-    assert!(matches!(evaluate(&AtomicBool::new(true)), Err(QueryError::Cancelled)));
+    assert!(matches!(evaluate(&Cancel::raised()), Err(QueryError::Cancelled)));
 }
 
 fn found(store: &TestStore) -> Found {

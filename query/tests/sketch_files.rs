@@ -3,9 +3,8 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::indexes::Found;
 use gstore_query::influence::*;
@@ -75,9 +74,13 @@ fn a_ranking_uses_the_sketch_of_its_files() {
 #[test]
 fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     let store = store(500);
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     let options = SketchOptions { threads: 1, ..SketchOptions::default() };
-    let progress = |done: &SketchProgress| stop.store(done.coded >= 1_200, Ordering::Relaxed);
+    let progress = |done: &SketchProgress| {
+        if done.coded >= 1_200 {
+            stop.raise()
+        }
+    };
     let stopped = files::build(&store.store, &reader(&store), &options, progress, &stop);
     assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
     let rest = build(&store, &options);

@@ -45,7 +45,7 @@ pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use gstore_core::{
-    CELL_ROWS, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
+    CELL_ROWS, Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
     FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, Space,
     canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
 };

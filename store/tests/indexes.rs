@@ -9,12 +9,13 @@ use common::keep::{assert_clean, gc};
 use common::readonly::ReadOnly;
 use common::tokens::{filled_with_tokens, token_feature};
 use common::*;
+use gstore_core::Cancel;
 use gstore_store::*;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn f() -> JobFeature {
     feature("grad-sgd", 6, DType::F16)
@@ -440,12 +441,12 @@ fn indexes_are_read_while_they_are_built_again() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = small(&path);
-    let (stop, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, seen) = (Cancel::new(), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 let store = Store::open(&path).unwrap();
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.is_raised() {
                     assert_eq!(check_all(&store, KIND), 2);
                     seen.fetch_add(1, Ordering::Relaxed);
                 }
@@ -472,7 +473,7 @@ fn indexes_are_read_while_they_are_built_again() {
         for b in builders {
             b.join().unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        stop.raise();
     });
     assert!(seen.load(Ordering::Relaxed) > 0);
     assert_clean(&store);
@@ -483,7 +484,7 @@ fn backups_and_restored_stores_have_no_indexes_and_keep_those_that_are_built_the
     let dir = tempdir().unwrap();
     let (path, to, back) = (dir.path().join("s"), dir.path().join("b"), dir.path().join("r"));
     let store = small(&path);
-    let go = AtomicBool::new(false);
+    let go = Cancel::new();
     let backup = || store.backup(&to, &BackupOptions::default(), &mut |_| {}, &go).unwrap();
     backup();
     assert!(index_files(&to).is_empty());

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::{
     Diversity, Each, InfluenceSpec, Mode, NO_SUBTASK, Order, Prepared, Ranking, Scored, SelectRequest,
@@ -207,12 +207,12 @@ pub fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRe
 }
 
 /// Fails once Ctrl-C was pressed.
-fn go_on(cancel: &AtomicBool) -> Result<()> {
-    if cancel.load(Ordering::SeqCst) { bail!(QueryError::Cancelled) } else { Ok(()) }
+fn go_on(cancel: &Cancel) -> Result<()> {
+    if cancel.is_raised() { bail!(QueryError::Cancelled) } else { Ok(()) }
 }
 
 /// Writes the original lines, each ended by a line break, byte for byte.
-fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool], cancel: &AtomicBool) -> Result<()> {
+fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool], cancel: &Cancel) -> Result<()> {
     for chunk in rows.chunks(CHUNK) {
         go_on(cancel)?;
         for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
@@ -229,7 +229,7 @@ fn write_table(
     format: Format,
     rows: &[Scored],
     pools: &[Pool],
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<()> {
     let records = Records::new(pools, rows)?;
     write_batches(output, format, rows, |chunk| {
@@ -244,7 +244,7 @@ fn write_scores(
     ranking: &Ranking,
     pools: &[Pool],
     explain: Option<&Explained<'_>>,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<()> {
     write_batches(output, format, &ranking.rows, |chunk| {
         go_on(cancel)?;

@@ -3,8 +3,7 @@
 //! Where a fine-tune brings such tokens, every text is looked through before anything is registered or computed, so that all of them are named
 //! at once. Memory: the places that are shown.
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::Cancel;
 use gstore_store::{DatasetPart, RowSet, Snapshot};
 
 use super::plan::encoder;
@@ -25,7 +24,7 @@ pub fn check_texts(
     data: &AddRequest,
     request: &IngestRequest,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<(), IngestError> {
     let encoder = encoder(request)?;
     if !encoder.has_foreign_tokens() {

@@ -9,8 +9,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use gstore_store::{IndexFile, Section};
 use half::f16;
 
@@ -137,7 +137,7 @@ impl Graph {
         ef: usize,
         allowed: impl Fn(u64) -> bool,
         budget: u64,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Option<Found>, QueryError> {
         if query.len() != self.header.dim || query.iter().any(|x| !x.is_finite()) {
             return Err(QueryError::Graph(format!(
@@ -174,7 +174,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Greedily through the levels above 0.
-    fn descend(&mut self, cancel: &AtomicBool) -> Result<Near, QueryError> {
+    fn descend(&mut self, cancel: &Cancel) -> Result<Near, QueryError> {
         let shape = self.graph.shape;
         // The entry is below the number of nodes, which fits.
         let entry = shape.entry as u32;
@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
         ef: usize,
         allowed: impl Fn(u64) -> bool,
         budget: u64,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Option<Found>, QueryError> {
         let mut seen = vec![0u64; (self.graph.shape.nodes as usize).div_ceil(64)];
         let mut first_time = |slot: u32| {
@@ -322,6 +322,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn stopped(cancel: &AtomicBool) -> Result<(), QueryError> {
-    if cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+fn stopped(cancel: &Cancel) -> Result<(), QueryError> {
+    Ok(cancel.check()?)
 }

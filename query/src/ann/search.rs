@@ -5,8 +5,7 @@
 //! - a row is missed only by a graph: segments without one are scanned
 //! - deleted rows, and those that the filter leaves out, are never candidates
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::Cancel;
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 use serde::Serialize;
@@ -98,7 +97,7 @@ impl Prepared {
         filter: Option<&RowFilter>,
         options: &NearestOptions,
         graphs: &Graphs,
-        (threads, cancel): (usize, &AtomicBool),
+        (threads, cancel): (usize, &Cancel),
     ) -> Result<(Ranking, Way), QueryError> {
         let side = self.neighbours(cancel)?;
         let pools: Vec<(&FeatureReader, &RowSet)> = side.pools().collect();

@@ -1,7 +1,6 @@
 //! What a matrix is of: all that its bytes depend on.
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::Cancel;
 use gstore_store::xxh3_hex;
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +96,7 @@ impl MatrixQuestion {
         prepared: &Prepared,
         samples: &TargetSamples,
         options: MatrixOptions,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Self, MatrixError> {
         let spec = prepared.spec();
         let info = prepared.snapshot().info();

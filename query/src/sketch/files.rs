@@ -4,9 +4,8 @@
 //! in order, so a file is a function of its segment and the seed.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::{
     BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, ReadError, SectionId, SegmentRef,
     StorageError, Store,
@@ -58,7 +57,7 @@ pub fn build(
     reader: &FeatureReader,
     options: &SketchOptions,
     mut progress: impl FnMut(&SketchProgress),
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<SketchProgress, QueryError> {
     check(reader)?;
     let dim = reader.part().desc.dim() as usize;
@@ -108,7 +107,7 @@ pub fn build(
             let (segment, block, is_last) = units[at];
             let mut own = match writing.take() {
                 Some(own) => own,
-                None if cancel.load(Ordering::Relaxed) => return Err(QueryError::Cancelled),
+                None if cancel.is_raised() => return Err(QueryError::Cancelled),
                 None => Writing::new(store, segment)?,
             };
             own.append(&codes)?;

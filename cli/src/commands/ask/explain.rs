@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
+use gstore_core::Cancel;
 use gstore_query::influence::{Pair, PairCheckpoint, Prepared, Reason, RowFilter, RowMask};
 use gstore_store::{TokenCount, nearest};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub fn run(
     plan: &Prepared,
     pools: &[Pool],
     (id, format): (&str, Format),
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<()> {
     let (pool, row) = find(pools, id)?;
     let Some(pair) = plan.pair(pool, row, context.threads, cancel)? else {
@@ -73,7 +73,7 @@ pub fn run(
 }
 
 /// Why a row has no score.
-fn why_none(plan: &Prepared, pool: usize, row: u64, cancel: &AtomicBool) -> Result<&'static str> {
+fn why_none(plan: &Prepared, pool: usize, row: u64, cancel: &Cancel) -> Result<&'static str> {
     if plan.spec().exclude_target && plan.in_target(pool, &[row], cancel)?.first() == Some(&true) {
         return Ok(
             "its text is that of a given sample, and --exclude-target leaves such rows out; ask without it",

@@ -6,11 +6,11 @@ mod text;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_core::Cancel;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, Ranking, Scored};
 use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ fn rank(
     plan: &Prepared,
     pools: &[Pool],
     format: Format,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<()> {
     let mut batches = Vec::new();
     let mut rankings: Vec<Ranking> = Vec::new();
@@ -183,7 +183,7 @@ fn batch(
     plan: &Prepared,
     pools: &[Pool],
     args: &AskArgs,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<RecordBatch> {
     let side = if order == Order::Best { "proponent" } else { "opponent" };
     let texts = column(rows, pools, "record")?;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gstore_core::Kind;
+use gstore_core::{Cancel, Kind};
 use gstore_store::{EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot};
 
 use super::GivenError;
@@ -104,7 +104,7 @@ impl SampleEncoder {
         records: &[&[u8]],
         wanted: &[WantedFeature<'_>],
         progress: &mut dyn Progress,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<GivenVectors, GivenError> {
         let contents = contents(records)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +118,7 @@ impl SampleEncoder {
         progress.start("computing the given samples", wanted.len() as u64, Unit::Checkpoints);
         let mut all = || {
             for (feature, key) in wanted.iter().zip(&keys) {
-                if cancel.load(Ordering::Relaxed) {
+                if cancel.is_raised() {
                     return Err(GivenError::Cancelled);
                 }
                 let loaded = self.load(&mut state, snapshot, feature, key)?;
@@ -159,7 +159,7 @@ impl SampleEncoder {
         loaded: &Loaded,
         feature: &WantedFeature<'_>,
         samples: Vec<Encoded>,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Vec<Vec<f32>>, GivenError> {
         let next = AtomicUsize::new(0);
         let samples: Vec<Arc<Encoded>> = samples.into_iter().map(Arc::new).collect();
@@ -168,7 +168,7 @@ impl SampleEncoder {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(sample), Some(slot)) = (samples.get(i), results.get(i)) else { return };
-                let result = match cancel.load(Ordering::Relaxed) {
+                let result = match cancel.is_raised() {
                     true => Err(GivenError::Cancelled),
                     false => vector(loaded, feature, i, sample),
                 };

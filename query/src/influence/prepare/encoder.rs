@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use gstore_store::{FeaturePart, Snapshot, StoredRow};
 
 use crate::error::QueryError;
@@ -19,11 +19,7 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// # Errors
     /// Anything that would make a vector another than the pool's feature can be compared with: weights that are gone or changed, a tokenizer
     /// or a projection that cannot be had again, a sample that is cut or has no scored token.
-    fn encode(
-        &self,
-        request: &EncodeRequest<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<EncodedSamples, EncoderError>;
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError>;
 }
 
 /// What an [`Encoder`] is asked for.
@@ -84,7 +80,7 @@ pub(crate) struct Given {
 pub(super) fn given(
     encoder: Option<&Arc<dyn Encoder>>,
     request: &EncodeRequest<'_>,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Given, QueryError> {
     let encoder = encoder.ok_or(QueryError::NoEncoder)?;
     let encoded = encoder.encode(request, cancel).map_err(|error| match error {
