@@ -11,6 +11,7 @@ mod models;
 mod output;
 mod progress;
 mod question;
+mod remedy;
 mod shell;
 mod sketches;
 mod summary;
@@ -24,6 +25,7 @@ use args::{Cli, Command};
 use context::Context;
 
 fn main() -> ExitCode {
+    gstore_core::Remedy::word_with(remedy::words);
     let root = args::command();
     let argv = match config::expand(&root, std::env::args_os().collect()) {
         Ok(argv) => argv,

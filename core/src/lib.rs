@@ -16,6 +16,7 @@ mod names;
 mod nearest;
 pub mod parallel;
 mod progress;
+mod remedy;
 mod rows;
 
 pub use cancel::{Cancel, Cancelled};
@@ -30,4 +31,5 @@ pub use memory::{available_memory, total_memory};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
+pub use remedy::{Remedy, Wording};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

@@ -288,7 +288,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     let ranking = plan.nearest(20, None, &GRAPH, &Graphs::new(), (2, &GO)).unwrap().0;
     assert!(ranking.summary.guarantee.starts_with("approximate"));
     assert!(ranking.summary.notes.iter().any(|note| note.contains("2 segments have no graph")));
-    let way_out = "`gstore index --hnsw pool/embed-mean@checkpoint-100` makes";
+    let way_out = "a build of the hnsw index of pool/embed-mean@checkpoint-100 makes";
     assert!(ranking.summary.notes.iter().any(|note| note.contains(way_out)), "{:?}", ranking.summary.notes);
     let rest = make(&store);
     assert_eq!((rest.kept, rest.done), (1_000, 2_000));
@@ -390,7 +390,7 @@ fn damaged_files_are_errors_that_say_what_to_do() {
         match answer(&store) {
             Ok(found) => assert!(found.iter().all(|row| exact.contains(row)), "byte {at}"),
             Err(error) => {
-                assert!(error.to_string().contains("gstore index"), "byte {at}: {error}");
+                assert!(error.to_string().contains("a build of the hnsw index"), "byte {at}: {error}");
                 errors += 1;
             }
         }
@@ -431,9 +431,8 @@ fn forged_files_are_errors_and_never_more() {
         // Whatever a graph proposes, the rows are real and scored as ever.
         Ok(found) => assert!(found.iter().all(|row| exact.contains(row)), "{what:?}"),
         Err(error) => {
-            let named = ["", "--rebuild "]
-                .map(|how| format!("`gstore index --hnsw {how}pool/embed-mean@checkpoint-100`"));
-            assert!(named.iter().any(|named| error.to_string().contains(named)), "{what:?}: {error}");
+            let named = "a build of the hnsw index of pool/embed-mean@checkpoint-100";
+            assert!(error.to_string().contains(named), "{what:?}: {error}");
         }
     };
     forge(&store, header.clone(), &vectors, &graph);
@@ -502,7 +501,7 @@ fn a_graph_of_another_state_of_the_segment_is_not_used() {
     fs_err::write(index_path(&store), fs_err::read(index_path(&other)).unwrap()).unwrap();
     match answer(&store) {
         Ok(found) => assert_eq!(found, ask_by(&row(&store, 0), 10, None, &SCAN).0),
-        Err(error) => assert!(error.to_string().contains("gstore index"), "{error}"),
+        Err(error) => assert!(error.to_string().contains("a build of the hnsw index"), "{error}"),
     }
     fs_err::remove_file(index_path(&store)).unwrap();
     fs_err::write(index_path(&store), sound).unwrap();

@@ -281,12 +281,12 @@ fn work_for_another_question_is_refused() {
     assert!(error.contains("sim is \"dot\" and was \"cosine\""), "{error}");
     let fewer = MatrixOptions { memory: 2 * first.sample_bytes(), ..options(4, &first, 1) };
     let error = make(&first, fewer, MatrixOutput::Folder(&out)).unwrap_err().to_string();
-    assert!(error.contains("cut for another --memory") && error.contains("3 groups, and now 5"), "{error}");
+    assert!(error.contains("cut for another memory") && error.contains("3 groups, and now 5"), "{error}");
     // Another state of the store.
     store.dataset("more", 3);
     let later = plan(&store, &spec);
     let error = make(&later, options(4, &later, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
-    assert!(error.contains("snapshot is") && error.contains("--snapshot"), "{error}");
+    assert!(error.contains("snapshot is") && error.contains("(snapshot names the state)"), "{error}");
     make(&first, options(4, &first, 1), MatrixOutput::Folder(&out)).unwrap();
     let error = make(&later, options(4, &later, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("another question"), "{error}");

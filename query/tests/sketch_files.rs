@@ -51,7 +51,7 @@ fn a_ranking_uses_the_sketch_of_its_files() {
     let store = store(1_100);
     let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     let before = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
-    assert!(before.summary.notes[0].contains("gstore index --sketch"), "{:?}", before.summary.notes);
+    assert!(before.summary.notes[0].contains("a build of the sketch index"), "{:?}", before.summary.notes);
     let state = || {
         let reader = reader(&store);
         reader.segments().iter().map(|segment| files::found(&reader, segment)).collect::<Vec<_>>()
@@ -151,7 +151,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
 /// The one note is what was done instead, which file is damaged, and how it is made anew.
 fn assert_says_damage(summary: &ScanSummary, instead: &str) {
     let [note] = &summary.notes[..] else { panic!("{:?}", summary.notes) };
-    let says = [instead, "indexes/", "is damaged", "`gstore index --sketch pool/"];
+    let says = [instead, "indexes/", "is damaged", "a build of the sketch index of pool/"];
     assert!(says.iter().all(|part| note.contains(part)) && !note.contains('\n'), "{note}");
 }
 

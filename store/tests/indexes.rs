@@ -159,7 +159,7 @@ fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
 
     forge(&file, |footer| footer["segment_digest"] = "0".repeat(32).into());
     let IndexState::Stale(why) = reader.index_state(segment, KIND).unwrap() else { panic!() };
-    assert!(why.to_string().contains("stale") && why.to_string().contains("gstore index"), "{why}");
+    assert!(why.to_string().contains("stale") && why.to_string().contains("a build of the index"), "{why}");
     assert!(reader.index(segment, KIND).unwrap().is_none());
     let report = verify(&store);
     assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("stale")), "{report:?}");
@@ -245,7 +245,9 @@ fn damage_is_named_found_by_verify_and_removed_by_repair() {
     let index = reader.index(segment, KIND).unwrap().unwrap();
     let e = index.section("rows").unwrap().view(0..8).unwrap_err();
     let text = e.to_string();
-    for part in [&*shown, "chunk 0 of section rows", "at byte 64", "expected", "found", "gstore index"] {
+    for part in
+        [&*shown, "chunk 0 of section rows", "at byte 64", "expected", "found", "a build of the index"]
+    {
         assert!(text.contains(part), "{part:?} is missing in {text}");
     }
     let rows = index.section("rows").unwrap();

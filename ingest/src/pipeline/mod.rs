@@ -30,7 +30,7 @@ mod work;
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
 pub use describe::module_map_digest;
@@ -92,7 +92,7 @@ pub fn ingest(
         store.path(),
         progress,
         cancel,
-        "`gstore gc --drop-jobs` gives it up",
+        &format!("{} gives it up", Remedy::DropJobs),
     )?;
     if report.ending == Ending::Finished {
         report.snapshot = Some(job.publish(Some(plan.run_update()), plan.request.limit.is_none())?);

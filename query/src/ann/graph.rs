@@ -10,7 +10,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{IndexFile, Section};
 use half::f16;
 
@@ -81,8 +81,9 @@ impl Graph {
         // Whatever is found here, a build finds as well.
         let wrong = |why: String| {
             QueryError::Graph(format!(
-                "{} cannot be used: {why}; `gstore index --hnsw {feature}` makes it anew",
-                file.file()
+                "{} cannot be used: {why}; {} rebuilds it",
+                file.file(),
+                Remedy::Index { kind: "hnsw", feature, rebuild: false }
             ))
         };
         let header = GraphHeader::read(file.header(), (space, dim), vectors).map_err(wrong)?;
@@ -316,8 +317,9 @@ impl<'a> Walk<'a> {
         let Graph { file, feature, .. } = self.graph;
         // Its digests agree, so a build would keep it.
         QueryError::Graph(format!(
-            "{} cannot be used: {why}; `gstore index --hnsw --rebuild {feature}` makes it anew",
-            file.file()
+            "{} cannot be used: {why}; {} rebuilds it",
+            file.file(),
+            Remedy::Index { kind: "hnsw", feature, rebuild: true }
         ))
     }
 }

@@ -27,7 +27,7 @@ pub struct CompactOptions {
 impl Default for CompactOptions {
     fn default() -> Self {
         CompactOptions {
-            command: "gstore compact".into(),
+            command: "compact".into(),
             target_bytes: 256 << 20,
             max_dead_share: 0.2,
             datasets: Vec::new(),

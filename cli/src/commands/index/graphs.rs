@@ -130,7 +130,11 @@ fn build(
     _: &Cancel,
     _: &mut Done,
 ) -> Result<()> {
-    bail!(UsageError(ann::WITHOUT.to_owned()))
+    bail!(UsageError(
+        "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
+         (a C++17 compiler is needed). Graphs that are there are used without it"
+            .to_owned()
+    ))
 }
 
 fn evaluate(
