@@ -11,6 +11,7 @@ compile_error!("files are little-endian and read in place, so gstore needs a lit
 mod append;
 mod backup;
 mod compact;
+mod encoded;
 mod encodings;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -41,6 +42,7 @@ pub mod vfs;
 pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
+pub use encoded::{EncodeFeature, EncodedSamples};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};

@@ -37,7 +37,7 @@ pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
-pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
+pub use given::{GivenError, GivenOptions, SampleEncoder};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};

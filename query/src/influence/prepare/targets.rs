@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::StoredRow;
+use gstore_store::{EncodeFeature, StoredRow};
 
 use super::Prepared;
-use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
+use super::encoder::{EncodeRequest, Given, given};
 use super::target_rows::{TargetRow, TargetRows, target_rows};
 use super::target_vectors::{Shape, TargetLoader, TargetSource, TargetVectors};
 use crate::error::QueryError;
