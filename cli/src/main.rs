@@ -1,9 +1,7 @@
 //! `gstore`: the command line of the store. Flags are parsed into plain values first, objects are built after.
 #![forbid(unsafe_code)]
 
-mod args;
 mod commands;
-mod config;
 mod context;
 mod ending;
 mod failure;
@@ -23,6 +21,7 @@ use clap::FromArgMatches;
 
 use args::{Cli, Command};
 use context::Context;
+use gstore_cli::{args, config};
 
 fn main() -> ExitCode {
     gstore_core::Remedy::word_with(remedy::words);
