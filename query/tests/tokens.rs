@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use common::world::*;
 use common::*;
-use gstore_query::error::{QueryError, SideOf};
 use gstore_query::influence::*;
+use gstore_query::{QueryError, SideOf};
 use gstore_store::{DType, DeleteOptions, RowSet};
 use proptest::prelude::*;
 
