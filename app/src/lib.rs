@@ -2,11 +2,16 @@
 //!
 //! - [`Store`] and [`Snapshot`]: a store, and a state of it that stays as it is
 //! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`Work`] says how a job is done and what stops it
+//! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that influence the
+//!   loss of samples that are given with the question
 //! - [`Prepared`]: rankings without SQL
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
 //! - [`Models`]: models at hand for samples that are given with a question
 //! - [`indexes`]: sketches that follow the vectors
+//!
+//! Errors that have a way out name it as a [`Remedy`]; [`Remedy::word_with`] words it in the program's own terms.
+//! [`Cancel`] stops a job from another thread, [`Progress`] hears of it.
 //!
 //! ```
 //! use gstore::{AppendOptions, DatasetName, NewSample, Store, Work};
@@ -28,28 +33,36 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answer;
+mod ask;
 mod folders;
 pub mod indexes;
 mod jobs;
 mod models;
 mod rows;
+mod select;
 mod work;
 
+pub use answer::AnswerError;
+pub use ask::{Asked, ExplainedRow, ask};
 pub use folders::{FolderError, Folders};
 pub use jobs::{add, ingest, pretty, query};
 pub use models::Models;
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
+pub use select::{Selected, SelectionRequest, select};
 pub use work::Work;
 
 pub use gstore_core::{
-    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, Kind, Progress, RowFlags, RowSet, Silent, Space, Unit, sha256_hex,
+    Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
+    Granularity, Kind, Progress, Remedy, RowFlags, RowSet, Silent, Space, Unit, sha256_hex,
 };
 pub use gstore_ingest::pipeline::{
     AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport, IngestRequest,
 };
+pub use gstore_model::Device;
 pub use gstore_query::QueryError;
-pub use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, Scored, TargetRef};
+pub use gstore_query::influence::{Diversity, InfluenceSpec, Order, Prepared, Ranking, Scored, TargetRef};
+pub use gstore_sql::output::Format;
 pub use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 pub use gstore_store::{
     AppendOptions, DeleteOptions, FeatureReader, IfChanged, JobFeature, JobPlan, NewSample, OpenError,

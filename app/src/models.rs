@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use gstore_core::{Progress, Silent, available_memory};
-use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder, WantedFeature};
+use gstore_core::{Cancel, Progress, Silent, available_memory};
+use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder};
 use gstore_model::Device;
-use gstore_query::influence::{EncodeFeature, EncodeRequest, EncodedSamples, Encoder, EncoderError};
+use gstore_query::influence::{EncodeRequest, Encoder, EncoderError};
+use gstore_store::EncodedSamples;
 
 use crate::folders::{FolderError, Folders};
 
@@ -81,19 +81,11 @@ impl fmt::Debug for Models {
 }
 
 impl Encoder for Models {
-    fn encode(
-        &self,
-        request: &EncodeRequest<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError> {
         let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
-        let wanted = request.features.iter().map(|&EncodeFeature { checkpoint, run, pool, kind }| {
-            WantedFeature { checkpoint, run, pool, kind }
-        });
-        let wanted: Vec<WantedFeature<'_>> = wanted.collect();
         let mut progress = (self.progress)();
-        match self.encoder.encode(request.snapshot, &records, &wanted, &mut *progress, cancel) {
-            Ok(given) => Ok(EncodedSamples { vectors: given.vectors, tokens: given.tokens }),
+        match self.encoder.encode(request.snapshot, &records, request.features, &mut *progress, cancel) {
+            Ok(encoded) => Ok(encoded),
             Err(GivenError::Cancelled) => Err(EncoderError::Cancelled),
             Err(error) => Err(EncoderError::Failed(Box::new(error))),
         }

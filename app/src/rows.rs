@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
+use gstore_core::Cancel;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
 
@@ -51,7 +51,7 @@ pub fn find_rows(
     dataset: &DatasetPart,
     names: &RowNames,
     threads: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<NamedRows, FindError> {
     let mut missing: HashSet<&str> = names.ids.iter().map(String::as_str).collect();
     let mut rows = RowSet::new();
@@ -79,7 +79,7 @@ fn matching(
     dataset: &str,
     condition: &str,
     threads: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<RowSet, FindError> {
     let name = DatasetName::try_from(dataset)?;
     let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;

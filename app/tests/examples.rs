@@ -9,7 +9,9 @@ mod put_vectors;
 #[path = "../examples/query.rs"]
 mod query;
 
-use gstore::{Store, Work, pretty};
+use gstore::{
+    Device, Diversity, InfluenceSpec, Models, Order, SelectionRequest, Store, TargetRef, Work, pretty,
+};
 
 #[test]
 fn a_pool_is_ingested_and_asked() {
@@ -27,6 +29,49 @@ fn a_pool_is_ingested_and_asked() {
     let id = text.lines().nth(3).and_then(|line| line.split('|').nth(1)).unwrap().trim().to_owned();
     let near = nearest::run(&store, &id).unwrap();
     assert!(near.contains("similarity") && near.lines().count() == 9, "{near}");
+
+    // A selection is written as the original lines.
+    let kind = Some("embed-mean".to_owned());
+    let spec = InfluenceSpec {
+        pools: vec!["pool".to_owned()],
+        pool_kind: kind.clone(),
+        target_kind: kind,
+        ..InfluenceSpec::default()
+    };
+    let (top, order, rules) = ("3".to_owned(), Order::Best, Diversity::default());
+    let targets = vec![TargetRef::parse("pool")];
+    let request = SelectionRequest {
+        spec: InfluenceSpec { targets, ..spec.clone() },
+        top,
+        order,
+        rules,
+        rank_all: false,
+    };
+    let mut work = Work::silent("test");
+    let found = gstore::select(&snapshot, &request, &mut work).unwrap();
+    let mut written = Vec::new();
+    found.write_lines(&mut written, work.cancel).unwrap();
+    let pool = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/data/pool.jsonl");
+    let pool = fs_err::read_to_string(pool).unwrap();
+    let written = String::from_utf8(written).unwrap();
+    assert_eq!(written.lines().count(), 3);
+    assert!(written.lines().all(|line| pool.lines().any(|stored| stored == line)), "{written}");
+
+    // The row nearest to a sample that is given is the one with its text.
+    let given = pool.lines().nth(4).unwrap().to_owned();
+    let spec = InfluenceSpec { given: vec![given.clone()], ..spec };
+    let models = Models::at(None, Vec::new(), Device::Cpu, 1).shared();
+    let asked = gstore::ask(&snapshot, &spec, models, &mut work).unwrap();
+    let best = asked.rank(Order::Best, 1, &work).unwrap();
+    assert_eq!(best.rows[0].row, 4);
+    let table = asked.table(Order::Best, &best.rows, |_| String::new(), work.cancel).unwrap();
+    let table = pretty(&[table]).unwrap();
+    assert!(table.contains("proponent") && table.contains("true"), "{table}");
+    let id = given.split("\"id\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let row = asked.explain(id, &work).unwrap();
+    assert!(row.in_target && row.record.as_deref() == Some(given.as_bytes()) && row.given.len() == 1);
+    let missing = asked.explain("nothing", &work).err().unwrap().to_string();
+    assert!(missing.contains("no row of `pool` has the id"), "{missing}");
 }
 
 #[test]

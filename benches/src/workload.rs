@@ -1,7 +1,6 @@
 //! The LESS workload on a folder of the reference layout: a pool, target files, a model and its warm-up checkpoints.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use gstore_ingest::pipeline::{
@@ -9,7 +8,7 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Compute;
-use gstore_store::{DType, IfChanged, IfDeleted, Store};
+use gstore_store::{Cancel, DType, IfChanged, IfDeleted, Store};
 
 /// Where the inputs are.
 #[derive(Debug, Clone)]
@@ -82,7 +81,7 @@ impl Inputs {
             ..IngestRequest::new(dataset, self.model.clone())
         };
         let plan = IngestPlan::new(store, request, &mut Silent)?;
-        let report = ingest(store, &plan, &mut Silent, &AtomicBool::new(false))?;
+        let report = ingest(store, &plan, &mut Silent, &Cancel::new())?;
         Ok((report, begun.elapsed().as_secs_f64()))
     }
 }

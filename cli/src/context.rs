@@ -1,11 +1,11 @@
 //! What every command starts from: the store, the threads, the way to stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
 use gstore::Work;
+use gstore_core::Cancel;
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 
 use crate::args::Common;
@@ -25,7 +25,7 @@ pub struct Context {
 /// What Ctrl-C raises, and what it says then.
 #[derive(Clone, Default)]
 struct Interrupt {
-    raised: Arc<AtomicBool>,
+    raised: Arc<Cancel>,
     message: Arc<Mutex<&'static str>>,
 }
 
@@ -94,7 +94,7 @@ impl Context {
     }
 
     /// How a job of this command is done.
-    pub fn work<'a>(&self, command: &'a str, reporter: &'a mut Reporter, cancel: &'a AtomicBool) -> Work<'a> {
+    pub fn work<'a>(&self, command: &'a str, reporter: &'a mut Reporter, cancel: &'a Cancel) -> Work<'a> {
         Work { threads: self.threads, command, progress: reporter, cancel }
     }
 
@@ -107,16 +107,17 @@ impl Context {
 
     /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the process at once. A command of several stages
     /// asks again at each: the flag stays the same, the message is the stage's.
-    pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<AtomicBool>> {
+    pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<Cancel>> {
         let installed = self.interrupt.get();
         let interrupt = installed.cloned().unwrap_or_default();
         *interrupt.message.lock().unwrap_or_else(PoisonError::into_inner) = message;
         if installed.is_none() {
             let Interrupt { raised, message } = self.interrupt.get_or_init(|| interrupt.clone()).clone();
             ctrlc::set_handler(move || {
-                if raised.swap(true, Ordering::SeqCst) {
+                if raised.is_raised() {
                     std::process::exit(STOPPED.into());
                 }
+                raised.raise();
                 eprintln!("\n{}", message.lock().unwrap_or_else(PoisonError::into_inner));
             })?;
         }

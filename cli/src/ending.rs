@@ -20,19 +20,6 @@ pub enum Packing {
     Zstd,
 }
 
-impl From<Format> for gstore_sql::output::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Table => Self::Table,
-            Format::Csv => Self::Csv,
-            Format::Tsv => Self::Tsv,
-            Format::Json => Self::Json,
-            Format::Parquet => Self::Parquet,
-            Format::Arrow => Self::Arrow,
-        }
-    }
-}
-
 /// Endings of formats that are not written.
 const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
                        xlsx xml xz yaml zip";

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use gstore::AnswerError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
@@ -58,7 +59,8 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         return (Some(text(error)), STOPPED);
     }
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
-        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
+        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
+        || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));
     let code = match usage {
         true => USAGE,
         false if is_damage(error) => DAMAGED,
@@ -89,6 +91,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
+        || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
         || matches!(error.downcast_ref(), Some(BackupError::Cancelled))
@@ -101,6 +104,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
         ($($kind:ty),+ $(,)?) => { false $(|| error.downcast_ref::<$kind>().is_some_and(<$kind>::is_damage))+ };
     }
     any_of!(
+        AnswerError,
         gstore_store::AttachError,
         gstore_store::BackupError,
         gstore_store::ChangeError,

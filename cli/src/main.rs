@@ -1,9 +1,7 @@
 //! `gstore`: the command line of the store. Flags are parsed into plain values first, objects are built after.
 #![forbid(unsafe_code)]
 
-mod args;
 mod commands;
-mod config;
 mod context;
 mod ending;
 mod failure;
@@ -11,6 +9,7 @@ mod models;
 mod output;
 mod progress;
 mod question;
+mod remedy;
 mod shell;
 mod sketches;
 mod summary;
@@ -22,8 +21,10 @@ use clap::FromArgMatches;
 
 use args::{Cli, Command};
 use context::Context;
+use gstore_cli::{args, config};
 
 fn main() -> ExitCode {
+    gstore_core::Remedy::word_with(remedy::words);
     let root = args::command();
     let argv = match config::expand(&root, std::env::args_os().collect()) {
         Ok(argv) => argv,

@@ -1,10 +1,10 @@
 //! The interactive shell of `gstore query`: statements end with `;`, every statement sees the newest snapshot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
+use gstore_core::Cancel;
 use gstore_query::influence::Encoder;
 use gstore_store::Store;
 use rustyline::DefaultEditor;
@@ -24,7 +24,7 @@ const HELP: &str = "Statements end with `;`. Ctrl-C stops a running one, Ctrl-D 
     help, quit";
 
 /// Reads and runs statements until the end of input.
-pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBool) -> Result<()> {
+pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
     let mut editor = DefaultEditor::new()?;
     context.say("gstore shell; `help` shows how, `quit` leaves");
     let mut statement = String::new();
@@ -60,7 +60,7 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &AtomicBo
         }
         let sql = std::mem::take(&mut statement);
         editor.add_history_entry(sql.trim_end())?;
-        cancel.store(false, Ordering::SeqCst);
+        cancel.lower();
         if let Err(error) = answer(context, store, args, &sql, (&mut engine, &encoder), cancel) {
             if is_closed() {
                 return Err(error);
@@ -76,7 +76,7 @@ fn answer(
     args: &QueryArgs,
     sql: &str,
     (engine, encoder): (&mut Option<(u64, Engine)>, &Arc<dyn Encoder>),
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<()> {
     let (snapshot, _lease) = context.snapshot(store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);

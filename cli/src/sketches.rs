@@ -1,10 +1,10 @@
 //! What a command says of the sketches that follow its own work.
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use gstore::indexes::{self, Before, Gone, SketchError, Sketched};
+use gstore_core::Cancel;
 use gstore_query::ann;
 use gstore_store::{FeaturePart, Store};
 
@@ -22,14 +22,14 @@ pub fn complete(
     context: &Context,
     store: &Store,
     wanted: impl Fn(&FeaturePart) -> bool,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<ExitCode> {
     let (command, mut reporter) = (command_line(), context.reporter());
     tell(context, indexes::complete(store, wanted, &mut context.work(&command, &mut reporter, cancel)))
 }
 
 /// Makes the sketches of new files of features that had some, and says which other indexes are gone.
-pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &AtomicBool) -> Result<ExitCode> {
+pub fn restore(context: &Context, store: &Store, before: &Before, cancel: &Cancel) -> Result<ExitCode> {
     for Gone { feature, kind } in before.gone(store)? {
         context.say(&match kind.as_str() {
             ann::KIND => format!(

@@ -5,6 +5,7 @@
 //! - a field that is absent does not appear in that JSON, so a field added later leaves the keys of old descriptions as they were
 //! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
 
+mod cancel;
 mod canonical;
 pub mod content;
 mod digest;
@@ -15,8 +16,10 @@ mod names;
 mod nearest;
 pub mod parallel;
 mod progress;
+mod remedy;
 mod rows;
 
+pub use cancel::{Cancel, Cancelled};
 pub use canonical::{canonical_json, key_of, sha256_hex};
 pub use digest::{Digest, DigestError, xxh3_hex};
 pub use feature::{
@@ -28,4 +31,5 @@ pub use memory::{available_memory, total_memory};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
+pub use remedy::{Remedy, Wording};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

@@ -14,9 +14,7 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-/// A loop was told to stop before it was finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cancelled;
+use crate::{Cancel, Cancelled};
 
 /// Number of threads for a request of `threads` (0: one per core), never more than there are units.
 fn threads_for(threads: usize, units: usize) -> usize {
@@ -34,7 +32,7 @@ fn threads_for(threads: usize, units: usize) -> usize {
 pub fn unordered<S: Send, E: From<Cancelled> + Send>(
     units: usize,
     threads: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) -> Result<(), E> + Sync,
 ) -> Result<Vec<S>, E> {
@@ -47,9 +45,7 @@ pub fn unordered<S: Send, E: From<Cancelled> + Send>(
             if unit >= units || failed.load(Ordering::Relaxed) {
                 return Ok(own);
             }
-            if cancel.load(Ordering::Relaxed) {
-                return Err(Cancelled.into());
-            }
+            cancel.check()?;
             work(&mut own, unit).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
     };
@@ -233,7 +229,7 @@ fn take_in_order<T, E>(
 pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
     units: usize,
     threads: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) -> Result<T, E> + Sync,
     take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
@@ -253,8 +249,7 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
                     if unit >= units || !gate.wait(unit) {
                         return;
                     }
-                    let stopped = cancel.load(Ordering::Relaxed);
-                    let result = if stopped { Err(Cancelled.into()) } else { work(&mut own, unit) };
+                    let result = cancel.check().map_err(E::from).and_then(|()| work(&mut own, unit));
                     if send.send((unit, result)).is_err() {
                         return;
                     }
@@ -321,7 +316,7 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
 mod tests {
     use super::*;
 
-    static RUN: AtomicBool = AtomicBool::new(false);
+    static RUN: Cancel = Cancel::new();
 
     #[derive(Debug, PartialEq)]
     enum Failed {
@@ -429,7 +424,7 @@ mod tests {
             },
         );
         assert_eq!(failed, Err(Failed::Unit(3)));
-        let stopped = unordered(10, 2, &AtomicBool::new(true), || (), |_, _| Ok(()));
+        let stopped = unordered(10, 2, &Cancel::raised(), || (), |_, _| Ok(()));
         assert_eq!(stopped, Err(Failed::Cancelled));
     }
 

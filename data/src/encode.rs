@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use gstore_store::{EncodingSpec, canonical_json, sha256_hex};
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -64,7 +65,7 @@ pub enum EncodeError {
     /// `chat` without a template.
     #[error(
         "{}: the tokenizer has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); \
-         use --template tulu or --template plain", folder.display()
+         use {} or {}", folder.display(), Remedy::Option("template", "tulu"), Remedy::Option("template", "plain")
     )]
     NoChatTemplate {
         /// The model folder.
@@ -78,7 +79,8 @@ pub enum EncodeError {
     Render(String),
     /// The chat template leaves out or moves a turn.
     #[error(
-        "the chat template does not show where turn {turn} (from 0) of the conversation stands; use --template tulu"
+        "the chat template does not show where turn {turn} (from 0) of the conversation stands; use {}",
+        Remedy::Option("template", "tulu")
     )]
     TurnNotFound {
         /// Index of the message.
@@ -106,7 +108,7 @@ pub enum EncodeError {
     /// A text with a token that only a fine-tune has.
     #[error(
         "{token:?} is one token in {} and several in the base's tokenizer; leave out samples that contain it, \
-         or compute that fine-tune by itself: give its folder as --model", of.display()
+         or compute that fine-tune by itself: give its folder as {}", of.display(), Remedy::Option("model", "")
     )]
     TokenOfFineTune {
         /// The token.

@@ -22,7 +22,7 @@ pub use encode::{EncodeError, Encoded, TextEncoder};
 pub use fields::{Field, FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
 pub use ids::IdAllocator;
-pub use jsonl::{JsonlReader, LINE_LIMIT, Line, ReadError};
+pub use jsonl::{JsonlReader, Line, ReadError};
 pub use record::{Record, RecordError, parse_record};
 pub use schema::{ColumnOverride, FixedBy, Schema, SchemaBuilder, SchemaError};
 pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, find};

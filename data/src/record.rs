@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use gstore_core::Remedy;
 use gstore_core::content::{Content, ContentError, json_type};
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
@@ -71,12 +72,14 @@ pub enum RecordError {
     EmptyId,
 }
 
-fn hint(error: &ContentError) -> &'static str {
+fn hint(error: &ContentError) -> String {
     match error {
-        ContentError::Nothing => {
-            "; if they have other names, give them with --field, for example --field text=content"
-        }
-        _ => "",
+        ContentError::Nothing => format!(
+            "; if they have other names, give them with {}, for example {}",
+            Remedy::Option("field", ""),
+            Remedy::Option("field", "text=content")
+        ),
+        _ => String::new(),
     }
 }
 

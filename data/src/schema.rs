@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use gstore_core::Remedy;
 use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
 
 use super::record::Record;
@@ -66,7 +67,8 @@ pub enum SchemaError {
     /// Values of two types.
     #[error(
         "column {column:?} holds {} in {} and {} in {place}; \
-         say what it is, for example --column {column}:utf8", type_text(*first), first_place.after(place), type_text(*found)
+         say what it is, for example {}", type_text(*first), first_place.after(place), type_text(*found),
+        Remedy::Option("column", &format!("{column}:utf8"))
     )]
     Mixed {
         /// Key in the records.
@@ -82,8 +84,8 @@ pub enum SchemaError {
     },
     /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
-        "column {column:?} is {} {by}, but {place} holds {}; use --column {column}:utf8 if it may hold anything",
-        type_text(*ty), type_text(*found)
+        "column {column:?} is {} {by}, but {place} holds {}; use {} if it may hold anything",
+        type_text(*ty), type_text(*found), Remedy::Option("column", &format!("{column}:utf8"))
     )]
     Unfit {
         /// Key in the records.

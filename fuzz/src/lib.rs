@@ -15,12 +15,6 @@ pub mod memory;
 mod one_file;
 pub mod targets;
 
-#[path = "../../cli/src/args/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod args;
-#[path = "../../cli/src/config.rs"]
-mod config;
-
 /// A parser and its bound.
 #[derive(Clone, Copy)]
 pub struct Target {

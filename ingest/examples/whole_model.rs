@@ -6,8 +6,8 @@
 //! tokenizer's chat template, cut at 512 tokens.
 
 use std::error::Error;
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use gstore_data::TemplateKind;
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, Silent, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..IngestRequest::new("pool", model)
     };
     let plan = IngestPlan::new(&store, request, &mut Silent)?;
-    let report = ingest(&store, &plan, &mut Silent, &AtomicBool::new(false))?;
+    let report = ingest(&store, &plan, &mut Silent, &Cancel::new())?;
     eprintln!("{} rows, {} tokens", report.computed, report.tokens);
     Ok(())
 }

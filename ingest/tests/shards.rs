@@ -1,8 +1,8 @@
 //! Promise: shards of an ingest, whatever stopped them and in whatever order they are attached, give the bits of one process.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use gstore_data::TemplateKind;
 use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, Ending, IngestError, IngestPlan, IngestRequest, Kind, Progress, ShardReport,
@@ -86,7 +86,7 @@ fn run_shard(
     store: &Store,
     shard: &ShardRequest,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<ShardReport, IngestError> {
     let (plan, part) = IngestPlan::for_shard(store, request(), shard, &mut Silent)?;
     ingest_shard(store, &plan, part, progress, cancel)
@@ -100,7 +100,7 @@ fn attach(store: &Store, folders: &[&Path]) -> Result<gstore_store::AttachReport
 /// Stops after some batches of vectors.
 struct StopAfter<'a> {
     batches: usize,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
     ingesting: bool,
 }
 
@@ -112,7 +112,7 @@ impl Progress for StopAfter<'_> {
         if self.ingesting {
             self.batches = self.batches.saturating_sub(1);
             if self.batches == 0 {
-                self.cancel.store(true, Ordering::SeqCst);
+                self.cancel.raise();
             }
         }
     }
@@ -127,7 +127,7 @@ fn three_shards_are_one_process() {
     register(&store, dir.path(), 0..ROWS);
     let whole = Store::create(dir.path().join("whole")).unwrap();
     register(&whole, dir.path(), 0..ROWS);
-    let never = AtomicBool::new(false);
+    let never = Cancel::new();
     let plan = IngestPlan::new(&whole, request(), &mut Silent).unwrap();
     ingest(&whole, &plan, &mut Silent, &never).unwrap();
     let expected = content(&whole);
@@ -137,7 +137,7 @@ fn three_shards_are_one_process() {
     let requests: Vec<ShardRequest> =
         (1..=3).map(|i| shard_request(&format!("{i}/3"), &out[i - 1])).collect();
     // The second is stopped in the middle of its window, then samples arrive; it goes on with the rows it began with.
-    let cancel = AtomicBool::new(false);
+    let cancel = Cancel::new();
     let mut stop = StopAfter { batches: 40, cancel: &cancel, ingesting: false };
     let report = run_shard(&store, &requests[1], &mut stop, &cancel).unwrap();
     assert_eq!((report.work.ending, report.receipt), (Ending::Stopped, None));

@@ -1,7 +1,7 @@
 //! Why a question cannot be answered.
 
 use gstore_core::content::ContentError;
-use gstore_core::parallel::Cancelled;
+use gstore_core::{Cancelled, Remedy};
 use gstore_store::{IndexError, LookupError, OpenError, ReadError};
 
 /// A side of a comparison.
@@ -95,8 +95,9 @@ pub enum QueryError {
     },
     /// Samples are given with the question, and nothing is at hand that could run a model.
     #[error(
-        "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with `gstore ask` or \
-         `gstore query`, or ingest the sample as a dataset"
+        "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with {}, \
+         or ingest the sample as a dataset",
+        Remedy::AskWithModels
     )]
     NoEncoder,
     /// The vectors of given samples could not be computed.
@@ -112,7 +113,7 @@ pub enum QueryError {
         /// What is wrong with it.
         source: ContentError,
     },
-    /// `--top` is not understood.
+    /// A number of rows that is not understood.
     #[error("cannot take the top `{given}`: {why} (say `500` or `5%`)")]
     Top {
         /// What was given.

@@ -11,7 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod ann;
-pub mod error;
+mod error;
 pub mod hint;
 pub mod indexes;
 pub mod influence;

@@ -4,6 +4,7 @@ mod common;
 
 use common::world::*;
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::influence::*;
 use gstore_store::DType;
 
@@ -281,6 +282,6 @@ fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
         assert!(pair.stderr.is_some_and(|x| x > 0.0) && pair.noise_floor.is_some());
         assert_eq!((pair.stderr, pair.noise_floor), (found.stderr, found.noise_floor));
     }
-    let stopped = plan.explain_rows(&rows, &std::sync::atomic::AtomicBool::new(true));
+    let stopped = plan.explain_rows(&rows, &Cancel::raised());
     assert!(matches!(stopped, Err(gstore_query::QueryError::Cancelled)), "{stopped:?}");
 }

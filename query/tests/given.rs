@@ -4,10 +4,11 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::world::{questions, world};
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::*;
@@ -27,13 +28,9 @@ impl Known {
 }
 
 impl Encoder for Known {
-    fn encode(
-        &self,
-        request: &EncodeRequest<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if cancel.load(Ordering::SeqCst) {
+        if cancel.is_raised() {
             return Err(EncoderError::Cancelled);
         }
         let row = |sample: &String| -> usize {
@@ -108,7 +105,7 @@ fn vectors_are_computed_once_and_only_for_an_answer() {
     assert_eq!(names.ids(&explained).unwrap(), [Some("1".to_owned())]);
     assert_eq!(names.dataset(&explained[0]), GIVEN);
     assert_eq!(known.calls.load(Ordering::SeqCst), 1);
-    let stopped = asked(&store, &spec, &known).top_k(Order::Best, 1, None, 1, &AtomicBool::new(true));
+    let stopped = asked(&store, &spec, &known).top_k(Order::Best, 1, None, 1, &Cancel::raised());
     assert!(matches!(stopped, Err(QueryError::Cancelled)));
 }
 

@@ -8,9 +8,9 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_query::sketch::{MemorySections, Section, Sketch, SketchHeader, build, padded_dim};
@@ -219,7 +219,7 @@ fn vectors_of_other_spaces_are_refused() {
 struct Fixed(Vec<f32>);
 
 impl Encoder for Fixed {
-    fn encode(&self, request: &EncodeRequest<'_>, _: &AtomicBool) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
         let samples = request.samples.len();
         Ok(EncodedSamples {
             vectors: vec![vec![self.0.clone(); samples]; request.features.len()],

@@ -5,12 +5,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use common::world::*;
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::influence::*;
 use gstore_query::matrix::*;
 use gstore_store::DType;
@@ -235,14 +235,16 @@ fn work_that_was_stopped_goes_on_and_gives_the_same_bytes() {
         ] {
             let mut runs = 0;
             let report = loop {
-                let cancel = AtomicBool::new(false);
+                let cancel = Cancel::new();
                 let mut seen = 0;
                 let job = MatrixJob::new(&plan, options, &GO).unwrap();
                 let made = job.write(
                     output,
                     |_, kept| {
                         seen += u32::from(!kept);
-                        cancel.store(seen >= stop, Ordering::Relaxed);
+                        if seen >= stop {
+                            cancel.raise()
+                        }
                     },
                     &cancel,
                 );
@@ -271,20 +273,20 @@ fn work_for_another_question_is_refused() {
     let first = plan(&store, &spec);
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("m");
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     let job = MatrixJob::new(&first, options(4, &first, 1), &GO).unwrap();
-    job.write(MatrixOutput::Folder(&out), |_, _| stop.store(true, Ordering::Relaxed), &stop).unwrap_err();
+    job.write(MatrixOutput::Folder(&out), |_, _| stop.raise(), &stop).unwrap_err();
     let dot = plan(&store, &InfluenceSpec { sim: Sim::Dot, ..spec.clone() });
     let error = make(&dot, options(4, &dot, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("sim is \"dot\" and was \"cosine\""), "{error}");
     let fewer = MatrixOptions { memory: 2 * first.sample_bytes(), ..options(4, &first, 1) };
     let error = make(&first, fewer, MatrixOutput::Folder(&out)).unwrap_err().to_string();
-    assert!(error.contains("cut for another --memory") && error.contains("3 groups, and now 5"), "{error}");
+    assert!(error.contains("cut for another memory") && error.contains("3 groups, and now 5"), "{error}");
     // Another state of the store.
     store.dataset("more", 3);
     let later = plan(&store, &spec);
     let error = make(&later, options(4, &later, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
-    assert!(error.contains("snapshot is") && error.contains("--snapshot"), "{error}");
+    assert!(error.contains("snapshot is") && error.contains("(snapshot names the state)"), "{error}");
     make(&first, options(4, &first, 1), MatrixOutput::Folder(&out)).unwrap();
     let error = make(&later, options(4, &later, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("another question"), "{error}");
@@ -323,14 +325,16 @@ fn a_row_against_itself_is_on_the_diagonal() {
 
 /// Begins a matrix in a folder, and stops when one part is there.
 fn begin(plan: &Prepared, out: &Path) {
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     let job = MatrixJob::new(plan, options(4, plan, 1), &GO).unwrap();
     let seen = std::cell::Cell::new(0);
     let made = job.write(
         MatrixOutput::Folder(out),
         |_, _| {
             seen.set(seen.get() + 1);
-            stop.store(seen.get() > 8, Ordering::Relaxed);
+            if seen.get() > 8 {
+                stop.raise()
+            }
         },
         &stop,
     );

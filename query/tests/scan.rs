@@ -3,9 +3,9 @@
 mod common;
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::DType;
@@ -237,11 +237,11 @@ fn a_score_that_is_not_finite_is_not_selected() {
 fn a_cancelled_query_stops() {
     let store = store(300, DType::F32, false);
     let plan = plan(&store, &ask("pool", "val"));
-    let stop = AtomicBool::new(true);
+    let stop = Cancel::raised();
     assert!(matches!(plan.top_k(Order::Best, 3, None, 2, &stop), Err(QueryError::Cancelled)));
-    stop.store(false, Ordering::Relaxed);
+    stop.lower();
     let outcome = plan.scores(None, 2, &stop, |_| {
-        stop.store(true, Ordering::Relaxed);
+        stop.raise();
         ControlFlow::Continue(())
     });
     assert!(matches!(outcome, Err(QueryError::Cancelled)));

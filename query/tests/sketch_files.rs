@@ -3,9 +3,8 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::indexes::Found;
 use gstore_query::influence::*;
@@ -52,7 +51,7 @@ fn a_ranking_uses_the_sketch_of_its_files() {
     let store = store(1_100);
     let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     let before = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
-    assert!(before.summary.notes[0].contains("gstore index --sketch"), "{:?}", before.summary.notes);
+    assert!(before.summary.notes[0].contains("a build of the sketch index"), "{:?}", before.summary.notes);
     let state = || {
         let reader = reader(&store);
         reader.segments().iter().map(|segment| files::found(&reader, segment)).collect::<Vec<_>>()
@@ -75,9 +74,13 @@ fn a_ranking_uses_the_sketch_of_its_files() {
 #[test]
 fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     let store = store(500);
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     let options = SketchOptions { threads: 1, ..SketchOptions::default() };
-    let progress = |done: &SketchProgress| stop.store(done.coded >= 1_200, Ordering::Relaxed);
+    let progress = |done: &SketchProgress| {
+        if done.coded >= 1_200 {
+            stop.raise()
+        }
+    };
     let stopped = files::build(&store.store, &reader(&store), &options, progress, &stop);
     assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
     let rest = build(&store, &options);
@@ -148,7 +151,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
 /// The one note is what was done instead, which file is damaged, and how it is made anew.
 fn assert_says_damage(summary: &ScanSummary, instead: &str) {
     let [note] = &summary.notes[..] else { panic!("{:?}", summary.notes) };
-    let says = [instead, "indexes/", "is damaged", "`gstore index --sketch pool/"];
+    let says = [instead, "indexes/", "is damaged", "a build of the sketch index of pool/"];
     assert!(says.iter().all(|part| note.contains(part)) && !note.contains('\n'), "{note}");
 }
 

@@ -6,7 +6,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use arrow_array::RecordBatch;
@@ -15,6 +14,7 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
 use futures::{Stream, TryStreamExt};
+use gstore_core::Cancel;
 use tokio::sync::mpsc::Sender;
 
 use super::error::SqlError;
@@ -22,7 +22,7 @@ use super::error::SqlError;
 /// Where a leaf puts its batches.
 pub(crate) struct Sink {
     to: Sender<DfResult<RecordBatch>>,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Arc<Cancel>,
 }
 
 /// Whether more batches are wanted.
@@ -42,11 +42,11 @@ impl Sink {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || self.to.is_closed()
+        self.cancelled.is_raised() || self.to.is_closed()
     }
 
     /// The flag that is raised when nobody wants the result any more.
-    pub(crate) fn cancelled(&self) -> Arc<AtomicBool> {
+    pub(crate) fn cancelled(&self) -> Arc<Cancel> {
         Arc::clone(&self.cancelled)
     }
 }
@@ -58,7 +58,7 @@ where
 {
     let inner = Arc::clone(&schema);
     let started = futures::stream::once(async move {
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let cancelled = Arc::new(Cancel::new());
         let mut builder = RecordBatchReceiverStreamBuilder::new(inner, 2);
         let sink = Sink { to: builder.tx(), cancelled: Arc::clone(&cancelled) };
         builder.spawn_blocking(move || work(&sink).map_err(DataFusionError::from));
@@ -69,7 +69,7 @@ where
 
 struct Guarded {
     batches: SendableRecordBatchStream,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Arc<Cancel>,
 }
 
 impl Stream for Guarded {
@@ -81,6 +81,6 @@ impl Stream for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.raise();
     }
 }

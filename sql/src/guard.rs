@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use gstore_core::Remedy;
 
 use super::error::{SqlError, SqlErrorKind};
 
@@ -105,7 +106,7 @@ fn check(statement: &Statement) -> Result<(), SqlError> {
             check_relations(sql)
         }
         Statement::Explain(explain) => check(&explain.statement),
-        Statement::CopyTo(_) => Err(refuse("COPY").hint("`gstore query -o FILE` writes a result")),
+        Statement::CopyTo(_) => Err(refuse("COPY").hint(format!("{} writes a result", Remedy::WriteResult))),
         Statement::CreateExternalTable(_) => Err(refuse("CREATE EXTERNAL TABLE")),
         Statement::Reset(_) => Err(refuse("RESET")),
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -15,6 +14,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use gstore_core::Cancel;
 
 use super::blocking::{Demand, Sink};
 use super::error::SqlError;
@@ -37,7 +37,7 @@ pub(crate) struct Want {
     /// What is dropped afterwards; a reader may skip what this drops anyway.
     pub(crate) filter: Option<Arc<Filter>>,
     /// Raised when nobody wants the rows any more; long work that yields no rows looks at it.
-    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) cancelled: Arc<Cancel>,
     /// Where what is to be known beside the rows goes.
     pub(crate) notes: Option<Arc<RunNotes>>,
     /// Where what a scan did is counted.

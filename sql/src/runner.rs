@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
+use gstore_core::Cancel;
 use gstore_store::Snapshot;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -49,7 +49,7 @@ impl SqlRunner {
     }
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind [`SqlErrorKind::Cancelled`].
-    pub fn run<'a>(&'a self, sql: &str, cancel: &'a AtomicBool) -> Result<SqlRows<'a>, SqlError> {
+    pub fn run<'a>(&'a self, sql: &str, cancel: &'a Cancel) -> Result<SqlRows<'a>, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
         let result = unless(cancel, self.session.run(sql))??;
@@ -72,7 +72,7 @@ pub struct SqlRows<'a> {
     schema: SchemaRef,
     notes: Arc<RunNotes>,
     batches: Receiver<Result<RecordBatch, SqlError>>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 impl SqlRows<'_> {
@@ -119,11 +119,11 @@ fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
 /// What `work` gives, or an error soon after the flag is raised.
 ///
 /// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be inside long operators.
-fn unless<T>(cancel: &AtomicBool, work: impl Future<Output = T>) -> Result<T, SqlError> {
+fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
     let mut work = pin!(work);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
-    while !cancel.load(Ordering::Relaxed) {
+    while !cancel.is_raised() {
         if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
             return Ok(done);
         }

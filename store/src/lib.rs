@@ -11,6 +11,7 @@ compile_error!("files are little-endian and read in place, so gstore needs a lit
 mod append;
 mod backup;
 mod compact;
+mod encoded;
 mod encodings;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -41,11 +42,12 @@ pub mod vfs;
 pub use append::{AppendOptions, AppendReport, IfChanged, IfDeleted, Pushed, SampleAppend};
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
+pub use encoded::{EncodeFeature, EncodedSamples};
 pub use encodings::{EncodingReader, EncodingWriter, TokenCount};
 pub use error::*;
 pub use gc::{GcOptions, GcReport, JobNote, Kept, KeptBecause, Removed, Swept};
 pub use gstore_core::{
-    CELL_ROWS, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
+    CELL_ROWS, Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc,
     FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, Space,
     canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
 };

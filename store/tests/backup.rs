@@ -6,13 +6,13 @@ mod common;
 use common::crash::CrashVfs;
 use common::keep::*;
 use common::*;
+use gstore_core::Cancel;
 use gstore_store::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-static GO: AtomicBool = AtomicBool::new(false);
+static GO: Cancel = Cancel::new();
 
 fn f() -> JobFeature {
     feature("grad-sgd", 6, DType::F16)
@@ -227,11 +227,15 @@ fn a_cancelled_backup_goes_on_where_it_stopped() {
     let dir = tempdir().unwrap();
     let [path, to] = ["s", "b"].map(|n| dir.path().join(n));
     let store = rich(&path);
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     let result = store.backup(
         &to,
         &BackupOptions::default(),
-        &mut |p| stop.store(p.files_done == 4, Ordering::Relaxed),
+        &mut |p| {
+            if p.files_done == 4 {
+                stop.raise()
+            }
+        },
         &stop,
     );
     assert!(matches!(result, Err(BackupError::Cancelled)));
@@ -328,11 +332,11 @@ fn backups_are_whole_while_others_write_and_collect() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     rich(&path);
-    let stop = AtomicBool::new(false);
+    let stop = Cancel::new();
     std::thread::scope(|scope| {
         let collector = scope.spawn(|| {
             let store = Store::open(&path).unwrap();
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.is_raised() {
                 store.collect(gc(1)).unwrap();
             }
         });
@@ -371,7 +375,7 @@ fn backups_are_whole_while_others_write_and_collect() {
             job.publish(None, true).unwrap();
             i += 1;
         }
-        stop.store(true, Ordering::Relaxed);
+        stop.raise();
         collector.join().unwrap();
         copier.join().unwrap();
     });

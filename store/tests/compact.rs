@@ -7,11 +7,11 @@ use arrow_array::cast::AsArray;
 use common::crash::CrashVfs;
 use common::every::at_every_operation;
 use common::*;
+use gstore_core::Cancel;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn compact(store: &Store) -> CompactReport {
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap()
@@ -391,11 +391,13 @@ fn it_can_be_stopped_and_there_is_only_one() {
     (0..60).step_by(20).for_each(|start| seal(&mut job, 0, start..start + 20));
     job.publish(None, true).unwrap();
     let (a, b) = (digest(&store, &f), digest(&store, &g));
-    let cancel = Arc::new(AtomicBool::new(false));
+    let cancel = Arc::new(Cancel::new());
     let options = CompactOptions { cancel: Some(Arc::clone(&cancel)), ..CompactOptions::default() };
     let report = store
         .compact(options.clone(), &mut |p| {
-            cancel.fetch_or(p.of.contains("grad-sgd"), Ordering::Relaxed);
+            if p.of.contains("grad-sgd") {
+                cancel.raise();
+            }
         })
         .unwrap();
     assert!(report.stopped);

@@ -227,8 +227,8 @@ fn one_damaged_segment_hides_no_other_and_its_rows_are_named() {
         "segments/1/",
         "is damaged",
         "rows 75..100 of feature pool/grad-sgd@checkpoint-7",
-        "gstore verify",
-        "gstore ingest",
+        "run a verification",
+        "an ingest",
     ] {
         assert!(text.contains(part), "{part:?} is missing in: {text}");
     }

@@ -5,6 +5,7 @@ mod common;
 
 use common::every::at_every_operation;
 use common::*;
+use gstore_core::Cancel;
 use gstore_store::*;
 use std::path::Path;
 
@@ -124,7 +125,7 @@ fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
     delete(&store, [7], false);
     compact(&store);
     let backup = dir.path().join("b");
-    let never = std::sync::atomic::AtomicBool::new(false);
+    let never = Cancel::new();
     store.backup(&backup, &BackupOptions::default(), &mut |_| {}, &never).unwrap();
     let copy = Store::open(&backup).unwrap();
     assert_eq!((listed(&copy), again(&copy, 0..600)), (Some(301), (0, 299, 301)));

@@ -9,12 +9,13 @@ use common::keep::{assert_clean, gc};
 use common::readonly::ReadOnly;
 use common::tokens::{filled_with_tokens, token_feature};
 use common::*;
+use gstore_core::Cancel;
 use gstore_store::*;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn f() -> JobFeature {
     feature("grad-sgd", 6, DType::F16)
@@ -158,7 +159,7 @@ fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
 
     forge(&file, |footer| footer["segment_digest"] = "0".repeat(32).into());
     let IndexState::Stale(why) = reader.index_state(segment, KIND).unwrap() else { panic!() };
-    assert!(why.to_string().contains("stale") && why.to_string().contains("gstore index"), "{why}");
+    assert!(why.to_string().contains("stale") && why.to_string().contains("a build of the index"), "{why}");
     assert!(reader.index(segment, KIND).unwrap().is_none());
     let report = verify(&store);
     assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("stale")), "{report:?}");
@@ -244,7 +245,9 @@ fn damage_is_named_found_by_verify_and_removed_by_repair() {
     let index = reader.index(segment, KIND).unwrap().unwrap();
     let e = index.section("rows").unwrap().view(0..8).unwrap_err();
     let text = e.to_string();
-    for part in [&*shown, "chunk 0 of section rows", "at byte 64", "expected", "found", "gstore index"] {
+    for part in
+        [&*shown, "chunk 0 of section rows", "at byte 64", "expected", "found", "a build of the index"]
+    {
         assert!(text.contains(part), "{part:?} is missing in {text}");
     }
     let rows = index.section("rows").unwrap();
@@ -440,12 +443,12 @@ fn indexes_are_read_while_they_are_built_again() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = small(&path);
-    let (stop, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, seen) = (Cancel::new(), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 let store = Store::open(&path).unwrap();
-                while !stop.load(Ordering::Relaxed) {
+                while !stop.is_raised() {
                     assert_eq!(check_all(&store, KIND), 2);
                     seen.fetch_add(1, Ordering::Relaxed);
                 }
@@ -472,7 +475,7 @@ fn indexes_are_read_while_they_are_built_again() {
         for b in builders {
             b.join().unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        stop.raise();
     });
     assert!(seen.load(Ordering::Relaxed) > 0);
     assert_clean(&store);
@@ -483,7 +486,7 @@ fn backups_and_restored_stores_have_no_indexes_and_keep_those_that_are_built_the
     let dir = tempdir().unwrap();
     let (path, to, back) = (dir.path().join("s"), dir.path().join("b"), dir.path().join("r"));
     let store = small(&path);
-    let go = AtomicBool::new(false);
+    let go = Cancel::new();
     let backup = || store.backup(&to, &BackupOptions::default(), &mut |_| {}, &go).unwrap();
     backup();
     assert!(index_files(&to).is_empty());

@@ -5,10 +5,11 @@ mod common;
 use common::hook::HookVfs;
 use common::keep::{gc, tag_name};
 use common::*;
+use gstore_core::Cancel;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Twenty samples, two features, a run.
 fn made(path: &Path) -> Store {
@@ -161,11 +162,11 @@ fn who_stops_a_delete_in_time_stops_all_of_it() {
             if !purge && moment.0 != "lock" {
                 continue;
             }
-            let cancel = Arc::new(AtomicBool::new(false));
+            let cancel = Arc::new(Cancel::new());
             let raise = Arc::clone(&cancel);
             let vfs = HookVfs::new(move |operation, path| {
                 if operation == moment.0 && path.to_string_lossy().ends_with(moment.1) {
-                    raise.store(true, Ordering::SeqCst);
+                    raise.raise();
                 }
                 Ok(())
             });
@@ -174,7 +175,7 @@ fn who_stops_a_delete_in_time_stops_all_of_it() {
                 DeleteOptions { purge, cancel: Some(Arc::clone(&cancel)), ..DeleteOptions::default() };
             let e = store.delete(&pool(&store), &rows(), options).unwrap_err();
             assert!(matches!(e, ChangeError::Stopped), "{moment:?}: {e}");
-            assert!(cancel.load(Ordering::SeqCst));
+            assert!(cancel.is_raised());
             assert_eq!(bytes(&path), before, "{moment:?}");
         }
     }
@@ -185,18 +186,18 @@ fn after_the_commit_nothing_is_stopped() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     drop(made(&path));
-    let cancel = Arc::new(AtomicBool::new(false));
+    let cancel = Arc::new(Cancel::new());
     let raise = Arc::clone(&cancel);
     let vfs = HookVfs::new(move |operation, path| {
         if operation == "rename" && path.ends_with("CURRENT.new") {
-            raise.store(true, Ordering::SeqCst);
+            raise.raise();
         }
         Ok(())
     });
     let store = Store::open_on(vfs, &path).unwrap();
     let options = DeleteOptions { cancel: Some(Arc::clone(&cancel)), ..purge() };
     let report = store.delete(&pool(&store), &rows(), options).unwrap();
-    assert!(cancel.load(Ordering::SeqCst));
+    assert!(cancel.is_raised());
     assert_eq!((report.purged, report.files_removed > 0), (2, true));
     assert!(verify(&store).is_sound() && verify(&store).unreferenced.is_empty());
 }

@@ -183,7 +183,7 @@ fn nothing_of_purged_rows_is_left_in_the_folder() {
     assert_forgotten(&path);
     assert_eq!(content(&store), content(&twin));
     let snapshot = store.snapshot().unwrap();
-    assert_eq!(snapshot.info().command, "gstore delete --dataset pool --purge (7 rows)");
+    assert_eq!(snapshot.info().command, "purge of 7 rows of dataset pool");
     assert_eq!(
         (snapshot.history().unwrap().len(), snapshot.oldest(), snapshot.tags().len()),
         (1, before + 1, 0)

@@ -107,7 +107,7 @@ fn refusing_says_how_to_replace_and_keeping_still_keeps() {
     add(&store, 0..3).unwrap();
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     let e = append.push(sample("s1", b"other")).unwrap_err().to_string();
-    assert!(e.contains("--if-changed replace") && e.contains("--if-changed keep"), "{e}");
+    assert!(e.contains("if_changed=replace") && e.contains("if_changed=keep"), "{e}");
     drop(append);
     let keep = AppendOptions { if_changed: IfChanged::Keep, ..options("add") };
     let mut append = store.append(&dataset(), vec![], keep).unwrap();

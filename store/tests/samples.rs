@@ -107,7 +107,7 @@ fn columns_may_come_later_and_become_text() {
     push(vec![int("a"), int("score")], "x", vec![MetaValue::Int(1), MetaValue::Int(2)]).unwrap();
     push(vec![ColumnSpec::inferred("b", ColumnType::Float)], "y", vec![MetaValue::Int(3)]).unwrap();
     let e = push(vec![int("a")], "z", vec![MetaValue::Text("one".into())]).unwrap_err();
-    assert!(e.to_string().contains("--column a:utf8") && e.to_string().contains("\"one\""), "{e}");
+    assert!(e.to_string().contains("column=a:utf8") && e.to_string().contains("\"one\""), "{e}");
     push(vec![ColumnSpec::declared("a", ColumnType::Text)], "z", vec![MetaValue::Text("one".into())])
         .unwrap();
     // The same sample without a record is still the same after its column became text.

@@ -179,12 +179,12 @@ fn it_can_be_stopped() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     let store = filled(&path, 30, &feature("grad-sgd", 6, DType::F16), 10);
-    let cancel = Arc::new(AtomicBool::new(false));
+    let cancel = Arc::new(Cancel::new());
     let options = VerifyOptions { all_snapshots: true, cancel: Some(Arc::clone(&cancel)) };
     let mut seen = 0;
     let result = store.verify(options, &mut |_| {
         seen += 1;
-        cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        cancel.raise();
     });
     assert!(matches!(result, Err(VerifyError::Cancelled)) && seen == 1);
 }

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_query::influence::testing::{Matrix, matrix};
 use gstore_query::influence::{InfluenceSpec, Prepared, SubtaskBy, TargetRef};
-use gstore_store::{DType, Snapshot, Store};
+use gstore_store::{Cancel, DType, Snapshot, Store};
 use tempfile::TempDir;
 
 use crate::golden::Manifest;
@@ -105,7 +104,7 @@ impl Reference {
     /// # Panics
     /// If the scan fails.
     pub fn matrix(&self) -> Matrix {
-        matrix(&self.plan(), None, &AtomicBool::new(false)).expect("scored")
+        matrix(&self.plan(), None, &Cancel::new()).expect("scored")
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent,
     add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{IfChanged, IfDeleted, Store};
+use gstore_store::{Cancel, IfChanged, IfDeleted, Store};
 
 /// The folder of the demo's model, checkpoints and data.
 pub fn demo() -> PathBuf {
@@ -96,7 +95,7 @@ pub fn register(store: &Store, dataset: &str, data: &Path) -> Result<AddReport, 
 /// As [`ingest`].
 pub fn run(store: &Store, request: IngestRequest) -> Result<IngestReport, IngestError> {
     let plan = IngestPlan::new(store, request, &mut Silent)?;
-    ingest(store, &plan, &mut Silent, &AtomicBool::new(false))
+    ingest(store, &plan, &mut Silent, &Cancel::new())
 }
 
 /// Content digest of every feature of the current snapshot, by dataset and label.

@@ -3,14 +3,13 @@
 //! Everything is read from the reference folder's own manifests, so other rows, targets, checkpoints and models are checked alike.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
 
 use gstore_data::{TemplateKind, TextEncoder, parse_record};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::weights::{Adapter, ModelFolder};
 use gstore_query::influence::Order;
-use gstore_store::{DType, Store};
+use gstore_store::{Cancel, DType, Store};
 use gstore_tests::golden::{Manifest, Tensors, relative_error};
 use gstore_tests::reference::{How, Reference, copy_lines, request};
 use gstore_tests::{shared, world};
@@ -222,8 +221,7 @@ fn cosines_influence_and_scores_agree() {
         }
     }
     let (_, scores) = golden.get("score");
-    let ranking =
-        reference.plan().top_k(Order::Best, scores.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
+    let ranking = reference.plan().top_k(Order::Best, scores.len(), None, 2, &Cancel::new()).expect("ranked");
     assert_eq!(ranking.rows.len(), scores.len());
     for scored in &ranking.rows {
         close(scored.score, scores[scored.row as usize], &format!("score of row {}", scored.row));
@@ -235,8 +233,7 @@ fn cosines_influence_and_scores_agree() {
 fn the_best_rows_come_in_the_same_order() {
     let Some(reference) = reference("the_best_rows_come_in_the_same_order") else { return };
     let top = &reference.manifest.top;
-    let ranking =
-        reference.plan().top_k(Order::Best, top.len(), None, 2, &AtomicBool::new(false)).expect("ranked");
+    let ranking = reference.plan().top_k(Order::Best, top.len(), None, 2, &Cancel::new()).expect("ranked");
     assert_eq!(ranking.rows.len(), top.len());
     let (_, scores) = Tensors::read(&reference.shared, "influence").get("score");
     for (got, (row, id, score)) in ranking.rows.iter().zip(top) {

@@ -1,4 +1,5 @@
-//! Promise: crates, and the folders of a crate, use each other in one direction.
+//! Promise: crates, and the folders of a crate, use each other in one direction, and libraries do not speak of the
+//! command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ const LIBRARIES: &[&str] = &[
 ];
 
 /// What is no part of the product may use all of it.
-const AROUND: &[&str] = &["gstore-tests", "gstore-faults", "gstore-fuzz", "gstore-benches"];
+const AROUND: &[&str] =
+    &["gstore-tests", "gstore-faults", "gstore-fuzz", "gstore-benches", "gstore-reference"];
 
 /// The folders of a crate, the lowest layer first. A folder uses those of its own layer and of lower ones.
 struct Folders {
@@ -63,7 +65,7 @@ const STORE: Folders = Folders {
         &["map", "vfs"],
         &["layout"],
         &["manifest"],
-        &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease"],
+        &["table", "segment", "samples", "encodings", "tombstones", "ledger", "index", "lease", "encoded"],
         &["store"],
         &["append", "job", "shard"],
         &["life", "rewrite", "compact", "gc", "backup", "verify", "repair", "tags"],
@@ -147,32 +149,44 @@ fn folders_use_only_those_below_them() {
 /// Which folders (or files) at the top of a crate use which others, with one file that does.
 fn arrows(src: &Path) -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
-    let mut waiting = vec![src.to_owned()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs_err::read_dir(&folder).expect("a folder of sources") {
-            let path = entry.expect("an entry").path();
-            let name = path.strip_prefix(src).expect("inside").display().to_string();
-            if path.is_dir() {
-                waiting.push(path);
-            } else if name.ends_with(".rs") && name != "lib.rs" && !name.contains("test") {
-                let from = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
-                for to in used(&read(&path)).into_iter().filter(|to| *to != from) {
-                    found.insert((from.clone(), to), name.clone());
-                }
-            }
+    for (name, source) in sources(src).into_iter().filter(|(name, _)| name != "lib.rs") {
+        let from = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+        for to in used(&source).into_iter().filter(|to| *to != from) {
+            found.insert((from.clone(), to), name.clone());
         }
     }
     assert!(!found.is_empty(), "{} has no arrows", src.display());
     found
 }
 
+/// Names and texts of the sources in a folder; files of tests are left out.
+fn sources(src: &Path) -> Vec<(String, String)> {
+    let (mut found, mut waiting) = (Vec::new(), vec![src.to_owned()]);
+    while let Some(folder) = waiting.pop() {
+        for entry in fs_err::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(src).expect("inside").display().to_string();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if name.ends_with(".rs") && !name.contains("test") {
+                found.push((name, read(&path)));
+            }
+        }
+    }
+    found
+}
+
+/// The lines of a source that are neither comments nor its own tests.
+fn code(source: &str) -> Vec<&str> {
+    let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    product.lines().filter(|line| !line.trim_start().starts_with("//")).collect()
+}
+
 /// The modules at the top of the crate that a source names with `crate::`, its own tests left out.
 fn used(source: &str) -> BTreeSet<String> {
-    let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let code: Vec<&str> = product.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let word = |text: &str| text.chars().take_while(|c| is_word(*c)).collect::<String>();
-    let code = code.join("\n");
+    let code = code(source).join("\n");
     let mut names = BTreeSet::new();
     for place in code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with(['$', '_'])) {
         let rest = &code[place.0 + place.1.len()..];
@@ -186,4 +200,43 @@ fn used(source: &str) -> BTreeSet<String> {
 fn the_reader_of_sources_sees_every_form() {
     let source = "use crate::a::{B, c::D};\n// crate::not\nfn f(x: crate::e::F) { crate::g() }\n#[cfg(test)]\nmod tests {\nuse crate::h;\n}\n";
     assert_eq!(used(source).into_iter().collect::<Vec<_>>(), ["a", "e", "g"]);
+}
+
+/// What a line says of the command line: a flag, or one of the commands behind the program's name.
+fn of_the_command_line<'a>(line: &'a str, commands: &[String]) -> Option<&'a str> {
+    let flag = line.match_indices("--").find(|(at, _)| {
+        let begins = *at == 0 || line[..*at].ends_with([' ', '`', '"', '(', '\'']);
+        begins && line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
+    });
+    let command = line.match_indices("gstore ").find(|(at, name)| {
+        let word = line[at + name.len()..].split(|c: char| !c.is_ascii_lowercase()).next();
+        commands.iter().any(|command| Some(command.as_str()) == word)
+    });
+    flag.or(command).map(|(at, _)| &line[at..])
+}
+
+#[test]
+fn libraries_name_no_commands_and_no_flags() {
+    let commands = fs_err::read_dir(root().join("cli/src/commands")).expect("the commands");
+    let commands = commands.map(|entry| entry.expect("an entry").path());
+    let commands: Vec<String> = commands
+        .filter_map(|path| path.file_stem()?.to_str().map(str::to_owned))
+        .filter(|name| name != "mod")
+        .collect();
+    assert!(commands.contains(&"verify".to_owned()), "{commands:?}");
+    for krate in LIBRARIES {
+        let folder = if *krate == "gstore" { "app" } else { krate.trim_start_matches("gstore-") };
+        for (name, source) in sources(&root().join(folder).join("src")) {
+            for line in code(&source) {
+                let said = of_the_command_line(line, &commands);
+                assert_eq!(said, None, "{folder}/src/{name} speaks of the command line; give a `Remedy`");
+            }
+        }
+    }
+    for says in ["(\"use --force\")", "`--force` does", "run `gstore verify --repair`", "a gstore index is"] {
+        assert!(of_the_command_line(says, &commands).is_some(), "{says}");
+    }
+    for silent in ["models--org--name", "a newer gstore wrote it", "x -- y", "i--"] {
+        assert!(of_the_command_line(silent, &commands).is_none(), "{silent}");
+    }
 }

@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput};
-use gstore_store::Store;
+use gstore_store::{Cancel, Store};
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
 
@@ -195,7 +194,7 @@ fn fill_up(place: &Place, output: &Path) -> String {
         ..InfluenceSpec::default()
     };
     let plan = Prepared::new(&snapshot, &spec).expect("a question");
-    let (memory, cancel) = (MEMORY.parse().expect("a number"), AtomicBool::new(false));
+    let (memory, cancel) = (MEMORY.parse().expect("a number"), Cancel::new());
     let options = MatrixOptions { memory, ..MatrixOptions::default() };
     let job = MatrixJob::new(&plan, options, &cancel).expect("a matrix");
     let made = job.write(MatrixOutput::Folder(output), |_, _| {}, &cancel);

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gstore_ingest::pipeline::{Ending, IngestPlan, Kind, Progress, Silent, Unit, ingest};
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_store::{FeatureState, Store};
+use gstore_store::{Cancel, FeatureState, Store};
 use gstore_tests::{binary, world};
 
 const KINDS: [Kind; 3] = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
@@ -15,7 +14,7 @@ const KINDS: [Kind; 3] = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
 /// Raises the flag after so many batches.
 struct StopAfter<'a> {
     batches: usize,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
     ingesting: bool,
 }
 
@@ -29,7 +28,7 @@ impl Progress for StopAfter<'_> {
         }
         self.batches = self.batches.saturating_sub(1);
         if self.batches == 0 {
-            self.cancel.store(true, Ordering::SeqCst);
+            self.cancel.raise();
         }
     }
     fn finish(&mut self) {}
@@ -82,7 +81,7 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
     let mut stops = 0;
     loop {
         let plan = IngestPlan::new(&stopped, world::request("pool", &KINDS), &mut Silent).expect("planned");
-        let cancel = AtomicBool::new(false);
+        let cancel = Cancel::new();
         let mut progress = StopAfter { batches: 240, cancel: &cancel, ingesting: false };
         let report = ingest(&stopped, &plan, &mut progress, &cancel).expect("no error");
         if report.ending == Ending::Finished {

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -17,7 +16,7 @@ use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Compute;
 use gstore_query::influence::testing::matrix;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowFilter, RowMask, TargetRef};
-use gstore_store::{DType, Snapshot, Store};
+use gstore_store::{Cancel, DType, Snapshot, Store};
 use serde_json::{Value, json};
 
 /// Rows whose family and agreement are counted.
@@ -103,7 +102,7 @@ fn plan(snapshot: &Arc<Snapshot>, target: &str) -> Result<Prepared> {
 }
 
 fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threads: usize) -> Result<Value> {
-    let never = AtomicBool::new(false);
+    let never = Cancel::new();
     let (a, b) = (plan(projected, target)?, plan(exact, target)?);
     let top = |plan: &Prepared| plan.top_k(Order::Best, TOP, None, threads, &never);
     top(&a)?;

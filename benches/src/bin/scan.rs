@@ -5,7 +5,6 @@
 //! does not flatter the scan when a probe was.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -16,7 +15,7 @@ use gstore_benches::{machine, probe};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, TargetRef};
 use gstore_query::kernel::Kernel;
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput, products_per_second};
-use gstore_store::Store;
+use gstore_store::{Cancel, Store};
 
 /// Top 100 of a pool by influence, first over blocks that nobody has read, then over verified ones.
 #[derive(Parser)]
@@ -69,7 +68,7 @@ fn main() -> Result<()> {
         for _ in 0..args.rounds.max(2) {
             probes.push(probe::bandwidth(&memory, args.threads));
             let start = Instant::now();
-            let ranking = plan.top_k(Order::Best, 100, None, args.threads, &AtomicBool::new(false))?;
+            let ranking = plan.top_k(Order::Best, 100, None, args.threads, &Cancel::new())?;
             scans.push(start.elapsed().as_secs_f64());
             bytes = ranking.bytes_read;
         }
@@ -94,7 +93,7 @@ fn main() -> Result<()> {
 
 /// Times a matrix of the plan: rows against query vectors, to Parquet.
 fn matrix(plan: &Prepared, folder: &Path, args: &Args, count: usize) -> Result<()> {
-    let go = AtomicBool::new(false);
+    let go = Cancel::new();
     let (mut kernel, mut best, mut bytes) = (0.0f64, f64::INFINITY, 0);
     for _ in 0..args.rounds.max(2) {
         kernel = kernel.max(products_per_second(args.dim, count, args.threads));

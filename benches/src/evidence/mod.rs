@@ -16,15 +16,14 @@ pub mod tolerance;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, RowFilter, Scored, TargetRef};
 use gstore_query::sketch::{Sketch, build};
-use gstore_store::Snapshot;
+use gstore_store::{Cancel, Snapshot};
 
 /// Nobody stops these programs.
-pub static NEVER: AtomicBool = AtomicBool::new(false);
+pub static NEVER: Cancel = Cancel::new();
 
 /// Sketches by the number of their feature.
 pub type Sketches = Vec<(u32, Arc<Sketch>)>;

@@ -369,6 +369,19 @@ pub enum Format {
     Arrow,
 }
 
+impl From<Format> for gstore_sql::output::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Table => Self::Table,
+            Format::Csv => Self::Csv,
+            Format::Tsv => Self::Tsv,
+            Format::Json => Self::Json,
+            Format::Parquet => Self::Parquet,
+            Format::Arrow => Self::Arrow,
+        }
+    }
+}
+
 impl Format {
     /// Its name.
     pub fn name(self) -> &'static str {

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use gstore_core::Cancel;
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
 pub struct Samples {
     request: AddRequest,
     /// Raised by Ctrl-C.
-    cancel: Arc<AtomicBool>,
+    cancel: Arc<Cancel>,
     /// Copies of what can be read only once; they go with this.
     _copies: Vec<NamedTempFile>,
 }
@@ -75,7 +75,7 @@ impl Samples {
 
     /// An error once Ctrl-C was pressed.
     pub fn check_stopped(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) { bail!(IngestError::Stopped) } else { Ok(()) }
+        if self.cancel.is_raised() { bail!(IngestError::Stopped) } else { Ok(()) }
     }
 
     /// What to do with a changed line, and with one whose id was deleted.
@@ -134,7 +134,7 @@ impl Samples {
 }
 
 /// A pipe can be read once and registration reads twice, so what is no regular file is copied first.
-fn spool(data: &Path, cancel: &AtomicBool) -> Result<Option<NamedTempFile>> {
+fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile>> {
     let mut source: Box<dyn Read + Send> = if data == Path::new("-") {
         Box::new(std::io::stdin())
     } else if fs_err::metadata(data).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
@@ -153,7 +153,7 @@ fn spool(data: &Path, cancel: &AtomicBool) -> Result<Option<NamedTempFile>> {
             Ok(Ok(0)) => bail!("{} has no samples", data.display()),
             Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
             Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", data.display()),
-            Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => bail!(IngestError::Stopped),
+            Err(RecvTimeoutError::Timeout) if cancel.is_raised() => bail!(IngestError::Stopped),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }

@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Error, Result, bail};
 use gstore::indexes::Before;
 use gstore::{FindError, NamedRows, RowNames, find_rows};
+use gstore_core::Cancel;
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
 use serde_json::json;
 
@@ -68,7 +68,7 @@ struct Request<'a> {
     names: RowNames,
     /// The dataset that had the name when the command began.
     dataset: Arc<DatasetPart>,
-    cancel: Arc<AtomicBool>,
+    cancel: Arc<Cancel>,
 }
 
 /// The rows that the flags name in a snapshot.
@@ -98,7 +98,7 @@ impl Request<'_> {
     /// Deletes what was found. Where another process changed it in between, it is found again.
     fn delete(&self, mut found: Found) -> Result<(Found, DeleteReport)> {
         for _ in 0..ATTEMPTS {
-            if self.cancel.load(Ordering::SeqCst) {
+            if self.cancel.is_raised() {
                 bail!(ChangeError::Stopped);
             }
             let options = DeleteOptions {

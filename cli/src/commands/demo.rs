@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore::Folders;
+use gstore_core::Cancel;
 use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
@@ -128,7 +128,7 @@ fn step(
     dataset: &str,
     data: &Path,
     kinds: &[Kind],
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<bool> {
     let begun = Instant::now();
     let mut reporter = context.reporter();
@@ -183,13 +183,7 @@ fn projection(projection: Projection) -> ProjectionSpec {
 }
 
 /// Which rows matter for each target, and what they look like for one.
-fn show(
-    context: &Context,
-    store: &Store,
-    targets: &[String],
-    shown: &str,
-    cancel: &AtomicBool,
-) -> Result<()> {
+fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cancel: &Cancel) -> Result<()> {
     let snapshot = store.snapshot()?;
     let pool = snapshot.samples(snapshot.dataset("pool")?)?;
     out!("3. Influence: which rows of the pool would teach the model what a target asks for? (LESS)");

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
@@ -52,7 +51,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
         samples.tell(context, &report);
         let cancel =
             context.cancel_on_interrupt("stopping once the weights are read; once more to stop at once")?;
-        if cancel.load(Ordering::SeqCst) {
+        if cancel.is_raised() {
             context.say("stopped; the samples are registered, and the same command goes on from there");
             return Ok(ExitCode::from(STOPPED));
         }

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
+use gstore_core::Cancel;
 use gstore_query::influence::Encoder;
 use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, SqlOptions, SqlRunner};
@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Runs one statement and writes its result.
-    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &AtomicBool) -> Result<Notes> {
+    pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &Cancel) -> Result<Notes> {
         let path = to.output.as_deref();
         check(context, &[path], to.force)?;
         let format = format_of(to)?;

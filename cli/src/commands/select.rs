@@ -1,42 +1,22 @@
 //! `gstore select`: the rows of a pool that influence a target most, as the original lines.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore::{Selected, SelectionRequest};
 use gstore_query::QueryError;
-use gstore_query::influence::{
-    Diversity, Each, InfluenceSpec, Mode, NO_SUBTASK, Order, Prepared, Ranking, Scored, SelectRequest,
-    resolve_top,
-};
-use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_store::{SampleReader, Snapshot};
+use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
 
-use self::explained::Explained;
-use self::records::{Records, bytes};
 use super::query::checked;
 use crate::args::{Format, ScoresOf, SelectArgs};
-use crate::context::Context;
+use crate::context::{Context, command_line};
 use crate::ending::{format_of_name, format_of_scores};
 use crate::failure::UsageError;
 use crate::output::{Output, Place, check};
-use crate::question::{between, rules, scoring, tell_notes};
+use crate::question::{between, rules, scoring};
 use crate::summary;
 use crate::words::{many, many_of};
-
-mod explained;
-mod records;
-
-/// Rows whose records are read at once.
-const CHUNK: usize = 1024;
-
-/// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
-const MEMORY: usize = 2 << 30;
 
 /// Scores the pool and writes the selection.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
@@ -50,57 +30,47 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     check_terms(rules.round_robin, &spec)?;
     let every = args.scores_of == ScoresOf::All && scores.is_some();
     check_words(args, &spec, (every, &rules), scores.as_deref())?;
-    let plan = Prepared::new(&snapshot, &spec)?;
-    plan.check_rules(&rules)?;
-    tell_notes(context, &plan);
-    let k = resolve_top(&args.top, plan.live()).map_err(|error| UsageError(error.to_string()))?;
     let order = if args.worst { Order::Worst } else { Order::Best };
+    let request = SelectionRequest { spec, top: args.top.clone(), order, rules, rank_all: every };
     let cancel =
         context.cancel_on_interrupt("stopping, if nothing is written yet; once more to stop at once")?;
-    let mut passed_over = None;
-    let mut ranking = if rules == Diversity::default() {
-        let wanted = if every { usize::MAX } else { k };
-        plan.top_k(order, wanted, None, context.threads, &cancel)?
-    } else {
-        let threads = context.threads;
-        let request = SelectRequest { order, k, filter: None, diversity: &rules, threads, memory: MEMORY };
-        let found = plan.select(&request, &cancel)?;
-        let over = found.over_quota + found.near_duplicates;
-        let mut passed = Vec::new();
-        if args.rules.quota.is_some() {
-            passed.push(format!("{} over a quota", found.over_quota));
-        }
-        if args.rules.distinct.is_some() {
-            passed.push(many(found.near_duplicates, "near-duplicate"));
-        }
-        if !passed.is_empty() {
-            let over = many_of(over, "candidate was", "candidates were");
-            context.say(&format!("{over} passed over: {}", passed.join(", ")));
-        }
-        passed_over = Some(over);
-        found.ranking
-    };
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel))?;
+    tell_passed_over(context, args, &found);
 
-    let pools = open_pools(&snapshot, &spec.pools)?;
     let mut outputs = Vec::new();
     if let Some(path) = &scores {
-        let explain = args.explain.then(|| Explained::new(&plan, &cancel)).transpose()?;
         let mut output = Output::create(Some(path), args.force)?;
-        write_scores(&mut output, format_of_scores(path)?, &ranking, &pools, explain.as_ref(), &cancel)?;
+        found.write_scores(&mut output, format_of_scores(path)?.into(), args.explain, &cancel)?;
         outputs.push(output);
     }
-    ranking.rows.truncate(k);
     let mut output = Output::create(Some(&args.output), args.force)?;
     match table {
-        Some(format) => write_table(&mut output, format, &ranking.rows, &pools, &cancel)?,
-        None => write_lines(&mut output, &ranking.rows, &pools, &cancel)?,
+        Some(format) => found.write_table(&mut output, format.into(), &cancel)?,
+        None => found.write_lines(&mut output, &cancel)?,
     }
     outputs.push(output);
     // Both files appear, or neither.
-    go_on(&cancel)?;
+    cancel.check().map_err(QueryError::from)?;
     outputs.into_iter().try_for_each(Output::finish)?;
-    summarise(context, args, &ranking, (k, passed_over), scores.as_deref());
+    summarise(context, args, &found, scores.as_deref());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says how many candidates rules of the selection kept out.
+fn tell_passed_over(context: &Context, args: &SelectArgs, found: &Selected) {
+    let Some((over_quota, near_duplicates)) = found.passed_over else { return };
+    let mut passed = Vec::new();
+    if args.rules.quota.is_some() {
+        passed.push(format!("{over_quota} over a quota"));
+    }
+    if args.rules.distinct.is_some() {
+        passed.push(many(near_duplicates, "near-duplicate"));
+    }
+    if !passed.is_empty() {
+        let over = many_of(over_quota + near_duplicates, "candidate was", "candidates were");
+        context.say(&format!("{over} passed over: {}", passed.join(", ")));
+    }
 }
 
 /// Refuses a wrong place or ending before the scan, not after it. Returns the format of the selected rows, if
@@ -170,171 +140,32 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     Some(name.into())
 }
 
-/// A pool and its samples.
-pub struct Pool {
-    /// Name of the dataset.
-    pub name: String,
-    /// Its samples.
-    pub samples: SampleReader,
-}
-
-/// The pools' samples.
-pub fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>> {
-    names
-        .iter()
-        .map(|name| Ok(Pool { name: name.clone(), samples: snapshot.samples(snapshot.dataset(name)?)? }))
-        .collect()
-}
-
-/// A column of some ranked rows, in their order, whichever pools they are of.
-pub fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>> {
-    let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
-    for (number, pool) in pools.iter().enumerate() {
-        let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
-        if places.is_empty() {
-            continue;
-        }
-        let wanted: Vec<u64> = places.iter().map(|i| rows[*i].row).collect();
-        let batch = pool.samples.get(&wanted, &[name])?;
-        let Some(values) = batch.column_by_name(name) else {
-            bail!("dataset `{}` has no column {name}", pool.name)
-        };
-        for (i, place) in places.into_iter().enumerate() {
-            ordered[place] = Some(values.slice(i, 1));
-        }
-    }
-    Ok(ordered.into_iter().flatten().collect())
-}
-
-/// Fails once Ctrl-C was pressed.
-fn go_on(cancel: &AtomicBool) -> Result<()> {
-    if cancel.load(Ordering::SeqCst) { bail!(QueryError::Cancelled) } else { Ok(()) }
-}
-
-/// Writes the original lines, each ended by a line break, byte for byte.
-fn write_lines(output: &mut Output, rows: &[Scored], pools: &[Pool], cancel: &AtomicBool) -> Result<()> {
-    for chunk in rows.chunks(CHUNK) {
-        go_on(cancel)?;
-        for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
-            output.write_all(bytes(&record, scored)?)?;
-            output.write_all(b"\n")?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes the records as a table.
-fn write_table(
-    output: &mut Output,
-    format: Format,
-    rows: &[Scored],
-    pools: &[Pool],
-    cancel: &AtomicBool,
-) -> Result<()> {
-    let records = Records::new(pools, rows)?;
-    write_batches(output, format, rows, |chunk| {
-        go_on(cancel)?;
-        records.batch(chunk)
-    })
-}
-
-fn write_scores(
-    output: &mut Output,
-    format: Format,
-    ranking: &Ranking,
-    pools: &[Pool],
-    explain: Option<&Explained<'_>>,
-    cancel: &AtomicBool,
-) -> Result<()> {
-    write_batches(output, format, &ranking.rows, |chunk| {
-        go_on(cancel)?;
-        score_batch(chunk, ranking, pools, explain)
-    })
-}
-
-/// Writes the batches of some rows.
-fn write_batches(
-    output: &mut Output,
-    format: Format,
-    rows: &[Scored],
-    batch: impl Fn(&[Scored]) -> Result<RecordBatch>,
-) -> Result<()> {
-    let style = TableStyle { width: None, column: None };
-    // At least one batch, so that an empty selection still is a file with a header.
-    let (first, rest) = rows.split_at(rows.len().min(CHUNK));
-    let first = batch(first)?;
-    let mut writer = ResultWriter::new(format.into(), &first.schema(), output, style)?;
-    writer.write(&first)?;
-    for chunk in rest.chunks(CHUNK) {
-        writer.write(&batch(chunk)?)?;
-    }
-    writer.finish()?;
-    Ok(())
-}
-
-/// `id, row, score, subtask`, and `pool` in front if there are several.
-fn score_batch(
-    rows: &[Scored],
-    ranking: &Ranking,
-    pools: &[Pool],
-    explain: Option<&Explained<'_>>,
-) -> Result<RecordBatch> {
-    let ids = column(rows, pools, "id")?;
-    let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
-    let subtask = |scored: &Scored| match scored.subtask {
-        NO_SUBTASK => None,
-        number => ranking.subtasks.get(number as usize).map(String::as_str),
-    };
-    let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-    if pools.len() > 1 {
-        let names = StringArray::from_iter_values(rows.iter().map(|r| pools[r.pool as usize].name.as_str()));
-        columns.push(("pool", Arc::new(names)));
-    }
-    columns.push(("id", Arc::new(ids)));
-    columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
-    columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
-    columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
-    if let Some(explain) = explain {
-        columns.extend(explain.columns(rows)?);
-    }
-    // Nothing tells the type of a column without values otherwise.
-    Ok(RecordBatch::try_from_iter_with_nullable(
-        columns.into_iter().map(|(name, column)| (name, column, true)),
-    )?)
-}
-
-/// `passed_over`: candidates that rules of the selection kept out, where there are rules.
-fn summarise(
-    context: &Context,
-    args: &SelectArgs,
-    ranking: &Ranking,
-    (k, passed_over): (usize, Option<u64>),
-    scores: Option<&Path>,
-) {
+/// Tells what was selected, and what was not.
+fn summarise(context: &Context, args: &SelectArgs, found: &Selected, scores: Option<&Path>) {
+    let (ranking, selected) = (&found.ranking, found.rows().len());
     let live = ranking.live;
     summary::tell(context, &ranking.summary);
     context.say(&format!(
         "{} of {} selected from {} for {}",
-        ranking.rows.len(),
+        selected,
         many(live, "row"),
         args.pool.join(", "),
         args.target.join(", ")
     ));
     summary::tell_excluded(context, &ranking.excluded, ("was never a candidate", "were never candidates"));
     summary::tell_in_target(context, ranking.summary.in_target);
-    if ranking.rows.len() < k {
-        let why = match passed_over {
+    if selected < found.wanted {
+        let why = match found.passed_over {
             // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
-            Some(_) if ranking.eligible > ranking.rows.len() as u64 => {
+            Some(_) if ranking.eligible > selected as u64 => {
                 format!(
                     "the rules of the selection leave {} of the {} that can be ranked",
-                    ranking.rows.len(),
-                    ranking.eligible
+                    selected, ranking.eligible
                 )
             }
             _ => format!("only {} can be ranked", ranking.eligible),
         };
-        context.say(&format!("{} asked for; {why}", many_of(k as u64, "row was", "rows were")));
+        context.say(&format!("{} asked for; {why}", many_of(found.wanted as u64, "row was", "rows were")));
     }
     if let Some(path) = scores {
         context.say(&format!("scores: {}", path.display()));

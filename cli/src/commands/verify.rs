@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use gstore_store::{
@@ -45,7 +44,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     unless_closed(print_report(args, &report))?;
     Ok(match report.is_sound() {
         false => ExitCode::from(DAMAGED),
-        true if cancel.load(Ordering::SeqCst) => ExitCode::from(STOPPED),
+        true if cancel.is_raised() => ExitCode::from(STOPPED),
         true => ExitCode::SUCCESS,
     })
 }

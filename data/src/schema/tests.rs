@@ -42,7 +42,7 @@ fn types_and_order_of_first_appearance() {
 fn mixtures_are_refused_with_both_lines() {
     let error = build(overrides(&[]), &[r#""x": 1"#, r#""y": 1"#, r#""x": "one""#]).unwrap_err();
     let want =
-        "column \"x\" holds int in line 1 and utf8 in line 3; say what it is, for example --column x:utf8";
+        "column \"x\" holds int in line 1 and utf8 in line 3; say what it is, for example column=x:utf8";
     assert_eq!(error.to_string(), want);
     assert!(build(overrides(&[]), &[r#""x": true"#, r#""x": 1"#]).is_err());
     assert!(build(overrides(&[]), &[r#""x": 1"#, r#""x": 18446744073709551615"#]).is_err());

@@ -88,7 +88,7 @@ fn tokens_that_were_added_matter_only_where_they_stand() {
     let text = |text: &str| Content::Text(text.to_owned());
     assert_eq!(encoder.encode(&text("to think")).unwrap(), plain.encode(&text("to think")).unwrap());
     let error = encoder.encode(&text("to <|think|>")).unwrap_err().to_string();
-    assert!(error.contains("\"<|think|>\"") && error.contains("--model"), "{error}");
+    assert!(error.contains("\"<|think|>\"") && error.contains("as model"), "{error}");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use gstore_query::QueryError;
 use gstore_query::sketch::build::{check as can_have, encode_block};
 use gstore_query::sketch::files::{self, SketchOptions};
 use gstore_query::sketch::{Rotation, Section};
+use gstore_store::Cancel;
 use gstore_store::*;
 use serde_json::json;
-use std::sync::atomic::AtomicBool;
 
 const KIND: &str = "checks";
 
@@ -40,7 +40,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
         return Ok(());
     }
     let options = SketchOptions { seed: Some(SEED), rebuild: false, threads: 1 };
-    match files::build(store, reader, &options, |_| {}, &AtomicBool::new(false)) {
+    match files::build(store, reader, &options, |_| {}, &Cancel::new()) {
         Ok(_) | Err(QueryError::Index(IndexError::Gone { .. })) => Ok(()),
         Err(e) => Err(e.into()),
     }

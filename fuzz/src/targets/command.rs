@@ -1,9 +1,10 @@
 //! The config file of the command line.
 
 use super::KIB;
-use crate::args::Cli;
-use crate::{Target, config, folder};
+use crate::{Target, folder};
 use clap::CommandFactory;
+use gstore_cli::args::Cli;
+use gstore_cli::config;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 

@@ -6,12 +6,12 @@ use super::MIB;
 use super::index::resealed;
 use crate::Target;
 use crate::one_file::OneFile;
+use gstore_core::Cancel;
 use gstore_query::ann::{Graph, GraphHeader};
 use gstore_store::fuzzing;
 use half::f16;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// The header, nodes and vectors of a graph.
 pub const GRAPH: Target = Target {
@@ -50,7 +50,7 @@ pub fn searches(data: &[u8]) -> usize {
     let Ok(graph) = Graph::open(file, "pool/graph", (&header.space, header.dim), header.vectors) else {
         return 0;
     };
-    let (never, mut found) = (AtomicBool::new(false), 0);
+    let (never, mut found) = (Cancel::new(), 0);
     let query: Vec<f16> = (0..header.dim).map(|i| f16::from_f32(0.5 - (i % 3) as f32 / 4.0)).collect();
     for (ef, budget) in [(1, u64::MAX), (10, 20), (usize::MAX, u64::MAX)] {
         for third in [false, true] {

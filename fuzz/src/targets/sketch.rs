@@ -7,6 +7,7 @@ use super::MIB;
 use super::index::{footer, resealed};
 use crate::Target;
 use crate::one_file::OneFile;
+use gstore_core::Cancel;
 use gstore_query::influence::{
     InfluenceSpec, Mode, Order, Plane, Prepared, Scored, Sim, SketchMode, TargetRef,
 };
@@ -15,7 +16,6 @@ use gstore_store::*;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The header, records and codes of a sketch.
@@ -42,7 +42,7 @@ pub const SKETCH: Target = Target {
 
 const ROWS: usize = 12;
 const DIM: usize = 20;
-static NEVER: AtomicBool = AtomicBool::new(false);
+static NEVER: Cancel = Cancel::new();
 const PLANES: [&[Plane]; 4] =
     [&[Plane::Sign], &[Plane::Nibble, Plane::Int8], &[Plane::Certified], &[Plane::Sign, Plane::Certified]];
 

@@ -1,5 +1,6 @@
 //! Why a batch could not be computed.
 
+use gstore_core::Remedy;
 use gstore_model::BackendError;
 
 /// Why a batch could not be computed.
@@ -36,7 +37,8 @@ pub enum EngineError {
     },
     /// A sample that is longer than the model's table of positions.
     #[error(
-        "sample {index} of the batch has {tokens} tokens, the model knows {max_positions} positions: give --max-length {max_positions} or less"
+        "sample {index} of the batch has {tokens} tokens, the model knows {max_positions} positions: give {} or less",
+        Remedy::Option("max_length", &max_positions.to_string())
     )]
     TooLong {
         /// Place in the batch.

@@ -27,6 +27,6 @@ pub use features::{GradFeatures, Projector};
 pub use forms::{
     AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature,
 };
-pub use layout::gradient_width;
+pub(crate) use layout::gradient_width;
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
 pub use weights::module_shapes;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use glob::{MatchOptions, Pattern};
+use gstore_core::Remedy;
 
 use gstore_model::architectures::{Decoder, Param, Role};
 use gstore_model::params::TensorSpec;
@@ -50,7 +51,7 @@ impl ModuleSelection {
 #[non_exhaustive]
 pub enum SelectionError {
     /// A text that is no glob.
-    #[error("--modules {pattern}: {message}")]
+    #[error("{}: {message}", Remedy::Option("modules", pattern))]
     Pattern {
         /// The text.
         pattern: String,
@@ -58,7 +59,10 @@ pub enum SelectionError {
         message: String,
     },
     /// A glob without a match.
-    #[error("--modules {pattern} matches no module of this {architecture}; it has for example {examples}")]
+    #[error(
+        "{} matches no module of this {architecture}; it has for example {examples}",
+        Remedy::Option("modules", pattern)
+    )]
     NoMatch {
         /// The glob.
         pattern: String,
@@ -68,7 +72,10 @@ pub enum SelectionError {
         examples: String,
     },
     /// The head of a model that has none of its own.
-    #[error("the head shares the weight of {embedding} in this model: ask for --modules {embedding}")]
+    #[error(
+        "the head shares the weight of {embedding} in this model: ask for {}",
+        Remedy::Option("modules", embedding)
+    )]
     TiedHead {
         /// Module of the shared weight.
         embedding: String,

@@ -192,7 +192,7 @@ pub(super) fn parse_adam(params: &Map<String, Value>) -> AdamParams {
 }
 
 /// Digest of the canonical module map: names and shapes of the trainable parameters, in order.
-pub fn module_map_digest(params: &[TensorSpec]) -> String {
+fn module_map_digest(params: &[TensorSpec]) -> String {
     let map: Vec<(&str, &[usize])> = params.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
     key_of(&map)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gstore_core::UnknownKind;
+use gstore_core::{Remedy, UnknownKind};
 use gstore_store::{
     AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
 };
@@ -23,7 +23,10 @@ pub enum IngestError {
     #[error("no feature was asked for")]
     NoKinds,
     /// Hidden states are pooled over tokens, so they have no vector for each.
-    #[error("{kind} has one vector a sample; --per-token is for gradients and the loss")]
+    #[error(
+        "{kind} has one vector a sample; {} is for gradients and the loss",
+        Remedy::Option("per_token", "")
+    )]
     EmbeddingPerToken {
         /// The kind.
         kind: &'static str,
@@ -64,7 +67,8 @@ pub enum IngestError {
     },
     /// Moments of a checkpoint that was not trained.
     #[error(
-        "checkpoint `{checkpoint}` is the model as it was before training, without optimizer moments; {kind} needs --checkpoints, or take grad-sgd"
+        "checkpoint `{checkpoint}` is the model as it was before training, without optimizer moments; {kind} needs {}, or take grad-sgd",
+        Remedy::Option("checkpoints", "")
     )]
     NoMoments {
         /// The checkpoint.
@@ -91,10 +95,11 @@ pub enum IngestError {
     /// A fine-tune that was trained on other tokens than the base's tokenizer gives.
     #[error(
         "checkpoint `{checkpoint}` cannot share the tokenizer of {base}: {source}\n  \
-         if it was trained with its own, compute it by itself with --model {folder} and no --checkpoints; if with the base's, remove \
+         if it was trained with its own, compute it by itself with {} and no {}; if with the base's, remove \
          the tokenizer's files from its folder: without them the base's are used",
-        base = base.display(),
-        folder = folder.display()
+        Remedy::Option("model", &folder.display().to_string()),
+        Remedy::Option("checkpoints", ""),
+        base = base.display()
     )]
     OtherTokens {
         /// The checkpoint.
@@ -108,8 +113,9 @@ pub enum IngestError {
     },
     /// A limit on memory that cannot be kept.
     #[error(
-        "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, --max-memory allows {} MB",
+        "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, {} allows {} MB",
         least / 1_000_000,
+        Remedy::Option("max_memory", ""),
         limit / 1_000_000
     )]
     MaxMemory {
@@ -121,7 +127,7 @@ pub enum IngestError {
         least: u64,
     },
     /// A layer that the model lacks.
-    #[error("--embed-layer {layer}: the model has {layers} layers, so 0 to {layers} can be asked for")]
+    #[error("{}: the model has {layers} layers, so 0 to {layers} can be asked for", Remedy::Option("embed_layer", &layer.to_string()))]
     NoLayer {
         /// The layer asked for.
         layer: usize,
@@ -130,7 +136,9 @@ pub enum IngestError {
     },
     /// Samples may be longer than the model's table of positions.
     #[error(
-        "the model has {positions} positions, --max-length {max_length} allows more: give --max-length {positions} or less"
+        "the model has {positions} positions, {} allows more: give {} or less",
+        Remedy::Option("max_length", &max_length.to_string()),
+        Remedy::Option("max_length", &positions.to_string())
     )]
     TooLong {
         /// Maximum length of the encoding.
@@ -140,7 +148,8 @@ pub enum IngestError {
     },
     /// Checkpoints of different architectures or modules in one run.
     #[error(
-        "--modules cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated"
+        "{} cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated",
+        Remedy::Option("modules", "")
     )]
     ModulesOfAdapter {
         /// The checkpoint.
@@ -150,7 +159,11 @@ pub enum IngestError {
     #[error(transparent)]
     Selection(#[from] SelectionError),
     /// A dataset without samples.
-    #[error("dataset `{dataset}` has no samples; register some with `gstore add` or --data")]
+    #[error(
+        "dataset `{dataset}` has no samples; register some with {} or {}",
+        Remedy::Add,
+        Remedy::Option("data", "")
+    )]
     EmptyDataset {
         /// The dataset.
         dataset: String,
@@ -242,8 +255,8 @@ pub enum IngestError {
     /// Data that cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// `--field` that does not parse.
-    #[error("--field: {source}")]
+    /// A field option that does not parse.
+    #[error("{}: {source}", Remedy::Option("field", ""))]
     FieldOption {
         /// What is wrong.
         source: FieldError,
@@ -266,8 +279,8 @@ pub enum IngestError {
         /// What does not fit.
         source: SchemaError,
     },
-    /// `--column` that does not parse.
-    #[error("--column: {source}")]
+    /// A column option that does not parse.
+    #[error("{}: {source}", Remedy::Option("column", ""))]
     ColumnOption {
         /// What is wrong.
         source: SchemaError,
@@ -298,8 +311,9 @@ pub enum IngestError {
     },
     /// The run in the store uses the name or the weights otherwise.
     #[error(
-        "run `{run}` in the store has {}\n  give this run another name with --run, or use the names it has",
-        if *same_name { format!("other weights under the name `{name}`") } else { format!("the weights of `{name}` already, as `{stored}`") }
+        "run `{run}` in the store has {}\n  give this run another name with {}, or use the names it has",
+        if *same_name { format!("other weights under the name `{name}`") } else { format!("the weights of `{name}` already, as `{stored}`") },
+        Remedy::Option("run", "")
     )]
     RunConflict {
         /// The run.
@@ -362,10 +376,12 @@ pub enum IngestError {
     },
     /// The vectors do not fit on the disk.
     #[error(
-        "{} will take about {} more on disk, and {} are free there; free some, or compute fewer features\n  --dry-run shows what is needed; --force begins all the same",
+        "{} will take about {} more on disk, and {} are free there; free some, or compute fewer features\n  {} shows what is needed; {} begins all the same",
         place.display(),
         mib(*needed),
-        mib(*free)
+        mib(*free),
+        Remedy::Option("dry_run", ""),
+        Remedy::Option("force", "")
     )]
     NoRoom {
         /// Where they go.

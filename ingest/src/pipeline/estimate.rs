@@ -1,8 +1,8 @@
 //! `--dry-run`: what an ingest would read, write and hold in memory.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use gstore_core::Cancel;
 use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
 use super::IngestError;
@@ -79,7 +79,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let never = AtomicBool::new(false);
+    let never = Cancel::new();
     let preparer = Preparer {
         samples: &samples,
         encoder: &plan.encoder,

@@ -3,8 +3,7 @@
 //! Where a fine-tune brings such tokens, every text is looked through before anything is registered or computed, so that all of them are named
 //! at once. Memory: the places that are shown.
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{DatasetPart, RowSet, Snapshot};
 
 use super::plan::encoder;
@@ -25,7 +24,7 @@ pub fn check_texts(
     data: &AddRequest,
     request: &IngestRequest,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<(), IngestError> {
     let encoder = encoder(request)?;
     if !encoder.has_foreign_tokens() {
@@ -71,7 +70,7 @@ pub(super) fn check_stored(
         }
     }
     progress.finish();
-    let way_out = format!("leave them out with `gstore delete --dataset {} --id ID ...`", dataset.name);
+    let way_out = format!("leave them out with {}", Remedy::Delete(&dataset.name));
     found.result(&way_out)
 }
 

@@ -29,15 +29,14 @@ mod work;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{Job, RowSet, Snapshot, Store};
 
-pub use describe::module_map_digest;
 pub use error::IngestError;
 pub use estimate::{Estimate, estimate};
 pub use foreign::check_texts;
-pub use given::{GivenError, GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
+pub use given::{GivenError, GivenOptions, SampleEncoder};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
@@ -80,7 +79,7 @@ pub fn ingest(
     store: &Store,
     plan: &IngestPlan,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<IngestReport, IngestError> {
     if plan.is_done() {
         return Ok(IngestReport::default());
@@ -92,7 +91,7 @@ pub fn ingest(
         store.path(),
         progress,
         cancel,
-        "`gstore gc --drop-jobs` gives it up",
+        &format!("{} gives it up", Remedy::DropJobs),
     )?;
     if report.ending == Ending::Finished {
         report.snapshot = Some(job.publish(Some(plan.run_update()), plan.request.limit.is_none())?);
@@ -107,7 +106,7 @@ fn compute_missing(
     plan: &IngestPlan,
     place: &Path,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
     give_up: &str,
 ) -> Result<IngestReport, IngestError> {
     let done = compute_and_seal(job, plan, place, progress, cancel);
@@ -130,7 +129,7 @@ fn compute_and_seal(
     plan: &IngestPlan,
     place: &Path,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<IngestReport, IngestError> {
     let mut done = IngestReport::default();
     let samples = plan.snapshot.samples(&plan.dataset)?;
@@ -147,7 +146,7 @@ fn compute_and_seal(
         if work.windows.is_empty() {
             continue;
         }
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_raised() {
             done.ending = Ending::Stopped;
             break;
         }
@@ -174,7 +173,7 @@ fn compute_and_seal(
     }
     progress.finish();
     // Stopped while tokens were counted, with no vector to compute: the counts are not whole.
-    if cancel.load(Ordering::Relaxed) && works.iter().all(|work| work.windows.is_empty()) {
+    if cancel.is_raised() && works.iter().all(|work| work.windows.is_empty()) {
         done.ending = Ending::Stopped;
     }
     Ok(done)

@@ -1,5 +1,6 @@
 //! The warning that a mask would lose most of the gradients at hand. It changes nothing of what is computed.
 
+use gstore_core::Remedy;
 use gstore_store::RowSet;
 
 use super::IngestError;
@@ -52,9 +53,10 @@ fn text(checkpoint: &CheckpointPlan, kurtosis: &[f64]) -> Option<String> {
         checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).zip(kurtosis.iter().copied()).collect();
     let better = if kind.is_factored() { "fact_sjlt" } else { "sjlt" };
     Some(format!(
-        "checkpoint `{}`: {}; {kind} may miss most of such a tensor's gradient, and no score shows it\n  --projection {better} keeps it (docs/methods.md)",
+        "checkpoint `{}`: {}; {kind} may miss most of such a tensor's gradient, and no score shows it\n  {} keeps it (docs/methods.md)",
         checkpoint.arg.name,
-        peaked(&seen)?
+        peaked(&seen)?,
+        Remedy::Option("projection", better)
     ))
 }
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use gstore_store::{Granularity, RowFlags, SampleReader, TokenCount};
 
 use super::IngestError;
@@ -109,7 +109,7 @@ pub struct Preparer<'a> {
     /// Threads that tokenise. What comes out does not depend on them.
     pub threads: usize,
     /// Raised to stop: what is prepared after that is not to be used.
-    pub cancel: &'a AtomicBool,
+    pub cancel: &'a Cancel,
 }
 
 impl Preparer<'_> {
@@ -181,7 +181,7 @@ impl Preparer<'_> {
     fn encode_share(&self, records: &[Record<'_>]) -> Result<Vec<PreparedRow>, IngestError> {
         let mut encoded = Vec::with_capacity(records.len());
         for &(row, record) in records {
-            if self.cancel.load(Ordering::Relaxed) {
+            if self.cancel.is_raised() {
                 break;
             }
             let Some(record) = record else { return Err(IngestError::NoRecord { row }) };

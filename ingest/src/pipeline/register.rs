@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use serde::Serialize;
 
 use gstore_store::{
@@ -82,7 +82,7 @@ pub fn add(
     request: &AddRequest,
     progress: &mut dyn Progress,
 ) -> Result<AddReport, IngestError> {
-    add_until(store, request, None, progress, &AtomicBool::new(false))
+    add_until(store, request, None, progress, &Cancel::new())
 }
 
 /// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows, `then`, would fill the disk.
@@ -94,7 +94,7 @@ pub fn add_until(
     request: &AddRequest,
     then: Option<&IngestRequest>,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<AddReport, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
     let before = existing(store, &name)?;
@@ -170,7 +170,7 @@ pub(super) fn each_record(
     request: &AddRequest,
     stage: &str,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
     mut f: impl FnMut(&Place, &Record),
 ) -> Result<(), IngestError> {
     let input = Input::find(request)?;
@@ -224,7 +224,7 @@ fn find_columns(
     input: &Input,
     existing: Vec<ColumnDef>,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Schema, IngestError> {
     let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
     let mut has_id = false;
@@ -275,7 +275,7 @@ impl Input {
     fn each(
         &self,
         progress: &mut dyn Progress,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
         mut f: impl FnMut(Place, &[u8], Record) -> Result<(), IngestError>,
     ) -> Result<(), IngestError> {
         for file in &self.files {
@@ -285,7 +285,7 @@ impl Input {
                 let read = source.bytes_read();
                 progress.advance(read.saturating_sub(done));
                 done = done.max(read);
-                if cancel.load(Ordering::Relaxed) {
+                if cancel.is_raised() {
                     return Err(IngestError::Stopped);
                 }
             }

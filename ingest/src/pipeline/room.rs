@@ -1,7 +1,6 @@
 //! Whether the vectors of an ingest fit on their disk: asked before hours are spent on computing them.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use gstore_store::{DType, Granularity, SampleReader, Store, vfs::free_space};
 
@@ -12,7 +11,7 @@ use super::request::IngestRequest;
 use super::tracked::Tracked;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
-use gstore_core::Kind;
+use gstore_core::{Cancel, Kind};
 use gstore_data::Content;
 use gstore_model::weights::ModelFolder;
 
@@ -55,7 +54,7 @@ pub(super) fn check_work(
                 granularity: Granularity::Token,
                 limits: BatchLimits { tokens: 1, rows: 1 },
                 threads: plan.request.threads,
-                cancel: &AtomicBool::new(false),
+                cancel: &Cancel::new(),
             };
             vectors_of_row(&preparer.encode(start..start + SAMPLE_ROWS)?, Granularity::Token)
         }

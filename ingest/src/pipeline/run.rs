@@ -8,8 +8,8 @@
 //! for their turn, and one window of tokens with the text that is being read.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use gstore_core::parallel::{self, Give};
 use gstore_store::{Job, RowSet, SegmentWriter};
 
@@ -61,7 +61,7 @@ pub fn run_checkpoint(
     computer: &Computer,
     threads: usize,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Ending, IngestError> {
     let compute = |task: Task| -> Result<Done, IngestError> {
         let Task { window, last_of_window, tokens, batch } = task;
@@ -70,7 +70,7 @@ pub fn run_checkpoint(
     let mut open: Option<OpenWindow> = None;
     let mut sealed = 0;
     let write = |done: Done| -> Result<ControlFlow<()>, IngestError> {
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_raised() {
             return Ok(ControlFlow::Break(()));
         }
         let window = match &mut open {
@@ -100,7 +100,7 @@ fn produce(
     work: &CheckpointWork,
     preparer: &Preparer<'_>,
     give: Give<'_, Task>,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<(), IngestError> {
     for (window, needed) in work.windows.iter().enumerate() {
         let mut batches = preparer.window(needed)?.peekable();
@@ -108,7 +108,7 @@ fn produce(
             let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row) && row.is_first());
             let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
             let task = Task { window, last_of_window: batches.peek().is_none(), tokens, batch };
-            if cancel.load(Ordering::Relaxed) || !give(task) {
+            if cancel.is_raised() || !give(task) {
                 return Ok(());
             }
         }

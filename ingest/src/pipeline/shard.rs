@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, SnapshotName, Store};
 
 use super::plan::IngestPlan;
@@ -79,7 +79,7 @@ pub fn ingest_shard(
     plan: &IngestPlan,
     shard: ShardPlan,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<ShardReport, IngestError> {
     let out = shard.out().to_owned();
     let mut job = match store.start_shard(plan.job(), shard)? {

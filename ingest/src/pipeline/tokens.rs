@@ -1,7 +1,6 @@
 //! Token counts of the samples: they are the encoding's part of the store, and tell how long a run will take.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
+use gstore_core::Cancel;
 use gstore_store::{CELL_ROWS, EncodingWriter, Granularity, Job, RowSet, SampleReader, TokenCount};
 
 use super::plan::IngestPlan;
@@ -48,7 +47,7 @@ pub fn count(
     plan: &IngestPlan,
     samples: &SampleReader,
     progress: &mut dyn Progress,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Counts, IngestError> {
     let key = plan.encoding.key();
     let entry = plan.dataset.encoding(&key);
@@ -69,7 +68,7 @@ pub fn count(
     progress.start("counting tokens", plan.rows.len(), Unit::Rows);
     for range in plan.rows.ranges() {
         let mut start = range.start;
-        while start < range.end && !cancel.load(Ordering::Relaxed) {
+        while start < range.end && !cancel.is_raised() {
             let end = ((start / CELL_ROWS + 1) * CELL_ROWS).min(range.end);
             match &reader {
                 Some(reader) if stored.covers(start..end) => {
@@ -108,7 +107,7 @@ pub fn count(
     }
     progress.finish();
     if let Some(writer) = writer
-        && !cancel.load(Ordering::Relaxed)
+        && !cancel.is_raised()
     {
         job.seal_encoding(writer)?;
     }

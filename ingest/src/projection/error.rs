@@ -1,6 +1,7 @@
 //! Why a projection cannot be made.
 
 use super::kind::ProjectionKind;
+use gstore_core::Remedy;
 
 /// Why a projection cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +65,8 @@ pub enum ProjectionError {
     },
     /// A mask samples without replacement.
     #[error(
-        "mask cannot take {dim} of {inputs} coordinates: use a dimension of at most {inputs}, or --projection none"
+        "mask cannot take {dim} of {inputs} coordinates: use a dimension of at most {inputs}, or {}",
+        Remedy::Option("projection", "none")
     )]
     MaskTooWide {
         /// Output coordinates.

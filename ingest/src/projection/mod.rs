@@ -13,24 +13,25 @@ pub mod factored;
 mod flat;
 mod gaussian;
 mod groups;
-pub mod key;
+mod key;
 mod kind;
 mod mask;
 mod none;
-pub mod philox;
+mod philox;
 mod rademacher;
 mod sjlt;
 mod spec;
 mod summed;
 
 pub use error::ProjectionError;
-pub use factored::cost::{NOMINAL_TOKENS, Way, choose, table_bytes};
-pub use factored::{Explanation, explain, kurtosis};
+pub(crate) use factored::cost::NOMINAL_TOKENS;
+pub use factored::cost::{Way, choose, table_bytes};
 pub use factored::{
-    FactoredProjector, ModuleShape, Shape, SideEntries, SideMatrix, modules_of, tensor_modules,
+    Explanation, FactoredProjector, ModuleShape, Shape, SideEntries, explain, kurtosis, modules_of,
 };
-pub use flat::{FlatProjector, TABLE_BUDGET};
-pub use groups::module_of;
+pub(crate) use factored::{SideMatrix, tensor_modules};
+pub use flat::FlatProjector;
+pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
 pub use spec::ProjectionSpec;
 pub use summed::BLOCK;

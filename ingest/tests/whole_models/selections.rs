@@ -108,7 +108,7 @@ fn selections_choose_by_module() {
         let error = resolve(&["*.mlp.*", "*.Mlp.*"], false).unwrap_err();
         assert!(matches!(&error, SelectionError::NoMatch { pattern, .. } if pattern == "*.Mlp.*"));
         assert_says(&error.to_string(), &["*.Mlp.*", decoder.architecture, embedding.module()]);
-        assert_says(&resolve(&["a[", "*"], false).unwrap_err().to_string(), &["--modules a[:"]);
+        assert_says(&resolve(&["a[", "*"], false).unwrap_err().to_string(), &["modules=a[:"]);
     });
 }
 

@@ -25,4 +25,3 @@ pub use decoder::{
     Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, Piece, Positions, Residual, Role,
     RopeScaling, Rows,
 };
-pub use registry::supported_architectures;

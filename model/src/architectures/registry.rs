@@ -32,7 +32,7 @@ const FAMILIES: [&Family; 9] = [
 ];
 
 /// Names of the architectures whose forward and backward are implemented.
-pub fn supported_architectures() -> String {
+fn supported_architectures() -> String {
     FAMILIES.map(|family| family.architecture).join(", ")
 }
 

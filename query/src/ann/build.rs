@@ -9,10 +9,10 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::{
     Block, BlockBuffer, FeatureReader, IndexFile, IndexWriter, RowFlags, SectionId, SegmentRef, Store,
 };
@@ -52,7 +52,7 @@ pub fn build(
     reader: &FeatureReader,
     options: &GraphOptions,
     mut progress: impl FnMut(&GraphProgress) + Send,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<GraphProgress, QueryError> {
     check(reader.part())?;
     let mut done = GraphProgress {
@@ -103,7 +103,7 @@ struct One<'a> {
     reader: &'a FeatureReader,
     segment: &'a SegmentRef,
     threads: usize,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 /// What becomes of a vector.
@@ -191,7 +191,7 @@ impl One<'_> {
             |(buffer, scratch, left_out), at| {
                 let block = self.reader.read_block(blocks[at], buffer)?;
                 for i in 0..block.len() {
-                    if self.cancel.load(Ordering::Relaxed) {
+                    if self.cancel.is_raised() {
                         return Err(QueryError::Cancelled);
                     }
                     vector(&block, i, &groups, &mut scratch.vector);
@@ -241,7 +241,7 @@ impl One<'_> {
             |(buffer, scratch), at| {
                 let block = self.reader.read_block(blocks[at], buffer)?;
                 for i in 0..block.len() {
-                    if self.cancel.load(Ordering::Relaxed) {
+                    if self.cancel.is_raised() {
                         return Err(QueryError::Cancelled);
                     }
                     vector(&block, i, &groups, &mut scratch.vector);
@@ -267,7 +267,7 @@ impl One<'_> {
         let mut left = made.vectors;
         made.file.seek(SeekFrom::Start(PREFIX)).map_err(unread)?;
         while left > 0 {
-            if self.cancel.load(Ordering::Relaxed) {
+            if self.cancel.is_raised() {
                 return Err(QueryError::Cancelled);
             }
             let now = left.min(COPY as u64) as usize;

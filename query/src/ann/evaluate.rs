@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use gstore_core::Cancel;
 use gstore_store::{CheckpointId, FeaturePart, RowFlags, RowSet, Snapshot};
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ pub fn evaluate(
     part: &FeaturePart,
     options: &EvaluateOptions,
     mut progress: impl FnMut(usize),
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Evaluation, QueryError> {
     super::check(part)?;
     let spec = spec(snapshot, part);
@@ -114,7 +114,7 @@ fn draw(
     snapshot: &Snapshot,
     part: &FeaturePart,
     options: &EvaluateOptions,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Vec<u64>, QueryError> {
     let reader = snapshot.open_feature(part)?;
     let there = reader.row_set()?;
@@ -127,7 +127,7 @@ fn draw(
         if drawn.len() >= wanted || rows.len() as u64 >= there.len() {
             break;
         }
-        if cancel.load(Ordering::Relaxed) {
+        if cancel.is_raised() {
             return Err(QueryError::Cancelled);
         }
         let Some(row) = nth(&there, split_mix(&mut state) % there.len()) else { break };

@@ -9,8 +9,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{IndexFile, Section};
 use half::f16;
 
@@ -81,8 +81,9 @@ impl Graph {
         // Whatever is found here, a build finds as well.
         let wrong = |why: String| {
             QueryError::Graph(format!(
-                "{} cannot be used: {why}; `gstore index --hnsw {feature}` makes it anew",
-                file.file()
+                "{} cannot be used: {why}; {} rebuilds it",
+                file.file(),
+                Remedy::Index { kind: "hnsw", feature, rebuild: false }
             ))
         };
         let header = GraphHeader::read(file.header(), (space, dim), vectors).map_err(wrong)?;
@@ -137,7 +138,7 @@ impl Graph {
         ef: usize,
         allowed: impl Fn(u64) -> bool,
         budget: u64,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Option<Found>, QueryError> {
         if query.len() != self.header.dim || query.iter().any(|x| !x.is_finite()) {
             return Err(QueryError::Graph(format!(
@@ -174,7 +175,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Greedily through the levels above 0.
-    fn descend(&mut self, cancel: &AtomicBool) -> Result<Near, QueryError> {
+    fn descend(&mut self, cancel: &Cancel) -> Result<Near, QueryError> {
         let shape = self.graph.shape;
         // The entry is below the number of nodes, which fits.
         let entry = shape.entry as u32;
@@ -202,7 +203,7 @@ impl<'a> Walk<'a> {
         ef: usize,
         allowed: impl Fn(u64) -> bool,
         budget: u64,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Option<Found>, QueryError> {
         let mut seen = vec![0u64; (self.graph.shape.nodes as usize).div_ceil(64)];
         let mut first_time = |slot: u32| {
@@ -316,12 +317,13 @@ impl<'a> Walk<'a> {
         let Graph { file, feature, .. } = self.graph;
         // Its digests agree, so a build would keep it.
         QueryError::Graph(format!(
-            "{} cannot be used: {why}; `gstore index --hnsw --rebuild {feature}` makes it anew",
-            file.file()
+            "{} cannot be used: {why}; {} rebuilds it",
+            file.file(),
+            Remedy::Index { kind: "hnsw", feature, rebuild: true }
         ))
     }
 }
 
-fn stopped(cancel: &AtomicBool) -> Result<(), QueryError> {
-    if cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+fn stopped(cancel: &Cancel) -> Result<(), QueryError> {
+    Ok(cancel.check()?)
 }

@@ -31,7 +31,3 @@ pub use segments::pays;
 /// Why graphs are not made of raw inner products.
 pub const NO_DOT: &str = "a graph is made of cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
     a scan of dot products is exact, and faster than a graph that finds as much";
-
-/// What a binary says that cannot make graphs.
-pub const WITHOUT: &str = "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
-    (a C++17 compiler is needed). Graphs that are there are used without it";

@@ -5,8 +5,7 @@
 //! - a row is missed only by a graph: segments without one are scanned
 //! - deleted rows, and those that the filter leaves out, are never candidates
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::{Cancel, Remedy};
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 use serde::Serialize;
@@ -70,10 +69,10 @@ impl Way {
         }
         if *without > 0 {
             summary.notes.push(format!(
-                "{} no graph and {} scanned; `gstore index --hnsw {}` makes what is missing",
+                "{} no graph and {} scanned; {} makes what is missing",
                 if *without == 1 { "1 segment has".to_owned() } else { format!("{without} segments have") },
                 were(*without),
-                lacking.join(" ")
+                Remedy::Index { kind: "hnsw", feature: &lacking.join(" "), rebuild: false }
             ));
         }
     }
@@ -98,7 +97,7 @@ impl Prepared {
         filter: Option<&RowFilter>,
         options: &NearestOptions,
         graphs: &Graphs,
-        (threads, cancel): (usize, &AtomicBool),
+        (threads, cancel): (usize, &Cancel),
     ) -> Result<(Ranking, Way), QueryError> {
         let side = self.neighbours(cancel)?;
         let pools: Vec<(&FeatureReader, &RowSet)> = side.pools().collect();

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 
@@ -101,7 +100,7 @@ pub(super) struct Search<'a> {
     pub(super) choosy: bool,
     pub(super) filter: Option<&'a RowFilter>,
     pub(super) graphs: &'a Graphs,
-    pub(super) cancel: &'a AtomicBool,
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Search<'_> {

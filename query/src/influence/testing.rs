@@ -1,6 +1,6 @@
 //! Every value behind the scores of few rows, for tests.
 
-use std::sync::atomic::AtomicBool;
+use gstore_core::Cancel;
 
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -41,7 +41,7 @@ pub struct Matrix {
 pub fn matrix(
     prepared: &Prepared,
     filter: Option<&RowFilter>,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Matrix, QueryError> {
     if prepared.spec().per_token {
         return Err(QueryError::Spec(

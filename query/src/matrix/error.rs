@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gstore_core::parallel::Cancelled;
+use gstore_core::Cancelled;
 use parquet::errors::ParquetError;
 
 use crate::error::QueryError;

@@ -3,8 +3,8 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -24,7 +24,7 @@ pub(super) fn join(
     path: &Path,
     parts: &[PathBuf],
     metadata: [(&str, &str); 2],
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<fs_err::File, MatrixError> {
     let failed = |error: ParquetError| MatrixError::parquet(path, error);
     let mut out: Option<SerializedFileWriter<BufWriter<fs_err::File>>> = None;
@@ -52,7 +52,7 @@ pub(super) fn join(
             }
         };
         for row_group in found.row_groups() {
-            if cancel.load(Ordering::Relaxed) {
+            if cancel.is_raised() {
                 return Err(QueryError::Cancelled.into());
             }
             let mut group = out.next_row_group().map_err(failed)?;

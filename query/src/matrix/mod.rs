@@ -21,9 +21,8 @@ mod work;
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::SampleReader;
 
 pub use error::MatrixError;
@@ -99,11 +98,7 @@ impl<'a> MatrixJob<'a> {
     ///
     /// # Errors
     /// Where tokens are scored, or samples are given with the question.
-    pub fn new(
-        prepared: &'a Prepared,
-        options: MatrixOptions,
-        cancel: &AtomicBool,
-    ) -> Result<Self, MatrixError> {
+    pub fn new(prepared: &'a Prepared, options: MatrixOptions, cancel: &Cancel) -> Result<Self, MatrixError> {
         if prepared.spec().per_token || !prepared.spec().given.is_empty() {
             let why = "a matrix is of stored samples: name a dataset as target, and leave `per_token` out";
             return Err(QueryError::Spec(why.into()).into());
@@ -128,7 +123,7 @@ impl<'a> MatrixJob<'a> {
         &self,
         output: MatrixOutput<'_>,
         mut progress: impl FnMut(u64, bool),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<MatrixReport, MatrixError> {
         if let (MatrixOutput::File(path), [_, _, ..]) = (output, &self.question.groups[..]) {
             if self.samples.rows.len() as u64 > MOST_SAMPLES {
@@ -222,7 +217,7 @@ impl<'a> MatrixJob<'a> {
         group: usize,
         samples: &[SampleReader],
         progress: &mut impl FnMut(u64, bool),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<(PartNote, usize), MatrixError> {
         let MatrixGroup { first, samples: count, .. } = self.question.groups[group];
         if let Some(notes) = work.finished_group(group)? {
@@ -265,7 +260,7 @@ impl<'a> MatrixJob<'a> {
         (tiles, range): (&Tiles<'_>, Range<usize>),
         encoder: &Encoder<'_>,
         progress: &mut impl FnMut(u64, bool),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<PartNote, MatrixError> {
         let mut writer = PartWriter::create(work.part_place(group, part)?, encoder)?;
         let mut note = PartNote { question: work.digest.clone(), part, parts, ..PartNote::default() };

@@ -4,7 +4,7 @@
 //! - parts are never without the question that they are of: the folder takes its name with both
 //! - work is removed after its result is on the medium
 
-use std::sync::atomic::AtomicBool;
+use gstore_core::Cancel;
 
 use super::error::MatrixError;
 use super::files::{PartPlace, json, parent, pretty, remove_temporary, sync_folder};
@@ -33,7 +33,7 @@ impl Work<'_> {
         self,
         info: &MatrixInfo,
         targets: &str,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<(), MatrixError> {
         let Some(notes) = self.finished_group(0)? else {
             return Err(MatrixError::Refused("a part is missing".into()));

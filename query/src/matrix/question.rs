@@ -1,7 +1,6 @@
 //! What a matrix is of: all that its bytes depend on.
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::{Cancel, Remedy};
 use gstore_store::xxh3_hex;
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +96,7 @@ impl MatrixQuestion {
         prepared: &Prepared,
         samples: &TargetSamples,
         options: MatrixOptions,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Self, MatrixError> {
         let spec = prepared.spec();
         let info = prepared.snapshot().info();
@@ -157,13 +156,14 @@ impl MatrixQuestion {
                 None => text,
             }
         };
-        // The snapshot's number says more than the digest of its root; the groups follow from the rest and --memory.
+        // The snapshot's number says more than the digest of its root; the groups follow from the rest and the memory.
         let keys = ["writer", "store", "snapshot"].into_iter();
         let keys = keys.chain(mine.keys().map(String::as_str).filter(|key| *key != "groups"));
         let key = keys.chain(["groups"]).find(|key| mine.get(*key) != theirs.get(*key))?;
         Some(match key {
             "groups" => format!(
-                "it was cut for another --memory (the samples in {} groups, and now {})",
+                "it was cut for another {} (the samples in {} groups, and now {})",
+                Remedy::Option("memory", ""),
                 other.groups.len(),
                 self.groups.len()
             ),

@@ -9,6 +9,7 @@ use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use gstore_core::Remedy;
 use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
@@ -81,8 +82,9 @@ impl<'a> Work<'a> {
             if let Some(difference) = difference {
                 return Err(MatrixError::Refused(format!(
                     "{} has unfinished work for another question or another state of the store: {difference}; ask as it was asked then \
-                     (--snapshot names the state), or remove that folder",
-                    folder.display()
+                     ({} names the state), or remove that folder",
+                    folder.display(),
+                    Remedy::Option("snapshot", "")
                 )));
             }
         } else {

@@ -1,9 +1,8 @@
 //! Making the sketch of a feature's blocks.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::AtomicBool;
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, RowFlags, Values};
 
 use super::encode::{Encoder, RowCodes};
@@ -166,7 +165,7 @@ pub fn in_memory(
     reader: &FeatureReader,
     seed: u64,
     threads: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Sketch, QueryError> {
     check(reader)?;
     let dim = reader.part().desc.dim() as usize;

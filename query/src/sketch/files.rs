@@ -4,9 +4,8 @@
 //! in order, so a file is a function of its segment and the seed.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, Remedy, parallel};
 use gstore_store::{
     BlockBuffer, FeatureReader, IndexFile, IndexState, IndexWriter, ReadError, SectionId, SegmentRef,
     StorageError, Store,
@@ -58,7 +57,7 @@ pub fn build(
     reader: &FeatureReader,
     options: &SketchOptions,
     mut progress: impl FnMut(&SketchProgress),
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<SketchProgress, QueryError> {
     check(reader)?;
     let dim = reader.part().desc.dim() as usize;
@@ -108,7 +107,7 @@ pub fn build(
             let (segment, block, is_last) = units[at];
             let mut own = match writing.take() {
                 Some(own) => own,
-                None if cancel.load(Ordering::Relaxed) => return Err(QueryError::Cancelled),
+                None if cancel.is_raised() => return Err(QueryError::Cancelled),
                 None => Writing::new(store, segment)?,
             };
             own.append(&codes)?;
@@ -177,7 +176,7 @@ fn header_of(file: &IndexFile) -> Result<SketchHeader, String> {
 /// The sketch of a feature, or what keeps it from being used.
 pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
     let name = reader.part().display_name();
-    let remedy = remedy(&name);
+    let remedy = rebuild(&name);
     let mut sketch = Sketch::new(reader.part().desc.dim() as usize);
     for segment in reader.segments() {
         let file = match reader.index_state(segment, KIND).map_err(|error| unusable(&error, &name))? {
@@ -190,8 +189,9 @@ pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
             }
             _ => {
                 return Err(format!(
-                    "{name} has no sketch of {}; `gstore index --sketch {name}` makes it",
-                    segment.file()
+                    "{name} has no sketch of {}; {} makes it",
+                    segment.file(),
+                    sketch_of(&name)
                 ));
             }
         };
@@ -238,10 +238,14 @@ fn unusable(error: &ReadError, feature: &str) -> String {
         }
         other => other.to_string().replace("\n  ", "; "),
     };
-    format!("{why}; {}", remedy(feature))
+    format!("{why}; {}", rebuild(feature))
 }
 
 /// Whatever is found here, a build finds as well.
-fn remedy(feature: &str) -> String {
-    format!("`gstore index --sketch {feature}` makes it anew")
+fn rebuild(feature: &str) -> String {
+    format!("{} rebuilds it", sketch_of(feature))
+}
+
+fn sketch_of(feature: &str) -> Remedy<'_> {
+    Remedy::Index { kind: "sketch", feature, rebuild: false }
 }

@@ -21,7 +21,6 @@ pub(crate) mod tail;
 pub use encode::{Encoder, Factor, Residual, RowCodes};
 pub use format::{ByteFactors, Class, RowRecord, Section, SketchHeader, can_sketch, vector_bytes};
 pub use query::{Query, SketchQueries};
-pub use random::draw_seed;
 pub use rotation::{Rotation, padded_dim};
 pub use source::{MemorySections, Sections, Sketch};
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use gstore_query::influence::*;
 use gstore_store::*;
 
@@ -12,7 +12,7 @@ pub mod sketches;
 pub mod trouble;
 pub mod world;
 
-pub static GO: AtomicBool = AtomicBool::new(false);
+pub static GO: Cancel = Cancel::new();
 
 /// A row of a feature: its vector and flags; `None` where the feature lacks the row.
 pub type Row = Option<(Vec<f32>, u8)>;

@@ -1,10 +1,10 @@
 //! The columns that explain scores: computed for the rows that are shown, and only if one of them is.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow_array::builder::{Float32Builder, ListBuilder};
 use arrow_array::{ArrayRef, Float32Array, StringArray};
+use gstore_core::Cancel;
 use gstore_query::influence::{RowExplanation, Scored, TargetNames};
 
 use super::columns::ExplainedColumns;
@@ -18,7 +18,7 @@ pub(super) struct Explanations<'a> {
 }
 
 impl<'a> Explanations<'a> {
-    pub(super) fn of(question: &'a Question, part: &[Scored], cancel: &AtomicBool) -> Result<Self, SqlError> {
+    pub(super) fn of(question: &'a Question, part: &[Scored], cancel: &Cancel) -> Result<Self, SqlError> {
         let rows = question.plan.explain_rows(part, cancel).map_err(SqlError::query)?;
         Ok(Self { question, rows })
     }

@@ -1,12 +1,12 @@
 //! The values of scored rows: what the ranking knows, joined with what the sample files hold.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow_array::{
     ArrayRef, BooleanArray, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
     UInt64Array,
 };
+use gstore_core::Cancel;
 use gstore_query::influence::Scored;
 
 use super::explained::Explanations;
@@ -24,7 +24,7 @@ impl Question {
         part: &[Scored],
         wanted: &[usize],
         most: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
         mut each: impl FnMut(&[Scored], RecordBatch) -> Result<Demand, SqlError>,
     ) -> Result<Demand, SqlError> {
         let columns = &self.columns;
@@ -47,7 +47,7 @@ impl Question {
     }
 
     /// Whether scored rows occur in the target.
-    fn marks(&self, part: &[Scored], cancel: &AtomicBool) -> Result<Vec<bool>, SqlError> {
+    fn marks(&self, part: &[Scored], cancel: &Cancel) -> Result<Vec<bool>, SqlError> {
         let mut marks = vec![false; part.len()];
         for pool in 0..self.plan.pools().len() {
             let own = |s: &Scored| s.pool as usize == pool;
@@ -74,7 +74,7 @@ impl Question {
         part: &[Scored],
         wanted: &[usize],
         (from_samples, samples): (&[usize], &RecordBatch),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
         let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use gstore_core::Cancel;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
 
@@ -103,7 +103,7 @@ fn a_raised_flag_stops_a_statement() {
     let runner =
         SqlRunner::new(Arc::clone(&store.snapshot), SqlOptions { threads: 1, ..SqlOptions::default() })
             .unwrap();
-    let cancel = AtomicBool::new(false);
+    let cancel = Cancel::new();
     let run = |sql: &str| {
         let mut out = Vec::new();
         let mut rows = runner.run(sql, &cancel)?;
@@ -117,7 +117,7 @@ fn a_raised_flag_stops_a_statement() {
     let (elapsed, error) = std::thread::scope(|scope| {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(200));
-            cancel.store(true, Ordering::Relaxed);
+            cancel.raise();
         });
         let start = Instant::now();
         let error = run(endless).unwrap_err();

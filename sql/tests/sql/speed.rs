@@ -1,8 +1,8 @@
 //! How fast a query starts and answers, on 4,480 rows x 4 checkpoints x 8,192 f16: `cargo test --release -- --ignored --nocapture speed`.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use gstore_core::Cancel;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::Store;
@@ -15,7 +15,7 @@ fn speed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     fixture::large(&path, 4480, 64, 8192, 4);
-    let run = AtomicBool::new(false);
+    let run = Cancel::new();
     for threads in [1, 2] {
         for _ in 0..3 {
             let start = Instant::now();

@@ -8,8 +8,8 @@ use crate::manifest::{Link, write_replacing};
 use crate::store::Snapshot;
 use crate::table::Region;
 use crate::vfs::VfsRead;
+use gstore_core::Cancel;
 use std::io::{self, ErrorKind, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes read at a time.
@@ -23,7 +23,7 @@ pub(super) struct Copier<'a> {
     to: &'a Env,
     buffer: Vec<u8>,
     progress: &'a mut dyn FnMut(CopyProgress),
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
     state: CopyProgress,
     copied: Count,
     kept: Count,
@@ -43,7 +43,7 @@ impl<'a> Copier<'a> {
         to: &'a Env,
         files: &Files,
         progress: &'a mut dyn FnMut(CopyProgress),
-        cancel: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> Self {
         let data: u64 = files.data.iter().map(|f| f.len).sum();
         let state = CopyProgress {
@@ -147,7 +147,7 @@ impl<'a> Copier<'a> {
             let (mut hash, end) = (Xxh3::new(), at + region.len);
             let start = at;
             while at < end {
-                if self.cancel.load(Ordering::Relaxed) {
+                if self.cancel.is_raised() {
                     return Err(Stop::Cancelled);
                 }
                 let n = (end - at).min(BUFFER as u64);
@@ -185,7 +185,7 @@ impl<'a> Copier<'a> {
     }
 
     fn start(&mut self, name: &str) -> Result<(), BackupError> {
-        if self.cancel.load(Ordering::Relaxed) {
+        if self.cancel.is_raised() {
             return Err(BackupError::Cancelled);
         }
         self.state.file = name.to_owned();

@@ -19,10 +19,10 @@ use crate::manifest::{Current, Link, Root};
 use crate::store::{FOLDERS, Snapshot, SnapshotName, Store};
 use crate::vfs::{OsVfs, Vfs};
 use copy::Copier;
+use gstore_core::Cancel;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use target::{Purpose, Target};
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ impl Store {
         to: &Path,
         options: &BackupOptions,
         progress: &mut dyn FnMut(CopyProgress),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<CopyReport, BackupError> {
         let (snapshot, lease) = self.snapshot_leased(options.at.as_ref(), &options.command)?;
         let target = (self.env().shared_vfs(), to);
@@ -96,7 +96,7 @@ impl Store {
         from: &Path,
         to: &Path,
         progress: &mut dyn FnMut(CopyProgress),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<CopyReport, BackupError> {
         Self::restore_on(Arc::new(OsVfs), from, to, progress, cancel)
     }
@@ -107,10 +107,10 @@ impl Store {
         from: &Path,
         to: &Path,
         progress: &mut dyn FnMut(CopyProgress),
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<CopyReport, BackupError> {
         let backup = Store::open_on(vfs, from)?;
-        let (snapshot, lease) = backup.snapshot_leased(None, "gstore restore")?;
+        let (snapshot, lease) = backup.snapshot_leased(None, "restore")?;
         let target = (backup.env().shared_vfs(), to);
         let report = copy_snapshot(&snapshot, target, Purpose::Restore, progress, cancel);
         drop(lease);
@@ -123,7 +123,7 @@ fn copy_snapshot(
     (vfs, to): (Arc<dyn Vfs>, &Path),
     purpose: Purpose,
     progress: &mut dyn FnMut(CopyProgress),
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<CopyReport, BackupError> {
     let from = snapshot.env();
     let target = Target::prepare(vfs, snapshot, to, purpose)?;

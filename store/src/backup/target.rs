@@ -104,7 +104,7 @@ impl Target {
 
 fn mark(env: &Env, store: Uuid, purpose: Purpose, roots: Vec<String>) -> Result<(), StorageError> {
     let about = match purpose {
-        Purpose::Backup => "a backup of a gstore store; `gstore restore` makes a store of it again",
+        Purpose::Backup => "a backup of a gstore store; restored, it is a store again",
         Purpose::Restore => "a restore that is not finished; run it again, or remove the folder",
     };
     let marker = Marker { version: VERSION, requires: Vec::new(), store, roots, about: about.into() };

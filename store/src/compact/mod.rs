@@ -20,10 +20,9 @@ use crate::rewrite::{Watch, WorkFolder, lock_compact, merge_counts, merge_sample
 use crate::samples::FILE_BYTES;
 use crate::store::Store;
 use crate::tombstones::ids;
-use gstore_core::RowSet;
+use gstore_core::{Cancel, RowSet};
 use plan::{Files, Group, Unit};
 use publish::Piece;
-use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
 
 /// Pieces that are published at once at most, so that a crash of a long compaction loses little.
@@ -75,7 +74,7 @@ struct Work<'a> {
     folder: WorkFolder,
     options: CompactOptions,
     meter: Meter<'a>,
-    cancel: Option<&'a AtomicBool>,
+    cancel: Option<&'a Cancel>,
     report: &'a mut CompactReport,
 }
 
@@ -86,7 +85,7 @@ impl Work<'_> {
         let mut pieces = Vec::new();
         let mut goes_on = true;
         for group in &unit.groups {
-            if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            if self.cancel.is_some_and(|flag| flag.is_raised()) {
                 goes_on = false;
                 break;
             }

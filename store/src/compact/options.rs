@@ -2,9 +2,9 @@
 
 use super::plan::{Group, Unit};
 use crate::error::StorageError;
+use gstore_core::Cancel;
 use serde::Serialize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// How a store is compacted.
 #[derive(Debug, Clone)]
@@ -21,13 +21,13 @@ pub struct CompactOptions {
     /// Only these features.
     pub features: Vec<String>,
     /// Set to true from outside, it makes the call publish what it has and return.
-    pub cancel: Option<Arc<AtomicBool>>,
+    pub cancel: Option<Arc<Cancel>>,
 }
 
 impl Default for CompactOptions {
     fn default() -> Self {
         CompactOptions {
-            command: "gstore compact".into(),
+            command: "compact".into(),
             target_bytes: 256 << 20,
             max_dead_share: 0.2,
             datasets: Vec::new(),

@@ -1,6 +1,7 @@
 //! Errors of opening stores and finding things in them.
 
 use super::StorageError;
+use gstore_core::Remedy;
 
 /// A store could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +31,16 @@ pub enum CreateError {
 #[non_exhaustive]
 pub enum OpenError {
     /// Nothing is there.
-    #[error("there is no store at {0}\n  `gstore ingest` and `gstore add` make one")]
+    #[error("there is no store at {0}\n  {ingest} and {add} make one", ingest = Remedy::Ingest, add = Remedy::Add)]
     NotFound(String),
     /// Something else is there.
     #[error("{0} is not a gstore store: it has no CURRENT file")]
     NotAStore(String),
     /// A copy that was cut short.
     #[error(
-        "{0} holds a backup or restore that was not finished; run `gstore backup` or `gstore restore` again"
+        "{0} holds a backup or restore that was not finished; run {backup} or {restore} again",
+        backup = Remedy::Backup,
+        restore = Remedy::Restore
     )]
     Incomplete(String),
     /// No snapshot has this number.

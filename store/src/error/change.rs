@@ -1,7 +1,7 @@
 //! Errors of changing a store.
 
 use super::{LookupError, OpenError, ReadError, StorageError, WriteError};
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 
 /// Samples could not be added.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,9 @@ pub enum AppendError {
     },
     /// The dataset has the id with other content.
     #[error(
-        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  `--if-changed keep` keeps the stored sample, `--if-changed replace` deletes it and adds the new one;\n  or give the new one an id of its own"
+        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
+        Remedy::Option("if_changed", "keep"),
+        Remedy::Option("if_changed", "replace")
     )]
     Changed {
         /// The dataset.
@@ -27,7 +29,8 @@ pub enum AppendError {
     },
     /// A value does not fit its column.
     #[error(
-        "column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: --column {column}:utf8"
+        "column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: {}",
+        Remedy::Option("column", &format!("{column}:utf8"))
     )]
     ColumnType {
         /// The dataset.

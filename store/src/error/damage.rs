@@ -1,5 +1,6 @@
 //! Damage of a file, and what else can go wrong with any file.
 
+use gstore_core::Remedy;
 use serde::Serialize;
 use std::fmt;
 use std::io;
@@ -65,7 +66,7 @@ impl fmt::Display for Damage {
         if let Some(affected) = &self.affected {
             write!(f, "\n  {affected}")?;
         }
-        f.write_str("\n  run `gstore verify` for the full list of what is affected")
+        write!(f, "\n  run {} for the full list of what is affected", Remedy::Verify)
     }
 }
 

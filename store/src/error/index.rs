@@ -1,6 +1,7 @@
 //! Errors of building and removing indexes.
 
 use super::StorageError;
+use gstore_core::Remedy;
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -33,8 +34,8 @@ pub enum IndexError {
     /// Nothing can be written where the store is.
     #[error(
         "the store in {} cannot be written to, and an index is a file in it: {source}\n  \
-         build it where the store can be written; or make a copy that can be, with `gstore backup --to DIR`, and build it there",
-        store.display()
+         build it where the store can be written; or make a copy that can be, with {}, and build it there",
+        store.display(), Remedy::Backup
     )]
     ReadOnly {
         /// The store.

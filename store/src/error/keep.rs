@@ -1,6 +1,7 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
 use super::{Changed, CommitError, OpenError, ReadError, StorageError};
+use gstore_core::Remedy;
 use uuid::Uuid;
 
 /// A snapshot was collected while it was read.
@@ -27,7 +28,10 @@ impl StorageError {
 #[non_exhaustive]
 pub enum TagError {
     /// Another snapshot has it.
-    #[error("tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: --force")]
+    #[error(
+        "tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: {}",
+        Remedy::Option("force", "")
+    )]
     Exists {
         /// The tag.
         name: String,
@@ -56,7 +60,8 @@ pub enum TagError {
 pub enum GcError {
     /// A manifest of a snapshot that stays cannot be read.
     #[error(
-        "what snapshot {snapshot} needs cannot be read, so nothing was removed: {source}\n  repair the store first (`gstore verify --repair`), or keep fewer snapshots"
+        "what snapshot {snapshot} needs cannot be read, so nothing was removed: {source}\n  run {} first, or keep fewer snapshots",
+        Remedy::Repair
     )]
     Unknown {
         /// The snapshot.
@@ -66,7 +71,8 @@ pub enum GcError {
     },
     /// There is no room for the shorter history, which has to be there before a file may go.
     #[error(
-        "nothing was removed, because gc first writes the shorter history (some kilobytes): {0}\n  or, if failed or killed commands left files behind: `gstore gc --keep N` with N at least the number of snapshots writes nothing and removes these"
+        "nothing was removed, because gc first writes the shorter history (some kilobytes): {0}\n  or, if failed or killed commands left files behind: {collect} writes nothing and removes these",
+        collect = Remedy::RemoveLeftovers
     )]
     Full(CommitError),
     /// The history could not be read.

@@ -1,7 +1,7 @@
 //! Errors of deleting, dropping, purging, tagging and compacting.
 
 use super::{CommitError, LookupError, OpenError, ReadError, StorageError, WriteError};
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 
 /// What a change was decided on is not as it was: another process was faster. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +77,8 @@ pub enum ChangeError {
     },
     /// A file that must be written again without the rows is damaged.
     #[error(
-        "nothing was purged: {of} cannot be written again without the rows\n  {source}\n  `gstore verify --repair` takes damaged files out; then purge again"
+        "nothing was purged: {of} cannot be written again without the rows\n  {source}\n  {} takes damaged files out; then purge again",
+        Remedy::Repair
     )]
     Unreadable {
         /// What the file belongs to.
@@ -87,7 +88,8 @@ pub enum ChangeError {
     },
     /// The rows are out of the current snapshot, but not yet out of the folder.
     #[error(
-        "snapshot {snapshot} has no trace of the purged rows, but files of older snapshots could not be removed: {source}\n  run `gstore delete --purge` again (it needs no rows) to finish the removal"
+        "snapshot {snapshot} has no trace of the purged rows, but files of older snapshots could not be removed: {source}\n  run {} again (it needs no rows) to finish the removal",
+        Remedy::Purge
     )]
     Unfinished {
         /// The current snapshot.
@@ -96,7 +98,7 @@ pub enum ChangeError {
         source: StorageError,
     },
     /// Readers began while the purge was at work. They keep the files of their snapshots.
-    #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run `gstore delete --purge` again (it needs no rows) to finish the removal\n  {}", .readers.join("\n  "))]
+    #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run {} again (it needs no rows) to finish the removal\n  {}", Remedy::Purge, .readers.join("\n  "))]
     Kept {
         /// The current snapshot.
         snapshot: u64,

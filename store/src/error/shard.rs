@@ -1,21 +1,25 @@
 //! Errors of computing shards and attaching them.
 
 use super::{CommitError, JobError, LookupError, OpenError, ReadError, StorageError, WriteError};
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 
 /// A shard could not be started or finished.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardError {
     /// The folder is part of the store.
-    #[error("{path} is inside the store; a shard never writes there, so give --out a folder elsewhere")]
+    #[error(
+        "{path} is inside the store; a shard never writes there, so give {} a folder elsewhere",
+        Remedy::Option("out", "")
+    )]
     InsideStore {
         /// The folder.
         path: String,
     },
     /// The folder holds something else.
     #[error(
-        "{path} is not empty (it holds {found:?}) and is not the folder of a shard\n  give --out an empty or missing folder"
+        "{path} is not empty (it holds {found:?}) and is not the folder of a shard\n  give {} an empty or missing folder",
+        Remedy::Option("out", "")
     )]
     NotEmpty {
         /// The folder.

@@ -6,7 +6,7 @@
 //!   in the map
 //! - no descriptor is held
 
-use super::footer::{Footer, REMEDY, SectionInfo, TRAILER, Tail};
+use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
 use super::section::Section;
 use crate::error::{Damage, ReadError, StorageError};
 use crate::map::FileMap;
@@ -192,7 +192,7 @@ impl IndexFile {
                 let what = format!("digest of chunk {c} of section {}", info.name);
                 let (expected, found) = (expected.to_string(), found.to_string());
                 let damage = Damage::new(&self.name, what, expected, found);
-                return Err(damage.at(info.span(&(c..c + 1)).start).affecting(REMEDY).into());
+                return Err(damage.at(info.span(&(c..c + 1)).start).affecting(remedy()).into());
             }
             flag.store(true, Ordering::Relaxed);
         }
@@ -207,7 +207,7 @@ impl IndexFile {
         match e.kind() {
             ErrorKind::UnexpectedEof => {
                 let expected = format!("{} bytes", self.bytes());
-                Damage::new(&self.name, "the file", expected, e).affecting(REMEDY).into()
+                Damage::new(&self.name, "the file", expected, e).affecting(remedy()).into()
             }
             _ => StorageError::io(format!("read {}", self.name), e),
         }

@@ -10,7 +10,7 @@
 use crate::error::{Damage, StorageError};
 use crate::manifest::{VERSION, parse};
 use crate::vfs::VfsRead;
-use gstore_core::Digest;
+use gstore_core::{Digest, Remedy};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -32,7 +32,9 @@ pub(super) const MAX_CHUNK: u64 = 1 << 26;
 const FOOTER_LIMIT: u64 = 1 << 28;
 
 /// What to do about an index that cannot be used.
-pub(super) const REMEDY: &str = "an index holds nothing of its own: `gstore index` makes it anew (--sketch or --hnsw, with the feature's name), `gstore verify --repair` removes it";
+pub(super) fn remedy() -> String {
+    format!("an index holds nothing of its own: {} rebuilds it, {} removes it", Remedy::INDEX, Remedy::Repair)
+}
 
 /// The footer as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,7 +134,7 @@ impl Tail {
     /// Reads the tail of a file of `len` bytes and compares its digest.
     pub fn read(file: &dyn VfsRead, name: &str, len: u64) -> Result<Tail, StorageError> {
         let bad = |what: &str, at: u64, expected: String, found: String| -> StorageError {
-            Damage::new(name, what, expected, found).at(at).affecting(REMEDY).into()
+            Damage::new(name, what, expected, found).at(at).affecting(remedy()).into()
         };
         let read = |start: u64, n: u64| -> Result<Vec<u8>, StorageError> {
             let mut bytes = vec![0; n as usize];
@@ -185,7 +187,7 @@ impl Tail {
         let json = self.bytes.len().checked_sub(TRAILER as usize).and_then(|n| self.bytes.get(..n));
         let stored: Stored = parse(name, json.unwrap_or_default())?;
         Footer::check(stored, self.start).map_err(|(what, expected, found)| {
-            Damage::new(name, what, expected, found).at(self.start).affecting(REMEDY).into()
+            Damage::new(name, what, expected, found).at(self.start).affecting(remedy()).into()
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Opening an index by the name of its segment.
 
 use super::file::IndexFile;
-use super::footer::{REMEDY, Tail};
+use super::footer::{Tail, remedy};
 use super::places::index_file;
 use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, StorageError};
@@ -37,7 +37,7 @@ pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageE
     if file.segment() != wanted.segment || file.kind() != wanted.kind {
         let expected = format!("the {} of segment {}", wanted.kind, wanted.segment);
         let found = format!("the {} of segment {}", file.kind(), file.segment());
-        return Err(Damage::new(name, "what it is", expected, found).affecting(REMEDY).into());
+        return Err(Damage::new(name, "what it is", expected, found).affecting(remedy()).into());
     }
     if file.segment_digest() != wanted.digest {
         let (expected, found) = (wanted.digest.to_owned(), file.segment_digest().to_owned());

@@ -1,6 +1,7 @@
 //! What is known of an index by its name.
 
 use super::file::IndexFile;
+use gstore_core::Remedy;
 use std::fmt;
 
 /// An index of a segment, as it was found.
@@ -42,7 +43,8 @@ impl fmt::Display for StaleIndex {
         let StaleIndex { file, expected, found } = self;
         write!(
             f,
-            "{file} is stale and not used: it was made of a segment with digest {found}, and the one there has {expected}; `gstore index` makes it anew (--sketch or --hnsw, with the feature's name)"
+            "{file} is stale and not used: it was made of a segment with digest {found}, and the one there has {expected}; {} rebuilds it",
+            Remedy::INDEX
         )
     }
 }

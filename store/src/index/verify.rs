@@ -1,7 +1,7 @@
 //! Verifying an index: every byte before the footer, which was compared when it was opened.
 
 use super::file::IndexFile;
-use super::footer::{HEAD, MAGIC, REMEDY, aligned};
+use super::footer::{HEAD, MAGIC, aligned, remedy};
 use crate::error::{Damage, StorageError};
 use crate::segment::BlockBuffer;
 use crate::vfs::VfsRead;
@@ -72,7 +72,7 @@ impl IndexFile {
                 let byte = |b: &[u8]| format!("{:02x}", b.get(i).copied().unwrap_or_default());
                 let what = "a byte between sections";
                 let damage = Damage::new(self.file(), what, byte(expected), byte(&found));
-                Err(damage.at(at + i as u64).affecting(REMEDY).into())
+                Err(damage.at(at + i as u64).affecting(remedy()).into())
             }
         }
     }

@@ -6,10 +6,9 @@ use crate::error::{ChangeError, Changed, CommitError};
 use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::{bury, new_files};
-use gstore_core::RowSet;
+use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// How rows are deleted.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +22,7 @@ pub struct DeleteOptions {
     pub asked: Option<Arc<Snapshot>>,
     /// Set to true from outside, it ends the call with [`ChangeError::Stopped`] and nothing deleted, up to the commit point. From
     /// there on it has no effect.
-    pub cancel: Option<Arc<AtomicBool>>,
+    pub cancel: Option<Arc<Cancel>>,
 }
 
 impl DeleteOptions {

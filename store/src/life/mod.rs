@@ -6,6 +6,8 @@
 //! - numbers of rows, datasets, runs and features are never given out again
 //! - whoever needs several locks takes them in this order: `tmp/compact.lock`, the writer lock, `tmp/start.lock`
 
+use gstore_core::Cancel;
+
 mod delete;
 mod drop;
 mod purge;
@@ -17,11 +19,9 @@ use crate::error::{ChangeError, StorageError};
 use crate::job::{JobFile, held_jobs};
 use crate::layout::Env;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 /// Ends a change that somebody asked to end.
-fn stop_if(cancel: Option<&AtomicBool>) -> Result<(), ChangeError> {
-    match cancel.is_some_and(|flag| flag.load(Ordering::SeqCst)) {
+fn stop_if(cancel: Option<&Cancel>) -> Result<(), ChangeError> {
+    match cancel.is_some_and(|flag| flag.is_raised()) {
         true => Err(ChangeError::Stopped),
         false => Ok(()),
     }

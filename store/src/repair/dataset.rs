@@ -9,7 +9,7 @@ use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, Feature
 
 use crate::table::{Described, describe};
 use crate::verify::data_uuid;
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -208,8 +208,8 @@ fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
         return;
     }
     let of = format!("some encoding of dataset {}", part.name);
-    let remedy = "the next `gstore ingest` counts the tokens again where they are missing";
-    let mut loss = Loss::new(LostKind::Encoding, &of, &rows, remedy);
+    let remedy = format!("the next {} counts the tokens again where they are missing", Remedy::Ingest);
+    let mut loss = Loss::new(LostKind::Encoding, &of, &rows, &remedy);
     loss.dataset = Some(part.name.clone());
     work.report.lost.push(loss);
 }
@@ -243,8 +243,8 @@ pub(super) fn report_lost_counts(
         }
         let label = entry.map(|e| e.label.clone());
         let of = format!("encoding {} of dataset {}", label.as_deref().unwrap_or(key), part.name);
-        let remedy = "the next `gstore ingest` with this encoding counts the tokens again";
-        let mut loss = Loss::new(LostKind::Encoding, &of, &lost, remedy);
+        let remedy = format!("the next {} with this encoding counts the tokens again", Remedy::Ingest);
+        let mut loss = Loss::new(LostKind::Encoding, &of, &lost, &remedy);
         (loss.dataset, loss.label) = (Some(part.name.clone()), label);
         work.report.lost.push(loss);
     }
@@ -268,8 +268,8 @@ pub(super) fn drop_counts(work: &mut Work<'_>, part: &mut DatasetPart, live: &Ro
         let lost = before.difference(&e.rows()).intersection(live);
         if !lost.is_empty() {
             let of = format!("encoding {} of dataset {}", e.label, part.name);
-            let remedy = "the next `gstore ingest` with this encoding counts the tokens again";
-            let mut loss = Loss::new(LostKind::Encoding, &of, &lost, remedy);
+            let remedy = format!("the next {} with this encoding counts the tokens again", Remedy::Ingest);
+            let mut loss = Loss::new(LostKind::Encoding, &of, &lost, &remedy);
             (loss.dataset, loss.label) = (Some(part.name.clone()), Some(e.label.clone()));
             work.report.lost.push(loss);
         }

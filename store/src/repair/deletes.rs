@@ -12,7 +12,7 @@ use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::{RowSet, xxh3_hex};
+use gstore_core::{Remedy, RowSet, xxh3_hex};
 use std::collections::HashMap;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
@@ -106,8 +106,10 @@ pub(super) fn collect(
             dead.unknown = true;
             work.report.unrepaired.push(format!(
                 "{name} is lost: which {} rows of dataset {} are deleted cannot be said, so the dataset stays unreadable\n  \
-                 restore a backup; or let them come back with --forget-deletes and delete them again",
-                entry.rows, part.name
+                 restore a backup; or let them come back with {} and delete them again",
+                entry.rows,
+                part.name,
+                Remedy::Option("forget_deletes", "")
             ));
         }
     }
@@ -152,8 +154,9 @@ pub(super) fn ids(work: &mut Work<'_>, part: &mut DatasetPart, trust: Trust) -> 
     match &best {
         Some(list) => work.report.rebuilt(&of, deleted_ids_file(part.number, list.uuid)),
         None => {
-            let remedy = "`gstore add` takes them for new ones: delete the rows again if it adds some";
-            let mut loss = Loss::new(LostKind::Deletes, &of, &RowSet::new(), remedy);
+            let remedy =
+                format!("{} takes them for new ones: delete the rows again if it adds some", Remedy::Add);
+            let mut loss = Loss::new(LostKind::Deletes, &of, &RowSet::new(), &remedy);
             loss.rows.count = part.deleted_ids.as_ref().map_or(0, |l| l.ids);
             loss.dataset = Some(part.name.clone());
             work.report.lost.push(loss);

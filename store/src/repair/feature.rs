@@ -10,11 +10,9 @@ use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
 
 use crate::verify::data_uuid;
-use gstore_core::{FeatureAttrs, FeatureDesc, RowSet};
+use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet};
 use std::collections::HashSet;
 use uuid::Uuid;
-
-const REMEDY: &str = "run `gstore ingest` with the original command: it computes just these rows";
 
 /// Replaces the damaged segments of a feature. `live`: the live rows of its dataset.
 pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet) -> Result<(), VerifyError> {
@@ -63,15 +61,16 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
     }
     if !lost.is_empty() {
         part.state = FeatureState::Building;
-        work.report.lost.push(loss(part, &lost, count, REMEDY));
+        work.report.lost.push(loss(part, &lost, count));
     }
     kept.sort_by_key(|s| (s.first_row, s.uuid));
     part.segments = kept;
     Ok(())
 }
 
-fn loss(part: &FeaturePart, rows: &RowSet, count: u64, remedy: &str) -> Loss {
-    let mut loss = Loss::new(LostKind::Feature, &format!("feature {}", part.display_name()), rows, remedy);
+fn loss(part: &FeaturePart, rows: &RowSet, count: u64) -> Loss {
+    let remedy = format!("run {} with the original command: it computes just these rows", Remedy::Ingest);
+    let mut loss = Loss::new(LostKind::Feature, &format!("feature {}", part.display_name()), rows, &remedy);
     loss.rows.count = count;
     loss.dataset = Some(part.desc.dataset.clone());
     loss.label = Some(part.attrs.label.clone());
@@ -244,8 +243,8 @@ pub(super) fn rebuild(
         .or_else(|| first(&|_| true));
     let Some((desc, attrs)) = described else {
         let what = name.map_or_else(|| format!("segments/{number}"), |n| format!("feature {n}"));
-        let remedy = "run `gstore ingest` with the original command";
-        work.report.lost.push(Loss::new(LostKind::Feature, &what, &RowSet::new(), remedy));
+        let remedy = format!("run {} with the original command", Remedy::Ingest);
+        work.report.lost.push(Loss::new(LostKind::Feature, &what, &RowSet::new(), &remedy));
         return Ok(None);
     };
     let mut part = FeaturePart::new(number, desc, attrs);
@@ -300,7 +299,7 @@ pub(super) fn rebuild(
     let from = format!("the footers of {whole} sound segments, {} rows in all", covered.len());
     work.report.rebuilt(format!("feature {}", part.display_name()), from);
     if !lacking.is_empty() {
-        work.report.lost.push(loss(&part, &lacking, lacking.len(), REMEDY));
+        work.report.lost.push(loss(&part, &lacking, lacking.len()));
     }
     Ok(Some(part))
 }

@@ -39,7 +39,7 @@ use crate::vfs::{OsVfs, Vfs};
 use base::Base;
 use deletes::{Dead, Trust};
 use files::Files;
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 use parts::Inventory;
 use publish::Outcome;
 use std::collections::HashSet;
@@ -296,9 +296,12 @@ fn take_others(
                 runs.push((v.part.clone(), None));
             }
             None => {
-                let remedy = "run `gstore ingest` with the original command: it names the checkpoints again";
+                let remedy = format!(
+                    "run {} with the original command: it names the checkpoints again",
+                    Remedy::Ingest
+                );
                 let of = format!("run {}", link.name);
-                work.report.lost.push(Loss::new(LostKind::Run, &of, &RowSet::new(), remedy));
+                work.report.lost.push(Loss::new(LostKind::Run, &of, &RowSet::new(), &remedy));
             }
         }
     }
@@ -409,7 +412,7 @@ fn finish(
     }
     if changed {
         let command = match work.options.command.as_str() {
-            "" => "gstore verify --repair",
+            "" => "repair",
             given => given,
         };
         let outcome = Outcome {
@@ -442,10 +445,8 @@ fn damaged_indexes(work: &mut Work<'_>) -> Vec<String> {
     let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
     damaged.sort();
     for file in &damaged {
-        work.report.rebuilt(
-            file,
-            "its segment by the next `gstore index --sketch` or `--hnsw`; until then there is none",
-        );
+        let from = format!("its segment by the next {}; until then there is none", Remedy::INDEX);
+        work.report.rebuilt(file, from);
     }
     damaged
 }

@@ -14,7 +14,7 @@ use crate::samples::sample_properties;
 use crate::table::{About, TableFile, TableWriter};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
 use arrow_schema::SchemaRef;
-use gstore_core::RowSet;
+use gstore_core::{Remedy, RowSet};
 use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -77,8 +77,9 @@ pub(super) fn repair(
         let forgotten = gone.intersection(&dead.deleted).difference(&dead.superseded);
         if !forgotten.is_empty() {
             work.report.notes.push(format!(
-                "dataset {}: the ids of deleted rows {forgotten} are lost with their samples; `gstore add` takes them for new ones",
-                part.name
+                "dataset {}: the ids of deleted rows {forgotten} are lost with their samples; {} takes them for new ones",
+                part.name,
+                Remedy::Add
             ));
         }
         let holes = gone.intersection(&RowSet::from_range(span));
@@ -88,7 +89,11 @@ pub(super) fn repair(
     if files.len() == part.files.len() && lost.is_empty() {
         return Ok(());
     }
-    report(work, part, &lost.intersection(&live), REMEDY);
+    let remedy = format!(
+        "add the samples again (they get new rows), then run {} with the original command",
+        Remedy::Ingest
+    );
+    report(work, part, &lost.intersection(&live), &remedy);
     part.files = files;
     dead.changed = true;
     Ok(())
@@ -101,16 +106,9 @@ pub(super) fn report_gaps(work: &mut Work<'_>, part: &DatasetPart, from: u64) {
     for loss in work.report.lost.iter().filter(|l| l.kind == LostKind::Samples && l.rows.of == of) {
         gaps = gaps.difference(&RowSet::from_ranges(loss.rows.ranges.iter().map(|[a, b]| *a..*b)));
     }
-    report(
-        work,
-        part,
-        &gaps,
-        "unless they were purged before, add the samples again and run `gstore ingest`",
-    );
+    let remedy = format!("unless they were purged before, add the samples again and run {}", Remedy::Ingest);
+    report(work, part, &gaps, &remedy);
 }
-
-const REMEDY: &str =
-    "add the samples again (they get new rows), then run `gstore ingest` with the original command";
 
 fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) {
     if lost.is_empty() {

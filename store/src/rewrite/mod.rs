@@ -20,9 +20,8 @@ pub(crate) use segments::{merge_segments, rows_of};
 pub(crate) use work::{COMPACT_LOCK, Placed, WorkFolder, lock_compact};
 
 use crate::error::RewriteError;
-use gstore_core::RowSet;
+use gstore_core::{Cancel, RowSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most shells that may be put between two rows to keep them in one file.
 pub(crate) const GAP_ROWS: u64 = 65_536;
@@ -31,7 +30,7 @@ pub(crate) const GAP_ROWS: u64 = 65_536;
 pub(crate) struct Watch<'a> {
     /// Gets the bytes of the sources that were read since the last call.
     pub read: &'a mut dyn FnMut(u64),
-    pub cancel: Option<&'a AtomicBool>,
+    pub cancel: Option<&'a Cancel>,
 }
 
 impl Watch<'_> {
@@ -39,7 +38,7 @@ impl Watch<'_> {
     fn advance(&mut self, bytes: u64) -> Result<(), RewriteError> {
         (self.read)(bytes);
         match self.cancel {
-            Some(flag) if flag.load(Ordering::Relaxed) => Err(RewriteError::Stopped),
+            Some(flag) if flag.is_raised() => Err(RewriteError::Stopped),
             _ => Ok(()),
         }
     }

@@ -196,7 +196,7 @@ mod tests {
     fn types_conflict_unless_text_is_asked_for() {
         let p = part(&[("x", ColumnType::Int), ("f", ColumnType::Float)]);
         let e = merge(&p, &[ColumnSpec::inferred("x", ColumnType::Text)]).unwrap_err();
-        assert!(e.to_string().contains("--column x:utf8"), "{e}");
+        assert!(e.to_string().contains("column=x:utf8"), "{e}");
         let (columns, _) = merge(&p, &[ColumnSpec::declared("x", ColumnType::Text)]).unwrap();
         assert_eq!(columns[0].ty, ColumnType::Text);
         let (columns, places) = merge(&p, &[ColumnSpec::inferred("f", ColumnType::Int)]).unwrap();

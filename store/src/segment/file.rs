@@ -13,8 +13,8 @@ use super::layout::{BlockLayout, Problem, Shape};
 use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
-use gstore_core::Digest;
 use gstore_core::RowSet;
+use gstore_core::{Digest, Remedy};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -309,7 +309,10 @@ impl SegmentFile {
 pub(super) fn lost(rows: Range<u64>, label: &str) -> String {
     format!(
         "rows {}..{} of feature {label} cannot be read; other segments are intact\n  \
-         `gstore verify --repair` saves what is sound; then `gstore ingest` with the original command computes what is missing",
-        rows.start, rows.end
+         {} saves what is sound; then {} with the original command computes what is missing",
+        rows.start,
+        rows.end,
+        Remedy::Repair,
+        Remedy::Ingest
     )
 }

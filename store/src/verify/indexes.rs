@@ -8,6 +8,7 @@ use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::segment::BlockBuffer;
 use crate::store::Store;
+use gstore_core::Remedy;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -80,9 +81,10 @@ pub(super) fn indexes(store: &Store, places: &[Place<'_>], tally: &mut Tally<'_>
         tally.done(place.len);
     }
     if tally.problems.len() > before {
-        tally.notes.push(
-            "nothing is lost with a damaged index: `gstore verify --repair` removes it, `gstore index` makes it anew (--sketch or --hnsw, with the feature's name)"
-                .into(),
-        );
+        tally.notes.push(format!(
+            "nothing is lost with a damaged index: {} removes it, {} rebuilds it",
+            Remedy::Repair,
+            Remedy::INDEX
+        ));
     }
 }

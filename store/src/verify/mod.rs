@@ -48,7 +48,7 @@ impl Store {
         progress: &mut dyn FnMut(VerifyProgress),
     ) -> Result<VerifyReport, VerifyError> {
         let mut tally = Tally::new(progress, options.cancel.clone());
-        let _lease = self.lease_current("gstore verify");
+        let _lease = self.lease_current("verify");
         let catalog = catalog::read(self, options.all_snapshots, &mut tally).map_err(VerifyError::Open)?;
         let samples = check_files(self, &catalog, &mut tally);
         if !tally.stopped() {

@@ -2,11 +2,10 @@
 
 use super::catalog::Catalog;
 use crate::error::StorageError;
-use gstore_core::RowSet;
+use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to verify.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +14,7 @@ pub struct VerifyOptions {
     /// are listed as well.
     pub all_snapshots: bool,
     /// Set from outside, it ends the work after the file at hand.
-    pub cancel: Option<Arc<AtomicBool>>,
+    pub cancel: Option<Arc<Cancel>>,
 }
 
 /// How far verifying is.
@@ -110,7 +109,7 @@ impl VerifyReport {
 /// Collects the report and keeps the progress.
 pub(crate) struct Tally<'a> {
     progress: &'a mut dyn FnMut(VerifyProgress),
-    cancel: Option<Arc<AtomicBool>>,
+    cancel: Option<Arc<Cancel>>,
     files: (u64, u64),
     bytes: (u64, u64),
     pub(super) rows: u64,
@@ -128,7 +127,7 @@ pub(crate) struct Tally<'a> {
 const EIO: i32 = 5;
 
 impl<'a> Tally<'a> {
-    pub(crate) fn new(progress: &'a mut dyn FnMut(VerifyProgress), cancel: Option<Arc<AtomicBool>>) -> Self {
+    pub(crate) fn new(progress: &'a mut dyn FnMut(VerifyProgress), cancel: Option<Arc<Cancel>>) -> Self {
         Tally {
             progress,
             cancel,
@@ -146,7 +145,7 @@ impl<'a> Tally<'a> {
 
     /// Whether somebody asked for an end.
     pub(crate) fn stopped(&self) -> bool {
-        self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
+        self.cancel.as_ref().is_some_and(|c| c.is_raised())
     }
 
     /// Learns how much there is to do: the files of a catalog, and others by their lengths.

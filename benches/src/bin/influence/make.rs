@@ -2,14 +2,13 @@
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use gstore_benches::pool::{self, Features};
 use gstore_query::sketch::files::{self, SketchOptions};
-use gstore_store::Store;
+use gstore_store::{Cancel, Store};
 use half::f16;
 use serde_json::{Value, json};
 
@@ -71,7 +70,7 @@ pub fn run(args: &MakeArgs) -> Result<()> {
         let options = SketchOptions { seed: Some(7), rebuild: false, threads: args.threads };
         for part in snapshot.features().iter().filter(|part| part.desc.dataset == "pool") {
             let reader = snapshot.open_feature(part)?;
-            bytes += files::build(&store, &reader, &options, |_| (), &AtomicBool::new(false))?.bytes;
+            bytes += files::build(&store, &reader, &options, |_| (), &Cancel::new())?.bytes;
         }
     }
     println!(

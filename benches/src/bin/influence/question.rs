@@ -1,13 +1,12 @@
 //! A question to the store that `make` made, and what is kept of its answer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use gstore_query::influence::{
     Each, EachRequest, InfluenceSpec, Mode, Order, Prepared, ScanSummary, Sim, SketchMode, TargetRef,
 };
-use gstore_store::Snapshot;
+use gstore_store::{Cancel, Snapshot};
 use serde_json::{Value, json};
 
 /// Bytes that candidates of many rankings may take, as `gstore select` has it.
@@ -64,7 +63,7 @@ impl Asked {
     /// Asks: one ranking for one target sample, else one for each.
     pub fn ask(&self) -> Result<Answer> {
         let Question { queries, each, k, threads, .. } = &self.question;
-        let never = AtomicBool::new(false);
+        let never = Cancel::new();
         if *queries == 1 {
             let ranking = self.plan.top_k(Order::Best, *k, None, *threads, &never)?;
             return Ok(Answer {

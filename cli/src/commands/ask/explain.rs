@@ -2,67 +2,36 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, bail};
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use gstore_query::influence::{Pair, PairCheckpoint, Prepared, Reason, RowFilter, RowMask};
-use gstore_store::{TokenCount, nearest};
+use anyhow::Result;
+use gstore::ExplainedRow;
+use gstore_query::influence::{Pair, PairCheckpoint};
 use serde_json::{Value, json};
 
 use super::text;
 use crate::args::{AskArgs, Format};
-use crate::commands::select::Pool;
-use crate::context::Context;
 use crate::output::Output;
 
 /// Modules that the text names for each checkpoint; JSON has all.
 const MODULES: usize = 8;
 
-/// Everything that is shown of one row.
+/// What is shown of one row.
 struct Shown<'a> {
     id: &'a str,
-    pool: &'a str,
-    pair: Pair,
-    in_target: bool,
-    /// Of the row, where the encoding knows it.
-    tokens: Option<TokenCount>,
+    row: ExplainedRow,
     text: Option<String>,
     /// Tokens, scored tokens and text of each given sample.
     given: Vec<((u32, u32), String)>,
 }
 
 /// Prints the row of an id.
-pub fn run(
-    context: &Context,
-    args: &AskArgs,
-    plan: &Prepared,
-    pools: &[Pool],
-    (id, format): (&str, Format),
-    cancel: &AtomicBool,
-) -> Result<()> {
-    let (pool, row) = find(pools, id)?;
-    let Some(pair) = plan.pair(pool, row, context.threads, cancel)? else {
-        bail!(
-            "row {row} of `{}` (id {id:?}) has no score: {}",
-            pools[pool].name,
-            why_none(plan, pool, row, cancel)?
-        )
-    };
-    let batch = pools[pool].samples.get(&[row], &["record"])?;
-    let record = batch.column(0).as_binary_opt::<i32>().filter(|record| record.is_valid(0));
-    let given = plan.given_tokens(cancel)?.into_iter().zip(plan.given_records());
+pub fn run(args: &AskArgs, row: ExplainedRow, (id, format): (&str, Format)) -> Result<()> {
+    let given = row.given.iter();
     let shown = Shown {
         id,
-        pool: &pools[pool].name,
-        in_target: plan.in_target(pool, &[row], cancel)?.first().copied().unwrap_or(false),
-        tokens: tokens(plan, pool, row)?,
-        text: record.map(|record| text::of_record(record.value(0), true)),
-        given: given.map(|(tokens, sample)| (tokens, text::of_record(sample.as_bytes(), true))).collect(),
-        pair,
+        text: row.record.as_deref().map(|record| text::of_record(record, true)),
+        given: given.map(|(tokens, sample)| (*tokens, text::of_record(sample.as_bytes(), true))).collect(),
+        row,
     };
     let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
     match format {
@@ -70,69 +39,6 @@ pub fn run(
         _ => output.write_all(shown.text(args.full)?.as_bytes())?,
     }
     output.finish()
-}
-
-/// Why a row has no score.
-fn why_none(plan: &Prepared, pool: usize, row: u64, cancel: &AtomicBool) -> Result<&'static str> {
-    if plan.spec().exclude_target && plan.in_target(pool, &[row], cancel)?.first() == Some(&true) {
-        return Ok(
-            "its text is that of a given sample, and --exclude-target leaves such rows out; ask without it",
-        );
-    }
-    let mut filter = RowFilter::new();
-    for other in 0..plan.pools().len() {
-        filter = filter.with(other, if other == pool { RowMask::from_iter([row]) } else { RowMask::new() });
-    }
-    let mut reason = None;
-    plan.excluded(Some(&filter), 1, cancel, |rows| {
-        reason = rows.first().map(|excluded| excluded.reason);
-        ControlFlow::Continue(())
-    })?;
-    Ok(match reason {
-        Some(Reason::NoScored) => "none of its tokens is scored, as where an answer is empty or was cut off",
-        Some(Reason::NonFinite) => "its vector has values that are not finite",
-        Some(Reason::Missing) => "it has no vector at one of the checkpoints, or at none",
-        Some(Reason::Overflow) => "its score is beyond the range of numbers",
-        None => "it is left out",
-    })
-}
-
-/// The pool and row of an id.
-fn find(pools: &[Pool], id: &str) -> Result<(usize, u64)> {
-    let mut found: Vec<(usize, u64)> = Vec::new();
-    let mut best: Option<String> = None;
-    for (number, pool) in pools.iter().enumerate() {
-        for batch in pool.samples.scan(&["row", "id"], None) {
-            let batch = batch?;
-            let (rows, ids) =
-                (batch.column(0).as_primitive::<UInt64Type>(), batch.column(1).as_string::<i32>());
-            for (row, own) in rows.values().iter().zip(ids).filter_map(|(row, own)| Some((row, own?))) {
-                if own == id {
-                    found.push((number, *row));
-                }
-            }
-            if found.is_empty() {
-                let near = nearest(id, best.as_deref().into_iter().chain(ids.iter().flatten()));
-                best = near.map(str::to_owned);
-            }
-        }
-    }
-    let names = || pools.iter().map(|pool| format!("`{}`", pool.name)).collect::<Vec<_>>().join(", ");
-    match found.as_slice() {
-        [only] => Ok(*only),
-        [] => {
-            let hint = best.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
-            bail!("no row of {} has the id {id:?}{hint}", names())
-        }
-        _ => bail!("several of {} have a row with the id {id:?}; name one with --pool", names()),
-    }
-}
-
-fn tokens(plan: &Prepared, pool: usize, row: u64) -> Result<Option<TokenCount>> {
-    let side = &plan.pools()[pool];
-    let Some(entry) = side.encoding().and_then(|key| side.dataset.encoding(key)) else { return Ok(None) };
-    let counts = plan.snapshot().encoding(&side.dataset, entry)?.counts(row..row + 1)?;
-    Ok(counts.first().copied())
 }
 
 /// A part of a whole, in percent; nothing of nothing.
@@ -154,7 +60,7 @@ impl Shown<'_> {
     fn json(&self) -> Value {
         let Pair {
             row, score, stderr, noise_floor, subtask, rank, of, percentile, value, checkpoints, ..
-        } = &self.pair;
+        } = &self.row.pair;
         let checkpoint = |c: &PairCheckpoint| {
             let module = |m: &gstore_query::influence::PairModule| json!({ "name": m.name, "part": m.part, "share": share(m.part, c.part) });
             json!({
@@ -165,10 +71,10 @@ impl Shown<'_> {
         };
         let given = |((tokens, scored), text): &((u32, u32), String)| json!({ "tokens": tokens, "scored_tokens": scored, "text": text });
         json!({
-            "pool": self.pool, "id": self.id, "row": row, "score": score, "stderr": stderr, "noise_floor": noise_floor,
+            "pool": self.row.pool, "id": self.id, "row": row, "score": score, "stderr": stderr, "noise_floor": noise_floor,
             "rank": rank, "of": of,
-            "percentile": percentile, "subtask": subtask, "value": value, "in_target": self.in_target,
-            "tokens": self.tokens.map(|t| t.tokens), "scored_tokens": self.tokens.map(|t| t.scored),
+            "percentile": percentile, "subtask": subtask, "value": value, "in_target": self.row.in_target,
+            "tokens": self.row.tokens.map(|t| t.tokens), "scored_tokens": self.row.tokens.map(|t| t.scored),
             "text": self.text, "given": self.given.iter().map(given).collect::<Vec<_>>(),
             "checkpoints": checkpoints.iter().map(checkpoint).collect::<Vec<_>>(),
         })
@@ -183,13 +89,13 @@ impl Shown<'_> {
     }
 
     fn write_score(&self, out: &mut String) -> Result<()> {
-        let pair = &self.pair;
+        let pair = &self.row.pair;
         let side = match pair.score {
             s if s > 0.0 => "proponent: training on it lowers the loss",
             s if s < 0.0 => "opponent: training on it raises the loss",
             _ => "neither proponent nor opponent",
         };
-        writeln!(out, "{} of {}, row {}", self.id, self.pool, pair.row)?;
+        writeln!(out, "{} of {}, row {}", self.id, self.row.pool, pair.row)?;
         writeln!(out, "score       {:.6} ({side})", pair.score)?;
         if let Some(stderr) = pair.stderr {
             writeln!(out, "error       {stderr:.6}, the standard error that the projection leaves it")?;
@@ -208,9 +114,9 @@ impl Shown<'_> {
         writeln!(
             out,
             "in target   {}",
-            if self.in_target { "yes: its text is that of a given sample" } else { "no" }
+            if self.row.in_target { "yes: its text is that of a given sample" } else { "no" }
         )?;
-        if let Some(counts) = self.tokens {
+        if let Some(counts) = self.row.tokens {
             writeln!(out, "tokens      {}, {} of them scored", counts.tokens, counts.scored)?;
         }
         Ok(())
@@ -218,7 +124,7 @@ impl Shown<'_> {
 
     /// What each checkpoint adds, and there the modules: all in `full`, else the first.
     fn write_checkpoints(&self, out: &mut String, full: bool) -> Result<()> {
-        let pair = &self.pair;
+        let pair = &self.row.pair;
         let width = pair.checkpoints.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max(10);
         writeln!(
             out,

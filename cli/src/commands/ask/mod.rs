@@ -5,25 +5,21 @@ mod text;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
-use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, Ranking, Scored};
+use gstore::{Asked, Work};
+use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
 
 use super::query::{checked, style};
-use super::select::{Pool, column, open_pools};
 use crate::args::{AskArgs, Format};
-use crate::context::Context;
+use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check};
-use crate::question::{scoring, tell_notes};
+use crate::question::scoring;
 use crate::summary;
 use crate::words::{many, many_of};
 
@@ -40,14 +36,15 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     if args.explain.is_some() && spec.mode != Mode::Exact {
         bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
     }
-    let plan = Prepared::with_encoder(&snapshot, &spec, Some(encoder(context, &args.models)?))?;
-    tell_notes(context, &plan);
-    let pools = open_pools(&snapshot, &spec.pools)?;
+    let models = encoder(context, &args.models)?;
     let cancel =
         context.cancel_on_interrupt("stopping after the checkpoint in work; once more to stop at once")?;
+    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut work = context.work(&command, &mut reporter, &cancel);
+    let asked = gstore::ask(&snapshot, &spec, models, &mut work)?;
     match &args.explain {
-        Some(id) => explain::run(context, args, &plan, &pools, (id, format), &cancel)?,
-        None => rank(context, args, &plan, &pools, format, &cancel)?,
+        Some(id) => explain::run(args, asked.explain(id, &work)?, (id, format))?,
+        None => rank(context, args, &asked, format, &work)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -141,25 +138,16 @@ fn format(args: &AskArgs) -> Result<Format> {
 }
 
 /// The best and the worst rows as one table.
-fn rank(
-    context: &Context,
-    args: &AskArgs,
-    plan: &Prepared,
-    pools: &[Pool],
-    format: Format,
-    cancel: &AtomicBool,
-) -> Result<()> {
+fn rank(context: &Context, args: &AskArgs, asked: &Asked, format: Format, work: &Work<'_>) -> Result<()> {
     let mut batches = Vec::new();
     let mut rankings: Vec<Ranking> = Vec::new();
     for (order, wanted) in [(Order::Best, !args.opponents), (Order::Worst, !args.proponents)] {
         if !wanted {
             continue;
         }
-        let mut ranking = plan.top_k(order, args.top, None, context.threads, cancel)?;
-        // A proponent lowers the loss, an opponent raises it: where all rows do the one, there is none of the other.
-        let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
-        ranking.rows.retain(is_one);
-        batches.push(batch(order, &ranking.rows, plan, pools, args, cancel)?);
+        let ranking = asked.rank(order, args.top, work)?;
+        let text = |record: &[u8]| text::of_record(record, args.full);
+        batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
         rankings.push(ranking);
     }
     let mut output = Output::create(args.output.output.as_deref(), args.output.force)?;
@@ -174,50 +162,6 @@ fn rank(
     output.finish()?;
     summarise(context, &rankings);
     Ok(())
-}
-
-/// `side, rank, score, pool, id, row, in_target, text`; without `pool` where there is one.
-fn batch(
-    order: Order,
-    rows: &[Scored],
-    plan: &Prepared,
-    pools: &[Pool],
-    args: &AskArgs,
-    cancel: &AtomicBool,
-) -> Result<RecordBatch> {
-    let side = if order == Order::Best { "proponent" } else { "opponent" };
-    let texts = column(rows, pools, "record")?;
-    let text = |record: &ArrayRef| {
-        let record = record.as_binary_opt::<i32>().filter(|record| record.is_valid(0))?;
-        Some(text::of_record(record.value(0), args.full))
-    };
-    let ids = column(rows, pools, "id")?;
-    let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
-    let mut marks = vec![false; rows.len()];
-    for pool in 0..pools.len() {
-        let own: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == pool).collect();
-        let numbers: Vec<u64> = own.iter().map(|i| rows[*i].row).collect();
-        let found = plan.in_target(pool, &numbers, cancel)?;
-        own.into_iter().zip(found).for_each(|(i, found)| marks[i] = found);
-    }
-    let mut columns: Vec<(&str, ArrayRef)> = vec![
-        ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
-        ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
-        // Adding zero turns -0.0 into 0.0.
-        ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
-    ];
-    if pools.len() > 1 {
-        let names = StringArray::from_iter_values(rows.iter().map(|r| pools[r.pool as usize].name.as_str()));
-        columns.push(("pool", Arc::new(names)));
-    }
-    columns.push(("id", Arc::new(ids)));
-    columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
-    columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
-    columns.push(("text", Arc::new(texts.iter().map(text).collect::<StringArray>())));
-    // Both sides must have one schema, whichever of them has a null.
-    Ok(RecordBatch::try_from_iter_with_nullable(
-        columns.into_iter().map(|(name, array)| (name, array, matches!(name, "id" | "text"))),
-    )?)
 }
 
 fn summarise(context: &Context, rankings: &[Ranking]) {

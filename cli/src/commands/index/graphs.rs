@@ -1,10 +1,9 @@
 //! `gstore index --hnsw` and `--evaluate`: makes graphs of neighbours, and says what they find.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail};
-use gstore_core::{Progress, Unit};
+use gstore_core::{Cancel, Progress, Unit};
 use gstore_query::QueryError;
 use gstore_query::ann::{self, evaluate};
 use gstore_store::{FeaturePart, Snapshot, Store};
@@ -83,7 +82,7 @@ fn build(
     store: &Store,
     snapshot: &Snapshot,
     part: &FeaturePart,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
     done: &mut Done,
 ) -> Result<()> {
     let reader = snapshot.open_feature(part)?;
@@ -128,10 +127,14 @@ fn build(
     _: &Store,
     _: &Snapshot,
     _: &FeaturePart,
-    _: &AtomicBool,
+    _: &Cancel,
     _: &mut Done,
 ) -> Result<()> {
-    bail!(UsageError(ann::WITHOUT.to_owned()))
+    bail!(UsageError(
+        "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
+         (a C++17 compiler is needed). Graphs that are there are used without it"
+            .to_owned()
+    ))
 }
 
 fn evaluate(
@@ -139,7 +142,7 @@ fn evaluate(
     args: &IndexArgs,
     snapshot: &Arc<Snapshot>,
     part: &FeaturePart,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<evaluate::Evaluation> {
     let options = evaluate::EvaluateOptions {
         queries: args.queries,

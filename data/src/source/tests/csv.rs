@@ -47,7 +47,7 @@ fn refusals_name_the_line() {
         assert!(message.contains("a.csv") && message.contains(want), "{message}");
     }
     let mut endless = b"text\n\"".to_vec();
-    endless.resize(crate::LINE_LIMIT + (2 << 20), b'x');
+    endless.resize(crate::jsonl::LINE_LIMIT + (2 << 20), b'x');
     let message = refusal(&dir.put("b.csv", endless));
     assert!(message.contains("b.csv, line 2: the quote that opens here is not closed within"), "{message}");
 }

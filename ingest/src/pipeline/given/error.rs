@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use crate::pipeline::IngestError;
+use gstore_core::Remedy;
 use gstore_data::{EncodeError, RecordError};
 
 /// What to do where weights cannot be had.
-const GIVE: &str =
-    "say where they are with --model (the base model) and --checkpoint-folders (adapters, or whole models)";
+fn give() -> String {
+    let (model, checkpoints) = (Remedy::Option("model", ""), Remedy::Option("checkpoint_folders", ""));
+    format!("say where they are with {model} (the base model) and {checkpoints} (adapters, or whole models)")
+}
 
 /// Why given samples have no vectors that could be compared with a stored feature.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +67,13 @@ pub enum GivenError {
         checkpoint: String,
     },
     /// Nobody knows where the weights are.
-    #[error("nothing in the store says where the weights of checkpoint `{checkpoint}` are; {GIVE}")]
+    #[error("nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}", give())]
     Unknown {
         /// The checkpoint.
         checkpoint: String,
     },
     /// The weights are not where they were.
-    #[error("the weights of checkpoint `{checkpoint}` were in {}, which is no folder now; {GIVE}", folder.display())]
+    #[error("the weights of checkpoint `{checkpoint}` were in {}, which is no folder now; {}", folder.display(), give())]
     Gone {
         /// The checkpoint.
         checkpoint: String,
@@ -80,8 +83,9 @@ pub enum GivenError {
     /// Other weights than the feature was computed with.
     #[error(
         "the weights of {} are not those of checkpoint `{checkpoint}`: their digest is not {id}, which the pool's vectors were computed with; \
-         {GIVE}",
-        folder.display()
+         {}",
+        folder.display(),
+        give()
     )]
     OtherWeights {
         /// The checkpoint.
@@ -93,8 +97,8 @@ pub enum GivenError {
     },
     /// None of the folders that the user gave.
     #[error(
-        "none of the {given} checkpoints that --checkpoint-folders gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in \
-         {}{}",
+        "none of the {given} checkpoints that {} gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in {}{}",
+        Remedy::Option("checkpoint_folders", ""),
         model.display(),
         no_longer(.was)
     )]

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
-use gstore_store::{CheckpointId, RunCheckpoint, Snapshot};
+use gstore_store::{CheckpointId, EncodeFeature, RunCheckpoint, Snapshot};
 
 use super::GivenError;
-use super::sample_encoder::WantedFeature;
 use crate::pipeline::IngestError;
 use crate::pipeline::request::{CheckpointArg, CheckpointWeights};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
@@ -40,7 +39,7 @@ impl Places {
     pub fn find(
         &mut self,
         snapshot: &Snapshot,
-        wanted: &WantedFeature<'_>,
+        wanted: &EncodeFeature<'_>,
         id: &CheckpointId,
     ) -> Result<Located, GivenError> {
         let stored = stored(snapshot, wanted.run, id);

@@ -11,4 +11,4 @@ mod reproduce;
 mod sample_encoder;
 
 pub use error::GivenError;
-pub use sample_encoder::{GivenOptions, GivenVectors, SampleEncoder, WantedFeature};
+pub use sample_encoder::{GivenOptions, SampleEncoder};

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gstore_core::Kind;
-use gstore_store::{EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot};
+use gstore_core::{Cancel, Kind};
+use gstore_store::{
+    EncodeFeature, EncodedSamples, EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot,
+};
 
 use super::GivenError;
 use super::locate::{Located, Places};
@@ -34,28 +36,6 @@ pub struct GivenOptions {
     pub threads: usize,
     /// Bytes of models that are kept for the next question; with 0 each is dropped after use.
     pub keep: u64,
-}
-
-/// The feature that the samples need at one checkpoint.
-#[derive(Debug, Clone, Copy)]
-pub struct WantedFeature<'a> {
-    /// Name of the checkpoint.
-    pub checkpoint: &'a str,
-    /// The run that it belongs to, if it does.
-    pub run: Option<&'a str>,
-    /// The feature that the vectors will be compared with.
-    pub pool: &'a FeaturePart,
-    /// Kind of the vectors.
-    pub kind: &'a str,
-}
-
-/// The vectors of given samples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GivenVectors {
-    /// By feature, then by sample.
-    pub vectors: Vec<Vec<Vec<f32>>>,
-    /// For each sample, tokens and scored tokens.
-    pub tokens: Vec<(u32, u32)>,
 }
 
 /// Computes the vectors of samples that are in no dataset, and keeps models for the next ones.
@@ -102,10 +82,10 @@ impl SampleEncoder {
         &self,
         snapshot: &Snapshot,
         records: &[&[u8]],
-        wanted: &[WantedFeature<'_>],
+        wanted: &[EncodeFeature<'_>],
         progress: &mut dyn Progress,
-        cancel: &AtomicBool,
-    ) -> Result<GivenVectors, GivenError> {
+        cancel: &Cancel,
+    ) -> Result<EncodedSamples, GivenError> {
         let contents = contents(records)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<String> = wanted.iter().map(key).collect();
@@ -114,11 +94,11 @@ impl SampleEncoder {
         if used > 0 && keys.iter().any(|key| state.loaded.iter().all(|loaded| loaded.key != *key)) {
             state.loaded.retain(|loaded| keys.contains(&loaded.key));
         }
-        let mut given = GivenVectors { vectors: Vec::new(), tokens: Vec::new() };
+        let mut given = EncodedSamples { vectors: Vec::new(), tokens: Vec::new() };
         progress.start("computing the given samples", wanted.len() as u64, Unit::Checkpoints);
         let mut all = || {
             for (feature, key) in wanted.iter().zip(&keys) {
-                if cancel.load(Ordering::Relaxed) {
+                if cancel.is_raised() {
                     return Err(GivenError::Cancelled);
                 }
                 let loaded = self.load(&mut state, snapshot, feature, key)?;
@@ -139,7 +119,7 @@ impl SampleEncoder {
         &self,
         state: &mut State,
         snapshot: &Snapshot,
-        feature: &WantedFeature<'_>,
+        feature: &EncodeFeature<'_>,
         key: &str,
     ) -> Result<Arc<Loaded>, GivenError> {
         if let Some(kept) = state.loaded.iter().find(|loaded| loaded.key == key) {
@@ -157,9 +137,9 @@ impl SampleEncoder {
     fn compute(
         &self,
         loaded: &Loaded,
-        feature: &WantedFeature<'_>,
+        feature: &EncodeFeature<'_>,
         samples: Vec<Encoded>,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Vec<Vec<f32>>, GivenError> {
         let next = AtomicUsize::new(0);
         let samples: Vec<Arc<Encoded>> = samples.into_iter().map(Arc::new).collect();
@@ -168,7 +148,7 @@ impl SampleEncoder {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(sample), Some(slot)) = (samples.get(i), results.get(i)) else { return };
-                let result = match cancel.load(Ordering::Relaxed) {
+                let result = match cancel.is_raised() {
                     true => Err(GivenError::Cancelled),
                     false => vector(loaded, feature, i, sample),
                 };
@@ -190,7 +170,7 @@ impl SampleEncoder {
 type Slot = Mutex<Option<Result<Vec<f32>, GivenError>>>;
 
 /// Everything that decides a vector and that a description knows.
-fn key(feature: &WantedFeature<'_>) -> String {
+fn key(feature: &EncodeFeature<'_>) -> String {
     let desc = &feature.pool.desc;
     let adam = serde_json::Value::Object(desc.kind.params.clone());
     format!(
@@ -249,7 +229,7 @@ fn counts(encoded: &Encoded) -> (u32, u32) {
 fn load(
     places: &mut Places,
     snapshot: &Snapshot,
-    feature: &WantedFeature<'_>,
+    feature: &EncodeFeature<'_>,
     key: &str,
     device: Device,
 ) -> Result<Loaded, GivenError> {
@@ -292,7 +272,7 @@ fn stored_encoding(snapshot: &Snapshot, part: &FeaturePart) -> Option<EncodingSp
 /// The vector of one sample.
 fn vector(
     loaded: &Loaded,
-    feature: &WantedFeature<'_>,
+    feature: &EncodeFeature<'_>,
     index: usize,
     encoded: &Arc<Encoded>,
 ) -> Result<Vec<f32>, GivenError> {

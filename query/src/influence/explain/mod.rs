@@ -13,8 +13,7 @@ pub(super) mod pair;
 mod pattern;
 mod rows;
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::Cancel;
 use serde::Serialize;
 
 pub use self::names::TargetNames;
@@ -69,11 +68,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Damage, cancellation, and rows that are not an answer to this question.
-    pub fn explain_rows(
-        &self,
-        rows: &[Scored],
-        cancel: &AtomicBool,
-    ) -> Result<Vec<RowExplanation>, QueryError> {
+    pub fn explain_rows(&self, rows: &[Scored], cancel: &Cancel) -> Result<Vec<RowExplanation>, QueryError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }

@@ -4,8 +4,8 @@
 //! sample's sum, `across` one subtask's. The parts shown are those of the subtask and sample that decided, so they add up to its value.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use serde::Serialize;
 
 use crate::error::QueryError;
@@ -81,7 +81,7 @@ impl Prepared {
         pool: usize,
         row: u64,
         threads: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Option<Pair>, QueryError> {
         if self.spec().per_token {
             return Err(QueryError::Spec("a pair is of samples; ask without `per_token`".into()));
@@ -119,11 +119,7 @@ impl Prepared {
 }
 
 /// What each checkpoint adds to the value that decided.
-fn parts(
-    prepared: &Prepared,
-    scored: &Scored,
-    cancel: &AtomicBool,
-) -> Result<Vec<PairCheckpoint>, QueryError> {
+fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<PairCheckpoint>, QueryError> {
     let target = prepared.load_targets(Shape::Terms, cancel)?;
     let mut found: Vec<Vec<PairCheckpoint>> = Vec::new();
     let Some(side) = prepared.pools().get(scored.pool as usize) else { return Ok(Vec::new()) };

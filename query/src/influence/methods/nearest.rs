@@ -1,7 +1,6 @@
 //! Searches for the neighbours of a vector: the question's vector of length 1, and the vectors that it is compared with.
 
-use std::sync::atomic::AtomicBool;
-
+use gstore_core::Cancel;
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 
@@ -27,7 +26,7 @@ impl<'a> Neighbours<'a> {
 
 impl Prepared {
     /// What a search for neighbours needs.
-    pub(crate) fn neighbours(&self, cancel: &AtomicBool) -> Result<Neighbours<'_>, QueryError> {
+    pub(crate) fn neighbours(&self, cancel: &Cancel) -> Result<Neighbours<'_>, QueryError> {
         self.plan().check_nearest()?;
         let target = self.load_targets(Shape::Pairs, cancel)?;
         let [vector] = target.vectors.as_slice() else {

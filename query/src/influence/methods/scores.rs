@@ -1,8 +1,7 @@
 //! All scores in the order of the rows, and the rows that have none.
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -20,7 +19,7 @@ impl Prepared {
         &self,
         filter: Option<&RowFilter>,
         threads: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         let operands = self.operands(cancel)?;
@@ -38,7 +37,7 @@ impl Prepared {
         &self,
         filter: Option<&RowFilter>,
         threads: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
         mut emit: impl FnMut(&[Excluded]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         let operands = self.operands(cancel)?;
@@ -54,7 +53,7 @@ fn stream(
     operands: &Operands,
     filter: Option<&RowFilter>,
     threads: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
     mut emit: impl FnMut(&[Scored], &[Excluded]) -> ControlFlow<()>,
 ) -> Result<ScanSummary, QueryError> {
     let scan = operands.scan(prepared.spec(), filter, cancel);

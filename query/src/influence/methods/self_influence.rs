@@ -5,9 +5,8 @@
 //! the product is the square of the stored length, taken before values were rounded; else that of the stored values, summed in f64.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::AtomicBool;
 
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
 
 use crate::error::QueryError;
@@ -58,7 +57,7 @@ struct Question<'a> {
     /// By pool and checkpoint the second feature, where it is another one.
     others: Vec<Vec<Option<FeatureReader>>>,
     filter: Option<&'a RowFilter>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 impl Prepared {
@@ -73,7 +72,7 @@ impl Prepared {
         k: usize,
         filter: Option<&RowFilter>,
         threads: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Ranking, QueryError> {
         let question = question(self, filter, cancel)?;
         let windows = windows(&question.operands.pools, 1);
@@ -105,7 +104,7 @@ impl Prepared {
         &self,
         filter: Option<&RowFilter>,
         threads: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         let question = question(self, filter, cancel)?;
@@ -130,7 +129,7 @@ impl Prepared {
 fn question<'a>(
     prepared: &'a Prepared,
     filter: Option<&'a RowFilter>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
 ) -> Result<Question<'a>, QueryError> {
     if prepared.spec().sim == Sim::Cosine || prepared.spec().per_token {
         return Err(QueryError::Spec(

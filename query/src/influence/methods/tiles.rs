@@ -4,8 +4,8 @@
 //! - the score of a row and a sample has the bits that a question about this sample alone gives
 //! - how the rows are cut into tiles depends on the store and the number of samples, not on threads
 
+use gstore_core::Cancel;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -53,7 +53,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Also where tokens are scored, and where rows lack a checkpoint and `missing` is `error`.
-    pub fn tiles(&self, most: u64, cancel: &AtomicBool) -> Result<Tiles<'_>, QueryError> {
+    pub fn tiles(&self, most: u64, cancel: &Cancel) -> Result<Tiles<'_>, QueryError> {
         if self.spec().per_token {
             return Err(QueryError::Spec(
                 "a matrix has the scores of samples; ask for those of tokens with `influence()`".into(),
@@ -108,12 +108,7 @@ impl Tiles<'_> {
     }
 
     /// Scores the rows of a tile.
-    pub fn score(
-        &self,
-        tile: usize,
-        worker: &mut TileWorker,
-        cancel: &AtomicBool,
-    ) -> Result<Tile, QueryError> {
+    pub fn score(&self, tile: usize, worker: &mut TileWorker, cancel: &Cancel) -> Result<Tile, QueryError> {
         let scan = self.operands.scan(self.prepared.spec(), None, cancel);
         let windows = &self.windows[self.tiles[tile].clone()];
         let mut found = Tile { pool: windows.first().map_or(0, |window| window.pool), ..Tile::default() };

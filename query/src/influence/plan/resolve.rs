@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gstore_core::Kind;
+use gstore_core::{Kind, Remedy};
 use gstore_store::{
     CheckpointId, DatasetPart, Family, FeaturePart, FeatureState, Granularity, Preconditioned, Snapshot,
 };
@@ -197,16 +197,14 @@ fn no_kind(
     let has = kinds(granularity);
     let of_tokens = kinds(Granularity::Token);
     let listed = Vec::from_iter(has.iter().copied()).join(", ");
+    let compute = |kind, per_token| Remedy::IngestKind { kind, per_token };
     let (place, hint) = match granularity {
         Granularity::Token if has.is_empty() => {
-            (OF_TOKENS, "it has none of tokens at all; compute some with `gstore ingest --per-token`".into())
+            (OF_TOKENS, format!("it has none of tokens at all; compute some with {}", compute("", true)))
         }
-        Granularity::Token => (
-            OF_TOKENS,
-            format!(
-                "of tokens it has {listed}; compute others with `gstore ingest --per-token --features {kind}`"
-            ),
-        ),
+        Granularity::Token => {
+            (OF_TOKENS, format!("of tokens it has {listed}; compute others with {}", compute(kind, true)))
+        }
         Granularity::Sample if !of_tokens.is_empty() && (has.is_empty() || of_tokens.contains(kind)) => {
             let tokens = Vec::from_iter(of_tokens.iter().copied()).join(", ");
             let has = match has.is_empty() {
@@ -219,15 +217,13 @@ fn no_kind(
             };
             (
                 " of samples",
-                format!("{has}; {scores}; compute those of samples with `gstore ingest --features {kind}`"),
+                format!("{has}; {scores}; compute those of samples with {}", compute(kind, false)),
             )
         }
         Granularity::Sample if has.is_empty() => {
-            ("", "it has no features yet: compute some with `gstore ingest`".into())
+            ("", format!("it has no features yet: compute some with {}", Remedy::Ingest))
         }
-        Granularity::Sample => {
-            ("", format!("it has {listed}; compute others with `gstore ingest --features {kind}`"))
-        }
+        Granularity::Sample => ("", format!("it has {listed}; compute others with {}", compute(kind, false))),
     };
     QueryError::NoFeature {
         side: of,

@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use gstore_store::{FeaturePart, Snapshot, StoredRow};
+use gstore_core::Cancel;
+use gstore_store::{EncodeFeature, EncodedSamples, Snapshot, StoredRow};
 
 use crate::error::QueryError;
 use crate::influence::spec::GIVEN;
@@ -19,11 +19,7 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// # Errors
     /// Anything that would make a vector another than the pool's feature can be compared with: weights that are gone or changed, a tokenizer
     /// or a projection that cannot be had again, a sample that is cut or has no scored token.
-    fn encode(
-        &self,
-        request: &EncodeRequest<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<EncodedSamples, EncoderError>;
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError>;
 }
 
 /// What an [`Encoder`] is asked for.
@@ -35,28 +31,6 @@ pub struct EncodeRequest<'a> {
     pub samples: &'a [String],
     /// One for each checkpoint of the question.
     pub features: &'a [EncodeFeature<'a>],
-}
-
-/// The feature that the samples need at one checkpoint.
-#[derive(Debug, Clone, Copy)]
-pub struct EncodeFeature<'a> {
-    /// Name of the checkpoint.
-    pub checkpoint: &'a str,
-    /// The run that it belongs to, if it does.
-    pub run: Option<&'a str>,
-    /// The feature that the vectors will be compared with: the same space, encoding and precision are wanted.
-    pub pool: &'a FeaturePart,
-    /// Kind of the vectors.
-    pub kind: &'a str,
-}
-
-/// The vectors of given samples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EncodedSamples {
-    /// By checkpoint, then by sample.
-    pub vectors: Vec<Vec<Vec<f32>>>,
-    /// For each sample, tokens and scored tokens.
-    pub tokens: Vec<(u32, u32)>,
 }
 
 /// Why there are no vectors.
@@ -84,7 +58,7 @@ pub(crate) struct Given {
 pub(super) fn given(
     encoder: Option<&Arc<dyn Encoder>>,
     request: &EncodeRequest<'_>,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Given, QueryError> {
     let encoder = encoder.ok_or(QueryError::NoEncoder)?;
     let encoded = encoder.encode(request, cancel).map_err(|error| match error {

@@ -14,8 +14,8 @@ mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
 use once_cell::sync::OnceCell;
 
@@ -275,7 +275,7 @@ impl Prepared {
 
     /// Names of the subtasks; `Scored::subtask` points here. Reads the targets.
     pub fn subtasks(&self) -> Result<Vec<String>, QueryError> {
-        Ok(self.operands(&AtomicBool::new(false))?.target.subtasks.clone())
+        Ok(self.operands(&Cancel::new())?.target.subtasks.clone())
     }
 
     /// A pool and a row of it that is no candidate: its own vector is the question.
@@ -287,7 +287,7 @@ impl Prepared {
     }
 
     /// The rows of each pool that may be scored.
-    pub(super) fn candidates(&self, cancel: &AtomicBool) -> Result<&[Arc<RowSet>], QueryError> {
+    pub(super) fn candidates(&self, cancel: &Cancel) -> Result<&[Arc<RowSet>], QueryError> {
         let find = || {
             let mut found = Vec::new();
             for (pool, side) in self.pools().iter().enumerate() {
@@ -306,7 +306,7 @@ impl Prepared {
     }
 
     /// The pools and the query vectors that the question's terms need.
-    pub(super) fn operands(&self, cancel: &AtomicBool) -> Result<&Operands, QueryError> {
+    pub(super) fn operands(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
         self.by_terms.get_or_try_init(|| {
             let target = self.load_targets(Shape::Terms, cancel)?;
             Operands::open(self, target, cancel)
@@ -314,7 +314,7 @@ impl Prepared {
     }
 
     /// The pools with one query vector for each target sample.
-    pub(super) fn operands_by_sample(&self, cancel: &AtomicBool) -> Result<&Operands, QueryError> {
+    pub(super) fn operands_by_sample(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
         self.by_sample.get_or_try_init(|| {
             let mut target = self.load_targets(Shape::Samples, cancel)?;
             // A row counts if its value is finite for every sample.

@@ -1,9 +1,9 @@
 //! Both sides of the products: the pools' readers, and the query vectors packed for them.
 
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
+use gstore_core::Cancel;
 use gstore_store::FeatureReader;
 
 use super::Prepared;
@@ -45,7 +45,7 @@ impl Operands {
     pub(crate) fn open(
         prepared: &Prepared,
         mut target: TargetVectors,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Self, QueryError> {
         let vectors = std::mem::take(&mut target.vectors);
         let pools = open_pools(prepared, 0..prepared.checkpoints().len(), &vectors, cancel)?;
@@ -80,7 +80,7 @@ impl Operands {
         &'a self,
         spec: &InfluenceSpec,
         filter: Option<&'a RowFilter>,
-        cancel: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> Scan<'a> {
         Scan {
             pools: &self.pools,
@@ -138,7 +138,7 @@ pub(crate) fn open_pools(
     prepared: &Prepared,
     checkpoints: Range<usize>,
     vectors: &[Vec<f32>],
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Vec<ScanPool>, QueryError> {
     let spec = prepared.spec();
     let mut pools: Vec<ScanPool> = Vec::new();

@@ -6,11 +6,11 @@
 //! it may be one of the target's. Content is compared by XXH3-128.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
+use gstore_core::Cancel;
 use gstore_core::content::{Content, ContentError, Role};
 use gstore_store::{RowSet, Snapshot, xxh3_hex};
 
@@ -79,7 +79,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Records that cannot be read, or that have no content.
-    pub fn in_target(&self, pool: usize, rows: &[u64], cancel: &AtomicBool) -> Result<Vec<bool>, QueryError> {
+    pub fn in_target(&self, pool: usize, rows: &[u64], cancel: &Cancel) -> Result<Vec<bool>, QueryError> {
         let target = contents(self, cancel)?;
         let Some(side) = self.pools().get(pool) else { return Ok(Vec::new()) };
         let samples = self.snapshot().samples(&side.dataset)?;
@@ -100,7 +100,7 @@ impl Prepared {
 pub(super) fn rows_in_target(
     prepared: &Prepared,
     pool: usize,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<RowSet, QueryError> {
     let target = contents(prepared, cancel)?;
     let Some(side) = prepared.pools().get(pool) else { return Ok(RowSet::new()) };
@@ -119,7 +119,7 @@ pub(super) fn rows_in_target(
 }
 
 /// The content of the target, read at the first call.
-fn contents<'a>(prepared: &'a Prepared, cancel: &AtomicBool) -> Result<&'a TargetContents, QueryError> {
+fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetContents, QueryError> {
     prepared.inputs.contents.get_or_try_init(|| {
         let snapshot = prepared.snapshot();
         let mut digests = HashSet::new();
@@ -148,7 +148,7 @@ fn digests_of(
     snapshot: &Snapshot,
     dataset: &gstore_store::DatasetPart,
     rows: &RowSet,
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<HashSet<String>, QueryError> {
     let mut digests = HashSet::new();
     for batch in snapshot.samples(dataset)?.scan(&["row", "record"], None) {
@@ -162,8 +162,8 @@ fn digests_of(
     Ok(digests)
 }
 
-fn check(cancel: &AtomicBool) -> Result<(), QueryError> {
-    if cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+fn check(cancel: &Cancel) -> Result<(), QueryError> {
+    Ok(cancel.check()?)
 }
 
 fn row_numbers(batch: &RecordBatch) -> Result<&[u64], QueryError> {

@@ -1,8 +1,8 @@
 //! The samples of a target one by one, and a question about some of them.
 
+use gstore_core::Cancel;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::Prepared;
 use super::target_rows::TargetRow;
@@ -27,7 +27,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Also where there is none.
-    pub fn target_samples(&self, cancel: &AtomicBool) -> Result<TargetSamples, QueryError> {
+    pub fn target_samples(&self, cancel: &Cancel) -> Result<TargetSamples, QueryError> {
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel);
@@ -43,7 +43,7 @@ impl Prepared {
     ///
     /// # Errors
     /// What finding the candidates gives.
-    pub fn of_samples(&self, rows: &[TargetRow], cancel: &AtomicBool) -> Result<Self, QueryError> {
+    pub fn of_samples(&self, rows: &[TargetRow], cancel: &Cancel) -> Result<Self, QueryError> {
         let mut only: Vec<(u32, u64)> = rows.iter().map(|row| (row.target, row.row)).collect();
         only.sort_unstable();
         self.candidates(cancel)?;
@@ -54,7 +54,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Records that cannot be read, where rows that occur in the target are left out.
-    pub fn candidate_rows(&self, cancel: &AtomicBool) -> Result<u64, QueryError> {
+    pub fn candidate_rows(&self, cancel: &Cancel) -> Result<u64, QueryError> {
         Ok(self.candidates(cancel)?.iter().map(|rows| rows.len()).sum())
     }
 

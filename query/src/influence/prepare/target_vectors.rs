@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use gstore_store::{BlockBuffer, FeaturePart, FeatureReader, RowFlags};
 
 use super::encoder::Given;
@@ -69,7 +69,7 @@ pub(crate) struct TargetLoader<'a> {
     pub(crate) checkpoints: &'a [PlanCheckpoint],
     /// By checkpoint, then by target.
     pub(crate) readers: &'a [Vec<TargetSource<'a>>],
-    pub(crate) cancel: &'a AtomicBool,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl TargetLoader<'_> {
@@ -227,8 +227,8 @@ fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<S
     (rows, kept)
 }
 
-fn check(cancel: &AtomicBool) -> Result<(), QueryError> {
-    if cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+fn check(cancel: &Cancel) -> Result<(), QueryError> {
+    Ok(cancel.check()?)
 }
 
 /// First position of a row of target `t` that is not below `row`; `rows` ascend by target and row.
@@ -242,7 +242,7 @@ struct Source<'a> {
     rows: &'a [TargetRow],
     /// For each reader the weights of its module groups.
     modules: Vec<Vec<f64>>,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 impl Source<'_> {

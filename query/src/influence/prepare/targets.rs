@@ -1,12 +1,12 @@
 //! Where a question's target vectors are: stored, or computed from samples that are given with it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use gstore_store::StoredRow;
+use gstore_core::Cancel;
+use gstore_store::{EncodeFeature, StoredRow};
 
 use super::Prepared;
-use super::encoder::{EncodeFeature, EncodeRequest, Given, given};
+use super::encoder::{EncodeRequest, Given, given};
 use super::target_rows::{TargetRow, TargetRows, target_rows};
 use super::target_vectors::{Shape, TargetLoader, TargetSource, TargetVectors};
 use crate::error::QueryError;
@@ -14,7 +14,7 @@ use crate::influence::spec::GIVEN;
 
 impl Prepared {
     /// The samples that are given with the question, computed at the first call.
-    fn given(&self, cancel: &AtomicBool) -> Result<&Given, QueryError> {
+    fn given(&self, cancel: &Cancel) -> Result<&Given, QueryError> {
         self.inputs.given.get_or_try_init(|| {
             let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
             let features = self.checkpoints().iter().zip(pool).map(|(checkpoint, pool)| EncodeFeature {
@@ -31,10 +31,7 @@ impl Prepared {
     }
 
     /// Where the target's vectors are: by checkpoint, then by target.
-    pub(crate) fn target_sources(
-        &self,
-        cancel: &AtomicBool,
-    ) -> Result<Vec<Vec<TargetSource<'_>>>, QueryError> {
+    pub(crate) fn target_sources(&self, cancel: &Cancel) -> Result<Vec<Vec<TargetSource<'_>>>, QueryError> {
         if !self.spec().given.is_empty() {
             let samples = self.given(cancel)?;
             let pool = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
@@ -61,7 +58,7 @@ impl Prepared {
         row: &TargetRow,
     ) -> Result<Option<StoredRow>, QueryError> {
         if !self.spec().given.is_empty() {
-            let given = self.given(&AtomicBool::new(false))?;
+            let given = self.given(&Cancel::new())?;
             return Ok(given.vectors.get(checkpoint).and_then(|all| all.get(row.row as usize)).cloned());
         }
         let feature = self.targets().get(row.target as usize).and_then(|side| side.features.get(checkpoint));
@@ -70,7 +67,7 @@ impl Prepared {
     }
 
     /// Tokens and scored tokens of the samples that are given with the question, in their order.
-    pub fn given_tokens(&self, cancel: &AtomicBool) -> Result<Vec<(u32, u32)>, QueryError> {
+    pub fn given_tokens(&self, cancel: &Cancel) -> Result<Vec<(u32, u32)>, QueryError> {
         if self.spec().given.is_empty() {
             return Ok(Vec::new());
         }
@@ -93,17 +90,13 @@ impl Prepared {
     pub(crate) fn target_loader<'a>(
         &'a self,
         readers: &'a [Vec<TargetSource<'a>>],
-        cancel: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> TargetLoader<'a> {
         TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, cancel }
     }
 
     /// Reads the target vectors.
-    pub(crate) fn load_targets(
-        &self,
-        shape: Shape,
-        cancel: &AtomicBool,
-    ) -> Result<TargetVectors, QueryError> {
+    pub(crate) fn load_targets(&self, shape: Shape, cancel: &Cancel) -> Result<TargetVectors, QueryError> {
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         self.target_loader(&readers, cancel).load(members, shape)

@@ -1,8 +1,6 @@
 //! Many rankings in one pass over the pools: one for each subtask, target dataset or target sample.
 
-use std::sync::atomic::AtomicBool;
-
-use gstore_core::parallel;
+use gstore_core::{Cancel, parallel};
 use serde::Serialize;
 
 use super::check_missing;
@@ -125,7 +123,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Also where that, with the vectors of the samples, is more than `memory`.
-    pub fn top_k_each(&self, request: &EachRequest<'_>, cancel: &AtomicBool) -> Result<Rankings, QueryError> {
+    pub fn top_k_each(&self, request: &EachRequest<'_>, cancel: &Cancel) -> Result<Rankings, QueryError> {
         let whole = self.operands(cancel)?;
         let (names, samples) = names(self, whole, request.each);
         check_memory(self, request, names.len(), whole)?;
@@ -228,7 +226,7 @@ pub(super) fn rank_lists(
     lists: &Lists,
     request: &EachRequest<'_>,
     wanted: &[Option<(usize, Option<Scored>)>],
-    cancel: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Ranked, QueryError> {
     check_missing(prepared, operands, request.filter)?;
     let &EachRequest { order, filter, threads, .. } = request;

@@ -8,8 +8,7 @@ pub(super) mod shortlist;
 pub(super) mod summary;
 pub(super) mod top;
 
-use gstore_core::parallel;
-use std::sync::atomic::AtomicBool;
+use gstore_core::{Cancel, parallel};
 
 use self::cascade::Cascade;
 use self::collect::{Collector, merge};
@@ -32,7 +31,7 @@ pub(super) struct Ask<'a> {
     pub(super) k: usize,
     pub(super) filter: Option<&'a RowFilter>,
     pub(super) threads: usize,
-    pub(super) cancel: &'a AtomicBool,
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Prepared {
@@ -46,7 +45,7 @@ impl Prepared {
         k: usize,
         filter: Option<&RowFilter>,
         threads: usize,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Ranking, QueryError> {
         let operands = self.operands(cancel)?;
         check_missing(self, operands, filter)?;

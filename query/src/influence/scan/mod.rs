@@ -14,8 +14,8 @@ pub(crate) mod values;
 pub(super) mod windows;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gstore_core::Cancel;
 use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, Granularity, RowFlags, RowSet};
 
 use self::filter::RowFilter;
@@ -63,7 +63,7 @@ pub(super) struct Scan<'a> {
     pub(super) weights: &'a [f64],
     pub(super) terms: &'a Terms,
     pub(super) filter: Option<&'a RowFilter>,
-    pub(super) cancel: &'a AtomicBool,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// What one window yields.
@@ -386,7 +386,7 @@ impl Scan<'_> {
     }
 
     pub(super) fn check_cancelled(&self) -> Result<(), QueryError> {
-        if self.cancel.load(Ordering::Relaxed) { Err(QueryError::Cancelled) } else { Ok(()) }
+        Ok(self.cancel.check()?)
     }
 
     /// Whether a row counts; where it lacks checkpoints and that is allowed, its values are renormalised.

@@ -132,7 +132,7 @@ pub const OPTIONS: &[OptionInfo] = &[
         "Ask a given prompt with its completion as text without roles, also where the pool's samples are conversations"),
     option("exclude_target", Flag, TARGET, "", "Leave out rows whose text is that of a target sample"),
     option("mode", Word(&["exact", "sketch"]), TARGET, "exact",
-        "Whether every row is read, or the sketches of `gstore index --sketch` first: exact or sketch. What the answer promises is printed"),
+        "Whether every row is read, or sketches of the rows first: exact or sketch. What the answer promises is printed"),
     option("miss", Number, TARGET, "1e-6", "With the mode sketch: the probability that any of the rows wanted is missing"),
     option("tolerance", Number, TARGET, "0",
         "With the mode sketch: accept that rows are missing that score at most this much better than the last one shown"),

@@ -91,7 +91,7 @@ pub(super) fn purge(
             return Err(e.into());
         }
         let (name, n, files) = (&old.name, gone.len(), rewrite.replaced);
-        let mut change = change_of(&base, &format!("gstore delete --dataset {name} --purge ({n} rows)"));
+        let mut change = change_of(&base, &format!("purge of {n} rows of dataset {name}"));
         change.history = History::Cut;
         change.changes.push(format!("dataset {name}: {n} rows purged, {files} files written again"));
         change.datasets.push(part);

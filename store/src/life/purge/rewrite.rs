@@ -10,9 +10,8 @@ use crate::rewrite::{
 };
 use crate::samples::FILE_BYTES;
 use crate::store::{Change, Snapshot, Store, WriterLock, publish};
-use gstore_core::RowSet;
+use gstore_core::{Cancel, RowSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Writes files again without rows that are not live.
 pub(super) struct Rewrite<'a> {
@@ -22,11 +21,11 @@ pub(super) struct Rewrite<'a> {
     moves: Vec<Placed>,
     /// Files that were written again, or are gone.
     pub replaced: usize,
-    cancel: Option<&'a AtomicBool>,
+    cancel: Option<&'a Cancel>,
 }
 
 impl<'a> Rewrite<'a> {
-    pub fn new(env: &'a Arc<Env>, live: RowSet, cancel: Option<&'a AtomicBool>) -> Result<Self, ChangeError> {
+    pub fn new(env: &'a Arc<Env>, live: RowSet, cancel: Option<&'a Cancel>) -> Result<Self, ChangeError> {
         Ok(Rewrite { env, folder: WorkFolder::create(env)?, live, moves: Vec::new(), replaced: 0, cancel })
     }
 

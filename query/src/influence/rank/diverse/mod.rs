@@ -12,8 +12,8 @@ mod distinct;
 mod quota;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::AtomicBool;
 
+use gstore_core::Cancel;
 use serde::Serialize;
 
 use self::distinct::Taken;
@@ -156,7 +156,7 @@ impl Prepared {
     /// # Errors
     /// Also where the vectors of k rows are more than `memory` and near-duplicates are to be passed over, and for a column that a pool
     /// does not have.
-    pub fn select(&self, request: &SelectRequest<'_>, cancel: &AtomicBool) -> Result<Selection, QueryError> {
+    pub fn select(&self, request: &SelectRequest<'_>, cancel: &Cancel) -> Result<Selection, QueryError> {
         let rules = request.diversity;
         let operands = match rules.round_robin {
             Some(Each::Sample) => self.operands_by_sample(cancel)?,
@@ -245,7 +245,7 @@ impl Candidates<'_> {
         list: usize,
         request: &SelectRequest<'_>,
         sources: Option<&Sources<'_>>,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Option<Scored>, QueryError> {
         if self.all[list].waiting.is_empty() && !self.all[list].done {
             if self.totals.is_some() {
@@ -265,7 +265,7 @@ impl Candidates<'_> {
         request: &SelectRequest<'_>,
         wanted: &[usize],
         sources: Option<&Sources<'_>>,
-        cancel: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Totals, QueryError> {
         // Rows of full sources would be passed over; from the second pass on they are not even scored.
         let open = match sources {

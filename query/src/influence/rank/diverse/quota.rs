@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
+use gstore_core::Cancel;
 use gstore_store::SampleReader;
 
 use super::{Prepared, RowFilter, Scored};
@@ -204,7 +204,7 @@ impl<'a> Sources<'a> {
     }
 
     /// What a user should know of values that have a quota and that no row of the pools has. Reads the column where that is not known yet.
-    pub(super) fn notes(&self, cancel: &AtomicBool) -> Result<Vec<String>, QueryError> {
+    pub(super) fn notes(&self, cancel: &Cancel) -> Result<Vec<String>, QueryError> {
         let seen = |value: &str| {
             let is = |source: &Option<String>| source.as_deref() == Some(value);
             self.counts.keys().any(is) || self.known.values().any(is)
@@ -217,7 +217,7 @@ impl<'a> Sources<'a> {
                 if absent.is_empty() {
                     return Ok(Vec::new());
                 }
-                if cancel.load(Ordering::Relaxed) {
+                if cancel.is_raised() {
                     return Err(QueryError::Cancelled);
                 }
                 let values: BTreeSet<String> = text(batch?.column(0))?.into_iter().flatten().collect();

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
@@ -18,10 +17,10 @@ use gstore_query::influence::Scored;
 use gstore_store::{ColumnDef, ColumnType};
 use serde_json::Value;
 
-use super::{CHUNK, Pool, column};
+use crate::answer::{AnswerError, CHUNK, Pool, column, ids, record};
 
 /// A table of selected records.
-pub struct Records<'a> {
+pub(super) struct Records<'a> {
     pools: &'a [Pool],
     /// Keys of the records' text, in the order of the columns.
     texts: Vec<&'static str>,
@@ -33,18 +32,17 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// Where records do not fit into one table.
-    pub fn new(pools: &'a [Pool], rows: &[Scored]) -> Result<Self> {
+    pub(super) fn new(pools: &'a [Pool], rows: &[Scored]) -> Result<Self, AnswerError> {
         let mut metadata: Vec<ColumnDef> = Vec::new();
         for pool in pools {
             for own in &pool.samples.part().columns {
                 match metadata.iter().find(|seen| seen.key == own.key) {
-                    Some(seen) if seen.ty != own.ty => bail!(
-                        "`{}` is {} in one pool and {} in `{}`, so there is no table of both; write .jsonl",
-                        own.key,
-                        seen.ty,
-                        own.ty,
-                        pool.name
-                    ),
+                    Some(seen) if seen.ty != own.ty => {
+                        return Err(AnswerError::Refused(format!(
+                            "`{}` is {} in one pool and {} in `{}`, so there is no table of both; write .jsonl",
+                            own.key, seen.ty, own.ty, pool.name
+                        )));
+                    }
                     Some(_) => {}
                     None => metadata.push(own.clone()),
                 }
@@ -64,12 +62,11 @@ impl<'a> Records<'a> {
     }
 
     /// The records of these rows.
-    pub fn batch(&self, rows: &[Scored]) -> Result<RecordBatch> {
-        let ids = column(rows, self.pools, "id")?;
-        let ids: StringArray = ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect();
+    pub(super) fn batch(&self, rows: &[Scored]) -> Result<RecordBatch, AnswerError> {
+        let ids = ids(rows, self.pools)?;
         let records = column(rows, self.pools, "record")?;
         let contents = rows.iter().zip(&records).map(|(scored, record)| texts(bytes(record, scored)?));
-        let contents = contents.collect::<Result<Vec<_>>>()?;
+        let contents = contents.collect::<Result<Vec<_>, _>>()?;
         let mut columns: Vec<(&str, ArrayRef)> = vec![("id", Arc::new(ids))];
         for key in &self.texts {
             let cells =
@@ -84,7 +81,7 @@ impl<'a> Records<'a> {
     }
 
     /// A metadata column; null where a pool has none.
-    fn metadata(&self, rows: &[Scored], wanted: &ColumnDef) -> Result<ArrayRef> {
+    fn metadata(&self, rows: &[Scored], wanted: &ColumnDef) -> Result<ArrayRef, AnswerError> {
         let mut cells: Vec<Option<ArrayRef>> = vec![None; rows.len()];
         for (number, pool) in self.pools.iter().enumerate() {
             let Some(own) = pool.samples.part().columns.iter().find(|own| own.key == wanted.key) else {
@@ -122,7 +119,7 @@ enum Text {
 }
 
 /// The texts of a record, by their keys.
-fn texts(record: &[u8]) -> Result<Vec<(&'static str, Text)>> {
+fn texts(record: &[u8]) -> Result<Vec<(&'static str, Text)>, AnswerError> {
     Ok(match parse_record(record)?.content {
         Content::Messages(messages) => {
             let messages = messages.into_iter().map(|message| (message.role.name(), message.content));
@@ -136,12 +133,16 @@ fn texts(record: &[u8]) -> Result<Vec<(&'static str, Text)>> {
 }
 
 /// Refuses messages that say more than who speaks and what.
-fn check_messages(record: &[u8], scored: &Scored) -> Result<()> {
-    let record: Value = serde_json::from_slice(record)?;
+fn check_messages(record: &[u8], scored: &Scored) -> Result<(), AnswerError> {
+    let refused = |error: serde_json::Error| AnswerError::Refused(error.to_string());
+    let record: Value = serde_json::from_slice(record).map_err(refused)?;
     let messages = record.get("messages").and_then(Value::as_array).into_iter().flatten();
     let mut keys = messages.filter_map(Value::as_object).flat_map(|message| message.keys());
     if let Some(key) = keys.find(|key| !["role", "content"].contains(&key.as_str())) {
-        bail!("a message of row {} has `{key}`, which has no place in a table; write .jsonl", scored.row);
+        return Err(AnswerError::Refused(format!(
+            "a message of row {} has `{key}`, which has no place in a table; write .jsonl",
+            scored.row
+        )));
     }
     Ok(())
 }
@@ -177,9 +178,11 @@ fn messages_column<'t>(cells: impl Iterator<Item = Option<&'t Text>>) -> ArrayRe
 }
 
 /// The record of a row.
-pub fn bytes<'r>(record: &'r ArrayRef, scored: &Scored) -> Result<&'r [u8]> {
-    match record.as_binary_opt::<i32>().filter(|record| record.is_valid(0)) {
-        Some(record) => Ok(record.value(0)),
-        None => bail!("row {} was stored without its original record, so it cannot be written", scored.row),
-    }
+pub(super) fn bytes<'r>(stored: &'r ArrayRef, scored: &Scored) -> Result<&'r [u8], AnswerError> {
+    record(stored).ok_or_else(|| {
+        let row = scored.row;
+        AnswerError::Refused(format!(
+            "row {row} was stored without its original record, so it cannot be written"
+        ))
+    })
 }

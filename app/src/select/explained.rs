@@ -1,30 +1,31 @@
-//! The columns of `--explain`: what stands behind the scores of a chunk of rows.
+//! Columns that explain scores: what stands behind those of a chunk of rows.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
 use arrow_array::{ArrayRef, Float32Array, StringArray, UInt64Array};
+use gstore_core::Cancel;
 use gstore_query::influence::{Prepared, RowExplanation, Scored, TargetNames};
+
+use crate::answer::AnswerError;
 
 /// Explains rows of one plan.
 pub(super) struct Explained<'a> {
     plan: &'a Prepared,
-    cancel: &'a AtomicBool,
+    cancel: &'a Cancel,
     targets: TargetNames<'a>,
     /// `part_NAME` of each checkpoint.
     parts: Vec<String>,
 }
 
 impl<'a> Explained<'a> {
-    pub(super) fn new(plan: &'a Prepared, cancel: &'a AtomicBool) -> Result<Self> {
+    pub(super) fn new(plan: &'a Prepared, cancel: &'a Cancel) -> Result<Self, AnswerError> {
         let targets = TargetNames::new(plan)?;
         let parts = plan.checkpoints().iter().map(|c| format!("part_{}", c.name)).collect();
         Ok(Self { plan, cancel, targets, parts })
     }
 
     /// The part of each checkpoint, then the nearest target sample and the noise.
-    pub(super) fn columns(&self, rows: &[Scored]) -> Result<Vec<(&str, ArrayRef)>> {
+    pub(super) fn columns(&self, rows: &[Scored]) -> Result<Vec<(&str, ArrayRef)>, AnswerError> {
         let found = self.plan.explain_rows(rows, self.cancel)?;
         let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
         for (c, name) in self.parts.iter().enumerate() {

@@ -1,0 +1,112 @@
+//! What selections and answers about given samples share: their pools, and why there is no result.
+
+use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
+use arrow_schema::ArrowError;
+use gstore_data::RecordError;
+use gstore_query::QueryError;
+use gstore_query::influence::{Prepared, Scored};
+use gstore_sql::SqlError;
+use gstore_store::{LookupError, ReadError, SampleReader, Snapshot};
+
+use crate::work::Work;
+
+/// Rows whose records are read at once.
+pub(crate) const CHUNK: usize = 1024;
+
+/// Why a question has no answer, or the answer could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The question cannot be answered, or it was told to stop.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A pool that the snapshot does not have.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Samples that cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A stored record that is none.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A table that cannot be written.
+    #[error(transparent)]
+    Table(#[from] SqlError),
+    /// Columns that make no table.
+    #[error(transparent)]
+    Columns(#[from] ArrowError),
+    /// An output that cannot be written to.
+    #[error(transparent)]
+    Write(#[from] std::io::Error),
+    /// Something that was asked for and cannot be had.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl AnswerError {
+    /// Whether the cause is a damaged file of the store.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Query(error) => error.is_damage(),
+            Self::Read(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+/// A pool and its samples.
+pub(crate) struct Pool {
+    /// Name of the dataset.
+    pub(crate) name: String,
+    /// Its samples.
+    pub(crate) samples: SampleReader,
+}
+
+/// The samples of pools.
+pub(crate) fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>, AnswerError> {
+    let open =
+        |name: &String| Ok(Pool { name: name.clone(), samples: snapshot.samples(snapshot.dataset(name)?)? });
+    names.iter().map(open).collect()
+}
+
+/// Hands on what a user should know of how a question was understood.
+pub(crate) fn tell_notes(prepared: &Prepared, work: &mut Work<'_>) {
+    prepared.notes().iter().for_each(|note| work.progress.note(&format!("note: {note}")));
+}
+
+/// A column of some ranked rows, in their order, whichever pools they are of.
+pub(crate) fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<ArrayRef>, AnswerError> {
+    let mut ordered: Vec<Option<ArrayRef>> = vec![None; rows.len()];
+    for (number, pool) in pools.iter().enumerate() {
+        let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let wanted: Vec<u64> = places.iter().map(|i| rows[*i].row).collect();
+        let batch = pool.samples.get(&wanted, &[name])?;
+        let Some(values) = batch.column_by_name(name) else {
+            return Err(AnswerError::Refused(format!("dataset `{}` has no column {name}", pool.name)));
+        };
+        for (i, place) in places.into_iter().enumerate() {
+            ordered[place] = Some(values.slice(i, 1));
+        }
+    }
+    Ok(ordered.into_iter().flatten().collect())
+}
+
+/// The ids of ranked rows.
+pub(crate) fn ids(rows: &[Scored], pools: &[Pool]) -> Result<StringArray, AnswerError> {
+    let ids = column(rows, pools, "id")?;
+    Ok(ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect())
+}
+
+/// The names of the pools of ranked rows, where there are several.
+pub(crate) fn pool_names(rows: &[Scored], pools: &[Pool]) -> Option<StringArray> {
+    let names = || rows.iter().map(|row| pools[row.pool as usize].name.as_str());
+    (pools.len() > 1).then(|| StringArray::from_iter_values(names()))
+}
+
+/// The record of a row, if it was stored with it.
+pub(crate) fn record(record: &ArrayRef) -> Option<&[u8]> {
+    record.as_binary_opt::<i32>().filter(|record| record.is_valid(0)).map(|record| record.value(0))
+}

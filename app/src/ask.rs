@@ -1,0 +1,207 @@
+//! Questions about samples that are in no dataset: which rows of a pool lower their loss, and which raise it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_core::{Cancel, Remedy, nearest};
+use gstore_query::influence::{
+    Encoder, InfluenceSpec, Order, Pair, Prepared, Ranking, Reason, RowFilter, RowMask, Scored,
+};
+use gstore_store::{Snapshot, TokenCount};
+
+use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
+use crate::work::Work;
+
+/// A question whose given samples can be ranked for.
+pub struct Asked {
+    prepared: Prepared,
+    pools: Vec<Pool>,
+}
+
+/// Everything that is known of one row and its score.
+pub struct ExplainedRow {
+    /// The dataset of the row.
+    pub pool: String,
+    /// Where its score comes from.
+    pub pair: Pair,
+    /// Whether its text is that of a given sample.
+    pub in_target: bool,
+    /// Its tokens, where the encoding knows them.
+    pub tokens: Option<TokenCount>,
+    /// Its record, if it was stored with it.
+    pub record: Option<Vec<u8>>,
+    /// Tokens, scored tokens and record of each given sample.
+    pub given: Vec<((u32, u32), String)>,
+}
+
+/// Prepares a question whose samples are given with it; `models` compute their vectors at the first answer.
+///
+/// # Errors
+/// Names that the snapshot does not have, features that cannot be compared, and damage.
+pub fn ask(
+    snapshot: &Arc<Snapshot>,
+    spec: &InfluenceSpec,
+    models: Arc<dyn Encoder>,
+    work: &mut Work<'_>,
+) -> Result<Asked, AnswerError> {
+    let prepared = Prepared::with_encoder(snapshot, spec, Some(models))?;
+    tell_notes(&prepared, work);
+    Ok(Asked { prepared, pools: open_pools(snapshot, &spec.pools)? })
+}
+
+impl Asked {
+    /// The first `most` proponents (the best order) or opponents. Where all rows are of one side, the other is empty.
+    ///
+    /// # Errors
+    /// Samples whose vectors cannot be computed, damage, and being told to stop.
+    pub fn rank(&self, order: Order, most: usize, work: &Work<'_>) -> Result<Ranking, AnswerError> {
+        let mut ranking = self.prepared.top_k(order, most, None, work.threads, work.cancel)?;
+        // A proponent lowers the loss, an opponent raises it.
+        let is_one = |row: &Scored| if order == Order::Best { row.score > 0.0 } else { row.score < 0.0 };
+        ranking.rows.retain(is_one);
+        Ok(ranking)
+    }
+
+    /// `side, rank, score, pool, id, row, in_target, text` of ranked rows, without `pool` where there is one; `text` makes texts of records.
+    ///
+    /// # Errors
+    /// Damage, and being told to stop.
+    pub fn table(
+        &self,
+        order: Order,
+        rows: &[Scored],
+        text: impl Fn(&[u8]) -> String,
+        cancel: &Cancel,
+    ) -> Result<RecordBatch, AnswerError> {
+        let side = if order == Order::Best { "proponent" } else { "opponent" };
+        let records = column(rows, &self.pools, "record")?;
+        let texts: StringArray = records.iter().map(|stored| record(stored).map(&text)).collect();
+        let mut marks = vec![false; rows.len()];
+        for pool in 0..self.pools.len() {
+            let own: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == pool).collect();
+            let numbers: Vec<u64> = own.iter().map(|i| rows[*i].row).collect();
+            let found = self.prepared.in_target(pool, &numbers, cancel)?;
+            own.into_iter().zip(found).for_each(|(i, found)| marks[i] = found);
+        }
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
+            ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
+            // Adding zero turns -0.0 into 0.0.
+            ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
+        ];
+        if let Some(names) = pool_names(rows, &self.pools) {
+            columns.push(("pool", Arc::new(names)));
+        }
+        columns.push(("id", Arc::new(ids(rows, &self.pools)?)));
+        columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+        columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
+        columns.push(("text", Arc::new(texts)));
+        // Both sides must have one schema, whichever of them has a null.
+        let columns = columns.into_iter().map(|(name, array)| (name, array, matches!(name, "id" | "text")));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+
+    /// Where the score of the row with this id comes from.
+    ///
+    /// # Errors
+    /// An id that no row or several have, a row without a score, damage, and being told to stop.
+    pub fn explain(&self, id: &str, work: &Work<'_>) -> Result<ExplainedRow, AnswerError> {
+        let (number, row) = self.find(id)?;
+        let pool = &self.pools[number];
+        let Some(pair) = self.prepared.pair(number, row, work.threads, work.cancel)? else {
+            let why = self.why_none(number, row, work.cancel)?;
+            let name = &pool.name;
+            return Err(AnswerError::Refused(format!(
+                "row {row} of `{name}` (id {id:?}) has no score: {why}"
+            )));
+        };
+        let batch = pool.samples.get(&[row], &["record"])?;
+        let given = self.prepared.given_tokens(work.cancel)?;
+        let in_target = self.prepared.in_target(number, &[row], work.cancel)?;
+        Ok(ExplainedRow {
+            pool: pool.name.clone(),
+            pair,
+            in_target: in_target.first().copied().unwrap_or(false),
+            tokens: self.tokens(number, row)?,
+            record: record(batch.column(0)).map(<[u8]>::to_vec),
+            given: given.into_iter().zip(self.prepared.given_records().iter().cloned()).collect(),
+        })
+    }
+
+    /// Why a row has no score.
+    fn why_none(&self, pool: usize, row: u64, cancel: &Cancel) -> Result<String, AnswerError> {
+        let prepared = &self.prepared;
+        if prepared.spec().exclude_target && prepared.in_target(pool, &[row], cancel)?.first() == Some(&true)
+        {
+            return Ok(format!(
+                "its text is that of a given sample, and {} leaves such rows out; ask without it",
+                Remedy::Option("exclude_target", "")
+            ));
+        }
+        let mut filter = RowFilter::new();
+        for other in 0..prepared.pools().len() {
+            let mask = if other == pool { RowMask::from_iter([row]) } else { RowMask::new() };
+            filter = filter.with(other, mask);
+        }
+        let mut reason = None;
+        prepared.excluded(Some(&filter), 1, cancel, |rows| {
+            reason = rows.first().map(|excluded| excluded.reason);
+            ControlFlow::Continue(())
+        })?;
+        let why = match reason {
+            Some(Reason::NoScored) => {
+                "none of its tokens is scored, as where an answer is empty or was cut off"
+            }
+            Some(Reason::NonFinite) => "its vector has values that are not finite",
+            Some(Reason::Missing) => "it has no vector at one of the checkpoints, or at none",
+            Some(Reason::Overflow) => "its score is beyond the range of numbers",
+            None => "it is left out",
+        };
+        Ok(why.to_owned())
+    }
+
+    /// The pool and row of an id.
+    fn find(&self, id: &str) -> Result<(usize, u64), AnswerError> {
+        let mut found: Vec<(usize, u64)> = Vec::new();
+        let mut best: Option<String> = None;
+        for (number, pool) in self.pools.iter().enumerate() {
+            for batch in pool.samples.scan(&["row", "id"], None) {
+                let batch = batch?;
+                let (rows, ids) =
+                    (batch.column(0).as_primitive::<UInt64Type>(), batch.column(1).as_string::<i32>());
+                for (row, own) in rows.values().iter().zip(ids).filter_map(|(row, own)| Some((row, own?))) {
+                    if own == id {
+                        found.push((number, *row));
+                    }
+                }
+                if found.is_empty() {
+                    let near = nearest(id, best.as_deref().into_iter().chain(ids.iter().flatten()));
+                    best = near.map(str::to_owned);
+                }
+            }
+        }
+        let names: Vec<String> = self.pools.iter().map(|pool| format!("`{}`", pool.name)).collect();
+        let names = names.join(", ");
+        Err(AnswerError::Refused(match found.as_slice() {
+            [only] => return Ok(*only),
+            [] => {
+                let hint = best.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+                format!("no row of {names} has the id {id:?}{hint}")
+            }
+            _ => {
+                let pool = Remedy::Option("pool", "");
+                format!("several of {names} have a row with the id {id:?}; name one with {pool}")
+            }
+        }))
+    }
+
+    fn tokens(&self, pool: usize, row: u64) -> Result<Option<TokenCount>, AnswerError> {
+        let side = &self.prepared.pools()[pool];
+        let Some(entry) = side.encoding().and_then(|key| side.dataset.encoding(key)) else { return Ok(None) };
+        let counts = self.prepared.snapshot().encoding(&side.dataset, entry)?.counts(row..row + 1)?;
+        Ok(counts.first().copied())
+    }
+}

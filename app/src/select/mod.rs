@@ -1,0 +1,179 @@
+//! Selections: the rows of a pool that influence a target most, as their original lines or as a table.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
+use gstore_core::Cancel;
+use gstore_query::influence::{
+    Diversity, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, Scored, SelectRequest, resolve_top,
+};
+use gstore_sql::output::{Format, ResultWriter, TableStyle};
+use gstore_store::Snapshot;
+
+use self::explained::Explained;
+use self::records::{Records, bytes};
+use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
+use crate::work::Work;
+
+mod explained;
+mod records;
+
+/// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
+const MEMORY: usize = 2 << 30;
+
+/// What is to be selected.
+#[derive(Debug, Clone)]
+pub struct SelectionRequest {
+    /// Pools, targets and how they are scored.
+    pub spec: InfluenceSpec,
+    /// How many rows: a number, or a part of the live ones such as `5%`.
+    pub top: String,
+    /// Which end of the ranking.
+    pub order: Order,
+    /// Rules that keep rows out.
+    pub rules: Diversity,
+    /// Rank every row, so that all scores can be written; not with rules.
+    pub rank_all: bool,
+}
+
+/// A selection, which can be written.
+pub struct Selected {
+    prepared: Prepared,
+    pools: Vec<Pool>,
+    /// The rows that were ranked, the selected ones first.
+    pub ranking: Ranking,
+    /// How many rows were asked for.
+    pub wanted: usize,
+    /// Candidates that rules kept out: over a quota, and near-duplicates.
+    pub passed_over: Option<(u64, u64)>,
+}
+
+/// Selects rows of the pools for the targets.
+///
+/// # Errors
+/// A question that cannot be answered, damage, and being told to stop.
+pub fn select(
+    snapshot: &Arc<Snapshot>,
+    request: &SelectionRequest,
+    work: &mut Work<'_>,
+) -> Result<Selected, AnswerError> {
+    let SelectionRequest { spec, order, rules, .. } = request;
+    let prepared = Prepared::new(snapshot, spec)?;
+    prepared.check_rules(rules)?;
+    tell_notes(&prepared, work);
+    let k = resolve_top(&request.top, prepared.live())?;
+    let (ranking, passed_over) = if *rules == Diversity::default() {
+        let wanted = if request.rank_all { usize::MAX } else { k };
+        (prepared.top_k(*order, wanted, None, work.threads, work.cancel)?, None)
+    } else {
+        let threads = work.threads;
+        let rules =
+            SelectRequest { order: *order, k, filter: None, diversity: rules, threads, memory: MEMORY };
+        let found = prepared.select(&rules, work.cancel)?;
+        (found.ranking, Some((found.over_quota, found.near_duplicates)))
+    };
+    let pools = open_pools(snapshot, &spec.pools)?;
+    Ok(Selected { prepared, pools, ranking, wanted: k, passed_over })
+}
+
+impl Selected {
+    /// The selected rows.
+    pub fn rows(&self) -> &[Scored] {
+        &self.ranking.rows[..self.ranking.rows.len().min(self.wanted)]
+    }
+
+    /// Writes the original lines, each ended by a line break, byte for byte.
+    ///
+    /// # Errors
+    /// A row that was stored without its line, damage, an output that fails, and being told to stop.
+    pub fn write_lines(&self, out: &mut impl Write, cancel: &Cancel) -> Result<(), AnswerError> {
+        for chunk in self.rows().chunks(CHUNK) {
+            go_on(cancel)?;
+            for (scored, record) in chunk.iter().zip(column(chunk, &self.pools, "record")?) {
+                out.write_all(bytes(&record, scored)?)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the records as a table that can be added again.
+    ///
+    /// # Errors
+    /// Records that do not fit into one table, damage, an output that fails, and being told to stop.
+    pub fn write_table<W: Write + Send>(
+        &self,
+        out: W,
+        format: Format,
+        cancel: &Cancel,
+    ) -> Result<(), AnswerError> {
+        let records = Records::new(&self.pools, self.rows())?;
+        write_batches(out, format, self.rows(), cancel, |chunk| records.batch(chunk))
+    }
+
+    /// Writes id, row, score and subtask of every ranked row; with `explain`, what stands behind each score.
+    ///
+    /// # Errors
+    /// Damage, an output that fails, and being told to stop.
+    pub fn write_scores<W: Write + Send>(
+        &self,
+        out: W,
+        format: Format,
+        explain: bool,
+        cancel: &Cancel,
+    ) -> Result<(), AnswerError> {
+        let explain = explain.then(|| Explained::new(&self.prepared, cancel)).transpose()?;
+        write_batches(out, format, &self.ranking.rows, cancel, |chunk| self.scores(chunk, explain.as_ref()))
+    }
+
+    /// `id, row, score, subtask`, and `pool` in front if there are several.
+    fn scores(&self, rows: &[Scored], explain: Option<&Explained<'_>>) -> Result<RecordBatch, AnswerError> {
+        let subtask = |scored: &Scored| match scored.subtask {
+            NO_SUBTASK => None,
+            number => self.ranking.subtasks.get(number as usize).map(String::as_str),
+        };
+        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+        if let Some(names) = pool_names(rows, &self.pools) {
+            columns.push(("pool", Arc::new(names)));
+        }
+        columns.push(("id", Arc::new(ids(rows, &self.pools)?)));
+        columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+        columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
+        columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
+        if let Some(explain) = explain {
+            columns.extend(explain.columns(rows)?);
+        }
+        // Nothing tells the type of a column without values otherwise.
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+}
+
+/// Fails once it was told to stop.
+fn go_on(cancel: &Cancel) -> Result<(), AnswerError> {
+    Ok(cancel.check().map_err(gstore_query::QueryError::from)?)
+}
+
+/// Writes the batches of some rows.
+fn write_batches<W: Write + Send>(
+    out: W,
+    format: Format,
+    rows: &[Scored],
+    cancel: &Cancel,
+    batch: impl Fn(&[Scored]) -> Result<RecordBatch, AnswerError>,
+) -> Result<(), AnswerError> {
+    let style = TableStyle { width: None, column: None };
+    // At least one batch, so that an empty selection still is a file with a header.
+    let (first, rest) = rows.split_at(rows.len().min(CHUNK));
+    go_on(cancel)?;
+    let first = batch(first)?;
+    let mut writer = ResultWriter::new(format, &first.schema(), out, style)?;
+    writer.write(&first)?;
+    for chunk in rest.chunks(CHUNK) {
+        go_on(cancel)?;
+        writer.write(&batch(chunk)?)?;
+    }
+    writer.finish()?;
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The arguments of the command line and its config file, for the program and for what tests their parsers.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod config;

@@ -1,0 +1,119 @@
+//! What to do about an error, as a value: a library names it, the front end of the program words it.
+//!
+//! A message contains its remedies where its sentences need them: where a command, a function or an option is
+//! named. Until the front end has said how it words them ([`Remedy::word_with`]), they are plain nouns.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+/// A way out of an error. Front ends match it in full, so that a new one is worded everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy<'a> {
+    /// Give an option of the job at hand: its name in the job's table, and its value (empty: any).
+    Option(&'a str, &'a str),
+    /// Register samples.
+    Add,
+    /// Compute what features lack.
+    Ingest,
+    /// Compute a feature of this kind.
+    IngestKind {
+        /// The kind; empty: any.
+        kind: &'a str,
+        /// For each token.
+        per_token: bool,
+    },
+    /// List what is damaged, and what is affected.
+    Verify,
+    /// Save what is sound, and take out what is damaged.
+    Repair,
+    /// Build an index of a feature.
+    Index {
+        /// `sketch`, `hnsw`, or empty: that of the message.
+        kind: &'a str,
+        /// The feature as its user names it; empty: that of the message.
+        feature: &'a str,
+        /// Also where there is one.
+        rebuild: bool,
+    },
+    /// Copy the store.
+    Backup,
+    /// Make a store of a copy.
+    Restore,
+    /// Delete samples of this dataset by their ids.
+    Delete(&'a str),
+    /// Finish a purge.
+    Purge,
+    /// Remove what failed commands left behind, and no snapshot.
+    RemoveLeftovers,
+    /// Give up unfinished jobs.
+    DropJobs,
+    /// Ask where models are at hand.
+    AskWithModels,
+    /// Write a result to a file.
+    WriteResult,
+}
+
+/// How a front end words a remedy.
+pub type Wording = fn(&Remedy<'_>) -> String;
+
+static WORDING: OnceLock<Wording> = OnceLock::new();
+
+impl Remedy<'_> {
+    /// Build the index that the message speaks of.
+    pub const INDEX: Remedy<'static> = Remedy::Index { kind: "", feature: "", rebuild: false };
+
+    /// Words remedies like this from now on; a program does it once, before anything can fail. Later calls
+    /// change nothing.
+    pub fn word_with(wording: Wording) {
+        // A program has one front end.
+        let _ = WORDING.set(wording);
+    }
+
+    /// Nouns, for programs without commands.
+    fn plain(&self) -> String {
+        match *self {
+            Self::Option(name, "") => name.into(),
+            Self::Option(name, value) => format!("{name}={value}"),
+            Self::Add => "an append".into(),
+            Self::Ingest | Self::IngestKind { kind: "", per_token: false } => "an ingest".into(),
+            Self::IngestKind { kind: "", per_token: true } => "an ingest per token".into(),
+            Self::IngestKind { kind, per_token: false } => format!("an ingest of {kind}"),
+            Self::IngestKind { kind, per_token: true } => format!("an ingest of {kind} per token"),
+            Self::Verify => "a verification".into(),
+            Self::Repair => "a repair".into(),
+            Self::Index { kind: "", .. } => "a build of the index".into(),
+            Self::Index { kind, feature, .. } => format!("a build of the {kind} index of {feature}"),
+            Self::Backup => "a backup".into(),
+            Self::Restore => "a restore".into(),
+            Self::Delete(dataset) => format!("a delete from dataset {dataset}"),
+            Self::Purge => "a purge".into(),
+            Self::RemoveLeftovers => "a collection that keeps all snapshots".into(),
+            Self::DropJobs => "a collection of unfinished jobs".into(),
+            Self::AskWithModels => "a session that has models".into(),
+            Self::WriteResult => "the program that asked".into(),
+        }
+    }
+}
+
+impl fmt::Display for Remedy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&WORDING.get().map_or_else(|| self.plain(), |wording| wording(self)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_front_end_they_are_nouns() {
+        let index = Remedy::Index { kind: "sketch", feature: "pool/grad-sgd", rebuild: false };
+        assert_eq!(index.to_string(), "a build of the sketch index of pool/grad-sgd");
+        assert_eq!(Remedy::Option("max_length", "32").to_string(), "max_length=32");
+        assert_eq!(Remedy::Option("checkpoints", "").to_string(), "checkpoints");
+        assert_eq!(
+            Remedy::IngestKind { kind: "loss", per_token: true }.to_string(),
+            "an ingest of loss per token"
+        );
+    }
+}
