@@ -51,6 +51,7 @@ const MODEL: Folders = Folders {
         &["architectures"],
         &["weights"],
         &["passes"],
+        &["gradients"],
         &["hub"],
     ],
     up: &[],

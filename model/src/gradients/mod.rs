@@ -1,0 +1,11 @@
+//! Gradients of parameters: where the factors of a backward pass are added up, for one sample or for a batch.
+
+mod layout;
+mod lora;
+mod summed;
+mod weights;
+
+pub use layout::{GradLayout, Place, RowOrder, Target, gradient_width};
+pub use lora::{HostFactors, HostModule, LoraFactors, LoraSink};
+pub use summed::Summed;
+pub use weights::WeightSink;
