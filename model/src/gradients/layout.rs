@@ -1,8 +1,7 @@
 //! Where the gradient of each tracked tensor is formed.
 //!
 //! For a gradient of each sample, tensors are formed group by group: those of one decoder layer, and those that belong to none. Only the
-//! buffers of one group of layers exist at a time, so memory does not grow with the depth of the model. A gradient that is summed over a
-//! batch has one group: all tensors, in their order.
+//! buffers of one group of layers exist at a time, so memory does not grow with the depth of the model.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -106,17 +105,8 @@ impl GradLayout {
         };
         for (tensor, param) in tracked.iter().enumerate().filter(|(tensor, _)| formed(*tensor)) {
             if let Some(param) = decoder.params.get(*param) {
-                layout.add(decoder, tensor, param, group_of(&param.role));
+                layout.add(decoder, tensor, param);
             }
-        }
-        layout
-    }
-
-    /// All tensors of a decoder in one group, one after the other in their order.
-    pub fn flat(decoder: &Decoder) -> GradLayout {
-        let mut layout = GradLayout { groups: vec![Vec::new()], widths: vec![0], targets: BTreeMap::new() };
-        for (tensor, param) in decoder.params.iter().enumerate() {
-            layout.add(decoder, tensor, param, 0);
         }
         layout
     }
@@ -128,19 +118,8 @@ impl GradLayout {
         places.iter().find(|place| Some(place.offset) == start).map_or(0, |place| place.len)
     }
 
-    /// Puts the rows of fused weights where they belong, in a vector of the first group.
-    pub fn reorder(&self, vector: &mut [f32]) {
-        let mut scratch = Vec::new();
-        for Place { offset, len, order, .. } in self.groups.first().into_iter().flatten() {
-            if let Some(order) = order {
-                let formed = &mut vector[*offset..offset + len];
-                order.apply(formed, &mut scratch);
-                formed.copy_from_slice(&scratch);
-            }
-        }
-    }
-
-    fn add(&mut self, decoder: &Decoder, tensor: usize, param: &Param, group: usize) {
+    fn add(&mut self, decoder: &Decoder, tensor: usize, param: &Param) {
+        let group = group_of(&param.role);
         let offset = self.widths[group];
         let len: usize = param.shape.iter().product();
         self.widths[group] += len;

@@ -3,9 +3,7 @@
 mod layout;
 mod lora;
 mod summed;
-mod weights;
 
 pub use layout::{GradLayout, Place, RowOrder, Target, gradient_width};
 pub use lora::{HostFactors, HostModule, LoraFactors, LoraSink};
 pub use summed::Summed;
-pub use weights::WeightSink;
