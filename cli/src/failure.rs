@@ -7,6 +7,7 @@ use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, ChangeError, VerifyError};
+use gstore_train::TrainError;
 
 use crate::output;
 
@@ -58,7 +59,8 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         return (Some(text(error)), STOPPED);
     }
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
-        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage);
+        || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
+        || matches!(error.downcast_ref(), Some(TrainError::Option(_)));
     let code = match usage {
         true => USAGE,
         false if is_damage(error) => DAMAGED,
@@ -88,6 +90,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
+        || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
