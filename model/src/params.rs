@@ -5,7 +5,8 @@ use std::ops::Range;
 
 /// One trainable tensor: its canonical name and shape.
 ///
-/// A slice of these describes a flat vector: the tensors follow each other in `named_parameters()` order, each flattened row-major.
+/// A slice of these describes a flat vector: the tensors follow each other in `named_parameters()` order,
+/// each flattened row-major.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TensorSpec {
     /// Name in the plain causal-LM state dict, e.g. `model.layers.0.self_attn.q_proj.lora_A.weight`.
@@ -26,7 +27,8 @@ pub fn total_len(params: &[TensorSpec]) -> usize {
     params.iter().map(TensorSpec::numel).sum()
 }
 
-/// Trainable tensors in f32 whose values may change: one vector, in which they follow each other in `named_parameters()` order.
+/// Trainable tensors in f32 whose values may change: one vector, in which they follow each other in
+/// `named_parameters()` order.
 ///
 /// Weights of linear maps are `[out, input]`, whatever the files' order.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,11 @@ use std::ops::Range;
 /// Pieces come in multiples of this many, so that a few threads have equal shares.
 const SHARES: usize = 4;
 
-/// Consecutive samples of about equally many tokens: enough pieces that none has more than about `most` tokens.
+/// Consecutive samples of about equally many tokens: enough pieces that none has more than about `most`
+/// tokens.
 ///
-/// The cut depends on the lengths alone, and sums run piece by piece in their order, so threads change no bit.
+/// The cut depends on the lengths alone, and sums run piece by piece in their order, so threads change no
+/// bit.
 pub fn cut(lengths: &[usize], most: usize) -> Vec<Range<usize>> {
     let total: usize = lengths.iter().sum();
     let wanted = total.div_ceil(most.max(1)).next_multiple_of(SHARES);

@@ -60,8 +60,8 @@ pub struct Outcome {
 /// Trains, or goes on where the same request was stopped.
 ///
 /// # Errors
-/// A request, model or data that cannot be used; another training in the output folder; a loss that is no number any more. What was saved
-/// stays.
+/// A request, model or data that cannot be used; another training in the output folder; a loss that is no
+/// number any more. What was saved stays.
 pub fn run(
     request: &TrainRequest,
     observer: &mut dyn Observer,
@@ -193,7 +193,8 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         Ok(())
     }
 
-    /// Writes a checkpoint; one in between, which only keeps what was done when the training was told to stop, goes with the next.
+    /// Writes a checkpoint; one in between, which only keeps what was done when the training was told to
+    /// stop, goes with the next.
     fn save(&mut self, taken: u64, interim: bool) -> Result<(), TrainError> {
         let training = TrainingState {
             step: taken,

@@ -2,12 +2,14 @@
 //!
 //! In layers, each of which uses those before it alone:
 //! - `random` gives counter-based numbers, [`Schedule`] rates, [`Optimizer`] steps: no model, no files
-//! - [`Parameters`] are what is trained, with the model that computes with them; [`Sample`]s are what is trained on
+//! - [`Parameters`] are what is trained, with the model that computes with them; [`Sample`]s are what is
+//!   trained on
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
 //! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption
 //!
 //! Invariants
-//! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went on
+//! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went
+//!   on
 //! - a checkpoint folder is whole or not there
 
 #![forbid(unsafe_code)]

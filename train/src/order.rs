@@ -30,7 +30,8 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Steps of `accumulate` micro-batches of `micro` samples: `max_steps` of them, else as many as `epochs` take.
+    /// Steps of `accumulate` micro-batches of `micro` samples: `max_steps` of them, else as many as `epochs`
+    /// take.
     ///
     /// # Errors
     /// Nothing to train on, or no step.

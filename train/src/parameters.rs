@@ -111,7 +111,8 @@ impl<B: Backend + Clone> Parameters<B> {
         Parameters::of_all(folder.decoder(), store, backend)
     }
 
-    /// All tensors of a model that no one has trained: weights and tables normal with deviation `deviation`, norms one, biases zero.
+    /// All tensors of a model that no one has trained: weights and tables normal with deviation `deviation`,
+    /// norms one, biases zero.
     pub fn random(
         decoder: &Decoder,
         deviation: f64,

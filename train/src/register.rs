@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
 
-/// Registers the checkpoints of a training as a run of the store. `base` names the base model, `model` is its folder.
+/// Registers the checkpoints of a training as a run of the store. `base` names the base model, `model` is its
+/// folder.
 ///
 /// # Errors
 /// A checkpoint that cannot be read, and a run of this name that means other weights.

@@ -17,7 +17,8 @@ use crate::trainer::LossMean;
 /// One training.
 #[derive(Clone)]
 pub struct TrainRequest {
-    /// Folder of the model that it starts from; of a training from scratch its `config.json` and tokenizer are used.
+    /// Folder of the model that it starts from; of a training from scratch its `config.json` and tokenizer
+    /// are used.
     pub model: PathBuf,
     /// Where checkpoints go.
     pub output: PathBuf,

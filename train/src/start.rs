@@ -1,4 +1,5 @@
-//! What a training starts from: its samples, what decides its bits, and its own last checkpoint if there is one.
+//! What a training starts from: its samples, what decides its bits, and its own last checkpoint if there is
+//! one.
 
 use std::sync::atomic::AtomicBool;
 

@@ -81,8 +81,8 @@ impl<B: Backend + Clone> Trainer<B> {
     /// One step on micro-batches, at rate `rate`.
     ///
     /// # Errors
-    /// A loss or gradient that is not finite, after which the parameters are what they were; a step without scored tokens; the flag
-    /// raised.
+    /// A loss or gradient that is not finite, after which the parameters are what they were; a step without
+    /// scored tokens; the flag raised.
     pub fn step(
         &mut self,
         batch: &[Vec<&Sample>],

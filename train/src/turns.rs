@@ -4,7 +4,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// For each of some sums, whose turn it is.
 ///
-/// A thread that waits is woken by the piece before its own, or by [`Turns::stop`]; pieces have to be begun in the order of their numbers.
+/// A thread that waits is woken by the piece before its own, or by [`Turns::stop`]; pieces have to be begun
+/// in the order of their numbers.
 pub struct Turns {
     /// The piece that may add to each sum; none once a piece has failed.
     next: Mutex<Option<Vec<usize>>>,

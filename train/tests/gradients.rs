@@ -1,4 +1,5 @@
-//! Promise: a summed gradient is the derivative of the loss, tensor by tensor, for every family; threads change no bit of it.
+//! Promise: a summed gradient is the derivative of the loss, tensor by tensor, for every family; threads
+//! change no bit of it.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: a training that was stopped goes on with the same bits, its checkpoints are whole, and what cannot be trained is refused.
+//! Promise: a training that was stopped goes on with the same bits, its checkpoints are whole, and what
+//! cannot be trained is refused.
 
 mod common;
 

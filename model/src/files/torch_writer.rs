@@ -1,4 +1,5 @@
-//! Archives as `torch.save` writes them: a ZIP of one pickle (protocol 2) and the raw storages of its tensors.
+//! Archives as `torch.save` writes them: a ZIP of one pickle (protocol 2) and the raw storages of its
+//! tensors.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -36,8 +37,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Writes `root` to `path` and flushes it; torch opens it with `weights_only` as well. `name` is the folder inside the archive, for torch the
-/// file's name without its ending.
+/// Writes `root` to `path` and flushes it; torch opens it with `weights_only` as well. `name` is the folder
+/// inside the archive, for torch the file's name without its ending.
 ///
 /// # Errors
 /// What the file system refuses; the file may then be there in part.

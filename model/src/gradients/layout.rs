@@ -1,7 +1,8 @@
 //! Where the gradient of each tracked tensor is formed.
 //!
-//! For a gradient of each sample, tensors are formed group by group: those of one decoder layer, and those that belong to none. Only the
-//! buffers of one group of layers exist at a time, so memory does not grow with the depth of the model.
+//! For a gradient of each sample, tensors are formed group by group: those of one decoder layer, and those
+//! that belong to none. Only the buffers of one group of layers exist at a time, so memory does not grow with
+//! the depth of the model.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -96,7 +97,8 @@ pub struct GradLayout {
 }
 
 impl GradLayout {
-    /// `tracked`: indices into `decoder.params`; tensors are numbered in that order, and only those that `formed` accepts are formed.
+    /// `tracked`: indices into `decoder.params`; tensors are numbered in that order, and only those that
+    /// `formed` accepts are formed.
     pub fn new(decoder: &Decoder, tracked: &[usize], formed: impl Fn(usize) -> bool) -> GradLayout {
         let mut layout = GradLayout {
             groups: vec![Vec::new(); decoder.layers + 1],
@@ -176,8 +178,8 @@ fn group_of(role: &Role) -> usize {
     }
 }
 
-/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else, of those that `formed` accepts, the
-/// tensors of no layer and those of the widest one.
+/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else, of those
+/// that `formed` accepts, the tensors of no layer and those of the widest one.
 pub fn gradient_width(
     decoder: &Decoder,
     tracked: &[usize],

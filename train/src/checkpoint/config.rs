@@ -45,7 +45,8 @@ fn number(value: f64) -> Value {
     }
 }
 
-/// The shortest names that mean exactly the chosen modules: their last part, else all behind the layer's number.
+/// The shortest names that mean exactly the chosen modules: their last part, else all behind the layer's
+/// number.
 fn targets(choice: &LoraChoice, decoder: &Decoder) -> Result<Vec<String>, TrainError> {
     let chosen: Vec<&str> = choice.resolve(decoder)?.iter().map(|param| param.module()).collect();
     let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();

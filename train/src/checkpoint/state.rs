@@ -34,13 +34,15 @@ pub(crate) struct TrainingState {
     pub interim: bool,
 }
 
-/// Indices of the trained tensors in the order in which `optimizer.pt` numbers them: those that decay, then the others.
+/// Indices of the trained tensors in the order in which `optimizer.pt` numbers them: those that decay, then
+/// the others.
 fn groups(trained: &[Trained]) -> [Vec<usize>; 2] {
     let (decayed, others) = (0..trained.len()).partition(|i| trained[*i].decay == Decay::Yes);
     [decayed, others]
 }
 
-/// The state dict of the optimizer. `stored` are the states of each tensor in the order of files, `step` the number of steps as a tensor.
+/// The state dict of the optimizer. `stored` are the states of each tensor in the order of files, `step` the
+/// number of steps as a tensor.
 pub(super) fn optimizer<'a>(
     optimizer: &Optimizer,
     trained: &[Trained],
