@@ -8,6 +8,7 @@ use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::{BackupError, ChangeError, VerifyError};
+use gstore_train::TrainError;
 
 use crate::output;
 
@@ -60,6 +61,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     }
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
+        || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Top { .. })));
     let code = match usage {
         true => USAGE,
@@ -90,6 +92,7 @@ fn is_stopped(error: &anyhow::Error) -> bool {
     let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
     by_sql
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
+        || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
         || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
         || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))

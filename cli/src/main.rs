@@ -13,6 +13,7 @@ mod remedy;
 mod shell;
 mod sketches;
 mod summary;
+mod training;
 mod words;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => commands::demo::run(&context, &args),
         Command::Add(args) => commands::add::run(&context, &args),
         Command::Ingest(args) => commands::ingest::run(&context, &args),
+        Command::Train(args) => commands::train::run(&context, &args),
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
         Command::Select(args) => commands::select::run(&context, &args),

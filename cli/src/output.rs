@@ -5,10 +5,10 @@
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
 
+use gstore_core::Cancel;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use rustix::fs::{Access, access};
@@ -111,17 +111,17 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Whether a reader of results has closed its end of a pipe.
-static CLOSED: AtomicBool = AtomicBool::new(false);
+static CLOSED: Cancel = Cancel::new();
 
 /// Whether a result could not be written since its reader has closed the pipe, as `head` does: an end and no error.
 pub fn is_closed() -> bool {
-    CLOSED.load(Ordering::Relaxed)
+    CLOSED.is_raised()
 }
 
 /// Notes a closed pipe where it shows; the libraries that write formats turn the error into one of their own.
 pub fn noted<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-        CLOSED.store(true, Ordering::Relaxed);
+        CLOSED.raise();
     }
     written
 }

@@ -8,6 +8,7 @@
 //! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by
 //!   digest
 //! - [`Model`] and [`Pass`] run it forward and backward, written once against the [`Backend`] trait
+//! - [`gradients`] says where the factors of a backward pass are added up
 //! - [`cpu`] and [`candle`] are the backends; they know nothing of models
 //!
 //! Apart from them, [`hub`] finds model folders, on this machine or on the Hugging Face Hub.
@@ -20,6 +21,7 @@ pub mod candle;
 pub mod cpu;
 mod device;
 mod files;
+pub mod gradients;
 pub mod hub;
 pub mod params;
 mod passes;
@@ -32,6 +34,6 @@ pub use backend::{
 };
 pub use device::{Device, UnknownDevice};
 pub use passes::{
-    Forward, Keep, LastRows, Layout, LoadError, Merge, Model, PackedSample, Pass, Reduction, Sink, Slot,
-    TableFactors,
+    Forward, Keep, LastRows, Layout, LoadError, LoraWeights, Merge, Model, PackedSample, Pass, Read,
+    Reduction, Sink, Slot, TableFactors,
 };

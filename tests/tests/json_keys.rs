@@ -115,6 +115,22 @@ fn the_page_has_every_key_and_no_other() {
         check(heading, &place.json(&args));
     }
 
+    let mut train = place.gstore(&[
+        "train",
+        "--dataset",
+        "pool",
+        "--lora-rank",
+        "2",
+        "--max-steps",
+        "2",
+        "--max-length",
+        "64",
+    ]);
+    train.args(["--output", "tuned", "--json", "--model"]).arg(world::demo().join("model"));
+    check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
+    // The run needs no paths.
+    place.ok(&["ingest", "--dataset", "pool", "--run", "tuned", "--features", "loss"]);
+
     let mut shard = place.gstore(&["ingest", "--dataset", "pool", "--features", "loss", "--dim", "256"]);
     shard.args(["--shard", "1/1", "--out", "shard", "--model"]).arg(world::demo().join("model"));
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));

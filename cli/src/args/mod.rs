@@ -9,6 +9,7 @@ mod life;
 mod matrix;
 mod negative;
 mod scoring;
+mod train;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, 
 pub use matrix::MatrixArgs;
 pub use negative::{command, join_negative};
 pub use scoring::{PairArgs, ScoringArgs};
+pub use train::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gstore_ingest::pipeline::IngestRequest;
@@ -87,6 +89,8 @@ pub enum Command {
     Add(AddArgs),
     /// Run a model over a dataset and store gradients, embeddings and losses by checkpoint
     Ingest(IngestArgs),
+    /// Train LoRA factors or a whole model, with checkpoints that PEFT, transformers and torch open
+    Train(TrainArgs),
     /// Take in the shards that `gstore ingest --shard` computed, all of them in one commit
     Attach(AttachArgs),
     /// Run one SQL statement, or an interactive shell
@@ -204,11 +208,11 @@ pub struct IngestArgs {
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
-    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
-    #[arg(long, value_name = "DIR|REPO")]
-    pub model: String,
+    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub [default: that of --run]
+    #[arg(long, value_name = "DIR|REPO", required_unless_present = "run")]
+    pub model: Option<String>,
     /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name or org/name@revision of an adapter on the Hub, or name=one of
-    /// them; without it the base model itself
+    /// them; without it the base model itself, or the checkpoints of --run where the store has that run and no --model is given
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
     /// What to compute

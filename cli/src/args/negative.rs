@@ -16,7 +16,7 @@ pub fn command() -> clap::Command {
             })
             .mut_subcommands(with_negative_numbers)
     }
-    with_negative_numbers(Cli::command())
+    with_negative_numbers(Cli::command()).mut_subcommand("train", super::train::with_underscores)
 }
 
 /// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value: alone, it would be taken for an

@@ -69,7 +69,12 @@ pub fn embedding(args: &GradientArgs) -> EmbeddingForm {
 
 /// Precision of the factors of matrix products.
 pub fn compute(args: &GradientArgs) -> Compute {
-    match args.compute {
+    precision(args.compute)
+}
+
+/// The precision of a flag.
+pub fn precision(compute: args::Compute) -> Compute {
+    match compute {
         args::Compute::F32 => Compute::F32,
         args::Compute::Bf16 => Compute::Bf16,
     }

@@ -1,7 +1,7 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -10,12 +10,12 @@ use gstore_core::UnknownKind;
 use gstore_data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
-    AddReport, Ending, IngestError, IngestPlan, IngestRequest, Preview, ShardRequest, check_inputs, estimate,
-    ingest, ingest_shard,
+    AddReport, CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, Preview,
+    ShardRequest, check_inputs, estimate, ingest, ingest_shard,
 };
 use gstore_query::sketch::{can_sketch, vector_bytes};
 use gstore_store::vfs::free_space;
-use gstore_store::{Granularity, Store};
+use gstore_store::{Granularity, RunCheckpoint, Store};
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::add::Samples;
@@ -220,9 +220,19 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
     gradients::check(&args.gradients, &kinds)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
-    let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
-    let checkpoints =
-        folders.checkpoints(&args.checkpoints).map_err(|error| folder_error("--checkpoints", error))?;
+    let (model, checkpoints) = match (&args.model, &args.run) {
+        (Some(model), _) => {
+            let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+            let checkpoints = folders
+                .checkpoints(&args.checkpoints)
+                .map_err(|error| folder_error("--checkpoints", error))?;
+            (model, checkpoints)
+        }
+        (None, Some(run)) => of_run(context, run, &args.checkpoints)?,
+        (None, None) => {
+            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+        }
+    };
     Ok(IngestRequest {
         dataset: args.dataset.clone(),
         run: args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints)),
@@ -257,6 +267,36 @@ fn request(context: &Context, args: &IngestArgs) -> Result<IngestRequest> {
         origins: folders.origins(),
         command: command_line(),
     })
+}
+
+/// Model and checkpoints of a run of the store, by where they were when it was registered.
+fn of_run(context: &Context, run: &str, others: &[String]) -> Result<(PathBuf, Vec<CheckpointArg>)> {
+    if !others.is_empty() {
+        bail!(UsageError(
+            "--checkpoints without --model: the checkpoints of the run are used then".to_owned()
+        ));
+    }
+    let snapshot = context.open()?.snapshot()?;
+    let part = snapshot.run(run)?;
+    let mut models = part.checkpoints.iter().filter_map(|checkpoint| folder_of(checkpoint, "model"));
+    let model = models.next().ok_or_else(|| {
+        UsageError(format!("run {run} of the store does not say where its model is: give --model"))
+    })?;
+    Ok((model, part.checkpoints.iter().map(checkpoint_of).collect()))
+}
+
+fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {
+    let weights = match (folder_of(checkpoint, "adapter"), folder_of(checkpoint, "weights")) {
+        (Some(adapter), _) => CheckpointWeights::Adapter(adapter),
+        (None, Some(weights)) => CheckpointWeights::Model(weights),
+        (None, None) => CheckpointWeights::Base,
+    };
+    CheckpointArg { name: checkpoint.name.clone(), weights }
+}
+
+/// A folder that a checkpoint's provenance names.
+fn folder_of(checkpoint: &RunCheckpoint, key: &str) -> Option<PathBuf> {
+    checkpoint.provenance.get(key).and_then(|value| value.as_str()).map(PathBuf::from)
 }
 
 /// How each module's gradient is projected, by checkpoint.

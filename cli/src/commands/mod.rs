@@ -20,4 +20,5 @@ pub mod query;
 pub mod select;
 pub mod snapshots;
 pub mod tag;
+pub mod train;
 pub mod verify;

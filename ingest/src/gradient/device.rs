@@ -2,10 +2,10 @@
 
 use super::factored::FactorMaps;
 use super::features::Accumulator;
-use super::layout::{Place, RowOrder};
 use crate::projection::FactoredProjector;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
+use gstore_model::gradients::{Place, RowOrder};
 use gstore_model::{Backend, BackendError};
 
 /// Backends whose gradients become features. Each step is done on the host unless a backend has its own way;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::device::GradientBackend;
 use super::features::Accumulator;
-use super::layout::GradLayout;
 use gstore_model::architectures::{LinearId, NormId};
+use gstore_model::gradients::GradLayout;
 use gstore_model::{BackendError, NormFactors, Sink, Slot, TableFactors};
 
 /// Forms gradients group by group and hands each on when it is whole: layers from the last to the first, then
@@ -56,12 +56,6 @@ impl<'a, 'f, B: GradientBackend> FormedSink<'a, 'f, B> {
         }
         Ok(())
     }
-
-    /// Length of the tensor that starts at an offset of a group: a norm's weight has one axis.
-    fn norm_width(&self, group: usize, offset: Option<usize>) -> usize {
-        let places = &self.layout.groups[group];
-        places.iter().find(|place| Some(place.offset) == offset).map_or(0, |place| place.len)
-    }
 }
 
 impl<B: GradientBackend> Sink<B> for FormedSink<'_, '_, B> {
@@ -79,14 +73,7 @@ impl<B: GradientBackend> Sink<B> for FormedSink<'_, '_, B> {
         for (id, grad) in grads {
             let Some(target) = self.layout.targets.get(&Slot::Linear(*id)).copied() else { continue };
             let out = self.rows(backend, target.group)?;
-            if let Some(offset) = target.weight {
-                backend.weight_grads(x, grad, spans, out, offset)?;
-            }
-            if let Some(offset) = target.bias {
-                // The bias is a table of one row, looked up at every position.
-                let ids = vec![0; backend.size(grad).0];
-                backend.table_grads(&ids, grad, 1.0, spans, out, offset)?;
-            }
+            target.add_linear(backend, x, grad, spans, out)?;
         }
         Ok(())
     }
@@ -99,7 +86,7 @@ impl<B: GradientBackend> Sink<B> for FormedSink<'_, '_, B> {
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
         let Some(target) = self.layout.targets.get(&Slot::Norm(id)).copied() else { return Ok(()) };
-        let width = self.norm_width(target.group, target.weight.or(target.bias));
+        let width = self.layout.norm_width(&target);
         let out = self.rows(backend, target.group)?;
         backend.norm_grads(factors, width, spans, out, [target.weight, target.bias])
     }

@@ -13,8 +13,6 @@ mod factored;
 mod features;
 mod formed;
 mod forms;
-mod layout;
-mod lora;
 mod peaks;
 mod runner;
 mod tracked;
@@ -27,6 +25,5 @@ pub use features::{GradFeatures, Projector};
 pub use forms::{
     AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature,
 };
-pub(crate) use layout::gradient_width;
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
 pub use weights::module_shapes;

@@ -6,9 +6,9 @@ use super::device::GradientBackend;
 use super::engine::{EngineOptions, LossForm, SampleOutput, Want};
 use super::error::EngineError;
 use super::features::{Accumulator, GradFeatures, Projector};
-use super::lora::{LoraFactors, LoraSink};
 use super::peaks::Peaks;
 use super::weights::WeightGradients;
+use gstore_model::gradients::{LoraFactors, LoraSink};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::{BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass};
 

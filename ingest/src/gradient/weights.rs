@@ -7,10 +7,10 @@ use super::factored::{FactorMaps, FactorSink};
 use super::features::{Accumulator, GradFeatures, Projector};
 use super::formed::FormedSink;
 use super::forms::GradForm;
-use super::layout::GradLayout;
 use super::peaks::Peaks;
 use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
 use gstore_model::architectures::{Decoder, LinearId, NormId, Param, Role};
+use gstore_model::gradients::GradLayout;
 use gstore_model::params::TensorSpec;
 use gstore_model::{BackendError, Forward, Model, NormFactors, Objective, Sink, Slot, TableFactors};
 

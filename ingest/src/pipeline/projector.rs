@@ -6,12 +6,13 @@ use gstore_store::ModuleGroup;
 use super::IngestError;
 use super::plan::CheckpointPlan;
 use super::request::{CheckpointArg, CheckpointWeights, form};
-use crate::gradient::{GradFeatures, GradForm, Projector, gradient_width, module_shapes};
+use crate::gradient::{GradFeatures, GradForm, Projector, module_shapes};
 use crate::projection::{
     FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose,
     tensor_modules,
 };
 use gstore_model::architectures::Decoder;
+use gstore_model::gradients::gradient_width;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Moments, MomentsFile, Trained};
 

@@ -1,4 +1,4 @@
-//! Files of models: safetensors, restricted pickles, JSON, and what is said of those that are refused.
+//! Files of models: safetensors, restricted pickles and JSON, read and written, and what is said of those that are refused.
 //!
 //! Invariants
 //! - names, shapes and element types are checked before any weight is read
@@ -8,10 +8,14 @@ mod error;
 pub(crate) mod json;
 pub(crate) mod names;
 pub mod pickle;
+mod tensor_writer;
 mod tensors;
 mod torch;
+mod torch_writer;
 
 pub use error::ModelError;
 pub use names::canonical;
+pub use tensor_writer::write_tensors;
 pub use tensors::{TensorEntry, TensorSet};
 pub use torch::{TorchArchive, TorchError};
+pub use torch_writer::{Object, write_torch};

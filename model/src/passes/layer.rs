@@ -3,6 +3,7 @@
 //! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the last layer may be the scored
 //! rows only.
 
+use super::map::Map;
 use super::model::{Layer, Model};
 use crate::architectures::{Mlp, NormPlace, Residual};
 use crate::backend::{Attention, AttentionPlan, Backend, BackendError};
@@ -144,9 +145,9 @@ impl<B: Backend> Model<B> {
     ) -> Result<(B::Tensor, Saved<B>), BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
         let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
-        let (k, key_norm) = self.normed(layer, NormPlace::Key, b.linear(&layer.k, &inputs, None)?)?;
+        let (k, key_norm) = self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None)?)?;
         let k = self.turn(k, angles, false)?;
-        let v = b.linear(&layer.v, &inputs, None)?;
+        let v = layer.v.forward(b, &inputs, None)?;
         let (out, tail) = match rows.subset {
             Some(subset) => {
                 let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
@@ -168,7 +169,7 @@ impl<B: Backend> Model<B> {
         rows: &QueryRows<'_, B>,
     ) -> Result<(B::Tensor, Tail<B>), BackendError> {
         let b = &self.backend;
-        let (q, query_norm) = self.normed(layer, NormPlace::Query, b.linear(&layer.q, &inputs, None)?)?;
+        let (q, query_norm) = self.normed(layer, NormPlace::Query, layer.q.forward(b, &inputs, None)?)?;
         let q = self.turn(q, rows.angles, false)?;
         let (attention, log_sum) =
             b.attention(&Attention { q: &q, k, v, form: layer.attention, plan: rows.plan })?;
@@ -178,8 +179,8 @@ impl<B: Backend> Model<B> {
             Residual::Parallel => x.clone(),
         };
         let (mlp, before_mlp) = self.normed(layer, NormPlace::BeforeMlp, source)?;
-        let up = b.linear(&layer.up, &mlp, None)?;
-        let gate = layer.gate.as_ref().map(|gate| b.linear(gate, &mlp, None)).transpose()?;
+        let up = layer.up.forward(b, &mlp, None)?;
+        let gate = layer.gate.as_ref().map(|gate| gate.forward(b, &mlp, None)).transpose()?;
         let product = match (self.decoder.mlp, &gate) {
             (Mlp::Gated(act), Some(gate)) => b.gated(act, gate, &up)?,
             (Mlp::Gated(act) | Mlp::Plain(act), _) => b.activate(act, &up)?,
@@ -207,15 +208,15 @@ impl<B: Backend> Model<B> {
         &self,
         layer: &Layer<B>,
         place: NormPlace,
-        linear: &B::Linear,
+        map: &Map<B>,
         x: &B::Tensor,
         residual: &B::Tensor,
     ) -> Result<(B::Tensor, Option<Normed<B>>), BackendError> {
         let b = &self.backend;
         if !layer.norms.contains_key(&place) {
-            return Ok((b.linear(linear, x, Some(residual))?, None));
+            return Ok((map.forward(b, x, Some(residual))?, None));
         }
-        let (out, norm) = self.normed(layer, place, b.linear(linear, x, None)?)?;
+        let (out, norm) = self.normed(layer, place, map.forward(b, x, None)?)?;
         Ok((b.add(out, residual)?, norm))
     }
 }

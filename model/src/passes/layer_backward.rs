@@ -96,7 +96,7 @@ impl<B: Backend> Model<B> {
         if depth <= Depth::Output {
             return Ok(None);
         }
-        let grad = b.linear_backward(&layer.o, &dout, None)?;
+        let grad = layer.o.backward(b, &dout, None)?;
         drop(dout);
         let Tail { q, attention, log_sum, .. } = &tail;
         let of = Attention { q, k: &k, v: &v, form: layer.attention, plan: query.plan };
@@ -117,16 +117,16 @@ impl<B: Backend> Model<B> {
             return Ok(None);
         }
 
-        let dinputs = b.linear_backward(&layer.k, &dk, None)?;
-        let dinputs = b.linear_backward(&layer.v, &dv, Some(dinputs))?;
+        let dinputs = layer.k.backward(b, &dk, None)?;
+        let dinputs = layer.v.backward(b, &dv, Some(dinputs))?;
         let before = step(NormPlace::BeforeAttention, &before, key_spans);
         Ok(Some(match query.subset {
             None => {
-                let dinputs = b.linear_backward(&layer.q, &dq, Some(dinputs))?;
+                let dinputs = layer.q.backward(b, &dq, Some(dinputs))?;
                 self.norm_step(before, dinputs, Some(dresidual), sink)?
             }
             Some(rows) => {
-                let dinputs = b.scatter_add(dinputs, rows, &b.linear_backward(&layer.q, &dq, None)?)?;
+                let dinputs = b.scatter_add(dinputs, rows, &layer.q.backward(b, &dq, None)?)?;
                 b.scatter_add(self.norm_step(before, dinputs, None, sink)?, rows, &dresidual)?
             }
         }))
@@ -149,7 +149,7 @@ impl<B: Backend> Model<B> {
         if depth <= Depth::Down {
             return Ok(None);
         }
-        let dproduct = b.linear_backward(&layer.down, &ddown, None)?;
+        let dproduct = layer.down.backward(b, &ddown, None)?;
         // Without a norm in between it shares the memory of `dx`, which is added to below.
         drop(ddown);
         let dmlp = match (self.decoder.mlp, &tail.gate, &layer.gate) {
@@ -159,7 +159,7 @@ impl<B: Backend> Model<B> {
                 if depth <= Depth::GateUp {
                     return Ok(None);
                 }
-                b.linear_backward(&layer.up, &dup, Some(b.linear_backward(gate_weights, &dgate, None)?))?
+                layer.up.backward(b, &dup, Some(gate_weights.backward(b, &dgate, None)?))?
             }
             (Mlp::Gated(act) | Mlp::Plain(act), ..) => {
                 let dup = b.activate_backward(act, dproduct, &tail.up)?;
@@ -167,7 +167,7 @@ impl<B: Backend> Model<B> {
                 if depth <= Depth::GateUp {
                     return Ok(None);
                 }
-                b.linear_backward(&layer.up, &dup, None)?
+                layer.up.backward(b, &dup, None)?
             }
         };
         let before = step(NormPlace::BeforeMlp, &tail.before_mlp);

@@ -13,11 +13,13 @@ mod forward;
 mod layer;
 mod layer_backward;
 mod layout;
+mod map;
 mod model;
 mod rope;
 mod sink;
 
 pub use forward::{Forward, Keep, LastRows, Pass};
 pub use layout::{Layout, PackedSample, Reduction};
-pub use model::{LoadError, Merge, Model};
+pub use map::LoraWeights;
+pub use model::{LoadError, Merge, Model, Read};
 pub use sink::{Sink, Slot, TableFactors};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::map::Map;
 use super::rope::Rope;
 use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Piece, Positions, Role};
 use crate::backend::{AttentionForm, Backend, BackendError, LinearWeights, NormForm, NormWeights};
@@ -23,14 +24,14 @@ pub struct Model<B: Backend> {
 
 /// The weights of one decoder layer.
 pub(super) struct Layer<B: Backend> {
-    pub q: B::Linear,
-    pub k: B::Linear,
-    pub v: B::Linear,
-    pub o: B::Linear,
+    pub q: Map<B>,
+    pub k: Map<B>,
+    pub v: Map<B>,
+    pub o: Map<B>,
     /// None where the MLP has no gate.
-    pub gate: Option<B::Linear>,
-    pub up: B::Linear,
-    pub down: B::Linear,
+    pub gate: Option<Map<B>>,
+    pub up: Map<B>,
+    pub down: Map<B>,
     pub norms: BTreeMap<NormPlace, NormWeights<B::Tensor>>,
     pub attention: AttentionForm,
 }
@@ -63,6 +64,9 @@ pub enum LoadError {
     },
 }
 
+/// Gives the values of a tensor.
+pub type Read<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
+
 /// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it. Gets the module's name.
 pub type Merge<'a> = &'a mut dyn FnMut(&str, &mut LinearWeights) -> Result<(), ModelError>;
 
@@ -71,14 +75,24 @@ impl<B: Backend> Model<B> {
     ///
     /// Memory at the peak: what the backend keeps of the weights, and one weight in f32 twice.
     pub fn load(folder: &ModelFolder, backend: B, merge: Merge<'_>) -> Result<Model<B>, LoadError> {
-        let decoder = folder.decoder().clone();
+        Model::build(folder.decoder(), backend, &mut |param| folder.read(param), merge)
+    }
+
+    /// Packs weights that `read` gives, each in the sizes of its [`Param::shape`].
+    pub fn build(
+        decoder: &Decoder,
+        backend: B,
+        read: Read<'_>,
+        merge: Merge<'_>,
+    ) -> Result<Model<B>, LoadError> {
+        let decoder = decoder.clone();
         let mut parts =
-            Parts { folder, backend: &backend, merge, linears: BTreeMap::new(), norms: BTreeMap::new() };
+            Parts { read, backend: &backend, merge, linears: BTreeMap::new(), norms: BTreeMap::new() };
         let (mut embedding, mut positions) = (None, None);
         for param in &decoder.params {
             match &param.role {
-                Role::Embedding => embedding = Some(folder.read(param)?),
-                Role::Positions => positions = Some(table(&backend, param, folder.read(param)?)?),
+                Role::Embedding => embedding = Some((parts.read)(param)?),
+                Role::Positions => positions = Some(table(&backend, param, (parts.read)(param)?)?),
                 Role::Weight(pieces) => parts.weight(&decoder, param, pieces)?,
                 Role::NormWeight(id) => parts.norm(&decoder, param, *id)?,
                 // Read with the weight that they belong to.
@@ -86,7 +100,7 @@ impl<B: Backend> Model<B> {
             }
         }
         let Parts { mut linears, mut norms, .. } = parts;
-        let embedding = embedding.ok_or_else(|| incomplete(folder, "an embedding"))?;
+        let embedding = embedding.ok_or_else(|| incomplete(&decoder, "an embedding"))?;
         let (vocab, hidden) = (decoder.vocab_size, decoder.hidden_size);
         if decoder.tied {
             let weights = LinearWeights { weight: embedding.clone(), out: vocab, input: hidden, bias: None };
@@ -96,8 +110,9 @@ impl<B: Backend> Model<B> {
         let mut layers = Vec::with_capacity(decoder.layers);
         for layer in 0..decoder.layers {
             let mut at = |kind| linear(LinearId::Layer { layer, kind });
-            let gate = at(LinearKind::Gate);
-            let mut required = |kind| at(kind).ok_or_else(|| incomplete(folder, "a linear map of a layer"));
+            let gate = at(LinearKind::Gate).map(Map::new);
+            let mut required =
+                |kind| at(kind).map(Map::new).ok_or_else(|| incomplete(&decoder, "a linear map of a layer"));
             layers.push(Layer {
                 q: required(LinearKind::Q)?,
                 k: required(LinearKind::K)?,
@@ -121,8 +136,8 @@ impl<B: Backend> Model<B> {
         };
         Ok(Model {
             rope: rope(&decoder),
-            norm: norms.remove(&NormId::Final).ok_or_else(|| incomplete(folder, "a final norm"))?,
-            head: linear(LinearId::Head).ok_or_else(|| incomplete(folder, "a head"))?,
+            norm: norms.remove(&NormId::Final).ok_or_else(|| incomplete(&decoder, "a final norm"))?,
+            head: linear(LinearId::Head).ok_or_else(|| incomplete(&decoder, "a head"))?,
             embedding: backend.tensor(scaled, vocab, hidden)?,
             positions,
             layers,
@@ -149,7 +164,7 @@ impl<B: Backend> Model<B> {
 
 /// Weights on their way from the file to the backend.
 struct Parts<'a, B: Backend> {
-    folder: &'a ModelFolder,
+    read: Read<'a>,
     backend: &'a B,
     merge: Merge<'a>,
     linears: BTreeMap<LinearId, B::Linear>,
@@ -159,18 +174,18 @@ struct Parts<'a, B: Backend> {
 impl<B: Backend> Parts<'_, B> {
     /// Reads a weight with its bias and packs the linear maps that it holds.
     fn weight(&mut self, decoder: &Decoder, param: &Param, pieces: &[Piece]) -> Result<(), LoadError> {
-        let [out, input] = param.shape[..] else { return Err(incomplete(self.folder, "a matrix")) };
+        let [out, input] = param.shape[..] else { return Err(incomplete(decoder, "a matrix")) };
         let bias = match decoder.param(&format!("{}.bias", param.module())) {
-            Some(bias) => Some(self.folder.read(bias)?),
+            Some(bias) => Some((self.read)(bias)?),
             None => None,
         };
-        let mut whole = LinearWeights { weight: self.folder.read(param)?, out, input, bias };
+        let mut whole = LinearWeights { weight: (self.read)(param)?, out, input, bias };
         (self.merge)(param.module(), &mut whole)?;
         for piece in pieces {
             let rows = || piece.rows.iter();
             let [_, expected] = decoder.linear_shape(piece.linear);
             if expected != input {
-                return Err(incomplete(self.folder, "a weight of the right width"));
+                return Err(incomplete(decoder, "a weight of the right width"));
             }
             let part = match (piece.rows.len() == out, &whole) {
                 (true, whole) => whole.clone(),
@@ -189,10 +204,10 @@ impl<B: Backend> Parts<'_, B> {
     fn norm(&mut self, decoder: &Decoder, param: &Param, id: NormId) -> Result<(), LoadError> {
         let width = param.shape.iter().product();
         let whole = |values: Vec<f32>| self.backend.tensor(values, 1, width);
-        let mut weight = self.folder.read(param)?;
+        let mut weight = (self.read)(param)?;
         weight.iter_mut().for_each(|w| *w += decoder.norm_offset);
         let bias = match decoder.param(&format!("{}.bias", param.module())) {
-            Some(bias) => Some(whole(self.folder.read(bias)?)?),
+            Some(bias) => Some(whole((self.read)(bias)?)?),
             None => None,
         };
         let weights = NormWeights { weight: whole(weight)?, bias };
@@ -236,7 +251,6 @@ fn rope(decoder: &Decoder) -> Option<Rope> {
 }
 
 /// A family's description that lacks a part: a defect of the description, not of the user's files.
-fn incomplete(folder: &ModelFolder, what: &str) -> LoadError {
-    let message = format!("the description of {} lacks {what}", folder.decoder().architecture);
-    ModelError::Config { path: folder.path().join("config.json"), message }.into()
+fn incomplete(decoder: &Decoder, what: &str) -> LoadError {
+    BackendError(format!("the description of {} lacks {what}", decoder.architecture)).into()
 }

@@ -13,10 +13,13 @@ mod moments;
 mod schedule;
 mod trainer;
 
-pub use crate::files::{ModelError, TensorEntry, TensorSet, TorchArchive, TorchError, canonical, pickle};
+pub use crate::files::{
+    ModelError, Object, TensorEntry, TensorSet, TorchArchive, TorchError, canonical, pickle, write_tensors,
+    write_torch,
+};
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::checkpoint_id;
 pub use folder::ModelFolder;
-pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained};
+pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
 pub use schedule::Schedule;
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::super::folder::transpose;
 use super::error::MomentsError;
 use super::state;
 use super::trained::Trained;
@@ -96,7 +95,7 @@ impl MomentsFile {
                 outer(&rows, &columns)
             }
         };
-        Ok(canonical(tensor, values))
+        Ok(tensor.canonical(values))
     }
 
     /// Reads the first moment of wanted tensor `index`, which must be there.
@@ -108,7 +107,7 @@ impl MomentsFile {
                 tensor.spec.name
             ))
         })?;
-        Ok(canonical(tensor, self.read_checked(tensor, "exp_avg", first)?))
+        Ok(tensor.canonical(self.read_checked(tensor, "exp_avg", first)?))
     }
 
     /// Optimiser steps taken, where the state says so and all wanted tensors agree.
@@ -217,13 +216,6 @@ impl MomentsFile {
 
     fn mismatch(&self, message: String) -> MomentsError {
         MomentsError::Mismatch { path: self.archive.path().to_owned(), message }
-    }
-}
-
-fn canonical(tensor: &Trained, values: Vec<f32>) -> Vec<f32> {
-    match tensor.spec.shape[..] {
-        [out, input] if tensor.transposed => transpose(&values, input, out),
-        _ => values,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod momentum;
 mod state;
 mod trained;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::MomentsError;
 pub use file::{MomentsFile, TensorMoments};
+pub use momentum::read_momentum;
 pub use trained::{Decay, Trained};
 
 use crate::params::{TensorSpec, total_len};

@@ -1,5 +1,8 @@
 //! The tensors that an optimizer trained, and the order in which it numbers them.
 
+use std::borrow::Cow;
+
+use super::super::folder::transpose;
 use crate::architectures::{Decoder, Param, Role};
 use crate::backend::NormKind;
 use crate::params::TensorSpec;
@@ -50,13 +53,29 @@ impl Trained {
         decoder.params.iter().map(of).collect()
     }
 
-    /// Sizes of its moments in the state.
-    pub(super) fn stored_shape(&self) -> Vec<usize> {
+    /// Sizes of its moments in the state, and of its values in files.
+    pub fn stored_shape(&self) -> Vec<usize> {
         let mut shape = self.spec.shape.clone();
         if self.transposed {
             shape.reverse();
         }
         shape
+    }
+
+    /// Values in the order of files, from the canonical one.
+    pub fn stored<'v>(&self, values: &'v [f32]) -> Cow<'v, [f32]> {
+        match self.spec.shape[..] {
+            [out, input] if self.transposed => Cow::Owned(transpose(values, out, input)),
+            _ => Cow::Borrowed(values),
+        }
+    }
+
+    /// Values in the canonical order, from that of files.
+    pub(super) fn canonical(&self, values: Vec<f32>) -> Vec<f32> {
+        match self.spec.shape[..] {
+            [out, input] if self.transposed => transpose(&values, input, out),
+            _ => values,
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::layout::RowOrder;
-use gstore_model::architectures::{Decoder, LinearId, Role};
-use gstore_model::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
-use gstore_model::{Backend, BackendError, LinearWeights, LoadError, LoraPart, Sink, Slot};
+use crate::architectures::{Decoder, LinearId, Role};
+use crate::backend::{Backend, BackendError, LinearWeights, LoraPart};
+use crate::passes::{LoadError, LoraWeights, Model, Sink, Slot};
+use crate::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
 
 /// The factors of one linear map on a backend, and where their gradients go in a flat vector.
 struct Factors<B: Backend> {
@@ -18,7 +19,7 @@ struct Factors<B: Backend> {
 }
 
 /// The factors of every adapted map.
-pub(super) struct LoraFactors<B: Backend> {
+pub struct LoraFactors<B: Backend> {
     maps: BTreeMap<LinearId, Factors<B>>,
     /// Factors B of fused modules whose rows are formed in another order than they have: offset, length,
     /// order.
@@ -26,28 +27,37 @@ pub(super) struct LoraFactors<B: Backend> {
 }
 
 /// Factors as read, in `named_parameters()` order.
-pub(super) struct HostFactors {
+pub struct HostFactors {
     modules: Vec<HostModule>,
 }
 
-struct HostModule {
-    name: String,
-    a: Vec<f32>,
-    b: Vec<f32>,
-    rank: usize,
-    scaling: f64,
+/// The factors of one module, fused or not.
+#[derive(Clone)]
+pub struct HostModule {
+    /// Canonical name of the module.
+    pub name: String,
+    /// Factor A and B, the rank and the scaling; B has the rows of the whole module.
+    pub lora: LoraWeights,
 }
 
 impl HostFactors {
+    /// Factors of modules in `named_parameters()` order.
+    pub fn new(modules: Vec<HostModule>) -> HostFactors {
+        HostFactors { modules }
+    }
+
+    /// Reads an adapter that fits the base.
     pub fn read(adapter: &Adapter, base: &ModelFolder) -> Result<HostFactors, ModelError> {
         let tensors = adapter.tensors();
         let read = adapter.fit(base)?.into_iter().map(|AdaptedWeight { param, lora }| {
             Ok(HostModule {
                 name: param.module().to_owned(),
-                a: tensors.read_f32(&lora.a)?,
-                b: tensors.read_f32(&lora.b)?,
-                rank: lora.rank,
-                scaling: lora.scaling,
+                lora: LoraWeights {
+                    a: tensors.read_f32(&lora.a)?,
+                    b: tensors.read_f32(&lora.b)?,
+                    rank: lora.rank,
+                    scaling: lora.scaling,
+                },
             })
         });
         Ok(HostFactors { modules: read.collect::<Result<_, ModelError>>()? })
@@ -55,10 +65,8 @@ impl HostFactors {
 
     /// Adds `scaling * B A` to a module's weight `[out, input]`.
     pub fn merge(&self, module: &str, weights: &mut LinearWeights) {
-        let Some(HostModule { a, b, rank, scaling, .. }) = self.modules.iter().find(|m| m.name == module)
-        else {
-            return;
-        };
+        let Some(HostModule { lora, .. }) = self.modules.iter().find(|m| m.name == module) else { return };
+        let LoraWeights { a, b, rank, scaling } = lora;
         for (row, b) in weights.weight.chunks_exact_mut(weights.input).zip(b.chunks_exact(*rank)) {
             for (a, b) in a.chunks_exact(weights.input).zip(b) {
                 let factor = (*scaling * f64::from(*b)) as f32;
@@ -67,11 +75,27 @@ impl HostFactors {
         }
     }
 
+    /// Puts the factors beside a model's weights, so that it computes with them, and on its backend.
+    pub fn attach<B: Backend>(self, model: &mut Model<B>) -> Result<LoraFactors<B>, LoadError> {
+        let decoder = model.decoder().clone();
+        for HostModule { name, lora } in &self.modules {
+            let weight = decoder.param(&format!("{name}.weight"));
+            let Some(Role::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
+            for piece in pieces {
+                let rank = lora.rank;
+                let rows = piece.rows.iter().flat_map(|r| &lora.b[r * rank..(r + 1) * rank]);
+                let part = LoraWeights { b: rows.copied().collect(), ..lora.clone() };
+                model.set_lora(piece.linear, part)?;
+            }
+        }
+        self.upload(&decoder, model.backend())
+    }
+
     /// Puts the factors on a backend; their offsets follow parameter order.
     pub fn upload<B: Backend>(self, decoder: &Decoder, backend: &B) -> Result<LoraFactors<B>, LoadError> {
         let mut uploaded = LoraFactors { maps: BTreeMap::new(), orders: Vec::new() };
         let mut offset = 0;
-        for HostModule { name, a, b, rank, scaling } in self.modules {
+        for HostModule { name, lora: LoraWeights { a, b, rank, scaling } } in self.modules {
             let weight = decoder.param(&format!("{name}.weight"));
             let Some(Role::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
             let (a_offset, mut b_offset) = (offset, offset + a.len());
@@ -99,8 +123,10 @@ impl HostFactors {
 }
 
 /// Adds each sample's gradient to its vector of `out`, which is not needed to ask what the sink wants.
-pub(super) struct LoraSink<'a, B: Backend> {
+pub struct LoraSink<'a, B: Backend> {
+    /// The factors.
     pub factors: &'a LoraFactors<B>,
+    /// The vectors.
     pub out: Option<&'a mut B::Rows>,
 }
 

@@ -1,13 +1,16 @@
 //! Where the gradient of each tracked tensor is formed.
 //!
-//! Tensors are formed group by group: those of one decoder layer, and those that belong to none. Only the buffers of one group of layers
-//! exist at a time, so memory does not grow with the depth of the model.
+//! For a gradient of each sample, tensors are formed group by group: those of one decoder layer, and those
+//! that belong to none. Only the buffers of one group of layers exist at a time, so memory does not grow with
+//! the depth of the model.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use gstore_model::Slot;
-use gstore_model::architectures::{Decoder, NormId, Param, Piece, Role};
-use gstore_model::params::{TensorSpec, total_len};
+use crate::architectures::{Decoder, LinearId, NormId, Param, Piece, Role};
+use crate::backend::{Backend, BackendError};
+use crate::params::{TensorSpec, total_len};
+use crate::passes::Slot;
 
 /// A tensor within the buffer of its group.
 #[derive(Debug, Clone)]
@@ -25,7 +28,9 @@ pub struct Place {
 /// Rows that are formed piece by piece and belong elsewhere.
 #[derive(Debug, Clone)]
 pub struct RowOrder {
+    /// Where each formed row belongs.
     pub rows: Vec<usize>,
+    /// Values of a row.
     pub width: usize,
 }
 
@@ -49,7 +54,7 @@ impl RowOrder {
 
 /// Where the factors of a slot are added up.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Target {
+pub struct Target {
     /// The group: 0 for tensors of no layer, else the layer plus one.
     pub group: usize,
     /// Start of the weight's part.
@@ -58,9 +63,31 @@ pub(super) struct Target {
     pub bias: Option<usize>,
 }
 
+impl Target {
+    /// Adds the gradients of a linear map's weight and bias.
+    pub fn add_linear<B: Backend>(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+        grad: &B::Tensor,
+        spans: &[Range<usize>],
+        out: &mut B::Rows,
+    ) -> Result<(), BackendError> {
+        if let Some(offset) = self.weight {
+            backend.weight_grads(x, grad, spans, out, offset)?;
+        }
+        if let Some(offset) = self.bias {
+            // The bias is a table of one row, looked up at every position.
+            let ids = vec![0; backend.size(grad).0];
+            backend.table_grads(&ids, grad, 1.0, spans, out, offset)?;
+        }
+        Ok(())
+    }
+}
+
 /// The tracked tensors of a decoder, by group and by slot.
 #[derive(Debug, Clone, Default)]
-pub(super) struct GradLayout {
+pub struct GradLayout {
     /// For each group its tensors.
     pub groups: Vec<Vec<Place>>,
     /// Length of a sample's buffer in each group.
@@ -70,7 +97,8 @@ pub(super) struct GradLayout {
 }
 
 impl GradLayout {
-    /// `tracked`: indices into `decoder.params`; tensors are numbered in that order, and only those that `formed` accepts are formed.
+    /// `tracked`: indices into `decoder.params`; tensors are numbered in that order, and only those that
+    /// `formed` accepts are formed.
     pub fn new(decoder: &Decoder, tracked: &[usize], formed: impl Fn(usize) -> bool) -> GradLayout {
         let mut layout = GradLayout {
             groups: vec![Vec::new(); decoder.layers + 1],
@@ -83,6 +111,13 @@ impl GradLayout {
             }
         }
         layout
+    }
+
+    /// Width of the norm whose weight or bias goes to a target.
+    pub fn norm_width(&self, target: &Target) -> usize {
+        let start = target.weight.or(target.bias);
+        let places = &self.groups[target.group];
+        places.iter().find(|place| Some(place.offset) == start).map_or(0, |place| place.len)
     }
 
     fn add(&mut self, decoder: &Decoder, tensor: usize, param: &Param) {
@@ -105,7 +140,7 @@ impl GradLayout {
             Role::Embedding => {
                 target(Slot::Embedding, Some(offset), None);
                 if decoder.tied {
-                    target(Slot::Linear(gstore_model::architectures::LinearId::Head), Some(offset), None);
+                    target(Slot::Linear(LinearId::Head), Some(offset), None);
                 }
             }
             Role::Positions => target(Slot::Positions, Some(offset), None),
@@ -129,8 +164,7 @@ fn each_piece(pieces: &[Piece], offset: usize, width: usize, mut f: impl FnMut(S
 }
 
 /// The group of a tensor: 0 without a layer, else the layer plus one.
-pub(super) fn group_of(role: &Role) -> usize {
-    use gstore_model::architectures::LinearId;
+fn group_of(role: &Role) -> usize {
     let of_linear = |pieces: &[Piece]| match pieces.first().map(|p| p.linear) {
         Some(LinearId::Layer { layer, .. }) => layer + 1,
         _ => 0,
@@ -144,8 +178,8 @@ pub(super) fn group_of(role: &Role) -> usize {
     }
 }
 
-/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else, of those that `formed` accepts, the
-/// tensors of no layer and those of the widest one.
+/// Values of a sample's gradient that exist at the same time: all of an adapter's tensors, else, of those
+/// that `formed` accepts, the tensors of no layer and those of the widest one.
 pub fn gradient_width(
     decoder: &Decoder,
     tracked: &[usize],

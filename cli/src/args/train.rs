@@ -1,0 +1,241 @@
+//! Flags of `gstore train`, under the names that the Hugging Face Trainer has for them.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use gstore_data::TemplateKind;
+use gstore_model::Device;
+use gstore_train::{Batching, Compute, ScheduleKind};
+
+use super::{Template, at_least};
+
+/// `gstore train`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore train --model llama --data pool.jsonl --percentage 0.05 --lora-rank 128 --lora-alpha 512 --learning-rate 2e-5 --output warmup\n  \
+    gstore train --model llama --data selected.jsonl --full --lr-scheduler-type cosine --warmup-ratio 0.03 --output tuned\n  \
+    gstore train --store s --model llama --dataset pool --where \"source = 'math'\" --lora-rank 8 --run warmup --output warmup\n\n\
+    Flags may be written with underscores, as transformers has them. Ctrl-C stops and keeps what was done; the same command goes on from there,\n\
+    also after a crash, with the same bits. Checkpoints open in PEFT, transformers and torch: docs/train.md\n\n\
+    Memory: six numbers of four bytes for each trained weight, two for each one that is not, plus the activations of one piece for each thread.")]
+pub struct TrainArgs {
+    /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
+    pub model: String,
+    /// Folder for the checkpoints; a training that the same command began there goes on
+    #[arg(long, short, alias = "output-dir", value_name = "DIR")]
+    pub output: PathBuf,
+    /// What it is trained on
+    #[command(flatten)]
+    pub data: TrainDataArgs,
+    /// Which weights
+    #[command(flatten)]
+    pub weights: TrainWeightArgs,
+    /// Batches and epochs
+    #[command(flatten)]
+    pub batches: TrainBatchArgs,
+    /// Optimizer and schedule
+    #[command(flatten)]
+    pub optimizer: TrainOptimizerArgs,
+    /// Checkpoints and log
+    #[command(flatten)]
+    pub saving: TrainSavingArgs,
+    /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu)]
+    pub backend: Device,
+    /// Precision of the factors of matrix products; weights, gradients and moments are f32
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute: super::Compute,
+    /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
+    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
+    pub batch_tokens: usize,
+    /// Compute layers twice rather than keep what they computed: less memory, the same bits
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is trained on.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Data")]
+pub struct TrainDataArgs {
+    /// Files, folders or patterns, as in `gstore add`
+    #[arg(long, alias = "train-files", value_name = "PATH", num_args = 1.., required_unless_present = "dataset")]
+    pub data: Vec<PathBuf>,
+    /// A dataset of the store, in place of files
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub dataset: Option<String>,
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content or id (may be repeated)
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
+    pub fields: Vec<String>,
+    /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as `gstore select` writes them
+    #[arg(long, value_name = "FILE")]
+    pub rows: Option<PathBuf>,
+    /// Only the rows of the dataset for which an SQL condition is true
+    #[arg(long = "where", value_name = "SQL", requires = "dataset")]
+    pub filter: Option<String>,
+    /// A random share of the samples, above 0 and at most 1
+    #[arg(long, value_name = "SHARE")]
+    pub percentage: Option<f64>,
+    /// Seed of the random share
+    #[arg(long, alias = "sample-data-seed", value_name = "N", default_value_t = 42)]
+    pub data_seed: u64,
+    /// How a conversation becomes text
+    #[arg(long, value_enum, default_value = TemplateKind::Tulu.name())]
+    pub template: Template,
+    /// Samples are cut after this many tokens
+    #[arg(long, alias = "max-seq-length", value_name = "N", default_value_t = Batching::MAX_LENGTH, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_length: u32,
+}
+
+/// Which weights are trained.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Weights")]
+pub struct TrainWeightArgs {
+    /// Train a new LoRA adapter of this rank [default: 8, where no other way is asked for]
+    #[arg(long, alias = "lora-r", value_name = "N", value_parser = at_least::<usize>(1))]
+    pub lora_rank: Option<usize>,
+    /// The adapter's update is alpha / rank times its factors [default: 32]
+    #[arg(long, value_name = "X")]
+    pub lora_alpha: Option<f64>,
+    /// Ends of the names of adapted modules, or all-linear [default: the maps of attention]
+    #[arg(long, alias = "lora-target-modules", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub lora_targets: Vec<String>,
+    /// Go on training the adapter in this folder, with a new optimizer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
+    pub adapter: Option<PathBuf>,
+    /// Train all weights
+    #[arg(long, conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets", "adapter"])]
+    pub full: bool,
+    /// Train all weights, from random ones: of the model only its configuration and tokenizer are used
+    #[arg(long, conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets", "adapter", "full"])]
+    pub from_scratch: bool,
+}
+
+/// Batches and epochs.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Batches")]
+pub struct TrainBatchArgs {
+    /// Samples of a micro-batch
+    #[arg(long, alias = "batch-size", value_name = "N", default_value_t = 8, value_parser = at_least::<usize>(1))]
+    pub per_device_train_batch_size: usize,
+    /// Micro-batches of a step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>(1))]
+    pub gradient_accumulation_steps: usize,
+    /// Passes over the data
+    #[arg(long, alias = "epochs", value_name = "X", default_value_t = 3.0)]
+    pub num_train_epochs: f64,
+    /// Steps, in place of epochs
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
+    pub max_steps: Option<u64>,
+    /// Seed of the order of the samples, and of new weights
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Train in the order of the data
+    #[arg(long)]
+    pub no_shuffle: bool,
+    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches' means (transformers before 4.46)
+    #[arg(long, value_enum, default_value = "tokens")]
+    pub loss_mean: LossMean,
+}
+
+/// How losses become one.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossMean {
+    /// Mean over the scored tokens of the step
+    Tokens,
+    /// Mean of each micro-batch, then of these
+    MicroBatches,
+}
+
+/// Optimizer and schedule.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Optimizer")]
+pub struct TrainOptimizerArgs {
+    /// adamw or sgd
+    #[arg(long, value_name = "NAME", default_value = "adamw")]
+    pub optim: String,
+    /// The highest rate
+    #[arg(long, value_name = "X", default_value_t = 5e-5)]
+    pub learning_rate: f64,
+    /// Decay of weights, not of norms and biases
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// Decay of AdamW's first moment
+    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    pub adam_beta1: f64,
+    /// Decay of AdamW's second moment
+    #[arg(long, value_name = "X", default_value_t = 0.999)]
+    pub adam_beta2: f64,
+    /// Added to the root of AdamW's second moment
+    #[arg(long, value_name = "X", default_value_t = 1e-8)]
+    pub adam_epsilon: f64,
+    /// Momentum of SGD
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub momentum: f64,
+    /// Schedule of the rate
+    #[arg(long, value_name = "NAME", default_value = "linear",
+        help = format!("Schedule of the rate: {}", ScheduleKind::NAMES.join(", ")))]
+    pub lr_scheduler_type: String,
+    /// Falls of a cosine with restarts
+    #[arg(long, value_name = "N", value_parser = at_least::<u32>(1))]
+    pub lr_cycles: Option<u32>,
+    /// The warm-up's share of all steps
+    #[arg(long, value_name = "X", default_value_t = 0.0, conflicts_with = "warmup_steps")]
+    pub warmup_ratio: f64,
+    /// Steps of the warm-up
+    #[arg(long, value_name = "N")]
+    pub warmup_steps: Option<u64>,
+    /// Norm that a step's gradient is clipped to; 0: it is not
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub max_grad_norm: f64,
+}
+
+/// Checkpoints and log.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Checkpoints")]
+pub struct TrainSavingArgs {
+    /// When checkpoints are written; the last step always has one
+    #[arg(long, value_enum, default_value = "epoch")]
+    pub save_strategy: SaveStrategy,
+    /// Write a checkpoint every N steps
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
+    pub save_steps: Option<u64>,
+    /// Keep only the newest N checkpoints
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
+    pub save_total_limit: Option<usize>,
+    /// Steps between two entries of the log
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<u64>(1))]
+    pub logging_steps: u64,
+    /// Remove another training of gstore from the output folder
+    #[arg(long)]
+    pub overwrite_output_dir: bool,
+    /// Go on from this checkpoint, of gstore or of the Hugging Face Trainer, with its optimizer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "lora_rank", "lora_alpha", "lora_targets", "from_scratch"])]
+    pub resume_from_checkpoint: Option<PathBuf>,
+    /// With --store: register the checkpoints as this run of the store, where `gstore ingest --run NAME` finds them [default: the output folder's name]
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+}
+
+/// When checkpoints are written.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveStrategy {
+    /// After each epoch
+    Epoch,
+    /// After every --save-steps steps
+    Steps,
+    /// After the last step only
+    No,
+}
+
+/// `--learning_rate` for `--learning-rate`: scripts of the Trainer have underscores.
+pub fn with_underscores(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let names = arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default());
+        let names: Vec<String> = names.filter(|n| n.contains('-')).map(|n| n.replace('-', "_")).collect();
+        names.into_iter().fold(arg, clap::Arg::alias)
+    })
+}

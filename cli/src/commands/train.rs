@@ -1,0 +1,258 @@
+//! `gstore train`: trains LoRA factors or a whole model, and registers the run in the store.
+
+use gstore_core::Cancel;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use gstore::{Folders, RowNames, find_rows};
+use gstore_data::TemplateKind;
+use gstore_model::Keep;
+use gstore_store::Store;
+use gstore_train::{
+    AdamW, Batching, Compute, DataSource, LoraChoice, Method, OptimizerKind, Outcome, Saving, ScheduleKind,
+    Sgd, StepOptions, Subset, TrainRequest,
+};
+use serde_json::{Value, json};
+
+use super::gradients;
+use crate::args::{
+    LossMean, SaveStrategy, Template, TrainArgs, TrainBatchArgs, TrainDataArgs, TrainOptimizerArgs,
+    TrainSavingArgs, TrainWeightArgs,
+};
+use crate::context::{Context, command_line};
+use crate::failure::{STOPPED, UsageError};
+use crate::models::folder_error;
+use crate::output::out;
+use crate::training::Live;
+use crate::words::many;
+
+/// Trains, and registers what was trained.
+pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
+    if args.saving.run.is_some() && context.named_store().is_none() {
+        bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
+    }
+    let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
+    let store = match (&args.data.dataset, context.named_store()) {
+        (Some(_), _) => Some(context.open()?),
+        (None, Some(_)) => Some(context.open_or_create(|| Ok(()))?),
+        (None, None) => None,
+    };
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
+    let base = folders.origins().get(&model).cloned();
+    let request = TrainRequest {
+        method: method(&args.weights),
+        data: data(&args.data, store.as_ref())?,
+        subset: subset(context, &args.data, store.as_ref(), &cancel)?,
+        batching: batching(&args.batches, &args.data),
+        steps: steps(&args.optimizer, &args.batches)?,
+        saving: saving(&args.saving)?,
+        compute: Compute {
+            device: args.backend,
+            precision: gradients::precision(args.compute),
+            threads: context.threads,
+            piece_tokens: args.batch_tokens,
+            keep: if args.gradient_checkpointing { Keep::Inputs } else { Keep::All },
+        },
+        model,
+        output: args.output.clone(),
+    };
+    let mut live = Live::new(context.quiet);
+    let outcome = gstore_train::run(&request, &mut live, &cancel);
+    live.finish();
+    let outcome = outcome?;
+    let run = match &store {
+        Some(store) if outcome.finished => Some(register(store, args, &request, base, &outcome)?),
+        _ => None,
+    };
+    tell(context, args, &outcome, run.as_deref())?;
+    Ok(if outcome.finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+fn method(args: &TrainWeightArgs) -> Method {
+    match args {
+        TrainWeightArgs { full: true, .. } => Method::Full,
+        TrainWeightArgs { from_scratch: true, .. } => Method::FromScratch,
+        TrainWeightArgs { adapter: Some(folder), .. } => Method::Adapter(folder.clone()),
+        TrainWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => Method::Lora(LoraChoice {
+            rank: lora_rank.unwrap_or(8),
+            alpha: lora_alpha.unwrap_or(32.0),
+            targets: lora_targets.clone(),
+        }),
+    }
+}
+
+fn data(args: &TrainDataArgs, store: Option<&Store>) -> Result<DataSource> {
+    let (Some(name), Some(store)) = (&args.dataset, store) else {
+        return Ok(DataSource::Files { paths: args.data.clone(), fields: args.fields.clone() });
+    };
+    let snapshot = store.snapshot()?;
+    let part = Arc::clone(snapshot.dataset(name)?);
+    Ok(DataSource::Dataset { snapshot, part })
+}
+
+fn subset(context: &Context, args: &TrainDataArgs, store: Option<&Store>, cancel: &Cancel) -> Result<Subset> {
+    let ids = args.rows.as_deref().map(ids).transpose()?;
+    let rows = match (store, &args.dataset, &args.filter) {
+        (Some(store), Some(name), Some(condition)) => {
+            let snapshot = store.snapshot()?;
+            let names = RowNames { ids: HashSet::new(), condition: Some(condition.clone()) };
+            let part = Arc::clone(snapshot.dataset(name)?);
+            Some(find_rows(&snapshot, &part, &names, context.threads, cancel)?.rows)
+        }
+        _ => None,
+    };
+    Ok(Subset { rows, ids, share: args.percentage, seed: args.data_seed })
+}
+
+/// The ids of a file of JSON lines.
+fn ids(path: &Path) -> Result<HashSet<String>> {
+    let mut ids = HashSet::new();
+    for (number, line) in BufReader::new(fs_err::File::open(path)?).lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let place = || format!("{}:{}", path.display(), number + 1);
+        let value: Value = serde_json::from_str(&line).with_context(place)?;
+        let id = match value.get("id") {
+            Some(Value::String(id)) => id.clone(),
+            Some(Value::Number(id)) => id.to_string(),
+            _ => bail!("{}: no `id`, by which --rows knows samples", place()),
+        };
+        ids.insert(id);
+    }
+    if ids.is_empty() {
+        bail!("{} has no ids", path.display());
+    }
+    Ok(ids)
+}
+
+fn batching(args: &TrainBatchArgs, data: &TrainDataArgs) -> Batching {
+    Batching {
+        template: match data.template {
+            Template::Tulu => TemplateKind::Tulu,
+            Template::Chat => TemplateKind::Chat,
+            Template::Plain => TemplateKind::Plain,
+        },
+        max_length: data.max_length,
+        micro: args.per_device_train_batch_size,
+        accumulate: args.gradient_accumulation_steps,
+        epochs: args.num_train_epochs,
+        max_steps: args.max_steps,
+        seed: args.seed,
+        shuffle: !args.no_shuffle,
+    }
+}
+
+fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
+    let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
+    let optimizer = match args.optim.parse().map_err(usage)? {
+        OptimizerKind::AdamW(_) if args.momentum != 0.0 => {
+            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
+        }
+        OptimizerKind::AdamW(_) => OptimizerKind::AdamW(AdamW {
+            beta1: args.adam_beta1,
+            beta2: args.adam_beta2,
+            eps: args.adam_epsilon,
+            weight_decay: args.weight_decay,
+        }),
+        OptimizerKind::Sgd(_) => {
+            OptimizerKind::Sgd(Sgd { momentum: args.momentum, weight_decay: args.weight_decay })
+        }
+    };
+    let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
+        (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
+            ScheduleKind::CosineWithRestarts { cycles }
+        }
+        (_, Some(_)) => {
+            bail!(UsageError("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts".to_owned()))
+        }
+        (kind, None) => kind,
+    };
+    Ok(StepOptions {
+        optimizer,
+        learning_rate: args.learning_rate,
+        schedule,
+        warmup_steps: args.warmup_steps,
+        warmup_ratio: args.warmup_ratio,
+        max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
+        mean: match batches.loss_mean {
+            LossMean::Tokens => gstore_train::LossMean::Tokens,
+            LossMean::MicroBatches => gstore_train::LossMean::MicroBatches,
+        },
+    })
+}
+
+fn saving(args: &TrainSavingArgs) -> Result<Saving> {
+    let every = match (args.save_strategy, args.save_steps) {
+        (SaveStrategy::No, Some(_)) => {
+            bail!(UsageError("--save-strategy no and --save-steps exclude each other".to_owned()))
+        }
+        (SaveStrategy::No, None) => Some(u64::MAX),
+        (SaveStrategy::Steps, None) => {
+            bail!(UsageError("--save-strategy steps: after how many? give --save-steps N".to_owned()))
+        }
+        (_, every) => every,
+    };
+    Ok(Saving {
+        every,
+        limit: args.save_total_limit,
+        log_every: args.logging_steps,
+        overwrite: args.overwrite_output_dir,
+        resume_from: args.resume_from_checkpoint.clone(),
+    })
+}
+
+/// Registers the checkpoints; gives the run's name.
+fn register(
+    store: &Store,
+    args: &TrainArgs,
+    request: &TrainRequest,
+    base: Option<String>,
+    outcome: &Outcome,
+) -> Result<String> {
+    let name_of = |folder: &Path| {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        folder.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
+    };
+    let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
+    let base = base.unwrap_or_else(|| name_of(&request.model));
+    let base = (base.as_str(), request.model.as_path());
+    gstore_train::register(store, &run, base, &outcome.checkpoints, &command_line())?;
+    Ok(run)
+}
+
+fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str>) -> Result<()> {
+    let Outcome { finished, steps, total, samples, parameters, last, checkpoints } = outcome;
+    let folder = args.output.display();
+    match (finished, run) {
+        (false, _) => context.say("stopped; what was done is kept, and the same command goes on from there"),
+        (true, None) => context.say(&format!("{} in {folder}", many(checkpoints.len() as u64, "checkpoint"))),
+        (true, Some(run)) => context.say(&format!(
+            "{} in {folder}, run {run} of the store: gstore ingest --run {run} --dataset NAME --features KIND",
+            many(checkpoints.len() as u64, "checkpoint")
+        )),
+    }
+    if args.json {
+        let folders: Vec<Value> =
+            checkpoints.iter().map(|c| json!({ "step": c.step, "folder": c.folder })).collect();
+        let report = json!({
+            "finished": finished,
+            "steps": steps,
+            "total_steps": total,
+            "samples": samples,
+            "parameters": parameters,
+            "loss": last.map(|line| line.loss),
+            "checkpoints": folders,
+            "run": run,
+        });
+        out!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(())
+}

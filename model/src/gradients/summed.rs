@@ -1,0 +1,52 @@
+//! Gradients summed over a batch in place of one for each sample.
+
+use std::ops::Range;
+
+use crate::architectures::{LinearId, NormId};
+use crate::backend::{Backend, BackendError, NormFactors};
+use crate::passes::{Sink, Slot, TableFactors};
+
+/// A sink that sees the whole batch as one sample: what it adds up is the gradient of the sum of all losses.
+///
+/// The sums then run over the rows of all samples in their order, in one product for each weight.
+pub struct Summed<S>(pub S);
+
+impl<B: Backend, S: Sink<B>> Sink<B> for Summed<S> {
+    fn wants(&self, slot: Slot) -> bool {
+        self.0.wants(slot)
+    }
+
+    fn linear(
+        &mut self,
+        backend: &B,
+        x: &B::Tensor,
+        grads: &[(LinearId, &B::Tensor)],
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        self.0.linear(backend, x, grads, &[0..backend.size(x).0])
+    }
+
+    fn norm(
+        &mut self,
+        backend: &B,
+        id: NormId,
+        factors: &NormFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        self.0.norm(backend, id, factors, &[0..backend.size(factors.grad).0])
+    }
+
+    fn table(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        factors: &TableFactors<'_, B::Tensor>,
+        _spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        self.0.table(backend, slot, factors, &[0..backend.size(factors.grad).0])
+    }
+
+    fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
+        self.0.finished(backend, layer)
+    }
+}

@@ -1,0 +1,106 @@
+//! `adapter_config.json` of a new adapter, and the configuration files of a whole model.
+
+use std::path::Path;
+
+use gstore_model::architectures::Decoder;
+use serde_json::{Value, json};
+
+use crate::error::TrainError;
+use crate::lora::LoraChoice;
+
+/// The configuration of a new adapter, as PEFT reads it.
+pub(super) fn adapter(choice: &LoraChoice, base: &Path, decoder: &Decoder) -> Result<Value, TrainError> {
+    let transposed = choice.resolve(decoder)?.iter().any(|param| param.transposed);
+    Ok(json!({
+        "alpha_pattern": {},
+        "auto_mapping": null,
+        "base_model_name_or_path": std::path::absolute(base).unwrap_or_else(|_| base.to_owned()),
+        "bias": "none",
+        "exclude_modules": null,
+        "fan_in_fan_out": transposed,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "layer_replication": null,
+        "layers_pattern": null,
+        "layers_to_transform": null,
+        "lora_alpha": number(choice.alpha),
+        "lora_dropout": 0.0,
+        "modules_to_save": null,
+        "peft_type": "LORA",
+        "r": choice.rank,
+        "rank_pattern": {},
+        "revision": null,
+        "target_modules": targets(choice, decoder)?,
+        "task_type": "CAUSAL_LM",
+        "use_dora": false,
+        "use_rslora": false,
+    }))
+}
+
+/// A whole number without a fraction, as PEFT's configurations have it.
+fn number(value: f64) -> Value {
+    match value.fract() == 0.0 && value.abs() < 1e9 {
+        true => json!(value as i64),
+        false => json!(value),
+    }
+}
+
+/// The shortest names that mean exactly the chosen modules: their last part, else all behind the layer's
+/// number.
+fn targets(choice: &LoraChoice, decoder: &Decoder) -> Result<Vec<String>, TrainError> {
+    let chosen: Vec<&str> = choice.resolve(decoder)?.iter().map(|param| param.module()).collect();
+    let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
+    let behind_layer = |module: &str| {
+        let parts: Vec<&str> = module.split('.').collect();
+        let number = parts.iter().position(|part| part.parse::<usize>().is_ok()).map_or(0, |at| at + 1);
+        parts[number..].join(".")
+    };
+    for name_of in [&last as &dyn Fn(&str) -> String, &behind_layer] {
+        let mut names: Vec<String> = Vec::new();
+        for name in chosen.iter().map(|module| name_of(module)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let same = LoraChoice { targets: names.clone(), ..choice.clone() };
+        if same.resolve(decoder)?.len() == chosen.len() {
+            return Ok(names);
+        }
+    }
+    Ok(chosen.into_iter().map(str::to_owned).collect())
+}
+
+/// Files of a model folder that a checkpoint of all tensors has too, where they are there.
+const COPIED: [&str; 7] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "vocab.json",
+];
+
+/// Copies configuration and tokenizer of a model; the configuration says that weights are f32.
+pub(super) fn copy_model_files(model: &Path, folder: &Path) -> Result<(), TrainError> {
+    let path = model.join("config.json");
+    let invalid = |error: serde_json::Error| TrainError::Checkpoint {
+        folder: model.to_owned(),
+        what: format!("config.json: {error}"),
+    };
+    let mut config: Value = serde_json::from_slice(&fs_err::read(&path)?).map_err(invalid)?;
+    for key in ["dtype", "torch_dtype"] {
+        if let Some(dtype) = config.get_mut(key) {
+            *dtype = json!("float32");
+        }
+    }
+    super::write::json(&folder.join("config.json"), &config)?;
+    for name in COPIED {
+        let (from, to) = (model.join(name), folder.join(name));
+        if from.is_file() {
+            fs_err::copy(from, &to)?;
+            fs_err::File::open(&to)?.sync_all()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Folders that appear whole: written under another name, flushed, then renamed.
+
+use std::path::Path;
+
+use super::checkpoints;
+use super::read::is_interim;
+use crate::error::TrainError;
+
+/// The beginning of the name of a folder that is not finished.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced.
+pub(super) fn make(
+    output: &Path,
+    name: &str,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    fs_err::create_dir_all(output)?;
+    let (unfinished, finished) = (output.join(format!("{UNFINISHED}{name}")), output.join(name));
+    if unfinished.exists() {
+        fs_err::remove_dir_all(&unfinished)?;
+    }
+    fs_err::create_dir(&unfinished)?;
+    let filled = fill(&unfinished).and_then(|()| Ok(sync(&unfinished)?));
+    if let Err(error) = filled {
+        // The disk may be full: what is there in part takes room for nothing.
+        let _ = fs_err::remove_dir_all(&unfinished);
+        return Err(error);
+    }
+    if finished.exists() {
+        fs_err::remove_dir_all(&finished)?;
+    }
+    fs_err::rename(&unfinished, &finished)?;
+    Ok(sync(output)?)
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    fs_err::File::open(folder)?.sync_all()
+}
+
+/// Removes what a killed training left unfinished.
+pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
+    if !output.is_dir() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(output)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with(UNFINISHED)) {
+            fs_err::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes checkpoints before step `taken` that only kept what was done when a training was told to stop.
+pub(crate) fn remove_interim(output: &Path, taken: u64) -> Result<(), TrainError> {
+    for checkpoint in checkpoints(output)? {
+        if checkpoint.step < taken && is_interim(&checkpoint.folder)? {
+            fs_err::remove_dir_all(&checkpoint.folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all checkpoints but the newest `kept`.
+pub(crate) fn remove_all(output: &Path, kept: usize) -> Result<(), TrainError> {
+    let found = checkpoints(output)?;
+    for checkpoint in found.iter().take(found.len().saturating_sub(kept)) {
+        fs_err::remove_dir_all(&checkpoint.folder)?;
+    }
+    Ok(())
+}

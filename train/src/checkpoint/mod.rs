@@ -1,0 +1,79 @@
+//! Checkpoint folders: what torch, PEFT and transformers open, written whole or not at all.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `adapter_model.safetensors`, `adapter_config.json` | LoRA factors as PEFT saves them |
+//! | `model.safetensors`, `config.json` | all tensors under the names of transformers, with the tokenizer's files |
+//! | `optimizer.pt`, `scheduler.pt` | the state dicts that the Hugging Face Trainer saves |
+//! | `trainer_state.json` | steps and log; what LESS takes the weight of a checkpoint from |
+//! | `gstore_state.json` | what the training was asked for, to go on with the same bits |
+
+mod config;
+mod folder;
+mod read;
+mod state;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use folder::{remove_all, remove_interim, remove_unfinished};
+pub(crate) use read::{Resumed, identity_of, resume};
+pub(crate) use state::TrainingState;
+pub(crate) use write::{Target, write};
+
+use crate::error::TrainError;
+
+/// A checkpoint of an output folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Steps taken.
+    pub step: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogLine {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// Epochs that end with it.
+    pub epoch: f64,
+    /// Mean loss since the entry before.
+    pub loss: f64,
+    /// Norm of the step's gradient.
+    pub grad_norm: f64,
+    /// Rate of the step.
+    pub learning_rate: f64,
+}
+
+/// The checkpoints of an output folder, by step.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
+    let entries = match fs_err::read_dir(output) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let folder = entry?.path();
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let step = name.and_then(|name| name.strip_prefix("checkpoint-")).and_then(|step| step.parse().ok());
+        if let Some(step) = step.filter(|_| folder.join("trainer_state.json").is_file()) {
+            found.push(Checkpoint { step, folder });
+        }
+    }
+    found.sort_by_key(|checkpoint| checkpoint.step);
+    Ok(found)
+}
+
+/// The last checkpoint of an output folder.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn last_checkpoint(output: &Path) -> Result<Option<Checkpoint>, TrainError> {
+    Ok(checkpoints(output)?.pop())
+}

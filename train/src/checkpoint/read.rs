@@ -1,0 +1,144 @@
+//! Going on from a checkpoint, our own or another trainer's.
+
+use std::path::Path;
+
+use gstore_model::Backend;
+use gstore_model::weights::{Adapter, ModelFolder, Moments, MomentsFile, TrainerState, read_momentum};
+use serde_json::Value;
+
+use super::LogLine;
+use crate::error::TrainError;
+use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
+use crate::parameters::Parameters;
+use crate::trainer::{Trainer, TrainerOptions};
+
+/// What a checkpoint holds.
+pub(crate) struct Resumed<B: Backend> {
+    pub parameters: Parameters<B>,
+    pub optimizer: Optimizer,
+    pub log: Vec<LogLine>,
+    /// Losses since the last entry of the log.
+    pub pending: Vec<f64>,
+}
+
+/// Reads parameters, optimizer and log of a checkpoint of `base`.
+///
+/// # Errors
+/// A folder that does not fit, and a damaged one.
+pub(crate) fn resume<B: Backend + Clone>(
+    folder: &Path,
+    base: Option<&ModelFolder>,
+    kind: OptimizerKind,
+    backend: B,
+) -> Result<Resumed<B>, TrainError> {
+    let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
+    let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
+    let is_adapter = folder.join("adapter_config.json").is_file();
+    let parameters = match base.filter(|_| is_adapter) {
+        Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
+        None => Parameters::full(&ModelFolder::open(folder)?, backend)?,
+    };
+    let tensors = read_optimizer(folder, &parameters, kind)?;
+    let (step, states) = match tensors {
+        Some((step, states)) => (step.unwrap_or(state.global_step), states),
+        None => (state.global_step, vec![TensorState::default(); parameters.trained().len()]),
+    };
+    if step != state.global_step {
+        return Err(bad(&format!(
+            "its optimizer has taken {step} steps, trainer_state.json counts {}",
+            state.global_step
+        )));
+    }
+    let optimizer = Optimizer::resumed(kind, step, states);
+    let pending = own_state(folder)?.and_then(|own| {
+        Some(own.get("losses_to_log")?.as_array()?.iter().filter_map(Value::as_f64).collect())
+    });
+    Ok(Resumed { parameters, optimizer, log: read_log(folder)?, pending: pending.unwrap_or_default() })
+}
+
+/// Steps, where they are said, and the state of each tensor; none for an optimizer that keeps nothing.
+#[allow(clippy::type_complexity)]
+fn read_optimizer<B: Backend + Clone>(
+    folder: &Path,
+    parameters: &Parameters<B>,
+    kind: OptimizerKind,
+) -> Result<Option<(Option<u64>, Vec<TensorState>)>, TrainError> {
+    let trained = parameters.trained();
+    match kind {
+        OptimizerKind::AdamW(_) => {
+            let file = MomentsFile::open(&Moments::find(folder)?, trained.to_vec(), |_| true)?;
+            let read = |index| {
+                let moments = file.read(index)?;
+                let first = moments.exp_avg.ok_or_else(|| TrainError::Checkpoint {
+                    folder: folder.to_owned(),
+                    what: "its optimizer keeps no first moment, so it was not AdamW".into(),
+                })?;
+                Ok::<_, TrainError>(TensorState { first, second: moments.exp_avg_sq })
+            };
+            let states = (0..trained.len()).map(read).collect::<Result<_, _>>()?;
+            Ok(Some((file.step()?, states)))
+        }
+        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => Ok(None),
+        OptimizerKind::Sgd(_) => {
+            let momentum = read_momentum(&Moments::find(folder)?, trained)?;
+            let state = |first| TensorState { first, second: Vec::new() };
+            Ok(Some((None, momentum.into_iter().map(state).collect())))
+        }
+    }
+}
+
+/// What our own training was asked for; none of another trainer's checkpoint.
+pub(crate) fn identity_of(folder: &Path) -> Result<Option<Value>, TrainError> {
+    Ok(own_state(folder)?.map(|own| own.get("asked").cloned().unwrap_or(Value::Null)))
+}
+
+/// Whether a checkpoint only keeps what was done when its training was told to stop.
+pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
+    Ok(own_state(folder)?.is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
+}
+
+/// `gstore_state.json`, if there is one.
+fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
+    let path = folder.join("gstore_state.json");
+    if path.is_file() { json(&path, folder).map(Some) } else { Ok(None) }
+}
+
+/// The log of a checkpoint, every digit of it.
+fn read_log(folder: &Path) -> Result<Vec<LogLine>, TrainError> {
+    let value = json(&folder.join("trainer_state.json"), folder)?;
+    let line = |entry: &Value| {
+        let number = |key: &str| entry.get(key).and_then(Value::as_f64);
+        Some(LogLine {
+            step: entry.get("step")?.as_u64()?,
+            epoch: number("epoch")?,
+            loss: number("loss")?,
+            grad_norm: number("grad_norm").unwrap_or(0.0),
+            learning_rate: number("learning_rate")?,
+        })
+    };
+    Ok(value.get("log_history").and_then(Value::as_array).into_iter().flatten().filter_map(line).collect())
+}
+
+fn json(path: &Path, folder: &Path) -> Result<Value, TrainError> {
+    serde_json::from_slice(&fs_err::read(path)?).map_err(|error| TrainError::Checkpoint {
+        folder: folder.to_owned(),
+        what: format!("{}: {error}", path.display()),
+    })
+}
+
+impl<B: Backend + Clone> Trainer<B> {
+    /// A trainer that goes on from a checkpoint of `base`, our own or one of the Hugging Face Trainer.
+    ///
+    /// # Errors
+    /// A folder that does not fit the model or the optimizer, and a damaged one.
+    pub fn resume(
+        folder: &Path,
+        base: &ModelFolder,
+        kind: OptimizerKind,
+        options: TrainerOptions,
+        backend: B,
+    ) -> Result<Trainer<B>, TrainError> {
+        let Resumed { parameters, optimizer, .. } = resume(folder, Some(base), kind, backend)?;
+        Ok(Trainer::new(parameters, optimizer, options))
+    }
+}

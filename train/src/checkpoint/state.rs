@@ -1,0 +1,202 @@
+//! The state dicts of optimizer and scheduler, the trainer's log, and our own state.
+
+use gstore_model::weights::{Decay, Object, Trained};
+use serde_json::{Value, json};
+
+use super::LogLine;
+use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
+use crate::schedule::Schedule;
+
+/// Where a training stands beside its parameters and optimizer.
+#[derive(Debug, Clone)]
+pub(crate) struct TrainingState {
+    /// Steps taken.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: f64,
+    /// Epochs in all.
+    pub epochs: f64,
+    /// Samples of a micro-batch.
+    pub micro: usize,
+    /// Steps between two checkpoints; none: an epoch.
+    pub save_every: Option<u64>,
+    /// Steps between two entries of the log.
+    pub log_every: u64,
+    /// The log.
+    pub log: Vec<LogLine>,
+    /// The rates.
+    pub schedule: Schedule,
+    /// Losses since the last entry of the log.
+    pub pending: Vec<f64>,
+    /// What was asked for.
+    pub identity: Value,
+    /// Whether it only keeps what was done when the training was told to stop.
+    pub interim: bool,
+}
+
+/// Indices of the trained tensors in the order in which `optimizer.pt` numbers them: those that decay, then
+/// the others.
+fn groups(trained: &[Trained]) -> [Vec<usize>; 2] {
+    let (decayed, others) = (0..trained.len()).partition(|i| trained[*i].decay == Decay::Yes);
+    [decayed, others]
+}
+
+/// The state dict of the optimizer. `stored` are the states of each tensor in the order of files, `step` the
+/// number of steps as a tensor.
+pub(super) fn optimizer<'a>(
+    optimizer: &Optimizer,
+    trained: &[Trained],
+    stored: &'a [[std::borrow::Cow<'a, [f32]>; 2]],
+    step: &'a [f32],
+    schedule: &Schedule,
+) -> Object<'a> {
+    let groups = groups(trained);
+    let order: Vec<usize> = groups.iter().flatten().copied().collect();
+    let mut state = Vec::new();
+    for (number, tensor) in order.iter().enumerate() {
+        let shape = trained[*tensor].stored_shape();
+        let [first, second] = &stored[*tensor];
+        let entry = match optimizer.kind() {
+            OptimizerKind::AdamW(_) => Object::dict([
+                ("step", Object::Tensor(Vec::new(), step)),
+                ("exp_avg", Object::Tensor(shape.clone(), first)),
+                ("exp_avg_sq", Object::Tensor(shape, second)),
+            ]),
+            OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => continue,
+            OptimizerKind::Sgd(_) => Object::dict([("momentum_buffer", Object::Tensor(shape, first))]),
+        };
+        state.push((Object::Int(number as i64), entry));
+    }
+    let sizes = groups.map(|group| group.len());
+    let mut first = 0;
+    let described = sizes.iter().zip([true, false]).map(|(size, decays)| {
+        let numbers = first..first + size;
+        first += size;
+        group(optimizer, schedule, numbers, decays)
+    });
+    let described = described.collect();
+    Object::dict([("state", Object::Dict(state)), ("param_groups", Object::List(described))])
+}
+
+/// One parameter group, with the keys of torch.
+fn group(
+    optimizer: &Optimizer,
+    schedule: &Schedule,
+    numbers: std::ops::Range<usize>,
+    decays: bool,
+) -> Object<'static> {
+    let decay = |value: f64| Object::Float(if decays { value } else { 0.0 });
+    let rate = Object::Float(schedule.rate(optimizer.steps()));
+    let mut entries = match optimizer.kind() {
+        OptimizerKind::AdamW(adamw) => vec![
+            ("weight_decay", decay(adamw.weight_decay)),
+            ("lr", rate),
+            ("betas", Object::Pair(Box::new([Object::Float(adamw.beta1), Object::Float(adamw.beta2)]))),
+            ("eps", Object::Float(adamw.eps)),
+            ("amsgrad", Object::Bool(false)),
+            ("maximize", Object::Bool(false)),
+            ("foreach", Object::None),
+            ("capturable", Object::Bool(false)),
+            ("differentiable", Object::Bool(false)),
+            ("fused", Object::None),
+            ("decoupled_weight_decay", Object::Bool(true)),
+        ],
+        OptimizerKind::Sgd(sgd) => vec![
+            ("weight_decay", decay(sgd.weight_decay)),
+            ("lr", rate),
+            ("momentum", Object::Float(sgd.momentum)),
+            ("dampening", Object::Int(0)),
+            ("nesterov", Object::Bool(false)),
+            ("maximize", Object::Bool(false)),
+            ("foreach", Object::None),
+            ("differentiable", Object::Bool(false)),
+            ("fused", Object::None),
+        ],
+    };
+    entries.push(("initial_lr", Object::Float(schedule.peak)));
+    entries.push(("params", Object::List(numbers.map(|n| Object::Int(n as i64)).collect())));
+    Object::dict(entries)
+}
+
+/// The states of the tensors in the order of files.
+pub(super) fn stored<'a>(
+    optimizer: &'a Optimizer,
+    trained: &[Trained],
+) -> Vec<[std::borrow::Cow<'a, [f32]>; 2]> {
+    let states = optimizer.state().iter().zip(trained);
+    states.map(|(TensorState { first, second }, t)| [t.stored(first), t.stored(second)]).collect()
+}
+
+/// The state dict of torch's `LambdaLR`.
+pub(super) fn scheduler(schedule: &Schedule, step: u64) -> Object<'static> {
+    let both = |value: f64| Object::List(vec![Object::Float(value), Object::Float(value)]);
+    Object::dict([
+        ("base_lrs", both(schedule.peak)),
+        ("last_epoch", Object::Int(step as i64)),
+        ("_step_count", Object::Int(step as i64 + 1)),
+        ("_is_initial", Object::Bool(false)),
+        ("_get_lr_called_within_step", Object::Bool(false)),
+        ("_last_lr", both(schedule.rate(step))),
+        ("lr_lambdas", Object::List(vec![Object::Dict(Vec::new()), Object::Dict(Vec::new())])),
+    ])
+}
+
+impl TrainingState {
+    /// `trainer_state.json`
+    pub(super) fn trainer_state(&self) -> Value {
+        let line = |line: &LogLine| {
+            json!({
+                "epoch": line.epoch,
+                "grad_norm": line.grad_norm,
+                "learning_rate": line.learning_rate,
+                "loss": line.loss,
+                "step": line.step,
+            })
+        };
+        let ends = self.step >= self.schedule.total;
+        json!({
+            "best_global_step": null,
+            "best_metric": null,
+            "best_model_checkpoint": null,
+            "epoch": self.epoch,
+            "eval_steps": 500,
+            "global_step": self.step,
+            "is_hyper_param_search": false,
+            "is_local_process_zero": true,
+            "is_world_process_zero": true,
+            "log_history": self.log.iter().map(line).collect::<Vec<_>>(),
+            "logging_steps": self.log_every,
+            "max_steps": self.schedule.total,
+            "num_input_tokens_seen": 0,
+            "num_train_epochs": self.epochs.ceil() as u64,
+            "save_steps": self.save_every.unwrap_or(500),
+            "stateful_callbacks": {
+                "TrainerControl": {
+                    "args": {
+                        "should_epoch_stop": false,
+                        "should_evaluate": false,
+                        "should_log": false,
+                        "should_save": true,
+                        "should_training_stop": ends,
+                    },
+                    "attributes": {},
+                },
+            },
+            "total_flos": 0.0,
+            "train_batch_size": self.micro,
+            "trial_name": null,
+            "trial_params": null,
+        })
+    }
+
+    /// `gstore_state.json`
+    pub(super) fn own_state(&self) -> Value {
+        json!({
+            "version": 1,
+            "step": self.step,
+            "interim": self.interim,
+            "losses_to_log": self.pending,
+            "asked": self.identity,
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Writing a checkpoint.
+
+use std::io::Write;
+use std::path::Path;
+
+use gstore_model::Backend;
+use gstore_model::weights::{write_tensors, write_torch};
+use serde_json::Value;
+
+use super::state::TrainingState;
+use super::{Checkpoint, config, folder, state};
+use crate::error::TrainError;
+use crate::parameters::Parameters;
+use crate::request::{Method, TrainRequest};
+use crate::trainer::Trainer;
+
+/// Where checkpoints go, and what their configurations say.
+pub(crate) struct Target<'a> {
+    pub request: &'a TrainRequest,
+}
+
+/// Writes `checkpoint-N` for the steps that were taken.
+pub(crate) fn write<B: Backend + Clone>(
+    target: &Target<'_>,
+    trainer: &Trainer<B>,
+    training: &TrainingState,
+) -> Result<Checkpoint, TrainError> {
+    let (output, name) = (&target.request.output, format!("checkpoint-{}", training.step));
+    folder::make(output, &name, |folder| fill(folder, target, trainer, training))?;
+    Ok(Checkpoint { step: training.step, folder: output.join(name) })
+}
+
+fn fill<B: Backend + Clone>(
+    folder: &Path,
+    target: &Target<'_>,
+    trainer: &Trainer<B>,
+    training: &TrainingState,
+) -> Result<(), TrainError> {
+    let parameters = &trainer.parameters;
+    let request = target.request;
+    match &request.method {
+        Method::Lora(choice) => {
+            let config = config::adapter(choice, &request.model, parameters.decoder())?;
+            json(&folder.join("adapter_config.json"), &config)?;
+            weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
+        }
+        Method::Adapter(from) => {
+            let to = folder.join("adapter_config.json");
+            fs_err::copy(from.join("adapter_config.json"), &to)?;
+            fs_err::File::open(&to)?.sync_all()?;
+            weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
+        }
+        Method::Full | Method::FromScratch => {
+            config::copy_model_files(&request.model, folder)?;
+            weights(&folder.join("model.safetensors"), parameters, "")?;
+        }
+    }
+    let (optimizer, trained) = (&trainer.optimizer, parameters.trained());
+    let (stored, step) = (state::stored(optimizer, trained), [optimizer.steps() as f32]);
+    let object = state::optimizer(optimizer, trained, &stored, &step, &training.schedule);
+    write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
+    let scheduler = state::scheduler(&training.schedule, training.step);
+    write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
+    json(&folder.join("gstore_state.json"), &training.own_state())?;
+    json(&folder.join("trainer_state.json"), &training.trainer_state())
+}
+
+/// The values of the parameters under their names behind `prefix`.
+fn weights<B: Backend + Clone>(
+    path: &Path,
+    parameters: &Parameters<B>,
+    prefix: &str,
+) -> Result<(), TrainError> {
+    let values = parameters.store().places().zip(parameters.trained());
+    let tensors = values.map(|((spec, range), trained)| {
+        let values = &parameters.store().values()[range];
+        (format!("{prefix}{}", spec.name), trained.stored_shape(), trained.stored(values))
+    });
+    Ok(write_tensors(path, tensors)?)
+}
+
+/// Writes JSON and flushes it.
+pub(super) fn json(path: &Path, value: &Value) -> Result<(), TrainError> {
+    let mut file = fs_err::File::create(path)?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    Ok(file.sync_all()?)
+}

@@ -1,0 +1,155 @@
+//! Why a training could not begin or go on.
+
+use std::path::PathBuf;
+
+use gstore_core::parallel::Cancelled;
+use gstore_data::{DataError, EncodeError, FieldError, Place, RecordError};
+use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
+use gstore_model::{BackendError, LoadError};
+
+/// Why a training could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Options that cannot be used, or not together.
+    #[error("{0}")]
+    Option(String),
+    /// The file system refused; the message names the path.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A model or an adapter that cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model that could not be put on the backend.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The state of an optimizer.
+    #[error(transparent)]
+    Moments(#[from] MomentsError),
+    /// A torch archive.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// The state of a trainer.
+    #[error(transparent)]
+    State(#[from] TrainerError),
+    /// A data file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Names of fields.
+    #[error(transparent)]
+    Fields(#[from] FieldError),
+    /// A record of a data file.
+    #[error("{place}: {source}")]
+    Record {
+        /// Where it stands.
+        place: Place,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// The tokenizer or the template.
+    #[error(transparent)]
+    Encoder(#[from] EncodeError),
+    /// A sample that could not be encoded.
+    #[error("{sample}: {source}")]
+    Encode {
+        /// Which.
+        sample: String,
+        /// Why.
+        source: EncodeError,
+    },
+    /// The store.
+    #[error(transparent)]
+    Read(#[from] gstore_store::ReadError),
+    /// A job of the store could not begin.
+    #[error(transparent)]
+    Job(#[from] gstore_store::JobError),
+    /// The store refused the run.
+    #[error(transparent)]
+    Commit(#[from] gstore_store::CommitError),
+    /// A sample of a dataset that has no text.
+    #[error("row {row} of {dataset}: {what}")]
+    Sample {
+        /// The dataset.
+        dataset: String,
+        /// Its row.
+        row: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A token that the model does not know.
+    #[error(
+        "sample {sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
+    )]
+    UnknownToken {
+        /// Number of the sample.
+        sample: usize,
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A sample that is longer than the model's table of positions.
+    #[error(
+        "sample {sample} has {tokens} tokens, the model knows {max_positions} positions: shorten samples to {max_positions} tokens"
+    )]
+    TooLong {
+        /// Number of the sample.
+        sample: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Positions that have a vector.
+        max_positions: usize,
+    },
+    /// Nothing to train on.
+    #[error("there is no sample with a scored token to train on")]
+    NoSamples,
+    /// A step without a scored token.
+    #[error("none of the samples of step {step} has a scored token, so there is nothing to learn from it")]
+    NothingScored {
+        /// The step, counted from 1.
+        step: u64,
+    },
+    /// The loss or the gradient is no number any more.
+    #[error(
+        "step {step}: the {what} is {value}, so training stops before it spoils the weights; {last}\n  a lower learning rate, a longer warm-up or clipping \
+         may help"
+    )]
+    NotFinite {
+        /// The step, counted from 1.
+        step: u64,
+        /// Loss or norm of the gradient.
+        what: &'static str,
+        /// What it is.
+        value: f64,
+        /// Which checkpoint is the last one.
+        last: String,
+    },
+    /// The folder holds another training.
+    #[error("{folder} holds another training: {what}\n  give another folder, or --overwrite-output-dir")]
+    OtherTraining {
+        /// The output folder.
+        folder: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// A checkpoint that cannot be gone on from.
+    #[error("{folder}: {what}")]
+    Checkpoint {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl From<Cancelled> for TrainError {
+    fn from(_: Cancelled) -> Self {
+        TrainError::Stopped
+    }
+}

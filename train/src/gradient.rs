@@ -1,0 +1,176 @@
+//! Loss and gradient of a step's samples, summed in an order that threads do not change.
+
+use gstore_core::Cancel;
+use std::sync::{Mutex, PoisonError};
+
+use gstore_core::{Cancelled, parallel::unordered};
+use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::gradients::{LoraSink, Summed};
+use gstore_model::{
+    Backend, BackendError, Keep, LastRows, Layout, Model, Objective, PackedSample, Pass, Reduction, Sink,
+};
+
+use crate::cut::cut;
+use crate::error::TrainError;
+use crate::parameters::{Form, Parameters};
+use crate::sums::{PieceSink, Scratch, Sums};
+use crate::turns::{StopOnDrop, Turns};
+
+/// A tokenised sample.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Whether each token is scored; the first never is.
+    pub scored: Vec<bool>,
+}
+
+impl Sample {
+    /// The sample as the passes take it.
+    pub fn packed(&self) -> PackedSample<'_> {
+        PackedSample::new(&self.ids, &self.scored)
+    }
+
+    /// Tokens that are scored.
+    pub fn scored_tokens(&self) -> usize {
+        self.packed().scored_tokens()
+    }
+
+    /// An error unless a model can compute the sample, which is number `sample`.
+    pub(crate) fn check(&self, sample: usize, decoder: &Decoder) -> Result<(), TrainError> {
+        let Decoder { vocab_size: vocab, max_positions, .. } = *decoder;
+        let tokens = self.ids.len();
+        if tokens != self.scored.len() {
+            return Err(TrainError::Option(format!("sample {sample} has {tokens} tokens and other flags")));
+        }
+        if decoder.positions == Positions::Learned && tokens > max_positions {
+            return Err(TrainError::TooLong { sample, tokens, max_positions });
+        }
+        match self.ids.iter().find(|token| **token as usize >= vocab) {
+            Some(token) => Err(TrainError::UnknownToken { sample, token: *token, vocab }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A sample of a step and the weight of each of its tokens' losses.
+#[derive(Clone, Copy)]
+pub(crate) struct Weighted<'a> {
+    pub sample: &'a Sample,
+    pub weight: f32,
+}
+
+/// How a gradient is computed.
+#[derive(Clone, Copy)]
+pub(crate) struct Computing<'a> {
+    pub threads: usize,
+    /// About as many tokens as a piece has at most.
+    pub piece_tokens: usize,
+    pub keep: Keep,
+    pub cancel: &'a Cancel,
+}
+
+impl<B: Backend + Clone> Parameters<B> {
+    /// The weighted sum of the losses, and its gradient: one vector for each tensor, in the memory of `old`.
+    pub(crate) fn gradient(
+        &self,
+        samples: &[Weighted<'_>],
+        computing: Computing<'_>,
+        old: Vec<Vec<f32>>,
+    ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
+        let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
+        let pieces = cut(&lengths, computing.piece_tokens);
+        let places = self.places();
+        let sums = Sums {
+            tensors: self.zeros(old).into_iter().map(Mutex::new).collect(),
+            turns: Turns::new(places.len()),
+            places,
+        };
+        let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
+        // What fails first makes others fail, and only the first says why.
+        let failure = Mutex::new(None);
+        let work = |scratch: &mut Scratch<B>, piece: usize| {
+            let mut guard = StopOnDrop { turns: &sums.turns, done: false };
+            match self.piece(piece, &samples[pieces[piece].clone()], computing.keep, &sums, scratch) {
+                Ok(loss) => *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss,
+                Err(error) => {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    return Err(Cancelled);
+                }
+            }
+            guard.done = true;
+            Ok(())
+        };
+        let done = unordered(pieces.len(), computing.threads, computing.cancel, Scratch::default, work);
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        done?;
+        let value = |loss: Mutex<f64>| loss.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let loss = losses.into_iter().map(value).fold(0.0, |sum, loss| sum + loss);
+        let tensor = |tensor: Mutex<Vec<f32>>| tensor.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((loss, sums.tensors.into_iter().map(tensor).collect()))
+    }
+
+    fn zeros(&self, mut old: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+        old.resize(self.store().specs().len(), Vec::new());
+        for (values, spec) in old.iter_mut().zip(self.store().specs()) {
+            values.clear();
+            values.resize(spec.numel(), 0.0);
+        }
+        old
+    }
+
+    /// One piece: forward, backward, and its gradients added when it is its turn.
+    fn piece(
+        &self,
+        piece: usize,
+        samples: &[Weighted<'_>],
+        keep: Keep,
+        sums: &Sums,
+        scratch: &mut Scratch<B>,
+    ) -> Result<f64, TrainError> {
+        let model = self.model()?;
+        let packed: Vec<PackedSample<'_>> = samples.iter().map(|w| w.sample.packed()).collect();
+        let mut layout = Layout::new(&packed, false, Reduction::Sum);
+        for (span, weighted) in layout.scored_spans.iter().zip(samples) {
+            layout.weights[span.clone()].fill(weighted.weight);
+        }
+        if layout.scored_rows.is_empty() {
+            (0..sums.places.len()).for_each(|sum| sums.pass(sum, piece));
+            return Ok(0.0);
+        }
+        let weights = layout.weights.clone();
+        let losses = match &self.form {
+            Form::Lora { factors, .. } => {
+                let width = self.store().values().len();
+                let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
+                let mut sink = Summed(LoraSink { factors, out: Some(&mut rows) });
+                let losses = run(model, layout, keep, &mut sink)?;
+                sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
+                scratch.layer = Some(rows);
+                losses
+            }
+            Form::Full { layout: grad } => {
+                let sink = PieceSink::new(grad, piece, sums, scratch);
+                run(model, layout, keep, &mut Summed(sink))?
+            }
+        };
+        let weighted =
+            losses.iter().zip(&weights).map(|(loss, weight)| f64::from(*loss) * f64::from(*weight));
+        Ok(weighted.fold(0.0, |sum, loss| sum + loss))
+    }
+}
+
+/// A forward and a backward pass.
+fn run<B: Backend>(
+    model: &Model<B>,
+    layout: Layout,
+    keep: Keep,
+    sink: &mut dyn Sink<B>,
+) -> Result<Vec<f32>, BackendError> {
+    let keep_from = model.lowest_wanted(sink);
+    let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
+    let forward = model.forward(layout, pass)?;
+    model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, sink)
+}

@@ -1,0 +1,232 @@
+//! A whole training: what it starts from, its steps, and what it leaves behind.
+
+use gstore_core::Cancel;
+
+use gstore_model::architectures::Decoder;
+use gstore_model::candle::Candle;
+use gstore_model::cpu::Cpu;
+use gstore_model::weights::ModelFolder;
+use gstore_model::{Backend, Device};
+use serde_json::Value;
+
+use crate::checkpoint::{
+    Checkpoint, LogLine, Resumed, Target, TrainingState, checkpoints, remove_all, remove_interim, write,
+};
+use crate::error::TrainError;
+use crate::gradient::Sample;
+use crate::order::Steps;
+use crate::request::{Method, TrainRequest};
+use crate::schedule::Schedule;
+use crate::start::{identity, samples, start};
+use crate::trainer::{StepReport, Trainer, TrainerOptions};
+
+/// Hears how a training goes on.
+pub trait Observer {
+    /// Something the user should know, which is no error.
+    fn note(&mut self, _message: &str) {}
+    /// Steps begin; `taken` of `total` were taken before.
+    fn begin(&mut self, _taken: u64, _total: u64) {}
+    /// A step was taken, counted from 1.
+    fn step(&mut self, _step: u64, _report: &StepReport) {}
+    /// A checkpoint was written.
+    fn saved(&mut self, _checkpoint: &Checkpoint) {}
+}
+
+/// Says nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Quiet;
+
+impl Observer for Quiet {}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Whether every step was taken; otherwise it was told to stop, and the same command goes on.
+    pub finished: bool,
+    /// Steps taken, those of earlier runs of the command among them.
+    pub steps: u64,
+    /// Steps in all.
+    pub total: u64,
+    /// Samples that it trains on.
+    pub samples: usize,
+    /// Values that it trains.
+    pub parameters: usize,
+    /// The last entry of the log.
+    pub last: Option<LogLine>,
+    /// Its checkpoints, by step.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// Trains, or goes on where the same request was stopped.
+///
+/// # Errors
+/// A request, model or data that cannot be used; another training in the output folder; a loss that is no
+/// number any more. What was saved stays.
+pub fn run(
+    request: &TrainRequest,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Outcome, TrainError> {
+    request.check()?;
+    let device = request.compute.device;
+    device.check(request.compute.precision)?;
+    match device {
+        Device::Cpu => Job::new(request, Cpu::new(request.compute.precision), observer, cancel)?.run(),
+        other => Job::<Candle>::new(request, other.candle()?, observer, cancel)?.run(),
+    }
+}
+
+/// A training that is about to take steps.
+struct Job<'a, B: Backend> {
+    request: TrainRequest,
+    observer: &'a mut dyn Observer,
+    cancel: &'a Cancel,
+    samples: Vec<Sample>,
+    steps: Steps,
+    schedule: Schedule,
+    identity: Value,
+    trainer: Trainer<B>,
+    log: Vec<LogLine>,
+    /// Losses since the last entry of the log.
+    pending: Vec<f64>,
+}
+
+impl<'a, B: Backend + Clone> Job<'a, B> {
+    fn new(
+        request: &TrainRequest,
+        backend: B,
+        observer: &'a mut dyn Observer,
+        cancel: &'a Cancel,
+    ) -> Result<Job<'a, B>, TrainError> {
+        let mut request = request.clone();
+        // An adapter that is gone on from keeps its configuration.
+        if let Some(from) = request.saving.resume_from.clone() {
+            let is_adapter = from.join("adapter_config.json").is_file();
+            request.method = if is_adapter { Method::Adapter(from) } else { Method::Full };
+        }
+        let base = match request.method {
+            Method::FromScratch => None,
+            _ => Some(ModelFolder::open(&request.model)?),
+        };
+        let decoder = match &base {
+            Some(base) => base.decoder().clone(),
+            None => Decoder::read(&request.model.join("config.json"))?,
+        };
+        let samples = samples(&request, &decoder, observer, cancel)?;
+        let batching = &request.batching;
+        let size = (batching.micro, batching.accumulate);
+        let steps = Steps::new(request.plan(), samples.len(), size, batching.epochs, batching.max_steps)?;
+        let identity = identity(&request, base.as_ref(), &samples, steps.total())?;
+        let start = start(&request, base.as_ref(), &decoder, &identity, backend)?;
+        let options = TrainerOptions {
+            mean: request.steps.mean,
+            max_grad_norm: request.steps.max_grad_norm.filter(|norm| *norm > 0.0),
+            threads: request.compute.threads,
+            piece_tokens: request.compute.piece_tokens,
+            keep: request.compute.keep,
+        };
+        let Resumed { parameters, optimizer, log, pending, .. } = start;
+        Ok(Job {
+            schedule: request.schedule(steps.total()),
+            trainer: Trainer::new(parameters, optimizer, options),
+            request,
+            observer,
+            cancel,
+            samples,
+            steps,
+            identity,
+            log,
+            pending,
+        })
+    }
+
+    fn run(mut self) -> Result<Outcome, TrainError> {
+        let (mut taken, total) = (self.trainer.optimizer.steps(), self.steps.total());
+        let mut saved = taken;
+        self.observer.begin(taken, total);
+        while taken < total && !self.cancel.is_raised() {
+            match self.step(taken) {
+                Ok(()) => taken += 1,
+                Err(TrainError::Stopped) => break,
+                Err(error) => return Err(self.with_last(error)),
+            }
+            let every = self.request.saving.every.unwrap_or(self.steps.per_epoch());
+            if taken.is_multiple_of(every) || taken == total {
+                self.save(taken, false)?;
+                saved = taken;
+            }
+        }
+        if saved < taken {
+            self.save(taken, true)?;
+        }
+        Ok(Outcome {
+            finished: taken >= total,
+            steps: taken,
+            total,
+            samples: self.samples.len(),
+            parameters: self.trainer.parameters.store().values().len(),
+            last: self.log.last().copied(),
+            checkpoints: checkpoints(&self.request.output)?,
+        })
+    }
+
+    /// Step `taken`, counted from 0.
+    fn step(&mut self, taken: u64) -> Result<(), TrainError> {
+        let batch = self.steps.batch(taken);
+        let batch: Vec<Vec<&Sample>> =
+            batch.iter().map(|micro| micro.iter().filter_map(|i| self.samples.get(*i)).collect()).collect();
+        let report = self.trainer.step(&batch, self.schedule.rate(taken), self.cancel)?;
+        let step = taken + 1;
+        self.pending.push(report.loss);
+        if step.is_multiple_of(self.request.saving.log_every) || step == self.steps.total() {
+            let loss = self.pending.iter().sum::<f64>() / self.pending.len() as f64;
+            self.pending.clear();
+            self.log.push(LogLine {
+                step,
+                epoch: self.steps.epoch(step),
+                loss,
+                grad_norm: report.grad_norm,
+                learning_rate: report.learning_rate,
+            });
+        }
+        self.observer.step(step, &report);
+        Ok(())
+    }
+
+    /// Writes a checkpoint; one in between, which only keeps what was done when the training was told to
+    /// stop, goes with the next.
+    fn save(&mut self, taken: u64, interim: bool) -> Result<(), TrainError> {
+        let training = TrainingState {
+            step: taken,
+            epoch: self.steps.epoch(taken),
+            epochs: self.steps.epoch(self.steps.total()),
+            micro: self.request.batching.micro,
+            save_every: self.request.saving.every,
+            log_every: self.request.saving.log_every,
+            log: self.log.clone(),
+            pending: self.pending.clone(),
+            schedule: self.schedule,
+            identity: self.identity.clone(),
+            interim,
+        };
+        let checkpoint = write(&Target { request: &self.request }, &self.trainer, &training)?;
+        if !interim {
+            remove_interim(&self.request.output, taken)?;
+            if let Some(limit) = self.request.saving.limit {
+                remove_all(&self.request.output, limit)?;
+            }
+        }
+        self.observer.saved(&checkpoint);
+        Ok(())
+    }
+
+    /// Says of a loss that is no number which checkpoint is there.
+    fn with_last(&self, error: TrainError) -> TrainError {
+        let TrainError::NotFinite { step, what, value, .. } = error else { return error };
+        let last = match crate::checkpoint::last_checkpoint(&self.request.output) {
+            Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
+            _ => "no checkpoint was written yet".to_owned(),
+        };
+        TrainError::NotFinite { step, what, value, last }
+    }
+}

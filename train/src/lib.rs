@@ -1,0 +1,48 @@
+//! Training: LoRA factors or all tensors of a decoder, on the engine's own forward and backward.
+//!
+//! In layers, each of which uses those before it alone:
+//! - `random` gives counter-based numbers, [`Schedule`] rates, [`Optimizer`] steps: no model, no files
+//! - [`Parameters`] are what is trained, with the model that computes with them; [`Sample`]s are what is
+//!   trained on
+//! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
+//! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption
+//!
+//! Invariants
+//! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went
+//!   on
+//! - a checkpoint folder is whole or not there
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod cut;
+mod data;
+mod error;
+mod gradient;
+mod job;
+mod lora;
+mod optimizer;
+mod order;
+mod parameters;
+mod random;
+mod register;
+mod request;
+mod schedule;
+mod start;
+mod sums;
+mod trainer;
+mod turns;
+
+pub use checkpoint::{Checkpoint, LogLine, last_checkpoint};
+pub use data::{DataSource, Subset};
+pub use error::TrainError;
+pub use gradient::Sample;
+pub use job::{Observer, Outcome, Quiet, run};
+pub use lora::LoraChoice;
+pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
+pub use order::{Plan, Steps};
+pub use parameters::Parameters;
+pub use register::register;
+pub use request::{Batching, Compute, Method, Saving, StepOptions, TrainRequest};
+pub use schedule::{Schedule, ScheduleKind};
+pub use trainer::{LossMean, StepReport, Trainer, TrainerOptions};

@@ -1,0 +1,63 @@
+//! Which modules of a model get LoRA factors.
+
+use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
+
+use crate::error::TrainError;
+
+/// Which LoRA factors are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraChoice {
+    /// Rows of A, columns of B.
+    pub rank: usize,
+    /// The update is `alpha / rank * B A`.
+    pub alpha: f64,
+    /// Ends of module names, or `all-linear`; empty: the maps of attention.
+    pub targets: Vec<String>,
+}
+
+impl LoraChoice {
+    /// The adapted weights of a decoder.
+    ///
+    /// # Errors
+    /// A target that no linear map of a layer has, and a rank or scaling that is none.
+    pub(crate) fn resolve<'d>(&self, decoder: &'d Decoder) -> Result<Vec<&'d Param>, TrainError> {
+        if self.rank == 0 || !self.alpha.is_finite() {
+            return Err(TrainError::Option(
+                "a LoRA adapter needs a rank of at least 1 and a finite alpha".into(),
+            ));
+        }
+        let maps = || decoder.params.iter().filter(|param| param.is_map_of_layer());
+        let matches = |param: &Param, target: &str| {
+            target == "all-linear"
+                || param.module() == target
+                || param.module().strip_suffix(target).is_some_and(|stem| stem.ends_with('.'))
+        };
+        for target in &self.targets {
+            if !maps().any(|param| matches(param, target)) {
+                let mut known: Vec<&str> =
+                    maps().map(|p| p.module().rsplit('.').next().unwrap_or_default()).collect();
+                known.sort_unstable();
+                known.dedup();
+                return Err(TrainError::Option(format!(
+                    "no linear map of a layer of {} ends in {target}; there are {}, and all-linear means all of them",
+                    decoder.architecture,
+                    known.join(", ")
+                )));
+            }
+        }
+        let of_attention = |param: &Param| match &param.role {
+            Role::Weight(pieces) => pieces.iter().all(|piece| match piece.linear {
+                LinearId::Layer { kind, .. } => {
+                    matches!(kind, LinearKind::Q | LinearKind::K | LinearKind::V | LinearKind::O)
+                }
+                LinearId::Head => false,
+            }),
+            _ => false,
+        };
+        let chosen = |param: &&Param| match self.targets.as_slice() {
+            [] => of_attention(param),
+            targets => targets.iter().any(|target| matches(param, target)),
+        };
+        Ok(maps().filter(chosen).collect())
+    }
+}

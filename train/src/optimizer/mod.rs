@@ -1,0 +1,129 @@
+//! Optimizers: AdamW and SGD with momentum, in the arithmetic of torch.
+//!
+//! Invariant: a step is elementwise, so neither threads nor the cut of the work change a bit.
+
+mod adamw;
+mod sgd;
+
+use gstore_core::Cancel;
+use std::str::FromStr;
+use std::sync::Mutex;
+
+use gstore_core::{Cancelled, parallel::unordered};
+
+pub use adamw::AdamW;
+pub use sgd::Sgd;
+
+use crate::error::TrainError;
+
+/// Which optimizer, with its constants.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OptimizerKind {
+    /// Adam with decoupled weight decay.
+    AdamW(AdamW),
+    /// Stochastic gradient descent.
+    Sgd(Sgd),
+}
+
+impl OptimizerKind {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            OptimizerKind::AdamW(_) => "adamw",
+            OptimizerKind::Sgd(_) => "sgd",
+        }
+    }
+}
+
+impl FromStr for OptimizerKind {
+    type Err = TrainError;
+
+    fn from_str(name: &str) -> Result<Self, TrainError> {
+        match name {
+            "adamw" | "adamw_torch" | "adamw_torch_fused" => Ok(OptimizerKind::AdamW(AdamW::default())),
+            "sgd" => Ok(OptimizerKind::Sgd(Sgd::default())),
+            _ => Err(TrainError::Option(format!("there is no optimizer {name:?}; there are adamw and sgd"))),
+        }
+    }
+}
+
+/// One tensor's part of a step.
+pub struct Part<'a> {
+    /// Its values.
+    pub values: &'a mut [f32],
+    /// Its gradient, scaled already.
+    pub grad: &'a [f32],
+    /// Whether it decays.
+    pub decays: bool,
+}
+
+/// What the optimizer keeps of one tensor.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TensorState {
+    /// AdamW: first moment. SGD: momentum. Empty before the first step, and where there is none.
+    pub first: Vec<f32>,
+    /// AdamW: second moment.
+    pub second: Vec<f32>,
+}
+
+/// An optimizer with its state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Optimizer {
+    kind: OptimizerKind,
+    /// Steps taken.
+    step: u64,
+    state: Vec<TensorState>,
+}
+
+impl Optimizer {
+    /// An optimizer of `tensors` tensors that has taken no step.
+    pub fn new(kind: OptimizerKind, tensors: usize) -> Optimizer {
+        Optimizer { kind, step: 0, state: vec![TensorState::default(); tensors] }
+    }
+
+    /// One that goes on.
+    pub fn resumed(kind: OptimizerKind, step: u64, state: Vec<TensorState>) -> Optimizer {
+        Optimizer { kind, step, state }
+    }
+
+    /// Which one it is.
+    pub fn kind(&self) -> &OptimizerKind {
+        &self.kind
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// What it keeps of each tensor.
+    pub fn state(&self) -> &[TensorState] {
+        &self.state
+    }
+
+    /// Changes the tensors at rate `rate`.
+    pub fn step(&mut self, rate: f64, parts: Vec<Part<'_>>, threads: usize) {
+        self.step += 1;
+        let (kind, step) = (self.kind, self.step);
+        let work: Vec<_> = self.state.iter_mut().zip(parts).map(|pair| Mutex::new(Some(pair))).collect();
+        let never = Cancel::new();
+        let done: Result<Vec<()>, Cancelled> = unordered(
+            work.len(),
+            threads,
+            &never,
+            || (),
+            |(), unit| {
+                let taken = work[unit].lock().ok().and_then(|mut slot| slot.take());
+                if let Some((state, part)) = taken {
+                    match &kind {
+                        OptimizerKind::AdamW(adamw) => adamw.apply(rate, step, part, state),
+                        OptimizerKind::Sgd(sgd) => sgd.apply(rate, part, state),
+                    }
+                }
+                Ok(())
+            },
+        );
+        // Nothing cancels it.
+        let _ = done;
+    }
+}

@@ -1,0 +1,242 @@
+//! What is trained: LoRA factors or all tensors, their values in f32, and the model that computes with them.
+
+use std::path::PathBuf;
+
+use gstore_model::architectures::{Decoder, Param, Role};
+use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
+use gstore_model::params::{ParamStore, TensorSpec};
+use gstore_model::weights::{Adapter, ModelError, ModelFolder, Trained};
+use gstore_model::{Backend, LoadError, LoraWeights, Model};
+
+use crate::error::TrainError;
+use crate::lora::LoraChoice;
+use crate::random::Stream;
+
+/// The factors of one module, by their places among the parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LoraPlace {
+    /// Canonical name.
+    pub module: String,
+    pub rank: usize,
+    pub scaling: f64,
+}
+
+/// The form of what is trained.
+pub(crate) enum Form<B: Backend> {
+    /// Factors of these modules, as the backend has them now.
+    Lora { modules: Vec<LoraPlace>, factors: LoraFactors<B> },
+    /// All tensors.
+    Full { layout: GradLayout },
+}
+
+/// Parameters with the model that computes with their present values.
+pub struct Parameters<B: Backend> {
+    pub(crate) store: ParamStore,
+    pub(crate) form: Form<B>,
+    pub(crate) trained: Vec<Trained>,
+    decoder: Decoder,
+    backend: B,
+    /// None only while it is packed again.
+    model: Option<Model<B>>,
+}
+
+impl<B: Backend + Clone> Parameters<B> {
+    /// New LoRA factors: A uniform within `1 / sqrt(input)` of zero, as PEFT draws it, and B zero.
+    pub fn new_lora(
+        base: &ModelFolder,
+        choice: &LoraChoice,
+        seed: u64,
+        backend: B,
+    ) -> Result<Parameters<B>, TrainError> {
+        let (mut store, mut modules) = (ParamStore::new(), Vec::new());
+        for param in choice.resolve(base.decoder())? {
+            let [out, input] = param.shape[..] else { continue };
+            let module = param.module().to_owned();
+            let [a, b] = factor_specs(&module, choice.rank, [out, input]);
+            let stream = Stream::new(seed, &a.name, 0);
+            let bound = 1.0 / (input as f64).sqrt();
+            let draw = |index| ((2.0 * stream.uniform(index) - 1.0) * bound) as f32;
+            let values: Vec<f32> = (0..a.numel() as u64).map(draw).collect();
+            store.push(a, &values);
+            let zeros = vec![0.0; b.numel()];
+            store.push(b, &zeros);
+            modules.push(LoraPlace { module, rank: choice.rank, scaling: choice.alpha / choice.rank as f64 });
+        }
+        Parameters::lora(base, modules, store, backend)
+    }
+
+    /// The factors of an adapter that fits the base.
+    pub fn from_adapter(
+        base: &ModelFolder,
+        adapter: &Adapter,
+        backend: B,
+    ) -> Result<Parameters<B>, TrainError> {
+        let (mut store, mut modules) = (ParamStore::new(), Vec::new());
+        for fitted in adapter.fit(base)? {
+            let [out, input] = fitted.param.shape[..] else { continue };
+            let module = fitted.param.module().to_owned();
+            let [a, b] = factor_specs(&module, fitted.lora.rank, [out, input]);
+            store.push(a, &adapter.tensors().read_f32(&fitted.lora.a)?);
+            store.push(b, &adapter.tensors().read_f32(&fitted.lora.b)?);
+            modules.push(LoraPlace { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
+        }
+        Parameters::lora(base, modules, store, backend)
+    }
+
+    fn lora(
+        base: &ModelFolder,
+        modules: Vec<LoraPlace>,
+        store: ParamStore,
+        backend: B,
+    ) -> Result<Parameters<B>, TrainError> {
+        let mut model = Model::load(base, backend.clone(), &mut |_, _| Ok(()))?;
+        let factors = host_factors(&modules, &store).attach(&mut model)?;
+        let trained = store.specs().iter().cloned().map(Trained::factor).collect();
+        Ok(Parameters {
+            store,
+            form: Form::Lora { modules, factors },
+            trained,
+            decoder: base.decoder().clone(),
+            backend,
+            model: Some(model),
+        })
+    }
+
+    /// All tensors of a model.
+    pub fn full(folder: &ModelFolder, backend: B) -> Result<Parameters<B>, TrainError> {
+        let mut store = ParamStore::new();
+        for param in &folder.decoder().params {
+            store.push(spec_of(param), &folder.read(param)?);
+        }
+        Parameters::of_all(folder.decoder(), store, backend)
+    }
+
+    /// All tensors of a model that no one has trained: weights and tables normal with deviation `deviation`,
+    /// norms one, biases zero.
+    pub fn random(
+        decoder: &Decoder,
+        deviation: f64,
+        seed: u64,
+        backend: B,
+    ) -> Result<Parameters<B>, TrainError> {
+        let mut store = ParamStore::new();
+        for param in &decoder.params {
+            let len = param.shape.iter().product();
+            let values = match &param.role {
+                Role::NormWeight(_) => vec![1.0 - decoder.norm_offset; len],
+                Role::Bias(_) | Role::NormBias(_) => vec![0.0; len],
+                Role::Embedding | Role::Positions | Role::Weight(_) => {
+                    let stream = Stream::new(seed, &param.name, 0);
+                    (0..len as u64).map(|index| (deviation * stream.normal(index)) as f32).collect()
+                }
+            };
+            store.push(spec_of(param), &values);
+        }
+        Parameters::of_all(decoder, store, backend)
+    }
+
+    fn of_all(decoder: &Decoder, store: ParamStore, backend: B) -> Result<Parameters<B>, TrainError> {
+        let all: Vec<usize> = (0..decoder.params.len()).collect();
+        let layout = GradLayout::new(decoder, &all, |_| true);
+        let mut parameters = Parameters {
+            store,
+            form: Form::Full { layout },
+            trained: Trained::all(decoder),
+            decoder: decoder.clone(),
+            backend,
+            model: None,
+        };
+        parameters.refresh()?;
+        Ok(parameters)
+    }
+
+    /// Changes the values, then packs them again.
+    ///
+    /// # Errors
+    /// What the backend refuses; the parameters cannot be computed with then.
+    pub fn change<T>(&mut self, change: impl FnOnce(&mut ParamStore) -> T) -> Result<T, TrainError> {
+        let result = change(&mut self.store);
+        self.refresh()?;
+        Ok(result)
+    }
+
+    /// Puts the values onto the backend.
+    fn refresh(&mut self) -> Result<(), LoadError> {
+        match (&mut self.form, &mut self.model) {
+            (Form::Lora { modules, factors }, Some(model)) => {
+                *factors = host_factors(modules, &self.store).attach(model)?;
+            }
+            _ => {
+                // The old weights go before the new ones come.
+                self.model = None;
+                let store = &self.store;
+                let read = &mut |param: &Param| {
+                    let values = store.get(&param.name).map(<[f32]>::to_vec);
+                    values.ok_or_else(|| ModelError::MissingTensor {
+                        folder: PathBuf::new(),
+                        name: param.name.clone(),
+                    })
+                };
+                let model = Model::build(&self.decoder, self.backend.clone(), read, &mut |_, _| Ok(()))?;
+                self.model = Some(model);
+            }
+        }
+        Ok(())
+    }
+
+    /// The values.
+    pub fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    /// What the model computes.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The tensors with what an optimizer's file says of them.
+    pub fn trained(&self) -> &[Trained] {
+        &self.trained
+    }
+
+    /// The model.
+    pub(crate) fn model(&self) -> Result<&Model<B>, TrainError> {
+        self.model.as_ref().ok_or_else(|| TrainError::Option("the weights could not be packed".into()))
+    }
+
+    /// Where each tensor's gradient lies in the sums of a batch: one list for each sum.
+    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+        match &self.form {
+            Form::Full { layout } => layout.groups.clone(),
+            Form::Lora { factors, .. } => {
+                let place = |(tensor, (_, range)): (usize, (&TensorSpec, std::ops::Range<usize>))| {
+                    let order = factors.orders.iter().find(|(offset, ..)| *offset == range.start);
+                    let order = order.map(|(_, _, order)| order.clone());
+                    Place { tensor, offset: range.start, len: range.len(), order }
+                };
+                vec![self.store.places().enumerate().map(place).collect()]
+            }
+        }
+    }
+}
+
+fn spec_of(param: &Param) -> TensorSpec {
+    TensorSpec { name: param.name.clone(), shape: param.shape.clone() }
+}
+
+fn factor_specs(module: &str, rank: usize, [out, input]: [usize; 2]) -> [TensorSpec; 2] {
+    [("A", vec![rank, input]), ("B", vec![out, rank])]
+        .map(|(factor, shape)| TensorSpec { name: format!("{module}.lora_{factor}.weight"), shape })
+}
+
+/// The factors as they are now.
+fn host_factors(modules: &[LoraPlace], store: &ParamStore) -> HostFactors {
+    let value = |module: &str, factor: &str| {
+        store.get(&format!("{module}.lora_{factor}.weight")).unwrap_or_default().to_vec()
+    };
+    let modules = modules.iter().map(|LoraPlace { module, rank, scaling }| HostModule {
+        name: module.clone(),
+        lora: LoraWeights { a: value(module, "A"), b: value(module, "B"), rank: *rank, scaling: *scaling },
+    });
+    HostFactors::new(modules.collect())
+}

@@ -1,0 +1,69 @@
+//! The run in the store: `gstore ingest --run NAME` finds its checkpoints there.
+
+use std::path::{Path, PathBuf};
+
+use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id, peak_rate};
+use gstore_store::{JobPlan, RunCheckpoint, RunUpdate, Store};
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::TrainError;
+
+/// Registers the checkpoints of a training as a run of the store. `base` names the base model, `model` is its
+/// folder.
+///
+/// # Errors
+/// A checkpoint that cannot be read, and a run of this name that means other weights.
+pub fn register(
+    store: &Store,
+    name: &str,
+    (base, model): (&str, &Path),
+    checkpoints: &[Checkpoint],
+    command: &str,
+) -> Result<(), TrainError> {
+    let registered = checkpoints.iter().map(|checkpoint| described(checkpoint, base, model));
+    let update = RunUpdate {
+        name: name.to_owned(),
+        checkpoints: registered.collect::<Result<_, _>>()?,
+        replace_weights: false,
+    };
+    let plan = JobPlan {
+        command: command.to_owned(),
+        identity: json!({ "run": name }),
+        detail: json!({ "checkpoints": checkpoints.len() }),
+        features: Vec::new(),
+    };
+    store.start_job(plan)?.publish(Some(update), false)?;
+    Ok(())
+}
+
+fn described(checkpoint: &Checkpoint, base: &str, model: &Path) -> Result<RunCheckpoint, TrainError> {
+    let folder = &checkpoint.folder;
+    let is_adapter = folder.join("adapter_config.json").is_file();
+    let id = match is_adapter {
+        true => checkpoint_id(&ModelFolder::open(model)?, Some(&Adapter::open(folder)?))?,
+        false => checkpoint_id(&ModelFolder::open(folder)?, None)?,
+    };
+    let weight = match TrainerState::read(folder)? {
+        Some(state) => state.mean_learning_rate(peak_rate(folder)?),
+        None => None,
+    };
+    let mut provenance: Map<String, Value> = Map::new();
+    provenance.insert("model".to_owned(), place(model));
+    provenance.insert(if is_adapter { "adapter" } else { "weights" }.to_owned(), place(folder));
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(RunCheckpoint {
+        name: name.unwrap_or_else(|| format!("checkpoint-{}", checkpoint.step)),
+        step: Some(checkpoint.step),
+        weight,
+        checkpoint: id,
+        base: base.to_owned(),
+        provenance,
+        extra: Map::new(),
+    })
+}
+
+/// Whoever looks for the weights later may stand in another folder.
+fn place(folder: &Path) -> Value {
+    json!(std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder)))
+}

@@ -1,0 +1,274 @@
+//! What the user asks a training to do, as plain values.
+
+use std::path::PathBuf;
+
+use gstore_data::TemplateKind;
+use gstore_model::{Compute as Precision, Device, Keep};
+use serde_json::{Value, json};
+
+use crate::data::{DataSource, Subset};
+use crate::error::TrainError;
+use crate::lora::LoraChoice;
+use crate::optimizer::OptimizerKind;
+use crate::order::Plan;
+use crate::schedule::{Schedule, ScheduleKind};
+use crate::trainer::LossMean;
+
+/// One training.
+#[derive(Clone)]
+pub struct TrainRequest {
+    /// Folder of the model that it starts from; of a training from scratch its `config.json` and tokenizer
+    /// are used.
+    pub model: PathBuf,
+    /// Where checkpoints go.
+    pub output: PathBuf,
+    /// What is trained.
+    pub method: Method,
+    /// What it is trained on.
+    pub data: DataSource,
+    /// Which of that.
+    pub subset: Subset,
+    /// How samples become tokens and steps.
+    pub batching: Batching,
+    /// What a step does.
+    pub steps: StepOptions,
+    /// Which checkpoints are written.
+    pub saving: Saving,
+    /// What computes, and how.
+    pub compute: Compute,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Method {
+    /// New LoRA factors.
+    Lora(LoraChoice),
+    /// The factors of a PEFT folder, with a new optimizer.
+    Adapter(PathBuf),
+    /// All tensors.
+    Full,
+    /// All tensors, from random values.
+    FromScratch,
+}
+
+/// How samples become tokens and steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batching {
+    /// Template of the encoding.
+    pub template: TemplateKind,
+    /// Maximum length in tokens.
+    pub max_length: u32,
+    /// Samples of a micro-batch.
+    pub micro: usize,
+    /// Micro-batches of a step.
+    pub accumulate: usize,
+    /// Passes over the data.
+    pub epochs: f64,
+    /// Steps, in place of epochs.
+    pub max_steps: Option<u64>,
+    /// Seed of the order, and of new values.
+    pub seed: u64,
+    /// Whether each epoch has an order of its own.
+    pub shuffle: bool,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepOptions {
+    /// The optimizer.
+    pub optimizer: OptimizerKind,
+    /// The highest rate.
+    pub learning_rate: f64,
+    /// Form of the schedule.
+    pub schedule: ScheduleKind,
+    /// Steps of the warm-up; none: a share.
+    pub warmup_steps: Option<u64>,
+    /// The warm-up's share of all steps.
+    pub warmup_ratio: f64,
+    /// Norm that gradients are clipped to; none: they are not.
+    pub max_grad_norm: Option<f64>,
+    /// How losses become one.
+    pub mean: LossMean,
+}
+
+/// Which checkpoints are written, and what is logged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saving {
+    /// After so many steps; none: after each epoch. The last step always has one.
+    pub every: Option<u64>,
+    /// Only the newest so many are kept; none: all.
+    pub limit: Option<usize>,
+    /// Steps between two entries of the log.
+    pub log_every: u64,
+    /// Whether another training in the output folder is removed.
+    pub overwrite: bool,
+    /// A checkpoint of any trainer to go on from.
+    pub resume_from: Option<PathBuf>,
+}
+
+/// What computes, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compute {
+    /// The backend.
+    pub device: Device,
+    /// Precision of the factors of matrix products; weights are f32 always.
+    pub precision: Precision,
+    /// Threads; they change no bit.
+    pub threads: usize,
+    /// Tokens that a thread computes at a time, about.
+    pub piece_tokens: usize,
+    /// What layers keep for their backward; changes no bit.
+    pub keep: Keep,
+}
+
+impl Batching {
+    /// Maximum length unless another is asked for, in tokens.
+    pub const MAX_LENGTH: u32 = 2048;
+}
+
+impl Compute {
+    /// Tokens of a piece unless others are asked for.
+    pub const PIECE_TOKENS: usize = 1024;
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Batching {
+            template: TemplateKind::Tulu,
+            max_length: Self::MAX_LENGTH,
+            micro: 8,
+            accumulate: 1,
+            epochs: 3.0,
+            max_steps: None,
+            seed: 42,
+            shuffle: true,
+        }
+    }
+}
+
+impl Default for StepOptions {
+    fn default() -> Self {
+        StepOptions {
+            optimizer: OptimizerKind::AdamW(crate::optimizer::AdamW::default()),
+            learning_rate: 5e-5,
+            schedule: ScheduleKind::Linear,
+            warmup_steps: None,
+            warmup_ratio: 0.0,
+            max_grad_norm: Some(1.0),
+            mean: LossMean::Tokens,
+        }
+    }
+}
+
+impl Default for Saving {
+    fn default() -> Self {
+        Saving { every: None, limit: None, log_every: 1, overwrite: false, resume_from: None }
+    }
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Compute {
+            device: Device::Cpu,
+            precision: Precision::F32,
+            threads: 1,
+            piece_tokens: Self::PIECE_TOKENS,
+            keep: Keep::All,
+        }
+    }
+}
+
+impl TrainRequest {
+    /// A training with everything as the command line has it by default.
+    pub fn new(
+        model: impl Into<PathBuf>,
+        output: impl Into<PathBuf>,
+        method: Method,
+        data: DataSource,
+    ) -> Self {
+        TrainRequest {
+            model: model.into(),
+            output: output.into(),
+            method,
+            data,
+            subset: Subset::default(),
+            batching: Batching::default(),
+            steps: StepOptions::default(),
+            saving: Saving::default(),
+            compute: Compute::default(),
+        }
+    }
+
+    /// The order of the samples.
+    pub(crate) fn plan(&self) -> Plan {
+        match self.batching.shuffle {
+            true => Plan::Shuffled { seed: self.batching.seed },
+            false => Plan::InOrder,
+        }
+    }
+
+    /// The rates over `total` steps.
+    pub(crate) fn schedule(&self, total: u64) -> Schedule {
+        let StepOptions { schedule: kind, learning_rate: peak, warmup_steps, warmup_ratio, .. } = self.steps;
+        let warmup = warmup_steps.unwrap_or_else(|| Schedule::warmup_of_ratio(warmup_ratio, total));
+        Schedule { kind, peak, warmup, total }
+    }
+
+    /// An error unless the numbers can be used.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        let refuse = |what: &str, value: &dyn std::fmt::Display| {
+            Err(TrainError::Option(format!("{what} of {value} cannot be used")))
+        };
+        let StepOptions { optimizer, learning_rate, warmup_ratio, max_grad_norm, .. } = &self.steps;
+        let is_share = |v: f64| (0.0..1.0).contains(&v);
+        let is_size = |v: f64| v >= 0.0 && v.is_finite();
+        if !is_size(*learning_rate) {
+            return refuse("a learning rate", learning_rate);
+        }
+        if !(0.0..=1.0).contains(warmup_ratio) {
+            return refuse("a warm-up share", warmup_ratio);
+        }
+        if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
+            return refuse("a largest norm of gradients", &norm);
+        }
+        match optimizer {
+            OptimizerKind::AdamW(a) if !is_share(a.beta1) => refuse("a beta1", &a.beta1),
+            OptimizerKind::AdamW(a) if !is_share(a.beta2) => refuse("a beta2", &a.beta2),
+            OptimizerKind::AdamW(a) if !is_size(a.eps) => refuse("an epsilon", &a.eps),
+            OptimizerKind::AdamW(a) if !is_size(a.weight_decay) => refuse("a weight decay", &a.weight_decay),
+            OptimizerKind::Sgd(s) if !is_share(s.momentum) => refuse("a momentum", &s.momentum),
+            OptimizerKind::Sgd(s) if !is_size(s.weight_decay) => refuse("a weight decay", &s.weight_decay),
+            _ if self.saving.every == Some(0)
+                || self.saving.log_every == 0
+                || self.saving.limit == Some(0) =>
+            {
+                refuse("an interval", &0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What decides the bits of the checkpoints, beside the model and the data.
+    pub(crate) fn identity(&self, total: u64) -> Value {
+        let Batching { micro, accumulate, seed, shuffle, .. } = &self.batching;
+        let StepOptions { optimizer, max_grad_norm, mean, .. } = &self.steps;
+        let schedule = self.schedule(total);
+        json!({
+            "method": format!("{:?}", self.method),
+            "samples of a micro-batch": micro,
+            "micro-batches of a step": accumulate,
+            "seed": seed,
+            "shuffle": shuffle,
+            "steps": total,
+            "optimizer": format!("{optimizer:?}"),
+            "learning rate": schedule.peak,
+            "schedule": format!("{:?}", schedule.kind),
+            "warm-up steps": schedule.warmup,
+            "largest norm of gradients": max_grad_norm,
+            "mean of losses": format!("{mean:?}"),
+            "precision": self.compute.precision.name(),
+            "tokens of a piece": self.compute.piece_tokens,
+            "backend": self.compute.device.to_string(),
+        })
+    }
+}

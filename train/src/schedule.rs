@@ -1,0 +1,138 @@
+//! The learning rate of each step: the schedules of transformers under their names.
+
+use std::str::FromStr;
+
+use crate::error::TrainError;
+
+/// The form of a schedule after its warm-up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ScheduleKind {
+    /// Falls to zero in a line.
+    Linear,
+    /// Half a cosine, from one to zero.
+    Cosine,
+    /// Several of them, each from one to zero.
+    CosineWithRestarts {
+        /// How many.
+        cycles: u32,
+    },
+    /// Stays, also during the warm-up.
+    Constant,
+    /// Stays after the warm-up.
+    ConstantWithWarmup,
+}
+
+impl ScheduleKind {
+    /// The names, as transformers has them.
+    pub const NAMES: [&str; 5] =
+        ["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScheduleKind::Linear => Self::NAMES[0],
+            ScheduleKind::Cosine => Self::NAMES[1],
+            ScheduleKind::CosineWithRestarts { .. } => Self::NAMES[2],
+            ScheduleKind::Constant => Self::NAMES[3],
+            ScheduleKind::ConstantWithWarmup => Self::NAMES[4],
+        }
+    }
+}
+
+impl FromStr for ScheduleKind {
+    type Err = TrainError;
+
+    fn from_str(name: &str) -> Result<Self, TrainError> {
+        Ok(match name {
+            "linear" => ScheduleKind::Linear,
+            "cosine" => ScheduleKind::Cosine,
+            "cosine_with_restarts" => ScheduleKind::CosineWithRestarts { cycles: 1 },
+            "constant" => ScheduleKind::Constant,
+            "constant_with_warmup" => ScheduleKind::ConstantWithWarmup,
+            _ => {
+                let known = ScheduleKind::NAMES.join(", ");
+                return Err(TrainError::Option(format!("there is no schedule {name:?}; there are {known}")));
+            }
+        })
+    }
+}
+
+/// A schedule over a known number of steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Schedule {
+    /// Its form.
+    pub kind: ScheduleKind,
+    /// The highest rate.
+    pub peak: f64,
+    /// Steps of the warm-up, in which the rate rises from zero in a line.
+    pub warmup: u64,
+    /// Steps in all.
+    pub total: u64,
+}
+
+impl Schedule {
+    /// Steps of a warm-up that takes a share of all steps.
+    pub fn warmup_of_ratio(ratio: f64, total: u64) -> u64 {
+        (ratio * total as f64).ceil() as u64
+    }
+
+    /// The rate after `done` steps: the first step uses that after none.
+    pub fn rate(&self, done: u64) -> f64 {
+        self.peak * self.factor(done)
+    }
+
+    /// The factor of the peak, computed in the order of transformers, so that rates are equal to the bit.
+    fn factor(&self, done: u64) -> f64 {
+        let (step, warmup, total) = (done as f64, self.warmup as f64, self.total as f64);
+        if self.kind == ScheduleKind::Constant {
+            return 1.0;
+        }
+        if done < self.warmup {
+            return step / warmup.max(1.0);
+        }
+        let span = (total - warmup).max(1.0);
+        let progress = (step - warmup) / span;
+        match self.kind {
+            ScheduleKind::Linear => ((total - step) / span).max(0.0),
+            ScheduleKind::Cosine => {
+                let half_turns = std::f64::consts::PI * 0.5 * 2.0 * progress;
+                (0.5 * (1.0 + half_turns.cos())).max(0.0)
+            }
+            ScheduleKind::CosineWithRestarts { .. } if progress >= 1.0 => 0.0,
+            ScheduleKind::CosineWithRestarts { cycles } => {
+                let within = (f64::from(cycles) * progress) % 1.0;
+                (0.5 * (1.0 + (std::f64::consts::PI * within).cos())).max(0.0)
+            }
+            ScheduleKind::Constant | ScheduleKind::ConstantWithWarmup => 1.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(kind: ScheduleKind) -> Vec<f64> {
+        let schedule = Schedule { kind, peak: 2.0, warmup: 2, total: 10 };
+        (0..=10).map(|done| schedule.rate(done)).collect()
+    }
+
+    #[test]
+    fn schedules_rise_and_fall() {
+        assert_eq!(rates(ScheduleKind::Linear), [0.0, 1.0, 2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25, 0.0]);
+        assert_eq!(rates(ScheduleKind::Constant), [2.0; 11]);
+        assert_eq!(rates(ScheduleKind::ConstantWithWarmup)[..3], [0.0, 1.0, 2.0]);
+        let cosine = rates(ScheduleKind::Cosine);
+        assert_eq!((cosine[2], cosine[6], cosine[10]), (2.0, 1.0, 0.0));
+        let restarts = rates(ScheduleKind::CosineWithRestarts { cycles: 2 });
+        assert_eq!((restarts[2], restarts[6], restarts[10]), (2.0, 2.0, 0.0));
+        assert!((restarts[4] - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_warm_up_is_rounded_up() {
+        assert_eq!(Schedule::warmup_of_ratio(0.03, 50), 2);
+        assert_eq!(Schedule::warmup_of_ratio(0.1, 30), 3);
+        assert_eq!(Schedule::warmup_of_ratio(0.0, 30), 0);
+    }
+}

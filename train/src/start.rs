@@ -1,0 +1,138 @@
+//! What a training starts from: its samples, what decides its bits, and its own last checkpoint if there is
+//! one.
+
+use gstore_core::Cancel;
+
+use gstore_model::Backend;
+use gstore_model::architectures::Decoder;
+use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
+use serde_json::{Value, json};
+
+use crate::checkpoint::{Resumed, checkpoints, identity_of, remove_all, remove_unfinished, resume};
+use crate::data::{encoder, load};
+use crate::error::TrainError;
+use crate::gradient::Sample;
+use crate::job::Observer;
+use crate::optimizer::Optimizer;
+use crate::parameters::Parameters;
+use crate::request::{Method, TrainRequest};
+
+/// The samples that are trained on, checked against the model.
+pub(crate) fn samples(
+    request: &TrainRequest,
+    decoder: &Decoder,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Vec<Sample>, TrainError> {
+    let encoder = encoder(&request.model, request.batching.template, request.batching.max_length)?;
+    let threads = request.compute.threads;
+    let loaded = load(&request.data, &request.subset, &encoder, threads, cancel)?;
+    for (number, sample) in loaded.samples.iter().enumerate() {
+        sample.check(number, decoder)?;
+    }
+    if loaded.without_scored > 0 {
+        observer.note(&format!("{} without a scored token are left out", many(loaded.without_scored)));
+    }
+    if loaded.truncated > 0 {
+        let most = request.batching.max_length;
+        observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated)));
+    }
+    Ok(loaded.samples)
+}
+
+fn many(samples: usize) -> String {
+    format!("{samples} sample{}", if samples == 1 { "" } else { "s" })
+}
+
+/// What decides the bits of the checkpoints.
+pub(crate) fn identity(
+    request: &TrainRequest,
+    base: Option<&ModelFolder>,
+    samples: &[Sample],
+    total: u64,
+) -> Result<Value, TrainError> {
+    let mut hasher = blake3::Hasher::new();
+    for Sample { ids, scored } in samples {
+        hasher.update(&(ids.len() as u64).to_le_bytes());
+        for (id, scored) in ids.iter().zip(scored) {
+            hasher.update(&id.to_le_bytes());
+            hasher.update(&[u8::from(*scored)]);
+        }
+    }
+    let model = match base {
+        Some(base) => {
+            let adapter = match &request.method {
+                Method::Adapter(folder) => Some(Adapter::open(folder)?),
+                _ => None,
+            };
+            checkpoint_id(base, adapter.as_ref())?.to_string()
+        }
+        None => blake3::hash(&fs_err::read(request.model.join("config.json"))?).to_hex().to_string(),
+    };
+    let mut identity = request.identity(total);
+    identity["model"] = json!(model);
+    identity["samples"] = json!(hasher.finalize().to_hex().to_string());
+    identity["resumed from"] = json!(request.saving.resume_from);
+    Ok(identity)
+}
+
+/// What the training starts from: its own last checkpoint, else what the request says.
+pub(crate) fn start<B: Backend + Clone>(
+    request: &TrainRequest,
+    base: Option<&ModelFolder>,
+    decoder: &Decoder,
+    identity: &Value,
+    backend: B,
+) -> Result<Resumed<B>, TrainError> {
+    let (output, kind) = (&request.output, request.steps.optimizer);
+    remove_unfinished(output)?;
+    for checkpoint in checkpoints(output)? {
+        let difference = match identity_of(&checkpoint.folder)? {
+            None => Some("gstore train did not write it".to_owned()),
+            Some(_) if request.saving.overwrite => None,
+            Some(stored) => difference(&stored, identity),
+        };
+        if let Some(what) = difference {
+            return Err(TrainError::OtherTraining { folder: checkpoint.folder, what });
+        }
+    }
+    if request.saving.overwrite {
+        remove_all(output, 0)?;
+    }
+    if let Some(last) = checkpoints(output)?.pop() {
+        return resume(&last.folder, base, kind, backend);
+    }
+    if let Some(from) = &request.saving.resume_from {
+        return resume(from, base, kind, backend);
+    }
+    let seed = request.batching.seed;
+    let parameters = match (&request.method, base) {
+        (Method::Lora(choice), Some(base)) => Parameters::new_lora(base, choice, seed, backend)?,
+        (Method::Adapter(folder), Some(base)) => {
+            Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?
+        }
+        (Method::Full, Some(base)) => Parameters::full(base, backend)?,
+        _ => Parameters::random(decoder, deviation(request)?, seed, backend)?,
+    };
+    let optimizer = Optimizer::new(kind, parameters.trained().len());
+    Ok(Resumed { parameters, optimizer, log: Vec::new(), pending: Vec::new() })
+}
+
+/// Deviation of new weights, as the configuration says it.
+fn deviation(request: &TrainRequest) -> Result<f64, TrainError> {
+    let config: Value = serde_json::from_slice(&fs_err::read(request.model.join("config.json"))?)
+        .map_err(|error| TrainError::Option(format!("config.json: {error}")))?;
+    let deviation = config.get("initializer_range").and_then(Value::as_f64);
+    Ok(deviation.filter(|d| *d > 0.0 && *d < 10.0).unwrap_or(0.02))
+}
+
+/// The first thing that differs between two requests.
+fn difference(stored: &Value, asked: &Value) -> Option<String> {
+    let entries = asked.as_object().into_iter().flatten();
+    let other = |key: &String| stored.get(key).cloned().unwrap_or(Value::Null);
+    let (key, value) = entries.into_iter().find(|(key, value)| other(key) != **value)?;
+    match key.as_str() {
+        "model" | "samples" => Some(format!("its {key} differ from those given")),
+        _ => Some(format!("its {key} is {}, not {value}", other(key))),
+    }
+}

@@ -1,0 +1,158 @@
+//! Sums of gradients over the pieces of a step, and the sink that forms them layer by layer.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use gstore_model::architectures::{LinearId, NormId};
+use gstore_model::gradients::{GradLayout, Place, Target};
+use gstore_model::{Backend, BackendError, NormFactors, Sink, Slot, TableFactors};
+
+use crate::turns::Turns;
+
+/// A sum that pieces add to in turn.
+pub(crate) struct Sums {
+    pub places: Vec<Vec<Place>>,
+    pub tensors: Vec<Mutex<Vec<f32>>>,
+    pub turns: Turns,
+}
+
+impl Sums {
+    /// Adds the gradients of a piece to sum `sum` when it is its turn.
+    pub fn add(&self, sum: usize, piece: usize, gradient: &[f32]) -> Result<(), BackendError> {
+        if !self.turns.wait(sum, piece) {
+            return Err(BackendError("another part of the batch failed".into()));
+        }
+        let mut scratch = Vec::new();
+        for Place { tensor, offset, len, order } in self.places.get(sum).into_iter().flatten() {
+            let formed = &gradient[*offset..offset + len];
+            let formed = match order {
+                Some(order) => {
+                    order.apply(formed, &mut scratch);
+                    &scratch[..]
+                }
+                None => formed,
+            };
+            let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
+            tensor.iter_mut().zip(formed).for_each(|(sum, value)| *sum += value);
+        }
+        self.turns.done(sum);
+        Ok(())
+    }
+
+    /// The piece adds nothing.
+    pub fn pass(&self, sum: usize, piece: usize) {
+        if self.turns.wait(sum, piece) {
+            self.turns.done(sum);
+        }
+    }
+}
+
+/// Memory that a thread uses again.
+pub(crate) struct Scratch<B: Backend> {
+    pub layer: Option<B::Rows>,
+    pub loose: Option<B::Rows>,
+}
+
+impl<B: Backend> Default for Scratch<B> {
+    fn default() -> Self {
+        Scratch { layer: None, loose: None }
+    }
+}
+
+/// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is whole and the
+/// piece's turn: of a piece only one layer and the tensors of no layer are in memory.
+pub(crate) struct PieceSink<'a, B: Backend> {
+    layout: &'a GradLayout,
+    piece: usize,
+    sums: &'a Sums,
+    scratch: &'a mut Scratch<B>,
+    loose: Option<B::Rows>,
+    layer: Option<B::Rows>,
+}
+
+impl<'a, B: Backend> PieceSink<'a, B> {
+    pub fn new(
+        layout: &'a GradLayout,
+        piece: usize,
+        sums: &'a Sums,
+        scratch: &'a mut Scratch<B>,
+    ) -> PieceSink<'a, B> {
+        PieceSink { layout, piece, sums, scratch, loose: None, layer: None }
+    }
+
+    fn rows(&mut self, backend: &B, group: usize) -> Result<&mut B::Rows, BackendError> {
+        let (rows, spare) = match group {
+            0 => (&mut self.loose, &mut self.scratch.loose),
+            _ => (&mut self.layer, &mut self.scratch.layer),
+        };
+        if rows.is_none() {
+            *rows = Some(backend.rows(1, self.layout.widths[group], spare.take())?);
+        }
+        rows.as_mut().ok_or_else(|| BackendError("no vectors for gradients".to_owned()))
+    }
+
+    fn target(&self, slot: Slot) -> Option<Target> {
+        self.layout.targets.get(&slot).copied()
+    }
+}
+
+impl<B: Backend> Sink<B> for PieceSink<'_, B> {
+    fn wants(&self, slot: Slot) -> bool {
+        self.layout.targets.contains_key(&slot)
+    }
+
+    fn linear(
+        &mut self,
+        backend: &B,
+        x: &B::Tensor,
+        grads: &[(LinearId, &B::Tensor)],
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        for (id, grad) in grads {
+            if let Some(target) = self.target(Slot::Linear(*id)) {
+                let out = self.rows(backend, target.group)?;
+                target.add_linear(backend, x, grad, spans, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn norm(
+        &mut self,
+        backend: &B,
+        id: NormId,
+        factors: &NormFactors<'_, B::Tensor>,
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        let Some(target) = self.target(Slot::Norm(id)) else { return Ok(()) };
+        let width = self.layout.norm_width(&target);
+        let out = self.rows(backend, target.group)?;
+        backend.norm_grads(factors, width, spans, out, [target.weight, target.bias])
+    }
+
+    fn table(
+        &mut self,
+        backend: &B,
+        slot: Slot,
+        factors: &TableFactors<'_, B::Tensor>,
+        spans: &[Range<usize>],
+    ) -> Result<(), BackendError> {
+        let Some(target) = self.target(slot) else { return Ok(()) };
+        let Some(offset) = target.weight else { return Ok(()) };
+        let out = self.rows(backend, target.group)?;
+        backend.table_grads(factors.ids, factors.grad, factors.scale, spans, out, offset)
+    }
+
+    fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
+        let group = layer.map_or(0, |layer| layer + 1);
+        self.rows(backend, group)?;
+        let rows = if group == 0 { &mut self.loose } else { &mut self.layer };
+        let Some(mut rows) = rows.take() else { return Ok(()) };
+        self.sums.add(group, self.piece, backend.host_rows(&mut rows)?)?;
+        match group {
+            0 => self.scratch.loose = Some(rows),
+            _ => self.scratch.layer = Some(rows),
+        }
+        Ok(())
+    }
+}

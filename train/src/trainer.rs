@@ -1,0 +1,165 @@
+//! Optimisation steps: gradient, clipping, optimizer, and the weights packed again.
+
+use gstore_core::Cancel;
+
+use gstore_model::weights::Decay;
+use gstore_model::{Backend, Keep};
+
+use crate::error::TrainError;
+use crate::gradient::{Computing, Sample, Weighted};
+use crate::optimizer::{Optimizer, Part};
+use crate::parameters::Parameters;
+
+/// How the losses of a step's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LossMean {
+    /// Their mean over all scored tokens of the step, as today's transformers has it.
+    #[default]
+    Tokens,
+    /// The mean of the micro-batches' means, as transformers had it before version 4.46.
+    MicroBatches,
+}
+
+/// How a trainer computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainerOptions {
+    /// How losses become one.
+    pub mean: LossMean,
+    /// Norm that a gradient is scaled down to; none: as it is.
+    pub max_grad_norm: Option<f64>,
+    /// Threads; they change no bit.
+    pub threads: usize,
+    /// Tokens that a thread computes at a time, about; the last bits depend on it.
+    pub piece_tokens: usize,
+    /// What layers keep for their backward.
+    pub keep: Keep,
+}
+
+impl Default for TrainerOptions {
+    fn default() -> Self {
+        TrainerOptions {
+            mean: LossMean::default(),
+            max_grad_norm: Some(1.0),
+            threads: 1,
+            piece_tokens: 1024,
+            keep: Keep::All,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Loss before the step.
+    pub loss: f64,
+    /// Norm of the gradient before it was clipped.
+    pub grad_norm: f64,
+    /// Rate of the step.
+    pub learning_rate: f64,
+    /// Tokens that went through the model.
+    pub tokens: u64,
+}
+
+/// Parameters and their optimizer.
+pub struct Trainer<B: Backend> {
+    /// What is trained.
+    pub parameters: Parameters<B>,
+    /// Its optimizer.
+    pub optimizer: Optimizer,
+    /// How it computes.
+    pub options: TrainerOptions,
+    /// Memory of the last step's gradient.
+    gradient: Vec<Vec<f32>>,
+}
+
+impl<B: Backend + Clone> Trainer<B> {
+    /// A trainer that goes on where the optimizer stands.
+    pub fn new(parameters: Parameters<B>, optimizer: Optimizer, options: TrainerOptions) -> Trainer<B> {
+        Trainer { parameters, optimizer, options, gradient: Vec::new() }
+    }
+
+    /// One step on micro-batches, at rate `rate`.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite, after which the parameters are what they were; a step without
+    /// scored tokens; the flag raised.
+    pub fn step(
+        &mut self,
+        batch: &[Vec<&Sample>],
+        rate: f64,
+        cancel: &Cancel,
+    ) -> Result<StepReport, TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        let TrainerOptions { threads, piece_tokens, keep, max_grad_norm, .. } = self.options;
+        let computing = Computing { threads, piece_tokens, keep, cancel };
+        let old = std::mem::take(&mut self.gradient);
+        let (loss, mut gradient) = self.parameters.gradient(&samples, computing, old)?;
+        let norm = norm(&gradient);
+        for (what, value) in [("loss", loss), ("norm of the gradient", norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite { step, what, value, last: String::new() });
+            }
+        }
+        if let Some(most) = max_grad_norm {
+            // As torch: a gradient shorter than that is multiplied by one.
+            let factor = (most / (norm + 1e-6)).min(1.0) as f32;
+            if factor < 1.0 {
+                gradient.iter_mut().flatten().for_each(|value| *value *= factor);
+            }
+        }
+        let decays: Vec<bool> = self.parameters.trained().iter().map(|t| t.decay == Decay::Yes).collect();
+        let optimizer = &mut self.optimizer;
+        self.parameters.change(|store| {
+            let lengths: Vec<usize> = store.specs().iter().map(|spec| spec.numel()).collect();
+            let mut rest = store.values_mut();
+            let mut parts = Vec::with_capacity(lengths.len());
+            for ((length, grad), decays) in lengths.into_iter().zip(&gradient).zip(decays) {
+                let (values, after) = rest.split_at_mut(length);
+                rest = after;
+                parts.push(Part { values, grad, decays });
+            }
+            optimizer.step(rate, parts, threads);
+        })?;
+        self.gradient = gradient;
+        let tokens = samples.iter().map(|w| w.sample.ids.len() as u64).sum();
+        Ok(StepReport { loss, grad_norm: norm, learning_rate: rate, tokens })
+    }
+
+    /// Loss and gradient of micro-batches as a step would use them, tensor by tensor; nothing is changed.
+    pub fn gradient(
+        &self,
+        batch: &[Vec<&Sample>],
+        cancel: &Cancel,
+    ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
+        let step = self.optimizer.steps() + 1;
+        let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        let TrainerOptions { threads, piece_tokens, keep, .. } = self.options;
+        self.parameters.gradient(&samples, Computing { threads, piece_tokens, keep, cancel }, Vec::new())
+    }
+}
+
+/// The samples with the weights of their tokens; none if nothing is scored.
+fn weighted<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<Weighted<'a>>> {
+    let tokens = |micro: &[&Sample]| micro.iter().map(|sample| sample.scored_tokens()).sum::<usize>();
+    let all: usize = batch.iter().map(|micro| tokens(micro)).sum();
+    if all == 0 {
+        return None;
+    }
+    let mut samples = Vec::new();
+    for micro in batch {
+        let divisor = match mean {
+            LossMean::Tokens => all as f64,
+            LossMean::MicroBatches => tokens(micro).max(1) as f64 * batch.len() as f64,
+        };
+        let weight = (1.0 / divisor) as f32;
+        samples.extend(micro.iter().map(|sample| Weighted { sample, weight }));
+    }
+    Some(samples)
+}
+
+/// The L2 norm of all tensors, in their order.
+fn norm(gradient: &[Vec<f32>]) -> f64 {
+    let of_tensor = |values: &Vec<f32>| values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
+    gradient.iter().map(of_tensor).sum::<f64>().sqrt()
+}

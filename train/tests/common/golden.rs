@@ -1,0 +1,253 @@
+//! Reference runs of training: `golden/train`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gstore_data::{FieldNames, TextEncoder, find};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
+use gstore_model::params::ParamStore;
+use gstore_model::weights::{Adapter, ModelFolder};
+use gstore_train::{
+    AdamW, LossMean, Optimizer, OptimizerKind, Parameters, Sample, Schedule, Sgd, Trainer, TrainerOptions,
+};
+use serde_json::Value;
+
+use super::{assert_close, support};
+
+/// The manifest.
+pub struct Golden {
+    pub shared: PathBuf,
+    pub folder: PathBuf,
+    pub runs: Vec<Run>,
+    base: String,
+    initial: String,
+    template: String,
+}
+
+/// One run.
+pub struct Run {
+    pub name: String,
+    pub kind: String,
+    pub steps: usize,
+    pub loss: Vec<f64>,
+    pub loss_f64: Vec<f64>,
+    pub grad_norm: Vec<f64>,
+    pub learning_rate: Vec<f64>,
+    value: Value,
+    /// Rows of the pool, or numbers of token lists: step, micro-batch, row.
+    plan: Vec<Vec<Vec<usize>>>,
+}
+
+impl Golden {
+    /// `None` where there is no folder of reference results.
+    pub fn read() -> Option<Golden> {
+        let shared = support::shared()?;
+        let folder = shared.join("golden/train");
+        let manifest = support::json(&folder.join("manifest.json"));
+        let text = |key: &str| manifest[key].as_str().expect(key).to_owned();
+        let described = manifest["runs"].as_object().expect("runs");
+        let run = |(name, value): (&String, &Value)| {
+            let numbers = |key: &str| -> Vec<f64> {
+                value[key].as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+            };
+            // "as NAME": the rows of another run.
+            let rows = match value["rows"].as_str() {
+                Some(other) => &described[other.trim_start_matches("as ")]["rows"],
+                None => &value["rows"],
+            };
+            Run {
+                name: name.clone(),
+                kind: value["kind"].as_str().expect("kind").to_owned(),
+                steps: value["steps"].as_u64().expect("steps") as usize,
+                loss: numbers("loss"),
+                loss_f64: numbers("loss_f64"),
+                grad_norm: numbers("grad_norm"),
+                learning_rate: numbers("learning_rate"),
+                plan: plan(rows, &value["batches"]),
+                value: value.clone(),
+            }
+        };
+        Some(Golden {
+            runs: described.iter().map(run).collect(),
+            base: text("base"),
+            initial: text("initial_adapter"),
+            template: text("template"),
+            shared,
+            folder,
+        })
+    }
+}
+
+/// Pool rows as listed; token lists are numbered in their order.
+fn plan(rows: &Value, batches: &Value) -> Vec<Vec<Vec<usize>>> {
+    let mut next = 0;
+    let mut number = |row: &Value| match row.as_u64() {
+        Some(row) => row as usize,
+        None => {
+            next += 1;
+            next - 1
+        }
+    };
+    let steps = rows.as_array().or(batches.as_array()).expect("rows or batches");
+    let mut micro = |list: &Value| list.as_array().expect("rows").iter().map(&mut number).collect();
+    steps
+        .iter()
+        .map(|step| step.as_array().expect("micro-batches").iter().map(&mut micro).collect())
+        .collect()
+}
+
+impl Run {
+    fn number(&self, key: &str) -> f64 {
+        self.value[key].as_f64().unwrap_or_else(|| panic!("{} has {key}", self.name))
+    }
+
+    /// The model that it starts from.
+    pub fn model(&self, golden: &Golden) -> PathBuf {
+        match self.value["zoo"].as_str() {
+            Some(name) => golden.shared.join("models/zoo").join(name),
+            None => golden.shared.join(&golden.base),
+        }
+    }
+
+    /// The rates by our own schedule.
+    pub fn schedule(&self) -> Schedule {
+        let total = self.steps as u64;
+        Schedule {
+            kind: self.value["schedule"].as_str().expect("schedule").parse().expect("a schedule"),
+            peak: self.number("lr"),
+            warmup: Schedule::warmup_of_ratio(self.number("warmup_ratio"), total),
+            total,
+        }
+    }
+
+    /// The optimizer's constants.
+    pub fn optimizer(&self) -> OptimizerKind {
+        let weight_decay = self.number("weight_decay");
+        match self.value["optimizer"].as_str() {
+            Some("sgd") => OptimizerKind::Sgd(Sgd { momentum: self.number("momentum"), weight_decay }),
+            _ => {
+                let betas = self.value["betas"].as_array().expect("betas");
+                let beta = |at: usize| betas[at].as_f64().expect("a number");
+                OptimizerKind::AdamW(AdamW {
+                    beta1: beta(0),
+                    beta2: beta(1),
+                    eps: self.number("eps"),
+                    weight_decay,
+                })
+            }
+        }
+    }
+
+    /// Micro-batches averaged, or all tokens.
+    pub fn mean(&self) -> LossMean {
+        let note = self.value["loss_normalisation"].as_str().expect("loss_normalisation");
+        if note.contains("mean of each micro-batch") { LossMean::MicroBatches } else { LossMean::Tokens }
+    }
+
+    /// The parameters at the start.
+    pub fn parameters(&self, golden: &Golden) -> Parameters<Cpu> {
+        let base = ModelFolder::open(&self.model(golden)).unwrap();
+        let backend = Cpu::new(Compute::F32);
+        match self.kind.as_str() {
+            "lora" => {
+                let adapter = Adapter::open(&golden.folder.join(&golden.initial)).unwrap();
+                Parameters::from_adapter(&base, &adapter, backend).unwrap()
+            }
+            _ => Parameters::full(&base, backend).unwrap(),
+        }
+    }
+
+    /// How steps are computed.
+    pub fn options(&self) -> TrainerOptions {
+        TrainerOptions {
+            mean: self.mean(),
+            max_grad_norm: Some(self.number("clip")),
+            threads: 2,
+            ..TrainerOptions::default()
+        }
+    }
+
+    /// A trainer that has taken no step.
+    pub fn trainer(&self, golden: &Golden) -> Trainer<Cpu> {
+        let parameters = self.parameters(golden);
+        let optimizer = Optimizer::new(self.optimizer(), parameters.store().specs().len());
+        Trainer::new(parameters, optimizer, self.options())
+    }
+
+    /// The samples that it trains on, by their numbers in the plan.
+    pub fn samples(&self, golden: &Golden) -> BTreeMap<usize, Sample> {
+        if let Some(steps) = self.value["batches"].as_array() {
+            let rows = steps.iter().flat_map(|step| step.as_array().expect("micro-batches"));
+            let rows = rows.flat_map(|micro| micro.as_array().expect("rows"));
+            return rows.map(sample_of_tokens).enumerate().collect();
+        }
+        let template = golden.template.parse().unwrap();
+        let encoder = TextEncoder::load(&self.model(golden), template, 2048).unwrap();
+        let wanted: std::collections::BTreeSet<usize> =
+            self.plan.iter().flatten().flatten().copied().collect();
+        let mut samples = BTreeMap::new();
+        let files = find(&[golden.shared.join("data/pool.jsonl")]).unwrap();
+        let mut source = files[0].open(&FieldNames::default()).unwrap();
+        let mut row = 0;
+        while let Some(record) = source.next_record() {
+            if wanted.contains(&row) {
+                let record = gstore_data::parse_record(record.unwrap().json).unwrap();
+                let encoded = encoder.encode(&record.content).unwrap();
+                samples.insert(row, Sample { ids: encoded.ids, scored: encoded.scored });
+            }
+            row += 1;
+        }
+        samples
+    }
+
+    /// The micro-batches of a step, counted from 0.
+    pub fn batch<'s>(&self, samples: &'s BTreeMap<usize, Sample>, step: usize) -> Vec<Vec<&'s Sample>> {
+        self.plan[step].iter().map(|micro| micro.iter().map(|row| &samples[row]).collect()).collect()
+    }
+
+    /// The folder with what the run left: its last checkpoint if there are some.
+    pub fn last_folder(&self, golden: &Golden) -> PathBuf {
+        let folder = golden.folder.join(&self.name);
+        self.checkpoints(golden).pop().map_or(folder, |(_, path)| path)
+    }
+
+    /// Its checkpoints by step.
+    pub fn checkpoints(&self, golden: &Golden) -> Vec<(usize, PathBuf)> {
+        let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok();
+        let entries = fs_err::read_dir(golden.folder.join(&self.name)).unwrap();
+        let mut found: Vec<(usize, PathBuf)> =
+            entries.flatten().filter_map(|entry| Some((step(&entry.path())?, entry.path()))).collect();
+        found.sort();
+        found
+    }
+
+    /// Compares checksums of the parameters after a step, if the manifest has some.
+    pub fn check_sums(&self, step: usize, store: &ParamStore, tolerance: f64) {
+        let Some(sums) = self.value["checksums"][step.to_string()].as_object() else { return };
+        for (name, expected) in sums {
+            let values = store.get(name).unwrap_or_else(|| panic!("{} has {name}", self.name));
+            let expected: Vec<f64> = expected.as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+            let norm = values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+            let note = format!("{} step {step} {name}", self.name);
+            assert_close(norm, expected[1], tolerance, &note);
+            // Sums may cancel: what counts is their error against the size of the tensor.
+            let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
+            let wave =
+                values.iter().enumerate().map(|(i, v)| f64::from(*v) * (0.7 * i as f64).cos()).sum::<f64>();
+            for (found, expected) in [(sum, expected[0]), (wave, expected[2])] {
+                let allowed = tolerance * expected.abs().max(norm);
+                assert!((found - expected).abs() <= allowed, "{note}: {found} instead of {expected}");
+            }
+        }
+    }
+}
+
+/// A list of tokens and how many of the first are not scored.
+fn sample_of_tokens(row: &Value) -> Sample {
+    let ids: Vec<u32> =
+        row[0].as_array().expect("tokens").iter().map(|id| id.as_u64().expect("id") as u32).collect();
+    let unscored = row[1].as_u64().expect("a count") as usize;
+    let scored = (0..ids.len()).map(|i| i >= unscored.max(1)).collect();
+    Sample { ids, scored }
+}

@@ -1,0 +1,142 @@
+//! Promise: training is that of the reference step by step: losses, rates, norms of gradients, parameters.
+//!
+//! Which runs there are, their rows and their files come from the manifest of `golden/train`.
+
+mod common;
+
+use std::path::Path;
+
+use common::golden::{Golden, Run};
+use common::{assert_close, relative_l2};
+use gstore_model::Compute;
+use gstore_model::cpu::Cpu;
+use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
+use gstore_train::{Parameters, Trainer};
+
+/// Relative tolerance of losses and parameters.
+const TOLERANCE: f64 = 1e-4;
+
+/// Relative tolerance of moments, which follow gradients without averaging their rounding away.
+const STATE_TOLERANCE: f64 = 1e-3;
+
+/// Losses, norms and rates of every step, and the parameters at the steps that have checksums.
+fn check_run(golden: &Golden, run: &Run) -> Trainer<Cpu> {
+    let mut trainer = run.trainer(golden);
+    check_steps(golden, run, &mut trainer, 0);
+    check_optimizer(golden, run, &trainer, &run.last_folder(golden));
+    trainer
+}
+
+/// The same from step `first` on, counted from 0.
+fn check_steps(golden: &Golden, run: &Run, trainer: &mut Trainer<Cpu>, first: usize) {
+    let samples = run.samples(golden);
+    let schedule = run.schedule();
+    for step in first..run.steps {
+        let batch = run.batch(&samples, step);
+        let never = std::sync::atomic::Cancel::new();
+        let report = trainer.step(&batch, schedule.rate(step as u64), &never).unwrap();
+        let name = format!("{} step {}", run.name, step + 1);
+        assert_eq!(report.learning_rate, run.learning_rate[step], "{name}");
+        assert_close(report.loss, run.loss[step], TOLERANCE, &name);
+        assert_close(report.grad_norm, run.grad_norm[step], TOLERANCE, &name);
+        if let Some(loss) = run.loss_f64.get(step) {
+            assert_close(report.loss, *loss, TOLERANCE, &name);
+        }
+        run.check_sums(step + 1, trainer.parameters.store(), TOLERANCE);
+    }
+}
+
+/// The factors are those of an adapter.
+fn check_factors(golden: &Golden, run: &Run, trainer: &Trainer<Cpu>, folder: &Path) {
+    let base = ModelFolder::open(&run.model(golden)).unwrap();
+    let adapter = Adapter::open(folder).unwrap();
+    for fitted in adapter.fit(&base).unwrap() {
+        for name in [&fitted.lora.a, &fitted.lora.b] {
+            let expected = adapter.tensors().read_f32(name).unwrap();
+            let found = stored(&trainer.parameters, &gstore_model::weights::canonical(name));
+            let distance = relative_l2(&found, &expected);
+            assert!(distance <= TOLERANCE, "{} {name}: {distance:e}", run.name);
+        }
+    }
+}
+
+/// The optimizer's state is that of a checkpoint of the same step.
+fn check_optimizer(golden: &Golden, run: &Run, trainer: &Trainer<Cpu>, folder: &Path) {
+    if !folder.join("optimizer.pt").is_file() {
+        return;
+    }
+    let base = ModelFolder::open(&run.model(golden)).unwrap();
+    let backend = Cpu::new(Compute::F32);
+    let there = Trainer::resume(folder, &base, run.optimizer(), run.options(), backend).unwrap();
+    assert_eq!(there.optimizer.steps(), trainer.optimizer.steps(), "{}", run.name);
+    let states = trainer.optimizer.state().iter().zip(there.optimizer.state());
+    for ((found, expected), spec) in states.zip(trainer.parameters.store().specs()) {
+        for (found, expected) in [(&found.first, &expected.first), (&found.second, &expected.second)] {
+            let distance = relative_l2(found, expected);
+            assert!(distance <= STATE_TOLERANCE, "{} {}: {distance:e}", run.name, spec.name);
+        }
+    }
+}
+
+/// The values of a tensor of the parameters in the order of files.
+fn stored<'p>(parameters: &'p Parameters<Cpu>, name: &str) -> std::borrow::Cow<'p, [f32]> {
+    let trained = parameters.trained().iter().find(|t| t.spec.name == name).expect(name);
+    trained.stored(parameters.store().get(name).expect(name))
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_train_of_adapters() {
+    let Some(golden) = Golden::read() else { return };
+    let runs: Vec<&Run> = golden.runs.iter().filter(|run| run.kind == "lora").collect();
+    assert!(!runs.is_empty());
+    for run in runs {
+        let trainer = check_run(&golden, run);
+        check_factors(&golden, run, &trainer, &run.last_folder(&golden));
+    }
+}
+
+/// From a checkpoint in the middle, as the Hugging Face Trainer wrote it, the run ends where that one ended.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_train_goes_on_from_what_the_trainer_wrote() {
+    let Some(golden) = Golden::read() else { return };
+    for run in &golden.runs {
+        let checkpoints = run.checkpoints(&golden);
+        let Some((step, folder)) = checkpoints.iter().find(|(step, _)| *step < run.steps) else { continue };
+        let base = ModelFolder::open(&run.model(&golden)).unwrap();
+        let backend = Cpu::new(Compute::F32);
+        let mut trainer = Trainer::resume(folder, &base, run.optimizer(), run.options(), backend).unwrap();
+        assert_eq!(trainer.optimizer.steps(), *step as u64);
+        check_steps(&golden, run, &mut trainer, *step);
+        let last = run.last_folder(&golden);
+        check_optimizer(&golden, run, &trainer, &last);
+        if run.kind == "lora" {
+            check_factors(&golden, run, &trainer, &last);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_train_of_whole_models() {
+    let Some(golden) = Golden::read() else { return };
+    let runs: Vec<&Run> = golden.runs.iter().filter(|run| run.kind != "lora").collect();
+    assert!(!runs.is_empty());
+    for run in runs {
+        let trainer = check_run(&golden, run);
+        let folder = run.last_folder(&golden);
+        let stem = if folder.join("params.safetensors").is_file() { "params" } else { "model" };
+        let tensors = TensorSet::open(&folder, stem).unwrap();
+        let mut compared = 0;
+        for name in tensors.names() {
+            let expected = tensors.read_f32(name).unwrap();
+            // Slices are named otherwise; the checksums of the last step cover what they are slices of.
+            let Some(_) = trainer.parameters.store().get(name) else { continue };
+            let distance = relative_l2(&stored(&trainer.parameters, name), &expected);
+            assert!(distance <= TOLERANCE, "{} {name}: {distance:e}", run.name);
+            compared += 1;
+        }
+        assert!(compared > 0, "{}", run.name);
+    }
+}

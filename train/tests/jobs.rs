@@ -1,0 +1,265 @@
+//! Promise: a training that was stopped goes on with the same bits, its checkpoints are whole, and what
+//! cannot be trained is refused.
+
+mod common;
+
+use gstore_core::Cancel;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
+use gstore_train::{
+    AdamW, Batching, DataSource, LoraChoice, Method, Observer, OptimizerKind, Outcome, Quiet, Saving, Sgd,
+    StepOptions, StepReport, Subset, TrainError, TrainRequest, run,
+};
+
+/// A model with a tokenizer, and data for it.
+struct World {
+    folder: tempfile::TempDir,
+    model: PathBuf,
+    data: PathBuf,
+}
+
+impl World {
+    fn new() -> Option<World> {
+        let shared = common::support::shared()?;
+        let manifest = common::support::json(&shared.join("golden/train/manifest.json"));
+        let model = shared.join(manifest["base"].as_str().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("pool.jsonl");
+        let text = fs_err::read_to_string(shared.join("data/pool.jsonl")).unwrap();
+        let lines: Vec<&str> = text.lines().take(23).collect();
+        fs_err::write(&data, lines.join("\n")).unwrap();
+        Some(World { folder, model, data })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn request(&self, output: &str, method: Method) -> TrainRequest {
+        let data = DataSource::Files { paths: vec![self.data.clone()], fields: Vec::new() };
+        TrainRequest {
+            batching: Batching {
+                micro: 3,
+                accumulate: 2,
+                max_steps: Some(7),
+                max_length: 96,
+                ..Batching::default()
+            },
+            steps: StepOptions {
+                learning_rate: 1e-3,
+                warmup_ratio: 0.3,
+                optimizer: OptimizerKind::AdamW(AdamW { weight_decay: 0.1, ..AdamW::default() }),
+                ..StepOptions::default()
+            },
+            saving: Saving { every: Some(3), log_every: 2, ..Saving::default() },
+            ..TrainRequest::new(&self.model, self.path(output), method, data)
+        }
+    }
+}
+
+fn lora() -> Method {
+    Method::Lora(LoraChoice { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "v_proj".into()] })
+}
+
+fn go(request: &TrainRequest) -> Result<Outcome, TrainError> {
+    run(request, &mut Quiet, &Cancel::new())
+}
+
+/// Tells the training to stop after some steps.
+struct StopAfter<'a> {
+    steps: u64,
+    cancel: &'a Cancel,
+}
+
+impl Observer for StopAfter<'_> {
+    fn step(&mut self, _: u64, _: &StepReport) {
+        self.steps -= 1;
+        if self.steps == 0 {
+            self.cancel.raise();
+        }
+    }
+}
+
+fn go_for(request: &TrainRequest, steps: u64) -> Outcome {
+    let cancel = Cancel::new();
+    run(request, &mut StopAfter { steps, cancel: &cancel }, &cancel).unwrap()
+}
+
+/// Every file below a folder with its bytes.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        match path.is_dir() {
+            true => found
+                .extend(files(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes))),
+            false => {
+                found.insert(name, fs_err::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_stopped_training_goes_on_with_the_same_bits() {
+    let Some(world) = World::new() else { return };
+    let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, weight_decay: 0.01 });
+    for (name, method, optimizer) in
+        [("lora", lora(), None), ("full", Method::Full, None), ("sgd", lora(), Some(sgd))]
+    {
+        let request = |output: &str, threads: usize| {
+            let mut request = world.request(&format!("{name}-{output}"), method.clone());
+            request.compute.threads = threads;
+            request.steps.optimizer = optimizer.unwrap_or(request.steps.optimizer);
+            request
+        };
+        let whole = request("whole", 1);
+        let outcome = go(&whole).unwrap();
+        assert!(outcome.finished && outcome.steps == 7, "{outcome:?}");
+        let steps: Vec<u64> = outcome.checkpoints.iter().map(|c| c.step).collect();
+        assert_eq!(steps, [3, 6, 7]);
+
+        let parts = request("parts", 3);
+        assert_eq!((go_for(&parts, 1).steps, go_for(&parts, 3).steps), (1, 4));
+        // What a killed process leaves behind.
+        fs_err::create_dir(parts.output.join(".unfinished-checkpoint-5")).unwrap();
+        assert!(go(&parts).unwrap().finished);
+        let (a, b) = (files(&whole.output), files(&parts.output));
+        assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>(), "{name}");
+        for (file, bytes) in &a {
+            assert!(b[file] == *bytes, "{name}: {file} differs");
+        }
+        // There is nothing left to do.
+        assert_eq!(go_for(&parts, 1).steps, 7);
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn checkpoints_are_models_and_adapters() {
+    let Some(world) = World::new() else { return };
+    let base = ModelFolder::open(&world.model).unwrap();
+    let outcome = go(&world.request("lora", lora())).unwrap();
+    let last = &outcome.checkpoints.last().unwrap().folder;
+    let adapter = Adapter::open(last).unwrap();
+    assert_eq!(adapter.fit(&base).unwrap().len(), 2 * base.decoder().layers);
+    let state = TrainerState::read(last).unwrap().unwrap();
+    assert_eq!((state.global_step, state.max_steps), (7, Some(7)));
+    assert_eq!(state.log_history.iter().map(|line| line.step).collect::<Vec<_>>(), [2, 4, 6, 7]);
+
+    // An adapter is gone on from with a new optimizer; a model is trained as it lies there.
+    let more = go(&world.request("more", Method::Adapter(last.clone()))).unwrap();
+    assert!(more.last.unwrap().loss < outcome.last.unwrap().loss + 1.0);
+    let full = go(&world.request("full", Method::Full)).unwrap();
+    let folder = ModelFolder::open(&full.checkpoints.last().unwrap().folder).unwrap();
+    let names = |folder: &ModelFolder| folder.weight_names();
+    assert_eq!(names(&folder), names(&base));
+
+    let mut scratch = world.request("scratch", Method::FromScratch);
+    scratch.subset = Subset { share: Some(0.5), ..Subset::default() };
+    let scratch = go(&scratch).unwrap();
+    // Half of the lines, but for those that the maximum length leaves nothing to learn from.
+    assert!((1..=11).contains(&scratch.samples), "{scratch:?}");
+    assert!(scratch.last.unwrap().loss > 5.0, "{scratch:?}");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_loss_that_is_no_number_stops_and_the_last_checkpoint_stays() {
+    let Some(world) = World::new() else { return };
+    let mut request = world.request("diverges", Method::Full);
+    request.steps.learning_rate = 1e14;
+    request.steps.max_grad_norm = None;
+    request.steps.optimizer = OptimizerKind::Sgd(Sgd::default());
+    request.saving.every = Some(1);
+    let error = go(&request).unwrap_err();
+    let TrainError::NotFinite { step, .. } = &error else { panic!("{error}") };
+    assert!(*step > 1, "{error}");
+    let last = gstore_train::last_checkpoint(&request.output).unwrap().unwrap();
+    assert_eq!(last.step, step - 1);
+    assert!(error.to_string().contains(&last.folder.display().to_string()), "{error}");
+    TensorSet::open(&last.folder, "model").unwrap();
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_cannot_be_trained_is_refused() {
+    let Some(world) = World::new() else { return };
+    let refused = |request: &TrainRequest, says: &str| {
+        let error = go(request).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    };
+    let request = world.request("first", lora());
+    go(&request).unwrap();
+    let mut other = request.clone();
+    other.steps.learning_rate = 2e-3;
+    refused(&other, "learning rate is 0.001, not 0.002");
+    other.saving.overwrite = true;
+    assert!(go(&other).unwrap().finished);
+
+    let strange = LoraChoice { rank: 4, alpha: 8.0, targets: vec!["c_attn".into()] };
+    refused(&world.request("strange", Method::Lora(strange)), "ends in c_attn");
+    let none = LoraChoice { rank: 0, alpha: 8.0, targets: Vec::new() };
+    refused(&world.request("none", Method::Lora(none)), "rank");
+    let mut empty = world.request("empty", lora());
+    empty.batching.max_length = 1;
+    refused(&empty, "no sample with a scored token");
+    let mut ids = world.request("ids", lora());
+    ids.subset.ids = Some(["no such id".to_owned()].into());
+    refused(&ids, "no such id");
+    let mut rate = world.request("rate", lora());
+    rate.steps.learning_rate = f64::NAN;
+    refused(&rate, "learning rate");
+    // An adapter of another model.
+    let shared = common::support::shared().unwrap();
+    let mut zoo = world.request("zoo", Method::Adapter(request.output.join("checkpoint-7")));
+    zoo.model = shared.join("models/zoo/llama");
+    assert!(go(&zoo).is_err());
+}
+
+/// An interpreter that has torch, or `None` after saying that the test is skipped.
+fn python(modules: &str) -> Option<String> {
+    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imports = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
+    if imports.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    eprintln!("skipped: {python} cannot import {modules}; set GSTORE_PYTHON to one that can");
+    None
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn torch_opens_the_optimizer() {
+    let Some(world) = World::new() else { return };
+    let Some(python) = python("torch") else { return };
+    let outcome = go(&world.request("torch", Method::Full)).unwrap();
+    let script = r#"
+import sys, torch
+folder = sys.argv[1]
+state = torch.load(folder + "/optimizer.pt", weights_only=True)
+assert len(state["param_groups"]) == 2
+numbers = [n for group in state["param_groups"] for n in group["params"]]
+assert numbers == list(range(len(numbers))) and len(state["state"]) == len(numbers)
+parameters = [torch.nn.Parameter(torch.zeros_like(state["state"][n]["exp_avg"])) for n in numbers]
+first = len(state["param_groups"][0]["params"])
+optimizer = torch.optim.AdamW([{"params": parameters[:first]}, {"params": parameters[first:], "weight_decay": 0.0}])
+optimizer.load_state_dict(state)
+for p in parameters:
+    p.grad = torch.ones_like(p)
+optimizer.step()
+assert float(state["state"][0]["step"]) == 7
+schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+schedule.load_state_dict(torch.load(folder + "/scheduler.pt", weights_only=True))
+assert schedule.last_epoch == 7
+"#;
+    let folder = &outcome.checkpoints.last().unwrap().folder;
+    let output = Command::new(python).args(["-c", script]).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
