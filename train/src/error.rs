@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gstore_core::parallel::Cancelled;
+use gstore_core::Cancelled;
 use gstore_data::{DataError, EncodeError, FieldError, Place, RecordError};
 use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
 use gstore_model::{BackendError, LoadError};

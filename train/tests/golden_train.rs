@@ -33,7 +33,7 @@ fn check_steps(golden: &Golden, run: &Run, trainer: &mut Trainer<Cpu>, first: us
     let schedule = run.schedule();
     for step in first..run.steps {
         let batch = run.batch(&samples, step);
-        let never = std::sync::atomic::Cancel::new();
+        let never = gstore_core::Cancel::new();
         let report = trainer.step(&batch, schedule.rate(step as u64), &never).unwrap();
         let name = format!("{} step {}", run.name, step + 1);
         assert_eq!(report.learning_rate, run.learning_rate[step], "{name}");

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod checkpoint;
+#[cfg(feature = "config")]
 mod command;
 pub mod graph;
 mod index;
@@ -34,6 +35,7 @@ pub const ALL: &[Target] = &[
     tokenizer::TOKENIZER_CONFIG,
     tokenizer::CHAT_TEMPLATE,
     samples::SAMPLES,
+    #[cfg(feature = "config")]
     command::CONFIG,
 ];
 
