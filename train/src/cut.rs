@@ -52,6 +52,6 @@ mod tests {
             assert!(cuts.iter().all(|piece| !piece.is_empty()), "{cuts:?}");
         }
         assert_eq!(cut(&[10; 16], 50), [0..4, 4..8, 8..12, 12..16]);
-        assert_eq!(cut(&[], 50), []);
+        assert!(cut(&[], 50).is_empty());
     }
 }

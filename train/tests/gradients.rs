@@ -18,7 +18,7 @@ fn samples(vocab: usize) -> Vec<Sample> {
     let sample = |seed: u32| {
         let len = 7 + seed % 9;
         let ids = (0..len).map(|i| (seed * 7919 + i * 104_729 + i * i * 31) % vocab as u32).collect();
-        let scored = (0..len).map(|i| i > seed % 4 && (i + seed) % 5 != 0).collect();
+        let scored = (0..len).map(|i| i > seed % 4 && !(i + seed).is_multiple_of(5)).collect();
         Sample { ids, scored }
     };
     (1..=6).map(sample).collect()
