@@ -3,7 +3,7 @@
 use gstore_core::Cancel;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use gstore::{Folders, RowNames, find_rows};
 use gstore_data::TemplateKind;
 use gstore_model::Keep;
-use gstore_store::Store;
+use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
     AdamW, Batching, Compute, DataSource, LoraChoice, Method, OptimizerKind, Outcome, Saving, ScheduleKind,
     Sgd, StepOptions, Subset, TrainRequest,
@@ -41,6 +41,10 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         (None, Some(_)) => Some(context.open_or_create(|| Ok(()))?),
         (None, None) => None,
     };
+    let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
+    if let Some(store) = &store {
+        check_run(store, &run, args)?;
+    }
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
@@ -67,7 +71,12 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     live.finish();
     let outcome = outcome?;
     let run = match &store {
-        Some(store) if outcome.finished => Some(register(store, args, &request, base, &outcome)?),
+        Some(store) if outcome.finished => {
+            let base = base.unwrap_or_else(|| name_of(&request.model));
+            let base = (base.as_str(), request.model.as_path());
+            gstore_train::register(store, &run, base, &outcome.checkpoints, &command_line())?;
+            Some(run)
+        }
         _ => None,
     };
     tell(context, args, &outcome, run.as_deref())?;
@@ -209,23 +218,30 @@ fn saving(args: &TrainSavingArgs) -> Result<Saving> {
     })
 }
 
-/// Registers the checkpoints; gives the run's name.
-fn register(
-    store: &Store,
-    args: &TrainArgs,
-    request: &TrainRequest,
-    base: Option<String>,
-    outcome: &Outcome,
-) -> Result<String> {
-    let name_of = |folder: &Path| {
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        folder.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
+/// Refuses, before hours of work, a run of the store that is another training.
+fn check_run(store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
+    let snapshot = store.snapshot()?;
+    let Ok(part) = snapshot.run(run) else { return Ok(()) };
+    let output = std::path::absolute(&args.output)?;
+    let folder = |checkpoint: &RunCheckpoint| {
+        let folder = ["adapter", "weights"].iter().find_map(|key| checkpoint.provenance.get(*key)?.as_str());
+        folder.map(PathBuf::from)
     };
-    let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
-    let base = base.unwrap_or_else(|| name_of(&request.model));
-    let base = (base.as_str(), request.model.as_path());
-    gstore_train::register(store, &run, base, &outcome.checkpoints, &command_line())?;
-    Ok(run)
+    let is_own =
+        |checkpoint: &RunCheckpoint| folder(checkpoint).is_some_and(|folder| folder.starts_with(&output));
+    if args.saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
+        bail!(UsageError(format!(
+            "run {run} of the store is another training: give this one another name with --run, or `gstore drop run {run}`"
+        )));
+    }
+    Ok(())
+}
+
+/// A folder's own name.
+fn name_of(folder: &Path) -> String {
+    let folder = folder.canonicalize().or_else(|_| std::path::absolute(folder));
+    let name = folder.ok().and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));
+    name.unwrap_or_else(|| "run".to_owned())
 }
 
 fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str>) -> Result<()> {
