@@ -15,6 +15,10 @@ test:
 deny:
     cargo deny check
 
+# the binary that is handed out: thin LTO, no symbols
+dist:
+    cargo build --profile dist -p gstore-cli
+
 # the main job on bundled input
 demo:
     cargo run --release -p gstore-cli -- demo
