@@ -253,19 +253,43 @@ impl TrainRequest {
         let Batching { micro, accumulate, seed, shuffle, .. } = &self.batching;
         let StepOptions { optimizer, max_grad_norm, mean, .. } = &self.steps;
         let schedule = self.schedule(total);
+        let (method, lora) = match &self.method {
+            Method::Lora(choice) => ("lora".to_owned(), Some(choice)),
+            Method::Adapter(folder) => (format!("adapter {}", folder.display()), None),
+            Method::Full => ("full".to_owned(), None),
+            Method::FromScratch => ("from scratch".to_owned(), None),
+        };
+        let rates = match optimizer {
+            OptimizerKind::AdamW(a) => {
+                json!({"beta1": a.beta1, "beta2": a.beta2, "eps": a.eps, "weight_decay": a.weight_decay})
+            }
+            OptimizerKind::Sgd(s) => json!({"momentum": s.momentum, "weight_decay": s.weight_decay}),
+        };
+        let cycles = match schedule.kind {
+            ScheduleKind::CosineWithRestarts { cycles } => Some(cycles),
+            _ => None,
+        };
         json!({
-            "method": format!("{:?}", self.method),
+            "method": method,
+            "LoRA rank": lora.map(|choice| choice.rank),
+            "LoRA alpha": lora.map(|choice| choice.alpha),
+            "LoRA targets": lora.map(|choice| &choice.targets),
             "samples of a micro-batch": micro,
             "micro-batches of a step": accumulate,
             "seed": seed,
             "shuffle": shuffle,
             "steps": total,
-            "optimizer": format!("{optimizer:?}"),
+            "optimizer": optimizer.name(),
+            "rates of the optimizer": rates,
             "learning rate": schedule.peak,
-            "schedule": format!("{:?}", schedule.kind),
+            "schedule": schedule.kind.name(),
+            "cycles of the schedule": cycles,
             "warm-up steps": schedule.warmup,
             "largest norm of gradients": max_grad_norm,
-            "mean of losses": format!("{mean:?}"),
+            "mean of losses": match mean {
+                LossMean::Tokens => "tokens",
+                LossMean::MicroBatches => "micro-batches",
+            },
             "precision": self.compute.precision.name(),
             "tokens of a piece": self.compute.piece_tokens,
             "backend": self.compute.device.to_string(),

@@ -1,6 +1,6 @@
 //! The config file of the command line.
 
-use super::KIB;
+use super::MIB;
 use crate::{Target, folder};
 use clap::CommandFactory;
 use gstore_cli::args::Cli;
@@ -14,7 +14,7 @@ pub const CONFIG: Target = Target {
     run,
     per_byte: 400,
     // The description of all commands is in it.
-    constant: 768 * KIB,
+    constant: MIB,
     words: &[
         b"[ingest]\n",
         b"[select]\n",
