@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gstore_core::Cancelled;
+use gstore_core::{Cancelled, Remedy};
 use gstore_data::{DataError, EncodeError, FieldError, Place, RecordError};
 use gstore_model::weights::{ModelError, MomentsError, TorchError, TrainerError};
 use gstore_model::{BackendError, LoadError};
@@ -128,7 +128,10 @@ pub enum TrainError {
         last: String,
     },
     /// The folder holds another training.
-    #[error("{folder} holds another training: {what}\n  give another folder, or --overwrite-output-dir")]
+    #[error(
+        "{folder} holds another training: {what}\n  give another folder, or {}",
+        Remedy::Option("overwrite_output_dir", "")
+    )]
     OtherTraining {
         /// The output folder.
         folder: PathBuf,

@@ -88,7 +88,7 @@ pub(crate) fn start<B: Backend + Clone>(
     remove_unfinished(output)?;
     for checkpoint in checkpoints(output)? {
         let difference = match identity_of(&checkpoint.folder)? {
-            None => Some("gstore train did not write it".to_owned()),
+            None => Some("another program wrote it".to_owned()),
             Some(_) if request.saving.overwrite => None,
             Some(stored) => difference(&stored, identity),
         };
