@@ -11,6 +11,10 @@ check:
 test:
     cargo test --workspace
 
+# what a training writes, opened by torch, transformers and peft (GSTORE_PYTHON: a Python that has them)
+peft:
+    cargo test -p gstore-train --test jobs -- --ignored
+
 # licences, advisories and sources of the dependencies (needs cargo-deny)
 deny:
     cargo deny check

@@ -223,28 +223,25 @@ fn what_cannot_be_trained_is_refused() {
     assert!(go(&zoo).is_err());
 }
 
-/// An interpreter that has torch, or `None` after saying that the test is skipped.
-fn python(modules: &str) -> Option<String> {
-    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let imports = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
-    if imports.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    eprintln!("skipped: {python} cannot import {modules}; set GSTORE_PYTHON to one that can");
-    None
-}
-
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
-fn torch_opens_the_optimizer() {
-    let Some(world) = World::new() else { return };
-    let Some(python) = python("torch") else { return };
+#[ignore = "needs GSTORE_SHARED, and torch, transformers and peft in GSTORE_PYTHON; `just peft` runs it"]
+fn torch_transformers_and_peft_open_what_is_written() {
+    let world = World::new().expect("GSTORE_SHARED");
+    let python = std::env::var("GSTORE_PYTHON").expect("GSTORE_PYTHON");
     let outcome = go(&world.request("torch", Method::Full)).unwrap();
+    let adapter = go(&world.request("peft", lora())).unwrap();
     let script = r#"
 import sys, torch
-folder = sys.argv[1]
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+folder, adapter = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(folder)
+tuned = PeftModel.from_pretrained(model, adapter)
+assert any("lora_A" in name and bool(p.any()) for name, p in tuned.named_parameters())
+assert any("lora_B" in name and bool(p.any()) for name, p in tuned.named_parameters())
 state = torch.load(folder + "/optimizer.pt", weights_only=True)
 assert len(state["param_groups"]) == 2
+assert float(state["state"][0]["step"]) == 7
 numbers = [n for group in state["param_groups"] for n in group["params"]]
 assert numbers == list(range(len(numbers))) and len(state["state"]) == len(numbers)
 parameters = [torch.nn.Parameter(torch.zeros_like(state["state"][n]["exp_avg"])) for n in numbers]
@@ -254,12 +251,11 @@ optimizer.load_state_dict(state)
 for p in parameters:
     p.grad = torch.ones_like(p)
 optimizer.step()
-assert float(state["state"][0]["step"]) == 7
 schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 schedule.load_state_dict(torch.load(folder + "/scheduler.pt", weights_only=True))
 assert schedule.last_epoch == 7
 "#;
-    let folder = &outcome.checkpoints.last().unwrap().folder;
-    let output = Command::new(python).args(["-c", script]).arg(folder).output().unwrap();
+    let folders = [outcome, adapter].map(|outcome| outcome.checkpoints.last().unwrap().folder.clone());
+    let output = Command::new(python).args(["-c", script]).args(folders).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
