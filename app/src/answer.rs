@@ -1,4 +1,4 @@
-//! What selections and answers about given samples share: their pools, and why there is no result.
+//! Pools and errors that selections and answers about given samples have in common.
 
 use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
 use arrow_schema::ArrowError;

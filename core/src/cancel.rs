@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that is raised to stop long work; whoever does the work looks at it between steps.
+/// A flag that is raised to stop long work, which looks at it between steps.
 #[derive(Debug, Default)]
 pub struct Cancel(AtomicBool);
 

@@ -1,4 +1,4 @@
-//! What to do about an error, as a value: a library names it, the front end of the program words it.
+//! Remedies of errors as values: a library names one, the front end of the program words it.
 //!
 //! A message contains its remedies where its sentences need them: where a command, a function or an option is
 //! named. Until the front end has said how it words them ([`Remedy::word_with`]), they are plain nouns.

@@ -1,15 +1,14 @@
 //! Samples to train on: from files or from a dataset of a store, all or some of them, as tokens.
 
-use gstore_core::Cancel;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
-use gstore_core::RowSet;
 use gstore_core::parallel::ordered;
+use gstore_core::{Cancel, RowSet};
 use gstore_data::{Content, FieldNames, IdAllocator, TextEncoder, find, parse_record};
 use gstore_store::{DatasetPart, Snapshot};
 
@@ -218,13 +217,4 @@ fn encode(
     };
     ordered(shares.len(), threads, cancel, || (), encode, take)?;
     Ok(samples)
-}
-
-/// The encoder of a model folder.
-pub(crate) fn encoder(
-    model: &Path,
-    template: gstore_data::TemplateKind,
-    max_length: u32,
-) -> Result<TextEncoder, TrainError> {
-    Ok(TextEncoder::load(model, template, max_length)?)
 }

@@ -1,7 +1,6 @@
 //! A whole training: what it starts from, its steps, and what it leaves behind.
 
 use gstore_core::Cancel;
-
 use gstore_model::architectures::Decoder;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
@@ -10,7 +9,8 @@ use gstore_model::{Backend, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, LogLine, Resumed, Target, TrainingState, checkpoints, remove_all, remove_interim, write,
+    Checkpoint, LogLine, Resumed, TrainingState, checkpoints, is_adapter, last_checkpoint, remove_all,
+    remove_interim, write,
 };
 use crate::error::TrainError;
 use crate::gradient::Sample;
@@ -101,8 +101,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
         let mut request = request.clone();
         // An adapter that is gone on from keeps its configuration.
         if let Some(from) = request.saving.resume_from.clone() {
-            let is_adapter = from.join("adapter_config.json").is_file();
-            request.method = if is_adapter { Method::Adapter(from) } else { Method::Full };
+            request.method = if is_adapter(&from) { Method::Adapter(from) } else { Method::Full };
         }
         let base = match request.method {
             Method::FromScratch => None,
@@ -209,7 +208,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
             identity: self.identity.clone(),
             interim,
         };
-        let checkpoint = write(&Target { request: &self.request }, &self.trainer, &training)?;
+        let checkpoint = write(&self.request, &self.trainer, &training)?;
         if !interim {
             remove_interim(&self.request.output, taken)?;
             if let Some(limit) = self.request.saving.limit {
@@ -223,7 +222,7 @@ impl<'a, B: Backend + Clone> Job<'a, B> {
     /// Says of a loss that is no number which checkpoint is there.
     fn with_last(&self, error: TrainError) -> TrainError {
         let TrainError::NotFinite { step, what, value, .. } = error else { return error };
-        let last = match crate::checkpoint::last_checkpoint(&self.request.output) {
+        let last = match last_checkpoint(&self.request.output) {
             Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
             _ => "no checkpoint was written yet".to_owned(),
         };

@@ -1,4 +1,4 @@
-//! Which modules of a model get LoRA factors.
+//! The choice of modules that get LoRA factors.
 
 use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
 

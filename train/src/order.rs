@@ -1,4 +1,4 @@
-//! Which samples each step is taken on.
+//! The order of samples, and the batch of each step.
 
 use crate::error::TrainError;
 use crate::random::Stream;

@@ -6,7 +6,7 @@ use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id, p
 use gstore_store::{JobPlan, RunCheckpoint, RunUpdate, Store};
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, is_adapter};
 use crate::error::TrainError;
 
 /// Registers the checkpoints of a training as a run of the store. `base` names the base model, `model` is its
@@ -21,7 +21,12 @@ pub fn register(
     checkpoints: &[Checkpoint],
     command: &str,
 ) -> Result<(), TrainError> {
-    let registered = checkpoints.iter().map(|checkpoint| described(checkpoint, base, model));
+    let base_model = match checkpoints.iter().any(|checkpoint| is_adapter(&checkpoint.folder)) {
+        true => Some(ModelFolder::open(model)?),
+        false => None,
+    };
+    let base = (base, model, base_model.as_ref());
+    let registered = checkpoints.iter().map(|checkpoint| described(checkpoint, base));
     let update = RunUpdate {
         name: name.to_owned(),
         checkpoints: registered.collect::<Result<_, _>>()?,
@@ -37,12 +42,16 @@ pub fn register(
     Ok(())
 }
 
-fn described(checkpoint: &Checkpoint, base: &str, model: &Path) -> Result<RunCheckpoint, TrainError> {
+/// A checkpoint of a base model: its name, its folder, and the model itself where checkpoints are adapters.
+fn described(
+    checkpoint: &Checkpoint,
+    (base, model, base_model): (&str, &Path, Option<&ModelFolder>),
+) -> Result<RunCheckpoint, TrainError> {
     let folder = &checkpoint.folder;
-    let is_adapter = folder.join("adapter_config.json").is_file();
-    let id = match is_adapter {
-        true => checkpoint_id(&ModelFolder::open(model)?, Some(&Adapter::open(folder)?))?,
-        false => checkpoint_id(&ModelFolder::open(folder)?, None)?,
+    let adapted = base_model.filter(|_| is_adapter(folder));
+    let id = match adapted {
+        Some(base) => checkpoint_id(base, Some(&Adapter::open(folder)?))?,
+        None => checkpoint_id(&ModelFolder::open(folder)?, None)?,
     };
     let weight = match TrainerState::read(folder)? {
         Some(state) => state.mean_learning_rate(peak_rate(folder)?),
@@ -50,7 +59,7 @@ fn described(checkpoint: &Checkpoint, base: &str, model: &Path) -> Result<RunChe
     };
     let mut provenance: Map<String, Value> = Map::new();
     provenance.insert("model".to_owned(), place(model));
-    provenance.insert(if is_adapter { "adapter" } else { "weights" }.to_owned(), place(folder));
+    provenance.insert(if adapted.is_some() { "adapter" } else { "weights" }.to_owned(), place(folder));
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(RunCheckpoint {
         name: name.unwrap_or_else(|| format!("checkpoint-{}", checkpoint.step)),

@@ -2,14 +2,14 @@
 //! one.
 
 use gstore_core::Cancel;
-
+use gstore_data::TextEncoder;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Resumed, checkpoints, identity_of, remove_all, remove_unfinished, resume};
-use crate::data::{encoder, load};
+use crate::data::load;
 use crate::error::TrainError;
 use crate::gradient::Sample;
 use crate::job::Observer;
@@ -24,7 +24,7 @@ pub(crate) fn samples(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Vec<Sample>, TrainError> {
-    let encoder = encoder(&request.model, request.batching.template, request.batching.max_length)?;
+    let encoder = TextEncoder::load(&request.model, request.batching.template, request.batching.max_length)?;
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, &encoder, threads, cancel)?;
     for (number, sample) in loaded.samples.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! Optimisation steps: gradient, clipping, optimizer, and the weights packed again.
 
 use gstore_core::Cancel;
-
 use gstore_model::weights::Decay;
 use gstore_model::{Backend, Keep};
 
@@ -9,6 +8,7 @@ use crate::error::TrainError;
 use crate::gradient::{Computing, Sample, Weighted};
 use crate::optimizer::{Optimizer, Part};
 use crate::parameters::Parameters;
+use crate::request::Compute;
 
 /// How the losses of a step's tokens become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +41,7 @@ impl Default for TrainerOptions {
             mean: LossMean::default(),
             max_grad_norm: Some(1.0),
             threads: 1,
-            piece_tokens: 1024,
+            piece_tokens: Compute::PIECE_TOKENS,
             keep: Keep::All,
         }
     }

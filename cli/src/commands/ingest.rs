@@ -295,7 +295,7 @@ fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {
 }
 
 /// A folder that a checkpoint's provenance names.
-fn folder_of(checkpoint: &RunCheckpoint, key: &str) -> Option<PathBuf> {
+pub(super) fn folder_of(checkpoint: &RunCheckpoint, key: &str) -> Option<PathBuf> {
     checkpoint.provenance.get(key).and_then(|value| value.as_str()).map(PathBuf::from)
 }
 

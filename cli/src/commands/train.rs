@@ -1,14 +1,14 @@
 //! `gstore train`: trains LoRA factors or a whole model, and registers the run in the store.
 
-use gstore_core::Cancel;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use gstore::{Folders, RowNames, find_rows};
+use gstore_core::Cancel;
 use gstore_data::TemplateKind;
 use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
@@ -19,6 +19,7 @@ use gstore_train::{
 use serde_json::{Value, json};
 
 use super::gradients;
+use super::ingest::folder_of;
 use crate::args::{
     LossMean, SaveStrategy, Template, TrainArgs, TrainBatchArgs, TrainDataArgs, TrainOptimizerArgs,
     TrainSavingArgs, TrainWeightArgs,
@@ -223,12 +224,10 @@ fn check_run(store: &Store, run: &str, args: &TrainArgs) -> Result<()> {
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.run(run) else { return Ok(()) };
     let output = std::path::absolute(&args.output)?;
-    let folder = |checkpoint: &RunCheckpoint| {
-        let folder = ["adapter", "weights"].iter().find_map(|key| checkpoint.provenance.get(*key)?.as_str());
-        folder.map(PathBuf::from)
+    let is_own = |checkpoint: &RunCheckpoint| {
+        let folder = folder_of(checkpoint, "adapter").or_else(|| folder_of(checkpoint, "weights"));
+        folder.is_some_and(|folder| folder.starts_with(&output))
     };
-    let is_own =
-        |checkpoint: &RunCheckpoint| folder(checkpoint).is_some_and(|folder| folder.starts_with(&output));
     if args.saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
         bail!(UsageError(format!(
             "run {run} of the store is another training: give this one another name with --run, or `gstore drop run {run}`"

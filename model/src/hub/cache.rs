@@ -86,7 +86,7 @@ impl Cache {
         }
     }
 
-    /// What whoever downloads a file holds locked.
+    /// The lock file of a download, held while it runs.
     pub(super) fn lock(&self, file: &Remote) -> io::Result<fs_err::File> {
         let folder = self.root.join(".locks").join(&self.repository);
         fs_err::create_dir_all(&folder)?;

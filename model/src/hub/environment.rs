@@ -1,4 +1,4 @@
-//! Where the cache is and who asks, as all Hugging Face tools take it from the environment.
+//! Environment variables of the Hugging Face tools: folder of the cache, and token.
 
 use std::path::PathBuf;
 

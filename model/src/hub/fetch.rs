@@ -124,7 +124,7 @@ impl Fetch<'_> {
         let part = blob.with_extension("incomplete");
         fs_err::create_dir_all(blob.parent().unwrap_or(&blob))?;
         if file.is_small() && part.exists() {
-            // Nobody could tell whether what an earlier run left is sound.
+            // Without a digest there is no way to tell whether what an earlier run left is sound.
             fs_err::remove_file(&part)?;
         }
         let url = format!("{}/resolve/{commit}/{}", self.reference.repo(), file.name);

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use folder::{remove_all, remove_interim, remove_unfinished};
 pub(crate) use read::{Resumed, identity_of, resume};
 pub(crate) use state::TrainingState;
-pub(crate) use write::{Target, write};
+pub(crate) use write::write;
 
 use crate::error::TrainError;
 
@@ -45,6 +45,11 @@ pub struct LogLine {
     pub grad_norm: f64,
     /// Rate of the step.
     pub learning_rate: f64,
+}
+
+/// Whether a checkpoint holds LoRA factors; otherwise it holds all tensors.
+pub(crate) fn is_adapter(folder: &Path) -> bool {
+    folder.join("adapter_config.json").is_file()
 }
 
 /// The checkpoints of an output folder, by step.

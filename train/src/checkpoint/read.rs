@@ -6,7 +6,7 @@ use gstore_model::Backend;
 use gstore_model::weights::{Adapter, ModelFolder, Moments, MomentsFile, TrainerState, read_momentum};
 use serde_json::Value;
 
-use super::LogLine;
+use super::{LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::parameters::Parameters;
@@ -33,8 +33,7 @@ pub(crate) fn resume<B: Backend + Clone>(
 ) -> Result<Resumed<B>, TrainError> {
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     let state = TrainerState::read(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
-    let is_adapter = folder.join("adapter_config.json").is_file();
-    let parameters = match base.filter(|_| is_adapter) {
+    let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
         None => Parameters::full(&ModelFolder::open(folder)?, backend)?,
     };

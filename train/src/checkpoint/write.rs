@@ -14,30 +14,24 @@ use crate::parameters::Parameters;
 use crate::request::{Method, TrainRequest};
 use crate::trainer::Trainer;
 
-/// Where checkpoints go, and what their configurations say.
-pub(crate) struct Target<'a> {
-    pub request: &'a TrainRequest,
-}
-
 /// Writes `checkpoint-N` for the steps that were taken.
 pub(crate) fn write<B: Backend + Clone>(
-    target: &Target<'_>,
+    request: &TrainRequest,
     trainer: &Trainer<B>,
     training: &TrainingState,
 ) -> Result<Checkpoint, TrainError> {
-    let (output, name) = (&target.request.output, format!("checkpoint-{}", training.step));
-    folder::make(output, &name, |folder| fill(folder, target, trainer, training))?;
+    let (output, name) = (&request.output, format!("checkpoint-{}", training.step));
+    folder::make(output, &name, |folder| fill(folder, request, trainer, training))?;
     Ok(Checkpoint { step: training.step, folder: output.join(name) })
 }
 
 fn fill<B: Backend + Clone>(
     folder: &Path,
-    target: &Target<'_>,
+    request: &TrainRequest,
     trainer: &Trainer<B>,
     training: &TrainingState,
 ) -> Result<(), TrainError> {
     let parameters = &trainer.parameters;
-    let request = target.request;
     match &request.method {
         Method::Lora(choice) => {
             let config = config::adapter(choice, &request.model, parameters.decoder())?;
