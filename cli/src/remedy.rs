@@ -35,6 +35,15 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::DropJobs => "gc --drop-jobs".into(),
         Remedy::AskWithModels => return "`gstore ask` or `gstore query`".into(),
         Remedy::WriteResult => "query -o FILE".into(),
+        Remedy::InsteadOf(statement) => match statement {
+            "UPDATE" | "MERGE" => "add --if-changed replace",
+            "DELETE" | "TRUNCATE" => "delete",
+            "DROP TABLE" => "drop",
+            "CREATE INDEX" => "index",
+            "VACUUM" => "compact",
+            _ => "add",
+        }
+        .into(),
     };
     format!("`gstore {command}`")
 }
@@ -84,6 +93,12 @@ mod tests {
             (Remedy::DropJobs, "`gstore gc --drop-jobs`"),
             (Remedy::AskWithModels, "`gstore ask` or `gstore query`"),
             (Remedy::WriteResult, "`gstore query -o FILE`"),
+            (Remedy::InsteadOf("INSERT"), "`gstore add`"),
+            (Remedy::InsteadOf("UPDATE"), "`gstore add --if-changed replace`"),
+            (Remedy::InsteadOf("DELETE"), "`gstore delete`"),
+            (Remedy::InsteadOf("DROP TABLE"), "`gstore drop`"),
+            (Remedy::InsteadOf("CREATE INDEX"), "`gstore index`"),
+            (Remedy::InsteadOf("VACUUM"), "`gstore compact`"),
         ] {
             assert_eq!(words(&remedy), expected);
             check(expected);

@@ -51,6 +51,8 @@ pub enum Remedy<'a> {
     AskWithModels,
     /// Write a result to a file.
     WriteResult,
+    /// Do what a statement would that begins with these words of SQL.
+    InsteadOf(&'a str),
 }
 
 /// How a front end words a remedy.
@@ -91,6 +93,7 @@ impl Remedy<'_> {
             Self::DropJobs => "a collection of unfinished jobs".into(),
             Self::AskWithModels => "a session that has models".into(),
             Self::WriteResult => "the program that asked".into(),
+            Self::InsteadOf(_) => "a job of the store".into(),
         }
     }
 }

@@ -16,11 +16,11 @@ use super::samples::SampleTable;
 use super::system;
 
 /// The one catalog.
-pub(crate) const CATALOG: &str = "store";
+pub const CATALOG: &str = "store";
 /// The schema of the dataset tables, which needs not be written.
-pub(crate) const DATA: &str = "data";
+pub const DATA: &str = "data";
 /// The schema of the system tables.
-pub(crate) const SYSTEM: &str = "gstore";
+pub const SYSTEM: &str = "gstore";
 
 /// What `SHOW TABLES` asks: the engine's own answer lists its information schema too.
 pub(crate) const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name AS name FROM information_schema.tables \
@@ -31,6 +31,12 @@ pub(crate) fn table_names(snapshot: &Snapshot) -> Vec<String> {
     let datasets = snapshot.datasets().iter().map(|d| d.name.clone());
     let system = system::NAMES.iter().map(|t| format!("{SYSTEM}.{t}"));
     datasets.chain(system).collect()
+}
+
+/// Every table by the name of its schema and its own.
+pub(crate) fn tables(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+    let datasets = snapshot.datasets().iter().map(|d| (DATA, d.name.clone()));
+    datasets.chain(system::NAMES.iter().map(|name| (SYSTEM, (*name).to_owned()))).collect()
 }
 
 /// The catalogs of a session.

@@ -106,7 +106,7 @@ fn check(statement: &Statement) -> Result<(), SqlError> {
             check_relations(sql)
         }
         Statement::Explain(explain) => check(&explain.statement),
-        Statement::CopyTo(_) => Err(refuse("COPY").hint(format!("{} writes a result", Remedy::WriteResult))),
+        Statement::CopyTo(_) => Err(written("COPY")),
         Statement::CreateExternalTable(_) => Err(refuse("CREATE EXTERNAL TABLE")),
         Statement::Reset(_) => Err(refuse("RESET")),
     }
@@ -130,7 +130,7 @@ fn check_sql(sql: &Sql) -> Result<(), SqlError> {
 fn check_query(query: &Query) -> Result<(), SqlError> {
     fn body(set: &SetExpr) -> Result<(), SqlError> {
         match set {
-            SetExpr::Select(select) if select.into.is_some() => Err(refuse("SELECT INTO")),
+            SetExpr::Select(select) if select.into.is_some() => Err(written("SELECT INTO")),
             SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) => Ok(()),
             SetExpr::Query(query) => check_query(query),
             SetExpr::SetOperation { left, right, .. } => body(left).and_then(|()| body(right)),
@@ -171,9 +171,32 @@ fn verb(sql: &Sql) -> String {
     }
 }
 
+/// The refusal, with what does what the statement asks for.
 fn refuse(what: &str) -> SqlError {
-    SqlError::refused(format!("{what} is not allowed: SQL only reads the store"))
+    let refused = SqlError::refused(format!("{what} is not allowed: SQL only reads the store"));
+    let remedy = CHANGES.contains(&what).then(|| format!("{} does that", Remedy::InsteadOf(what)));
+    refused.maybe_hint(remedy)
 }
+
+/// The refusal of a statement that writes its result.
+fn written(what: &str) -> SqlError {
+    refuse(what).hint(format!("{} writes a result", Remedy::WriteResult))
+}
+
+/// Statements for which there is a job.
+const CHANGES: [&str; 11] = [
+    "INSERT",
+    "UPDATE",
+    "MERGE",
+    "DELETE",
+    "TRUNCATE",
+    "CREATE TABLE",
+    "CREATE EXTERNAL TABLE",
+    "DROP TABLE",
+    "ALTER TABLE",
+    "CREATE INDEX",
+    "VACUUM",
+];
 
 /// Whether the statement is a plain `SHOW TABLES`, which is answered with the store's own tables only.
 pub(crate) fn is_show_tables(statement: &Statement) -> bool {

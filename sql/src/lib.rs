@@ -1,6 +1,7 @@
 //! SQL over a store, by DataFusion: datasets and system tables as tables, `influence()` and its relatives as table functions.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
+//! - [`Parameters`]: values for the parameters of a statement
 //! - [`SqlRunner`]: the same for a program without an async runtime
 //! - [`output`]: a result as a table, CSV, JSON lines, Parquet or Arrow
 //!
@@ -14,6 +15,7 @@ mod args;
 mod blocking;
 mod catalog;
 mod counts;
+mod describe;
 mod distinct;
 mod error;
 mod filter;
@@ -22,9 +24,11 @@ mod function;
 mod guard;
 mod influence;
 mod leaf;
+mod literals;
 mod notes;
 mod ordinals;
 pub mod output;
+mod parameters;
 mod runner;
 mod samples;
 mod scan;
@@ -40,9 +44,12 @@ use datafusion::catalog::TableFunctionImpl;
 use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
+pub use catalog::{CATALOG, DATA, SYSTEM};
+pub use describe::Description;
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
 pub use notes::{InfluenceNote, Notes, RunNotes};
+pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlOptions, SqlResult, SqlSession, SqlStream};
 

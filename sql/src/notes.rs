@@ -6,7 +6,7 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder}
 use gstore_query::influence::ScanSummary;
 
 /// One call of `influence()` that has run.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct InfluenceNote {
     /// Names of the pools.
     pub pools: Vec<String>,
@@ -46,7 +46,7 @@ impl ScanCounters {
 }
 
 /// Everything noted while a query ran.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Notes {
     /// The scans of `influence()`, in the order in which they ended.
     pub influence: Vec<InfluenceNote>,

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::{Notes, RunNotes};
+use super::parameters::Parameters;
 use super::session::{SqlOptions, SqlSession, SqlStream};
 
 /// Operators recurse over the expressions that the planner accepted.
@@ -50,9 +51,19 @@ impl SqlRunner {
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind [`SqlErrorKind::Cancelled`].
     pub fn run<'a>(&'a self, sql: &str, cancel: &'a Cancel) -> Result<SqlRows<'a>, SqlError> {
+        self.run_with(sql, &Parameters::default(), cancel)
+    }
+
+    /// The same with values for the statement's parameters.
+    pub fn run_with<'a>(
+        &'a self,
+        sql: &str,
+        values: &Parameters,
+        cancel: &'a Cancel,
+    ) -> Result<SqlRows<'a>, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
-        let result = unless(cancel, self.session.run(sql))??;
+        let result = unless(cancel, self.session.run_with(sql, values))??;
         let (schema, notes) = (Arc::clone(&result.schema), result.notes_handle());
         Ok(SqlRows { schema, notes, batches: pump(result.stream), cancel })
     }

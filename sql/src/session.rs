@@ -18,21 +18,25 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt};
 use gstore_query::influence::Encoder;
 use gstore_store::Snapshot;
 
 use super::catalog;
+use super::describe::{self, Description};
 use super::error::{SqlError, SqlErrorKind};
 use super::from_first;
 use super::function;
 use super::guard;
 use super::notes::{Notes, RunNotes};
 use super::ordinals;
+use super::parameters::{self, Parameters};
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without optimisation.
 const PLANNING_STACK: usize = 256 << 20;
@@ -122,21 +126,67 @@ impl SqlSession {
         &self.snapshot
     }
 
+    /// The tables by the names of their schemas and their own, those of the datasets first.
+    pub fn tables(&self) -> Vec<(&'static str, String)> {
+        catalog::tables(&self.snapshot)
+    }
+
+    /// The columns of a table, as `SELECT *` gives them.
+    pub async fn table_schema(&self, schema: &str, name: &str) -> Result<Option<SchemaRef>, SqlError> {
+        let Some(schema) = self.context.catalog(catalog::CATALOG).and_then(|c| c.schema(schema)) else {
+            return Ok(None);
+        };
+        Ok(schema.table(name).await.map_err(plain)?.map(|table| table.schema()))
+    }
+
     /// Runs one read-only statement.
     ///
     /// Returns as soon as the first rows can be asked for; must be called inside a tokio runtime. Errors of the statement come from here,
     /// errors of reading come from the stream.
     pub async fn run(&self, sql: &str) -> Result<SqlResult, SqlError> {
+        self.run_with(sql, &Parameters::default()).await
+    }
+
+    /// The same with values for the statement's parameters.
+    pub async fn run_with(&self, sql: &str, values: &Parameters) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
         let mut state = self.context.state();
         state.config_mut().set_extension(Arc::clone(&notes));
         let tables = catalog::table_names(&self.snapshot);
-        let planned = plan_apart(state, sql.to_string(), tables.clone()).await?;
-        let schema = planned.plan.schema();
-        let stream = execute_stream(planned.plan, planned.state.task_ctx())
+        let context = state.task_ctx();
+        let plan = self.plan_with(state, sql, values).await?;
+        let schema = plan.schema();
+        let stream = execute_stream(plan, context)
             .map_err(|e| SqlError::from_datafusion(e, &tables))?
             .map(move |batch| batch.map_err(|e| SqlError::from_datafusion(e, &tables)));
         Ok(SqlResult { schema, stream: Box::pin(stream), notes })
+    }
+
+    /// The columns that a statement with these values gives, without running it.
+    pub async fn columns(&self, sql: &str, values: &Parameters) -> Result<SchemaRef, SqlError> {
+        Ok(self.plan_with(self.context.state(), sql, values).await?.schema())
+    }
+
+    /// What a statement takes and gives, before its parameters have values.
+    pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
+        let (state, tables) = (self.context.state(), catalog::table_names(&self.snapshot));
+        let (sql, snapshot) = (sql.to_owned(), Arc::clone(&self.snapshot));
+        apart(move |runtime| runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot))).await
+    }
+
+    async fn plan_with(
+        &self,
+        state: SessionState,
+        sql: &str,
+        values: &Parameters,
+    ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+        let (sql, values, tables) = (sql.to_owned(), values.clone(), catalog::table_names(&self.snapshot));
+        apart(move |runtime| {
+            let mut statement = guard::parse(&sql)?;
+            parameters::bind(&mut statement, &values)?;
+            runtime.block_on(plan(&state, statement, &tables))
+        })
+        .await
     }
 }
 
@@ -146,12 +196,10 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
 }
 
-struct Planned {
-    plan: Arc<dyn ExecutionPlan>,
-    state: SessionState,
-}
-
-async fn plan_apart(state: SessionState, sql: String, tables: Vec<String>) -> Result<Planned, SqlError> {
+/// What `work` gives on a thread with a large stack.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce(&tokio::runtime::Handle) -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
     let (send, receive) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
@@ -159,15 +207,29 @@ async fn plan_apart(state: SessionState, sql: String, tables: Vec<String>) -> Re
         .stack_size(PLANNING_STACK)
         .spawn(move || {
             // The receiver is gone when the caller was cancelled; then nobody wants the plan.
-            let _ = send.send(runtime.block_on(plan(state, &sql, &tables)));
+            let _ = send.send(work(&runtime));
         })
         .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("no thread for planning: {e}")))?;
     receive.await.map_err(|_| SqlError::new(SqlErrorKind::Failed, "planning the statement failed".into()))?
 }
 
-async fn plan(state: SessionState, sql: &str, tables: &[String]) -> Result<Planned, SqlError> {
+/// Plans a parsed statement whose parameters have values.
+pub(super) async fn plan(
+    state: &SessionState,
+    statement: Statement,
+    tables: &[String],
+) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
+    let logical = logical(state, statement, tables).await?;
+    state.create_physical_plan(&logical).await.map_err(|e| SqlError::from_datafusion(e, tables))
+}
+
+/// What a parsed statement means.
+pub(super) async fn logical(
+    state: &SessionState,
+    mut statement: Statement,
+    tables: &[String],
+) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
-    let mut statement = guard::parse(sql)?;
     if guard::is_show_tables(&statement) {
         statement = guard::parse(catalog::SHOW_TABLES)?;
     }
@@ -184,8 +246,7 @@ async fn plan(state: SessionState, sql: &str, tables: &[String]) -> Result<Plann
         .with_allow_statements(false)
         .verify_plan(&logical)
         .map_err(translate)?;
-    let plan = state.create_physical_plan(&logical).await.map_err(translate)?;
-    Ok(Planned { plan, state })
+    Ok(logical)
 }
 
 fn runtime_env(options: &SqlOptions) -> Result<Arc<RuntimeEnv>, SqlError> {

@@ -8,6 +8,8 @@ mod each;
 mod fixture;
 #[path = "sql/long.rs"]
 mod long;
+#[path = "sql/parameters.rs"]
+mod parameters;
 #[path = "sql/shapes.rs"]
 mod shapes;
 #[path = "sql/slt.rs"]

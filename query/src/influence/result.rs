@@ -109,7 +109,7 @@ impl ExcludedCounts {
 
 /// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once, and in
 /// `whole_rows`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanSummary {
     /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
     pub live: u64,
@@ -140,7 +140,7 @@ pub struct ScanSummary {
 }
 
 /// What one plane of a sketch did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaneSummary {
     /// The plane.
     pub plane: Plane,

@@ -1,0 +1,207 @@
+//! What a statement takes and gives before its parameters have values.
+//!
+//! A parameter inside a table function's arguments decides what the function's columns are. There, datasets
+//! of the snapshot stand in for the values; where none fits, the columns are not known before the statement
+//! runs.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr as Ast, FunctionArg, FunctionArgExpr, TableFactor, Visit, Visitor, visit_expressions,
+};
+use gstore_query::influence::{OPTIONS, Takes};
+use gstore_store::Snapshot;
+
+use super::error::{SqlError, SqlErrorKind};
+use super::literals::literal;
+use super::parameters::{self, placeholder};
+use super::session;
+
+/// How many stand-ins are tried.
+const MOST_TRIES: usize = 64;
+
+/// A statement as a client sees it before it runs.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Columns of the result; `None` where they depend on parameters that stand in the arguments of a table
+    /// function.
+    pub schema: Option<SchemaRef>,
+    /// The parameters in the order of their values, with the types that the statement wants of them.
+    pub parameters: SchemaRef,
+}
+
+/// A parameter in the arguments of a table function.
+struct Inside {
+    name: String,
+    /// The argument that it is; `None` where it is only a part of one.
+    option: Option<String>,
+}
+
+/// Describes a statement. Runs on the thread of the planner.
+pub(super) async fn describe(
+    state: &SessionState,
+    sql: &str,
+    tables: &[String],
+    snapshot: &Snapshot,
+) -> Result<Description, SqlError> {
+    let mut statement = super::guard::parse(sql)?;
+    let names = parameters::names(&mut statement)?;
+    if names.is_empty() {
+        let planned = session::plan(state, statement, tables).await?;
+        return Ok(Description { schema: Some(planned.schema()), parameters: Arc::new(Schema::empty()) });
+    }
+    let inside = inside(&statement);
+    let found = standing_in(state, &statement, tables, snapshot, &inside).await?;
+    let types = found.as_ref().and_then(|(_, plan)| plan.get_parameter_types().ok()).unwrap_or_default();
+    let ty = |name: &String| match inside.iter().find(|i| i.name == *name) {
+        Some(Inside { option: Some(option), .. }) => type_of(option),
+        Some(_) => DataType::Utf8,
+        None => types.get(&format!("${name}")).cloned().flatten().unwrap_or(DataType::Utf8),
+    };
+    let fields: Vec<Field> = names.iter().map(|name| Field::new(name, ty(name), true)).collect();
+    let schema = match found {
+        None => None,
+        Some((statement, logical)) => Some(physical(state, statement, tables, &fields, &logical).await),
+    };
+    Ok(Description { schema, parameters: Arc::new(Schema::new(fields)) })
+}
+
+/// The statement with stand-ins in the arguments of table functions, and its plan with the other parameters
+/// open.
+async fn standing_in(
+    state: &SessionState,
+    statement: &Statement,
+    tables: &[String],
+    snapshot: &Snapshot,
+    inside: &[Inside],
+) -> Result<Option<(Statement, LogicalPlan)>, SqlError> {
+    let is = |option: &str| inside.iter().any(|i| i.option.as_deref() == Some(option));
+    let datasets: Vec<&str> = snapshot.datasets().iter().map(|d| d.name.as_str()).collect();
+    let none = [""];
+    let firsts: &[&str] = if is("pool") || is("dataset") { &datasets } else { &none };
+    let seconds: &[&str] = if is("target") { &datasets } else { &none };
+    let pairs = firsts.iter().flat_map(|a| seconds.iter().map(move |b| (*a, *b)));
+    for (first, second) in pairs.take(MOST_TRIES) {
+        let mut tried = statement.clone();
+        let feature = snapshot.features_of(first).first().map(|f| f.number.to_string());
+        parameters::replace(&mut tried, |name| {
+            let value = match inside.iter().find(|i| i.name == name)?.option.as_deref() {
+                Some("pool" | "dataset") => Some(first.to_owned()),
+                Some("target") => Some(second.to_owned()),
+                Some("feature") => feature.clone(),
+                _ => None,
+            };
+            Some(literal(&ScalarValue::Utf8(value)))
+        })?;
+        match session::logical(state, tried.clone(), tables).await {
+            Ok(plan) => return Ok(Some((tried, plan))),
+            // A table or a column that is not there will not be there later.
+            Err(error) if inside.is_empty() && error.kind() == SqlErrorKind::Unknown => return Err(error),
+            Err(error) if matches!(error.kind(), SqlErrorKind::Syntax | SqlErrorKind::Refused) => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Columns as the stream will deliver them, with values of the right types for the parameters; as they were
+/// planned where that fails.
+async fn physical(
+    state: &SessionState,
+    mut statement: Statement,
+    tables: &[String],
+    fields: &[Field],
+    logical: &LogicalPlan,
+) -> SchemaRef {
+    let value = |ty: &DataType| match ty {
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => ScalarValue::Utf8(Some("1".into())),
+        DataType::Boolean => ScalarValue::Boolean(Some(true)),
+        ty if ty.is_floating() => ScalarValue::Float64(Some(1.0)),
+        ty if ty.is_numeric() => ScalarValue::Int64(Some(1)),
+        _ => ScalarValue::Null,
+    };
+    let filled = parameters::replace(&mut statement, |name| {
+        let field = fields.iter().find(|f| f.name() == name)?;
+        Some(literal(&value(field.data_type())))
+    });
+    if filled.is_ok()
+        && let Ok(plan) = session::plan(state, statement, tables).await
+    {
+        return plan.schema();
+    }
+    Arc::new(logical.schema().as_arrow().clone())
+}
+
+/// The type of a parameter that is an argument of a table function.
+fn type_of(option: &str) -> DataType {
+    match OPTIONS.iter().find(|known| known.name == option).map(|known| known.takes) {
+        Some(Takes::Number) => DataType::Float64,
+        Some(Takes::Flag) => DataType::Boolean,
+        Some(Takes::Count) => DataType::Int64,
+        _ => DataType::Utf8,
+    }
+}
+
+fn inside(statement: &Statement) -> Vec<Inside> {
+    let mut calls = Calls::default();
+    match statement {
+        Statement::Statement(sql) => {
+            let _ = sql.visit(&mut calls);
+        }
+        Statement::Explain(explain) => return inside(&explain.statement),
+        _ => {}
+    }
+    calls.inside
+}
+
+#[derive(Default)]
+struct Calls {
+    inside: Vec<Inside>,
+}
+
+impl Visitor for Calls {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
+        let (name, args) = match relation {
+            TableFactor::Table { name, args: Some(args), .. } => (name, &args.args),
+            TableFactor::Function { name, args, .. } => (name, args),
+            _ => return ControlFlow::Continue(()),
+        };
+        let function = name.to_string().to_lowercase();
+        let options = super::options_of(&function);
+        let mut place = 0;
+        for arg in args {
+            let (option, expr) = match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => {
+                    place += 1;
+                    (options.get(place - 1).map(|o| (*o).to_owned()), e)
+                }
+                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(e), .. } => {
+                    (Some(name.value.to_lowercase()), e)
+                }
+                _ => continue,
+            };
+            match placeholder(expr) {
+                Some(name) => self.inside.push(Inside { name: name.to_owned(), option }),
+                None => {
+                    let _ = visit_expressions(expr, |e: &Ast| {
+                        if let Some(name) = placeholder(e) {
+                            self.inside.push(Inside { name: name.to_owned(), option: None });
+                        }
+                        ControlFlow::<()>::Continue(())
+                    });
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

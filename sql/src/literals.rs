@@ -1,0 +1,74 @@
+//! Values as expressions of a parsed statement.
+
+use datafusion::arrow::array::Array as _;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Array, Expr as Ast, Value as AstValue};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::error::SqlError;
+
+/// A value as an expression of the statement.
+pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
+    if value.is_null() {
+        return Ok(Ast::value(AstValue::Null));
+    }
+    if let Some(Some(text)) = value.try_as_str() {
+        return Ok(Ast::value(AstValue::SingleQuotedString(text.to_owned())));
+    }
+    let elements = match value {
+        ScalarValue::List(list) => Some(list.value(0)),
+        ScalarValue::LargeList(list) => Some(list.value(0)),
+        ScalarValue::FixedSizeList(list) => Some(list.value(0)),
+        _ => None,
+    };
+    if let Some(elements) = elements {
+        let element = |i| ScalarValue::try_from_array(&elements, i);
+        let elem = (0..elements.len())
+            .map(|i| element(i).map_err(|e| SqlError::from_datafusion(e, &[])).and_then(|v| literal(&v)))
+            .collect::<Result<_, _>>()?;
+        return Ok(Ast::Array(Array { elem, named: false }));
+    }
+    match value {
+        ScalarValue::Boolean(Some(flag)) => Ok(Ast::value(AstValue::Boolean(*flag))),
+        ScalarValue::Dictionary(_, inner) => literal(inner),
+        ScalarValue::Float16(Some(x)) => float(x.to_f64()),
+        ScalarValue::Float32(Some(x)) => float(f64::from(*x)),
+        ScalarValue::Float64(Some(x)) => float(*x),
+        ScalarValue::Date32(_) | ScalarValue::Date64(_) => parsed(&format!("CAST('{value}' AS DATE)")),
+        ScalarValue::Decimal128(_, digits, scale) => {
+            parsed(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", shown(value)?))
+        }
+        ScalarValue::TimestampSecond(..)
+        | ScalarValue::TimestampMillisecond(..)
+        | ScalarValue::TimestampMicrosecond(..)
+        | ScalarValue::TimestampNanosecond(..) => parsed(&format!("CAST('{}' AS TIMESTAMP)", shown(value)?)),
+        ScalarValue::Int64(Some(i64::MIN)) => parsed("(-9223372036854775807 - 1)"),
+        value if value.data_type().is_integer() => parsed(&value.to_string()),
+        other => {
+            let why = format!("a parameter cannot have the type {}", other.data_type());
+            Err(SqlError::invalid(why)
+                .hint("it can be text, a number, true or false, a date, a time, or a list"))
+        }
+    }
+}
+
+fn float(x: f64) -> Result<Ast, SqlError> {
+    match x.is_finite() {
+        true => parsed(&format!("{x:e}")),
+        false => parsed(&format!("CAST('{x}' AS DOUBLE)")),
+    }
+}
+
+/// A number or a time as its digits.
+fn shown(value: &ScalarValue) -> Result<String, SqlError> {
+    let array = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
+    arrow_cast::display::array_value_to_string(&array, 0).map_err(super::samples::arrow)
+}
+
+/// An expression that we wrote ourselves, of digits and fixed words.
+fn parsed(text: &str) -> Result<Ast, SqlError> {
+    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
+    let expr = parser.and_then(|mut parser| parser.parse_expr());
+    expr.map_err(|_| SqlError::internal("a parameter's value is not understood"))
+}

@@ -1,0 +1,254 @@
+//! The parameters of a statement, `$1`, `$name` or `?`, and the values that they are given.
+//!
+//! Values are put into the parsed statement before it is planned, because the arguments of table functions
+//! must be constants by then. Text is put in as a value and never parsed again.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field, Schema};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr as Ast, Statement as Sql, Value as AstValue, visit_expressions, visit_expressions_mut,
+};
+use serde_json::Value;
+
+use super::error::SqlError;
+use super::literals::literal;
+
+/// Most parameters of a statement.
+pub const MAX_PARAMETERS: usize = 1000;
+
+/// Values for the parameters of one statement: by name, or by place.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parameters {
+    values: Vec<(Option<String>, ScalarValue)>,
+}
+
+impl Parameters {
+    /// The values of the only row of a batch, by place.
+    ///
+    /// # Errors
+    /// A batch of several rows or of none.
+    pub fn of_row(batch: &RecordBatch) -> Result<Self, SqlError> {
+        if batch.num_rows() != 1 && batch.num_columns() > 0 {
+            let why = format!("parameters are one row of values; there are {} rows", batch.num_rows());
+            return Err(SqlError::invalid(why));
+        }
+        let value = |column: &ArrayRef| {
+            let value = ScalarValue::try_from_array(column, 0);
+            value.map(|value| (None, value)).map_err(|e| SqlError::from_datafusion(e, &[]))
+        };
+        Ok(Self { values: batch.columns().iter().map(value).collect::<Result<_, _>>()? })
+    }
+
+    /// Adds the value of the parameter with this name or number, or without one that of the next by place.
+    /// Lists are of texts or of numbers.
+    ///
+    /// # Errors
+    /// An object, a list of mixed values, and a name that was given before.
+    pub fn add(&mut self, name: Option<&str>, value: &Value) -> Result<(), SqlError> {
+        let name = name.map(|name| name.strip_prefix('$').unwrap_or(name).to_owned());
+        if name.is_some() && self.values.iter().any(|(other, _)| *other == name) {
+            let name = name.unwrap_or_default();
+            return Err(SqlError::invalid(format!("the parameter ${name} is given twice")));
+        }
+        self.values.push((name, scalar(value)?));
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The values in the order of a statement's parameters, as the only row of a batch.
+    ///
+    /// # Errors
+    /// A parameter without a value, a value without a parameter, and a value that no array can hold.
+    pub fn to_row(&self, names: &[String]) -> Result<RecordBatch, SqlError> {
+        let mut fields = Vec::new();
+        let mut columns = Vec::new();
+        for (name, value) in names.iter().zip(self.in_order(names)?) {
+            let column = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
+            fields.push(Field::new(name, column.data_type().clone(), true));
+            columns.push(column);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        let schema = Arc::new(Schema::new(fields));
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(super::samples::arrow)
+    }
+
+    fn in_order(&self, names: &[String]) -> Result<Vec<&ScalarValue>, SqlError> {
+        let by_name = |name: &String| self.values.iter().find(|(given, _)| given.as_ref() == Some(name));
+        let unnamed: Vec<_> = self.values.iter().filter(|(name, _)| name.is_none()).collect();
+        if let Some((name, _)) =
+            self.values.iter().find(|(n, _)| n.as_ref().is_some_and(|n| !names.contains(n)))
+        {
+            let name = name.as_deref().unwrap_or_default();
+            return Err(
+                SqlError::unknown(format!("the statement has no parameter ${name}")).hint(listed(names))
+            );
+        }
+        let missing: Vec<&String> = names.iter().filter(|name| by_name(name).is_none()).collect();
+        if unnamed.len() > missing.len() {
+            let why =
+                format!("{} parameters are given, and the statement has {}", self.values.len(), names.len());
+            return Err(SqlError::invalid(why).hint(listed(names)));
+        }
+        if let Some(name) = missing.get(unnamed.len()) {
+            return Err(SqlError::invalid(format!("the parameter ${name} has no value")));
+        }
+        let mut unnamed = unnamed.into_iter();
+        let value = |name| by_name(name).or_else(|| unnamed.next()).map(|(_, value)| value);
+        names.iter().map(value).map(|v| v.ok_or_else(|| SqlError::internal("a parameter is lost"))).collect()
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "it has no parameters; they are written $1, $name or ?".to_owned(),
+        names => format!("it has {}", names.iter().map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A JSON value as a value of SQL.
+fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
+    Ok(match value {
+        Value::Null => ScalarValue::Null,
+        Value::Bool(flag) => ScalarValue::Boolean(Some(*flag)),
+        Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(n), _) => ScalarValue::Int64(Some(n)),
+            (_, Some(n)) => ScalarValue::UInt64(Some(n)),
+            _ => ScalarValue::Float64(n.as_f64()),
+        },
+        Value::String(text) => ScalarValue::Utf8(Some(text.clone())),
+        Value::Array(elements) => {
+            let mut values = elements.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
+            let mut ty = values.first().map_or(DataType::Utf8, ScalarValue::data_type);
+            if values.iter().all(|v| v.data_type().is_numeric()) && values.iter().any(|v| v.data_type() != ty)
+            {
+                ty = DataType::Float64;
+                let wider = values.iter().map(|v| v.cast_to(&ty)).collect::<Result<_, _>>();
+                values = wider.map_err(|e| SqlError::from_datafusion(e, &[]))?;
+            }
+            if values.iter().any(|v| v.data_type() != ty) || ty.is_nested() {
+                return Err(SqlError::invalid(format!("a list is of texts or of numbers, not {value}")));
+            }
+            ScalarValue::List(ScalarValue::new_list_nullable(&values, &ty))
+        }
+        Value::Object(_) => {
+            return Err(SqlError::invalid(format!("a parameter cannot be an object: {value}")));
+        }
+    })
+}
+
+/// The names of a statement's parameters, in the order in which values are given. `?` becomes `$1`, `$2` and
+/// so on.
+pub(crate) fn names(statement: &mut Statement) -> Result<Vec<String>, SqlError> {
+    let Some(sql) = inner(statement) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let _ = visit_expressions(sql, |e| {
+        if let Ast::Value(v) = e
+            && let AstValue::Placeholder(text) = &v.value
+        {
+            found.push((v.span.start, text.clone()));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    // The tree may be walked in another order than that of the text.
+    found.sort_by_key(|(place, _)| (place.line, place.column));
+    if found.len() > MAX_PARAMETERS {
+        let why =
+            format!("the statement has {} parameters, more than the {MAX_PARAMETERS} allowed", found.len());
+        return Err(SqlError::refused(why));
+    }
+    if found.iter().all(|(_, text)| text == "?") {
+        let places: Vec<_> = found.iter().map(|(place, _)| *place).collect();
+        let _ = visit_expressions_mut(sql, |e| {
+            if let Ast::Value(v) = e
+                && let AstValue::Placeholder(text) = &mut v.value
+                && let Some(n) = places.iter().position(|place| *place == v.span.start)
+            {
+                *text = format!("${}", n + 1);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        return Ok((1..=found.len()).map(|n| n.to_string()).collect());
+    }
+    let mut names: Vec<String> = Vec::new();
+    for (place, text) in &found {
+        let name =
+            text.strip_prefix('$').filter(|name| !name.is_empty() && *name != "0").ok_or_else(|| {
+                let why =
+                    format!("`{text}` among other parameters; write $1 or $name for each, or ? for each");
+                SqlError::invalid(why).at(place.line, place.column)
+            })?;
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    let numbers: Vec<usize> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    match numbers.iter().max() {
+        None => Ok(names),
+        Some(most) if numbers.len() == names.len() && *most <= MAX_PARAMETERS => {
+            Ok((1..=*most).map(|n| n.to_string()).collect())
+        }
+        Some(most) if *most > MAX_PARAMETERS => {
+            Err(SqlError::refused(format!("parameters go up to ${MAX_PARAMETERS}; there is ${most}")))
+        }
+        Some(_) => Err(SqlError::invalid("parameters have numbers or names, not both".to_owned())),
+    }
+}
+
+/// Puts values in the place of parameters; those that `value` does not know stay.
+pub(crate) fn replace(
+    statement: &mut Statement,
+    value: impl Fn(&str) -> Option<Result<Ast, SqlError>>,
+) -> Result<(), SqlError> {
+    let Some(sql) = inner(statement) else { return Ok(()) };
+    let done = visit_expressions_mut(sql, |e| {
+        let Some(known) = placeholder(e).and_then(&value) else { return ControlFlow::Continue(()) };
+        match known {
+            Ok(known) => *e = known,
+            Err(error) => return ControlFlow::Break(error),
+        }
+        ControlFlow::Continue(())
+    });
+    match done {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Puts the values in the place of the parameters.
+pub(crate) fn bind(statement: &mut Statement, values: &Parameters) -> Result<(), SqlError> {
+    let names = names(statement)?;
+    let values = values.in_order(&names)?;
+    replace(statement, |name| {
+        let value = names.iter().position(|known| known == name).and_then(|i| values.get(i));
+        value.map(|value| literal(value))
+    })
+}
+
+/// The name of a parameter.
+pub(crate) fn placeholder(expr: &Ast) -> Option<&str> {
+    match expr {
+        Ast::Value(v) => match &v.value {
+            AstValue::Placeholder(text) => text.strip_prefix('$'),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn inner(statement: &mut Statement) -> Option<&mut Sql> {
+    match statement {
+        Statement::Statement(sql) => Some(sql),
+        Statement::Explain(explain) => inner(&mut explain.statement),
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! Parameters: values in every place of a statement, and what is known of a statement before it has them.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow_schema::DataType;
+use futures::StreamExt;
+use gstore_sql::{Parameters, SqlErrorKind, SqlSession};
+use serde_json::{Value, json};
+
+use crate::session;
+
+fn values(given: &[(&str, Value)]) -> Parameters {
+    let mut values = Parameters::default();
+    for (name, value) in given {
+        values.add((!name.is_empty()).then_some(*name), value).unwrap();
+    }
+    values
+}
+
+async fn rows(session: &SqlSession, sql: &str, values: &Parameters) -> Result<String, gstore_sql::SqlError> {
+    let mut result = session.run_with(sql, values).await?;
+    let mut batches = Vec::new();
+    while let Some(batch) = result.stream.next().await {
+        batches.push(batch?);
+    }
+    let text = arrow_cast::pretty::pretty_format_batches(&batches).unwrap().to_string();
+    Ok(text.lines().filter(|l| l.starts_with('|')).skip(1).collect::<Vec<_>>().join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_in_any_place_gives_what_the_literal_gives() {
+    let (_store, session) = session(2);
+    let none = Parameters::default();
+    for (with, given, without) in [
+        (
+            "SELECT id, score FROM influence($pool, $target, k => $k) ORDER BY score DESC",
+            vec![("pool", json!("pool")), ("target", json!("target")), ("k", json!(3))],
+            "SELECT id, score FROM influence('pool', 'target', k => 3) ORDER BY score DESC",
+        ),
+        (
+            "SELECT id FROM influence(?, ?, checkpoints => ?) WHERE source <> ? AND score > ? ORDER BY score DESC LIMIT ?",
+            vec![
+                ("", json!("pool")),
+                ("", json!("target")),
+                ("", json!(["checkpoint-1"])),
+                ("", json!("math")),
+                ("", json!(-0.5)),
+                ("", json!(2)),
+            ],
+            "SELECT id FROM influence('pool', 'target', checkpoints => ['checkpoint-1']) \
+             WHERE source <> 'math' AND score > -0.5 ORDER BY score DESC LIMIT 2",
+        ),
+        (
+            "SELECT row FROM pool WHERE row = $2 OR row = $1 OR row = $2 + 1",
+            vec![("", json!(1)), ("", json!(5))],
+            "SELECT row FROM pool WHERE row = 5 OR row = 1 OR row = 5 + 1",
+        ),
+        (
+            "SELECT count(*) FROM pool WHERE source = $1 OR source IS NOT DISTINCT FROM $2",
+            vec![("1", json!("it's '; DROP TABLE pool; --")), ("$2", json!(null))],
+            "SELECT count(*) FROM pool WHERE source IS NULL",
+        ),
+        (
+            "SELECT $1, $2, $3, $1",
+            vec![("", json!(0.1)), ("", json!(-3)), ("", json!(true))],
+            "SELECT 0.1, -3, true, 0.1",
+        ),
+        ("SELECT $1 AS x", vec![("", json!([1, 2.5]))], "SELECT [1.0, 2.5] AS x"),
+        ("SELECT $1 + 0", vec![("", json!(i64::MIN))], "SELECT -9223372036854775807 - 1"),
+        (
+            "EXPLAIN SELECT row FROM pool WHERE row < $1",
+            vec![("", json!(3))],
+            "EXPLAIN SELECT row FROM pool WHERE row < 3",
+        ),
+    ] {
+        let found = rows(&session, with, &values(&given)).await.unwrap_or_else(|e| panic!("{with}: {e}"));
+        assert_eq!(found, rows(&session, without, &none).await.unwrap(), "{with}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_do_not_fit_are_refused() {
+    let (_store, session) = session(1);
+    for (sql, given, says) in [
+        ("SELECT $1", vec![], "the parameter $1 has no value"),
+        ("SELECT id FROM influence($a, 'target')", vec![], "the parameter $a has no value"),
+        (
+            "SELECT $1",
+            vec![("", json!(1)), ("", json!(2))],
+            "2 parameters are given, and the statement has 1",
+        ),
+        ("SELECT $a", vec![("b", json!(1))], "the statement has no parameter $b"),
+        ("SELECT $1, ?", vec![("", json!(1))], "`?` among other parameters"),
+        ("SELECT $1, $a", vec![("", json!(1)), ("", json!(1))], "numbers or names, not both"),
+        ("SELECT $5000", vec![], "parameters go up to $1000"),
+        ("SELECT id FROM influence($1, 'target')", vec![("", json!("pol"))], "did you mean `pool`"),
+    ] {
+        let error = rows(&session, sql, &values(&given)).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{sql}: {error}");
+    }
+    let mut values = Parameters::default();
+    assert_eq!(values.add(None, &json!({"a": 1})).unwrap_err().kind(), SqlErrorKind::Invalid);
+    assert!(values.add(None, &json!([1, "a"])).is_err());
+    values.add(Some("a"), &json!(1)).unwrap();
+    assert!(values.add(Some("$a"), &json!(1)).is_err());
+}
+
+#[test]
+fn a_row_of_a_batch_is_a_set_of_values() {
+    let columns: [(&str, ArrayRef); 3] = [
+        ("0", Arc::new(Int32Array::from(vec![7]))),
+        ("1", Arc::new(StringArray::from(vec!["a"]))),
+        ("2", Arc::new(Float64Array::from(vec![None]))),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+    let names: Vec<String> = ["x", "y", "z"].map(String::from).into();
+    let row = Parameters::of_row(&batch).unwrap().to_row(&names).unwrap();
+    assert_eq!(row.columns(), batch.columns());
+    assert_eq!(row.schema().field(1).name(), "y");
+    assert!(Parameters::of_row(&batch.slice(0, 0)).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_says_what_it_takes_and_gives() {
+    let (_store, session) = session(1);
+    let none = Parameters::default();
+    for (sql, types, same) in [
+        ("SELECT row, id FROM pool", vec![], "SELECT row, id FROM pool"),
+        (
+            "SELECT id, score FROM influence($1, $2, k => $3) WHERE source = $4",
+            vec![("1", DataType::Utf8), ("2", DataType::Utf8), ("3", DataType::Int64), ("4", DataType::Utf8)],
+            "SELECT id, score FROM influence('pool', 'target') WHERE source = 'a'",
+        ),
+        (
+            "SELECT row FROM pool WHERE length > ? AND quality < ? LIMIT ?",
+            vec![("1", DataType::Int64), ("2", DataType::Float64), ("3", DataType::Int64)],
+            "SELECT row FROM pool",
+        ),
+        (
+            "SELECT row FROM vectors($dataset, $feature)",
+            vec![("dataset", DataType::Utf8), ("feature", DataType::Utf8)],
+            "SELECT row FROM vectors('pool', 'grad-adam@checkpoint-1')",
+        ),
+    ] {
+        let described = session.describe(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let found: Vec<(&str, DataType)> = described
+            .parameters
+            .fields()
+            .iter()
+            .map(|f| (f.name().as_str(), f.data_type().clone()))
+            .collect();
+        assert_eq!(found, types, "{sql}");
+        assert_eq!(described.schema.unwrap(), session.columns(same, &none).await.unwrap(), "{sql}");
+    }
+    // Nothing fits here, so the columns are not known yet.
+    let open = session.describe("SELECT * FROM influence('po' || $1, 'target')").await.unwrap();
+    assert!(open.schema.is_none() && open.parameters.fields().len() == 1);
+    assert!(session.describe("SELECT nothing FROM pool WHERE row = $1").await.is_err());
+    assert!(session.describe("DELETE FROM pool WHERE row = $1").await.is_err());
+}
