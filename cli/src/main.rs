@@ -66,6 +66,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => commands::backup::backup(&context, &args),
         Command::Restore(args) => commands::backup::restore(&context, &args),
         Command::Verify(args) => commands::verify::run(&context, &args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(&context, &args),
+        #[cfg(feature = "serve")]
+        Command::Token(args) => commands::token::run(&context, &args),
         Command::Completions(args) => commands::completions::run(&args),
     }
 }

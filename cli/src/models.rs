@@ -13,11 +13,20 @@ use crate::progress::Reporter;
 
 /// The models for samples that a question gives, with progress on standard error.
 pub fn encoder(context: &Context, args: &ModelArgs) -> Result<Arc<dyn Encoder>> {
-    let (model, checkpoints) = (args.model.as_deref(), &args.checkpoint_folders);
-    let models = Models::new(model, checkpoints, args.backend, context.threads, &mut context.reporter())
-        .map_err(|error| folder_error("--checkpoint-folders", error))?;
     let quiet = context.quiet;
-    Ok(models.reporting(move || Reporter::new(quiet)).shared())
+    Ok(models(context, args)?.reporting(move || Reporter::new(quiet)).shared())
+}
+
+/// The same without a word of its progress.
+#[cfg(feature = "serve")]
+pub fn quiet_encoder(context: &Context, args: &ModelArgs) -> Result<Arc<dyn Encoder>> {
+    Ok(models(context, args)?.shared())
+}
+
+fn models(context: &Context, args: &ModelArgs) -> Result<Models> {
+    let (model, checkpoints) = (args.model.as_deref(), &args.checkpoint_folders);
+    Models::new(model, checkpoints, args.backend, context.threads, &mut context.reporter())
+        .map_err(|error| folder_error("--checkpoint-folders", error))
 }
 
 /// A failure of finding folders, with the flag that named them where that is to be changed.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "demo",
     "add",
     "ingest",
@@ -13,6 +13,8 @@ const COMMANDS: [&str; 11] = [
     "info",
     "snapshots",
     "verify",
+    "serve",
+    "token",
     "completions",
 ];
 

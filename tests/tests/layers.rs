@@ -15,7 +15,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-query", &["gstore-core", "gstore-store"]),
     ("gstore-sql", &["gstore-core", "gstore-store", "gstore-query"]),
     ("gstore", LIBRARIES),
-    ("gstore-cli", LIBRARIES),
+    ("gstore-server", &["gstore-core", "gstore-store", "gstore-sql"]),
+    ("gstore-cli", FRONT_ENDS),
 ];
 
 /// The libraries, the front door among them, which does not use itself.
@@ -29,6 +30,20 @@ const LIBRARIES: &[&str] = &[
     "gstore-query",
     "gstore-sql",
     "gstore",
+];
+
+/// The same with the server, which is for the command line alone.
+const FRONT_ENDS: &[&str] = &[
+    "gstore-core",
+    "gstore-store",
+    "gstore-model",
+    "gstore-data",
+    "gstore-ingest",
+    "gstore-train",
+    "gstore-query",
+    "gstore-sql",
+    "gstore",
+    "gstore-server",
 ];
 
 /// What is no part of the product may use all of it.

@@ -182,7 +182,7 @@ pub struct RestoreArgs {
 }
 
 /// `256MiB`, `1GiB`, `500000`.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1u64 << 40), ("", 1)];
     let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim(), factor)));
     found
@@ -197,7 +197,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// `30d`, `12h`, `15m`, `0s`.
-fn age(text: &str) -> Result<Duration, String> {
+pub(super) fn age(text: &str) -> Result<Duration, String> {
     let units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
     let found = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)));
     found

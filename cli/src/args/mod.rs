@@ -9,6 +9,8 @@ mod life;
 mod matrix;
 mod negative;
 mod scoring;
+#[cfg(feature = "serve")]
+mod serve;
 mod train;
 
 use std::path::PathBuf;
@@ -20,6 +22,8 @@ pub use life::{BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, 
 pub use matrix::MatrixArgs;
 pub use negative::{command, join_negative};
 pub use scoring::{PairArgs, ScoringArgs};
+#[cfg(feature = "serve")]
+pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
 pub use train::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -125,6 +129,12 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Read every file and check every digest; with --repair, rebuild what can be rebuilt
     Verify(VerifyArgs),
+    /// Answer clients over the network: Arrow Flight SQL and Arrow Flight
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
+    /// Make, list and revoke the tokens of a server
+    #[cfg(feature = "serve")]
+    Token(TokenArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
 }
@@ -310,14 +320,17 @@ pub enum Template {
 
 /// `gstore query`
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example:\n  gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n\n\
-    Tables, functions and options: docs/sql.md"
-)]
+#[command(after_help = "Examples:\n  \
+    gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
+    gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n\n\
+    Tables, functions and options: docs/sql.md")]
 pub struct QueryArgs {
     /// One SQL statement; `-` reads it from standard input; without it an interactive shell
     #[arg(value_name = "SQL")]
     pub sql: Option<String>,
+    /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and lists as in JSON, all else is text (may be repeated)
+    #[arg(long = "param", value_name = "NAME=VALUE", requires = "sql")]
+    pub parameters: Vec<String>,
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
@@ -330,6 +343,10 @@ pub struct QueryArgs {
     /// Where the models are that compute given samples
     #[command(flatten)]
     pub models: ModelArgs,
+    /// Where the statement is sent to
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub server: RemoteArgs,
 }
 
 /// When vectors are compared with their digests.

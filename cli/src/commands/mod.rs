@@ -18,7 +18,11 @@ pub mod ls;
 pub mod matrix;
 pub mod query;
 pub mod select;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod snapshots;
 pub mod tag;
+#[cfg(feature = "serve")]
+pub mod token;
 pub mod train;
 pub mod verify;

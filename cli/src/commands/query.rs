@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use gstore_core::Cancel;
 use gstore_query::influence::Encoder;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, SqlOptions, SqlRunner};
+use gstore_sql::{Notes, Parameters, SqlError, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
 use crate::args::{Checks, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::ending::format_of;
+use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check};
 use crate::words::{many, many_of};
@@ -21,25 +24,26 @@ use crate::{shell, summary};
 
 /// Runs the statement, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
-    let store = context.open()?;
-    let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = checked(snapshot, args.checks);
     let sql = match args.sql.as_deref() {
         Some("-") => Some(read_stdin()?),
         Some(sql) => Some(sql.to_owned()),
         None if !std::io::stdin().is_terminal() => Some(read_stdin()?),
         None => None,
     };
-    let cancel = context.cancel_on_interrupt("stopping the query; once more to stop at once")?;
+    let values = parameters(&args.parameters)?;
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        return ask_server(context, args, sql.as_deref(), &values);
+    }
+    let store = context.open()?;
+    let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let snapshot = checked(snapshot, args.checks);
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
     match sql {
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
-            let notes = Engine::with_encoder(context, snapshot, Some(encoder))?.run(
-                context,
-                &sql,
-                &args.output,
-                &cancel,
-            )?;
+            let engine = Engine::with_encoder(context, snapshot, Some(encoder))?;
+            let notes = engine.run_with(context, &sql, &values, &args.output, &cancel)?;
             report(context, &notes);
             drop(lease);
         }
@@ -53,6 +57,54 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping the query; once more to stop at once";
+
+/// The same, asked of a server.
+#[cfg(feature = "serve")]
+fn ask_server(
+    context: &Context,
+    args: &QueryArgs,
+    sql: Option<&str>,
+    values: &Parameters,
+) -> Result<ExitCode> {
+    use gstore_server::{Remote, RemoteOptions};
+    let server = &args.server;
+    let options = RemoteOptions {
+        address: server.remote.clone().unwrap_or_default(),
+        token: server.token.clone(),
+        ca: server.tls_ca.clone(),
+        identity: server.tls_cert.clone().zip(server.tls_key.clone()),
+        snapshot: args.snapshot.as_ref().map(ToString::to_string),
+    };
+    let Some(sql) = sql else {
+        bail!(UsageError("give a statement: the shell is for a store on this machine".to_owned()));
+    };
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let notes =
+        Engine::Server(Remote::connect(&options)?).run_with(context, sql, values, &args.output, &cancel)?;
+    report(context, &notes);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `NAME=VALUE`: a value that is JSON is taken as that, all else as text.
+fn parameters(given: &[String]) -> Result<Parameters> {
+    let mut values = Parameters::default();
+    for text in given {
+        let wrong = || UsageError(format!("a parameter is given as NAME=VALUE or 1=VALUE, not `{text}`"));
+        let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+            bail!(wrong());
+        }
+        let value = match serde_json::from_str(value) {
+            Ok(serde_json::Value::Object(_)) | Err(_) => serde_json::Value::from(value),
+            Ok(value) => value,
+        };
+        values.add(Some(name), &value).map_err(|error| UsageError(error.to_string()))?;
+    }
+    Ok(values)
 }
 
 /// The snapshot, read with this choice of checks.
@@ -70,7 +122,13 @@ fn read_stdin() -> Result<String> {
 }
 
 /// Runs statements and writes their results.
-pub struct Engine(SqlRunner);
+pub enum Engine {
+    /// On a snapshot of a store here.
+    Store(SqlRunner),
+    /// On a server.
+    #[cfg(feature = "serve")]
+    Server(gstore_server::Remote),
+}
 
 impl Engine {
     /// A session on a snapshot.
@@ -85,29 +143,70 @@ impl Engine {
         encoder: Option<Arc<dyn Encoder>>,
     ) -> Result<Self> {
         let options = SqlOptions { threads: context.threads, encoder, ..SqlOptions::default() };
-        Ok(Self(SqlRunner::new(snapshot, options)?))
+        Ok(Self::Store(SqlRunner::new(snapshot, options)?))
     }
 
     /// Runs one statement and writes its result.
     pub fn run(&self, context: &Context, sql: &str, to: &OutputArgs, cancel: &Cancel) -> Result<Notes> {
-        let path = to.output.as_deref();
-        check(context, &[path], to.force)?;
-        let format = format_of(to)?;
-        if format.is_binary() && Place::of(path) == Place::Stdout && std::io::stdout().is_terminal() {
-            bail!("{format:?} is not for a terminal; name a file with --output");
-        }
-        let mut rows = self.0.run(sql, cancel)?;
-        // What fails before its first rows prints no header either.
-        let first = rows.next().transpose()?;
-        let mut output = Output::create(path, to.force)?;
-        let mut writer = ResultWriter::new(format.into(), rows.schema(), &mut output, style())?;
-        for batch in first.into_iter().map(Ok).chain(&mut rows) {
-            writer.write(&batch?)?;
-        }
-        writer.finish()?;
-        output.finish()?;
-        Ok(rows.notes())
+        self.run_with(context, sql, &Parameters::default(), to, cancel)
     }
+
+    /// The same with values for the statement's parameters.
+    pub fn run_with(
+        &self,
+        context: &Context,
+        sql: &str,
+        values: &Parameters,
+        to: &OutputArgs,
+        cancel: &Cancel,
+    ) -> Result<Notes> {
+        check_place(context, to)?;
+        match self {
+            Self::Store(runner) => {
+                let mut rows = runner.run_with(sql, values, cancel)?;
+                let schema = Arc::clone(rows.schema());
+                write(context, to, &schema, &mut rows)?;
+                Ok(rows.notes())
+            }
+            #[cfg(feature = "serve")]
+            Self::Server(server) => {
+                let mut rows = server.run(sql, values, cancel)?;
+                let schema = Arc::clone(rows.schema());
+                write(context, to, &schema, &mut rows)?;
+                Ok(rows.notes())
+            }
+        }
+    }
+}
+
+/// Refuses a place that a result cannot go to, before any work.
+fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
+    let path = to.output.as_deref();
+    check(context, &[path], to.force)?;
+    let format = format_of(to)?;
+    if format.is_binary() && Place::of(path) == Place::Stdout && std::io::stdout().is_terminal() {
+        bail!("{format:?} is not for a terminal; name a file with --output");
+    }
+    Ok(())
+}
+
+/// Writes a result to the place and in the format that the flags say.
+pub fn write(
+    context: &Context,
+    to: &OutputArgs,
+    schema: &SchemaRef,
+    rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
+) -> Result<()> {
+    check_place(context, to)?;
+    // What fails before its first rows prints no header either.
+    let first = rows.next().transpose()?;
+    let mut output = Output::create(to.output.as_deref(), to.force)?;
+    let mut writer = ResultWriter::new(format_of(to)?.into(), schema, &mut output, style())?;
+    for batch in first.into_iter().map(Ok).chain(rows) {
+        writer.write(&batch?)?;
+    }
+    writer.finish()?;
+    output.finish()
 }
 
 /// Tells what a scan left out and what its answer is worth.

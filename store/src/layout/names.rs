@@ -13,6 +13,8 @@ pub(crate) const LEDGER: &str = "ledger.redb";
 pub(crate) const SUMS: &str = "ledger.sums";
 /// The folder of leases.
 pub(crate) const LEASES: &str = "leases";
+/// The folder of what a server keeps: tokens, and the key of its signatures. Backups do not have it.
+pub(crate) const SERVER: &str = "server";
 /// The folder of indexes.
 pub(crate) const INDEXES: &str = "indexes";
 /// Taken while a job starts, so that two jobs cannot both find the other not there yet.
@@ -94,7 +96,7 @@ pub(crate) const FLAT: [(&str, FileKind); 2] =
 const DAMAGED: &str = "CURRENT.damaged";
 
 /// What else a store has in its own folder.
-const OTHERS: [&str; 9] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", LEASES, "tmp"];
+const OTHERS: [&str; 10] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", LEASES, SERVER, "tmp"];
 
 /// Files of the store's own folder that are written beside their places.
 const REPLACED: [&str; 6] = [CURRENT, DAMAGED, LEDGER, SUMS, MARKER, RESTORING];
@@ -191,8 +193,16 @@ mod tests {
         ] {
             assert_eq!(manifest(&strange), None, "{strange}");
         }
-        for ours in ["CURRENT", "CURRENT.damaged", "ledger.redb", "ledger.sums", "tmp", "segments", "indexes"]
-        {
+        for ours in [
+            "CURRENT",
+            "CURRENT.damaged",
+            "ledger.redb",
+            "ledger.sums",
+            "tmp",
+            "segments",
+            "indexes",
+            "server",
+        ] {
             assert_eq!(top(ours), Top::Ours, "{ours}");
         }
         for left in

@@ -25,9 +25,10 @@ pub(crate) use load::{Chain, load as load_snapshot};
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::Env;
+use crate::layout::names::SERVER;
 use crate::manifest::{Current, Link};
 use crate::vfs::{OsVfs, Vfs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -91,6 +92,11 @@ impl Store {
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.0.env.path()
+    }
+
+    /// The folder for what a server keeps beside the data. It is no part of a snapshot or a backup, and may be missing.
+    pub fn server_folder(&self) -> PathBuf {
+        self.env().at(SERVER)
     }
 
     pub(crate) fn env(&self) -> &Arc<Env> {

@@ -85,6 +85,8 @@ pub struct Snapshot {
     parts: Parts,
     checks: Checks,
     opened: Opened,
+    /// Whether all datasets are seen.
+    whole: bool,
 }
 
 /// Features that take more of the memory than this are not kept in it.
@@ -112,13 +114,35 @@ pub(crate) struct Parts {
 
 impl Snapshot {
     pub(crate) fn new(env: Arc<Env>, link: Link, root: Root, parts: Parts) -> Self {
-        Snapshot { env, link, root, parts, checks: Checks::FirstTouch, opened: Opened::default() }
+        Snapshot {
+            env,
+            link,
+            root,
+            parts,
+            checks: Checks::FirstTouch,
+            opened: Opened::default(),
+            whole: true,
+        }
     }
 
     /// The same snapshot, whose features are opened with another choice of checks. Shares what is loaded.
     pub fn with_checks(&self, checks: Checks) -> Snapshot {
         let (env, link, root) = (Arc::clone(&self.env), self.link.clone(), self.root.clone());
-        Snapshot { env, link, root, parts: self.parts.clone(), checks, opened: Arc::clone(&self.opened) }
+        let (parts, opened) = (self.parts.clone(), Arc::clone(&self.opened));
+        Snapshot { env, link, root, parts, checks, opened, whole: self.whole }
+    }
+
+    /// The same snapshot as somebody sees it who may only see some datasets: without the others and their features, and without the commands
+    /// and changes of its history, which may name them. Shares what is loaded.
+    pub fn only(&self, sees: impl Fn(&str) -> bool) -> Snapshot {
+        let mut seen = Snapshot { whole: false, ..self.with_checks(self.checks) };
+        let shown: Vec<bool> = self.parts.datasets.iter().map(|d| sees(&d.name)).collect();
+        let mut keep = shown.iter();
+        seen.parts.datasets.retain(|_| keep.next().copied().unwrap_or(false));
+        let mut keep = shown.iter();
+        seen.parts.live.retain(|_| keep.next().copied().unwrap_or(false));
+        seen.parts.features.retain(|f| sees(&f.desc.dataset));
+        seen
     }
 
     pub(crate) fn live_cell(&self, part: &Arc<DatasetPart>) -> Option<LiveCell> {
@@ -229,6 +253,16 @@ impl Snapshot {
 
     /// This snapshot and those before it, newest first, then older ones that tags keep. Reads their roots.
     pub fn history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
+        let mut all = self.whole_history()?;
+        if !self.whole {
+            for info in &mut all {
+                (info.command, info.changes) = (String::new(), Vec::new());
+            }
+        }
+        Ok(all)
+    }
+
+    fn whole_history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
         let tags = &self.parts.tags;
         let mut out = vec![self.info()];
         for link in Chain::new(&self.env, self) {

@@ -1,0 +1,179 @@
+//! Flags of the commands about servers: serve, token, and where a statement is sent to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::life::{age, size};
+use super::{ModelArgs, OutputArgs};
+
+/// `gstore serve`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore token create laptop --store s --scope read\n  \
+    gstore serve --store s\n  \
+    gstore serve --store s --listen 0.0.0.0:8815 --tls-cert server.pem --tls-key server.key\n\n\
+    Speaks Arrow Flight SQL and Arrow Flight on one port; ADBC, JDBC, pyarrow, pandas, polars and `gstore query --remote` connect to it. The address\n\
+    is printed once connections are taken. SQL only reads. What other processes publish is seen by the next request.\n\n\
+    Ctrl-C or SIGTERM stops it: running answers have --drain to end.\n\n\
+    Clients, security and operations: docs/server.md, docs/clients.md\n\n\
+    Memory: --memory for sorts, joins and groupings; for each running statement one block of rows, and four messages that wait to be sent.")]
+pub struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8815")]
+    pub listen: SocketAddr,
+    /// The server's certificate and those above it, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Who signs the certificates that clients must have, as PEM [default: clients need none]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+    /// Send tokens and data without encryption also to other machines
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub plain_text: bool,
+    /// Let everybody on this machine read, without a token
+    #[arg(long)]
+    pub without_tokens: bool,
+    /// Refuse questions about texts that are given with them, which run a model here
+    #[arg(long)]
+    pub no_encoder: bool,
+    /// How much an answer may take
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How long running answers have to end once the server is stopped
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = age)]
+    pub drain: Duration,
+    /// Form of the log, which goes to standard error
+    #[arg(long, value_enum, default_value = "text")]
+    pub log: LogForm,
+    /// What is logged: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// File to which every request is added as a line of JSON: who, when, what, rows, bytes, outcome
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+    /// Where the models are that compute given samples
+    #[command(flatten)]
+    pub models: ModelArgs,
+}
+
+/// How much an answer may take.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Statements that run at once; others wait
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = super::at_least::<usize>(1))]
+    pub statements: usize,
+    /// Statements of one token that run at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = super::at_least::<usize>(1))]
+    pub statements_each: usize,
+    /// Statements that may wait; more are refused
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = super::at_least::<usize>(0))]
+    pub waiting: usize,
+    /// How long a statement may run, until its last row is sent
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = age)]
+    pub time: Duration,
+    /// Bytes that sorts, joins and groupings may hold in memory
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
+    pub memory: u64,
+    /// Folder for what does not fit into the memory [default: such statements fail]
+    #[arg(long, value_name = "DIR")]
+    pub spill: Option<PathBuf>,
+    /// Bytes of one result
+    #[arg(long, value_name = "SIZE", default_value = "1TiB", value_parser = size)]
+    pub result_size: u64,
+    /// Bytes of one message that comes in
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
+    pub message_size: u64,
+    /// Bytes of one message that goes out, about
+    #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = size)]
+    pub batch_size: u64,
+}
+
+/// Form of a log.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogForm {
+    /// For reading
+    Text,
+    /// One object a line
+    Json,
+}
+
+/// `gstore token`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    gstore token create laptop --store s --scope read --expires 90d\n  \
+    gstore token create partner --store s --scope read --datasets pool,gsm8k\n  \
+    gstore token revoke laptop --store s\n\n\
+    A token is shown once, when it is made; the store keeps its digest, in a file that no snapshot and no backup has. A running server knows of a\n\
+    new or revoked token at the next request.")]
+pub struct TokenArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub what: TokenWhat,
+}
+
+/// What to do with tokens.
+#[derive(Subcommand, Debug)]
+pub enum TokenWhat {
+    /// Make a token and print it
+    Create {
+        /// Its name: letters, digits, `.`, `_` and `-`
+        name: String,
+        /// What it allows
+        #[arg(long, value_enum)]
+        scope: TokenScope,
+        /// How long it works, such as 90d or 12h [default: until it is revoked]
+        #[arg(long, value_name = "TIME", value_parser = age)]
+        expires: Option<Duration>,
+        /// The datasets that it may see, with their features [default: all]
+        #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+        datasets: Vec<String>,
+    },
+    /// List the tokens, without what is secret of them
+    List {
+        /// Where and how to write the list
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// End a token
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+/// What a token allows.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenScope {
+    /// Asking
+    Read,
+    /// Asking, and adding to the store, which no request does yet
+    Write,
+}
+
+/// Where a statement is sent to.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Server")]
+pub struct RemoteArgs {
+    /// Ask the server at this address instead of a store here: grpc://host:port or grpc+tls://host:port
+    #[arg(long, value_name = "URI", conflicts_with_all = ["checks", "model", "checkpoint_folders", "backend"])]
+    pub remote: Option<String>,
+    /// The token that the server wants
+    #[arg(long, value_name = "TOKEN", env = "GSTORE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Who must have signed the server's certificate, as PEM [default: those that the system trusts]
+    #[arg(long, value_name = "FILE", requires = "remote")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate of this client, as PEM
+    #[arg(long, value_name = "FILE", requires_all = ["remote", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}

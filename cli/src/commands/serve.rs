@@ -1,0 +1,81 @@
+//! `gstore serve`: answers clients over the network until it is told to stop.
+
+use std::process::ExitCode;
+
+use anyhow::{Error, Result};
+use gstore_server::logs::{self, LogFormat};
+use gstore_server::{Limits, ServeError, ServeOptions, Tls, Tokens, serve};
+use gstore_sql::SqlOptions;
+
+use crate::args::{LogForm, ServeArgs};
+use crate::context::Context;
+use crate::failure::UsageError;
+use crate::models;
+use crate::output::out;
+
+/// Serves the store.
+pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let options = options(context, args)?;
+    let form = match args.log {
+        LogForm::Text => LogFormat::Text,
+        LogForm::Json => LogFormat::Json,
+    };
+    logs::begin(form, &args.log_level).map_err(UsageError)?;
+    if !args.without_tokens && Tokens::of(&store).list()?.is_empty() {
+        context.say(
+            "there is no token yet, so nobody can ask; `gstore token create NAME --scope read` makes one",
+        );
+    }
+    let stop = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+    let scheme = if args.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
+    let announce = |address| -> Result<()> {
+        out!("{scheme}://{address}");
+        Ok(())
+    };
+    let served = serve(store, options, &stop, |address| {
+        // Whoever closed standard output does not want to know the address; clients may all the same.
+        let _ = announce(address);
+    });
+    served.map_err(|error| match error {
+        ServeError::PlainText(_) => {
+            UsageError(format!("{error} (--tls-cert and --tls-key, or --plain-text)")).into()
+        }
+        error if error.is_usage() => UsageError(error.to_string()).into(),
+        error => Error::from(error),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let limits = &args.limits;
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    let encoder = match args.no_encoder {
+        true => None,
+        false => Some(models::quiet_encoder(context, &args.models)?),
+    };
+    Ok(ServeOptions {
+        listen: args.listen,
+        tls: tls.map(|(certificate, key)| Tls { certificate, key, client_ca: args.client_ca.clone() }),
+        plain_text: args.plain_text,
+        without_tokens: args.without_tokens,
+        limits: Limits {
+            statements: limits.statements,
+            statements_each: limits.statements_each,
+            waiting: limits.waiting,
+            time: limits.time,
+            result_bytes: limits.result_size,
+            message_bytes: bytes(limits.message_size),
+            batch_bytes: bytes(limits.batch_size),
+        },
+        sql: SqlOptions {
+            threads: context.threads,
+            memory_limit: bytes(limits.memory),
+            spill: limits.spill.clone(),
+            encoder,
+        },
+        drain: args.drain,
+        audit: args.audit_log.clone(),
+    })
+}

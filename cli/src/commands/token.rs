@@ -1,0 +1,69 @@
+//! `gstore token`: makes, lists and ends the tokens of a server.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+use gstore_server::{NewToken, Scope, TokenInfo, Tokens};
+
+use super::query::write;
+use crate::args::{TokenArgs, TokenScope, TokenWhat};
+use crate::context::Context;
+use crate::output::out;
+
+/// Does what the flags say.
+pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
+    let store = context.open()?;
+    let tokens = Tokens::of(&store);
+    match &args.what {
+        TokenWhat::Create { name, scope, expires, datasets } => {
+            let snapshot = store.snapshot()?;
+            for dataset in datasets {
+                snapshot.dataset(dataset)?;
+            }
+            let scope = match scope {
+                TokenScope::Read => Scope::Read,
+                TokenScope::Write => Scope::Write,
+            };
+            let datasets = (!datasets.is_empty()).then(|| datasets.iter().cloned().collect());
+            let token = tokens.create(NewToken { name: name.clone(), scope, expires: *expires, datasets })?;
+            context.say("this token is shown once, and kept by nobody else:");
+            out!("{token}");
+        }
+        TokenWhat::List { output } => {
+            let batch = table(&tokens.list()?)?;
+            let schema = batch.schema();
+            write(context, output, &schema, &mut std::iter::once(Ok(batch)))?;
+        }
+        TokenWhat::Revoke { name } => {
+            tokens.revoke(name)?;
+            out!("{name}: revoked");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(tokens: &[TokenInfo]) -> Result<RecordBatch> {
+    let text = |value: fn(&TokenInfo) -> String| -> ArrayRef {
+        Arc::new(tokens.iter().map(|token| Some(value(token))).collect::<StringArray>())
+    };
+    let time = |value: fn(&TokenInfo) -> Option<u64>| -> ArrayRef {
+        let times = tokens.iter().map(|token| value(token).map(|t| i64::try_from(t).unwrap_or(i64::MAX)));
+        Arc::new(times.collect::<TimestampMillisecondArray>().with_timezone("+00:00"))
+    };
+    let seen = |token: &TokenInfo| match &token.datasets {
+        None => "all".to_owned(),
+        Some(names) => names.iter().cloned().collect::<Vec<_>>().join(", "),
+    };
+    let state = |token: &TokenInfo| if token.is_expired() { "expired" } else { "works" }.to_owned();
+    Ok(RecordBatch::try_from_iter([
+        ("name", text(|token| token.name.clone())),
+        ("scope", text(|token| token.scope.name().to_owned())),
+        ("datasets", text(seen)),
+        ("created", time(|token| Some(token.created))),
+        ("expires", time(|token| token.expires)),
+        ("state", text(state)),
+        ("id", text(|token| token.id.clone())),
+    ])?)
+}

@@ -1,0 +1,66 @@
+//! The server's folder in a store: files that only their owner may read, replaced as a whole.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use fs_err::OpenOptions;
+use uuid::Uuid;
+
+/// The key of signatures.
+const KEY: &str = "key";
+
+/// The key that signs handles. Made when it is missing; where nothing can be written, one that lasts as long
+/// as the server.
+pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
+    let made = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let read = || fs_err::read(folder.join(KEY)).ok().filter(|key| key.len() >= 64);
+    if let Some(key) = read() {
+        return key;
+    }
+    let key = made();
+    match locked(folder, || match read() {
+        Some(key) => Ok(key),
+        None => replace(folder, KEY, key.as_bytes()).map(|()| key.clone().into_bytes()),
+    }) {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::warn!(%error, "the key of handles cannot be kept: handles do not outlive this server");
+            key.into_bytes()
+        }
+    }
+}
+
+/// What `change` gives while no other process changes files of the folder, which is made if it is missing.
+pub(super) fn locked<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    match fs_err::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    lock.file().lock()?;
+    change()
+}
+
+/// A file of the folder, replaced at once and flushed.
+pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = folder.join(format!("{name}.new"));
+    // One that was left behind may have other rights.
+    match fs_err::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    {
+        use fs_err::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let mut file = options.open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs_err::rename(&beside, folder.join(name))?;
+    #[cfg(unix)]
+    fs_err::File::open(folder)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Who asks, and what they may see: tokens, and the credentials of a request.
+//!
+//! Invariants
+//! - every handler starts with [`Access::caller`], without which there is no [`Caller`] to ask anything for
+//! - the file of tokens is read for each request: what is revoked or expired does not work any more, without
+//!   a restart
+
+mod file;
+mod folder;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+pub use file::{NewToken, TokenError, TokenInfo, Tokens};
+pub(crate) use folder::signing_key;
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Asking.
+    Read,
+    /// Asking, and adding to the store.
+    Write,
+}
+
+impl Scope {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Whoever sent a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The name of the token.
+    pub(crate) name: String,
+    /// Its id; empty without a token.
+    pub(crate) id: String,
+    /// The datasets it may see; all where there is no list.
+    pub(crate) datasets: Option<BTreeSet<String>>,
+    /// Where the request comes from.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// How requests are told apart.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// Whoever connects may read.
+    Open,
+    /// By tokens.
+    Tokens(Tokens),
+}
+
+impl Access {
+    /// Whoever sent a request with these headers.
+    pub(crate) fn caller(&self, headers: &MetadataMap, peer: Option<SocketAddr>) -> Result<Caller, Status> {
+        let Self::Tokens(tokens) = self else {
+            return Ok(Caller { name: "anonymous".to_owned(), id: String::new(), datasets: None, peer });
+        };
+        let secret = credentials(headers)?;
+        match tokens.find(&secret) {
+            Ok(Some(token)) => Ok(Caller { name: token.name, id: token.id, datasets: token.datasets, peer }),
+            Ok(None) => {
+                tracing::warn!(?peer, "a token was refused");
+                Err(Status::unauthenticated("the token is not known, has expired or was revoked"))
+            }
+            Err(error) => {
+                tracing::error!(%error, "the tokens cannot be read");
+                Err(Status::new(
+                    Code::Unavailable,
+                    "tokens cannot be checked; the log of the server says why",
+                ))
+            }
+        }
+    }
+
+    /// The credentials of a request that may be used once more, as a bearer token; `None` where none are
+    /// needed.
+    pub(crate) fn bearer(&self, headers: &MetadataMap) -> Result<Option<String>, Status> {
+        match self {
+            Self::Open => Ok(None),
+            Self::Tokens(_) => credentials(headers).map(Some),
+        }
+    }
+}
+
+/// The token of a request: `Bearer TOKEN`, or `Basic` with the token as the password and any user name.
+fn credentials(headers: &MetadataMap) -> Result<String, Status> {
+    let missing =
+        || Status::unauthenticated("a token is needed; `gstore token create` on the server makes one");
+    let given = headers.get("authorization").ok_or_else(missing)?;
+    let wrong =
+        || Status::unauthenticated("the header `authorization` is neither `Bearer TOKEN` nor `Basic ..`");
+    let (kind, value) = given.to_str().ok().and_then(|text| text.trim().split_once(' ')).ok_or_else(wrong)?;
+    let value = value.trim();
+    if kind.eq_ignore_ascii_case("bearer") {
+        return Ok(value.to_owned());
+    }
+    if !kind.eq_ignore_ascii_case("basic") {
+        return Err(wrong());
+    }
+    let decoded =
+        STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+    let (user, password) = decoded.split_once(':').ok_or_else(wrong)?;
+    Ok(if password.is_empty() { user } else { password }.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> MetadataMap {
+        let mut headers = MetadataMap::new();
+        headers.insert("authorization", value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn credentials_come_in_two_forms() {
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        for (value, token) in [
+            ("Bearer abc".to_owned(), "abc"),
+            ("bearer  abc ".to_owned(), "abc"),
+            (basic("me:abc"), "abc"),
+            (basic("me:a:bc"), "a:bc"),
+            (basic("abc:"), "abc"),
+        ] {
+            assert_eq!(credentials(&headers(&value)).unwrap(), token, "{value}");
+        }
+        for value in ["abc", "Digest abc", "Basic !!", &basic("abc")] {
+            assert_eq!(credentials(&headers(value)).unwrap_err().code(), Code::Unauthenticated, "{value}");
+        }
+        assert_eq!(credentials(&MetadataMap::new()).unwrap_err().code(), Code::Unauthenticated);
+    }
+}

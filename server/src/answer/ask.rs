@@ -1,0 +1,85 @@
+//! What a client asks for: the commands of Flight SQL, and those of plain Flight.
+
+use arrow_flight::FlightDescriptor;
+use arrow_flight::flight_descriptor::DescriptorType;
+use arrow_flight::sql::{
+    Any, Command, CommandGetDbSchemas, CommandGetSqlInfo, CommandGetTables, CommandGetXdbcTypeInfo,
+};
+use prost::Message;
+use tonic::Status;
+
+use super::plain::{self, Wanted};
+
+/// What a descriptor or a ticket asks for.
+pub(crate) enum Asked {
+    /// A statement of SQL.
+    Statement(String),
+    /// A statement or a part of a large answer that the server gave out as a handle.
+    Handle(bytes::Bytes),
+    /// A dataset, vectors, or a question as JSON.
+    Plain(Wanted),
+    /// A table about tables.
+    About(About),
+}
+
+/// Tables about tables.
+pub(crate) enum About {
+    Catalogs,
+    Schemas(CommandGetDbSchemas),
+    Tables(CommandGetTables),
+    TableTypes,
+    PrimaryKeys(String),
+    /// Keys that refer to other tables, of which there are none.
+    ForeignKeys,
+    SqlInfo(CommandGetSqlInfo),
+    Types(CommandGetXdbcTypeInfo),
+}
+
+/// Reads a descriptor.
+pub(crate) fn of_descriptor(descriptor: &FlightDescriptor) -> Result<Asked, Status> {
+    match descriptor.r#type() {
+        DescriptorType::Path => plain::of_path(&descriptor.path).map(Asked::Plain),
+        _ if descriptor.cmd.first() == Some(&b'{') => plain::of_json(&descriptor.cmd).map(Asked::Plain),
+        _ => of_command(&descriptor.cmd),
+    }
+}
+
+/// Reads a ticket, which may also be what a descriptor can be.
+pub(crate) fn of_ticket(ticket: &[u8]) -> Result<Asked, Status> {
+    match ticket.first() {
+        Some(b'{') => plain::of_json(ticket).map(Asked::Plain),
+        _ => of_command(ticket),
+    }
+}
+
+fn of_command(bytes: &[u8]) -> Result<Asked, Status> {
+    let wrong = || {
+        Status::invalid_argument(
+            "neither a command of Flight SQL nor an object of JSON; docs/server.md lists both",
+        )
+    };
+    let any = Any::decode(bytes).map_err(|_| wrong())?;
+    Ok(match Command::try_from(any).map_err(|_| wrong())? {
+        Command::CommandStatementQuery(command) => Asked::Statement(command.query),
+        Command::TicketStatementQuery(ticket) => Asked::Handle(ticket.statement_handle),
+        Command::CommandPreparedStatementQuery(command) => Asked::Handle(command.prepared_statement_handle),
+        Command::CommandGetCatalogs(_) => Asked::About(About::Catalogs),
+        Command::CommandGetDbSchemas(command) => Asked::About(About::Schemas(command)),
+        Command::CommandGetTables(command) => Asked::About(About::Tables(command)),
+        Command::CommandGetTableTypes(_) => Asked::About(About::TableTypes),
+        Command::CommandGetPrimaryKeys(command) => Asked::About(About::PrimaryKeys(command.table)),
+        Command::CommandGetExportedKeys(_)
+        | Command::CommandGetImportedKeys(_)
+        | Command::CommandGetCrossReference(_) => Asked::About(About::ForeignKeys),
+        Command::CommandGetSqlInfo(command) => Asked::About(About::SqlInfo(command)),
+        Command::CommandGetXdbcTypeInfo(command) => Asked::About(About::Types(command)),
+        Command::CommandStatementSubstraitPlan(_) => {
+            return Err(Status::unimplemented("plans in Substrait are not read; send SQL"));
+        }
+        Command::Unknown(_) => return Err(wrong()),
+        other => {
+            let what = other.type_url().rsplit('.').next().unwrap_or_default().to_owned();
+            return Err(Status::invalid_argument(format!("{what} asks for no rows")));
+        }
+    })
+}

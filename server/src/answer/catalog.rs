@@ -1,0 +1,164 @@
+//! Catalogs, schemas, tables and keys, as clients list them.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::builder::{Int32Builder, StringBuilder};
+use arrow_flight::sql::CommandGetTableTypes;
+use arrow_flight::sql::metadata::GetCatalogsBuilder;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use gstore_sql::{CATALOG, DATA, SYSTEM};
+use tonic::Status;
+
+use super::ask::About;
+use super::{info, types};
+use crate::core::Core;
+use crate::sessions::Held;
+use crate::status;
+
+/// The kind of the tables of datasets.
+const TABLE: &str = "TABLE";
+/// The kind of the tables in the schema `gstore`.
+const SYSTEM_TABLE: &str = "SYSTEM TABLE";
+
+/// The table that a command asks for.
+pub(crate) async fn batch(core: &Core, held: &Held, about: About) -> Result<RecordBatch, Status> {
+    let failed =
+        |e: arrow_flight::error::FlightError| status::internal("a list of tables cannot be made", &e);
+    match about {
+        About::Catalogs => {
+            let mut catalogs = GetCatalogsBuilder::new();
+            catalogs.append(CATALOG);
+            catalogs.build().map_err(failed)
+        }
+        About::Schemas(command) => {
+            let mut schemas = command.into_builder();
+            [DATA, SYSTEM].into_iter().for_each(|schema| schemas.append(CATALOG, schema));
+            schemas.build().map_err(failed)
+        }
+        About::Tables(command) => {
+            let patterns = [&command.db_schema_filter_pattern, &command.table_name_filter_pattern]
+                .map(|pattern| pattern.clone().unwrap_or_else(|| "%".to_owned()));
+            let mut tables = command.into_builder();
+            let with_schema = tables.include_schema();
+            for (schema, name) in held.session.tables() {
+                // The columns of thousands of tables that nobody asks for need not be found out.
+                if !(like(schema, &patterns[0]) && like(&name, &patterns[1])) {
+                    continue;
+                }
+                let columns = match with_schema {
+                    true => held.session.table_schema(schema, &name).await,
+                    false => Ok(None),
+                };
+                let columns = columns.map_err(|e| status::of_sql(&e, core.root()))?;
+                let columns = columns.unwrap_or_else(|| Arc::new(Schema::empty()));
+                let kind = if schema == SYSTEM { SYSTEM_TABLE } else { TABLE };
+                tables.append(CATALOG, schema, &name, kind, &columns).map_err(failed)?;
+            }
+            tables.build().map_err(failed)
+        }
+        About::TableTypes => {
+            let mut types = CommandGetTableTypes {}.into_builder();
+            [TABLE, SYSTEM_TABLE].into_iter().for_each(|kind| types.append(kind));
+            types.build().map_err(failed)
+        }
+        About::PrimaryKeys(table) => {
+            let known = held.session.tables().iter().any(|(schema, name)| *schema == DATA && *name == table);
+            primary_key(known.then_some(table.as_str())).map_err(|e| failed(e.into()))
+        }
+        About::ForeignKeys => Ok(RecordBatch::new_empty(Arc::new(foreign_keys()))),
+        About::SqlInfo(command) => info::batch(core, &command.info).map_err(failed),
+        About::Types(command) => types::batch(command.data_type).map_err(failed),
+    }
+}
+
+/// The key of a dataset's table: its row number.
+fn primary_key(table: Option<&str>) -> Result<RecordBatch, ArrowError> {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let schema = Schema::new(vec![
+        text("catalog_name", true),
+        text("db_schema_name", true),
+        text("table_name", false),
+        text("column_name", false),
+        text("key_name", true),
+        Field::new("key_sequence", DataType::Int32, false),
+    ]);
+    let rows: [[Option<&str>; 5]; 1] = [[Some(CATALOG), Some(DATA), table, Some("row"), None]];
+    let mut texts: [StringBuilder; 5] = std::array::from_fn(|_| StringBuilder::new());
+    let mut places = Int32Builder::new();
+    for row in rows.iter().filter(|_| table.is_some()) {
+        texts.iter_mut().zip(row).for_each(|(column, value)| column.append_option(*value));
+        places.append_value(1);
+    }
+    let mut columns: Vec<arrow_array::ArrayRef> =
+        texts.iter_mut().map(|column| Arc::new(column.finish()) as _).collect();
+    columns.push(Arc::new(places.finish()));
+    RecordBatch::try_new(Arc::new(schema), columns)
+}
+
+/// The columns of a list of keys that refer to other tables.
+fn foreign_keys() -> Schema {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let side = |side: &str| {
+        [("catalog_name", true), ("db_schema_name", true), ("table_name", false), ("column_name", false)]
+            .map(|(name, nullable)| text(&format!("{side}_{name}"), nullable))
+    };
+    let mut fields: Vec<Field> = side("pk").into_iter().chain(side("fk")).collect();
+    fields.push(Field::new("key_sequence", DataType::Int32, false));
+    fields.extend(["fk_key_name", "pk_key_name"].map(|name| text(name, true)));
+    fields.extend(["update_rule", "delete_rule"].map(|name| Field::new(name, DataType::UInt8, false)));
+    Schema::new(fields)
+}
+
+/// Whether a name has the form of a pattern: `%` is any text, `_` one character.
+fn like(name: &str, pattern: &str) -> bool {
+    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
+    // Where the last `%` stood, and how much of the name it had taken.
+    let (mut n, mut p, mut retry) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('%') => {
+                retry = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '_' || *c == name[n] => (n, p) = (n + 1, p + 1),
+            _ => match retry {
+                Some((at, taken)) => {
+                    retry = Some((at, taken + 1));
+                    (n, p) = (taken + 1, at + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '%')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (name, pattern, fits) in [
+            ("pool", "%", true),
+            ("pool", "po_l", true),
+            ("pool", "p%l", true),
+            ("pool", "p%x", false),
+            ("pool", "", false),
+            ("", "%%", true),
+            ("abcabd", "%ab_", true),
+            ("abcabd", "%abc", false),
+            ("pool", "POOL", false),
+        ] {
+            assert_eq!(like(name, pattern), fits, "{name} {pattern}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_the_columns_of_the_protocol() {
+        assert_eq!(primary_key(Some("pool")).unwrap().num_rows(), 1);
+        assert_eq!(primary_key(None).unwrap().num_rows(), 0);
+        assert_eq!(foreign_keys().fields().len(), 13);
+    }
+}

@@ -1,0 +1,16 @@
+//! Answers: what is asked becomes rows.
+//!
+//! - [`ask`] reads what a client sends: commands of Flight SQL, and those of plain Flight
+//! - [`rows`] runs a statement apart from the connection and hands its batches over one by one
+//! - [`stream`] makes messages of them
+//! - [`catalog`], [`info`], [`types`]: the tables about tables
+//! - [`vectors`]: stored vectors as they are
+
+pub(crate) mod ask;
+pub(crate) mod catalog;
+pub(crate) mod info;
+pub(crate) mod plain;
+pub(crate) mod rows;
+pub(crate) mod stream;
+pub(crate) mod types;
+pub(crate) mod vectors;

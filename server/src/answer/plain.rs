@@ -1,0 +1,310 @@
+//! Plain Flight: datasets, vectors and questions by path or as JSON, without SQL.
+//!
+//! - path `dataset/NAME`, or `{"dataset": "NAME", "rows": [0, 1000]}`
+//! - path `vectors/DATASET/FEATURE`, or `{"vectors": {"dataset": "NAME", "feature": "LABEL", "rows": [0,
+//!   1000], "type": "f32"}}`
+//! - `{"influence": {"pool": "NAME", "target": "NAME", "k": 10}}`, with the options of `influence()`
+//! - `{"sql": "SELECT ..", "parameters": [1, "a"]}`
+
+use std::ops::Range;
+
+use gstore_sql::Parameters;
+use gstore_store::Snapshot;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tonic::Status;
+
+use super::rows::write_values;
+use super::vectors;
+use crate::handle::{Question, Statement, Vectors};
+
+/// Bytes that one part of a large answer has, about.
+const PART_BYTES: u64 = 64 << 20;
+/// Most parts of an answer.
+const MOST_PARTS: u64 = 16;
+
+/// What is wanted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+struct Form {
+    dataset: Option<String>,
+    rows: Option<[u64; 2]>,
+    vectors: Option<VectorForm>,
+    influence: Option<Map<String, Value>>,
+    sql: Option<String>,
+    parameters: Option<Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+struct VectorForm {
+    dataset: String,
+    feature: Value,
+    rows: Option<[u64; 2]>,
+    r#type: Option<Type>,
+}
+
+/// The type that vectors are sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Type {
+    /// As they are stored, with their scales beside them.
+    Stored,
+    /// As values.
+    F32,
+}
+
+/// What is wanted of a store.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// The table of a dataset.
+    Dataset { name: String, rows: Option<Range<u64>> },
+    /// Vectors of a feature.
+    Vectors { dataset: String, feature: String, rows: Option<Range<u64>>, stored: bool },
+    /// A statement, already with its values.
+    Statement(Statement),
+}
+
+/// Reads a path.
+pub(crate) fn of_path(path: &[String]) -> Result<Wanted, Status> {
+    match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["dataset", name] => Ok(Wanted::Dataset { name: (*name).to_owned(), rows: None }),
+        ["vectors", dataset, feature] => Ok(Wanted::Vectors {
+            dataset: (*dataset).to_owned(),
+            feature: (*feature).to_owned(),
+            rows: None,
+            stored: true,
+        }),
+        _ => Err(Status::not_found("there are the paths dataset/NAME and vectors/DATASET/FEATURE")),
+    }
+}
+
+/// Reads an object of JSON.
+pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
+    let form: Form = serde_json::from_slice(bytes)
+        .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
+    match form {
+        Form { dataset: Some(name), rows, vectors: None, influence: None, sql: None, parameters: None } => {
+            Ok(Wanted::Dataset { name, rows: rows.map(range).transpose()? })
+        }
+        Form {
+            dataset: None,
+            rows: None,
+            vectors: Some(wanted),
+            influence: None,
+            sql: None,
+            parameters: None,
+        } => {
+            let feature = match wanted.feature {
+                Value::String(label) => label,
+                Value::Number(number) => number.to_string(),
+                other => {
+                    return Err(Status::invalid_argument(format!(
+                        "a feature is a label or a number, not {other}"
+                    )));
+                }
+            };
+            let stored = wanted.r#type.unwrap_or(Type::Stored) == Type::Stored;
+            let rows = wanted.rows.map(range).transpose()?;
+            Ok(Wanted::Vectors { dataset: wanted.dataset, feature, rows, stored })
+        }
+        Form {
+            dataset: None,
+            rows: None,
+            vectors: None,
+            influence: Some(options),
+            sql: None,
+            parameters: None,
+        } => influence(&options).map(Wanted::Statement),
+        Form { dataset: None, rows: None, vectors: None, influence: None, sql: Some(sql), parameters } => {
+            let mut values = Parameters::default();
+            let refused = |e: gstore_sql::SqlError| Status::invalid_argument(e.to_string());
+            let mut names = Vec::new();
+            match parameters {
+                None => {}
+                Some(Value::Array(list)) => {
+                    for (i, value) in list.iter().enumerate() {
+                        values.add(None, value).map_err(refused)?;
+                        names.push((i + 1).to_string());
+                    }
+                }
+                Some(_) => return Err(Status::invalid_argument("parameters are a list, in their order")),
+            }
+            Ok(Wanted::Statement(with_values(sql, &values, &names)?))
+        }
+        _ => Err(Status::invalid_argument("ask for one of dataset, vectors, influence and sql")),
+    }
+}
+
+fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
+    match first <= end {
+        true => Ok(first..end),
+        false => Err(Status::invalid_argument("rows are [first, end], the end not below the first")),
+    }
+}
+
+/// The question in SQL, with every value as a parameter.
+fn influence(options: &Map<String, Value>) -> Result<Statement, Status> {
+    let mut values = Parameters::default();
+    let mut arguments = Vec::new();
+    let mut names = Vec::new();
+    for (name, value) in options {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            return Err(Status::invalid_argument(format!(
+                "influence has no option `{}`",
+                name.escape_debug()
+            )));
+        }
+        values.add(Some(name), value).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        arguments.push(format!("{name} => ${name}"));
+        names.push(name.clone());
+    }
+    let sql = format!("SELECT * FROM influence({})", arguments.join(", "));
+    with_values(sql, &values, &names)
+}
+
+fn with_values(sql: String, values: &Parameters, names: &[String]) -> Result<Statement, Status> {
+    let values = match names.is_empty() {
+        true => Vec::new(),
+        false => {
+            let row = values.to_row(names).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            write_values(&row)?
+        }
+    };
+    Ok(Statement { sql, values })
+}
+
+/// An answer in parts that can be read beside each other, in the order of their rows.
+pub(crate) struct Parts {
+    pub(crate) questions: Vec<Question>,
+    pub(crate) rows: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// The questions whose answers, one after the other, are what is wanted.
+pub(crate) fn parts(snapshot: &Snapshot, wanted: &Wanted) -> Result<Parts, Status> {
+    match wanted {
+        Wanted::Statement(statement) => {
+            Ok(Parts { questions: vec![Question::Statement(statement.clone())], rows: None, bytes: None })
+        }
+        Wanted::Dataset { name, rows } => {
+            let part = snapshot.dataset(name).map_err(|e| Status::not_found(e.to_string()))?;
+            let bytes = part.files.iter().map(|f| f.len).sum();
+            let table = quoted(name);
+            let question = |rows: Range<u64>, whole: bool| {
+                let sql = match whole {
+                    true => format!("SELECT * FROM {table}"),
+                    false => format!(
+                        "SELECT * FROM {table} WHERE \"row\" >= {} AND \"row\" < {}",
+                        rows.start, rows.end
+                    ),
+                };
+                Question::Statement(Statement { sql, values: Vec::new() })
+            };
+            let questions = cut(rows.as_ref(), part.next_row, bytes, question);
+            let counted = rows.is_none();
+            Ok(Parts { questions, rows: counted.then_some(part.rows), bytes: counted.then_some(bytes) })
+        }
+        Wanted::Vectors { dataset, feature, rows, stored } => {
+            let part = vectors::find(snapshot, dataset, feature)?;
+            let next = snapshot.dataset(dataset).map_err(|e| Status::not_found(e.to_string()))?.next_row;
+            let number = part.number.to_string();
+            let question = |rows: Range<u64>, whole: bool| match stored {
+                true => Question::Vectors(Vectors {
+                    dataset: dataset.clone(),
+                    feature: number.clone(),
+                    first: rows.start,
+                    end: rows.end,
+                }),
+                false => {
+                    let call =
+                        format!("SELECT * FROM vectors('{}', '{number}')", dataset.replace('\'', "''"));
+                    let sql = match whole {
+                        true => call,
+                        false => format!("{call} WHERE \"row\" >= {} AND \"row\" < {}", rows.start, rows.end),
+                    };
+                    Question::Statement(Statement { sql, values: Vec::new() })
+                }
+            };
+            let questions = cut(rows.as_ref(), next, part.bytes(), question);
+            let rows = rows.is_none().then(|| snapshot.coverage(part).ok().map(|c| c.rows)).flatten();
+            Ok(Parts { questions, rows, bytes: rows.is_some().then(|| part.bytes()) })
+        }
+    }
+}
+
+/// A name as SQL takes it literally.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Cuts all rows into ranges of like size, as many as there are parts of a good length; a range that is asked
+/// for stays one.
+fn cut(
+    asked: Option<&Range<u64>>,
+    next_row: u64,
+    bytes: u64,
+    question: impl Fn(Range<u64>, bool) -> Question,
+) -> Vec<Question> {
+    if let Some(rows) = asked {
+        return vec![question(rows.clone(), false)];
+    }
+    let parts = (bytes / PART_BYTES).clamp(1, MOST_PARTS).min(next_row.max(1));
+    let at = |i: u64| (u128::from(next_row) * u128::from(i) / u128::from(parts)) as u64;
+    match parts {
+        1 => vec![question(0..u64::MAX, true)],
+        parts => (0..parts).map(|i| question(at(i)..at(i + 1), false)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_answer_is_cut_into_ranges_without_gaps() {
+        let rows = |asked: Option<&Range<u64>>, next, bytes| {
+            let question = |rows: Range<u64>, _| {
+                let (first, end) = (rows.start, rows.end);
+                Question::Vectors(Vectors { dataset: String::new(), feature: String::new(), first, end })
+            };
+            let ranges = cut(asked, next, bytes, question).into_iter().map(|q| match q {
+                Question::Vectors(v) => v.rows(),
+                Question::Statement(_) => unreachable!(),
+            });
+            ranges.collect::<Vec<_>>()
+        };
+        assert_eq!(rows(None, 1000, 1 << 20), vec![0..u64::MAX]);
+        assert_eq!(rows(Some(&(3..7)), 1000, 1 << 40), vec![3..7]);
+        assert_eq!(rows(None, 10, 200 << 20), vec![0..3, 3..6, 6..10]);
+        let many = rows(None, 1001, 1 << 40);
+        assert_eq!((many.len(), many[0].start, many[15].end), (16, 0, 1001));
+        assert!(many.windows(2).all(|w| w[0].end == w[1].start));
+        assert_eq!(rows(None, 0, 1 << 40), vec![0..u64::MAX]);
+    }
+
+    #[test]
+    fn requests_as_json_are_read_strictly() {
+        for good in [
+            r#"{"dataset": "pool"}"#,
+            r#"{"dataset": "pool", "rows": [0, 10]}"#,
+            r#"{"vectors": {"dataset": "pool", "feature": 3, "type": "f32"}}"#,
+            r#"{"influence": {"pool": "pool", "target": ["a", "b"], "k": 3}}"#,
+            r#"{"sql": "SELECT $1", "parameters": [1]}"#,
+        ] {
+            of_json(good.as_bytes()).unwrap_or_else(|e| panic!("{good}: {e}"));
+        }
+        for bad in [
+            "{",
+            "{}",
+            r#"{"dataset": "pool", "sql": "SELECT 1"}"#,
+            r#"{"dataset": "pool", "row": [0, 10]}"#,
+            r#"{"dataset": "pool", "rows": [10, 0]}"#,
+            r#"{"influence": {"k) --": 3}}"#,
+            r#"{"sql": "SELECT 1", "parameters": {"a": 1}}"#,
+        ] {
+            assert_eq!(of_json(bad.as_bytes()).unwrap_err().code(), tonic::Code::InvalidArgument, "{bad}");
+        }
+        assert!(of_path(&["vectors".into(), "pool".into()]).is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! A statement under way: it runs on the workers, and its batches wait for whoever reads them.
+//!
+//! Invariants
+//! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it
+//! - rows end with an outcome: a statement that breaks off, for whatever reason, is an error and never a
+//!   shorter result
+//! - a permit and a place among the running statements are held until the last batch is handed over, and not
+//!   longer than the limit of time
+
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use futures::StreamExt;
+use gstore_sql::{Parameters, RunNotes, SqlError};
+use gstore_store::SnapshotName;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+use super::vectors;
+use crate::access::Caller;
+use crate::core::Core;
+use crate::handle::{Handle, Question, Statement};
+use crate::sessions::Held;
+use crate::status;
+
+/// Rows as they come.
+pub(crate) struct Rows {
+    pub(crate) schema: SchemaRef,
+    pub(crate) notes: Option<Arc<RunNotes>>,
+    batches: mpsc::Receiver<RecordBatch>,
+    outcome: Arc<OnceLock<Result<(), Status>>>,
+}
+
+impl Rows {
+    /// The next batch; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch, Status>> {
+        if let Some(batch) = self.batches.recv().await {
+            return Some(Ok(batch));
+        }
+        match self.outcome.get() {
+            Some(Ok(())) => None,
+            Some(Err(status)) => Some(Err(status.clone())),
+            // A panic, which the runtime has caught and the log has.
+            None => Some(Err(Status::internal("the statement failed; the log of the server says why"))),
+        }
+    }
+}
+
+/// What a question begins with.
+struct Begun {
+    schema: SchemaRef,
+    notes: Option<Arc<RunNotes>>,
+}
+
+/// Starts to answer a question; comes back once the columns are known.
+pub(crate) async fn start(
+    core: &Arc<Core>,
+    caller: &Caller,
+    handle: Handle,
+    ticket: &[u8],
+) -> Result<Rows, Status> {
+    let deadline = tokio::time::Instant::now() + core.limits.time;
+    let mut entered = core.running.enter(&caller.id, ticket)?;
+    let permit = core.admission.enter(&caller.id).await?;
+    let (send, batches) = mpsc::channel(2);
+    let (begin, begun) = oneshot::channel();
+    let outcome = Arc::new(OnceLock::new());
+    let (seen, core, caller) = (Arc::clone(&outcome), Arc::clone(core), caller.clone());
+    let task = core.workers.clone().spawn(async move {
+        let limit = core.limits.time;
+        let work = produce(&core, &caller, handle, &send, begin);
+        let ended = tokio::select! {
+            ended = work => ended,
+            why = entered.ended() => Err(why),
+            () = tokio::time::sleep_until(deadline) => {
+                let seconds = limit.as_secs_f64();
+                Err(Status::deadline_exceeded(format!("the statement ran for {seconds} s, the longest allowed")))
+            }
+            () = send.closed() => Err(Status::cancelled("nobody reads the rows any more")),
+        };
+        // Noted before the channel closes: whoever finds it closed finds the outcome.
+        let _ = seen.set(ended);
+        drop((send, permit, entered));
+    });
+    match begun.await {
+        Ok(Ok(Begun { schema, notes })) => Ok(Rows { schema, notes, batches, outcome }),
+        Ok(Err(status)) => Err(status),
+        Err(_) => {
+            // The task has ended without beginning.
+            let _ = task.await;
+            let ended = outcome.get().cloned().and_then(Result::err);
+            Err(ended
+                .unwrap_or_else(|| Status::internal("the statement failed; the log of the server says why")))
+        }
+    }
+}
+
+/// Runs a question to its end.
+async fn produce(
+    core: &Core,
+    caller: &Caller,
+    handle: Handle,
+    to: &mpsc::Sender<RecordBatch>,
+    begin: oneshot::Sender<Result<Begun, Status>>,
+) -> Result<(), Status> {
+    let name = handle.snapshot.map(SnapshotName::Number);
+    let held = core.sessions.open(name.as_ref(), caller);
+    let begun = async {
+        let held = held?;
+        match handle.question {
+            Some(Question::Statement(statement)) => {
+                let values = read_values(&statement)?;
+                let result = held.session.run_with(&statement.sql, &values).await;
+                let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
+                let notes = Some(result.notes_handle());
+                Ok((Begun { schema: result.schema, notes }, Source::Statement(result.stream), held))
+            }
+            Some(Question::Vectors(wanted)) => {
+                let reading = vectors::open(held.snapshot(), &wanted)?;
+                let schema = Arc::clone(reading.schema());
+                Ok((Begun { schema, notes: None }, Source::Vectors(reading), held))
+            }
+            None => Err(Status::invalid_argument("the handle asks for nothing")),
+        }
+    };
+    let (start, source, held) = match begun.await {
+        Ok(begun) => begun,
+        Err(status) => {
+            let _ = begin.send(Err(status.clone()));
+            return Err(status);
+        }
+    };
+    if begin.send(Ok(start)).is_err() {
+        return Err(Status::cancelled("nobody waits for the answer any more"));
+    }
+    let ended = source.send_all(core, to).await;
+    drop(held);
+    ended
+}
+
+enum Source {
+    Statement(gstore_sql::SqlStream),
+    Vectors(vectors::Reading),
+}
+
+impl Source {
+    async fn send_all(self, core: &Core, to: &mpsc::Sender<RecordBatch>) -> Result<(), Status> {
+        match self {
+            Self::Statement(mut stream) => {
+                while let Some(batch) = stream.next().await {
+                    let batch = batch.map_err(|e: SqlError| status::of_sql(&e, core.root()))?;
+                    if batch.num_rows() > 0 && to.send(batch).await.is_err() {
+                        return Err(Status::cancelled("nobody reads the rows any more"));
+                    }
+                }
+                Ok(())
+            }
+            Self::Vectors(reading) => {
+                let to = to.clone();
+                let read = tokio::task::spawn_blocking(move || reading.send_all(&to));
+                match read.await {
+                    Ok(ended) => ended,
+                    Err(error) => Err(status::internal("reading vectors failed", &error)),
+                }
+            }
+        }
+    }
+}
+
+/// The values that a statement's handle has.
+pub(crate) fn read_values(statement: &Statement) -> Result<Parameters, Status> {
+    if statement.values.is_empty() {
+        return Ok(Parameters::default());
+    }
+    let wrong =
+        |error: &dyn std::fmt::Display| status::internal("the parameters of a handle cannot be read", error);
+    let mut reader =
+        arrow_ipc::reader::StreamReader::try_new(statement.values.as_slice(), None).map_err(|e| wrong(&e))?;
+    match reader.next() {
+        Some(Ok(batch)) => Parameters::of_row(&batch).map_err(|e| wrong(&e)),
+        Some(Err(error)) => Err(wrong(&error)),
+        None => Ok(Parameters::default()),
+    }
+}
+
+/// Values as a handle keeps them.
+pub(crate) fn write_values(batch: &RecordBatch) -> Result<Vec<u8>, Status> {
+    let mut bytes = Vec::new();
+    let written = arrow_ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema())
+        .and_then(|mut writer| writer.write(batch).and_then(|()| writer.finish()));
+    written.map_err(|e| Status::invalid_argument(format!("the parameters cannot be kept: {e}")))?;
+    Ok(bytes)
+}
+
+/// The columns that a question gives, without answering it.
+pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Result<SchemaRef, Status> {
+    match question {
+        Question::Statement(statement) => {
+            let values = read_values(statement)?;
+            let columns = held.session.columns(&statement.sql, &values).await;
+            columns.map_err(|e| status::of_sql(&e, core.root()))
+        }
+        Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
+    }
+}

@@ -1,0 +1,131 @@
+//! Batches as messages of Flight.
+//!
+//! Invariants
+//! - the first message is the schema that was told before, exactly: clients compare the two
+//! - a batch is cut into messages by bytes; the next one is made when the last was taken
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use arrow_array::RecordBatch;
+use arrow_flight::encode::{FlightDataEncoder, FlightDataEncoderBuilder};
+use arrow_flight::error::FlightError;
+use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
+use arrow_ipc::writer::IpcWriteOptions;
+use arrow_schema::{Schema, SchemaRef};
+use futures::{Stream, StreamExt};
+use gstore_sql::RunNotes;
+use tonic::Status;
+
+use super::rows::Rows;
+use crate::audit::Record;
+use crate::core::Core;
+
+/// Messages of an answer.
+pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
+
+/// The columns as a client sees them in the stream.
+pub(crate) fn told(schema: &SchemaRef) -> SchemaRef {
+    let none = futures::stream::empty::<Result<RecordBatch, FlightError>>();
+    let encoder = FlightDataEncoderBuilder::new().with_schema(Arc::clone(schema)).build(none);
+    encoder.known_schema().unwrap_or_else(|| Arc::clone(schema))
+}
+
+/// A schema as a message, as clients of prepared statements and of `get_schema` want it.
+pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {
+    let options = IpcWriteOptions::default();
+    let message: Result<IpcMessage, _> = SchemaAsIpc::new(schema, &options).try_into();
+    Ok(message.map_err(|e| crate::status::internal("a schema cannot be sent", &e))?.0)
+}
+
+/// Rows as messages. With `notes`, what is to be known beside the rows follows them as JSON.
+pub(crate) fn of_rows(core: &Core, rows: Rows, record: Record, notes: bool) -> Messages {
+    let notes = rows.notes.clone().filter(|_| notes);
+    let schema = Arc::clone(&rows.schema);
+    let read = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&read);
+    let batches = futures::stream::unfold(rows, move |mut rows| {
+        let counter = Arc::clone(&counter);
+        async move {
+            let batch = rows.next().await?;
+            if let Ok(batch) = &batch {
+                counter.fetch_add(batch.num_rows(), Ordering::Relaxed);
+            }
+            Some((batch.map_err(|status| FlightError::Tonic(Box::new(status))), rows))
+        }
+    });
+    let encoded = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .with_max_flight_data_size(core.limits.batch_bytes.max(1))
+        .build(batches);
+    Box::pin(Outgoing { encoded, read, record, most: core.limits.result_bytes, notes, over: false })
+}
+
+/// One batch that is at hand.
+pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
+    let schema = batch.schema();
+    let batches = futures::stream::iter([Ok(batch)]);
+    let encoded = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
+    Box::pin(encoded.map(|message| message.map_err(Status::from)))
+}
+
+/// Messages on their way out, counted.
+struct Outgoing {
+    encoded: FlightDataEncoder,
+    /// Rows that were read and are not in the record yet.
+    read: Arc<AtomicUsize>,
+    record: Record,
+    most: u64,
+    notes: Option<Arc<RunNotes>>,
+    over: bool,
+}
+
+impl Outgoing {
+    fn ends_with(&mut self, status: Status) -> Poll<Option<Result<FlightData, Status>>> {
+        self.over = true;
+        self.record.ended(Err(&status));
+        Poll::Ready(Some(Err(status)))
+    }
+}
+
+impl Stream for Outgoing {
+    type Item = Result<FlightData, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.encoded.poll_next_unpin(cx));
+        match self.read.swap(0, Ordering::Relaxed) {
+            0 => {}
+            rows => self.record.rows(rows),
+        }
+        match next {
+            Some(Ok(message)) => {
+                let bytes = message.data_header.len() + message.data_body.len();
+                let most = self.most;
+                match self.record.bytes(bytes) > most {
+                    true => {
+                        let why = format!("the result has more than {most} bytes, the most that is allowed");
+                        self.ends_with(Status::resource_exhausted(why))
+                    }
+                    false => Poll::Ready(Some(Ok(message))),
+                }
+            }
+            Some(Err(error)) => self.ends_with(Status::from(error)),
+            None => {
+                self.over = true;
+                self.record.ended(Ok(()));
+                let notes = self.notes.take().and_then(|notes| serde_json::to_vec(&notes.get()).ok());
+                Poll::Ready(notes.map(|json| Ok(note_message(json))))
+            }
+        }
+    }
+}
+
+/// Metadata in a message without rows.
+fn note_message(json: Vec<u8>) -> FlightData {
+    FlightData::new().with_app_metadata(json)
+}

@@ -1,0 +1,96 @@
+//! Finding a server by its address.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gstore_sql::{SqlError, SqlErrorKind};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// How long a server has to answer at first.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that may be on their way without an answer of ours.
+const WINDOW: u32 = 8 << 20;
+
+/// Where a server is, and how to ask it.
+#[derive(Debug, Clone, Default)]
+pub struct RemoteOptions {
+    /// `grpc://host:port`, or `grpc+tls://host:port`.
+    pub address: String,
+    /// The token.
+    pub token: Option<String>,
+    /// Who must have signed the server's certificate, as PEM; those that the system trusts without one.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key of this client, as PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The snapshot to read: a number or a tag.
+    pub snapshot: Option<String>,
+}
+
+/// The address as the transport wants it, and whether it is one with TLS.
+fn address(text: &str) -> Option<(String, bool)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let tls = match scheme {
+        "grpc" | "grpc+tcp" | "http" => false,
+        "grpc+tls" | "grpcs" | "https" => true,
+        _ => return None,
+    };
+    let rest = rest.trim_end_matches('/');
+    let valid = !rest.is_empty() && !rest.contains('/');
+    valid.then(|| (format!("{}://{rest}", if tls { "https" } else { "http" }), tls))
+}
+
+/// A connection.
+pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError> {
+    let failed = |why: String| SqlError::new(SqlErrorKind::Failed, why);
+    let shown = &options.address;
+    let (uri, tls) = address(shown).ok_or_else(|| {
+        failed(format!("the address of a server is grpc://host:port or grpc+tls://host:port, not `{shown}`"))
+    })?;
+    let refused =
+        |error: tonic::transport::Error| failed(format!("no connection to {shown}: {}", cause(&error)));
+    let mut endpoint = Endpoint::from_shared(uri)
+        .map_err(refused)?
+        .connect_timeout(PATIENCE)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(2 * WINDOW);
+    if tls {
+        let read = |path: &PathBuf| fs_err::read(path).map_err(|e| failed(e.to_string()));
+        let mut config = match &options.ca {
+            Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        if let Some((certificate, key)) = &options.identity {
+            config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
+        }
+        endpoint = endpoint.tls_config(config).map_err(refused)?;
+    }
+    endpoint.connect().await.map_err(refused)
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (given, uri, tls) in [
+            ("grpc://localhost:8815", "http://localhost:8815", false),
+            ("grpc+tls://a.example:443/", "https://a.example:443", true),
+            ("grpc://[::1]:8815", "http://[::1]:8815", false),
+        ] {
+            assert_eq!(address(given), Some((uri.to_owned(), tls)));
+        }
+        for bad in ["localhost:8815", "ftp://a:1", "grpc://", "grpc://a:1/x"] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Handles: a question in the hands of the client, signed so that only what this store's server made is taken
+//! back.
+//!
+//! The server remembers nothing of them: a handle works as long as the store has its key, also after a
+//! restart. Who may ask what is settled again whenever one comes back.
+
+use std::ops::Range;
+
+use hmac::{Hmac, KeyInit, Mac};
+use prost::Message;
+use sha2::Sha256;
+use tonic::Status;
+
+/// Bytes of a signature.
+const SIGNATURE: usize = 32;
+
+/// What a ticket or a prepared statement stands for.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Handle {
+    /// The snapshot that answers; the newest where none is named.
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) snapshot: Option<u64>,
+    /// Tells two askings of the same question apart, so that one can be stopped.
+    #[prost(fixed64, tag = "2")]
+    pub(crate) nonce: u64,
+    /// The question.
+    #[prost(oneof = "Question", tags = "3, 4")]
+    pub(crate) question: Option<Question>,
+}
+
+/// A question.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Question {
+    /// A statement of SQL.
+    #[prost(message, tag = "3")]
+    Statement(Statement),
+    /// Vectors as they are stored.
+    #[prost(message, tag = "4")]
+    Vectors(Vectors),
+}
+
+/// A statement with the values of its parameters.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Statement {
+    /// The text.
+    #[prost(string, tag = "1")]
+    pub(crate) sql: String,
+    /// One row of values as an Arrow IPC stream; empty where there are none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) values: Vec<u8>,
+}
+
+/// Stored vectors of some rows.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Vectors {
+    /// The dataset.
+    #[prost(string, tag = "1")]
+    pub(crate) dataset: String,
+    /// Label or number of the feature.
+    #[prost(string, tag = "2")]
+    pub(crate) feature: String,
+    /// The first row.
+    #[prost(uint64, tag = "3")]
+    pub(crate) first: u64,
+    /// The row after the last.
+    #[prost(uint64, tag = "4")]
+    pub(crate) end: u64,
+}
+
+impl Vectors {
+    /// The rows.
+    pub(crate) fn rows(&self) -> Range<u64> {
+        self.first..self.end
+    }
+}
+
+impl Handle {
+    /// A question about a snapshot.
+    pub(crate) fn new(snapshot: Option<u64>, question: Question) -> Self {
+        let nonce = uuid::Uuid::new_v4().as_u64_pair().1;
+        Self { snapshot, nonce, question: Some(question) }
+    }
+}
+
+/// Signs handles and checks them.
+#[derive(Clone)]
+pub(crate) struct Signer(Hmac<Sha256>);
+
+impl Signer {
+    /// With a key of any length.
+    pub(crate) fn new(key: &[u8]) -> Result<Self, Status> {
+        let mac = Hmac::new_from_slice(key)
+            .map_err(|_| Status::internal("the key of signatures cannot be used"))?;
+        Ok(Self(mac))
+    }
+
+    /// The handle as bytes.
+    pub(crate) fn sign(&self, handle: &Handle) -> Vec<u8> {
+        let message = handle.encode_to_vec();
+        let mut mac = self.0.clone();
+        mac.update(&message);
+        let mut signed = mac.finalize().into_bytes().to_vec();
+        signed.extend(message);
+        signed
+    }
+
+    /// The handle that these bytes are.
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Handle, Status> {
+        let foreign = || Status::invalid_argument("the handle is not one of this store's server; ask again");
+        let (signature, message) = bytes.split_at_checked(SIGNATURE).ok_or_else(foreign)?;
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.verify_slice(signature).map_err(|_| foreign())?;
+        Handle::decode(message).map_err(|_| foreign())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_signed_is_taken_back() {
+        let signer = Signer::new(b"key").unwrap();
+        let statement = Statement { sql: "SELECT 1".into(), values: vec![1, 2] };
+        let handle = Handle::new(Some(3), Question::Statement(statement));
+        let signed = signer.sign(&handle);
+        assert_eq!(signer.open(&signed).unwrap(), handle);
+        assert_ne!(signer.sign(&Handle::new(Some(3), handle.question.clone().unwrap())), signed);
+        for at in [0, 31, 32, signed.len() - 1] {
+            let mut changed = signed.clone();
+            changed[at] ^= 1;
+            assert!(signer.open(&changed).is_err(), "{at}");
+        }
+        for short in [&signed[..31], &signed[..32], b""] {
+            assert!(signer.open(short).is_err());
+        }
+        assert!(Signer::new(b"another").unwrap().open(&signed).is_err());
+    }
+}

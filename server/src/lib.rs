@@ -1,0 +1,33 @@
+//! A gstore over the network: Arrow Flight SQL and Arrow Flight on one port, and the client of it.
+//!
+//! - [`serve`]: answers until it is told to stop; [`ServeOptions`] says how
+//! - [`Tokens`]: who may ask
+//! - [`Remote`]: statements to a server, answered as at home
+//! - [`logs`]: what the server tells its owner
+//!
+//! Invariants
+//! - nothing here writes to a store but the folder `server` in it, which no snapshot has
+//! - no request leaves a state behind: handles carry what they stand for
+//! - no result is held whole; whoever does not read holds only his own statement up
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod admission;
+mod answer;
+mod audit;
+mod client;
+mod core;
+mod handle;
+pub mod logs;
+mod options;
+mod run;
+mod running;
+mod service;
+mod sessions;
+mod status;
+
+pub use access::{NewToken, Scope, TokenError, TokenInfo, Tokens};
+pub use client::{Remote, RemoteOptions, RemoteRows};
+pub use options::{Limits, ServeOptions, Tls};
+pub use run::{ServeError, serve};

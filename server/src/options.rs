@@ -1,0 +1,72 @@
+//! What a server is told: where it listens, who may ask, and how much an answer may take.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gstore_sql::SqlOptions;
+
+/// How a server runs.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Certificate and key; without it, plain text.
+    pub tls: Option<Tls>,
+    /// Plain text also where others than this machine can connect.
+    pub plain_text: bool,
+    /// Whoever connects may read, without a token. Only on this machine.
+    pub without_tokens: bool,
+    /// How much an answer may take.
+    pub limits: Limits,
+    /// Threads, memory and models of the statements.
+    pub sql: SqlOptions,
+    /// How long running answers may go on after the server was told to stop.
+    pub drain: Duration,
+    /// A file to which every request is added as a line of JSON.
+    pub audit: Option<PathBuf>,
+}
+
+/// Files of a TLS server.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Its certificate and those above it, as PEM.
+    pub certificate: PathBuf,
+    /// The key of the certificate, as PEM.
+    pub key: PathBuf,
+    /// Who signs the certificates that clients must have; without it, none are asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What requests may take. Whoever asks for more is told so, with the limit.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Statements that run at once.
+    pub statements: usize,
+    /// Statements that one token runs at once.
+    pub statements_each: usize,
+    /// Statements that wait for others to end.
+    pub waiting: usize,
+    /// How long a statement may run, until its last row is sent.
+    pub time: Duration,
+    /// Bytes of one result.
+    pub result_bytes: u64,
+    /// Bytes of one message that comes in.
+    pub message_bytes: usize,
+    /// Bytes of one message that goes out, about; a row that has more is sent all the same.
+    pub batch_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            statements: 16,
+            statements_each: 8,
+            waiting: 256,
+            time: Duration::from_secs(3600),
+            result_bytes: 1 << 40,
+            message_bytes: 16 << 20,
+            batch_bytes: 2 << 20,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The statements that run, so that they can be stopped: by their client, by the end of their time, by the
+//! end of the server.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tonic::Status;
+
+/// Why a statement is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Not,
+    Cancelled,
+    Stopping,
+}
+
+/// A statement by the id of its token and its ticket.
+type Key = (String, Vec<u8>);
+
+struct Entry {
+    serial: u64,
+    end: watch::Sender<End>,
+}
+
+impl Entry {
+    fn end(&self, end: End) {
+        self.end.send_replace(end);
+    }
+}
+
+/// The statements of a server.
+#[derive(Default)]
+pub(crate) struct Running {
+    entries: Mutex<(u64, HashMap<Key, Vec<Entry>>)>,
+    closed: AtomicBool,
+}
+
+/// One statement among those that run; dropping it takes it out.
+pub(crate) struct Entered {
+    running: Arc<Running>,
+    key: Key,
+    serial: u64,
+    end: watch::Receiver<End>,
+}
+
+impl Running {
+    /// Takes a statement in.
+    pub(crate) fn enter(self: &Arc<Self>, token: &str, ticket: &[u8]) -> Result<Entered, Status> {
+        let key = (token.to_owned(), ticket.to_vec());
+        let (send, end) = watch::channel(End::Not);
+        let serial = {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at under the lock: a statement is refused, or told when the rest are.
+            if self.closed.load(Ordering::Relaxed) {
+                return Err(stopping());
+            }
+            entries.0 += 1;
+            let serial = entries.0;
+            entries.1.entry(key.clone()).or_default().push(Entry { serial, end: send });
+            serial
+        };
+        Ok(Entered { running: Arc::clone(self), key, serial, end })
+    }
+
+    /// Stops the statements of a ticket, those of this token only. Whether there were any.
+    pub(crate) fn cancel(&self, token: &str, ticket: &[u8]) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = entries.1.get(&(token.to_owned(), ticket.to_vec())) else { return false };
+        found.iter().for_each(|entry| entry.end(End::Cancelled));
+        true
+    }
+
+    /// Lets no statement in any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops all.
+    pub(crate) fn stop(&self) {
+        self.close();
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.1.values().flatten().for_each(|entry| entry.end(End::Stopping));
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).1.values().map(Vec::len).sum()
+    }
+}
+
+impl Entered {
+    /// Waits until the statement is to end, and says why.
+    pub(crate) async fn ended(&mut self) -> Status {
+        match self.end.wait_for(|end| *end != End::Not).await.map(|end| *end) {
+            Ok(End::Cancelled) => Status::cancelled("the query was cancelled"),
+            _ => stopping(),
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut entries = self.running.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = entries.1.get_mut(&self.key) {
+            found.retain(|entry| entry.serial != self.serial);
+            if found.is_empty() {
+                entries.1.remove(&self.key);
+            }
+        }
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the server is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_statement_is_stopped_by_its_own_token_only() {
+        let running = Arc::new(Running::default());
+        let mut one = running.enter("a", b"t").unwrap();
+        let mut two = running.enter("a", b"u").unwrap();
+        assert!(!running.cancel("b", b"t") && !running.cancel("a", b"v"));
+        assert!(running.cancel("a", b"t"));
+        assert_eq!(one.ended().await.code(), tonic::Code::Cancelled);
+        drop(one);
+        assert!(!running.cancel("a", b"t"));
+        running.stop();
+        assert_eq!(two.ended().await.code(), tonic::Code::Unavailable);
+        assert!(running.enter("a", b"t").is_err());
+        drop(two);
+        assert_eq!(running.count(), 0);
+    }
+}

@@ -1,0 +1,135 @@
+//! Actions: prepared statements, stopping, sessions, and how the server is.
+
+use arrow_flight::sql::{
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, ProstMessageExt,
+};
+use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
+use prost::Message;
+use serde_json::json;
+use tonic::Status;
+
+use super::Asking;
+use crate::answer::stream::{schema_bytes, told};
+use crate::audit::Record;
+use crate::handle::{Handle, Question, Statement};
+use crate::status;
+
+/// The actions and what they do.
+pub(super) const ACTIONS: &[(&str, &str)] = &[
+    (
+        "CreatePreparedStatement",
+        "Prepares a statement; its handle needs no closing. Request and result as in Flight SQL",
+    ),
+    ("ClosePreparedStatement", "Ends a prepared statement. Request as in Flight SQL"),
+    (
+        "CancelQuery",
+        "Stops the statements whose tickets a FlightInfo has. Request and result as in Flight SQL",
+    ),
+    (
+        "CancelFlightInfo",
+        "Stops the statements whose tickets a FlightInfo has. Request and result as in Flight",
+    ),
+    ("CloseSession", "Ends a session; the server keeps none"),
+    ("health", "Reads the current snapshot and says its number, as JSON"),
+    ("snapshots", "The snapshots of the store, newest first, as JSON"),
+];
+
+/// Runs an action.
+pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_flight::Result>, Status> {
+    let one = |body: Vec<u8>| Ok(vec![arrow_flight::Result { body: body.into() }]);
+    match action.r#type.as_str() {
+        "CreatePreparedStatement" => {
+            let request: ActionCreatePreparedStatementRequest = unpacked(&action.body)?;
+            one(prepare(asking, request.query).await?.as_any().encode_to_vec())
+        }
+        "ClosePreparedStatement" => {
+            let request: ActionClosePreparedStatementRequest = unpacked(&action.body)?;
+            asking.core.signer.open(&request.prepared_statement_handle)?;
+            Ok(Vec::new())
+        }
+        "CancelQuery" => {
+            let request: ActionCancelQueryRequest = unpacked(&action.body)?;
+            let info = FlightInfo::decode(request.info).map_err(|_| malformed())?;
+            // 1 is cancelled, 3 not cancellable.
+            let result = if cancel(asking, &info) { 1 } else { 3 };
+            one(ActionCancelQueryResult { result }.as_any().encode_to_vec())
+        }
+        "CancelFlightInfo" => {
+            let request = CancelFlightInfoRequest::decode(action.body).map_err(|_| malformed())?;
+            let info = request.info.ok_or_else(malformed)?;
+            let status = match cancel(asking, &info) {
+                true => CancelStatus::Cancelled,
+                false => CancelStatus::NotCancellable,
+            };
+            one(CancelFlightInfoResult::new(status).encode_to_vec())
+        }
+        // The message CloseSessionResult with its field 1, the status, at 1: closed.
+        "CloseSession" => one(vec![0x08, 0x01]),
+        "health" => {
+            let held = asking.session(None)?;
+            let state = json!({
+                "status": "serving",
+                "snapshot": held.snapshot().number(),
+                "running": asking.core.running.count(),
+                "version": env!("CARGO_PKG_VERSION"),
+            });
+            one(state.to_string().into_bytes())
+        }
+        "snapshots" => {
+            let history = asking.session(None)?.snapshot().history();
+            let history = history.map_err(|e| status::of_open(&e))?;
+            let text = serde_json::to_vec(&history);
+            one(text.map_err(|e| status::internal("the history cannot be sent", &e))?)
+        }
+        other => {
+            let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+            let (other, names) = (other.escape_debug(), names.join(", "));
+            Err(Status::unimplemented(format!("there is no action `{other}`; there are {names}")))
+        }
+    }
+}
+
+fn malformed() -> Status {
+    Status::invalid_argument("the body of the action is not what Flight says it is")
+}
+
+fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
+    let any = Any::decode(body).map_err(|_| malformed())?;
+    any.unpack().ok().flatten().ok_or_else(malformed)
+}
+
+/// A handle for a statement, with what it takes and gives.
+async fn prepare(asking: &Asking, sql: String) -> Result<ActionCreatePreparedStatementResult, Status> {
+    let mut record = Record::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
+    let core = std::sync::Arc::clone(&asking.core);
+    let held = asking.session(None)?;
+    let text = sql.clone();
+    let described = asking
+        .apart(async move { held.session.describe(&text).await.map_err(|e| status::of_sql(&e, core.root())) })
+        .await;
+    record.ended(described.as_ref().map(|_| ()));
+    let described = described?;
+    // A statement sees the newest snapshot each time that it runs, unless one was named.
+    let snapshot = match &asking.snapshot {
+        Some(_) => Some(asking.session(None)?.snapshot().number()),
+        None => None,
+    };
+    let handle = Handle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
+    let dataset_schema = match &described.schema {
+        Some(schema) => schema_bytes(&told(schema))?,
+        None => bytes::Bytes::new(),
+    };
+    Ok(ActionCreatePreparedStatementResult {
+        prepared_statement_handle: asking.core.signer.sign(&handle).into(),
+        dataset_schema,
+        parameter_schema: schema_bytes(&described.parameters)?,
+    })
+}
+
+/// Stops what runs for the tickets of an answer.
+fn cancel(asking: &Asking, info: &FlightInfo) -> bool {
+    let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
+    let stopped = tickets.filter(|ticket| asking.core.running.cancel(&asking.caller.id, &ticket.ticket));
+    stopped.count() > 0
+}

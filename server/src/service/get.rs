@@ -1,0 +1,190 @@
+//! Reading: what an answer will look like, and its rows.
+
+use std::sync::Arc;
+
+use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use arrow_schema::SchemaRef;
+use gstore_store::SnapshotName;
+use prost::Message;
+use tonic::Status;
+
+use super::Asking;
+use crate::answer::ask::{self, Asked};
+use crate::answer::plain::{self, Parts};
+use crate::answer::{catalog, rows, stream};
+use crate::audit::Record;
+use crate::handle::{Handle, Question, Statement};
+use crate::sessions::Held;
+use crate::status;
+
+impl Asking {
+    /// The session that answers: on the snapshot of a handle, else on the one of the headers, else on the
+    /// newest.
+    pub(super) fn session(&self, handle: Option<u64>) -> Result<Arc<Held>, Status> {
+        let name = handle.map(SnapshotName::Number).or_else(|| self.snapshot.clone());
+        self.core.sessions.open(name.as_ref(), &self.caller)
+    }
+
+    /// Work that may take a while, on the workers.
+    pub(super) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let permit = self.core.admission.enter(&self.caller.id).await?;
+        let limit = self.core.limits.time;
+        let done = self.core.workers.spawn(async move {
+            let _permit = permit;
+            let done = tokio::time::timeout(limit, work).await;
+            done.unwrap_or_else(|_| Err(Status::deadline_exceeded("planning the statement took too long")))
+        });
+        done.await.unwrap_or_else(|e| Err(status::internal("the request failed", &e)))
+    }
+}
+
+/// Describes an answer: its columns, and the tickets for its rows.
+pub(super) async fn flight_info(asking: &Asking, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+    let (schema, info) = match ask::of_descriptor(&descriptor)? {
+        Asked::About(about) => {
+            let core = Arc::clone(&asking.core);
+            let held = asking.session(None)?;
+            let batch = asking.apart(async move { catalog::batch(&core, &held, about).await }).await?;
+            // The command itself asks for the rows.
+            let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(descriptor.cmd.clone()));
+            let rows = i64::try_from(batch.num_rows()).unwrap_or(-1);
+            (batch.schema(), FlightInfo::new().with_endpoint(endpoint).with_total_records(rows))
+        }
+        asked => {
+            let what = shown(&asked);
+            let described = describe(asking, asked).await;
+            if let Err(status) = &described {
+                Record::begin(&asking.core.audit, "plan", &what, &asking.caller).ended(Err(status));
+            }
+            let described = described?;
+            (Arc::clone(&described.schema), described.info(asking))
+        }
+    };
+    let info = info.try_with_schema(&stream::told(&schema));
+    Ok(info.map_err(|e| status::internal("a schema cannot be sent", &e))?.with_descriptor(descriptor))
+}
+
+/// The columns of an answer.
+pub(super) async fn schema(asking: &Asking, descriptor: &FlightDescriptor) -> Result<SchemaRef, Status> {
+    let schema = match ask::of_descriptor(descriptor)? {
+        Asked::About(about) => {
+            let core = Arc::clone(&asking.core);
+            let held = asking.session(None)?;
+            asking.apart(async move { catalog::batch(&core, &held, about).await }).await?.schema()
+        }
+        asked => describe(asking, asked).await?.schema,
+    };
+    Ok(stream::told(&schema))
+}
+
+/// What is asked for, as the record of requests has it.
+fn shown(asked: &Asked) -> String {
+    match asked {
+        Asked::Statement(sql) => sql.clone(),
+        Asked::Plain(wanted) => format!("{wanted:?}"),
+        Asked::Handle(_) => "a handle".to_owned(),
+        Asked::About(_) => "a list of tables".to_owned(),
+    }
+}
+
+/// An answer before its rows.
+pub(super) struct Described {
+    snapshot: u64,
+    parts: Parts,
+    pub(super) schema: SchemaRef,
+}
+
+impl Described {
+    /// Tickets for the parts, each on the same snapshot.
+    pub(super) fn info(&self, asking: &Asking) -> FlightInfo {
+        let endpoints = self.parts.questions.iter().map(|question| {
+            let handle = Handle::new(Some(self.snapshot), question.clone());
+            let statement_handle = asking.core.signer.sign(&handle).into();
+            let ticket = TicketStatementQuery { statement_handle }.as_any().encode_to_vec();
+            FlightEndpoint::new().with_ticket(Ticket::new(ticket))
+        });
+        let number = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1);
+        FlightInfo::new()
+            .with_endpoints(endpoints.collect())
+            .with_total_records(number(self.parts.rows))
+            .with_total_bytes(number(self.parts.bytes))
+            .with_ordered(true)
+    }
+}
+
+/// Plans what is asked for, so that what is wrong with it is said at once.
+pub(super) async fn describe(asking: &Asking, asked: Asked) -> Result<Described, Status> {
+    let core = Arc::clone(&asking.core);
+    let one = |question| Parts { questions: vec![question], rows: None, bytes: None };
+    let (held, parts) = match asked {
+        Asked::Statement(sql) => {
+            (asking.session(None)?, one(Question::Statement(Statement { sql, values: Vec::new() })))
+        }
+        Asked::Handle(bytes) => {
+            let handle = core.signer.open(&bytes)?;
+            let question =
+                handle.question.ok_or_else(|| Status::invalid_argument("the handle asks for nothing"))?;
+            (asking.session(handle.snapshot)?, one(question))
+        }
+        Asked::Plain(wanted) => {
+            let held = asking.session(None)?;
+            let parts = plain::parts(held.snapshot(), &wanted)?;
+            (held, parts)
+        }
+        Asked::About(_) => return Err(Status::internal("a list of tables is no statement")),
+    };
+    let Some(first) = parts.questions.first().cloned() else {
+        return Err(Status::internal("an answer without parts"));
+    };
+    let snapshot = held.snapshot().number();
+    let schema = asking.apart(async move { rows::columns(&core, &held, &first).await }).await?;
+    Ok(Described { snapshot, parts, schema })
+}
+
+/// The rows of a ticket.
+pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messages, Status> {
+    let core = &asking.core;
+    let handle = match ask::of_ticket(ticket)? {
+        Asked::About(about) => {
+            let (shared, held) = (Arc::clone(core), asking.session(None)?);
+            let batch = asking.apart(async move { catalog::batch(&shared, &held, about).await }).await?;
+            return Ok(stream::of_batch(batch));
+        }
+        Asked::Handle(bytes) => core.signer.open(&bytes)?,
+        Asked::Statement(sql) => {
+            Handle::new(None, Question::Statement(Statement { sql, values: Vec::new() }))
+        }
+        Asked::Plain(wanted) => {
+            let held = asking.session(None)?;
+            let mut questions = plain::parts(held.snapshot(), &wanted)?.questions;
+            let several = || {
+                Status::invalid_argument(
+                    "this answer has several parts; call GetFlightInfo for their tickets",
+                )
+            };
+            let question = questions.pop().filter(|_| questions.is_empty()).ok_or_else(several)?;
+            Handle::new(Some(held.snapshot().number()), question)
+        }
+    };
+    let handle = match (&handle.snapshot, &asking.snapshot) {
+        (None, Some(_)) => Handle { snapshot: Some(asking.session(None)?.snapshot().number()), ..handle },
+        _ => handle,
+    };
+    let (kind, what) = match &handle.question {
+        Some(Question::Statement(statement)) => ("statement", statement.sql.clone()),
+        Some(Question::Vectors(v)) => ("vectors", format!("{}/{} {:?}", v.dataset, v.feature, v.rows())),
+        None => ("nothing", String::new()),
+    };
+    let mut record = Record::begin(&core.audit, kind, &what, &asking.caller);
+    match rows::start(core, &asking.caller, handle, ticket).await {
+        Ok(rows) => Ok(stream::of_rows(core, rows, record, asking.notes)),
+        Err(status) => {
+            record.ended(Err(&status));
+            Err(status)
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The service: every call of Flight, each settled with who sent it before anything else.
+
+mod actions;
+mod get;
+mod list;
+mod put;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
+    HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use futures::{Stream, StreamExt};
+use gstore_store::SnapshotName;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::access::Caller;
+use crate::answer::stream::{Messages, schema_bytes};
+use crate::core::Core;
+
+/// The header that names the snapshot to read: a number or a tag.
+pub(crate) const SNAPSHOT: &str = "gstore-snapshot";
+/// The header that asks for what is to be known beside the rows.
+pub(crate) const NOTES: &str = "gstore-notes";
+
+type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service over a store.
+pub(crate) struct Service(pub(crate) Arc<Core>);
+
+/// A request that may be answered.
+pub(crate) struct Asking {
+    pub(crate) core: Arc<Core>,
+    pub(crate) caller: Caller,
+    pub(crate) snapshot: Option<SnapshotName>,
+    pub(crate) notes: bool,
+}
+
+impl Service {
+    /// Who asks, and of which snapshot.
+    fn asking<T>(&self, request: &Request<T>) -> Result<Asking, Status> {
+        let caller = self.0.access.caller(request.metadata(), request.remote_addr())?;
+        let snapshot = snapshot(request.metadata())?;
+        let notes = request.metadata().contains_key(NOTES);
+        Ok(Asking { core: Arc::clone(&self.0), caller, snapshot, notes })
+    }
+}
+
+/// The snapshot that the headers name.
+fn snapshot(headers: &MetadataMap) -> Result<Option<SnapshotName>, Status> {
+    let Some(value) = headers.get(SNAPSHOT) else { return Ok(None) };
+    let wrong = || Status::invalid_argument(format!("the header `{SNAPSHOT}` takes a number or a tag"));
+    let text = value.to_str().map_err(|_| wrong())?;
+    text.parse().map(Some).map_err(|_| wrong())
+}
+
+fn once<T: Send + 'static>(item: T) -> Many<T> {
+    Box::pin(futures::stream::once(futures::future::ready(Ok(item))))
+}
+
+#[tonic::async_trait]
+impl FlightService for Service {
+    type HandshakeStream = Many<HandshakeResponse>;
+    type ListFlightsStream = Many<FlightInfo>;
+    type DoGetStream = Messages;
+    type DoPutStream = Many<PutResult>;
+    type DoExchangeStream = Many<FlightData>;
+    type DoActionStream = Many<arrow_flight::Result>;
+    type ListActionsStream = Many<ActionType>;
+
+    /// Answers `Basic` and `Bearer` credentials with a bearer token, in the header and as the payload.
+    async fn handshake(
+        &self,
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        self.0.access.caller(request.metadata(), request.remote_addr())?;
+        let bearer = self.0.access.bearer(request.metadata())?.unwrap_or_default();
+        let payload = bearer.clone().into_bytes().into();
+        let mut response = Response::new(once(HandshakeResponse { protocol_version: 0, payload }));
+        let header: Result<AsciiMetadataValue, _> = format!("Bearer {bearer}").parse();
+        let header = header
+            .map_err(|_| Status::invalid_argument("the token has characters that no header may have"))?;
+        response.metadata_mut().insert("authorization", header);
+        Ok(response)
+    }
+
+    async fn list_flights(
+        &self,
+        request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        let asking = self.asking(&request)?;
+        let infos = list::flights(&asking, &request.get_ref().expression).await?;
+        Ok(Response::new(Box::pin(futures::stream::iter(infos.into_iter().map(Ok)))))
+    }
+
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let asking = self.asking(&request)?;
+        Ok(Response::new(get::flight_info(&asking, request.into_inner()).await?))
+    }
+
+    async fn poll_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        self.asking(&request)?;
+        Err(Status::unimplemented("answers need not be polled for; call GetFlightInfo"))
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        let asking = self.asking(&request)?;
+        let schema = get::schema(&asking, request.get_ref()).await?;
+        Ok(Response::new(SchemaResult { schema: schema_bytes(&schema)? }))
+    }
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let asking = self.asking(&request)?;
+        Ok(Response::new(get::rows(&asking, &request.get_ref().ticket).await?))
+    }
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let asking = self.asking(&request)?;
+        let messages = request.into_inner().boxed();
+        Ok(Response::new(once(put::put(&asking, messages).await?)))
+    }
+
+    async fn do_exchange(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        self.asking(&request)?;
+        Err(Status::unimplemented(
+            "there is nothing to exchange; GetFlightInfo and DoGet read, DoPut binds parameters",
+        ))
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        let asking = self.asking(&request)?;
+        let results = actions::run(&asking, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(futures::stream::iter(results.into_iter().map(Ok)))))
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        self.asking(&request)?;
+        let actions = actions::ACTIONS.iter().map(|(name, about)| {
+            Ok(ActionType { r#type: (*name).to_owned(), description: (*about).to_owned() })
+        });
+        Ok(Response::new(Box::pin(futures::stream::iter(actions))))
+    }
+}

@@ -1,0 +1,105 @@
+//! What clients send: values for the parameters of prepared statements. Statements that change something are
+//! refused here.
+
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::{Any, Command, DoPutPreparedStatementResult};
+use arrow_flight::{FlightData, PutResult};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use gstore_sql::Parameters;
+use prost::Message;
+use tonic::Status;
+
+use super::Asking;
+use super::get;
+use crate::answer::ask::Asked;
+use crate::answer::rows::write_values;
+use crate::handle::{Handle, Question, Statement};
+
+/// Takes a stream in.
+pub(super) async fn put(
+    asking: &Asking,
+    mut messages: BoxStream<'static, Result<FlightData, Status>>,
+) -> Result<PutResult, Status> {
+    let wrong = || Status::invalid_argument("the stream does not begin with a command of Flight SQL");
+    let first = messages.try_next().await?.ok_or_else(wrong)?;
+    let command =
+        first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(wrong)?;
+    let any = Any::decode(command).map_err(|_| wrong())?;
+    match Command::try_from(any).map_err(|_| wrong())? {
+        Command::CommandPreparedStatementQuery(query) => {
+            let handle = asking.core.signer.open(&query.prepared_statement_handle)?;
+            let rest = futures::stream::once(futures::future::ready(Ok(first))).chain(messages);
+            let bound = bind(asking, handle, rest.boxed()).await?;
+            let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(bound.into()) };
+            Ok(PutResult { app_metadata: result.encode_to_vec().into() })
+        }
+        Command::CommandStatementUpdate(update) => Err(changes(asking, update.query).await),
+        Command::CommandPreparedStatementUpdate(update) => {
+            let handle = asking.core.signer.open(&update.prepared_statement_handle)?;
+            let sql = match handle.question {
+                Some(Question::Statement(statement)) => statement.sql,
+                _ => String::new(),
+            };
+            Err(changes(asking, sql).await)
+        }
+        Command::CommandStatementIngest(_) => Err(Status::unimplemented(
+            "tables are not written here; `gstore add` on the server makes a dataset of data files",
+        )),
+        other => {
+            let what = other.type_url().rsplit('.').next().unwrap_or_default().escape_debug().to_string();
+            Err(Status::unimplemented(format!("nothing is put by {what}")))
+        }
+    }
+}
+
+/// The handle with the values of the only row that is sent.
+async fn bind(
+    asking: &Asking,
+    handle: Handle,
+    messages: BoxStream<'static, Result<FlightData, Status>>,
+) -> Result<Vec<u8>, Status> {
+    let Some(Question::Statement(Statement { sql, .. })) = handle.question else {
+        return Err(Status::invalid_argument("only statements have parameters"));
+    };
+    let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
+    let mut row = None;
+    while let Some(batch) = batches.try_next().await.map_err(of_sent)? {
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        if row.is_some() || batch.num_rows() > 1 {
+            return Err(Status::invalid_argument(
+                "a statement takes one row of values; run it once for each row",
+            ));
+        }
+        row = Some(batch);
+    }
+    let values = match row {
+        None => Vec::new(),
+        Some(row) => {
+            Parameters::of_row(&row).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            write_values(&row)?
+        }
+    };
+    let bound = Handle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
+    Ok(asking.core.signer.sign(&bound))
+}
+
+/// What is wrong with messages that were sent.
+fn of_sent(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        error => Status::invalid_argument(format!("the values are not understood: {error}")),
+    }
+}
+
+/// Why a statement that is to change something is refused, with the command to use.
+async fn changes(asking: &Asking, sql: String) -> Status {
+    match get::describe(asking, Asked::Statement(sql)).await {
+        Err(status) => status,
+        Ok(_) => Status::invalid_argument("this statement changes nothing; send it as a query"),
+    }
+}

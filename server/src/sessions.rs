@@ -1,0 +1,115 @@
+//! Sessions of SQL at hand: one for each snapshot and set of visible datasets that was asked for lately.
+//!
+//! Invariants
+//! - a request sees one snapshot from its first to its last row, held against `gc` by the session's lease
+//! - the newest snapshot is looked for at each request, so that what other processes publish is seen without
+//!   a restart
+//! - a session that nobody asks is given up after a while, and its lease with it
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gstore_sql::{SqlOptions, SqlSession};
+use gstore_store::{Lease, Snapshot, SnapshotName, Store};
+use tonic::Status;
+
+use crate::access::Caller;
+use crate::status;
+
+/// How many sessions are kept.
+const MOST: usize = 8;
+/// How long one is kept that nobody asks.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A session and what it holds.
+pub(crate) struct Held {
+    pub(crate) session: SqlSession,
+    _lease: Option<Lease>,
+}
+
+impl Held {
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        self.session.snapshot()
+    }
+}
+
+struct Slot {
+    snapshot: u64,
+    datasets: Option<BTreeSet<String>>,
+    held: Arc<Held>,
+    used: Instant,
+}
+
+/// The sessions of a server.
+pub(crate) struct Sessions {
+    store: Store,
+    options: SqlOptions,
+    slots: Mutex<Vec<Slot>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(store: Store, options: SqlOptions) -> Self {
+        Self { store, options, slots: Mutex::default() }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A session on the snapshot of this name, the newest for none, as the caller sees it.
+    pub(crate) fn open(&self, name: Option<&SnapshotName>, caller: &Caller) -> Result<Arc<Held>, Status> {
+        let number = match name {
+            None => self.store.snapshot().map_err(|e| status::of_open(&e))?.number(),
+            Some(SnapshotName::Number(number)) => *number,
+            Some(tag) => self.store.snapshot_named(tag).map_err(|e| status::of_open(&e))?.number(),
+        };
+        if let Some(held) = self.known(number, caller) {
+            return Ok(held);
+        }
+        let (snapshot, lease) = self
+            .store
+            .snapshot_leased(Some(&SnapshotName::Number(number)), "gstore serve")
+            .map_err(|e| status::of_open(&e))?;
+        let snapshot = match &caller.datasets {
+            None => snapshot,
+            Some(names) => Arc::new(snapshot.only(|name| names.contains(name))),
+        };
+        let session = SqlSession::new(snapshot, self.options.clone())
+            .map_err(|e| status::of_sql(&e, self.store.path()))?;
+        let held = Arc::new(Held { session, _lease: lease });
+        let (datasets, used) = (caller.datasets.clone(), Instant::now());
+        let mut slots = self.lock();
+        slots.push(Slot { snapshot: number, datasets, held: Arc::clone(&held), used });
+        if slots.len() > MOST {
+            let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.used).map_or(0, |(i, _)| i);
+            slots.swap_remove(oldest);
+        }
+        Ok(held)
+    }
+
+    fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<Held>> {
+        let mut slots = self.lock();
+        let fits = |slot: &&mut Slot| slot.snapshot == snapshot && slot.datasets == caller.datasets;
+        let slot = slots.iter_mut().find(fits)?;
+        slot.used = Instant::now();
+        Some(Arc::clone(&slot.held))
+    }
+
+    /// Gives up what was not asked for a while.
+    pub(crate) fn give_up_idle(&self) {
+        let idle: Vec<Slot> = {
+            let mut slots = self.lock();
+            let (idle, kept) =
+                std::mem::take(&mut *slots).into_iter().partition(|slot| slot.used.elapsed() > IDLE);
+            *slots = kept;
+            idle
+        };
+        drop(idle);
+    }
+
+    // A list of slots is whole at every instant, so one that a panic poisoned is still good.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,107 @@
+//! Promise: a server gives clients the rows that the store's own session gives, to those who may have them,
+//! and survives all others.
+
+#[path = "flight/access.rs"]
+mod access;
+#[path = "flight/client.rs"]
+mod client;
+#[path = "../../sql/tests/sql/fixture.rs"]
+#[allow(dead_code)]
+mod fixture;
+#[path = "flight/limits.rs"]
+mod limits;
+#[path = "flight/plain.rs"]
+mod plain;
+#[path = "flight/sql.rs"]
+mod sql;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gstore_core::Cancel;
+use gstore_server::{Limits, NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use gstore_sql::SqlOptions;
+use gstore_store::Store;
+
+/// A server on the small store of the SQL tests, with a token for everything.
+pub struct Server {
+    pub address: SocketAddr,
+    pub store: Store,
+    pub token: String,
+    pub audit: PathBuf,
+    stop: Arc<Cancel>,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+    _folder: tempfile::TempDir,
+}
+
+/// Options of a server on a free port of this machine.
+pub fn options() -> ServeOptions {
+    ServeOptions {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        tls: None,
+        plain_text: false,
+        without_tokens: false,
+        limits: Limits::default(),
+        sql: SqlOptions { threads: 2, ..SqlOptions::default() },
+        drain: Duration::from_millis(200),
+        audit: None,
+    }
+}
+
+impl Server {
+    pub fn start(options: ServeOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        fixture::store(&path);
+        let store = Store::open(&path).unwrap();
+        let token = token(&store, "all", None);
+        Self::on(store, token, folder, options)
+    }
+
+    /// Another server on the same store.
+    pub fn again(&self) -> Self {
+        Self::on(self.store.clone(), self.token.clone(), tempfile::tempdir().unwrap(), options())
+    }
+
+    pub fn on(store: Store, token: String, folder: tempfile::TempDir, options: ServeOptions) -> Self {
+        let audit = folder.path().join("audit.jsonl");
+        let stop = Arc::new(Cancel::new());
+        let (send, receive) = std::sync::mpsc::channel();
+        let options = ServeOptions { audit: Some(audit.clone()), ..options };
+        let (served, raised) = (store.clone(), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            serve(served, options, &raised, |address| send.send(address).unwrap())
+        });
+        let address = receive.recv().expect("the server starts");
+        Self { address, store, token, audit, stop, thread: Some(thread), _folder: folder }
+    }
+
+    /// Stops the server and waits until it has.
+    pub fn stop(&mut self) {
+        self.stop.raise();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+
+    /// Tells the server to stop, and does not wait.
+    pub fn tell_to_stop(&self) {
+        self.stop.raise();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A token that reads.
+pub fn token(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
+    let datasets = datasets.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
+    let new = NewToken { name: name.to_owned(), scope: Scope::Read, expires: None, datasets };
+    Tokens::of(store).create(new).unwrap()
+}

@@ -1,0 +1,186 @@
+//! Who gets in: tokens of all sorts, what they see, and bytes that are no requests.
+
+use std::time::Duration;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Criteria, FlightDescriptor, HandshakeRequest, Ticket};
+use futures::TryStreamExt;
+use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::client::{Client, channel, statement, text};
+use crate::{Server, options, token};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_token_that_works_gets_in() {
+    let server = Server::start(options());
+    let tokens = Tokens::of(&server.store);
+    let new =
+        |name: &str, expires| NewToken { name: name.into(), scope: Scope::Read, expires, datasets: None };
+    let expired = tokens.create(new("expired", Some(Duration::ZERO))).unwrap();
+    let revoked = tokens.create(new("revoked", None)).unwrap();
+    assert!(Client::with(&server, &revoked).await.sql("SELECT 1").await.is_ok());
+    tokens.revoke("revoked").unwrap();
+    for bad in ["", "gst_x", &expired, &revoked, &server.token[..40]] {
+        let client = Client::with(&server, bad).await;
+        let code = |status: tonic::Status| status.code();
+        assert_eq!(client.sql("SELECT 1").await.map_err(code).err(), Some(Code::Unauthenticated), "{bad}");
+        assert_eq!(client.get(Ticket::new(vec![1])).await.map_err(code).err(), Some(Code::Unauthenticated));
+        assert_eq!(client.action("health", vec![]).await.map_err(code).err(), Some(Code::Unauthenticated));
+        assert_eq!(client.prepare("SELECT 1").await.map_err(code).err(), Some(Code::Unauthenticated));
+        let request = client.request(Criteria::default());
+        assert_eq!(
+            client.inner.clone().list_flights(request).await.err().unwrap().code(),
+            Code::Unauthenticated
+        );
+        let request = client.request(statement("SELECT 1"));
+        assert_eq!(
+            client.inner.clone().get_schema(request).await.err().unwrap().code(),
+            Code::Unauthenticated
+        );
+        let put = client.request(futures::stream::iter([]));
+        assert_eq!(client.inner.clone().do_put(put).await.err().unwrap().code(), Code::Unauthenticated);
+    }
+    let mut none = Client::of(&server).await;
+    none.headers.clear();
+    assert_eq!(none.sql("SELECT 1").await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_handshake_turns_a_password_into_a_bearer() {
+    let server = Server::start(options());
+    let mut client = FlightServiceClient::new(channel(&server).await);
+    let basic = |password: &str| {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("me:{password}"));
+        let hello = HandshakeRequest { protocol_version: 0, payload: Vec::new().into() };
+        let mut request = Request::new(futures::stream::iter([hello]));
+        request.metadata_mut().insert("authorization", format!("Basic {text}").parse().unwrap());
+        request
+    };
+    let response = client.handshake(basic(&server.token)).await.unwrap();
+    let bearer = response.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
+    assert_eq!(bearer, format!("Bearer {}", server.token));
+    assert_eq!(response.into_inner().try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    assert_eq!(client.handshake(basic("wrong")).await.err().unwrap().code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_some_datasets_sees_no_others() {
+    let server = Server::start(options());
+    let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
+    let client = Client::with(&server, &narrow).await;
+    for sql in [
+        "SELECT count(*) FROM pool",
+        "SELECT id FROM influence('pool', 'target') ORDER BY score DESC LIMIT 1",
+        "SELECT row FROM vectors('pool', 'grad-adam@checkpoint-1')",
+    ] {
+        assert!(client.sql(sql).await.is_ok(), "{sql}");
+    }
+    for sql in [
+        "SELECT * FROM other",
+        "SELECT * FROM store.data.other",
+        "SELECT id FROM influence('pool', 'other') ORDER BY score DESC LIMIT 1",
+        "SELECT id FROM influence('extra', 'target') ORDER BY score DESC LIMIT 1",
+        "SELECT row FROM vectors('other', 'grad-sgd@checkpoint-1')",
+    ] {
+        let status = client.sql(sql).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
+    }
+    let missing = client.rows(FlightDescriptor::new_path(vec!["dataset".into(), "other".into()])).await;
+    assert_eq!(missing.unwrap_err().code(), Code::NotFound);
+    for table in ["datasets", "columns", "features", "segments", "samples", "snapshots", "tags"] {
+        let (_, rows) = client.sql(&format!("SELECT * FROM gstore.{table}")).await.unwrap();
+        let shown = text(&rows);
+        for hidden in ["other", "foreign", "extra", "holes", "bare"] {
+            assert!(!shown.contains(hidden), "{table}: {shown}");
+        }
+    }
+    // A handle of somebody who sees more gives no more.
+    let all = Client::of(&server).await;
+    let info = all.info(statement("SELECT * FROM other")).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    assert!(all.get(ticket.clone()).await.is_ok());
+    assert_eq!(client.get(ticket).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_request_are_refused() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let good = client.info(statement("SELECT 1")).await.unwrap().endpoint[0].ticket.clone().unwrap().ticket;
+    let path = FlightDescriptor::new_path(vec!["..".into(), "../../etc/passwd".into()]);
+    assert_eq!(client.info(path).await.unwrap_err().code(), Code::NotFound);
+    for i in 0..300 {
+        let mut bytes: Vec<u8> = match i % 3 {
+            0 => (0..i).map(|_| random()).collect(),
+            1 => good.to_vec(),
+            _ => br#"{"vectors": {"dataset": "pool", "feature": "grad-adam@checkpoint-1"}}"#.to_vec(),
+        };
+        if let Some(at) = (!bytes.is_empty()).then(|| usize::from(random()) % bytes.len()) {
+            bytes[at] ^= 1 << (i % 8);
+        }
+        let refused = |result: Result<(), tonic::Status>| match result {
+            Ok(()) => true,
+            Err(status) => {
+                matches!(status.code(), Code::InvalidArgument | Code::NotFound | Code::Unimplemented)
+            }
+        };
+        assert!(refused(client.get(Ticket::new(bytes.clone())).await.map(|_| ())), "{bytes:?}");
+        assert!(
+            refused(client.info(FlightDescriptor::new_cmd(bytes.clone())).await.map(|_| ())),
+            "{bytes:?}"
+        );
+        for kind in ["CreatePreparedStatement", "CancelQuery", "CancelFlightInfo", "nothing"] {
+            assert!(refused(client.action(kind, bytes.clone()).await.map(|_| ())), "{kind} {bytes:?}");
+        }
+    }
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_to_everybody() {
+    let server = Server::start(options());
+    let mut health = HealthClient::new(channel(&server).await);
+    for service in ["", "arrow.flight.protocol.FlightService"] {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
+        assert_eq!(answer.status, 1, "{service}: serving");
+    }
+}
+
+#[test]
+fn what_others_can_reach_is_protected() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = gstore_store::Store::create(folder.path().join("s")).unwrap();
+    let stop = gstore_core::Cancel::raised();
+    let open = || ServeOptions { listen: "0.0.0.0:0".parse().unwrap(), ..options() };
+    let run = |options| serve(store.clone(), options, &stop, |_| {});
+    assert!(matches!(run(open()), Err(ServeError::PlainText(_))));
+    let nobody = ServeOptions { without_tokens: true, plain_text: true, ..open() };
+    assert!(matches!(run(nobody), Err(ServeError::WithoutTokens(_))));
+    assert!(run(ServeOptions { plain_text: true, ..open() }).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_recorded() {
+    let mut server = Server::start(options());
+    let client = Client::of(&server).await;
+    client.sql("SELECT row FROM pool").await.unwrap();
+    let _ = client.sql("SELECT nothing").await;
+    server.stop();
+    let lines = fs_err::read_to_string(&server.audit).unwrap();
+    let records: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let find = |what: &str| records.iter().find(|r| r["what"] == what).unwrap_or_else(|| panic!("{lines}"));
+    let done = find("SELECT row FROM pool");
+    assert_eq!((done["rows"].as_u64(), done["token"].as_str()), (Some(12), Some("all")));
+    assert!(done["bytes"].as_u64().unwrap() > 0 && done["peer"].as_str().unwrap().starts_with("127."));
+    assert!(!lines.contains(&server.token));
+    assert_ne!(find("SELECT nothing")["outcome"], done["outcome"]);
+}

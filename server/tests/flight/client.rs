@@ -1,0 +1,136 @@
+//! Requests as the protocol has them, without the help of a driver.
+
+use arrow_array::RecordBatch;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
+    CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt,
+};
+use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, Ticket};
+use arrow_schema::Schema;
+use futures::{StreamExt, TryStreamExt};
+use prost::Message;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
+use crate::Server;
+
+/// A connection with a token.
+#[derive(Clone)]
+pub struct Client {
+    pub inner: FlightServiceClient<Channel>,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+pub type Answer = Result<(Schema, Vec<RecordBatch>), Status>;
+
+impl Client {
+    pub async fn of(server: &Server) -> Self {
+        Self::with(server, &server.token).await
+    }
+
+    pub async fn with(server: &Server, token: &str) -> Self {
+        let inner = FlightServiceClient::new(channel(server).await);
+        Self { inner, headers: vec![("authorization", format!("Bearer {token}"))] }
+    }
+
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        for (name, value) in &self.headers {
+            request.metadata_mut().insert(*name, value.parse().unwrap());
+        }
+        request
+    }
+
+    pub async fn info(&self, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+        Ok(self.inner.clone().get_flight_info(self.request(descriptor)).await?.into_inner())
+    }
+
+    pub async fn stream(&self, ticket: Ticket) -> Result<Streaming<FlightData>, Status> {
+        Ok(self.inner.clone().do_get(self.request(ticket)).await?.into_inner())
+    }
+
+    /// The rows of a ticket with the schema of the stream.
+    pub async fn get(&self, ticket: Ticket) -> Answer {
+        let messages = self.stream(ticket).await?.map_err(|status| FlightError::Tonic(Box::new(status)));
+        let mut stream = FlightRecordBatchStream::new_from_flight_data(messages);
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.next().await {
+            batches.push(batch.map_err(Status::from)?);
+        }
+        let schema = stream.schema().map(|schema| schema.as_ref().clone()).expect("a schema comes first");
+        Ok((schema, batches))
+    }
+
+    /// The rows of all parts; the schema that was told is the one that comes.
+    pub async fn rows(&self, descriptor: FlightDescriptor) -> Answer {
+        let info = self.info(descriptor).await?;
+        let told = info.clone().try_decode_schema().expect("a schema is told");
+        assert!(!info.endpoint.is_empty());
+        let mut all = Vec::new();
+        for endpoint in info.endpoint {
+            assert!(endpoint.location.is_empty(), "the same server");
+            let (schema, batches) = self.get(endpoint.ticket.expect("a ticket")).await?;
+            assert_eq!(schema, told);
+            all.extend(batches.into_iter().filter(|b| b.num_rows() > 0));
+        }
+        Ok((told, all))
+    }
+
+    pub async fn sql(&self, sql: &str) -> Answer {
+        self.rows(statement(sql)).await
+    }
+
+    pub async fn action(&self, kind: &str, body: Vec<u8>) -> Result<Vec<bytes::Bytes>, Status> {
+        let results = self.inner.clone().do_action(self.request(Action::new(kind, body))).await?;
+        results.into_inner().map_ok(|result| result.body).try_collect().await
+    }
+
+    pub async fn prepare(&self, sql: &str) -> Result<ActionCreatePreparedStatementResult, Status> {
+        let request = ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
+        let results = self.action("CreatePreparedStatement", request.as_any().encode_to_vec()).await?;
+        Ok(Any::decode(results[0].clone()).unwrap().unpack().unwrap().expect("a prepared statement"))
+    }
+
+    /// Binds a row of values, and gives the handle with them.
+    pub async fn bind(&self, handle: bytes::Bytes, row: RecordBatch) -> Result<bytes::Bytes, Status> {
+        let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
+        let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+        let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+        let messages: Vec<_> = encoder.build(futures::stream::iter([Ok(row)])).try_collect().await.unwrap();
+        let put = self.inner.clone().do_put(self.request(futures::stream::iter(messages))).await?;
+        let put = put.into_inner().message().await?.expect("a result");
+        let result = DoPutPreparedStatementResult::decode(put.app_metadata).unwrap();
+        Ok(result.prepared_statement_handle.expect("a new handle"))
+    }
+
+    pub async fn run_prepared(&self, handle: bytes::Bytes) -> Answer {
+        let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
+        self.rows(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await
+    }
+
+    /// Statements that run, as the server counts them.
+    pub async fn running(&self) -> u64 {
+        let state = self.action("health", Vec::new()).await.unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state[0]).unwrap();
+        state["running"].as_u64().unwrap()
+    }
+}
+
+/// A connection without a token.
+pub async fn channel(server: &Server) -> Channel {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+pub fn statement(sql: &str) -> FlightDescriptor {
+    let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
+    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
+}
+
+pub fn text(batches: &[RecordBatch]) -> String {
+    arrow_cast::pretty::pretty_format_batches(batches).unwrap().to_string()
+}

@@ -1,0 +1,141 @@
+//! Limits, and the ends of statements: by their client, by time, by size, by the end of the server.
+
+use std::time::{Duration, Instant};
+
+use arrow_flight::CancelFlightInfoRequest;
+use arrow_flight::CancelFlightInfoResult;
+use gstore_server::{Limits, ServeOptions};
+use prost::Message;
+use tonic::Code;
+
+use crate::client::{Client, statement};
+use crate::{Server, options};
+
+/// Rows without an end.
+const ENDLESS: &str = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+
+fn limited(limits: Limits) -> ServeOptions {
+    ServeOptions { limits, ..options() }
+}
+
+async fn until_none_runs(client: &Client) {
+    let begun = Instant::now();
+    while client.running().await > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a statement goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_have_a_limit_of_bytes_and_of_time() {
+    let server = Server::start(limited(Limits { result_bytes: 1 << 20, ..Limits::default() }));
+    let client = Client::of(&server).await;
+    let status = client.sql(ENDLESS).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(client.sql("SELECT row FROM pool").await.is_ok());
+    until_none_runs(&client).await;
+
+    let server = Server::start(limited(Limits { time: Duration::from_millis(300), ..Limits::default() }));
+    let client = Client::of(&server).await;
+    let counted = format!("SELECT count(*) FROM ({ENDLESS})");
+    assert_eq!(client.sql(&counted).await.unwrap_err().code(), Code::DeadlineExceeded);
+    // One who never reads holds nothing up for longer than that.
+    let info = client.info(statement(ENDLESS)).await.unwrap();
+    let unread = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    until_none_runs(&client).await;
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_ends_when_its_reader_goes_or_says_so() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for _ in 0..20 {
+        let info = client.info(statement(ENDLESS)).await.unwrap();
+        let mut stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+        assert!(stream.message().await.unwrap().is_some());
+    }
+    until_none_runs(&client).await;
+
+    let info = client.info(statement(ENDLESS)).await.unwrap();
+    let mut stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    stream.message().await.unwrap();
+    let request = || CancelFlightInfoRequest::new(info.clone()).encode_to_vec();
+    let status = |bytes: bytes::Bytes| CancelFlightInfoResult::decode(bytes).unwrap().status;
+    let other = Client::with(&server, &crate::token(&server.store, "other", None)).await;
+    assert_eq!(status(other.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 3, "another's");
+    assert_eq!(status(client.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 1);
+    let ended = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a shorter result"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::Cancelled);
+    until_none_runs(&client).await;
+    assert_eq!(status(client.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_take_turns() {
+    let limits = Limits { statements: 2, statements_each: 1, waiting: 0, ..Limits::default() };
+    let server = Server::start(limited(limits));
+    let client = Client::of(&server).await;
+    let info = client.info(statement(ENDLESS)).await.unwrap();
+    let stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let refused = client.sql("SELECT 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let other = Client::with(&server, &crate::token(&server.store, "other", None)).await;
+    assert!(other.sql("SELECT 1").await.is_ok());
+    drop(stream);
+    until_none_runs(&client).await;
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_are_refused() {
+    let server = Server::start(limited(Limits { message_bytes: 1 << 20, ..Limits::default() }));
+    let client = Client::of(&server).await;
+    let long = format!("SELECT '{}'", "x".repeat(2 << 20));
+    assert_eq!(client.sql(&long).await.unwrap_err().code(), Code::OutOfRange);
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_cut_into_messages_by_bytes() {
+    let server = Server::start(limited(Limits { batch_bytes: 10_000, ..Limits::default() }));
+    let client = Client::of(&server).await;
+    let sql = "SELECT value, repeat('x', 100) AS x FROM generate_series(1, 20000)";
+    let (_, batches) = client.sql(sql).await.unwrap();
+    assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 20_000);
+    assert!(batches.len() > 100, "{}", batches.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_waits_a_while_and_then_tells_who_is_left() {
+    let mut server = Server::start(ServeOptions { drain: Duration::from_secs(2), ..options() });
+    let client = Client::of(&server).await;
+    let slow = client.info(statement(ENDLESS)).await.unwrap();
+    let mut endless = client.stream(slow.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let sql = "SELECT value, repeat('x', 100) AS x FROM generate_series(1, 200000)";
+    let long = client.info(statement(sql)).await.unwrap();
+    let mut ending = client.stream(long.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    ending.message().await.unwrap();
+    server.tell_to_stop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut messages = 0;
+    while ending.message().await.expect("what runs may end").is_some() {
+        messages += 1;
+    }
+    assert!(messages > 1);
+    let told = loop {
+        match endless.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a shorter result"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(told.code(), Code::Unavailable, "{told}");
+    server.stop();
+}

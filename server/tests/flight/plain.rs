@@ -1,0 +1,133 @@
+//! Plain Flight: datasets, vectors and questions without SQL.
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float16Type, Float32Type};
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
+use arrow_flight::{Criteria, FlightDescriptor};
+use futures::TryStreamExt;
+use gstore_store::Store;
+use prost::Message;
+use tonic::Code;
+
+use crate::client::{Client, text};
+use crate::{Server, fixture, options};
+
+fn json(text: &str) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(text.as_bytes().to_vec())
+}
+
+async fn flights(client: &Client, criteria: &str) -> Vec<String> {
+    let request = client.request(Criteria { expression: criteria.as_bytes().to_vec().into() });
+    let infos = client.inner.clone().list_flights(request).await.unwrap().into_inner();
+    let infos: Vec<_> = infos.try_collect().await.unwrap();
+    infos.into_iter().map(|info| info.flight_descriptor.unwrap().path.join("/")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_listed_can_be_read() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let all = flights(&client, "").await;
+    assert!(all.contains(&"dataset/pool".to_owned()), "{all:?}");
+    assert!(all.contains(&"vectors/pool/grad-adam@checkpoint-1".to_owned()), "{all:?}");
+    assert_eq!(flights(&client, "dataset/po").await, ["dataset/pool"]);
+    for path in &all {
+        let path = path.split('/').map(str::to_owned).collect();
+        client.rows(FlightDescriptor::new_path(path)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_rows_come_by_every_way() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for (asked, sql) in [
+        (r#"{"dataset": "pool"}"#, "SELECT * FROM pool"),
+        (r#"{"dataset": "pool", "rows": [3, 7]}"#, "SELECT * FROM pool WHERE row >= 3 AND row < 7"),
+        (
+            r#"{"vectors": {"dataset": "pool", "feature": "grad-adam@checkpoint-2", "type": "f32", "rows": [1, 4]}}"#,
+            "SELECT * FROM vectors('pool', 'grad-adam@checkpoint-2') WHERE row BETWEEN 1 AND 3",
+        ),
+        (
+            r#"{"influence": {"pool": ["pool"], "target": "target", "k": 4, "checkpoints": ["checkpoint-1"], "explain": true}}"#,
+            "SELECT * FROM influence('pool', 'target', k => 4, checkpoints => 'checkpoint-1', explain => true)",
+        ),
+        (
+            r#"{"sql": "SELECT row FROM pool WHERE row < $1", "parameters": [2]}"#,
+            "SELECT row FROM pool WHERE row < 2",
+        ),
+    ] {
+        let (_, rows) = client.rows(json(asked)).await.unwrap_or_else(|e| panic!("{asked}: {e}"));
+        assert_eq!(text(&rows), text(&client.sql(sql).await.unwrap().1), "{asked}");
+    }
+    for (asked, code) in [
+        (r#"{"dataset": "nothing"}"#, Code::NotFound),
+        (r#"{"vectors": {"dataset": "pool", "feature": "nothing"}}"#, Code::NotFound),
+        (r#"{"influence": {"pool": "pool", "target": "target", "kk": 4}}"#, Code::InvalidArgument),
+        (r#"{"influence": {"pool": "pool"}}"#, Code::InvalidArgument),
+    ] {
+        assert_eq!(client.rows(json(asked)).await.unwrap_err().code(), code, "{asked}");
+    }
+    // A schema can be asked for by itself.
+    let request = client.request(json(r#"{"dataset": "pool"}"#));
+    let schema = client.inner.clone().get_schema(request).await.unwrap().into_inner();
+    let schema = arrow_schema::Schema::try_from(arrow_flight::IpcMessage(schema.schema)).unwrap();
+    assert_eq!(schema.field(1).name(), "id");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_vectors_come_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    fixture::large(&folder.path().join("store"), 700, 3, 16, 1);
+    let store = Store::open(folder.path().join("store")).unwrap();
+    let token = crate::token(&store, "all", None);
+    let server = Server::on(store.clone(), token, folder, options());
+    let client = Client::of(&server).await;
+    let ask = |rows: &str| {
+        json(&format!(r#"{{"vectors": {{"dataset": "pool", "feature": "grad-adam@checkpoint-1"{rows}}}}}"#))
+    };
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
+    for (asked, first, rows) in [(ask(""), 0, 700), (ask(r#", "rows": [13, 600]"#), 13, 587)] {
+        let (_, batches) = client.rows(asked).await.unwrap();
+        let mut row = first;
+        for batch in &batches {
+            check(batch, &reader, &mut row);
+        }
+        assert_eq!(row, first + rows);
+    }
+    // Deleted rows are not sent.
+    let gone = gstore_store::RowSet::from_ranges([20..30]);
+    let delete = gstore_store::DeleteOptions { command: "test".into(), purge: false, ..Default::default() };
+    store.delete(snapshot.dataset("pool").unwrap(), &gone, delete).unwrap();
+    let (_, batches) = client.rows(ask("")).await.unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 690);
+}
+
+fn check(batch: &RecordBatch, reader: &gstore_store::FeatureReader, row: &mut u64) {
+    let rows = batch.column(0).as_primitive::<arrow_array::types::UInt64Type>();
+    let vectors = batch.column_by_name("vector").unwrap().as_fixed_size_list();
+    let scales = batch.column_by_name("scale").unwrap().as_fixed_size_list();
+    for i in 0..batch.num_rows() {
+        assert_eq!(rows.value(i), *row);
+        let vector = vectors.value(i);
+        let scale = scales.value(i).as_primitive::<Float32Type>().value(0);
+        let sent = vector.as_primitive::<Float16Type>().values();
+        let stored = reader.row(*row).unwrap().unwrap().vector;
+        assert!(
+            sent.iter().zip(&stored).all(|(a, b)| (a.to_f32() * scale).to_bits() == b.to_bits()),
+            "row {row}"
+        );
+        *row += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_place_of_a_ticket_is_answered_too() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let command = CommandStatementQuery { query: "SELECT 7".into(), transaction_id: None };
+    let ticket = arrow_flight::Ticket::new(command.as_any().encode_to_vec());
+    assert!(text(&client.get(ticket).await.unwrap().1).contains('7'));
+}

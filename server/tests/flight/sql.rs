@@ -1,0 +1,221 @@
+//! Flight SQL: statements, prepared statements, and the tables about tables.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_flight::sql::{
+    CommandGetCatalogs, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetPrimaryKeys,
+    CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo, ProstMessageExt,
+    SqlInfo,
+};
+use arrow_flight::{FlightDescriptor, IpcMessage};
+use arrow_schema::Schema;
+use gstore_core::Cancel;
+use gstore_server::{Remote, RemoteOptions};
+use gstore_sql::{Parameters, SqlErrorKind, SqlOptions, SqlRunner};
+use prost::Message;
+use tonic::Code;
+
+use crate::client::{Client, statement, text};
+use crate::{Server, fixture, options};
+
+fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(message.as_any().encode_to_vec())
+}
+
+const STATEMENTS: [&str; 8] = [
+    "SELECT * FROM pool ORDER BY row",
+    "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 5",
+    "SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-1') ORDER BY row",
+    "SELECT * FROM gstore.features ORDER BY number",
+    "SELECT repeat('x', 9) AS x, [1, 2] AS l, arrow_cast(0.5, 'Float16') AS h",
+    "SELECT row FROM pool WHERE row > 100",
+    "SHOW TABLES",
+    "DESCRIBE pool",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_give_what_a_session_gives_here() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let snapshot = server.store.snapshot().unwrap();
+    let session =
+        gstore_sql::SqlSession::new(snapshot, SqlOptions { threads: 2, ..SqlOptions::default() }).unwrap();
+    for sql in STATEMENTS {
+        let here = session.run(sql).await.unwrap();
+        let schema = Arc::clone(&here.schema);
+        let mut stream = here.stream;
+        let mut batches = Vec::new();
+        while let Some(batch) = futures::StreamExt::next(&mut stream).await {
+            batches.push(batch.unwrap());
+        }
+        let (told, rows) = client.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(told.fields(), schema.fields(), "{sql}");
+        assert_eq!(text(&rows), text(&batches), "{sql}");
+    }
+    let (_, plan) = client
+        .sql("EXPLAIN ANALYZE SELECT id FROM influence('pool', 'target') ORDER BY score DESC LIMIT 2")
+        .await
+        .unwrap();
+    assert!(text(&plan).contains("rows_scored="), "{}", text(&plan));
+    // The tables about tables have the schema that they are said to have, too.
+    let tables = |include_schema| CommandGetTables { include_schema, ..CommandGetTables::default() };
+    for (descriptor, columns) in [
+        (command(&CommandGetCatalogs {}), 1),
+        (command(&CommandGetDbSchemas::default()), 2),
+        (command(&tables(false)), 4),
+        (command(&tables(true)), 5),
+        (command(&CommandGetTableTypes {}), 1),
+        (command(&CommandGetPrimaryKeys { table: "pool".into(), ..CommandGetPrimaryKeys::default() }), 6),
+        (command(&CommandGetExportedKeys { table: "pool".into(), ..CommandGetExportedKeys::default() }), 13),
+        (command(&CommandGetSqlInfo::default()), 2),
+        (command(&CommandGetXdbcTypeInfo::default()), 19),
+    ] {
+        let (schema, _) = client.rows(descriptor).await.unwrap();
+        assert_eq!(schema.fields().len(), columns);
+    }
+    let only = CommandGetTables {
+        db_schema_filter_pattern: Some("data".into()),
+        table_name_filter_pattern: Some("p%l".into()),
+        include_schema: true,
+        ..CommandGetTables::default()
+    };
+    let (_, batches) = client.rows(command(&only)).await.unwrap();
+    assert_eq!(batches[0].column(2).as_string::<i32>().value(0), "pool");
+    let schema = IpcMessage(batches[0].column(4).as_binary::<i32>().value(0).to_vec().into());
+    let schema = Schema::try_from(schema).unwrap();
+    assert_eq!(schema.field(0).name(), "row");
+    let names = CommandGetSqlInfo { info: vec![SqlInfo::FlightSqlServerName as u32, 90_000] };
+    assert_eq!(client.rows(command(&names)).await.unwrap().1[0].num_rows(), 1);
+    let unknown = CommandGetSqlInfo { info: vec![90_000] };
+    assert!(client.rows(command(&unknown)).await.unwrap().1.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
+    let mut server = Server::start(options());
+    let client = Client::of(&server).await;
+    let prepared =
+        client.prepare("SELECT id, score FROM influence(?, ?, k => ?) ORDER BY score DESC").await.unwrap();
+    let parameters = Schema::try_from(IpcMessage(prepared.parameter_schema)).unwrap();
+    let types: Vec<String> = parameters.fields().iter().map(|f| f.data_type().to_string()).collect();
+    assert_eq!(types, ["Utf8", "Utf8", "Int64"]);
+    let dataset = Schema::try_from(IpcMessage(prepared.dataset_schema)).unwrap();
+    assert_eq!(dataset.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["id", "score"]);
+    let handle = prepared.prepared_statement_handle;
+    let unbound = client.run_prepared(handle.clone()).await.unwrap_err();
+    assert!(unbound.message().contains("$1 has no value"), "{unbound}");
+    let row = |k: i64| {
+        let columns: [(&str, ArrayRef); 3] = [
+            ("0", Arc::new(StringArray::from(vec!["pool"]))),
+            ("1", Arc::new(StringArray::from(vec!["target"]))),
+            ("2", Arc::new(Int64Array::from(vec![k]))),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    };
+    let bound = client.bind(handle.clone(), row(3)).await.unwrap();
+    let (_, rows) = client.run_prepared(bound.clone()).await.unwrap();
+    let (_, direct) = client
+        .sql("SELECT id, score FROM influence('pool', 'target', k => 3) ORDER BY score DESC")
+        .await
+        .unwrap();
+    assert_eq!(text(&rows), text(&direct));
+    let many = arrow_select::concat::concat_batches(&row(1).schema(), [&row(1), &row(2)]);
+    assert_eq!(client.bind(handle.clone(), many.unwrap()).await.unwrap_err().code(), Code::InvalidArgument);
+    // Handles outlive the server, and are only taken as they were given.
+    let mut changed = bound.to_vec();
+    changed[40] ^= 1;
+    assert_eq!(client.run_prepared(changed.into()).await.unwrap_err().code(), Code::InvalidArgument);
+    server.stop();
+    let again = server.again();
+    let client = Client::with(&again, &server.token).await;
+    assert_eq!(text(&client.run_prepared(bound).await.unwrap().1), text(&direct));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_change_the_store_is_refused_with_what_does_it() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    for (sql, says) in [
+        ("DELETE FROM pool WHERE row = 1", "a job of the store does that"),
+        ("INSERT INTO pool VALUES (1)", "a job of the store does that"),
+        ("UPDATE pool SET id = 'x'", "a job of the store does that"),
+        ("DROP TABLE pool", "a job of the store does that"),
+        ("CREATE TABLE x AS SELECT 1", "a job of the store does that"),
+        ("COPY pool TO '/tmp/x.csv'", "writes a result"),
+        ("EXPLAIN ANALYZE COPY pool TO '/tmp/x.csv'", "not allowed"),
+        ("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'", "a job of the store does that"),
+        ("SET datafusion.execution.batch_size = 1", "not allowed"),
+        ("SELECT * FROM '/etc/passwd'", "there is no table"),
+        ("SELECT 1; SELECT 2", "one statement at a time"),
+    ] {
+        for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
+            let status = status.unwrap_or_else(|| panic!("{sql}"));
+            assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
+            assert!(status.message().contains(says), "{sql}: {status}");
+        }
+    }
+    let chain = format!("SELECT {}1", "1 + ".repeat(5000));
+    assert_eq!(client.sql(&chain).await.unwrap_err().code(), Code::InvalidArgument);
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let before = server.store.snapshot().unwrap().number();
+    let count = "SELECT count(*) AS n FROM extra";
+    let info = client.info(statement(count)).await.unwrap();
+    let prepared = client.prepare(count).await.unwrap().prepared_statement_handle;
+    let sample = |i: usize| (format!("new{i}"), "{\"text\": \"new\"}".to_owned(), Vec::new());
+    fixture::append_samples(&server.store, "extra", Vec::new(), 2, sample);
+    let number =
+        |rows: &[RecordBatch]| rows[0].column(0).as_primitive::<arrow_array::types::Int64Type>().value(0);
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    assert_eq!(number(&client.get(ticket).await.unwrap().1), 3, "the snapshot of the question");
+    assert_eq!(number(&client.sql(count).await.unwrap().1), 5);
+    assert_eq!(number(&client.run_prepared(prepared).await.unwrap().1), 5);
+    let mut pinned = client.clone();
+    pinned.headers.push(("gstore-snapshot", before.to_string()));
+    assert_eq!(number(&pinned.sql(count).await.unwrap().1), 3);
+    pinned.headers.pop();
+    pinned.headers.push(("gstore-snapshot", "999".to_owned()));
+    assert_eq!(pinned.sql(count).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[test]
+fn the_client_gives_rows_notes_and_errors_as_a_runner_here() {
+    let server = Server::start(options());
+    let remote = RemoteOptions {
+        address: format!("grpc://{}", server.address),
+        token: Some(server.token.clone()),
+        ..RemoteOptions::default()
+    };
+    let remote = Remote::connect(&remote).unwrap();
+    let here = SqlRunner::new(server.store.snapshot().unwrap(), SqlOptions::default()).unwrap();
+    let (never, none) = (Cancel::new(), Parameters::default());
+    for sql in STATEMENTS {
+        let mut there = remote.run(sql, &none, &never).unwrap();
+        let mut local = here.run(sql, &never).unwrap();
+        let batches = |rows: &mut dyn Iterator<Item = Result<RecordBatch, gstore_sql::SqlError>>| {
+            rows.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        assert_eq!(text(&batches(&mut there)), text(&batches(&mut local)), "{sql}");
+        assert_eq!(there.notes(), local.notes(), "{sql}");
+        assert_eq!(there.schema().fields(), local.schema().fields(), "{sql}");
+    }
+    let mut values = Parameters::default();
+    values.add(Some("k"), &serde_json::json!(2)).unwrap();
+    values.add(Some("t"), &serde_json::json!("target")).unwrap();
+    let rows = remote.run("SELECT id FROM influence('pool', $t, k => $k)", &values, &never).unwrap();
+    assert_eq!(rows.map(|b| b.unwrap().num_rows()).sum::<usize>(), 2);
+    for sql in ["SELECT nothing FROM pool", "SELEC 1", "SELECT id FROM influence('pol', 'target')"] {
+        let there = remote.run(sql, &none, &never).err().unwrap();
+        assert_eq!(there.to_string(), here.run(sql, &never).err().unwrap().to_string());
+    }
+    let raised = Cancel::raised();
+    let stopped = remote.run("SELECT 1", &none, &raised).err().unwrap();
+    assert_eq!(stopped.kind(), SqlErrorKind::Cancelled);
+}

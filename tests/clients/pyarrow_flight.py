@@ -1,0 +1,78 @@
+"""pyarrow.flight: Flight SQL by hand, and plain Flight."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.flight as flight
+from common import DIM, STATEMENTS, TOKEN, URI, local, raises, same
+
+
+def varint(n):
+    out = b""
+    while n > 0x7F:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, data):
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def statement(sql):
+    """A CommandStatementQuery as Flight SQL packs it."""
+    kind = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
+    return flight.FlightDescriptor.for_command(field(1, kind) + field(2, field(1, sql.encode())))
+
+
+client = flight.connect(URI)
+options = flight.FlightCallOptions(headers=[client.authenticate_basic_token("anybody", TOKEN)], timeout=120)
+
+
+def read(descriptor):
+    info = client.get_flight_info(descriptor, options)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda e: client.do_get(e.ticket, options).read_all(), info.endpoints))
+    for part in parts:
+        assert part.schema.equals(info.schema), descriptor
+    return pa.concat_tables(parts)
+
+
+for sql in STATEMENTS:
+    same(read(statement(sql)), local(sql), sql)
+
+# In chunks, and left in the middle.
+info = client.get_flight_info(statement(STATEMENTS[-2]), options)
+reader = client.do_get(info.endpoints[0].ticket, options)
+assert reader.read_chunk().data.num_rows > 0
+reader.cancel()
+
+# Plain Flight.
+flights = {"/".join(part.decode() for part in info.descriptor.path): info for info in client.list_flights(options=options)}
+assert flights["dataset/pool"].total_records == 120, flights.keys()
+same(read(flight.FlightDescriptor.for_path("dataset", "target")), local("SELECT * FROM target"), "target")
+stored = read(flight.FlightDescriptor.for_path("vectors", "pool", "grad-adam@checkpoint-26"))
+assert stored.schema.field("vector").type == pa.list_(pa.field("item", pa.float16(), nullable=False), DIM), stored.schema
+values = local("SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-26') ORDER BY row")
+assert stored.column("row").equals(values.column("row"))
+half = stored.column("vector").combine_chunks().flatten().to_numpy().reshape(120, DIM).astype("float32")
+scale = stored.column("scale").combine_chunks().flatten().to_numpy().reshape(120, -1)
+wide = scale.repeat(DIM // scale.shape[1], axis=1)
+real = values.column("vector").combine_chunks().flatten().to_numpy().reshape(120, DIM)
+assert (half * wide).tobytes() == real.tobytes()
+asked = {"influence": {"pool": "pool", "target": "target", "k": 9}}
+same(
+    read(flight.FlightDescriptor.for_command(json.dumps(asked).encode())),
+    local("SELECT * FROM influence('pool', 'target', k => 9)"),
+    "influence",
+)
+health = json.loads(next(iter(client.do_action(flight.Action("health", b""), options))).body.to_pybytes())
+assert health["status"] == "serving"
+
+# Refusals.
+raises(flight.FlightUnauthenticatedError, lambda: client.get_flight_info(statement("SELECT 1")), "token")
+raises(pa.ArrowInvalid, lambda: client.get_flight_info(statement("SELECT nothing FROM pool"), options), "nothing")
+raises(pa.ArrowInvalid, lambda: client.get_flight_info(statement("DROP TABLE pool"), options), "gstore drop")
+raises(flight.FlightUnauthenticatedError, lambda: flight.connect(URI).authenticate_basic_token("a", "wrong"), "token")
+print("all checked")
