@@ -90,13 +90,6 @@ impl TopK {
         Self { floor, ..self }
     }
 
-    /// The same that keeps only scores that are better than one.
-    pub fn before(self, score: f32) -> Self {
-        let worse = u128::from(ordered(score) ^ self.flip) << 96;
-        let threshold = self.threshold.min((worse.saturating_sub(1), u32::MAX));
-        Self { threshold, ..self }
-    }
-
     #[inline]
     fn key(&self, score: u32, major: u32, minor: u64) -> u128 {
         u128::from(score) << 96 | u128::from(major) << 64 | u128::from(minor)
@@ -111,15 +104,6 @@ impl TopK {
             return;
         }
         self.keep(score_key, (major, minor, last), payload);
-    }
-
-    /// The worst score that a candidate may have to be kept: others need not be offered.
-    pub(crate) fn limit(&self) -> f32 {
-        match from_ordered((self.threshold.0 >> 96) as u32 ^ self.flip) {
-            any if any.is_nan() && self.flip == 0 => f32::INFINITY,
-            any if any.is_nan() => f32::NEG_INFINITY,
-            limit => limit,
-        }
     }
 
     /// Keeps a candidate that is among the best so far.

@@ -9,8 +9,7 @@ use gstore_store::FeatureReader;
 use super::Prepared;
 use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
-use crate::influence::rank::cascade::{Sides, SketchSide, sides};
-use crate::influence::rank::shortlist::Parts;
+use crate::influence::rank::bounded::{Parts, Sides, SketchSide, sides};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::values::groups;
 use crate::influence::scan::{Scan, ScanPool, pruning, query_count};
@@ -26,8 +25,8 @@ pub(crate) struct Operands {
     pub(crate) weights: Vec<f64>,
     /// Sketches, where the mode asks for them.
     sides: Option<LazySides>,
-    /// What shortlists need.
-    pub(crate) shortlist: Parts,
+    /// What rankings by bounds need.
+    pub(crate) bounded: Parts,
     /// Live rows that are no candidates because they occur in the target.
     pub(crate) in_target: u64,
 }
@@ -56,7 +55,7 @@ impl Operands {
             target,
             weights: prepared.checkpoints().iter().map(|c| c.weight).collect(),
             sides: matches!(prepared.spec().mode, Mode::Sketch(_)).then(LazySides::default),
-            shortlist: Parts::default(),
+            bounded: Parts::default(),
             in_target: (prepared.live() - candidates).saturating_sub(left_out),
         })
     }

@@ -3,9 +3,9 @@
 use gstore_core::{Cancel, parallel};
 use serde::Serialize;
 
+use super::bounded::{self, Outcome};
 use super::check_missing;
 use super::collect::{Collector, merge, small_bytes};
-use super::shortlist::{self, Outcome};
 use super::summary;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -15,8 +15,8 @@ use crate::influence::rank::Ask;
 use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
-use crate::influence::scan::windows::windows;
-use crate::influence::scan::{Totals, Worker};
+use crate::influence::scan::windows::{Window, windows};
+use crate::influence::scan::{Scan, Totals, Worker};
 use crate::influence::spec::{Each, Order};
 use crate::size::needed_and_allowed;
 
@@ -139,7 +139,7 @@ impl Prepared {
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: operands.target.subtasks.clone(),
-            summary: summary::of_lists(self, operands, &found.totals, found.planes),
+            summary: summary::of_lists(self, operands, &found.totals, (found.planes, 0.0)),
         })
     }
 }
@@ -234,8 +234,8 @@ pub(super) fn rank_lists(
     let first = wanted.first().copied().flatten().map(|(k, _)| k);
     if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
         let ask = Ask { order, k, filter, threads, cancel };
-        if let Some(Outcome { tops, totals, planes }) =
-            shortlist::question::rankings(prepared, operands, lists, ask)?
+        if let Some(Outcome { tops, totals, planes, .. }) =
+            bounded::question::of_many_values(prepared, operands, lists, ask)?
         {
             let lists = tops.into_iter().map(Collector::into_rows).collect();
             return Ok(Ranked { lists, totals, planes });
@@ -255,10 +255,22 @@ pub(super) fn rank_lists(
         };
         wanted.iter().map(collector).collect()
     };
+    let (tops, totals) = score_windows(&scan, lists, &windows, threads, collectors)?;
+    Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
+}
+
+/// Scores every row of windows, or every token, for some rankings, each of which `collectors` has one for.
+pub(super) fn score_windows(
+    scan: &Scan<'_>,
+    lists: &Lists,
+    windows: &[Window],
+    threads: usize,
+    collectors: impl Fn() -> Vec<Collector> + Sync,
+) -> Result<(Vec<Collector>, Totals), QueryError> {
     let states = parallel::unordered(
         windows.len(),
-        request.threads,
-        cancel,
+        threads,
+        scan.cancel,
         || (Worker::default(), collectors(), Totals::default()),
         |(worker, tops, totals), unit| {
             let pool = windows[unit].pool;
@@ -273,5 +285,5 @@ pub(super) fn rank_lists(
     )?;
     let mut tops = collectors();
     let totals = merge(states, &mut tops);
-    Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes: Vec::new() })
+    Ok((tops, totals))
 }

@@ -1,16 +1,15 @@
 //! The first k rows of a question, by the way that is expected to read least: in batches, by a sketch, or from every row.
 
-pub(super) mod cascade;
+pub(super) mod bounded;
 pub(super) mod collect;
 pub(super) mod diverse;
 pub(super) mod each;
-pub(super) mod shortlist;
 pub(super) mod summary;
 pub(super) mod top;
 
 use gstore_core::{Cancel, parallel};
 
-use self::cascade::Cascade;
+use self::bounded::Outcome;
 use self::collect::{Collector, merge};
 use self::each::Lists;
 use crate::error::QueryError;
@@ -84,11 +83,8 @@ fn batched(
     if prepared.spec().sim == Sim::Dot && prepared.spec().mode == Mode::Exact {
         return Ok(None);
     }
-    let Some(found) = shortlist::question::rankings(prepared, operands, &Lists::Whole, ask)? else {
-        return Ok(None);
-    };
-    let summary = summary::of_lists(prepared, operands, &found.totals, found.planes);
-    Ok(found.tops.into_iter().next().map(|top| (top, summary)))
+    let found = bounded::question::of_many_values(prepared, operands, &Lists::Whole, ask)?;
+    Ok(found.and_then(|found| with_summary(prepared, operands, found)))
 }
 
 /// Scores every row.
@@ -139,27 +135,19 @@ fn with_sketch(
         Ok(sides) => sides,
         Err(why) => return Ok(Err(summary::every_row(prepared, why))),
     };
-    let Ask { order, k, filter, threads, cancel } = ask;
-    let cascade = Cascade {
-        scan: operands.scan(prepared.spec(), filter, cancel),
-        sides,
-        mode,
-        order,
-        k,
-        threads,
-        rows: operands.rows(filter),
-    };
-    let found = match cascade.run()? {
-        Ok(found) => found,
-        Err(why) => return Ok(Err(summary::every_row(prepared, &why))),
-    };
-    let summary = ScanSummary {
-        guarantee: mode.guarantee(found.probable),
-        planes: found.planes,
-        rows_scored: found.rows_scored,
-        ..summary::exact(prepared, operands, &found.totals)
-    };
-    Ok(Ok((found.top, summary)))
+    match bounded::question::by_planes(prepared, operands, (sides, mode), ask)? {
+        Ok(found) => Ok(with_summary(prepared, operands, found).ok_or(None)),
+        Err(why) => Ok(Err(summary::every_row(prepared, &why))),
+    }
+}
+
+fn with_summary(
+    prepared: &Prepared,
+    operands: &Operands,
+    mut found: Outcome,
+) -> Option<(Collector, ScanSummary)> {
+    let top = found.tops.pop()?;
+    Some((top, summary::of_bounded(prepared, operands, found)))
 }
 
 /// Refuses rows that lack a checkpoint where the question wants that, before anything is scored.

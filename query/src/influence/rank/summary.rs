@@ -1,6 +1,6 @@
 //! Execution summary of an answer: rows counted and read, what it guarantees, notes.
 
-use super::shortlist::MANY;
+use super::bounded::Outcome;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{PlaneSummary, ScanSummary};
@@ -41,19 +41,23 @@ pub(crate) fn of_scan(prepared: &Prepared, operands: &Operands, totals: &Totals)
     ScanSummary { notes, ..exact(prepared, operands, totals) }
 }
 
-/// What a scan for several rankings, or for many values, did, or the codes that took its place.
+/// Of one ranking that was found by bounds.
+pub(super) fn of_bounded(prepared: &Prepared, operands: &Operands, found: Outcome) -> ScanSummary {
+    of_lists(prepared, operands, &found.totals, (found.planes, found.tolerance))
+}
+
+/// What a scan for several rankings, or for many values, did, or the codes that took its place, and what of a tolerance they made use of.
 pub(super) fn of_lists(
     prepared: &Prepared,
     operands: &Operands,
     totals: &Totals,
-    planes: Vec<PlaneSummary>,
+    (planes, tolerance): (Vec<PlaneSummary>, f64),
 ) -> ScanSummary {
     let summary = exact(prepared, operands, totals);
     match &prepared.spec().mode {
         Mode::Sketch(mode) if !planes.is_empty() => {
             let probable = planes.iter().any(|plane| plane.plane != Plane::Certified);
-            // What the tolerance would allow is made no use of.
-            let kept = SketchMode { tolerance: 0.0, ..mode.clone() };
+            let kept = SketchMode { tolerance, ..mode.clone() };
             ScanSummary { guarantee: kept.guarantee(probable), planes, ..summary }
         }
         Mode::Exact => summary,
@@ -61,9 +65,7 @@ pub(super) fn of_lists(
             let why = match operands.sides(prepared) {
                 Err(why) => why.to_owned(),
                 Ok(_) => {
-                    format!(
-                        "they pay from {MANY} target vectors on, where few rows are wanted and few may rank"
-                    )
+                    "they pay with many target vectors, where few rows are wanted and few may rank".to_owned()
                 }
             };
             let notes = vec![format!("the result is exact, as codes of the sketch left no row out: {why}")];

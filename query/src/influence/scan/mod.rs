@@ -174,24 +174,6 @@ impl Scan<'_> {
         Ok(found.counted())
     }
 
-    /// Scores some live rows of a window, which ascend.
-    pub(super) fn picked(
-        &self,
-        window: &Window,
-        rows: &[u64],
-        worker: &mut Worker,
-    ) -> Result<Yield, QueryError> {
-        let mut found = Yield::default();
-        let pool = &self.pools[window.pool as usize];
-        let Worker { scratch, slate, .. } = worker;
-        let slots = Slots::Picked(rows);
-        found.totals.bytes_read = self.accumulate(pool, window, slots, scratch, slate)?;
-        slate.hand_out(slots, |row, pos, state, values| {
-            self.take(window.pool, (row, pos), state, values, &mut found);
-        });
-        Ok(found.counted())
-    }
-
     /// Adds the score of a row or token, or why it has none.
     #[inline]
     fn take(

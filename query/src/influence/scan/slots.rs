@@ -42,11 +42,6 @@ impl Selection {
         }
     }
 
-    /// The rows that are to be scored, counted from the first of the window.
-    pub(crate) fn wanted(&self) -> impl Iterator<Item = usize> + '_ {
-        self.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(offset, _)| offset)
-    }
-
     /// Whether no row is to be scored.
     pub(crate) fn is_empty(&self) -> bool {
         !self.wanted.contains(&true)

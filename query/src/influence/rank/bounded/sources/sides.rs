@@ -17,15 +17,16 @@ pub(crate) struct SketchSide {
     pub(crate) sketch: Arc<Sketch>,
     /// For each rotation of the sketch.
     pub(crate) queries: Vec<SketchQueries>,
-    /// What rounding adds to an error at most, in products of lengths: of the exact scan, of the rotation, of factors.
+    /// What rounding adds to an error at most, in products of lengths: of the exact scan, of the rotation, of
+    /// factors.
     pub(crate) slack: f64,
 }
 
 /// Every pool's sketches by checkpoint, or the reason for scanning every row.
 pub(crate) type Sides = Result<Vec<Vec<SketchSide>>, String>;
 
-/// Joins sketches and queries. `find` gives the sketch of a feature, or says what there is instead; `vectors[c]` are the query vectors of a
-/// checkpoint.
+/// Joins sketches and queries. `find` gives the sketch of a feature, or says what there is instead;
+/// `vectors[c]` are the query vectors of a checkpoint.
 pub(crate) fn sides(
     spec: &InfluenceSpec,
     pools: &[ScanPool],
@@ -84,10 +85,11 @@ pub(crate) fn sides(
     Ok(all)
 }
 
-/// A bound of what single precision adds to `<x, q>` in the exact scan, in products of lengths. A sum of n products in any order, one
-/// rounding each, is off by at most `n 2^-24 sum |x_i q_i|`, and that sum is at most `|x| |q|`; n counts the longest chain that one
-/// product goes through: a lane, the tree, the factor and its own rounding, groups and checkpoints. The last term covers underflow (for the
-/// lengths and scales that are coded), the rounding of stored lengths and factors to f32, and all double precision.
+/// A bound of what single precision adds to `<x, q>` in the exact scan, in products of lengths. A sum of n
+/// products in any order, one rounding each, is off by at most `n 2^-24 sum |x_i q_i|`, and that sum is at
+/// most `|x| |q|`; n counts the longest chain that one product goes through: a lane, the tree, the factor and
+/// its own rounding, groups and checkpoints. The last term covers underflow (for the lengths and scales that
+/// are coded), the rounding of stored lengths and factors to f32, and all double precision.
 fn rounding(part: &FeaturePart, checkpoints: usize) -> f64 {
     let groups = &part.attrs.groups;
     let longest = groups.iter().map(|group| group.len as usize).max().unwrap_or_default();

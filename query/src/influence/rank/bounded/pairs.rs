@@ -50,8 +50,8 @@ pub(super) struct Memory {
     panels: Scratch,
 }
 
-/// The values of pairs (row from the first of the window, query), which ascend and whose rows have every checkpoint; returns the bytes read.
-/// They are those of a scan, bit by bit.
+/// The values of pairs (row from the first of the window, query), which ascend and whose rows have every
+/// checkpoint; returns the bytes read. They are those of a scan, bit by bit.
 pub(super) fn values(
     (scan, singles): (&Scan<'_>, &Singles),
     window: &Window,

@@ -1,12 +1,12 @@
 //! Promise: the bounds of the bit planes fail as rarely as stated, over the draw of the rotation.
 //!
-//! A trial draws a rotation and counts if the bound of any of the first k rows is below its score: more than a ranking can miss, since a row
-//! whose bound fails is still scored if the bound is above the threshold.
+//! A trial draws a rotation and counts if the bound of any of the first k rows is below its score: more than
+//! a ranking can miss, since a row whose bound fails is still scored if the bound is above the threshold.
 
-use super::value::{Row, Value};
-use crate::kernel::{CodeQueries, Codes, Kernel};
+use super::bounds::{CodeFactors, Measure};
+use crate::kernel::{Codes, Kernel};
 use crate::sketch::tail::upper_quantile;
-use crate::sketch::{Encoder, Factor, Rotation, SketchQueries, tail_excess};
+use crate::sketch::{Encoder, Factor, Rotation, RowRecord, SketchQueries, tail_excess};
 
 /// Numbers in -1..1.
 struct Numbers(u64);
@@ -100,8 +100,9 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
                 (Codes::int8(&codes.int8), codes.int8_factor),
             ];
             for (bad, (codes, factor)) in bad.iter_mut().zip(planes) {
-                *bad |= bound(kernel, codes, factor, queries.coarse(), &queries, *norm, rotation.padded(), z)
-                    < *truth;
+                let mut dots = [0];
+                kernel.code_dots(codes, queries.coarse(), &mut dots);
+                *bad |= bound(&factor, dots[0], &queries, *norm, z) < *truth;
             }
         }
         failed.iter_mut().zip(bad).for_each(|(failed, bad)| *failed += u64::from(bad));
@@ -109,26 +110,19 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
     failed
 }
 
-#[allow(clippy::too_many_arguments)]
-fn bound(
-    kernel: Kernel,
-    codes: Codes<'_>,
-    factor: Factor,
-    packed: &CodeQueries,
-    queries: &SketchQueries,
-    norm: f64,
-    padded: usize,
-    z: f64,
-) -> f64 {
-    let mut dots = [0];
-    kernel.code_dots(codes, packed, &mut dots);
-    let row = Row { by: 1.0, norm, slack: 0.0, freedom: (padded - 4) as f64 };
-    let mut value = Value::default();
-    row.estimate(&factor, &queries.each()[0], dots[0], &mut value);
-    value.estimate + value.certain + z * value.variance.sqrt()
+/// As in [`super::bounds::AddOne`], without what rounding adds to it.
+fn bound(factor: &Factor, dot: i32, queries: &SketchQueries, norm: f64, z: f64) -> f64 {
+    let freedom = (queries.coarse().dim() - 4) as f64;
+    let measure = Measure { cosine: false, dot_scale: 1.0, slack: 0.0, freedom };
+    let record = RowRecord { norm: (norm as f32).next_up(), ..RowRecord::default() };
+    let (row, query) = (factor.of(&measure, &record), &queries.each()[0]);
+    let rounding = 0.25 * query.coarse_step.powi(2);
+    let variance = row.across * query.norm.powi(2) + row.rounded * rounding;
+    row.of_dot * query.coarse_step * f64::from(dot) + z * variance.sqrt()
 }
 
-/// The most failures that `trials` with probability `miss` each show in 95 of 100 cases, by the normal approximation.
+/// The most failures that `trials` with probability `miss` each show in 95 of 100 cases, by the normal
+/// approximation.
 fn most(miss: f64, trials: u64) -> f64 {
     let mean = miss * trials as f64;
     mean + 1.645 * (mean * (1.0 - miss)).sqrt() + 1.0

@@ -1,0 +1,148 @@
+//! The cost model: what it takes to read a row and to multiply it, for every source. It decides speed, and
+//! never an answer.
+
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use super::calibrate;
+use super::exact::row_bytes;
+use super::sources::{Source, sections};
+use crate::influence::scan::ScanPool;
+use crate::influence::spec::mode::Plane;
+use crate::sketch::Section;
+
+/// Bytes of a stream that an exact scan would cost from which on the costs of this machine are measured: it
+/// then takes some ten milliseconds.
+const LARGE: f64 = 256e6;
+
+/// Single rows cost this much more than rows in a stream.
+const SCATTERED: f64 = 2.0;
+
+/// However few queries there are, rows of so few bytes as those of signs are not read at the speed of memory:
+/// what is done for each row takes longer.
+const SHORT_ROWS: f64 = 1.7;
+
+/// What of reading and multiplying the other one does not hide.
+const SEEN: f64 = 0.25;
+
+/// Fewer queries than this are never many.
+pub(super) const LEAST_MANY: usize = 4;
+
+/// Where reading is a smaller part of multiplying than this, products are all that counts.
+const NEGLIGIBLE: f64 = 1.0 / 11.0;
+
+/// Costs in any unit, of which the ratios count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Costs {
+    /// Of a byte that a core reads in a stream while the others do.
+    pub(super) byte: f64,
+    /// Of a multiply-add, by the number of queries: as many as [`QUERIES`] says, or fewer.
+    pub(super) products: [Products; 3],
+}
+
+/// Queries for each of [`Costs::products`], the last of which are for more as well: the kernels have three
+/// forms.
+pub(super) const QUERIES: [usize; 3] = [2, 8, 16];
+
+/// Costs of a multiply-add of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Products {
+    pub(super) exact: f64,
+    pub(super) bf16: f64,
+    /// By plane; of certified bytes two are one.
+    pub(super) codes: [f64; 4],
+}
+
+/// Those of a recent processor of two cores, where nothing is measured.
+pub(super) const TYPICAL: Costs = {
+    let few = Products { exact: 0.35, bf16: 0.172, codes: [0.068, 0.117, 0.132, 0.264] };
+    let many = Products { codes: [0.068, 0.117, 0.09, 0.18], ..few };
+    Costs { byte: 1.0, products: [few, few, many] }
+};
+
+impl Costs {
+    /// Those that a question about `rows` rows is planned with.
+    pub(super) fn of(pools: &[ScanPool], rows: u64) -> &'static Self {
+        static MEASURED: OnceLock<Costs> = OnceLock::new();
+        match rows as f64 * TYPICAL.exact(pools) < LARGE {
+            true => &TYPICAL,
+            false => MEASURED.get_or_init(calibrate::costs),
+        }
+    }
+
+    /// Queries from which on multiplying int8 codes costs more than reading them: then all values are
+    /// estimated at once.
+    pub(super) fn many(&self) -> usize {
+        let int8 = self.products[2].codes[Plane::Int8 as usize];
+        (self.byte / int8).ceil().clamp(LEAST_MANY as f64, 64.0) as usize
+    }
+
+    /// Queries below which certified bytes pay beside bf16, as they are fewer. The products of both cost much
+    /// the same, and the bounds of bf16 are closer.
+    pub(super) fn certified_below(&self) -> usize {
+        let each = self.products[2].codes[Plane::Certified as usize];
+        (self.byte / each / NEGLIGIBLE).ceil().clamp(16.0, 1024.0) as usize
+    }
+
+    fn of_queries(&self, queries: usize) -> &Products {
+        let at = QUERIES.iter().position(|most| queries <= *most).unwrap_or(2);
+        &self.products[at]
+    }
+
+    fn time(&self, bytes: f64, multiplied: f64) -> f64 {
+        let read = self.byte * bytes;
+        read.max(multiplied) + SEEN * read.min(multiplied)
+    }
+
+    /// Of a row that is scored.
+    pub(super) fn exact(&self, pools: &[ScanPool]) -> f64 {
+        self.rows_themselves(pools, |products| products.exact)
+    }
+
+    fn rows_themselves(&self, pools: &[ScanPool], each: fn(&Products) -> f64) -> f64 {
+        let of = |pool: &ScanPool| {
+            let multiplied = pool
+                .queries
+                .iter()
+                .map(|queries| each(self.of_queries(queries.len())) * (queries.dim() * queries.len()) as f64);
+            self.time(row_bytes(&pool.readers) as f64, multiplied.sum())
+        };
+        pools.iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// Of a row that a source estimates.
+    pub(super) fn source(&self, source: &Source<'_>, pools: &[ScanPool]) -> f64 {
+        let Source::Codes(reading) = source else {
+            return self.rows_themselves(pools, |products| products.bf16);
+        };
+        let (_, codes, factors) = sections(reading.plane);
+        let short = if reading.plane == Plane::Sign { SHORT_ROWS } else { 1.0 };
+        let each = reading.sides.iter().zip(pools).map(|(sides, pool)| {
+            let of_checkpoints = sides.iter().zip(&pool.queries).map(|(side, queries)| {
+                let padded = side.sketch.padded();
+                let sections = [Section::Rows, codes, factors];
+                let bytes: usize = sections.iter().map(|section| section.vector_bytes(padded)).sum();
+                let each = self.of_queries(queries.len()).codes[reading.plane as usize];
+                self.time(short * bytes as f64, each * (padded * queries.len()) as f64)
+            });
+            of_checkpoints.sum::<f64>()
+        });
+        each.fold(0.0, f64::max)
+    }
+}
+
+/// The cost of reading this share of the rows, in parts of reading them all.
+pub(super) fn scattered(share: f64) -> f64 {
+    (share * SCATTERED).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typical_costs_give_the_numbers_of_the_documents() {
+        assert_eq!((TYPICAL.many(), TYPICAL.certified_below()), (12, 62));
+    }
+}

@@ -1,0 +1,182 @@
+//! Exact values of the rows that no bound excludes, as the scan computes them.
+
+use std::ops::Range;
+
+use gstore_core::parallel;
+use gstore_store::{DType, FeatureReader};
+
+use super::Search;
+use super::candidates::Candidate;
+use super::pairs::{self, Singles};
+use super::pass::Picked;
+use crate::error::QueryError;
+use crate::influence::rank::collect::{Collector, merge};
+use crate::influence::rank::each::Lists;
+use crate::influence::result::Scored;
+use crate::influence::scan::windows::Window;
+use crate::influence::scan::{Totals, Worker};
+
+/// The rows of some windows that are scored already.
+pub(super) struct Seen<'a> {
+    all: &'a [Window],
+    range: Range<usize>,
+    /// By window, ascending.
+    rows: Vec<Vec<u32>>,
+}
+
+impl<'a> Seen<'a> {
+    /// None yet.
+    pub(super) fn new(all: &'a [Window], range: Range<usize>) -> Self {
+        let rows = vec![Vec::new(); range.len()];
+        Self { all, range, rows }
+    }
+
+    /// Candidates by window: row, from its first, and ranking; ascending.
+    fn by_window(&self, candidates: &[Vec<Candidate>]) -> Vec<(u32, Vec<(u32, u32)>)> {
+        let mut windows: Vec<Vec<(u32, u32)>> = vec![Vec::new(); self.range.len()];
+        for (list, candidates) in candidates.iter().enumerate() {
+            for candidate in candidates {
+                windows[candidate.unit as usize - self.range.start].push((candidate.slot, list as u32));
+            }
+        }
+        let windows = (self.range.start as u32..).zip(windows).filter(|(_, pairs)| !pairs.is_empty());
+        let mut windows: Vec<_> = windows.collect();
+        windows.iter_mut().for_each(|(_, pairs)| pairs.sort_unstable());
+        windows
+    }
+
+    /// The rows of candidates that are not scored yet.
+    pub(super) fn new_rows(&self, candidates: &[Vec<Candidate>]) -> Vec<Picked> {
+        let windows = self.by_window(candidates).into_iter();
+        let new = windows.map(|(unit, pairs)| (unit, self.new_of(unit, &pairs)));
+        new.filter(|(_, rows)| !rows.is_empty()).collect()
+    }
+
+    fn new_of(&self, unit: u32, pairs: &[(u32, u32)]) -> Vec<u32> {
+        let seen = &self.rows[unit as usize - self.range.start];
+        let mut rows: Vec<u32> = pairs.iter().map(|pair| pair.0).collect();
+        rows.dedup();
+        rows.retain(|row| seen.binary_search(row).is_err());
+        rows
+    }
+
+    fn note(&mut self, unit: u32, rows: Vec<u32>) {
+        let seen = &mut self.rows[unit as usize - self.range.start];
+        seen.extend(rows);
+        seen.sort_unstable();
+    }
+}
+
+impl Search<'_> {
+    /// Scores candidates by ranking; `scored` of what is returned counts the rows among them that were not
+    /// before.
+    pub(super) fn score(
+        &self,
+        seen: &mut Seen<'_>,
+        candidates: &[Vec<Candidate>],
+        tops: &mut [Collector],
+    ) -> Result<Totals, QueryError> {
+        if let (Lists::Samples(subtasks), Some(singles)) = (self.lists, self.singles) {
+            return self.score_pairs(seen, candidates, (singles, subtasks), tops);
+        }
+        // A row that is a candidate of any ranking is scored for all of them.
+        let rows = seen.new_rows(candidates);
+        let totals = self.score_rows(seen.all, &rows, tops)?;
+        rows.into_iter().for_each(|(unit, rows)| seen.note(unit, rows));
+        Ok(totals)
+    }
+
+    /// Scores pairs of a row and a query.
+    fn score_pairs(
+        &self,
+        seen: &mut Seen<'_>,
+        candidates: &[Vec<Candidate>],
+        (singles, subtasks): (&Singles, &[u32]),
+        tops: &mut [Collector],
+    ) -> Result<Totals, QueryError> {
+        let of_windows = seen.by_window(candidates);
+        let known = &*seen;
+        let states = parallel::unordered::<_, QueryError>(
+            of_windows.len(),
+            self.threads,
+            self.scan.cancel,
+            || (pairs::Memory::default(), Vec::new(), Vec::new(), Vec::new(), Totals::default()),
+            |(memory, values, scored, rows, totals), unit| {
+                let (unit, pairs) = &of_windows[unit];
+                let window = &known.all[*unit as usize];
+                totals.bytes_read += pairs::values((&self.scan, singles), window, pairs, values, memory)?;
+                scored.extend(pairs.iter().zip(values.iter()).map(|(pair, value)| {
+                    (window.pool, window.rows.start + u64::from(pair.0), pair.1, *value)
+                }));
+                let new = known.new_of(*unit, pairs);
+                totals.scored += new.len() as u64;
+                rows.push((*unit, new));
+                Ok::<_, QueryError>(())
+            },
+        )?;
+        let mut totals = Totals::default();
+        for (_, _, scored, rows, counts) in states {
+            totals.merge(&counts);
+            rows.into_iter().for_each(|(unit, rows)| seen.note(unit, rows));
+            for (pool, row, query, score) in scored {
+                let subtask = subtasks[query as usize];
+                tops[query as usize].push(&Scored { pool, row, pos: None, score, subtask });
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Scores rows for every ranking; `scored` of what is returned counts them all.
+    pub(super) fn score_rows(
+        &self,
+        windows: &[Window],
+        picked: &[Picked],
+        tops: &mut [Collector],
+    ) -> Result<Totals, QueryError> {
+        if picked.is_empty() {
+            return Ok(Totals::default());
+        }
+        let states = parallel::unordered::<_, QueryError>(
+            picked.len(),
+            self.threads,
+            self.scan.cancel,
+            || ((Worker::default(), Vec::new()), self.collectors(), Totals::default()),
+            |((worker, rows), tops, totals), unit| {
+                let (window, offsets) = &picked[unit];
+                let window = &windows[*window as usize];
+                rows.clear();
+                rows.extend(offsets.iter().map(|offset| window.rows.start + u64::from(*offset)));
+                let counted = self.scan.judged_rows(window, rows, worker, |row, values, whole| {
+                    self.lists.each(self.scan.terms, values, whole, |list, score, subtask| {
+                        tops[list].push(&Scored { pool: window.pool, row, pos: None, score, subtask });
+                    });
+                })?;
+                totals.merge(&counted);
+                totals.scored += rows.len() as u64;
+                Ok::<_, QueryError>(())
+            },
+        )?;
+        let mut totals = merge(states, tops);
+        // A block may be read whole for some of its rows.
+        let bytes = |(window, rows): &Picked| {
+            rows.len() as u64 * row_bytes(&self.scan.pools[windows[*window as usize].pool as usize].readers)
+        };
+        totals.bytes_read = picked.iter().map(bytes).sum();
+        Ok(totals)
+    }
+}
+
+/// Bytes of one row's vectors with what belongs to them.
+pub(super) fn row_bytes(readers: &[FeatureReader]) -> u64 {
+    let of = |reader: &FeatureReader| {
+        let part = reader.part();
+        let value = match part.desc.dtype {
+            DType::F32 => 4,
+            DType::F16 => 2,
+            DType::I8 => 1,
+        };
+        // Row and check, scales and norms, flags.
+        u64::from(part.desc.dim()) * value + 16 + 8 * part.attrs.groups.len() as u64 + 1
+    };
+    readers.iter().map(of).sum()
+}

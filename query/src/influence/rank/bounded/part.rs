@@ -1,0 +1,251 @@
+//! What a thread finds of the rows of some windows.
+
+use super::candidates::{Candidate, Cut};
+use super::pass::Pass;
+use super::sources::{Estimates, Memory, Rows, Source};
+use super::{CACHED, Search};
+use crate::error::QueryError;
+use crate::influence::rank::each::Lists;
+use crate::influence::scan::windows::Window;
+use crate::influence::spec::Order;
+
+/// Upper bounds that are compared with limits together.
+const STRETCH: usize = 16;
+
+/// What a thread finds.
+pub(super) struct Part {
+    pub(super) found: Pass,
+    estimates: Estimates,
+    memory: Memory,
+    offsets: Vec<u32>,
+    /// Of each list, or of each row. Rounding keeps order: what reaches a limit does so as it is computed.
+    limits: Vec<f32>,
+    row_limits: Vec<f32>,
+    /// Of each stretch of values whether one of them is near its limit.
+    marks: Vec<bool>,
+    scores: [Vec<f32>; 2],
+    ends: Vec<(f32, f32)>,
+}
+
+impl Part {
+    pub(super) fn new(k: usize, cuts: &[Cut]) -> Self {
+        Self {
+            found: Pass::new(k, cuts),
+            estimates: Estimates::default(),
+            memory: Memory::default(),
+            offsets: Vec::new(),
+            limits: cuts.iter().map(|cut| cut.limit).collect(),
+            row_limits: Vec::new(),
+            marks: Vec::new(),
+            scores: Default::default(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Finds the candidates of a window.
+    pub(super) fn window(
+        &mut self,
+        of: (&Search<'_>, &Source<'_>),
+        (unit, window): (u32, &Window),
+        picked: Option<&[u32]>,
+    ) -> Result<(), QueryError> {
+        let mut offsets = std::mem::take(&mut self.offsets);
+        offsets.clear();
+        match picked {
+            Some(picked) => offsets.extend_from_slice(picked),
+            None => of.0.selected(window, &mut offsets),
+        }
+        for piece in offsets.chunks((CACHED / of.0.queries().max(1)).max(48)) {
+            self.rows(of, unit, Rows { pool: window.pool, start: window.rows.start, offsets: piece })?;
+        }
+        self.offsets = offsets;
+        Ok(())
+    }
+
+    /// Finds the candidates among some rows of a window.
+    fn rows(
+        &mut self,
+        (of, source): (&Search<'_>, &Source<'_>),
+        unit: u32,
+        rows: Rows<'_>,
+    ) -> Result<(), QueryError> {
+        let (scan, count) = (&of.scan, rows.offsets.len());
+        self.estimates.start(count, of.queries());
+        self.found.totals.bytes_read += source.estimate(scan, rows, &mut self.estimates, &mut self.memory)?;
+        if of.queries() == 1 && self.limits.len() == 1 && self.estimates.are_plain(scan.weights.len()) {
+            let (values, errors) = self.estimates.all();
+            if pulp::Arch::new().dispatch(AreFinite { values, errors }) {
+                self.found.totals.scanned += count as u64;
+                self.found.totals.eligible += count as u64;
+                self.compare_rows(of.order.sign(), unit, rows.offsets);
+                return Ok(());
+            }
+        }
+        for (place, offset) in rows.offsets.iter().enumerate() {
+            match self.estimates.is_whole(place, scan) {
+                Ok(whole) => {
+                    if !whole || !self.row(of, (unit, *offset), place) {
+                        self.found.unbounded.push((unit, *offset));
+                        continue;
+                    }
+                    self.found.totals.eligible += 1;
+                }
+                Err(reason) => self.found.totals.excluded.add(reason),
+            }
+            self.found.totals.scanned += 1;
+        }
+        Ok(())
+    }
+
+    /// Compares rows of one value with the limit of the only ranking.
+    fn compare_rows(&mut self, sign: f32, unit: u32, offsets: &[u32]) {
+        let Self { row_limits, limits, marks, found, .. } = self;
+        row_limits.clear();
+        row_limits.resize(offsets.len(), limits[0]);
+        let (values, errors) = self.estimates.all();
+        if !mark(sign, (values, errors), row_limits, marks) {
+            return;
+        }
+        for (at, _) in marks.iter().enumerate().filter(|(_, mark)| **mark) {
+            let first = at * STRETCH;
+            // Without a choice for each value: which of them reach the limit cannot be foreseen.
+            let (mut near, mut count) = ([0usize; STRETCH], 0);
+            for i in first..(first + STRETCH).min(offsets.len()) {
+                near[count] = i;
+                count += usize::from(sign * values[i] + errors[i] >= row_limits[i]);
+            }
+            for i in &near[..count] {
+                let candidate = Candidate::new(sign * values[*i], errors[*i], (unit, offsets[*i]));
+                limits[0] = found.lists[0].push(candidate);
+            }
+        }
+    }
+
+    /// Finds the rankings that a row is a candidate of; false where its values have no bounds.
+    fn row(&mut self, of: &Search<'_>, (unit, slot): (u32, u32), place: usize) -> bool {
+        let Self { limits, marks, found, .. } = self;
+        let (values, errors) = self.estimates.of(place);
+        let is_each = matches!(of.lists, Lists::Samples(_));
+        let sign = of.order.sign();
+        if is_each && !mark(sign, (values, errors), limits, marks) {
+            return true;
+        }
+        if !pulp::Arch::new().dispatch(AreFinite { values, errors }) {
+            return false;
+        }
+        if !is_each {
+            return self.judge(of, (unit, slot), place);
+        }
+        // Each value is compared with its own ranking's limit.
+        for (at, _) in marks.iter().enumerate().filter(|(_, mark)| **mark) {
+            for list in at * STRETCH..((at + 1) * STRETCH).min(values.len()) {
+                let (value, error) = (sign * values[list], errors[list]);
+                if value + error >= limits[list] {
+                    limits[list] = found.lists[list].push(Candidate::new(value, error, (unit, slot)));
+                }
+            }
+        }
+        true
+    }
+
+    /// Compares what rankings make of a row's values with their limits; false where that may overflow. A
+    /// score ascends with every value, also as it is computed.
+    fn judge(&mut self, of: &Search<'_>, (unit, slot): (u32, u32), place: usize) -> bool {
+        let terms = of.scan.terms;
+        let ([high, low], ends) = (&mut self.scores, &mut self.ends);
+        let (values, errors) = self.estimates.of(place);
+        high.clear();
+        high.extend(values.iter().zip(errors.iter()).map(|(value, error)| (value + error).next_up()));
+        low.clear();
+        low.extend(values.iter().zip(errors.iter()).map(|(value, error)| (value - error).next_down()));
+        let (highest, lowest) = (terms.score(high), terms.score(low));
+        ends.clear();
+        ends.resize(of.lists.len(), (f32::NAN, f32::NAN));
+        of.lists.each(terms, high, highest, |list, score, _| ends[list].0 = score);
+        of.lists.each(terms, low, lowest, |list, score, _| ends[list].1 = score);
+        // A row without a score for the whole question has none at all.
+        let finite = |(high, low): &(f32, f32)| high.is_finite() && low.is_finite();
+        if !finite(&(highest.0, lowest.0)) || !ends.iter().all(finite) {
+            return false;
+        }
+        for (list, (high, low)) in ends.iter().enumerate() {
+            let (lower, upper) = match of.order {
+                Order::Best => (*low, *high),
+                Order::Worst => (-high, -low),
+            };
+            if upper >= self.limits[list] {
+                self.limits[list] = self.found.lists[list].push(Candidate { lower, upper, unit, slot });
+            }
+        }
+        true
+    }
+}
+
+/// Marks the stretches in which an upper bound reaches its limit, or is none; returns whether there are any.
+fn mark(sign: f32, (values, errors): (&[f32], &[f32]), limits: &[f32], marks: &mut Vec<bool>) -> bool {
+    marks.clear();
+    marks.resize(values.len().div_ceil(STRETCH), false);
+    pulp::Arch::new().dispatch(Mark { sign, values, errors, limits, marks })
+}
+
+/// See [`mark`]. Without a way out in the middle, so that many are compared at a time.
+struct Mark<'a> {
+    sign: f32,
+    values: &'a [f32],
+    errors: &'a [f32],
+    limits: &'a [f32],
+    marks: &'a mut [bool],
+}
+
+impl pulp::WithSimd for Mark<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        let Self { sign, values, errors, limits, marks } = self;
+        let (all_values, values) = values.as_chunks::<STRETCH>();
+        let (all_errors, errors) = errors.as_chunks::<STRETCH>();
+        let (all_limits, limits) = limits.as_chunks::<STRETCH>();
+        let mut some = false;
+        for (((values, errors), limits), mark) in
+            all_values.iter().zip(all_errors).zip(all_limits).zip(&mut *marks)
+        {
+            *mark = is_any(sign, values, errors, limits);
+            some |= *mark;
+        }
+        if let Some(mark) = marks.get_mut(all_values.len()) {
+            *mark = is_any(sign, values, errors, limits);
+            some |= *mark;
+        }
+        some
+    }
+}
+
+#[inline(always)]
+fn is_any(sign: f32, values: &[f32], errors: &[f32], limits: &[f32]) -> bool {
+    let mut any = 0u32;
+    for ((value, error), limit) in values.iter().zip(errors).zip(limits) {
+        let upper = sign * value + error;
+        any |= u32::from(upper >= *limit) | u32::from(upper.is_nan());
+    }
+    any != 0
+}
+
+/// Whether every value and error is a number; likewise.
+struct AreFinite<'a> {
+    values: &'a [f32],
+    errors: &'a [f32],
+}
+
+impl pulp::WithSimd for AreFinite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        let mut any = 0u32;
+        for (value, error) in self.values.iter().zip(self.errors) {
+            any |= u32::from(!value.is_finite()) | u32::from(!error.is_finite());
+        }
+        any == 0
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether a question is answered by bounds, and from which estimates.
+
+use std::sync::OnceLock;
+
+use gstore_core::parallel;
+
+use super::cost::{Costs, LEAST_MANY};
+use super::pairs::{Singles, singles};
+use super::sources::{Bf16Sides, Reading, Source, bf16_sides};
+use super::{BATCH_PAIRS, Outcome, Plan, Search, SketchSide, choice};
+use crate::error::QueryError;
+use crate::influence::prepare::Prepared;
+use crate::influence::prepare::operands::Operands;
+use crate::influence::rank::Ask;
+use crate::influence::rank::each::Lists;
+use crate::influence::scan::terms::Terms;
+use crate::influence::scan::windows::windows;
+use crate::influence::spec::mode::{Mode, Plane, SketchMode};
+use crate::influence::spec::{Across, Order, Within};
+use crate::sketch::{tail::upper_quantile, tail_excess};
+
+/// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
+const LEAST_ROWS: u64 = 32;
+
+/// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which
+/// rows rank.
+const MOST_WANTED: usize = BATCH_PAIRS / 16;
+
+/// What searches need of a question's pools, made for the first one.
+#[derive(Default)]
+pub(crate) struct Parts {
+    bf16: OnceLock<Bf16Sides>,
+    singles: OnceLock<Singles>,
+}
+
+/// The rankings from estimates of all values, where there are so many query vectors that this pays.
+pub(in super::super) fn of_many_values(
+    prepared: &Prepared,
+    operands: &Operands,
+    lists: &Lists,
+    ask: Ask<'_>,
+) -> Result<Option<Outcome>, QueryError> {
+    let rows = operands.rows(ask.filter);
+    let few = operands.queries() < LEAST_MANY || ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
+    if prepared.spec().per_token || few || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
+        return Ok(None);
+    }
+    let costs = Costs::of(&operands.pools, rows);
+    if operands.queries() < costs.many() {
+        return Ok(None);
+    }
+    let search = search(prepared, operands, lists, ask);
+    let mut sources = sources(prepared, operands, (lists, ask), costs);
+    let exact = costs.exact(&operands.pools);
+    sources.retain(|source| costs.source(source, &operands.pools) < exact);
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let windows = windows(&operands.pools, operands.queries());
+    let ways = sources.into_iter().map(|source| vec![source]).collect();
+    let plan = Plan { ways, chosen: false, expected: None };
+    parallel::stages(|| search.run(&plan, &windows)).map(Some)
+}
+
+/// The ranking from the planes of sketches that are expected to exclude most for least, or why every row
+/// should be scored instead.
+pub(in super::super) fn by_planes(
+    prepared: &Prepared,
+    operands: &Operands,
+    (sides, mode): (&[Vec<SketchSide>], &SketchMode),
+    ask: Ask<'_>,
+) -> Result<Result<Outcome, String>, QueryError> {
+    let search = search(prepared, operands, &Lists::Whole, ask);
+    let search = Search { tolerance: mode.tolerance, ..search };
+    let rows = operands.rows(ask.filter);
+    // A row is missed only if its own bound fails, in one of the planes; the bound of a score fails only if
+    // that of certain values does.
+    let values = deciding(search.scan.terms, ask.order) * Plane::PROBABLE.len();
+    let bounds = (ask.k as u64).min(rows).max(1) as f64 * values as f64;
+    let z = margin(mode.miss, bounds, sides);
+    let windows = windows(&operands.pools, operands.queries());
+    parallel::stages(|| match choice::plan(&search, (sides, mode, z), &windows, rows)? {
+        Ok(plan) => search.run(&plan, &windows).map(Ok),
+        Err(why) => Ok(Err(why)),
+    })
+}
+
+fn search<'a>(prepared: &Prepared, operands: &'a Operands, lists: &'a Lists, ask: Ask<'a>) -> Search<'a> {
+    let Ask { order, k, filter, threads, cancel } = ask;
+    let each = matches!(lists, Lists::Samples(_));
+    Search {
+        scan: operands.scan(prepared.spec(), filter, cancel),
+        lists,
+        singles: each.then(|| operands.bounded.singles.get_or_init(|| singles(&operands.pools))),
+        order,
+        k,
+        threads,
+        tolerance: 0.0,
+    }
+}
+
+/// Where estimates of many values come from, the ones that read least first.
+fn sources<'a>(
+    prepared: &Prepared,
+    operands: &'a Operands,
+    (lists, ask): (&Lists, Ask<'_>),
+    costs: &Costs,
+) -> Vec<Source<'a>> {
+    let scan = operands.scan(prepared.spec(), ask.filter, ask.cancel);
+    let sides = || operands.bounded.bf16.get_or_init(|| bf16_sides(&operands.pools));
+    let bf16 = || scan.kernel.filter().map(|filter| Source::Bf16(filter, sides()));
+    let Mode::Sketch(mode) = &prepared.spec().mode else { return bf16().into_iter().collect() };
+    if mode.planes.is_some() {
+        return Vec::new();
+    }
+    let Ok(sides) = operands.sides(prepared) else { return bf16().into_iter().collect() };
+    let reading = |plane, z| Source::Codes(Reading { sides, plane, z });
+    if !mode.certified {
+        let values = match lists {
+            Lists::Samples(_) => 1,
+            _ => deciding(scan.terms, ask.order),
+        };
+        let bounds = (ask.k as u64).min(operands.rows(ask.filter)) as f64 * (lists.len() * values) as f64;
+        return vec![reading(Plane::Int8, margin(mode.miss, bounds, sides))];
+    }
+    let codes = (operands.queries() < costs.certified_below()).then(|| reading(Plane::Certified, 0.0));
+    codes.into_iter().chain(bf16()).collect()
+}
+
+/// Standard deviations between an estimate and its bound, so that the probability that any of some bounds
+/// fails is at most `miss`.
+fn margin(miss: f64, bounds: f64, sides: &[Vec<SketchSide>]) -> f64 {
+    let smallest = sides.iter().flatten().map(|side| side.sketch.padded());
+    let smallest = smallest.filter(|dim| *dim > 0).min().unwrap_or(64);
+    upper_quantile(miss / bounds.max(1.0) / tail_excess(smallest))
+}
+
+/// How many of a row's values must keep their bounds for its score to keep its own. Of the best rows scores
+/// are bounded from above: where the largest value counts, that one's bound is enough, and which it is does
+/// not depend on the rotation; where the smallest counts, each may be it. Of the worst rows it is the other
+/// way round. A sum has one error, whose deviation is at most the sum of theirs.
+fn deciding(terms: &Terms, order: Order) -> usize {
+    let values = || terms.subtasks.iter().map(|subtask| subtask.len()).sum::<usize>().max(1);
+    let (within, across) = match order {
+        Order::Best => (Within::Min, Across::Min),
+        Order::Worst => (Within::Max, Across::Max),
+    };
+    if terms.within == within && terms.subtasks.iter().any(|subtask| subtask.len() > 1) {
+        values()
+    } else if terms.across == across {
+        terms.subtasks.len().max(1)
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_that_must_hold_are_counted_for_either_end_of_the_ranking() {
+        let terms = |within, across| Terms { within, across, subtasks: vec![0..2, 2..3, 3..6] };
+        for (within, across, best, worst) in [
+            (Within::Mean, Across::Mean, 1, 1),
+            (Within::Mean, Across::Max, 1, 3),
+            (Within::Mean, Across::Min, 3, 1),
+            (Within::Max, Across::Max, 1, 6),
+            (Within::Max, Across::Min, 3, 6),
+            (Within::Min, Across::Max, 6, 3),
+        ] {
+            let terms = terms(within, across);
+            assert_eq!(deciding(&terms, Order::Best), best, "{within} {across}");
+            assert_eq!(deciding(&terms, Order::Worst), worst, "{within} {across}");
+        }
+        let single = Terms { within: Within::Max, across: Across::Max, subtasks: vec![0..1] };
+        assert_eq!(deciding(&single, Order::Worst), 1);
+    }
+}

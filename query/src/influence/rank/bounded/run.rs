@@ -1,0 +1,275 @@
+//! The loop of a search: batches of windows, their candidates, and what becomes of them.
+
+use std::ops::Range;
+
+use super::candidates::{Candidate, Candidates, Cut};
+use super::exact::Seen;
+use super::pass::{Asked, Pass};
+use super::{BATCH_PAIRS, DENSE, Outcome, Plan, Search, TRIAL_ROWS};
+use crate::error::QueryError;
+use crate::influence::rank::collect::Collector;
+use crate::influence::rank::each::score_windows;
+use crate::influence::result::PlaneSummary;
+use crate::influence::scan::Totals;
+use crate::influence::scan::windows::Window;
+
+/// Rankings under way.
+pub(super) struct Run<'a> {
+    of: &'a Search<'a>,
+    plan: &'a Plan<'a>,
+    windows: &'a [Window],
+    found: Outcome,
+    /// The way that is gone now, and what its sources did.
+    way: usize,
+    stages: Vec<Stage>,
+    /// Whether it was worth it for a batch.
+    proven: bool,
+    /// The windows whose candidates wait to be scored,
+    waiting: Range<usize>,
+    /// and what the first source said of them.
+    pass: Pass,
+}
+
+/// What one source did.
+#[derive(Clone, Copy, Default)]
+struct Stage {
+    rows: u64,
+    excluded: u64,
+    bytes: u64,
+}
+
+/// What became of windows that wait.
+struct Refined {
+    stages: Vec<Stage>,
+    /// Where the cuts are in the end.
+    cuts: Vec<Cut>,
+    totals: Totals,
+}
+
+impl<'a> Run<'a> {
+    /// Before the first window.
+    pub(super) fn new(of: &'a Search<'a>, plan: &'a Plan<'a>, windows: &'a [Window]) -> Self {
+        let found = Outcome {
+            tops: of.collectors(),
+            totals: Totals::default(),
+            planes: Vec::new(),
+            tolerance: of.tolerance,
+        };
+        let stages = vec![Stage::default(); plan.ways.first().map_or(0, Vec::len)];
+        let pass = Pass::default();
+        let mut run =
+            Self { of, plan, windows, found, way: 0, stages, proven: plan.chosen, waiting: 0..0, pass };
+        run.start(0);
+        run
+    }
+
+    /// What was found.
+    pub(super) fn into_outcome(mut self) -> Outcome {
+        self.end_way();
+        self.found
+    }
+
+    /// Pairs of a row and a ranking of the next batch.
+    pub(super) fn most_pairs(&self) -> usize {
+        if self.plan.chosen {
+            return BATCH_PAIRS / 4;
+        }
+        // What a way is worth shows on fewer: enough that those that rank are a small part.
+        let trial = TRIAL_ROWS.saturating_mul(self.of.k).saturating_mul(self.of.lists.len());
+        if self.proven { BATCH_PAIRS } else { trial.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) }
+    }
+
+    /// Goes on with the way that reads more; false where there is none.
+    pub(super) fn next_way(&mut self) -> bool {
+        self.end_way();
+        self.way += 1;
+        self.proven = false;
+        let way = self.plan.ways.get(self.way);
+        self.stages = vec![Stage::default(); way.map_or(0, Vec::len)];
+        self.start(self.waiting.end);
+        way.is_some()
+    }
+
+    /// Codes that were tried and left nothing out decided nothing.
+    fn end_way(&mut self) {
+        let Some(way) = self.plan.ways.get(self.way) else { return };
+        for (source, stage) in way.iter().zip(std::mem::take(&mut self.stages)) {
+            let Stage { rows, excluded, bytes } = stage;
+            if let Some(plane) = source.plane().filter(|_| rows > 0 || self.plan.chosen) {
+                self.found.planes.push(PlaneSummary { plane, rows, excluded, bytes_read: bytes });
+            }
+        }
+    }
+
+    /// Nothing waits before a window.
+    fn start(&mut self, window: usize) {
+        let mut cuts = self.known();
+        if let ([cut @ Cut { moves: true, .. }], Some(expected)) = (&mut cuts[..], self.plan.expected) {
+            *cut = Cut { limit: self.of.limit_of(expected), moves: false };
+        }
+        self.pass = Pass::new(self.of.k, &cuts);
+        self.waiting = window..window;
+    }
+
+    /// Cuts that are certain: the k-th scores so far. One that is known of a whole plan need not be moved by
+    /// bounds.
+    fn known(&mut self) -> Vec<Cut> {
+        let (of, chosen) = (self.of, self.plan.chosen);
+        let cut = |top: &mut Collector| {
+            let limit = of.limit(top);
+            Cut { limit, moves: !chosen || limit == f32::NEG_INFINITY }
+        };
+        self.found.tops.iter_mut().map(cut).collect()
+    }
+
+    /// Finds the candidates of a batch; false where too many of its rows are, which then are not among them.
+    pub(super) fn take(&mut self, batch: Range<usize>) -> Result<bool, QueryError> {
+        let of = self.of;
+        if self.way == self.plan.ways.len() {
+            return Ok(false);
+        }
+        let cuts: Vec<Cut> = self.pass.lists.iter().map(Candidates::cut).collect();
+        let end = batch.end;
+        let pass = self.first_pass(batch, &cuts)?;
+        let rows = pass.totals.eligible + pass.unbounded.len() as u64;
+        let dense = pass.candidates() as u64 > rows * cuts.len() as u64 / DENSE;
+        // Few rows are worth no decision: most are candidates, since so many are wanted.
+        let few = 2 * DENSE * of.k as u64;
+        let fails = dense && rows > few || pass.unbounded.len() as u64 > rows / DENSE;
+        if fails && !self.plan.chosen {
+            self.found.totals.bytes_read += pass.totals.bytes_read;
+            return Ok(false);
+        }
+        self.proven = true;
+        self.waiting.end = end;
+        self.pass.merge(pass);
+        self.pass.lists.iter_mut().for_each(Candidates::shrink);
+        // A score that is known cuts better than what bounds say of it, which is little where the first
+        // source is coarse.
+        if self.plan.chosen || self.pass.candidates() + self.pass.unbounded.len() > BATCH_PAIRS {
+            self.finish()?;
+        }
+        Ok(true)
+    }
+
+    fn first_pass(&self, windows: Range<usize>, cuts: &[Cut]) -> Result<Pass, QueryError> {
+        let first = self.plan.ways.get(self.way).map_or(&[][..], |way| &way[..1]);
+        let found = self.of.read(self.windows, first, &Asked::Every(windows), cuts)?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// Scores the candidates that wait.
+    pub(super) fn finish(&mut self) -> Result<(), QueryError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let Some(way) = self.plan.ways.get(self.way) else { return Ok(()) };
+        let mut pass = std::mem::take(&mut self.pass);
+        let guessed = self.plan.expected.is_some() || !way.iter().all(|source| source.is_certain());
+        let before = guessed.then(|| self.found.tops.clone());
+        let mut again = false;
+        loop {
+            let refined = self.refine(pass)?;
+            let known = self.known();
+            let held = refined.cuts.iter().zip(&known).all(|(cut, known)| cut.limit <= known.limit);
+            let Some(before) = before.as_ref().filter(|_| !held) else {
+                self.count(&refined);
+                break;
+            };
+            // A cut that was not reached left out rows that may rank: the same again, with what is known by
+            // now.
+            self.found.totals.bytes_read += refined.totals.bytes_read;
+            self.stages.iter_mut().zip(&refined.stages).for_each(|(all, stage)| all.bytes += stage.bytes);
+            self.found.tops.clone_from(before);
+            let cut = |cut: Cut| Cut { moves: !again && cut.limit == f32::NEG_INFINITY, ..cut };
+            let cuts: Vec<Cut> = known.into_iter().map(cut).collect();
+            again = true;
+            pass = self.first_pass(self.waiting.clone(), &cuts)?;
+        }
+        self.start(self.waiting.end);
+        Ok(())
+    }
+
+    /// Takes what the first source left through the others, and scores it.
+    fn refine(&mut self, mut pass: Pass) -> Result<Refined, QueryError> {
+        let Self { of, plan, windows, found, way, waiting, .. } = self;
+        let way = &plan.ways[*way];
+        let mut seen = Seen::new(windows, waiting.clone());
+        let mut totals = pass.totals;
+        totals.bytes_read = 0;
+        let mut stages = Vec::new();
+        let mut cuts = Vec::new();
+        for (at, source) in way.iter().enumerate() {
+            let bounded = pass.totals.eligible;
+            let mut stage = Stage {
+                rows: bounded + pass.unbounded.len() as u64,
+                excluded: bounded,
+                bytes: pass.totals.bytes_read,
+            };
+            totals.bytes_read += stage.bytes;
+            // The rows themselves are read once.
+            let counted = u64::from(source.plane().is_some());
+            let odd = of.score_rows(windows, &pass.take_unbounded(), &mut found.tops)?;
+            totals.bytes_read += counted * odd.bytes_read;
+            totals.scored += odd.eligible;
+            if at == 0 {
+                // What the first source could bound is among the totals.
+                let Totals { scanned, eligible, excluded, .. } = odd;
+                totals.merge(&Totals { scanned, eligible, excluded, ..Totals::default() });
+            }
+            let mut score = |candidates: &[Vec<Candidate>], tops: &mut [Collector]| {
+                let scored = of.score(&mut seen, candidates, tops)?;
+                stage.excluded = stage.excluded.saturating_sub(scored.scored);
+                totals.bytes_read += counted * scored.bytes_read;
+                totals.scored += scored.scored;
+                // Values that are finite may add up to a score that is not.
+                totals.eligible = totals.eligible.saturating_sub(scored.excluded.total());
+                totals.excluded.merge(&scored.excluded);
+                Ok::<_, QueryError>(())
+            };
+            // Those that seem to rank first tell how well a row has to score.
+            let first: Vec<_> = pass.lists.iter_mut().map(Candidates::take_first).collect();
+            score(&first, &mut found.tops)?;
+            for (list, top) in pass.lists.iter_mut().zip(&mut found.tops) {
+                list.raise(of.limit(top));
+            }
+            cuts = pass.lists.iter().map(|list| Cut { moves: false, ..list.cut() }).collect();
+            let rest: Vec<_> = pass.lists.into_iter().map(Candidates::into_entries).collect();
+            if let Some(next) = way.get(at + 1..at + 2).filter(|next| !next.is_empty()) {
+                let picked = seen.new_rows(&rest);
+                let left = picked.iter().map(|(_, rows)| rows.len() as u64).sum();
+                stage.excluded = stage.excluded.saturating_sub(left);
+                let found = of.read(windows, next, &Asked::Picked(&picked), &cuts)?;
+                pass = found.into_iter().next().unwrap_or_default();
+            } else {
+                score(&rest, &mut found.tops)?;
+                pass = Pass::default();
+            }
+            stages.push(stage);
+        }
+        if way.iter().all(|source| source.plane().is_none()) {
+            totals.scored = totals.eligible;
+        }
+        Ok(Refined { stages, cuts, totals })
+    }
+
+    /// Counts what became of windows.
+    fn count(&mut self, refined: &Refined) {
+        for (all, stage) in self.stages.iter_mut().zip(&refined.stages) {
+            all.rows += stage.rows;
+            all.excluded += stage.excluded;
+            all.bytes += stage.bytes;
+        }
+        self.found.totals.merge(&refined.totals);
+    }
+
+    /// Scores every row of some windows.
+    pub(super) fn score_all(&mut self, windows: Range<usize>) -> Result<(), QueryError> {
+        let Search { scan, lists, threads, .. } = self.of;
+        let collectors = || self.of.collectors();
+        let (tops, totals) = score_windows(scan, lists, &self.windows[windows], *threads, collectors)?;
+        self.found.tops.iter_mut().zip(tops).for_each(|(top, other)| top.merge(other));
+        self.found.totals.merge(&totals);
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Sources of estimates: what says of a row's values, up to a bound of the error, before they are computed.
+//!
+//! Each fills [`Estimates`] for some rows of a window: from the rows themselves in bf16, or from one plane of
+//! a sketch's codes.
+
+#[cfg(test)]
+mod agreement;
+mod bf16;
+mod bounds;
+#[cfg(test)]
+mod calibration;
+mod codes;
+mod estimates;
+mod found;
+mod sides;
+mod sums;
+
+use std::ops::Range;
+
+pub(super) use self::bf16::{Bf16Sides, bf16_sides};
+pub(super) use self::codes::{Reading, sections};
+pub(super) use self::estimates::Estimates;
+pub(crate) use self::sides::{Sides, SketchSide, sides};
+use crate::error::QueryError;
+use crate::influence::scan::Scan;
+use crate::influence::spec::mode::Plane;
+use crate::kernel::Filter;
+
+/// Where estimates come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// The rows in bf16: bounds are certain.
+    Bf16(Filter, &'a Bf16Sides),
+    /// Codes of sketches.
+    Codes(Reading<'a>),
+}
+
+/// A thread's memory.
+#[derive(Default)]
+pub(super) struct Memory {
+    bf16: bf16::Memory,
+    codes: codes::Memory,
+}
+
+impl Source<'_> {
+    /// The plane of a sketch that is read.
+    pub(super) fn plane(&self) -> Option<Plane> {
+        match self {
+            Self::Bf16(..) => None,
+            Self::Codes(reading) => Some(reading.plane),
+        }
+    }
+
+    /// Whether a bound holds in any case.
+    pub(super) fn is_certain(&self) -> bool {
+        self.plane().is_none_or(|plane| plane == Plane::Certified)
+    }
+
+    /// Estimates the values of rows, for which `estimates` was started; returns the bytes read.
+    pub(super) fn estimate(
+        &self,
+        scan: &Scan<'_>,
+        rows: Rows<'_>,
+        estimates: &mut Estimates,
+        memory: &mut Memory,
+    ) -> Result<u64, QueryError> {
+        match self {
+            Self::Bf16(filter, sides) => {
+                bf16::estimate((scan, *filter, sides), rows, estimates, &mut memory.bf16)
+            }
+            Self::Codes(reading) => codes::estimate((scan, *reading), rows, estimates, &mut memory.codes),
+        }
+    }
+}
+
+/// Rows of a window.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) pool: u32,
+    /// First row of the window.
+    pub(super) start: u64,
+    /// The rows, counted from it, ascending.
+    pub(super) offsets: &'a [u32],
+}
+
+impl Rows<'_> {
+    /// The places of those that lie in a range.
+    pub(super) fn within(&self, rows: Range<u64>) -> Range<usize> {
+        let before = |row: u64| self.offsets.partition_point(|offset| self.start + u64::from(*offset) < row);
+        let start = before(rows.start);
+        start..before(rows.end).max(start)
+    }
+}
