@@ -18,6 +18,7 @@ pub mod parallel;
 mod progress;
 mod remedy;
 mod rows;
+mod words;
 
 pub use cancel::{Cancel, Cancelled};
 pub use canonical::{canonical_json, key_of, sha256_hex};
@@ -33,3 +34,4 @@ pub use nearest::nearest;
 pub use progress::{Progress, Silent, Unit};
 pub use remedy::{Remedy, Wording};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
+pub use words::{many, many_of};

@@ -116,6 +116,29 @@ fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
 }
 
 #[test]
+fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..20).unwrap();
+    add(&store, 20..40).unwrap();
+    delete(&store, 0..20, false);
+    let damaged = {
+        let file = store.snapshot().unwrap().dataset("pool").unwrap().files[0].uuid;
+        path.join(format!("samples/1/{file}.parquet"))
+    };
+    let mut bytes = fs_err::read(&damaged).unwrap();
+    bytes[700] ^= 1;
+    fs_err::write(&damaged, bytes).unwrap();
+    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+    let report = store.delete(&pool(&store), &RowSet::from_rows([25]), options).unwrap();
+    assert_eq!((report.purged, report.unremembered), (21, 20));
+    assert!(!damaged.exists());
+    assert_sound(&store);
+    assert_eq!(again(&store, 0..40), (20, 19, 1), "the id in the sound file is remembered");
+}
+
+#[test]
 fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
     let dir = tempdir().unwrap();
     let store = Store::create(dir.path().join("s")).unwrap();

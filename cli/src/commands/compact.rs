@@ -52,9 +52,9 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
 fn print(report: &CompactReport) -> Result<()> {
     for part in &report.changed {
         out!(
-            "{}: {} become {}, {} become {}, {} left out",
+            "{}: {} {}, {} become {}, {} left out",
             part.of,
-            many(part.files_before, "file"),
+            many_of(part.files_before, "file becomes", "files become"),
             part.files_after,
             HumanBytes(part.bytes_before),
             HumanBytes(part.bytes_after),

@@ -201,7 +201,13 @@ fn print(args: &DeleteArgs, found: &Found, report: &DeleteReport) -> Result<()> 
         None => out!("{}: nothing to delete", args.dataset),
         Some(snapshot) if args.purge => {
             let purged = many(report.purged, "row");
-            out!("{}: {purged} purged; snapshot {snapshot} begins a new history", args.dataset)
+            out!("{}: {purged} purged; snapshot {snapshot} begins a new history", args.dataset);
+            if report.unremembered > 0 {
+                let rows = many_of(report.unremembered, "row was", "rows were");
+                out!(
+                    "the ids of {rows} in a damaged file: they are not remembered, so `gstore add` would add them again"
+                );
+            }
         }
         Some(snapshot) => {
             out!("{}: {} deleted in snapshot {snapshot}", args.dataset, many(report.deleted, "row"))

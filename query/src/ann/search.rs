@@ -5,7 +5,7 @@
 //! - a row is missed only by a graph: segments without one are scanned
 //! - deleted rows, and those that the filter leaves out, are never candidates
 
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, Remedy, many, many_of};
 use gstore_store::{FeatureReader, RowSet};
 use half::f16;
 use serde::Serialize;
@@ -56,13 +56,13 @@ impl Way {
                 "approximate: similarities are exact, some of the nearest rows may be missing".to_owned();
             summary.notes.push(format!(
                 "{compared} vectors were compared in the graphs of {} (ef {ef}); {} rows were scored",
-                many(*graphs),
+                many(*graphs, "segment"),
                 summary.rows_scored
             ));
             if *scanned > 0 {
                 summary.notes.push(format!(
                     "{} with a graph {} scanned all the same, which was faster, or found as many rows as were asked for",
-                    many(*scanned),
+                    many(*scanned, "segment"),
                     were(*scanned)
                 ));
             }
@@ -70,16 +70,12 @@ impl Way {
         if *without > 0 {
             summary.notes.push(format!(
                 "{} no graph and {} scanned; {} makes what is missing",
-                if *without == 1 { "1 segment has".to_owned() } else { format!("{without} segments have") },
+                many_of(*without, "segment has", "segments have"),
                 were(*without),
                 Remedy::Index { kind: "hnsw", feature: &lacking.join(" "), rebuild: false }
             ));
         }
     }
-}
-
-fn many(segments: u64) -> String {
-    format!("{segments} segment{}", if segments == 1 { "" } else { "s" })
 }
 
 fn were(segments: u64) -> &'static str {

@@ -10,7 +10,7 @@ use crate::samples::{
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
-use gstore_core::{DatasetName, RowSet};
+use gstore_core::{DatasetName, RowSet, many};
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -304,7 +304,7 @@ impl SampleAppend {
         if self.is_new {
             change.next.dataset += 1;
         }
-        let mut text = format!("dataset {}: {} samples added", self.part.name, self.report.added);
+        let mut text = format!("dataset {}: {} added", self.part.name, many(self.report.added, "sample"));
         if self.report.replaced > 0 {
             text.push_str(&format!(", {} replaced", self.report.replaced));
         }

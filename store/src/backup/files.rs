@@ -6,7 +6,7 @@ use crate::manifest::{FileEntry, Link, Part, TombstoneEntry};
 use crate::segment::{FileId, SegmentFile, Shape};
 use crate::store::Snapshot;
 use crate::table::{Expected, Region, regions};
-use crate::tombstones::ids;
+use crate::tombstones::{ids, lost_with};
 use gstore_core::Digest;
 use std::collections::BTreeSet;
 
@@ -121,9 +121,5 @@ fn bitmap(name: &str, entry: &TombstoneEntry, dataset: &str) -> Result<Region, S
     let digest: Digest = entry.digest.parse().map_err(|_| {
         Damage::new(name, "digest of the file", "32 hex digits", format!("{:?}", entry.digest))
     })?;
-    Ok(Region {
-        len: entry.len,
-        digest: Expected::Digest(digest),
-        lost: format!("which {} rows of dataset {dataset} are deleted cannot be read", entry.rows),
-    })
+    Ok(Region { len: entry.len, digest: Expected::Digest(digest), lost: lost_with(entry, dataset) })
 }

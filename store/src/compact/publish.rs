@@ -12,7 +12,7 @@ use crate::rewrite::Placed;
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
-use gstore_core::RowSet;
+use gstore_core::{RowSet, many};
 use std::collections::HashSet;
 use uuid::Uuid;
 
@@ -267,8 +267,11 @@ impl CompactedPart {
 
     fn in_words(&self) -> String {
         format!(
-            "{}: {} files became {}, {} rows dropped",
-            self.of, self.files_before, self.files_after, self.rows_dropped
+            "{}: {} became {}, {} dropped",
+            self.of,
+            many(self.files_before, "file"),
+            self.files_after,
+            many(self.rows_dropped, "row")
         )
     }
 }

@@ -12,7 +12,7 @@ use crate::manifest::{
     Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, FileEntry, RunPart, RunUpdate, VERSION,
 };
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
-use gstore_core::RowSet;
+use gstore_core::{RowSet, many};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -118,7 +118,11 @@ impl Job {
             if let Some(part) = self.feature_part(i, now, &mut change.next, finish)? {
                 let added: u64 = self.sealed(i).iter().map(|s| s.rows()).sum();
                 let what = if part.state == FeatureState::Complete { "complete" } else { "building" };
-                change.changes.push(format!("feature {}: {added} rows added, {what}", part.display_name()));
+                change.changes.push(format!(
+                    "feature {}: {} added, {what}",
+                    part.display_name(),
+                    many(added, "row")
+                ));
                 moves.extend(self.sealed(i).iter().map(|s| Move {
                     uuid: s.uuid(),
                     from: segment_name(i, s.uuid()),
@@ -138,7 +142,11 @@ impl Job {
             }
         }
         for part in &change.runs {
-            change.changes.push(format!("run {}: {} checkpoints", part.name, part.checkpoints.len()));
+            change.changes.push(format!(
+                "run {}: {}",
+                part.name,
+                many(part.checkpoints.len() as u64, "checkpoint")
+            ));
         }
         Ok((change, moves))
     }
@@ -236,8 +244,10 @@ impl Job {
                 let uuid = file.uuid;
                 moves.push(Move { uuid, from: encoding_name(uuid), to: encoding_file(number, uuid) });
                 change.changes.push(format!(
-                    "dataset {}: token counts of {} rows ({})",
-                    part.name, file.rows, note.encoding.label
+                    "dataset {}: token counts of {} ({})",
+                    part.name,
+                    many(file.rows, "row"),
+                    note.encoding.label
                 ));
             }
         }

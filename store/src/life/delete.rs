@@ -6,7 +6,7 @@ use crate::error::{ChangeError, Changed, CommitError};
 use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::{bury, new_files};
-use gstore_core::{Cancel, RowSet};
+use gstore_core::{Cancel, RowSet, many};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -52,6 +52,9 @@ pub struct DeleteReport {
     pub ignored: u64,
     /// Rows of which nothing but the number is left since now; those deleted earlier among them.
     pub purged: u64,
+    /// Purged rows whose ids are not remembered, because the file that had them is damaged: an append that
+    /// brings these ids again adds them.
+    pub unremembered: u64,
     /// Interrupted jobs that a purge removed: those of the dataset, and others with rows that were purged earlier. The commands
     /// that started them compute what is missing again.
     pub jobs_removed: Vec<String>,
@@ -93,7 +96,7 @@ impl Store {
         }
         let files = new_files(old, &part);
         let mut change = change_of(&base, &options.command);
-        change.changes.push(format!("dataset {}: {deleted} rows deleted", part.name));
+        change.changes.push(format!("dataset {}: {} deleted", part.name, many(deleted, "row")));
         change.datasets.push(part);
         match publish(self, &lock, &base, change) {
             Ok(snapshot) => {

@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, RunPart};
 use crate::store::{Change, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
-use gstore_core::CheckpointId;
+use gstore_core::{CheckpointId, many};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -59,7 +59,9 @@ impl Store {
         let mut change = change_of(&base, command);
         change.removed.datasets.push(part.number);
         change.removed.features.extend(features.iter().map(|f| f.number));
-        change.changes.push(format!("dataset {name} dropped with {} features", features.len()));
+        change
+            .changes
+            .push(format!("dataset {name} dropped with {}", many(features.len() as u64, "feature")));
         let encodings = part.encodings.iter().flat_map(|e| &e.files);
         let report = DropReport {
             features: features.iter().map(|f| f.display_name()).collect(),
@@ -84,7 +86,9 @@ impl Store {
         let name = &part.name;
         let mut change = change_of(&base, command);
         change.removed.runs.push(part.number);
-        change.changes.push(format!("run {name} dropped, with {} checkpoints", part.checkpoints.len()));
+        change
+            .changes
+            .push(format!("run {name} dropped, with {}", many(part.checkpoints.len() as u64, "checkpoint")));
         let report = DropReport { unnamed: unnamed(&base, part), ..DropReport::default() };
         self.publish_drop(&lock, &base, change, report)
     }

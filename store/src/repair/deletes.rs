@@ -12,7 +12,7 @@ use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::{Remedy, RowSet, xxh3_hex};
+use gstore_core::{Remedy, RowSet, many_of, xxh3_hex};
 use std::collections::HashMap;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
@@ -197,10 +197,10 @@ fn unlisted(
         let Ok(rows) = parse_bitmap(&bytes) else { continue };
         let rows = rows.intersection(&part.stored_rows()).difference(&dead.deleted).difference(&dead.purged);
         if !rows.is_empty() {
-            let count = rows.len();
             work.report.notes.push(format!(
-                "dataset {}: {count} rows are deleted by {name}, which the catalog did not list: {rows}",
-                part.name
+                "dataset {}: {} deleted by {name}, which the catalog did not list: {rows}",
+                part.name,
+                many_of(rows.len(), "row is", "rows are")
             ));
             dead.deleted = dead.deleted.union(&rows);
             dead.changed = true;

@@ -10,7 +10,7 @@ use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
 
 use crate::verify::data_uuid;
-use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet};
+use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet, many};
 use std::collections::HashSet;
 use uuid::Uuid;
 
@@ -42,7 +42,7 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
             count += gone.len().min(entry.rows.saturating_sub(saved.len()));
             lost = lost.union(&gone);
         }
-        let from = format!("{} of its {} rows", saved.len(), entry.rows);
+        let from = format!("{} of its {}", saved.len(), many(entry.rows, "row"));
         work.report.rebuilt(format!("{name} of feature {}", part.display_name()), from);
         kept.extend(rewrite(work, part, &salvaged, &wanted)?);
         covered = covered.union(&wanted);
@@ -273,7 +273,7 @@ pub(super) fn rebuild(
             rest.push((c.entry.uuid, segment_file(number, c.entry.uuid)));
         }
     }
-    let whole = part.segments.len();
+    let whole = part.segments.len() as u64;
     rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, c.entry.uuid))));
     // Without a footer only the catalog knows whose rows these are; the shape alone says nothing.
     let listed: HashSet<Uuid> =
@@ -296,7 +296,8 @@ pub(super) fn rebuild(
     part.segments.sort_by_key(|s| (s.first_row, s.uuid));
     let lacking = live.difference(&covered);
     part.state = if lacking.is_empty() { FeatureState::Complete } else { FeatureState::Building };
-    let from = format!("the footers of {whole} sound segments, {} rows in all", covered.len());
+    let from =
+        format!("the footers of {}, {} in all", many(whole, "sound segment"), many(covered.len(), "row"));
     work.report.rebuilt(format!("feature {}", part.display_name()), from);
     if !lacking.is_empty() {
         work.report.lost.push(loss(&part, &lacking, lacking.len()));

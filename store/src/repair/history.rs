@@ -5,7 +5,7 @@ use super::base::Base;
 use super::report::{Loss, LostKind, RepairReport};
 use crate::manifest::Tag;
 use crate::verify::Catalog;
-use gstore_core::RowSet;
+use gstore_core::{RowSet, many};
 
 /// The first snapshot of the history from now on, and the tags whose snapshots are whole.
 ///
@@ -54,7 +54,9 @@ pub(super) fn changes(report: &RepairReport) -> Vec<String> {
     const SHOWN: usize = 20;
     let mut out: Vec<String> =
         report.rebuilt.iter().take(SHOWN).map(|r| format!("{} rebuilt from {}", r.what, r.from)).collect();
-    out.extend(report.lost.iter().take(SHOWN).map(|l| format!("{}: {} rows lost", l.rows.of, l.rows.count)));
+    out.extend(
+        report.lost.iter().take(SHOWN).map(|l| format!("{}: {} lost", l.rows.of, many(l.rows.count, "row"))),
+    );
     if let Some(oldest) = report.history_from {
         out.push(format!("the history starts at snapshot {oldest}"));
     }

@@ -14,7 +14,7 @@ use crate::samples::sample_properties;
 use crate::table::{About, TableFile, TableWriter};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
 use arrow_schema::SchemaRef;
-use gstore_core::{Remedy, RowSet};
+use gstore_core::{Remedy, RowSet, many};
 use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -60,7 +60,7 @@ pub(super) fn repair(
             if keep.is_empty() {
                 "nothing, it cannot be read".to_owned()
             } else {
-                format!("{} rows that can still be read", saved.len())
+                format!("{} that can still be read", many(saved.len(), "row"))
             },
         );
         let (Some(first), Some(last)) = (saved.ranges().first(), saved.ranges().last()) else { continue };

@@ -4,7 +4,7 @@ use crate::error::{Damage, StorageError};
 use crate::layout::{Env, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, Extra, TombstoneEntry};
 
-use gstore_core::{RowSet, xxh3_hex};
+use gstore_core::{RowSet, many, xxh3_hex};
 use roaring::RoaringTreemap;
 use std::io::{ErrorKind, Write};
 use uuid::Uuid;
@@ -66,12 +66,16 @@ pub(super) fn make_folder(env: &Env, dataset: u32) -> Result<(), StorageError> {
     env.sync_folder("")
 }
 
+/// What is not known without a bitmap.
+pub(crate) fn lost_with(entry: &TombstoneEntry, dataset: &str) -> String {
+    format!("the bitmap of {} of dataset {dataset} cannot be read", many(entry.rows, "deleted row"))
+}
+
 /// Reads a bitmap, compared with its length, digest and number of rows.
 pub(crate) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Result<RowSet, StorageError> {
     let name = tombstone_file(part.number, entry.uuid);
     let damage = |what: &str, expected: String, found: String| -> StorageError {
-        let lost = format!("which {} rows of dataset {} are deleted cannot be read", entry.rows, part.name);
-        Damage::new(&name, what, expected, found).affecting(lost).into()
+        Damage::new(&name, what, expected, found).affecting(lost_with(entry, &part.name)).into()
     };
     let bytes = match env.vfs().read(&env.at(&name), LIMIT) {
         Ok(bytes) => bytes,

@@ -13,7 +13,7 @@ use crate::table::{Expected, Region, TableFile};
 use crate::vfs::{VfsFile, VfsRead};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::{RowSet, xxh3_hex};
+use gstore_core::{RowSet, many, xxh3_hex};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -47,6 +47,27 @@ pub(crate) fn digest(salt: Uuid, id: &str) -> IdDigest {
 /// What the ids of a dataset are hashed with: what its list has, or a new random salt.
 pub(crate) fn salt_of(part: &DatasetPart) -> Uuid {
     part.deleted_ids.as_ref().map_or_else(Uuid::new_v4, |entry| entry.salt)
+}
+
+/// The digests of the ids that some rows of a dataset have, and the rows whose ids are lost because their file is
+/// damaged.
+pub(crate) fn readable_digests(
+    env: &Env,
+    part: &DatasetPart,
+    rows: &RowSet,
+    salt: Uuid,
+) -> Result<(Vec<IdDigest>, RowSet), StorageError> {
+    let (mut out, mut lost) = (Vec::new(), RowSet::new());
+    for file in &part.files {
+        match digests_of(env, part, std::slice::from_ref(file), rows, salt) {
+            Ok(found) => out.extend(found.into_iter().map(|(_, id)| id)),
+            Err(e) if e.is_damage() => {
+                lost = lost.union(&rows.intersection(&RowSet::from_range(file.range())));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((out, lost))
 }
 
 /// The digests of the ids that some rows of sample files have, with their rows. A row of which nothing is left has none.
@@ -97,7 +118,8 @@ impl DeletedIds {
     /// Opens the list of a dataset, if it has one.
     pub(crate) fn open(env: &Env, part: &DatasetPart) -> Result<Option<DeletedIds>, StorageError> {
         let Some(entry) = &part.deleted_ids else { return Ok(None) };
-        let lost = format!("which {} ids were deleted from dataset {} cannot be read", entry.ids, part.name);
+        let lost =
+            format!("the list of {} of dataset {} cannot be read", many(entry.ids, "deleted id"), part.name);
         let (list, tail) = Self::read_tail(env, deleted_ids_file(part.number, entry.uuid), lost)?;
         let found = xxh3_hex(&tail);
         if (list.ids, list.salt, &found) != (entry.ids, entry.salt, &entry.digest) {

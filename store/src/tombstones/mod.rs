@@ -11,7 +11,7 @@ mod file;
 pub(crate) mod ids;
 
 pub(crate) use change::{bury, new_files, set_dead, supersede};
-pub(crate) use file::{parse as parse_bitmap, read as read_bitmap};
+pub(crate) use file::{lost_with, parse as parse_bitmap, read as read_bitmap};
 pub use ids::DeletedIdLookup;
 pub(crate) use ids::DeletedIds;
 

@@ -50,7 +50,8 @@ fn keep_what_is_left(before: &Catalog, now: &Catalog, tally: &mut Tally<'_>) {
     tally.bad.retain(|file| !is_gone(file));
     let left: HashSet<u64> = now.visited.iter().map(|v| v.number).collect();
     let gone = before.visited.iter().filter(|v| !left.contains(&v.number)).count();
-    tally
-        .notes
-        .push(format!("{gone} snapshots were collected meanwhile; what only they had is not reported"));
+    tally.notes.push(format!(
+        "{} collected meanwhile; what only they had is not reported",
+        gstore_core::many_of(gone as u64, "snapshot was", "snapshots were")
+    ));
 }

@@ -29,7 +29,7 @@ use crate::rewrite::lock_compact;
 use crate::segment::{BlockBuffer, FileId, SegmentFile};
 use crate::store::{History, Snapshot, Store, WriterLock, change_of};
 use crate::tombstones::{ids, new_files, set_dead};
-use gstore_core::RowSet;
+use gstore_core::{RowSet, many};
 use rewrite::{Rewrite, unreadable};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -67,8 +67,10 @@ pub(super) fn purge(
     let mut rewrite = Rewrite::new(env, before.live.difference(&named), cancel)?;
     let mut part = DatasetPart::clone(old);
     let salt = ids::salt_of(&part);
-    let forgotten = ids::digests_of(env, &part, &part.files, &gone.difference(&before.superseded), salt)
+    let remembered = gone.difference(&before.superseded);
+    let (forgotten, lost) = ids::readable_digests(env, &part, &remembered, salt)
         .map_err(|e| unreadable(&format!("dataset {}", part.name), e.into()))?;
+    report.unremembered = lost.len();
     rewrite.dataset(&mut part, &gone)?;
     let mut features = Vec::new();
     for feature in base.features_of(&old.name) {
@@ -83,17 +85,17 @@ pub(super) fn purge(
             let none = RowSet::new();
             set_dead(env, &mut part, &none, &none, &before.purged.union(&gone))?;
         }
-        let ids = forgotten.into_iter().map(|(_, id)| id).collect();
-        let listed = ids::rewrite(env, &mut part, salt, ids, Vec::new());
+        let listed = ids::rewrite(env, &mut part, salt, forgotten, Vec::new());
         let bitmaps = new_files(old, &part);
         if let Err(e) = listed {
             env.remove_unreferenced(bitmaps);
             return Err(e.into());
         }
-        let (name, n, files) = (&old.name, gone.len(), rewrite.replaced);
-        let mut change = change_of(&base, &format!("purge of {n} rows of dataset {name}"));
+        let (name, rows) = (&old.name, many(gone.len(), "row"));
+        let mut change = change_of(&base, &format!("purge of {rows} of dataset {name}"));
         change.history = History::Cut;
-        change.changes.push(format!("dataset {name}: {n} rows purged, {files} files written again"));
+        let files = many(rewrite.replaced as u64, "file");
+        change.changes.push(format!("dataset {name}: {rows} purged, {files} written again"));
         change.datasets.push(part);
         change.features = features;
         let published = rewrite.publish(store, &lock, &base, change);
