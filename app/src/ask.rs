@@ -201,7 +201,7 @@ impl Asked {
     fn tokens(&self, pool: usize, row: u64) -> Result<Option<TokenCount>, AnswerError> {
         let side = &self.prepared.pools()[pool];
         let Some(entry) = side.encoding().and_then(|key| side.dataset.encoding(key)) else { return Ok(None) };
-        let counts = self.prepared.snapshot().encoding(&side.dataset, entry)?.counts(row..row + 1)?;
+        let counts = self.prepared.snapshot().encoding(entry)?.counts(row..row + 1)?;
         Ok(counts.first().copied())
     }
 }

@@ -74,7 +74,7 @@ fn content(store: &Store) -> (Vec<(String, String, bool)>, String, Vec<TokenCoun
         (part.display_name(), digest, part.state == FeatureState::Complete)
     });
     let part = snapshot.dataset("pool").unwrap();
-    let counts = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..u64::MAX).unwrap();
+    let counts = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..u64::MAX).unwrap();
     (features.collect(), serde_json::to_string(&**snapshot.run("warmup").unwrap()).unwrap(), counts)
 }
 

@@ -148,7 +148,7 @@ impl SampleTable {
         if let Some(open) = self.counts.get() {
             return Ok(Some(open));
         }
-        let reader = self.snapshot.encoding(&self.dataset, encoding).map_err(SqlError::read)?;
+        let reader = self.snapshot.encoding(encoding).map_err(SqlError::read)?;
         Ok(Some(self.counts.get_or_init(|| reader)))
     }
 

@@ -230,7 +230,7 @@ fn segments(features: &[Arc<FeaturePart>]) -> Batch {
         ("end_row", number(all.iter().map(|(_, s)| s.end_row)), Null::No),
         ("rows", number(all.iter().map(|(_, s)| s.rows)), Null::No),
         ("bytes", number(all.iter().map(|(_, s)| s.len)), Null::No),
-        ("digest", text(all.iter().map(|(_, s)| s.footer_digest.as_str())), Null::No),
+        ("digest", text(all.iter().map(|(_, s)| s.footer_digest.to_string())), Null::No),
     ])
 }
 

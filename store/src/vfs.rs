@@ -275,11 +275,11 @@ impl AlignedBuffer {
             self.lines.resize(len.div_ceil(64), Line([0; 64]));
         }
         self.len = len;
-        bytemuck::cast_slice_mut(&mut self.lines).get_mut(..len).unwrap_or_default()
+        bytemuck::cast_slice_mut(&mut self.lines).split_at_mut(len).0
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.lines).get(..self.len).unwrap_or_default()
+        bytemuck::cast_slice(&self.lines).split_at(self.len).0
     }
 }

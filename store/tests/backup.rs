@@ -160,7 +160,7 @@ fn folders_of_others_are_refused_and_stay_as_they_are() {
     }
     assert!(matches!(
         restore(&full, &dir.path().join("new")),
-        Err(BackupError::Open(OpenError::NotAStore(_)))
+        Err(BackupError::Store(StoreError::Open(OpenError::NotAStore(_))))
     ));
 }
 

@@ -164,7 +164,7 @@ fn with_deletes(path: &Path, f: &JobFeature) -> Store {
 fn counts(snapshot: &Snapshot) -> Vec<TokenCount> {
     let part = snapshot.dataset("pool").unwrap();
     let live = snapshot.live_rows(part).unwrap();
-    let all = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..60).unwrap();
+    let all = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..60).unwrap();
     all.into_iter().filter(|c| live.contains(c.row)).collect()
 }
 
@@ -408,7 +408,7 @@ fn it_can_be_stopped_and_there_is_only_one() {
     assert!(matches!(store.compact(CompactOptions::default(), &mut |_| {}), Err(CompactError::Busy)));
     drop(lock);
     let unknown = CompactOptions { datasets: vec!["poll".into()], ..CompactOptions::default() };
-    assert!(matches!(store.compact(unknown, &mut |_| {}), Err(CompactError::Lookup(_))));
+    assert!(matches!(store.compact(unknown, &mut |_| {}), Err(CompactError::Store(StoreError::Lookup(_)))));
     compact(&store);
     assert_eq!(shape(&store), (1, 1, 2));
     assert_eq!((digest(&store, &f), digest(&store, &g)), (a, b));

@@ -35,10 +35,7 @@ fn read(path: &Path) -> Result<Vec<String>, (bool, String)> {
             out.push(format!("{:?}", batch.map_err(fail)?));
         }
         for e in &part.encodings {
-            out.push(format!(
-                "{:?}",
-                snapshot.encoding(part, e).map_err(fail)?.counts(0..100).map_err(fail)?
-            ));
+            out.push(format!("{:?}", snapshot.encoding(e).map_err(fail)?.counts(0..100).map_err(fail)?));
         }
     }
     for part in snapshot.features() {

@@ -197,7 +197,7 @@ impl World {
             }
             Step::Counts(s, d, e) => {
                 let part = &self.snapshots[s].datasets()[d];
-                let reader = self.snapshots[s].encoding(part, &part.encodings[e]).map_err(read_error)?;
+                let reader = self.snapshots[s].encoding(&part.encodings[e]).map_err(read_error)?;
                 vec![reader.counts(0..u64::MAX).map(|c| format!("{c:?}")).map_err(read_error)]
             }
             Step::OpenFeature(s, f) => {

@@ -415,7 +415,7 @@ fn encodings_come_back() {
     let snapshot = store.snapshot().unwrap();
     let part = snapshot.dataset("pool").unwrap();
     assert_eq!((part.encodings.len(), part.encodings[0].files.len()), (1, 3));
-    let reader = snapshot.encoding(part, &part.encodings[0]).unwrap();
+    let reader = snapshot.encoding(&part.encodings[0]).unwrap();
     let counts = reader.counts(5..22).unwrap();
     assert_eq!(counts.iter().map(|c| c.row).collect::<Vec<_>>(), (5..22).collect::<Vec<_>>());
     assert_eq!(counts[5], TokenCount { row: 10, tokens: 20, scored: 10, truncated: true });

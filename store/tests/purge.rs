@@ -151,7 +151,7 @@ fn content(store: &Store) -> (Vec<String>, Vec<String>, Vec<TokenCount>) {
     let ids =
         batches.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().map(|t| t.unwrap().to_owned()));
     let live = snapshot.live_rows(part).unwrap();
-    let counts = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..ROWS).unwrap();
+    let counts = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..ROWS).unwrap();
     let counts = counts.into_iter().filter(|c| live.contains(c.row)).collect();
     (ids.collect(), features().iter().map(|f| digest(store, f)).collect(), counts)
 }

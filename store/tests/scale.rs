@@ -70,7 +70,7 @@ fn every_long_list_comes_back_whole() {
     assert_eq!(dataset.encodings[0].files.len(), n);
     assert!(dataset.sources.windows(2).all(|w| w[0].end_row == w[1].first_row));
     assert_eq!(digest(&opened, &f), digest(&store, &f));
-    let counts = read.encoding(dataset, &dataset.encodings[0]).unwrap().counts(0..N).unwrap();
+    let counts = read.encoding(&dataset.encodings[0]).unwrap().counts(0..N).unwrap();
     assert_eq!(counts.len(), n);
     let kinds: Vec<_> = pages(&path).iter().map(|p| p.to_string_lossy()[..9].to_owned()).collect();
     assert_eq!(kinds, ["dataset-1", "dataset-1", "dataset-1", "feature-1"]);

@@ -52,7 +52,10 @@ fn a_tag_moves_only_when_told_to() {
     tag(&store, &v1, 1).unwrap();
     let e = tag(&store, &v1, 2).unwrap_err();
     assert!(matches!(e, TagError::Exists { snapshot: 1, wanted: 2, .. }), "{e}");
-    assert!(matches!(tag(&store, &tag_name("v2"), 99), Err(TagError::Open(OpenError::NoSnapshot { .. }))));
+    assert!(matches!(
+        tag(&store, &tag_name("v2"), 99),
+        Err(TagError::Store(StoreError::Open(OpenError::NoSnapshot { .. })))
+    ));
     assert!(store.snapshot().unwrap().tag("v2").is_err());
     assert_eq!(store.snapshot().unwrap().number(), 3, "nothing was published");
     let options = TagOptions { move_there: true, ..TagOptions::default() };

@@ -46,7 +46,7 @@ fn the_tokens_of_a_sample_make_the_sample() {
     let counts = {
         let snapshot = store.snapshot().expect("a snapshot");
         let dataset = snapshot.dataset("pool").expect("there");
-        let encoding = snapshot.encoding(dataset, &dataset.encodings[0]).expect("opens");
+        let encoding = snapshot.encoding(&dataset.encodings[0]).expect("opens");
         encoding.counts(0..ROWS).expect("counted")
     };
     for kind in ["grad-sgd", "loss"] {

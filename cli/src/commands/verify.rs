@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gstore_store::{
-    AffectedRows, OpenError, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions,
-    VerifyReport,
+    AffectedRows, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions, VerifyReport,
 };
 use indicatif::HumanBytes;
 use serde_json::json;
@@ -83,11 +82,8 @@ fn print_report(args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
 /// Not even a snapshot can be read: the report has that one problem.
 fn print_unreadable(args: &VerifyArgs, error: &VerifyError) -> Result<()> {
     if args.json {
-        let damage = match error {
-            VerifyError::Open(OpenError::Storage(e)) | VerifyError::Storage(e) => e.damage(),
-            _ => None,
-        };
-        out!("{}", serde_json::to_string_pretty(&json!({ "snapshot": null, "problems": [damage] }))?);
+        let problems = json!({ "snapshot": null, "problems": [error.damage()] });
+        out!("{}", serde_json::to_string_pretty(&problems)?);
     } else {
         out!("{error}");
         out!("`gstore verify --repair` finds the newest sound state; `gstore restore` brings back a backup");

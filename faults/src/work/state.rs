@@ -164,7 +164,7 @@ fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Fail
         }
     }
     for encoding in &part.encodings {
-        for count in snapshot.encoding(part, encoding)?.counts(0..u64::MAX)? {
+        for count in snapshot.encoding(encoding)?.counts(0..u64::MAX)? {
             if out.rows.contains_key(&count.row) {
                 out.counts.insert(count.row, count_digest(&count));
             }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use gstore_core::{Remedy, UnknownKind};
 use gstore_store::{
-    AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, WriteError,
+    AppendError, Changed, CommitError, JobError, LookupError, OpenError, ReadError, ShardError, StoreError,
+    WriteError,
 };
 
 use crate::gradient::{EngineError, SelectionError};
@@ -415,7 +416,8 @@ impl IngestError {
     /// Whether no space is left for a file of the job.
     pub(super) fn is_full(&self) -> bool {
         match self {
-            Self::Write(WriteError::Storage(error)) | Self::Job(JobError::Storage(error)) => error.is_full(),
+            Self::Write(WriteError::Storage(error))
+            | Self::Job(JobError::Store(StoreError::Storage(error))) => error.is_full(),
             _ => false,
         }
     }

@@ -52,7 +52,7 @@ pub fn count(
     let key = plan.encoding.key();
     let entry = plan.dataset.encoding(&key);
     let stored = entry.map(|entry| entry.rows()).unwrap_or_default();
-    let reader = entry.map(|entry| plan.snapshot.encoding(&plan.dataset, entry)).transpose()?;
+    let reader = entry.map(|entry| plan.snapshot.encoding(entry)).transpose()?;
     let missing =
         plan.rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
     let preparer = Preparer {

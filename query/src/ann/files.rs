@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gstore_core::Digest;
 use gstore_store::{Family, FeaturePart, FeatureReader, Granularity, IndexFile, IndexState, SegmentRef};
 
 use super::format::{GRAPH, GraphHeader, VECTORS};
@@ -115,7 +116,7 @@ pub(super) fn open(file: IndexFile, part: &FeaturePart, segment: &SegmentRef) ->
 #[derive(Debug, Default)]
 pub struct Graphs {
     /// By the segment's file and the digest of its footer.
-    open: Mutex<HashMap<(String, String), Arc<Graph>>>,
+    open: Mutex<HashMap<(String, Digest), Arc<Graph>>>,
 }
 
 impl Graphs {
@@ -133,7 +134,7 @@ impl Graphs {
         reader: &FeatureReader,
         segment: &SegmentRef,
     ) -> Result<Option<Arc<Graph>>, QueryError> {
-        let key = (segment.file().to_owned(), segment.digest().to_owned());
+        let key = (segment.file().to_owned(), segment.digest());
         let known = self.lock().get(&key).map(Arc::clone);
         if known.is_some() {
             return Ok(known);
@@ -144,7 +145,7 @@ impl Graphs {
     }
 
     // A panic cannot leave the map half changed.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Arc<Graph>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Digest), Arc<Graph>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -120,7 +120,7 @@ impl MatrixQuestion {
             writer: format!("gstore {}", env!("CARGO_PKG_VERSION")),
             store: info.store.to_string(),
             snapshot: info.number,
-            snapshot_digest: info.digest,
+            snapshot_digest: info.digest.to_string(),
             pools: spec.pools.clone(),
             targets: spec.target_names(),
             run: prepared.run().map(str::to_owned),

@@ -10,7 +10,7 @@ use crate::samples::{
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
-use gstore_core::{DatasetName, RowSet, many};
+use gstore_core::{DatasetName, Digest, RowSet, many};
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -244,7 +244,7 @@ impl SampleAppend {
     }
 
     /// What becomes of a sample whose id is stored.
-    fn known(&self, id: &str, known: Known, digest: u128) -> Result<Pushed, AppendError> {
+    fn known(&self, id: &str, known: Known, digest: Digest) -> Result<Pushed, AppendError> {
         if known.digest == digest {
             return Ok(Pushed::Unchanged(known.row));
         }

@@ -41,7 +41,7 @@ impl<'a> Copier<'a> {
     pub(super) fn new(
         from: &'a Env,
         to: &'a Env,
-        files: &Files,
+        files: &Files<'_>,
         progress: &'a mut dyn FnMut(CopyProgress),
         cancel: &'a Cancel,
     ) -> Self {
@@ -62,9 +62,9 @@ impl<'a> Copier<'a> {
     }
 
     /// A data file: kept if it is there and whole, else copied.
-    pub(super) fn data(&mut self, snapshot: &Snapshot, file: &DataFile) -> Result<(), BackupError> {
+    pub(super) fn data(&mut self, snapshot: &Snapshot, file: &DataFile<'_>) -> Result<(), BackupError> {
         self.start(&file.name)?;
-        let regions = file.regions(snapshot)?;
+        let regions = file.regions(snapshot.env())?;
         let kept = self.is_there(file, &regions)?;
         if !kept {
             self.copy(file, &regions)?;
@@ -85,7 +85,7 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn is_there(&mut self, file: &DataFile, regions: &[Region]) -> Result<bool, BackupError> {
+    fn is_there(&mut self, file: &DataFile<'_>, regions: &[Region]) -> Result<bool, BackupError> {
         let there = match self.to.vfs().open(&self.to.at(&file.name)) {
             Ok(there) => there,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
@@ -103,7 +103,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Writes the file beside its place, flushes it and renames it.
-    fn copy(&mut self, file: &DataFile, regions: &[Region]) -> Result<(), BackupError> {
+    fn copy(&mut self, file: &DataFile<'_>, regions: &[Region]) -> Result<(), BackupError> {
         let source =
             self.from.vfs().open(&self.from.at(&file.name)).map_err(|e| self.unreadable(file, regions, e))?;
         let len = source.len().map_err(|e| self.unreadable(file, regions, e))?;
@@ -138,7 +138,7 @@ impl<'a> Copier<'a> {
     fn pass(
         &mut self,
         source: &dyn VfsRead,
-        file: &DataFile,
+        file: &DataFile<'_>,
         regions: &[Region],
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Stop> {
@@ -151,7 +151,7 @@ impl<'a> Copier<'a> {
                     return Err(Stop::Cancelled);
                 }
                 let n = (end - at).min(BUFFER as u64);
-                let bytes = self.buffer.get_mut(..n as usize).unwrap_or_default();
+                let bytes = self.buffer.split_at_mut(n as usize).0;
                 source.read_at(bytes, at).map_err(Stop::Read)?;
                 hash.update(bytes);
                 sink(bytes).map_err(Stop::Write)?;
@@ -169,7 +169,7 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn unreadable(&self, file: &DataFile, regions: &[Region], e: io::Error) -> BackupError {
+    fn unreadable(&self, file: &DataFile<'_>, regions: &[Region], e: io::Error) -> BackupError {
         match e.kind() {
             ErrorKind::NotFound | ErrorKind::UnexpectedEof => {
                 let d = Damage::new(&file.name, "the file", format!("{} bytes", file.len), e);

@@ -6,6 +6,7 @@ use crate::layout::names::{CURRENT, LOCK, MARKER, RESTORING};
 use crate::manifest::{Current, Link, Root, VERSION, parse, write_replacing};
 use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
 use crate::vfs::Vfs;
+use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf, absolute};
@@ -41,7 +42,7 @@ struct Marker {
     /// Digests of the roots that `CURRENT` may name if nobody works in the folder: that of the backup that is there, and that of
     /// the one that replaces it. A backup of an earlier version has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    roots: Vec<String>,
+    roots: Vec<Digest>,
     /// For people.
     about: String,
 }
@@ -88,9 +89,9 @@ impl Target {
     pub(super) fn announce(&self, store: Uuid, root: &Link) -> Result<(), StorageError> {
         let env = self.store.env();
         let before = Current::read_bytes(env.vfs(), env.path()).and_then(|bytes| Current::parse(&bytes));
-        let mut roots: Vec<String> = before.into_iter().map(|c| c.root.digest).collect();
+        let mut roots: Vec<Digest> = before.into_iter().map(|c| c.root.digest).collect();
         roots.retain(|digest| *digest != root.digest);
-        roots.push(root.digest.clone());
+        roots.push(root.digest);
         mark(env, store, Purpose::Backup, roots)
     }
 
@@ -102,7 +103,7 @@ impl Target {
     }
 }
 
-fn mark(env: &Env, store: Uuid, purpose: Purpose, roots: Vec<String>) -> Result<(), StorageError> {
+fn mark(env: &Env, store: Uuid, purpose: Purpose, roots: Vec<Digest>) -> Result<(), StorageError> {
     let about = match purpose {
         Purpose::Backup => "a backup of a gstore store; restored, it is a store again",
         Purpose::Restore => "a restore that is not finished; run it again, or remove the folder",

@@ -21,7 +21,7 @@ use crate::samples::FILE_BYTES;
 use crate::store::Store;
 use crate::tombstones::ids;
 use gstore_core::{Cancel, RowSet};
-use plan::{Files, Group, Unit};
+use plan::{Group, Unit};
 use publish::Piece;
 use uuid::Uuid;
 
@@ -117,23 +117,22 @@ impl Work<'_> {
         let mut watch = Watch { read: &mut read, cancel: self.cancel };
         let (folder, live) = (&self.folder, &*unit.live);
         let limit = self.options.target_bytes.clamp(1, FILE_BYTES);
-        Ok(match (group, &unit.files) {
-            (Group::Segments(inputs), Files::Feature(part)) => {
+        Ok(match group {
+            Group::Segments(part, inputs) => {
                 let output = merge_segments(folder, part, inputs, live, &mut watch)?;
                 Piece::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
             }
-            (Group::Samples(inputs), Files::Dataset(part)) => {
+            Group::Samples(part, inputs) => {
                 let ids = ids::digests_of(folder.env(), part, inputs, &unit.deleted, salt);
                 let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
                 let ids = ids.map_err(|e| RewriteError::source(e).affecting(&own, &unit.name))?;
                 let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;
                 Piece::Samples { inputs: inputs.clone(), outputs, ids }
             }
-            (Group::Counts(encoding, inputs), Files::Dataset(part)) => {
+            Group::Counts(part, encoding, inputs) => {
                 let outputs = merge_counts(folder, &part.name, encoding, inputs, live, &mut watch)?;
                 Piece::Counts { encoding: encoding.number, inputs: inputs.clone(), outputs }
             }
-            _ => return Err(RewriteError::Stopped),
         })
     }
 }

@@ -111,7 +111,7 @@ pub struct CompactReport {
 
 impl CompactReport {
     pub(super) fn skip(&mut self, unit: &Unit, group: &Group, e: &StorageError) {
-        let (of, files) = (unit.name.clone(), group.names(unit));
+        let (of, files) = (unit.name.clone(), group.names());
         self.skipped.push(SkippedFiles { of, files, reason: e.to_string() });
     }
 

@@ -42,30 +42,27 @@ pub(super) enum Files {
 
 /// Files that become one.
 pub(super) enum Group {
-    Samples(Vec<FileEntry>),
-    Counts(Box<EncodingEntry>, Vec<FileEntry>),
-    Segments(Vec<SegmentEntry>),
+    Samples(Arc<DatasetPart>, Vec<FileEntry>),
+    Counts(Arc<DatasetPart>, Box<EncodingEntry>, Vec<FileEntry>),
+    Segments(Arc<FeaturePart>, Vec<SegmentEntry>),
 }
 
 impl Group {
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Group::Samples(files) | Group::Counts(_, files) => files.iter().map(|f| f.len).sum(),
-            Group::Segments(segments) => segments.iter().map(|s| s.len).sum(),
+            Group::Samples(_, files) | Group::Counts(_, _, files) => files.iter().map(|f| f.len).sum(),
+            Group::Segments(_, segments) => segments.iter().map(|s| s.len).sum(),
         }
     }
 
     /// The files, relative to the store.
-    pub(super) fn names(&self, unit: &Unit) -> Vec<String> {
-        match (self, &unit.files) {
-            (Group::Samples(files), Files::Dataset(part)) => {
-                files.iter().map(|f| sample_file(part.number, f.uuid)).collect()
-            }
-            (Group::Counts(e, files), _) => files.iter().map(|f| encoding_file(e.number, f.uuid)).collect(),
-            (Group::Segments(segments), Files::Feature(part)) => {
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Group::Samples(part, files) => files.iter().map(|f| sample_file(part.number, f.uuid)).collect(),
+            Group::Counts(_, e, files) => files.iter().map(|f| encoding_file(e.number, f.uuid)).collect(),
+            Group::Segments(part, segments) => {
                 segments.iter().map(|s| segment_file(part.number, s.uuid)).collect()
             }
-            _ => Vec::new(),
         }
     }
 }
@@ -114,10 +111,11 @@ fn dataset(
         end = Some(f.end_row);
         Candidate::new(f.clone(), f.len, f.rows, dead, gap <= GAP_ROWS)
     });
-    groups.extend(grouped(samples, &limits).into_iter().map(Group::Samples));
+    let of = |files| Group::Samples(Arc::clone(part), files);
+    groups.extend(grouped(samples, &limits).into_iter().map(of));
     for encoding in &part.encodings {
         let counts = counts(env, encoding, &rows.live);
-        let of = |files| Group::Counts(Box::new(encoding.clone()), files);
+        let of = |files| Group::Counts(Arc::clone(part), Box::new(encoding.clone()), files);
         groups.extend(grouped(counts, &limits).into_iter().map(of));
     }
     let name = format!("dataset {}", part.name);
@@ -169,7 +167,7 @@ fn feature(
         files: Files::Feature(Arc::clone(part)),
         live,
         deleted: RowSet::new(),
-        groups: groups.into_iter().map(Group::Segments).collect(),
+        groups: groups.into_iter().map(|group| Group::Segments(Arc::clone(part), group)).collect(),
     })
 }
 

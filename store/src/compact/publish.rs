@@ -116,7 +116,10 @@ impl Work<'_> {
         let current = now.features().iter().find(|f| f.number == base.number);
         let mut part = current.map_or_else(|| base.clone(), |part| FeaturePart::clone(part));
         for piece in pieces {
-            let Piece::Segments { inputs, output } = piece else { continue };
+            let Piece::Segments { inputs, output } = piece else {
+                p.discarded += 1;
+                continue;
+            };
             if current.is_none() || !take_out(&mut part.segments, &inputs, |s| s.uuid) {
                 p.discarded += 1;
                 continue;
@@ -158,7 +161,7 @@ impl Work<'_> {
         let mut forgotten = Vec::new();
         for piece in pieces {
             let moved = match piece {
-                Piece::Segments { .. } => continue,
+                Piece::Segments { .. } => None,
                 Piece::Samples { inputs, outputs, ids } => {
                     let done = replace(&mut part.files, &inputs, &outputs);
                     let rows = RowSet::from_ranges(outputs.iter().map(FileEntry::range));

@@ -4,7 +4,7 @@
 //! - a file's rows are dense; files may overlap, because what an encoding says of a sample follows from the encoding's key
 //! - where files overlap, the earlier one is read
 
-use crate::error::{ReadError, StorageError, WriteError};
+use crate::error::{Damage, ReadError, StorageError, WriteError};
 use crate::manifest::{EncodingEntry, FileEntry};
 use crate::table::{About, TableFile, TableWriter, properties};
 use crate::vfs::Vfs;
@@ -49,7 +49,7 @@ pub struct EncodingWriter {
     pub(crate) spec: EncodingSpec,
     pub(crate) label: String,
     path: PathBuf,
-    uuid: Uuid,
+    pub(crate) uuid: Uuid,
     vfs: Arc<dyn Vfs>,
     writer: Option<TableWriter>,
     waiting: Vec<TokenCount>,
@@ -162,9 +162,7 @@ impl EncodingReader {
         let mut out: Vec<TokenCount> = Vec::new();
         for batch in self.scan(Some(rows)) {
             let batch = batch?;
-            let column = |name: &str| batch.column_by_name(name);
-            let parts = (column("row"), column("tokens"), column("scored_tokens"), column("truncated"));
-            let (Some(row), Some(tokens), Some(scored), Some(truncated)) = parts else { continue };
+            let [row, tokens, scored, truncated] = batch.columns() else { return Err(others(&batch).into()) };
             let (row, tokens) = (row.as_primitive::<UInt64Type>(), tokens.as_primitive::<UInt32Type>());
             let (scored, truncated) = (scored.as_primitive::<UInt32Type>(), truncated.as_boolean());
             for (((row, tokens), scored), truncated) in
@@ -204,15 +202,13 @@ impl EncodingReader {
 
 /// A file written by us has these columns; one that has others is not taken apart any further.
 fn check(batch: RecordBatch) -> Result<RecordBatch, ReadError> {
-    let expected = schema();
-    if batch.schema().fields() == expected.fields() {
+    if batch.schema().fields() == schema().fields() {
         return Ok(batch);
     }
-    Err(crate::error::Damage::new(
-        "an encoding",
-        "columns",
-        format!("{:?}", expected.fields()),
-        format!("{:?}", batch.schema().fields()),
-    )
-    .into())
+    Err(others(&batch).into())
+}
+
+fn others(batch: &RecordBatch) -> Damage {
+    let (expected, found) = (format!("{:?}", schema().fields()), format!("{:?}", batch.schema().fields()));
+    Damage::new("an encoding", "columns", expected, found)
 }

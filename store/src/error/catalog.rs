@@ -1,6 +1,6 @@
 //! Errors of opening stores and finding things in them.
 
-use super::StorageError;
+use super::{StorageError, StoreError};
 use gstore_core::Remedy;
 
 /// A store could not be made.
@@ -18,12 +18,9 @@ pub enum CreateError {
         /// One of the things in it.
         found: String,
     },
-    /// The store there could not be opened.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A file could not be written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// A store or one of its snapshots could not be opened.
@@ -107,9 +104,6 @@ pub(super) fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// No snapshot could be read.
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// It was asked to end.
     #[error("cancelled; nothing was changed")]
     Cancelled,
@@ -121,13 +115,10 @@ pub enum VerifyError {
         "the store cannot be judged, because something could not be read that may be sound: {0}\n  nothing was changed"
     )]
     Refused(String),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// The medium reported an error when the repaired snapshot was published, and whether it counts is not known.
     #[error(transparent)]
     Commit(Box<super::CommitError>),
-    /// A repaired data file could not be written.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Write(#[from] super::WriteError),
+    Store(StoreError),
 }

@@ -1,6 +1,6 @@
 //! Errors of changing a store.
 
-use super::{LookupError, OpenError, ReadError, StorageError, WriteError};
+use super::{StorageError, StoreError};
 use gstore_core::{Remedy, RowSet};
 
 /// Samples could not be added.
@@ -61,15 +61,9 @@ pub enum AppendError {
     /// An earlier error left the append in an unknown state.
     #[error("an earlier write of this append failed; nothing of it was stored")]
     Poisoned,
-    /// The current snapshot could not be read.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The stored samples could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file could not be written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// A change could not be published.
@@ -86,9 +80,6 @@ pub enum CommitError {
         /// The rows that both have.
         rows: RowSet,
     },
-    /// The dataset went away or never was.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
     /// A segment names rows that the dataset does not have.
     #[error("feature {feature} has rows up to {end}, dataset {dataset:?} ends at {next_row}")]
     BeyondDataset {
@@ -148,18 +139,9 @@ pub enum CommitError {
     /// The samples of an append could not be finished.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The sealed files could not be finished.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The current snapshot could not be read.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Stored data could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file could not be written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// A job could not start.
@@ -194,13 +176,7 @@ pub enum JobError {
         /// What differs.
         detail: String,
     },
-    /// A dataset is not known.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Lookup(#[from] LookupError),
-    /// The current snapshot could not be read.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }

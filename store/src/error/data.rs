@@ -1,7 +1,7 @@
 //! Errors of reading and writing data files.
 
-use super::StorageError;
 use super::catalog::did_you_mean;
+use super::{LookupError, OpenError, StorageError};
 use gstore_core::RowSet;
 use std::ops::Range;
 use uuid::Uuid;
@@ -85,6 +85,27 @@ pub enum ReadError {
     Storage(#[from] StorageError),
 }
 
+/// What any operation on a store can fail with, besides what is its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store, or a snapshot, could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No such dataset, feature or run.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Stored data could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A new data file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
 /// Rows could not be written to a new file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -126,6 +147,9 @@ pub enum WriteError {
     /// The job has no feature or encoding of this number, or the writer belongs to another one.
     #[error("the writer does not belong to feature {0} of this job")]
     WrongFeature(usize),
+    /// The writer of a file of token counts belongs to another job.
+    #[error("file {0} of token counts does not belong to this job")]
+    WrongEncoding(Uuid),
     /// The description cannot be stored.
     #[error("the feature cannot be stored: {0}")]
     Description(String),

@@ -1,6 +1,6 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
-use super::{Changed, CommitError, OpenError, ReadError, StorageError};
+use super::{Changed, CommitError, ReadError, StorageError, StoreError};
 use gstore_core::Remedy;
 use uuid::Uuid;
 
@@ -43,15 +43,12 @@ pub enum TagError {
     /// The snapshot or the tag is not there any more.
     #[error(transparent)]
     Changed(#[from] Changed),
-    /// The snapshot could not be read.
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// A file could not be written.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// Files could not be collected.
@@ -75,15 +72,12 @@ pub enum GcError {
         collect = Remedy::RemoveLeftovers
     )]
     Full(CommitError),
-    /// The history could not be read.
-    #[error(transparent)]
-    Open(#[from] OpenError),
     /// The shorter history could not be published; nothing was removed.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// A file could not be removed. The others are there still, or gone as they should be; the next `gc` goes on.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 impl ReadError {
@@ -147,10 +141,7 @@ pub enum BackupError {
         /// What went wrong.
         source: StorageError,
     },
-    /// The snapshot could not be opened.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A file could not be read or written, or is damaged.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }

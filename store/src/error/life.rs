@@ -1,6 +1,6 @@
 //! Errors of deleting, dropping, purging, tagging and compacting.
 
-use super::{CommitError, LookupError, OpenError, ReadError, StorageError, WriteError};
+use super::{CommitError, ReadError, StorageError, StoreError, WriteError};
 use gstore_core::{Remedy, RowSet};
 
 /// What a change was decided on is not as it was: another process was faster. Nothing was changed.
@@ -114,15 +114,9 @@ pub enum ChangeError {
     /// A change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The current snapshot could not be read.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Stored data could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file could not be written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// A store could not be compacted.
@@ -132,24 +126,12 @@ pub enum CompactError {
     /// There can only be one.
     #[error("another process is compacting this store (tmp/compact.lock is held); wait for it or stop it")]
     Busy,
-    /// No such dataset or feature.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
     /// A change could not be published. What was published before stays.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The current snapshot could not be read.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Stored data could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A new file could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// Rows could not be copied to a new file.

@@ -16,7 +16,7 @@ mod shard;
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError};
 pub use damage::{Damage, StorageError};
-pub use data::{ReadError, WriteError};
+pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
 pub use keep::{BackupError, Collected, GcError, TagError};
 pub use life::{ChangeError, Changed, CompactError};
@@ -34,44 +34,74 @@ macro_rules! from_damage {
     )*};
 }
 
-from_damage!(OpenError, ReadError, WriteError, AppendError, CommitError, JobError);
+from_damage!(OpenError, ReadError, WriteError, StoreError);
 
-macro_rules! is_damage {
-    ($($name:ident => |$e:ident| $($variant:pat => $result:expr),+;)*) => {$(
-        impl $name {
-            /// Whether the cause is a damaged file of the store.
-            pub fn is_damage(&self) -> bool {
-                match self {
-                    $($variant => $result,)+
-                    #[allow(unreachable_patterns)]
-                    _ => false,
-                }
+/// `?` takes whatever any operation can fail with into the errors of one.
+macro_rules! through_store {
+    ($($name:ident),*) => {$(
+        impl<E> From<E> for $name
+        where
+            StoreError: From<E>,
+        {
+            fn from(e: E) -> Self {
+                $name::Store(e.into())
             }
         }
     )*};
 }
 
-is_damage! {
-    CreateError => |e| CreateError::Open(e) => e.is_damage(), CreateError::Storage(e) => e.is_damage();
-    OpenError => |e| OpenError::Storage(e) => e.is_damage();
-    ReadError => |e| ReadError::Storage(e) => e.is_damage();
-    WriteError => |e| WriteError::Storage(e) => e.is_damage();
-    AppendError => |e| AppendError::Open(e) => e.is_damage(), AppendError::Read(e) => e.is_damage(), AppendError::Storage(e) => e.is_damage();
-    CommitError => |e| CommitError::Append(e) => e.is_damage(), CommitError::Write(e) => e.is_damage(), CommitError::Open(e) => e.is_damage(),
-        CommitError::Read(e) => e.is_damage(), CommitError::Storage(e) => e.is_damage(), CommitError::Unclear { source, .. } => source.is_damage();
-    JobError => |e| JobError::Open(e) => e.is_damage(), JobError::Storage(e) => e.is_damage();
-    VerifyError => |e| VerifyError::Open(e) => e.is_damage(), VerifyError::Storage(e) => e.is_damage(), VerifyError::Commit(e) => e.is_damage();
-    ShardError => |e| ShardError::Job(e) => e.is_damage(), ShardError::Open(e) => e.is_damage(), ShardError::Read(e) => e.is_damage(),
-        ShardError::Storage(e) => e.is_damage();
-    AttachError => |e| AttachError::Job(e) => e.is_damage(), AttachError::Commit(e) => e.is_damage(), AttachError::Open(e) => e.is_damage(),
-        AttachError::Read(e) => e.is_damage(), AttachError::Write(e) => e.is_damage(), AttachError::Storage(e) => e.is_damage();
-    ChangeError => |e| ChangeError::Commit(e) => e.is_damage(), ChangeError::Open(e) => e.is_damage(), ChangeError::Read(e) => e.is_damage(),
-        ChangeError::Storage(e) => e.is_damage(), ChangeError::Unreadable { source, .. } => source.is_damage();
-    CompactError => |e| CompactError::Commit(e) => e.is_damage(), CompactError::Open(e) => e.is_damage(), CompactError::Read(e) => e.is_damage(),
-        CompactError::Write(e) => e.is_damage(), CompactError::Storage(e) => e.is_damage();
-    TagError => |e| TagError::Open(e) => e.is_damage(), TagError::Commit(e) => e.is_damage(), TagError::Storage(e) => e.is_damage();
-    GcError => |e| GcError::Unknown { source, .. } => source.is_damage(), GcError::Open(e) => e.is_damage(), GcError::Commit(e) => e.is_damage(),
-        GcError::Storage(e) => e.is_damage();
-    BackupError => |e| BackupError::Open(e) => e.is_damage(), BackupError::Storage(e) => e.is_damage();
-    IndexError => |e| IndexError::Storage(e) => e.is_damage();
+through_store!(
+    CreateError,
+    VerifyError,
+    AppendError,
+    CommitError,
+    JobError,
+    TagError,
+    GcError,
+    BackupError,
+    ChangeError,
+    CompactError,
+    ShardError,
+    AttachError
+);
+
+macro_rules! damage {
+    ($($name:ident($($cause:ident),*) {$($with_source:ident),*})*) => {$(
+        impl $name {
+            /// The damage of a file of the store, if that is the cause.
+            pub fn damage(&self) -> Option<&Damage> {
+                match self {
+                    $($name::$cause(e) => e.damage(),)*
+                    $($name::$with_source { source, .. } => source.damage(),)*
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+
+            /// Whether the cause is a damaged file of the store.
+            pub fn is_damage(&self) -> bool {
+                self.damage().is_some()
+            }
+        }
+    )*};
+}
+
+damage! {
+    OpenError(Storage) {}
+    ReadError(Storage) {}
+    WriteError(Storage) {}
+    IndexError(Storage) {}
+    StoreError(Open, Read, Write, Storage) {}
+    CreateError(Store) {}
+    VerifyError(Store, Commit) {}
+    AppendError(Store) {}
+    CommitError(Store, Append) {Unclear}
+    JobError(Store) {}
+    ShardError(Store, Job) {}
+    AttachError(Store, Job, Commit) {}
+    ChangeError(Store, Commit) {Unreadable}
+    CompactError(Store, Commit) {}
+    TagError(Store, Commit) {}
+    GcError(Store, Commit) {Unknown}
+    BackupError(Store) {}
 }

@@ -1,6 +1,6 @@
 //! Errors of computing shards and attaching them.
 
-use super::{CommitError, JobError, LookupError, OpenError, ReadError, StorageError, WriteError};
+use super::{CommitError, JobError, StoreError};
 use gstore_core::{Remedy, RowSet};
 
 /// A shard could not be started or finished.
@@ -77,21 +77,12 @@ pub enum ShardError {
         /// What is wrong with it.
         detail: String,
     },
-    /// A dataset is not known.
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
     /// The features cannot be computed as described.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The store could not be read.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Stored data could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }
 
 /// Bytes that are no receipt.
@@ -233,16 +224,7 @@ pub enum AttachError {
     /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The store could not be read.
+    /// The cause is what any operation can fail with.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Stored data could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A file could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    Store(StoreError),
 }

@@ -4,7 +4,7 @@ use super::history;
 use super::needed::Needed;
 use super::report::Swept;
 use super::sweep::{Starting, SweepOptions, sweep_with};
-use crate::error::{CommitError, GcError, StorageError};
+use crate::error::{CommitError, GcError, StorageError, StoreError};
 use crate::layout::{Env, now};
 use crate::lease::{Held, has, held};
 use crate::manifest::Link;
@@ -155,7 +155,7 @@ fn shorten(
         _ => format!("snapshots {} to {} left the history", before.oldest(), oldest - 1),
     });
     let published = publish(store, lock, before, change).map_err(|e| match e {
-        CommitError::Storage(ref why) if why.is_full() => GcError::Full(e),
+        CommitError::Store(StoreError::Storage(ref why)) if why.is_full() => GcError::Full(e),
         other => other.into(),
     })?;
     require(store.env(), needed, published.number(), published.link())?;

@@ -76,6 +76,7 @@ impl Needed {
     }
 
     fn read(&mut self, env: &Env, link: &Link, missing: Missing) -> Result<(), StorageError> {
+        // One that was read before, or is gone: all of it is known then.
         let Some(root) = self.part::<Root>(env, link, None, missing)? else { return Ok(()) };
         self.mention(&root.extra);
         for link in &root.datasets {

@@ -24,6 +24,7 @@ impl Sweeper<'_> {
             Starting::Sweep => Some(self.env.lock_start()?),
         };
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
+            // Gone meanwhile, or a file of a stranger.
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
             let mut note = JobNote {
                 command: read_json_of(self.env, &format!("tmp/{id}/job.json"))

@@ -31,8 +31,26 @@ pub struct IndexFile {
     footer: Footer,
     tail_start: u64,
     map: FileMap,
-    /// By section and chunk.
-    verified: Vec<Vec<AtomicBool>>,
+    sections: Vec<OpenSection>,
+}
+
+/// A section, and which of its chunks agreed with their digests.
+#[derive(Debug)]
+pub(super) struct OpenSection {
+    pub info: SectionInfo,
+    verified: Vec<AtomicBool>,
+}
+
+impl OpenSection {
+    fn new(info: SectionInfo) -> Self {
+        let verified = info.digests.iter().map(|_| AtomicBool::new(false)).collect();
+        OpenSection { info, verified }
+    }
+
+    pub(super) fn is_verified(&self, chunks: Range<usize>) -> bool {
+        // What the flag is about never changes, so nothing has to be seen in order.
+        self.verified.get(chunks).is_some_and(|flags| flags.iter().all(|f| f.load(Ordering::Relaxed)))
+    }
 }
 
 impl IndexFile {
@@ -40,14 +58,13 @@ impl IndexFile {
         vfs: Arc<dyn Vfs>,
         path: &Path,
         name: &str,
-        footer: Footer,
+        mut footer: Footer,
         tail: &Tail,
         map: FileMap,
     ) -> Self {
-        let flags = |s: &SectionInfo| s.digests.iter().map(|_| AtomicBool::new(false)).collect();
-        let verified = footer.sections.iter().map(flags).collect();
+        let sections = footer.sections.drain(..).map(OpenSection::new).collect();
         let (path, name) = (path.to_owned(), name.to_owned());
-        IndexFile { vfs, path, name, footer, tail_start: tail.start, map, verified }
+        IndexFile { vfs, path, name, footer, tail_start: tail.start, map, sections }
     }
 
     /// The file, relative to the store.
@@ -65,8 +82,8 @@ impl IndexFile {
         self.footer.segment
     }
 
-    pub(super) fn segment_digest(&self) -> &str {
-        &self.footer.segment_digest
+    pub(super) fn segment_digest(&self) -> Digest {
+        self.footer.segment_digest
     }
 
     /// What whoever built it says of it.
@@ -80,13 +97,13 @@ impl IndexFile {
     }
 
     /// XXH3-128 of footer and trailer: no two builds have the same.
-    pub fn digest(&self) -> u128 {
-        Digest::of(self.mapped_tail()).number()
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.mapped_tail())
     }
 
     /// Names of the sections, in their order.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
-        self.footer.sections.iter().map(|s| &*s.name)
+        self.sections.iter().map(|s| &*s.info.name)
     }
 
     /// A section.
@@ -94,9 +111,8 @@ impl IndexFile {
     /// # Errors
     /// There is none of this name.
     pub fn section(&self, name: &str) -> Result<Section<'_>, ReadError> {
-        let at = self.footer.sections.iter().position(|s| s.name == name);
-        match at.and_then(|at| Section::new(self, at)) {
-            Some(section) => Ok(section),
+        match self.sections.iter().find(|s| s.info.name == name) {
+            Some(own) => Ok(Section::new(self, own)),
             None => Err(ReadError::NoSection {
                 file: self.name.clone(),
                 name: name.to_owned(),
@@ -105,12 +121,8 @@ impl IndexFile {
         }
     }
 
-    pub(super) fn info(&self, at: usize) -> Option<&SectionInfo> {
-        self.footer.sections.get(at)
-    }
-
-    pub(super) fn infos(&self) -> &[SectionInfo] {
-        &self.footer.sections
+    pub(super) fn open_sections(&self) -> &[OpenSection] {
+        &self.sections
     }
 
     /// Footer and trailer as the map has them.
@@ -124,24 +136,14 @@ impl IndexFile {
         self.map.as_bytes().get(at(span.start)..at(span.end)).unwrap_or_default()
     }
 
-    fn flag(&self, section: usize, chunk: usize) -> Option<&AtomicBool> {
-        self.verified.get(section)?.get(chunk)
-    }
-
-    pub(super) fn is_verified(&self, section: usize, mut chunks: Range<usize>) -> bool {
-        // What the flag is about never changes, so nothing has to be seen in order.
-        chunks.all(|c| self.flag(section, c).is_some_and(|f| f.load(Ordering::Relaxed)))
-    }
-
     /// Reads chunks of a section into a buffer of their length and compares their digests. False: another file has the name by now;
     /// they were compared in the map, and the buffer holds nothing.
     pub(super) fn check(
         &self,
-        section: usize,
+        section: &OpenSection,
         chunks: Range<usize>,
         buffer: &mut [u8],
     ) -> Result<bool, StorageError> {
-        let Some(info) = self.info(section) else { return Ok(false) };
         let file = match self.vfs.open(&self.path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return self.check_mapped(section, chunks),
@@ -150,16 +152,14 @@ impl IndexFile {
         if self.is_replaced(&*file) {
             return self.check_mapped(section, chunks);
         }
-        file.read_at(buffer, info.span(&chunks).start).map_err(|e| self.io(e))?;
+        file.read_at(buffer, section.info.span(&chunks).start).map_err(|e| self.io(e))?;
         self.compare(section, chunks, buffer)?;
         Ok(true)
     }
 
-    fn check_mapped(&self, section: usize, chunks: Range<usize>) -> Result<bool, StorageError> {
-        if let Some(info) = self.info(section) {
-            self.compare(section, chunks.clone(), self.mapped(info.span(&chunks)))?;
-        }
-        Ok(false)
+    fn check_mapped(&self, section: &OpenSection, chunks: Range<usize>) -> Result<bool, StorageError> {
+        let bytes = self.mapped(section.info.span(&chunks));
+        self.compare(section, chunks, bytes).map(|()| false)
     }
 
     /// Whether this is another whole index than the one that is mapped.
@@ -177,20 +177,20 @@ impl IndexFile {
     /// Compares the digests of chunks with their bytes.
     pub(super) fn compare(
         &self,
-        section: usize,
+        section: &OpenSection,
         chunks: Range<usize>,
         bytes: &[u8],
     ) -> Result<(), StorageError> {
-        let Some(info) = self.info(section) else { return Ok(()) };
+        let info = &section.info;
         let mut parts = bytes.chunks(usize::try_from(info.chunk).unwrap_or(usize::MAX));
-        for c in chunks {
-            let found = Digest::of(parts.next().unwrap_or_default());
-            let (Some(expected), Some(flag)) = (info.digests.get(c), self.flag(section, c)) else {
-                return Ok(());
-            };
-            if found != *expected {
+        let own =
+            info.digests.iter().zip(&section.verified).enumerate().skip(chunks.start).take(chunks.len());
+        for (c, (expected, flag)) in own {
+            // Bytes that are not there agree with no digest.
+            let found = parts.next().map(Digest::of);
+            if found != Some(*expected) {
                 let what = format!("digest of chunk {c} of section {}", info.name);
-                let (expected, found) = (expected.to_string(), found.to_string());
+                let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
                 let damage = Damage::new(&self.name, what, expected, found);
                 return Err(damage.at(info.span(&(c..c + 1)).start).affecting(remedy()).into());
             }

@@ -46,7 +46,7 @@ pub(super) struct Stored {
     pub build: Uuid,
     pub segment: Uuid,
     /// Digest of the segment's tail, as the catalog has it.
-    pub segment_digest: String,
+    pub segment_digest: Digest,
     pub sections: Vec<StoredSection>,
     /// The caller's.
     pub header: Value,
@@ -64,14 +64,14 @@ pub(super) struct StoredSection {
 }
 
 impl Stored {
-    pub fn new(kind: &str, segment: Uuid, segment_digest: &str, header: Value) -> Self {
+    pub fn new(kind: &str, segment: Uuid, segment_digest: Digest, header: Value) -> Self {
         Stored {
             version: VERSION,
             requires: Vec::new(),
             kind: kind.to_owned(),
             build: Uuid::new_v4(),
             segment,
-            segment_digest: segment_digest.to_owned(),
+            segment_digest,
             sections: Vec::new(),
             header,
         }
@@ -83,7 +83,7 @@ impl Stored {
 pub(super) struct Footer {
     pub kind: String,
     pub segment: Uuid,
-    pub segment_digest: String,
+    pub segment_digest: Digest,
     pub sections: Vec<SectionInfo>,
     pub header: Value,
 }
@@ -184,8 +184,8 @@ impl Tail {
 
     /// What the footer says.
     pub fn footer(&self, name: &str) -> Result<Footer, StorageError> {
-        let json = self.bytes.len().checked_sub(TRAILER as usize).and_then(|n| self.bytes.get(..n));
-        let stored: Stored = parse(name, json.unwrap_or_default())?;
+        let (json, _) = self.bytes.split_at(self.bytes.len().saturating_sub(TRAILER as usize));
+        let stored: Stored = parse(name, json)?;
         Footer::check(stored, self.start).map_err(|(what, expected, found)| {
             Damage::new(name, what, expected, found).at(self.start).affecting(remedy()).into()
         })

@@ -6,6 +6,7 @@ use super::places::index_file;
 use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, StorageError};
 use crate::layout::Env;
+use gstore_core::Digest;
 
 use crate::vfs::Vfs;
 use std::io::ErrorKind;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 pub(crate) struct Wanted<'a> {
     pub segment: Uuid,
     /// Digest of the segment's footer, as the catalog has it.
-    pub digest: &'a str,
+    pub digest: Digest,
     pub kind: &'a str,
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageE
         return Err(Damage::new(name, "what it is", expected, found).affecting(remedy()).into());
     }
     if file.segment_digest() != wanted.digest {
-        let (expected, found) = (wanted.digest.to_owned(), file.segment_digest().to_owned());
+        let (expected, found) = (wanted.digest.to_string(), file.segment_digest().to_string());
         return Ok(IndexState::Stale(StaleIndex { file: name, expected, found }));
     }
     Ok(IndexState::Ready(Box::new(file)))

@@ -1,6 +1,6 @@
 //! A section of an index: a run of bytes that is verified chunk by chunk, when it is first touched.
 
-use super::file::IndexFile;
+use super::file::{IndexFile, OpenSection};
 use super::footer::SectionInfo;
 use crate::error::ReadError;
 use crate::segment::BlockBuffer;
@@ -10,13 +10,13 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy)]
 pub struct Section<'a> {
     file: &'a IndexFile,
-    at: usize,
+    own: &'a OpenSection,
     info: &'a SectionInfo,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(file: &'a IndexFile, at: usize) -> Option<Self> {
-        Some(Section { file, at, info: file.info(at)? })
+    pub(super) fn new(file: &'a IndexFile, own: &'a OpenSection) -> Self {
+        Section { file, own, info: &own.info }
     }
 
     /// Its name.
@@ -49,15 +49,16 @@ impl<'a> Section<'a> {
         'a: 'b,
     {
         let chunks = self.chunks(&range)?;
-        if self.file.is_verified(self.at, chunks.clone()) {
+        if self.own.is_verified(chunks.clone()) {
             return Ok(self.mapped(&range));
         }
         let span = self.info.span(&chunks);
         let buffer = scratch.resize(self.size(span.end - span.start, &range)?);
-        if !self.file.check(self.at, chunks, buffer)? {
+        if !self.file.check(self.own, chunks, buffer)? {
             return Ok(self.mapped(&range));
         }
         let start = (self.info.offset + range.start - span.start) as usize;
+        // The chunks have the whole range.
         Ok(scratch.as_bytes().get(start..start + (range.end - range.start) as usize).unwrap_or_default())
     }
 
@@ -71,10 +72,10 @@ impl<'a> Section<'a> {
     pub fn view(&self, range: Range<u64>) -> Result<&'a [u8], ReadError> {
         let mut buffer = BlockBuffer::new();
         for c in self.chunks(&range)? {
-            if !self.file.is_verified(self.at, c..c + 1) {
+            if !self.own.is_verified(c..c + 1) {
                 let span = self.info.span(&(c..c + 1));
                 let buffer = buffer.resize(self.size(span.end - span.start, &range)?);
-                self.file.check(self.at, c..c + 1, buffer)?;
+                self.file.check(self.own, c..c + 1, buffer)?;
             }
         }
         Ok(self.mapped(&range))

@@ -1,12 +1,11 @@
 //! Verifying an index: every byte before the footer, which was compared when it was opened.
 
-use super::file::IndexFile;
+use super::file::{IndexFile, OpenSection};
 use super::footer::{HEAD, MAGIC, aligned, remedy};
 use crate::error::{Damage, StorageError};
 use crate::segment::BlockBuffer;
 use crate::vfs::VfsRead;
 use std::io::ErrorKind;
-use std::ops::Range;
 
 impl IndexFile {
     /// Reads every byte; whether each is as it was written. An index that was removed or replaced since it was opened has nothing wrong.
@@ -28,22 +27,18 @@ impl IndexFile {
             return;
         }
         let mut head = [0; HEAD as usize];
-        if let Some(start) = head.first_chunk_mut() {
-            *start = *MAGIC;
-        }
+        head.iter_mut().zip(MAGIC).for_each(|(to, from)| *to = *from);
         if let Err(e) = self.expect(&*file, 0, &head) {
             report(e);
         }
-        for (s, info) in self.infos().iter().enumerate() {
-            for c in 0..info.digests.len() {
-                if let Err(e) = self.reread(&*file, s, info.span(&(c..c + 1)), c, scratch) {
+        for section in self.open_sections() {
+            for c in 0..section.info.digests.len() {
+                if let Err(e) = self.reread(&*file, section, c, scratch) {
                     report(e);
                 }
             }
-            let end = info.offset + info.len;
-            let zeros = [0; HEAD as usize];
-            let gap = zeros.get(..(aligned(end) - end) as usize).unwrap_or_default();
-            if let Err(e) = self.expect(&*file, end, gap) {
+            let end = section.info.offset + section.info.len;
+            if let Err(e) = self.expect(&*file, end, &vec![0; (aligned(end) - end) as usize]) {
                 report(e);
             }
         }
@@ -52,11 +47,11 @@ impl IndexFile {
     fn reread(
         &self,
         file: &dyn VfsRead,
-        section: usize,
-        span: Range<u64>,
+        section: &OpenSection,
         chunk: usize,
         scratch: &mut BlockBuffer,
     ) -> Result<(), StorageError> {
+        let span = section.info.span(&(chunk..chunk + 1));
         let buffer = scratch.resize(usize::try_from(span.end - span.start).unwrap_or(0));
         file.read_at(buffer, span.start).map_err(|e| self.io(e))?;
         self.compare(section, chunk..chunk + 1, buffer)
@@ -66,12 +61,12 @@ impl IndexFile {
     fn expect(&self, file: &dyn VfsRead, at: u64, expected: &[u8]) -> Result<(), StorageError> {
         let mut found = vec![0; expected.len()];
         file.read_at(&mut found, at).map_err(|e| self.io(e))?;
-        match found.iter().zip(expected).position(|(a, b)| a != b) {
+        match found.iter().zip(expected).enumerate().find(|(_, (a, b))| a != b) {
             None => Ok(()),
-            Some(i) => {
-                let byte = |b: &[u8]| format!("{:02x}", b.get(i).copied().unwrap_or_default());
+            Some((i, (found, expected))) => {
+                let byte = |b: &u8| format!("{b:02x}");
                 let what = "a byte between sections";
-                let damage = Damage::new(self.file(), what, byte(expected), byte(&found));
+                let damage = Damage::new(self.file(), what, byte(expected), byte(found));
                 Err(damage.at(at + i as u64).affecting(remedy()).into())
             }
         }

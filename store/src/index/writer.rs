@@ -99,9 +99,8 @@ impl Output {
 
     /// Zeros up to the next place where something may begin.
     fn align(&mut self) -> Result<(), StorageError> {
-        let zeros = [0; ALIGN as usize];
         let missing = (ALIGN - self.len % ALIGN) % ALIGN;
-        self.write(zeros.get(..missing as usize).unwrap_or_default())
+        self.write(&vec![0; missing as usize])
     }
 
     /// Flushes the bytes to the medium.
@@ -286,7 +285,7 @@ fn copy(env: &Env, mut from: Output, to: &mut Output) -> Result<(), StorageError
     let mut at = 0;
     while at < from.len {
         let n = (from.len - at).min(BUFFER as u64);
-        let part = buffer.get_mut(..n as usize).unwrap_or_default();
+        let part = buffer.split_at_mut(n as usize).0;
         file.read_at(part, at).map_err(Env::io("read", &from.name))?;
         to.write(part)?;
         at += n;

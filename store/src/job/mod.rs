@@ -18,6 +18,7 @@ mod purge_test;
 mod resume;
 mod rows;
 mod run;
+mod work;
 
 pub use plan::{JobFeature, JobPlan};
 pub use run::Job;
@@ -26,7 +27,7 @@ pub(crate) use folder::{
     Content, JOB, JobFolder, LIMIT, PREFIX, PUBLISH, RECEIPT, SAMPLES, encoding_name, held_jobs, is_held,
     jobs, note_name, read_json, read_json_of, segment_name, unfinished,
 };
-pub(crate) use plan::{Intents, JobFile};
+pub(crate) use plan::{Intents, JobFile, SealedEncoding};
 pub(crate) use publish::{Completion, Finish, Published, attached, run_part};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{live_rows, published_rows, purged_rows};

@@ -3,7 +3,7 @@
 use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
 use crate::shard::ShardNote;
 use crate::store::Snapshot;
-use gstore_core::{FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
+use gstore_core::{EncodingSpec, FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,6 +16,13 @@ pub struct JobFeature {
     pub desc: FeatureDesc,
     /// What is known beside that.
     pub attrs: FeatureAttrs,
+}
+
+impl JobFeature {
+    /// `dataset/label`
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.desc.dataset, self.attrs.label)
+    }
 }
 
 /// What a job is to compute.
@@ -85,8 +92,8 @@ impl JobFile {
 }
 
 /// `<uuid>.encoding.json`, beside a sealed file of token counts: what the file itself does not say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SealedEncoding {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EncodingNote {
     pub version: u32,
     pub requires: Vec<String>,
     pub dataset: String,
@@ -94,9 +101,31 @@ pub(crate) struct SealedEncoding {
     pub encoding: EncodingEntry,
 }
 
+/// A sealed file of token counts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SealedEncoding {
+    pub dataset: String,
+    pub spec: EncodingSpec,
+    pub label: String,
+    pub file: FileEntry,
+}
+
 impl SealedEncoding {
-    pub(crate) fn file(&self) -> Option<&FileEntry> {
-        self.encoding.files.first()
+    /// What a note says; `None` if it does not agree with itself.
+    pub(crate) fn of_note(note: EncodingNote) -> Option<Self> {
+        let EncodingEntry { key, spec, label, files, .. } = note.encoding;
+        let [file] = <[FileEntry; 1]>::try_from(files).ok()?;
+        (spec.key() == key).then_some(SealedEncoding { dataset: note.dataset, spec, label, file })
+    }
+
+    pub(crate) fn note(&self) -> EncodingNote {
+        let dataset = self.dataset.clone();
+        EncodingNote { version: VERSION, requires: Vec::new(), dataset, encoding: self.entry() }
+    }
+
+    /// An encoding that has this file.
+    pub(crate) fn entry(&self) -> EncodingEntry {
+        EncodingEntry::of_file(self.spec.clone(), self.label.clone(), self.file.clone())
     }
 }
 

@@ -2,18 +2,20 @@
 //!
 //! What a crash leaves behind, step by step, is in docs/design.md ("Publishing"); each state is one that `resume` undoes.
 
-use super::folder::{PUBLISH, encoding_name, segment_name};
-use super::plan::{Intents, Move};
+use super::folder::{PUBLISH, encoding_name};
+use super::plan::{Intents, Move, SealedEncoding};
 use super::rows::{live_rows, published_rows};
 use super::run::Job;
+use super::work::FeatureWork;
 use crate::error::{CommitError, StorageError};
 use crate::layout::{encoding_file, segment_file};
 use crate::manifest::{
-    Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, FileEntry, RunPart, RunUpdate, VERSION,
+    Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, RunPart, RunUpdate, VERSION,
 };
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use gstore_core::{RowSet, many};
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where a feature part keeps the digests of the receipts whose rows it took in. A segment that is compacted gets another
@@ -25,8 +27,8 @@ pub(crate) const ATTACHED: &str = "attached";
 pub(crate) struct Finish {
     pub runs: Vec<RunUpdate>,
     pub completion: Completion,
-    /// Digests of the receipts that the rows came with, for each feature of the plan.
-    pub receipts: Vec<Vec<String>>,
+    /// Digests of the receipts that the rows came with, by key of the feature.
+    pub receipts: BTreeMap<String, Vec<String>>,
 }
 
 /// When the features of a job are complete.
@@ -68,7 +70,7 @@ impl Job {
     /// command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
-        let finish = Finish { runs: run.into_iter().collect(), completion, receipts: Vec::new() };
+        let finish = Finish { runs: run.into_iter().collect(), completion, receipts: BTreeMap::new() };
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
@@ -112,25 +114,25 @@ impl Job {
     }
 
     fn prepare(&self, now: &Snapshot, finish: &Finish) -> Result<(Change, Vec<Move>), CommitError> {
-        let mut change = change_of(now, &self.plan.command);
+        let mut change = change_of(now, &self.command);
         let mut moves = Vec::new();
-        for (i, feature) in self.plan.features.iter().enumerate() {
-            if let Some(part) = self.feature_part(i, now, &mut change.next, finish)? {
-                let added: u64 = self.sealed(i).iter().map(|s| s.rows()).sum();
+        for work in &self.work {
+            if let Some(part) = self.feature_part(work, now, &mut change.next, finish)? {
+                let added: u64 = work.sealed.iter().map(|s| s.rows()).sum();
                 let what = if part.state == FeatureState::Complete { "complete" } else { "building" };
                 change.changes.push(format!(
                     "feature {}: {} added, {what}",
                     part.display_name(),
                     many(added, "row")
                 ));
-                moves.extend(self.sealed(i).iter().map(|s| Move {
+                moves.extend(work.sealed.iter().map(|s| Move {
                     uuid: s.uuid(),
-                    from: segment_name(i, s.uuid()),
+                    from: work.name_of(s.uuid()),
                     to: segment_file(part.number, s.entry.uuid),
                 }));
                 change.features.push(part);
             } else {
-                now.dataset(&feature.desc.dataset)?;
+                now.dataset(&work.feature.desc.dataset)?;
             }
         }
         self.encoding_changes(now, &mut change, &mut moves)?;
@@ -154,13 +156,12 @@ impl Job {
     /// The feature's part after this job; `None` if the job does not change it.
     fn feature_part(
         &self,
-        i: usize,
+        work: &FeatureWork,
         now: &Snapshot,
         next: &mut Counters,
         finish: &Finish,
     ) -> Result<Option<FeaturePart>, CommitError> {
-        let Some(feature) = self.plan.features.get(i) else { return Ok(None) };
-        let sealed = self.sealed(i);
+        let FeatureWork { feature, published, sealed, .. } = work;
         let key = feature.desc.key();
         let old = now.feature_by_key(&key);
         let settled = |p: &Arc<FeaturePart>| {
@@ -185,16 +186,13 @@ impl Job {
         if self.base.dataset(&feature.desc.dataset).is_ok_and(|before| before.number != dataset.number) {
             return Err(mismatch("its dataset was dropped meanwhile, and another one has the name now"));
         }
-        let end = sealed.iter().map(|s| s.entry.end_row).max().unwrap_or(0);
-        if end > dataset.next_row {
+        let end = sealed.iter().map(|s| s.entry.end_row).max();
+        if let Some(end) = end.filter(|end| *end > dataset.next_row) {
             let (dataset, next_row) = (dataset.name.clone(), dataset.next_row);
             return Err(CommitError::BeyondDataset { feature: name, dataset, end, next_row });
         }
         let unchanged = self.base.feature_by_key(&key).map(|p| &p.segments) == old.map(|p| &p.segments);
-        let there = match self.published.get(i).filter(|_| unchanged) {
-            Some(rows) => rows.clone(),
-            None => published_rows(now, &key)?,
-        };
+        let there = if unchanged { published.clone() } else { published_rows(now, &key)? };
         let new = RowSet::from_ranges(sealed.iter().flat_map(|s| s.rows.ranges().iter().cloned()));
         let both = there.intersection(&new);
         if !both.is_empty() {
@@ -205,7 +203,7 @@ impl Job {
         part.segments.sort_by_key(|s| (s.first_row, s.uuid));
         let wanted = match finish.completion {
             Completion::Unchanged => None,
-            Completion::Complete => self.published.get(i).cloned(),
+            Completion::Complete => Some(published.clone()),
             Completion::WithAllRows => Some(RowSet::from_range(0..dataset.next_row)),
         };
         if let Some(wanted) = wanted {
@@ -214,7 +212,7 @@ impl Job {
                 part.state = FeatureState::Complete;
             }
         }
-        note_receipts(&mut part, finish.receipts.get(i));
+        note_receipts(&mut part, finish.receipts.get(&key));
         Ok((part != before || old.is_none()).then_some(part))
     }
 
@@ -224,14 +222,16 @@ impl Job {
         change: &mut Change,
         moves: &mut Vec<Move>,
     ) -> Result<(), CommitError> {
-        for note in &self.encodings {
-            let Some(file) = note.file() else { continue };
-            if !change.datasets.iter().any(|d| d.name == note.dataset) {
-                change.datasets.push(DatasetPart::clone(now.dataset(&note.dataset)?));
-            }
-            let Some(part) = change.datasets.iter_mut().find(|d| d.name == note.dataset) else { continue };
+        // By dataset, each taken from the snapshot once.
+        let mut parts: BTreeMap<&str, DatasetPart> = BTreeMap::new();
+        for sealed in &self.encodings {
+            let file = &sealed.file;
+            let part = match parts.entry(&sealed.dataset) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(DatasetPart::clone(now.dataset(&sealed.dataset)?)),
+            };
             if file.end_row > part.next_row {
-                let (feature, dataset) = (format!("encoding {}", note.encoding.label), part.name.clone());
+                let (feature, dataset) = (format!("encoding {}", sealed.label), part.name.clone());
                 return Err(CommitError::BeyondDataset {
                     feature,
                     dataset,
@@ -239,20 +239,23 @@ impl Job {
                     next_row: part.next_row,
                 });
             }
-            let number = add_encoding(part, &note.encoding, file, &mut change.next);
-            if let Some(number) = number {
+            if let Some(number) = add_encoding(part, sealed, &mut change.next) {
                 let uuid = file.uuid;
                 moves.push(Move { uuid, from: encoding_name(uuid), to: encoding_file(number, uuid) });
                 change.changes.push(format!(
                     "dataset {}: token counts of {} ({})",
                     part.name,
                     many(file.rows, "row"),
-                    note.encoding.label
+                    sealed.label
                 ));
             }
         }
-        // A dataset whose token counts were all there already is not changed.
-        change.datasets.retain(|d| now.dataset(&d.name).is_ok_and(|old| **old != *d));
+        for (name, part) in parts {
+            // A dataset whose token counts were all there already is not changed.
+            if **now.dataset(name)? != part {
+                change.datasets.push(part);
+            }
+        }
         Ok(())
     }
 
@@ -305,22 +308,18 @@ fn folder_of(file: &str) -> String {
 }
 
 /// Adds a file of token counts, unless its rows are all covered. Returns the encoding's number if it was added.
-fn add_encoding(
-    part: &mut DatasetPart,
-    new: &EncodingEntry,
-    file: &FileEntry,
-    next: &mut Counters,
-) -> Option<u32> {
-    if let Some(entry) = part.encodings.iter_mut().find(|e| e.key == new.key) {
-        if entry.rows().covers(file.range()) {
+fn add_encoding(part: &mut DatasetPart, new: &SealedEncoding, next: &mut Counters) -> Option<u32> {
+    let key = new.spec.key();
+    if let Some(entry) = part.encodings.iter_mut().find(|e| e.key == key) {
+        if entry.rows().covers(new.file.range()) {
             return None;
         }
-        entry.files.push(file.clone());
+        entry.files.push(new.file.clone());
         return Some(entry.number);
     }
     let number = next.encoding;
     next.encoding += 1;
-    part.encodings.push(EncodingEntry { number, files: vec![file.clone()], ..new.clone() });
+    part.encodings.push(EncodingEntry { number, ..new.entry() });
     Some(number)
 }
 

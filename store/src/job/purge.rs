@@ -1,13 +1,13 @@
 //! Rows that were purged while a job ran: its sealed files are written again without them before they are published.
 
-use super::folder::{encoding_name, note_name, segment_name, unfinished};
+use super::folder::{JobFolder, encoding_name, note_name, unfinished};
 use super::plan::SealedEncoding;
 use super::rows::purged_rows;
 use super::run::Job;
+use super::work::FeatureWork;
 use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
 use crate::error::CommitError;
-use crate::manifest::EncodingEntry;
-use crate::segment::{BlockBuffer, FileId, SealedSegment, SegmentFile, SegmentWriter};
+use crate::segment::{BlockBuffer, FileId, SegmentFile, SegmentWriter};
 use crate::store::Snapshot;
 use crate::table::TableFile;
 use gstore_core::RowSet;
@@ -18,92 +18,70 @@ impl Job {
     ///
     /// A file is replaced by sealing the new one before the old one is removed; the next start drops whichever comes second.
     pub(super) fn drop_purged(&mut self, now: &Snapshot) -> Result<(), CommitError> {
-        for i in 0..self.plan.features.len() {
-            let Some(dataset) = self.plan.features.get(i).map(|f| f.desc.dataset.clone()) else { continue };
-            let purged = purged_rows(now, now.dataset(&dataset)?)?;
-            if purged.is_empty() {
-                continue;
-            }
-            let Some(sealed) = self.sealed.get_mut(i).map(std::mem::take) else { continue };
-            for segment in sealed {
-                if segment.rows.intersection(&purged).is_empty() {
-                    if let Some(kept) = self.sealed.get_mut(i) {
-                        kept.push(segment);
-                    }
-                } else {
-                    self.rewrite_segment(i, &segment, &purged)?;
-                }
+        for work in &mut self.work {
+            let purged = purged_rows(now, now.dataset(&work.feature.desc.dataset)?)?;
+            let hit = |rows: &RowSet| !rows.intersection(&purged).is_empty();
+            for segment in work.sealed.extract_if(.., |s| hit(&s.rows)).collect::<Vec<_>>() {
+                let old = work.name_of(segment.uuid());
+                let id = FileId { path: &segment.path, name: self.folder.name_of(&old) };
+                work.keep_rows(&self.folder, id, segment.uuid(), &segment.rows.difference(&purged))?;
+                self.folder.remove(&old)?;
             }
         }
-        for note in std::mem::take(&mut self.encodings) {
-            let purged = purged_rows(now, now.dataset(&note.dataset)?)?;
-            if note.encoding.rows().intersection(&purged).is_empty() {
-                self.encodings.push(note);
+        for sealed in std::mem::take(&mut self.encodings) {
+            let purged = purged_rows(now, now.dataset(&sealed.dataset)?)?;
+            if purged.within(sealed.file.range()).next().is_none() {
+                self.encodings.push(sealed);
             } else {
-                self.rewrite_counts(note, &purged)?;
+                self.rewrite_counts(sealed, &purged)?;
             }
         }
         Ok(())
     }
 
-    fn rewrite_segment(
-        &mut self,
-        feature: usize,
-        segment: &SealedSegment,
-        purged: &RowSet,
-    ) -> Result<(), CommitError> {
-        let keep = segment.rows.difference(purged);
-        let old = segment_name(feature, segment.uuid());
-        let id = FileId { path: &segment.path, name: self.folder.name_of(&old) };
-        self.keep_rows(feature, id, segment.uuid(), &keep)?;
-        Ok(self.folder.remove(&old)?)
-    }
-
-    /// Makes a segment of some rows of a file, bit for bit, part of the job's progress. The file stays.
-    pub(crate) fn keep_rows(
-        &mut self,
-        feature: usize,
-        file: FileId<'_>,
-        uuid: Uuid,
-        keep: &RowSet,
-    ) -> Result<(), CommitError> {
-        let Some(f) = self.plan.features.get(feature).filter(|_| !keep.is_empty()) else { return Ok(()) };
+    fn rewrite_counts(&mut self, sealed: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {
         let vfs = self.store.env().shared_vfs();
-        let new = Uuid::new_v4();
-        let path = self.folder.path_of(&unfinished(&segment_name(feature, new)));
-        let mut writer = SegmentWriter::create(&*vfs, &path, new, &f.desc, &f.attrs)?;
-        let file = SegmentFile::open_unlisted(vfs, file, uuid)?.file;
-        let mut scratch = BlockBuffer::new();
-        for b in 0..file.blocks.len() {
-            let Some(block) = file.read_block(b, &mut scratch)? else { continue };
-            for (at, row) in block.rows.iter().enumerate() {
-                if keep.contains(*row) {
-                    writer.push_stored(&block, at)?;
-                }
-            }
-        }
-        Ok(self.adopt(feature, writer.finish()?)?)
-    }
-
-    fn rewrite_counts(&mut self, note: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {
-        let Some(entry) = note.file().cloned() else { return Ok(()) };
-        let vfs = self.store.env().shared_vfs();
-        let old = encoding_name(entry.uuid);
-        let file = TableFile::new(vfs.clone(), self.folder.path_of(&old), self.folder.name_of(&old), &entry);
-        let reader = EncodingReader::new(note.encoding.clone(), vec![file]);
+        let old = encoding_name(sealed.file.uuid);
+        let (path, name) = (self.folder.path_of(&old), self.folder.name_of(&old));
+        let file = TableFile::new(vfs.clone(), path, name, &sealed.file);
+        let reader = EncodingReader::new(sealed.entry(), vec![file]);
         let uuid = Uuid::new_v4();
         let path = self.folder.path_of(&unfinished(&encoding_name(uuid)));
-        let EncodingEntry { spec, label, .. } = note.encoding.clone();
-        let mut writer = EncodingWriter::new(vfs, path, uuid, note.dataset.clone(), spec, label);
-        for mut count in reader.counts(entry.range())? {
+        let SealedEncoding { dataset, spec, label, file } = sealed;
+        let mut writer = EncodingWriter::new(vfs, path, uuid, dataset.clone(), spec.clone(), label.clone());
+        for mut count in reader.counts(file.range())? {
             if purged.contains(count.row) {
                 count = TokenCount { row: count.row, tokens: 0, scored: 0, truncated: false };
             }
             writer.push(count)?;
         }
-        let files = vec![writer.finish()?];
-        self.adopt_encoding(note.dataset, EncodingEntry { files, ..note.encoding })?;
-        self.folder.remove(&note_name(entry.uuid))?;
+        self.adopt_encoding(SealedEncoding { dataset, spec, label, file: writer.finish()? })?;
+        self.folder.remove(&note_name(file.uuid))?;
         Ok(self.folder.remove(&old)?)
+    }
+}
+
+impl FeatureWork {
+    /// Makes a segment of some rows of a file, bit for bit, part of the progress. The file stays.
+    pub(crate) fn keep_rows(
+        &mut self,
+        folder: &JobFolder,
+        file: FileId<'_>,
+        uuid: Uuid,
+        keep: &RowSet,
+    ) -> Result<(), CommitError> {
+        if keep.is_empty() {
+            return Ok(());
+        }
+        let vfs = folder.env().shared_vfs();
+        let new = Uuid::new_v4();
+        let path = self.unfinished(folder, new);
+        let mut writer = SegmentWriter::create(&*vfs, &path, new, &self.feature.desc, &self.feature.attrs)?;
+        let file = SegmentFile::open_unlisted(vfs, file, uuid)?.file;
+        let mut scratch = BlockBuffer::new();
+        for block in &file.blocks {
+            writer.push_rows(&file.read_block(block, &mut scratch)?, keep)?;
+        }
+        Ok(self.adopt(folder, writer.finish()?)?)
     }
 }

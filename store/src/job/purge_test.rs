@@ -125,7 +125,7 @@ fn check(store: &Store, path: &Path) {
         assert_eq!(super::published_rows(&snapshot, &p.key).unwrap(), kept);
     }
     let part = snapshot.dataset("pool").unwrap();
-    let counts = snapshot.encoding(part, &part.encodings[0]).unwrap().counts(0..30).unwrap();
+    let counts = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..30).unwrap();
     for c in counts {
         let gone = (10..20).contains(&c.row);
         let expected = TokenCount {

@@ -1,10 +1,10 @@
 //! Starting a job, and taking over what an earlier process left.
 
 use super::folder::{Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json};
-use super::plan::{Intents, JobFile, JobPlan, SealedEncoding};
-use super::rows::published_rows;
+use super::plan::{EncodingNote, Intents, JobFeature, JobFile, JobPlan, SealedEncoding};
 use super::run::Job;
-use crate::error::{JobError, OpenError, ReadError, StorageError};
+use super::work::FeatureWork;
+use crate::error::{JobError, OpenError, StorageError};
 use crate::lease;
 use crate::segment::{BlockBuffer, FileId, Opened, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
@@ -26,8 +26,9 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     check_plan(&base, &plan)?;
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
     // The files of a job with another plan under this id would be taken for ours.
+    let file = JobFile::new(&plan, &base);
     let job = take_over(store, folder, id, plan, base, resumed)?;
-    job.folder.write(JOB, &JobFile::new(&job.plan, &job.base))?;
+    job.folder.write(JOB, &file)?;
     Ok(job)
 }
 
@@ -40,43 +41,19 @@ pub(crate) fn take_over(
     base: Arc<Snapshot>,
     resumed: bool,
 ) -> Result<Job, JobError> {
-    let published = plan
-        .features
-        .iter()
-        .map(|f| published_rows(&base, &f.desc.key()))
-        .collect::<Result<Vec<_>, ReadError>>()
-        .map_err(read_error)?;
-    let sealed = plan.features.iter().map(|_| Vec::new()).collect();
-    let mut job = Job {
-        store,
-        folder,
-        id,
-        plan,
-        resumed: false,
-        base,
-        sealed,
-        published,
-        encodings: Vec::new(),
-        discarded: Vec::new(),
-    };
+    let JobPlan { command, identity, features, .. } = plan;
+    let work = FeatureWork::all(features, &base)?;
+    let (encodings, discarded) = (Vec::new(), Vec::new());
+    let mut job =
+        Job { store, folder, id, command, identity, resumed: false, base, work, encodings, discarded };
     collect(&mut job, resumed)?;
-    job.resumed = resumed && (job.sealed.iter().any(|s| !s.is_empty()) || !job.encodings.is_empty());
+    job.resumed = resumed && (job.work.iter().any(|w| !w.sealed.is_empty()) || !job.encodings.is_empty());
     Ok(job)
-}
-
-fn read_error(e: ReadError) -> JobError {
-    match e {
-        ReadError::Storage(e) => JobError::Storage(e),
-        other => {
-            JobError::Storage(StorageError::io("read the rows of a feature", std::io::Error::other(other)))
-        }
-    }
 }
 
 pub(crate) fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
     for (i, f) in plan.features.iter().enumerate() {
-        let label = || format!("{}/{}", f.desc.dataset, f.attrs.label);
-        let description = |detail: String| JobError::Description { feature: label(), detail };
+        let description = |detail: String| JobError::Description { feature: f.name(), detail };
         DatasetName::try_from(f.desc.dataset.as_str()).map_err(|e| description(e.to_string()))?;
         check_description(&f.desc, &f.attrs).map_err(description)?;
         if plan.features.iter().skip(i + 1).any(|o| o.desc == f.desc) {
@@ -85,7 +62,7 @@ pub(crate) fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobE
         snapshot.dataset(&f.desc.dataset)?;
         if let Some(part) = snapshot.feature_by_key(&f.desc.key()) {
             let (old, new) = (&part.attrs, &f.attrs);
-            let mismatch = |what: &str| JobError::Mismatch { feature: label(), detail: what.to_owned() };
+            let mismatch = |what: &str| JobError::Mismatch { feature: f.name(), detail: what.to_owned() };
             if old.groups != new.groups {
                 return Err(mismatch("the module groups differ"));
             }
@@ -105,8 +82,7 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     let env = store.env();
     let _starting = env.lock_start()?;
     let keys: Vec<String> = plan.features.iter().map(|f| f.desc.key()).collect();
-    let first =
-        plan.features.first().map_or_else(String::new, |f| format!("{}/{}", f.desc.dataset, f.attrs.label));
+    let first = plan.features.first().map_or_else(String::new, JobFeature::name);
     for (other, file) in jobs(env)?.into_iter().filter(|(other, _)| other != id) {
         let file = match file {
             Ok(Some(file)) => file,
@@ -121,8 +97,7 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
         if let Some(f) = shared
             && is_held(env, &other)?
         {
-            let feature = format!("{}/{}", f.desc.dataset, f.attrs.label);
-            return Err(JobError::Busy { feature, job: other, pid: file.pid });
+            return Err(JobError::Busy { feature: f.name(), job: other, pid: file.pid });
         }
     }
     match JobFolder::take(env, id)? {
@@ -287,7 +262,8 @@ fn collect(job: &mut Job, keep: bool) -> Result<(), JobError> {
 }
 
 fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Result<bool, JobError> {
-    let Some(f) = job.plan.features.get(feature) else { return Ok(false) };
+    // A file of a feature that the plan no longer has.
+    let Some(work) = job.work.get_mut(feature) else { return Ok(false) };
     let path = job.folder.path_of(name);
     let id = FileId { path: &path, name: job.folder.name_of(name) };
     let Opened { file, entry, desc, .. } =
@@ -298,7 +274,7 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
             }
             Err(_) => return Ok(false),
         };
-    if desc != f.desc {
+    if desc != work.feature.desc {
         return Ok(false);
     }
     let rows = match sound_rows(&file) {
@@ -306,13 +282,11 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
         Err(e) if e.is_damage() => return Ok(false),
         Err(e) => return Err(e.into()),
     };
-    if !job.rows_done(feature).intersection(&rows).is_empty() {
-        return Ok(false);
+    let wanted = work.rows_done().intersection(&rows).is_empty();
+    if wanted {
+        work.sealed.push(SealedSegment { path, entry, rows });
     }
-    if let Some(sealed) = job.sealed.get_mut(feature) {
-        sealed.push(SealedSegment { path, entry, rows });
-    }
-    Ok(true)
+    Ok(wanted)
 }
 
 /// The rows of a segment, every byte of which is verified: head, blocks and the checks of rows.
@@ -325,27 +299,20 @@ pub(crate) fn sound_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
     if let Some(e) = first {
         return Err(e);
     }
-    let mut rows = Vec::new();
-    for i in 0..file.blocks.len() {
-        rows.extend(file.block_rows(i, &mut scratch)?.ranges().iter().cloned());
-    }
-    Ok(RowSet::from_ranges(rows))
+    file.row_set(&mut scratch)
 }
 
 fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobError> {
-    let Ok(Some(note)) = job.folder.read::<SealedEncoding>(name) else { return Ok(false) };
-    let Some(entry) = note.file().filter(|f| f.uuid == uuid) else { return Ok(false) };
-    let file_name = encoding_name(uuid);
-    let file = TableFile::new(
-        job.store.env().shared_vfs(),
-        job.folder.path_of(&file_name),
-        job.folder.name_of(&file_name),
-        entry,
-    );
-    let mut sound = note.encoding.spec.key() == note.encoding.key;
-    file.verify(|_| sound = false);
+    // A note that cannot be read, or is not of this file, says nothing of it: the counts are computed again.
+    let note = job.folder.read::<EncodingNote>(name).ok().flatten();
+    let sealed = note.and_then(SealedEncoding::of_note).filter(|sealed| sealed.file.uuid == uuid);
+    let Some(sealed) = sealed else { return Ok(false) };
+    let name = encoding_name(uuid);
+    let (path, shown) = (job.folder.path_of(&name), job.folder.name_of(&name));
+    let mut sound = true;
+    TableFile::new(job.store.env().shared_vfs(), path, shown, &sealed.file).verify(|_| sound = false);
     if sound {
-        job.encodings.push(note);
+        job.encodings.push(sealed);
     }
     Ok(sound)
 }

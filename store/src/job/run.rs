@@ -1,13 +1,15 @@
 //! A job at work: writers for its files, and sealing them.
 
-use super::folder::{Content, JobFolder, encoding_name, note_name, segment_name, unfinished};
-use super::plan::{JobFeature, JobPlan, SealedEncoding};
+use super::folder::{Content, JobFolder, encoding_name, note_name, unfinished};
+use super::plan::{JobFeature, SealedEncoding};
+use super::work::FeatureWork;
 use crate::encodings::EncodingWriter;
 use crate::error::{StorageError, WriteError};
-use crate::manifest::{EncodingEntry, VERSION};
+use crate::manifest::EncodingEntry;
 use crate::segment::{SealedSegment, SegmentWriter};
 use crate::store::{Snapshot, Store};
 use gstore_core::{EncodingSpec, RowSet};
+use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -17,14 +19,14 @@ pub struct Job {
     pub(crate) store: Store,
     pub(crate) folder: JobFolder,
     pub(super) id: String,
-    pub(crate) plan: JobPlan,
+    /// The command, and what it computes.
+    pub(crate) command: String,
+    pub(crate) identity: Value,
     pub(super) resumed: bool,
     /// The snapshot that was current when the job started.
     pub(crate) base: Arc<Snapshot>,
-    /// Sealed segments of each feature.
-    pub(crate) sealed: Vec<Vec<SealedSegment>>,
-    /// Rows of each feature that are published.
-    pub(super) published: Vec<RowSet>,
+    /// The features, in the order of the plan.
+    pub(crate) work: Vec<FeatureWork>,
     pub(crate) encodings: Vec<SealedEncoding>,
     pub(super) discarded: Vec<String>,
 }
@@ -45,9 +47,9 @@ impl Job {
         &self.base
     }
 
-    /// The features it writes.
-    pub fn features(&self) -> &[JobFeature] {
-        &self.plan.features
+    /// The features it writes, in the order of its plan: a feature's number is its place here.
+    pub fn features(&self) -> Vec<&JobFeature> {
+        self.work.iter().map(|work| &work.feature).collect()
     }
 
     /// Files of an earlier process that were damaged or no longer needed, and were removed.
@@ -57,49 +59,35 @@ impl Job {
 
     /// Sealed segments of a feature. Those of an earlier process were verified, footer and every block.
     pub fn sealed(&self, feature: usize) -> &[SealedSegment] {
-        self.sealed.get(feature).map_or(&[], Vec::as_slice)
+        self.work.get(feature).map_or(&[], |work| &work.sealed)
     }
 
-    /// Rows of a feature that need not be computed: published ones and sealed ones.
+    /// Rows of a feature that need not be computed: published ones and sealed ones. None of a feature that the
+    /// job does not have.
     pub fn rows_done(&self, feature: usize) -> RowSet {
-        let published = self.published.get(feature).cloned().unwrap_or_default();
-        self.sealed(feature).iter().fold(published, |done, s| done.union(&s.rows))
+        self.work.get(feature).map_or_else(RowSet::new, FeatureWork::rows_done)
     }
 
     /// Starts a segment of a feature.
     pub fn segment_writer(&mut self, feature: usize) -> Result<SegmentWriter, WriteError> {
-        let Some(f) = self.plan.features.get(feature) else { return Err(WriteError::WrongFeature(feature)) };
+        let work = self.work.get(feature).ok_or(WriteError::WrongFeature(feature))?;
         let uuid = Uuid::new_v4();
-        let path = self.folder.path_of(&unfinished(&segment_name(feature, uuid)));
-        SegmentWriter::create(self.store.env().vfs(), &path, uuid, &f.desc, &f.attrs)
+        let path = work.unfinished(&self.folder, uuid);
+        let JobFeature { desc, attrs } = &work.feature;
+        SegmentWriter::create(self.store.env().vfs(), &path, uuid, desc, attrs)
     }
 
     /// Finishes a segment and makes it part of the job's progress.
     pub fn seal(&mut self, feature: usize, writer: SegmentWriter) -> Result<(), WriteError> {
-        let belongs = self.plan.features.get(feature).is_some_and(|f| f.desc == *writer.desc())
-            && writer.path().parent() == self.folder.path_of("x").parent();
-        let Some(sealed) = self.sealed.get(feature).filter(|_| belongs) else {
-            return Err(WriteError::WrongFeature(feature));
-        };
-        let before = self.published.get(feature).into_iter().chain(sealed.iter().map(|s| &s.rows));
-        let rows = before.fold(RowSet::new(), |both, s| both.union(&s.intersection(writer.row_set())));
+        // The path names the job, the feature and the file.
+        let own = |work: &&mut FeatureWork| writer.path() == work.unfinished(&self.folder, writer.uuid());
+        let work = self.work.get_mut(feature).filter(own).ok_or(WriteError::WrongFeature(feature))?;
+        let rows = work.rows_done().intersection(writer.row_set());
         if !rows.is_empty() {
             return Err(WriteError::Overlap { rows });
         }
         let segment = writer.finish()?;
-        self.adopt(feature, segment)
-    }
-
-    /// Makes a finished segment part of the job's progress. It lies in the job's folder, with `.part` at the end of its name.
-    pub(crate) fn adopt(&mut self, feature: usize, mut segment: SealedSegment) -> Result<(), WriteError> {
-        let Some(sealed) = self.sealed.get_mut(feature) else {
-            return Err(WriteError::WrongFeature(feature));
-        };
-        let name = segment_name(feature, segment.uuid());
-        self.folder.seal(&name)?;
-        segment.path = self.folder.path_of(&name);
-        sealed.push(segment);
-        Ok(())
+        Ok(work.adopt(&self.folder, segment)?)
     }
 
     /// Starts a file of token counts.
@@ -111,47 +99,39 @@ impl Job {
     ) -> Result<EncodingWriter, WriteError> {
         let uuid = Uuid::new_v4();
         let path = self.folder.path_of(&unfinished(&encoding_name(uuid)));
-        Ok(EncodingWriter::new(
-            self.store.env().shared_vfs(),
-            path,
-            uuid,
-            dataset.to_owned(),
-            spec,
-            label.to_owned(),
-        ))
+        let vfs = self.store.env().shared_vfs();
+        Ok(EncodingWriter::new(vfs, path, uuid, dataset.to_owned(), spec, label.to_owned()))
     }
 
     /// Finishes a file of token counts and makes it part of the job's progress.
     pub fn seal_encoding(&mut self, writer: EncodingWriter) -> Result<(), WriteError> {
-        if writer.path().parent() != self.folder.path_of("x").parent() {
-            return Err(WriteError::WrongFeature(0));
+        let (own, uuid) = (self.folder.path_of(&unfinished(&encoding_name(writer.uuid))), writer.uuid);
+        if writer.path() != own {
+            return Err(WriteError::WrongEncoding(uuid));
         }
         let (dataset, spec, label) = (writer.dataset.clone(), writer.spec.clone(), writer.label.clone());
         let file = writer.finish()?;
-        self.adopt_encoding(dataset, EncodingEntry::of_file(spec, label, file))
+        Ok(self.adopt_encoding(SealedEncoding { dataset, spec, label, file })?)
     }
 
-    /// Makes a finished file of token counts part of the job's progress, as [`Job::adopt`] does. The entry has that one file.
-    pub(crate) fn adopt_encoding(
-        &mut self,
-        dataset: String,
-        encoding: EncodingEntry,
-    ) -> Result<(), WriteError> {
-        let note = SealedEncoding { version: VERSION, requires: Vec::new(), dataset, encoding };
-        let Some(uuid) = note.file().map(|f| f.uuid) else { return Err(WriteError::Empty) };
+    /// Makes a finished file of token counts part of the job's progress. It lies in the job's folder, under its
+    /// unfinished name.
+    pub(crate) fn adopt_encoding(&mut self, sealed: SealedEncoding) -> Result<(), StorageError> {
+        let uuid = sealed.file.uuid;
         // The note first: a file without one would be taken for a leftover, a note without its file is one.
-        self.folder.write(&note_name(uuid), &note)?;
+        self.folder.write(&note_name(uuid), &sealed.note())?;
         self.folder.seal(&encoding_name(uuid))?;
-        self.encodings.push(note);
+        self.encodings.push(sealed);
         Ok(())
     }
 
     /// Rows whose token counts need not be computed: published ones and sealed ones.
     pub fn encoding_rows_done(&self, dataset: &str, key: &str) -> RowSet {
-        let published =
-            self.base.dataset(dataset).ok().and_then(|d| d.encoding(key)).map(EncodingEntry::rows);
-        let sealed = self.encodings.iter().filter(|e| e.dataset == dataset && e.encoding.key == key);
-        sealed.fold(published.unwrap_or_default(), |done, e| done.union(&e.encoding.rows()))
+        // The dataset may be one that this job is the first to write to.
+        let published = self.base.dataset(dataset).ok().and_then(|d| d.encoding(key));
+        let sealed = self.encodings.iter().filter(|e| e.dataset == dataset && e.spec.key() == key);
+        let sealed = RowSet::from_ranges(sealed.map(|e| e.file.range()));
+        published.map(EncodingEntry::rows).map_or(sealed.clone(), |rows| rows.union(&sealed))
     }
 
     /// Removes what was begun and not sealed: after a failure nothing goes on from it, and it may be what fills the disk. Writers of the job
@@ -163,9 +143,8 @@ impl Job {
 
     /// Bytes of the sealed files, which wait for the next start.
     pub fn sealed_bytes(&self) -> u64 {
-        let segments: u64 = self.sealed.iter().flatten().map(SealedSegment::bytes).sum();
-        let counts: u64 = self.encodings.iter().filter_map(SealedEncoding::file).map(|file| file.len).sum();
-        segments + counts
+        let segments: u64 = self.work.iter().flat_map(|work| &work.sealed).map(SealedSegment::bytes).sum();
+        segments + self.encodings.iter().map(|e| e.file.len).sum::<u64>()
     }
 
     /// Removes the job with all its files.

@@ -89,6 +89,7 @@ impl Drop for Lease {
 /// The first two words of a command line; only the first if the second is an option.
 fn without_arguments(command: &str) -> String {
     let mut words = command.split_whitespace();
+    // A command without a word is kept as that.
     let program = words.next().unwrap_or_default();
     match words.next().filter(|w| !w.starts_with('-')) {
         Some(subcommand) => format!("{program} {subcommand}"),

@@ -3,7 +3,7 @@
 use super::{Ledger, LedgerError, Unusable, codec};
 use crate::manifest::DatasetPart;
 use crate::samples::SampleReader;
-use gstore_core::RowSet;
+use gstore_core::{Digest, RowSet};
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,21 @@ const STRETCH: usize = 100_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub row: u64,
-    pub digest: u128,
+    #[serde(with = "number")]
+    pub digest: Digest,
+}
+
+/// A digest as the ledger has it: its number.
+mod number {
+    use super::{Deserialize, Digest};
+
+    pub(super) fn serialize<S: serde::Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u128(digest.number())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
+        u128::deserialize(d).map(Digest::new)
+    }
 }
 
 /// Which sample files of a dataset the ledger reflects.

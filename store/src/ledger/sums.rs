@@ -109,16 +109,15 @@ impl Sums {
         expected.extend_from_slice(&VERSION.to_le_bytes());
         expected.extend_from_slice(&(PAGE as u32).to_le_bytes());
         expected.extend_from_slice(store.as_bytes());
-        let (known, len) = head.split_at(HEAD - 8);
-        if known != expected {
-            return Ok(None);
-        }
-        let len = len.try_into().map(u64::from_le_bytes).unwrap_or_default();
+        let len = match head.split_last_chunk::<8>() {
+            Some((known, len)) if known == expected => u64::from_le_bytes(*len),
+            _ => return Ok(None),
+        };
         if pages.len() as u64 != len.div_ceil(PAGE).saturating_mul(8) {
             let found = (pages.len() / 8).to_string();
             return Err(damage("number of pages", len.div_ceil(PAGE).to_string(), found));
         }
-        let pages = pages.chunks_exact(8).map(|p| p.try_into().map(u64::from_le_bytes).unwrap_or_default());
+        let pages = pages.as_chunks::<8>().0.iter().map(|p| u64::from_le_bytes(*p));
         Ok(Some(Sums { len, pages: pages.collect() }))
     }
 

@@ -5,7 +5,7 @@ use super::entry::deserialize_with_extra;
 use super::file::{Link, Part, TOMBSTONES, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
-use gstore_core::{EncodingSpec, RowSet};
+use gstore_core::{Digest, EncodingSpec, RowSet};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
@@ -162,7 +162,7 @@ pub struct TombstoneEntry {
     /// Length of the file in bytes.
     pub len: u64,
     /// XXH3-128 of its bytes.
-    pub digest: String,
+    pub digest: Digest,
     /// Whether nothing is left of the rows but their numbers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub purged: bool,
@@ -184,7 +184,7 @@ pub struct DeletedIdsEntry {
     /// Length of the file in bytes.
     pub len: u64,
     /// XXH3-128 of its tail, which has the digests of its pages.
-    pub digest: String,
+    pub digest: Digest,
     /// What every id is hashed with.
     pub salt: Uuid,
     /// Unknown fields.

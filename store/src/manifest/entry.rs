@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = r#"{"uuid": "00000000-0000-0000-0000-000000000007", "first_row": 3, "end_row": 9, "rows": 5, "len": 100,
-        "tail_len": 40, "footer_digest": "ab", "later": {"x": [1, 2]}, "k\u0065y": null}"#;
+        "tail_len": 40, "footer_digest": "000000000000000000000000000000ab", "later": {"x": [1, 2]}, "k\u0065y": null}"#;
 
     #[test]
     fn fields_that_are_not_known_are_kept() {

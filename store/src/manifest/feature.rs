@@ -5,7 +5,7 @@ use super::entry::deserialize_with_extra;
 use super::file::{Link, Part, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use crate::error::StorageError;
-use gstore_core::{FeatureAttrs, FeatureDesc, Granularity, RowSet};
+use gstore_core::{Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ pub struct SegmentEntry {
     /// Bytes after the last block: the end marker, the footer, its length and the magic.
     pub tail_len: u64,
     /// XXH3-128 of those bytes. They hold the digests of all others.
-    pub footer_digest: String,
+    pub footer_digest: Digest,
     /// Unknown fields.
     #[serde(flatten)]
     pub extra: Extra,
@@ -50,7 +50,7 @@ deserialize_with_extra!(SegmentEntry {
     rows: u64,
     len: u64,
     tail_len: u64,
-    footer_digest: String,
+    footer_digest: Digest,
 });
 
 impl SegmentEntry {

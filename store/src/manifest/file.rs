@@ -5,7 +5,7 @@ use super::page::{LostPage, PAGES, PageReader, PageWriter};
 use crate::error::{Damage, StorageError};
 use crate::layout::Env;
 use crate::vfs::Vfs;
-use gstore_core::xxh3_hex;
+use gstore_core::Digest;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,7 +42,7 @@ pub(crate) struct Link {
     /// Name inside `manifests/`.
     pub file: String,
     /// XXH3-128 of its bytes.
-    pub digest: String,
+    pub digest: Digest,
     /// Its length.
     pub len: u64,
 }
@@ -175,9 +175,9 @@ impl ManifestFiles {
         if bytes.len() as u64 != link.len {
             return Err(Damage::new(name, "length", link.len, bytes.len()).into());
         }
-        let digest = xxh3_hex(&bytes);
+        let digest = Digest::of(&bytes);
         if digest != link.digest {
-            return Err(Damage::new(name, "digest", &link.digest, digest).into());
+            return Err(Damage::new(name, "digest", link.digest, digest).into());
         }
         Ok((name, bytes))
     }
@@ -199,7 +199,7 @@ impl ManifestFiles {
 
     /// Writes a file under its own digest and flushes it.
     pub(super) fn write_text(&self, stem: &str, text: &str) -> Result<Link, StorageError> {
-        let digest = xxh3_hex(text.as_bytes());
+        let digest = Digest::of(text.as_bytes());
         let file = format!("{stem}-{digest}.json");
         let link = Link { file: file.clone(), digest, len: text.len() as u64 };
         write_replacing(&*self.vfs, &self.folder.join(&file), &format!("manifests/{file}"), text.as_bytes())?;

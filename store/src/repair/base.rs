@@ -2,7 +2,7 @@
 
 use super::parts::{
     Inventory, Version, best_dataset, best_feature, best_run, extends_dataset, extends_feature, extends_run,
-    is_medium,
+    is_medium, list,
 };
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError};
@@ -32,21 +32,23 @@ pub(super) struct Base {
 }
 
 /// Whether a folder without `CURRENT` holds something that only a store can have lost.
-fn has_data(store: &Store) -> bool {
-    let env = store.env();
-    let list = |name: &str| env.vfs().list(&env.at(name)).unwrap_or_default();
-    let data = |top: &str| {
-        list(top).iter().any(|n| n.parse::<u32>().is_ok() && !list(&format!("{top}/{n}")).is_empty())
-    };
+fn has_data(env: &Env) -> Result<bool, VerifyError> {
+    for top in ["samples", "segments"] {
+        for folder in list(env, top)?.iter().filter(|n| n.parse::<u32>().is_ok()) {
+            if !list(env, &format!("{top}/{folder}"))?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
     let part = |n: &String| ["dataset-", "run-", "feature-"].iter().any(|kind| n.starts_with(kind));
-    data("samples") || data("segments") || list("manifests").iter().any(part)
+    Ok(list(env, "manifests")?.iter().any(part))
 }
 
 /// An error if there is nothing to repair here, because there is no store.
 pub(super) fn check(store: &Store) -> Result<(), VerifyError> {
     match Current::read_bytes(store.env().vfs(), store.path()) {
         Err(e @ OpenError::NotFound(_)) => Err(e.into()),
-        Err(e @ OpenError::NotAStore(_)) if !has_data(store) => Err(e.into()),
+        Err(e @ OpenError::NotAStore(_)) if !has_data(store.env())? => Err(e.into()),
         _ => Ok(()),
     }
 }
@@ -97,7 +99,10 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     }
     let next = inventory.highest.max(named.unwrap_or(0)) + 1;
     let found = newest_root(env, &inventory, named.unwrap_or(u64::MAX));
-    let mut root = found.map_or_else(|| Root::first(store_id(store, &inventory), now()), |v| v.part.clone());
+    let mut root = match found {
+        Some(v) => v.part.clone(),
+        None => Root::first(store_id(store, &inventory)?, now()),
+    };
     let from = match found {
         Some(v) => format!("the root of snapshot {}", v.part.snapshot),
         None => "the parts that were found".to_owned(),
@@ -109,7 +114,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
     let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
     let limits = if link.is_some() { root.next.clone() } else { none };
-    take_newer(store, &inventory, link.is_some(), &mut root, report);
+    take_newer(store, &inventory, link.is_some(), &mut root, report)?;
     // From here on it is a snapshot of its own, and the one that was found is the first of its history.
     (root.snapshot, root.parent) = (next, link.clone());
     if link.is_none() {
@@ -172,24 +177,25 @@ fn in_place(env: &Env, file: &str, len: u64) -> bool {
 }
 
 /// The id of the store, which all its roots have, even those that are damaged elsewhere.
-fn store_id(store: &Store, inventory: &Inventory) -> Uuid {
+fn store_id(store: &Store, inventory: &Inventory) -> Result<Uuid, VerifyError> {
     if let Some(root) = inventory.roots.first() {
-        return root.part.store;
+        return Ok(root.part.store);
     }
     let env = store.env();
-    let names = env.vfs().list(&env.at("manifests")).unwrap_or_default();
+    let names = list(env, "manifests")?;
     let mut ids: Vec<Uuid> = Vec::new();
     for name in names.iter().filter(|n| n.starts_with("root-") && n.ends_with(".json")) {
+        // One that cannot be read has no say.
         let bytes = env.vfs().read(&env.at(&format!("manifests/{name}")), 1 << 26).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let id = text.split("\"store\": \"").nth(1).and_then(|rest| rest.get(..36));
         ids.extend(id.and_then(|id| id.parse::<Uuid>().ok()));
     }
     ids.dedup();
-    match ids.as_slice() {
+    Ok(match ids.as_slice() {
         [one] => *one,
         _ => Uuid::new_v4(),
-    }
+    })
 }
 
 /// Takes up parts that no sound root refers to: those that the lost root had.
@@ -199,7 +205,7 @@ fn take_newer(
     has_root: bool,
     root: &mut Root,
     report: &mut RepairReport,
-) {
+) -> Result<(), VerifyError> {
     let env = store.env();
     let known = |link: &Link| has_root && inventory.known.contains(&link.file);
     let none = Counters { dataset: 0, encoding: 0, run: 0, feature: 0 };
@@ -252,7 +258,7 @@ fn take_newer(
         links.push(link);
         links.sort_by_key(|l| l.number);
     }
-    raise_counters(store, inventory, root);
+    raise_counters(store.env(), inventory, root)
 }
 
 fn numbers(all: impl Iterator<Item = u32>) -> Vec<u32> {
@@ -292,19 +298,19 @@ impl Kind {
 }
 
 /// A number that was ever in use is not given out again.
-fn raise_counters(store: &Store, inventory: &Inventory, root: &mut Root) {
-    let env = store.env();
-    let folders = |name: &str| -> u32 {
-        let names = env.vfs().list(&env.at(name)).unwrap_or_default();
-        names.iter().filter_map(|n| n.parse::<u32>().ok()).max().map_or(0, |n| n + 1)
+fn raise_counters(env: &Env, inventory: &Inventory, root: &mut Root) -> Result<(), VerifyError> {
+    let folders = |name: &str| -> Result<u32, VerifyError> {
+        let numbers = list(env, name)?.into_iter().filter_map(|n| n.parse::<u32>().ok());
+        Ok(numbers.max().map_or(0, |n| n + 1))
     };
     let mentioned = |kind: &str| -> u32 {
         inventory.mentioned.iter().filter(|(k, _)| k == kind).map(|(_, n)| n + 1).max().unwrap_or(0)
     };
     let encodings = inventory.datasets.iter().flat_map(|d| d.part.encodings.iter().map(|e| e.number + 1));
     let next = &mut root.next;
-    next.dataset = next.dataset.max(folders("samples")).max(mentioned("dataset"));
-    next.feature = next.feature.max(folders("segments")).max(mentioned("feature"));
+    next.dataset = next.dataset.max(folders("samples")?).max(mentioned("dataset"));
+    next.feature = next.feature.max(folders("segments")?).max(mentioned("feature"));
     next.run = next.run.max(mentioned("run"));
-    next.encoding = next.encoding.max(folders("encodings")).max(encodings.max().unwrap_or(0));
+    next.encoding = next.encoding.max(folders("encodings")?).max(encodings.max().unwrap_or(0));
+    Ok(())
 }

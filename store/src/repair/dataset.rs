@@ -1,6 +1,6 @@
 //! Dataset parts: put together from an older version and from files that describe themselves; and their token counts.
 
-use super::parts::{Inventory, best_dataset};
+use super::parts::{Inventory, best_dataset, list};
 use super::report::{Loss, LostKind};
 use super::{Work, feature};
 use crate::error::{StorageError, VerifyError};
@@ -73,7 +73,7 @@ pub(super) fn take_added(
     let described: Vec<Described> = found.into_iter().filter(ours).collect();
     let versions = inventory.dataset(part.number).filter(|v| v.part.name == part.name);
     let ends = described.iter().map(|d| d.entry.end_row).chain(versions.map(|v| v.part.next_row));
-    let end = ends.max().unwrap_or(0).max(feature::end_row(work, inventory, &part.name, features));
+    let end = ends.max().unwrap_or(0).max(feature::end_row(work, inventory, &part.name, features)?);
     let above = described.into_iter().filter(|d| d.entry.first_row >= part.next_row).collect();
     let (files, columns) = choose(work.env, part.number, std::mem::take(&mut part.files), above);
     part.files = files;
@@ -94,7 +94,7 @@ pub(super) fn take_added(
 /// The files of a folder that say what they are.
 fn described(env: &Env, folder: &str) -> Result<Vec<Described>, VerifyError> {
     let mut out = Vec::new();
-    for file in env.vfs().list(&env.at(folder)).unwrap_or_default() {
+    for file in list(env, folder)? {
         let Some(uuid) = data_uuid(&file, "parquet") else { continue };
         let name = format!("{folder}/{file}");
         match describe(&env.shared_vfs(), &env.at(&name), &name, uuid) {
@@ -161,10 +161,10 @@ fn merge_column(columns: &mut Vec<ColumnDef>, new: ColumnDef) {
 /// Takes up files of token counts that say that they belong to the dataset.
 fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyError> {
     let mut unreadable = false;
-    for folder in work.env.vfs().list(&work.env.at("encodings")).unwrap_or_default() {
+    for folder in list(work.env, "encodings")? {
         let Ok(number) = folder.parse::<u32>() else { continue };
         let found = described(work.env, &format!("encodings/{folder}"))?;
-        for name in work.env.vfs().list(&work.env.at(&format!("encodings/{folder}"))).unwrap_or_default() {
+        for name in list(work.env, &format!("encodings/{folder}"))? {
             let Some(uuid) = name.strip_suffix(".parquet").and_then(|n| n.parse::<Uuid>().ok()) else {
                 continue;
             };
@@ -236,7 +236,7 @@ pub(super) fn report_lost_counts(
         RowSet::from_ranges(known.flat_map(|l| l.rows.ranges.iter().map(|[start, end]| *start..*end)));
     for (key, rows) in counted {
         let entry = part.encodings.iter().find(|e| e.key == key);
-        let there = entry.map(EncodingEntry::rows).unwrap_or_default();
+        let there = entry.map_or_else(RowSet::new, EncodingEntry::rows);
         let lost = rows.intersection(live).difference(&there).difference(&known);
         if lost.is_empty() {
             continue;

@@ -1,21 +1,21 @@
 //! Which rows and ids of a dataset are deleted, from every bitmap and list that can be read. A repair never undoes a delete by itself.
 
 use super::Work;
-use super::parts::is_medium;
+use super::parts::{is_medium, list};
 use super::report::{Loss, LostKind};
 use super::samples::table;
 use crate::error::{StorageError, VerifyError};
-use crate::layout::{Env, deleted_ids_file, deleted_ids_folder, tombstone_file, tombstone_folder};
+use crate::layout::{
+    Env, deleted_ids_file, deleted_ids_folder, sample_file, tombstone_file, tombstone_folder,
+};
 use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
 
+use crate::table::row_ids;
 use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use gstore_core::{Remedy, RowSet, many_of, xxh3_hex};
+use gstore_core::{Digest, Remedy, RowSet, many_of};
 use std::collections::HashMap;
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 /// The dead rows of a dataset.
 #[derive(Debug, Clone, Default)]
@@ -138,7 +138,7 @@ pub(super) fn ids(work: &mut Work<'_>, part: &mut DatasetPart, trust: Trust) -> 
         return Ok(());
     }
     let mut best = part.deleted_ids.clone().filter(|_| !is_bad);
-    for file in work.env.vfs().list(&work.env.at(&deleted_ids_folder(part.number))).unwrap_or_default() {
+    for file in list(work.env, &deleted_ids_folder(part.number))? {
         let Some(uuid) = data_uuid(&file, "ids") else { continue };
         match DeletedIds::inspect(work.env, part.number, uuid) {
             Ok(found) => best = best.into_iter().chain(found).max_by_key(|l| l.ids),
@@ -169,7 +169,7 @@ pub(super) fn ids(work: &mut Work<'_>, part: &mut DatasetPart, trust: Trust) -> 
 /// The rows of a bitmap whose bytes are what the part says.
 fn sound_bytes(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Option<RowSet> {
     let bytes = env.vfs().read(&env.at(&tombstone_file(part.number, entry.uuid)), entry.len).ok()?;
-    let rows = (xxh3_hex(&bytes) == entry.digest).then(|| parse_bitmap(&bytes).ok()).flatten()?;
+    let rows = (Digest::of(&bytes) == entry.digest).then(|| parse_bitmap(&bytes).ok()).flatten()?;
     (rows.len() == entry.rows).then_some(rows)
 }
 
@@ -183,7 +183,7 @@ fn unlisted(
     dead: &mut Dead,
 ) -> Result<(), VerifyError> {
     let folder = tombstone_folder(part.number);
-    for name in work.env.vfs().list(&work.env.at(&folder)).unwrap_or_default() {
+    for name in list(work.env, &folder)? {
         let Some(uuid) = data_uuid(&name, "roaring") else { continue };
         if lost.contains(&uuid) || part.tombstones.iter().any(|t| t.uuid == uuid) {
             continue;
@@ -194,6 +194,7 @@ fn unlisted(
             Err(e) if is_medium(&e) => continue,
             Err(e) => return Err(Env::io("read", &name)(e).into()),
         };
+        // A damaged one that nothing lists says nothing.
         let Ok(rows) = parse_bitmap(&bytes) else { continue };
         let rows = rows.intersection(&part.stored_rows()).difference(&dead.deleted).difference(&dead.purged);
         if !rows.is_empty() {
@@ -239,13 +240,9 @@ fn each_id(
     entry: &FileEntry,
     mut each: impl FnMut(u64, &str),
 ) -> Result<(), StorageError> {
+    let name = sample_file(part.number, entry.uuid);
     for batch in table(env, part, entry).read(&["row", "id"], &[entry.range()])? {
-        let batch = batch?;
-        let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
-        for (row, id) in rows.into_iter().flat_map(|r| r.values()).zip(ids.into_iter().flatten()) {
-            each(*row, id.unwrap_or_default());
-        }
+        row_ids(&batch?, &name)?.for_each(|(row, id)| each(row, id));
     }
     Ok(())
 }
@@ -253,13 +250,13 @@ fn each_id(
 /// An id may have been used again after its row was deleted: of two live rows with the same id the older one stays deleted.
 fn bury_older_twins(work: &mut Work<'_>, part: &DatasetPart, dead: &mut Dead) -> Result<(), VerifyError> {
     let live = dead.live(part);
-    let mut seen: HashMap<u128, u64> = HashMap::new();
+    let mut seen: HashMap<Digest, u64> = HashMap::new();
     let mut older = RowSet::new();
     for entry in &part.files {
         // A file that cannot be read is salvaged later.
         let _ = each_id(work.env, part, entry, |row, id| {
             if live.contains(row)
-                && let Some(before) = seen.insert(xxh3_128(id.as_bytes()), row)
+                && let Some(before) = seen.insert(Digest::of(id.as_bytes()), row)
             {
                 older.insert(before..before + 1);
             }

@@ -1,12 +1,13 @@
 //! Features: damaged segments are replaced by what is sound in them and in other segments of the folder.
 
 use super::Work;
-use super::parts::{Inventory, is_medium};
+use super::parts::{Inventory, is_medium, list};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError};
 use crate::job::attached;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
+use crate::rewrite::rows_of;
 use crate::segment::{BlockBuffer, FileId, Opened, Salvaged, SegmentFile, SegmentWriter, Shape, salvage};
 
 use crate::verify::data_uuid;
@@ -24,7 +25,7 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
         if work.is_bad(&segment_file(part.number, entry.uuid)) {
             bad.push(entry.clone());
         } else {
-            covered = covered.union(&rows_of(work, part, entry, &shape)?);
+            covered = covered.union(&rows_of(work.env, part, entry)?);
             kept.push(entry.clone());
         }
     }
@@ -37,7 +38,7 @@ pub(super) fn repair(work: &mut Work<'_>, part: &mut FeaturePart, live: &RowSet)
         work.handled.insert(name.clone());
         let saved = salvaged.rows().intersection(&RowSet::from_range(entry.range()));
         let wanted = saved.difference(&covered);
-        let gone = missing(work, part, entry, &shape, &saved).difference(&covered).intersection(live);
+        let gone = missing(work, part, entry, &saved).difference(&covered).intersection(live);
         if !gone.is_empty() {
             count += gone.len().min(entry.rows.saturating_sub(saved.len()));
             lost = lost.union(&gone);
@@ -79,52 +80,12 @@ fn loss(part: &FeaturePart, rows: &RowSet, count: u64) -> Loss {
     loss
 }
 
-fn open(
-    work: &Work<'_>,
-    part: &FeaturePart,
-    entry: &SegmentEntry,
-    shape: &Shape,
-) -> Result<SegmentFile, StorageError> {
-    let name = segment_file(part.number, entry.uuid);
-    let path = work.env.at(&name);
-    let id = FileId { path: &path, name };
-    SegmentFile::open(work.env.shared_vfs(), id, entry, &part.display_name(), shape.clone(), &part.key)
-}
-
-fn file_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
-    let mut scratch = BlockBuffer::new();
-    let mut ranges = Vec::new();
-    for i in 0..file.blocks.len() {
-        ranges.extend(file.block_rows(i, &mut scratch)?.ranges().iter().cloned());
-    }
-    Ok(RowSet::from_ranges(ranges))
-}
-
-/// The rows of a sound segment.
-fn rows_of(
-    work: &Work<'_>,
-    part: &FeaturePart,
-    entry: &SegmentEntry,
-    shape: &Shape,
-) -> Result<RowSet, StorageError> {
-    if entry.is_dense() {
-        return Ok(RowSet::from_range(entry.range()));
-    }
-    file_rows(&open(work, part, entry, shape)?)
-}
-
 /// Rows that a damaged segment had and that were not saved; ranges with gaps are given whole.
-fn missing(
-    work: &Work<'_>,
-    part: &FeaturePart,
-    entry: &SegmentEntry,
-    shape: &Shape,
-    saved: &RowSet,
-) -> RowSet {
+fn missing(work: &Work<'_>, part: &FeaturePart, entry: &SegmentEntry, saved: &RowSet) -> RowSet {
     if saved.len() >= entry.rows {
         return RowSet::new();
     }
-    let all = match open(work, part, entry, shape) {
+    let all = match SegmentFile::open_of(work.env, part, entry) {
         Err(_) => RowSet::from_range(entry.range()),
         Ok(file) => {
             let hurt = file.blocks.iter().filter(|b| {
@@ -146,7 +107,7 @@ fn from_others(
 ) -> Result<Vec<(Salvaged, RowSet)>, VerifyError> {
     let mut out = Vec::new();
     let mut lost = lost.clone();
-    for (uuid, name) in segments(work, part.number) {
+    for (uuid, name) in segments(work, part.number)? {
         if lost.is_empty() || part.segments.iter().any(|s| s.uuid == uuid) {
             continue;
         }
@@ -168,17 +129,17 @@ fn from_others(
 }
 
 /// The segments in the folder of a feature.
-fn all_segments(work: &Work<'_>, number: u32) -> Vec<(Uuid, String)> {
+fn all_segments(work: &Work<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyError> {
     let folder = format!("segments/{number}");
-    let names = work.env.vfs().list(&work.env.at(&folder)).unwrap_or_default();
-    names.iter().filter_map(|n| Some((data_uuid(n, "arrow")?, format!("{folder}/{n}")))).collect()
+    let names = list(work.env, &folder)?.into_iter();
+    Ok(names.filter_map(|n| Some((data_uuid(&n, "arrow")?, format!("{folder}/{n}")))).collect())
 }
 
 /// Those that no interrupted job claims.
-fn segments(work: &Work<'_>, number: u32) -> Vec<(Uuid, String)> {
-    let mut all = all_segments(work, number);
+fn segments(work: &Work<'_>, number: u32) -> Result<Vec<(Uuid, String)>, VerifyError> {
+    let mut all = all_segments(work, number)?;
     all.retain(|(_, name)| !work.claimed.contains(name));
-    all
+    Ok(all)
 }
 
 /// Writes some sound rows into a new segment, bit for bit.
@@ -217,7 +178,7 @@ pub(super) fn rebuild(
     name: Option<&str>,
     live: &dyn Fn(&str) -> RowSet,
 ) -> Result<Option<FeaturePart>, VerifyError> {
-    let files = segments(work, number);
+    let files = segments(work, number)?;
     let mut all = Vec::new();
     let mut unknown: Vec<(Uuid, String)> = Vec::new();
     for (uuid, file) in files {
@@ -306,18 +267,26 @@ pub(super) fn rebuild(
 }
 
 /// One past the last row that segments of a dataset have in the folders of these features.
-pub(super) fn end_row(work: &Work<'_>, inventory: &Inventory, dataset: &str, features: &[u32]) -> u64 {
+pub(super) fn end_row(
+    work: &Work<'_>,
+    inventory: &Inventory,
+    dataset: &str,
+    features: &[u32],
+) -> Result<u64, VerifyError> {
     let parts = inventory.features.iter().map(|v| &v.part);
     let parts = parts.filter(|p| p.desc.dataset == dataset && features.contains(&p.number));
     let listed = parts.flat_map(|p| &p.segments).map(|s| s.end_row);
-    let files = features.iter().flat_map(|n| all_segments(work, *n));
-    let there = files.filter_map(|(uuid, name)| {
+    let mut files = Vec::new();
+    for number in features {
+        files.extend(all_segments(work, *number)?);
+    }
+    let there = files.into_iter().filter_map(|(uuid, name)| {
         let path = work.env.at(&name);
         let opened = SegmentFile::open_unlisted(work.env.shared_vfs(), FileId { path: &path, name }, uuid);
         // What cannot be opened is looked at when its feature is.
         opened.ok().filter(|o| o.desc.dataset == dataset).map(|o| o.entry.end_row)
     });
-    listed.chain(there).max().unwrap_or(0)
+    Ok(listed.chain(there).max().unwrap_or(0))
 }
 
 /// What a segment says of itself, and whether all of it is sound.
@@ -344,6 +313,6 @@ fn candidate(work: &Work<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate
     if let Some(e) = refused {
         return Err(e.into());
     }
-    let rows = if sound { file_rows(&file)? } else { RowSet::new() };
+    let rows = if sound { file.row_set(&mut BlockBuffer::new())? } else { RowSet::new() };
     Ok(Some(Candidate { entry, desc, attrs, rows, sound }))
 }

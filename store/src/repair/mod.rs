@@ -40,7 +40,7 @@ use base::Base;
 use deletes::{Dead, Trust};
 use files::Files;
 use gstore_core::{Remedy, RowSet};
-use parts::Inventory;
+use parts::{Inventory, list};
 use publish::Outcome;
 use std::collections::HashSet;
 use std::path::Path;
@@ -145,11 +145,12 @@ fn repair(
     let inventory = if complete { Inventory::default() } else { Inventory::read(store)? };
     work.claimed = claimed(&work, base, &catalog)?;
     let mut datasets = take_datasets(&mut work, base, &catalog, &inventory)?;
-    let (runs, lost_features) = take_others(&mut work, base, &catalog, &inventory);
+    let (runs, lost_features) = take_others(&mut work, base, &catalog, &inventory)?;
     catalog.datasets.drain(..catalog.current_datasets);
     catalog.current_datasets = datasets.len();
     let current = datasets.iter().map(|d| {
-        let file = d.link.as_ref().map(|l| l.link.file.clone()).unwrap_or_default();
+        // One that was rebuilt has no file yet.
+        let file = d.link.as_ref().map_or_else(String::new, |l| l.link.file.clone());
         Found { file, part: d.part.clone(), whole: true }
     });
     catalog.datasets = current.chain(catalog.datasets).collect();
@@ -161,10 +162,7 @@ fn repair(
         repair_dataset(&mut work, base, d)?;
     }
     let mut features = repair_features(&mut work, base, &catalog, &datasets)?;
-    let live = |name: &str| {
-        let found = datasets.iter().find(|d| d.part.name == name);
-        found.map(|d| d.dead.live(&d.part)).unwrap_or_default()
-    };
+    let live = |name: &str| live_rows(&datasets, name);
     for (number, name) in lost_features {
         let part = feature::rebuild(&mut work, &inventory, number, name.as_deref(), &live)?;
         features.extend(part.map(|p| (p, None)));
@@ -229,7 +227,7 @@ fn take_datasets(
 ) -> Result<Vec<DatasetWork>, VerifyError> {
     let mut out = Vec::new();
     let known = base.root.features.iter().map(|l| l.number);
-    let features: Vec<u32> = known.chain(new_folders(work.env, "segments", base.limits.feature)).collect();
+    let features: Vec<u32> = known.chain(new_folders(work.env, "segments", base.limits.feature)?).collect();
     let current = || catalog.datasets.iter().take(catalog.current_datasets);
     for link in &base.root.datasets {
         let found = current().find(|d| d.part.number == link.number && d.file == link.link.file);
@@ -240,6 +238,7 @@ fn take_datasets(
                 dataset::rebuild(work, inventory, link.number, Some(&link.name), rest)?.map(|p| (p, None))
             }
         };
+        // The report says so of a dataset of which nothing is known.
         let Some((mut part, mut link)) = taken else { continue };
         let mut gaps_from = link.is_none().then_some(0);
         if !base.certain {
@@ -252,7 +251,7 @@ fn take_datasets(
         out.push(DatasetWork { part, rebuilt: link.is_none(), link, gaps_from, dead: Dead::default() });
     }
     if !base.certain {
-        for number in new_folders(work.env, "samples", base.limits.dataset) {
+        for number in new_folders(work.env, "samples", base.limits.dataset)? {
             if base.root.datasets.iter().any(|l| l.number == number) {
                 continue;
             }
@@ -268,14 +267,17 @@ fn take_datasets(
 }
 
 /// Folders of parts that are newer than the base.
-fn new_folders(env: &Env, top: &str, limit: u32) -> Vec<u32> {
-    let names = env.vfs().list(&env.at(top)).unwrap_or_default();
+fn new_folders(env: &Env, top: &str, limit: u32) -> Result<Vec<u32>, VerifyError> {
+    let names = list(env, top)?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|n| n.parse().ok()).filter(|n| *n >= limit).collect();
     numbers.sort_unstable();
-    numbers
+    Ok(numbers)
 }
 
 type Runs = Vec<(RunPart, Option<PartLink>)>;
+
+/// Numbers of features without a sound part, and their names where they are known.
+type LostFeatures = Vec<(u32, Option<String>)>;
 
 /// The runs of the base, and the features whose manifest is lost: number and name.
 fn take_others(
@@ -283,7 +285,7 @@ fn take_others(
     base: &Base,
     catalog: &Catalog,
     inventory: &Inventory,
-) -> (Runs, Vec<(u32, Option<String>)>) {
+) -> Result<(Runs, LostFeatures), VerifyError> {
     let mut runs = Vec::new();
     for link in &base.root.runs {
         if let Some(run) = catalog.runs.iter().find(|r| r.number == link.number) {
@@ -307,13 +309,13 @@ fn take_others(
     }
     let current = || catalog.features.iter().take(catalog.current_features);
     let gone = base.root.features.iter().filter(|l| current().all(|f| !f.whole || f.file != l.link.file));
-    let mut lost: Vec<(u32, Option<String>)> = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
+    let mut lost: LostFeatures = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
     if !base.certain {
-        let numbers = new_folders(work.env, "segments", base.limits.feature);
+        let numbers = new_folders(work.env, "segments", base.limits.feature)?;
         let known = |n: &u32| base.root.features.iter().any(|l| l.number == *n);
         lost.extend(numbers.into_iter().filter(|n| !known(n)).map(|n| (n, None)));
     }
-    (runs, lost)
+    Ok((runs, lost))
 }
 
 fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Result<(), VerifyError> {
@@ -349,6 +351,12 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
     Ok(())
 }
 
+/// The live rows of a dataset. One that is not known any more has none; its features are left out.
+fn live_rows(datasets: &[DatasetWork], name: &str) -> RowSet {
+    let found = datasets.iter().find(|d| d.part.name == name);
+    found.map_or_else(RowSet::new, |d| d.dead.live(&d.part))
+}
+
 type Features = Vec<(FeaturePart, Option<PartLink>)>;
 
 fn repair_features(
@@ -364,8 +372,7 @@ fn repair_features(
         let bad =
             part.segments.iter().any(|s| work.is_bad(&crate::layout::segment_file(part.number, s.uuid)));
         if bad {
-            let dataset = datasets.iter().find(|d| d.part.name == part.desc.dataset);
-            let live = dataset.map(|d| d.dead.live(&d.part)).unwrap_or_default();
+            let live = live_rows(datasets, &part.desc.dataset);
             feature::repair(work, &mut part, &live)?;
         }
         out.push((part, link.filter(|_| !bad)));

@@ -37,17 +37,14 @@ impl Inventory {
     /// Reads the folder. Damaged files are left out; files of a newer gstore are an error.
     pub(super) fn read(store: &Store) -> Result<Inventory, VerifyError> {
         let env = store.env();
-        let names = match env.vfs().list(&env.at("manifests")) {
-            Ok(names) => names,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Env::io("list", "manifests")(e).into()),
-        };
+        let names = list(env, "manifests")?;
         let mut out = Inventory::default();
         for name in names.iter().filter(|n| n.ends_with(".json")) {
             let mut words = name.split('-');
-            let (Some(kind), Some(number)) = (words.next(), words.next()) else { continue };
+            let number = |word: &str| word.parse::<u64>().ok();
+            // A name that is none of ours is left alone.
+            let (Some(kind), Some(number)) = (words.next(), words.next().and_then(number)) else { continue };
             let page = words.next() == Some("page");
-            let Ok(number) = number.parse::<u64>() else { continue };
             match (kind, u32::try_from(number)) {
                 ("root", _) => {
                     out.highest = out.highest.max(number);
@@ -97,19 +94,31 @@ impl Inventory {
 
 /// A manifest whose content agrees with the digest in its name.
 fn sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, VerifyError> {
-    let Some(digest) = name.strip_suffix(".json").and_then(|n| n.rsplit('-').next()) else { return Ok(None) };
+    // A name without a digest is none of ours.
+    let digest = name.strip_suffix(".json").and_then(|n| n.rsplit('-').next()?.parse().ok());
+    let Some(digest) = digest else { return Ok(None) };
     let path = env.at(&format!("manifests/{name}"));
     let len = match env.vfs().open(&path).and_then(|f| f.len()) {
         Ok(len) => len,
         Err(e) if is_medium(&e) => return Ok(None),
         Err(e) => return Err(Env::io("read", &format!("manifests/{name}"))(e).into()),
     };
-    let link = Link { file: name.to_owned(), digest: digest.to_owned(), len };
+    let link = Link { file: name.to_owned(), digest, len };
     match env.manifests().read::<T>(&link) {
         Ok(part) if name.starts_with(&format!("{}-", part.stem())) => Ok(Some(Version { link, part })),
         Ok(_) | Err(StorageError::Damaged(_)) => Ok(None),
         Err(StorageError::Io { source, .. }) if is_medium(&source) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// The names in a folder; none if it is gone, or the medium does not give them. What is refused for another reason
+/// may be there, so that ends the repair.
+pub(super) fn list(env: &Env, folder: &str) -> Result<Vec<String>, VerifyError> {
+    match env.vfs().list(&env.at(folder)) {
+        Ok(names) => Ok(names),
+        Err(e) if is_medium(&e) || e.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
+        Err(e) => Err(Env::io("list", folder)(e).into()),
     }
 }
 

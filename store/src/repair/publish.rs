@@ -4,7 +4,7 @@
 //! a damaged `CURRENT` is kept beside; `CURRENT` is replaced. A crash before that leaves the damage as it was.
 
 use super::base::Base;
-use crate::error::{CommitError, OpenError, StorageError, VerifyError};
+use crate::error::{CommitError, StorageError, VerifyError};
 use crate::layout::{Env, now};
 use crate::manifest::{
     Current, DatasetPart, FeaturePart, Part, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
@@ -67,17 +67,14 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: Outcome) -> Result<(
     next.encoding = next.encoding.max(1);
     let (snapshot, link) = (root.snapshot, write_part(env, root)?.0);
     env.manifests().sync()?;
-    load_snapshot(env, &link, None).map_err(|e| match e {
-        OpenError::Storage(e) => VerifyError::Storage(e),
-        other => VerifyError::Open(other),
-    })?;
+    load_snapshot(env, &link, None)?;
     if let Some(bytes) = &base.damaged_current {
         write_replacing(env.vfs(), &env.at(DAMAGED), DAMAGED, bytes)?;
     }
     match commit(env, snapshot, &link) {
         Ok(_) => Ok(()),
         // `CURRENT` does not name it.
-        Err(CommitError::Storage(e)) => Err(e.into()),
+        Err(CommitError::Store(e)) => Err(VerifyError::Store(e)),
         Err(CommitError::Unclear { source, .. }) if is_as_it_was(env, base) => Err(source.into()),
         Err(e) => Err(VerifyError::Commit(Box::new(e))),
     }

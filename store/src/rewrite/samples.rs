@@ -1,7 +1,7 @@
 //! Sample files: the live rows of adjacent ones in new files, with shells where rows are not live.
 
 use super::{Watch, WorkFolder, stretches};
-use crate::error::{Damage, RewriteError, StorageError};
+use crate::error::{Damage, RewriteError, StorageError, WriteError};
 use crate::layout::{Env, sample_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, sample_properties, schema};
@@ -14,6 +14,7 @@ use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use gstore_core::RowSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -116,6 +117,7 @@ impl<'a> Target<'a> {
         for start in (0..batch.num_rows()).step_by(BATCH_ROWS) {
             let chunk = batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start));
             let rows = chunk.column(0).as_primitive::<UInt64Type>().values().clone();
+            // A chunk has rows.
             let (Some(first), Some(last)) = (rows.first().copied(), rows.last().copied()) else { continue };
             if self.writer.is_none() {
                 self.open(first)?;
@@ -125,7 +127,7 @@ impl<'a> Target<'a> {
             if last - first < rows.len() as u64 {
                 self.write(&chunk)?;
             } else {
-                self.with_shells(&chunk, &rows)?;
+                self.with_shells(&chunk, &rows, first..=last)?;
             }
             self.next = last + 1;
             if self.writer.as_ref().is_some_and(|(w, _)| w.bytes() >= self.file_bytes) {
@@ -136,36 +138,30 @@ impl<'a> Target<'a> {
     }
 
     /// Writes rows with gaps, run by run.
-    fn with_shells(&mut self, chunk: &RecordBatch, rows: &[u64]) -> Result<(), RewriteError> {
-        let first = rows.first().copied().unwrap_or(0);
-        let last = rows.last().copied().unwrap_or(0);
-        if last - first > 8 * BATCH_ROWS as u64 {
+    fn with_shells(
+        &mut self,
+        chunk: &RecordBatch,
+        rows: &[u64],
+        all: RangeInclusive<u64>,
+    ) -> Result<(), RewriteError> {
+        if all.end() - all.start() > 8 * BATCH_ROWS as u64 {
             // Long gaps: the rows one run after the other.
             let mut start = 0;
             for run in rows.chunk_by(|a, b| a + 1 == *b) {
-                self.shells(run.first().copied().unwrap_or(self.next))?;
+                run.first().map_or(Ok(()), |first| self.shells(*first))?;
                 self.write(&chunk.slice(start, run.len()))?;
-                self.next = run.last().map_or(self.next, |r| r + 1);
+                self.next += run.len() as u64;
                 start += run.len();
             }
             return Ok(());
         }
         // The place of every row of the range in the chunk; a shell is what follows it.
         let shell = rows.len() as u64;
-        let mut places = Vec::with_capacity((last - first + 1) as usize);
-        let mut at = 0;
-        for row in first..=last {
-            match rows.get(at) {
-                Some(r) if *r == row => {
-                    places.push(at as u64);
-                    at += 1;
-                }
-                _ => places.push(shell),
-            }
-        }
-        let places = UInt64Array::from(places);
+        let mut left = rows.iter().zip(0u64..).peekable();
+        let place = |row: u64| left.next_if(|(r, _)| **r == row).map_or(shell, |(_, at)| at);
+        let places = UInt64Array::from_iter_values(all.clone().map(place));
         let source = concat_batches(&self.schema, [chunk, &self.shell_batch(0, 1)?]).map_err(arrow)?;
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from_iter_values(first..=last))];
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from_iter_values(all))];
         for column in source.columns().iter().skip(1) {
             columns.push(take(column, &places, None).map_err(arrow)?);
         }
@@ -197,7 +193,8 @@ impl<'a> Target<'a> {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), RewriteError> {
         match self.writer.as_mut() {
             Some((writer, _)) => Ok(writer.write(batch)?),
-            None => Ok(()),
+            // Opened with the first row.
+            None => Err(WriteError::Empty.into()),
         }
     }
 

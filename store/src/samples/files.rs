@@ -196,9 +196,8 @@ impl Drop for SampleFiles {
 
 fn storage(e: WriteError) -> AppendError {
     match e {
-        WriteError::Storage(e) => AppendError::Storage(e),
         WriteError::Poisoned(_) => AppendError::Poisoned,
-        other => AppendError::Storage(StorageError::io("write samples", std::io::Error::other(other))),
+        other => other.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Metadata values and the digest of a sample.
 
 use crate::manifest::ColumnType;
+use gstore_core::Digest;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The value of a metadata column.
@@ -56,12 +57,12 @@ pub(crate) type MetaRow<'a> = Vec<(&'a str, MetaValue)>;
 ///
 /// Computed from stored values, so that it can be computed again from the file. Nulls do not count: a column that
 /// appears later does not change the samples before it.
-pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -> u128 {
+pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -> Digest {
     let mut hash = Xxh3::new();
     if let Some(record) = record {
         hash.update(&[1]);
         hash.update(record);
-        return hash.digest128();
+        return Digest::of_hashed(&hash);
     }
     hash.update(&[2]);
     metadata.sort_by_key(|(name, _)| *name);
@@ -76,7 +77,7 @@ pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -
             text(value.as_bytes());
         }
     }
-    hash.digest128()
+    Digest::of_hashed(&hash)
 }
 
 /// A sample to add.

@@ -38,6 +38,19 @@ pub struct Block<'a> {
     pub check: &'a [u64],
 }
 
+/// One vector of a block, as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vector<'a> {
+    pub row: u64,
+    pub pos: Option<u32>,
+    pub values: Values<'a>,
+    pub scale: &'a [f32],
+    pub norm: &'a [f32],
+    pub flags: u8,
+    /// What [`Vector::compute_check`] must give.
+    pub check: u64,
+}
+
 /// One vector with its scales applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRow {
@@ -75,6 +88,39 @@ pub(crate) fn row_check(
 
 fn cast<'a, T: bytemuck::Pod>(bytes: &'a [u8], range: &Range<usize>) -> Option<&'a [T]> {
     bytemuck::try_cast_slice(bytes.get(range.clone())?).ok()
+}
+
+impl<'a> Values<'a> {
+    /// Those of the `i`-th of `n` vectors.
+    fn of_vector(self, i: usize, n: usize) -> Option<Values<'a>> {
+        Some(match self {
+            Values::F16(v) => Values::F16(part(v, i, n)?),
+            Values::F32(v) => Values::F32(part(v, i, n)?),
+            Values::I8(v) => Values::I8(part(v, i, n)?),
+        })
+    }
+
+    fn bytes(self) -> &'a [u8] {
+        match self {
+            Values::F16(v) => bytemuck::cast_slice(v),
+            Values::F32(v) => bytemuck::cast_slice(v),
+            Values::I8(v) => bytemuck::cast_slice(v),
+        }
+    }
+}
+
+/// The `i`-th of `n` equal parts.
+fn part<T>(all: &[T], i: usize, n: usize) -> Option<&[T]> {
+    let each = all.len().checked_div(n)?;
+    all.get(i * each..(i + 1) * each)
+}
+
+impl Vector<'_> {
+    /// The check that its other columns ask for.
+    pub(crate) fn compute_check(&self, hash: &mut Xxh3) -> u64 {
+        let (scale, norm) = (bytemuck::cast_slice(self.scale), bytemuck::cast_slice(self.norm));
+        row_check(hash, (self.row, self.pos), self.values.bytes(), scale, norm, self.flags)
+    }
 }
 
 impl<'a> Block<'a> {
@@ -115,37 +161,29 @@ impl<'a> Block<'a> {
         if self.pos.is_empty() {
             return self.rows.iter().copied().zip(self.check.iter().copied()).collect();
         }
-        let mut out = Vec::new();
-        let mut at = 0;
-        while let Some(row) = self.rows.get(at) {
-            let of_row = self.of_row(*row);
-            let checks = self.check.get(of_row.clone()).unwrap_or_default();
-            out.push((*row, xxh3_64(bytemuck::cast_slice(checks))));
-            at = of_row.end.max(at + 1);
+        let (mut checks, mut out) = (self.check, Vec::new());
+        for run in self.rows.chunk_by(|a, b| a == b) {
+            let (own, rest) = checks.split_at(run.len().min(checks.len()));
+            out.extend(run.first().map(|row| (*row, xxh3_64(bytemuck::cast_slice(own)))));
+            checks = rest;
         }
         out
     }
 
-    /// Recomputes the check of the vector at position `i`; `None` beyond the end.
-    pub(crate) fn compute_check(&self, i: usize, hash: &mut Xxh3) -> Option<u64> {
-        fn part<T: bytemuck::Pod>(all: &[T], i: usize, rows: usize) -> Option<&[u8]> {
-            let n = all.len().checked_div(rows)?;
-            Some(bytemuck::cast_slice(all.get(i * n..(i + 1) * n)?))
-        }
-        let n = self.rows.len();
-        let values = match self.values {
-            Values::F16(v) => part(v, i, n)?,
-            Values::F32(v) => part(v, i, n)?,
-            Values::I8(v) => part(v, i, n)?,
-        };
-        Some(row_check(
-            hash,
-            (*self.rows.get(i)?, self.pos.get(i).copied()),
-            values,
-            part(self.scale, i, n)?,
-            part(self.norm, i, n)?,
-            *self.flags.get(i)?,
-        ))
+    /// Its vectors in order. All columns have as many, which is looked at when the block's layout is parsed.
+    pub(crate) fn vectors(&self) -> impl Iterator<Item = Vector<'a>> + use<'a> {
+        let (block, n) = (*self, self.rows.len());
+        (0..n).map_while(move |i| {
+            Some(Vector {
+                row: *block.rows.get(i)?,
+                pos: block.pos.get(i).copied(),
+                values: block.values.of_vector(i, n)?,
+                scale: part(block.scale, i, n)?,
+                norm: part(block.norm, i, n)?,
+                flags: *block.flags.get(i)?,
+                check: *block.check.get(i)?,
+            })
+        })
     }
 }
 
@@ -178,9 +216,7 @@ impl RowBytes {
             DType::I8 => self.values.iter().map(|b| f32::from(*b as i8)).collect(),
         };
         for (group, scale) in shape.groups.iter().zip(floats(&self.scale)) {
-            for v in vector.get_mut(group.clone()).unwrap_or_default() {
-                *v *= scale;
-            }
+            vector.iter_mut().skip(group.start).take(group.len()).for_each(|v| *v *= scale);
         }
         StoredRow { pos: self.pos, vector, norm: floats(&self.norm), flags: RowFlags::from_bits(self.flags) }
     }

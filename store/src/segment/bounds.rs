@@ -6,6 +6,7 @@
 
 use super::block::{Block, Values};
 use super::layout::{Problem, problem};
+use super::quantize::group_of;
 use gstore_core::RowFlags;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -31,20 +32,18 @@ impl BlockBounds {
     /// Those of a block.
     pub(super) fn of(block: &Block<'_>, groups: &[Range<usize>]) -> BlockBounds {
         let mut lengths = vec![0f64; groups.len()];
-        let norms = block.norm.chunks_exact(groups.len().max(1));
-        for (i, (norms, scales)) in norms.zip(block.scale.chunks_exact(groups.len().max(1))).enumerate() {
-            for (g, (group, length)) in groups.iter().zip(&mut lengths).enumerate() {
-                let norm = norms.get(g).copied().unwrap_or_default();
-                let stored = match block.values {
+        for vector in block.vectors() {
+            let stored = vector.norm.iter().zip(vector.scale);
+            for ((group, length), (norm, scale)) in groups.iter().zip(&mut lengths).zip(stored) {
+                let stored = match vector.values {
                     Values::I8(values) => {
-                        let start = i * (values.len() / block.rows.len().max(1));
-                        let own = values.get(start + group.start..start + group.end).unwrap_or_default();
-                        let squares: i64 = own.iter().map(|v| i64::from(*v) * i64::from(*v)).sum();
-                        (squares as f64).sqrt() * f64::from(scales.get(g).copied().unwrap_or_default())
+                        let own = group_of(values, group).iter();
+                        let squares: i64 = own.map(|v| i64::from(*v) * i64::from(*v)).sum();
+                        (squares as f64).sqrt() * f64::from(*scale)
                     }
                     _ => 0.0,
                 };
-                *length = length.max(at_most(norm)).max(stored * (1.0 + SLACK));
+                *length = length.max(at_most(*norm)).max(stored * (1.0 + SLACK));
             }
         }
         let flagged = block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(EXCLUDED)).count();

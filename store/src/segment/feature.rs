@@ -3,7 +3,7 @@
 use super::BlockBuffer;
 use super::block::{Block, StoredRow};
 use super::bounds::BlockBounds;
-use super::file::SegmentFile;
+use super::file::{SegmentBlock, SegmentFile};
 use super::footer::BlockInfo;
 use super::layout::Shape;
 use super::refs::SegmentRef;
@@ -147,8 +147,8 @@ impl FeatureReader {
         let mut scratch = BlockBuffer::new();
         let mut sets = Vec::new();
         for b in &self.index {
-            let Some(segment) = self.segments.get(b.segment as usize) else { continue };
-            sets.extend(segment.block_rows(b.block as usize, &mut scratch)?.ranges().iter().cloned());
+            let (segment, block) = self.own_block(*b)?;
+            sets.extend(segment.block_rows(block, &mut scratch)?.ranges().iter().cloned());
         }
         Ok(RowSet::from_ranges(sets).intersection(&self.live))
     }
@@ -176,24 +176,28 @@ impl FeatureReader {
         &self.index
     }
 
+    pub(super) fn own_block(&self, block: BlockRef) -> Result<(&SegmentFile, &SegmentBlock), ReadError> {
+        let segment = self.segments.get(block.segment());
+        let own = segment.and_then(|segment| Some((&**segment, segment.blocks.get(block.place())?)));
+        own.ok_or(ReadError::NoBlock { segment: block.segment, block: block.block })
+    }
+
     /// A block. The first touch reads it into `scratch` and compares its digest; later ones are slices of the map.
     pub fn read_block<'a>(
         &'a self,
         block: BlockRef,
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, ReadError> {
-        let foreign = ReadError::NoBlock { segment: block.segment, block: block.block };
-        let Some(segment) = self.segments.get(block.segment as usize) else { return Err(foreign) };
-        let found = match self.checks {
-            Checks::FirstTouch => segment.read_block(block.block as usize, scratch)?,
-            Checks::Off => segment.read_unchecked(block.block as usize, scratch)?,
-        };
-        found.ok_or(foreign)
+        let (segment, block) = self.own_block(block)?;
+        Ok(match self.checks {
+            Checks::FirstTouch => segment.read_block(block, scratch)?,
+            Checks::Off => segment.read_unchecked(block, scratch)?,
+        })
     }
 
     /// What the segment says of the lengths and flags of a block's vectors; `None` if it was written before segments did.
     pub fn bounds(&self, block: BlockRef) -> Option<&BlockBounds> {
-        self.segments.get(block.segment as usize)?.bounds(block.block as usize)
+        self.own_block(block).ok()?.1.bounds.as_ref()
     }
 
     /// The vector of one live row, verified by its check, with its scales applied; `None` if the feature does not have it.
@@ -218,8 +222,8 @@ impl FeatureReader {
         }
         let mut scratch = BlockBuffer::new();
         for b in self.blocks_in(row / CELL_ROWS).into_iter().filter(|b| b.range().contains(&row)) {
-            let Some(segment) = self.segments.get(b.segment as usize) else { continue };
-            let stored = segment.row(b.block as usize, row, &mut scratch)?;
+            let (segment, block) = self.own_block(b)?;
+            let stored = segment.row(block, row, &mut scratch)?;
             if !stored.is_empty() {
                 return Ok(stored.iter().map(|stored| stored.decode(segment.shape())).collect());
             }
@@ -238,9 +242,8 @@ impl FeatureReader {
             vectors.clear();
             for b in self.blocks_in(cell) {
                 let block = self.read_block(b, &mut scratch)?;
-                let all = block.rows.iter().zip(block.check).enumerate();
-                let live = all.filter(|(_, (row, _))| self.live.contains(**row));
-                vectors.extend(live.map(|(i, (row, check))| (*row, block.pos.get(i).copied(), *check)));
+                let live = block.vectors().filter(|v| self.live.contains(v.row));
+                vectors.extend(live.map(|v| (v.row, v.pos, v.check)));
             }
             vectors.sort_unstable();
             for (row, pos, check) in &vectors {

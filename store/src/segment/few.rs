@@ -3,7 +3,7 @@
 use super::BlockBuffer;
 use super::block::Block;
 use super::feature::{BlockRef, Checks, FeatureReader};
-use super::file::{SegmentFile, lost};
+use super::file::{SegmentBlock, SegmentFile, lost};
 use super::layout::BlockLayout;
 use crate::error::{Damage, ReadError, StorageError};
 use std::ops::Range;
@@ -29,15 +29,10 @@ impl FeatureReader {
         let range = block.range();
         let inside =
             rows.first().is_some_and(|r| range.contains(r)) && rows.last().is_some_and(|r| range.contains(r));
-        let segment =
-            self.segments.get(block.segment()).filter(|_| inside && self.checks == Checks::FirstTouch);
-        match segment {
-            Some(segment) if segment.takes_singles(block.place(), rows.len()) => {
-                let places: Vec<usize> =
-                    rows.iter().filter_map(|row| Some(row.checked_sub(range.start)? as usize)).collect();
-                Ok(segment.few(block.place(), &places, scratch)?)
-            }
-            _ => self.read_block(block, scratch),
+        let (segment, own) = self.own_block(block)?;
+        match inside && self.checks == Checks::FirstTouch && segment.takes_singles(own, rows.len()) {
+            true => Ok(segment.few(own, rows, scratch)?),
+            false => self.read_block(block, scratch),
         }
     }
 }
@@ -45,31 +40,24 @@ impl FeatureReader {
 impl SegmentFile {
     /// Whether `more` vectors are read one by one, which is then taken note of. They can be found without the block if it has every row of its
     /// range, one vector each.
-    fn takes_singles(&self, i: usize, more: usize) -> bool {
-        let (Some(block), Some(verified), Some(singles)) =
-            (self.blocks.get(i), self.verified.get(i), self.singles.get(i))
-        else {
-            return false;
-        };
-        if verified.get().is_some() && !self.transient || self.shape.has_positions() || !block.is_dense() {
+    fn takes_singles(&self, block: &SegmentBlock, more: usize) -> bool {
+        let read = block.verified.get().is_some() && !self.transient;
+        if read || self.shape.has_positions() || !block.is_dense() {
             return false;
         }
         let more = u32::try_from(more).unwrap_or(u32::MAX / 2);
         // What is read again each time is not worth reading for those that come back.
-        let before = if self.transient { 0 } else { singles.fetch_add(more, Ordering::Relaxed) };
+        let before = if self.transient { 0 } else { block.singles.fetch_add(more, Ordering::Relaxed) };
         before.saturating_add(more) as usize <= block.vectors / SHARE
     }
 
-    /// The vectors at some places of a block, as a block.
+    /// The vectors of some rows of a block that has every row of its range, as a block.
     fn few<'a>(
         &'a self,
-        i: usize,
-        places: &[usize],
+        block: &SegmentBlock,
+        rows: &[u64],
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
-        let Some(block) = self.blocks.get(i) else {
-            return Err(Damage::new(&self.name, "number of a block", self.blocks.len(), i).into());
-        };
         let file = self.open_file()?;
         let mut header = vec![0; block.header_len];
         file.read_at(&mut header, block.offset).map_err(|e| self.io(e))?;
@@ -78,12 +66,12 @@ impl SegmentFile {
         let mut end = 0;
         let mut column = |from: &Range<usize>| -> Range<usize> {
             let start = end;
-            let len = from.len() / block.vectors.max(1) * places.len();
+            let len = from.len() / block.vectors.max(1) * rows.len();
             end = (start + len).next_multiple_of(64);
             start..start + len
         };
         let to = BlockLayout {
-            vectors: places.len(),
+            vectors: rows.len(),
             row: column(&from.row),
             pos: 0..0,
             values: column(&from.values),
@@ -103,23 +91,20 @@ impl SegmentFile {
         ];
         for (from, to) in columns {
             let each = from.len() / block.vectors.max(1);
-            for (k, place) in places.iter().enumerate() {
-                let start = to.start + k * each;
-                let Some(into) = buffer.get_mut(start..start + each) else { continue };
+            let column = buffer.split_at_mut(to.start).1;
+            for (row, into) in rows.iter().zip(column.chunks_exact_mut(each.max(1))) {
+                let place = row.saturating_sub(block.first) as usize;
                 let offset = block.offset + (from.start + place * each) as u64;
                 file.read_at(into, offset).map_err(|e| self.io(e))?;
             }
         }
         let view = self.view(block, buffer, &to)?;
         let mut hash = Xxh3::new();
-        for (k, place) in places.iter().enumerate() {
-            let row = block.first + *place as u64;
-            let found = view.compute_check(k, &mut hash);
-            if view.rows.get(k) != Some(&row) || found.is_none() || found.as_ref() != view.check.get(k) {
-                let stored = view.check.get(k).copied().unwrap_or_default();
-                let found = found.unwrap_or_default();
-                let what = format!("check of row {row}");
-                let damage = Damage::new(&self.name, what, format!("{stored:016x}"), format!("{found:016x}"));
+        for (row, vector) in rows.iter().copied().zip(view.vectors()) {
+            let found = vector.compute_check(&mut hash);
+            if vector.row != row || found != vector.check {
+                let (what, stored) = (format!("check of row {row}"), format!("{:016x}", vector.check));
+                let damage = Damage::new(&self.name, what, stored, format!("{found:016x}"));
                 return Err(damage.at(block.offset).affecting(lost(row..row + 1, &self.label)).into());
             }
         }

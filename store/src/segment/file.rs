@@ -13,13 +13,38 @@ use super::layout::{BlockLayout, Problem, Shape};
 use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
-use gstore_core::RowSet;
-use gstore_core::{Digest, Remedy};
+use gstore_core::{Digest, Remedy, RowSet};
 use std::io::ErrorKind;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
+
+/// A block: what the footer says of it, and what is known since it was read.
+#[derive(Debug)]
+pub(crate) struct SegmentBlock {
+    info: BlockInfo,
+    /// What the footer says of its vectors, if it does.
+    pub(super) bounds: Option<BlockBounds>,
+    /// Set once its digest agreed.
+    pub(super) verified: OnceLock<BlockLayout>,
+    /// Vectors that were read one by one.
+    pub(super) singles: AtomicU32,
+}
+
+impl SegmentBlock {
+    pub(super) fn new(info: BlockInfo, bounds: Option<BlockBounds>) -> Self {
+        SegmentBlock { info, bounds, verified: OnceLock::new(), singles: AtomicU32::new(0) }
+    }
+}
+
+impl Deref for SegmentBlock {
+    type Target = BlockInfo;
+
+    fn deref(&self) -> &BlockInfo {
+        &self.info
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
@@ -31,15 +56,9 @@ pub(crate) struct SegmentFile {
     pub(super) label: String,
     pub(super) shape: Shape,
     pub(super) len: u64,
-    pub(crate) blocks: Vec<BlockInfo>,
-    /// What the footer says of each block's vectors, if it does.
-    pub(super) bounds: Option<Vec<BlockBounds>>,
+    pub(crate) blocks: Vec<SegmentBlock>,
     pub(super) head_len: u64,
-    pub(super) head_digest: String,
-    /// Set once the block's digest agreed.
-    pub(super) verified: Vec<OnceLock<BlockLayout>>,
-    /// Of each block, vectors that were read one by one.
-    pub(super) singles: Vec<AtomicU32>,
+    pub(super) head_digest: Digest,
     pub(super) map: OnceLock<FileMap>,
     /// Whether there is more than fits into memory: blocks are then read each time, and the system is told to forget them, since it would forget
     /// everything else instead.
@@ -99,7 +118,7 @@ impl SegmentFile {
     /// Reads a block into `scratch` and checks it there.
     fn read_checked<'a>(
         &self,
-        block: &BlockInfo,
+        block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
     ) -> Result<(&'a [u8], BlockLayout), StorageError> {
         let buffer = self.read_into(block, scratch)?;
@@ -124,35 +143,24 @@ impl SegmentFile {
     /// A block: from the map if its digest agreed before, else read into `scratch` and checked there.
     pub(crate) fn read_block<'a>(
         &'a self,
-        i: usize,
+        block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
-    ) -> Result<Option<Block<'a>>, StorageError> {
-        let (Some(block), Some(cell)) = (self.blocks.get(i), self.verified.get(i)) else { return Ok(None) };
-        if let Some(layout) = cell.get().filter(|_| !self.transient)
+    ) -> Result<Block<'a>, StorageError> {
+        if let Some(layout) = block.verified.get().filter(|_| !self.transient)
             && let Some(bytes) = self.mapped_if_possible(block)?
         {
-            return self.view(block, bytes, layout).map(Some);
+            return self.view(block, bytes, layout);
         }
         let (bytes, layout) = self.read_checked(block, scratch)?;
-        self.view(block, bytes, cell.get_or_init(|| layout)).map(Some)
-    }
-
-    /// What the footer says of a block's vectors, if it does.
-    pub(crate) fn bounds(&self, i: usize) -> Option<&BlockBounds> {
-        self.bounds.as_ref()?.get(i)
-    }
-
-    fn bounds_of(&self, block: &BlockInfo) -> Option<&BlockBounds> {
-        self.bounds(self.blocks.partition_point(|b| b.offset < block.offset))
+        self.view(block, bytes, block.verified.get_or_init(|| layout))
     }
 
     /// A block from the map, without looking at its digest; read into `scratch` where there can be no map.
     pub(crate) fn read_unchecked<'a>(
         &'a self,
-        i: usize,
+        block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
-    ) -> Result<Option<Block<'a>>, StorageError> {
-        let Some(block) = self.blocks.get(i) else { return Ok(None) };
+    ) -> Result<Block<'a>, StorageError> {
         let bytes = match self.mapped_if_possible(block)? {
             Some(bytes) => bytes,
             None => self.read_into(block, scratch)?,
@@ -160,7 +168,7 @@ impl SegmentFile {
         let layout = self.parse(block, bytes)?;
         let view = self.view(block, bytes, &layout)?;
         self.check_keys(block, &view)?;
-        Ok(Some(view))
+        Ok(view)
     }
 
     pub(super) fn view<'a>(
@@ -175,12 +183,16 @@ impl SegmentFile {
     }
 
     pub(super) fn parse(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
-        let header = bytes.get(..block.header_len).unwrap_or_default();
+        let header = bytes.split_at(block.header_len.min(bytes.len())).0;
         BlockLayout::parse(header, block.body_len, block.vectors, &self.shape)
             .map_err(|p| self.damage(block, p).into())
     }
 
-    pub(super) fn check_block(&self, block: &BlockInfo, bytes: &[u8]) -> Result<BlockLayout, StorageError> {
+    pub(super) fn check_block(
+        &self,
+        block: &SegmentBlock,
+        bytes: &[u8],
+    ) -> Result<BlockLayout, StorageError> {
         let digest = Digest::of(bytes);
         if digest != block.digest {
             let (want, found) = (block.digest.to_string(), digest.to_string());
@@ -189,7 +201,7 @@ impl SegmentFile {
         let layout = self.parse(block, bytes)?;
         let view = self.view(block, bytes, &layout)?;
         self.check_keys(block, &view)?;
-        if let Some(bounds) = self.bounds_of(block) {
+        if let Some(bounds) = &block.bounds {
             bounds.check(&view).map_err(|p| self.damage(block, p))?;
         }
         Ok(layout)
@@ -215,41 +227,49 @@ impl SegmentFile {
     }
 
     /// The rows of a block without reading its vectors where that can be avoided.
-    pub(crate) fn block_rows(&self, i: usize, scratch: &mut BlockBuffer) -> Result<RowSet, StorageError> {
-        match self.blocks.get(i) {
-            None => Ok(RowSet::new()),
-            Some(b) if b.is_dense() => Ok(RowSet::from_range(b.first..b.end)),
-            Some(_) => {
-                let block = self.read_block(i, scratch)?;
-                Ok(RowSet::from_rows(block.iter().flat_map(|b| b.rows.iter().copied())))
-            }
+    pub(crate) fn block_rows(
+        &self,
+        block: &SegmentBlock,
+        scratch: &mut BlockBuffer,
+    ) -> Result<RowSet, StorageError> {
+        match block.is_dense() {
+            true => Ok(RowSet::from_range(block.first..block.end)),
+            false => Ok(RowSet::from_rows(self.read_block(block, scratch)?.rows.iter().copied())),
         }
+    }
+
+    /// Its rows. Reads only blocks that have gaps.
+    pub(crate) fn row_set(&self, scratch: &mut BlockBuffer) -> Result<RowSet, StorageError> {
+        let mut ranges = Vec::new();
+        for block in &self.blocks {
+            ranges.extend(self.block_rows(block, scratch)?.ranges().iter().cloned());
+        }
+        Ok(RowSet::from_ranges(ranges))
     }
 
     /// The vectors of one row of a block, each verified by its check; none if the block does not have the row.
     pub(crate) fn row(
         &self,
-        i: usize,
+        block: &SegmentBlock,
         row: u64,
         scratch: &mut BlockBuffer,
     ) -> Result<Vec<RowBytes>, StorageError> {
-        let Some(block) = self.blocks.get(i) else { return Ok(Vec::new()) };
         if row < block.first || row >= block.end {
             return Ok(Vec::new());
         }
-        let checked = self.verified.get(i).is_some_and(|v| v.get().is_some());
-        if !checked && (!block.is_dense() || self.shape.has_positions()) {
+        if block.verified.get().is_none() && (!block.is_dense() || self.shape.has_positions()) {
             // Where rows may be missing, "it is not there" is an answer that only a checked block can give; and only a checked block
             // says how many vectors a row has.
-            self.read_block(i, scratch)?;
+            self.read_block(block, scratch)?;
         }
-        match self.verified.get(i).and_then(OnceLock::get) {
+        match block.verified.get() {
             Some(layout) => {
                 let bytes = match self.mapped_if_possible(block)? {
                     Some(bytes) => bytes,
                     None => self.read_checked(block, scratch)?.0,
                 };
                 let view = self.view(block, bytes, layout)?;
+                // The layout is inside of the block: that was checked with the digest.
                 let part = |range: Range<usize>| Ok(bytes.get(range).unwrap_or_default().to_vec());
                 let of_row = view.of_row(row);
                 of_row.map(|at| self.row_bytes(block, layout, at, row, part)).collect()
@@ -285,12 +305,12 @@ impl SegmentFile {
             values: part(&layout.values)?,
             scale: part(&layout.scale)?,
             norm: part(&layout.norm)?,
+            // One byte and eight: the layout has the widths of the columns.
             flags: part(&layout.flags)?.first().copied().unwrap_or_default(),
         };
-        let check = part(&layout.check)?;
+        let expected = part(&layout.check)?.try_into().map_or(0, u64::from_le_bytes);
         let found = stored.check();
-        if check != found.to_le_bytes() {
-            let expected = check.try_into().map(u64::from_le_bytes).unwrap_or_default();
+        if expected != found {
             let offset = block.offset
                 + (layout.values.start + at * (layout.values.len() / layout.vectors.max(1))) as u64;
             let d = Damage::new(

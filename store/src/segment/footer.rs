@@ -31,7 +31,7 @@ pub(crate) struct RowSpan {
 
 /// A block as the footer's metadata has it: rows and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct BlockMeta(pub u64, pub u64, pub u64, pub String);
+pub(crate) struct BlockMeta(pub u64, pub u64, pub u64, pub Digest);
 
 /// A block with its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(crate) struct Footer {
     pub span: RowSpan,
     pub key: String,
     pub head_len: u64,
-    pub head_digest: String,
+    pub head_digest: Digest,
     pub blocks: Vec<BlockInfo>,
     pub bounds: Option<Vec<BlockBounds>>,
     pub metadata: HashMap<String, String>,
@@ -74,7 +74,7 @@ pub(crate) fn metadata(
     desc: &FeatureDesc,
     attrs: &FeatureAttrs,
     span: RowSpan,
-    head: &str,
+    head: Digest,
     blocks: &[BlockMeta],
     vectors: &[u64],
     bounds: &[BlockBounds],
@@ -88,7 +88,7 @@ pub(crate) fn metadata(
         (KEY_KEY, desc.key()),
         (KEY_ATTRS, canonical_json(&serde_json::to_value(attrs)?)),
         (KEY_ROWS, serde_json::to_string(&span)?),
-        (KEY_HEAD, head.to_owned()),
+        (KEY_HEAD, head.to_string()),
         (KEY_BLOCKS, serde_json::to_string(blocks)?),
         (KEY_BOUNDS, serde_json::to_string(bounds)?),
     ];
@@ -135,9 +135,8 @@ impl Footer {
     /// Parses the bytes after the last block: end marker, footer, its length, magic.
     pub(crate) fn parse(place: &Place<'_>, tail: &[u8]) -> Result<Footer, StorageError> {
         let damage = |p| place.damage(p);
-        let trailer = tail.get(tail.len().saturating_sub(TRAILER)..).unwrap_or_default();
-        let n = footer_len(trailer, place.len).map_err(damage)?;
-        let end = tail.len() - TRAILER;
+        let end = tail.len().saturating_sub(TRAILER);
+        let n = footer_len(tail.split_at(end).1, place.len).map_err(damage)?;
         let Some(bytes) = end.checked_sub(n).and_then(|start| tail.get(start..end)) else {
             return Err(damage(("length of the footer".into(), format!("at most {end}"), n.to_string())));
         };
@@ -166,21 +165,24 @@ impl Footer {
     ) -> Result<Footer, Problem> {
         let span: RowSpan = read_json(&metadata, KEY_ROWS)?;
         let metas: Vec<BlockMeta> = read_json(&metadata, KEY_BLOCKS)?;
-        let head_digest = read_text(&metadata, KEY_HEAD)?.to_owned();
+        let head = read_text(&metadata, KEY_HEAD)?;
+        let head_digest = head
+            .parse::<Digest>()
+            .or_else(|e| problem(format!("footer metadata {KEY_HEAD}"), "a digest", e))?;
         let key = read_text(&metadata, KEY_KEY)?.to_owned();
         if footer.dictionaries().is_some_and(|d| !d.is_empty()) {
             return problem("footer", "no dictionaries", "some");
         }
-        let places =
-            footer.recordBatches().map(|b| b.iter().copied().collect::<Vec<_>>()).unwrap_or_default();
+        let places: Vec<arrow_ipc::Block> =
+            footer.recordBatches().iter().flat_map(|b| b.iter().copied()).collect();
         if places.len() != metas.len() || places.is_empty() {
             return problem("blocks of the footer", metas.len().max(1), places.len());
         }
-        let vectors: Option<Vec<u64>> = match metadata.contains_key(KEY_VECTORS) {
-            true => Some(read_json(&metadata, KEY_VECTORS)?),
-            false => None,
+        let vectors: Vec<u64> = match metadata.contains_key(KEY_VECTORS) {
+            true => read_json(&metadata, KEY_VECTORS)?,
+            false => metas.iter().map(|meta| meta.2).collect(),
         };
-        if let Some(vectors) = vectors.as_ref().filter(|v| v.len() != metas.len()) {
+        if vectors.len() != metas.len() {
             return problem(format!("footer metadata {KEY_VECTORS}"), metas.len(), vectors.len());
         }
         let bounds = match metadata.contains_key(KEY_BOUNDS) {
@@ -188,8 +190,7 @@ impl Footer {
             false => None,
         };
         let mut blocks: Vec<BlockInfo> = Vec::with_capacity(places.len());
-        for (i, (place, meta)) in places.iter().zip(metas).enumerate() {
-            let count = vectors.as_ref().and_then(|v| v.get(i)).copied().unwrap_or(meta.2);
+        for ((place, meta), count) in places.iter().zip(metas).zip(vectors) {
             blocks.push(block_info(place, meta, count, blocks.last(), tail_start)?);
         }
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
@@ -267,9 +268,6 @@ fn block_info(
     if vectors < rows || vectors > body_len as u64 {
         return problem("vectors of a block", format!("{rows} to {body_len}"), vectors);
     }
-    let Ok(digest) = digest.parse() else {
-        return problem("digest of a block", "32 hex digits", format!("{digest:?}"));
-    };
     let (rows, vectors) = (rows as usize, vectors as usize);
     Ok(BlockInfo { offset, header_len, body_len, first, end, rows, vectors, digest })
 }
@@ -299,10 +297,11 @@ fn read_json<T: serde::de::DeserializeOwned>(
 /// Checks that the schema in a footer is the one that `shape` has, so that other Arrow readers see what we see.
 pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
     let end = tail.len().saturating_sub(TRAILER);
-    let n = footer_len(tail.get(end..).unwrap_or_default(), u64::MAX)?;
-    let bytes = end.checked_sub(n).and_then(|s| tail.get(s..end)).unwrap_or_default();
-    let schema = arrow_ipc::root_as_footer(bytes).ok().and_then(|f| f.schema());
-    let fields: Vec<_> = schema.and_then(|s| s.fields()).map(|f| f.iter().collect()).unwrap_or_default();
+    let n = footer_len(tail.split_at(end).1, u64::MAX)?;
+    // A footer that cannot be parsed has no columns, which is what the problem then says.
+    let bytes = end.checked_sub(n).and_then(|s| tail.get(s..end));
+    let schema = bytes.and_then(|b| arrow_ipc::root_as_footer(b).ok()).and_then(|f| f.schema());
+    let fields: Vec<_> = schema.and_then(|s| s.fields()).iter().flatten().collect();
     let names: Vec<_> = fields.iter().filter_map(|f| f.name()).collect();
     let pos = shape.has_positions().then_some("pos");
     let expected: Vec<&str> =

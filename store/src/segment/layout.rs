@@ -129,11 +129,9 @@ impl BlockLayout {
         vectors: usize,
         shape: &Shape,
     ) -> Result<BlockLayout, Problem> {
-        let prefix: [u8; 8] = match header.get(..8).and_then(|p| p.try_into().ok()) {
-            Some(p) => p,
-            None => return problem("message header", "8 bytes or more", header.len()),
+        let Some((&[a, b, c, d, l0, l1, l2, l3], flat)) = header.split_first_chunk::<8>() else {
+            return problem("message header", "8 bytes or more", header.len());
         };
-        let [a, b, c, d, l0, l1, l2, l3] = prefix;
         if [a, b, c, d] != [0xff; 4] {
             return problem(
                 "start of the message header",
@@ -145,7 +143,7 @@ impl BlockLayout {
         if len.checked_add(8) != Some(header.len()) {
             return problem("length of the message header", header.len() - 8, len);
         }
-        let message = match arrow_ipc::root_as_message(header.get(8..).unwrap_or_default()) {
+        let message = match arrow_ipc::root_as_message(flat) {
             Ok(m) => m,
             Err(e) => return problem("message header", "a valid message", e),
         };
@@ -173,7 +171,7 @@ impl BlockLayout {
                 expected.push(vectors.saturating_mul(column.items));
             }
         }
-        let nodes = batch.nodes().map(|n| n.iter().collect::<Vec<_>>()).unwrap_or_default();
+        let nodes: Vec<_> = batch.nodes().iter().flat_map(|n| n.iter()).collect();
         if nodes.len() != expected.len() {
             return problem("columns of the block", expected.len(), nodes.len());
         }
@@ -199,7 +197,7 @@ impl BlockLayout {
         let columns = shape.columns();
         // Each column has a validity buffer first, and so has each list's item.
         let count = columns.iter().map(|c| 2 + usize::from(c.list)).sum();
-        let buffers = batch.buffers().map(|b| b.iter().collect::<Vec<_>>()).unwrap_or_default();
+        let buffers: Vec<_> = batch.buffers().iter().flat_map(|b| b.iter()).collect();
         if buffers.len() != count {
             return problem("buffers of the block", count, buffers.len());
         }
@@ -227,11 +225,10 @@ impl BlockLayout {
             ranges.push(header_len + start..header_len + stop);
         }
         let mut data = Vec::with_capacity(columns.len());
-        let mut index = 0;
+        let mut ranges = ranges.into_iter();
         for column in &columns {
-            index += 1 + usize::from(column.list);
-            let range = ranges.get(index).cloned().unwrap_or_default();
-            index += 1;
+            // There are as many as the columns ask for.
+            let Some(range) = ranges.nth(1 + usize::from(column.list)) else { break };
             let want = vectors.checked_mul(column.items).and_then(|n| n.checked_mul(column.size));
             if Some(range.len()) != want {
                 return problem("a buffer's length", want.unwrap_or(usize::MAX), range.len());

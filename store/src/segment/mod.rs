@@ -37,7 +37,8 @@ pub use writer::{SealedSegment, SegmentWriter};
 /// Aligned memory for blocks that are read rather than mapped. One per thread, used again for every block.
 pub type BlockBuffer = crate::vfs::AlignedBuffer;
 
-pub(crate) use file::SegmentFile;
+pub(crate) use block::Vector;
+pub(crate) use file::{SegmentBlock, SegmentFile};
 pub(crate) use layout::Shape;
 pub(crate) use many::open_all;
 pub(crate) use open::{FileId, Opened};

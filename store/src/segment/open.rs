@@ -1,12 +1,13 @@
 //! Opening a segment: by what the catalog says, or by what the file says of itself.
 
-use super::file::{SegmentFile, lost};
+use super::file::{SegmentBlock, SegmentFile, lost};
 use super::footer::{Footer, Place, RowSpan, TRAILER, check_schema, footer_len};
 use super::layout::{Problem, Shape};
 use crate::error::{Damage, StorageError};
-use crate::manifest::{Extra, SegmentEntry};
+use crate::layout::{Env, segment_file};
+use crate::manifest::{Extra, FeaturePart, SegmentEntry};
 use crate::vfs::{Vfs, VfsRead};
-use gstore_core::{FeatureAttrs, FeatureDesc, xxh3_hex};
+use gstore_core::{Digest, FeatureAttrs, FeatureDesc};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -30,7 +31,19 @@ pub(crate) struct FileId<'a> {
 }
 
 impl SegmentFile {
-    /// Opens a segment that the catalog knows.
+    /// Opens a published segment of a feature.
+    pub(crate) fn open_of(
+        env: &Env,
+        part: &FeaturePart,
+        entry: &SegmentEntry,
+    ) -> Result<SegmentFile, StorageError> {
+        let name = segment_file(part.number, entry.uuid);
+        let id = FileId { path: &env.at(&name), name };
+        let shape = Shape::new(&part.desc, &part.attrs);
+        Self::open(env.shared_vfs(), id, entry, &part.display_name(), shape, &part.key)
+    }
+
+    /// Opens a segment by what is said of it.
     pub(crate) fn open(
         vfs: Arc<dyn Vfs>,
         id: FileId<'_>,
@@ -51,9 +64,9 @@ impl SegmentFile {
             return Err(lost(Damage::new(&id.name, "length", entry.len, len)));
         }
         let tail = read_tail(&*file, &id.name, len, entry.tail_len)?;
-        let digest = xxh3_hex(&tail);
+        let digest = Digest::of(&tail);
         if digest != entry.footer_digest {
-            let d = Damage::new(&id.name, "digest of the footer", &entry.footer_digest, digest)
+            let d = Damage::new(&id.name, "digest of the footer", entry.footer_digest, digest)
                 .at(len - entry.tail_len);
             return Err(lost(d));
         }
@@ -103,7 +116,7 @@ impl SegmentFile {
             rows: footer.span.rows,
             len,
             tail_len,
-            footer_digest: xxh3_hex(&tail),
+            footer_digest: Digest::of(&tail),
             extra: Extra::new(),
         };
         let label = format!("{}/{}", desc.dataset, attrs.label);
@@ -118,8 +131,8 @@ impl SegmentFile {
         len: u64,
         footer: Footer,
     ) -> Self {
-        let verified = footer.blocks.iter().map(|_| OnceLock::new()).collect();
-        let singles = footer.blocks.iter().map(|_| Default::default()).collect();
+        let mut bounds = footer.bounds.into_iter().flatten();
+        let blocks = footer.blocks.into_iter().map(|info| SegmentBlock::new(info, bounds.next())).collect();
         SegmentFile {
             vfs,
             path: id.path.to_owned(),
@@ -127,12 +140,9 @@ impl SegmentFile {
             label,
             shape,
             len,
-            blocks: footer.blocks,
-            bounds: footer.bounds,
+            blocks,
             head_len: footer.head_len,
             head_digest: footer.head_digest,
-            verified,
-            singles,
             map: OnceLock::new(),
             transient: false,
         }
@@ -153,8 +163,7 @@ fn read_tail(file: &dyn VfsRead, name: &str, len: u64, n: u64) -> Result<Vec<u8>
 
 /// Where the last block of a footer ends, before anything else of the footer was checked.
 fn last_block_end(tail: &[u8]) -> Result<u64, Problem> {
-    let bytes = tail.get(..tail.len().saturating_sub(TRAILER)).unwrap_or_default();
-    let footer = arrow_ipc::root_as_footer(bytes)
+    let footer = arrow_ipc::root_as_footer(tail.split_at(tail.len().saturating_sub(TRAILER)).0)
         .map_err(|e| ("footer".to_owned(), "a valid Arrow footer".to_owned(), e.to_string()))?;
     let last = footer.recordBatches().and_then(|b| b.iter().next_back().copied());
     let parts = last.map(|b| [b.offset(), i64::from(b.metaDataLength()), b.bodyLength()]);

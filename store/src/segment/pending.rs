@@ -1,6 +1,6 @@
 //! The block that a writer is filling.
 
-use super::block::{Block, row_check};
+use super::block::{Block, Vector, row_check};
 use super::layout::Shape;
 use super::quantize::{Scratch, ValueVec, store_row};
 use arrow_array::types::{Float16Type, Float32Type, Int8Type};
@@ -57,27 +57,17 @@ impl Pending {
         self.rows.chunk_by(|a, b| a == b).count() as u64
     }
 
-    /// Adds a vector of a verified block of the same shape, bit for bit; false if it is not there or of another type.
-    pub fn push_stored(&mut self, block: &Block<'_>, at: usize) -> bool {
-        let groups = at * self.groups..(at + 1) * self.groups;
-        let (Some(row), Some(scale), Some(norm), Some(flags), Some(check)) = (
-            block.rows.get(at),
-            block.scale.get(groups.clone()),
-            block.norm.get(groups),
-            block.flags.get(at),
-            block.check.get(at),
-        ) else {
-            return false;
-        };
-        if !self.values.extend_from(&block.values, at * self.dim..(at + 1) * self.dim) {
+    /// Adds a vector of a verified block, bit for bit; false if it is of another type or length.
+    pub fn push_stored(&mut self, vector: &Vector<'_>) -> bool {
+        if vector.scale.len() != self.groups || !self.values.extend_from(&vector.values, self.dim) {
             return false;
         }
-        self.scale.extend_from_slice(scale);
-        self.norm.extend_from_slice(norm);
-        self.rows.push(*row);
-        self.pos.extend(block.pos.get(at));
-        self.flags.push(*flags);
-        self.check.push(*check);
+        self.scale.extend_from_slice(vector.scale);
+        self.norm.extend_from_slice(vector.norm);
+        self.rows.push(vector.row);
+        self.pos.extend(vector.pos);
+        self.flags.push(vector.flags);
+        self.check.push(vector.check);
         true
     }
 
@@ -93,13 +83,13 @@ impl Pending {
         if !store_row(vector, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch) {
             flags.insert(RowFlags::NON_FINITE);
         }
-        let tail = |v: &Vec<f32>| v.len() - self.groups;
+        let added = self.scale.len() - self.groups;
         let check = row_check(
             hash,
             key,
             self.values.tail_bytes(self.dim),
-            bytemuck::cast_slice(self.scale.get(tail(&self.scale)..).unwrap_or_default()),
-            bytemuck::cast_slice(self.norm.get(tail(&self.norm)..).unwrap_or_default()),
+            bytemuck::cast_slice(self.scale.split_at(added).1),
+            bytemuck::cast_slice(self.norm.split_at(added).1),
             flags.bits(),
         );
         self.rows.push(key.0);

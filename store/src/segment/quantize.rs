@@ -30,17 +30,15 @@ impl ValueVec {
         }
     }
 
-    /// Adds stored values of a block; false if they are of another type or not there.
-    pub(crate) fn extend_from(&mut self, values: &Values<'_>, range: Range<usize>) -> bool {
-        fn extend<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) -> bool {
-            from.get(range).map(|part| to.extend_from_slice(part)).is_some()
-        }
+    /// Adds the stored values of one vector; false if they are of another type or number.
+    pub(crate) fn extend_from(&mut self, values: &Values<'_>, dim: usize) -> bool {
         match (self, values) {
-            (ValueVec::F16(to), Values::F16(from)) => extend(to, from, range),
-            (ValueVec::F32(to), Values::F32(from)) => extend(to, from, range),
-            (ValueVec::I8(to), Values::I8(from)) => extend(to, from, range),
-            _ => false,
+            (ValueVec::F16(to), Values::F16(from)) if from.len() == dim => to.extend_from_slice(from),
+            (ValueVec::F32(to), Values::F32(from)) if from.len() == dim => to.extend_from_slice(from),
+            (ValueVec::I8(to), Values::I8(from)) if from.len() == dim => to.extend_from_slice(from),
+            _ => return false,
         }
+        true
     }
 
     /// The values as a block has them.
@@ -68,7 +66,7 @@ impl ValueVec {
     /// The bytes of the last `n` values.
     pub(crate) fn tail_bytes(&self, n: usize) -> &[u8] {
         fn tail<T: bytemuck::Pod>(v: &[T], n: usize) -> &[u8] {
-            bytemuck::cast_slice(v.get(v.len().saturating_sub(n)..).unwrap_or_default())
+            bytemuck::cast_slice(v.split_at(v.len().saturating_sub(n)).1)
         }
         match self {
             ValueVec::F16(v) => tail(v, n),
@@ -116,6 +114,11 @@ fn exponent(x: f32) -> i32 {
     (x.to_bits() >> 23) as i32 - 127
 }
 
+/// The coordinates of a module group. Groups cover every coordinate of a vector once, so none ends beyond it.
+pub(super) fn group_of<'a, T>(vector: &'a [T], group: &Range<usize>) -> &'a [T] {
+    vector.get(group.clone()).unwrap_or_default()
+}
+
 /// Reused memory of [`store_row`].
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -134,7 +137,7 @@ pub(crate) fn store_row(
 ) -> bool {
     scratch.stats.clear();
     for g in groups {
-        match stats(vector.get(g.clone()).unwrap_or_default()) {
+        match stats(group_of(vector, g)) {
             Some(s) => scratch.stats.push(s),
             None => {
                 store_zeros(vector.len(), groups.len(), values, scale, norm);
@@ -143,9 +146,8 @@ pub(crate) fn store_row(
         }
     }
     for (g, s) in groups.iter().zip(&scratch.stats) {
-        let group = vector.get(g.clone()).unwrap_or_default();
         norm.push(s.norm);
-        scale.push(store_group(group, s.largest, values, &mut scratch.scaled));
+        scale.push(store_group(group_of(vector, g), s.largest, values, &mut scratch.scaled));
     }
     true
 }
@@ -167,7 +169,7 @@ impl StoredRow {
             ValueVec::I8(v) => v.into_iter().map(f32::from).collect(),
         };
         for (group, scale) in groups.into_iter().zip(scale) {
-            vector.get_mut(group).unwrap_or_default().iter_mut().for_each(|v| *v *= scale);
+            vector.iter_mut().skip(group.start).take(group.len()).for_each(|v| *v *= scale);
         }
         Some(StoredRow { pos: None, vector, norm, flags: RowFlags::empty() })
     }

@@ -5,6 +5,7 @@ use super::feature::{BlockRef, FeatureReader};
 use crate::error::ReadError;
 use crate::index::{IndexFile, IndexState, Wanted, open};
 use crate::manifest::SegmentEntry;
+use gstore_core::Digest;
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ pub struct SegmentRef {
     place: usize,
     uuid: Uuid,
     file: String,
-    digest: String,
+    digest: Digest,
     range: Range<u64>,
     rows: u64,
     vectors: u64,
@@ -27,7 +28,7 @@ impl SegmentRef {
             place,
             uuid: entry.uuid,
             file: name,
-            digest: entry.footer_digest.clone(),
+            digest: entry.footer_digest,
             range: entry.range(),
             rows: entry.rows,
             vectors: file.blocks.iter().map(|b| b.vectors as u64).sum(),
@@ -51,8 +52,8 @@ impl SegmentRef {
     }
 
     /// Digest of its footer, which holds those of its blocks: equal for equal content.
-    pub fn digest(&self) -> &str {
-        &self.digest
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The range of its rows, deleted ones among them.
@@ -87,10 +88,10 @@ impl FeatureReader {
     /// # Errors
     /// A segment of another reader.
     pub fn blocks_of(&self, segment: &SegmentRef) -> Result<Vec<BlockRef>, ReadError> {
-        let place = self.own(segment)?;
-        let file = self.segments.get(place);
-        let blocks = file.map(|f| f.blocks.iter().enumerate()).into_iter().flatten();
-        Ok(blocks.map(|(b, info)| BlockRef::new(place, b, info)).collect())
+        self.own(segment)?;
+        let missing = ReadError::NoSegment { segment: segment.uuid };
+        let blocks = self.segments.get(segment.place).ok_or(missing)?.blocks.iter().enumerate();
+        Ok(blocks.map(|(b, info)| BlockRef::new(segment.place, b, info)).collect())
     }
 
     /// The index of a segment, if there is one that can be used. Reads its footer.
@@ -107,13 +108,13 @@ impl FeatureReader {
     /// Those of [`FeatureReader::index`].
     pub fn index_state(&self, segment: &SegmentRef, kind: &str) -> Result<IndexState, ReadError> {
         self.own(segment)?;
-        let wanted = Wanted { segment: segment.uuid, digest: &segment.digest, kind };
+        let wanted = Wanted { segment: segment.uuid, digest: segment.digest, kind };
         Ok(open(&self.env, wanted)?)
     }
 
-    fn own(&self, segment: &SegmentRef) -> Result<usize, ReadError> {
+    fn own(&self, segment: &SegmentRef) -> Result<(), ReadError> {
         match self.refs.get(segment.place) {
-            Some(own) if own.uuid == segment.uuid => Ok(segment.place),
+            Some(own) if own.uuid == segment.uuid => Ok(()),
             _ => Err(ReadError::NoSegment { segment: segment.uuid }),
         }
     }

@@ -4,7 +4,7 @@
 //! taken only if the digest beside it (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass. Where a row has a
 //! vector for each token, it is taken whole or not at all.
 
-use super::block::Block;
+use super::block::{Block, Vector};
 use super::layout::{ALIGN, BlockLayout, Shape};
 use super::{BlockBuffer, SegmentWriter};
 use crate::error::{StorageError, WriteError};
@@ -102,14 +102,14 @@ impl Salvaged {
             }
             let bytes = scratch.resize(b.len);
             read_lenient(&*file, bytes, b.offset);
-            let Some(block) = Block::view(bytes, &b.layout, self.shape.dtype) else { continue };
+            let changed = |row| io(std::io::Error::other(format!("row {row} changed while it was read")));
+            let vectors: Vec<Vector<'_>> =
+                Block::view(bytes, &b.layout, self.shape.dtype).iter().flat_map(Block::vectors).collect();
             for (i, row) in b.rows.iter().filter(|(_, row)| wanted.contains(*row)) {
-                let same = block.rows.get(*i) == Some(row);
-                if !same || block.compute_check(*i, &mut hash).as_ref() != block.check.get(*i) {
-                    let changed = std::io::Error::other(format!("row {row} changed while it was read"));
-                    return Err(io(changed).into());
+                match vectors.get(*i).filter(|v| v.row == *row && v.compute_check(&mut hash) == v.check) {
+                    Some(vector) => writer.push_stored(vector)?,
+                    None => return Err(changed(*row).into()),
                 }
-                writer.push_stored(&block, *i)?;
             }
         }
         Ok(())
@@ -122,13 +122,13 @@ fn sound_rows(block: &Block<'_>, seen: &RowSet) -> Vec<(usize, u64)> {
     let mut out: Vec<(usize, u64)> = Vec::new();
     let mut last: Option<(u64, Option<u32>)> = None;
     let mut sound = Vec::with_capacity(block.len());
-    for (i, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
-        let key = (*row, block.pos.get(i).copied());
+    for (i, vector) in block.vectors().enumerate() {
+        let (row, key) = (vector.row, (vector.row, vector.pos));
         let ascending = last.is_none_or(|last| last < key);
-        let usable = ascending && *row < u64::MAX && !seen.contains(*row);
-        let is_sound = usable && block.compute_check(i, &mut hash) == Some(*check);
+        let usable = ascending && row < u64::MAX && !seen.contains(row);
+        let is_sound = usable && vector.compute_check(&mut hash) == vector.check;
         if is_sound {
-            out.push((i, *row));
+            out.push((i, row));
             last = Some(key);
         }
         sound.push(is_sound);

@@ -21,9 +21,9 @@ impl Sink {
         self.pos
     }
 
-    /// XXH3-128 of the bytes since the last call, as hex; starts over.
-    pub(crate) fn take_digest(&mut self) -> String {
-        let digest = Digest::of_hashed(&self.hash).to_string();
+    /// XXH3-128 of the bytes since the last call; starts over.
+    pub(crate) fn take_digest(&mut self) -> Digest {
+        let digest = Digest::of_hashed(&self.hash);
         self.hash.reset();
         digest
     }

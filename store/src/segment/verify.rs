@@ -2,10 +2,9 @@
 
 use super::BlockBuffer;
 use super::block::Block;
-use super::file::SegmentFile;
-use super::footer::BlockInfo;
+use super::file::{SegmentBlock, SegmentFile};
 use crate::error::{Damage, StorageError};
-use gstore_core::xxh3_hex;
+use gstore_core::Digest;
 use std::ops::Range;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -22,17 +21,14 @@ impl SegmentFile {
             match self.reread_block(info, scratch) {
                 Err(e) => report(e, info.first..info.end),
                 Ok(block) => {
-                    for (at, (row, check)) in block.rows.iter().zip(block.check).enumerate() {
-                        let found = block.compute_check(at, &mut hash);
-                        if found != Some(*check) {
-                            let token =
-                                block.pos.get(at).map(|pos| format!(", token {pos}")).unwrap_or_default();
-                            let p = (
-                                format!("check of row {row}{token}"),
-                                format!("{check:016x}"),
-                                format!("{:016x}", found.unwrap_or(0)),
-                            );
-                            report(self.damage(info, p).into(), *row..row + 1);
+                    for vector in block.vectors() {
+                        let (row, check) = (vector.row, vector.check);
+                        let found = vector.compute_check(&mut hash);
+                        if found != check {
+                            let token = vector.pos.map_or_else(String::new, |pos| format!(", token {pos}"));
+                            let what = format!("check of row {row}{token}");
+                            let p = (what, format!("{check:016x}"), format!("{found:016x}"));
+                            report(self.damage(info, p).into(), row..row + 1);
                         }
                     }
                 }
@@ -43,7 +39,7 @@ impl SegmentFile {
     /// Reads a block from the file, whatever was read of it before.
     fn reread_block<'a>(
         &self,
-        block: &BlockInfo,
+        block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
         let buffer = scratch.resize(block.len());
@@ -56,11 +52,11 @@ impl SegmentFile {
         let n = usize::try_from(self.head_len).unwrap_or(0).min(1 << 24);
         let mut head = vec![0; n];
         self.open_file()?.read_at(&mut head, 0).map_err(|e| self.io(e))?;
-        let found = xxh3_hex(&head);
+        let found = Digest::of(&head);
         if found == self.head_digest {
             return Ok(());
         }
-        Err(Damage::new(&self.name, "digest of the bytes before the first block", &self.head_digest, found)
+        Err(Damage::new(&self.name, "digest of the bytes before the first block", self.head_digest, found)
             .at(0)
             .affecting("other Arrow readers may refuse the file; gstore reads its rows all the same")
             .into())

@@ -1,6 +1,6 @@
 //! Writing a segment, from the first row to the sealed file.
 
-use super::block::Block;
+use super::block::{Block, Vector};
 use super::bounds::BlockBounds;
 use super::footer::{BlockMeta, RowSpan, metadata};
 use super::layout::Shape;
@@ -13,7 +13,7 @@ use crate::vfs::Vfs;
 use arrow_ipc::MetadataVersion;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_schema::{ArrowError, Schema};
-use gstore_core::{CELL_ROWS, DType, Family, FeatureAttrs, FeatureDesc, RowFlags, RowSet};
+use gstore_core::{CELL_ROWS, DType, Digest, Family, FeatureAttrs, FeatureDesc, RowFlags, RowSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ pub struct SegmentWriter {
     schema: Arc<Schema>,
     /// `None` once a write failed: what the file holds is unknown then.
     writer: Option<FileWriter<Sink>>,
-    head: String,
+    head: Digest,
     blocks: Vec<BlockMeta>,
     /// Vectors of each block.
     vectors: Vec<u64>,
@@ -157,14 +157,19 @@ impl SegmentWriter {
     }
 
     /// Adds a vector of a verified block of the same shape, bit for bit. Rows ascend.
-    pub(crate) fn push_stored(&mut self, block: &Block<'_>, at: usize) -> Result<(), WriteError> {
-        let Some(row) = block.rows.get(at).copied() else { return Ok(()) };
-        self.begin(row, block.pos.get(at).copied())?;
-        if !self.open.push_stored(block, at) {
+    pub(crate) fn push_stored(&mut self, vector: &Vector<'_>) -> Result<(), WriteError> {
+        let row = vector.row;
+        self.begin(row, vector.pos)?;
+        if !self.open.push_stored(vector) {
             return Err(WriteError::Dim { row, expected: self.shape.dim, found: 0 });
         }
         self.written.insert(row..row + 1);
         Ok(())
+    }
+
+    /// Adds those vectors of a verified block whose rows are wanted.
+    pub(crate) fn push_rows(&mut self, block: &Block<'_>, wanted: &RowSet) -> Result<(), WriteError> {
+        block.vectors().filter(|v| wanted.contains(v.row)).try_for_each(|v| self.push_stored(&v))
     }
 
     /// Adds the vector of a row. Rows ascend. A vector with a value that is not finite is stored as zeros and flagged.
@@ -216,9 +221,8 @@ impl SegmentWriter {
         &self.written
     }
 
-    /// The feature's description.
-    pub fn desc(&self) -> &FeatureDesc {
-        &self.desc
+    pub(crate) fn uuid(&self) -> Uuid {
+        self.uuid
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -259,7 +263,7 @@ impl SegmentWriter {
         let span = RowSpan { first: first.0, end: last.1, rows: self.written.len() };
         let io = |e| StorageError::io(format!("finish {}", self.name), e);
         let pairs =
-            metadata(&self.desc, &self.attrs, span, &self.head, &self.blocks, &self.vectors, &self.bounds)
+            metadata(&self.desc, &self.attrs, span, self.head, &self.blocks, &self.vectors, &self.bounds)
                 .map_err(|e| io(std::io::Error::other(e)))?;
         for (key, value) in pairs {
             writer.write_metadata(key, value);

@@ -29,7 +29,7 @@ fn scan(
             break;
         }
         let mut hash = Xxh3::new();
-        hash.update(&known.digest.to_le_bytes());
+        hash.update(&known.digest.number().to_le_bytes());
         hash.update(id.as_bytes());
         if rows.contains(known.row) && !each(known.row, &id, hash.digest()) {
             break;

@@ -42,12 +42,13 @@ impl ShardPlan {
         let part = snapshot.dataset(dataset)?;
         let live = live_rows(&snapshot, part)?;
         let split = split_rows(&live, shard.count());
+        // There is a part for each of the shards.
         let own = split.get(shard.place()).cloned().unwrap_or_default();
         let info = snapshot.info();
         let note = ShardNote {
             store: info.store,
             snapshot: info.number,
-            root: info.digest,
+            root: info.digest.to_string(),
             dataset: part.name.clone(),
             dataset_number: part.number,
             next_row: part.next_row,
@@ -229,8 +230,10 @@ fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError>
     };
     let receipt = Receipt::parse(&bytes).ok().filter(|r| r.note == shard.note);
     let sound = |file: &ReceiptFile| match file {
-        ReceiptFile::Segment { feature, entry, .. } => job.sealed(*feature).iter().any(|s| s.entry == *entry),
-        ReceiptFile::Encoding { entry, .. } => job.encodings.iter().any(|e| e.file() == Some(entry)),
+        ReceiptFile::Segment { feature, entry, .. } => {
+            job.work.get(*feature).is_some_and(|work| work.sealed.iter().any(|s| s.entry == *entry))
+        }
+        ReceiptFile::Encoding { entry, .. } => job.encodings.iter().any(|e| e.file == *entry),
     };
     let samples = vfs.read(&shard.out.join(SAMPLES), u64::MAX).ok().map(|bytes| xxh3_hex(&bytes));
     let receipt = receipt.filter(|r| r.files.iter().all(sound) && Some(&r.samples) == samples.as_ref());
@@ -257,14 +260,14 @@ impl ShardJob {
     pub fn finish(self, run: Option<RunUpdate>) -> Result<Receipt, ShardError> {
         let ShardJob { job, plan, samples } = self;
         let mut files = Vec::new();
-        for (i, f) in job.plan.features.iter().enumerate() {
-            let rows = plan.rows.difference(&job.rows_done(i));
+        for (i, work) in job.work.iter().enumerate() {
+            let rows = plan.rows.difference(&work.rows_done());
             if !rows.is_empty() {
-                let feature = format!("{}/{}", f.desc.dataset, f.attrs.label);
+                let feature = work.feature.name();
                 return Err(ShardError::Incomplete { path: plan.shown(), feature, rows });
             }
-            files.extend(job.sealed(i).iter().map(|s| ReceiptFile::Segment {
-                name: crate::job::segment_name(i, s.uuid()),
+            files.extend(work.sealed.iter().map(|s| ReceiptFile::Segment {
+                name: work.name_of(s.uuid()),
                 feature: i,
                 rows: ranges(&s.rows),
                 entry: s.entry.clone(),
@@ -275,9 +278,9 @@ impl ShardJob {
             note: plan.note.clone(),
             split: plan.split.clone(),
             rows: plan.rows.clone(),
-            command: job.plan.command.clone(),
-            identity: job.plan.identity.clone(),
-            features: job.plan.features.clone(),
+            command: job.command.clone(),
+            identity: job.identity.clone(),
+            features: job.features().into_iter().cloned().collect(),
             encodings,
             run,
             files,
@@ -296,18 +299,13 @@ impl ShardJob {
 fn add_encodings(job: &Job, files: &mut Vec<ReceiptFile>) -> Vec<ReceiptEncoding> {
     let mut encodings: Vec<ReceiptEncoding> = Vec::new();
     for sealed in &job.encodings {
-        let Some(entry) = sealed.file() else { continue };
-        let e = &sealed.encoding;
-        let encoding = encodings.iter().position(|known| known.key == e.key).unwrap_or_else(|| {
-            encodings.push(ReceiptEncoding {
-                key: e.key.clone(),
-                spec: e.spec.clone(),
-                label: e.label.clone(),
-            });
+        let (key, spec, label) = (sealed.spec.key(), sealed.spec.clone(), sealed.label.clone());
+        let encoding = encodings.iter().position(|known| known.key == key).unwrap_or_else(|| {
+            encodings.push(ReceiptEncoding { key, spec, label });
             encodings.len() - 1
         });
-        let name = crate::job::encoding_name(entry.uuid);
-        files.push(ReceiptFile::Encoding { name, encoding, entry: entry.clone() });
+        let name = crate::job::encoding_name(sealed.file.uuid);
+        files.push(ReceiptFile::Encoding { name, encoding, entry: sealed.file.clone() });
     }
     encodings
 }

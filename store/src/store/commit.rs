@@ -246,7 +246,7 @@ fn unclear(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> Commi
         .and_then(|bytes| Current::parse(&bytes))
         .map(|current| current.root == *link);
     match visible {
-        Ok(false) => CommitError::Storage(source),
+        Ok(false) => source.into(),
         Ok(true) => CommitError::Unclear { snapshot, visible: true, source },
         Err(_) => CommitError::Unclear { snapshot, visible: false, source },
     }

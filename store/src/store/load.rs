@@ -31,12 +31,14 @@ impl Numbered for FeaturePart {
     }
 }
 
-pub(crate) fn load(env: &Arc<Env>, link: &Link, like: Option<&Snapshot>) -> Result<Snapshot, OpenError> {
+/// Loads a snapshot. Of one that was loaded before, `previous`, it shares the parts that are the same, and knows
+/// what came later.
+pub(crate) fn load(env: &Arc<Env>, link: &Link, previous: Option<&Snapshot>) -> Result<Snapshot, OpenError> {
     let root: Root = env.manifests().read(link)?;
-    let datasets = parts(env, &root.datasets, like.map(|s| (&*s.root().datasets, s.datasets())))?;
-    let runs = parts(env, &root.runs, like.map(|s| (&*s.root().runs, s.runs())))?;
-    let features = parts(env, &root.features, like.map(|s| (&*s.root().features, s.features())))?;
-    assemble(env, link.clone(), root, (datasets, runs, features), like)
+    let datasets = parts(env, &root.datasets, previous.map(|s| (&*s.root().datasets, s.datasets())))?;
+    let runs = parts(env, &root.runs, previous.map(|s| (&*s.root().runs, s.runs())))?;
+    let features = parts(env, &root.features, previous.map(|s| (&*s.root().features, s.features())))?;
+    assemble(env, link.clone(), root, (datasets, runs, features), previous)
 }
 
 /// The parts of a root, in its order.
@@ -48,34 +50,30 @@ pub(super) fn assemble(
     link: Link,
     root: Root,
     (datasets, runs, features): AllParts,
-    like: Option<&Snapshot>,
+    previous: Option<&Snapshot>,
 ) -> Result<Snapshot, OpenError> {
     check_references(&format!("manifests/{}", link.file), &datasets, &features)?;
-    let live = datasets
-        .iter()
-        .map(|part| {
-            let shared = like.and_then(|s| s.live_cell(part));
-            shared.unwrap_or_default()
-        })
-        .collect();
+    // A part that is not shared gets a cell of its own.
+    let cell = |part: &Arc<DatasetPart>| previous.and_then(|s| s.live_cell(part)).unwrap_or_default();
+    let live = datasets.iter().map(cell).collect();
     // The history is cut by what came later: an older root does not know.
-    let oldest = like.map_or(0, Snapshot::oldest).max(root.oldest);
-    let tags = like
+    let oldest = previous.map_or(0, Snapshot::oldest).max(root.oldest);
+    let tags = previous
         .filter(|s| s.number() > root.snapshot)
         .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
     let env = watched(env, root.snapshot, &link);
     Ok(Snapshot::new(env, link, root, Parts { datasets, runs, features, live, oldest, tags }))
 }
 
-/// The parts of some links; those that another snapshot has already are shared.
+/// The parts of some links; those that the previous snapshot has already are shared.
 fn parts<T: Numbered>(
     env: &Env,
     links: &[PartLink],
-    like: Option<(&[PartLink], &[Arc<T>])>,
+    previous: Option<(&[PartLink], &[Arc<T>])>,
 ) -> Result<Vec<Arc<T>>, StorageError> {
     let mut out = Vec::with_capacity(links.len());
     for link in links {
-        let before = like.and_then(|(old, parts)| {
+        let before = previous.and_then(|(old, parts)| {
             let i = old.binary_search_by_key(&link.number, |l| l.number).ok()?;
             Some((old.get(i)?, parts.get(i)?))
         });
@@ -110,8 +108,7 @@ pub(super) fn check_references(
             let what = format!("dataset of feature {}", f.number);
             return Err(Damage::new(file, what, "one of the snapshot", &f.desc.dataset).into());
         };
-        let end = f.segments.iter().map(|s| s.end_row).max().unwrap_or(0);
-        if end > *next_row {
+        if let Some(end) = f.segments.iter().map(|s| s.end_row).max().filter(|end| end > next_row) {
             let what = format!("rows of feature {}", f.number);
             return Err(Damage::new(file, what, format!("at most {next_row}"), end).into());
         }

@@ -1,7 +1,7 @@
 //! A snapshot: one published, immutable state of a store.
 
 use super::coverage::Coverage;
-use crate::layout::{Env, encoding_file, sample_file, segment_file};
+use crate::layout::{Env, encoding_file, sample_file};
 
 use super::load::Chain;
 use crate::encodings::EncodingReader;
@@ -11,10 +11,10 @@ use crate::manifest::{
     DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Root, RunPart, SegmentEntry, Tag, root_number,
 };
 use crate::samples::SampleReader;
-use crate::segment::{Checks, FeatureReader, FileId, SegmentFile, Shape, open_all};
+use crate::segment::{Checks, FeatureReader, SegmentFile, open_all};
 use crate::table::TableFile;
 use crate::tombstones::{DeletedIdLookup, LiveRows};
-use gstore_core::{Granularity, RowSet, nearest};
+use gstore_core::{Digest, Granularity, RowSet, nearest};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,7 +35,7 @@ pub struct SnapshotInfo {
     /// The number of the one before it.
     pub parent: Option<u64>,
     /// Digest of its root.
-    pub digest: String,
+    pub digest: Digest,
     /// Id of the store.
     pub store: Uuid,
     /// Names of the tags that keep it.
@@ -51,7 +51,7 @@ impl SnapshotInfo {
             command: root.command.clone(),
             changes: root.changes.clone(),
             parent: root.parent.as_ref().and_then(|p| root_number(&p.file)),
-            digest: link.digest.clone(),
+            digest: link.digest,
             store: root.store,
             tags: tags.iter().filter(|t| t.root == *link).map(|t| t.name.clone()).collect(),
         }
@@ -360,11 +360,7 @@ impl Snapshot {
     }
 
     /// What an encoding says of the samples. Reads nothing yet.
-    pub fn encoding(
-        &self,
-        _dataset: &DatasetPart,
-        encoding: &EncodingEntry,
-    ) -> Result<EncodingReader, ReadError> {
+    pub fn encoding(&self, encoding: &EncodingEntry) -> Result<EncodingReader, ReadError> {
         let file = |entry: &FileEntry| {
             let name = encoding_file(encoding.number, entry.uuid);
             TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
@@ -426,11 +422,7 @@ impl Snapshot {
         entry: &SegmentEntry,
         transient: bool,
     ) -> Result<SegmentFile, StorageError> {
-        let name = segment_file(part.number, entry.uuid);
-        let id = FileId { path: &self.env.at(&name), name };
-        let shape = Shape::new(&part.desc, &part.attrs);
-        let label = part.display_name();
-        let mut file = SegmentFile::open(self.env.shared_vfs(), id, entry, &label, shape, &part.key)?;
+        let mut file = SegmentFile::open_of(&self.env, part, entry)?;
         file.transient = transient;
         Ok(file)
     }

@@ -119,7 +119,7 @@ pub(crate) fn describe(
     let mut buffer = vec![0; CHUNK as usize];
     for start in (0..len).step_by(CHUNK as usize) {
         let n = CHUNK.min(len - start) as usize;
-        let bytes = buffer.get_mut(..n).unwrap_or_default();
+        let bytes = buffer.split_at_mut(n).0;
         file.read_at(bytes, start).map_err(io)?;
         chunks.push(xxh3_64(bytes));
     }
@@ -128,8 +128,8 @@ pub(crate) fn describe(
     let metadata =
         ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new()).map_err(|e| bytes.explain(e))?;
     let metadata = metadata.metadata().file_metadata();
-    let pairs = metadata.key_value_metadata().map(Vec::as_slice).unwrap_or_default();
-    let text = |key: &str| pairs.iter().find(|p| p.key == key).and_then(|p| p.value.as_deref());
+    let pairs = || metadata.key_value_metadata().into_iter().flatten();
+    let text = |key: &str| pairs().find(|p| p.key == key).and_then(|p| p.value.as_deref());
     let damage = |what: &str, found: &str| -> StorageError {
         Damage::new(name, format!("footer metadata {what}"), "a value of this format", found).into()
     };
@@ -141,6 +141,7 @@ pub(crate) fn describe(
     if entry.rows == 0 || u64::try_from(metadata.num_rows()).ok() != Some(entry.rows) {
         return Err(damage(KEY_ROWS, &metadata.num_rows().to_string()));
     }
+    // What an older gstore did not say: no time, no columns.
     Ok(Described {
         entry,
         created: text(KEY_CREATED).and_then(|t| t.parse().ok()).unwrap_or(0),

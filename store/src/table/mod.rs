@@ -12,6 +12,6 @@ mod region;
 mod write;
 
 pub(crate) use about::{About, Described, describe};
-pub(crate) use read::TableFile;
+pub(crate) use read::{TableFile, row_ids};
 pub(crate) use region::{Expected, Region, regions};
 pub(crate) use write::{TableWriter, properties};

@@ -5,6 +5,8 @@ use crate::error::{Damage, StorageError};
 use crate::manifest::{CHUNK, FileEntry};
 use crate::vfs::Vfs;
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -125,5 +127,24 @@ impl Iterator for TableRead<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.reader.next()?.map_err(|e| self.bytes.explain(e)))
+    }
+}
+
+/// Rows and ids of a batch of samples that has these columns. The id of a row of which only the number is left is
+/// empty.
+///
+/// # Errors
+/// Columns of another type.
+pub(crate) fn row_ids<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<impl Iterator<Item = (u64, &'a str)> + use<'a>, Damage> {
+    let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
+    match (rows, ids) {
+        (Some(rows), Some(ids)) => {
+            Ok(rows.values().iter().zip(ids).map(|(row, id)| (*row, id.unwrap_or_default())))
+        }
+        _ => Err(Damage::new(name, "columns row and id", "a number and a text", "others")),
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{Damage, StorageError};
 use crate::layout::{Env, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, Extra, TombstoneEntry};
 
-use gstore_core::{RowSet, many, xxh3_hex};
+use gstore_core::{Digest, RowSet, many};
 use roaring::RoaringTreemap;
 use std::io::{ErrorKind, Write};
 use uuid::Uuid;
@@ -51,7 +51,7 @@ pub(super) fn write(
         uuid,
         rows: rows.len(),
         len: bytes.len() as u64,
-        digest: xxh3_hex(&bytes),
+        digest: Digest::of(&bytes),
         purged: kind == Kind::Purged,
         superseded: kind == Kind::Superseded,
         extra: Extra::new(),
@@ -92,9 +92,9 @@ pub(crate) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Res
     if bytes.len() as u64 != entry.len {
         return Err(damage("length", entry.len.to_string(), bytes.len().to_string()));
     }
-    let digest = xxh3_hex(&bytes);
+    let digest = Digest::of(&bytes);
     if digest != entry.digest {
-        return Err(damage("digest", entry.digest.clone(), digest));
+        return Err(damage("digest", entry.digest.to_string(), digest.to_string()));
     }
     let rows = parse(&bytes).map_err(|e| damage("bitmap", "a roaring bitmap".into(), e))?;
     if rows.len() != entry.rows {

@@ -9,18 +9,16 @@ use crate::error::{Damage, ReadError, StorageError};
 use crate::layout::{Env, deleted_ids_file, deleted_ids_folder, sample_file};
 use crate::manifest::{DatasetPart, DeletedIdsEntry, Extra, FileEntry};
 
-use crate::table::{Expected, Region, TableFile};
+use crate::table::{Expected, Region, TableFile, row_ids};
 use crate::vfs::{VfsFile, VfsRead};
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use gstore_core::{RowSet, many, xxh3_hex};
+use gstore_core::{Digest, RowSet, many};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use uuid::Uuid;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The first half of the SHA-256 of the salt and an id.
 pub(crate) type IdDigest = [u8; 16];
@@ -42,6 +40,13 @@ pub(crate) fn digest(salt: Uuid, id: &str) -> IdDigest {
     let mut out = [0; WIDTH];
     out.iter_mut().zip(hash.as_slice()).for_each(|(to, from)| *to = *from);
     out
+}
+
+/// Salt and number of ids by the end of a list; `None` if it is not one.
+fn salt_and_ids(end: &[u8; END]) -> Option<(Uuid, u64)> {
+    let (salt, rest) = end.split_first_chunk::<16>()?;
+    let (ids, rest) = rest.split_first_chunk::<8>()?;
+    rest.starts_with(MAGIC).then(|| (Uuid::from_bytes(*salt), u64::from_le_bytes(*ids)))
 }
 
 /// What the ids of a dataset are hashed with: what its list has, or a new random salt.
@@ -88,13 +93,8 @@ pub(crate) fn digests_of(
         let file = TableFile::new(env.shared_vfs(), env.at(&name), name.clone(), entry);
         for batch in file.read(&["row", "id"], &ranges)? {
             let batch = batch?;
-            let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-            let ids = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
-            let (Some(rows), Some(ids)) = (rows, ids) else {
-                return Err(Damage::new(&name, "columns row and id", "a number and a text", "others").into());
-            };
-            let ids = rows.values().iter().zip(ids).filter_map(|(row, id)| Some((*row, id?)));
-            out.extend(ids.filter(|(_, id)| !id.is_empty()).map(|(row, id)| (row, digest(salt, id))));
+            let ids = row_ids(&batch, &name)?.filter(|(_, id)| !id.is_empty());
+            out.extend(ids.map(|(row, id)| (row, digest(salt, id))));
         }
     }
     Ok(out)
@@ -121,9 +121,9 @@ impl DeletedIds {
         let lost =
             format!("the list of {} of dataset {} cannot be read", many(entry.ids, "deleted id"), part.name);
         let (list, tail) = Self::read_tail(env, deleted_ids_file(part.number, entry.uuid), lost)?;
-        let found = xxh3_hex(&tail);
-        if (list.ids, list.salt, &found) != (entry.ids, entry.salt, &entry.digest) {
-            return Err(list.damage("digest of the tail", &entry.digest, found));
+        let found = Digest::of(&tail);
+        if (list.ids, list.salt, found) != (entry.ids, entry.salt, entry.digest) {
+            return Err(list.damage("digest of the tail", entry.digest, found));
         }
         Ok(Some(list))
     }
@@ -137,7 +137,7 @@ impl DeletedIds {
         let read = || {
             let (mut list, tail) = Self::read_tail(env, deleted_ids_file(dataset, uuid), String::new())?;
             list.each(|_| Ok(()))?;
-            let (ids, salt, digest) = (list.ids, list.salt, xxh3_hex(&tail));
+            let (ids, salt, digest) = (list.ids, list.salt, Digest::of(&tail));
             let len = ids * WIDTH as u64 + tail.len() as u64;
             Ok(DeletedIdsEntry { uuid, ids, len, digest, salt, extra: Extra::new() })
         };
@@ -165,13 +165,11 @@ impl DeletedIds {
         };
         let mut end = [0; END];
         list.file.read_at(&mut end, end_at).map_err(Env::io("read", &list.name))?;
-        let [salt, ids, magic] = [0..16, 16..24, 24..32].map(|r| end.get(r).unwrap_or_default());
-        if magic != MAGIC {
-            let (expected, found) = (String::from_utf8_lossy(MAGIC), String::from_utf8_lossy(magic));
+        let Some((salt, ids)) = salt_and_ids(&end) else {
+            let (expected, found) = (String::from_utf8_lossy(MAGIC), String::from_utf8_lossy(&end));
             return Err(list.damage("mark", expected, found));
-        }
-        list.salt = Uuid::from_slice(salt).unwrap_or_default();
-        list.ids = ids.try_into().map_or(0, u64::from_le_bytes);
+        };
+        (list.salt, list.ids) = (salt, ids);
         let tail_len = list.ids.div_ceil(PAGE as u64).saturating_mul(FENCE as u64).saturating_add(END as u64);
         let expected = list.ids.saturating_mul(WIDTH as u64).saturating_add(tail_len);
         if expected != len {
@@ -179,18 +177,17 @@ impl DeletedIds {
         }
         let mut tail = vec![0; tail_len as usize];
         list.file.read_at(&mut tail, len - tail_len).map_err(Env::io("read", &list.name))?;
-        let (body, own) = tail.split_at(tail.len() - 16);
-        let (expected, found) = (own.try_into().map_or(0, u128::from_le_bytes), xxh3_128(body));
-        if expected != found {
-            let [expected, found] = [expected, found].map(|d| format!("{d:032x}"));
-            return Err(list.damage("digest of the tail", expected, found));
+        let (fences, _) = tail.split_at(tail.len() - END);
+        let own =
+            tail.split_last_chunk::<16>().map(|(body, own)| (Digest::of(body), u128::from_le_bytes(*own)));
+        if let Some((found, expected)) = own.filter(|(found, expected)| found.number() != *expected) {
+            return Err(list.damage("digest of the tail", Digest::new(expected), found));
         }
-        let fence = |bytes: &[u8]| {
-            let (first, sum) = bytes.split_at_checked(WIDTH)?;
-            Some((first.try_into().ok()?, u64::from_le_bytes(sum.try_into().ok()?)))
+        let fence = |bytes: &[u8; FENCE]| {
+            let (first, sum) = bytes.split_first_chunk::<WIDTH>()?;
+            Some((*first, u64::from_le_bytes(*sum.first_chunk::<8>()?)))
         };
-        let fences = body.get(..tail.len() - END).unwrap_or_default();
-        list.fences = fences.chunks_exact(FENCE).filter_map(fence).collect();
+        list.fences = fences.as_chunks::<FENCE>().0.iter().filter_map(fence).collect();
         Ok((list, tail))
     }
 
@@ -203,17 +200,8 @@ impl DeletedIds {
         let digest = digest(self.salt, id);
         let after = self.fences.partition_point(|(first, _)| *first <= digest);
         let Some(place) = after.checked_sub(1) else { return Ok(None) };
-        let page = self.read(place)?;
-        let (mut low, mut high) = (0, page.len() / WIDTH);
-        while low < high {
-            let middle = low.midpoint(high);
-            match page.get(middle * WIDTH..(middle + 1) * WIDTH).unwrap_or_default().cmp(&digest[..]) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return Ok(Some(digest)),
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        Ok(None)
+        let page = self.read(place)?.as_chunks::<WIDTH>().0;
+        Ok(page.binary_search(&digest).is_ok().then_some(digest))
     }
 
     /// Calls `f` for every digest in order, each page compared with its own.
@@ -223,8 +211,7 @@ impl DeletedIds {
     ) -> Result<(), StorageError> {
         let mut before: Option<IdDigest> = None;
         for place in 0..self.fences.len() {
-            for bytes in self.read(place)?.to_vec().chunks_exact(WIDTH) {
-                let digest: IdDigest = bytes.try_into().unwrap_or_default();
+            for digest in self.read(place)?.to_vec().as_chunks::<WIDTH>().0.iter().copied() {
                 if before.is_some_and(|b| b >= digest) {
                     return Err(self.damage(
                         &format!("digests of page {place}"),
@@ -245,7 +232,9 @@ impl DeletedIds {
         let ids = (self.ids - (place * PAGE) as u64).min(PAGE as u64) as usize;
         self.page.resize(ids * WIDTH, 0);
         self.file.read_at(&mut self.page, offset).map_err(Env::io("read", &self.name))?;
-        let (first, expected) = self.fences.get(place).copied().unwrap_or_default();
+        let Some((first, expected)) = self.fences.get(place).copied() else {
+            return Err(self.damage("number of a page", format!("below {}", self.fences.len()), place));
+        };
         let found = xxh3_64(&self.page);
         if found != expected || !self.page.starts_with(&first) {
             let [expected, found] = [expected, found].map(|d| format!("{d:016x}"));
@@ -355,7 +344,7 @@ fn write(
     name: &str,
     salt: Uuid,
     fill: impl FnOnce(&mut Writer) -> Result<(), StorageError>,
-) -> Result<(u64, u64, String), StorageError> {
+) -> Result<(u64, u64, Digest), StorageError> {
     let file = env.vfs().create(path).map_err(Env::io("create", name))?;
     let mut out = Writer { file, name: name.to_owned(), page: Vec::new(), tail: Vec::new(), ids: 0 };
     fill(&mut out)?;
@@ -364,11 +353,11 @@ fn write(
     tail.extend_from_slice(salt.as_bytes());
     tail.extend_from_slice(&ids.to_le_bytes());
     tail.extend_from_slice(MAGIC);
-    let sum = xxh3_128(&tail);
-    tail.extend_from_slice(&sum.to_le_bytes());
+    let sum = Digest::of(&tail);
+    tail.extend_from_slice(&sum.number().to_le_bytes());
     let written = out.file.write_all(&tail).and_then(|()| out.file.flush()).and_then(|()| out.file.sync());
     written.map_err(Env::io("write", name))?;
-    Ok((ids, ids * WIDTH as u64 + tail.len() as u64, xxh3_hex(&tail)))
+    Ok((ids, ids * WIDTH as u64 + tail.len() as u64, Digest::of(&tail)))
 }
 
 struct Writer {
@@ -408,10 +397,7 @@ pub(crate) fn regions(env: &Env, part: &DatasetPart) -> Result<Vec<Region>, Stor
         left -= len;
         out.push(Region { len: len as u64, digest: Expected::Chunk(*sum), lost: list.lost.clone() });
     }
-    let digest = entry.digest.parse().map_err(|_| {
-        Damage::new(&list.name, "digest of the file", "32 hex digits", format!("{:?}", entry.digest))
-    })?;
     let len = entry.len - list.ids * WIDTH as u64;
-    out.push(Region { len, digest: Expected::Digest(digest), lost: list.lost.clone() });
+    out.push(Region { len, digest: Expected::Digest(entry.digest), lost: list.lost.clone() });
     Ok(out)
 }

@@ -202,7 +202,8 @@ impl Reader<'_, '_, '_> {
                 self.catalog.manifests.insert(link.file.clone());
                 self.failed(link, &e, None);
                 self.catalog.visited.push(Visited {
-                    number: crate::manifest::root_number(&link.file).unwrap_or_default(),
+                    // Its name has the number, unless it is that of no root.
+                    number: crate::manifest::root_number(&link.file).unwrap_or(0),
                     manifests: vec![link.file.clone()],
                     readable: false,
                     tag: tag.map(str::to_owned),

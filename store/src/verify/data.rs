@@ -6,16 +6,15 @@ use crate::error::{Damage, StorageError};
 use crate::layout::{deleted_ids_file, encoding_file, sample_file, tombstone_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::store::Store;
-use crate::table::TableFile;
+use crate::table::{TableFile, row_ids};
 use crate::tombstones::{DeletedIds, LiveRows, read_bitmap};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, RecordBatch};
-use gstore_core::RowSet;
+use gstore_core::{Digest, RowSet};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 /// Verifies the bitmaps of deleted rows. Returns for each dataset part which rows are gone, or nothing if that cannot be read.
 pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> Vec<Option<LiveRows>> {
@@ -46,6 +45,7 @@ pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>
                     }
                 }
                 Ok(set) => {
+                    // Another bitmap of the dataset cannot be read.
                     let Some(before) = &mut rows else { continue };
                     let twice = set.intersection(&before.deleted.union(&before.purged));
                     if !twice.is_empty() {
@@ -89,10 +89,10 @@ pub(super) fn samples(
 ) -> HashSet<String> {
     let mut done = HashSet::new();
     let mut sound = HashSet::new();
-    for (i, part) in catalog.datasets.iter().map(|d| &d.part).enumerate() {
+    for (i, (part, live)) in catalog.datasets.iter().map(|d| &d.part).zip(dead).enumerate() {
         let of = format!("dataset {}", part.name);
         let before = tally.problems.len();
-        let live = dead.get(i).and_then(Option::as_ref);
+        let live = live.as_ref();
         // Ids of an older part of the same dataset are those of the newer one: only the newest is held against itself.
         let mut ids = Ids { part, live, seen: HashMap::new() };
         for entry in &part.files {
@@ -204,7 +204,9 @@ fn shells(
     live: Option<&LiveRows>,
     tally: &mut Tally<'_>,
 ) {
-    let purged = live.map(|l| l.purged.intersection(&RowSet::from_range(entry.range()))).unwrap_or_default();
+    // Without its bitmaps nothing is known of the dataset's rows.
+    let Some(live) = live else { return };
+    let purged = live.purged.intersection(&RowSet::from_range(entry.range()));
     if purged.is_empty() {
         return;
     }
@@ -229,28 +231,25 @@ struct Ids<'a> {
     part: &'a DatasetPart,
     /// Unknown if a bitmap of deleted rows cannot be read.
     live: Option<&'a LiveRows>,
-    seen: HashMap<u128, u64>,
+    seen: HashMap<Digest, u64>,
 }
 
 impl Ids<'_> {
     fn check(&mut self, batch: &RecordBatch, name: &str, tally: &mut Tally<'_>) {
-        let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let texts = batch.column_by_name("id").and_then(|c| c.as_string_opt::<i32>());
-        let (Some(rows), Some(texts)) = (rows, texts) else {
-            let e = Damage::new(name, "column id", "text", "something else").into();
-            return tally.problem(name, &e, None);
+        let rows = match row_ids(batch, name) {
+            Ok(rows) => rows,
+            Err(e) => return tally.problem(name, &e.into(), None),
         };
         let Some(live) = self.live else { return };
-        for (row, id) in rows.values().iter().zip(texts) {
-            let id = id.unwrap_or_default();
-            let purged = live.purged.contains(*row);
+        for (row, id) in rows {
+            let purged = live.purged.contains(row);
             let problem = if purged != id.is_empty() {
                 let expected = if purged { "nothing, it was purged" } else { "a text that is not empty" };
                 Some((format!("id of row {row}"), expected.to_owned(), format!("{id:?}")))
-            } else if !live.live.contains(*row) {
+            } else if !live.live.contains(row) {
                 None
             } else {
-                let other = self.seen.insert(xxh3_128(id.as_bytes()), *row);
+                let other = self.seen.insert(Digest::of(id.as_bytes()), row);
                 other.map(|other| {
                     (format!("id {id:?}"), "once in the dataset".into(), format!("in rows {other} and {row}"))
                 })
@@ -258,7 +257,7 @@ impl Ids<'_> {
             if let Some((what, expected, found)) = problem {
                 let e = Damage::new(name, what, expected, found).into();
                 let of = format!("dataset {}", self.part.name);
-                tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_rows([*row]))));
+                tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_rows([row]))));
             }
         }
     }

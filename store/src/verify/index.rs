@@ -132,11 +132,9 @@ fn compare(
         live += 1;
         let found = ledger.get(part.number, &id)?;
         if found != Some(known) {
-            let found = found.map_or_else(
-                || "nothing".to_owned(),
-                |f| format!("row {} with digest {:032x}", f.row, f.digest),
-            );
-            let expected = format!("row {} with digest {:032x}", known.row, known.digest);
+            let found = found
+                .map_or_else(|| "nothing".to_owned(), |f| format!("row {} with digest {}", f.row, f.digest));
+            let expected = format!("row {} with digest {}", known.row, known.digest);
             report(tally, &format!("id {id:?} of dataset {}", part.name), &expected, &found);
             return Ok(());
         }

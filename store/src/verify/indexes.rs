@@ -8,23 +8,23 @@ use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::segment::BlockBuffer;
 use crate::store::Store;
-use gstore_core::Remedy;
+use gstore_core::{Digest, Remedy};
 use std::collections::HashMap;
 use uuid::Uuid;
 
 /// An index that is there.
-pub(super) struct Place<'a> {
+pub(super) struct Place {
     /// Its file, relative to the store.
     name: String,
     segment: Uuid,
     kind: String,
     /// Digest of the segment's footer.
-    digest: &'a str,
+    digest: Digest,
     len: u64,
 }
 
 /// The indexes of the segments of a catalog. A folder that cannot be listed is a note.
-pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, tally: &mut Tally<'_>) -> Vec<Place<'a>> {
+pub(super) fn find(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> Vec<Place> {
     let env = store.env();
     let files = match list(env) {
         Ok(files) => files,
@@ -37,7 +37,7 @@ pub(super) fn find<'a>(store: &Store, catalog: &'a Catalog, tally: &mut Tally<'_
         return Vec::new();
     }
     let entries = catalog.features.iter().flat_map(|f| &f.part.segments);
-    let digests: HashMap<Uuid, &str> = entries.map(|s| (s.uuid, &*s.footer_digest)).collect();
+    let digests: HashMap<Uuid, Digest> = entries.map(|s| (s.uuid, s.footer_digest)).collect();
     let place = |file: String| {
         let (segment, kind) = split_name(&file).map(|(segment, kind)| (segment, kind.to_owned()))?;
         let digest = *digests.get(&segment)?;
@@ -52,14 +52,14 @@ fn len(env: &Env, name: &str) -> u64 {
     env.vfs().open(&env.at(name)).and_then(|f| f.len()).unwrap_or(0)
 }
 
-impl Place<'_> {
+impl Place {
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 }
 
 /// Verifies them, every byte.
-pub(super) fn indexes(store: &Store, places: &[Place<'_>], tally: &mut Tally<'_>) {
+pub(super) fn indexes(store: &Store, places: &[Place], tally: &mut Tally<'_>) {
     let mut scratch = BlockBuffer::new();
     let before = tally.problems.len();
     for place in places {

@@ -49,7 +49,7 @@ impl Store {
     ) -> Result<VerifyReport, VerifyError> {
         let mut tally = Tally::new(progress, options.cancel.clone());
         let _lease = self.lease_current("verify");
-        let catalog = catalog::read(self, options.all_snapshots, &mut tally).map_err(VerifyError::Open)?;
+        let catalog = catalog::read(self, options.all_snapshots, &mut tally)?;
         let samples = check_files(self, &catalog, &mut tally);
         if !tally.stopped() {
             index::ledger(self, &catalog, &samples, &mut tally);

@@ -5,6 +5,7 @@ use super::report::Tally;
 use crate::layout::names::{self, INDEXES, NUMBERED, Top};
 use crate::store::Store;
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use uuid::Uuid;
 
 /// The UUID of a data file: `<uuid>.<ending>`.
@@ -14,7 +15,15 @@ pub(crate) fn data_uuid(name: &str, ending: &str) -> Option<Uuid> {
 
 /// Lists files that no snapshot refers to, and those that no gstore made. Both take room and do no harm.
 pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
-    let list = |folder: &str| store.env().vfs().list(&store.env().at(folder)).unwrap_or_default();
+    let mut refused = Vec::new();
+    let mut list = |folder: &str| match store.env().vfs().list(&store.env().at(folder)) {
+        Ok(names) => names,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
+        Err(e) => {
+            refused.push(format!("files without a reference were not looked for in {folder:?}: {e}"));
+            Vec::new()
+        }
+    };
     for name in list("") {
         match names::top(&name) {
             Top::Ours => {}
@@ -65,4 +74,5 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
             Some(_) => {}
         }
     }
+    tally.notes.extend(refused);
 }

@@ -5,7 +5,7 @@ use super::report::{AffectedRows, Tally};
 use crate::error::Damage;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, SegmentEntry};
-use crate::segment::{BlockBuffer, FileId, SegmentFile, Shape};
+use crate::segment::{BlockBuffer, FileId, SegmentFile};
 use crate::store::Store;
 use gstore_core::RowSet;
 use std::collections::HashMap;
@@ -57,11 +57,10 @@ fn segment(
 ) -> RowSet {
     let path = store.env().at(name);
     let id = || FileId { path: &path, name: name.to_owned() };
-    let shape = Shape::new(&part.desc, &part.attrs);
     let vfs = store.env().shared_vfs();
     let lost = |rows: &RowSet| Some(AffectedRows::new(of, rows));
     let envelope = RowSet::from_range(entry.range());
-    let file = match SegmentFile::open(vfs.clone(), id(), entry, &part.display_name(), shape, &part.key) {
+    let file = match SegmentFile::open_of(store.env(), part, entry) {
         Ok(file) => file,
         Err(e) => {
             tally.problem(name, &e, lost(&envelope));
@@ -85,8 +84,8 @@ fn segment(
         tally.problem(name, &e, lost(&rows));
     });
     let mut rows = RowSet::new();
-    for (i, block) in file.blocks.iter().enumerate() {
-        match file.block_rows(i, scratch) {
+    for block in &file.blocks {
+        match file.block_rows(block, scratch) {
             Ok(set) => rows = rows.union(&set),
             // Reported above.
             Err(_) => bad.insert(block.first..block.end),

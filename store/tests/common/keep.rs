@@ -53,7 +53,7 @@ pub fn content(snapshot: &Snapshot) -> Result<BTreeMap<String, String>, ReadErro
             }
         }
         for e in &d.encodings {
-            out.insert(e.label.clone(), format!("{:?}", snapshot.encoding(d, e)?.counts(0..u64::MAX)?));
+            out.insert(e.label.clone(), format!("{:?}", snapshot.encoding(e)?.counts(0..u64::MAX)?));
         }
         out.insert(d.name.clone(), ids);
     }

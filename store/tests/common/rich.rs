@@ -197,7 +197,7 @@ fn dataset_of(snapshot: &Snapshot, d: &DatasetPart) -> Value {
         "rows 4, 0, 5": (0..3).map(|i| json!([some.column(0).as_string::<i32>().value(i),
             text(some.column(1).as_binary::<i32>().value(i))])).collect::<Vec<_>>(),
         "encodings": d.encodings.iter().map(|e| {
-            let counts = snapshot.encoding(d, e).unwrap().counts(0..u64::MAX).unwrap();
+            let counts = snapshot.encoding(e).unwrap().counts(0..u64::MAX).unwrap();
             json!({"label": e.label, "key": e.key, "rows": e.rows().to_string(),
                 "tokens": counts.iter().map(|c| c.tokens).sum::<u32>(),
                 "scored": counts.iter().map(|c| c.scored).sum::<u32>(),

@@ -34,3 +34,27 @@ fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
     assert!(try_repair(&path, RepairOptions::default()).unwrap_err().to_string().contains("newer gstore"));
     assert!(bytes(&path) == before);
 }
+
+#[test]
+fn a_folder_that_may_not_be_listed_ends_the_repair_and_loses_nothing() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = filled(&path, 10, &features()[0].clone(), 10);
+    drop(store);
+    fs_err::remove_file(path.join("CURRENT")).unwrap();
+    let before = bytes(&path);
+    for folder in ["samples", "segments", "encodings", "manifests"] {
+        let refused = path.join(folder);
+        let vfs =
+            hook::HookVfs::new(move |operation, p| match operation == "list" && p.starts_with(&refused) {
+                true => Err(std::io::ErrorKind::PermissionDenied.into()),
+                false => Ok(()),
+            });
+        let options = RepairOptions { dry_run: true, ..RepairOptions::default() };
+        let e = Store::repair_folder_on(vfs, &path, options, &mut |_| {}).unwrap_err();
+        assert!(matches!(e, VerifyError::Store(_)), "{folder}: {e}");
+    }
+    assert!(bytes(&path) == before);
+    assert!(repair(&path).unrepaired.is_empty());
+    assert_eq!(Store::open(&path).unwrap().snapshot().unwrap().features().len(), 1);
+}

@@ -82,7 +82,7 @@ pub fn content(store: &Store) -> Content {
             }
         }
         for e in &part.encodings {
-            let counts = snapshot.encoding(part, e).unwrap().counts(0..u64::MAX).unwrap();
+            let counts = snapshot.encoding(e).unwrap().counts(0..u64::MAX).unwrap();
             out.counts.extend(counts.iter().map(|c| c.row));
         }
     }

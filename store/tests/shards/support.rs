@@ -86,7 +86,7 @@ pub fn content(store: &Store) -> Content {
         .collect();
     let part = snapshot.dataset("pool").unwrap();
     let counts =
-        part.encodings.iter().flat_map(|e| snapshot.encoding(part, e).unwrap().counts(0..SAMPLES).unwrap());
+        part.encodings.iter().flat_map(|e| snapshot.encoding(e).unwrap().counts(0..SAMPLES).unwrap());
     Content {
         features,
         runs: snapshot.runs().iter().map(|r| (**r).clone()).collect(),

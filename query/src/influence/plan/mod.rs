@@ -133,7 +133,7 @@ impl Plan {
             snapshot: PlanSnapshot {
                 store: info.store.to_string(),
                 number: info.number,
-                digest: info.digest,
+                digest: info.digest.to_string(),
             },
             spec: spec.clone(),
             given,

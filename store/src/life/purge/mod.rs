@@ -69,7 +69,7 @@ pub(super) fn purge(
     let salt = ids::salt_of(&part);
     let remembered = gone.difference(&before.superseded);
     let (forgotten, lost) = ids::readable_digests(env, &part, &remembered, salt)
-        .map_err(|e| unreadable(&format!("dataset {}", part.name), e.into()))?;
+        .map_err(|e| unreadable(&format!("dataset {}", part.name), e))?;
     report.unremembered = lost.len();
     rewrite.dataset(&mut part, &gone)?;
     let mut features = Vec::new();
@@ -165,6 +165,7 @@ fn clear(
 ) -> Result<Vec<String>, StorageError> {
     let env = store.env();
     for (id, said) in jobs(env)? {
+        // A live one is of another dataset: those of this one were refused.
         let Some(folder) = JobFolder::take(env, &id)? else { continue };
         let goes = match said.ok().flatten() {
             // What an unreadable one has is not known, and nobody could go on from it.
@@ -256,9 +257,9 @@ fn has_purged_rows(
 fn has_rows(env: &Arc<Env>, id: FileId<'_>, uuid: Uuid, rows: &RowSet) -> Result<bool, StorageError> {
     let opened = SegmentFile::open_unlisted(env.shared_vfs(), id, uuid)?;
     let mut scratch = BlockBuffer::new();
-    for (i, block) in opened.file.blocks.iter().enumerate() {
+    for block in &opened.file.blocks {
         if rows.within(block.first..block.end).next().is_some()
-            && !opened.file.block_rows(i, &mut scratch)?.intersection(rows).is_empty()
+            && !opened.file.block_rows(block, &mut scratch)?.intersection(rows).is_empty()
         {
             return Ok(true);
         }

@@ -145,6 +145,6 @@ fn failed(of: &str, e: RewriteError) -> ChangeError {
     }
 }
 
-pub(super) fn unreadable(of: &str, e: ReadError) -> ChangeError {
+pub(super) fn unreadable(of: &str, e: impl Into<ReadError>) -> ChangeError {
     failed(of, RewriteError::source(e))
 }

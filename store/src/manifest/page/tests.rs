@@ -1,6 +1,7 @@
 use super::*;
 use crate::manifest::{Extra, FeaturePart, SegmentEntry};
 use crate::vfs::OsVfs;
+use gstore_core::Digest;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ fn entry(row: u64, len: u64) -> SegmentEntry {
         rows: 1,
         len,
         tail_len: 10,
-        footer_digest: format!("{row:032x}"),
+        footer_digest: Digest::new(u128::from(row)),
         extra: Extra::new(),
     }
 }

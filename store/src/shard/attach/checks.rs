@@ -1,15 +1,16 @@
 //! Whether rows that both a snapshot and a shard have are the same, by the checks that are stored with them.
 
-use super::fit::label;
 use super::read::Shard;
 use crate::error::{AttachError, StorageError};
 use crate::job::JobFeature;
+use crate::manifest::SegmentEntry;
 use crate::segment::{BlockBuffer, FeatureReader, FileId, SegmentFile, Shape};
 use crate::shard::ReceiptFile;
 use crate::store::{Snapshot, Store};
 use crate::vfs::Vfs;
 use gstore_core::RowSet;
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -31,11 +32,11 @@ impl Checks {
         &self,
         snapshot: &Snapshot,
         shard: &Shard,
-        feature: &JobFeature,
+        of: (&JobFeature, &SegmentEntry),
         file: &ReceiptFile,
         rows: &RowSet,
     ) -> Result<RowSet, AttachError> {
-        let Some(part) = snapshot.feature_by_key(&feature.desc.key()).filter(|_| !rows.is_empty()) else {
+        let Some(part) = snapshot.feature_by_key(&of.0.desc.key()).filter(|_| !rows.is_empty()) else {
             return Ok(RowSet::new());
         };
         let reader = match self.reader.get() {
@@ -45,14 +46,14 @@ impl Checks {
                 self.reader.get_or_init(|| reader)
             }
         };
-        let known = of_file(&self.vfs, shard, feature, file, rows)?;
+        let known = of_file(&self.vfs, shard, of, file, rows)?;
         let mut others = Vec::new();
         let mut scratch = BlockBuffer::new();
         for block in reader.blocks().iter().filter(|b| rows.within(b.range()).next().is_some()) {
             let block = reader.read_block(*block, &mut scratch)?;
             for (row, digest) in block.row_digests() {
-                let Ok(at) = known.binary_search_by_key(&row, |k| k.0) else { continue };
-                if known.get(at).is_some_and(|k| k.1 != digest) {
+                // Rows that are not asked for are not known.
+                if known.get(&row).is_some_and(|known| *known != digest) {
                     others.push(row);
                 }
             }
@@ -61,15 +62,14 @@ impl Checks {
     }
 }
 
-/// A digest for each of some rows of a shard's file, ascending.
+/// A digest for each of some rows of a shard's file.
 fn of_file(
     vfs: &Arc<dyn Vfs>,
     shard: &Shard,
-    feature: &JobFeature,
+    (feature, entry): (&JobFeature, &SegmentEntry),
     file: &ReceiptFile,
     rows: &RowSet,
-) -> Result<Vec<(u64, u64)>, AttachError> {
-    let ReceiptFile::Segment { entry, .. } = file else { return Ok(Vec::new()) };
+) -> Result<HashMap<u64, u64>, AttachError> {
     let bad = |e: StorageError| match e {
         StorageError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
             "there is no such file".into()
@@ -77,15 +77,15 @@ fn of_file(
         other => other.to_string(),
     };
     let path = shard.folder.join(file.name());
-    let read = || -> Result<Vec<(u64, u64)>, StorageError> {
+    let read = || -> Result<HashMap<u64, u64>, StorageError> {
         let shape = Shape::new(&feature.desc, &feature.attrs);
         let id = FileId { path: &path, name: path.display().to_string() };
         let file =
-            SegmentFile::open(Arc::clone(vfs), id, entry, &label(feature), shape, &feature.desc.key())?;
-        let mut checks = Vec::new();
+            SegmentFile::open(Arc::clone(vfs), id, entry, &feature.name(), shape, &feature.desc.key())?;
+        let mut checks = HashMap::new();
         let mut scratch = BlockBuffer::new();
-        for i in 0..file.blocks.len() {
-            let Some(block) = file.read_block(i, &mut scratch)? else { continue };
+        for block in &file.blocks {
+            let block = file.read_block(block, &mut scratch)?;
             checks.extend(block.row_digests().into_iter().filter(|(row, _)| rows.contains(*row)));
         }
         Ok(checks)

@@ -4,13 +4,15 @@
 //! same, wherever and however often it was computed, compacted or repaired.
 
 use super::checks::Checks;
-use super::fit::label;
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::{JobFeature, attached, live_rows, published_rows, purged_rows};
+use crate::manifest::{DatasetPart, SegmentEntry};
 use crate::shard::ReceiptFile;
+use crate::shard::receipt::Of;
 use crate::store::{Snapshot, Store};
 use gstore_core::RowSet;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -41,17 +43,13 @@ impl Choice {
 
     /// Rows of a feature that will be added.
     pub fn rows_of(&self, key: &str) -> RowSet {
-        self.rows.get(key).cloned().unwrap_or_default()
+        self.rows.get(key).cloned().unwrap_or_else(RowSet::new)
     }
 
     /// Digests of the receipts that add rows to a feature.
     pub fn receipts_of(&self, key: &str, shards: &[Shard]) -> Vec<String> {
-        let adds = |s: &&Shard| {
-            let Some(i) = s.receipt.features.iter().position(|f| f.desc.key() == key) else { return false };
-            s.receipt.files.iter().any(|file| {
-                matches!(file, ReceiptFile::Segment { feature, .. } if *feature == i) && self.has(file)
-            })
-        };
+        let of_it = |of: Of<'_>| matches!(of, Of::Feature(f, _) if f.desc.key() == key);
+        let adds = |s: &&Shard| s.receipt.contents().any(|(file, of)| self.has(file) && of_it(of));
         shards.iter().filter(adds).map(|s| s.receipt.digest.clone()).collect()
     }
 }
@@ -72,37 +70,48 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
     let mut stored: BTreeMap<String, Stored> = BTreeMap::new();
     let mut choice = Choice::default();
     for shard in shards {
-        for (i, f) in shard.receipt.features.iter().enumerate() {
-            let key = f.desc.key();
-            if !stored.contains_key(&key) {
-                stored.insert(key.clone(), look(store, snapshot, f, &key)?);
-            }
-            let Some(there) = stored.get(&key) else { continue };
-            for file in &shard.receipt.files {
-                let ReceiptFile::Segment { feature, .. } = file else { continue };
-                if *feature != i {
-                    continue;
+        let dataset = dataset(snapshot, &shard.receipt.note.dataset)?;
+        for (file, of) in shard.receipt.contents() {
+            match of {
+                Of::Feature(f, entry) => {
+                    let key = f.desc.key();
+                    let there = match stored.entry(key.clone()) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => {
+                            let there = look(store, snapshot, f, new.key())?;
+                            new.insert(there)
+                        }
+                    };
+                    let take = lacking(snapshot, shard, (f, entry), file, there)?;
+                    if !take.is_empty() {
+                        let rows = choice.rows.entry(key).or_default();
+                        *rows = rows.union(&take.difference(&there.purged));
+                        choice.files.insert(file.uuid(), take);
+                    }
                 }
-                let take = lacking(snapshot, shard, f, file, there)?;
-                if !take.is_empty() {
-                    let rows = choice.rows.entry(key.clone()).or_default();
-                    *rows = rows.union(&take.difference(&there.purged));
-                    choice.files.insert(file.uuid(), take);
+                // Token counts may overlap those that are there: what they say follows from the encoding.
+                Of::Encoding(e, entry) => {
+                    if !dataset.encoding(&e.key).is_some_and(|e| e.rows().covers(entry.range())) {
+                        choice.files.insert(entry.uuid, file.row_set());
+                    }
                 }
             }
         }
-        choose_counts(snapshot, shard, &mut choice)?;
     }
     Ok(choice)
 }
 
+fn dataset<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a DatasetPart, AttachError> {
+    Ok(snapshot.dataset(name)?)
+}
+
 fn look(store: &Store, snapshot: &Snapshot, feature: &JobFeature, key: &str) -> Result<Stored, AttachError> {
     let part = snapshot.feature_by_key(key);
-    let dataset = snapshot.dataset(&feature.desc.dataset).map_err(crate::error::JobError::from)?;
+    let dataset = dataset(snapshot, &feature.desc.dataset)?;
     Ok(Stored {
         files: part.iter().flat_map(|p| &p.segments).map(|s| s.uuid).collect(),
         rows: published_rows(snapshot, key)?,
-        receipts: part.map(|p| attached(p)).unwrap_or_default(),
+        receipts: part.map_or_else(Vec::new, |p| attached(p)),
         live: live_rows(snapshot, dataset)?,
         purged: purged_rows(snapshot, dataset)?,
         checks: Checks::new(store),
@@ -113,7 +122,7 @@ fn look(store: &Store, snapshot: &Snapshot, feature: &JobFeature, key: &str) -> 
 fn lacking(
     snapshot: &Snapshot,
     shard: &Shard,
-    feature: &JobFeature,
+    of: (&JobFeature, &SegmentEntry),
     file: &ReceiptFile,
     there: &Stored,
 ) -> Result<RowSet, AttachError> {
@@ -131,24 +140,11 @@ fn lacking(
         return Ok(missing);
     }
     let both = live.intersection(&there.rows);
-    let others = there.checks.differing(snapshot, shard, feature, file, &both)?;
+    let others = there.checks.differing(snapshot, shard, of, file, &both)?;
     if others.is_empty() {
         return Ok(missing);
     }
-    Err(AttachError::Present { feature: label(feature), folder: shard.shown.clone(), rows: others })
-}
-
-/// Token counts may overlap those that are there: what they say follows from the encoding.
-fn choose_counts(snapshot: &Snapshot, shard: &Shard, choice: &mut Choice) -> Result<(), AttachError> {
-    let dataset = snapshot.dataset(&shard.receipt.note.dataset).map_err(crate::error::JobError::from)?;
-    for file in &shard.receipt.files {
-        let ReceiptFile::Encoding { encoding, entry, .. } = file else { continue };
-        let there = shard.receipt.encodings.get(*encoding).and_then(|e| dataset.encoding(&e.key));
-        if !there.is_some_and(|e| e.rows().covers(entry.range())) {
-            choice.files.insert(entry.uuid, file.row_set());
-        }
-    }
-    Ok(())
+    Err(AttachError::Present { feature: of.0.name(), folder: shard.shown.clone(), rows: others })
 }
 
 /// Live rows that a feature lacks once the chosen files are there.
@@ -158,7 +154,7 @@ pub(super) fn missing(
     choice: &Choice,
 ) -> Result<RowSet, AttachError> {
     let key = feature.desc.key();
-    let dataset = snapshot.dataset(&feature.desc.dataset).map_err(crate::error::JobError::from)?;
+    let dataset = dataset(snapshot, &feature.desc.dataset)?;
     let there = published_rows(snapshot, &key)?.union(&choice.rows_of(&key));
     Ok(live_rows(snapshot, dataset)?.difference(&there))
 }

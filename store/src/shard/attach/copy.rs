@@ -7,12 +7,14 @@ use super::choose::Choice;
 use super::read::Shard;
 use super::report::AttachProgress;
 use crate::error::{AttachError, StorageError};
-use crate::job::{Job, JobFeature, encoding_name, segment_name, sound_rows, unfinished};
+use crate::job::{
+    Job, JobFeature, JobFolder, SealedEncoding, encoding_name, note_name, sound_rows, unfinished,
+};
 use crate::layout::Env;
-use crate::manifest::{EncodingEntry, FileEntry, SegmentEntry};
+use crate::manifest::{FileEntry, SegmentEntry};
 use crate::segment::{FileId, SealedSegment, SegmentFile, Shape};
-use crate::shard::{Receipt, ReceiptFile};
-
+use crate::shard::ReceiptFile;
+use crate::shard::receipt::Of;
 use crate::table::TableFile;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -33,9 +35,9 @@ pub(super) fn copy(
     let mut done = AttachProgress { bytes_done: 0, bytes_total: chosen().map(ReceiptFile::bytes).sum() };
     progress(done);
     for shard in shards {
-        for file in shard.receipt.files.iter().filter(|f| choice.has(f)) {
+        for (file, of) in shard.receipt.contents().filter(|(f, _)| choice.has(f)) {
             if !is_there(job, file.uuid()) {
-                take(job, shard, file, choice)?;
+                take(job, shard, (file, of), choice)?;
             }
             done.bytes_done += file.bytes();
             progress(done);
@@ -45,78 +47,74 @@ pub(super) fn copy(
 }
 
 fn is_there(job: &Job, uuid: Uuid) -> bool {
-    job.sealed.iter().flatten().any(|s| s.uuid() == uuid)
-        || job.encodings.iter().filter_map(|e| e.file()).any(|f| f.uuid == uuid)
+    job.work.iter().flat_map(|work| &work.sealed).any(|s| s.uuid() == uuid)
+        || job.encodings.iter().any(|e| e.file.uuid == uuid)
 }
 
 /// Drops sealed files that are not the chosen ones as they are: those that were written again without some of their rows.
 fn keep_chosen(job: &mut Job, choice: &Choice) -> Result<(), AttachError> {
-    let wanted = |uuid: Uuid| choice.rows_in(uuid).is_some();
-    for (i, sealed) in job.sealed.iter_mut().enumerate() {
-        for s in sealed.extract_if(.., |s| choice.rows_in(s.uuid()) != Some(&s.rows)) {
-            job.folder.remove(&segment_name(i, s.uuid()))?;
+    for work in &mut job.work {
+        let others = work.sealed.extract_if(.., |s| choice.rows_in(s.uuid()) != Some(&s.rows));
+        for uuid in others.map(|s| s.uuid()).collect::<Vec<_>>() {
+            job.folder.remove(&work.name_of(uuid))?;
         }
     }
-    for uuid in job.encodings.iter().filter_map(|e| e.file()).map(|f| f.uuid).filter(|u| !wanted(*u)) {
-        job.folder.remove(&crate::job::note_name(uuid))?;
-        job.folder.remove(&encoding_name(uuid))?;
+    for other in job.encodings.extract_if(.., |e| choice.rows_in(e.file.uuid).is_none()) {
+        job.folder.remove(&note_name(other.file.uuid))?;
+        job.folder.remove(&encoding_name(other.file.uuid))?;
     }
-    job.encodings.retain(|e| e.file().is_some_and(|f| wanted(f.uuid)));
     Ok(())
 }
 
-fn take(job: &mut Job, shard: &Shard, file: &ReceiptFile, choice: &Choice) -> Result<(), AttachError> {
+fn take(
+    job: &mut Job,
+    shard: &Shard,
+    (file, of): (&ReceiptFile, Of<'_>),
+    choice: &Choice,
+) -> Result<(), AttachError> {
     let from = shard.folder.join(file.name());
     let bad = |detail: String| AttachError::BadFile {
         folder: shard.shown.clone(),
         file: file.name().to_owned(),
         detail,
     };
-    match file {
-        ReceiptFile::Segment { feature, entry, .. } => {
-            let Some(f) = shard.receipt.features.get(*feature) else { return Ok(()) };
-            let Some(i) = job.plan.features.iter().position(|known| known.desc == f.desc) else {
-                return Ok(());
-            };
-            let part = unfinished(&segment_name(i, entry.uuid));
-            copy_bytes(job, &from, &part, entry.len, &bad)?;
-            let rows = file.row_set();
-            let check = |path: &Path| check_segment(job, path, entry, f, &rows);
-            verified(&job.folder.path_of(&part), &from, check, bad)?;
-            let path = job.folder.path_of(&part);
+    match of {
+        Of::Feature(f, entry) => {
+            let work = job.work.iter_mut().find(|work| work.feature.desc == f.desc);
+            let Some(work) = work else { return Err(bad("its feature is not one of the job".into())) };
+            let part = unfinished(&work.name_of(entry.uuid));
+            copy_bytes(&job.folder, &from, &part, entry.len, &bad)?;
+            let (path, rows) = (job.folder.path_of(&part), file.row_set());
+            let check = |path: &Path| check_segment(job.folder.env(), path, entry, f, &rows);
+            verified(&path, &from, check, bad)?;
             if let Some(keep) = choice.rows_in(entry.uuid).filter(|keep| **keep != rows) {
-                job.keep_rows(i, FileId { path: &path, name: job.folder.name_of(&part) }, entry.uuid, keep)?;
+                let id = FileId { path: &path, name: job.folder.name_of(&part) };
+                work.keep_rows(&job.folder, id, entry.uuid, keep)?;
                 return Ok(job.folder.remove(&part)?);
             }
-            Ok(job.adopt(i, SealedSegment { path, entry: entry.clone(), rows })?)
+            Ok(work.adopt(&job.folder, SealedSegment { path, entry: entry.clone(), rows })?)
         }
-        ReceiptFile::Encoding { encoding, entry, .. } => {
+        Of::Encoding(e, entry) => {
             let part = unfinished(&encoding_name(entry.uuid));
-            copy_bytes(job, &from, &part, entry.len, &bad)?;
-            let check = |path: &Path| check_table(job, path, entry);
+            copy_bytes(&job.folder, &from, &part, entry.len, &bad)?;
+            let check = |path: &Path| check_table(job.folder.env(), path, entry);
             verified(&job.folder.path_of(&part), &from, check, bad)?;
-            match encoding_entry(&shard.receipt, *encoding, entry) {
-                Some(e) => Ok(job.adopt_encoding(shard.receipt.note.dataset.clone(), e)?),
-                None => Ok(()),
-            }
+            let (dataset, file) = (shard.receipt.note.dataset.clone(), entry.clone());
+            let (spec, label) = (e.spec.clone(), e.label.clone());
+            Ok(job.adopt_encoding(SealedEncoding { dataset, spec, label, file })?)
         }
     }
 }
 
-fn encoding_entry(receipt: &Receipt, i: usize, file: &FileEntry) -> Option<EncodingEntry> {
-    let e = receipt.encodings.get(i)?;
-    Some(EncodingEntry::of_file(e.spec.clone(), e.label.clone(), file.clone()))
-}
-
 /// Copies a file and flushes the copy.
 fn copy_bytes(
-    job: &Job,
+    folder: &JobFolder,
     from: &Path,
     to: &str,
     len: u64,
     bad: &dyn Fn(String) -> AttachError,
 ) -> Result<(), AttachError> {
-    let vfs = job.store.env().vfs();
+    let vfs = folder.env().vfs();
     let shown = from.display().to_string();
     let source = match vfs.open(from) {
         Ok(file) => file,
@@ -127,14 +125,14 @@ fn copy_bytes(
     if found != len {
         return Err(bad(format!("it has {found} bytes, its receipt says {len}")));
     }
-    let name = job.folder.name_of(to);
-    job.folder.remove(to)?;
-    let mut target = vfs.create(&job.folder.path_of(to)).map_err(Env::io("create", &name))?;
+    let name = folder.name_of(to);
+    folder.remove(to)?;
+    let mut target = vfs.create(&folder.path_of(to)).map_err(Env::io("create", &name))?;
     let mut piece = vec![0; PIECE.min(usize::try_from(len).unwrap_or(PIECE))];
     let mut at = 0;
     while at < len {
-        let n = (len - at).min(piece.len() as u64) as usize;
-        let part = piece.get_mut(..n).unwrap_or_default();
+        let n = usize::try_from(len - at).map_or(piece.len(), |left| left.min(piece.len()));
+        let part = piece.split_at_mut(n).0;
         match source.read_at(part, at) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
@@ -169,17 +167,16 @@ fn verified(
 
 /// Every byte of a segment, and that it has exactly these rows.
 fn check_segment(
-    job: &Job,
+    env: &Env,
     path: &Path,
     entry: &SegmentEntry,
     feature: &JobFeature,
     rows: &gstore_core::RowSet,
 ) -> Result<(), StorageError> {
     let shape = Shape::new(&feature.desc, &feature.attrs);
-    let label = super::fit::label(feature);
     let id = FileId { path, name: path.display().to_string() };
     let key = feature.desc.key();
-    let file = SegmentFile::open(job.store.env().shared_vfs(), id, entry, &label, shape, &key)?;
+    let file = SegmentFile::open(env.shared_vfs(), id, entry, &feature.name(), shape, &key)?;
     let found = sound_rows(&file)?;
     if found == *rows {
         return Ok(());
@@ -188,9 +185,8 @@ fn check_segment(
 }
 
 /// Every byte of a file of token counts.
-fn check_table(job: &Job, path: &Path, entry: &FileEntry) -> Result<(), StorageError> {
-    let file =
-        TableFile::new(job.store.env().shared_vfs(), path.to_owned(), path.display().to_string(), entry);
+fn check_table(env: &Env, path: &Path, entry: &FileEntry) -> Result<(), StorageError> {
+    let file = TableFile::new(env.shared_vfs(), path.to_owned(), path.display().to_string(), entry);
     let mut problem = None;
     file.verify(|e| {
         problem.get_or_insert(e);

@@ -3,10 +3,12 @@
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::JobFeature;
-use crate::shard::{ReceiptFile, samples};
+use crate::shard::receipt::Of;
+use crate::shard::samples;
 use crate::store::{Snapshot, Store};
 use gstore_core::RowSet;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 pub(super) fn check(snapshot: &Snapshot, shards: &[Shard]) -> Result<(), AttachError> {
     for shard in shards {
@@ -57,10 +59,10 @@ pub(super) fn check_samples(store: &Store, snapshot: &Snapshot, shard: &Shard) -
     let Shard { receipt, shown, .. } = shard;
     let note = &receipt.note;
     // A row keeps its sample for ever, so with the very snapshot in the history there is nothing to compare.
-    if store.snapshot_at(note.snapshot).is_ok_and(|then| then.info().digest == note.root) {
+    if store.snapshot_at(note.snapshot).is_ok_and(|then| then.info().digest.to_string() == note.root) {
         return Ok(());
     }
-    let part = snapshot.dataset(&note.dataset).map_err(crate::error::JobError::from)?;
+    let part = snapshot.dataset(&note.dataset)?;
     match samples::difference(snapshot, part, &receipt.row_set(), &shard.samples)? {
         None => Ok(()),
         Some((row, id)) => Err(AttachError::Dataset {
@@ -93,7 +95,7 @@ fn check_features(shards: &[Shard]) -> Result<(), AttachError> {
                 continue;
             };
             return Err(AttachError::OtherJob {
-                feature: label(f),
+                feature: f.name(),
                 a: first.name(),
                 b: shard.name(),
                 detail,
@@ -134,33 +136,27 @@ fn check_runs(shards: &[Shard]) -> Result<(), AttachError> {
 
 /// No row of a feature is in different files of two shards.
 fn check_overlaps(shards: &[Shard]) -> Result<(), AttachError> {
-    // Feature, first row, end, file, shard.
+    // Key of the feature, first row, end and file; feature; shard.
     let mut taken = Vec::new();
     for shard in shards {
-        let keys: Vec<String> = shard.receipt.features.iter().map(|f| f.desc.key()).collect();
-        for file in &shard.receipt.files {
-            let ReceiptFile::Segment { feature, rows, entry, .. } = file else { continue };
-            let Some(key) = keys.get(*feature) else { continue };
-            taken.extend(rows.iter().map(|[start, end]| (key.clone(), *start, *end, entry.uuid, shard)));
+        for (file, of) in shard.receipt.contents() {
+            let Of::Feature(feature, entry) = of else { continue };
+            let (key, rows) = (feature.desc.key(), file.row_set());
+            let place = |r: &Range<u64>| ((key.clone(), r.start, r.end, entry.uuid), feature, shard);
+            taken.extend(rows.ranges().iter().map(place));
         }
     }
-    taken.sort_by(|a, b| (&a.0, a.1, a.2, a.3).cmp(&(&b.0, b.1, b.2, b.3)));
-    taken.dedup_by(|a, b| (&a.0, a.1, a.2, a.3) == (&b.0, b.1, b.2, b.3));
-    for pair in taken.windows(2) {
-        let [a, b] = pair else { continue };
+    taken.sort_by(|a, b| a.0.cmp(&b.0));
+    taken.dedup_by(|a, b| a.0 == b.0);
+    for ((a, feature, in_a), (b, _, in_b)) in taken.iter().zip(taken.iter().skip(1)) {
         if a.0 == b.0 && b.1 < a.2 {
-            let feature = a.4.receipt.features.iter().find(|f| f.desc.key() == a.0).map(label);
             return Err(AttachError::Overlap {
-                feature: feature.unwrap_or_default(),
-                a: a.4.name(),
-                b: b.4.name(),
+                feature: feature.name(),
+                a: in_a.name(),
+                b: in_b.name(),
                 rows: RowSet::from_range(b.1..b.2.min(a.2)),
             });
         }
     }
     Ok(())
-}
-
-pub(super) fn label(feature: &JobFeature) -> String {
-    format!("{}/{}", feature.desc.dataset, feature.attrs.label)
 }

@@ -178,6 +178,7 @@ fn finish(shards: &[Shard], choice: &Choice, job: &Job) -> Finish {
             runs.push(update);
         }
     }
-    let receipts = job.features().iter().map(|f| choice.receipts_of(&f.desc.key(), shards)).collect();
+    let keys = job.features().into_iter().map(|f| f.desc.key());
+    let receipts = keys.map(|key| (key.clone(), choice.receipts_of(&key, shards))).collect();
     Finish { runs, completion: Completion::WithAllRows, receipts }
 }

@@ -1,7 +1,6 @@
 //! What an attach did, or would do.
 
 use super::choose::{Choice, missing};
-use super::fit::label;
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::published_rows;
@@ -134,13 +133,13 @@ pub(super) fn features(
         let more = choice.rows_of(&key);
         let missing_shards = bringing(shards, &key, &lacking);
         if !lacking.is_empty() && missing_shards.is_empty() {
-            let name = label(f);
             report.notes.push(format!(
-                "{name} lacks rows that were added after the snapshot of the shards: {lacking}"
+                "{} lacks rows that were added after the snapshot of the shards: {lacking}",
+                f.name()
             ));
         }
         report.features.push(AttachedFeature {
-            feature: part.map_or_else(|| label(f), |p| p.display_name()),
+            feature: part.map_or_else(|| f.name(), |p| p.display_name()),
             added: more.len(),
             rows: published_rows(snapshot, &key)?.union(&more).len(),
             complete: lacking.is_empty(),

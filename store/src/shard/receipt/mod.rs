@@ -74,6 +74,12 @@ pub struct ReceiptRun {
     pub replace_weights: bool,
 }
 
+/// What a file of a shard is of.
+pub(crate) enum Of<'a> {
+    Feature(&'a JobFeature, &'a SegmentEntry),
+    Encoding(&'a ReceiptEncoding, &'a FileEntry),
+}
+
 /// A file of a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -204,6 +210,21 @@ impl Receipt {
             None => Ok(receipt),
             Some(problem) => Err(ReceiptError::Bad(problem)),
         }
+    }
+
+    /// Its files, each with what it is of. In a receipt that was parsed every file is of something.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&ReceiptFile, Of<'_>)> {
+        self.files.iter().filter_map(|file| {
+            let of = match file {
+                ReceiptFile::Segment { feature, entry, .. } => {
+                    Of::Feature(self.features.get(*feature)?, entry)
+                }
+                ReceiptFile::Encoding { encoding, entry, .. } => {
+                    Of::Encoding(self.encodings.get(*encoding)?, entry)
+                }
+            };
+            Some((file, of))
+        })
     }
 
     /// The rows that the shard is for.
