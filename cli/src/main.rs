@@ -14,7 +14,6 @@ mod shell;
 mod sketches;
 mod summary;
 mod training;
-mod words;
 
 use std::process::ExitCode;
 

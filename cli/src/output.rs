@@ -5,12 +5,12 @@
 //!   result
 //! - a wrong place is refused before the work whose result is to go there
 
-use gstore_core::Cancel;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
+use gstore_core::Cancel;
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 

@@ -4,13 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gstore::indexes::{self, Before, Gone, SketchError, Sketched};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use gstore_query::ann;
 use gstore_store::{FeaturePart, Store};
 
 use crate::context::{Context, command_line};
 use crate::failure::STOPPED;
-use crate::words::many;
 
 /// What Ctrl-C says while sketches are made of what was published before.
 pub const STOPPING: &str =

@@ -1,9 +1,9 @@
 //! What a ranking is worth, in lines for people: what was noted on the way, what sketches excluded, and what the answer promises.
 
+use gstore_core::{many, many_of};
 use gstore_query::influence::{EXACT, ExcludedCounts, ScanSummary};
 
 use crate::context::Context;
-use crate::words::{many, many_of};
 
 /// Tells how many rows were left out because of the target.
 pub fn tell_in_target(context: &Context, rows: u64) {

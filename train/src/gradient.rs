@@ -1,9 +1,8 @@
 //! Loss and gradient of a step's samples, summed in an order that threads do not change.
 
-use gstore_core::Cancel;
 use std::sync::{Mutex, PoisonError};
 
-use gstore_core::{Cancelled, parallel::unordered};
+use gstore_core::{Cancel, Cancelled, parallel::unordered};
 use gstore_model::architectures::{Decoder, Positions};
 use gstore_model::gradients::{LoraSink, Summed};
 use gstore_model::{

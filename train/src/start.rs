@@ -1,7 +1,7 @@
 //! What a training starts from: its samples, what decides its bits, and its own last checkpoint if there is
 //! one.
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use gstore_data::TextEncoder;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
@@ -31,17 +31,16 @@ pub(crate) fn samples(
         sample.check(number, decoder)?;
     }
     if loaded.without_scored > 0 {
-        observer.note(&format!("{} without a scored token are left out", many(loaded.without_scored)));
+        observer.note(&format!(
+            "{} without a scored token are left out",
+            many(loaded.without_scored as u64, "sample")
+        ));
     }
     if loaded.truncated > 0 {
         let most = request.batching.max_length;
-        observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated)));
+        observer.note(&format!("{} are cut to {most} tokens", many(loaded.truncated as u64, "sample")));
     }
     Ok(loaded.samples)
-}
-
-fn many(samples: usize) -> String {
-    format!("{samples} sample{}", if samples == 1 { "" } else { "s" })
 }
 
 /// What decides the bits of the checkpoints.

@@ -3,11 +3,11 @@
 
 mod common;
 
-use gstore_core::Cancel;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gstore_core::Cancel;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
     AdamW, Batching, DataSource, LoraChoice, Method, Observer, OptimizerKind, Outcome, Quiet, Saving, Sgd,

@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many, many_of};
 use gstore_ingest::pipeline::{
     AddReport, AddRequest, IngestError, IngestRequest, add_until, check_data, check_texts,
 };
@@ -18,7 +18,6 @@ use tempfile::NamedTempFile;
 use crate::args::{AddArgs, IfChanged, SampleArgs};
 use crate::context::{Context, command_line};
 use crate::output::out;
-use crate::words::{many, many_of};
 
 /// Registers the samples.
 pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::{Progress, Unit};
+use gstore_core::{Progress, Unit, many, many_of};
 use gstore_store::{AttachOptions, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 use indicatif::HumanBytes;
 
@@ -12,7 +12,6 @@ use crate::args::AttachArgs;
 use crate::context::{Context, command_line};
 use crate::output::out;
 use crate::sketches;
-use crate::words::{many, many_of};
 
 /// Attaches the shards, and says what became of each of them and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {

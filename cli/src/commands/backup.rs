@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use gstore_core::{many, many_of};
 use gstore_store::{BackupOptions, CopyReport, Store};
 use indicatif::HumanBytes;
 
@@ -10,7 +11,6 @@ use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::{Context, command_line};
 use crate::output::out;
 use crate::progress::Bytes;
-use crate::words::{many, many_of};
 
 /// Copies a snapshot.
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<ExitCode> {

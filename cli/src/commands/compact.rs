@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::indexes::Before;
+use gstore_core::{many, many_of};
 use gstore_store::{CompactOptions, CompactReport};
 use indicatif::HumanBytes;
 
@@ -12,7 +13,6 @@ use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
 use crate::output::out;
 use crate::sketches::{STOPPING, restore};
-use crate::words::{many, many_of};
 
 /// Compacts.
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {

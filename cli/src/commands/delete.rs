@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, bail};
 use gstore::indexes::Before;
 use gstore::{FindError, NamedRows, RowNames, find_rows};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many, many_of};
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
 use serde_json::json;
 
@@ -18,7 +18,6 @@ use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::output::out;
 use crate::sketches::{STOPPING, restore};
-use crate::words::{many, many_of};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore::Folders;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
@@ -20,7 +20,6 @@ use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
 use crate::failure::{STOPPED, UsageError};
 use crate::output::{Output, out};
-use crate::words::many;
 
 include!(concat!(env!("OUT_DIR"), "/demo_files.rs"));
 

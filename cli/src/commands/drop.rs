@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore_core::many;
 use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
 use crate::context::{Context, command_line};
 use crate::output::out;
-use crate::words::many;
 
 /// Drops it.
 pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {

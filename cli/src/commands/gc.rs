@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore_core::many;
 use gstore_store::{GcOptions, GcReport, KeptBecause};
 use indicatif::HumanBytes;
 
 use crate::args::GcArgs;
 use crate::context::{Context, command_line};
 use crate::output::out;
-use crate::words::many;
 
 /// Collects.
 pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
-use gstore_core::UnknownKind;
+use gstore_core::{UnknownKind, many};
 use gstore_data::TemplateKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::{
@@ -26,7 +26,6 @@ use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
 use crate::sketches;
-use crate::words::many;
 
 /// Registers samples if data is given, then computes what is missing.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use gstore_core::{Progress, Unit};
+use gstore_core::{Progress, Unit, many, many_of};
 use gstore_query::influence::Prepared;
 use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
@@ -21,7 +21,6 @@ use crate::failure::UsageError;
 use crate::output::{check_outside, out};
 use crate::question::{between, pairs, tell_notes};
 use crate::summary;
-use crate::words::{many, many_of};
 
 /// What `--dry-run` says.
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many, many_of};
 use gstore_query::influence::Encoder;
 use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError, SqlOptions, SqlRunner};
@@ -19,7 +19,6 @@ use crate::ending::format_of;
 use crate::failure::UsageError;
 use crate::models::encoder;
 use crate::output::{Output, Place, check};
-use crate::words::{many, many_of};
 use crate::{shell, summary};
 
 /// Runs the statement, or the shell.

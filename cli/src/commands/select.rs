@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::{Selected, SelectionRequest};
+use gstore_core::{many, many_of};
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
 
@@ -16,7 +17,6 @@ use crate::failure::UsageError;
 use crate::output::{Output, Place, check};
 use crate::question::{between, rules, scoring};
 use crate::summary;
-use crate::words::{many, many_of};
 
 /// Scores the pool and writes the selection.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use gstore::{Folders, RowNames, find_rows};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many};
 use gstore_data::TemplateKind;
 use gstore_model::Keep;
 use gstore_store::{RunCheckpoint, Store};
@@ -29,7 +29,6 @@ use crate::failure::{STOPPED, UsageError};
 use crate::models::folder_error;
 use crate::output::out;
 use crate::training::Live;
-use crate::words::many;
 
 /// Trains, and registers what was trained.
 pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use gstore_core::many;
 use gstore_store::{
     AffectedRows, Problem, RepairOptions, RepairReport, Store, VerifyError, VerifyOptions, VerifyReport,
 };
@@ -15,7 +16,6 @@ use crate::context::{Context, command_line};
 use crate::failure::{DAMAGED, STOPPED};
 use crate::output::{out, unless_closed};
 use crate::progress::Bytes;
-use crate::words::many;
 
 /// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {

@@ -5,11 +5,10 @@
 mod adamw;
 mod sgd;
 
-use gstore_core::Cancel;
 use std::str::FromStr;
 use std::sync::Mutex;
 
-use gstore_core::{Cancelled, parallel::unordered};
+use gstore_core::{Cancel, Cancelled, parallel::unordered};
 
 pub use adamw::AdamW;
 pub use sgd::Sgd;

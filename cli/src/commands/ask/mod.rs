@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::{Asked, Work};
+use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use gstore_sql::output::{ResultWriter, TableStyle};
 use serde_json::{Value, json};
@@ -21,7 +22,6 @@ use crate::models::encoder;
 use crate::output::{Output, Place, check};
 use crate::question::scoring;
 use crate::summary;
-use crate::words::{many, many_of};
 
 /// Runs the model over the sample, then ranks the pool by it.
 pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {

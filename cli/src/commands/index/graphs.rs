@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore_core::{Cancel, Progress, Unit};
+use gstore_core::{Cancel, Progress, Unit, many};
 use gstore_query::QueryError;
 use gstore_query::ann::{self, evaluate};
 use gstore_store::{FeaturePart, Snapshot, Store};
@@ -14,7 +14,6 @@ use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::output::out;
-use crate::words::many;
 
 /// Makes and evaluates graphs of the features that the flags mean; returns what was done to each.
 pub fn run(

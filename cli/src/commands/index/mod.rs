@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore::indexes::sketch;
+use gstore_core::many;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, evaluate::Evaluation};
 use gstore_query::indexes::Found;
@@ -21,7 +22,6 @@ use crate::args::IndexArgs;
 use crate::context::{Context, command_line};
 use crate::failure::UsageError;
 use crate::output::out;
-use crate::words::many;
 
 /// What was made and what is there.
 #[derive(Serialize)]

@@ -4,8 +4,9 @@
 //! - the score of a row and a sample has the bits that a question about this sample alone gives
 //! - how the rows are cut into tiles depends on the store and the number of samples, not on threads
 
-use gstore_core::Cancel;
 use std::ops::Range;
+
+use gstore_core::Cancel;
 
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;

@@ -1,8 +1,9 @@
 //! The samples of a target one by one, and a question about some of them.
 
-use gstore_core::Cancel;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use gstore_core::Cancel;
 
 use super::Prepared;
 use super::target_rows::TargetRow;
