@@ -1,4 +1,4 @@
-//! The request to stop, as long work hears of it.
+//! Cancellation of long work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

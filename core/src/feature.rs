@@ -1,4 +1,4 @@
-//! What a feature is: the descriptions whose digests are keys, and the attributes beside them.
+//! Feature descriptions, whose digests are keys, and further attributes of features.
 //!
 //! Invariants
 //! - every field of [`FeatureDesc`] (and of what it holds) enters the feature's key; nothing of [`FeatureAttrs`] does
@@ -49,7 +49,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// What a vector is made of.
+/// Content of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -237,13 +237,13 @@ pub enum Preconditioned {
     /// They were not.
     #[default]
     None,
-    /// Nobody knows.
+    /// Not known.
     Unknown,
     /// By this artifact.
     Artifact(String),
 }
 
-/// What is known of a feature beside its identity.
+/// Attributes of a feature that are not part of its identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureAttrs {
     /// Short name, for example `grad-adam@checkpoint-112`.

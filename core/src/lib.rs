@@ -1,4 +1,4 @@
-//! Identity: the names, keys and digests by which everything in a store is known.
+//! Identity: the names, keys and digests of everything in a store.
 //!
 //! Invariants
 //! - a key is the SHA-256 of the canonical JSON of its description and of nothing else

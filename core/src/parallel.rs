@@ -25,7 +25,7 @@ fn threads_for(threads: usize, units: usize) -> usize {
     wanted.clamp(1, units.max(1))
 }
 
-/// Runs every unit once, each thread with a state of its own, and returns the states. Inside a thread units ascend.
+/// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units ascend.
 ///
 /// # Errors
 /// That of a unit, after which no other begins, and [`Cancelled`].
@@ -221,7 +221,7 @@ fn take_in_order<T, E>(
     Ok(())
 }
 
-/// Runs units on threads, each with a state of its own, and hands their results to `take` on this thread, in the order of the units. At most
+/// Runs units on threads, each with its own state, and hands their results to `take` on this thread, in the order of the units. At most
 /// a few results per thread exist at a time; a break ends the loop early.
 ///
 /// # Errors
@@ -264,7 +264,7 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
 /// Hands an item of a source on; false when no more are wanted.
 pub type Give<'a, I> = &'a mut dyn FnMut(I) -> bool;
 
-/// Runs `source` on a thread of its own, its items through `work` on `threads` others, and hands the results to `take` on this thread, in the
+/// Runs `source` on a separate thread, its items through `work` on `threads` others, and hands the results to `take` on this thread, in the
 /// order of the items. At most `ahead` items are in front of the one that is taken next; a break ends the loop early.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Progress of long work, as its front end hears of it.
+//! Progress reports of long work.
 
 /// Receives the progress of a long run. Calls come from one thread at a time.
 pub trait Progress {

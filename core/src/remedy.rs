@@ -47,7 +47,7 @@ pub enum Remedy<'a> {
     RemoveLeftovers,
     /// Give up unfinished jobs.
     DropJobs,
-    /// Ask where models are at hand.
+    /// Ask where models are available.
     AskWithModels,
     /// Write a result to a file.
     WriteResult,

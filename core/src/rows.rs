@@ -6,7 +6,7 @@ use std::ops::Range;
 /// Rows of a cell: the aligned unit in which features are scanned in step. No block crosses a multiple of it.
 pub const CELL_ROWS: u64 = 4096;
 
-/// What is known of a row beside its values; a set of bits.
+/// Properties of a row other than its values; a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct RowFlags(u8);
 
