@@ -1,4 +1,4 @@
-//! The backends by name, for those who choose one.
+//! Backends by name.
 
 use std::fmt;
 use std::str::FromStr;

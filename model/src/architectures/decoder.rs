@@ -1,4 +1,4 @@
-//! What a decoder computes and which tensors it holds: the form that every architecture is reduced to.
+//! Decoder descriptions: computation and tensors, the form that every architecture is reduced to.
 //!
 //! Invariants
 //! - the engine knows a model by its [`Decoder`] alone; nothing below it looks at `config.json`
@@ -281,7 +281,7 @@ pub struct Decoder {
     pub norm_offset: f32,
     /// How a layer's halves are joined.
     pub residual: Residual,
-    /// Norms of a layer beside those of heads, any of the four places.
+    /// Norms of a layer other than those of heads, in any of the four places.
     pub norms: Vec<NormPlace>,
     /// Norms of queries and keys.
     pub head_norm: HeadNorm,

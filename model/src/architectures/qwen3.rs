@@ -1,4 +1,4 @@
-//! Qwen 3: Llama with a norm of each query and key head, and heads of a width of their own.
+//! Qwen 3: Llama with a norm of each query and key head, and an explicit width of heads.
 
 use super::blocks::{self, ATTENTION, PRE_NORMS};
 use super::decoder::{Decoder, HeadNorm, Mlp};

@@ -1,4 +1,4 @@
-//! Which family reads a configuration.
+//! Registry of model families, by the names in a configuration.
 
 use std::path::Path;
 
@@ -91,7 +91,7 @@ fn find(config: Object<'_>) -> Result<&'static Family, ModelError> {
     }
 }
 
-/// Settings that tell what an unknown architecture needs beside a description.
+/// Settings that tell what an unknown architecture needs in addition to a description.
 const SIGNS: [(&str, &str); 14] = [
     ("num_local_experts", "mixture-of-experts MLPs"),
     ("num_experts", "mixture-of-experts MLPs"),

@@ -1,4 +1,4 @@
-//! Rotary positions: `rope_parameters` (transformers 5) or `rope_theta`, `rope_scaling` and a share beside them (before).
+//! Rotary positions: `rope_parameters` (transformers 5) or `rope_theta`, `rope_scaling` and a share of the head (before).
 
 use super::decoder::{Positions, RopeScaling};
 use super::options::positive;

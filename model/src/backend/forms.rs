@@ -1,4 +1,4 @@
-//! What the operations of a backend take: sizes, forms, plans, weights on the host; and the checks that every
+//! Operands of backend operations: sizes, forms, plans, weights on the host; and the checks that every
 //! backend makes of them.
 
 use std::ops::Range;

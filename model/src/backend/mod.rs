@@ -1,4 +1,4 @@
-//! The narrow boundary between the decoder and what computes it.
+//! The backend trait: the narrow boundary between the decoder and the device that computes it.
 //!
 //! The decoder is written once against these fused operations; a backend decides where tensors live and how
 //! each operation runs.
@@ -67,7 +67,7 @@ pub struct NormFactors<'a, T> {
     pub grad: &'a T,
     /// Inputs.
     pub x: &'a T,
-    /// What [`Backend::norm`] returned beside its result.
+    /// What [`Backend::norm`] returned in addition to its result.
     pub stats: &'a T,
     /// Which norm.
     pub form: NormForm,

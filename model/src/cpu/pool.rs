@@ -4,7 +4,7 @@
 //! - a buffer's values are initialised memory that starts on a cache line
 //! - the memory that a thread keeps for reuse never exceeds [`KEPT_BYTES`] and is freed when the thread ends; what would exceed it
 //!   replaces the largest buffers
-//! - a buffer is made anew only if no kept one of up to twice its size fits, so batches of similar size soon cause no page faults
+//! - a buffer is allocated only if no kept one of up to twice its size fits, so batches of similar size soon cause no page faults
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

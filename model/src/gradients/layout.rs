@@ -1,4 +1,4 @@
-//! Where the gradient of each tracked tensor is formed.
+//! Gradient layout: the place at which each tracked tensor's gradient is formed.
 //!
 //! For a gradient of each sample, tensors are formed group by group: those of one decoder layer, and those
 //! that belong to none. Only the buffers of one group of layers exist at a time, so memory does not grow with

@@ -75,7 +75,7 @@ impl HostFactors {
         }
     }
 
-    /// Puts the factors beside a model's weights, so that it computes with them, and on its backend.
+    /// Attaches the factors to a model's weights, on its backend, so that it computes with them.
     pub fn attach<B: Backend>(self, model: &mut Model<B>) -> Result<LoraFactors<B>, LoadError> {
         let decoder = model.decoder().clone();
         for HostModule { name, lora } in &self.modules {

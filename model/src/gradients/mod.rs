@@ -1,4 +1,4 @@
-//! Gradients of parameters: where the factors of a backward pass are added up, for one sample or for a batch.
+//! Gradients of parameters: sinks that accumulate the factors of a backward pass, for one sample or for a batch.
 
 mod layout;
 mod lora;

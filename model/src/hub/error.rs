@@ -1,10 +1,10 @@
-//! Why a model or adapter is not to be had.
+//! Errors of finding or fetching a model or adapter.
 
 use std::path::PathBuf;
 
 use super::HubRef;
 
-/// Why a model or adapter is not to be had.
+/// Why a model or adapter could not be found or fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {

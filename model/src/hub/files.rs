@@ -1,4 +1,4 @@
-//! Which files of a repository are read, and which must be there.
+//! Files of a repository: those that are read, and those that are required.
 
 use std::path::Path;
 

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Milliseconds before each further try.
 const PAUSES: [u64; 4] = [100, 300, 900, 2700];
 
-/// Why a file is not to be had.
+/// Why a file could not be fetched.
 pub(super) enum Trouble {
     /// Not there, or not for this user.
     Refused(String),

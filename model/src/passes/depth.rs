@@ -1,4 +1,4 @@
-//! How far down the backward pass must go for what a sink wants.
+//! Depth of the backward pass that a sink needs.
 
 use super::sink::{Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, NormId, NormPlace};

@@ -1,4 +1,4 @@
-//! How samples lie in a packed batch: one after the other, without padding.
+//! Layout of a packed batch: samples one after the other, without padding.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A linear map of a layer: its packed weight, and LoRA factors that are trained beside it.
+//! A linear map of a layer: its packed weight, and LoRA factors that are trained next to it.
 
 use crate::architectures::{LinearId, LinearKind};
 use crate::backend::{Backend, BackendError, LinearWeights, check};
@@ -67,7 +67,7 @@ impl<B: Backend> Map<B> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Puts LoRA factors beside the weight of a layer's map, in place of those that it had.
+    /// Attaches LoRA factors to the weight of a layer's map, in place of earlier ones.
     ///
     /// # Errors
     /// Factors of other sizes than the map's, and a map that the model lacks.

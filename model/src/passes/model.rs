@@ -46,7 +46,7 @@ pub enum LoadError {
     /// The backend refused.
     #[error("the backend could not take the weights: {0}")]
     Backend(#[from] BackendError),
-    /// A form of the gradient without the optimizer's moments that it is made of.
+    /// A form of the gradient without the optimizer's moments that it needs.
     #[error("a form of the gradient needs moments of {values} values, {found} are there")]
     Moments {
         /// Values of the differentiated tensors.

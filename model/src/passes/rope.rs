@@ -16,7 +16,7 @@ pub(crate) struct Table {
     pub sin: Vec<f32>,
 }
 
-/// Positions whose angles are kept; longer sequences compute theirs anew.
+/// Positions whose angles are kept; longer sequences compute theirs each time.
 const CACHED_POSITIONS: usize = 2048;
 
 impl Rope {

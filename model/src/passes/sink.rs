@@ -1,4 +1,4 @@
-//! Where the factors of weight gradients go.
+//! Sinks: consumers of the factors of weight gradients.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What a checkpoint is known by: a digest of the weights that the model computes with.
+//! Identity of a checkpoint: a digest of the weights that the model computes with.
 //!
 //! BLAKE3 over, in this order:
 //! 1. the bytes `gstore.checkpoint.v1` and a zero byte
@@ -6,7 +6,7 @@
 //!    sizes, number of bytes, bytes
 //! 3. the adapter: the same; no tensors without an adapter
 //! 4. the number of adapted modules, then for each one, sorted by the bytes of its canonical name: name, scaling as the bits of an f64
-//! 5. what of the configuration decides the forward pass of a Llama beside the weights: the number of query heads, of key and value heads,
+//! 5. the settings that decide the forward pass of a Llama in addition to the weights: the number of query heads, of key and value heads,
 //!    the width of a head, the norm's epsilon as the bits of an f32, the rotary base as the bits of an f64, then the name of the rotary
 //!    scaling, the number of its constants and these as the bits of an f64, in the order in which [`RopeScaling`] declares them. Learned
 //!    positions have the base 0 and the name `learned`

@@ -1,4 +1,4 @@
-//! What training left on disk: model folders, LoRA adapters, optimizer moments, trainer states.
+//! Training outputs on disk: model folders, LoRA adapters, optimizer moments, trainer states.
 //!
 //! Invariants
 //! - opening checks names, shapes and element types before any weight is read

@@ -1,4 +1,4 @@
-//! Every operation of a backend on a batch of samples, each on values of its own, and the results cut by sample.
+//! Every operation of a backend on a batch of samples, each on its own values, and the results cut by sample.
 
 use std::ops::Range;
 

@@ -106,7 +106,7 @@ fn a_model_is_fetched_once_and_is_there_offline() {
     assert_eq!(model("org/tiny", &config(&server, cache.path())).unwrap(), found);
     assert_eq!(bodies(&server), 4);
 
-    // By commit there is nothing to ask, and offline nobody to ask.
+    // A commit needs no request, and offline there is none.
     let asked = server.requests().len();
     let by_commit = model(&format!("org/tiny@{COMMIT}"), &config(&server, cache.path())).unwrap();
     assert_eq!((by_commit.folder, server.requests().len()), (found.folder.clone(), asked));

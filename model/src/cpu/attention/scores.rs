@@ -1,4 +1,4 @@
-//! A block of scores, and what becomes of each row.
+//! Attention scores of a block of queries.
 
 use std::ops::Range;
 

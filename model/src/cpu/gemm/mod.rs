@@ -5,7 +5,7 @@
 //! - an element's bits depend on its row of the left factor and its column of the right factor alone: not on how many rows there are, on
 //!   the row's place, or on how the work is cut into tiles (see `tile`)
 //! - f32 kernels with fused multiply-adds (AVX-512, AVX2, NEON) give the same bits; the scalar one rounds each product
-//! - [`Kernel::panel`] is the only door to the unsafe kernels and checks every size
+//! - [`Kernel::panel`] is the only access to the unsafe kernels and checks every size
 
 #![allow(unsafe_code)]
 

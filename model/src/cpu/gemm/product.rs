@@ -1,4 +1,4 @@
-//! Whole products, made of panels.
+//! Matrix products, panel by panel.
 
 use super::super::level::Simd;
 use super::super::pool::Buffer;

@@ -1,4 +1,4 @@
-//! Kernel without vector instructions of its own: 4 rows of 8 values, for the compiler to put into whatever registers there are.
+//! Portable kernel: 4 rows of 8 values, which the compiler puts into the registers at hand.
 
 use super::tile::{Run, Tile, Vector, rows, run};
 use super::{Kernel, Shape};

@@ -58,7 +58,7 @@ const WIDEST: usize = 32;
 /// instructions.
 #[inline(always)]
 pub(super) unsafe fn run<V: Vector, const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile) {
-    // SAFETY: all reads and writes are of elements that the caller vouches for; tails go through `edge`.
+    // SAFETY: all reads and writes are of elements whose bounds the caller guarantees; tails go through `edge`.
     unsafe {
         let mut c = [[V::zero(); N]; M];
         let (a, b) = (t.a, t.b);
@@ -103,14 +103,14 @@ pub(super) unsafe fn run<V: Vector, const M: usize, const N: usize, const BY_COL
     }
 }
 
-/// Writes the columns of a tile whose last vectors are not whole.
+/// Writes the columns of a tile whose last vectors are partial.
 ///
 /// # Safety
 /// As of [`run`], for as many rows as are given.
 unsafe fn edge(t: &Tile, rows: &[[f32; WIDEST]]) {
     for (i, row) in rows.iter().enumerate() {
         for (j, sum) in row.iter().enumerate().take(t.cols) {
-            // SAFETY: column j is below `t.cols`; the caller vouches for such elements.
+            // SAFETY: column j is below `t.cols`; the caller guarantees such elements.
             unsafe {
                 let mut sum = *sum;
                 if !t.bias.is_null() {

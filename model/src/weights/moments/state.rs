@@ -1,4 +1,4 @@
-//! Finding each tensor's entry in an optimizer state, whichever way it is keyed.
+//! Lookup of each tensor's entry in an optimizer state, in any of the keyings.
 
 use std::collections::BTreeMap;
 
