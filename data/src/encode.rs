@@ -194,7 +194,7 @@ impl TextEncoder {
         Ok(())
     }
 
-    /// Whether a fine-tune has tokens of its own.
+    /// Whether a fine-tune has its own tokens.
     pub fn has_foreign_tokens(&self) -> bool {
         !self.foreign.is_empty()
     }
@@ -311,7 +311,7 @@ fn trailing_tokens(tokenizer: &Tokenizer) -> Result<usize, EncodeError> {
     Ok(added - leading.unwrap_or(added))
 }
 
-/// The template and the digest of what it writes beside the record's own text.
+/// The template and the digest of the text that it adds to the record's own.
 fn prepare(
     kind: TemplateKind,
     files: &TokenizerFiles,

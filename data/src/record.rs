@@ -1,4 +1,4 @@
-//! Records: what one line of training data says.
+//! Records: one parsed line of training data.
 //!
 //! `id` is a record's id, [`Content`] what it is trained on; every other key is metadata.
 

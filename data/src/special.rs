@@ -1,4 +1,4 @@
-//! What a model folder says beside `tokenizer.json`: the special tokens and the chat template.
+//! Special tokens and chat template of a model folder, from the files next to `tokenizer.json`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Whether a fine-tune reads its samples as the tokens that its base's tokenizer gives.
+//! Tokenizer compatibility: whether a fine-tune reads its samples as the tokens of its base's tokenizer.
 //!
 //! All checkpoints of a run share one encoding, that of the base. A fine-tune that was trained on other tokens would be asked about samples that
 //! it never saw, so it is refused. Tokens that were only added (a `<pad>`, the marks of a chat) change nothing in a text that does not contain
@@ -13,7 +13,7 @@ use super::encode::{EncodeError, parse_tokenizer};
 use super::special::TokenizerFiles;
 use super::template::Template;
 
-/// What of a `tokenizer.json` decides the tokens of a text, beside the tokens that were added.
+/// Parts of a `tokenizer.json` that decide the tokens of a text, other than added tokens.
 const PARTS: [&str; 4] = ["model", "normalizer", "pre_tokenizer", "post_processor"];
 
 /// A token that a fine-tune's tokenizer has and its base's lacks.

@@ -1,4 +1,4 @@
-//! What the fields of a CSV column are.
+//! Types of CSV columns: boolean, integer, float or text.
 
 use serde_json::{Number, Value};
 

@@ -1,4 +1,4 @@
-//! Why training data cannot be read.
+//! Errors of reading training data.
 
 use std::path::PathBuf;
 

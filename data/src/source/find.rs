@@ -1,4 +1,4 @@
-//! From what the user names to files, in an order that everyone can foresee.
+//! File discovery: from paths and patterns to files, in a predictable order.
 //!
 //! What is named first is read first. A folder gives every data file below it, a pattern every file that it matches, both sorted by
 //! path, byte by byte; hidden files and files of no known ending are left out of folders. A folder that `save_to_disk` wrote gives

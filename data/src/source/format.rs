@@ -1,4 +1,4 @@
-//! What a file is: by its first bytes where they tell, else by its name.
+//! File formats, detected by the first bytes of a file where they tell, else by its name.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ impl DataFile {
 
 /// Whether a name says that a file is data.
 pub(super) fn is_data_name(path: &Path) -> bool {
-    // What describes a dataset beside its data.
+    // Files that describe a dataset, next to its data.
     const DESCRIPTIONS: [&str; 4] =
         ["dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"];
     let name = path.file_name().unwrap_or_default();

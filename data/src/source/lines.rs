@@ -26,7 +26,7 @@ impl RecordSource for LineSource {
             Ok(line) => line,
             Err(error) => return Some(Err(error.into())),
         };
-        // A list spread over lines would fail as one object that is none; whoever wrote it should hear what to do.
+        // A list spread over lines would fail as an invalid object; the message should say what to do instead.
         if line.number == 1 && line.bytes.trim_ascii_start().starts_with(b"[") {
             return Some(Err(DataError::List { path: self.path.to_path_buf() }));
         }

@@ -1,4 +1,4 @@
-//! Where a record stands, for errors.
+//! Location of a record, for errors.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Quotes of delimited text that are not closed where their field ends.
+//! Unclosed quotes in delimited text.
 //!
 //! The parser takes everything up to the next quote, or to the end of the file, for one field. So the bytes are watched
 //! on their way to it, by its own rule: a quote opens where a field begins, and a doubled one is text.

@@ -1,4 +1,4 @@
-//! The bytes of a file: counted, and unpacked where they are compressed.
+//! Decompressing reader that counts the bytes of the file.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{DataError, DataFile};
 /// Bytes read from the file at a time.
 const READ_SIZE: usize = 256 << 10;
 
-/// How much of a file was read, shared with whoever shows progress.
+/// Bytes read of a file, shared with the progress display.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Count(Arc<AtomicU64>);
 

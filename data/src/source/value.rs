@@ -72,7 +72,7 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unfit> {
         T::Map(..) => map(array.as_map().value(row).columns())?,
         T::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
-            // Of one row only: the keys of a whole column would be made anew for each.
+            // Of one row only: the keys of a whole column would be rebuilt for each.
             let one = array.slice(row, 1);
             let key = one.as_any_dictionary().normalized_keys().first().copied();
             let key = key.filter(|key| *key < dictionary.values().len());

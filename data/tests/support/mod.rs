@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The folder named by `GSTORE_SHARED`, else `../shared` beside the workspace.
+/// The folder named by `GSTORE_SHARED`, else `../shared` next to the workspace.
 ///
 /// Where it is missing the caller returns, having said so; with `CI` set that is a failure.
 pub fn shared() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! From names to files.
+//! File discovery.
 
 use super::*;
 
