@@ -1,4 +1,4 @@
-//! From samples and checkpoints to features.
+//! Feature computation: from samples and checkpoints to stored features.
 //!
 //! - [`gradient`] turns packed batches into per-sample losses, embeddings and gradients
 //! - [`projection`] makes long gradients short

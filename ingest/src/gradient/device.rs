@@ -1,4 +1,4 @@
-//! From rows of gradients to sums of features, on the backend that holds the rows.
+//! Projection of gradient rows into feature sums, on the backend that holds the rows.
 
 use super::factored::FactorMaps;
 use super::features::Accumulator;

@@ -1,4 +1,4 @@
-//! One checkpoint, loaded and merged, that answers batches.
+//! Gradient engine of one checkpoint, loaded and merged.
 
 use std::path::PathBuf;
 
@@ -92,7 +92,7 @@ pub struct SampleOutput<'a> {
     pub embed_weighted: &'a [f32],
     /// The gradient's projected forms, one after the other.
     pub grads: &'a [f32],
-    /// Whether each form was made of finite values.
+    /// Whether each form was computed from finite values.
     pub sound: &'a [bool],
 }
 

@@ -1,4 +1,4 @@
-//! Why a batch could not be computed.
+//! Errors of computing a batch.
 
 use gstore_core::Remedy;
 use gstore_model::BackendError;

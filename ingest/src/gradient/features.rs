@@ -1,4 +1,4 @@
-//! From gradients to projected vectors: every form of a gradient that is asked for, through one projection.
+//! Projected vectors of gradients: every form of a gradient that is asked for, through one projection.
 
 use super::forms::GradForm;
 use super::peaks::Peaks;
@@ -7,7 +7,7 @@ use gstore_model::LoadError;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::Moments;
 
-/// What is made of each sample's gradient.
+/// Features of each sample's gradient.
 pub struct GradFeatures {
     /// The forms, in the order of the vectors.
     pub forms: Vec<GradForm>,
@@ -190,7 +190,7 @@ impl<'a> Accumulator<'a> {
         }
     }
 
-    /// Rounds the sums of one sample to its vectors; says which of them are made of finite values.
+    /// Rounds the sums of one sample to its vectors; says which of them come from finite values.
     pub(super) fn finish(&self, sample: usize, out: &mut [f32]) -> &[bool] {
         let (count, dim) = (self.features.forms.len(), self.features.projector.dim());
         match (&self.sums, &self.features.projector) {

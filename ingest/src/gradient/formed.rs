@@ -1,4 +1,4 @@
-//! The sink that forms the gradients of whole tensors, for what needs each of their values.
+//! The sink that materializes gradients of whole tensors, for consumers of their single values.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use gstore_model::architectures::{LinearId, NormId};
 use gstore_model::gradients::GradLayout;
 use gstore_model::{BackendError, NormFactors, Sink, Slot, TableFactors};
 
-/// Forms gradients group by group and hands each on when it is whole: layers from the last to the first, then
+/// Forms gradients group by group and hands each on when it is complete: layers from the last to the first, then
 /// tensors of no layer.
 ///
 /// Memory: for each sample the tensors of no layer and those of one layer.

@@ -1,4 +1,4 @@
-//! What a gradient is turned into before it is projected. Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
+//! Forms of a gradient before projection. Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
 
 /// What a gradient is turned into, value by value.
 #[derive(Debug, Clone, Copy, PartialEq)]

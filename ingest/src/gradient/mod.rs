@@ -1,4 +1,4 @@
-//! Per-sample losses, embeddings and gradients of one checkpoint, and the feature kinds made of gradients.
+//! Per-sample losses, embeddings and gradients of one checkpoint, and the feature kinds computed from gradients.
 //!
 //! Invariants
 //! - the unit of work is a batch of whole samples; a call runs on the calling thread and touches nothing shared

@@ -1,4 +1,4 @@
-//! How uneven the coordinates are that a mask samples, seen on the gradients of one batch.
+//! Kurtosis check of masks: how uneven the sampled coordinates are, on the gradients of one batch.
 
 use std::cell::RefCell;
 

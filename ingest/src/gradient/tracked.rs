@@ -1,4 +1,4 @@
-//! Which tensors are differentiated.
+//! Selection of the tensors that are differentiated.
 
 use std::fmt;
 

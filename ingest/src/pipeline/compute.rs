@@ -17,7 +17,7 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// What is to be said of the vector of feature `i` beside what the row's tokens say.
+    /// Flags of the vector of feature `i`, in addition to those of the row's tokens.
     pub fn flags(&self, i: usize) -> RowFlags {
         self.flags[i]
     }

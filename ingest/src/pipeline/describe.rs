@@ -52,7 +52,7 @@ pub struct Setting<'a> {
     pub reduction: Reduction,
     /// What a vector belongs to.
     pub granularity: Granularity,
-    /// Which hidden states embeddings are made of.
+    /// The hidden states that embeddings are taken from.
     pub embedding: EmbeddingForm,
     /// What computes.
     pub device: Device,

@@ -1,4 +1,4 @@
-//! Why an ingest could not go on.
+//! Errors of an ingest.
 
 use std::path::PathBuf;
 

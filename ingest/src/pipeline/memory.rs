@@ -1,4 +1,4 @@
-//! Peak memory of an ingest, predicted from sizes, and what is given up to stay below a limit.
+//! Peak memory of an ingest, predicted from sizes, and the reductions that keep it below a limit.
 //!
 //! Nothing that is given up changes a result: layers are computed twice rather than kept, and fewer workers run.
 
@@ -26,7 +26,7 @@ pub struct MemoryPlan {
     pub waiting: u64,
     /// Bytes of each worker.
     pub worker: WorkerBytes,
-    /// What is made of a batch, until it is written.
+    /// Results of a batch, until they are written.
     pub finished: FinishedBytes,
     /// Bytes that the file of each feature takes for a vector.
     pub stored: Vec<u64>,
@@ -135,10 +135,10 @@ const PROCESS: u64 = 48 << 20;
 /// Bytes of a sample's record and text while its window is read.
 const TEXT: u64 = 2 << 10;
 
-/// Bytes of a tokenised sample beside its tokens.
+/// Bytes of a tokenised sample without its tokens.
 const ENCODED: u64 = 128;
 
-/// Bytes of what was computed of a row or token, beside its vectors.
+/// Bytes of the results of a row or token, without its vectors.
 const COMPUTED: u64 = 256;
 
 /// Plans a checkpoint within the request's limit.
@@ -235,7 +235,7 @@ impl Sizes<'_> {
             ProjectionKind::None => 0,
             // As drawn, and as the backend holds them.
             kind if kind.is_factored() => 2 * tables,
-            // Beyond its budget a flat projection draws entries anew for each batch.
+            // Beyond its budget a flat projection draws entries again for each batch.
             _ => tables.min(crate::projection::TABLE_BUDGET as u64),
         }
     }
@@ -271,7 +271,7 @@ impl Sizes<'_> {
         // The backward of a layer holds about as many gradients as it has activations.
         let activations = kept + layer + 4 * stream;
         let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
-        // Sums of projections are in double precision, beside the rounded result.
+        // Sums of projections are in double precision, in addition to the rounded result.
         let gradient = if gradients { self.held as u64 + 3 * self.vectors(request) } else { 0 };
         // Values of four bytes; buffers that are kept for reuse are not always of the size that is wanted next.
         let bytes = |values: u64| 4 * values * 5 / 4;

@@ -1,4 +1,4 @@
-//! The job: from a training set and checkpoints to published features.
+//! The ingest pipeline: from a training set and checkpoints to published features.
 //!
 //! [`add`] registers samples, [`IngestPlan::new`] finds out what is missing, [`ingest`] computes it, window by window, and
 //! publishes everything in one commit at the end. Stopped or killed, the same request goes on from what is sealed and ends with
@@ -172,7 +172,7 @@ fn compute_and_seal(
         done.tokens += counts.tokens_of(&work.rows());
     }
     progress.finish();
-    // Stopped while tokens were counted, with no vector to compute: the counts are not whole.
+    // Stopped while tokens were counted, with no vector to compute: the counts are not complete.
     if cancel.is_raised() && works.iter().all(|work| work.windows.is_empty()) {
         done.ending = Ending::Stopped;
     }

@@ -1,4 +1,4 @@
-//! The warning that a mask would lose most of the gradients at hand. It changes nothing of what is computed.
+//! Warning of a mask that would lose most of the gradients. It changes nothing that is computed.
 
 use gstore_core::Remedy;
 use gstore_store::RowSet;

@@ -1,4 +1,4 @@
-//! From a request to the work: which checkpoints, which features, which windows are missing.
+//! Work plan of a request: its checkpoints, its features, and the windows that are missing.
 //!
 //! Planning reads the weights once (to identify the checkpoints) and writes nothing but a lease.
 
@@ -97,7 +97,7 @@ impl CheckpointPlan {
 
 /// One feature of a plan.
 pub struct PlannedFeature {
-    /// What it is made of.
+    /// Its content.
     pub kind: Kind,
     /// Its identity.
     pub desc: FeatureDesc,
@@ -164,7 +164,7 @@ impl IngestPlan {
         self.features().all(stored) && self.is_counted() && self.run_is_current()
     }
 
-    /// Whether every row has its token counts. Features may be whole without them after a repair.
+    /// Whether every row has its token counts. Features may be complete without them after a repair.
     fn is_counted(&self) -> bool {
         let entry = self.dataset.encoding(&self.encoding.key());
         entry.is_some_and(|entry| self.rows.difference(&entry.rows()).is_empty())
@@ -216,7 +216,7 @@ impl IngestPlan {
         let origin = |folder: &PathBuf| self.request.origins.get(folder);
         let base = origin(&self.request.model).cloned();
         let base = base.unwrap_or_else(|| folder_name(&self.request.model));
-        // Whoever looks for the weights later may stand in another folder.
+        // A later search for the weights may start in another folder.
         let place = |folder: &PathBuf| json!(std::path::absolute(folder).unwrap_or_else(|_| folder.clone()));
         self.checkpoints
             .iter()

@@ -1,4 +1,4 @@
-//! From the samples of a window to batches of tokens.
+//! Batch preparation: from the samples of a window to batches of tokens.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the user asks an ingest to do, as plain values.
+//! Ingest requests, as plain values.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct IngestRequest {
     pub reduction: Reduction,
     /// Whether a sample has one vector, or one for each scored token: that token's part of the loss, or the gradient of that part.
     pub granularity: Granularity,
-    /// Which hidden states embeddings are made of.
+    /// The hidden states that embeddings are taken from.
     pub embedding: EmbeddingForm,
     /// Projection of the gradient kinds.
     pub projection: ProjectionChoice,
@@ -178,7 +178,7 @@ impl From<ProjectionSpec> for ProjectionChoice {
     }
 }
 
-/// Which hidden states embeddings are made of.
+/// The hidden states that embeddings are taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EmbeddingForm {
     /// The residual stream after this many layers (0: the token embeddings); none: the final norm's outputs.

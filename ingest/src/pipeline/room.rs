@@ -1,4 +1,4 @@
-//! Whether the vectors of an ingest fit on their disk: asked before hours are spent on computing them.
+//! Disk space check: whether the vectors of an ingest fit, before hours are spent on computing them.
 
 use std::path::Path;
 
@@ -63,7 +63,7 @@ pub(super) fn check_work(
     check(&plan.request, place, (bytes as f64 * per_row) as u64)
 }
 
-/// Refuses samples that are not registered yet, if the vectors that an ingest will make of them do not fit beside the store's. `rows` are new,
+/// Refuses samples that are not registered yet, if their vectors do not fit in addition to the store's. `rows` are new,
 /// `texts` some of theirs.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Computing one shard of an ingest: an equal share of a snapshot's rows, into a folder of its own. The store is only read.
+//! Computing one shard of an ingest: an equal share of a snapshot's rows, into a separate folder. The store is only read.
 
 use std::path::PathBuf;
 use std::sync::Arc;

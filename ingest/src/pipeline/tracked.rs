@@ -1,4 +1,4 @@
-//! What of a checkpoint is differentiated, and the sizes that follow.
+//! Differentiated tensors of a checkpoint, and the sizes that follow.
 
 use gstore_core::Kind;
 use gstore_store::ModuleGroup;
@@ -76,7 +76,7 @@ impl Tracked {
         Ok(Tracked { folder, adapter, indices, tensors, projection })
     }
 
-    /// Sizes of what is made of the gradients, of batches and of memory. `checkpoint` is the checkpoint's id, or anything if only sizes matter.
+    /// Sizes of vectors, of batches and of memory. `checkpoint` is the checkpoint's id, or anything if only sizes matter.
     ///
     /// # Errors
     /// A projection that does not fit the tensors, and a limit on memory that cannot be kept.

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Limits that decide where a batch ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Tokens in a batch; a longer row is a batch of its own.
+    /// Tokens in a batch; a longer row is a separate batch.
     pub tokens: usize,
     /// Rows in a batch: bounds the per-sample gradients held at once.
     pub rows: usize,
@@ -23,7 +23,7 @@ const GRADIENT_BYTES: usize = 512 << 20;
 const LEAST_TOKENS: usize = 8;
 
 impl BatchLimits {
-    /// Limits where `values` of a row's gradient and of what is made of it are held at once.
+    /// Limits where `values` of a row's gradient and of its forms are held at once.
     pub fn new(tokens: usize, values: usize) -> Self {
         let per_row = values.saturating_mul(size_of::<f32>()).max(1);
         // Rows of fewer tokens than this do not make a batch larger.

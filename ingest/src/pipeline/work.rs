@@ -1,4 +1,4 @@
-//! What is still to be computed: windows, and in each the rows that a feature lacks.
+//! Missing work: windows, and in each the rows that a feature lacks.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Why a projection cannot be made.
+//! Errors of projections.
 
 use super::kind::ProjectionKind;
 use gstore_core::Remedy;

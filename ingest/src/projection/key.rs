@@ -1,4 +1,4 @@
-//! Seed to key: one 64-bit generator key per (kind, tensor, side, seed, checkpoint), by hashing.
+//! Generator keys: one of 64 bits per (kind, tensor, side, seed, checkpoint), by hashing.
 //!
 //! No arithmetic on seeds: two different parts of a model can never be given overlapping streams.
 

@@ -1,4 +1,4 @@
-//! What a projection is asked to be, its checks and its fingerprint.
+//! Projection specifications, their checks and their fingerprints.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct ProjectionSpec {
     pub dim: u32,
     /// Seed.
     pub seed: u64,
-    /// Whether each checkpoint has a matrix of its own.
+    /// Whether each checkpoint has its own matrix.
     pub per_checkpoint: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The folder of reference results: found by `GSTORE_SHARED` (default `../shared` beside the workspace), and read by its own listings and
+//! The folder of reference results: found by `GSTORE_SHARED` (default `../shared` next to the workspace), and read by its own listings and
 //! manifests, so that another folder of the same layout is tested the same way.
 
 use std::path::{Path, PathBuf};

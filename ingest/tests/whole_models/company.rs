@@ -1,4 +1,4 @@
-//! A row has the same bits in any company, and a form beside any others.
+//! Batch independence: a row has the same bits in any batch, and a form next to any others.
 
 use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, Want};
 use gstore_ingest::projection::{ProjectionKind, Way};
@@ -14,7 +14,7 @@ use crate::{Whole, each_model, finetune, levels};
 /// Makes the features of some forms.
 type Make<'a> = &'a dyn Fn(&[GradForm]) -> GradFeatures;
 
-/// Everything that a run says of a sample, in bits.
+/// All results of a sample in a run, in bits.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Bits {
     loss: u32,

@@ -1,4 +1,4 @@
-//! Promise: whatever is made of the gradient of a whole model is made of the same gradient, and a row has the same bits in any company.
+//! Promise: all features of a whole model's gradient come from the same gradient, and a row has the same bits in any batch.
 
 #[path = "../common/mod.rs"]
 mod common;

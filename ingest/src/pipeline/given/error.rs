@@ -1,4 +1,4 @@
-//! Why given samples have no vectors.
+//! Errors of encoding given samples.
 
 use std::path::PathBuf;
 
@@ -66,7 +66,7 @@ pub enum GivenError {
         /// The checkpoint.
         checkpoint: String,
     },
-    /// Nobody knows where the weights are.
+    /// The location of the weights is not known.
     #[error("nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}", give())]
     Unknown {
         /// The checkpoint.

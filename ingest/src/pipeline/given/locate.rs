@@ -1,4 +1,4 @@
-//! Where a checkpoint's weights are: where the user says, else where they were when the store saw them.
+//! Location of a checkpoint's weights: the user's folders, else those that the store recorded.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

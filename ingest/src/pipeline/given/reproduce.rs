@@ -1,4 +1,4 @@
-//! From the description of a stored feature back to the request that made it.
+//! Reconstruction of the request that made a stored feature, from its description.
 //!
 //! A description holds digests; what they are digests of is read from what the feature's provenance says in words. Whether that is right shows
 //! when the description is made again: it must be the same.

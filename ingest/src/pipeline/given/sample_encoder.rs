@@ -1,4 +1,4 @@
-//! From given samples to vectors, with the models that were loaded before.
+//! Encoder of given samples, with a cache of loaded models.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl SampleEncoder {
     }
 
     /// The vectors of records (JSON objects, as in a data file) for each feature. Features are computed one after the other, so that one model
-    /// is in memory at a time beside those that are kept.
+    /// is in memory at a time in addition to those that are kept.
     ///
     /// # Errors
     /// A record that is none, is cut or has no scored token; weights, tokenizer, projection or anything else that is not what the stored

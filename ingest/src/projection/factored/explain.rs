@@ -1,4 +1,4 @@
-//! What a projection does with each module, as a table for people.
+//! Summary of a projection by module, as a table for people.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Whether coordinates are too uneven for a mask.
+//! Kurtosis test: whether coordinates are too uneven for a mask.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Projections of one module at a time: `two_sided`, `fact_mask`, `fact_sjlt`.
 //!
 //! A sample's gradient of a linear layer is `G = sum_t e_t a_t^T` over its tokens, e the output gradients and a the inputs.
-//! Each side is projected by a matrix of its own, `C = sum_t (P_out e_t)(P_in a_t)^T = P_out G P_in^T`, so G need not exist.
+//! Each side is projected by its own matrix, `C = sum_t (P_out e_t)(P_in a_t)^T = P_out G P_in^T`, so G need not exist.
 //!
 //! Invariants
 //! - the factors and the formed gradient give the same vector up to rounding; which way is taken depends on shapes and a

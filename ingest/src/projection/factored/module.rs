@@ -1,4 +1,4 @@
-//! What a factored projection must know of a module.
+//! Module descriptions for factored projections.
 
 use crate::projection::groups::module_of;
 use crate::projection::kind::ProjectionKind;

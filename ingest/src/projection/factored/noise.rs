@@ -1,4 +1,4 @@
-//! How noisy the inner products of projected gradients are expected to be.
+//! Expected noise of the inner products of projected gradients.
 //!
 //! The variance of `<Px, Py>` of unit gradients, for coordinates without outliers. For G and G' of concentration
 //! `c = |G G'^T|^2 / (|G| |G'|)^2`, with sides of variance factor 1/k_out, 1/k_in and a last projection to k:

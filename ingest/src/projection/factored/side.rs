@@ -1,6 +1,6 @@
 //! The matrix of one side of a module, as plain data that any backend can take.
 
-/// A matrix of `rows x columns`, and the column of a bias beside it.
+/// A matrix of `rows x columns`, and the column of a bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SideMatrix {
     /// Projected values.
