@@ -1,4 +1,4 @@
-//! How a step's samples are cut into the pieces that threads compute.
+//! Partition of a step's samples into the pieces that threads compute.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Why a training could not begin or go on.
+//! Errors of training.
 
 use std::path::PathBuf;
 

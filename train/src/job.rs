@@ -1,4 +1,4 @@
-//! A whole training: what it starts from, its steps, and what it leaves behind.
+//! Training jobs: start, steps, and checkpoints.
 
 use gstore_core::Cancel;
 use gstore_model::architectures::Decoder;

@@ -10,7 +10,7 @@
 //! Invariants
 //! - bits depend on the request and the data alone: not on threads, nor on where a run was stopped and went
 //!   on
-//! - a checkpoint folder is whole or not there
+//! - a checkpoint folder is complete or missing
 
 #![forbid(unsafe_code)]
 

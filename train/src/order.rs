@@ -6,7 +6,7 @@ use crate::random::Stream;
 /// The samples of every step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
-    /// Each epoch in an order of its own.
+    /// Each epoch in its own order.
     Shuffled {
         /// Of the orders.
         seed: u64,
@@ -25,7 +25,7 @@ pub struct Steps {
     micro: usize,
     accumulate: usize,
     total: u64,
-    /// The epoch whose order is at hand.
+    /// The epoch of the current order.
     cached: Option<(u64, Vec<usize>)>,
 }
 

@@ -1,4 +1,4 @@
-//! What is trained: LoRA factors or all tensors, their values in f32, and the model that computes with them.
+//! Trainable parameters: LoRA factors or all tensors, their values in f32, and the model that computes with them.
 
 use std::path::PathBuf;
 
@@ -194,7 +194,7 @@ impl<B: Backend + Clone> Parameters<B> {
         &self.decoder
     }
 
-    /// The tensors with what an optimizer's file says of them.
+    /// The tensors with their state in an optimizer's file.
     pub fn trained(&self) -> &[Trained] {
         &self.trained
     }

@@ -72,7 +72,7 @@ fn described(
     })
 }
 
-/// Whoever looks for the weights later may stand in another folder.
+/// A later search for the weights may start in another folder.
 fn place(folder: &Path) -> Value {
     json!(std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder)))
 }

@@ -1,4 +1,4 @@
-//! What the user asks a training to do, as plain values.
+//! Training requests, as plain values.
 
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ pub struct Batching {
     pub max_steps: Option<u64>,
     /// Seed of the order, and of new values.
     pub seed: u64,
-    /// Whether each epoch has an order of its own.
+    /// Whether each epoch has its own order.
     pub shuffle: bool,
 }
 
@@ -248,7 +248,7 @@ impl TrainRequest {
         }
     }
 
-    /// What decides the bits of the checkpoints, beside the model and the data.
+    /// Settings that decide the bits of the checkpoints, in addition to the model and the data.
     pub(crate) fn identity(&self, total: u64) -> Value {
         let Batching { micro, accumulate, seed, shuffle, .. } = &self.batching;
         let StepOptions { optimizer, max_grad_norm, mean, .. } = &self.steps;

@@ -1,4 +1,4 @@
-//! What a training starts from: its samples, what decides its bits, and its own last checkpoint if there is
+//! Starting point of a training: its samples, what decides its bits, and its own last checkpoint if there is
 //! one.
 
 use gstore_core::{Cancel, many};

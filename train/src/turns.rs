@@ -38,7 +38,7 @@ impl Turns {
         self.moved.notify_all();
     }
 
-    /// Nobody waits any more.
+    /// No thread waits any more.
     pub fn stop(&self) {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.moved.notify_all();

@@ -1,4 +1,4 @@
-//! Promise: a training that was stopped goes on with the same bits, its checkpoints are whole, and what
+//! Promise: a training that was stopped goes on with the same bits, its checkpoints are complete, and what
 //! cannot be trained is refused.
 
 mod common;

@@ -1,4 +1,4 @@
-//! Folders that appear whole: written under another name, flushed, then renamed.
+//! Atomically written folders: written under another name, flushed, then renamed.
 
 use std::path::Path;
 

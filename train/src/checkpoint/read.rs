@@ -1,4 +1,4 @@
-//! Going on from a checkpoint, our own or another trainer's.
+//! Resuming from a checkpoint, our own or another trainer's.
 
 use std::path::Path;
 

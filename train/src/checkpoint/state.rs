@@ -7,7 +7,7 @@ use super::LogLine;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::schedule::Schedule;
 
-/// Where a training stands beside its parameters and optimizer.
+/// State of a training other than its parameters and optimizer.
 #[derive(Debug, Clone)]
 pub(crate) struct TrainingState {
     /// Steps taken.
