@@ -1,4 +1,4 @@
-//! Why a question cannot be answered.
+//! Errors of questions to a store.
 
 use gstore_core::content::ContentError;
 use gstore_core::{Cancelled, Remedy};
@@ -93,7 +93,7 @@ pub enum QueryError {
         /// Counts by reason.
         why: String,
     },
-    /// Samples are given with the question, and nothing is at hand that could run a model.
+    /// Samples are given with the question, and no encoder is available to run a model.
     #[error(
         "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with {}, \
          or ingest the sample as a dataset",

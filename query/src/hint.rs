@@ -10,7 +10,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     known.iter().find(|(l, _)| *l == lower).map(|(_, c)| *c).filter(|_| near)
 }
 
-/// `a`, `b` and `c`, for messages that list what there is.
+/// `a`, `b` and `c`, for messages that list names.
 pub fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
     match names.split_last() {

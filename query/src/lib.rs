@@ -1,7 +1,7 @@
 //! Questions to a store: the influence of training samples on a target, and rankings of them.
 //!
 //! - [`ann`]: graphs of neighbours, which propose the rows nearest to a vector
-//! - [`indexes`]: what there is of a segment's sketch or graph
+//! - [`indexes`]: state of a segment's sketch or graph
 //! - [`influence`]: what is asked ([`InfluenceSpec`]), what its names are in a snapshot ([`Plan`]), and what
 //!   answers it ([`Prepared`])
 //! - [`matrix`]: every pool row with every target sample, as Parquet files

@@ -1,4 +1,4 @@
-//! Bytes in messages.
+//! Formatting of byte counts in messages.
 
 /// What is needed and what is allowed, in one unit in which neither is nothing: the first rounded up, the second down.
 pub(crate) fn needed_and_allowed(needed: u64, allowed: u64) -> (String, String) {

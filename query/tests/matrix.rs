@@ -403,7 +403,7 @@ fn parts_of_nobody_knows_what_are_made_again() {
         make(&first, options(4, &first, 2), MatrixOutput::Folder(&out)).unwrap();
         assert_eq!(files(&out), files(&at("whole")), "damaged: {damage}");
     }
-    // Somebody's notes are not ours to remove.
+    // Foreign files are never removed.
     fs_err::create_dir(hidden(&at("notes"))).unwrap();
     fs_err::write(hidden(&at("notes")).join("notes.txt"), "mine").unwrap();
     let error = make(&first, options(4, &first, 1), MatrixOutput::Folder(&at("notes"))).unwrap_err();

@@ -130,7 +130,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 0, ..Default::default() })]
 
-    /// Digests keep damage out; bytes that a digest covers may still be anybody's.
+    /// Digests keep damage out; bytes that a digest covers may still be of any origin.
     #[test]
     fn sections_of_any_bytes_break_nothing(seed: u64) {
         let mut numbers = Numbers(seed);

@@ -133,7 +133,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
             }
         }
     }
-    // The head decides nothing, and what `verify` finds there is made anew all the same.
+    // The head decides nothing, and what `verify` finds there is rebuilt all the same.
     for at in [0, 40, 63] {
         build(&store, &SketchOptions { rebuild: true, ..SketchOptions::default() });
         assert_eq!(build(&store, &SketchOptions::default()).coded, 0);
@@ -148,7 +148,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
     assert_eq!((got.rows, got.summary.notes.len()), (want.rows, 0));
 }
 
-/// The one note is what was done instead, which file is damaged, and how it is made anew.
+/// The one note is what was done instead, which file is damaged, and how it is rebuilt.
 fn assert_says_damage(summary: &ScanSummary, instead: &str) {
     let [note] = &summary.notes[..] else { panic!("{:?}", summary.notes) };
     let says = [instead, "indexes/", "is damaged", "a build of the sketch index of pool/"];

@@ -140,7 +140,7 @@ fn few_rows_of_a_block_are_read_by_themselves() {
                 assert_eq!(some.summary.scanned, mask.len());
                 let share = some.bytes_read as f64 / whole.bytes_read as f64;
                 let rows_share = mask.len() as f64 / rows as f64;
-                // The small columns of a block are read whole: 33 bytes a row beside 256 values.
+                // The small columns of a block are read in full: 33 bytes a row for 256 values.
                 assert!(share < 1.1 * rows_share + 0.15, "{share} of the bytes for {rows_share} of the rows");
             }
         }

@@ -1,4 +1,4 @@
-//! Making graphs with usearch, to which links are added ([`super::mend`]).
+//! Graph construction with usearch, plus added links ([`super::mend`]).
 //!
 //! Threads link vectors side by side, so a graph depends on who comes first: two builds differ, unless they have one thread. What is reported of
 //! a row does not depend on the graph, only whether the row is found.
@@ -34,7 +34,7 @@ const COPY: usize = 1 << 20;
 /// How a feature's graphs are made.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GraphOptions {
-    /// Makes graphs anew that are there.
+    /// Rebuilds existing graphs.
     pub rebuild: bool,
     /// Threads; 0 means one per core. With one the bytes are a function of the segment.
     pub threads: usize,

@@ -1,4 +1,4 @@
-//! How much of the exact answer graphs find: recall and time over rows drawn from the feature itself.
+//! Evaluation of graphs: recall and time over rows drawn from the feature itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

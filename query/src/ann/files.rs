@@ -1,4 +1,4 @@
-//! Graphs in the store: an index of kind `hnsw` beside each segment.
+//! Graphs in the store: an index of kind `hnsw` for each segment.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +21,9 @@ pub(super) const CONNECTIVITY: usize = 32;
 #[cfg(feature = "ann")]
 pub(super) const EXPANSION: usize = 128;
 
-/// What a node takes on disk besides its vector: its edges (about 280 bytes).
+/// Bytes of a node on disk without its vector: its edges (about 280 bytes).
 const NODE_BYTES: u64 = 320;
-/// What it takes in memory besides: where it and its key are found, its edges once more, and its neighbours while links are added.
+/// Further bytes in memory: where it and its key are found, its edges once more, and its neighbours while links are added.
 const NODE_MEMORY: u64 = 640;
 
 /// What a build has done so far.
@@ -50,7 +50,7 @@ pub struct Estimate {
     pub memory: u64,
     /// Bytes on the disk of the graphs of all segments.
     pub disk: u64,
-    /// Bytes on the disk besides while the largest is made: what usearch writes, and the part of the index that is put together beside it.
+    /// Temporary bytes on disk while the largest is built: usearch's file, and the part of the index that is assembled next to it.
     pub beside: u64,
 }
 
@@ -90,7 +90,7 @@ pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// What there is of the graph of a segment; a build makes anew what cannot be used. Reads the file's footer.
+/// State of a segment's graph; a build replaces one that cannot be used. Reads the file's footer.
 pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> Found {
     let file = match reader.index_state(segment, KIND) {
         Ok(IndexState::Ready(file)) => file,
@@ -128,7 +128,7 @@ impl Graphs {
     /// The graph of a segment; `None` if there is none or it is of another state of the segment.
     ///
     /// # Errors
-    /// Damage, and a file that is no graph of this segment's vectors; both say how to make it anew.
+    /// Damage, and a file that is no graph of this segment's vectors; both say how to rebuild it.
     pub fn get(
         &self,
         reader: &FeatureReader,

@@ -1,4 +1,4 @@
-//! Searching a graph in the map of its file.
+//! Graph search in the memory map of an index file.
 //!
 //! The walk is that of HNSW (Malkov and Yashunin 2018, algorithms 2 and 5): greedy through the upper levels, then best first at level 0 with
 //! `ef` results kept. Rows that a filter refuses are walked over and not kept.
@@ -71,7 +71,7 @@ impl Graph {
     /// Reads and checks its fixed part and the levels of its nodes.
     ///
     /// # Errors
-    /// Damage, and a file that is no such graph; both say how to make it anew.
+    /// Damage, and a file that is no such graph; both say how to rebuild it.
     pub fn open(
         file: IndexFile,
         feature: &str,
@@ -122,7 +122,7 @@ impl Graph {
         Ok(Self { shape, levels, header, feature: feature.to_owned(), file })
     }
 
-    /// What it says of itself.
+    /// Its metadata.
     pub fn header(&self) -> &GraphHeader {
         &self.header
     }

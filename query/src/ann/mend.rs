@@ -1,4 +1,4 @@
-//! Links that usearch leaves out.
+//! Link repair: edges that usearch leaves out.
 //!
 //! Of a node's neighbours usearch keeps those that are nearer to the node than to each other, and drops a link back where a list is full. Among
 //! gradients, with their hubs and copies, that leaves lists of 64 with 7 links each, and one node in four with no link that leads to it: no search

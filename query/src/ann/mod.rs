@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! - a graph only proposes rows: what is reported of them is computed from the stored vectors by the exact scan
-//! - nothing is made of raw inner products: where lengths are uneven, a few long vectors take all edges
+//! - graphs never use raw inner products: where lengths are uneven, a few long vectors take all edges
 //! - no byte is used before the chunk it lies in agreed with its digest; vectors are verified when a search first touches them
 
 #[cfg(feature = "ann")]
@@ -28,6 +28,6 @@ pub use search::{NearestOptions, Way};
 pub(crate) use search::{NoDirection, unit};
 pub use segments::pays;
 
-/// Why graphs are not made of raw inner products.
+/// Why graphs never use raw inner products.
 pub const NO_DOT: &str = "a graph is made of cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
     a scan of dot products is exact, and faster than a graph that finds as much";

@@ -1,4 +1,4 @@
-//! What comes back: scored rows, what was left out and why, and what the answer is worth.
+//! Results: scored rows, excluded rows with reasons, and the guarantee of the answer.
 
 use std::fmt;
 

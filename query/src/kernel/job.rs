@@ -1,4 +1,4 @@
-//! What an implementation is asked to multiply.
+//! Kernel job: the operands of a product.
 
 use super::Queries;
 

@@ -8,7 +8,7 @@
 //! Invariants
 //! - one order of summation for every implementation, tile shape and number of queries: 16 lanes (lane = k mod 16), ascending k, fused
 //!   multiply-add in f32, the last partial step padded with zeros, then the fixed tree of `reduce`. A dot product therefore has
-//!   the same bits on every instruction set and beside any other row or query
+//!   the same bits on every instruction set and together with any other row or query
 //! - stored types are widened to f32 exactly
 //! - `unsafe` of this crate lives here and in nothing else
 

@@ -108,7 +108,7 @@ pub(super) unsafe fn run<P: Panels>(
     groups: &[usize],
     scratch: &mut Scratch,
 ) {
-    // As many rows as their sums fit the registers beside the rows' values and a query; of scattered rows there is one at a time.
+    // As many rows as their sums fit the registers together with the rows' values and a query; of scattered rows there is one at a time.
     // SAFETY: the caller's promise, passed on.
     unsafe {
         if values.len() == queries.dim() {

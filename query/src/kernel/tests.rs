@@ -1,4 +1,4 @@
-//! Promise: a dot product has the bits of the portable order on every instruction set, beside any other row or query.
+//! Promise: a dot product has the bits of the portable order on every instruction set, together with any other row or query.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Why a matrix cannot be written.
+//! Errors of writing a matrix.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub enum MatrixError {
     /// A file could not be read or written.
     #[error("{0}; what is finished stays, and the same command goes on")]
     Io(#[from] io::Error),
-    /// A part could not be written, or was damaged by somebody.
+    /// A part could not be written, or was damaged from outside.
     #[error("{path}: {error}")]
     Parquet {
         /// The file.

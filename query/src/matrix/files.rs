@@ -1,4 +1,4 @@
-//! Files that get their names when they are whole, and what is asked of files.
+//! Atomically written files, and helpers for files of a matrix.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::MatrixError;
 
-/// A file that gets its name when it is whole.
+/// A file that gets its name when it is complete.
 pub(super) struct PartPlace {
     pub(super) temporary: PathBuf,
     pub(super) path: PathBuf,
@@ -103,7 +103,7 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), MatrixError> {
     Ok(fs_err::File::open(folder)?.sync_all()?)
 }
 
-/// Removes a file or an empty folder; that it is not there is as good, and a folder that somebody uses stays.
+/// Removes a file or an empty folder; a missing one is no error, and a folder in use stays.
 pub(super) fn remove(path: &Path) -> Result<(), MatrixError> {
     let removed = match fs_err::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs_err::remove_dir(path),

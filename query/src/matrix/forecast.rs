@@ -1,4 +1,4 @@
-//! What a matrix will take.
+//! Forecast of the size, memory and work of a matrix.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::{MatrixJob, MatrixOutput};
 use crate::influence::{Missing, PreparedSide};
 use crate::kernel::{Kernel, Queries, Scratch};
 
-/// Bytes that a thread has at most beside the samples' vectors: values and sums of a window, a tile, its encoding, and those that wait to be written.
+/// Bytes of a thread at most, without the samples' vectors: values and sums of a window, a tile, its encoding, and those that wait to be written.
 const OF_THREAD: u64 = 48 << 20;
 
 /// Rows, bytes and products of a matrix.
@@ -28,7 +28,7 @@ pub struct MatrixForecast {
     pub passes: u64,
     /// Bytes of the result.
     pub bytes: u64,
-    /// Bytes of memory at most, beside the map of the store.
+    /// Bytes of memory at most, without the map of the store.
     pub memory: u64,
     /// Products of two numbers.
     pub products: u64,
@@ -74,7 +74,7 @@ impl MatrixJob<'_> {
             rows,
             samples,
             passes,
-            // Beside the scores a row number and an id of a few characters.
+            // In addition to the scores, a row number and an id of a few characters.
             bytes: rows.saturating_mul(samples.saturating_mul(4) + passes * 24),
             memory: (largest.saturating_mul(self.prepared.sample_bytes()))
                 + OF_THREAD * threads.max(1) as u64,

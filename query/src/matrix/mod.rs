@@ -4,7 +4,7 @@
 //! bounded size. `matrix.json` says what was asked and what came of it.
 //!
 //! Invariants
-//! - a part appears under its name when it is whole and on the medium; the result when all parts are
+//! - a part appears under its name when it is complete and durable; the result when all parts are
 //! - the bytes of the result are a function of the snapshot and the question: not of threads, nor of where a run was stopped
 //! - work that was begun for another question or another state of the store is never continued
 

@@ -1,4 +1,4 @@
-//! Where a matrix goes, and where it grows.
+//! Output folder and staging folder of a matrix.
 //!
 //! Invariants
 //! - both are on one file system, so that the result appears in one step
@@ -13,7 +13,7 @@ use super::files::{self, exists, metadata, parent, remove, sync_folder};
 use super::question::{MatrixInfo, MatrixQuestion};
 use super::work::{INFO, INFO_KEY, LOCK, QUESTION};
 
-/// The output, and the hidden folder beside it.
+/// The output, and the hidden folder next to it.
 pub(super) struct Place {
     /// Of a file what a symlink leads to.
     pub(super) path: PathBuf,
@@ -54,7 +54,7 @@ impl Place {
             return Ok(None);
         }
         let text = match self.single {
-            // A file that is something else may be replaced when the new one is whole.
+            // A file that is something else may be replaced when the new one is complete.
             true => match metadata(path, INFO_KEY) {
                 Ok(Some(text)) => text,
                 _ => return Ok(None),
@@ -87,7 +87,7 @@ impl Place {
         }
     }
 
-    /// Removes what the work had beside the result, which a run that was killed at its end has left in the published folder.
+    /// Removes working files other than the result, which a run that was killed at its end left in the published folder.
     pub(super) fn tidy(&self) -> Result<(), MatrixError> {
         if self.single {
             return Ok(());

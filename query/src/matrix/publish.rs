@@ -1,4 +1,4 @@
-//! How a matrix appears under its name.
+//! Publishing of a finished matrix under its name.
 //!
 //! Invariants
 //! - parts are never without the question that they are of: the folder takes its name with both

@@ -1,4 +1,4 @@
-//! What a matrix is of: all that its bytes depend on.
+//! Definition of a matrix: all that its bytes depend on.
 
 use gstore_core::{Cancel, Remedy};
 use gstore_store::xxh3_hex;

@@ -1,8 +1,8 @@
-//! The folder in which a matrix grows, beside the place that it is for.
+//! Staging folder of a matrix, next to its destination.
 //!
 //! Invariants
 //! - one process works in it at a time
-//! - a part that is under its name is whole: it was on the medium before it got the name
+//! - a part under its name is complete: it was durable before it got the name
 //! - a part counts only for the question whose digest it has
 
 use std::io::ErrorKind::{AlreadyExists, NotFound};
@@ -88,7 +88,7 @@ impl<'a> Work<'a> {
                 )));
             }
         } else {
-            // Nobody knows what these files are of.
+            // The origin of these files is not known.
             clear(place)?;
             PartPlace::new(begun).write(json(question)?.as_bytes())?;
         }
@@ -148,7 +148,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Removes the work for a matrix that is finished, which a run that was killed at its end has left. Somebody else's, and work for another question,
+/// Removes the work for a matrix that is finished, which a run that was killed at its end has left. A foreign folder, and work for another question,
 /// stay.
 pub(super) fn remove_leftover(place: &Place, question: &MatrixQuestion) -> Result<(), MatrixError> {
     let theirs = fs_err::read_to_string(place.hidden.join(QUESTION)).ok();
@@ -227,7 +227,7 @@ fn clear(place: &Place) -> Result<(), MatrixError> {
     }
 }
 
-/// The lock goes last, so that nobody begins in a folder that is being emptied; one who begins between its end and that of the folder keeps the folder.
+/// The lock goes last, so that no run begins in a folder that is being emptied; a run that begins between the removal of the lock and that of the folder keeps the folder.
 pub(super) fn discard(place: &Place) -> Result<(), MatrixError> {
     clear(place)?;
     remove(&place.hidden.join(LOCK))?;

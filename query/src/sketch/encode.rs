@@ -2,7 +2,7 @@
 //!
 //! A code c stands for a direction: with `rho = <x', c> / (|x'| |c|)`, `f <q', c>` estimates `<q', x'>` without bias for `f = |x'|^2 / <x', c>`,
 //! since c is `rho |c|` along x' and the rest of it points anywhere (RaBitQ, Gao and Long 2024, written for vectors that are not normalised
-//! and for any code). The int8 codes have a residual besides, which bounds the error with certainty.
+//! and for any code). The int8 codes also have a residual, which bounds the error with certainty.
 
 use super::rotation::Rotation;
 use crate::kernel::CodeKind;

@@ -1,4 +1,4 @@
-//! Sketches in the store: an index of kind `sketch` beside each segment.
+//! Sketches in the store: an index of kind `sketch` for each segment.
 //!
 //! Building is resumable segment by segment: what has a sketch that can be used is left as it is. Blocks are coded in parallel and written
 //! in order, so a file is a function of its segment and the seed.
@@ -25,10 +25,10 @@ pub const KIND: &str = "sketch";
 /// How a feature's sketch is built.
 #[derive(Debug, Clone, Default)]
 pub struct SketchOptions {
-    /// The seed of the rotation; by default that of the feature's other segments, else drawn at random. Whoever chooses it knows it, and
+    /// The seed of the rotation; by default that of the feature's other segments, else drawn at random. A seed that is chosen is known, and
     /// the stated probabilities hold only for data that were not made with its knowledge.
     pub seed: Option<u64>,
-    /// Builds sketches anew that are there.
+    /// Rebuilds existing sketches.
     pub rebuild: bool,
     /// Threads; 0 means one per core. The bytes do not depend on it.
     pub threads: usize,
@@ -68,7 +68,7 @@ pub fn build(
     let mut seed = options.seed;
     let mut wanted = Vec::new();
     for segment in reader.segments() {
-        // An index that cannot be read, to its last byte, is built anew, as one that is not there.
+        // An index that cannot be read to its last byte is rebuilt, as if it were missing.
         let there = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound);
         let usable =
             there.and_then(|file| header_of(&file).ok()).filter(|header| header.vectors == segment.vectors());
@@ -156,7 +156,7 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// What there is of the sketch of a segment; [`build`] makes anew what cannot be used. Reads the file's footer.
+/// State of a segment's sketch; [`build`] replaces one that cannot be used. Reads the file's footer.
 pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> Found {
     let file = match reader.index_state(segment, KIND) {
         Ok(IndexState::Ready(file)) => file,
@@ -230,7 +230,7 @@ impl Sections for FileSections {
     }
 }
 
-/// Why a file cannot be used, and what to do; in one line, since it is a note beside an answer.
+/// Why a file cannot be used, and what to do; in one line, since it is a note of an answer.
 fn unusable(error: &ReadError, feature: &str) -> String {
     let why = match error {
         ReadError::Storage(StorageError::Damaged(damage)) => {

@@ -1,4 +1,4 @@
-//! What a sketch is made of: for each vector a record and its codes in three planes, as named sections of bytes.
+//! Sketch format: for each vector a record and its codes in three planes, as named sections of bytes.
 //!
 //! Invariants
 //! - vector i of a section is vector i of the segment, in the order of its blocks
@@ -10,7 +10,7 @@ use super::encode::{Factor, Residual};
 use super::rotation::padded_dim;
 use crate::kernel::{CodeKind, MAX_CODE_DIM};
 
-/// What a sketch knows of a vector besides its codes.
+/// The record of a vector: what a sketch has in addition to its codes.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct RowRecord {
@@ -115,7 +115,7 @@ impl Section {
     }
 }
 
-/// What is to be known of a sketch before its sections are read.
+/// Metadata of a sketch, read before its sections.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SketchHeader {
     /// Of this format.

@@ -4,7 +4,7 @@ use super::random::Stream;
 use super::rotation::Rotation;
 use crate::kernel::CodeQueries;
 
-/// Length of a query that the bounds hold for; all zeros are fine besides. Outside, what underflow and overflow do to a score is not bounded.
+/// Length of a query that the bounds hold for; all zeros are fine as well. Outside, what underflow and overflow do to a score is not bounded.
 pub(crate) const QUERY_NORMS: std::ops::RangeInclusive<f64> = 8.7e-19..=1.1e18;
 
 /// Queries of one feature in the rotation of its sketch.

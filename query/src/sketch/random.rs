@@ -48,7 +48,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A seed that nobody can foresee: the standard library keys its hash maps from the operating system's entropy.
+/// An unpredictable seed: the standard library keys its hash maps from the operating system's entropy.
 pub fn draw_seed() -> u64 {
     let part = || RandomState::new().build_hasher().finish();
     mix(part()) ^ part().rotate_left(32)

@@ -10,7 +10,7 @@ pub type Place = (u32, u64, u32);
 /// Score and place: the lower key ranks first. The last part of the place is outside the 128 bits that hold the rest.
 type Key = (u128, u32);
 
-/// A candidate. The parts of its key are fields of their own: a [`Key`] is padded to 32 bytes, which would leave no room for the payload.
+/// A candidate. The parts of its key are separate fields: a [`Key`] is padded to 32 bytes, which would leave no room for the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     key: u128,

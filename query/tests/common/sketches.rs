@@ -21,7 +21,7 @@ pub fn sketches(store: &TestStore, dataset: &str, seed: u64) -> Vec<(u32, Arc<Sk
         .collect()
 }
 
-/// The plan of a question in another mode, with sketches at hand.
+/// The plan of a question in another mode, with sketches.
 pub fn sketched(store: &TestStore, spec: &InfluenceSpec, mode: Mode, all: &[(u32, Arc<Sketch>)]) -> Prepared {
     let spec = InfluenceSpec { mode, ..spec.clone() };
     all.iter().fold(plan(store, &spec), |plan, (number, sketch)| plan.with_sketch(*number, sketch.clone()))

@@ -2,7 +2,7 @@
 
 use super::Numbers;
 
-/// Rows that make trouble, beside normal ones.
+/// Rows that make trouble, among normal ones.
 pub fn adversarial(
     numbers: &mut Numbers,
     rows: usize,

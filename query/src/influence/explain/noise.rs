@@ -86,7 +86,7 @@ impl Noise<'_> {
         Some((spread / (CLASSES * (CLASSES - 1)) as f64).sqrt())
     }
 
-    /// What each class says of a checkpoint's part; of a cosine to first order, with the lengths estimated by the class as well.
+    /// The estimate of each class for a checkpoint's part; of a cosine to first order, with the lengths estimated by the class as well.
     fn estimates(
         &self,
         line: &Line,

@@ -1,4 +1,4 @@
-//! Which checkpoints a question uses, and with which weights.
+//! Checkpoints of a question, and their weights.
 
 use std::sync::Arc;
 

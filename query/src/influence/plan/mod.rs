@@ -32,7 +32,7 @@ pub struct Plan {
     pub(super) spec: InfluenceSpec,
     /// The given samples as they are asked: a prompt with its completion may be a conversation.
     pub(super) given: Vec<String>,
-    /// The question's vector, where it is at hand.
+    /// The question's vector, where it is given.
     pub(super) vector: Option<AtHandVector>,
     pub(super) run: Option<String>,
     pub(super) checkpoints: Vec<PlanCheckpoint>,

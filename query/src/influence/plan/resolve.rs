@@ -1,4 +1,4 @@
-//! From names to features: which datasets, which kinds, and for each checkpoint the one feature of each side that fits.
+//! Name resolution: datasets, kinds, and for each checkpoint the one feature of each side that fits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

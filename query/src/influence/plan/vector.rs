@@ -1,4 +1,4 @@
-//! Questions about a vector that is at hand: numbers, or that of a stored row.
+//! Questions about a vector: given numbers, or the vector of a stored row.
 
 use gstore_store::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::ann::NO_DOT;
 use crate::error::QueryError;
 use crate::influence::spec::{InfluenceSpec, Sim};
 
-/// A vector that is at hand.
+/// A given vector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AtHandVector {
@@ -24,7 +24,7 @@ pub enum AtHandVector {
 }
 
 impl Plan {
-    /// Resolves a question about a vector that is at hand; `spec` has neither targets nor given samples.
+    /// Resolves a question about a given vector; `spec` has neither targets nor given samples.
     ///
     /// # Errors
     /// Those of [`Plan::new`]; a question that is not about neighbours.

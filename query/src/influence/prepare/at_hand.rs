@@ -1,4 +1,4 @@
-//! Vectors at hand in the form in which they would read back from a store.
+//! Given vectors, in the form in which they would read back from a store.
 
 use gstore_store::{DType, RowFlags, Snapshot, StoredRow};
 

@@ -1,6 +1,6 @@
-//! Targets that are given with the question: who turns their text into vectors, and what is asked of it.
+//! Encoder interface: vectors of targets that are given with the question.
 //!
-//! Questions are answered from stored vectors; a text has none yet. This crate knows no models, so whoever has one hands an [`Encoder`] over
+//! Questions are answered from stored vectors; a text has none yet. This crate knows no models, so a caller that has one passes an [`Encoder`]
 //! with the question.
 
 use std::fmt;

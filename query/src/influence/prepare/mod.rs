@@ -111,7 +111,7 @@ impl Prepared {
         Self::bound(snapshot, Plan::new(snapshot, spec)?, encoder)
     }
 
-    /// Plans a question about a vector that is at hand; `spec` has neither targets nor given samples.
+    /// Plans a question about a given vector; `spec` has neither targets nor given samples.
     ///
     /// # Errors
     /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a row without a vector that could
@@ -198,7 +198,7 @@ impl Prepared {
         self
     }
 
-    /// Uses a sketch of the feature with this number, made of the same snapshot's files.
+    /// Uses a sketch of the feature with this number, built from the same snapshot's files.
     pub fn with_sketch(mut self, feature: u32, sketch: Arc<Sketch>) -> Self {
         self.sketches.insert(feature, sketch);
         Self { by_terms: OnceCell::new(), by_sample: OnceCell::new(), ..self }

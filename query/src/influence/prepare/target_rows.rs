@@ -1,4 +1,4 @@
-//! Which target rows a question is about, and to which subtask each belongs.
+//! Target rows of a question, and the subtask of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

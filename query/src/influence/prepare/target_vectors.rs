@@ -128,7 +128,7 @@ impl TargetLoader<'_> {
         for readers in self.readers {
             for (t, source) in readers.iter().enumerate() {
                 let TargetSource::Stored(reader) = source else {
-                    // Whoever computed them refused what has none.
+                    // The encoder refused samples that have none.
                     let mine = position(rows, t, 0)..position(rows, t, u64::MAX);
                     present[mine].iter_mut().for_each(|present| *present += 1);
                     continue;

@@ -1,4 +1,4 @@
-//! Where a question's target vectors are: stored, or computed from samples that are given with it.
+//! Sources of target vectors: stored, or computed from samples that are given with the question.
 
 use std::sync::Arc;
 

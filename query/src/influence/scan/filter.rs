@@ -1,4 +1,4 @@
-//! Which rows may be scored: bitmaps by cell, applied before anything is read.
+//! Row filter: bitmaps by cell, applied before anything is read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Blocks that cannot reach the answer: what their footers say of their vectors' lengths, against the k-th score so far.
+//! Block pruning: lengths of vectors in block footers, compared with the k-th score so far.
 //!
 //! A dot product is at most the product of both lengths, so a window's rows score at most what the terms make of those products. A window
 //! below the k-th score is not read; the ranking and its counts are the same to the bit.

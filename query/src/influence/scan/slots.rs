@@ -1,4 +1,4 @@
-//! What a window keeps values for: one slot for each of its rows, or for each token of its rows.
+//! Slots of a window: one for each of its rows, or for each token of its rows.
 //!
 //! Invariants
 //! - slots ascend by row, and by position inside a row

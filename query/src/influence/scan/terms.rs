@@ -1,4 +1,4 @@
-//! From the values of target samples to a score: `within` a subtask, then `across` the subtasks.
+//! Score aggregation: values of target samples, `within` a subtask, then `across` the subtasks.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What is asked: the terms of the scoring form.
+//! Influence questions: the terms of the scoring form.
 //!
 //! `score(row, target) = across over subtasks s of ( within over target samples q of s of ( sum over checkpoints c of
 //! w_c * sim(T_c[row], V_c[q]) ) )`. Every method is a choice of these terms; the default is LESS.
@@ -151,7 +151,7 @@ impl Order {
 }
 
 term! {
-    /// What has a ranking of its own where there is one for each.
+    /// The unit that has its own ranking, where there is one for each.
     Each, "each" {
         /// Each subtask: its value, without `across`.
         Subtask = "subtask",

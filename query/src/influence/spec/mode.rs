@@ -1,4 +1,4 @@
-//! Whether a ranking reads every row, or a sketch first, and what it then promises.
+//! Ranking modes: every row or a sketch first, and the guarantee of each.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Which modules of a vector count, and how much.
+//! Module selection and module weights.
 //!
 //! Vectors that keep their module groups are compared in the inner product `<t, q>_w = sum over modules m of w_m <t_m, q_m>`; its cosine
 //! uses the lengths of the same product. Without a selection every weight is one.

@@ -249,7 +249,7 @@ impl Options {
         word.map(|word| word.parse().map_err(|error| OptionError::of(name, &error))).transpose()
     }
 
-    /// What has a ranking of its own, or takes turns.
+    /// The unit that has its own ranking, or takes turns.
     ///
     /// # Errors
     /// Also where terms are given that rankings for each would not make use of.

@@ -1,4 +1,4 @@
-//! A question from its options, and as JSON.
+//! Questions from options, and as JSON.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};

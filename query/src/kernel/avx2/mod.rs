@@ -63,7 +63,7 @@ fn load_part<T: Element>(values: &[T]) -> [__m256; 2] {
 /// The processor has AVX2, FMA and F16C, and `Job::check` passed.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratch, out: &mut [f32]) {
-    // As many rows as their sums fit the 16 registers beside one row's values.
+    // As many rows as their sums fit the 16 registers together with one row's values.
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match job.queries.len() {

@@ -37,7 +37,7 @@ const FETCHED: usize = 256 << 10;
 /// Bytes ahead of which memory would come too late.
 const NEAREST: usize = 16 << 10;
 
-/// Bytes ahead in rows so long that several are streams of their own.
+/// Bytes ahead in rows so long that several are separate streams.
 const FAR: usize = 4 << 10;
 
 /// Rows here and there, for one query. Four at a time: each waits for memory by itself.
@@ -131,11 +131,11 @@ pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<
     }
 }
 
-/// Steps of a row that are taken together: the fewer instructions there are beside them, the more of the next row is under way while the sum of this
+/// Steps of a row that are taken together: the fewer other instructions there are, the more of the next row is under way while the sum of this
 /// one, a chain, is not done.
 const STEPS: usize = 8;
 
-/// Bytes ahead of a stream of which the first-level cache has room beside a query.
+/// Bytes ahead of a stream for which the first-level cache has room together with a query.
 const SOON: usize = 8 << 10;
 
 /// Most groups of [`stream`].
@@ -154,7 +154,7 @@ pub(super) unsafe fn stream<T: Element>(job: &Job<'_, T>, out: &mut [f32]) {
         *span = (job.queries.span(group), job.queries.tile(group, 0).as_ptr().cast());
     }
     for row in 0..job.rows() {
-        // After the last row there may be none, or one that nobody wants.
+        // After the last row there may be none, or one that is not wanted.
         let soon = if row + 1 < job.rows() { SOON } else { 0 };
         for (&group, (span, q0)) in job.groups.iter().zip(&spans) {
             let values = &job.values[row * dim + span.start..][..span.len()];

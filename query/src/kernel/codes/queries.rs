@@ -18,7 +18,7 @@ pub struct CodeQueries {
     planes: Vec<Line>,
     /// Where there are more than few and the processor multiplies them so, their values side by side.
     lanes: Option<LanePacking>,
-    /// Their values step by step; beside `lanes` only once another kernel asks for them.
+    /// Their values step by step; filled in addition to `lanes` only once another kernel asks for them.
     steps: OnceLock<Packing>,
 }
 

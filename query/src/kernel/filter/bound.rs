@@ -1,4 +1,4 @@
-//! How far the filter can be off.
+//! Error bound of the bf16 filter.
 
 use super::super::lanes::chain;
 use super::{FilterQueries, HUGE, PAIR};

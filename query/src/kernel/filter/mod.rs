@@ -1,4 +1,4 @@
-//! An approximation of the exact products, twice as fast for many queries, that knows how far off it can be.
+//! bf16 approximation of the exact products with an error bound, twice as fast for many queries.
 //!
 //! Rows and queries are rounded to bf16 and multiplied by `vdpbf16ps`. With x a row's vector times its factors, q a query, x' and q' what
 //! bf16 makes of them:

@@ -102,7 +102,7 @@ pub(super) fn over_lanes(sum: &Step) -> f32 {
 /// `Job::check` passed.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratch, out: &mut [f32]) {
-    // As many rows as their sums fit the 32 registers beside one row's values.
+    // As many rows as their sums fit the 32 registers together with one row's values.
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match job.queries.len() {
