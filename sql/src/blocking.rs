@@ -1,4 +1,4 @@
-//! Leaves that read files run on threads of their own, so that the async workers stay free; dropping the stream stops them.
+//! Leaves that read files run on separate threads, so that the async workers stay free; dropping the stream stops them.
 //!
 //! Invariants
 //! - work starts when the stream is first polled, not when the plan is: what other parts of the plan find out before that can be used
@@ -45,7 +45,7 @@ impl Sink {
         self.cancelled.is_raised() || self.to.is_closed()
     }
 
-    /// The flag that is raised when nobody wants the result any more.
+    /// The flag that is raised when the result is not wanted any more.
     pub(crate) fn cancelled(&self) -> Arc<Cancel> {
         Arc::clone(&self.cancelled)
     }

@@ -1,4 +1,4 @@
-//! What a statement takes and gives before its parameters have values.
+//! Parameter and result types of a statement, before its parameters have values.
 //!
 //! A parameter inside a table function's arguments decides what the function's columns are. There, datasets
 //! of the snapshot stand in for the values; where none fits, the columns are not known before the statement

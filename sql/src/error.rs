@@ -1,4 +1,4 @@
-//! The one error of the SQL half: what went wrong in a sentence, where in the text, and what was probably meant.
+//! SQL errors: a message, the place in the text, and a suggestion.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub struct SqlError {
     message: String,
     position: Option<(u64, u64)>,
     hint: Option<String>,
-    /// The argument of a table function that is to blame; whoever knows its place looks here.
+    /// The argument of a table function that is to blame, for callers that know its place.
     argument: Option<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! How a call such as `influence('pool', 'gsm8k', k => 100)` in FROM becomes a table.
+//! Table functions: calls such as `influence('pool', 'gsm8k', k => 100)` in FROM as tables.
 //!
 //! The engine's own planner refuses `name => value` (or drops the name, after LATERAL), so a relation planner of ours takes these calls:
 //! it checks the names while their places in the text are known, and hands the options on as one struct.

@@ -1,4 +1,4 @@
-//! What a statement may be before any planning: one, read-only, and small enough to plan without harm.
+//! Statement checks before planning: one statement, read-only, and small enough to plan without harm.
 //!
 //! Invariants
 //! - only queries, SHOW, DESCRIBE and EXPLAIN of them pass; everything that could change a store, a setting or a file is refused by name

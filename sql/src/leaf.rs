@@ -36,9 +36,9 @@ pub(crate) struct Want {
     pub(crate) threads: usize,
     /// What is dropped afterwards; a reader may skip what this drops anyway.
     pub(crate) filter: Option<Arc<Filter>>,
-    /// Raised when nobody wants the rows any more; long work that yields no rows looks at it.
+    /// Raised when the rows are not wanted any more; long work that yields no rows looks at it.
     pub(crate) cancelled: Arc<Cancel>,
-    /// Where what is to be known beside the rows goes.
+    /// Receiver of the notes of the result.
     pub(crate) notes: Option<Arc<RunNotes>>,
     /// Where what a scan did is counted.
     pub(crate) counters: Option<ScanCounters>,

@@ -1,4 +1,4 @@
-//! What is to be known of a result beside its rows: what it guarantees, what was left out, what was read.
+//! Notes of a result: its guarantee, the rows left out, the bytes read.
 
 use std::sync::Mutex;
 
@@ -52,7 +52,7 @@ pub struct Notes {
     pub influence: Vec<InfluenceNote>,
 }
 
-/// Notes of a query that may still be running; leaves write, whoever shows the result reads.
+/// Notes of a query that may still be running; leaves write them, the front end reads them.
 #[derive(Debug, Default)]
 pub struct RunNotes {
     notes: Mutex<Notes>,

@@ -65,7 +65,7 @@ fn nth(projection: &[SelectItem], n: usize) -> Option<&Expr> {
         |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
     let before = projection.get(..n)?;
     match before.last()? {
-        // One with a name of its own is found by it.
+        // One with its own name is found by it.
         SelectItem::UnnamedExpr(expr) if before.iter().all(plain) => Some(expr),
         _ => None,
     }

@@ -25,7 +25,7 @@ const WORKER_STACK: usize = 16 << 20;
 /// How long a raised flag may go unnoticed.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// A session with a runtime of its own.
+/// A session with its own runtime.
 pub struct SqlRunner {
     session: SqlSession,
     /// Taken only when the runner goes.
@@ -109,7 +109,7 @@ impl Iterator for SqlRows<'_> {
     }
 }
 
-/// Polls the stream on a worker, so that whoever takes the batches can stop waiting at any time. Dropping the receiver ends it.
+/// Polls the stream on a worker, so that the consumer of the batches can stop waiting at any time. Dropping the receiver ends it.
 fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
     let (send, receive) = tokio::sync::mpsc::channel(2);
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! The samples of a dataset as columns: what the sample files hold, joined with what one encoding says of each sample.
+//! The samples of a dataset as columns: the content of the sample files, joined with the token counts of one encoding.
 //!
 //! Invariants
 //! - `row` ascends in everything that is read from front to back

@@ -1,9 +1,9 @@
 //! A session: one snapshot of a store, read by SQL.
 //!
 //! Invariants
-//! - the snapshot never changes under a session; whoever wants a newer one opens another session, which costs a few milliseconds
+//! - the snapshot never changes under a session; a newer one needs another session, which costs a few milliseconds
 //! - nothing is read from the store before a query needs it
-//! - a statement is parsed, checked and planned on a thread of its own with a large stack, because planning recurses over the statement
+//! - a statement is parsed, checked and planned on a separate thread with a large stack, because planning recurses over the statement
 //! - no object store is registered, so no plan can reach a file by its name
 
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ pub struct SqlResult {
 }
 
 impl SqlResult {
-    /// What is to be known beside the rows: the guarantee, excluded rows, bytes read. Complete once the stream has ended.
+    /// Notes of the result: the guarantee, excluded rows, bytes read. Complete once the stream has ended.
     pub fn notes(&self) -> Notes {
         self.notes.get()
     }
@@ -100,7 +100,7 @@ impl SqlSession {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
             .with_target_partitions(threads)
-            // Leaves score with threads of their own; a repartition above them would only keep a limit from reaching them.
+            // Leaves score with their own threads; a repartition above them would only keep a limit from reaching them.
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.collect_spans = true;
         let limits = Arc::new(Limits { threads });
@@ -206,7 +206,7 @@ async fn apart<T: Send + 'static>(
         .name("gstore-plan".into())
         .stack_size(PLANNING_STACK)
         .spawn(move || {
-            // The receiver is gone when the caller was cancelled; then nobody wants the plan.
+            // The receiver is gone when the caller was cancelled; then the plan is not wanted.
             let _ = send.send(work(&runtime));
         })
         .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("no thread for planning: {e}")))?;

@@ -159,7 +159,7 @@ fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let all = snapshot.features();
     let coverage: Vec<Coverage> =
         all.iter().map(|f| snapshot.coverage(f).map_err(SqlError::read)).collect::<Result<_, _>>()?;
-    // A checkpoint may belong to several runs; the first name is as good as any and the id is beside it.
+    // A checkpoint may belong to several runs; the first name is as good as any and the id stands next to it.
     let checkpoint = |f: &FeaturePart| {
         let id = f.desc.checkpoint.as_ref()?;
         let known = snapshot.runs().iter().flat_map(|r| &r.checkpoints).find(|c| c.checkpoint == *id);
@@ -213,7 +213,7 @@ fn note<'a>(feature: &'a FeaturePart, name: &str) -> Option<&'a str> {
     feature.attrs.provenance.get(name)?.as_str()
 }
 
-/// A projection in words; its fingerprint where whoever made the feature left none.
+/// A projection in words; its fingerprint where the feature has no description.
 fn projection(feature: &FeaturePart) -> &str {
     note(feature, "projection").unwrap_or(&feature.desc.space.projection)
 }

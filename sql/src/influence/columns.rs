@@ -90,7 +90,7 @@ impl Builder {
 }
 
 impl InfluenceColumns {
-    /// The columns of a question's answer, with those that were asked for besides.
+    /// The columns of a question's answer, with the additional ones that were asked for.
     pub(super) fn new(plan: &Prepared, besides: Besides) -> Self {
         let table = |side: &PreparedSide| {
             SampleTable::new(Arc::clone(plan.snapshot()), Arc::clone(&side.dataset), side.encoding())

@@ -38,7 +38,7 @@ pub(super) struct EachOptions {
 }
 
 impl EachOptions {
-    /// What has a ranking of its own, if the options say so.
+    /// The unit that has its own ranking, if there is one for each.
     pub(super) fn read(
         options: &Options,
         k: Option<usize>,

@@ -86,7 +86,7 @@ impl Job {
         }
     }
 
-    /// Rows that pass the filters over the pools' columns; `None` when nobody waits for them any more.
+    /// Rows that pass the filters over the pools' columns; `None` when they are not awaited any more.
     fn choose(&self, sink: &Sink) -> Result<Option<RowFilter>, SqlError> {
         let mut chosen = RowFilter::new();
         if self.before.is_empty() {

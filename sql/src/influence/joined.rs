@@ -1,4 +1,4 @@
-//! What the sample files hold of scored rows: read once for each sample, however many of its tokens are scored.
+//! Sample columns of scored rows: read once for each sample, however many of its tokens are scored.
 
 use std::ops::Range;
 

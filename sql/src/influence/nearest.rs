@@ -157,7 +157,7 @@ fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
     }
 }
 
-/// Segments of the question's features by what there is of their graphs.
+/// Segments of the question's features by the state of their graphs.
 #[derive(Default)]
 struct Covered {
     usable: usize,

@@ -3,7 +3,7 @@
 //! Invariants
 //! - widths come from the first rows, so a result of any length is written in constant memory; a later value
 //!   that may not be cut widens its column
-//! - only text is cut: a number, a date or a truth value is whole, and of a list as many elements are whole
+//! - only text is cut: a number, a date or a boolean is complete, and of a list as many elements are complete
 //!   as there is room for
 
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What a statement does besides its rows: notes, counts of work, limits, cancellation, damage.
+//! Effects of a statement other than its rows: notes, counts of work, limits, cancellation, damage.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How fast a query starts and answers, on 4,480 rows x 4 checkpoints x 8,192 f16: `cargo test --release -- --ignored --nocapture speed`.
+//! Start and answer times of queries, on 4,480 rows x 4 checkpoints x 8,192 f16: `cargo test --release -- --ignored --nocapture speed`.
 
 use std::time::Instant;
 
