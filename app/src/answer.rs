@@ -1,4 +1,4 @@
-//! Pools and errors that selections and answers about given samples have in common.
+//! Pools and errors shared by selections and by questions about given samples.
 
 use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
 use arrow_schema::ArrowError;

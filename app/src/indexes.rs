@@ -1,4 +1,4 @@
-//! Sketches that follow the vectors: of what a job has just published, and of files that it has rewritten.
+//! Sketch refresh: sketches of the segments that a job has just published or rewritten.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ pub fn sketch(
     Ok(built?.coded)
 }
 
-/// What was made of the sketches that were wanted.
+/// Outcome of the requested sketches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketched {
     /// Vectors that were coded.

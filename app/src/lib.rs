@@ -7,11 +7,11 @@
 //! - [`Prepared`]: rankings without SQL
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
-//! - [`Models`]: models at hand for samples that are given with a question
+//! - [`Models`]: loaded models for samples that are given with a question
 //! - [`indexes`]: sketches that follow the vectors
 //!
 //! Errors that have a way out name it as a [`Remedy`]; [`Remedy::word_with`] words it in the program's own terms.
-//! [`Cancel`] stops a job from another thread, [`Progress`] hears of it.
+//! [`Cancel`] stops a job from another thread, [`Progress`] reports it.
 //!
 //! ```
 //! use gstore::{AppendOptions, DatasetName, NewSample, Store, Work};

@@ -1,4 +1,4 @@
-//! Models at hand for samples that are given with a question; the query side declares the encoder, the ingest side has the models.
+//! Model cache for samples that are given with a question: the query side declares the encoder, the ingest side computes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct Models {
     progress: ProgressOf,
 }
 
-/// Makes what hears of the progress of one question.
+/// Makes the progress reporter of one question.
 type ProgressOf = Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>;
 
 impl Models {

@@ -83,7 +83,7 @@ fn matching(
 ) -> Result<RowSet, FindError> {
     let name = DatasetName::try_from(dataset)?;
     let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;
-    // A line of its own, so that a comment at the end of the condition hides nothing.
+    // A separate line, so that a comment at the end of the condition hides nothing.
     let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{condition}\n)");
     let mut rows = Vec::new();
     for batch in runner.run(&sql, cancel)? {

@@ -1,16 +1,16 @@
-//! What long work is given.
+//! Execution context of a job: threads, history entry, progress, cancellation.
 
 use std::num::NonZeroUsize;
 
 use gstore_core::{Cancel, Progress, Silent};
 
-/// How a job is done: on how many threads, under which name in the history, who hears of it, and what stops it.
+/// Execution of a job: threads, name in the history, progress reporter, cancellation.
 pub struct Work<'a> {
     /// Threads to use.
     pub threads: usize,
     /// The command as the history and leases show it.
     pub command: &'a str,
-    /// Hears of the job's progress.
+    /// Receives the job's progress.
     pub progress: &'a mut dyn Progress,
     /// Raised to stop.
     pub cancel: &'a Cancel,

@@ -1,4 +1,4 @@
-//! What every command starts from: the store, the threads, the way to stop.
+//! Context of a command: the store, the threads, cancellation.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -79,7 +79,7 @@ impl Context {
     }
 
     /// The snapshot that a command reads, held against `gstore gc` as long as the second value lives. On a medium that cannot be
-    /// written to there is nothing to hold, and nobody who could collect.
+    /// written to there is nothing to hold, and no process that could collect.
     pub fn snapshot(
         &self,
         store: &Store,

@@ -1,4 +1,4 @@
-//! How failures end: one message on standard error, and an exit code that a script can act on.
+//! Failures: one message on standard error, and an exit code that a script can act on.
 
 use std::process::ExitCode;
 

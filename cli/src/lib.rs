@@ -1,4 +1,4 @@
-//! The arguments of the command line and its config file, for the program and for what tests their parsers.
+//! The arguments of the command line and its config file, for the program and for tests of their parsers.
 #![forbid(unsafe_code)]
 
 pub mod args;

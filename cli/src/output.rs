@@ -1,4 +1,4 @@
-//! Where results go: standard output, a stream, or a file that appears only when it is whole.
+//! Destinations of results: standard output, a stream, or a file that appears only when it is complete.
 //!
 //! Invariants
 //! - a file that exists is replaced only with `--force`, and in one step; its name never shows a part of a
@@ -45,7 +45,7 @@ impl Place {
         Self::File(resolved(path))
     }
 
-    /// Whether a file by a name of its own comes of it.
+    /// Whether the output is a file with its own name.
     pub fn is_file(&self) -> bool {
         matches!(self, Self::File(_))
     }

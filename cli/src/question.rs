@@ -1,4 +1,4 @@
-//! The question that flags ask, and what is said of how it was understood.
+//! Influence questions from flags, and the description of how they were resolved.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! What a command says of the sketches that follow its own work.
+//! Messages about the sketch refresh after a command.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use gstore_store::{FeaturePart, Store};
 use crate::context::{Context, command_line};
 use crate::failure::STOPPED;
 
-/// What Ctrl-C says while sketches are made of what was published before.
+/// What Ctrl-C says while sketches of published segments are built.
 pub const STOPPING: &str =
     "stopping; what was published stays, and so do sketches that are finished; once more to stop at once";
 

@@ -1,4 +1,4 @@
-//! What a ranking is worth, in lines for people: what was noted on the way, what sketches excluded, and what the answer promises.
+//! Summary of a ranking for people: notes, rows excluded by sketches, and the guarantee of the answer.
 
 use gstore_core::{many, many_of};
 use gstore_query::influence::{EXACT, ExcludedCounts, ScanSummary};

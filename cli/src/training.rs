@@ -1,4 +1,4 @@
-//! A training as it goes on: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Training progress: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

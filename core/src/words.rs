@@ -1,4 +1,4 @@
-//! Numbers with what they count.
+//! Counts with their nouns, singular or plural.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {

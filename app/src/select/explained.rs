@@ -1,4 +1,4 @@
-//! Columns that explain scores: what stands behind those of a chunk of rows.
+//! Explanation columns of a selection, for a chunk of rows.
 
 use std::sync::Arc;
 

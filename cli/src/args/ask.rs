@@ -1,4 +1,4 @@
-//! Flags of `gstore ask`, and those that say where models are.
+//! Flags of `gstore ask`, and those that locate models.
 
 use clap::Args;
 use gstore_model::Device;

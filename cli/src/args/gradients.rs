@@ -1,4 +1,4 @@
-//! Flags of `gstore ingest` that say what is differentiated and what becomes of it.
+//! Gradient flags of `gstore ingest`: differentiated modules, losses and projections.
 
 use clap::{Args, ValueEnum};
 

@@ -50,7 +50,7 @@ pub struct IndexArgs {
     /// Candidates that a search keeps in --evaluate [default: as nearest() has it]
     #[arg(long, value_name = "N", requires = "evaluate", value_parser = clap::value_parser!(u64).range(1..))]
     pub ef: Option<u64>,
-    /// Make those that are there anew
+    /// Rebuild existing ones
     #[arg(long, requires = "made")]
     pub rebuild: bool,
     /// Print the report as JSON

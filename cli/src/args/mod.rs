@@ -443,7 +443,7 @@ pub struct SelectArgs {
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
-    /// Which rows may stand beside each other
+    /// Rules of the selection
     #[command(flatten)]
     pub rules: RuleArgs,
     /// Add to the score file each checkpoint's part, the nearest target sample, the standard error and the noise floor

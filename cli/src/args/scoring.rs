@@ -1,4 +1,4 @@
-//! Flags that say what is compared with what, and how: options of the table that SQL and JSON have as well.
+//! Scoring flags: options of the table that SQL and JSON have as well.
 
 use clap::error::Error;
 use clap::parser::ValueSource;

@@ -1,4 +1,4 @@
-//! Flags of the commands about servers: serve, token, and where a statement is sent to.
+//! Flags of the server commands: serve, token, and the address of remote queries.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -143,12 +143,12 @@ fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile>> {
     };
     let copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
     let mut file = copy.reopen()?;
-    // A read may wait for ever, so it has a thread of its own, which ends with the process.
+    // A read may wait for ever, so it has its own thread, which ends with the process.
     let (done, copied) = channel();
     std::thread::spawn(move || done.send(std::io::copy(&mut source, &mut file)));
     loop {
         match copied.recv_timeout(Duration::from_millis(50)) {
-            // Nobody knows the copy by its name.
+            // The copy's name is used nowhere else.
             Ok(Ok(0)) => bail!("{} has no samples", data.display()),
             Ok(copied) => return copied.map(|_| Some(copy)).map_err(Into::into),
             Err(RecvTimeoutError::Disconnected) => bail!("{} could not be read to its end", data.display()),

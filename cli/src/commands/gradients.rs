@@ -1,4 +1,4 @@
-//! From the flags of gradients and embeddings to what the pipeline wants. A flag that would change nothing is refused.
+//! Conversion of gradient and embedding flags into options of the pipeline. A flag that would change nothing is refused.
 
 use anyhow::{Result, bail};
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
@@ -13,7 +13,7 @@ use crate::args::GradientArgs;
 use crate::failure::UsageError;
 
 /// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a run's commands, so it is no mistake
-/// beside kinds that are not projected.
+/// with kinds that are not projected.
 pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let gradients = kinds.iter().any(|kind| kind.is_gradient());
     let losses = gradients || kinds.contains(&Kind::Loss);
@@ -62,7 +62,7 @@ pub fn reduction(args: &GradientArgs) -> Reduction {
     }
 }
 
-/// Which hidden states embeddings are made of.
+/// Source of embeddings among the hidden states.
 pub fn embedding(args: &GradientArgs) -> EmbeddingForm {
     EmbeddingForm { layer: args.embed_layer, unit: args.embed_unit }
 }

@@ -171,7 +171,7 @@ fn dry_run(
     print(context, args, &[&plan])
 }
 
-/// The same with data that is not registered: it is read into a store of its own, which is thrown away.
+/// The same with data that is not registered: it is read into a temporary store.
 fn dry_run_with_data(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<ExitCode> {
     let store = context.open_if_there()?;
     let folder = tempfile::tempdir()?;

@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
         Ok(())
     };
     let served = serve(store, options, &stop, |address| {
-        // Whoever closed standard output does not want to know the address; clients may all the same.
+        // A closed standard output only means that the address is not wanted; the server runs all the same.
         let _ = announce(address);
     });
     served.map_err(|error| match error {

@@ -77,7 +77,7 @@ fn messages(text: &str) -> Result<Value> {
     match serde_json::from_str::<Value>(text) {
         Ok(list) if list.is_array() => Ok(list),
         Ok(_) => bail!(refuse(format!("{} is JSON, but no list", shown(text)))),
-        // What a parser says of plain text helps nobody; in a list it may.
+        // A parser's message about plain text is no help; in a list it may be.
         Err(_) if !text.trim_start().starts_with(['[', '{']) => {
             bail!(refuse(format!("{} is none", shown(text))))
         }

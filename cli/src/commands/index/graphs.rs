@@ -1,4 +1,4 @@
-//! `gstore index --hnsw` and `--evaluate`: makes graphs of neighbours, and says what they find.
+//! `gstore index --hnsw` and `--evaluate`: builds neighbour graphs, and measures their recall.
 
 use std::sync::Arc;
 

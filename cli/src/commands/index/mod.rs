@@ -1,4 +1,4 @@
-//! `gstore index`: makes sketches and graphs, and says which indexes there are.
+//! `gstore index`: builds sketches and graphs, and lists indexes.
 
 mod graphs;
 
@@ -150,7 +150,7 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
     Ok(features)
 }
 
-/// What there is of a feature, by the footers of its indexes.
+/// State of a feature's indexes, by their footers.
 fn line(snapshot: &Snapshot, part: &FeaturePart, done: Done) -> Result<Line> {
     let notes = snapshot.indexes(part)?;
     let mut line = Line {
