@@ -1,4 +1,4 @@
-//! Vectors of samples that are in no dataset: which are asked for, and what comes back. Queries ask, ingest computes.
+//! Vectors of samples that are in no dataset: requests and results. Queries ask, ingest computes.
 
 use crate::manifest::FeaturePart;
 

@@ -1,4 +1,4 @@
-//! Doors to the parsers of this crate for `gstore-fuzz`. Not part of the interface: anything here may change at any time.
+//! Access to the parsers of this crate for `gstore-fuzz`. Not part of the interface: anything here may change at any time.
 
 use crate::error::StorageError;
 use crate::index::{IndexFile, open_any};
@@ -35,7 +35,7 @@ pub fn segment(
     ))
 }
 
-/// An index by what it says of itself, and how many problems checking every byte of it found.
+/// An index by its own metadata, and how many problems checking every byte of it found.
 pub fn index(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<(IndexFile, usize)>, StorageError> {
     let Some(file) = open_any(vfs, path)? else { return Ok(None) };
     let mut problems = 0;

@@ -41,7 +41,7 @@ impl Drop for Guard {
 
 /// The result of `f`; `None` where it panicked. Nothing is printed, and no backtrace is taken.
 ///
-/// For calls into a library that takes bytes from outside on trust, where the caller has a message of its own. `f` must leave
+/// For calls into a library that takes bytes from outside on trust, where the caller has its own message. `f` must leave
 /// nothing half-changed that is used afterwards.
 pub fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
     let _guard = Guard::new();

@@ -1,7 +1,7 @@
 //! Tags: names that keep snapshots.
 //!
 //! Invariants
-//! - setting or removing a tag is a publish of its own; nothing of the tagged snapshot changes
+//! - setting or removing a tag is a separate publish; nothing of the tagged snapshot changes
 //! - a tagged snapshot stays readable, also when it is older than the history; only a purge takes it away
 
 use crate::error::TagError;

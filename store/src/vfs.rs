@@ -97,7 +97,7 @@ pub trait Vfs: Debug + Send + Sync {
     /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None` says that it is held. A lock is never
     /// durable: it ends with the process, and a file that was made for it may be lost.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
-    /// Whether somebody holds the lock of a file. Makes no file: of one that is not there nobody does.
+    /// Whether the lock of a file is held. Makes no file: the lock of a missing file is not held.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         Ok(self.exists(path)? && self.lock(path, false)?.is_none())
     }

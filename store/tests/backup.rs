@@ -104,7 +104,7 @@ fn a_second_backup_copies_what_is_new_and_removes_what_is_not_needed() {
     let again = backup(&store, &to).unwrap();
     assert_eq!((again.files_copied, again.files_kept), (0, first.files_copied));
     assert_eq!(again.swept.files(), 0);
-    // Old enough to be wrong: a file that rotted in the backup is written anew.
+    // Old enough to be wrong: a file that rotted in the backup is written again.
     let rotten = to.join("segments/1").join(files(&to.join("segments/1")).remove(0));
     let mut bytes = fs_err::read(&rotten).unwrap();
     let middle = bytes.len() / 2;

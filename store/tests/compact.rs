@@ -1,4 +1,4 @@
-//! Promise: compacting changes how rows lie in files and nothing that a snapshot shows, whatever happens beside it.
+//! Promise: compacting changes how rows lie in files and nothing that a snapshot shows, whatever happens concurrently.
 
 mod common;
 
@@ -253,7 +253,7 @@ fn columns_that_came_later_or_became_text_read_as_before() {
     let part = store.snapshot().unwrap().dataset("pool").unwrap().clone();
     assert_eq!((part.files.len(), part.rows, part.tombstones[0].purged), (1, 3, true));
     assert_eq!(all(&store.snapshot().unwrap()), before);
-    // The same samples are still the same, also for a ledger that is made anew from the new file.
+    // The same samples are still the same, also for a ledger that is rebuilt from the new file.
     for remove in [false, true] {
         if remove {
             fs_err::remove_file(store.path().join("ledger.redb")).unwrap();

@@ -65,7 +65,7 @@ fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {
     let dir = tempdir().unwrap();
     let path = dir.path().join("s");
     small(&path);
-    // It has a test of its own; without it nothing here waits for the disk.
+    // It has its own test; without it nothing here waits for the disk.
     fs_err::remove_file(path.join("ledger.redb")).unwrap();
     fs_err::remove_file(path.join("ledger.sums")).unwrap();
     for file in files(&path) {
@@ -163,7 +163,7 @@ fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
             assert_eq!(job.rows_done(0), RowSet::from_range(0..12), "bit {i}");
         }
     }
-    // Only flatbuffer padding and attributes that do not matter can change unseen in a file that no catalog vouches for.
+    // Only flatbuffer padding and attributes that do not matter can change unseen in a file whose digest no catalog has.
     assert!(kept < good.len() * 8 / 17 / 5, "{kept} of {}", good.len() * 8 / 17);
     for n in (0..good.len()).step_by(37).chain(good.len() - 30..good.len()) {
         fs_err::write(&path, &good[..n]).unwrap();

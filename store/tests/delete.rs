@@ -123,7 +123,7 @@ fn dropping_takes_names_away_and_nothing_else() {
     let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
     seal(&mut job, 0, 0..30);
     job.publish(Some(run), true).unwrap();
-    // A live job of the feature is in the way, also of its dataset; a dead one is not.
+    // A live job of the feature is in the way, also of its dataset; a job of a killed process is not.
     let job = store.start_job(plan(vec![f.clone()])).unwrap();
     for result in [
         store.drop_feature(store.snapshot().unwrap().feature("grad-sgd@checkpoint-7").unwrap(), "x"),

@@ -17,7 +17,7 @@ fn open(path: &Path, checks: Checks) -> FeatureReader {
     snapshot.open_feature_with(&snapshot.features()[0], checks).unwrap()
 }
 
-/// What a block says of some rows, or why it cannot be read.
+/// Some rows of a block, or why it cannot be read.
 fn said(block: Result<Block<'_>, ReadError>, rows: &[u64]) -> Result<Vec<String>, ReadError> {
     let block = block?;
     let one = |row: &u64| {
@@ -121,7 +121,7 @@ fn a_flipped_bit_is_found_in_the_rows_that_have_it() {
             // Another file under the name: a map of the first one stays what it was.
             fs_err::remove_file(&file).unwrap();
             fs_err::write(&file, bytes).unwrap();
-            // The footer has digests of its own.
+            // The footer has its own digests.
             let Ok(reader) = snapshot.open_feature(&snapshot.features()[0]) else { continue };
             let mut here = 0;
             for (i, row) in PICKED.iter().enumerate() {
@@ -141,7 +141,7 @@ fn a_flipped_bit_is_found_in_the_rows_that_have_it() {
             }
             alone += usize::from(here == 1);
         }
-        // Number, values, scale, norm, flags and check of each row are nobody else's.
+        // Number, values, scale, norm, flags and check of each row belong to no other row.
         let value = match dtype {
             DType::F32 => 4,
             DType::F16 => 2,

@@ -33,7 +33,7 @@ type Answers = Vec<Result<String, (bool, String)>>;
 /// A way to read a part of a store. Numbers are places in the lists of [`World`].
 ///
 /// What a step needs before is done without the fault: if that does not read the faulty place it comes out the same, and if it
-/// does, it is a step of its own.
+/// does, it is a separate step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {
     /// The current snapshot with all that it lists.
@@ -244,7 +244,7 @@ fn blocks(reader: &FeatureReader) -> Answers {
     out
 }
 
-/// Header and sections of an index. That there is none is as good as damage: it can be made anew.
+/// Header and sections of an index. That there is none is as good as damage: it can be rebuilt.
 fn index(reader: &FeatureReader, segment: &SegmentRef) -> Result<String, (bool, String)> {
     match reader.index_state(segment, indexes::KIND).map_err(read_error)? {
         IndexState::Ready(index) => {

@@ -174,7 +174,7 @@ fn what_stays_follows_from_number_and_age() {
         assert_eq!(listed.last(), Some(&oldest));
         all_content(&store);
     }
-    // Tags and what gc records are no states of their own.
+    // Tags and snapshots made by gc are no separate states.
     store.tag(&tag_name("here"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
     assert_eq!(store.collect(gc(2)).unwrap().oldest, 4);
     assert_eq!(store.collect(gc(0)).unwrap().oldest, 5, "0 keeps the current one as well");

@@ -200,7 +200,7 @@ fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
     for (what, edit) in lies {
         fs_err::write(&file, &sound).unwrap();
         forge(&file, edit);
-        // Of a section without bytes nothing can be wrong but its absence, which is nobody's loss.
+        // Of a section without bytes nothing can be wrong but its absence, which does no harm.
         let state = reader.index(segment, KIND);
         match what {
             "fewer sections" => assert!(state.unwrap().unwrap().section("empty").is_err()),
@@ -309,7 +309,7 @@ fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
     assert_eq!((first.len(), index_files(&path).len()), (3, 6));
     let before = store.snapshot().unwrap().number();
 
-    // Merged segments have no index until somebody builds it; old ones keep theirs for older snapshots.
+    // Merged segments have no index until it is built; old ones keep theirs for older snapshots.
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(check_all(&store, KIND), 0);
     assert_clean(&store);
@@ -384,7 +384,7 @@ fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
         BTreeSet::from([kept.clone()]),
         "the index of the purged row's segment is gone"
     );
-    // The reader of the old snapshot still has the rows, mapped; nothing that is made of them gets back into the store.
+    // The reader of the old snapshot still has the rows, mapped; nothing that is derived from them gets back into the store.
     let e = build_one(&store, &reader, first, KIND).unwrap_err();
     assert!(matches!(e, IndexError::Gone { .. }), "{e}");
     assert_eq!(indexed(&path), BTreeSet::from([kept]));

@@ -39,7 +39,7 @@ fn a_leased_snapshot_outlives_gc_until_the_lease_ends() {
     );
     assert_eq!((report.kept.len(), report.kept[0].snapshot), (1, 2));
     assert_eq!(content(&snapshot).unwrap(), before, "also what was not touched yet");
-    // It is out of the history, but what is loaded stays whole, also through another gc.
+    // It is out of the history, but what is loaded stays complete, also through another gc.
     assert!(matches!(writer.snapshot_at(2), Err(OpenError::NoSnapshot { oldest: 3, .. })));
     assert_eq!(writer.collect(gc(1)).unwrap().swept.files(), 0);
     assert_eq!(content(&snapshot).unwrap(), before);
@@ -130,7 +130,7 @@ fn where_nothing_can_be_written_readers_read_without_a_lease() {
     assert!(leases(&path).is_empty());
 }
 
-/// Stands in for a reader of its own process; does nothing unless the test below starts it.
+/// Stands in for a reader in another process; does nothing unless the test below starts it.
 #[test]
 fn child_that_reads() {
     let Some(path) = std::env::var_os("GSTORE_TEST_LEASE") else { return };

@@ -86,7 +86,7 @@ fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
         if good.ledger.len() < start + PAGE {
             break;
         }
-        // A page that was never written to is read by nobody: one flip shows that.
+        // A page that was never written to is never read: one flip shows that.
         let used = good.ledger[start..start + PAGE].iter().any(|b| *b != 0);
         for flip in 0..if used { 10 } else { 1 } {
             random ^= random << 13;
@@ -107,7 +107,7 @@ fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
                 n += 1;
                 again(&store, n, 0, &what);
                 each_once(&store, n, &what);
-                // What is left of the damage is in pages that nobody reads.
+                // What is left of the damage is in pages that are never read.
                 fs_err::remove_file(path.join(LEDGER)).unwrap();
                 again(&store, n, 0, &what);
                 good = Good::of(&path);

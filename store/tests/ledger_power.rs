@@ -1,5 +1,5 @@
 //! Promise: power lost at any instant, with any of the changes that were not flushed gone, leaves a ledger that is right or
-//! made anew, and never one that is called damaged.
+//! rebuilt, and never one that is called damaged.
 
 mod common;
 

@@ -230,7 +230,7 @@ fn a_repair_and_the_job_that_was_publishing_lose_no_file_between_them() {
     half_published(dir.path(), &f, |store| {
         let path = store.path().to_owned();
         drop(store);
-        // All that says what is in the store is lost, so it is made of the files that are there.
+        // All that says what is in the store is lost, so it is rebuilt from the files that are there.
         fs_err::remove_file(path.join("CURRENT")).unwrap();
         fs_err::remove_dir_all(path.join("manifests")).unwrap();
         fs_err::create_dir(path.join("manifests")).unwrap();

@@ -248,7 +248,7 @@ fn leftover_leases_are_gone_from_the_medium_before_a_purge_is_acknowledged() {
         if left {
             fs_err::write(path.join(lease), "secret").unwrap();
         }
-        // Also one that was removed before, as nobody may have flushed that.
+        // Also one that was removed before, as that may not have been flushed.
         let done = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&done);
         let vfs = HookVfs::new(move |operation, p| {

@@ -89,7 +89,7 @@ impl KnownIds {
         Ok(if row.is_none() && digest.is_none() { Stored::Nothing } else { Stored::Deleted(row, digest) })
     }
 
-    /// Makes the ledger anew.
+    /// Rebuilds the ledger.
     fn open_again(&mut self) -> Result<&Ledger, AppendError> {
         let (Some(ledger), Some(part)) = (self.ledger.take(), &self.part) else {
             return Err(no_ledger().into());
@@ -104,7 +104,7 @@ impl KnownIds {
     }
 
     /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger that is behind is
-    /// brought up by the next append.
+    /// updated by the next append.
     pub(super) fn published(&mut self, part: &DatasetPart) {
         let vfs = self.store.env().shared_vfs();
         let fresh = self.ledger.is_none();
@@ -126,7 +126,7 @@ fn no_ledger() -> StorageError {
     StorageError::io("rebuild the ledger", std::io::Error::other("there is none"))
 }
 
-/// The ledger, brought up to date for a dataset. One that cannot be is made anew once.
+/// The ledger, brought up to date for a dataset. One that cannot be is rebuilt once.
 fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
     let vfs = store.env().shared_vfs();
     let mut last = no_ledger();
@@ -205,7 +205,7 @@ mod tests {
                 push(&store, &[("b", b"other"), ("a", b"1")]),
                 [Pushed::Unchanged(4), Pushed::Unchanged(0)]
             );
-            // Made anew, the last row has the id.
+            // In a rebuilt ledger, the last row has the id.
             Ledger::remove(&store.env().shared_vfs(), store.path()).unwrap();
         }
         // A dataset without live rows.

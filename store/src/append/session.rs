@@ -162,7 +162,7 @@ impl SampleAppend {
     /// The row of the sample that the dataset had under an id before this append, and whether its record is this one. Adds nothing.
     ///
     /// # Errors
-    /// A ledger that can neither be read nor made anew.
+    /// A ledger that can neither be read nor rebuilt.
     pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, bool)>, AppendError> {
         let Stored::Live(known) = self.ids.stored(id)? else { return Ok(None) };
         let is_same = record.is_some_and(|r| sample_digest(Some(r), &mut MetaRow::new()) == known.digest);

@@ -97,7 +97,7 @@ impl<'a> Copier<'a> {
         match self.pass(&*there, file, regions, &mut |_| Ok(())) {
             Ok(()) => Ok(true),
             Err(Stop::Cancelled) => Err(BackupError::Cancelled),
-            // It is written anew, beside this one.
+            // It is written again, next to this one.
             Err(_) => Ok(false),
         }
     }

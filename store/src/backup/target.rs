@@ -39,7 +39,7 @@ struct Marker {
     version: u32,
     requires: Vec<String>,
     store: Uuid,
-    /// Digests of the roots that `CURRENT` may name if nobody works in the folder: that of the backup that is there, and that of
+    /// Digests of the roots that `CURRENT` may name if no process works in the folder: that of the backup that is there, and that of
     /// the one that replaces it. A backup of an earlier version has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     roots: Vec<Digest>,
@@ -73,7 +73,7 @@ impl Target {
         let vfs = store.env().vfs();
         vfs.create_dir(to).map_err(Env::io("make the folder", &shown))?;
         let Some(lock) = WriterLock::attempt(&store, false)? else { return Err(BackupError::Busy(shown)) };
-        // Somebody else may have been faster.
+        // Another process may have been faster.
         if !check(store.env(), id, purpose)? {
             mark(store.env(), id, purpose, Vec::new())?;
         }
@@ -158,7 +158,7 @@ fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> 
     Ok(true)
 }
 
-/// A backup that somebody went on working in has more than we can write again.
+/// A backup in which work went on has more than we can write again.
 fn check_unchanged(env: &Env, marker: &Marker, path: String) -> Result<(), BackupError> {
     let root = || -> Result<(Link, Root), OpenError> {
         let current = Current::parse(&Current::read_bytes(env.vfs(), env.path())?)?;
@@ -175,7 +175,7 @@ fn check_unchanged(env: &Env, marker: &Marker, path: String) -> Result<(), Backu
             Err(BackupError::Changed { path, snapshot: root.snapshot })
         }
         Ok(_) => Ok(()),
-        // A damaged backup is what a new one mends.
+        // A new backup repairs a damaged one.
         Err(e) if e.is_damage() => Ok(()),
         Err(e) => Err(e.into()),
     }

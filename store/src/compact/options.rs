@@ -1,4 +1,4 @@
-//! What to compact, and what came of it.
+//! Options and outcome of a compaction.
 
 use super::plan::{Group, Unit};
 use crate::error::StorageError;
@@ -41,7 +41,7 @@ impl Default for CompactOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactProgress {
-    /// The dataset or feature at hand.
+    /// The current dataset or feature.
     pub of: String,
     /// Bytes of files that were read.
     pub bytes_done: u64,
@@ -93,7 +93,7 @@ pub struct CompactReport {
     pub changed: Vec<CompactedPart>,
     /// Groups of files that could not be read.
     pub skipped: Vec<SkippedFiles>,
-    /// Groups of files whose new files were not used, because somebody replaced or dropped the old ones meanwhile.
+    /// Groups of files whose new files were not used, because the old ones were replaced or dropped meanwhile.
     pub discarded: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,

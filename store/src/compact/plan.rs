@@ -1,4 +1,4 @@
-//! Which files are merged: adjacent small ones, and those with too many rows that are not live.
+//! Compaction plan, the files to merge: adjacent small ones, and those with too many rows that are not live.
 
 use super::options::CompactOptions;
 use crate::error::{CompactError, ReadError};

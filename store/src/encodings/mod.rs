@@ -1,7 +1,7 @@
 //! Encodings: what tokenizer, template and maximum length make of the samples.
 //!
 //! Invariants
-//! - a file's rows are dense; files may overlap, because what an encoding says of a sample follows from the encoding's key
+//! - a file's rows are dense; files may overlap, because the counts of a sample follow from the encoding's key
 //! - where files overlap, the earlier one is read
 
 use crate::error::{Damage, ReadError, StorageError, WriteError};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What an encoding says of a sample.
+/// Token counts of a sample in an encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenCount {
     /// The sample.
@@ -142,7 +142,7 @@ impl EncodingReader {
         EncodingReader { entry, files }
     }
 
-    /// What the catalog says of the encoding.
+    /// The encoding's entry in the catalog.
     pub fn entry(&self) -> &EncodingEntry {
         &self.entry
     }

@@ -1,4 +1,4 @@
-//! `gc`: what stays, the root that says so, and the sweep.
+//! `gc`: retained snapshots, the root that lists them, and the sweep.
 
 use super::history;
 use super::needed::Needed;
@@ -162,7 +162,7 @@ fn shorten(
     Ok(published.number())
 }
 
-/// Held while folders of compactions are looked at. While somebody compacts, they are left alone.
+/// Held while folders of compactions are looked at. While a compaction runs, they are left alone.
 fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), StorageError> {
     let path = env.at(COMPACT_LOCK);
     if !env.vfs().exists(&path).map_err(Env::io("look for", COMPACT_LOCK))? {

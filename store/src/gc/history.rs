@@ -1,4 +1,4 @@
-//! Which snapshots of the history stay.
+//! Retention of snapshots in the history.
 
 use super::collect::GcOptions;
 use crate::error::OpenError;
@@ -16,7 +16,7 @@ pub(super) struct Kept {
 
 /// The newest `keep` states and what is younger than `keep_within`: from the current snapshot back to the first one that is neither.
 ///
-/// A snapshot with the same content as the one before it (made by `gc`, or by tagging) does not count as a state of its own:
+/// A snapshot with the same content as the one before it (made by `gc`, or by tagging) does not count as a separate state:
 /// otherwise every `gc` would push one out.
 pub(super) fn kept(env: &Env, current: &Snapshot, options: &GcOptions, now: u64) -> Result<Kept, OpenError> {
     let keep = options.keep.max(1);

@@ -1,4 +1,4 @@
-//! What must stay: everything that some snapshots refer to.
+//! Reachable files: everything that some snapshots refer to.
 
 use crate::error::StorageError;
 use crate::layout::Env;

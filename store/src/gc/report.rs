@@ -1,4 +1,4 @@
-//! What was removed, and what was kept and why.
+//! Reports of a collection: files removed, and files kept with the reason.
 
 use crate::layout::names::FileKind;
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    /// No more strangers than this are listed by name.
+    /// The most foreign files that are listed by name.
     pub const STRANGERS: usize = 1000;
 
     /// Files removed.

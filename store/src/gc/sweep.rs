@@ -1,7 +1,7 @@
 //! Removing the files that nothing needed refers to.
 //!
 //! Invariants
-//! - the writer lock is held, so nobody publishes, and what nothing refers to now nothing will ever refer to
+//! - the writer lock is held, so no process publishes, and an unreferenced file stays unreferenced
 //! - a file goes only if its place and its name are ours; everything else is reported and left
 //! - every state between two removals is one that a crash may leave: only files go that no kept snapshot needs
 
@@ -16,14 +16,14 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-/// What a sweep does beside its work.
+/// Options of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SweepOptions {
     /// Nothing is removed, only counted.
     pub dry_run: bool,
     /// Interrupted jobs go as well.
     pub drop_jobs: bool,
-    /// Folders of compactions stay, also those that nobody holds.
+    /// Folders of compactions stay, also those that no process holds.
     pub leave_compactions: bool,
     /// Who keeps jobs from starting while they are looked at.
     pub starting: Starting,

@@ -100,7 +100,7 @@ impl Sweeper<'_> {
         self.flush("tmp", removed)
     }
 
-    /// Removes a folder whose `lock` nobody holds.
+    /// Removes a folder whose `lock` is not held.
     fn remove_unless_held(&mut self, folder: &str) -> Result<bool, StorageError> {
         let name = format!("{folder}/lock");
         let path = self.env.at(&name);
@@ -135,7 +135,7 @@ impl Sweeper<'_> {
         Ok(!left && self.remove_folder(folder)?)
     }
 
-    /// Removes leases that nobody holds. They matter only to processes that run, so nothing is flushed; who must be sure that
+    /// Removes leases that are not held. They matter only to processes that run, so nothing is flushed; who must be sure that
     /// they are gone flushes the folder.
     pub(super) fn leases(&mut self) -> Result<(), StorageError> {
         for file in self.list(LEASES)?.unwrap_or_default() {

@@ -86,7 +86,7 @@ impl IndexFile {
         self.footer.segment_digest
     }
 
-    /// What whoever built it says of it.
+    /// Metadata of the builder.
     pub fn header(&self) -> &Value {
         &self.footer.header
     }

@@ -1,7 +1,7 @@
-//! `tmp/index-<uuid>/`: where one index is built.
+//! `tmp/index-<uuid>/`: the folder in which one index is built.
 //!
-//! The folder and its lock are made under the start lock, and under it everybody else looks: so a folder whose lock is free is a
-//! leftover, and who holds the start lock and finds no lock held knows that nobody builds.
+//! The folder and its lock are made under the start lock, and others look under it as well: so a folder whose lock is free is a
+//! leftover, and a process that holds the start lock and finds no lock held knows that no index is being built.
 
 use crate::error::StorageError;
 use crate::layout::Env;

@@ -47,7 +47,7 @@ pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageE
     Ok(IndexState::Ready(Box::new(file)))
 }
 
-/// An index by what it says of itself.
+/// An index by its own metadata.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn open_any(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<IndexFile>, StorageError> {
     open_whole(vfs, path, "index")
@@ -55,7 +55,7 @@ pub(crate) fn open_any(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<IndexFil
 
 /// Reads the footer and maps the file, both of one and the same file; `None` if it is gone.
 fn open_whole(vfs: Arc<dyn Vfs>, path: &Path, name: &str) -> Result<Option<IndexFile>, StorageError> {
-    // Each further one takes somebody who put another file in its place in between.
+    // Each further attempt means that another process replaced the file in between.
     const ATTEMPTS: usize = 5;
     let io = |e| StorageError::io(format!("open {name}"), e);
     for _ in 0..ATTEMPTS {

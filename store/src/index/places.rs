@@ -1,4 +1,4 @@
-//! Where index files are, and what their names say.
+//! Paths and names of index files.
 
 use crate::error::StorageError;
 use crate::layout::Env;

@@ -1,4 +1,4 @@
-//! What is known of an index by its name.
+//! State of an index: usable, missing or stale.
 
 use super::file::IndexFile;
 use gstore_core::Remedy;
@@ -12,7 +12,7 @@ pub enum IndexState {
     Ready(Box<IndexFile>),
     /// There is none.
     Missing,
-    /// It was made of another state of the segment. Counts as missing; building it puts the new one in its place.
+    /// It was built from another state of the segment. Counts as missing; a build replaces it.
     Stale(StaleIndex),
 }
 
@@ -34,7 +34,7 @@ pub struct StaleIndex {
     pub file: String,
     /// Digest of the segment's footer.
     pub expected: String,
-    /// The one that the index was made of.
+    /// The one that the index was built from.
     pub found: String,
 }
 

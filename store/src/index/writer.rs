@@ -1,6 +1,6 @@
 //! Building an index, from its first byte to its place.
 //!
-//! The first section goes straight into the file. Others go to files of their own beside it, so that sections can grow side by side
+//! The first section goes straight into the file. Others go to separate files next to it, so that sections can grow side by side
 //! (the planes of a sketch do, block by block), and are copied behind the first one at the end.
 
 use super::folder::BuildFolder;
@@ -51,7 +51,7 @@ struct Open {
     digests: String,
     /// Of the chunk at the end.
     hash: Xxh3,
-    /// A file of its own; the first section has none.
+    /// A separate file; the first section has none.
     beside: Option<Output>,
 }
 
@@ -277,7 +277,7 @@ impl IndexWriter {
     }
 }
 
-/// Copies a file that was written beside.
+/// Copies a section that was written to a separate file.
 fn copy(env: &Env, mut from: Output, to: &mut Output) -> Result<(), StorageError> {
     from.file.flush().map_err(Env::io("write", &from.name))?;
     let file: Box<dyn VfsRead> = env.vfs().open(&from.path).map_err(Env::io("read", &from.name))?;

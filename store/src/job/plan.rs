@@ -1,4 +1,4 @@
-//! What a job will write, and how that is kept in its folder.
+//! Job plan: what a job will write, as kept in its folder.
 
 use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
 use crate::shard::ShardNote;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub struct JobFeature {
     /// What it is.
     pub desc: FeatureDesc,
-    /// What is known beside that.
+    /// Further attributes.
     pub attrs: FeatureAttrs,
 }
 
@@ -82,7 +82,7 @@ impl JobFile {
         }
     }
 
-    /// Whether the files beside it are worth something for a plan: it computes the same, of the same datasets.
+    /// Whether the sealed files next to it can be used for a plan: it computes the same, of the same datasets.
     pub(crate) fn fits(&self, plan: &JobPlan, snapshot: &Snapshot) -> bool {
         let number = |name: &str| snapshot.dataset(name).ok().map(|d| d.number);
         canonical_json(&self.identity) == canonical_json(&plan.identity)

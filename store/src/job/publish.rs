@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// name, so the names of files do not say for ever what was attached.
 pub(crate) const ATTACHED: &str = "attached";
 
-/// What a publish does beside adding the sealed rows.
+/// Changes of a publish other than adding the sealed rows.
 #[derive(Debug, Default)]
 pub(crate) struct Finish {
     pub runs: Vec<RunUpdate>,

@@ -21,7 +21,7 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     let before: Option<JobFile> =
         folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
     recover(&store, &folder)?;
-    // No lease: what a job needs of its base is in memory. Whoever reads its samples for days takes one.
+    // No lease: what a job needs of its base is in memory. A caller that reads its samples for days takes one.
     let base = store.snapshot()?;
     check_plan(&base, &plan)?;
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
@@ -87,7 +87,7 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
         let file = match file {
             Ok(Some(file)) => file,
             Ok(None) => continue,
-            // What a live job writes must be known; a dead one's unreadable note harms nobody.
+            // What a live job writes must be known; a dead one's unreadable note does no harm.
             Err(_) if is_held(env, &other)? => {
                 return Err(JobError::Busy { feature: first, job: other, pid: 0 });
             }
@@ -174,7 +174,7 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     Ok(folder.sync()?)
 }
 
-/// The snapshots that may have the files of a publish, beside the current one: what that has is published, by whomever, because a
+/// The snapshots that may have the files of a publish, other than the current one: what that has is published, by any process, because a
 /// repair adopts files that it finds. What it lacks may have been compacted, dropped or purged since.
 enum Then {
     /// The one that the publish made or, where that is gone, all that are kept. None if it was not made yet.

@@ -1,4 +1,4 @@
-//! Which rows a snapshot has, as jobs see them.
+//! Rows of a snapshot, as jobs see them.
 
 use crate::error::ReadError;
 use crate::manifest::DatasetPart;

@@ -98,7 +98,7 @@ const DAMAGED: &str = "CURRENT.damaged";
 /// What else a store has in its own folder.
 const OTHERS: [&str; 10] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", LEASES, SERVER, "tmp"];
 
-/// Files of the store's own folder that are written beside their places.
+/// Files of the store's own folder that are written under temporary names.
 const REPLACED: [&str; 6] = [CURRENT, DAMAGED, LEDGER, SUMS, MARKER, RESTORING];
 
 /// What a name in the store's own folder is.

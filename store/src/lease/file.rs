@@ -63,7 +63,7 @@ impl Lease {
         let mut text = serde_json::to_string_pretty(&file)
             .map_err(|e| Env::io("write a lease in", LEASES)(io::Error::other(e)))?;
         text.push('\n');
-        // Somebody who looks for leftovers may take the new file for one between its creation and its lock.
+        // A process that looks for leftovers may take the new file for one between its creation and its lock.
         const ATTEMPTS: usize = 10;
         for _ in 0..ATTEMPTS {
             match make(env, text.as_bytes()) {
@@ -97,7 +97,7 @@ fn without_arguments(command: &str) -> String {
     }
 }
 
-/// A locked file with this content under a new name; `None` if somebody removed it before it was locked.
+/// A locked file with this content under a new name; `None` if it was removed before it was locked.
 fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock>)>> {
     let name = format!("{LEASES}/{}.json", Uuid::new_v4());
     let (path, beside) = (env.at(&name), env.at(&format!("{name}.new")));
@@ -113,7 +113,7 @@ fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock
     }
 }
 
-/// Whether an error says that nothing can be written here, by nobody or not by us.
+/// Whether an error says that nothing can be written here, at all or by this process.
 fn cannot_write(e: &io::Error) -> bool {
     matches!(
         e.kind(),
@@ -137,7 +137,7 @@ pub(crate) struct Held {
     pub root: Link,
 }
 
-/// The leases that are held. Those that nobody holds are left over from processes that were killed.
+/// The leases that are held. Others are left over from processes that were killed.
 pub(crate) fn held(env: &Env) -> Result<Vec<Held>, StorageError> {
     let names = match env.vfs().list(&env.at(LEASES)) {
         Ok(names) => names,

@@ -1,4 +1,4 @@
-//! Why a file of a snapshot is not there: lost, or collected because nobody kept the snapshot.
+//! Missing files of a snapshot, explained: lost, or garbage-collected.
 
 use super::has;
 use crate::error::Collected;

@@ -1,4 +1,4 @@
-//! What the ledger holds, and how it is brought up.
+//! Content of the ledger, and catch-up with the sample files.
 
 use super::{Ledger, LedgerError, Unusable, codec};
 use crate::manifest::DatasetPart;
@@ -48,7 +48,7 @@ mod number {
 struct Reflected {
     files: u64,
     digest: u128,
-    /// Rows of these files, dead ones among them.
+    /// Rows of these files, deleted ones included.
     stored: u64,
 }
 

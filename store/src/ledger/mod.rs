@@ -3,11 +3,11 @@
 //! Invariants
 //! - opened only under the writer lock; readers never touch it
 //! - for each dataset it records which prefix of the list of sample files it reflects (their number and the digest of
-//!   their names and rows); entries beyond that are added, and if the prefix is not one the dataset starts anew
-//! - an id leads to the highest stored row that has it. Whether that row is live is for the caller to ask: a dead one counts as
+//!   their names and rows); entries beyond that are added, and if they are no prefix the dataset's entries are rebuilt
+//! - an id leads to the highest stored row that has it. Whether that row is live is for the caller to ask: a deleted one counts as
 //!   none, and deleting rows leaves the ledger alone
 //! - written after `CURRENT`, so it is never ahead of what is published; a ledger that is missing, damaged, of another
-//!   store or behind is brought up from the sample files, and no error of it is an error of the store
+//!   store or behind is brought up to date from the sample files, and no error of it is an error of the store
 //! - every page is compared with its sum when it is read, so opening a ledger takes the same time whatever it holds;
 //!   only after a crash all of it is read once
 
@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 const CACHE: usize = 64 << 20;
 
-/// Why the ledger cannot be used. It is then made anew.
+/// Why the ledger cannot be used. It is then rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error("redb panicked")]
@@ -52,7 +52,7 @@ impl Unusable {
     }
 }
 
-/// Why the ledger could not be brought up.
+/// Why the ledger could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
     #[error(transparent)]
@@ -95,7 +95,7 @@ fn path_of(store: &Path) -> PathBuf {
 }
 
 impl Ledger {
-    /// Opens the ledger; one that is damaged or belongs to another store is made anew.
+    /// Opens the ledger; one that is damaged or belongs to another store is rebuilt.
     pub(crate) fn open(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, StorageError> {
         let io = |e| StorageError::io(format!("open {LEDGER}"), e);
         if vfs.exists(&path_of(store)).map_err(io)? {
@@ -204,7 +204,7 @@ impl Ledger {
         }
     }
 
-    /// Removes the file, so that the next writer makes it anew. The sums go first: without a ledger they mean nothing, and
+    /// Removes the file, so that the next writer rebuilds it. The sums go first: without a ledger they mean nothing, and
     /// with another one they would call it damaged.
     pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
         let io = |e| StorageError::io(format!("replace {LEDGER}"), e);
@@ -246,7 +246,7 @@ impl Drop for Ledger {
     }
 }
 
-/// Has redb compare all that can be reached: nobody vouches for what a crash left.
+/// Has redb compare all that can be reached: what a crash left is not verified.
 fn check_all(db: &mut Database, id: Uuid) -> Result<(), Unusable> {
     if !db.check_integrity().map_err(Unusable::new)? {
         return Err(Unusable::Failed("redb found damage".into()));

@@ -7,7 +7,7 @@
 //! Invariants
 //! - the file is removed, and its folder flushed, before the first change of a session reaches `ledger.redb`; it is written
 //!   after the last one was flushed. So while it is there, on the medium too, `ledger.redb` is what it says
-//! - a crash leaves it whole or not at all: it is written beside its place, flushed, renamed
+//! - a crash leaves it complete or not at all: it is written under a temporary name, flushed, renamed
 //!
 //! From these: if it is missing, a crash may have happened and nothing is known of the pages. If it is there and does not
 //! fit, or is not what its own digest says, bits were changed behind our back.
@@ -39,7 +39,7 @@ pub(super) struct Sums {
     pub pages: Vec<u64>,
 }
 
-/// What there is in place of the file.
+/// State of the file when it cannot be used.
 #[derive(Debug)]
 pub(super) enum Found {
     Sums(Sums),

@@ -47,8 +47,8 @@ impl Store {
     }
 
     /// Takes a dataset, as the caller found it in a snapshot, out of the catalog, with the rows and features that it has by now. Refused while a live job writes one of them. A dataset of
-    /// the same name that is made later is another one. The ledger is removed, because it has the ids; the next append makes it
-    /// anew, which reads the ids of all datasets.
+    /// the same name that is made later is another one. The ledger is removed, because it has the ids; the next append rebuilds
+    /// it, which reads the ids of all datasets.
     pub fn drop_dataset(&self, dataset: &DatasetPart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;

@@ -1,10 +1,10 @@
-//! Taking things out of a store: rows, features, datasets, runs.
+//! Deletion from a store: rows, features, datasets, runs.
 //!
 //! Invariants
 //! - what is taken away is what the caller had found, by number, and not what has its name at the commit (`store::seen`)
 //! - a delete or drop changes what the new snapshot shows and no file: older snapshots still have everything, until `gc`
 //! - numbers of rows, datasets, runs and features are never given out again
-//! - whoever needs several locks takes them in this order: `tmp/compact.lock`, the writer lock, `tmp/start.lock`
+//! - several locks are taken in this order: `tmp/compact.lock`, the writer lock, `tmp/start.lock`
 
 use gstore_core::Cancel;
 
@@ -19,7 +19,7 @@ use crate::error::{ChangeError, StorageError};
 use crate::job::{JobFile, held_jobs};
 use crate::layout::Env;
 
-/// Ends a change that somebody asked to end.
+/// Ends a change that was cancelled.
 fn stop_if(cancel: Option<&Cancel>) -> Result<(), ChangeError> {
     match cancel.is_some_and(|flag| flag.is_raised()) {
         true => Err(ChangeError::Stopped),

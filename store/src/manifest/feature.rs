@@ -76,7 +76,7 @@ pub struct FeaturePart {
     pub key: String,
     /// What the key is the digest of.
     pub desc: FeatureDesc,
-    /// What is known beside it.
+    /// Further attributes.
     pub attrs: FeatureAttrs,
     /// Whether rows are missing.
     pub state: FeatureState,

@@ -16,10 +16,10 @@ use std::sync::Arc;
 /// The version of every JSON file and segment footer written here.
 pub(crate) const VERSION: u32 = 1;
 
-/// Requirement of a dataset part that has deleted rows: whoever does not know it would show them.
+/// Requirement of a dataset part that has deleted rows: a reader that does not know it would show them.
 pub(crate) const TOMBSTONES: &str = "tombstones";
 
-/// Requirement of a feature whose rows have a vector for each token: whoever does not know it would take the first for the row's.
+/// Requirement of a feature whose rows have a vector for each token: a reader that does not know it would take the first for the row's.
 pub(crate) const TOKENS: &str = "tokens";
 
 /// What a manifest or a segment may require of this version.
@@ -212,7 +212,7 @@ impl ManifestFiles {
     }
 }
 
-/// Writes a small file beside its place, flushes it and renames it into place.
+/// Writes a small file under a temporary name, flushes it and renames it into place.
 ///
 /// A leftover of an earlier attempt is removed first, never written to again: after a failed flush the old file's pages may
 /// count as clean without having reached the medium.

@@ -1,9 +1,9 @@
-//! Pages: the older entries of a part's long lists, in files of their own, so that a publish writes only what changed.
+//! Pages: the older entries of a part's long lists, in separate files, so that a publish writes only what changed.
 //!
 //! Invariants
-//! - a page file is never changed; the part holds its digest, so the tree of digests stays whole
+//! - a page file is never changed; the part holds its digest, so the tree of digests stays complete
 //! - an entry of a list is either in one page or in the part itself
-//! - in memory a list is whole; its pages only say which entries are written already
+//! - in memory a list is complete; its pages only say which entries are written already
 
 use super::entry::Entry;
 use super::file::{Link, ManifestFiles, VERSION, require};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Requirement of a part with pages: whoever does not know them would take the rest of a list for all of it.
+/// Requirement of a part with pages: a reader that does not know them would take the rest of a list for all of it.
 pub(super) const PAGES: &str = "pages";
 
 /// Entries of a page.

@@ -1,4 +1,4 @@
-//! Which snapshot a repair starts from.
+//! Base snapshot of a repair.
 
 use super::parts::{
     Inventory, Version, best_dataset, best_feature, best_run, extends_dataset, extends_feature, extends_run,

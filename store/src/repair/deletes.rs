@@ -1,4 +1,4 @@
-//! Which rows and ids of a dataset are deleted, from every bitmap and list that can be read. A repair never undoes a delete by itself.
+//! Deleted rows and ids of a dataset, from every bitmap and list that can be read. A repair never undoes a delete by itself.
 
 use super::Work;
 use super::parts::{is_medium, list};
@@ -24,7 +24,7 @@ pub(super) struct Dead {
     /// Those of them whose id a newer row has, or had.
     pub superseded: RowSet,
     pub purged: RowSet,
-    /// The bitmaps must be written anew.
+    /// The bitmaps must be written again.
     pub changed: bool,
     /// A bitmap is lost: which rows are deleted is not known.
     pub unknown: bool,

@@ -161,7 +161,7 @@ fn rewrite(
     Ok(Some(sealed.entry))
 }
 
-/// What a feature is made of when its part is lost.
+/// Sources of a feature whose part is lost.
 struct Candidate {
     entry: SegmentEntry,
     desc: FeatureDesc,
@@ -197,7 +197,7 @@ pub(super) fn rebuild(
         let found = all.iter().find(|c| wanted(c));
         found.map(|c| (c.desc.clone(), c.attrs.clone()))
     };
-    // A part vouches for itself; a segment may be one that another feature left under this number.
+    // A part is verified by its name; a segment may be one that another feature left under this number.
     let described = largest(&|p| named(&p.desc.dataset, &p.attrs.label))
         .or_else(|| first(&|c| named(&c.desc.dataset, &c.attrs.label)))
         .or_else(|| largest(&|_| true))
@@ -219,7 +219,7 @@ pub(super) fn rebuild(
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
     let (mut sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
-    // Bigger ones first; of two with the same live rows the one with fewer dead ones: it was written after a purge.
+    // Bigger ones first; of two with the same live rows the one with fewer deleted ones: it was written after a purge.
     sound.sort_by_key(|c| {
         let here = c.rows.intersection(&live).len();
         (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)
@@ -289,7 +289,7 @@ pub(super) fn end_row(
     Ok(listed.chain(there).max().unwrap_or(0))
 }
 
-/// What a segment says of itself, and whether all of it is sound.
+/// A segment's own metadata, and whether all of it is sound.
 fn candidate(work: &Work<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate>, VerifyError> {
     let path = work.env.at(name);
     let id = FileId { path: &path, name: name.to_owned() };

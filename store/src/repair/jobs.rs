@@ -27,7 +27,7 @@ pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     };
     for id in names.iter().filter(|n| n.starts_with(PREFIX)) {
         let intents: Option<Intents> = match read_json_of(env, &format!("tmp/{id}/{PUBLISH}")) {
-            // It is flushed before the first file moves, so a damaged one means that none did, or that nobody can tell.
+            // It is flushed before the first file moves, so a damaged one means that none did, or that it cannot be known.
             Err(StorageError::Damaged(_)) => None,
             Err(StorageError::Io { source, .. }) if is_medium(&source) => None,
             other => other?,

@@ -1,10 +1,10 @@
-//! Repairing a store: what is damaged is made anew from what is sound, and the result is published as a new snapshot.
+//! Repairing a store: damaged files are rebuilt from sound ones, and the result is published as a new snapshot.
 //!
 //! Invariants
 //! - one commit: a crash leaves the damage as it was, or the repaired store; repairing again finds nothing to do
 //! - no row is lost that a sound block, page or row still has; every row that is lost is listed with the way to get it back
 //! - no delete is undone, unless the caller asks for it by name
-//! - nothing is removed but what is made anew from the rest: the ledger by the next writer, damaged indexes by whoever builds them;
+//! - nothing is removed but what can be rebuilt from the rest: the ledger by the next writer, damaged indexes by their next build;
 //!   other damaged files stay until they are collected
 //! - what cannot be read for a reason that is not the medium's (permission, too many open files, a newer format) ends the repair
 //!
@@ -470,7 +470,7 @@ fn remove_indexes(work: &Work<'_>, damaged: &[String]) -> Result<(), VerifyError
     if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(INDEXES)?) }
 }
 
-/// The next writer makes it anew from the samples.
+/// The next writer rebuilds it from the samples.
 fn remove_ledger(work: &mut Work<'_>) -> Result<(), VerifyError> {
     Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
     if work.ledger_bad {

@@ -1,6 +1,6 @@
-//! All parts that are in `manifests/`, whoever refers to them.
+//! All parts in `manifests/`, referenced or not.
 //!
-//! A part's file has its digest in its name, so it vouches for itself. Which of several versions was published last it does not
+//! A part's file has its digest in its name, so it is verified by its name. Which of several versions was published last it does not
 //! say; that follows from what they hold.
 
 use super::jobs;

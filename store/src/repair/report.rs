@@ -1,4 +1,4 @@
-//! What a repair is asked for and what it says.
+//! Options and report of a repair.
 
 use crate::verify::{AffectedRows, Problem};
 use gstore_core::RowSet;
@@ -15,7 +15,7 @@ pub struct RepairOptions {
     pub forget_deletes: bool,
 }
 
-/// Something that was made anew.
+/// A rebuilt object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rebuilt {
@@ -97,7 +97,7 @@ pub struct RepairReport {
     pub history_from: Option<u64>,
     /// What is wrong, as `verify` says it.
     pub problems: Vec<Problem>,
-    /// What was made anew.
+    /// Rebuilt objects.
     pub rebuilt: Vec<Rebuilt>,
     /// What is gone, and how to get it back.
     pub lost: Vec<Loss>,

@@ -68,7 +68,7 @@ fn copy(
     for batch in reader.scan(&names, None) {
         let batch = batch.map_err(RewriteError::source)?;
         let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
-        // The reader takes rows by their place in the file; what the file says of itself must agree.
+        // The reader takes rows by their place in the file; the file's metadata must agree.
         if let Some(row) = numbers.iter().find(|row| expected.next() != Some(**row)) {
             let d =
                 Damage::new(format!("samples of {}", part.name), "column row", "the live rows in order", row);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Held by whoever compacts or purges.
+/// Held by a compaction or purge.
 pub(crate) const COMPACT_LOCK: &str = "tmp/compact.lock";
 const PREFIX: &str = "compact-";
 const LOCK: &str = "lock";

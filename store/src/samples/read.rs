@@ -44,7 +44,7 @@ impl SampleReader {
         &self.live
     }
 
-    /// What the catalog says of the dataset.
+    /// The dataset's entry in the catalog.
     pub fn part(&self) -> &DatasetPart {
         &self.part
     }

@@ -1,4 +1,4 @@
-//! What a footer says of the vectors of a block, so that a scan can do without reading it: how long they are at most, and how many are flagged.
+//! Block bounds in the footer, with which a scan can skip a block: the largest length of a vector, and the number of flagged ones.
 //!
 //! Invariants
 //! - a length is never below that of any stored vector of the block (scales applied), nor below its norm before rounding

@@ -132,12 +132,12 @@ impl FeatureReader {
         FeatureReader { part, segments, refs, index, live, checks, env }
     }
 
-    /// What the catalog says of the feature.
+    /// The feature's entry in the catalog.
     pub fn part(&self) -> &FeaturePart {
         &self.part
     }
 
-    /// The live rows of the dataset. Blocks may have others, which are deleted: whoever reads blocks leaves them out.
+    /// The live rows of the dataset. Blocks may have others, which are deleted: readers of blocks leave them out.
     pub fn live(&self) -> &Arc<RowSet> {
         &self.live
     }
@@ -195,7 +195,7 @@ impl FeatureReader {
         })
     }
 
-    /// What the segment says of the lengths and flags of a block's vectors; `None` if it was written before segments did.
+    /// Bounds of the lengths and flags of a block's vectors; `None` if it was written before segments did.
     pub fn bounds(&self, block: BlockRef) -> Option<&BlockBounds> {
         self.own_block(block).ok()?.1.bounds.as_ref()
     }

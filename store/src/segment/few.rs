@@ -1,4 +1,4 @@
-//! A few vectors of a block that was not verified, each by its own check: a scattered read costs what it reads, not the block.
+//! Point reads: a few vectors of a block that was not verified, each by its own check, without reading the block.
 
 use super::BlockBuffer;
 use super::block::Block;

@@ -1,4 +1,4 @@
-//! Where the columns of a block lie, and the schema they have.
+//! Block layout: the schema of the columns, and their offsets.
 //!
 //! Every number taken from a file is checked before it is used: after [`BlockLayout::parse`] the ranges are inside the block.
 

@@ -1,4 +1,4 @@
-//! Opening a segment: by what the catalog says, or by what the file says of itself.
+//! Opening a segment: by its entry in the catalog, or by its own metadata.
 
 use super::file::{SegmentBlock, SegmentFile, lost};
 use super::footer::{Footer, Place, RowSpan, TRAILER, check_schema, footer_len};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// No tail is longer: 100 bytes for each block of a segment, with room to spare.
 const TAIL_LIMIT: u64 = 1 << 28;
 
-/// What a segment says of itself.
+/// A segment's own metadata.
 pub(crate) struct Opened {
     pub file: SegmentFile,
     pub entry: SegmentEntry,

@@ -1,4 +1,4 @@
-//! From a vector of f32 to what is stored: values, a scale and a norm per module group.
+//! Quantization of vectors of f32: stored values, a scale and a norm per module group.
 //!
 //! Invariants
 //! - value = stored * scale of its group

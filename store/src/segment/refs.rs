@@ -1,4 +1,4 @@
-//! The segments of a feature, for whoever keeps something for each of them, and the indexes that are kept.
+//! References to the segments of a feature, for index builders, and the indexes that are kept.
 
 use super::SegmentFile;
 use super::feature::{BlockRef, FeatureReader};

@@ -1,4 +1,4 @@
-//! All bytes of a segment with the digests that they must have: for whoever copies the file without reading its rows.
+//! Byte ranges of a segment and their expected digests, for copies that do not read its rows.
 
 use super::file::{SegmentFile, lost};
 use crate::manifest::SegmentEntry;

@@ -1,8 +1,8 @@
-//! What is left of a damaged segment: every row that still agrees with its check.
+//! Salvage of a damaged segment: every row that still agrees with its check.
 //!
 //! Nothing of the tail is needed. Blocks are found by their message headers, which start on multiples of 64 bytes; a row is
-//! taken only if the digest beside it (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass. Where a row has a
-//! vector for each token, it is taken whole or not at all.
+//! taken only if its stored digest (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass. Where a row has a
+//! vector for each token, all of it is taken or none.
 
 use super::block::{Block, Vector};
 use super::layout::{ALIGN, BlockLayout, Shape};

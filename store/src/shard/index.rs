@@ -1,4 +1,4 @@
-//! `i/n`: which of how many shards.
+//! Shard numbers, written `i/n`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

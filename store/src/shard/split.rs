@@ -1,4 +1,4 @@
-//! Which rows belong to which shard.
+//! Partition of rows among shards.
 
 use gstore_core::RowSet;
 use std::ops::Range;

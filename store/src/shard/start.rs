@@ -1,4 +1,4 @@
-//! Computing a shard: a job in a folder of its own that never writes the store.
+//! Computing a shard: a job in a separate folder that never writes the store.
 
 use super::index::ShardIndex;
 use super::note::{ROWS, ShardNote};
@@ -94,7 +94,7 @@ impl ShardPlan {
     }
 }
 
-/// What there is to do for a shard.
+/// The work of a shard.
 #[derive(Debug)]
 pub enum ShardStart {
     /// Nothing: an earlier process finished it, and every file is as it left it.

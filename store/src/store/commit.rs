@@ -4,7 +4,7 @@
 //! 1. the writer lock is held, and the base is what `CURRENT` says under it
 //! 2. data files are in place and flushed, with their folders (the caller's part)
 //! 3. changed parts, with the pages that they need, and the root are written, flushed, renamed into `manifests/`, and the folder is flushed
-//! 4. `CURRENT` is written beside its place, flushed and renamed: the commit point
+//! 4. `CURRENT` is written under a temporary name, flushed and renamed: the commit point
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
 use super::Store;
@@ -48,7 +48,7 @@ impl WriterLock {
 }
 
 /// Flushes what `CURRENT` says. A flush that failed is not tried again, as the system may say that it succeeded and have dropped the
-/// name: then the file is written anew, with the same content.
+/// name: then the file is written again, with the same content.
 fn settle(store: &Store) -> Result<(), StorageError> {
     let env = store.env();
     let flushed = if store.is_unsettled() {

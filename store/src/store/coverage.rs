@@ -1,4 +1,4 @@
-//! How much of its dataset a feature has, as a snapshot shows it.
+//! Coverage: the share of its dataset that a feature has in a snapshot.
 //!
 //! The state in a feature's part is that of the job that published it. Rows that are added to the dataset later do not change the
 //! part, so what is shown is worked out from both.

@@ -94,7 +94,7 @@ impl Store {
         self.0.env.path()
     }
 
-    /// The folder for what a server keeps beside the data. It is no part of a snapshot or a backup, and may be missing.
+    /// The folder for a server's files other than the data. It is no part of a snapshot or a backup, and may be missing.
     pub fn server_folder(&self) -> PathBuf {
         self.env().at(SERVER)
     }

@@ -1,4 +1,4 @@
-//! How a user names a snapshot: by its number or by a tag.
+//! Snapshot names as users write them: a number or a tag.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

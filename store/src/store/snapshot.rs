@@ -95,7 +95,7 @@ const MEMORY_SHARE: f64 = 0.75;
 /// The segments that are shared.
 type Opened = Arc<Mutex<HashMap<Uuid, (SegmentEntry, Arc<SegmentFile>)>>>;
 
-/// Filled when somebody asks for it; snapshots with the same part share it.
+/// Filled at the first request; snapshots with the same part share it.
 type LiveCell = Arc<OnceLock<LiveRows>>;
 
 /// What a root refers to.
@@ -132,7 +132,7 @@ impl Snapshot {
         Snapshot { env, link, root, parts, checks, opened, whole: self.whole }
     }
 
-    /// The same snapshot as somebody sees it who may only see some datasets: without the others and their features, and without the commands
+    /// The same snapshot for a client that may only see some datasets: without the others and their features, and without the commands
     /// and changes of its history, which may name them. Shares what is loaded.
     pub fn only(&self, sees: impl Fn(&str) -> bool) -> Snapshot {
         let mut seen = Snapshot { whole: false, ..self.with_checks(self.checks) };

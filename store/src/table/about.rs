@@ -1,4 +1,4 @@
-//! What a Parquet file says of itself, in the key-value metadata of its footer: enough to take it up again without a catalog.
+//! Key-value metadata in the footer of a Parquet file: enough to rebuild its catalog entry.
 //!
 //! | key | in | value |
 //! |---|---|---|
@@ -95,7 +95,7 @@ impl About {
     }
 }
 
-/// A file that no catalog describes, by what it says of itself.
+/// A file that no catalog describes, by its own metadata.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     pub entry: FileEntry,
@@ -105,7 +105,7 @@ pub(crate) struct Described {
     pub encoding: Option<AboutEncoding>,
 }
 
-/// Reads a file and what it says of itself. Its digests are computed, so they vouch for nothing that was before.
+/// Reads a file and its metadata. Its digests are computed, so they prove nothing about its earlier content.
 pub(crate) fn describe(
     vfs: &Arc<dyn Vfs>,
     path: &Path,

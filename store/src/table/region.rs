@@ -1,4 +1,4 @@
-//! Runs of bytes with the digests that they must have.
+//! Runs of bytes with their expected digests.
 
 use crate::manifest::{CHUNK, FileEntry};
 use gstore_core::Digest;

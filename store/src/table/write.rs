@@ -96,7 +96,7 @@ impl TableWriter {
         Ok(TableWriter { path: path.to_owned(), name, uuid, first_row, rows: 0, about, writer: Some(writer) })
     }
 
-    /// What the file says of itself beside its rows.
+    /// Metadata of the file, in addition to its rows.
     pub(crate) fn describe(&mut self, about: About) {
         self.about = about;
     }

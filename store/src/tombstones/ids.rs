@@ -244,7 +244,7 @@ impl DeletedIds {
     }
 }
 
-/// Which ids were deleted from a dataset, for whoever has no ledger: an append asks that for the rows.
+/// The ids that were deleted from a dataset, for callers without a ledger: an append asks that for the rows.
 ///
 /// Memory: 16 bytes for each deleted row that is still in a file, and what the list takes (24 bytes for every 256 ids).
 pub struct DeletedIdLookup {

@@ -14,7 +14,7 @@ pub(crate) struct Found<T> {
     /// Name inside `manifests/`; empty for a part that is not written yet.
     pub file: String,
     pub part: T,
-    /// Whether its lists are whole: a page of one may be lost.
+    /// Whether its lists are complete: a page of one may be lost.
     pub whole: bool,
 }
 

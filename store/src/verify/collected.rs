@@ -1,4 +1,4 @@
-//! Telling damage from files that were collected while we looked.
+//! Distinction of damage from files that were collected during verification.
 
 use super::catalog::{self, Catalog};
 use super::report::Tally;

@@ -139,7 +139,7 @@ fn compare(
             return Ok(());
         }
     }
-    // Each live row has its id; so with more entries than that, one of them has an id of its own.
+    // Each live row has its id; so with more entries than that, one of them has a different id.
     let entries = ledger.count_in(part.number, &rows.live)?;
     if entries != live {
         let what = format!("ids of live rows of dataset {}", part.name);

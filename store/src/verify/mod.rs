@@ -38,7 +38,7 @@ impl Store {
     /// of each state of a dataset or feature; 40 to 75 bytes for each sample of the largest dataset, to find ids that occur twice; one
     /// block of a segment or a row group of samples; the cache of the ledger (64 MiB) and 16 bytes for each 4 KiB of it.
     ///
-    /// Works beside writers, compactions and `gc`. What only snapshots had that were collected meanwhile is not reported.
+    /// Runs concurrently with writers, compactions and `gc`. What only snapshots had that were collected meanwhile is not reported.
     ///
     /// An error means that no snapshot could be found at all, or that it was cancelled; damage of anything below `CURRENT` and its
     /// root is in the report.

@@ -1,4 +1,4 @@
-//! The names in a store's folders: what nothing refers to, and what is not ours.
+//! Names in a store's folders: unreferenced files, and foreign ones.
 
 use super::catalog::Catalog;
 use super::report::Tally;

@@ -1,4 +1,4 @@
-//! What verifying says while it works and when it is done.
+//! Progress and report of a verification.
 
 use super::catalog::Catalog;
 use crate::error::StorageError;
@@ -13,7 +13,7 @@ pub struct VerifyOptions {
     /// The whole history and the tagged snapshots, not only the current one; then files that none of them refers to
     /// are listed as well.
     pub all_snapshots: bool,
-    /// Set from outside, it ends the work after the file at hand.
+    /// Set from outside, it ends the work after the current file.
     pub cancel: Option<Arc<Cancel>>,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// Whether somebody asked for an end.
+    /// Whether it was cancelled.
     pub(crate) fn stopped(&self) -> bool {
         self.cancel.as_ref().is_some_and(|c| c.is_raised())
     }

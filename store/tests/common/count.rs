@@ -40,12 +40,12 @@ pub struct CountVfs {
 }
 
 impl CountVfs {
-    /// Counts flushes without doing them: for building large stores that nobody needs to keep.
+    /// Counts flushes without doing them: for building large temporary stores.
     pub fn without_syncs() -> Self {
         CountVfs { skip: true, ..Self::default() }
     }
 
-    /// What was counted; starts anew.
+    /// What was counted; resets the counts.
     pub fn take(&self) -> Counts {
         std::mem::take(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }

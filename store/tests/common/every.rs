@@ -39,7 +39,7 @@ pub fn at_every_operation<E: Debug + Display>(
             assert!(report.is_sound(), "operation {n}, done again: {:?}", report.problems);
             check(&store, true);
             if once {
-                // What is beside its place until it is whole is replaced by the next writer of that file.
+                // A file under a temporary name is replaced by the next writer of that file.
                 let ours = |f: &&String| !f.starts_with("manifests/") && !f.ends_with(".new");
                 let mut left = report.unreferenced.iter().filter(ours);
                 assert!(left.next().is_none(), "operation {n}: {:?}", report.unreferenced);

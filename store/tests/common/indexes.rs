@@ -72,7 +72,7 @@ pub fn build_all(store: &Store, kind: &str) -> Result<u64, IndexError> {
     Ok(built)
 }
 
-/// Every section of an index, read whole.
+/// Every section of an index, read in full.
 pub fn read_all(index: &IndexFile) -> Result<Vec<Vec<u8>>, ReadError> {
     let names: Vec<&str> = index.sections().collect();
     let mut scratch = BlockBuffer::new();

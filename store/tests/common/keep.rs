@@ -1,4 +1,4 @@
-//! For tests of what stays and what goes: a snapshot made by hand, and reading everything of a store.
+//! Helpers of retention tests: a snapshot made by hand, and reading everything of a store.
 
 use super::*;
 use arrow_array::cast::AsArray;

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: small datasets, features with known vectors, a file system that fails on demand.
+//! Shared helpers of the tests: small datasets, features with known vectors, a file system that fails on demand.
 #![allow(dead_code)]
 
 pub mod count;
@@ -78,7 +78,7 @@ pub fn checkpoint(n: u8) -> CheckpointId {
     CheckpointId::try_from(format!("{n:064x}")).unwrap()
 }
 
-/// What an ingest says of the run "warmup": one checkpoint, and its weight.
+/// The run "warmup" as an ingest describes it: one checkpoint, and its weight.
 pub fn warmup(name: &str, id: u8, weight: f64) -> RunUpdate {
     let checkpoint = RunCheckpoint {
         name: name.into(),

@@ -74,7 +74,7 @@ impl Overlay {
         }))
     }
 
-    /// Another one of the same files, with a fault of its own.
+    /// Another one of the same files, with its own fault.
     pub fn fork(&self) -> Self {
         Self::of(Arc::clone(&self.0.files))
     }

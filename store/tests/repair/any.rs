@@ -65,7 +65,7 @@ fn each_damage_of_each_file() {
     assert!(repairs > 150, "{repairs}");
 }
 
-/// A lost bitmap: nothing comes back before somebody says so.
+/// A lost bitmap: nothing comes back without an explicit command.
 fn tombstone(path: &Path, was: &Content, what: &str) {
     let store = Store::open(path).unwrap();
     let snapshot = store.snapshot().unwrap();

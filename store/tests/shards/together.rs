@@ -1,4 +1,4 @@
-//! An attach beside other writers.
+//! An attach concurrent with other writers.
 
 use crate::common::*;
 use crate::support::*;
@@ -25,7 +25,7 @@ fn an_attach_and_an_ingest_of_one_feature_exclude_each_other() {
         .attach(&[out], &options, &mut |_| {
             let other = JobPlan { identity: json!("other"), ..plan(vec![features().remove(0)]) };
             refused += usize::from(matches!(store.start_job(other), Err(JobError::Busy { .. })));
-            // One of another feature runs beside it.
+            // One of another feature runs concurrently.
             store.start_job(plan(vec![feature("loss", 1, DType::F32)])).unwrap().abandon().unwrap();
         })
         .unwrap();

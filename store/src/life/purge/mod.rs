@@ -1,7 +1,7 @@
 //! Purging: nothing of deleted rows is left in the store's folder but their numbers.
 //!
 //! Order
-//! 1. nobody else compacts, publishes, starts a job or builds an index; live jobs of the dataset and readers that hold snapshots are refused
+//! 1. no other process compacts, publishes, starts a job or builds an index; live jobs of the dataset and readers that hold snapshots are refused
 //! 2. every file of the dataset with a row that is not live is written again without it, in `tmp/`
 //! 3. salted digests of their ids go into the dataset's list, so that no append brings them back; the new files go into place; readers that came meanwhile are refused, and the new files go away again
 //! 4. a root without a parent is published: the commit point
@@ -168,7 +168,7 @@ fn clear(
         // A live one is of another dataset: those of this one were refused.
         let Some(folder) = JobFolder::take(env, &id)? else { continue };
         let goes = match said.ok().flatten() {
-            // What an unreadable one has is not known, and nobody could go on from it.
+            // The content of an unreadable one is not known, and no work could go on from it.
             None => true,
             Some(job) if writes_dataset(&job, dataset) => true,
             // A purge of its dataset may have been cut short before it came to the jobs.

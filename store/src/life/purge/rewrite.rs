@@ -38,7 +38,7 @@ impl<'a> Rewrite<'a> {
         change: Change,
     ) -> Result<Arc<Snapshot>, ChangeError> {
         self.folder.place(&self.moves)?;
-        // The last moment at which the purge can be given up, by whoever asked for it or in favour of a reader.
+        // The last moment at which the purge can be given up, by its caller or in favour of a reader.
         let published = stop_if(self.cancel)
             .and_then(|()| refuse_readers(self.env))
             .and_then(|()| Ok(publish(store, lock, base, change)?));

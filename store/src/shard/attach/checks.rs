@@ -1,4 +1,4 @@
-//! Whether rows that both a snapshot and a shard have are the same, by the checks that are stored with them.
+//! Comparison of rows that both a snapshot and a shard have, by their stored checks.
 
 use super::read::Shard;
 use crate::error::{AttachError, StorageError};

@@ -1,4 +1,4 @@
-//! Whether shards belong to this store, and to each other. Only receipts, the catalog and, if need be, samples are looked at.
+//! Compatibility of shards with this store, and with each other. Only receipts, the catalog and, if need be, samples are looked at.
 
 use super::read::Shard;
 use crate::error::AttachError;

@@ -69,7 +69,7 @@ pub(crate) fn attach(
     };
     report = report::begin(&shards, std::mem::take(&mut report.notes), &choice);
     if !is_needed(job.snapshot(), &shards, &choice)? {
-        // Somebody else attached them meanwhile.
+        // Another process attached them meanwhile.
         let snapshot = job.snapshot().clone();
         job.abandon()?;
         report::features(&mut report, &snapshot, &shards, &choice)?;
@@ -78,7 +78,7 @@ pub(crate) fn attach(
     let finish = finish(&shards, &choice, &job);
     match job.publish_as(finish) {
         Ok(published) => {
-            // Somebody else may have published the same meanwhile; that snapshot is theirs.
+            // Another process may have published the same meanwhile; that snapshot is its own.
             if let Published::New(now) = &published {
                 report.snapshot = Some(now.number());
             }
@@ -124,7 +124,7 @@ fn plan(shards: &[Shard], command: &str) -> JobPlan {
     }
 }
 
-/// Chooses again, now that nobody else writes these features, and copies what was chosen.
+/// Chooses again, now that no other process writes these features, and copies what was chosen.
 fn copy_all(
     job: &mut Job,
     shards: &[Shard],

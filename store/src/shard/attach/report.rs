@@ -1,4 +1,4 @@
-//! What an attach did, or would do.
+//! Report of an attach, done or planned.
 
 use super::choose::{Choice, missing};
 use super::read::Shard;

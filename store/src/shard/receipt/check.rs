@@ -1,4 +1,4 @@
-//! What must be true of a receipt before anything in it is used.
+//! Receipt checks, made before anything in a receipt is used.
 
 use super::{Receipt, ReceiptFile, row_set};
 use crate::manifest::SegmentEntry;

@@ -160,7 +160,7 @@ impl ReceiptRun {
     }
 }
 
-/// What a new receipt is made of.
+/// Content of a new receipt.
 pub(crate) struct Parts {
     pub note: ShardNote,
     pub split: Vec<Range<u64>>,
@@ -176,7 +176,7 @@ pub(crate) struct Parts {
 }
 
 impl Receipt {
-    /// A receipt and its text, checked as whoever reads it will.
+    /// A receipt and its text, checked as its readers will.
     pub(crate) fn new(parts: Parts) -> Result<(Receipt, Vec<u8>), ReceiptError> {
         let mut receipt = Receipt {
             version: VERSION,
