@@ -1,10 +1,10 @@
-//! What must hold after any fault.
+//! Invariants that hold after any fault.
 //!
 //! - the store opens, and its content is that of the last acknowledged step, or that of the step in flight, whole
 //! - older snapshots have the content of earlier steps, in their order
 //! - `verify` finds nothing wrong
 //! - the interrupted step can be done again, and the rest of the steps after it
-//! - in the end nothing is left that nobody needs
+//! - in the end no unneeded file is left
 
 use crate::Failure;
 use crate::work::{Context, Plan, State, Step};

@@ -1,4 +1,4 @@
-//! `faults`: brings a store down in every way we know, and checks what is left.
+//! `faults`: crashes and failures of every kind against a store, and checks of what is left.
 //!
 //! ```text
 //! faults sim | fail | intent | kill | power | soak | all  [--full] [--seed N] [--json] [--page FILE] [--keep FOLDER]

@@ -1,4 +1,4 @@
-//! What a run found, for people and for programs.
+//! Reports of runs, for people and for programs.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -103,12 +103,12 @@ impl Stop {
         Stop { end: time.and_then(|t| Instant::now().checked_add(t)) }
     }
 
-    /// Whether it is time, or somebody interrupted the program.
+    /// Whether the time is up or the program was interrupted.
     pub fn now(&self) -> bool {
         Self::interrupted() || self.end.is_some_and(|end| Instant::now() >= end)
     }
 
-    /// Whether somebody interrupted the program.
+    /// Whether the program was interrupted.
     pub fn interrupted() -> bool {
         STOPPED.load(Ordering::SeqCst)
     }

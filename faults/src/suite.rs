@@ -1,4 +1,4 @@
-//! The short and the full form of every kind of run, and what is written down of them.
+//! Suites: the short and the full form of every kind of run, and their written results.
 
 use crate::fail::FailOptions;
 use crate::intent::IntentOptions;

@@ -1,4 +1,4 @@
-//! Promise: readers see each snapshot as it was published, whoever works beside them.
+//! Promise: readers see each snapshot as it was published, whatever other processes do meanwhile.
 //!
 //! Alone in its process: a child that another test forks has this one's locks until it runs its own program, and a job that is started in that
 //! moment is refused.

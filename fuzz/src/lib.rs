@@ -1,4 +1,4 @@
-//! The parsers of bytes from outside, each as a function of bytes that says what must hold.
+//! Fuzz targets: each parser of untrusted bytes, as a function of bytes that asserts what must hold.
 //!
 //! Two drivers run the same targets: `cargo test -p gstore-fuzz` (on any toolchain, random changes of the kept inputs, for
 //! `GSTORE_FUZZ_SECONDS` each) and `just fuzz <target> <seconds>` (libFuzzer, guided by coverage; `fuzz/libfuzzer`).
@@ -24,7 +24,7 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// The most bytes of memory for each byte of the input at any time ...
     pub per_byte: usize,
-    /// ... and beside that.
+    /// ... and in addition.
     pub constant: usize,
     /// Pieces that are worth putting into an input.
     pub words: &'static [&'static [u8]],

@@ -1,4 +1,4 @@
-//! Images: what a loss of power leaves, by a choice for each change that was not safe.
+//! Images: disk states after a power loss, by a choice for each change that was not durable.
 
 use super::{FileId, Node, Pending, Replay, write_into};
 use crate::Random;

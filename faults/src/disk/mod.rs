@@ -1,4 +1,4 @@
-//! A disk in memory that knows what a loss of power may leave of it.
+//! Simulated disk in memory, with a model of what a power loss may leave.
 //!
 //! Model
 //! - content of a file is safe after the file's sync; before that every write may be lost, kept, torn at a multiple of 512

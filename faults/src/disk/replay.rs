@@ -1,4 +1,4 @@
-//! Following a record of changes: what is safe at each point of it, and what is not yet.
+//! Replay of recorded changes: at each point, which are durable and which are not.
 
 use super::{Choice, FileId, Image, Node, Op, write_into};
 use std::collections::HashMap;

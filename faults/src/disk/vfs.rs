@@ -1,4 +1,4 @@
-//! The disk as a `Vfs`: what processes see, with every change recorded.
+//! The simulated disk as a `Vfs`: the view of processes, with every change recorded.
 
 use super::{FileId, Image, Node, Op, write_into};
 use gstore_store::FileMap;

@@ -113,7 +113,7 @@ fn after_power_loss(disk: &SimDisk, base: &Image) -> SimDisk {
     SimDisk::from_image(&replay.nothing_kept())
 }
 
-/// An error names a file, a folder or an action, beside what the system said.
+/// An error names a file, a folder or an action, in addition to the system's message.
 fn check_text(text: &str) -> Result<(), Failure> {
     const WORDS: [&str; 19] = [
         "CURRENT",

@@ -1,4 +1,4 @@
-//! The commands: what each is told, what it does with the library as a front end does it, and what it should come to.
+//! Commands of the pairs: arguments, execution as a front end does it, and expected outcome.
 
 use crate::sim::path;
 use crate::work::content::{id_of, label};

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How much is done.
 #[derive(Debug, Clone, Copy)]
 pub struct IntentOptions {
-    /// Stores, with commands of their own.
+    /// Stores, each with its own commands.
     pub seeds: u64,
     /// Threads to use.
     pub threads: usize,

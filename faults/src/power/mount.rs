@@ -69,7 +69,7 @@ impl Mounted {
     fn unmount(&mut self) -> Result<(), String> {
         if self.mounted {
             let mount = self.mount.display().to_string();
-            // Whoever still has a file open is about to be gone.
+            // A process that still has a file open is about to end.
             let mut last = Ok(String::new());
             for _ in 0..50 {
                 last = tool("umount", &[&mount]);

@@ -1,4 +1,4 @@
-//! The child, and the parent's end of it.
+//! Child processes, and their handles in the parent.
 
 use super::Bench;
 use super::vfs::DyingVfs;

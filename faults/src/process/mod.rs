@@ -1,4 +1,4 @@
-//! The workload in a process of its own, which says on its output what it has acknowledged, until somebody ends it.
+//! The workload in a child process, which prints each acknowledged step until it is killed.
 
 mod child;
 mod vfs;
@@ -26,7 +26,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A fresh one, in a folder of its own.
+    /// A fresh one, in a separate folder.
     pub fn new(folder: &Path, seed: u64, steps: usize) -> Self {
         let path = folder.join(format!("store-{seed}"));
         Bench { plan: Plan::new(seed, steps), path, acknowledged: 0, length: steps }

@@ -1,4 +1,4 @@
-//! What the samples and features of the workload contain. Everything follows from an id, a version and a row, so that any
+//! Generated samples and features of the workload. Everything follows from an id, a version and a row, so that any
 //! process can say what should be stored.
 
 use gstore_store::*;

@@ -46,7 +46,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
     }
 }
 
-/// Compares the sketches that are there with codes that are made anew.
+/// Compares the existing sketches with codes that are computed again.
 fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
     let mut scratch = BlockBuffer::new();
     let rotation = Rotation::new(reader.part().desc.dim() as usize, SEED);

@@ -1,4 +1,4 @@
-//! The steps that take something away, or only move it.
+//! Steps that delete, drop, purge, merge or collect.
 
 use super::content::{FEATURES, label};
 use super::state::State;
@@ -59,7 +59,7 @@ fn tag(name: &str) -> Result<TagName, Failure> {
     name.parse::<TagName>().map_err(|e| e.to_string().into())
 }
 
-/// Makes sure that what is visible survives a loss of power: whoever takes the writer lock does that.
+/// Makes sure that what is visible survives a loss of power: the next holder of the writer lock flushes it.
 fn settled(store: &Store) -> Result<(), Failure> {
     let options = GcOptions { keep: u64::MAX, dry_run: true, ..GcOptions::default() };
     Ok(store.collect(options).map(drop)?)
@@ -104,7 +104,7 @@ pub(super) fn apply(step: &Step, state: &mut State) {
     }
 }
 
-/// Rows of a dataset are live no more, nor what features and encodings say of them.
+/// Deletes rows of a dataset, with their vectors and token counts.
 pub(super) fn bury(state: &mut State, dataset: &str, rows: &[u64]) {
     if let Some(part) = state.datasets.get_mut(dataset) {
         part.rows.retain(|row, _| !rows.contains(row));

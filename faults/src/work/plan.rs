@@ -1,4 +1,4 @@
-//! The steps that follow from a seed.
+//! Random plans: the steps that follow from a seed.
 
 use super::content::{DATASETS, FEATURES, label};
 use super::state::State;
@@ -27,7 +27,7 @@ pub struct Workload {
     version: u32,
     checkpoint: u8,
     tags: u64,
-    /// Whether nobody else works on the store: then deleting may be purging, and files are merged.
+    /// Whether no other process works on the store: then deleting may be purging, and files are merged.
     alone: bool,
     /// Jobs that were stopped, by their features, and how far they went.
     stopped: BTreeMap<Vec<usize>, u64>,

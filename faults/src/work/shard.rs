@@ -1,4 +1,4 @@
-//! A shard of a feature: computed in a folder of its own, attached later.
+//! A shard of a feature: computed in a separate folder, attached later.
 
 use super::content::{FEATURES, label};
 use super::state::State;

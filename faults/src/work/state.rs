@@ -1,4 +1,4 @@
-//! The model: what a store contains at a point of the workload, and reading the same from a store.
+//! The model: expected content of a store at a point of the workload, and reading the same from a store.
 
 use super::content::{count_digest, sample_digest, vector_digest};
 use super::index;
@@ -107,7 +107,7 @@ impl State {
         Some(format!("runs: expected {:?}, found {:?}", self.runs, found.runs))
     }
 
-    /// What the current snapshot, or an older one, contains, through the readers that everybody uses.
+    /// Content of the current snapshot, or of an older one, through the public readers.
     pub fn read(snapshot: &Snapshot) -> Result<State, Failure> {
         let tags = snapshot.tags().into_iter().map(|t| t.name).collect();
         let mut out = State { tags, ..State::default() };

@@ -1,4 +1,4 @@
-//! The steps of the workload: what each does to a store, and what it does to the model.
+//! Steps of the workload: the effect of each on a store, and on the model.
 
 use super::content::*;
 use super::index;
@@ -19,7 +19,7 @@ pub enum Mode {
     Refuse,
     /// The stored one stays.
     Keep,
-    /// The stored one is deleted, and the new one gets a row of its own.
+    /// The stored one is deleted, and the new one gets its own row.
     Replace,
 }
 

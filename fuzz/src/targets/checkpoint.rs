@@ -79,7 +79,7 @@ fn model_config(data: &[u8]) {
     }
 }
 
-/// `adapter_config.json`, beside the factors of one layer.
+/// `adapter_config.json`, next to the factors of one layer.
 pub const ADAPTER_CONFIG: Target = Target {
     name: "adapter_config",
     run: adapter_config,

@@ -19,7 +19,7 @@ pub const GRAPH: Target = Target {
     run: |data| {
         searches(data);
     },
-    // As an index; a bit and a few words for each node besides.
+    // As an index, plus a bit and a few words for each node.
     per_byte: 300,
     constant: MIB,
     words: &[
@@ -38,7 +38,7 @@ pub const GRAPH: Target = Target {
 /// More coordinates than any input has bytes for.
 const MOST_DIM: usize = 1 << 12;
 
-/// Searches the graph that the bytes are by what it says of itself, and returns how many rows that gave.
+/// Searches the graph by its own metadata, and returns the number of rows found.
 pub fn searches(data: &[u8]) -> usize {
     let Some(data) = resealed(data) else { return 0 };
     let vfs = Arc::new(OneFile(data.into()));

@@ -1,4 +1,4 @@
-//! Index files: derived data of a segment, found by name and vouched for by nothing but itself.
+//! Index files: derived data of a segment, found by name and verified by their own digests only.
 
 use super::KIB;
 use crate::Target;

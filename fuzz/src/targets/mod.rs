@@ -1,4 +1,4 @@
-//! One file for each parser, or for a few that read the same kind of file.
+//! Targets: one file for each parser, or for a few that read the same kind of file.
 
 mod catalog;
 mod checkpoint;

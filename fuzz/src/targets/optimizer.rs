@@ -10,7 +10,7 @@ pub const PICKLE: Target = Target {
     name: "pickle",
     run: pickle,
     // An instruction of one byte makes a value of 96 bytes, twice in vectors that double; however short the pickle, sharing may make
-    // 1,024 values beside.
+    // 1,024 further values.
     per_byte: 500,
     constant: 256 * KIB,
     words: &[

@@ -1,4 +1,4 @@
-//! Segments without a catalog: what a job that is taken over, an attached shard and a repair read.
+//! Segments without a catalog, as resumed jobs, attached shards and repairs read them.
 
 use super::KIB;
 use crate::Target;

@@ -25,7 +25,7 @@ pub const SKETCH: Target = Target {
         rankings(data);
         rankings(&overlaid(data));
     },
-    // As an index; rankings of a small pool besides.
+    // As an index, plus rankings of a small pool.
     per_byte: 300,
     constant: 4 * MIB,
     words: &[
