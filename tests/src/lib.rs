@@ -1,4 +1,4 @@
-//! What the tests that cross crates share: the folder of reference results, the real binary, small stores.
+//! Shared helpers of cross-crate tests: the folder of reference results, the real binary, small stores.
 #![forbid(unsafe_code)]
 
 pub mod binary;

@@ -1,4 +1,4 @@
-//! Datasets whose vectors are made up, as an ingest would have left them.
+//! Datasets with synthetic vectors, as an ingest would have left them.
 
 use gstore_store::{
     AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,

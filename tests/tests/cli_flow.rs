@@ -76,7 +76,7 @@ fn selected_lines_are_the_original_bytes() {
     assert_eq!(scores[0]["score"], scores[1]["score"]);
     assert_eq!(scores[0]["subtask"], "count");
 
-    // The score file beside the output, and one of all rows.
+    // The score file next to the output, and one of all rows.
     let csv = fs_err::read_to_string(world.path("all.jsonl.scores.csv")).expect("written");
     assert!(csv.starts_with("id,row,score,subtask\nc,2,"), "{csv}");
     world.ok(&[

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use gstore_tests::{binary, world};
 
-/// A small file system of its own, unmounted at the end.
+/// A small separate file system, unmounted at the end.
 struct SmallDisk {
     folder: tempfile::TempDir,
 }

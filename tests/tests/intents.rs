@@ -162,7 +162,7 @@ fn what_ctrl_c_says_of_a_delete_is_so() {
         lock.file().lock().expect("locked");
         let child = waiting(&place, &[&["delete", "--dataset", "pool", "--id", "s3"], more].concat());
         interrupt(&child);
-        // The handler runs in a thread of its own.
+        // The handler runs in a separate thread.
         std::thread::sleep(Duration::from_millis(300));
         drop(lock);
         let finished = Finished::from(child.wait_with_output().expect("ends"));
@@ -180,7 +180,7 @@ fn a_selection_that_is_stopped_leaves_no_file() {
     let pool = place.path("pool.jsonl");
     let finished = place.ingest("pool", Some(&pool), "grad-sgd");
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-    // The command waits at a pipe that nobody reads, with the scores written.
+    // The command waits at a pipe that is not read, with the scores written.
     let made = Command::new("mkfifo").arg(place.path("lines.jsonl")).status().expect("mkfifo runs");
     assert!(made.success());
     let args = [

@@ -147,7 +147,7 @@ fn the_page_has_every_key_and_no_other() {
     restore.args(["restore", "--json", "--from"]).arg(place.path("copy"));
     check("backup", &serde_json::from_str(&binary::ok(&mut restore)).expect("JSON"));
 
-    // A lost file of vectors: what verify and a repair say of it.
+    // A lost file of vectors: the reports of verify and of a repair.
     let segments = place.value("SELECT file FROM gstore.segments ORDER BY feature DESC LIMIT 1");
     fs_err::remove_file(place.path("store").join(segments)).expect("it is there");
     let damaged = place.run(&["verify", "--json"]);

@@ -220,7 +220,7 @@ fn the_reader_of_sources_sees_every_form() {
     assert_eq!(used(source).into_iter().collect::<Vec<_>>(), ["a", "e", "g"]);
 }
 
-/// What a line says of the command line: a flag, or one of the commands behind the program's name.
+/// A mention of the command line: a flag, or one of the commands behind the program's name.
 fn of_the_command_line<'a>(line: &'a str, commands: &[String]) -> Option<&'a str> {
     let flag = line.match_indices("--").find(|(at, _)| {
         let begins = *at == 0 || line[..*at].ends_with([' ', '`', '"', '(', '\'']);

@@ -104,7 +104,7 @@ fn merging_and_collecting_change_no_content() {
     assert_eq!(place.value(COUNT), "58");
     assert_eq!(place.value_at(Some("before"), COUNT), "60");
 
-    // A stranger's file stays, whatever is collected.
+    // A foreign file stays, whatever is collected.
     fs_err::write(place.path("store/segments/notes.txt"), "mine").expect("written");
     let dry = place.json(&["gc", "--keep", "1", "--keep-within", "0s", "--dry-run", "--json"]);
     let done = place.json(&["gc", "--keep", "1", "--keep-within", "0s", "--json"]);

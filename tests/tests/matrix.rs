@@ -167,7 +167,7 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
     let output = out.display().to_string();
     let refused = place.run(&args(&output, MEMORY));
     let untouched = fs_err::read_dir(disk.path()).expect("listed").next().is_none();
-    // A disk that somebody else fills meanwhile: the library does not ask how much is free.
+    // A disk that another process fills meanwhile: the library does not ask how much is free.
     let filled = fill_up(&place, &out);
     let grown = mount("remount,size=4m");
     let again = place.run(&args(&output, MEMORY));

@@ -73,7 +73,7 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
         assert_ne!(fs_err::read(place.path(file)).expect("there"), b"mine", "{command:?}");
         fs_err::write(place.path(file), "mine").expect("written");
     }
-    // The scores that nobody named count as well.
+    // Scores at the default path count as well.
     fs_err::write(place.path("s.jsonl.scores.csv"), "mine").expect("written");
     refused(&place, &[&SELECT[..], &["s.jsonl"]].concat(), &["s.jsonl.scores.csv exists"]);
     // The file of a finished matrix needs no force: there is nothing to do.

@@ -40,7 +40,7 @@ const COMMANDS: &[&[&str]] = &[
     &["query", "--help"],
 ];
 
-/// Runs a command whose standard output nobody reads.
+/// Runs a command whose standard output is not read.
 fn unread(mut command: Command) -> Finished {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);

@@ -1,4 +1,4 @@
-//! Promise: what a run says of its checkpoints stays as it was said, and one checkpoint counts once.
+//! Promise: the description of a run's checkpoints does not change, and one checkpoint counts once.
 
 use gstore_ingest::pipeline::{IngestError, Kind};
 use gstore_ingest::projection::ProjectionSpec;

@@ -59,7 +59,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
         if child.try_wait().expect("a state").is_some() {
             break;
         }
-        // While it lives, nobody else may have its folder.
+        // While it lives, no other process may have its folder.
         let second = binary::run(&mut shard(&path, "1/2", &out[0]));
         assert!(
             second.code == 0 || (second.code == 1 && second.stderr.contains("in use by another process")),

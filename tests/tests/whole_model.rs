@@ -108,7 +108,7 @@ fn other_questions_are_other_features() {
         "grad-sgd@base:sum",
         "loss@base:sum",
         "embed-mean@base:layer_1+unit",
-        // Nobody had the plain name.
+        // The plain name was free.
         "embed-last@base",
         "grad-sgd@base:mlp+norm",
     ] {

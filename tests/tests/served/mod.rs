@@ -9,7 +9,7 @@ use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
-/// A server in a process of its own.
+/// A server in a separate process.
 pub struct Served {
     child: Option<Child>,
     /// As the server prints it.
