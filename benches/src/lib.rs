@@ -1,4 +1,4 @@
-//! What the benchmarks share: ingest of a folder of models and data, stores of vectors of their own making, and readings of the machine.
+//! Shared code of the benchmarks: ingest of a folder of models and data, synthetic stores, and readings of the machine.
 #![forbid(unsafe_code)]
 
 pub mod evidence;

@@ -1,4 +1,4 @@
-//! What the machine is, and what it used.
+//! Description of the machine, and the resources used.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What the machine can do at this moment: a shared one changes from second to second.
+//! Probes of the machine's current speed: a shared one changes from second to second.
 
 use std::time::Instant;
 

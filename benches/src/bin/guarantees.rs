@@ -1,4 +1,4 @@
-//! What the query engine promises, counted: certificates, probabilities of a miss, tolerances, accuracy of products, storage types.
+//! Measured guarantees of the query engine: certificates, probabilities of a miss, tolerances, accuracy of products, storage types.
 //! Prints one JSON object a line; `benches/guarantees.sh` keeps them.
 
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ use gstore_query::kernel::Kernel;
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput, products_per_second};
 use gstore_store::{Cancel, Store};
 
-/// Top 100 of a pool by influence, first over blocks that nobody has read, then over verified ones.
+/// Top 100 of a pool by influence, first over unread blocks, then over verified ones.
 #[derive(Parser)]
 struct Args {
     /// Rows of the pool
@@ -38,7 +38,7 @@ struct Args {
     /// Scans of each and probes, of which the best are quoted
     #[arg(long, default_value_t = 12)]
     rounds: usize,
-    /// Also write the matrix of all rows and query vectors, beside the products that the kernel alone does in the same second
+    /// Also write the matrix of all rows and query vectors, and time the products of the kernel alone in the same second
     #[arg(long)]
     matrix: bool,
     /// Where the store is made [default: the system's temporary folder]

@@ -1,4 +1,4 @@
-//! Pools that make trouble for bounds of scores.
+//! Adversarial pools for bounds of scores.
 
 use half::f16;
 

@@ -1,4 +1,4 @@
-//! What is promised of rankings, shown where it can be counted: certificates, probabilities of a miss, tolerances, accuracy and storage types.
+//! Evidence for the guarantees of rankings: certificates, probabilities of a miss, tolerances, accuracy and storage types.
 //!
 //! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's score ([`Prepared::scores`]),
 //! sorted here. A trial is one ranking that is compared with it.
@@ -22,7 +22,7 @@ use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, RowFilter, S
 use gstore_query::sketch::{Sketch, build};
 use gstore_store::{Cancel, Snapshot};
 
-/// Nobody stops these programs.
+/// These programs are never cancelled.
 pub static NEVER: Cancel = Cancel::new();
 
 /// Sketches by the number of their feature.
@@ -37,7 +37,7 @@ pub fn question(target: &str) -> InfluenceSpec {
     }
 }
 
-/// Sketches of all features of the pool, each under a seed of its own.
+/// Sketches of all features of the pool, each under its own seed.
 pub fn sketches(snapshot: &Snapshot, seed: u64, threads: usize) -> Result<Sketches> {
     let mut all = Sketches::new();
     for feature in snapshot.features_of("pool") {

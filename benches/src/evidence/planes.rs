@@ -1,4 +1,4 @@
-//! How often the bit planes miss a row, over the draw of the rotation.
+//! Miss rates of bit planes over random rotations.
 //!
 //! Rows are made level ([`level`]): the scores of all rows are equal but for a spread far below the error of any plane, so that every row of the
 //! true first k that a bound excludes wrongly is missed. In ordinary pools most such rows are still far above the threshold, and misses are

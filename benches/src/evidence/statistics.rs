@@ -1,4 +1,4 @@
-//! Confidence of counts, and how alike two lists of numbers are.
+//! Confidence intervals of probabilities, and correlations.
 
 /// The upper end of the exact one-sided interval of a probability (Clopper and Pearson 1934): `failures` or fewer of `trials` have a probability
 /// of 1 - `confidence` where that is the truth.

@@ -1,4 +1,4 @@
-//! What storing vectors as f16 or i8 does to scores and rankings, against f32.
+//! Effect of f16 and i8 storage on scores and rankings, against f32.
 
 use std::path::Path;
 
@@ -66,7 +66,7 @@ fn compare(
     }))
 }
 
-/// A copy of a store with every feature stored as `dtype` besides.
+/// A copy of a store with every feature also stored as `dtype`.
 fn copy_as(source: &Store, folder: &Path, dtype: DType) -> Result<Store> {
     copy_folder(source.path(), folder)?;
     let store = Store::open(folder)?;

@@ -67,7 +67,7 @@ pub fn run(args: &OnceArgs) -> Result<()> {
         }
         let disk_before = (args.disk > 0).then(|| cold::disk(&segments, args.disk << 30)).transpose()?;
         let (before, other_before) = (cold::resident(&files), cold::resident(&bystander));
-        // From here on memory is the question's: what the process has besides is small.
+        // From here on memory is the question's; the rest of the process is small.
         let sampler = Sampler::start();
         let begun = Instant::now();
         let store = Store::open(&args.store)?;

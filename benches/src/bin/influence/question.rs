@@ -1,4 +1,4 @@
-//! A question to the store that `make` made, and what is kept of its answer.
+//! Questions to the store that `make` made, and the recorded part of their answers.
 
 use std::sync::Arc;
 
