@@ -53,7 +53,8 @@ pub fn ask(
 }
 
 impl Asked {
-    /// The first `most` proponents (the best order) or opponents. Where all rows are of one side, the other is empty.
+    /// The first `most` proponents (the best order) or opponents. Where all rows are of one
+    /// side, the other is empty.
     ///
     /// # Errors
     /// Samples whose vectors cannot be computed, damage, and being told to stop.
@@ -65,7 +66,8 @@ impl Asked {
         Ok(ranking)
     }
 
-    /// `side, rank, score, pool, id, row, in_target, text` of ranked rows, without `pool` where there is one; `text` makes texts of records.
+    /// `side, rank, score, pool, id, row, in_target, text` of ranked rows, without `pool` where there is one;
+    /// `text` makes texts of records.
     ///
     /// # Errors
     /// Damage, and being told to stop.

@@ -68,8 +68,8 @@ impl<'a> Folders<'a> {
         self.origins.iter().map(|(folder, origin)| (folder.clone(), origin.to_string())).collect()
     }
 
-    /// Expands globs, repositories and `name=folder`; checkpoints of one glob come in the order of the numbers in their names. Without any, the
-    /// base model is the one checkpoint.
+    /// Expands globs, repositories and `name=folder`; checkpoints of one glob come in the order of the
+    /// numbers in their names. Without any, the base model is the one checkpoint.
     ///
     /// # Errors
     /// A pattern that matches nothing, and what the Hub refuses.
@@ -132,7 +132,8 @@ impl<'a> Folders<'a> {
     }
 }
 
-/// The repository's name, of a snapshot in the cache of the Hugging Face tools: the folder itself is called like a commit.
+/// The repository's name, of a snapshot in the cache of the Hugging Face tools: the folder itself
+/// is called like a commit.
 fn of_cache(folder: &Path) -> Option<PathBuf> {
     let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
     let repository = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;

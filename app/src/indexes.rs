@@ -10,7 +10,8 @@ use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, S
 
 use crate::work::Work;
 
-/// Makes the sketch of a feature, of those segments that lack one, or with `rebuild` of all; returns how many vectors were coded.
+/// Makes the sketch of a feature, of those segments that lack one, or with `rebuild` of all; returns how
+/// many vectors were coded.
 ///
 /// # Errors
 /// As [`build`].
@@ -106,7 +107,8 @@ pub fn complete(
     Ok(done)
 }
 
-/// The indexes that a store has before a job rewrites some of its files. An index belongs to one file, so it goes with it.
+/// The indexes that a store has before a job rewrites some of its files. An index belongs to one
+/// file, so it goes with it.
 #[derive(Debug)]
 pub struct Before(Vec<Known>);
 

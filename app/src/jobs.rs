@@ -17,17 +17,19 @@ use crate::work::Work;
 /// Registers the samples of data files. What is there already is left as it is.
 ///
 /// # Errors
-/// Data that cannot be read, a changed sample where those are refused, and being told to stop; nothing is added then.
+/// Data that cannot be read, a changed sample where those are refused, and being told to stop;
+/// nothing is added then.
 pub fn add(store: &Store, request: &AddRequest, work: &mut Work<'_>) -> Result<AddReport, IngestError> {
     pipeline::check_data(request)?;
     pipeline::add_until(store, request, None, work.progress, work.cancel)
 }
 
-/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes on where it was; the threads and
-/// the command are those of `work`.
+/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes
+/// on where it was; the threads and the command are those of `work`.
 ///
 /// # Errors
-/// A model that does not load, samples that cannot be encoded, a full disk; what was sealed is kept for the next call.
+/// A model that does not load, samples that cannot be encoded, a full disk; what was sealed is
+/// kept for the next call.
 pub fn ingest(
     store: &Store,
     request: IngestRequest,
@@ -41,7 +43,8 @@ pub fn ingest(
 
 /// All rows that a statement gives. `models` compute the samples that the statement itself gives, if it does.
 ///
-/// A program with many statements, or with results that do not fit into memory, keeps a [`SqlRunner`] and takes batch after batch.
+/// A program with many statements, or with results that do not fit into memory, keeps a [`SqlRunner`] and
+/// takes batch after batch.
 ///
 /// # Errors
 /// A statement that cannot be planned or answered, damage, and being told to stop.

@@ -1,17 +1,18 @@
 //! Training-data attribution over a store of features: the front door for programs.
 //!
 //! - [`Store`] and [`Snapshot`]: a store, and a state of it that stays as it is
-//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`Work`] says how a job is done and what stops it
-//! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that influence the
-//!   loss of samples that are given with the question
+//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`Work`] says how a job is
+//!   done and what stops it
+//! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
+//!   influence the loss of samples that are given with the question
 //! - [`Prepared`]: rankings without SQL
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
 //! - [`Models`]: loaded models for samples that are given with a question
 //! - [`indexes`]: sketches that follow the vectors
 //!
-//! Errors that have a way out name it as a [`Remedy`]; [`Remedy::word_with`] words it in the program's own terms.
-//! [`Cancel`] stops a job from another thread, [`Progress`] reports it.
+//! Errors that have a way out name it as a [`Remedy`]; [`Remedy::word_with`] words it in the program's own
+//! terms. [`Cancel`] stops a job from another thread, [`Progress`] reports it.
 //!
 //! ```
 //! use gstore::{AppendOptions, DatasetName, NewSample, Store, Work};

@@ -1,4 +1,5 @@
-//! Model cache for samples that are given with a question: the query side declares the encoder, the ingest side computes.
+//! Model cache for samples that are given with a question: the query side declares the encoder,
+//! the ingest side computes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,8 +16,8 @@ use crate::folders::{FolderError, Folders};
 /// Bytes of models that may stay loaded where the system does not say how much memory is free.
 const KEEP: u64 = 1 << 30;
 
-/// The models of this machine. They stay loaded from one question to the next as long as they fit into half of the memory that was free when
-/// this was made.
+/// The models of this machine. They stay loaded from one question to the next as long as they fit into half
+/// of the memory that was free when this was made.
 pub struct Models {
     encoder: SampleEncoder,
     progress: ProgressOf,
@@ -26,8 +27,8 @@ pub struct Models {
 type ProgressOf = Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>;
 
 impl Models {
-    /// Models where the store saw them, or in other folders: `model` the base model, `checkpoints` as [`Folders::checkpoints`] takes them.
-    /// Nothing is loaded yet.
+    /// Models where the store saw them, or in other folders: `model` the base model, `checkpoints` as
+    /// [`Folders::checkpoints`] takes them. Nothing is loaded yet.
     ///
     /// # Errors
     /// Folders that are not there.
