@@ -1,7 +1,7 @@
 //! The config file: the same options as the flags, in TOML.
 //!
-//! Keys outside of any table are options common to all commands; a table named after a command holds that command's.
-//! What stands on the command line goes before the file, and the file before defaults:
+//! Keys outside of any table are options common to all commands; a table named after a command holds that
+//! command's. What stands on the command line goes before the file, and the file before defaults:
 //!
 //! ```toml
 //! store = "my.gstore"

@@ -58,7 +58,8 @@ impl Context {
         Ok(Store::open(self.store_path()?)?)
     }
 
-    /// The store; an empty or missing folder becomes one, once `check` has found nothing wrong with what is to go in.
+    /// The store; an empty or missing folder becomes one, once `check` has found nothing wrong
+    /// with what is to go in.
     pub fn open_or_create(&self, check: impl FnOnce() -> Result<()>) -> Result<Store> {
         let path = self.store_path()?;
         if let Some(store) = self.open_if_there()? {
@@ -78,8 +79,8 @@ impl Context {
         }
     }
 
-    /// The snapshot that a command reads, held against `gstore gc` as long as the second value lives. On a medium that cannot be
-    /// written to there is nothing to hold, and no process that could collect.
+    /// The snapshot that a command reads, held against `gstore gc` as long as the second value lives. On a
+    /// medium that cannot be written to there is nothing to hold, and no process that could collect.
     pub fn snapshot(
         &self,
         store: &Store,
@@ -105,8 +106,9 @@ impl Context {
         }
     }
 
-    /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the process at once. A command of several stages
-    /// asks again at each: the flag stays the same, the message is the stage's.
+    /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the
+    /// process at once. A command of several stages asks again at each: the flag stays the same, the
+    /// message is the stage's.
     pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<Cancel>> {
         let installed = self.interrupt.get();
         let interrupt = installed.cloned().unwrap_or_default();

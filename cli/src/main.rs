@@ -1,4 +1,5 @@
-//! `gstore`: the command line of the store. Flags are parsed into plain values first, objects are built after.
+//! `gstore`: the command line of the store. Flags are parsed into plain values first,
+//! objects are built after.
 #![forbid(unsafe_code)]
 
 mod commands;

@@ -113,7 +113,8 @@ fn parent(path: &Path) -> &Path {
 /// Whether a reader of results has closed its end of a pipe.
 static CLOSED: Cancel = Cancel::new();
 
-/// Whether a result could not be written since its reader has closed the pipe, as `head` does: an end and no error.
+/// Whether a result could not be written since its reader has closed the pipe, as `head`
+/// does: an end and no error.
 pub fn is_closed() -> bool {
     CLOSED.is_raised()
 }

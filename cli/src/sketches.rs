@@ -15,8 +15,8 @@ use crate::failure::STOPPED;
 pub const STOPPING: &str =
     "stopping; what was published stays, and so do sketches that are finished; once more to stop at once";
 
-/// Makes the sketches that some features of the newest snapshot lack, after the command's own work is published. Features that can have none
-/// are named.
+/// Makes the sketches that some features of the newest snapshot lack, after the command's own work is
+/// published. Features that can have none are named.
 pub fn complete(
     context: &Context,
     store: &Store,

@@ -13,8 +13,9 @@ pub struct ModelArgs {
     /// Base model that the pool's vectors were computed with [default: where it was then]
     #[arg(long, value_name = "DIR|REPO")]
     pub model: Option<String>,
-    /// Where the checkpoints are: folders of adapters or of whole models, globs, or repositories, as in `gstore ingest`; they are recognised by
-    /// their weights. A checkpoint that is not among them is looked for where it was then
+    /// Where the checkpoints are: folders of adapters or of whole models, globs, or repositories, as in
+    /// `gstore ingest`; they are recognised by their weights. A checkpoint that is not among them is
+    /// looked for where it was then
     #[arg(long = "checkpoint-folders", value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoint_folders: Vec<String>,
     /// What computes: cpu (fastest on a processor), candle, `candle:cuda[:N]` or `candle:metal[:N]`
@@ -42,10 +43,12 @@ pub struct AskArgs {
     /// Completion of the sample: the text whose loss is asked about
     #[arg(long, value_name = "TEXT")]
     pub completion: Vec<String>,
-    /// Ask the prompt as a user's message and the completion as the assistant's answer [default where the pool's samples are conversations]
+    /// Ask the prompt as a user's message and the completion as the assistant's answer [default where the
+    /// pool's samples are conversations]
     #[arg(long, requires = "prompt", conflicts_with = "raw")]
     pub chat: bool,
-    /// Ask the prompt and the completion as text without roles, also where the pool's samples are conversations
+    /// Ask the prompt and the completion as text without roles, also where the pool's
+    /// samples are conversations
     #[arg(long, requires = "prompt")]
     pub raw: bool,
     /// A conversation as a JSON list of {role, content}; may be repeated

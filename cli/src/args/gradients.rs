@@ -34,7 +34,8 @@ pub struct GradientArgs {
     /// How the losses of a sample's tokens become one [default: mean]
     #[arg(long, value_enum)]
     pub reduction: Option<Reduction>,
-    /// A vector for each scored token: its part of the sample's loss, or the gradient of that part. Each token takes a pass of its own
+    /// A vector for each scored token: its part of the sample's loss, or the gradient of that part. Each
+    /// token takes a pass of its own
     #[arg(long)]
     pub per_token: bool,
     /// Embeddings are the hidden states after this many layers [default: after the final norm]
@@ -46,7 +47,8 @@ pub struct GradientArgs {
     /// Precision of the factors of matrix products
     #[arg(long, value_enum, default_value = "f32")]
     pub compute: Compute,
-    /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed twice rather than kept
+    /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed
+    /// twice rather than kept
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_memory: Option<u64>,
     /// Show the modules, how each is projected and at what cost, and leave the store alone

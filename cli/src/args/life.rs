@@ -117,7 +117,8 @@ pub struct CompactArgs {
     /// Segments are merged up to this size
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub segment_size: u64,
-    /// Rewrite a file that needs no merging once more than this share of its rows is deleted; 0 rewrites all that have one
+    /// Rewrite a file that needs no merging once more than this share of its rows is deleted; 0
+    /// rewrites all that have one
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
     pub max_deleted: f64,
     /// Print the report as JSON

@@ -25,7 +25,8 @@ pub struct MatrixArgs {
     /// Datasets whose rows are scored
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a subtask with a comma can be named in SQL only)
+    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a
+    /// subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// A file ending in .parquet, or a folder
@@ -34,7 +35,8 @@ pub struct MatrixArgs {
     /// Replace the file if it exists; a folder is never replaced
     #[arg(long)]
     pub force: bool,
-    /// Bytes for the vectors of target samples, e.g. 4GB; where they do not fit, there are several passes over the pool
+    /// Bytes for the vectors of target samples, e.g. 4GB; where they do not fit, there are
+    /// several passes over the pool
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GiB")]
     pub memory: u64,
     /// Show rows, time, disk and memory, and write nothing

@@ -161,7 +161,8 @@ pub struct AddArgs {
     /// Name of the dataset: small letters, digits and _
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging Face datasets; `-` for JSON lines from standard input
+    /// Files, folders or patterns: .jsonl, .parquet, .arrow, .csv or .tsv, also .gz or .zst, saved Hugging
+    /// Face datasets; `-` for JSON lines from standard input
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
     /// How to read the samples
@@ -178,13 +179,15 @@ pub struct SampleArgs {
     /// Type of a metadata column: bool, int, float or utf8 (may be repeated)
     #[arg(long = "column", value_name = "NAME:TYPE")]
     pub columns: Vec<String>,
-    /// Key that holds what gstore calls text, prompt, completion, messages, role, content, id or subtask (may be repeated)
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content, id or
+    /// subtask (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
     /// What to do with a line that differs from the stored sample of the same id
     #[arg(long, value_enum, default_value = "refuse")]
     pub if_changed: IfChanged,
-    /// Add lines whose ids were deleted or purged from the dataset before; without it they are left out, whatever they hold now
+    /// Add lines whose ids were deleted or purged from the dataset before; without it they are left out,
+    /// whatever they hold now
     #[arg(long)]
     pub restore_deleted: bool,
 }
@@ -218,21 +221,25 @@ pub struct IngestArgs {
     /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
-    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub [default: that of --run]
+    /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    /// [default: that of --run]
     #[arg(long, value_name = "DIR|REPO", required_unless_present = "run")]
     pub model: Option<String>,
-    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name or org/name@revision of an adapter on the Hub, or name=one of
-    /// them; without it the base model itself, or the checkpoints of --run where the store has that run and no --model is given
+    /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name or org/name@revision
+    /// of an adapter on the Hub, or name=one of them; without it the base model itself, or the checkpoints
+    /// of --run where the store has that run and no --model is given
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
     /// What to compute
     #[arg(long, value_name = "KIND", value_delimiter = ',', num_args = 1.., required = true,
         help = format!("What to compute: {}", gstore_core::Kind::names()))]
     pub features: Vec<String>,
-    /// Name of the training run [default: the folder that holds the checkpoints; without checkpoints the name of the model]
+    /// Name of the training run [default: the folder that holds the checkpoints; without checkpoints
+    /// the name of the model]
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
-    /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch, from trainer_state.json]
+    /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch,
+    /// from trainer_state.json]
     #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
     pub weights: Vec<f64>,
     /// What is computed of the model, and how
@@ -262,10 +269,12 @@ pub struct IngestArgs {
     /// Folder of the shard: missing, empty, or begun by the same command, which then goes on there
     #[arg(long, value_name = "DIR", requires = "shard")]
     pub out: Option<PathBuf>,
-    /// The state of the store whose rows are split into shards: a number or a tag [default: the current one, or the one that the shard was begun on]
+    /// The state of the store whose rows are split into shards: a number or a tag [default: the current one,
+    /// or the one that the shard was begun on]
     #[arg(long, value_name = "N|TAG", requires = "shard")]
     pub snapshot: Option<SnapshotName>,
-    /// Then make the sketches of what was written, as `gstore index --sketch` does: faster rankings, 1.6 bytes a coordinate
+    /// Then make the sketches of what was written, as `gstore index --sketch` does: faster rankings,
+    /// 1.6 bytes a coordinate
     #[arg(long)]
     pub sketch: bool,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
@@ -328,7 +337,8 @@ pub struct QueryArgs {
     /// One SQL statement; `-` reads it from standard input; without it an interactive shell
     #[arg(value_name = "SQL")]
     pub sql: Option<String>,
-    /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and lists as in JSON, all else is text (may be repeated)
+    /// Value of a parameter, $NAME or $1 in the statement; the first ? is 1. Numbers, true, false, null and
+    /// lists as in JSON, all else is text (may be repeated)
     #[arg(long = "param", value_name = "NAME=VALUE", requires = "sql")]
     pub parameters: Vec<String>,
     /// The state of the store to read: a number or a tag [default: the current one]
@@ -434,7 +444,8 @@ pub struct SelectArgs {
     /// Datasets to select from
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a subtask with a comma can be named in SQL only)
+    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a
+    /// subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// How many rows: a number, or a share of the live rows such as 5%
@@ -446,7 +457,8 @@ pub struct SelectArgs {
     /// Rules of the selection
     #[command(flatten)]
     pub rules: RuleArgs,
-    /// Add to the score file each checkpoint's part, the nearest target sample, the standard error and the noise floor
+    /// Add to the score file each checkpoint's part, the nearest target sample, the standard
+    /// error and the noise floor
     #[arg(long)]
     pub explain: bool,
     /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
@@ -478,7 +490,8 @@ pub struct SelectArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Rules of the selection")]
 pub struct RuleArgs {
-    /// Most rows for a value of --quota-by, as rows or a share of --top: 'math=100,code=10%,*=50'; * is each other value
+    /// Most rows for a value of --quota-by, as rows or a share of --top:
+    /// 'math=100,code=10%,*=50'; * is each other value
     #[arg(long, value_name = "VALUE=N,..")]
     pub quota: Option<String>,
     /// The metadata column that quotas are by

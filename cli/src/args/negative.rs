@@ -6,7 +6,8 @@ use clap::CommandFactory;
 
 use super::Cli;
 
-/// The command line as clap parses it. `-1` after an option is its value, so that the message is about the value and not about an option `-1`.
+/// The command line as clap parses it. `-1` after an option is its value, so that the message is about the
+/// value and not about an option `-1`.
 pub fn command() -> clap::Command {
     fn with_negative_numbers(command: clap::Command) -> clap::Command {
         command
@@ -19,8 +20,8 @@ pub fn command() -> clap::Command {
     with_negative_numbers(Cli::command()).mut_subcommand("train", super::train::with_underscores)
 }
 
-/// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value: alone, it would be taken for an
-/// option `-1`.
+/// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value:
+/// alone, it would be taken for an option `-1`.
 pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
     let mut ended = false;

@@ -19,7 +19,8 @@ use super::{Template, at_least};
     also after a crash, with the same bits. Checkpoints open in PEFT, transformers and torch: docs/train.md\n\n\
     Memory: six numbers of four bytes for each trained weight, two for each one that is not, plus the activations of one piece for each thread.")]
 pub struct TrainArgs {
-    /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
+    /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision
+    /// on the Hugging Face Hub
     #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
     pub model: String,
     /// Folder for the checkpoints; a training that the same command began there goes on
@@ -67,10 +68,12 @@ pub struct TrainDataArgs {
     /// A dataset of the store, in place of files
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     pub dataset: Option<String>,
-    /// Key that holds what gstore calls text, prompt, completion, messages, role, content or id (may be repeated)
+    /// Key that holds what gstore calls text, prompt, completion, messages, role, content
+    /// or id (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
-    /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as `gstore select` writes them
+    /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as
+    /// `gstore select` writes them
     #[arg(long, value_name = "FILE")]
     pub rows: Option<PathBuf>,
     /// Only the rows of the dataset for which an SQL condition is true
@@ -136,7 +139,8 @@ pub struct TrainBatchArgs {
     /// Train in the order of the data
     #[arg(long)]
     pub no_shuffle: bool,
-    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches' means (transformers before 4.46)
+    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches' means
+    /// (transformers before 4.46)
     #[arg(long, value_enum, default_value = "tokens")]
     pub loss_mean: LossMean,
 }
@@ -215,7 +219,8 @@ pub struct TrainSavingArgs {
     /// Go on from this checkpoint, of gstore or of the Hugging Face Trainer, with its optimizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "lora_rank", "lora_alpha", "lora_targets", "from_scratch"])]
     pub resume_from_checkpoint: Option<PathBuf>,
-    /// With --store: register the checkpoints as this run of the store, where `gstore ingest --run NAME` finds them [default: the output folder's name]
+    /// With --store: register the checkpoints as this run of the store, where `gstore ingest --run NAME`
+    /// finds them [default: the output folder's name]
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
 }

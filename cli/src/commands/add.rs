@@ -92,7 +92,8 @@ impl Samples {
         Ok(add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)?)
     }
 
-    /// Registers them in the store of the command line. Where there is none yet, common mistakes leave none behind.
+    /// Registers them in the store of the command line. Where there is none yet, common
+    /// mistakes leave none behind.
     pub fn register(&self, context: &Context, then: Option<&IngestRequest>) -> Result<(Store, AddReport)> {
         let store = context.open_or_create(|| Ok(check_data(&self.request)?))?;
         let report = self.read(context, &store, then)?;

@@ -81,8 +81,8 @@ struct Found {
 }
 
 impl Request<'_> {
-    /// Finds the rows in the current snapshot, and tells which ids are not there. The lease ends with it: a purge leaves no older
-    /// snapshot to hold.
+    /// Finds the rows in the current snapshot, and tells which ids are not there. The lease ends with it: a
+    /// purge leaves no older snapshot to hold.
     fn find(&self) -> Result<Found> {
         let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
         let dataset = Arc::clone(snapshot.same_dataset(&self.dataset)?);

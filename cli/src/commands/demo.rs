@@ -194,7 +194,8 @@ fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cance
         let spec = InfluenceSpec {
             pools: vec!["pool".to_owned()],
             targets: vec![TargetRef::parse(name)],
-            // How a target's features were stored tells them apart if the demo ran with another projection before.
+            // How a target's features were stored tells them apart if the demo ran with
+            // another projection before.
             ..InfluenceSpec::default()
         };
         let plan = Prepared::new(&snapshot, &spec)?;

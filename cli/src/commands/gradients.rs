@@ -1,4 +1,5 @@
-//! Conversion of gradient and embedding flags into options of the pipeline. A flag that would change nothing is refused.
+//! Conversion of gradient and embedding flags into options of the pipeline. A flag that would
+//! change nothing is refused.
 
 use anyhow::{Result, bail};
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
@@ -12,8 +13,8 @@ use crate::args;
 use crate::args::GradientArgs;
 use crate::failure::UsageError;
 
-/// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a run's commands, so it is no mistake
-/// with kinds that are not projected.
+/// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a
+/// run's commands, so it is no mistake with kinds that are not projected.
 pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let gradients = kinds.iter().any(|kind| kind.is_gradient());
     let losses = gradients || kinds.contains(&Kind::Loss);

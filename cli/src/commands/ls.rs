@@ -18,8 +18,8 @@ SELECT type, name, dataset, granularity, rows, missing, vectors, dim, dtype, sta
     SELECT 3, 'feature', label, dataset, granularity, rows, missing, vectors, dim, dtype, state, bytes, number FROM gstore.features
 ) ORDER BY place, dataset, number, name";
 
-/// Prints datasets, runs (rows: their checkpoints) and features (missing: rows of the dataset that they lack; vectors: one for each
-/// sample, or for each scored token, as the granularity says).
+/// Prints datasets, runs (rows: their checkpoints) and features (missing: rows of the dataset that they lack;
+/// vectors: one for each sample, or for each scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;

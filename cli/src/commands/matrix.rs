@@ -113,7 +113,8 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
     }
 }
 
-/// Refuses a disk that is too small, before hours are spent on filling it. Where nothing is known of the disk, its end will show.
+/// Refuses a disk that is too small, before hours are spent on filling it. Where nothing is known of the
+/// disk, its end will show.
 fn check_room(output: &Path, needed: u64) -> Result<()> {
     // The staging folder is next to the target of a symlink.
     let place = fs_err::canonicalize(output).unwrap_or_else(|_| output.to_owned());

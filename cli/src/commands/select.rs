@@ -156,7 +156,8 @@ fn summarise(context: &Context, args: &SelectArgs, found: &Selected, scores: Opt
     summary::tell_in_target(context, ranking.summary.in_target);
     if selected < found.wanted {
         let why = match found.passed_over {
-            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
+            // Rows of full sources are not even ranked any more, so the count of what was
+            // passed over is not the rest.
             Some(_) if ranking.eligible > selected as u64 => {
                 format!(
                     "the rules of the selection leave {} of the {} that can be ranked",

@@ -50,7 +50,8 @@ struct Line {
     graph_bytes: u64,
     /// Vectors that were linked by this command.
     linked: u64,
-    /// Vectors that the graphs leave out, where they were made or found now: without a scored token, not finite, or zero.
+    /// Vectors that the graphs leave out, where they were made or found now: without a scored
+    /// token, not finite, or zero.
     left_out: u64,
     /// What graphs find, where that was asked for.
     evaluation: Option<Evaluation>,
