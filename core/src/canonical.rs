@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! - object keys are sorted by their UTF-8 bytes; there is no white space
-//! - numbers that are equal are spelled alike: a float without a fraction is written as an integer (`1.0` is `1`,
-//!   `-0.0` is `0`), any other float in the shortest form that reads back to the same bits (`0.9`, `1e-8`)
+//! - numbers that are equal are spelled alike: a float without a fraction is written as an integer
+//!   (`1.0` is `1`, `-0.0` is `0`), any other float in the shortest form that reads back to the same
+//!   bits (`0.9`, `1e-8`)
 //! - strings escape only `"`, `\` and the control characters below U+0020; everything else is plain UTF-8
 
 use serde::Serialize;
@@ -25,8 +26,9 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 /// The key of a description: SHA-256 of the canonical JSON of what `serde` makes of it.
 pub fn key_of<T: Serialize>(description: &T) -> String {
-    // Descriptions are plain structs of strings and numbers. One that cannot be written as JSON would be a programming
-    // error; it gets the key of its type's name, which no description has, instead of stopping the process.
+    // Descriptions are plain structs of strings and numbers. One that cannot be written as JSON would
+    // be a programming error; it gets the key of its type's name, which no description has, instead
+    // of stopping the process.
     let value = serde_json::to_value(description)
         .unwrap_or_else(|_| Value::String(std::any::type_name::<T>().to_owned()));
     sha256_hex(canonical_json(&value).as_bytes())

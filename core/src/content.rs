@@ -1,8 +1,9 @@
-//! Content of a record: the conversation, the prompt with its completion, or the text that a model is trained on.
+//! Content of a record: the conversation, the prompt with its completion, or the text that
+//! a model is trained on.
 //!
-//! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with `completion`, or
-//! `text`. Every other key is metadata, one of `prompt` and `completion` without the other too. Keys of a message other than
-//! `role` and `content` are not used.
+//! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with
+//! `completion`, or `text`. Every other key is metadata, one of `prompt` and `completion` without the other
+//! too. Keys of a message other than `role` and `content` are not used.
 
 use std::fmt;
 

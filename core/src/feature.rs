@@ -1,7 +1,8 @@
 //! Feature descriptions, whose digests are keys, and further attributes of features.
 //!
 //! Invariants
-//! - every field of [`FeatureDesc`] (and of what it holds) enters the feature's key; nothing of [`FeatureAttrs`] does
+//! - every field of [`FeatureDesc`] (and of what it holds) enters the feature's key; nothing of
+//!   [`FeatureAttrs`] does
 //! - every field of [`Space`] enters the space's id; two vectors may be compared only if the ids are equal
 
 use super::canonical::{canonical_json, key_of};
@@ -102,7 +103,8 @@ impl Space {
         key_of(self)
     }
 
-    /// The first part in which two spaces differ, with both values, in words for a message; `None` if they are equal.
+    /// The first part in which two spaces differ, with both values, in words for a message;
+    /// `None` if they are equal.
     pub fn difference(&self, other: &Space) -> Option<String> {
         let parts = |s: &Space| serde_json::to_value(s).ok();
         let (Some(Value::Object(a)), Some(Value::Object(b))) = (parts(self), parts(other)) else {
@@ -129,7 +131,8 @@ impl Space {
 pub struct FeatureKind {
     /// `grad-sgd`, `grad-adam`, `grad-sign`, `embed-mean`, `embed-last`, `loss`, ...
     pub name: String,
-    /// For example `{"b1":0.9,"b2":0.999,"eps":1e-8,"moments":"<digest>","objective":"cross_entropy","sign":1}`.
+    /// For example
+    /// `{"b1":0.9,"b2":0.999,"eps":1e-8,"moments":"<digest>","objective":"cross_entropy","sign":1}`.
     pub params: Map<String, Value>,
 }
 
@@ -208,7 +211,8 @@ pub struct FeatureDesc {
     pub dtype: DType,
     /// The precision they were computed in, for example `f32`.
     pub compute: String,
-    /// What one vector belongs to. Left out of the canonical form where it is a sample, as it was before there was another.
+    /// What one vector belongs to. Left out of the canonical form where it is a sample, as it was
+    /// before there was another.
     #[serde(default, skip_serializing_if = "Granularity::is_sample")]
     pub granularity: Granularity,
 }

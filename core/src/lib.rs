@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - a key is the SHA-256 of the canonical JSON of its description and of nothing else
-//! - a field that is absent does not appear in that JSON, so a field added later leaves the keys of old descriptions as they were
+//! - a field that is absent does not appear in that JSON, so a field added later leaves the keys of old
+//!   descriptions as they were
 //! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
 
 mod cancel;

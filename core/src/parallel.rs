@@ -1,9 +1,10 @@
-//! Work-sharing loops with cancellation: over numbered units in any order or in theirs, and from a source through workers.
+//! Work-sharing loops with cancellation: over numbered units in any order or in theirs, and from a
+//! source through workers.
 //!
 //! Invariants
 //! - every unit runs once, and inside a thread units ascend
-//! - results of ordered loops reach the caller's thread in the order of their units, a bounded number of them ahead of it; the first error
-//!   in that order ends the loop
+//! - results of ordered loops reach the caller's thread in the order of their units, a bounded number of them
+//!   ahead of it; the first error in that order ends the loop
 //! - a panic of any thread ends the loop and is handed on to the caller
 
 use std::cell::Cell;
@@ -25,7 +26,8 @@ fn threads_for(threads: usize, units: usize) -> usize {
     wanted.clamp(1, units.max(1))
 }
 
-/// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units ascend.
+/// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units
+/// ascend.
 ///
 /// # Errors
 /// That of a unit, after which no other begins, and [`Cancelled`].
@@ -70,7 +72,8 @@ fn with_threads<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T
 
 /// Runs `work` on this thread and on up to `others` workers of the pool.
 fn with_pool<T: Send>(others: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
-    // Workers that are in another question's stage would have to be waited for, though there is nothing left for them to do.
+    // Workers that are in another question's stage would have to be waited for, though there is
+    // nothing left for them to do.
     let free = Reserved::new(others);
     let others: Vec<_> = (0..free.0).map(|_| Mutex::new(None)).collect();
     let done = AtomicUsize::new(0);
@@ -129,8 +132,9 @@ thread_local! {
     static STAGES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what consists of several short stages on this thread and on those of a pool that all questions of the process share: starting threads
-/// would cost as much as a stage. Of the pool there are no more than cores, whatever a question asks for.
+/// Runs what consists of several short stages on this thread and on those of a pool that all questions of the
+/// process share: starting threads would cost as much as a stage. Of the pool there are no more than cores,
+/// whatever a question asks for.
 pub fn stages<T>(work: impl FnOnce() -> T) -> T {
     /// Puts back what was before, also where `work` panics.
     struct Before(bool);
@@ -221,8 +225,8 @@ fn take_in_order<T, E>(
     Ok(())
 }
 
-/// Runs units on threads, each with its own state, and hands their results to `take` on this thread, in the order of the units. At most
-/// a few results per thread exist at a time; a break ends the loop early.
+/// Runs units on threads, each with its own state, and hands their results to `take` on this thread, in the
+/// order of the units. At most a few results per thread exist at a time; a break ends the loop early.
 ///
 /// # Errors
 /// The first of a unit or of `take`, and [`Cancelled`].
@@ -264,8 +268,9 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
 /// Hands an item of a source on; false when no more are wanted.
 pub type Give<'a, I> = &'a mut dyn FnMut(I) -> bool;
 
-/// Runs `source` on a separate thread, its items through `work` on `threads` others, and hands the results to `take` on this thread, in the
-/// order of the items. At most `ahead` items are in front of the one that is taken next; a break ends the loop early.
+/// Runs `source` on a separate thread, its items through `work` on `threads` others, and hands the results to
+/// `take` on this thread, in the order of the items. At most `ahead` items are in front of the one that is
+/// taken next; a break ends the loop early.
 ///
 /// # Errors
 /// The first of an item, of `take`, or of the source behind its last item.

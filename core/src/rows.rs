@@ -156,7 +156,8 @@ impl RowSet {
         self.ranges.get(i).is_some_and(|r| r.start <= rows.start && rows.end <= r.end)
     }
 
-    /// The ranges of the set that lie in a range of rows, cut to it. Costs what it gives, and a binary search.
+    /// The ranges of the set that lie in a range of rows, cut to it. Costs what it gives, and a binary
+    /// search.
     pub fn within(&self, rows: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let first = self.ranges.partition_point(|r| r.end <= rows.start);
         let rest = self.ranges.get(first..).unwrap_or_default();
