@@ -1,4 +1,5 @@
-//! Promise: every backend computes the same operations; the CPU backend gives a sample the same bits whatever it is packed with.
+//! Promise: every backend computes the same operations; the CPU backend gives a sample the same bits
+//! whatever it is packed with.
 
 mod backends;
 
@@ -17,7 +18,8 @@ const F32: f32 = 1e-5;
 /// The same where factors of a product are rounded to 8 bits.
 const BF16: f32 = 2e-2;
 
-/// Two ways to multiply the same rounded factors. The gradient of the head rounds what the products gave, which may fall either side.
+/// Two ways to multiply the same rounded factors. The gradient of the head rounds what the products gave,
+/// which may fall either side.
 const SAME_ROUNDING: f32 = 2e-3;
 
 fn cpus(compute: Compute) -> Vec<Cpu> {

@@ -1,4 +1,5 @@
-//! Promise: a checkpoint folder is either understood completely or refused with an error that names the place and the way out.
+//! Promise: a checkpoint folder is either understood completely or refused with an error that names the
+//! place and the way out.
 
 mod common;
 

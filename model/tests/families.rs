@@ -1,4 +1,5 @@
-//! Promise: every supported architecture is described as transformers builds it, and what is not implemented is refused by name.
+//! Promise: every supported architecture is described as transformers builds it, and what is not
+//! implemented is refused by name.
 
 mod common;
 
@@ -35,7 +36,8 @@ fn parameters_are_those_of_transformers_in_order() {
     }
 }
 
-/// Every linear map is one piece, the pieces of a weight cover it once, and a bias has the pieces of its weight.
+/// Every linear map is one piece, the pieces of a weight cover it once, and a bias has the pieces of its
+/// weight.
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn pieces_cover_their_weights() {

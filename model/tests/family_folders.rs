@@ -1,4 +1,5 @@
-//! Promise: a folder of any supported architecture is read in canonical names and orientation, and is known by what it computes.
+//! Promise: a folder of any supported architecture is read in canonical names and orientation, and is
+//! known by what it computes.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: moments of a full fine-tune reach the tensors that they belong to, whatever the optimizer's order and the file's orientation.
+//! Promise: moments of a full fine-tune reach the tensors that they belong to, whatever the optimizer's order
+//! and the file's orientation.
 
 mod common;
 
@@ -119,7 +120,8 @@ fn groups_decide_the_order() {
     let all: Vec<usize> = (0..tensors.len()).collect();
     assert_eq!(numbers(&all, &[all.len()]).unwrap(), all, "one group has the order of the model");
     assert_eq!(numbers(&all, &[all.len(), 0]).unwrap(), all);
-    // Older versions decayed RMS norms of some architectures: all of them, or those that are not called layernorm.
+    // Older versions decayed RMS norms of some architectures: all of them, or those that
+    // are not called layernorm.
     for plain in [&["bias"][..], &["bias", "layernorm"]] {
         let (weights, others): (Vec<usize>, Vec<usize>) =
             all.iter().partition(|i| !plain.iter().any(|part| tensors[**i].spec.name.contains(part)));

@@ -1,4 +1,5 @@
-//! Promise: optimizer moments of either keying are read exactly or refused, trainer logs give the epoch's steps, and no pickle is executed.
+//! Promise: optimizer moments of either keying are read exactly or refused, trainer logs give the epoch's
+//! steps, and no pickle is executed.
 
 mod common;
 

@@ -120,7 +120,8 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// `self_attn` with one module for each map, those of `biased` with a bias, and the norms of queries and keys.
+    /// `self_attn` with one module for each map, those of `biased` with a bias, and the
+    /// norms of queries and keys.
     pub fn attention(&mut self, layer: usize, biased: &[LinearKind]) {
         let modules = [
             (LinearKind::Q, "q_proj"),
@@ -157,7 +158,8 @@ pub(super) const ATTENTION: [LinearKind; 4] = [LinearKind::Q, LinearKind::K, Lin
 pub(super) const PRE_NORMS: [(&str, NormPlace); 2] =
     [("input_layernorm", NormPlace::BeforeAttention), ("post_attention_layernorm", NormPlace::BeforeMlp)];
 
-/// Fills in norms and tensors under the names that Llama introduced: in each layer what `maps` adds, then the norms.
+/// Fills in norms and tensors under the names that Llama introduced: in each layer what
+/// `maps` adds, then the norms.
 pub(super) fn finish(
     mut decoder: Decoder,
     norms: &[(&str, NormPlace)],

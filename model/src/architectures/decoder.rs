@@ -84,7 +84,8 @@ pub enum NormId {
     Final,
 }
 
-/// Rows of a weight `[out, input]`: `count` runs of `run` rows each, the first at `start`, each `stride` rows after the one before.
+/// Rows of a weight `[out, input]`: `count` runs of `run` rows each, the first at `start`, each `stride`
+/// rows after the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rows {
     /// First row.
@@ -217,8 +218,8 @@ pub enum Positions {
         theta: f64,
         /// Stretching of the frequencies.
         scaling: RopeScaling,
-        /// Coordinates of each head that turn: the frequencies are `theta^(-2i / dims)` for `2i < dims`, so of an odd number one more turns.
-        /// These are the leading ones; the rest stays.
+        /// Coordinates of each head that turn: the frequencies are `theta^(-2i / dims)` for `2i < dims`, so
+        /// of an odd number one more turns. These are the leading ones; the rest stays.
         dims: usize,
     },
     /// A vector per position, added to the embedding. Longer samples than `max_positions` cannot be computed.

@@ -1,4 +1,5 @@
-//! Gemma 2: norms before and after each half with weights around zero, soft caps, every other layer with a sliding window.
+//! Gemma 2: norms before and after each half with weights around zero, soft caps, every other layer
+//! with a sliding window.
 
 use super::blocks::{self, ATTENTION};
 use super::decoder::{Decoder, Mlp, NormPlace};

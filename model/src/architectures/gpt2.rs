@@ -1,4 +1,5 @@
-//! GPT-2: learned positions, layer norms, biases everywhere, weights stored as `[input, out]` with q, k and v side by side.
+//! GPT-2: learned positions, layer norms, biases everywhere, weights stored as `[input, out]` with
+//! q, k and v side by side.
 
 use super::blocks::{self, Tensors};
 use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Param, Positions, Role, Rows};

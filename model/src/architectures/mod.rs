@@ -1,4 +1,5 @@
-//! Model families: decoder descriptions from `config.json`. One small file for each architecture, over shared blocks.
+//! Model families: decoder descriptions from `config.json`. One small file for each
+//! architecture, over shared blocks.
 //!
 //! Invariants
 //! - a setting that would change the mathematics is implemented or refused by name, never ignored

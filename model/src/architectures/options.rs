@@ -10,7 +10,8 @@ use crate::files::json::Object;
 /// More layers than any published decoder has; bounds the memory of a description.
 const MAX_LAYERS: usize = 1024;
 
-/// Settings by which some architecture changes its mathematics. A family that does not understand one refuses any value that does something.
+/// Settings by which some architecture changes its mathematics. A family that does not understand one refuses
+/// any value that does something.
 const MATHEMATICS: [&str; 44] = [
     "add_cross_attention",
     "alibi",

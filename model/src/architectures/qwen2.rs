@@ -33,7 +33,8 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     }))
 }
 
-/// `sliding_window` counts only with `use_sliding_window`, and where `layer_types` is missing only from layer `max_window_layers` on.
+/// `sliding_window` counts only with `use_sliding_window`, and where `layer_types` is missing only from layer
+/// `max_window_layers` on.
 pub(super) fn layer_windows(config: Object<'_>, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
     let window = match config.bool("use_sliding_window")? {
         true => options::size_or_null(config, "sliding_window", Some(4096))?,

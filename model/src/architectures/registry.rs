@@ -13,7 +13,8 @@ pub(super) struct Family {
     pub architecture: &'static str,
     /// Its `model_type`.
     pub model_type: &'static str,
-    /// The settings that it understands among those by which some architecture changes its mathematics; the others must be neutral.
+    /// The settings that it understands among those by which some architecture changes its mathematics; the
+    /// others must be neutral.
     pub settings: &'static [&'static str],
     /// Fills in the description.
     pub read: fn(Object<'_>) -> Result<Decoder, ModelError>,

@@ -1,4 +1,5 @@
-//! Rotary positions: `rope_parameters` (transformers 5) or `rope_theta`, `rope_scaling` and a share of the head (before).
+//! Rotary positions: `rope_parameters` (transformers 5) or `rope_theta`, `rope_scaling` and a
+//! share of the head (before).
 
 use super::decoder::{Positions, RopeScaling};
 use super::options::positive;
@@ -11,7 +12,8 @@ pub(super) struct Rope {
     pub kinds: &'static [&'static str],
     /// Setting of the base outside `rope_parameters`.
     pub theta_key: &'static str,
-    /// Setting of the turning share of a head outside `rope_parameters`, and its default; none: all of a head turns.
+    /// Setting of the turning share of a head outside `rope_parameters`, and its default;
+    /// none: all of a head turns.
     pub share: Option<(&'static str, f64)>,
 }
 
@@ -67,7 +69,8 @@ pub(super) fn read(
     Ok(Positions::Rotary { theta, scaling, dims })
 }
 
-/// Some versions write a value under two names; only the family's counts, so the other must not contradict it.
+/// Some versions write a value under two names; only the family's counts, so the other
+/// must not contradict it.
 fn agree(config: Object<'_>, key: &str, other: &str, value: f64) -> Result<(), ModelError> {
     match positive(config, other)? {
         Some(found) if key != other && found != value => {

@@ -1,7 +1,7 @@
 //! Per-sample gradients from the factors of linear layers, added to the samples' vectors.
 //!
-//! Invariant: the products here are in f32 at every precision of the backend, and a sample's sums run over its own rows in order, so they
-//! do not depend on what else is in the batch.
+//! Invariant: the products here are in f32 at every precision of the backend, and a sample's sums run over
+//! its own rows in order, so they do not depend on what else is in the batch.
 
 use std::ops::Range;
 

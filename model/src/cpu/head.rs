@@ -1,7 +1,8 @@
 //! The head: logits of a chunk of rows at a time, their losses and the gradient.
 //!
 //! Invariants
-//! - logits exist for at most [`HEAD_ROWS`] rows (twice that for a divergence), so that they stay in the second-level cache
+//! - logits exist for at most [`HEAD_ROWS`] rows (twice that for a divergence), so that they stay in
+//!   the second-level cache
 //! - a row's loss and gradient do not depend on the chunk it falls into
 
 use super::Cpu;
@@ -94,7 +95,8 @@ impl Cpu {
                 let at_target = z[target] - largest;
                 let mean =
                     if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
-                // The factor of the cap comes from the logits, which the probabilities replace unless there is a cap.
+                // The factor of the cap comes from the logits, which the probabilities
+                // replace unless there is a cap.
                 let mut kept = cap.map(|_| Buffer::copy_of(z));
                 let total = exp_sum(z, largest);
                 let loss = total.ln() - (1.0 - smoothing) * at_target - mean;
@@ -113,7 +115,8 @@ impl Cpu {
         )
     }
 
-    /// `KL(p || q)` of two rows of logits; turns the first into the gradient of the uncapped ones if a weight is given.
+    /// `KL(p || q)` of two rows of logits; turns the first into the gradient of the uncapped
+    /// ones if a weight is given.
     fn divergence(&self, z: &mut [f32], other: &mut [f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
         self.kernels.simd.run(
             #[inline(always)]

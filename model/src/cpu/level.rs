@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! - a [`Simd`] exists only for a level that this CPU has
-//! - loops run by [`Simd::run`] do the same IEEE operations in the same order at every level, so their results have the same bits at all
-//!   of them: Rust never fuses a product and a sum by itself, and sums keep a fixed number of partial sums
+//! - loops run by [`Simd::run`] do the same IEEE operations in the same order at every level, so their
+//!   results have the same bits at all of them: Rust never fuses a product and a sum by itself, and sums keep
+//!   a fixed number of partial sums
 
 #![allow(unsafe_code)]
 
@@ -71,11 +72,13 @@ impl Simd {
         self.level
     }
 
-    /// Runs a loop compiled for the level. The closure and what it calls must be `#[inline(always)]` to be compiled so too.
+    /// Runs a loop compiled for the level. The closure and what it calls must be `#[inline(always)]`
+    /// to be compiled so too.
     #[inline(always)]
     pub fn run<R>(self, f: impl FnOnce() -> R) -> R {
         match self.level {
-            // SAFETY (both): a `Simd` of the level exists, so `Simd::new` has found the instructions on this CPU.
+            // SAFETY (both): a `Simd` of the level exists, so `Simd::new` has found the
+            // instructions on this CPU.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { avx512(f) },
             #[cfg(target_arch = "x86_64")]

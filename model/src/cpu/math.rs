@@ -1,13 +1,15 @@
 //! Functions and sums of f32 that the compiler turns into vector code: no branches, no calls.
 //!
-//! `f32::exp` and its like call a library one value at a time, and a plain sum of f32 may not be reordered into lanes.
+//! `f32::exp` and its like call a library one value at a time, and a plain sum of f32 may not
+//! be reordered into lanes.
 
 /// Independent partial sums of a reduction; fixed, so that every level gives the same bits.
 pub(super) const LANES: usize = 16;
 
 /// `e^x` with a relative error below 2e-7; saturates below -87.3 (about 1e-38) and above 88.3.
 ///
-/// Range reduction by ln 2 in two parts and a polynomial of degree 5 on [-ln 2 / 2, ln 2 / 2] (Cephes `expf`).
+/// Range reduction by ln 2 in two parts and a polynomial of degree 5 on [-ln 2 / 2, ln 2 / 2] (Cephes
+/// `expf`).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
@@ -49,7 +51,8 @@ pub(super) fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { near } else { far }
 }
 
-/// The normal distribution function with a relative error below 4e-7 above -1, below 1e-5 above -10; smaller than 1e-22 below.
+/// The normal distribution function with a relative error below 4e-7 above -1, below 1e-5 above -10;
+/// smaller than 1e-22 below.
 ///
 /// From `erf` on [-1, 1] and `erfc` elsewhere (Cephes `ndtrf`), so that small values keep their digits.
 #[inline(always)]

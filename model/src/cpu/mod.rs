@@ -1,17 +1,20 @@
-//! The CPU backend: row-major slices, products in micro-kernels and loops compiled for the vector instructions of the CPU at hand.
+//! The CPU backend: row-major slices, products in micro-kernels and loops compiled for the vector
+//! instructions of the CPU at hand.
 //!
 //! Invariants
-//! - every operation runs on the calling thread: no pool of threads, no environment variable. The one lock is that of a layer's panels for
-//!   the backward, while the first worker that needs them makes them
-//! - results do not depend on the batch: a sample (span) gets the same bits alone and packed with others, at every level and precision
+//! - every operation runs on the calling thread: no pool of threads, no environment variable. The one lock is
+//!   that of a layer's panels for the backward, while the first worker that needs them makes them
+//! - results do not depend on the batch: a sample (span) gets the same bits alone and packed with others, at
+//!   every level and precision
 //! - sizes are checked before anything is computed; what does not fit is a [`BackendError`]
 //! - unsafe code is in `level` (dispatch) and `gemm` (kernels) alone
 //!
-//! Precision: with [`crate::backend::Compute::Bf16`] both factors of linear layers and of the head are rounded to bf16 (to nearest, ties to even) and their
-//! products summed in f32. Attention, norms, residuals, losses and the products of per-sample factors stay in f32. CPUs without bf16
-//! products multiply the same rounded values in f32. The last bits differ between the two: the instruction adds products in pairs, treats
-//! denormals as zero, and fuses as its maker chose. f32 results are equal bit for bit on AVX-512, AVX2 and NEON; [`Level::Scalar`] rounds
-//! every product before it is added.
+//! Precision: with [`crate::backend::Compute::Bf16`] both factors of linear layers and of the head are
+//! rounded to bf16 (to nearest, ties to even) and their products summed in f32. Attention, norms, residuals,
+//! losses and the products of per-sample factors stay in f32. CPUs without bf16 products multiply the same
+//! rounded values in f32. The last bits differ between the two: the instruction adds products in pairs,
+//! treats denormals as zero, and fuses as its maker chose. f32 results are equal bit for bit on AVX-512, AVX2
+//! and NEON; [`Level::Scalar`] rounds every product before it is added.
 
 mod activation;
 mod attention;

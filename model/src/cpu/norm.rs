@@ -100,7 +100,8 @@ impl Cpu {
                     let parts = grad.chunks_exact(width).zip(x.chunks_exact(width));
                     for (g, ((grad, x), to)) in parts.zip(to.chunks_exact_mut(width)).enumerate() {
                         let (r, mean) = (stats[g], mean_of(form, stats, g, groups));
-                        // With h = (x - mean) r and d = grad * weight: r (d - mean(d) - h mean(d h)), the mean of d for layer norms only.
+                        // With h = (x - mean) r and d = grad * weight: r (d - mean(d) - h mean(d h)), the
+                        // mean of d for layer norms only.
                         let along = sum3(grad, weight, x, |d, w, x| d * w * (x - mean));
                         let along = along * r * r / width as f32;
                         let level = match form.kind {

@@ -2,9 +2,10 @@
 //!
 //! Invariants
 //! - a buffer's values are initialised memory that starts on a cache line
-//! - the memory that a thread keeps for reuse never exceeds [`KEPT_BYTES`] and is freed when the thread ends; what would exceed it
-//!   replaces the largest buffers
-//! - a buffer is allocated only if no kept one of up to twice its size fits, so batches of similar size soon cause no page faults
+//! - the memory that a thread keeps for reuse never exceeds [`KEPT_BYTES`] and is freed when the thread ends;
+//!   what would exceed it replaces the largest buffers
+//! - a buffer is allocated only if no kept one of up to twice its size fits, so batches of similar size soon
+//!   cause no page faults
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +13,8 @@ use std::ops::{Deref, DerefMut};
 
 use bytemuck::{Pod, Zeroable};
 
-/// Free bytes that a thread keeps at most. What it keeps was in use at once before, so small models stay far below.
+/// Free bytes that a thread keeps at most. What it keeps was in use at once before, so small
+/// models stay far below.
 const KEPT_BYTES: usize = 2 << 30;
 
 /// Values in a cache line.
@@ -87,7 +89,8 @@ impl Drop for Buffer {
     }
 }
 
-/// The least size of at least `lines` that has three significant bits below its highest, so that few sizes exist.
+/// The least size of at least `lines` that has three significant bits below its highest,
+/// so that few sizes exist.
 fn class(lines: usize) -> usize {
     let step = (lines.max(8).ilog2() - 3) as usize;
     lines.div_ceil(1 << step) << step
@@ -97,7 +100,8 @@ thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: BTreeMap::new(), bytes: 0 }) };
 }
 
-/// Free buffers by their number of lines. A thread takes thousands a batch, so finding one must not look at all of them.
+/// Free buffers by their number of lines. A thread takes thousands a batch, so finding one must
+/// not look at all of them.
 struct Pool {
     free: BTreeMap<usize, Vec<Vec<Line>>>,
     bytes: usize,

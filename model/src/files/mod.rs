@@ -1,4 +1,5 @@
-//! Files of models: safetensors, restricted pickles and JSON, read and written, and errors for those that are refused.
+//! Files of models: safetensors, restricted pickles and JSON, read and written, and errors for
+//! those that are refused.
 //!
 //! Invariants
 //! - names, shapes and element types are checked before any weight is read

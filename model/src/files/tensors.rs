@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - opening checks every header against the length of its file, so later reads fail only if the file changes
-//! - reads are positioned reads into memory that the caller owns: a file cut short meanwhile is an error, never a signal
+//! - reads are positioned reads into memory that the caller owns: a file cut short meanwhile is an
+//!   error, never a signal
 //! - a tensor costs memory only while it is read
 
 use std::collections::BTreeMap;

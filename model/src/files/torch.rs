@@ -150,8 +150,9 @@ fn widen(bytes: &[u8], scalar: ScalarType) -> Vec<f32> {
     }
 }
 
-/// The storage indices of a strided tensor in row-major order. It exists only if all of them lie inside the storage and there are not
-/// more of them than the storage has elements, so a stride of zero cannot make a small file claim much memory.
+/// The storage indices of a strided tensor in row-major order. It exists only if all of them lie inside the
+/// storage and there are not more of them than the storage has elements, so a stride of zero cannot make a
+/// small file claim much memory.
 struct Strided<'a> {
     tensor: &'a TensorRef,
     count: usize,

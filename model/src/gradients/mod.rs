@@ -1,4 +1,5 @@
-//! Gradients of parameters: sinks that accumulate the factors of a backward pass, for one sample or for a batch.
+//! Gradients of parameters: sinks that accumulate the factors of a backward pass, for one
+//! sample or for a batch.
 
 mod layout;
 mod lora;

@@ -1,8 +1,9 @@
 //! Downloads from the Hub into the cache.
 //!
-//! - one request tells the commit and its files with sizes and digests; what the cache has of them is not fetched
-//! - a file gets its name when it is complete, a revision its commit when all files are there: a download that was killed
-//!   leaves the snapshot before it in force, and the next one goes on where it stopped
+//! - one request tells the commit and its files with sizes and digests; what the cache has
+//!   of them is not fetched
+//! - a file gets its name when it is complete, a revision its commit when all files are there: a download
+//!   that was killed leaves the snapshot before it in force, and the next one goes on where it stopped
 //! - of several processes one downloads a file, and the others wait for it
 
 use std::io::{self, Read, Write};

@@ -27,8 +27,8 @@ impl<B: Backend> Model<B> {
         Ok(self.backend.head(&self.head, &hidden, &task, None)?.losses)
     }
 
-    /// Losses as [`Model::losses`], and the factors of every wanted slot to the sink. The forward pass must have kept the layers from
-    /// the lowest wanted one on, and the batch must have a scored row.
+    /// Losses as [`Model::losses`], and the factors of every wanted slot to the sink. The forward pass must
+    /// have kept the layers from the lowest wanted one on, and the batch must have a scored row.
     pub fn backward(
         &self,
         mut forward: Forward<B>,
@@ -191,8 +191,8 @@ impl<B: Backend> Model<B> {
 
 /// Scored rows that go through the head together when its own gradient is wanted, at most [`HEAD_ROWS`].
 ///
-/// That gradient is summed piece by piece, so a sample is cut at the same of its rows whatever it is packed with: at multiples of
-/// [`HEAD_ROWS`] from its start.
+/// That gradient is summed piece by piece, so a sample is cut at the same of its rows whatever it is packed
+/// with: at multiples of [`HEAD_ROWS`] from its start.
 fn head_pieces(spans: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut pieces: Vec<Range<usize>> = Vec::new();
     for span in spans {

@@ -20,7 +20,8 @@ pub enum Keep {
     /// Everything that it computed.
     #[default]
     All,
-    /// Its inputs; the backward runs it again. Same bits, one more forward pass of the layer, a fraction of the memory.
+    /// Its inputs; the backward runs it again. Same bits, one more forward pass of the layer, a
+    /// fraction of the memory.
     Inputs,
 }
 

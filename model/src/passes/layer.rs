@@ -1,7 +1,7 @@
 //! One decoder layer forward: what it computes, and what it keeps for its backward.
 //!
-//! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the last layer may be the scored
-//! rows only.
+//! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the
+//! last layer may be the scored rows only.
 
 use super::map::Map;
 use super::model::{Layer, Model};
@@ -92,7 +92,8 @@ pub(super) struct Angles<B: Backend> {
     pub sin: B::Tensor,
 }
 
-/// The query rows of a layer: their own row numbers if they are a subset of all, and attention's plan for them.
+/// The query rows of a layer: their own row numbers if they are a subset of all, and
+/// attention's plan for them.
 pub(super) struct QueryRows<'a, B: Backend> {
     pub subset: Option<&'a [u32]>,
     pub plan: &'a AttentionPlan,
@@ -135,7 +136,8 @@ impl<B: Backend> Model<B> {
         Ok((out, Some(Normed { x, stats })))
     }
 
-    /// Runs a layer: its outputs at the query rows, and what its backward needs. `angles` are those of all rows.
+    /// Runs a layer: its outputs at the query rows, and what its backward needs. `angles`
+    /// are those of all rows.
     pub(super) fn layer_forward(
         &self,
         index: usize,

@@ -44,8 +44,8 @@ struct NormStep<'a, B: Backend> {
 type Branches<B> = (<B as Backend>::Tensor, <B as Backend>::Tensor);
 
 impl<B: Backend> Model<B> {
-    /// `grad` through a norm: to the sink if wanted, and as the gradient of the norm's inputs, added to `acc`. Without that norm `grad`
-    /// itself, added to `acc`.
+    /// `grad` through a norm: to the sink if wanted, and as the gradient of the norm's inputs, added to
+    /// `acc`. Without that norm `grad` itself, added to `acc`.
     fn norm_step(
         &self,
         step: NormStep<'_, B>,
@@ -68,8 +68,8 @@ impl<B: Backend> Model<B> {
         b.norm_backward(&factors, weights, acc)
     }
 
-    /// `dx`: gradient of the layer's outputs at its query rows. Returns the gradient of its inputs at all rows, if `depth` asks for it.
-    /// `spans` are those of the query rows and of all rows.
+    /// `dx`: gradient of the layer's outputs at its query rows. Returns the gradient of its inputs at all
+    /// rows, if `depth` asks for it. `spans` are those of the query rows and of all rows.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn layer_backward(
         &self,
@@ -132,7 +132,8 @@ impl<B: Backend> Model<B> {
         }))
     }
 
-    /// Backward of the MLP: the gradients of attention's branch and of the residual stream at the layer's inputs, both at the query rows.
+    /// Backward of the MLP: the gradients of attention's branch and of the residual stream at the layer's
+    /// inputs, both at the query rows.
     fn mlp_backward(
         &self,
         layer: &Layer<B>,

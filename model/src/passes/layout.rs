@@ -11,8 +11,8 @@ pub struct PackedSample<'a> {
     pub ids: &'a [u32],
     /// One flag per token; the first is never scored, whatever its flag says.
     pub scored: &'a [bool],
-    /// The position of a scored token whose part of the sample's loss stands for the whole: its loss, with the weight that the reduction gives to
-    /// each of the sample's tokens. None: all of them.
+    /// The position of a scored token whose part of the sample's loss stands for the whole: its loss, with
+    /// the weight that the reduction gives to each of the sample's tokens. None: all of them.
     pub part: Option<usize>,
 }
 
@@ -74,7 +74,8 @@ impl Reduction {
 
 /// The rows of a packed batch.
 ///
-/// A row is one position of one sample. A sample's rows are consecutive, and so are its scored rows among all scored rows.
+/// A row is one position of one sample. A sample's rows are consecutive, and so are its scored rows
+/// among all scored rows.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     /// Token of each row.
@@ -94,7 +95,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Packs samples. Without `whole`, positions after the last one that predicts a scored token are left out: nothing depends on them.
+    /// Packs samples. Without `whole`, positions after the last one that predicts a scored token are left
+    /// out: nothing depends on them.
     pub fn new(samples: &[PackedSample<'_>], whole: bool, reduction: Reduction) -> Layout {
         let mut layout = Layout::default();
         for sample in samples {

@@ -1,8 +1,11 @@
-//! Differentiable decoders: an explicit forward and backward for each layer, written once against a narrow backend.
+//! Differentiable decoders: an explicit forward and backward for each layer, written once
+//! against a narrow backend.
 //!
 //! Invariants
-//! - no autograd: each layer saves what its backward needs, hands the factors of weight gradients to a sink and returns its input gradient
-//! - the passes know a model by its [`crate::architectures::Decoder`] alone, and tensors by their [`crate::Backend`] alone
+//! - no autograd: each layer saves what its backward needs, hands the factors of weight gradients to a sink
+//!   and returns its input gradient
+//! - the passes know a model by its [`crate::architectures::Decoder`] alone, and tensors by their
+//!   [`crate::Backend`] alone
 //! - samples are packed without padding; attention never crosses a sample
 //! - logits exist only for scored rows, and only a chunk of rows at a time
 //! - nothing is saved and nothing is differentiated below the lowest slot that a sink wants

@@ -67,7 +67,8 @@ pub enum LoadError {
 /// Gives the values of a tensor.
 pub type Read<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
 
-/// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it. Gets the module's name.
+/// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it.
+/// Gets the module's name.
 pub type Merge<'a> = &'a mut dyn FnMut(&str, &mut LinearWeights) -> Result<(), ModelError>;
 
 impl<B: Backend> Model<B> {

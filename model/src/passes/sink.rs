@@ -28,14 +28,17 @@ pub struct TableFactors<'a, T> {
     pub scale: f32,
 }
 
-/// Receives, for each slot that it wants, the factors of its weights' gradients. `spans[i]` are the rows of sample i.
+/// Receives, for each slot that it wants, the factors of its weights' gradients. `spans[i]`
+/// are the rows of sample i.
 ///
 /// A slot may come in several pieces, each with other rows of the same samples; the gradient is their sum.
 pub trait Sink<B: Backend> {
-    /// Whether the slot's factors are wanted. The backward pass goes no further down than the lowest wanted slot.
+    /// Whether the slot's factors are wanted. The backward pass goes no further down than
+    /// the lowest wanted slot.
     fn wants(&self, slot: Slot) -> bool;
 
-    /// Linear maps that share their inputs `x`: the weight gradient of sample i is the sum over its rows of output gradient times input.
+    /// Linear maps that share their inputs `x`: the weight gradient of sample i is the sum over its rows of
+    /// output gradient times input.
     fn linear(
         &mut self,
         backend: &B,
@@ -44,7 +47,8 @@ pub trait Sink<B: Backend> {
         spans: &[Range<usize>],
     ) -> Result<(), BackendError>;
 
-    /// A norm. Not called if the sink wants none; one that passes on what others want skips what is not its own.
+    /// A norm. Not called if the sink wants none; one that passes on what others want
+    /// skips what is not its own.
     fn norm(
         &mut self,
         _backend: &B,

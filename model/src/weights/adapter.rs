@@ -1,7 +1,8 @@
 //! A PEFT LoRA adapter folder, checked against its configuration and against the base model.
 //!
 //! Invariants
-//! - every module has both factors, A `[rank, in]` and B `[out, rank]`, with the rank that the configuration gives it
+//! - every module has both factors, A `[rank, in]` and B `[out, rank]`, with the rank that the
+//!   configuration gives it
 //! - everything in `adapter_config.json` that would change the mathematics is either implemented or refused
 //! - a fused weight is one module: its factors are those of all maps in it
 
@@ -49,7 +50,8 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Opens `adapter_config.json` and `adapter_model.safetensors`; reads no weights yet. Whether it fits a model shows in [`Adapter::fit`].
+    /// Opens `adapter_config.json` and `adapter_model.safetensors`; reads no weights yet. Whether it fits a
+    /// model shows in [`Adapter::fit`].
     pub fn open(path: &Path) -> Result<Adapter, ModelError> {
         let config_path = path.join("adapter_config.json");
         if !config_path.exists() {
@@ -77,7 +79,8 @@ impl Adapter {
         &self.tensors
     }
 
-    /// The adapted modules by canonical name, sorted by bytes; [`Adapter::fit`] has them in the order of a model.
+    /// The adapted modules by canonical name, sorted by bytes; [`Adapter::fit`] has them
+    /// in the order of a model.
     pub fn modules(&self) -> &BTreeMap<String, LoraModule> {
         &self.modules
     }
@@ -120,7 +123,8 @@ impl Adapter {
         Ok(fitted)
     }
 
-    /// The trainable tensors in `named_parameters()` order: per module A, then B. Fails if the adapter does not fit `base`.
+    /// The trainable tensors in `named_parameters()` order: per module A, then B. Fails if the
+    /// adapter does not fit `base`.
     pub fn params(&self, base: &ModelFolder) -> Result<Vec<TensorSpec>, ModelError> {
         let mut specs = Vec::with_capacity(2 * self.modules.len());
         for AdaptedWeight { lora, .. } in self.fit(base)? {

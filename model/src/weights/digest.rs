@@ -2,23 +2,28 @@
 //!
 //! BLAKE3 over, in this order:
 //! 1. the bytes `gstore.checkpoint.v1` and a zero byte
-//! 2. the base: the number of tensors, then for each one, sorted by the bytes of its canonical name: name, element type, number of sizes,
-//!    sizes, number of bytes, bytes
+//! 2. the base: the number of tensors, then for each one, sorted by the bytes of its canonical name: name,
+//!    element type, number of sizes, sizes, number of bytes, bytes
 //! 3. the adapter: the same; no tensors without an adapter
-//! 4. the number of adapted modules, then for each one, sorted by the bytes of its canonical name: name, scaling as the bits of an f64
-//! 5. the settings that decide the forward pass of a Llama in addition to the weights: the number of query heads, of key and value heads,
-//!    the width of a head, the norm's epsilon as the bits of an f32, the rotary base as the bits of an f64, then the name of the rotary
-//!    scaling, the number of its constants and these as the bits of an f64, in the order in which [`RopeScaling`] declares them. Learned
-//!    positions have the base 0 and the name `learned`
-//! 6. nothing for a Llama whose MLP is gated by SiLU. For every other decoder: the architecture's name; the factor of the embedding; the
-//!    kind of norm and the offset of its weights; how the halves are joined; the number of norms of a layer and their names in order; how
-//!    queries and keys are normed; the factor of attention's scores, their cap; the number of layers and their windows; form and
-//!    activation of the MLP; the cap of the logits; the number of turning coordinates; 1 for a tied head, else 0. Factors, offsets and caps
-//!    are the bits of an f32. A cap or a window that is not there is 0, the number of turning coordinates of learned positions as well
+//! 4. the number of adapted modules, then for each one, sorted by the bytes of its canonical name: name,
+//!    scaling as the bits of an f64
+//! 5. the settings that decide the forward pass of a Llama in addition to the weights: the number of query
+//!    heads, of key and value heads, the width of a head, the norm's epsilon as the bits of an f32, the
+//!    rotary base as the bits of an f64, then the name of the rotary scaling, the number of its constants and
+//!    these as the bits of an f64, in the order in which [`RopeScaling`] declares them. Learned positions
+//!    have the base 0 and the name `learned`
+//! 6. nothing for a Llama whose MLP is gated by SiLU. For every other decoder: the architecture's name; the
+//!    factor of the embedding; the kind of norm and the offset of its weights; how the halves are joined; the
+//!    number of norms of a layer and their names in order; how queries and keys are normed; the factor of
+//!    attention's scores, their cap; the number of layers and their windows; form and activation of the MLP;
+//!    the cap of the logits; the number of turning coordinates; 1 for a tied head, else 0. Factors, offsets
+//!    and caps are the bits of an f32. A cap or a window that is not there is 0, the number of turning
+//!    coordinates of learned positions as well
 //!
-//! Every number is a little-endian u64, every text its length in bytes and its bytes, so no two inputs run together. Sizes and bytes are
-//! those of the file, the element type as well, in safetensors spelling (`F32`, `F16`, `BF16`). Only tensors that the model uses enter: a
-//! stored rotary table or the copy of a tied head changes nothing. How tensors are cut into shards does not matter.
+//! Every number is a little-endian u64, every text its length in bytes and its bytes, so no two inputs run
+//! together. Sizes and bytes are those of the file, the element type as well, in safetensors spelling (`F32`,
+//! `F16`, `BF16`). Only tensors that the model uses enter: a stored rotary table or the copy of a tied head
+//! changes nothing. How tensors are cut into shards does not matter.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +67,8 @@ pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<Ch
     Ok(CheckpointId::of_hash(hasher.finalize().as_bytes()))
 }
 
-/// The same weights under another rotary base or epsilon are another function, so its vectors lie in another space.
+/// The same weights under another rotary base or epsilon are another function, so its
+/// vectors lie in another space.
 fn add_forward(hasher: &mut Hasher, decoder: &Decoder) {
     for size in [decoder.heads.query, decoder.heads.kv, decoder.heads.dim] {
         add_number(hasher, size as u64);

@@ -16,8 +16,8 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Opens `config.json` and `model.safetensors` (or its shards) and checks every tensor. Weights are read only where a tied model has
-    /// a head as well, to see that it is a copy.
+    /// Opens `config.json` and `model.safetensors` (or its shards) and checks every tensor. Weights are read
+    /// only where a tied model has a head as well, to see that it is a copy.
     pub fn open(path: &Path) -> Result<ModelFolder, ModelError> {
         if !path.is_dir() {
             return Err(ModelError::MissingFile {
@@ -103,7 +103,8 @@ impl ModelFolder {
         self.decoder.params.iter().map(|param| (param.name.as_str(), self.file_name(param))).collect()
     }
 
-    /// Reads a tensor as f32, row-major in the sizes of `param.shape`: a linear weight as `[out, input]`, whatever the file's order.
+    /// Reads a tensor as f32, row-major in the sizes of `param.shape`: a linear weight as `[out, input]`,
+    /// whatever the file's order.
     pub fn read(&self, param: &Param) -> Result<Vec<f32>, ModelError> {
         let values = self.tensors.read_f32(self.file_name(param))?;
         Ok(match param.shape[..] {
@@ -112,7 +113,8 @@ impl ModelFolder {
         })
     }
 
-    /// With a head that differs from the embedding, transformers unties them: the configuration then says something else than the weights.
+    /// With a head that differs from the embedding, transformers unties them: the configuration then says
+    /// something else than the weights.
     fn check_copies_of_tied_head(&self) -> Result<(), ModelError> {
         let embedding = self.decoder.params.iter().find(|param| param.role == Role::Embedding);
         let Some(embedding) = embedding.filter(|_| self.decoder.tied) else { return Ok(()) };

@@ -96,8 +96,9 @@ impl LoraConfig {
     }
 }
 
-/// Settings that change the adapter's mathematics and are not implemented. `fan_in_fan_out` is not among them: PEFT makes it follow from
-/// whether the base stores a weight as `[input, out]`, and the factors are the same either way.
+/// Settings that change the adapter's mathematics and are not implemented. `fan_in_fan_out` is not among
+/// them: PEFT makes it follow from whether the base stores a weight as `[input, out]`, and the factors
+/// are the same either way.
 fn refuse_unsupported(config: Object<'_>) -> Result<(), ModelError> {
     let refuse = |key: &str, value: &Value, supported: &str| ModelError::UnsupportedOption {
         path: config.path.to_owned(),
@@ -112,8 +113,8 @@ fn refuse_unsupported(config: Object<'_>) -> Result<(), ModelError> {
     if let Some(bias) = config.get("bias").filter(|b| b.as_str() != Some("none")) {
         return Err(refuse("bias", bias, "only \"none\" is"));
     }
-    // Others take the factors out of the base's weights, so that the adapter belongs to weights that the base does not have, or train one
-    // factor only.
+    // Others take the factors out of the base's weights, so that the adapter belongs to weights that the base
+    // does not have, or train one factor only.
     const INITIAL: [&str; 5] = ["gaussian", "eva", "orthogonal", "true", "false"];
     if let Some(initial) =
         config.get("init_lora_weights").filter(|v| !INITIAL.contains(&v.as_str().unwrap_or("true")))

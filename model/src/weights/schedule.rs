@@ -1,9 +1,10 @@
 //! The learning rate of every optimiser step, rebuilt from a log that holds only some of them.
 //!
-//! The rate is taken as piecewise linear through the logged points. Step n of a linear warm-up over w steps uses peak * (n - 1) / w, so a
-//! warm-up starts at (1, 0) and ends at (1 + w, peak); where its end lies between two logged points, or before the first, it is found by
-//! meeting the neighbouring line at the peak. After the last point the last line goes on. A schedule that is linear between its kinks is
-//! rebuilt exactly; a cosine is approximated within one logging interval.
+//! The rate is taken as piecewise linear through the logged points. Step n of a linear warm-up over w steps
+//! uses peak * (n - 1) / w, so a warm-up starts at (1, 0) and ends at (1 + w, peak); where its end lies
+//! between two logged points, or before the first, it is found by meeting the neighbouring line at the peak.
+//! After the last point the last line goes on. A schedule that is linear between its kinks is rebuilt
+//! exactly; a cosine is approximated within one logging interval.
 
 /// Relative difference below which two rates count as equal; the log prints about 16 digits.
 const SAME: f64 = 1e-9;
@@ -82,7 +83,8 @@ fn with_warm_up(points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
     if b.1 > a.1 * (1.0 + SAME) { rising(points, peak) } else { falling(points, peak) }
 }
 
-/// The log starts after the warm-up: its first line goes back until it reaches the peak, and the warm-up leads there.
+/// The log starts after the warm-up: its first line goes back until it reaches the peak, and
+/// the warm-up leads there.
 fn falling(mut points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
     let [a, b, ..] = points[..] else { return points };
     let slope = (b.1 - a.1) / (b.0 - a.0);
@@ -200,10 +202,12 @@ mod tests {
         assert_eq!(Schedule::new(&[], Some(1.0)), None);
     }
 
-    /// Section 2.6 of the method's description: warm-up over 13 steps, linear to 0 at 420, epochs end at 105, 211, 317 and 420.
+    /// Section 2.6 of the method's description: warm-up over 13 steps, linear to 0 at 420, epochs end at
+    /// 105, 211, 317 and 420.
     #[test]
     fn less_default_weights() {
-        // That passage counts the steps from 1 in lr(s) itself, so its rate of step n is our rate of step n + 1.
+        // That passage counts the steps from 1 in lr(s) itself, so its rate of step n is
+        // our rate of step n + 1.
         let rate = linear(2e-5, 13, 420);
         let points: Vec<_> = (1..=420).map(|n| (n, rate(n + 1))).collect();
         let schedule = Schedule::new(&points, None).unwrap();

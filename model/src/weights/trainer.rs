@@ -91,7 +91,8 @@ impl TrainerState {
 
     /// The optimiser steps of the epoch that ends at this checkpoint, first and last, counted from 1.
     ///
-    /// A checkpoint inside an epoch gets the steps from the start of that epoch. Without an epoch in the state, all steps so far count.
+    /// A checkpoint inside an epoch gets the steps from the start of that epoch. Without an epoch in the
+    /// state, all steps so far count.
     pub fn epoch_steps(&self) -> Option<(u64, u64)> {
         let last = self.global_step;
         if last == 0 {
@@ -99,7 +100,8 @@ impl TrainerState {
         }
         let before = match self.epoch {
             Some(epoch) if epoch > 0.0 => {
-                // An epoch of 13,533 rows in batches of 128 has 105.7 steps: its checkpoints stand at 105, 211, 317.
+                // An epoch of 13,533 rows in batches of 128 has 105.7 steps: its checkpoints
+                // stand at 105, 211, 317.
                 let whole_before = (epoch - 1e-9).ceil().max(1.0) - 1.0;
                 (last as f64 * whole_before / epoch + 1e-6).floor() as u64
             }
@@ -108,7 +110,8 @@ impl TrainerState {
         Some((before.min(last - 1) + 1, last))
     }
 
-    /// Mean learning rate over [`TrainerState::epoch_steps`], the weight that LESS gives the checkpoint; `None` if the log holds no rates.
+    /// Mean learning rate over [`TrainerState::epoch_steps`], the weight that LESS gives the checkpoint;
+    /// `None` if the log holds no rates.
     ///
     /// `peak` is the highest rate of the schedule, where it is known (see [`peak_rate`]).
     pub fn mean_learning_rate(&self, peak: Option<f64>) -> Option<f64> {
@@ -130,7 +133,8 @@ fn log_entry(value: &Value) -> Option<LogEntry> {
     })
 }
 
-/// The highest rate of the schedule: `base_lrs` of `scheduler.pt`, else `initial_lr` of the optimizer state; `None` if neither says it.
+/// The highest rate of the schedule: `base_lrs` of `scheduler.pt`, else `initial_lr` of the optimizer state;
+/// `None` if neither says it.
 pub fn peak_rate(folder: &Path) -> Result<Option<f64>, TrainerError> {
     let scheduler = folder.join("scheduler.pt");
     if scheduler.exists() {

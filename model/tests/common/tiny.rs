@@ -145,7 +145,8 @@ pub fn write_json(path: &Path, value: &Value) {
     fs_err::write(path, serde_json::to_vec(value).unwrap()).unwrap();
 }
 
-/// Writes a safetensors file with elements of type F32, F16 or BF16, or the raw bytes of the values under another type's name.
+/// Writes a safetensors file with elements of type F32, F16 or BF16, or the raw bytes of the values
+/// under another type's name.
 pub fn write_weights(path: &Path, weights: &Weights, dtype: Dtype) {
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = weights
         .iter()

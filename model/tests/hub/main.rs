@@ -1,4 +1,5 @@
-//! Promise: a model of the Hub is fetched once, only as far as it is needed, and is there without a network afterwards.
+//! Promise: a model of the Hub is fetched once, only as far as it is needed, and is there
+//! without a network afterwards.
 #![cfg(feature = "hub")]
 
 mod server;

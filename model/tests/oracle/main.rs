@@ -1,4 +1,5 @@
-//! Promise: every operation of every backend agrees with plain loops in f64, and every backward with finite differences of them.
+//! Promise: every operation of every backend agrees with plain loops in f64, and every backward with
+//! finite differences of them.
 
 mod activations;
 mod attend;

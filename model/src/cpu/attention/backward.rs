@@ -12,8 +12,8 @@ use crate::backend::{Attention, AttentionForm, BackendError};
 
 /// Blocks of a sequence's query rows.
 ///
-/// The gradients of keys and values are summed block by block. Where a block ends depends only on the rows up to its start, so the bits are
-/// the same when rows without a gradient follow.
+/// The gradients of keys and values are summed block by block. Where a block ends depends only on the rows up
+/// to its start, so the bits are the same when rows without a gradient follow.
 fn blocks(positions: &[u32], form: &AttentionForm) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -148,7 +148,8 @@ impl Cpu {
     }
 }
 
-/// Adds `weights^T rows` to the rows of the keys that a block sees; skips the queries that see none of a tile's keys.
+/// Adds `weights^T rows` to the rows of the keys that a block sees; skips the queries that see
+/// none of a tile's keys.
 fn add_over_rows(
     kernel: &Kernel,
     to: &mut [f32],

@@ -1,11 +1,13 @@
 //! Packed causal attention.
 //!
-//! For each sequence and key head, keys and values are packed into panels once; then blocks of query rows are multiplied with the keys they
-//! see, turned into probabilities and multiplied with the values. Scores exist for one block of rows at a time, so memory is linear in the
-//! length; the backward computes them again from the log-sum-exp that the forward returns.
+//! For each sequence and key head, keys and values are packed into panels once; then blocks of query rows are
+//! multiplied with the keys they see, turned into probabilities and multiplied with the values. Scores exist
+//! for one block of rows at a time, so memory is linear in the length; the backward computes them again from
+//! the log-sum-exp that the forward returns.
 //!
 //! Invariants
-//! - blocks are cut by a query's place within its sequence, so a sequence's results do not depend on what else is in the batch
+//! - blocks are cut by a query's place within its sequence, so a sequence's results do not depend on what
+//!   else is in the batch
 //! - all of this is in f32 at every precision of the backend
 
 mod backward;
@@ -17,7 +19,8 @@ use std::ops::Range;
 use super::gemm::PANEL;
 use crate::backend::AttentionForm;
 
-/// Query rows of a block at most: the more, the fewer times the keys and values, and the gradients of them, are read.
+/// Query rows of a block at most: the more, the fewer times the keys and values, and the
+/// gradients of them, are read.
 const MOST_ROWS: usize = 56;
 
 /// Query rows of a block whose scores would not stay in the second-level cache.
@@ -58,7 +61,8 @@ impl Block {
         self.keys.start / PANEL..self.keys.end.div_ceil(PANEL)
     }
 
-    /// Values from row to row of the block's scores: whole panels, and not a multiple of what would make rows share cache sets.
+    /// Values from row to row of the block's scores: whole panels, and not a multiple of what would make
+    /// rows share cache sets.
     fn stride(&self) -> usize {
         let width = self.panels().len() * PANEL;
         if width.is_multiple_of(512) { width + 16 } else { width }

@@ -10,8 +10,8 @@ use crate::backend::AttentionForm;
 
 /// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
 ///
-/// `left` holds the block's rows of a head side by side; `right` is the transpose of the sequence's keys or values. Elements of a row
-/// beyond its own position are unspecified.
+/// `left` holds the block's rows of a head side by side; `right` is the transpose of the sequence's keys or
+/// values. Elements of a row beyond its own position are unspecified.
 pub(super) fn against_keys(
     kernel: &Kernel,
     to: &mut [f32],
@@ -35,7 +35,8 @@ pub(super) fn against_keys(
     }
 }
 
-/// `to = weights * right` for a block's rows of weights of the keys; `right` is the sequence's keys or values.
+/// `to = weights * right` for a block's rows of weights of the keys; `right` is the
+/// sequence's keys or values.
 ///
 /// The rows of `to` start `width` values apart. Weights beyond a row's own position are zeros.
 pub(super) fn over_keys(
@@ -59,7 +60,8 @@ pub(super) fn over_keys(
     }
 }
 
-/// One head of rows that start `width` values apart, side by side. Rows a power of two apart would share cache sets.
+/// One head of rows that start `width` values apart, side by side. Rows a power of two apart
+/// would share cache sets.
 pub(super) fn side_by_side(rows: &[f32], width: usize, count: usize, dim: usize) -> Buffer {
     let mut copy = Buffer::take(count * dim);
     for (i, to) in copy.chunks_exact_mut(dim).enumerate() {
@@ -99,7 +101,8 @@ fn score(row: &mut [f32], form: &AttentionForm) {
     }
 }
 
-/// Turns rows of products into `e^(score - largest)`, zero where a query does not see; gives each row's sum of them and log-sum-exp.
+/// Turns rows of products into `e^(score - largest)`, zero where a query does not see; gives each row's sum
+/// of them and log-sum-exp.
 #[inline(always)]
 pub(super) fn weigh(
     scores: &mut [f32],
@@ -121,8 +124,8 @@ pub(super) fn weigh(
     }
 }
 
-/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of the products; zero where a query
-/// does not see.
+/// Turns rows of products into probabilities, and rows of `grads` (of the probabilities) into gradients of
+/// the products; zero where a query does not see.
 ///
 /// `log_sum` and `along` give a row's log-sum-exp and its sum of probabilities times their gradients.
 #[inline(always)]

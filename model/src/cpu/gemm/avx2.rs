@@ -11,7 +11,8 @@ struct Single(__m256);
 impl Vector for Single {
     const LANES: usize = 8;
 
-    // SAFETY (all): the caller has AVX2 and FMA and passes pointers to whole vectors, or to one element for `splat`.
+    // SAFETY (all): the caller has AVX2 and FMA and passes pointers to whole vectors, or to
+    // one element for `splat`.
     #[inline(always)]
     unsafe fn zero() -> Self {
         unsafe { Single(_mm256_setzero_ps()) }

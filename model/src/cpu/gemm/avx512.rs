@@ -1,4 +1,5 @@
-//! Kernels for AVX-512: 14 rows of two vectors, 28 accumulators in 32 registers; in f32, and on pairs of bf16.
+//! Kernels for AVX-512: 14 rows of two vectors, 28 accumulators in 32 registers; in f32, and on pairs of
+//! bf16.
 
 use std::arch::x86_64::*;
 
@@ -12,7 +13,8 @@ struct Single(__m512);
 impl Vector for Single {
     const LANES: usize = 16;
 
-    // SAFETY (all): the caller has AVX-512 and passes pointers to whole vectors, or to one element for `splat`.
+    // SAFETY (all): the caller has AVX-512 and passes pointers to whole vectors, or to one element for
+    // `splat`.
     #[inline(always)]
     unsafe fn zero() -> Self {
         unsafe { Single(_mm512_setzero_ps()) }
@@ -46,7 +48,8 @@ struct Paired(__m512);
 impl Vector for Paired {
     const LANES: usize = 16;
 
-    // SAFETY (all): the caller has AVX-512 with bf16 and passes pointers to whole vectors, or to one pair for `splat`.
+    // SAFETY (all): the caller has AVX-512 with bf16 and passes pointers to whole vectors, or
+    // to one pair for `splat`.
     #[inline(always)]
     unsafe fn zero() -> Self {
         unsafe { Paired(_mm512_setzero_ps()) }

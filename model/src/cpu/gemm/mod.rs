@@ -1,10 +1,12 @@
 //! Products of matrices on the calling thread.
 //!
 //! Invariants
-//! - the right factor is a row of panels of [`PANEL`] columns, each `[k][32]`; a panel's unused columns are zeros
-//! - an element's bits depend on its row of the left factor and its column of the right factor alone: not on how many rows there are, on
-//!   the row's place, or on how the work is cut into tiles (see `tile`)
-//! - f32 kernels with fused multiply-adds (AVX-512, AVX2, NEON) give the same bits; the scalar one rounds each product
+//! - the right factor is a row of panels of [`PANEL`] columns, each `[k][32]`; a panel's
+//!   unused columns are zeros
+//! - an element's bits depend on its row of the left factor and its column of the right factor alone: not on
+//!   how many rows there are, on the row's place, or on how the work is cut into tiles (see `tile`)
+//! - f32 kernels with fused multiply-adds (AVX-512, AVX2, NEON) give the same bits; the scalar
+//!   one rounds each product
 //! - [`Kernel::panel`] is the only access to the unsafe kernels and checks every size
 
 #![allow(unsafe_code)]
@@ -211,10 +213,11 @@ impl Kernel {
             for block in cut(rows, self.shape.rows) {
                 let start = block.start;
                 let a_start = if a.by_column { start } else { start * a.stride };
-                // SAFETY: the assertions keep the elements of all rows and columns of `c`, `a`, `b`, `add` and `bias` inside their
-                // slices, those of `b` up to whole tiles; `start` and `first` are below the row and column counts, so the offsets are
-                // too. `c` is borrowed mutably and so overlaps none but `add`, which is then `c` itself. `table` has a kernel for each
-                // count up to `shape.rows`; `Kernels::new` chose it by a witness that the CPU has its instructions.
+                // SAFETY: the assertions keep the elements of all rows and columns of `c`, `a`, `b`, `add`
+                // and `bias` inside their slices, those of `b` up to whole tiles; `start` and `first` are
+                // below the row and column counts, so the offsets are too. `c` is borrowed mutably and so
+                // overlaps none but `add`, which is then `c` itself. `table` has a kernel for each count up
+                // to `shape.rows`; `Kernels::new` chose it by a witness that the CPU has its instructions.
                 unsafe {
                     let tile = Tile {
                         a: a.data.as_ptr().wrapping_add(a_start),

@@ -11,7 +11,8 @@ struct Single(float32x4_t);
 impl Vector for Single {
     const LANES: usize = 4;
 
-    // SAFETY (all): every 64-bit ARM has NEON; the caller passes pointers to whole vectors, or to one element for `splat`.
+    // SAFETY (all): every 64-bit ARM has NEON; the caller passes pointers to whole vectors, or to
+    // one element for `splat`.
     #[inline(always)]
     unsafe fn zero() -> Self {
         unsafe { Single(vdupq_n_f32(0.0)) }

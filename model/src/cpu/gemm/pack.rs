@@ -1,7 +1,8 @@
 //! Right factors in panels.
 //!
-//! Invariant: panel `j` holds columns `32 j` to `32 j + 31` as `[k][32]`; columns beyond the matrix are zeros. Pairs hold rows `2 p` (low
-//! half) and `2 p + 1` (high half) as bf16; the partner of an odd last row is zero.
+//! Invariant: panel `j` holds columns `32 j` to `32 j + 31` as `[k][32]`; columns beyond the
+//! matrix are zeros. Pairs hold rows `2 p` (low half) and `2 p + 1` (high half) as bf16; the
+//! partner of an odd last row is zero.
 
 use std::sync::OnceLock;
 
@@ -97,7 +98,8 @@ impl Side {
     }
 }
 
-/// The weight of a linear layer, in panels for both directions; those of the backward are made when first asked for.
+/// The weight of a linear layer, in panels for both directions; those of the backward are
+/// made when first asked for.
 pub(in super::super) struct Weights {
     forward: Side,
     backward: OnceLock<Side>,
@@ -159,7 +161,8 @@ impl Packed {
         &self.values[j * PANEL * self.k..(j + 1) * PANEL * self.k]
     }
 
-    /// The panels in turn: their first column, how many of their columns belong to the matrix, and their values.
+    /// The panels in turn: their first column, how many of their columns belong to the
+    /// matrix, and their values.
     pub fn panels(&self) -> impl Iterator<Item = (usize, usize, &[f32])> {
         let count = if self.k == 0 { 0 } else { self.n.div_ceil(PANEL) };
         (0..count).map(|j| (j * PANEL, PANEL.min(self.n - j * PANEL), self.panel(j)))

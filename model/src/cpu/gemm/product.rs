@@ -5,10 +5,12 @@ use super::super::pool::Buffer;
 use super::pack::{Format, Side, copy_panel, round};
 use super::{Add, Destination, Extra, Kernel, Kernels, Left, PANEL, PairedKernel, Panel, cut};
 
-/// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in the first-level cache.
+/// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in
+/// the first-level cache.
 const TILES: usize = 4;
 
-/// Rows whose starts are a multiple of this many values apart would share cache sets; they are copied apart first.
+/// Rows whose starts are a multiple of this many values apart would share cache sets; they
+/// are copied apart first.
 const ALIASING: usize = 1024;
 
 /// Extra values between copied rows.
@@ -49,7 +51,8 @@ pub(in super::super) fn linear(
     }
 }
 
-/// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if they are in it already.
+/// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if
+/// they are in it already.
 fn copy_left(
     paired: Option<&PairedKernel>,
     simd: Simd,

@@ -1,7 +1,8 @@
 //! The micro-kernel: a tile of a product in registers, written once for all vector types.
 //!
-//! Invariant: every element of the tile is one chain of multiply-adds over ascending k, started at zero, whatever the size of the tile;
-//! then the bias is added, then the addend. So an element has the same bits in every tile that covers it.
+//! Invariant: every element of the tile is one chain of multiply-adds over ascending k, started at zero,
+//! whatever the size of the tile; then the bias is added, then the addend. So an element has the same bits in
+//! every tile that covers it.
 
 /// What a micro-kernel multiplies: `c = a b + bias + addend`.
 pub(super) struct Tile {
@@ -53,12 +54,13 @@ const WIDEST: usize = 32;
 /// Computes a tile of `M` rows and up to `N` vectors.
 ///
 /// # Safety
-/// For `M` rows, `t.cols <= N * V::LANES` columns and `t.k` steps, every element of `t` lies in memory that is valid for reading, and `c`'s
-/// for writing; rows of `b` are readable for `N` whole vectors. `c` overlaps nothing but `add`, element by element. The CPU has `V`'s
-/// instructions.
+/// For `M` rows, `t.cols <= N * V::LANES` columns and `t.k` steps, every element of `t` lies in memory that
+/// is valid for reading, and `c`'s for writing; rows of `b` are readable for `N` whole vectors. `c` overlaps
+/// nothing but `add`, element by element. The CPU has `V`'s instructions.
 #[inline(always)]
 pub(super) unsafe fn run<V: Vector, const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile) {
-    // SAFETY: all reads and writes are of elements whose bounds the caller guarantees; tails go through `edge`.
+    // SAFETY: all reads and writes are of elements whose bounds the caller guarantees;
+    // tails go through `edge`.
     unsafe {
         let mut c = [[V::zero(); N]; M];
         let (a, b) = (t.a, t.b);
@@ -125,7 +127,8 @@ unsafe fn edge(t: &Tile, rows: &[[f32; WIDEST]]) {
     }
 }
 
-/// Lists a kernel for 1 to as many rows as numbers are given; `$kernel` takes rows, vectors and whether `a` lies by column.
+/// Lists a kernel for 1 to as many rows as numbers are given; `$kernel` takes rows, vectors and
+/// whether `a` lies by column.
 macro_rules! rows {
     ($kernel:ident, $vectors:literal, $by_column:literal, [$($rows:literal)*]) => {
         &[$($kernel::<$rows, $vectors, $by_column> as $crate::cpu::gemm::tile::Run),*]

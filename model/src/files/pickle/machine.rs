@@ -1,7 +1,7 @@
 //! The pickle machine: a stack and a memo over an arena of nodes, converted to a tree at the end.
 //!
-//! Objects are nodes in an arena because a pickle fills containers after it has memorised them. The conversion counts what it copies, so
-//! sharing cannot be used to blow a small file up.
+//! Objects are nodes in an arena because a pickle fills containers after it has memorised them. The
+//! conversion counts what it copies, so sharing cannot be used to blow a small file up.
 
 mod calls;
 
@@ -20,8 +20,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The same, for a pickle of this length. Every instruction is a byte or more and makes at most one value or memo slot, so
-    /// more of them than bytes come only from copies of what is shared; what picklers share is small.
+    /// The same, for a pickle of this length. Every instruction is a byte or more and makes at most one
+    /// value or memo slot, so more of them than bytes come only from copies of what is shared; what
+    /// picklers share is small.
     fn of_length(self, bytes: usize) -> Self {
         Limits { values: self.values.min(bytes.saturating_mul(2).saturating_add(1024)), ..self }
     }
@@ -236,7 +237,8 @@ impl<'a> Machine<'a> {
         self.leaf(Value::Bytes(Arc::from(bytes)))
     }
 
-    /// LONG1: a little-endian two's complement integer of any length, of which up to eight bytes are accepted.
+    /// LONG1: a little-endian two's complement integer of any length, of which up to eight bytes are
+    /// accepted.
     fn long(&mut self) -> Result<(), PickleError> {
         let n = usize::from(self.byte()?);
         let bytes = self.take(n)?;
@@ -307,8 +309,8 @@ impl<'a> Machine<'a> {
         if slot >= self.limits.values {
             return Err(PickleError::Limit { limit: self.limits.values, what: "memo slots" });
         }
-        // Slots are numbered densely by every pickler, and each costs an instruction: one beyond the bytes read so far is no
-        // reason to reserve memory up to it.
+        // Slots are numbered densely by every pickler, and each costs an instruction: one beyond the bytes
+        // read so far is no reason to reserve memory up to it.
         if slot > self.at {
             return Err(self.malformed("a memo slot far beyond the others"));
         }

@@ -36,8 +36,8 @@ enum Second<'a> {
 }
 
 impl MomentsFile {
-    /// Opens a state. `trained` are all tensors that the optimizer trained, in `named_parameters()` order; only those that are `wanted` need
-    /// to be in the state and can be read.
+    /// Opens a state. `trained` are all tensors that the optimizer trained, in `named_parameters()` order;
+    /// only those that are `wanted` need to be in the state and can be read.
     pub fn open(
         path: &Path,
         trained: Vec<Trained>,
@@ -150,7 +150,8 @@ impl MomentsFile {
         }
     }
 
-    /// The average of gradients. What Adafactor (whose states have an `RMS`) keeps under that name averages updates.
+    /// The average of gradients. What Adafactor (whose states have an `RMS`) keeps under that
+    /// name averages updates.
     fn first(&self, place: usize) -> Option<&TensorRef> {
         self.tensor(place, "exp_avg").filter(|_| self.state(place).get("RMS").is_none())
     }

@@ -1,10 +1,11 @@
 //! Moments that an optimizer saved with a checkpoint.
 //!
-//! Two keyings exist. `optimizer.pt` of the Hugging Face Trainer numbers parameters in the order of its parameter groups, see [`Decay`];
-//! `optimizer.bin` as LESS writes it under FSDP is keyed by name. Shapes are checked either way, before any value is read.
+//! Two keyings exist. `optimizer.pt` of the Hugging Face Trainer numbers parameters in the order of its
+//! parameter groups, see [`Decay`]; `optimizer.bin` as LESS writes it under FSDP is keyed by name. Shapes are
+//! checked either way, before any value is read.
 //!
-//! Adam and AdamW keep both moments whole. Adafactor keeps the second moment of a matrix as its means over rows and over columns; the
-//! product that it divides by is formed when it is asked for.
+//! Adam and AdamW keep both moments whole. Adafactor keeps the second moment of a matrix as its means over
+//! rows and over columns; the product that it divides by is formed when it is asked for.
 
 mod error;
 mod file;
@@ -48,9 +49,11 @@ impl Moments {
         MomentsFile::open(path, trained, |_| true)?.load()
     }
 
-    /// Digest of the moments: BLAKE3 over `gstore.moments.v1`, the number of values, then `exp_avg`, then `exp_avg_sq`, as little-endian f32.
+    /// Digest of the moments: BLAKE3 over `gstore.moments.v1`, the number of values, then `exp_avg`, then
+    /// `exp_avg_sq`, as little-endian f32.
     ///
-    /// The parameters' names and shapes are part of the space that the feature lies in, so they are not repeated here.
+    /// The parameters' names and shapes are part of the space that the feature lies in, so they
+    /// are not repeated here.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"gstore.moments.v1\0");
@@ -76,8 +79,8 @@ impl MomentsFile {
         Ok(Moments { exp_avg, exp_avg_sq, step: self.step()? })
     }
 
-    /// [`Moments::digest`] without holding more than one tensor; where first moments are missing, BLAKE3 over `gstore.moments.second.v1`, the
-    /// number of values, then the second moments.
+    /// [`Moments::digest`] without holding more than one tensor; where first moments are missing, BLAKE3 over
+    /// `gstore.moments.second.v1`, the number of values, then the second moments.
     pub fn digest(&self) -> Result<String, MomentsError> {
         let mut hasher = blake3::Hasher::new();
         let both = self.has_first();

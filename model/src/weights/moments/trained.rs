@@ -14,7 +14,8 @@ pub enum Decay {
     Yes,
     /// Biases and the weights of layer norms.
     No,
-    /// Weights of RMS norms: not decayed, but by older versions where the architecture's norm was not in a list.
+    /// Weights of RMS norms: not decayed, but by older versions where the architecture's
+    /// norm was not in a list.
     Norm,
 }
 
@@ -79,13 +80,15 @@ impl Trained {
     }
 }
 
-/// Which weights of RMS norms versions of the Trainer decay: none; those whose name does not say `layernorm`; all. They differ in number, so
-/// the size of the first group tells them apart.
+/// Which weights of RMS norms versions of the Trainer decay: none; those whose name does not say `layernorm`;
+/// all. They differ in number, so the size of the first group tells them apart.
 const NORM_RULES: [fn(&str) -> bool; 3] = [|_| false, |name| !name.contains("layernorm"), |_| true];
 
-/// The order in which an optimizer with groups of these sizes has the tensors: indices into `trained`, or why there is none.
+/// The order in which an optimizer with groups of these sizes has the tensors: indices into
+/// `trained`, or why there is none.
 ///
-/// One group has `named_parameters()` order. The Trainer makes two, first the decayed tensors, then the others, each in that order.
+/// One group has `named_parameters()` order. The Trainer makes two, first the decayed tensors, then the
+/// others, each in that order.
 pub(super) fn group_order(trained: &[Trained], sizes: &[usize]) -> Result<Vec<usize>, String> {
     let total: usize = sizes.iter().sum();
     if total != trained.len() {

@@ -84,7 +84,8 @@ impl Machine<'_> {
         }
     }
 
-    /// BUILD sets attributes; those of an `OrderedDict` (`_metadata` of a state dict) carry no values and are dropped.
+    /// BUILD sets attributes; those of an `OrderedDict` (`_metadata` of a state dict) carry no
+    /// values and are dropped.
     pub(super) fn build(&mut self) -> Result<(), PickleError> {
         self.pop()?;
         let error = self.malformed("attributes set on something that is not an OrderedDict");
