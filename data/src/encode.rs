@@ -1,8 +1,9 @@
 //! Records to token ids and labels.
 //!
 //! Invariants
-//! - a token is scored if it lies after the tokens of the text before a scored part and not after those of the text up to its
-//!   end, both counted by tokenizing that text by itself (as LESS does; offsets are not used)
+//! - a token is scored if it lies after the tokens of the text before a scored part and not after
+//!   those of the text up to its end, both counted by tokenizing that text by itself (as LESS does;
+//!   offsets are not used)
 //! - position 0 is never scored: nothing predicts it
 //! - at most `max_length` tokens, the first ones
 
@@ -181,9 +182,11 @@ impl TextEncoder {
         Ok(Self { tokenizer, template: prepared, spec, max_length, trailing, files, foreign: Vec::new() })
     }
 
-    /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a tokenizer is the base's.
+    /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a
+    /// tokenizer is the base's.
     ///
-    /// From then on a text with a token that only the fine-tune has is an error: the two would read it differently.
+    /// From then on a text with a token that only the fine-tune has is an error: the two
+    /// would read it differently.
     ///
     /// # Errors
     /// A tokenizer or template that would give other tokens.
@@ -199,7 +202,8 @@ impl TextEncoder {
         !self.foreign.is_empty()
     }
 
-    /// What is wrong with a record whose text has a token that only a fine-tune has. What else may be wrong with it, [`Self::encode`] says.
+    /// What is wrong with a record whose text has a token that only a fine-tune has. What else may be wrong
+    /// with it, [`Self::encode`] says.
     pub fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
         let rendered = self.template.render(content).ok()?;
         self.foreign_in(&rendered.text)
@@ -210,8 +214,8 @@ impl TextEncoder {
         Some(EncodeError::TokenOfFineTune { token: token.text.clone(), of: token.of.clone() })
     }
 
-    /// What identifies the encoding. The template's digest covers the chat template and the special tokens that it may write,
-    /// for the other templates the end token.
+    /// What identifies the encoding. The template's digest covers the chat template and the special tokens
+    /// that it may write, for the other templates the end token.
     pub fn spec(&self) -> EncodingSpec {
         self.spec.clone()
     }
@@ -297,7 +301,8 @@ fn tokenize(tokenizer: &Tokenizer, text: &str, add_special: bool) -> Result<Vec<
     .map_err(EncodeError::Tokenizer)
 }
 
-/// The tokenizer library takes some of what a file says on trust and panics where it is wrong; that must not end the process.
+/// The tokenizer library takes some of what a file says on trust and panics where it is wrong; that
+/// must not end the process.
 fn guarded<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let message = "the tokenizer library gave up on what the file describes";
     gstore_store::caught(f).unwrap_or_else(|| Err(message.to_owned()))

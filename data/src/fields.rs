@@ -1,8 +1,8 @@
 //! Field names: the keys under which records keep what gstore looks for, where they are not gstore's own.
 //!
-//! A record that is read with such names is stored under gstore's own (`text`, `messages`, ...), so that readers of the store
-//! need no options. A key whose place is thereby taken gets a `_` at its end. The record is stored as compact JSON in which every
-//! number stands as it was written.
+//! A record that is read with such names is stored under gstore's own (`text`, `messages`, ...), so that
+//! readers of the store need no options. A key whose place is thereby taken gets a `_` at its end. The record
+//! is stored as compact JSON in which every number stands as it was written.
 
 use std::borrow::Cow;
 use std::fmt;

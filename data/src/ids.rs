@@ -6,10 +6,10 @@ use super::record::Record;
 
 /// Gives each record its id: its own, or one made from its line.
 ///
-/// A made id is `x` and the first 16 hex digits of the BLAKE3 hash of the record's JSON text as it is stored (of JSON lines: the
-/// line); the second equal one of a registration gets `-2` at the end, the third `-3`, and so on. The same files therefore have the
-/// same ids whenever they are read, and a line keeps
-/// its id when others are added, removed or moved, except among its exact copies.
+/// A made id is `x` and the first 16 hex digits of the BLAKE3 hash of the record's JSON text as it is stored
+/// (of JSON lines: the line); the second equal one of a registration gets `-2` at the end, the third `-3`,
+/// and so on. The same files therefore have the same ids whenever they are read, and a line keeps its id when
+/// others are added, removed or moved, except among its exact copies.
 #[derive(Debug, Default)]
 pub struct IdAllocator {
     seen: HashMap<u64, u64>,

@@ -1,7 +1,8 @@
 //! JSON in which no object has a key twice, and the spelling of its numbers.
 //!
-//! `serde_json::Value` keeps the last of two equal keys without a word; for training data that hides a defect of the file.
-//! It turns an integer of more than 64 bits into a float, so the digits of such a one are taken from the text.
+//! `serde_json::Value` keeps the last of two equal keys without a word; for training data that hides a
+//! defect of the file. It turns an integer of more than 64 bits into a float, so the digits of such a one
+//! are taken from the text.
 
 use std::fmt;
 
@@ -93,8 +94,9 @@ pub(super) fn may_have_long_integers(value: &Value) -> bool {
     }
 }
 
-/// Appends the compact JSON of a value that was read from `text`, with the numbers that `as_it_stands` chooses as they
-/// are written there. Keys and texts may have been changed since, but nothing added, removed or moved.
+/// Appends the compact JSON of a value that was read from `text`, with the numbers that
+/// `as_it_stands` chooses as they are written there. Keys and texts may have been changed since, but
+/// nothing added, removed or moved.
 pub(super) fn write_compact(
     value: &Value,
     text: &str,

@@ -1,9 +1,10 @@
 //! JSON lines: one record a line, with the bytes exactly as they stand in the file.
 //!
 //! Invariants
-//! - a line's bytes are those of the file without the final `\n`; a `\r` before it stays (JSON takes it for white space), so
-//!   writing the bytes and a `\n` gives the file's line back
-//! - lines without anything but white space are skipped, but counted: numbers are those an editor shows, from 1
+//! - a line's bytes are those of the file without the final `\n`; a `\r` before it stays (JSON takes it for
+//!   white space), so writing the bytes and a `\n` gives the file's line back
+//! - lines without anything but white space are skipped, but counted: numbers are those an
+//!   editor shows, from 1
 //! - a byte order mark at the start of the file belongs to the file, not to the first record
 //! - memory is bounded by the longest line, which has a limit
 //! - after an error there are no more lines

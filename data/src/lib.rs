@@ -1,8 +1,9 @@
 //! Training data: files, records, metadata columns, templates and tokens.
 //!
-//! The way of a sample: a [`RecordSource`] gives its JSON text, whatever the format of the file ([`JsonlReader`]: the exact bytes of
-//! a line), [`FieldNames::read`] or [`parse_record`] its id, content and metadata,
-//! [`Schema`] the metadata in column order, [`TextEncoder`] the token ids and which of them count for the loss.
+//! The way of a sample: a [`RecordSource`] gives its JSON text, whatever the format of the file
+//! ([`JsonlReader`]: the exact bytes of a line), [`FieldNames::read`] or [`parse_record`] its id,
+//! content and metadata, [`Schema`] the metadata in column order, [`TextEncoder`] the token ids and
+//! which of them count for the loss.
 
 #![forbid(unsafe_code)]
 

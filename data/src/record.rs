@@ -19,8 +19,8 @@ pub struct Record {
     pub id: Option<String>,
     /// Its text.
     pub content: Content,
-    /// The other keys in order of appearance. Lists and objects are their compact JSON text; an integer beyond 64 signed bits
-    /// is its digits as text, and keeps them inside of lists and objects.
+    /// The other keys in order of appearance. Lists and objects are their compact JSON text; an integer
+    /// beyond 64 signed bits is its digits as text, and keeps them inside of lists and objects.
     pub metadata: Vec<(String, MetaValue)>,
 }
 
@@ -84,7 +84,8 @@ fn hint(error: &ContentError) -> String {
 }
 
 impl RecordError {
-    /// The same error of a record of a table, of which these columns are null: what is not there may be one of them.
+    /// The same error of a record of a table, of which these columns are null: what is not
+    /// there may be one of them.
     #[must_use]
     pub fn with_nulls(self, nulls: &[String]) -> Self {
         let wanted: &[&str] = match &self {
@@ -174,7 +175,8 @@ fn meta_value(value: Value) -> MetaValue {
         Value::Number(n) => match (n.as_i64(), n.as_f64()) {
             (Some(i), _) => MetaValue::Int(i),
             (None, Some(f)) if n.is_f64() => MetaValue::Float(f),
-            // Digits stay exact: as a float, ids and hashes of 64 bits would lose their last places without a word.
+            // Digits stay exact: as a float, ids and hashes of 64 bits would lose their
+            // last places without a word.
             _ => MetaValue::Text(n.to_string()),
         },
         nested => MetaValue::Text(nested.to_string()),

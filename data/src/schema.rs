@@ -2,11 +2,12 @@
 //!
 //! Invariants
 //! - columns stand in the order in which their keys first appear
-//! - a column has the type of its values; integers among floats are floats; any other mixture is refused and names both places
+//! - a column has the type of its values; integers among floats are floats; any other mixture is refused
+//!   and names both places
 //! - a column of nulls only is left out until a value appears, since nothing says its type
 //!
-//! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value into its
-//! column's type.
+//! Names are the store's affair (a key that clashes with a built-in column gets a `_`), as is turning a value
+//! into its column's type.
 
 use std::collections::HashMap;
 use std::fmt;

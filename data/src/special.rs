@@ -20,9 +20,11 @@ pub(super) struct TokenizerFiles {
 }
 
 impl TokenizerFiles {
-    /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, as far as they are there.
+    /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, as
+    /// far as they are there.
     ///
-    /// As transformers does, the first file has the last word on a token, and a template file goes before the configuration.
+    /// As transformers does, the first file has the last word on a token, and a template file goes
+    /// before the configuration.
     pub(super) fn read(folder: &Path) -> Result<Self, EncodeError> {
         let config = read_object(&folder.join("tokenizer_config.json"))?;
         let map = read_object(&folder.join("special_tokens_map.json"))?;
@@ -47,7 +49,8 @@ impl TokenizerFiles {
     }
 }
 
-/// The id of the end-of-sequence token in the model's own configuration, for folders that do not name it as text.
+/// The id of the end-of-sequence token in the model's own configuration, for folders that
+/// do not name it as text.
 pub(super) fn eos_id(folder: &Path) -> Result<Option<u32>, EncodeError> {
     for file in ["generation_config.json", "config.json"] {
         let config = read_object(&folder.join(file))?;

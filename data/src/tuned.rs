@@ -1,8 +1,9 @@
 //! Tokenizer compatibility: whether a fine-tune reads its samples as the tokens of its base's tokenizer.
 //!
-//! All checkpoints of a run share one encoding, that of the base. A fine-tune that was trained on other tokens would be asked about samples that
-//! it never saw, so it is refused. Tokens that were only added (a `<pad>`, the marks of a chat) change nothing in a text that does not contain
-//! them: such a tokenizer is accepted, and then every text is looked through for them.
+//! All checkpoints of a run share one encoding, that of the base. A fine-tune that was trained on other
+//! tokens would be asked about samples that it never saw, so it is refused. Tokens that were only added (a
+//! `<pad>`, the marks of a chat) change nothing in a text that does not contain them: such a tokenizer is
+//! accepted, and then every text is looked through for them.
 
 use std::path::Path;
 
@@ -52,7 +53,8 @@ pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedTo
     // Every text contains an empty token, and no tokenizer finds one.
     let new = own.iter().filter(|token| !base.contains(token) && !content(token).is_empty());
     new.map(|token| {
-        // Where a text is normalised first, looking for the token in the text does not tell whether it is found.
+        // Where a text is normalised first, looking for the token in the text does not
+        // tell whether it is found.
         match token.get("normalized").and_then(Value::as_bool) {
             Some(false) => Ok(AddedToken { text: content(token).to_owned(), of: path.clone() }),
             _ => Err(differs(format!(
@@ -75,7 +77,8 @@ fn content(token: &Value) -> &str {
 /// Checks that a fine-tune's folder, as far as it says so, has the base's template write the same text.
 ///
 /// # Errors
-/// Another chat template, another token that the chat template writes, or, with a template that closes answers itself, another end token.
+/// Another chat template, another token that the chat template writes, or, with a template that closes
+/// answers itself, another end token.
 pub(super) fn check_template(
     template: &Template,
     base: &TokenizerFiles,

@@ -1,7 +1,8 @@
 //! Arrow IPC files (Feather 2): blocks that an index at the end of the file lists.
 //!
-//! The index has the word on where blocks are: not every writer puts a stream that reads in order before it. A block is read only
-//! after its place was held against the length of the file, so that a damaged index never asks for memory.
+//! The index has the word on where blocks are: not every writer puts a stream that reads in order before it.
+//! A block is read only after its place was held against the length of the file, so that a damaged index
+//! never asks for memory.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -3,9 +3,11 @@
 //! Rules
 //! - fields may be quoted with `"` and then hold delimiters, line breaks and doubled quotes
 //! - an empty field is null, but the empty text in a column of text to train on
-//! - columns of text to train on and of ids are text whatever they look like; `messages` is JSON; any other column is `int`, `float`
-//!   or `bool` if every field in it that is not empty is, found by reading the file once beforehand, else text
-//! - a quote that is not closed where its field ends is an error: it would take the rows after it for its text
+//! - columns of text to train on and of ids are text whatever they look like; `messages` is JSON; any other
+//!   column is `int`, `float` or `bool` if every field in it that is not empty is, found by reading the file
+//!   once beforehand, else text
+//! - a quote that is not closed where its field ends is an error: it would take the rows
+//!   after it for its text
 //! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
 
 use std::io::Read;

@@ -1,8 +1,8 @@
 //! File discovery: from paths and patterns to files, in a predictable order.
 //!
-//! What is named first is read first. A folder gives every data file below it, a pattern every file that it matches, both sorted by
-//! path, byte by byte; hidden files and files of no known ending are left out of folders. A folder that `save_to_disk` wrote gives
-//! its files in the order that it lists.
+//! What is named first is read first. A folder gives every data file below it, a pattern every file that it
+//! matches, both sorted by path, byte by byte; hidden files and files of no known ending are left out of
+//! folders. A folder that `save_to_disk` wrote gives its files in the order that it lists.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ const DEPTH: usize = 32;
 /// The files behind paths, folders and patterns.
 ///
 /// # Errors
-/// A path or pattern that names nothing, a folder without data, a file of unknown format, a saved dataset of several splits.
+/// A path or pattern that names nothing, a folder without data, a file of unknown format, a saved
+/// dataset of several splits.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     let mut found = Vec::new();
     for path in paths {

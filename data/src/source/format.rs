@@ -57,7 +57,8 @@ impl DataFile {
             cells: OnceLock::new(),
         };
         let mut start = Vec::new();
-        // A packed stream that is damaged at once keeps the format of its name; reading it says what is wrong.
+        // A packed stream that is damaged at once keeps the format of its name; reading it says what is
+        // wrong.
         if let Ok(mut input) = Input::open(&file) {
             start = first_bytes(&mut input.bytes).unwrap_or_default();
         }

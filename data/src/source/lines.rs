@@ -26,7 +26,8 @@ impl RecordSource for LineSource {
             Ok(line) => line,
             Err(error) => return Some(Err(error.into())),
         };
-        // A list spread over lines would fail as an invalid object; the message should say what to do instead.
+        // A list spread over lines would fail as an invalid object; the message should say what to do
+        // instead.
         if line.number == 1 && line.bytes.trim_ascii_start().starts_with(b"[") {
             return Some(Err(DataError::List { path: self.path.to_path_buf() }));
         }

@@ -1,11 +1,12 @@
 //! Files of training data, whatever their format: each gives its records one by one as JSON text.
 //!
 //! Invariants
-//! - a file of JSON lines gives the bytes of each line exactly as they stand; every other format gives compact JSON that is made
-//!   from the row, in the order of its columns and without those that are null
-//! - memory is bounded by what the writer of the file chose to keep together (a line, a page and a batch of rows of a Parquet file,
-//!   a record batch of an Arrow file), never by the length of the file
-//! - a file that ends too early is an error, also where the cut falls between two records and the format can tell
+//! - a file of JSON lines gives the bytes of each line exactly as they stand; every other format gives
+//!   compact JSON that is made from the row, in the order of its columns and without those that are null
+//! - memory is bounded by what the writer of the file chose to keep together (a line, a page and a batch of
+//!   rows of a Parquet file, a record batch of an Arrow file), never by the length of the file
+//! - a file that ends too early is an error, also where the cut falls between two records
+//!   and the format can tell
 //! - every error names the file, and the line or row if there is one
 
 mod blocks;

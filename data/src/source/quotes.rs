@@ -1,7 +1,8 @@
 //! Unclosed quotes in delimited text.
 //!
-//! The parser takes everything up to the next quote, or to the end of the file, for one field. So the bytes are watched
-//! on their way to it, by its own rule: a quote opens where a field begins, and a doubled one is text.
+//! The parser takes everything up to the next quote, or to the end of the file, for one field. So
+//! the bytes are watched on their way to it, by its own rule: a quote opens where a field begins,
+//! and a doubled one is text.
 
 use std::fmt;
 use std::io::{Error, Read};

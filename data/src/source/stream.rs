@@ -1,7 +1,7 @@
 //! Arrow IPC streams, which is what `datasets` writes.
 //!
-//! Messages are framed here and decoded by the library from pieces that really arrived, so that a damaged length never asks for
-//! memory, and a stream without its end mark is noticed.
+//! Messages are framed here and decoded by the library from pieces that really arrived, so that a damaged
+//! length never asks for memory, and a stream without its end mark is noticed.
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -45,7 +45,8 @@ impl Input {
     }
 }
 
-/// A file that can be read in any order: the file itself, or an unpacked copy without a name, which takes disk and no memory.
+/// A file that can be read in any order: the file itself, or an unpacked copy without a name, which
+/// takes disk and no memory.
 pub(super) fn seekable(file: &DataFile) -> Result<std::fs::File, DataError> {
     if file.compression() == Compression::None {
         return Ok(fs_err::File::open(file.path())?.into_parts().0);

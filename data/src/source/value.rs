@@ -1,11 +1,13 @@
 //! Arrow values as JSON.
 //!
 //! Rules
-//! - null is no value: a struct leaves the field out, a list keeps the place as `null`; a NaN counts as null, since that is what
-//!   data frames mean by it
+//! - null is no value: a struct leaves the field out, a list keeps the place as `null`; a NaN counts as null,
+//!   since that is what data frames mean by it
 //! - a number keeps its shortest digits in its own precision: the `f32` 0.1 becomes `0.1`
-//! - dates, times and durations become ISO 8601 text, with `Z` for instants; decimals become text, so that no digit is lost
-//! - bytes become text if they are UTF-8 (Parquet files of old writers hold strings so), else they are refused
+//! - dates, times and durations become ISO 8601 text, with `Z` for instants; decimals become text, so
+//!   that no digit is lost
+//! - bytes become text if they are UTF-8 (Parquet files of old writers hold strings so),
+//!   else they are refused
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;

@@ -1,8 +1,9 @@
 //! The tokenizer's own chat template.
 //!
-//! An assistant turn is found by rendering the conversation up to it with the generation prompt, and up to its end without:
-//! what lies between is scored. Where a template writes an earlier turn otherwise than a last one (some leave out reasoning),
-//! the turn's content is found by rendering once more with a mark in its place.
+//! An assistant turn is found by rendering the conversation up to it with the generation prompt, and
+//! up to its end without: what lies between is scored. Where a template writes an earlier turn
+//! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once
+//! more with a mark in its place.
 
 use minijinja::Value;
 
@@ -59,7 +60,8 @@ impl ChatTemplate {
     }
 
     fn turn_start(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
-        // Many templates cannot be rendered without any message: that is no reason to refuse an assistant who speaks first.
+        // Many templates cannot be rendered without any message: that is no reason to refuse an
+        // assistant who speaks first.
         if let Ok(before) = self.text(messages.get(..turn).unwrap_or_default(), true)
             && full.starts_with(&before)
         {

@@ -1,10 +1,11 @@
 //! The Jinja environment that chat templates are written for: that of transformers, on minijinja.
 //!
 //! Invariants
-//! - rendering depends on the template and its input only: `strftime_now` shows a fixed day, because an encoding has to mean
-//!   the same tokens tomorrow
-//! - a template that goes round in circles ends with an error, and no single width or count makes a short one write gigabytes. Text
-//!   that a template doubles again and again is not bounded: a template is a program, to be taken from where the model was taken
+//! - rendering depends on the template and its input only: `strftime_now` shows a fixed day, because an
+//!   encoding has to mean the same tokens tomorrow
+//! - a template that goes round in circles ends with an error, and no single width or count makes a short one
+//!   write gigabytes. Text that a template doubles again and again is not bounded: a template is a program,
+//!   to be taken from where the model was taken
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};

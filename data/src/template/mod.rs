@@ -6,12 +6,12 @@
 //! | `chat` | the tokenizer's own template | as a user and an assistant message | as it is |
 //! | `plain` | contents joined, no roles | joined, end token appended | as it is |
 //!
-//! Scored are: what the assistant says with the end token that closes it (`tulu`: and the newline after it; `chat`: what the
-//! template writes from the end of the generation prompt to the end of the turn), a completion with its end token, a text as
-//! a whole. Role headers are never scored.
+//! Scored are: what the assistant says with the end token that closes it (`tulu`: and the newline after it;
+//! `chat`: what the template writes from the end of the generation prompt to the end of the turn), a
+//! completion with its end token, a text as a whole. Role headers are never scored.
 //!
-//! Tokens that a tokenizer puts around every text (a start token, usually) are added by the tokenizer's own post-processor, as
-//! in the LESS code; with `chat` they are not, since the template writes them.
+//! Tokens that a tokenizer puts around every text (a start token, usually) are added by the tokenizer's own
+//! post-processor, as in the LESS code; with `chat` they are not, since the template writes them.
 
 mod chat;
 mod jinja;

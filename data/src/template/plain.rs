@@ -1,4 +1,5 @@
-//! Text without roles: contents joined, one space (`prompt`, `completion`) or newline (messages) at a joint without white space.
+//! Text without roles: contents joined, one space (`prompt`, `completion`) or newline (messages) at a
+//! joint without white space.
 
 use super::Rendered;
 use crate::{Message, Role};
@@ -10,8 +11,8 @@ const BLANKS: [char; 3] = [' ', '\n', '\t'];
 pub(super) fn pair(prompt: &str, completion: &str, eos: &str) -> Rendered {
     let mut rendered = Rendered::with_special();
     rendered.push(prompt);
-    // The boundary is the end of the prompt, as in LESS: a space that is put in between counts with the completion, into
-    // whose first token nearly all tokenizers merge it.
+    // The boundary is the end of the prompt, as in LESS: a space that is put in between counts with the
+    // completion, into whose first token nearly all tokenizers merge it.
     let joint = if prompt.ends_with(BLANKS) || completion.starts_with(BLANKS) { "" } else { " " };
     rendered.push_scored(&[joint, completion, eos]);
     rendered

@@ -1,7 +1,8 @@
 //! The LESS template: a line with the role's tag, the stripped content, a newline.
 //!
-//! An assistant's content is closed by the end token before the newline; content, end token and newline are scored. Its tag
-//! line never is, also where the LESS code would score it (an assistant that speaks first, or after another assistant).
+//! An assistant's content is closed by the end token before the newline; content, end token and newline are
+//! scored. Its tag line never is, also where the LESS code would score it (an assistant that speaks first, or
+//! after another assistant).
 
 use super::Rendered;
 use crate::{Message, Role};

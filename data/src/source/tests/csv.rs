@@ -52,7 +52,8 @@ fn refusals_name_the_line() {
     assert!(message.contains("b.csv, line 2: the quote that opens here is not closed within"), "{message}");
 }
 
-/// A quote that is not closed takes the rows after it for its text, and the file still reads without an error.
+/// A quote that is not closed takes the rows after it for its text, and the file still
+/// reads without an error.
 #[test]
 fn quotes_that_are_not_closed_are_refused_with_their_line() {
     let dir = Dir::new();
