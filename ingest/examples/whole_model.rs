@@ -1,9 +1,11 @@
-//! The job that `benches/whole_models.sh` times: from a JSONL file to published gradients of a whole model, without the query engine.
+//! The job that `benches/whole_models.sh` times: from a JSONL file to published gradients of a whole model,
+//! without the query engine.
 //!
-//!     cargo run --release -p gstore-ingest --example whole_model -- STORE ROWS.jsonl MODEL f32|bf16 [THREADS [fact_sjlt]]
+//!     cargo run --release -p gstore-ingest --example whole_model -- \
+//!         STORE ROWS.jsonl MODEL f32|bf16 [THREADS [fact_sjlt]]
 //!
-//! 256 values of each linear layer, `two_sided` with 16 x 16 unless `fact_sjlt` is asked for, stored as f32; conversations in the
-//! tokenizer's chat template, cut at 512 tokens.
+//! 256 values of each linear layer, `two_sided` with 16 x 16 unless `fact_sjlt` is asked for, stored as f32;
+//! conversations in the tokenizer's chat template, cut at 512 tokens.
 
 use std::error::Error;
 

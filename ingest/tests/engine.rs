@@ -1,4 +1,5 @@
-//! Promise: gradients are the slopes of the losses, for every kind of adapted layer; samples of a batch do not touch each other.
+//! Promise: gradients are the slopes of the losses, for every kind of adapted layer; samples of a batch
+//! do not touch each other.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: gradients of LoRA factors of fused, interleaved and transposed modules agree with PEFT and automatic differentiation.
+//! Promise: gradients of LoRA factors of fused, interleaved and transposed modules agree with PEFT and
+//! automatic differentiation.
 
 mod common;
 

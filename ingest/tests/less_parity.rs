@@ -1,5 +1,5 @@
-//! Promise: on real checkpoints, losses, embeddings, gradients, Adam features and their cosines agree with the reference implementation,
-//! and the checkpoint weights follow from the trainer's own log.
+//! Promise: on real checkpoints, losses, embeddings, gradients, Adam features and their cosines agree with
+//! the reference implementation, and the checkpoint weights follow from the trainer's own log.
 
 mod common;
 
@@ -191,7 +191,8 @@ fn unit(v: &[f32]) -> Vec<f32> {
     v.iter().map(|x| (f64::from(*x) / norm) as f32).collect()
 }
 
-/// The reference stores gradients of a few rows at one checkpoint that it does not name; exactly one of ours must fit.
+/// The reference stores gradients of a few rows at one checkpoint that it does not name;
+/// exactly one of ours must fit.
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {

@@ -1,4 +1,5 @@
-//! Promise: every form of a loss, of the parts of its tokens, its gradient, and every kind of embedding agree with PyTorch.
+//! Promise: every form of a loss, of the parts of its tokens, its gradient, and every kind of
+//! embedding agree with PyTorch.
 
 mod common;
 
@@ -187,7 +188,8 @@ fn embeddings_of_every_layer() {
                 || None,
                 |engine| {
                     let width = engine.decoder().hidden_size;
-                    // Whether losses are asked for as well must not matter: the last layer then has rows for either.
+                    // Whether losses are asked for as well must not matter: the last layer
+                    // then has rows for either.
                     for want in [EMBED, Want { loss: true, ..EMBED }] {
                         each_output(engine, &samples, want, |i, output| {
                             let states = golden.values(&format!("{i}.hidden.{layer}"));

@@ -1,4 +1,5 @@
-//! Promise: the factored projections are the published definitions, and a module's vector is the same from factors and formed.
+//! Promise: the factored projections are the published definitions, and a module's vector is the same
+//! from factors and formed.
 
 use gstore_ingest::projection::factored::kurtosis::{LIMIT, kurtosis};
 use gstore_ingest::projection::factored::{ModuleShape, OutFactors, Shape, SideEntries};

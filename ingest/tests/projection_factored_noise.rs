@@ -1,4 +1,5 @@
-//! Promise: factored projections are unbiased and as noisy as documented, and `fact_sjlt` withstands outlier channels.
+//! Promise: factored projections are unbiased and as noisy as documented, and `fact_sjlt`
+//! withstands outlier channels.
 
 use gstore_ingest::projection::factored::noise::noise;
 use gstore_ingest::projection::factored::{ModuleShape, OutFactors, Shape};

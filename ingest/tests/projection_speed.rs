@@ -1,4 +1,5 @@
-//! Speed of the projections, for people: `cargo test --workspace --test projection_speed -- --ignored --nocapture`.
+//! Speed of the projections, for people:
+//! `cargo test --workspace --test projection_speed -- --ignored --nocapture`.
 
 use std::time::Instant;
 

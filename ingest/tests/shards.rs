@@ -1,4 +1,5 @@
-//! Promise: shards of an ingest, whatever stopped them and in whatever order they are attached, give the bits of one process.
+//! Promise: shards of an ingest, whatever stopped them and in whatever order they are attached, give
+//! the bits of one process.
 
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,8 @@ fn three_shards_are_one_process() {
     let out: Vec<PathBuf> = (1..=3).map(|i| dir.path().join(format!("shard{i}"))).collect();
     let requests: Vec<ShardRequest> =
         (1..=3).map(|i| shard_request(&format!("{i}/3"), &out[i - 1])).collect();
-    // The second is stopped in the middle of its window, then samples arrive; it goes on with the rows it began with.
+    // The second is stopped in the middle of its window, then samples arrive; it goes on with
+    // the rows it began with.
     let cancel = Cancel::new();
     let mut stop = StopAfter { batches: 40, cancel: &cancel, ingesting: false };
     let report = run_shard(&store, &requests[1], &mut stop, &cancel).unwrap();

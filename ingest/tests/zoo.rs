@@ -1,5 +1,5 @@
-//! Promise: logits, hidden states, losses and the gradients of every parameter of every model of the zoo agree with automatic
-//! differentiation, on every backend, however the pass is run.
+//! Promise: logits, hidden states, losses and the gradients of every parameter of every model of the zoo
+//! agree with automatic differentiation, on every backend, however the pass is run.
 
 mod common;
 
@@ -112,7 +112,8 @@ fn engine<B: GradientBackend>(path: &Path, backend: B, keep: Keep) -> Engine {
 
 fn check_gradients<B: GradientBackend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
     let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
-    // All samples packed together or each alone; the last layer at all rows or at the scored ones; kept or computed again.
+    // All samples packed together or each alone; the last layer at all rows or at the scored ones;
+    // kept or computed again.
     for (keep, embeds, size) in
         [(Keep::All, false, samples.len()), (Keep::All, true, samples.len()), (Keep::Inputs, false, 1)]
     {

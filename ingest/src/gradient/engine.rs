@@ -106,9 +106,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads a model, merges the adapter into it and computes the checkpoint's identity. Without `features` no gradient can be asked for.
+    /// Loads a model, merges the adapter into it and computes the checkpoint's identity. Without `features`
+    /// no gradient can be asked for.
     ///
-    /// Memory: the weights as the backend holds them, a second time for [`LossForm::KlToBase`], and the projection's tables.
+    /// Memory: the weights as the backend holds them, a second time for [`LossForm::KlToBase`], and
+    /// the projection's tables.
     pub fn load<B: GradientBackend>(
         source: &CheckpointSource,
         backend: B,
@@ -172,8 +174,9 @@ impl Engine {
         &self.tensors
     }
 
-    /// Where gradients are projected by a mask: the mean kurtosis of the coordinates of each tensor's gradients, or of the factors that they
-    /// are projected from, in a batch. 0 where none was seen; empty with any other projection.
+    /// Where gradients are projected by a mask: the mean kurtosis of the coordinates of each tensor's
+    /// gradients, or of the factors that they are projected from, in a batch. 0 where none was seen; empty
+    /// with any other projection.
     pub fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
         let Some(peaks) = self.runner.peaks() else { return Ok(Vec::new()) };
         let want = Want { grad: true, ..Want::default() };
@@ -183,8 +186,8 @@ impl Engine {
 
     /// Runs a batch and hands each sample's results to `out`, in batch order.
     ///
-    /// Memory is linear in the batch's tokens, plus for each sample its adapter's gradient, or that of one layer and the tensors of no
-    /// layer.
+    /// Memory is linear in the batch's tokens, plus for each sample its adapter's gradient, or that of one
+    /// layer and the tensors of no layer.
     pub fn run(
         &self,
         batch: &[PackedSample<'_>],

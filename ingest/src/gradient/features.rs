@@ -41,7 +41,8 @@ pub enum Projector {
     Factored {
         /// The modules' matrices.
         projector: FactoredProjector,
-        /// How each module's plain gradient is projected. Any other form needs the gradient itself, and that of an adapter always exists.
+        /// How each module's plain gradient is projected. Any other form needs the gradient itself, and that
+        /// of an adapter always exists.
         ways: Vec<Way>,
     },
 }
@@ -128,7 +129,8 @@ impl<'a> Accumulator<'a> {
         Accumulator { features, peaks, starts, sums, sound: vec![true; vectors], scratch: Vec::new() }
     }
 
-    /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight comes first, then its bias.
+    /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight
+    /// comes first, then its bias.
     pub(super) fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
         let GradFeatures { forms, projector, moments } = self.features;
         let (start, dim) = (self.starts[tensor], projector.dim());

@@ -8,8 +8,8 @@ use gstore_model::architectures::{LinearId, NormId};
 use gstore_model::gradients::GradLayout;
 use gstore_model::{BackendError, NormFactors, Sink, Slot, TableFactors};
 
-/// Forms gradients group by group and hands each on when it is complete: layers from the last to the first, then
-/// tensors of no layer.
+/// Forms gradients group by group and hands each on when it is complete: layers from the last to the first,
+/// then tensors of no layer.
 ///
 /// Memory: for each sample the tensors of no layer and those of one layer.
 pub(super) struct FormedSink<'a, 'f, B: GradientBackend> {

@@ -1,4 +1,5 @@
-//! Forms of a gradient before projection. Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
+//! Forms of a gradient before projection. Source of the Adam form: Xia et al. 2024 (LESS),
+//! section 3, and their code.
 
 /// What a gradient is turned into, value by value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,8 +42,8 @@ impl GradForm {
         }
     }
 
-    /// Whether a gradient gives finite values only. Signs, a projection that samples coordinates, and a second moment that overflows can
-    /// all turn a broken gradient into a vector that looks well.
+    /// Whether a gradient gives finite values only. Signs, a projection that samples coordinates, and a
+    /// second moment that overflows can all turn a broken gradient into a vector that looks well.
     pub fn is_sound(self, grad: &[f32]) -> bool {
         match self {
             GradForm::Adam(_) => grad.iter().all(|g| (g * g).is_finite()),
@@ -106,8 +107,8 @@ impl AdamParams {
     }
 }
 
-/// The update that Adam would make for this gradient alone: `m' = b1 m + (1 - b1) g`, `v' = b2 v + (1 - b2) g^2`,
-/// `out = m' / sqrt(v' + eps)` by default. Moments are read, never advanced.
+/// The update that Adam would make for this gradient alone: `m' = b1 m + (1 - b1) g`,
+/// `v' = b2 v + (1 - b2) g^2`, `out = m' / sqrt(v' + eps)` by default. Moments are read, never advanced.
 ///
 /// All slices have one value per trainable parameter; values beyond the shortest slice are left alone.
 pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out: &mut [f32]) {

@@ -1,7 +1,9 @@
-//! Per-sample losses, embeddings and gradients of one checkpoint, and the feature kinds computed from gradients.
+//! Per-sample losses, embeddings and gradients of one checkpoint, and the feature kinds
+//! computed from gradients.
 //!
 //! Invariants
-//! - the unit of work is a batch of whole samples; a call runs on the calling thread and touches nothing shared
+//! - the unit of work is a batch of whole samples; a call runs on the calling thread and
+//!   touches nothing shared
 //! - results never depend on threads or on earlier calls
 //! - gradients are of a sample's loss: the reduction of the losses of its scored tokens
 //! - weights, their gradients and their moments are `[out, input]`, whatever the file's order

@@ -1,4 +1,5 @@
-//! Gradients of a model's own tensors: projected from their factors where that is possible and cheaper, formed where it is not.
+//! Gradients of a model's own tensors: projected from their factors where that is possible and cheaper,
+//! formed where it is not.
 
 use std::ops::Range;
 
@@ -62,7 +63,8 @@ impl<B: GradientBackend> WeightGradients<B> {
         model.lowest_wanted(&WeightSink { formed, factors: self.factor_sink(features, None, None) })
     }
 
-    /// Runs the backward pass and adds the features of every sample's gradient to `sums`. Returns the losses of the scored rows.
+    /// Runs the backward pass and adds the features of every sample's gradient to `sums`. Returns the
+    /// losses of the scored rows.
     pub fn backward(
         &self,
         model: &Model<B>,
@@ -85,7 +87,8 @@ impl<B: GradientBackend> WeightGradients<B> {
         Ok(losses)
     }
 
-    /// Adds the features of gradients of zero to `sums`, in the order of a backward pass, so that a sample's bits are the same either way.
+    /// Adds the features of gradients of zero to `sums`, in the order of a backward pass, so that a sample's
+    /// bits are the same either way.
     pub fn zeros(&self, samples: usize, sums: &mut Accumulator<'_>) {
         let (loose, layers) = self.formed.groups.split_at(1);
         for group in layers.iter().rev().chain(loose) {

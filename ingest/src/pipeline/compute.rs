@@ -111,7 +111,8 @@ impl Computer {
         tokens
     }
 
-    /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero embeddings, and its flag.
+    /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero
+    /// embeddings, and its flag.
     fn of_nothing(&self) -> Result<Vectors, IngestError> {
         let mut vectors = None;
         // Nothing of one unscored token is scored, so its gradient is zero.

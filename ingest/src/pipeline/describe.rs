@@ -1,7 +1,7 @@
 //! Features as the store knows them: identity, space, attributes.
 //!
-//! What enters the identity is frozen: see `docs/design.md`, "Identity". Two kinds that may be compared (`grad-adam` of a pool
-//! with `grad-sgd` of a target) share their space and differ in their kind.
+//! What enters the identity is frozen: see `docs/design.md`, "Identity". Two kinds that may be compared
+//! (`grad-adam` of a pool with `grad-sgd` of a target) share their space and differ in their kind.
 
 use gstore_core::{GradientForm, Kind, KindSource, Pooling};
 use gstore_store::{
@@ -175,7 +175,8 @@ pub(super) fn parse_loss(name: &str) -> Option<LossForm> {
     }
 }
 
-/// The constants of the Adam feature in the parameters of a kind; those that are not there are the usual ones.
+/// The constants of the Adam feature in the parameters of a kind; those that are not there are the usual
+/// ones.
 pub(super) fn parse_adam(params: &Map<String, Value>) -> AdamParams {
     let mut adam = AdamParams::default();
     let number = |name: &str| params.get(name).and_then(Value::as_f64);

@@ -19,7 +19,8 @@ use super::work::CheckpointWork;
 pub struct Estimate {
     /// Rows asked for.
     pub rows: u64,
-    /// Passes of the model, summed over checkpoints: one for each row to compute; where each token takes one, extrapolated from the first rows.
+    /// Passes of the model, summed over checkpoints: one for each row to compute; where each token takes one,
+    /// extrapolated from the first rows.
     pub passes: u64,
     /// Tokens of these, extrapolated from the first rows.
     pub tokens: u64,
@@ -125,7 +126,8 @@ fn memory(plan: &IngestPlan, bytes: impl Fn(&CheckpointPlan) -> u64) -> u64 {
     plan.checkpoints.iter().map(bytes).max().unwrap_or(0)
 }
 
-/// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them make a batch, or longer.
+/// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them
+/// make a batch, or longer.
 fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) {
     let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
     let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);

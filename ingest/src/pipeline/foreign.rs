@@ -1,7 +1,8 @@
-//! Tokenizer mismatch: texts with a token that only a fine-tune's tokenizer has: base and fine-tune would read them differently.
+//! Tokenizer mismatch: texts with a token that only a fine-tune's tokenizer has: base and fine-tune would
+//! read them differently.
 //!
-//! Where a fine-tune brings such tokens, every text is looked through before anything is registered or computed, so that all of them are named
-//! at once. Memory: the places that are shown.
+//! Where a fine-tune brings such tokens, every text is looked through before anything is registered or
+//! computed, so that all of them are named at once. Memory: the places that are shown.
 
 use gstore_core::{Cancel, Remedy};
 use gstore_store::{DatasetPart, RowSet, Snapshot};
@@ -16,10 +17,12 @@ use gstore_data::{Content, EncodeError, TextEncoder, parse_record};
 /// Places that an error names.
 const SHOWN: usize = 5;
 
-/// Looks through the records of data files that are to be registered for an ingest; with a limit, through as many of them.
+/// Looks through the records of data files that are to be registered for an ingest; with a limit,
+/// through as many of them.
 ///
 /// # Errors
-/// As registering them; [`IngestError::Stopped`]; texts that a fine-tune of the request would read as other tokens than its base.
+/// As registering them; [`IngestError::Stopped`]; texts that a fine-tune of the request would read as
+/// other tokens than its base.
 pub fn check_texts(
     data: &AddRequest,
     request: &IngestRequest,

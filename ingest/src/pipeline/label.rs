@@ -1,5 +1,5 @@
-//! Labels of features: `kind@checkpoint`, and behind it, where that name is taken, in what the feature differs from the one that has it (and,
-//! where that label is taken too, from the one that has that).
+//! Labels of features: `kind@checkpoint`, and behind it, where that name is taken, in what the feature
+//! differs from the one that has it (and, where that label is taken too, from the one that has that).
 //!
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 
@@ -15,7 +15,8 @@ use gstore_model::Reduction;
 /// Longest text of a selection of modules in a label.
 const MODULES: usize = 32;
 
-/// The label of a feature: its own if it has one, else the plain one, else one with as few words as tell it apart.
+/// The label of a feature: its own if it has one, else the plain one, else one with as few
+/// words as tell it apart.
 pub(super) fn label(
     snapshot: &Snapshot,
     request: &IngestRequest,
@@ -51,7 +52,8 @@ fn free_label<'a>(
     words: &[Word],
     taken: impl Fn(&str) -> Option<&'a FeaturePart>,
 ) -> String {
-    // Those that have a label which this feature could have: a word stands in the label if it tells the feature from one of them.
+    // Those that have a label which this feature could have: a word stands in the label if it tells the
+    // feature from one of them.
     let mut rivals = vec![holder];
     loop {
         let differs = |word: &&Word| rivals.iter().any(|rival| (word.differs)(desc, &rival.desc));

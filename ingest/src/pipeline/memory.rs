@@ -1,6 +1,7 @@
 //! Peak memory of an ingest, predicted from sizes, and the reductions that keep it below a limit.
 //!
-//! Nothing that is given up changes a result: layers are computed twice rather than kept, and fewer workers run.
+//! Nothing that is given up changes a result: layers are computed twice rather than kept,
+//! and fewer workers run.
 
 use gstore_core::{Kind, KindSource};
 use gstore_store::{BLOCK_BYTES, CELL_ROWS, Granularity};
@@ -95,8 +96,8 @@ impl MemoryPlan {
         self.shared + self.waiting + finished + workers + self.writers(extent)
     }
 
-    /// Bytes of the open segments, one for each feature: the block that is being filled, and its copy while it is written. A block is full at
-    /// its limit, unless the vectors of one sample are more.
+    /// Bytes of the open segments, one for each feature: the block that is being filled, and its copy while
+    /// it is written. A block is full at its limit, unless the vectors of one sample are more.
     fn writers(&self, extent: Extent) -> u64 {
         let block = |vector: &u64| {
             let sample = extent.sample_vectors.saturating_mul(*vector);
@@ -151,7 +152,8 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         threads,
         shared: PROCESS + sizes.shared(request),
         worker: sizes.worker(request, keep),
-        // One window: the next is read when all batches of this one are on their way. A token takes its id and its flag.
+        // One window: the next is read when all batches of this one are on their way. A token
+        // takes its id and its flag.
         waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.max_length).min(512)),
         finished: sizes.finished(request),
         stored: sizes.stored(request),
@@ -191,7 +193,8 @@ impl Sizes<'_> {
         }
     }
 
-    /// Bytes of each feature's vector in its file: values, a scale and a norm of each group; row, position, flags and check.
+    /// Bytes of each feature's vector in its file: values, a scale and a norm of each group; row,
+    /// position, flags and check.
     fn stored(&self, request: &IngestRequest) -> Vec<u64> {
         let bytes = |kind: &Kind| {
             let (size, groups) = match kind.source() {
@@ -240,7 +243,8 @@ impl Sizes<'_> {
         }
     }
 
-    /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for. A segment is of one cell.
+    /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for.
+    /// A segment is of one cell.
     fn largest(&self, request: &IngestRequest) -> Extent {
         let longest = u64::from(request.max_length).min(self.decoder.max_positions as u64);
         let sample_vectors = match request.granularity {
@@ -273,7 +277,8 @@ impl Sizes<'_> {
         let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
         // Sums of projections are in double precision, in addition to the rounded result.
         let gradient = if gradients { self.held as u64 + 3 * self.vectors(request) } else { 0 };
-        // Values of four bytes; buffers that are kept for reuse are not always of the size that is wanted next.
+        // Values of four bytes; buffers that are kept for reuse are not always of the size that is wanted
+        // next.
         let bytes = |values: u64| 4 * values * 5 / 4;
         WorkerBytes { fixed: bytes(head), token: bytes(activations), row: bytes(gradient) }
     }

@@ -1,8 +1,8 @@
 //! The ingest pipeline: from a training set and checkpoints to published features.
 //!
-//! [`add`] registers samples, [`IngestPlan::new`] finds out what is missing, [`ingest`] computes it, window by window, and
-//! publishes everything in one commit at the end. Stopped or killed, the same request goes on from what is sealed and ends with
-//! the same content.
+//! [`add`] registers samples, [`IngestPlan::new`] finds out what is missing, [`ingest`] computes it, window
+//! by window, and publishes everything in one commit at the end. Stopped or killed, the same request goes on
+//! from what is sealed and ends with the same content.
 
 mod compute;
 mod describe;
@@ -71,7 +71,8 @@ pub struct IngestReport {
 
 /// Computes and publishes what a plan says is missing.
 ///
-/// `cancel` stops the run after the batch in work; sealed windows are kept for the next run of the same request.
+/// `cancel` stops the run after the batch in work; sealed windows are kept for the next
+/// run of the same request.
 ///
 /// # Errors
 /// The first failure; what was sealed before it is kept, and the store is as it was.
@@ -99,8 +100,8 @@ pub fn ingest(
     Ok(report)
 }
 
-/// Computes and seals what neither the store nor the job has. Stopped or failed, what was not sealed is removed. `give_up` says how the rest is
-/// given up, `place` on which disk the job is.
+/// Computes and seals what neither the store nor the job has. Stopped or failed, what was not sealed is
+/// removed. `give_up` says how the rest is given up, `place` on which disk the job is.
 fn compute_missing(
     job: &mut Job,
     plan: &IngestPlan,

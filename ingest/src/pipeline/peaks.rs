@@ -17,7 +17,8 @@ const ROWS: usize = 8;
 /// Rows among which those with a scored token are looked for.
 const LOOKED_AT: u64 = 64;
 
-/// Computes the gradients of a few rows where they are projected by a mask, and says so if they are too uneven for it.
+/// Computes the gradients of a few rows where they are projected by a mask, and says so if they
+/// are too uneven for it.
 ///
 /// Runs before the workers do, on one small batch: what it needs of memory is theirs later.
 ///

@@ -55,7 +55,8 @@ pub struct CheckpointPlan {
     pub id: CheckpointId,
     /// What the model computes.
     pub decoder: Decoder,
-    /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an adapter.
+    /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an
+    /// adapter.
     pub tracked: Vec<usize>,
     /// Differentiated tensors in order; empty without gradients.
     pub tensors: Vec<TensorSpec>,
@@ -113,7 +114,8 @@ impl IngestPlan {
     /// Plans an ingest of registered samples.
     ///
     /// # Errors
-    /// Anything that would stop the run: an unknown dataset, a folder that does not fit, moments that are missing.
+    /// Anything that would stop the run: an unknown dataset, a folder that does not fit,
+    /// moments that are missing.
     pub fn new(
         store: &Store,
         request: IngestRequest,
@@ -252,7 +254,8 @@ impl IngestPlan {
     }
 }
 
-/// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest shows before samples are registered.
+/// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest
+/// shows before samples are registered.
 ///
 /// # Errors
 /// A model, tokenizer, adapter, optimizer state or projection that cannot be used.

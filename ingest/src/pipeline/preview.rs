@@ -1,7 +1,9 @@
-//! `--data FILE --dry-run`: what the store would have after the file's samples were registered, without registering them.
+//! `--data FILE --dry-run`: what the store would have after the file's samples were registered,
+//! without registering them.
 //!
-//! The file is read into a scratch store. Its samples are then compared with those of the dataset, which are only read: what is in the dataset
-//! is planned there, with the features that it has, and the rest in the scratch store.
+//! The file is read into a scratch store. Its samples are then compared with those of the dataset,
+//! which are only read: what is in the dataset is planned there, with the features that it has, and the
+//! rest in the scratch store.
 
 use std::sync::Arc;
 
@@ -23,7 +25,8 @@ pub struct Preview {
     pub report: AddReport,
     /// The plan of the samples that are in the store; none if there are none.
     pub stored: Option<IngestPlan>,
-    /// The plan of those that are not, in the scratch store; none if there are none, or the limit ends before them.
+    /// The plan of those that are not, in the scratch store; none if there are none, or the
+    /// limit ends before them.
     pub added: Option<IngestPlan>,
 }
 
@@ -31,8 +34,8 @@ impl Preview {
     /// Plans an ingest of a dataset of `store` together with the samples of the same dataset in `scratch`.
     ///
     /// # Errors
-    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused; a list of deleted ids that
-    /// cannot be read.
+    /// As [`IngestPlan::new`]; a sample that differs from the stored one of its id, where that is refused; a
+    /// list of deleted ids that cannot be read.
     pub fn new(
         store: Option<&Store>,
         scratch: &Store,
@@ -140,7 +143,8 @@ struct Found {
 }
 
 impl Found {
-    /// Looks every live sample of a dataset up among those of the scratch store. Memory: 8 bytes for each that is there.
+    /// Looks every live sample of a dataset up among those of the scratch store. Memory: 8 bytes
+    /// for each that is there.
     fn look(
         snapshot: &Snapshot,
         part: &DatasetPart,
@@ -173,7 +177,8 @@ impl Found {
     }
 }
 
-/// Calls `f` for every stored sample of a batch whose id a file has: with the id, its row here and there, and whether the records are equal.
+/// Calls `f` for every stored sample of a batch whose id a file has: with the id, its row here and there, and
+/// whether the records are equal.
 fn look_up(
     batch: &RecordBatch,
     file: &mut SampleAppend,

@@ -68,8 +68,8 @@ impl<'a> Source<'a> {
         self.modules.iter().map(way).collect()
     }
 
-    /// Values of a sample's gradient that exist at the same time while some forms of it are made: tensors that are formed, and sums of
-    /// projected factors.
+    /// Values of a sample's gradient that exist at the same time while some forms of it are made: tensors
+    /// that are formed, and sums of projected factors.
     pub fn held(&self, decoder: &Decoder, tracked: &[usize], forms: &[GradForm]) -> usize {
         let factored = self.spec.kind.is_factored();
         let ways = self.ways();

@@ -1,7 +1,8 @@
 //! Registering the samples of data files: columns are found in a first pass, rows are stored in a second.
 //!
-//! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new sample (its id, until the ledger takes it in one transaction at the end), so
-//! much data is registered in pieces where that would be too much.
+//! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new
+//! sample (its id, until the ledger takes it in one transaction at the end), so much data is registered in
+//! pieces where that would be too much.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,7 +77,8 @@ pub struct AddReport {
 /// Registers the samples of files: all of them in one commit, or none.
 ///
 /// # Errors
-/// A file that cannot be read; the first record that is no sample, an id that is used twice or has changed, a value that does not fit its column.
+/// A file that cannot be read; the first record that is no sample, an id that is used twice or has changed, a
+/// value that does not fit its column.
 pub fn add(
     store: &Store,
     request: &AddRequest,
@@ -85,7 +87,8 @@ pub fn add(
     add_until(store, request, None, progress, &Cancel::new())
 }
 
-/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows, `then`, would fill the disk.
+/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows,
+/// `then`, would fill the disk.
 ///
 /// # Errors
 /// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`].
@@ -148,11 +151,12 @@ pub fn add_until(
     })
 }
 
-/// Opens every file and reads the first record, without a store: what is wrong with the request, or with the data from its start, shows before
-/// a store is made for it.
+/// Opens every file and reads the first record, without a store: what is wrong with the request, or with the
+/// data from its start, shows before a store is made for it.
 ///
 /// # Errors
-/// A name or option that cannot be used, a file that is missing, unreadable or of another format; a first record that is no sample, or none at all.
+/// A name or option that cannot be used, a file that is missing, unreadable or of another format; a first
+/// record that is no sample, or none at all.
 pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
     dataset(request)?;
     overrides(request)?;
@@ -271,7 +275,8 @@ impl Input {
         })
     }
 
-    /// Calls `f` with place, stored text and content of every record; errors name the file and the line or row.
+    /// Calls `f` with place, stored text and content of every record; errors name the file and the line or
+    /// row.
     fn each(
         &self,
         progress: &mut dyn Progress,

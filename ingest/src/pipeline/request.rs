@@ -28,7 +28,8 @@ pub struct IngestRequest {
     pub loss: LossForm,
     /// How a sample's losses become one.
     pub reduction: Reduction,
-    /// Whether a sample has one vector, or one for each scored token: that token's part of the loss, or the gradient of that part.
+    /// Whether a sample has one vector, or one for each scored token: that token's part of the loss, or the
+    /// gradient of that part.
     pub granularity: Granularity,
     /// The hidden states that embeddings are taken from.
     pub embedding: EmbeddingForm,
@@ -79,7 +80,8 @@ impl IngestRequest {
     /// Tokens in one batch unless others are asked for.
     pub const BATCH_TOKENS: u32 = 512;
 
-    /// A request with everything as the command line has it by default: the base model, one thread, and no kind yet.
+    /// A request with everything as the command line has it by default: the base model, one
+    /// thread, and no kind yet.
     pub fn new(dataset: impl Into<String>, model: impl Into<PathBuf>) -> Self {
         Self {
             dataset: dataset.into(),
@@ -112,7 +114,8 @@ impl IngestRequest {
 }
 
 impl IngestRequest {
-    /// What a pass of the model is for: a token's gradient takes one of its own, the losses of a sample's tokens come from one together.
+    /// What a pass of the model is for: a token's gradient takes one of its own, the losses of a sample's
+    /// tokens come from one together.
     pub fn pass(&self) -> Granularity {
         if self.kinds.iter().any(|kind| kind.is_gradient()) { self.granularity } else { Granularity::Sample }
     }

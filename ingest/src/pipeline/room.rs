@@ -63,8 +63,8 @@ pub(super) fn check_work(
     check(&plan.request, place, (bytes as f64 * per_row) as u64)
 }
 
-/// Refuses samples that are not registered yet, if their vectors do not fit in addition to the store's. `rows` are new,
-/// `texts` some of theirs.
+/// Refuses samples that are not registered yet, if their vectors do not fit in addition to the store's.
+/// `rows` are new, `texts` some of theirs.
 ///
 /// # Errors
 /// [`IngestError::NoRoom`]; a model that cannot be opened, a text that cannot be encoded.

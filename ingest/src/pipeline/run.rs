@@ -1,11 +1,11 @@
 //! Runs an ingest: samples -> tokens -> batches -> model -> features -> projection -> segments.
 //!
-//! One thread prepares batches, workers run the model, the calling thread writes. Every batch is computed by one worker alone
-//! and written in row order, so the result does not depend on the number of workers. Windows are sealed one after the other:
-//! what is sealed is never computed again.
+//! One thread prepares batches, workers run the model, the calling thread writes. Every batch is computed by
+//! one worker alone and written in row order, so the result does not depend on the number of workers. Windows
+//! are sealed one after the other: what is sealed is never computed again.
 //!
-//! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished batches that wait
-//! for their turn, and one window of tokens with the text that is being read.
+//! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished
+//! batches that wait for their turn, and one window of tokens with the text that is being read.
 
 use std::ops::ControlFlow;
 

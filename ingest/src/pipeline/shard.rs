@@ -1,4 +1,5 @@
-//! Computing one shard of an ingest: an equal share of a snapshot's rows, into a separate folder. The store is only read.
+//! Computing one shard of an ingest: an equal share of a snapshot's rows, into a separate folder.
+//! The store is only read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ pub struct ShardRequest {
     pub shard: ShardIndex,
     /// The folder: missing, empty, or that of the same shard.
     pub out: PathBuf,
-    /// The snapshot whose rows are split. Without one it is that of the folder, if it is begun, or else the current one.
+    /// The snapshot whose rows are split. Without one it is that of the folder, if it is begun,
+    /// or else the current one.
     pub snapshot: Option<SnapshotName>,
 }
 
@@ -70,7 +72,8 @@ fn snapshot(store: &Store, shard: &ShardRequest) -> Result<Arc<Snapshot>, Ingest
 
 /// Computes what a shard's plan says is missing, and writes its receipt.
 ///
-/// `cancel` stops the run after the batch in work; sealed windows are kept for the next run of the same request.
+/// `cancel` stops the run after the batch in work; sealed windows are kept for the next
+/// run of the same request.
 ///
 /// # Errors
 /// The first failure; what was sealed before it is kept.

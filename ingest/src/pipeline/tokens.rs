@@ -38,7 +38,8 @@ impl Counts {
     }
 }
 
-/// Token counts of the dataset: those stored, and those of the rows that lack them, which are sealed in the job.
+/// Token counts of the dataset: those stored, and those of the rows that lack them, which
+/// are sealed in the job.
 ///
 /// # Errors
 /// A sample that cannot be read or encoded.

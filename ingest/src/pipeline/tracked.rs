@@ -76,7 +76,8 @@ impl Tracked {
         Ok(Tracked { folder, adapter, indices, tensors, projection })
     }
 
-    /// Sizes of vectors, of batches and of memory. `checkpoint` is the checkpoint's id, or anything if only sizes matter.
+    /// Sizes of vectors, of batches and of memory. `checkpoint` is the checkpoint's id, or
+    /// anything if only sizes matter.
     ///
     /// # Errors
     /// A projection that does not fit the tensors, and a limit on memory that cannot be kept.
@@ -127,7 +128,8 @@ impl Tracked {
     }
 }
 
-/// Whether a fine-tune can have come from a base: the same architecture and sizes, but for a vocabulary that grew.
+/// Whether a fine-tune can have come from a base: the same architecture and sizes, but for
+/// a vocabulary that grew.
 fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
     let sizes = |d: &Decoder| (d.architecture, d.layers, d.hidden_size, d.intermediate_size, d.heads);
     sizes(tuned) == sizes(base)

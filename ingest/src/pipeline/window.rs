@@ -1,9 +1,11 @@
 //! Windows and batches: how the rows of a dataset are cut for the engine.
 //!
 //! Invariants
-//! - a window is one whole cell of the dataset, whatever part of it is asked for: batches are cut over all its live rows
-//! - so a row's batch depends on the rows of its cell, on `batch_tokens` and on the model alone, never on `--limit`, on what
-//!   was stored before, on threads or on where an earlier run stopped; on the CPU backend its bits do not even depend on the batch
+//! - a window is one whole cell of the dataset, whatever part of it is asked for: batches are cut
+//!   over all its live rows
+//! - so a row's batch depends on the rows of its cell, on `batch_tokens` and on the model alone, never on
+//!   `--limit`, on what was stored before, on threads or on where an earlier run stopped; on the CPU backend
+//!   its bits do not even depend on the batch
 
 use std::ops::Range;
 
@@ -32,7 +34,8 @@ impl BatchLimits {
     }
 }
 
-/// Cuts consecutive rows into batches, by their token counts in row order. Returns ranges of positions, without gaps.
+/// Cuts consecutive rows into batches, by their token counts in row order. Returns ranges of
+/// positions, without gaps.
 pub fn cut_batches(tokens: impl IntoIterator<Item = usize>, limits: BatchLimits) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut sum, mut end) = (0, 0, 0);

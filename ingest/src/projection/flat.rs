@@ -3,8 +3,10 @@
 //! Invariants
 //! - the input is the concatenation of the tensors, row-major, in the order given to `new`
 //! - `sjlt`, `rademacher`, `gaussian`: the projections of the tensors are summed, one module group
-//! - `mask`: outputs are split over the tensors by size; `none`: outputs are the inputs; module groups are kept
-//! - one gradient has the same bits from `project`, `project_batch`, `project_parallel` and block-aligned `project_slice`s
+//! - `mask`: outputs are split over the tensors by size; `none`: outputs are the inputs;
+//!   module groups are kept
+//! - one gradient has the same bits from `project`, `project_batch`, `project_parallel` and
+//!   block-aligned `project_slice`s
 
 use std::collections::HashSet;
 
@@ -28,7 +30,8 @@ pub const TABLE_BUDGET: usize = 256 << 20;
 
 /// Projects concatenated gradients of one list of tensors.
 ///
-/// Non-finite inputs reach the output of every kind but `mask`, which only sees the coordinates that it samples.
+/// Non-finite inputs reach the output of every kind but `mask`, which only sees the
+/// coordinates that it samples.
 pub struct FlatProjector {
     dim: usize,
     inputs: usize,
@@ -55,7 +58,8 @@ impl FlatProjector {
         Self::with_table_budget(spec, tensors, checkpoint, TABLE_BUDGET)
     }
 
-    /// As [`Self::new`], with another limit on the bytes of the table of drawn entries. Results have the same bits.
+    /// As [`Self::new`], with another limit on the bytes of the table of drawn entries.
+    /// Results have the same bits.
     pub fn with_table_budget(
         spec: &ProjectionSpec,
         tensors: &[TensorSpec],
@@ -131,7 +135,8 @@ impl FlatProjector {
         self.project_batch(&[grad], out);
     }
 
-    /// Projects several gradients; `out` is row-major. Matrix entries that have no table are drawn once for all.
+    /// Projects several gradients; `out` is row-major. Matrix entries that have no table
+    /// are drawn once for all.
     ///
     /// # Panics
     /// If a length does not fit.
@@ -159,7 +164,8 @@ impl FlatProjector {
         }
     }
 
-    /// Projects one large gradient with the threads of the current rayon pool. Same bits as [`Self::project`].
+    /// Projects one large gradient with the threads of the current rayon pool. Same bits as
+    /// [`Self::project`].
     ///
     /// # Panics
     /// If a length does not fit.
@@ -175,10 +181,11 @@ impl FlatProjector {
         summed.finish(&totals, out);
     }
 
-    /// Adds coordinates `offset..offset + values.len()` of a gradient to `totals`, to be closed by [`Self::finish`].
+    /// Adds coordinates `offset..offset + values.len()` of a gradient to `totals`, to be
+    /// closed by [`Self::finish`].
     ///
-    /// Slices cut at multiples of [`super::BLOCK`] and added in order give the bits of [`Self::project`]; any others agree
-    /// to f32 rounding.
+    /// Slices cut at multiples of [`super::BLOCK`] and added in order give the bits of [`Self::project`]; any
+    /// others agree to f32 rounding.
     ///
     /// # Panics
     /// If the slice leaves the gradient or `totals` has not [`Self::dim`] values.

@@ -1,7 +1,8 @@
 //! `gaussian`: the dense matrix of independent normals of variance 1/k.
 //!
-//! For comparison with other libraries; `rademacher` has no larger variance and costs less. Entries are evaluated in f64 and
-//! rounded once to f32; across platforms they may differ by the last places of `ln`, `sin` and `cos`.
+//! For comparison with other libraries; `rademacher` has no larger variance and costs less. Entries are
+//! evaluated in f64 and rounded once to f32; across platforms they may differ by the last places of
+//! `ln`, `sin` and `cos`.
 
 use std::f64::consts::TAU;
 

@@ -9,7 +9,8 @@ const ALL: &str = "all";
 const PARAMETER_PARTS: [&str; 7] =
     ["weight", "bias", "lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"];
 
-/// The module that a parameter belongs to: `model.layers.0.self_attn.q_proj` for both LoRA factors of that projection.
+/// The module that a parameter belongs to: `model.layers.0.self_attn.q_proj` for both LoRA
+/// factors of that projection.
 pub fn module_of(parameter: &str) -> &str {
     let mut module = parameter;
     while let Some((rest, last)) = module.rsplit_once('.') {
@@ -26,7 +27,8 @@ pub(super) fn single(dim: u32) -> Vec<ModuleGroup> {
     vec![ModuleGroup { name: ALL.to_owned(), start: 0, len: dim }]
 }
 
-/// Neighbouring tensors of one module form a group. `tensors`: name and coordinates of each; the coordinates' sum fits u32.
+/// Neighbouring tensors of one module form a group. `tensors`: name and coordinates of each; the
+/// coordinates' sum fits u32.
 ///
 /// A module whose tensors are not neighbours has several groups, named `module`, `module#2`, ...
 pub(super) fn by_module<'a>(tensors: impl IntoIterator<Item = (&'a str, u32)>) -> Vec<ModuleGroup> {

@@ -85,8 +85,9 @@ impl ProjectionKind {
 
     /// The same kind with the sides that suit `dim` coordinates per module; a flat kind as it is.
     ///
-    /// `fact_mask`, `fact_sjlt`: both sides `2 sqrt(dim)`, rounded up to a multiple of 8. `two_sided`: the two factors of `dim`
-    /// nearest to each other, the output side the smaller; choose a square, such as 1024 = 32 x 32.
+    /// `fact_mask`, `fact_sjlt`: both sides `2 sqrt(dim)`, rounded up to a multiple of 8. `two_sided`:
+    /// the two factors of `dim` nearest to each other, the output side the smaller; choose a square,
+    /// such as 1024 = 32 x 32.
     pub fn for_module_dim(self, dim: u32) -> Self {
         match self {
             ProjectionKind::TwoSided { .. } => {

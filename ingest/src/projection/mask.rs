@@ -1,7 +1,7 @@
 //! `mask`: one coordinate from each of k strata, scaled by the root of the stratum's length.
 //!
-//! Costs k reads, but its variance grows with the kurtosis of the coordinates: on heavy-tailed gradients it is far worse than
-//! any of the other kinds. Opt-in only.
+//! Costs k reads, but its variance grows with the kurtosis of the coordinates: on heavy-tailed gradients it
+//! is far worse than any of the other kinds. Opt-in only.
 
 use super::philox::Words;
 
@@ -30,7 +30,8 @@ pub(super) fn sample(words: Words, p: u64, k: u64) -> Vec<Sampled> {
 
 /// Splits `dim` outputs over tensors in proportion to their sizes, by largest remainder, at least one each.
 ///
-/// Needs `sizes.len() <= dim <= sum(sizes)` and no empty tensor; then no tensor gets more outputs than coordinates.
+/// Needs `sizes.len() <= dim <= sum(sizes)` and no empty tensor; then no tensor gets more
+/// outputs than coordinates.
 pub(super) fn split(dim: usize, sizes: &[usize]) -> Vec<usize> {
     let total: u128 = sizes.iter().map(|s| *s as u128).sum();
     let share = |size: usize| (dim as u128 * size as u128) / total;

@@ -1,12 +1,15 @@
-//! Random projections of gradients: linear, unbiased, and a pure function of seed, kind, tensor name and index.
+//! Random projections of gradients: linear, unbiased, and a pure function of seed, kind,
+//! tensor name and index.
 //!
 //! Invariants
 //! - `E<Px, Py> = <x, y>` over seeds; every scale factor lives inside P
 //! - no entry depends on the batch, the chunking, the number of threads or the device
 //! - sub-seeds are derived by hashing (`key`), never by arithmetic
-//! - the flat kinds take the concatenated gradient ([`FlatProjector`]); the factored kinds take each module's gradient as the
-//!   factors that it is a sum of, or formed, with the same result up to rounding ([`factored`])
-//! - a matrix is known by its [`ProjectionSpec::fingerprint`]; only vectors of one fingerprint may be compared
+//! - the flat kinds take the concatenated gradient ([`FlatProjector`]); the factored kinds take each
+//!   module's gradient as the factors that it is a sum of, or formed, with the same result up to
+//!   rounding ([`factored`])
+//! - a matrix is known by its [`ProjectionSpec::fingerprint`]; only vectors of one
+//!   fingerprint may be compared
 
 mod error;
 pub mod factored;

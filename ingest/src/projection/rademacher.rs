@@ -1,7 +1,7 @@
 //! `rademacher`: the dense matrix of +-1/sqrt(k).
 //!
-//! Entry (j, i) is bit `j mod 32` of word `(j mod 128) / 32` at counter (i, j/128); a set bit means negative. One call serves
-//! 128 rows of one column.
+//! Entry (j, i) is bit `j mod 32` of word `(j mod 128) / 32` at counter (i, j/128); a set bit means negative.
+//! One call serves 128 rows of one column.
 
 use super::philox::Words;
 use super::summed::SummedKind;

@@ -1,7 +1,8 @@
 //! `sjlt`: the sparse sign matrix in block form, `s` non-zeros in each column.
 //!
-//! The k rows are `s` blocks of `m = k/s`; non-zero `t` of column `i` lies in block `t`. Its word is number `i*s + t` of the
-//! stream: bit 0 is the sign, the rest picks the row. Kane and Nelson 2012 (arXiv 1012.1577).
+//! The k rows are `s` blocks of `m = k/s`; non-zero `t` of column `i` lies in block `t`. Its word
+//! is number `i*s + t` of the stream: bit 0 is the sign, the rest picks the row. Kane and Nelson
+//! 2012 (arXiv 1012.1577).
 
 use super::philox::Words;
 use super::summed::SummedKind;

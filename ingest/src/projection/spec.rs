@@ -36,12 +36,14 @@ impl ProjectionSpec {
         Self { kind: ProjectionKind::None, dim: 0, seed: 0, per_checkpoint: false }
     }
 
-    /// A factored kind with `dim` coordinates per module and the sides that suit them; a flat kind with `dim` in all.
+    /// A factored kind with `dim` coordinates per module and the sides that suit them; a flat
+    /// kind with `dim` in all.
     pub fn sized(kind: ProjectionKind, dim: u32) -> Self {
         Self { kind: kind.for_module_dim(dim), dim, seed: 0, per_checkpoint: false }
     }
 
-    /// SHA-256 of the canonical JSON of everything that decides an entry, as 64 hex digits; `none` without a projection.
+    /// SHA-256 of the canonical JSON of everything that decides an entry, as 64 hex digits;
+    /// `none` without a projection.
     pub fn fingerprint(&self) -> String {
         let combine = match self.kind {
             ProjectionKind::None => return "none".to_owned(),
@@ -119,8 +121,8 @@ impl fmt::Display for ProjectionSpec {
 }
 
 impl ProjectionSpec {
-    /// The projection that prints like this, with the sides that suit its dimension; `None` for another text. Its fingerprint says whether it
-    /// is the one that was meant.
+    /// The projection that prints like this, with the sides that suit its dimension; `None` for another text.
+    /// Its fingerprint says whether it is the one that was meant.
     pub fn from_text(text: &str) -> Option<Self> {
         if text == "none" {
             return Some(Self::none());

@@ -1,9 +1,9 @@
 //! Projections whose output is a sum over coordinates: `rademacher`, `gaussian`, `sjlt`.
 //!
 //! Invariants
-//! - the reduction order is fixed: blocks of [`BLOCK`] coordinates of the concatenated vector, f32 inside a block, in index
-//!   order; block sums are added in index order in f64. Bits therefore depend neither on threads, nor on the batch, nor on
-//!   whether entries come from the table or are drawn again
+//! - the reduction order is fixed: blocks of [`BLOCK`] coordinates of the concatenated vector, f32 inside a
+//!   block, in index order; block sums are added in index order in f64. Bits therefore depend neither on
+//!   threads, nor on the batch, nor on whether entries come from the table or are drawn again
 //! - zero coordinates contribute nothing and cost nothing but the look
 
 use std::ops::Range;
@@ -18,7 +18,8 @@ pub const BLOCK: usize = 65_536;
 /// Entries drawn at a time when there is no table: 4 MiB, so that they stay in cache while a batch uses them.
 const TILE_ENTRIES: usize = 1 << 20;
 
-/// Above this magnitude the f32 sum of a block could overflow although the result does not: such a block is scaled down.
+/// Above this magnitude the f32 sum of a block could overflow although the result does not: such
+/// a block is scaled down.
 const LARGE: f32 = power_of_two(100);
 const DOWN: f32 = power_of_two(-64);
 const UP: f64 = 1.0 / DOWN as f64;

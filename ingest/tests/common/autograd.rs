@@ -1,4 +1,5 @@
-//! Models of the zoo with their gradients by automatic differentiation, and engines whose features can be compared with it.
+//! Models of the zoo with their gradients by automatic differentiation, and engines whose features
+//! can be compared with it.
 
 use std::path::{Path, PathBuf};
 

@@ -18,7 +18,8 @@ use gstore_ingest::gradient::{
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use gstore_model::weights::{Adapter, ModelFolder};
 
-/// An engine whose gradient feature is the gradient of an adapter's factors itself; without an adapter it has none.
+/// An engine whose gradient feature is the gradient of an adapter's factors itself; without
+/// an adapter it has none.
 pub fn raw_engine<B: GradientBackend>(model: &Path, adapter: Option<&Path>, backend: B) -> Engine {
     let features = adapter.map(|adapter| {
         let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
@@ -33,7 +34,8 @@ pub fn raw_engine<B: GradientBackend>(model: &Path, adapter: Option<&Path>, back
     Engine::load(&source, backend, EngineOptions::default(), features).unwrap()
 }
 
-/// Asserts that `found` is within `tolerance` of `expected`, relative to the larger magnitude of the two and 1e-3.
+/// Asserts that `found` is within `tolerance` of `expected`, relative to the larger
+/// magnitude of the two and 1e-3.
 #[track_caller]
 pub fn assert_near(found: f32, expected: f32, tolerance: f32, what: &str) {
     let scale = found.abs().max(expected.abs()).max(1e-3);

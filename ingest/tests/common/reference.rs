@@ -1,5 +1,5 @@
-//! The folder of reference results: found by `GSTORE_SHARED` (default `../shared` next to the workspace), and read by its own listings and
-//! manifests, so that another folder of the same layout is tested the same way.
+//! The folder of reference results: found by `GSTORE_SHARED` (default `../shared` next to the workspace), and
+//! read by its own listings and manifests, so that another folder of the same layout is tested the same way.
 
 use std::path::{Path, PathBuf};
 
@@ -116,8 +116,8 @@ fn checkpoint_folders(parent: &Path) -> Vec<(u64, PathBuf)> {
     folders
 }
 
-/// The template of LESS: a tag line per turn; what assistants say, its end and the newline after it are scored. Masks end where the
-/// tokenised prefix of the text ends.
+/// The template of LESS: a tag line per turn; what assistants say, its end and the newline after it are
+/// scored. Masks end where the tokenised prefix of the text ends.
 fn tokenise(record: &Value, tokenizer: &Tokenizer, eos: &str) -> Row {
     let encode = |text: &str| tokenizer.encode(text, true).unwrap().get_ids().to_vec();
     let messages = record["messages"].as_array().unwrap();

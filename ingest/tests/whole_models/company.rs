@@ -126,7 +126,8 @@ fn check_bits(
     });
 }
 
-/// The zoo's sequences, and others that fill more than one chunk of the head together, or have nothing to score.
+/// The zoo's sequences, and others that fill more than one chunk of the head together, or
+/// have nothing to score.
 fn company(model: &Whole, mut samples: Vec<Sample>) -> Vec<Sample> {
     samples.push(model.noise(1, 9, 9));
     samples.push(model.noise(2, 97, 1));

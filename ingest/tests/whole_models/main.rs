@@ -1,4 +1,5 @@
-//! Promise: all features of a whole model's gradient come from the same gradient, and a row has the same bits in any batch.
+//! Promise: all features of a whole model's gradient come from the same gradient, and a row has the
+//! same bits in any batch.
 
 #[path = "../common/mod.rs"]
 mod common;

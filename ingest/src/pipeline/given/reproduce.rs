@@ -1,7 +1,7 @@
 //! Reconstruction of the request that made a stored feature, from its description.
 //!
-//! A description holds digests; what they are digests of is read from what the feature's provenance says in words. Whether that is right shows
-//! when the description is made again: it must be the same.
+//! A description holds digests; what they are digests of is read from what the feature's provenance says in
+//! words. Whether that is right shows when the description is made again: it must be the same.
 
 use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeaturePart, Granularity};

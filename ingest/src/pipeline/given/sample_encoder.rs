@@ -72,12 +72,12 @@ impl SampleEncoder {
         Self { options, state: Mutex::new(State { places, loaded: Vec::new() }) }
     }
 
-    /// The vectors of records (JSON objects, as in a data file) for each feature. Features are computed one after the other, so that one model
-    /// is in memory at a time in addition to those that are kept.
+    /// The vectors of records (JSON objects, as in a data file) for each feature. Features are computed one
+    /// after the other, so that one model is in memory at a time in addition to those that are kept.
     ///
     /// # Errors
-    /// A record that is none, is cut or has no scored token; weights, tokenizer, projection or anything else that is not what the stored
-    /// feature was computed with.
+    /// A record that is none, is cut or has no scored token; weights, tokenizer, projection or anything else
+    /// that is not what the stored feature was computed with.
     pub fn encode(
         &self,
         snapshot: &Snapshot,
@@ -208,7 +208,8 @@ fn encode(encoder: &TextEncoder, contents: &[Content]) -> Result<Vec<Encoded>, G
     Ok(all)
 }
 
-/// Why nothing of a sample is scored. A token's loss is that of its prediction from the tokens before it, so the first one has none.
+/// Why nothing of a sample is scored. A token's loss is that of its prediction from the tokens before it, so
+/// the first one has none.
 fn why_unscored(content: &Content, encoded: &Encoded) -> &'static str {
     match content {
         Content::Text(_) if encoded.ids.len() < 2 => {

@@ -1,7 +1,7 @@
 //! Multiply-adds of the ways to a projected vector, and which way a module takes.
 //!
-//! Only shapes and a nominal number of tokens enter, never the tokens of a sample: the two ways differ in the last bits, and a
-//! row must not depend on its batch.
+//! Only shapes and a nominal number of tokens enter, never the tokens of a sample: the two ways differ in the
+//! last bits, and a row must not depend on its batch.
 
 use super::module::Shape;
 use crate::projection::kind::ProjectionKind;
@@ -19,7 +19,8 @@ pub enum Way {
     Formed,
 }
 
-/// Multiply-adds per sample of one module. Modules share the reads of a flat mask, so theirs is an upper bound.
+/// Multiply-adds per sample of one module. Modules share the reads of a flat mask, so
+/// theirs is an upper bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// From the factors to the vector; none where there are no factors to project.
@@ -84,7 +85,8 @@ pub fn cost(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Cost {
 
 /// The way with fewer multiply-adds; the factors if both have as many.
 ///
-/// `needs_formed`: whether the feature needs the gradient itself, as every function of it does that is not linear.
+/// `needs_formed`: whether the feature needs the gradient itself, as every function of it
+/// does that is not linear.
 pub fn choose(spec: &ProjectionSpec, shape: Shape, nominal_tokens: u64, needs_formed: bool) -> Way {
     let cost = cost(spec, shape, nominal_tokens);
     match cost.factors {

@@ -1,7 +1,8 @@
-//! `fact_mask`: one coordinate of each stratum of each side, then sparse signs (the shape of FactGraSS, arXiv 2505.18976).
+//! `fact_mask`: one coordinate of each stratum of each side, then sparse signs (the shape of
+//! FactGraSS, arXiv 2505.18976).
 //!
-//! Reads the fewest values of all, and loses quality silently where a few channels carry the gradient: opt-in only
-//! ([`super::kurtosis`]).
+//! Reads the fewest values of all, and loses quality silently where a few channels carry the gradient: opt-in
+//! only ([`super::kurtosis`]).
 
 use super::side::{SideEntry, SideMatrix};
 use crate::projection::mask;

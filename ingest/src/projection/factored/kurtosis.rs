@@ -5,11 +5,12 @@ use std::ops::Range;
 /// Above this, a mask is warned about.
 pub const LIMIT: f64 = 10.0;
 
-/// Kurtosis of the coordinates of each part of some sampled vectors: `d sum x^4 / (sum x^2)^2`, the mean over the samples.
+/// Kurtosis of the coordinates of each part of some sampled vectors: `d sum x^4 / (sum x^2)^2`, the
+/// mean over the samples.
 ///
-/// 1 for coordinates of equal magnitude, 3 for normal ones. The relative variance of a mask of k coordinates is about
-/// `(kurtosis - 1)/k`. Parts are modules in a formed gradient, or the whole of a token's inputs or output gradients. Samples that
-/// are zero or not finite there do not count; a part without any other has 0.
+/// 1 for coordinates of equal magnitude, 3 for normal ones. The relative variance of a mask of k coordinates
+/// is about `(kurtosis - 1)/k`. Parts are modules in a formed gradient, or the whole of a token's inputs or
+/// output gradients. Samples that are zero or not finite there do not count; a part without any other has 0.
 ///
 /// # Panics
 /// If a part leaves a sample.

@@ -1,13 +1,16 @@
 //! Projections of one module at a time: `two_sided`, `fact_mask`, `fact_sjlt`.
 //!
-//! A sample's gradient of a linear layer is `G = sum_t e_t a_t^T` over its tokens, e the output gradients and a the inputs.
-//! Each side is projected by its own matrix, `C = sum_t (P_out e_t)(P_in a_t)^T = P_out G P_in^T`, so G need not exist.
+//! A sample's gradient of a linear layer is `G = sum_t e_t a_t^T` over its tokens, e the output gradients and
+//! a the inputs. Each side is projected by its own matrix,
+//! `C = sum_t (P_out e_t)(P_in a_t)^T = P_out G P_in^T`, so G need not exist.
 //!
 //! Invariants
-//! - the factors and the formed gradient give the same vector up to rounding; which way is taken depends on shapes and a
-//!   nominal number of tokens only ([`cost::choose`]), so bits never depend on a batch
-//! - C is row-major, the output side first; `two_sided` stores it, the fact kinds project it once more (side `post`, s = 1)
-//! - every module has the same number of coordinates, whatever its size, and they follow each other in the modules' order
+//! - the factors and the formed gradient give the same vector up to rounding; which way is taken depends on
+//!   shapes and a nominal number of tokens only ([`cost::choose`]), so bits never depend on a batch
+//! - C is row-major, the output side first; `two_sided` stores it, the fact kinds project it once more
+//!   (side `post`, s = 1)
+//! - every module has the same number of coordinates, whatever its size, and they follow each other
+//!   in the modules' order
 //! - a bias is the last column of G: its input is a constant 1
 //! - a tensor of one axis has no factors; it is projected by `sjlt` with s = 1
 

@@ -16,7 +16,8 @@ pub enum Shape {
         /// Whether there is a bias, the column after the inputs.
         bias: bool,
     },
-    /// A table that tokens index: `[vocab, hidden]`. The output side is the token id, the input side the hidden gradient.
+    /// A table that tokens index: `[vocab, hidden]`. The output side is the token id, the input
+    /// side the hidden gradient.
     Embedding {
         /// Rows of the table.
         vocab: usize,
@@ -51,7 +52,8 @@ impl Shape {
         (rows as u64).saturating_mul(columns as u64)
     }
 
-    /// Rows of the projected sides: those of the kind, but a mask takes no more than there is. None of a vector or a flat kind.
+    /// Rows of the projected sides: those of the kind, but a mask takes no more than there is. None of a
+    /// vector or a flat kind.
     pub(super) fn sides(self, kind: ProjectionKind) -> Option<(usize, usize)> {
         let (k_out, k_in) = kind.sides()?;
         let (k_out, k_in) = (k_out as usize, k_in as usize);
@@ -100,8 +102,9 @@ impl ModuleShape {
 
 /// The modules of a list of trainable tensors, each taken as `[out, input]`.
 ///
-/// A `bias` that follows the `weight` of its module is its last column. Of more than two axes, all but the first are inputs.
-/// A table of embeddings cannot be told from a linear layer here; both have the same projection, only other costs.
+/// A `bias` that follows the `weight` of its module is its last column. Of more than two axes, all but the
+/// first are inputs. A table of embeddings cannot be told from a linear layer here; both have the same
+/// projection, only other costs.
 pub fn modules_of(tensors: &[TensorSpec]) -> Vec<ModuleShape> {
     let mut modules = Vec::new();
     let mut rest = tensors;

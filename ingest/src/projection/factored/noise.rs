@@ -1,14 +1,16 @@
 //! Expected noise of the inner products of projected gradients.
 //!
-//! The variance of `<Px, Py>` of unit gradients, for coordinates without outliers. For G and G' of concentration
-//! `c = |G G'^T|^2 / (|G| |G'|)^2`, with sides of variance factor 1/k_out, 1/k_in and a last projection to k:
+//! The variance of `<Px, Py>` of unit gradients, for coordinates without outliers. For G and G' of
+//! concentration `c = |G G'^T|^2 / (|G| |G'|)^2`, with sides of variance factor 1/k_out, 1/k_in and
+//! a last projection to k:
 //!
-//! - nearly equal gradients: `2 c (1/k_out + 1/k_in) + 2 (1 + c)/(k_out k_in) + 2/k`; the concentration of a sum over T random
-//!   tokens is `1/T + 1/d_out + 1/d_in`, so few tokens cost precision
+//! - nearly equal gradients: `2 c (1/k_out + 1/k_in) + 2 (1 + c)/(k_out k_in) + 2/k`; the concentration of a
+//!   sum over T random tokens is `1/T + 1/d_out + 1/d_in`, so few tokens cost precision
 //! - unrelated gradients: `1/(k_out d_in) + 1/(k_in d_out) + 1/(k_out k_in) + 1/k`
 //!
-//! `two_sided` lacks the last term, a mask of k of d coordinates has `(1 - k/d)/k` on its side. One token gives the formula of the
-//! single product `v_out v_in + v_out r_in^2 + v_in r_out^2`, `v = (1 + r^2)/k`. Measured values: `docs/methods.md`.
+//! `two_sided` lacks the last term, a mask of k of d coordinates has `(1 - k/d)/k` on its side. One token
+//! gives the formula of the single product `v_out v_in + v_out r_in^2 + v_in r_out^2`, `v = (1 + r^2)/k`.
+//! Measured values: `docs/methods.md`.
 
 use super::module::Shape;
 use crate::projection::kind::ProjectionKind;
@@ -44,7 +46,8 @@ impl Noise {
     }
 }
 
-/// Of one module, for samples of `tokens` tokens; of a flat kind, which modules share, if `shape` were all there is.
+/// Of one module, for samples of `tokens` tokens; of a flat kind, which modules share, if
+/// `shape` were all there is.
 pub fn noise(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Noise {
     let k = f64::from(spec.dim.max(1));
     let (rows, columns) = shape.matrix();

@@ -17,8 +17,8 @@ use crate::projection::spec::ProjectionSpec;
 
 /// Projects the gradients of one list of modules.
 ///
-/// Matrices are drawn when a module is first asked for, so a projector that only says what its vectors look like costs nothing.
-/// Nothing here starts threads; sums are in f64, in index order, and rounded once.
+/// Matrices are drawn when a module is first asked for, so a projector that only says what its vectors look
+/// like costs nothing. Nothing here starts threads; sums are in f64, in index order, and rounded once.
 pub struct FactoredProjector {
     spec: ProjectionSpec,
     checkpoint: Option<String>,
@@ -101,12 +101,14 @@ impl FactoredProjector {
         module * self.module_dim()
     }
 
-    /// Module groups of the output, ascending and without gaps; tensors of one module (both LoRA factors) share a group.
+    /// Module groups of the output, ascending and without gaps; tensors of one module (both LoRA
+    /// factors) share a group.
     pub fn groups(&self) -> Vec<ModuleGroup> {
         self.groups.clone()
     }
 
-    /// Values that are summed over the tokens of a sample before [`Self::finish`], `[rows of out, rows of in]`; 0 of a vector.
+    /// Values that are summed over the tokens of a sample before [`Self::finish`],
+    /// `[rows of out, rows of in]`; 0 of a vector.
     pub fn accumulated_len(&self, module: usize) -> usize {
         self.modules[module].shape.sides(self.spec.kind).map_or(0, |(k_out, k_in)| k_out * k_in)
     }
@@ -119,7 +121,8 @@ impl FactoredProjector {
         }
     }
 
-    /// Adds the factors of some tokens to `accumulated`. What a backend does on its own device; here, the reference.
+    /// Adds the factors of some tokens to `accumulated`. What a backend does on its own
+    /// device; here, the reference.
     ///
     /// # Panics
     /// If the module is a vector or a length does not fit.
@@ -149,7 +152,8 @@ impl FactoredProjector {
         }
     }
 
-    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, one more projection of the others.
+    /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, one more
+    /// projection of the others.
     ///
     /// # Panics
     /// If the module is a vector or a length does not fit.
@@ -171,7 +175,8 @@ impl FactoredProjector {
         }
     }
 
-    /// Projects a formed gradient: `weight` row-major `[out, input]`, and the gradient of the bias, empty without one.
+    /// Projects a formed gradient: `weight` row-major `[out, input]`, and the gradient of the
+    /// bias, empty without one.
     ///
     /// # Panics
     /// If a length does not fit.

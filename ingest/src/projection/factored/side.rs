@@ -9,7 +9,8 @@ pub struct SideMatrix {
     pub columns: usize,
     /// The entries.
     pub entries: SideEntries,
-    /// What each token's constant one adds to the projected values: one value per row, or empty without a bias.
+    /// What each token's constant one adds to the projected values: one value per row, or empty without a
+    /// bias.
     pub constant: Vec<f32>,
 }
 
@@ -18,7 +19,8 @@ pub struct SideMatrix {
 pub enum SideEntries {
     /// All of them, row-major.
     Dense(Vec<f32>),
-    /// Those that are not zero, ascending by source, at most one of each source. A mask has one of each destination, too.
+    /// Those that are not zero, ascending by source, at most one of each source. A mask has one of
+    /// each destination, too.
     Sparse(Vec<SideEntry>),
 }
 

@@ -10,9 +10,11 @@ pub(super) fn by_destination(side: &SideMatrix) -> Vec<SideEntry> {
     entries
 }
 
-/// `P_out G P_in^T` of a formed gradient, the output side first: `weight` is row-major, `bias` the last column or empty.
+/// `P_out G P_in^T` of a formed gradient, the output side first: `weight` is row-major, `bias`
+/// the last column or empty.
 ///
-/// `rows`: the output side by destination. The rows of G that share a destination are added before they meet the input side.
+/// `rows`: the output side by destination. The rows of G that share a destination are added before
+/// they meet the input side.
 pub(super) fn project(
     rows: &[SideEntry],
     out_rows: usize,

@@ -25,7 +25,8 @@ pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideM
     SideMatrix::dense(rows, columns, values, bias)
 }
 
-/// `P_out G P_in^T` of a formed gradient, the output side first: `weight` is row-major, `bias` the last column or empty.
+/// `P_out G P_in^T` of a formed gradient, the output side first: `weight` is row-major, `bias`
+/// the last column or empty.
 pub(super) fn project(out: &SideMatrix, input: &SideMatrix, weight: &[f32], bias: &[f32]) -> Vec<f64> {
     let (SideEntries::Dense(p_out), SideEntries::Dense(p_in)) = (&out.entries, &input.entries) else {
         return Vec::new();
