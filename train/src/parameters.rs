@@ -1,4 +1,5 @@
-//! Trainable parameters: LoRA factors or all tensors, their values in f32, and the model that computes with them.
+//! Trainable parameters: LoRA factors or all tensors, their values in f32, and the model
+//! that computes with them.
 
 use std::path::PathBuf;
 

@@ -59,8 +59,8 @@ impl<B: Backend> Default for Scratch<B> {
     }
 }
 
-/// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is complete and the
-/// piece's turn: of a piece only one layer and the tensors of no layer are in memory.
+/// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is complete and
+/// the piece's turn: of a piece only one layer and the tensors of no layer are in memory.
 pub(crate) struct PieceSink<'a, B: Backend> {
     layout: &'a GradLayout,
     piece: usize,

@@ -1,9 +1,9 @@
-//! Checkpoint folders: what torch, PEFT and transformers open, written whole or not at all.
+//! Checkpoint folders: what torch, PEFT and transformers open, written completely or not at all.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `adapter_model.safetensors`, `adapter_config.json` | LoRA factors as PEFT saves them |
-//! | `model.safetensors`, `config.json` | all tensors under the names of transformers, with the tokenizer's files |
+//! | `model.safetensors`, `config.json` | all tensors, named as in transformers; the tokenizer's files |
 //! | `optimizer.pt`, `scheduler.pt` | the state dicts that the Hugging Face Trainer saves |
 //! | `trainer_state.json` | steps and log; what LESS takes the weight of a checkpoint from |
 //! | `gstore_state.json` | what the training was asked for, to go on with the same bits |
