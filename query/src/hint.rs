@@ -1,6 +1,7 @@
 //! Names in messages: the nearest known one, and lists of them.
 
-/// The candidate nearest to `name`, upper and lower case taken as equal, if it is near enough to be a slip of the finger.
+/// The candidate nearest to `name`, upper and lower case taken as equal, if it is near enough to
+/// be a slip of the finger.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<(String, &str)> = candidates.into_iter().map(|c| (c.to_lowercase(), c)).collect();
     let lower =

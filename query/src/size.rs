@@ -1,6 +1,7 @@
 //! Formatting of byte counts in messages.
 
-/// What is needed and what is allowed, in one unit in which neither is nothing: the first rounded up, the second down.
+/// What is needed and what is allowed, in one unit in which neither is nothing: the first
+/// rounded up, the second down.
 pub(crate) fn needed_and_allowed(needed: u64, allowed: u64) -> (String, String) {
     let units = [(1u64 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units.into_iter().find(|(unit, _)| allowed >= *unit && needed >= *unit);

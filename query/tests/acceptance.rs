@@ -1,4 +1,5 @@
-//! Promise: every number of the acceptance example of LESS (specification, section 8) comes out of a real store, and its invariants hold.
+//! Promise: every number of the acceptance example of LESS (specification, section 8) comes out of a real
+//! store, and its invariants hold.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: a score agrees with float64 arithmetic on the stored values to the accuracy that docs/methods.md states.
+//! Promise: a score agrees with float64 arithmetic on the stored values to the accuracy that
+//! docs/methods.md states.
 
 mod common;
 
@@ -16,8 +17,8 @@ fn product_bound(dim: usize) -> f64 {
     (dim.div_ceil(16) + 4) as f64 * U
 }
 
-/// What is stated of a score: the products of all groups, factor and rounding of each, groups and checkpoints added up, and the query's own
-/// rounding to f32.
+/// What is stated of a score: the products of all groups, factor and rounding of each, groups and checkpoints
+/// added up, and the query's own rounding to f32.
 fn score_bound(dim: usize, groups: usize, checkpoints: usize) -> f64 {
     product_bound(dim) + (groups + checkpoints + 4) as f64 * U
 }

@@ -1,5 +1,5 @@
-//! Promise: graphs propose rows and nothing else: what is reported of a row is the scan's, to the bit, whatever a graph or its file holds; and
-//! they find nearly all of the nearest rows.
+//! Promise: graphs propose rows and nothing else: what is reported of a row is the scan's, to the bit,
+//! whatever a graph or its file holds; and they find nearly all of the nearest rows.
 #![cfg(feature = "ann")]
 
 mod common;
@@ -457,7 +457,8 @@ fn forged_files_are_errors_and_never_more() {
         forge(&store, header.clone(), vectors, graph);
         assert!(answer(&store).is_err());
     }
-    // Every byte of the fixed part, and words anywhere. Each try is a file that is flushed, so there are not many more.
+    // Every byte of the fixed part, and words anywhere. Each try is a file that is flushed, so
+    // there are not many more.
     let mut numbers = Numbers(77);
     for i in 0..180 {
         let mut bytes = graph.clone();

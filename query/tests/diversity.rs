@@ -1,5 +1,5 @@
-//! Promise: a ranking under quotas, without near-duplicates or with subtasks in turn is what a greedy pass over the exact ranking gives,
-//! however many candidates are fetched at a time.
+//! Promise: a ranking under quotas, without near-duplicates or with subtasks in turn is what a greedy pass
+//! over the exact ranking gives, however many candidates are fetched at a time.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: a ranking for each subtask, target or sample, made in one pass, is the ranking that asking for it alone gives.
+//! Promise: a ranking for each subtask, target or sample, made in one pass, is the ranking that
+//! asking for it alone gives.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: what is said to stand behind a score adds up to it, and the standard error and the noise floor are as large as the noise is.
+//! Promise: what is said to stand behind a score adds up to it, and the standard error and the noise floor
+//! are as large as the noise is.
 
 mod common;
 
@@ -163,8 +164,8 @@ impl Coverage {
     }
 }
 
-/// Compares the scores of projected rows with those of the rows themselves. `rows` of a seed share its projection, so where they have much
-/// in common their errors do too.
+/// Compares the scores of projected rows with those of the rows themselves. `rows` of a seed share its
+/// projection, so where they have much in common their errors do too.
 fn simulate(specs: &[InfluenceSpec], common: f32, seeds: u64, rows: usize) -> Vec<Coverage> {
     let mut found: Vec<Coverage> = specs.iter().map(|_| Coverage::default()).collect();
     for seed in 0..seeds {
@@ -232,7 +233,8 @@ fn the_standard_error_covers_as_often_as_stated() {
             println!(
                 "{sim} {within} {across}, common {common}: {one:.3} within one, {two:.3} within two, {floor:.3} floors"
             );
-            // Student's t with 15 degrees of freedom: 66.7 % and 93.6 %. A maximum takes the larger error of the two subtasks.
+            // Student's t with 15 degrees of freedom: 66.7 % and 93.6 %. A maximum takes the larger
+            // error of the two subtasks.
             let slack = slack + if *across == Across::Max { 0.05 } else { 0.0 };
             assert!((one - 0.667).abs() < slack, "{spec:?} {common}: {one} within one");
             assert!((two - 0.936).abs() < slack, "{spec:?} {common}: {two} within two");

@@ -1,5 +1,5 @@
-//! Promise: samples that are given with a question are scored as the same samples in a dataset, bit for bit, and pool rows that occur in the target
-//! are found.
+//! Promise: samples that are given with a question are scored as the same samples in a dataset, bit for bit,
+//! and pool rows that occur in the target are found.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: subtask means and scores of the reference follow from its influence values by the aggregations here.
+//! Promise: subtask means and scores of the reference follow from its influence values by
+//! the aggregations here.
 
 use std::path::Path;
 
@@ -6,7 +7,8 @@ use gstore_query::influence::{Across, Terms, Within};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI` set its absence fails.
+/// The folder of reference results (`GSTORE_SHARED`, default `../shared` next to the workspace). With `CI`
+/// set its absence fails.
 fn golden() -> Option<std::path::PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let shared = std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into());

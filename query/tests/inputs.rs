@@ -1,9 +1,10 @@
-//! Promise: vectors and numbers from outside that are not finite, or of another length or space, are refused or left out and counted; none
-//! reaches a score.
+//! Promise: vectors and numbers from outside that are not finite, or of another length or space, are refused
+//! or left out and counted; none reaches a score.
 //!
-//! Where vectors enter: stored features of pools and of targets (samples and tokens), what an encoder computes of samples that are given with the
-//! question, sketches of files or handed over, and what rows are compared with by exact numbers of the question (weights, module weights,
-//! probabilities, tolerances, limits, percentages).
+//! Where vectors enter: stored features of pools and of targets (samples and tokens), what an encoder
+//! computes of samples that are given with the question, sketches of files or handed over, and what rows
+//! are compared with by exact numbers of the question (weights, module weights, probabilities,
+//! tolerances, limits, percentages).
 
 mod common;
 
@@ -248,7 +249,8 @@ fn what_an_encoder_computes_is_checked() {
     }
 }
 
-/// A sketch of other vectors is refused when it is opened; one of other blocks is not used and the answer says so.
+/// A sketch of other vectors is refused when it is opened; one of other blocks is not used
+/// and the answer says so.
 #[test]
 fn sketches_of_other_vectors_are_not_used() {
     let (a, b) = (
@@ -294,7 +296,8 @@ fn records_of_a_sketch_that_are_not_finite_exclude_nothing() {
                 for block in reader.blocks() {
                     let mut bytes = good.read(*block, section, &mut scratch).unwrap().to_vec();
                     if section == at {
-                        // The first two floats of every record: the length and norm of a row, the factors of a plane.
+                        // The first two floats of every record: the length and norm of a row,
+                        // the factors of a plane.
                         let each = section.vector_bytes(padded_dim(dim));
                         for record in bytes.chunks_exact_mut(each) {
                             record[..4].copy_from_slice(&bad.to_le_bytes());

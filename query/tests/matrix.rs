@@ -1,5 +1,5 @@
-//! Promise: a matrix has for every pool row and target sample the score that asking for this sample alone gives, to the bit, however it is cut and
-//! wherever making it was stopped.
+//! Promise: a matrix has for every pool row and target sample the score that asking for this sample alone
+//! gives, to the bit, however it is cut and wherever making it was stopped.
 
 mod common;
 

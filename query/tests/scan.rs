@@ -1,4 +1,5 @@
-//! Promise: a score depends on the stored values and the question alone: not on threads, segments, blocks, filters or other pools.
+//! Promise: a score depends on the stored values and the question alone: not on threads, segments, blocks,
+//! filters or other pools.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: rankings by many values, of which most are only estimated, are those that asking for each alone gives, bit for bit.
+//! Promise: rankings by many values, of which most are only estimated, are those that asking for each
+//! alone gives, bit for bit.
 
 mod common;
 
@@ -16,7 +17,8 @@ struct Question {
     names: Vec<String>,
 }
 
-/// A pool at some checkpoints of `kind` rows, among them some that have no score, and targets, each a subtask of its own.
+/// A pool at some checkpoints of `kind` rows, among them some that have no score, and targets,
+/// each a subtask of its own.
 fn question(kind: usize, dtype: DType, checkpoints: usize, grouped: bool, targets: usize) -> Question {
     let mut numbers = Numbers(kind as u64 * 7919 + 5 * checkpoints as u64 + targets as u64);
     let (rows, dim) = (700 + numbers.below(300), 2 + numbers.below(90));

@@ -42,7 +42,8 @@ fn same(got: &Ranking, want: &Ranking, what: &dyn std::fmt::Debug) {
     assert!(got.summary.notes.is_empty(), "{:?}", got.summary.notes);
 }
 
-/// Asks every target of many stores by one set of planes, in both orders and by both similarities; returns the number of questions.
+/// Asks every target of many stores by one set of planes, in both orders and by both similarities; returns
+/// the number of questions.
 fn compare(stores: u64, targets: usize, planes: &[&[Plane]]) -> usize {
     let mut questions = 0;
     for seed in 0..stores {
@@ -261,8 +262,8 @@ fn filters_and_deletes_come_first() {
     check(&store, &all, Some(&filter));
 }
 
-/// The sample takes the first rows of windows, which here are the blocks; no other row is as good, so that it expects too much. Rows too short
-/// for codes are scored before any others.
+/// The sample takes the first rows of windows, which here are the blocks; no other row is as good, so that it
+/// expects too much. Rows too short for codes are scored before any others.
 #[test]
 fn a_sample_that_misleads_costs_time_and_not_the_answer() {
     misleading(|_| 1.0);

@@ -1,5 +1,5 @@
-//! Promise: a sketch in the store is a function of its segment and seed, is built once, goes on where it stopped, and is never used
-//! damaged.
+//! Promise: a sketch in the store is a function of its segment and seed, is built once, goes on where it
+//! stopped, and is never used damaged.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Promise: what is not read because of its length, or because few rows of a block are wanted, changes neither the ranking nor its counts;
-//! and a damaged row that is wanted is an error.
+//! Promise: what is not read because of its length, or because few rows of a block are wanted, changes
+//! neither the ranking nor its counts; and a damaged row that is wanted is an error.
 
 mod common;
 

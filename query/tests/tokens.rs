@@ -1,5 +1,6 @@
-//! Promise: with `per_token` the score of a token equals the form written down in float64 for that token alone, and has the same bits
-//! whatever files, threads and windows it passes through; and vectors of tokens are never taken for those of samples.
+//! Promise: with `per_token` the score of a token equals the form written down in float64 for that token
+//! alone, and has the same bits whatever files, threads and windows it passes through; and vectors of tokens
+//! are never taken for those of samples.
 
 mod common;
 

@@ -1,10 +1,11 @@
 //! Graph construction with usearch, plus added links ([`super::mend`]).
 //!
-//! Threads link vectors side by side, so a graph depends on who comes first: two builds differ, unless they have one thread. What is reported of
-//! a row does not depend on the graph, only whether the row is found.
+//! Threads link vectors side by side, so a graph depends on who comes first: two builds differ, unless they
+//! have one thread. What is reported of a row does not depend on the graph, only whether the row is found.
 //!
 //! Invariants
-//! - usearch gets only finite vectors of the right length and of length 1, each row once, with as many threads as room was reserved for
+//! - usearch gets only finite vectors of the right length and of length 1, each row once, with as many
+//!   threads as room was reserved for
 //! - a segment's graph is complete under its name or not there: what is interrupted leaves nothing
 
 use std::io::{Read, Seek, SeekFrom};
@@ -40,13 +41,14 @@ pub struct GraphOptions {
     pub threads: usize,
 }
 
-/// Makes the graphs of a feature, for segments that have none that can be used. The caller holds a lease on the reader's snapshot.
+/// Makes the graphs of a feature, for segments that have none that can be used. The caller holds a lease on
+/// the reader's snapshot.
 ///
 /// Memory: [`super::estimate`].
 ///
 /// # Errors
-/// Features that cannot have one; damage of a segment; what the store refuses; and [`QueryError::Cancelled`]. Segments that were done before
-/// are kept.
+/// Features that cannot have one; damage of a segment; what the store refuses; and [`QueryError::Cancelled`].
+/// Segments that were done before are kept.
 pub fn build(
     store: &Store,
     reader: &FeatureReader,
@@ -92,7 +94,8 @@ fn threads(wanted: usize) -> usize {
     }
 }
 
-/// A graph that can be used, to its last byte. Those of fewer links, which an earlier gstore made, find fewer rows.
+/// A graph that can be used, to its last byte. Those of fewer links, which an earlier gstore
+/// made, find fewer rows.
 fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
     let file = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound)?;
     open(file, reader.part(), segment).ok().filter(|graph| graph.header().connectivity == CONNECTIVITY)

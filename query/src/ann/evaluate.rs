@@ -109,7 +109,8 @@ fn spec(snapshot: &Snapshot, part: &FeaturePart) -> InfluenceSpec {
     }
 }
 
-/// Rows that have a vector with a direction, drawn by the seed, each once; fewer than asked for where there are no more.
+/// Rows that have a vector with a direction, drawn by the seed, each once; fewer than asked for
+/// where there are no more.
 fn draw(
     snapshot: &Snapshot,
     part: &FeaturePart,

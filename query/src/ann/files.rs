@@ -23,7 +23,8 @@ pub(super) const EXPANSION: usize = 128;
 
 /// Bytes of a node on disk without its vector: its edges (about 280 bytes).
 const NODE_BYTES: u64 = 320;
-/// Further bytes in memory: where it and its key are found, its edges once more, and its neighbours while links are added.
+/// Further bytes in memory: where it and its key are found, its edges once more, and its neighbours
+/// while links are added.
 const NODE_MEMORY: u64 = 640;
 
 /// What a build has done so far.
@@ -50,7 +51,8 @@ pub struct Estimate {
     pub memory: u64,
     /// Bytes on the disk of the graphs of all segments.
     pub disk: u64,
-    /// Temporary bytes on disk while the largest is built: usearch's file, and the part of the index that is assembled next to it.
+    /// Temporary bytes on disk while the largest is built: usearch's file, and the part of the index that
+    /// is assembled next to it.
     pub beside: u64,
 }
 

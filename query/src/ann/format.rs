@@ -7,7 +7,8 @@
 //! list    | count (u32) | as many slots (u32) as the list may have
 //! ```
 //!
-//! With the number of vectors and the bytes of one (2 x u32) before the first section, the two are a file of usearch.
+//! With the number of vectors and the bytes of one (2 x u32) before the first section, the two
+//! are a file of usearch.
 
 use serde::{Deserialize, Serialize};
 

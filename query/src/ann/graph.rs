@@ -1,10 +1,12 @@
 //! Graph search in the memory map of an index file.
 //!
-//! The walk is that of HNSW (Malkov and Yashunin 2018, algorithms 2 and 5): greedy through the upper levels, then best first at level 0 with
-//! `ef` results kept. Rows that a filter refuses are walked over and not kept.
+//! The walk is that of HNSW (Malkov and Yashunin 2018, algorithms 2 and 5): greedy through the
+//! upper levels, then best first at level 0 with `ef` results kept. Rows that a filter refuses are
+//! walked over and not kept.
 //!
 //! Invariants
-//! - every slot, level and length that is followed was compared with the graph's shape first; a walk visits a node once, so it ends
+//! - every slot, level and length that is followed was compared with the graph's shape first; a walk visits a
+//!   node once, so it ends
 //! - memory: 8 bytes for each 256 nodes while it is open, one bit for each node while it is searched
 
 use std::cmp::Reverse;
@@ -67,8 +69,8 @@ impl Ord for Near {
 }
 
 impl Graph {
-    /// Opens the graph in an index file that is of `vectors` vectors of `dim` coordinates in this space; `feature` is how messages name whose.
-    /// Reads and checks its fixed part and the levels of its nodes.
+    /// Opens the graph in an index file that is of `vectors` vectors of `dim` coordinates in this space;
+    /// `feature` is how messages name whose. Reads and checks its fixed part and the levels of its nodes.
     ///
     /// # Errors
     /// Damage, and a file that is no such graph; both say how to rebuild it.
@@ -127,8 +129,8 @@ impl Graph {
         &self.header
     }
 
-    /// The rows nearest to a vector of length 1 among those that `allowed` lets through: `ef` of them, found by comparing at most `budget` vectors;
-    /// `None` if that was not enough.
+    /// The rows nearest to a vector of length 1 among those that `allowed` lets through: `ef` of them, found
+    /// by comparing at most `budget` vectors; `None` if that was not enough.
     ///
     /// # Errors
     /// A query that has another number of coordinates or is not finite; damage; [`QueryError::Cancelled`].
@@ -263,7 +265,8 @@ impl<'a> Walk<'a> {
             bytemuck::try_cast_slice(bytes).map_err(|error| self.broken(format!("a vector: {error}")))?;
         self.compared += 1;
         let distance = 1.0 - self.kernel.half_dot(self.query, vector);
-        // A forged file can hold what is not finite: such a vector is the farthest, whatever the sign of its NaN.
+        // A forged file can hold what is not finite: such a vector is the farthest,
+        // whatever the sign of its NaN.
         Ok(if distance.is_nan() { f32::INFINITY } else { distance })
     }
 

@@ -1,9 +1,10 @@
 //! Link repair: edges that usearch leaves out.
 //!
-//! Of a node's neighbours usearch keeps those that are nearer to the node than to each other, and drops a link back where a list is full. Among
-//! gradients, with their hubs and copies, that leaves lists of 64 with 7 links each, and one node in four with no link that leads to it: no search
-//! finds it, however many candidates it keeps. The room is there, so it is used: first for links that lead to such nodes, then for what is nearest
-//! (`keepPrunedConnections` of Malkov and Yashunin 2018, algorithm 4).
+//! Of a node's neighbours usearch keeps those that are nearer to the node than to each other, and drops a
+//! link back where a list is full. Among gradients, with their hubs and copies, that leaves lists of 64 with
+//! 7 links each, and one node in four with no link that leads to it: no search finds it, however many
+//! candidates it keeps. The room is there, so it is used: first for links that lead to such nodes, then for
+//! what is nearest (`keepPrunedConnections` of Malkov and Yashunin 2018, algorithm 4).
 //!
 //! Invariants
 //! - links are only added, at level 0, and only where a list has room: the form of the file stays usearch's
@@ -51,7 +52,8 @@ impl Links {
         rows
     }
 
-    /// Adds links; `near` has for each slot its [`NEAR`] neighbours, nearest first, and [`NOBODY`] where there are fewer.
+    /// Adds links; `near` has for each slot its [`NEAR`] neighbours, nearest first, and [`NOBODY`]
+    /// where there are fewer.
     pub(super) fn add(&mut self, near: impl Fn(usize, usize) -> u32) {
         let mut leading = vec![0u32; self.at.len()];
         for slot in 0..self.at.len() {

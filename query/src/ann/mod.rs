@@ -1,12 +1,16 @@
-//! Graphs of neighbours (HNSW) over normalised vectors: the rows nearest to a vector, found without comparing all.
+//! Graphs of neighbours (HNSW) over normalised vectors: the rows nearest to a vector, found
+//! without comparing all.
 //!
-//! A graph is made by usearch ([`build()`], feature `ann`) for each segment and kept as an index of it ([`files`]). Searching it is our own
-//! code ([`Graph`]), over verified bytes of the map and without `unsafe`: whatever a file holds, the worst is an error.
+//! A graph is made by usearch ([`build()`], feature `ann`) for each segment and kept as an index of it
+//! ([`files`]). Searching it is our own code ([`Graph`]), over verified bytes of the map and without
+//! `unsafe`: whatever a file holds, the worst is an error.
 //!
 //! Invariants
-//! - a graph only proposes rows: what is reported of them is computed from the stored vectors by the exact scan
+//! - a graph only proposes rows: what is reported of them is computed from the stored
+//!   vectors by the exact scan
 //! - graphs never use raw inner products: where lengths are uneven, a few long vectors take all edges
-//! - no byte is used before the chunk it lies in agreed with its digest; vectors are verified when a search first touches them
+//! - no byte is used before the chunk it lies in agreed with its digest; vectors are verified when a
+//!   search first touches them
 
 #[cfg(feature = "ann")]
 mod build;

@@ -1,4 +1,5 @@
-//! The rows nearest to a question's vector: candidates from graphs where there are any, scored by the exact scan.
+//! The rows nearest to a question's vector: candidates from graphs where there are any,
+//! scored by the exact scan.
 //!
 //! Invariants
 //! - the score of a row has the bits that the exact scan gives it, and the order is the exact scan's
@@ -21,9 +22,11 @@ const LEAST_EF: usize = 128;
 /// How neighbours are looked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NearestOptions {
-    /// Candidates that a search of a graph keeps; more find more and take longer. By default 128 or twice the number of rows asked for.
+    /// Candidates that a search of a graph keeps; more find more and take longer. By default 128 or twice the
+    /// number of rows asked for.
     pub ef: Option<usize>,
-    /// `true` scans; `false` searches every graph there is; by default graphs are searched where that is faster.
+    /// `true` scans; `false` searches every graph there is; by default graphs are searched where that is
+    /// faster.
     pub exact: Option<bool>,
 }
 
@@ -48,7 +51,8 @@ impl Way {
         self.scanned += other.scanned;
     }
 
-    /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `lacking`: the features of segments without a graph.
+    /// Puts the guarantee, and what a user should know of it, into what is said of the answer; `lacking`: the
+    /// features of segments without a graph.
     fn tell(&self, ef: usize, lacking: &[String], summary: &mut ScanSummary) {
         let Self { graphs, compared, without, scanned } = self;
         if *graphs > 0 {
@@ -83,7 +87,8 @@ fn were(segments: u64) -> &'static str {
 }
 
 impl Prepared {
-    /// The k rows nearest to the question's vector. The question has one target vector, one checkpoint and cosines.
+    /// The k rows nearest to the question's vector. The question has one target vector, one
+    /// checkpoint and cosines.
     ///
     /// # Errors
     /// Those of [`Prepared::top_k`]; damaged graphs; a question of another form.

@@ -14,11 +14,13 @@ use super::search::Way;
 use crate::error::QueryError;
 use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary};
 
-/// Rows that a scan compares in the time in which a search compares one: it reads vectors in the order in which they lie.
+/// Rows that a scan compares in the time in which a search compares one: it reads vectors in the
+/// order in which they lie.
 const SCANNED_AT_ONCE: u64 = 4;
 /// Vectors that a search compares for each candidate that it keeps, about.
 const COMPARED_EACH: u64 = 16;
-/// One of so many rows must be let through by a filter, or those that are get scanned. A walk has to pass all others on its way.
+/// One of so many rows must be let through by a filter, or those that are get scanned. A walk has to pass
+/// all others on its way.
 const LEAST_SHARE: u64 = 20;
 
 /// Whether a search that keeps `ef` candidates is expected to be faster than a scan of so many rows.
@@ -32,7 +34,8 @@ pub(super) struct Through {
     rows: u64,
     /// Those of them that were found and are scored.
     found: u64,
-    /// Those that have no vector to compare, where that is known: of segments none of whose rows are deleted or filtered out.
+    /// Those that have no vector to compare, where that is known: of segments none of whose rows are
+    /// deleted or filtered out.
     excluded: ExcludedCounts,
 }
 
@@ -161,7 +164,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What a graph finds, `passing` rows of which are candidates; `None` where a scan is faster, or finds more.
+    /// What a graph finds, `passing` rows of which are candidates; `None` where a scan is
+    /// faster, or finds more.
     fn walk(&self, graph: &Graph, pool: usize, passing: u64) -> Result<Option<Found>, QueryError> {
         let few = !pays(passing, self.ef) || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
         if few && self.choosy {
@@ -179,7 +183,8 @@ impl Search<'_> {
 
     /// The rows that are scored: the nearest that graphs found, and those of the segments that are scanned.
     pub(super) fn candidates(&self, part: &mut Part) -> RowFilter {
-        // Distances of the graph are of rounded vectors: rows at the edge may change places, so a few more are scored.
+        // Distances of the graph are of rounded vectors: rows at the edge may change places,
+        // so a few more are scored.
         part.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         part.near.truncate(self.k.saturating_add(self.k / 2).saturating_add(16));
         part.through.found =

@@ -1,12 +1,13 @@
 //! Influence: the score of every pool row for a target, by one scoring form.
 //!
-//! [`InfluenceSpec`] says what is asked, [`Plan`] what its names are in a snapshot, [`Prepared`] answers it: from every row, or by a sketch
-//! that leaves rows out.
+//! [`InfluenceSpec`] says what is asked, [`Plan`] what its names are in a snapshot, [`Prepared`] answers it:
+//! from every row, or by a sketch that leaves rows out.
 //!
 //! Invariants
-//! - what is scored is a sample, or (where a question says so) each scored token of one by itself; both by the same form
-//! - a score is a function of the stored bytes and the question: its bits do not depend on threads, blocks, segments, the filter
-//!   or other pools
+//! - what is scored is a sample, or (where a question says so) each scored token of one by itself;
+//!   both by the same form
+//! - a score is a function of the stored bytes and the question: its bits do not depend on threads, blocks,
+//!   segments, the filter or other pools
 //! - a row that is excluded, and a score that is not finite, never enters a ranking
 //! - memory does not grow with the number of rows
 //!

@@ -20,8 +20,8 @@ pub struct Scored {
     pub pos: Option<u32>,
     /// Finite.
     pub score: f32,
-    /// Index into the plan's subtasks: the one that decided (`max`: the largest value, `min`: the smallest), or contributed
-    /// most (`mean`, `sum`: the largest value). Between equal ones the first.
+    /// Index into the plan's subtasks: the one that decided (`max`: the largest value, `min`: the smallest),
+    /// or contributed most (`mean`, `sum`: the largest value). Between equal ones the first.
     pub subtask: u32,
 }
 
@@ -64,7 +64,8 @@ pub struct Excluded {
     pub pool: u32,
     /// Row of that dataset.
     pub row: u64,
-    /// Where tokens are scored, the position of this one in its sample; `None` where none of the sample's tokens has a vector.
+    /// Where tokens are scored, the position of this one in its sample; `None` where none of the
+    /// sample's tokens has a vector.
     pub pos: Option<u32>,
     /// The first reason that applies, in the order of [`Reason`].
     pub reason: Reason,
@@ -107,8 +108,8 @@ impl ExcludedCounts {
     }
 }
 
-/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that has none counts once, and in
-/// `whole_rows`.
+/// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that
+/// has none counts once, and in `whole_rows`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanSummary {
     /// Live rows of the pools, whatever the filter says: what a percentage is taken of.
@@ -121,9 +122,11 @@ pub struct ScanSummary {
     pub eligible: u64,
     /// Those that did not.
     pub excluded: ExcludedCounts,
-    /// Where tokens are scored, those among the excluded that are samples without a scored token or without a vector.
+    /// Where tokens are scored, those among the excluded that are samples without a scored
+    /// token or without a vector.
     pub whole_rows: u64,
-    /// Bytes of feature blocks read; where a sketch was used, those of its planes and of the rows that were scored.
+    /// Bytes of feature blocks read; where a sketch was used, those of its planes and of the
+    /// rows that were scored.
     pub bytes_read: u64,
     /// Target rows that were compared.
     pub target_rows: u64,

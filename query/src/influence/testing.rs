@@ -26,11 +26,14 @@ pub struct Matrix {
     pub targets: Vec<TargetRow>,
     /// Names of the subtasks.
     pub subtasks: Vec<String>,
-    /// For each checkpoint `rows x targets`: `sim` of the pair, without a weight. `None` where the row has no value there.
+    /// For each checkpoint `rows x targets`: `sim` of the pair, without a weight. `None` where the
+    /// row has no value there.
     pub sim: Vec<Vec<Option<f32>>>,
-    /// `rows x targets`: the weighted sum over checkpoints, whatever `fold` says. `None` for rows without a score.
+    /// `rows x targets`: the weighted sum over checkpoints, whatever `fold` says. `None`
+    /// for rows without a score.
     pub influence: Vec<Option<f32>>,
-    /// `rows x subtasks`: what `across` is taken of, from the same vectors that rank. `None` for rows without a score.
+    /// `rows x subtasks`: what `across` is taken of, from the same vectors that rank. `None`
+    /// for rows without a score.
     pub subtask: Vec<Option<f32>>,
 }
 

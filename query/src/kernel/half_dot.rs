@@ -1,4 +1,5 @@
-//! Dot products of two vectors that are both stored as f16, in the order of all dot products: lane = k mod 16, ascending k, fused.
+//! Dot products of two vectors that are both stored as f16, in the order of all dot products: lane = k mod
+//! 16, ascending k, fused.
 
 use half::f16;
 
@@ -127,8 +128,9 @@ unsafe fn avx512(a: &[f16], b: &[f16]) -> f32 {
 pub(crate) fn usearch_metric(dim: usize) -> Metric {
     let kernel = Kernel::detect();
     Box::new(move |a, b| {
-        // SAFETY: usearch hands over vectors that it keeps, or the one that is being added; its index was made for `dim` values of this
-        // type, and `f16` is 16 bits without further meaning to both crates. Nothing writes to a vector after it was added.
+        // SAFETY: usearch hands over vectors that it keeps, or the one that is being added; its index was
+        // made for `dim` values of this type, and `f16` is 16 bits without further meaning to both crates.
+        // Nothing writes to a vector after it was added.
         let (a, b) = unsafe {
             (
                 std::slice::from_raw_parts(a.cast::<f16>(), dim),

@@ -10,8 +10,8 @@ pub(super) struct Job<'a, T> {
     pub(super) queries: &'a Queries,
     /// Module groups, in the order in which their products are added up.
     pub(super) groups: &'a [usize],
-    /// Rows x groups of the queries: by which a product is multiplied before it is added to the row's sum. Without them the
-    /// products of the only group are handed out as they are.
+    /// Rows x groups of the queries: by which a product is multiplied before it is added to the row's sum.
+    /// Without them the products of the only group are handed out as they are.
     pub(super) factors: Option<&'a [f32]>,
 }
 

@@ -6,9 +6,10 @@
 //! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
 //!
 //! Invariants
-//! - one order of summation for every implementation, tile shape and number of queries: 16 lanes (lane = k mod 16), ascending k, fused
-//!   multiply-add in f32, the last partial step padded with zeros, then the fixed tree of `reduce`. A dot product therefore has
-//!   the same bits on every instruction set and together with any other row or query
+//! - one order of summation for every implementation, tile shape and number of queries: 16 lanes (lane = k
+//!   mod 16), ascending k, fused multiply-add in f32, the last partial step padded with zeros, then the fixed
+//!   tree of `reduce`. A dot product therefore has the same bits on every instruction set and together with
+//!   any other row or query
 //! - stored types are widened to f32 exactly
 //! - `unsafe` of this crate lives here and in nothing else
 
@@ -109,8 +110,9 @@ impl Kernel {
 
     /// Dot products of every row with every query over the coordinates of one module group.
     ///
-    /// `rows` holds vectors of `queries.dim()` values; `group` is an index into the groups of `queries`. `out[r * queries.len() + q]`
-    /// receives the product of row r and query q, not multiplied by the row's scale.
+    /// `rows` holds vectors of `queries.dim()` values; `group` is an index into the groups of
+    /// `queries`. `out[r * queries.len() + q]` receives the product of row r and query q, not
+    /// multiplied by the row's scale.
     ///
     /// # Panics
     /// When `rows` is not a whole number of vectors, or `out` does not have one value per row and query.
@@ -118,12 +120,14 @@ impl Kernel {
         self.products(rows, queries, &[group], None, &mut Scratch::default(), out);
     }
 
-    /// Sums over module groups of the dot products of every row with every query: `out[r * queries.len() + q]` starts at zero and receives,
-    /// group after group in the order of `groups`, the product rounded to f32, times `factors[r * queries.groups() + group]`, rounded,
-    /// added, rounded. Rows come from memory once, however many groups there are.
+    /// Sums over module groups of the dot products of every row with every query:
+    /// `out[r * queries.len() + q]` starts at zero and receives, group after group in the order of `groups`,
+    /// the product rounded to f32, times `factors[r * queries.groups() + group]`, rounded, added, rounded.
+    /// Rows come from memory once, however many groups there are.
     ///
     /// # Panics
-    /// When `rows` is not a whole number of vectors, or `factors` or `out` do not have one value per row and group, or row and query.
+    /// When `rows` is not a whole number of vectors, or `factors` or `out` do not have one value per row and
+    /// group, or row and query.
     pub fn scaled_dots(
         self,
         rows: Values<'_>,
@@ -137,8 +141,8 @@ impl Kernel {
         self.products(rows, queries, groups, Some(factors), scratch, out);
     }
 
-    /// The same of the rows at `chosen` alone, whose factors and sums follow one another: `out[i * queries.len() + q]` belongs to row
-    /// `chosen[i]`.
+    /// The same of the rows at `chosen` alone, whose factors and sums follow one another:
+    /// `out[i * queries.len() + q]` belongs to row `chosen[i]`.
     ///
     /// # Panics
     /// As [`Kernel::scaled_dots`], and when a row lies beyond `rows`.
@@ -212,7 +216,8 @@ impl Kernel {
             // SAFETY: every 64-bit ARM has NEON; `check` has held every pointer range.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { neon::products(&job, scratch, out) },
-            // SAFETY: `available` found the instructions that the implementation is compiled for; `check` has held every pointer range.
+            // SAFETY: `available` found the instructions that the implementation is compiled for; `check` has
+            // held every pointer range.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::products(&job, scratch, out) },
             // SAFETY: as above.

@@ -10,8 +10,8 @@ pub(super) const MAX_TILE: usize = 8;
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u8; 64]);
 
-/// Query vectors of one space, packed by module group and tile: `[group][tile][step][query of the tile]`, so that a kernel reads one
-/// contiguous stream. Partial steps are padded with zeros.
+/// Query vectors of one space, packed by module group and tile: `[group][tile][step][query of the tile]`, so
+/// that a kernel reads one contiguous stream. Partial steps are padded with zeros.
 #[derive(Debug, Clone)]
 pub(super) struct Packing {
     dim: usize,
@@ -25,8 +25,8 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// Packs `count` vectors of `dim` values with module groups `groups` (none: one group of all), `step` values to a line; `fill` writes
-    /// the values that a vector has in a range into a line of zeros.
+    /// Packs `count` vectors of `dim` values with module groups `groups` (none: one group of all), `step`
+    /// values to a line; `fill` writes the values that a vector has in a range into a line of zeros.
     ///
     /// # Panics
     /// When a group reaches beyond `dim`.

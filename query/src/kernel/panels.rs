@@ -1,8 +1,9 @@
-//! Many queries: some rows at a time are unpacked once, and every tile of queries passes over them while they are in cache.
+//! Many queries: some rows at a time are unpacked once, and every tile of queries passes over them
+//! while they are in cache.
 //!
 //! Invariants
-//! - a cut of a row ends at a multiple of the step, or with its module group; sums that go on in the next cut are kept lane by lane, so
-//!   where a row is cut does not show in its products
+//! - a cut of a row ends at a multiple of the step, or with its module group; sums that go on in the next cut
+//!   are kept lane by lane, so where a row is cut does not show in its products
 //! - while one cut is multiplied, the bytes of the next are fetched
 
 use std::ops::Range;
@@ -16,8 +17,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// For few tiles all of a cut (rows, queries and sums) stays in the first-level cache; for many the tile of queries does, and the
-    /// rows stay in the second.
+    /// For few tiles all of a cut (rows, queries and sums) stays in the first-level cache; for many the tile
+    /// of queries does, and the rows stay in the second.
     fn of(tiles: usize) -> Self {
         match tiles {
             0 | 1 => Self { rows: 12, cut: 16 },
@@ -27,7 +28,8 @@ impl Shape {
     }
 }
 
-/// Bytes of rows that can be fetched while as many others are multiplied, and are still in the second-level cache when their turn comes.
+/// Bytes of rows that can be fetched while as many others are multiplied, and are still in the second-level
+/// cache when their turn comes.
 const FETCHED: usize = 512 << 10;
 
 /// Tiles that pass over the same unpacked rows: their sums stay in the second-level cache.
@@ -53,10 +55,12 @@ pub(super) trait Panels {
     /// There is room for the lines; the processor has the instructions.
     unsafe fn unpack(&mut self, values: &[Self::Value], to: *mut Line, stride: usize);
 
-    /// Adds the products of `R` rows and `Q` queries to the sums `[row][query]`, which are zero before where `fresh`.
+    /// Adds the products of `R` rows and `Q` queries to the sums `[row][query]`, which are
+    /// zero before where `fresh`.
     ///
     /// # Safety
-    /// `rows` has `steps` x `R` lines, `queries` `steps` x `Q`, `sums` `R` x `Q`; the processor has the instructions.
+    /// `rows` has `steps` x `R` lines, `queries` `steps` x `Q`, `sums` `R` x `Q`; the
+    /// processor has the instructions.
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands<'_>, sums: *mut Line, fresh: bool);
 
     /// The products from their sums; both have the same length.
@@ -108,8 +112,8 @@ pub(super) unsafe fn run<P: Panels>(
     groups: &[usize],
     scratch: &mut Scratch,
 ) {
-    // As many rows as their sums fit the registers together with the rows' values and a query; of scattered rows there is one at a time.
-    // SAFETY: the caller's promise, passed on.
+    // As many rows as their sums fit the registers together with the rows' values and a query; of scattered
+    // rows there is one at a time. SAFETY: the caller's promise, passed on.
     unsafe {
         if values.len() == queries.dim() {
             panelled::<P, 1>(panels, values, queries, groups, scratch);

@@ -10,7 +10,8 @@ use super::packing::{Line, Packing};
 pub struct Queries(Packing);
 
 impl Queries {
-    /// `vectors` holds vectors of `dim` values, `groups` the coordinates of each module group (none: one group of all).
+    /// `vectors` holds vectors of `dim` values, `groups` the coordinates of each module group
+    /// (none: one group of all).
     ///
     /// # Panics
     /// When the lengths disagree or a group reaches beyond `dim`.

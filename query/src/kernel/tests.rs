@@ -1,4 +1,5 @@
-//! Promise: a dot product has the bits of the portable order on every instruction set, together with any other row or query.
+//! Promise: a dot product has the bits of the portable order on every instruction set, together with
+//! any other row or query.
 
 use std::ops::Range;
 

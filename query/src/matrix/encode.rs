@@ -35,7 +35,8 @@ pub(super) struct Encoded {
     columns: Vec<ArrowColumnChunk>,
 }
 
-/// `pool` where there are several, `row`, `id`, and the scores with all samples of a group in one list of fixed size.
+/// `pool` where there are several, `row`, `id`, and the scores with all samples of a group in
+/// one list of fixed size.
 fn schema(pools: usize, width: usize) -> SchemaRef {
     let mut fields = Vec::new();
     if pools > 1 {

@@ -14,7 +14,8 @@ use super::{MatrixJob, MatrixOutput};
 use crate::influence::{Missing, PreparedSide};
 use crate::kernel::{Kernel, Queries, Scratch};
 
-/// Bytes of a thread at most, without the samples' vectors: values and sums of a window, a tile, its encoding, and those that wait to be written.
+/// Bytes of a thread at most, without the samples' vectors: values and sums of a window, a tile, its
+/// encoding, and those that wait to be written.
 const OF_THREAD: u64 = 48 << 20;
 
 /// Rows, bytes and products of a matrix.
@@ -96,7 +97,8 @@ impl MatrixJob<'_> {
         self.prepared.pools().iter().map(of_pool).sum()
     }
 
-    /// Bytes that the output will still take on disk: none where this matrix is there, and less where an earlier run was stopped.
+    /// Bytes that the output will still take on disk: none where this matrix is there, and less where an
+    /// earlier run was stopped.
     ///
     /// # Errors
     /// Where the output is something else.
@@ -115,8 +117,8 @@ impl MatrixJob<'_> {
     }
 }
 
-/// Products of two numbers that this machine does in a second, for vectors of `dim` values and `samples` samples: a tenth of a second is spent on
-/// finding out.
+/// Products of two numbers that this machine does in a second, for vectors of `dim` values and `samples`
+/// samples: a tenth of a second is spent on finding out.
 pub fn products_per_second(dim: usize, samples: usize, threads: usize) -> f64 {
     let (dim, samples) = (dim.clamp(1, 1 << 16), samples.clamp(1, 256));
     let rows = ((4 << 20) / (2 * dim)).clamp(12, 192);

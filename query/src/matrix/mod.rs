@@ -1,11 +1,12 @@
 //! Every pool row with every target sample, written as Parquet.
 //!
-//! The samples are taken in groups whose vectors fit into memory; for each group there is one pass over the pools, whose scores go to parts of
-//! bounded size. `matrix.json` says what was asked and what came of it.
+//! The samples are taken in groups whose vectors fit into memory; for each group there is one pass over the
+//! pools, whose scores go to parts of bounded size. `matrix.json` says what was asked and what came of it.
 //!
 //! Invariants
 //! - a part appears under its name when it is complete and durable; the result when all parts are
-//! - the bytes of the result are a function of the snapshot and the question: not of threads, nor of where a run was stopped
+//! - the bytes of the result are a function of the snapshot and the question: not of threads, nor of
+//!   where a run was stopped
 //! - work that was begun for another question or another state of the store is never continued
 
 mod encode;
@@ -113,8 +114,8 @@ impl<'a> MatrixJob<'a> {
         &self.question
     }
 
-    /// Makes the matrix, or what an earlier run left to do. `progress` is told how many rows were compared, and how many of them an earlier run had
-    /// done; there are [`MatrixForecast::row_passes`] in all.
+    /// Makes the matrix, or what an earlier run left to do. `progress` is told how many rows were compared,
+    /// and how many of them an earlier run had done; there are [`MatrixForecast::row_passes`] in all.
     ///
     /// # Errors
     /// Where the output is something else that may not be replaced, or work for it was begun with another
@@ -284,7 +285,8 @@ impl<'a> MatrixJob<'a> {
     }
 }
 
-/// Whether the tiles are few enough for one file; else nothing is left of the work, of which there is none yet.
+/// Whether the tiles are few enough for one file; else nothing is left of the work, of
+/// which there is none yet.
 fn fits_one_file(tiles: usize, work: &Work<'_>) -> Result<(), MatrixError> {
     if tiles <= join::MOST_ROW_GROUPS {
         return Ok(());

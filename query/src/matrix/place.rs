@@ -87,7 +87,8 @@ impl Place {
         }
     }
 
-    /// Removes working files other than the result, which a run that was killed at its end left in the published folder.
+    /// Removes working files other than the result, which a run that was killed at its end left
+    /// in the published folder.
     pub(super) fn tidy(&self) -> Result<(), MatrixError> {
         if self.single {
             return Ok(());

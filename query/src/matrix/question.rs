@@ -156,7 +156,8 @@ impl MatrixQuestion {
                 None => text,
             }
         };
-        // The snapshot's number says more than the digest of its root; the groups follow from the rest and the memory.
+        // The snapshot's number says more than the digest of its root; the groups follow from
+        // the rest and the memory.
         let keys = ["writer", "store", "snapshot"].into_iter();
         let keys = keys.chain(mine.keys().map(String::as_str).filter(|key| *key != "groups"));
         let key = keys.chain(["groups"]).find(|key| mine.get(*key) != theirs.get(*key))?;
@@ -172,7 +173,8 @@ impl MatrixQuestion {
     }
 }
 
-/// Groups of equal size as far as they go, so that the last one is not much smaller, and small enough that the scores of few rows are few.
+/// Groups of equal size as far as they go, so that the last one is not much smaller, and small enough that
+/// the scores of few rows are few.
 fn groups(samples: u64, memory: u64, of_each: u64) -> Result<Vec<MatrixGroup>, QueryError> {
     let most = memory / of_each.max(1);
     if most == 0 {

@@ -19,7 +19,8 @@ use crate::influence::{TargetNames, TargetSamples};
 /// Samples whose ids are read at once.
 const CHUNK: usize = 4096;
 
-/// Writes `targets.parquet`: `target` counts from 0, `scores` and `position` say in which list a sample's scores are and where.
+/// Writes `targets.parquet`: `target` counts from 0, `scores` and `position` say in which list a
+/// sample's scores are and where.
 pub(super) fn write(
     work: &Work<'_>,
     samples: &TargetSamples,

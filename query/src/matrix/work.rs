@@ -114,7 +114,8 @@ impl<'a> Work<'a> {
         Ok(PartPlace::new(self.part_path(group, part)?))
     }
 
-    /// What a part holds, if it is finished. One that cannot be read, or is of another question, is made again.
+    /// What a part holds, if it is finished. One that cannot be read, or is of another
+    /// question, is made again.
     pub(super) fn part(&self, group: usize, part: usize) -> Result<Option<PartNote>, MatrixError> {
         let path = self.part_path(group, part)?;
         if !exists(&path)? {
@@ -148,8 +149,8 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Removes the work for a matrix that is finished, which a run that was killed at its end has left. A foreign folder, and work for another question,
-/// stay.
+/// Removes the work for a matrix that is finished, which a run that was killed at its end has left. A foreign
+/// folder, and work for another question, stay.
 pub(super) fn remove_leftover(place: &Place, question: &MatrixQuestion) -> Result<(), MatrixError> {
     let theirs = fs_err::read_to_string(place.hidden.join(QUESTION)).ok();
     let theirs: Option<MatrixQuestion> = theirs.and_then(|text| serde_json::from_str(&text).ok());
@@ -227,7 +228,8 @@ fn clear(place: &Place) -> Result<(), MatrixError> {
     }
 }
 
-/// The lock goes last, so that no run begins in a folder that is being emptied; a run that begins between the removal of the lock and that of the folder keeps the folder.
+/// The lock goes last, so that no run begins in a folder that is being emptied; a run that begins between the
+/// removal of the lock and that of the folder keeps the folder.
 pub(super) fn discard(place: &Place) -> Result<(), MatrixError> {
     clear(place)?;
     remove(&place.hidden.join(LOCK))?;

@@ -12,11 +12,13 @@ use super::source::{MemorySections, Sketch};
 use crate::error::QueryError;
 use crate::influence::scan::values::{groups, norm, vector};
 
-/// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and what underflow does is bounded.
+/// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and
+/// what underflow does is bounded.
 const NORMS: Range<f64> = 9.1e-13..1.1e12;
 /// Scales of module groups of such vectors: these at least,
 const LEAST_SCALE: f64 = 7.9e-31;
-/// and these at most, over the length of the vector; what underflow does to products of stored values is multiplied by them.
+/// and these at most, over the length of the vector; what underflow does to products of stored values
+/// is multiplied by them.
 const MOST_SCALE: f64 = 1.1e12;
 /// Scales over lengths of such vectors.
 const FACTORS: Range<f64> = 7.6e-37..1.3e36;
@@ -157,7 +159,8 @@ fn stored_zeros(block: &Block<'_>, i: usize, dim: usize, group: &Range<usize>) -
     }
 }
 
-/// The sketch of all blocks of a feature, held in memory. `threads` 0 means one per core; the bits do not depend on it.
+/// The sketch of all blocks of a feature, held in memory. `threads` 0 means one per core; the
+/// bits do not depend on it.
 ///
 /// # Errors
 /// Features of tokens or of too many coordinates, damage, and being told to stop.

@@ -1,13 +1,15 @@
 //! Codes of a rotated vector, with the factors that make estimates and bounds of them.
 //!
-//! A code c stands for a direction: with `rho = <x', c> / (|x'| |c|)`, `f <q', c>` estimates `<q', x'>` without bias for `f = |x'|^2 / <x', c>`,
-//! since c is `rho |c|` along x' and the rest of it points anywhere (RaBitQ, Gao and Long 2024, written for vectors that are not normalised
-//! and for any code). The int8 codes also have a residual, which bounds the error with certainty.
+//! A code c stands for a direction: with `rho = <x', c> / (|x'| |c|)`, `f <q', c>` estimates `<q', x'>`
+//! without bias for `f = |x'|^2 / <x', c>`, since c is `rho |c|` along x' and the rest of it points anywhere
+//! (RaBitQ, Gao and Long 2024, written for vectors that are not normalised and for any code). The int8 codes
+//! also have a residual, which bounds the error with certainty.
 
 use super::rotation::Rotation;
 use crate::kernel::CodeKind;
 
-/// Spacings of the nibbles' grid that are tried, in root mean squares of the coordinates; the best for a normal distribution is 0.335.
+/// Spacings of the nibbles' grid that are tried, in root mean squares of the coordinates; the best for a
+/// normal distribution is 0.335.
 const SPACINGS: [f64; 5] = [0.26, 0.30, 0.335, 0.37, 0.42];
 
 /// Covers the rounding of a factor that bounds something to f32.
@@ -84,8 +86,8 @@ impl<'a> Encoder<'a> {
         &self.codes
     }
 
-    /// The codes of `vector`, whose length is `norm`: not zero, and far from the ends of the range of f32. `inexact` bounds how far the values
-    /// are from those that are stored, relative to the length.
+    /// The codes of `vector`, whose length is `norm`: not zero, and far from the ends of the range of f32.
+    /// `inexact` bounds how far the values are from those that are stored, relative to the length.
     ///
     /// # Panics
     /// When `vector` has another dimension.
@@ -120,7 +122,8 @@ impl<'a> Encoder<'a> {
             for (values, trial) in self.rotated.chunks(64).zip(self.trial.chunks_mut(64)) {
                 let mut part = 0.0f32;
                 for (x, trial) in values.iter().zip(trial) {
-                    // Codes 0..=15 stand for 2c - 15 half steps. A cast saturates, and makes no code of what is not a number.
+                    // Codes 0..=15 stand for 2c - 15 half steps. A cast saturates, and makes no code
+                    // of what is not a number.
                     let code = (x * per_step + 8.0).clamp(0.0, 15.0) as i8;
                     let value = 2 * code - 15;
                     *trial = value;
@@ -175,8 +178,9 @@ struct Shape {
 }
 
 impl Shape {
-    /// From `<x', c>` and `|c|^2`. A unit vector across x' has, in a space of n = dim - 1 dimensions, a component t along a given direction
-    /// with density proportional to `(1 - t^2)^((n - 3) / 2) <= exp(-(n - 3) t^2 / 2)`: n - 3 in place of n makes its tail that of a
+    /// From `<x', c>` and `|c|^2`. A unit vector across x' has, in a space of n = dim - 1 dimensions, a
+    /// component t along a given direction with density proportional to
+    /// `(1 - t^2)^((n - 3) / 2) <= exp(-(n - 3) t^2 / 2)`: n - 3 in place of n makes its tail that of a
     /// normal variable, up to the factor [`tail_excess`].
     fn factor(self, along: f64, code_square: f64) -> Factor {
         let cotangent = (self.square * code_square / (along * along) - 1.0).max(0.0).sqrt();
@@ -185,7 +189,8 @@ impl Shape {
     }
 }
 
-/// By how much the probability of a tail may exceed the normal one: `sqrt((n - 1) / (n - 3))` for n = dim - 1.
+/// By how much the probability of a tail may exceed the normal one:
+/// `sqrt((n - 1) / (n - 3))` for n = dim - 1.
 pub(crate) fn tail_excess(dim: usize) -> f64 {
     ((dim - 2) as f64 / (dim - 4) as f64).sqrt()
 }

@@ -1,7 +1,7 @@
 //! Sketches in the store: an index of kind `sketch` for each segment.
 //!
-//! Building is resumable segment by segment: what has a sketch that can be used is left as it is. Blocks are coded in parallel and written
-//! in order, so a file is a function of its segment and the seed.
+//! Building is resumable segment by segment: what has a sketch that can be used is left as it is. Blocks are
+//! coded in parallel and written in order, so a file is a function of its segment and the seed.
 
 use std::ops::{ControlFlow, Range};
 
@@ -25,8 +25,9 @@ pub const KIND: &str = "sketch";
 /// How a feature's sketch is built.
 #[derive(Debug, Clone, Default)]
 pub struct SketchOptions {
-    /// The seed of the rotation; by default that of the feature's other segments, else drawn at random. A seed that is chosen is known, and
-    /// the stated probabilities hold only for data that were not made with its knowledge.
+    /// The seed of the rotation; by default that of the feature's other segments, else drawn at random.
+    /// A seed that is chosen is known, and the stated probabilities hold only for data that were not
+    /// made with its knowledge.
     pub seed: Option<u64>,
     /// Rebuilds existing sketches.
     pub rebuild: bool,
@@ -47,11 +48,12 @@ pub struct SketchProgress {
     pub bytes: u64,
 }
 
-/// Builds the sketch of a feature, for segments that have none that can be used; those that are there are read and checked. The caller holds a lease on the reader's snapshot.
+/// Builds the sketch of a feature, for segments that have none that can be used; those that are there are
+/// read and checked. The caller holds a lease on the reader's snapshot.
 ///
 /// # Errors
-/// Features of tokens or of too many coordinates; damage of a segment; what the store refuses; and [`QueryError::Cancelled`]. Segments that
-/// were done before are kept.
+/// Features of tokens or of too many coordinates; damage of a segment; what the store refuses; and
+/// [`QueryError::Cancelled`]. Segments that were done before are kept.
 pub fn build(
     store: &Store,
     reader: &FeatureReader,

@@ -33,7 +33,8 @@ pub enum Class {
     Coded = 0,
     /// Every product with it is zero; or its flags keep it from being scored.
     Zero = 1,
-    /// Not at all: so short, so long or scaled so far that single precision may round its score without bound.
+    /// Not at all: so short, so long or scaled so far that single precision may round its score without
+    /// bound.
     Odd = 2,
 }
 
@@ -162,7 +163,8 @@ pub fn vector_bytes(dim: usize) -> u64 {
     Section::ALL.iter().map(|section| section.vector_bytes(padded_dim(dim)) as u64).sum()
 }
 
-/// Whether vectors of `dim` coordinates can have a sketch: products of more than 2^17 int8 codes would not fit into 32 bits.
+/// Whether vectors of `dim` coordinates can have a sketch: products of more than 2^17 int8 codes
+/// would not fit into 32 bits.
 pub fn can_sketch(dim: usize) -> bool {
     dim > 0 && dim <= MAX_CODE_DIM && padded_dim(dim) <= MAX_CODE_DIM
 }

@@ -1,8 +1,9 @@
-//! Sketches: short codes of vectors that tell which rows cannot be among the best, so that few are read in full.
+//! Sketches: short codes of vectors that tell which rows cannot be among the best, so that few are read in
+//! full.
 //!
-//! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte for each coordinate
-//! ([`Encoder`]). Queries are rotated and rounded likewise ([`SketchQueries`]). `influence` makes estimates and bounds of scores from them;
-//! the mathematics is in `docs/methods.md`.
+//! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte
+//! for each coordinate ([`Encoder`]). Queries are rotated and rounded likewise ([`SketchQueries`]).
+//! `influence` makes estimates and bounds of scores from them; the mathematics is in `docs/methods.md`.
 //!
 //! Invariants
 //! - a sketch is a function of the stored vectors and its seed

@@ -4,7 +4,8 @@ use super::random::Stream;
 use super::rotation::Rotation;
 use crate::kernel::CodeQueries;
 
-/// Length of a query that the bounds hold for; all zeros are fine as well. Outside, what underflow and overflow do to a score is not bounded.
+/// Length of a query that the bounds hold for; all zeros are fine as well. Outside, what underflow and
+/// overflow do to a score is not bounded.
 pub(crate) const QUERY_NORMS: std::ops::RangeInclusive<f64> = 8.7e-19..=1.1e18;
 
 /// Queries of one feature in the rotation of its sketch.
@@ -31,8 +32,9 @@ pub struct Query {
 }
 
 impl SketchQueries {
-    /// `vectors` holds any number of finite vectors of the rotation's dimension. The coarse values are rounded up or down at random, so that
-    /// the rounding of every coordinate is independent of everything else and zero on average; the draw depends on the seed and the query.
+    /// `vectors` holds any number of finite vectors of the rotation's dimension. The coarse values are
+    /// rounded up or down at random, so that the rounding of every coordinate is independent of everything
+    /// else and zero on average; the draw depends on the seed and the query.
     ///
     /// # Panics
     /// When `vectors` is not a whole number of vectors.

@@ -1,6 +1,7 @@
 //! Random numbers that depend on a seed alone.
 //!
-//! xoshiro256++ (Blackman and Vigna 2021), its state filled by splitmix64. The stream is part of the format: a rotation is known by its seed.
+//! xoshiro256++ (Blackman and Vigna 2021), its state filled by splitmix64. The stream is part of the format:
+//! a rotation is known by its seed.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

@@ -2,22 +2,23 @@
 //!
 //! Invariants
 //! - the map is orthogonal for every seed; only how well it mixes depends on the draw
-//! - a rotation is known by its dimension and seed; the bits of a rotated vector are the same on every machine (additions and
-//!   multiplications in a fixed order, none of them fused)
+//! - a rotation is known by its dimension and seed; the bits of a rotated vector are the same on every
+//!   machine (additions and multiplications in a fixed order, none of them fused)
 
 use std::ops::{Add, Mul, Range, Sub};
 
 use super::random::Stream;
 use crate::kernel::CODE_STEP;
 
-/// Rounds of flips and transforms where one transform covers every coordinate. After one, rows and queries with few large coordinates have
-/// errors of up to eight times the expected standard deviation; after two the deviation is right, but two such vectors are still like
-/// permutations of each other (Walsh functions multiply to Walsh functions), and of 128 coordinates with eight that are not zero the bounds of
-/// nibbles failed four times as often as stated. Three show neither.
+/// Rounds of flips and transforms where one transform covers every coordinate. After one, rows and queries
+/// with few large coordinates have errors of up to eight times the expected standard deviation; after two the
+/// deviation is right, but two such vectors are still like permutations of each other (Walsh functions
+/// multiply to Walsh functions), and of 128 coordinates with eight that are not zero the bounds of nibbles
+/// failed four times as often as stated. Three show neither.
 const ROUNDS: usize = 3;
 
-/// Rounds where a transform covers the first or the last coordinates in turn. The energy of two rounds moves a quarter of the way at
-/// worst, so that six leave it even to 1/64.
+/// Rounds where a transform covers the first or the last coordinates in turn. The energy of two rounds moves
+/// a quarter of the way at worst, so that six leave it even to 1/64.
 const OVERLAPPING_ROUNDS: usize = 6;
 
 /// A rotation of vectors of one dimension, padded with zeros to [`Rotation::padded`] coordinates.
@@ -59,9 +60,10 @@ impl Rotation {
         self.padded
     }
 
-    /// A bound of `|computed - rotated| / |rotated|` in single precision. Each step of a transform, the scaling of a round and the rounding of
-    /// the scale err by at most one unit of 2^-24 of the length (they are orthogonal up to scale, and every output is rounded once); vectors are
-    /// longer than 2^-40, so that what underflow adds is far below the slack of the last factor.
+    /// A bound of `|computed - rotated| / |rotated|` in single precision. Each step of a transform, the
+    /// scaling of a round and the rounding of the scale err by at most one unit of 2^-24 of the length (they
+    /// are orthogonal up to scale, and every output is rounded once); vectors are longer than 2^-40, so that
+    /// what underflow adds is far below the slack of the last factor.
     pub fn error(&self) -> f64 {
         let steps = self.flips.len() as u32 * (self.core.trailing_zeros() + 2);
         1.1 * f64::from(steps) * f64::from(f32::EPSILON) / 2.0
@@ -107,8 +109,8 @@ fn largest_power(n: usize) -> usize {
     1 << n.ilog2()
 }
 
-/// Coordinates of a rotated vector: the next multiple of 64 up to one and a half times a power of two, beyond that the next power of two,
-/// since two transforms that hardly overlap hardly mix.
+/// Coordinates of a rotated vector: the next multiple of 64 up to one and a half times a power of two, beyond
+/// that the next power of two, since two transforms that hardly overlap hardly mix.
 pub fn padded_dim(dim: usize) -> usize {
     assert!(dim > 0);
     let stepped = dim.next_multiple_of(CODE_STEP);

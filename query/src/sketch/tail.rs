@@ -21,8 +21,8 @@ fn density(z: f64) -> f64 {
     (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-/// `P(Z > z)` for z >= 0, to about 1e-14 relative: the series of the distribution function below 2.5, the continued fraction of Mills'
-/// ratio above.
+/// `P(Z > z)` for z >= 0, to about 1e-14 relative: the series of the distribution function below 2.5, the
+/// continued fraction of Mills' ratio above.
 fn upper_tail(z: f64) -> f64 {
     let density = density(z);
     if z < 2.5 {

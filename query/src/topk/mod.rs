@@ -1,16 +1,18 @@
 //! The best k of a stream in memory that depends on k alone.
 //!
-//! Candidates are pushed into a buffer; when it is full, a selection keeps the k best and the worst of them becomes the threshold that
-//! later ones must pass. The order is total (score, then place), so the result does not depend on the order of pushes, on how a
-//! stream is split or on which parts are merged first.
+//! Candidates are pushed into a buffer; when it is full, a selection keeps the k best and the worst of them
+//! becomes the threshold that later ones must pass. The order is total (score, then place), so the result
+//! does not depend on the order of pushes, on how a stream is split or on which parts are merged first.
 
 /// The tie breakers of a candidate, the most significant first; of each the lower wins.
 pub type Place = (u32, u64, u32);
 
-/// Score and place: the lower key ranks first. The last part of the place is outside the 128 bits that hold the rest.
+/// Score and place: the lower key ranks first. The last part of the place is outside the 128
+/// bits that hold the rest.
 type Key = (u128, u32);
 
-/// A candidate. The parts of its key are separate fields: a [`Key`] is padded to 32 bytes, which would leave no room for the payload.
+/// A candidate. The parts of its key are separate fields: a [`Key`] is padded to 32 bytes, which would leave
+/// no room for the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     key: u128,
@@ -79,7 +81,8 @@ impl TopK {
         Self { flip: 0, ..Self::highest(k) }
     }
 
-    /// The same that holds at most `room` candidates beyond k, or a quarter of k: for many collectors of a small k side by side.
+    /// The same that holds at most `room` candidates beyond k, or a quarter of k: for many collectors of
+    /// a small k side by side.
     pub fn with_room(self, room: usize) -> Self {
         Self { room: room.max(1), ..self }
     }

@@ -17,7 +17,8 @@ pub static GO: Cancel = Cancel::new();
 /// A row of a feature: its vector and flags; `None` where the feature lacks the row.
 pub type Row = Option<(Vec<f32>, u8)>;
 
-/// What a feature has for the tokens of a row: position, vector and flags of each; `None` where the feature lacks the row.
+/// What a feature has for the tokens of a row: position, vector and flags of each; `None` where the
+/// feature lacks the row.
 pub type TokenRow = Option<Vec<(u32, Vec<f32>, u8)>>;
 
 /// Row and, of a token, position of a vector.

@@ -102,7 +102,8 @@ impl World {
         self
     }
 
-    /// The same with the coordinates of each module group multiplied by the root of its weight: what a weighted comparison sees.
+    /// The same with the coordinates of each module group multiplied by the root of its weight: what a
+    /// weighted comparison sees.
     pub fn weighted(&self, modules: &[f64]) -> Self {
         let mut weighted = self.clone();
         let roots: Vec<f32> = self
@@ -119,7 +120,8 @@ impl World {
         weighted
     }
 
-    /// What rounding errors are relative to: the largest product of two lengths, as often as it can be summed.
+    /// What rounding errors are relative to: the largest product of two lengths, as often as it can be
+    /// summed.
     pub fn magnitude(&self, spec: &InfluenceSpec) -> f64 {
         let longest = |rows: &Vec<Vec<Row>>| {
             let finite = rows.iter().flatten().flatten().filter(|(v, _)| v.iter().all(|x| x.is_finite()));
@@ -146,8 +148,8 @@ impl World {
         (0..self.pool[0].len()).map(|row| (row as u64, self.naive_row(spec, row, &subtasks))).collect()
     }
 
-    /// Whether the vectors of a subtask all but cancel when they are folded: the direction of what is left is rounding error, so its
-    /// cosine has no value to compare with.
+    /// Whether the vectors of a subtask all but cancel when they are folded: the direction of what is left is
+    /// rounding error, so its cosine has no value to compare with.
     pub fn cancels(&self, spec: &InfluenceSpec) -> bool {
         if spec.fold == Fold::None || spec.sim == Sim::Dot {
             return false;

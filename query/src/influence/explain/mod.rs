@@ -1,9 +1,10 @@
-//! Explanations of scores: the checkpoints' parts, the nearest target sample, and how much of a score is noise of
-//! the projection.
+//! Explanations of scores: the checkpoints' parts, the nearest target sample, and how much of a score is
+//! noise of the projection.
 //!
 //! Invariants
 //! - nothing of the pool is read but the rows that are explained, each verified by its own check
-//! - memory is bounded by the rows of a chunk and the number of target samples; target vectors are read one after another
+//! - memory is bounded by the rows of a chunk and the number of target samples; target vectors are
+//!   read one after another
 //! - all sums are taken in one order, so the bits depend on the stored values and the question alone
 
 pub(super) mod description;
@@ -36,35 +37,41 @@ const TILE: usize = 16;
 /// What stands behind the score of one row or token.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RowExplanation {
-    /// For each checkpoint of the plan its weighted part of the score: with `across` max and min that of the subtask that decided, with
-    /// mean and sum that of all. The parts sum to the score up to rounding. `None` where the row lacks the checkpoint.
+    /// For each checkpoint of the plan its weighted part of the score: with `across` max and min that of the
+    /// subtask that decided, with mean and sum that of all. The parts sum to the score up to rounding. `None`
+    /// where the row lacks the checkpoint.
     pub checkpoint_scores: Vec<Option<f32>>,
-    /// The target sample that is most like the row: the largest weighted sum of similarities over the checkpoints, whatever `within`,
-    /// `across` and `fold` say. The first of equals by subtask, target and row.
+    /// The target sample that is most like the row: the largest weighted sum of similarities over
+    /// the checkpoints, whatever `within`, `across` and `fold` say. The first of equals by
+    /// subtask, target and row.
     pub nearest: TargetRow,
     /// That similarity.
     pub nearest_score: f32,
-    /// Standard error of the score as an estimate of that of vectors that were not projected, from split halves of the coordinates
-    /// (docs/methods.md). `None` where nothing was projected, or with fewer than 32 coordinates.
+    /// Standard error of the score as an estimate of that of vectors that were not projected, from
+    /// split halves of the coordinates (docs/methods.md). `None` where nothing was projected, or with
+    /// fewer than 32 coordinates.
     pub stderr: Option<f32>,
-    /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None` where nothing was projected.
+    /// Standard deviation of the same score for a row whose true similarity with the target is zero. `None`
+    /// where nothing was projected.
     pub noise_floor: Option<f32>,
 }
 
-/// The vectors that the terms are taken of: those of target samples, or of whole subtasks where they are folded. All by unit.
+/// The vectors that the terms are taken of: those of target samples, or of whole subtasks where they
+/// are folded. All by unit.
 struct Values {
     units: usize,
     /// For each row and checkpoint the similarity with each unit.
     sims: Vec<f64>,
-    /// For each checkpoint and unit the shares of the coordinate classes in its squared length; empty where lengths do not matter.
+    /// For each checkpoint and unit the shares of the coordinate classes in its squared length; empty where
+    /// lengths do not matter.
     squares: Vec<[f64; noise::CLASSES]>,
 }
 
 impl Prepared {
     /// What stands behind the scores of some rows of an answer, in their order.
     ///
-    /// Reads the vectors of these rows and of the target, not the pool. Cost: rows x target samples x checkpoints x dimension
-    /// multiplications.
+    /// Reads the vectors of these rows and of the target, not the pool. Cost: rows x target samples x
+    /// checkpoints x dimension multiplications.
     ///
     /// # Errors
     /// Damage, cancellation, and rows that are not an answer to this question.

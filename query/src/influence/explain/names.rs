@@ -33,8 +33,8 @@ impl<'a> TargetNames<'a> {
         self.dataset_of(&row.nearest)
     }
 
-    /// The ids of the nearest target samples, in the order of `rows`. Samples that are given with the question are known by their number,
-    /// from 1 as everywhere.
+    /// The ids of the nearest target samples, in the order of `rows`. Samples that are given with the
+    /// question are known by their number, from 1 as everywhere.
     ///
     /// # Errors
     /// Damage of the sample files.
@@ -48,7 +48,8 @@ impl<'a> TargetNames<'a> {
         self.targets.get(row.target as usize).map_or(GIVEN, |(name, _)| name)
     }
 
-    /// The ids of target samples, in the order of `rows`. Samples that are given with the question are known by their number.
+    /// The ids of target samples, in the order of `rows`. Samples that are given with the question are
+    /// known by their number.
     ///
     /// # Errors
     /// Damage of the sample files.

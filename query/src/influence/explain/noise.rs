@@ -1,8 +1,8 @@
 //! Noise of the projection in a score. The mathematics is in docs/methods.md, "Standard error and noise floor
 //! of a score".
 //!
-//! The coordinates of a projected vector are exchangeable, so each class of them (coordinate modulo 16) gives an estimate of the score,
-//! and the spread of the estimates says how far their mean is from the truth.
+//! The coordinates of a projected vector are exchangeable, so each class of them (coordinate modulo 16) gives
+//! an estimate of the score, and the spread of the estimates says how far their mean is from the truth.
 
 use gstore_store::Family;
 
@@ -38,7 +38,8 @@ pub(super) fn products(a: &[f32], b: &[f32]) -> [f64; CLASSES] {
     sums
 }
 
-/// Sums of squares by class, of a vector that has the weights of its coordinates folded in, each divided out once.
+/// Sums of squares by class, of a vector that has the weights of its coordinates folded in,
+/// each divided out once.
 pub(super) fn weighted_squares(vector: &[f32], weights: &[f64]) -> [f64; CLASSES] {
     let mut sums = [0.0; CLASSES];
     for (i, (x, weight)) in vector.iter().zip(weights).enumerate().filter(|(_, (_, weight))| **weight != 0.0)
@@ -86,7 +87,8 @@ impl Noise<'_> {
         Some((spread / (CLASSES * (CLASSES - 1)) as f64).sqrt())
     }
 
-    /// The estimate of each class for a checkpoint's part; of a cosine to first order, with the lengths estimated by the class as well.
+    /// The estimate of each class for a checkpoint's part; of a cosine to first order, with the lengths
+    /// estimated by the class as well.
     fn estimates(
         &self,
         line: &Line,
@@ -122,8 +124,8 @@ impl Noise<'_> {
         estimates
     }
 
-    /// The standard deviation of the score of a row that is as long at each checkpoint, and as much like itself from one checkpoint to
-    /// the next, and has nothing in common with the target.
+    /// The standard deviation of the score of a row that is as long at each checkpoint, and as much like
+    /// itself from one checkpoint to the next, and has nothing in common with the target.
     pub(super) fn floor(&self, line: &Line, vectors: &[Vec<f64>]) -> Option<f64> {
         let features = &self.prepared.pools()[line.pool].features;
         let mut variance = 0.0;

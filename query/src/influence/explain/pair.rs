@@ -1,7 +1,8 @@
 //! One pool row against the target in detail: where its score comes from.
 //!
-//! A row's score is a sum over checkpoints, and in each over the coordinates of its module groups; `within = max` or `min` takes one target
-//! sample's sum, `across` one subtask's. The parts shown are those of the subtask and sample that decided, so they add up to its value.
+//! A row's score is a sum over checkpoints, and in each over the coordinates of its module groups;
+//! `within = max` or `min` takes one target sample's sum, `across` one subtask's. The parts shown are those
+//! of the subtask and sample that decided, so they add up to its value.
 
 use std::ops::ControlFlow;
 
@@ -33,11 +34,14 @@ pub struct Pair {
     pub of: u64,
     /// Percentage of the other rows that rank below it.
     pub percentile: f64,
-    /// Value of the subtask that decided: the sum of the checkpoints' parts. The score, unless `across` adds subtasks up.
+    /// Value of the subtask that decided: the sum of the checkpoints' parts. The score, unless
+    /// `across` adds subtasks up.
     pub value: f64,
-    /// Standard error of the score, from split halves of the coordinates; see [`crate::influence::RowExplanation::stderr`].
+    /// Standard error of the score, from split halves of the coordinates; see
+    /// [`crate::influence::RowExplanation::stderr`].
     pub stderr: Option<f32>,
-    /// Standard deviation of the score of a row that has nothing in common with the target; see [`crate::influence::RowExplanation::noise_floor`].
+    /// Standard deviation of the score of a row that has nothing in common with the target; see
+    /// [`crate::influence::RowExplanation::noise_floor`].
     pub noise_floor: Option<f32>,
     /// The parts, in the run's order; without those where the row has no vector.
     pub checkpoints: Vec<PairCheckpoint>,
@@ -72,7 +76,8 @@ pub struct PairModule {
 }
 
 impl Prepared {
-    /// One row of a pool against the target. Scores every row, to know its place. `None` if the row has no score.
+    /// One row of a pool against the target. Scores every row, to know its place. `None`
+    /// if the row has no score.
     ///
     /// # Errors
     /// As [`Prepared::top_k`]; also where tokens are scored, which have no line of their own here.
@@ -179,7 +184,8 @@ fn goes_before(a: &Scored, b: &Scored) -> bool {
     if a.score == b.score { key(a) < key(b) } else { a.score > b.score }
 }
 
-/// Of the target vectors of a subtask the one that decided: the only one, or where the largest or smallest counts, that which gives it.
+/// Of the target vectors of a subtask the one that decided: the only one, or where the largest or smallest
+/// counts, that which gives it.
 fn decided(by_checkpoint: Vec<Vec<PairCheckpoint>>, within: Within) -> Vec<PairCheckpoint> {
     let vectors = by_checkpoint.iter().map(Vec::len).min().unwrap_or(0);
     let sign = if within == Within::Min { -1.0 } else { 1.0 };

@@ -1,7 +1,7 @@
 //! The score as a weighted sum of similarities: which target samples count for a row, and how much.
 //!
-//! Once it is known which subtask and which sample decided, every aggregation is a weighted sum over target samples (or over the folded
-//! vectors of subtasks). Rows with the same weights share a pattern.
+//! Once it is known which subtask and which sample decided, every aggregation is a weighted sum over target
+//! samples (or over the folded vectors of subtasks). Rows with the same weights share a pattern.
 
 use std::ops::Range;
 

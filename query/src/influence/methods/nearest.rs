@@ -1,4 +1,5 @@
-//! Searches for the neighbours of a vector: the question's vector of length 1, and the vectors that it is compared with.
+//! Searches for the neighbours of a vector: the question's vector of length 1, and the vectors
+//! that it is compared with.
 
 use gstore_core::Cancel;
 use gstore_store::{FeatureReader, RowSet};

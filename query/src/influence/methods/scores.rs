@@ -13,8 +13,9 @@ use crate::influence::scan::windows::windows;
 use crate::influence::scan::{Totals, Worker};
 
 impl Prepared {
-    /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices; `Break` ends the scan early. Memory
-    /// is bounded: a slice is at most one cell, or the tokens of few blocks, and few wait at a time.
+    /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices;
+    /// `Break` ends the scan early. Memory is bounded: a slice is at most one cell, or the tokens of few
+    /// blocks, and few wait at a time.
     pub fn scores(
         &self,
         filter: Option<&RowFilter>,
@@ -31,8 +32,8 @@ impl Prepared {
         Ok(summary)
     }
 
-    /// Hands out every row without a score and the reason, in the same order. Rows that lack a checkpoint are among them also where
-    /// `missing` says that they are an error.
+    /// Hands out every row without a score and the reason, in the same order. Rows that lack a checkpoint are
+    /// among them also where `missing` says that they are an error.
     pub fn excluded(
         &self,
         filter: Option<&RowFilter>,

@@ -1,8 +1,9 @@
 //! Self-influence: the score of each row for itself.
 //!
-//! `self(row) = sum over checkpoints c of w_c sum over modules m of a_m <T_c[row], V_c[row]>_m`: what a step on the row alone does to its own
-//! loss (Pruthi et al. 2020, section 4.1). V is the target's feature where the pool is one of the targets, else T. Where both are one feature
-//! the product is the square of the stored length, taken before values were rounded; else that of the stored values, summed in f64.
+//! `self(row) = sum over checkpoints c of w_c sum over modules m of a_m <T_c[row], V_c[row]>_m`: what a step
+//! on the row alone does to its own loss (Pruthi et al. 2020, section 4.1). V is the target's feature where
+//! the pool is one of the targets, else T. Where both are one feature the product is the square of the stored
+//! length, taken before values were rounded; else that of the stored values, summed in f64.
 
 use std::ops::{ControlFlow, Range};
 
@@ -61,8 +62,8 @@ struct Question<'a> {
 }
 
 impl Prepared {
-    /// The k rows with the highest or lowest influence on themselves. Rows are eligible as for any question of this plan.
-    /// `Scored::subtask` is [`NO_SUBTASK`].
+    /// The k rows with the highest or lowest influence on themselves. Rows are eligible as for any question
+    /// of this plan. `Scored::subtask` is [`NO_SUBTASK`].
     ///
     /// # Errors
     /// With cosines, where every row has 1, and of tokens.
@@ -96,7 +97,8 @@ impl Prepared {
         Ok(Ranking::new(top.into_rows(), Vec::new(), summary))
     }
 
-    /// Hands out the influence on itself of every eligible row in (pool, row) order, in slices; `Break` ends the scan early.
+    /// Hands out the influence on itself of every eligible row in (pool, row) order, in slices;
+    /// `Break` ends the scan early.
     ///
     /// # Errors
     /// As [`Self::top_k_self`].

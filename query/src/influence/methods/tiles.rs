@@ -47,8 +47,8 @@ pub struct Tile {
 pub struct TileWorker(Worker);
 
 impl Prepared {
-    /// Loads the target's samples, to score pool rows with each of them by itself: without `within`, `across` and `fold`. A tile has at most `most`
-    /// scores, or those of the rows of one block.
+    /// Loads the target's samples, to score pool rows with each of them by itself: without `within`, `across`
+    /// and `fold`. A tile has at most `most` scores, or those of the rows of one block.
     ///
     /// Memory: [`Prepared::sample_bytes`] for each sample.
     ///

@@ -1,8 +1,8 @@
 //! Prompts with completions that are given with a question about conversations.
 //!
-//! A pool of conversations was encoded with roles around each message, a prompt with its completion is text without any: its
-//! gradient points elsewhere, and the ranking is one of other rows. So where the pool's records are conversations, the pair is
-//! asked as one: what the user says, and what the assistant answers.
+//! A pool of conversations was encoded with roles around each message, a prompt with its completion is text
+//! without any: its gradient points elsewhere, and the ranking is one of other rows. So where the pool's
+//! records are conversations, the pair is asked as one: what the user says, and what the assistant answers.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::influence::spec::InfluenceSpec;
 /// Records of a pool that are looked at.
 const LOOKED_AT: u64 = 64;
 
-/// The given samples of a question about these pools, each with its features; their pairs are conversations where the pools are,
-/// unless the question says `raw`. With what a user should know of it.
+/// The given samples of a question about these pools, each with its features; their pairs are conversations
+/// where the pools are, unless the question says `raw`. With what a user should know of it.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
@@ -45,7 +45,8 @@ pub(super) fn resolve(
     Ok((given.collect(), Some(note.to_owned())))
 }
 
-/// The record with its prompt as the user's message and its completion as the assistant's; `None` for one of another shape.
+/// The record with its prompt as the user's message and its completion as the assistant's; `None`
+/// for one of another shape.
 fn conversation(record: &str) -> Option<String> {
     let mut object: Map<String, Value> = serde_json::from_str(record).ok()?;
     let Ok(Content::PromptCompletion { prompt, completion }) = Content::take(&mut object) else {
@@ -63,8 +64,8 @@ fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
     encodings.into_iter().any(|encoding| encoding.spec.template == "chat")
 }
 
-/// Whether the pools' records are conversations, as far as it shows in some of each, spread over the whole pool. The store
-/// does not keep the shape of records.
+/// Whether the pools' records are conversations, as far as it shows in some of each, spread over the whole
+/// pool. The store does not keep the shape of records.
 fn are_conversations(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],

@@ -1,7 +1,8 @@
 //! A question resolved against a snapshot, as plain data.
 //!
 //! Invariants
-//! - a plan names datasets, checkpoints and features and holds nothing of the store, so it can be written as JSON and read elsewhere
+//! - a plan names datasets, checkpoints and features and holds nothing of the store, so it can be written as
+//!   JSON and read elsewhere
 //! - it belongs to one state of one store, and is answered for that state alone
 
 pub(super) mod checkpoints;
@@ -21,10 +22,11 @@ use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 use crate::influence::spec::mode::Mode;
 
-/// A question resolved against a snapshot: names, kinds, checkpoints with their weights, and one feature of each side for each checkpoint.
+/// A question resolved against a snapshot: names, kinds, checkpoints with their weights, and one feature of
+/// each side for each checkpoint.
 ///
-/// Making one reads only the catalog, and where a prompt with its completion is given some records of each pool: of conversations it is
-/// asked as one, unless the question says `raw`. [`super::Prepared`] answers it.
+/// Making one reads only the catalog, and where a prompt with its completion is given some records of each
+/// pool: of conversations it is asked as one, unless the question says `raw`. [`super::Prepared`] answers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -80,7 +82,8 @@ impl Plan {
     /// Resolves names, kinds, checkpoints, weights and features.
     ///
     /// # Errors
-    /// Names that the snapshot does not have, features that cannot be compared, and options that contradict each other.
+    /// Names that the snapshot does not have, features that cannot be compared, and options that
+    /// contradict each other.
     pub fn new(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<Self, QueryError> {
         if let Mode::Sketch(mode) = &spec.mode {
             mode.check()?;
@@ -147,8 +150,8 @@ impl Plan {
         })
     }
 
-    /// Refuses a snapshot of which this is no plan: another state of the store, or a plan that says something else than its own question
-    /// resolves to, since its numbers are used as they are.
+    /// Refuses a snapshot of which this is no plan: another state of the store, or a plan that says something
+    /// else than its own question resolves to, since its numbers are used as they are.
     pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), QueryError> {
         let own = match &self.vector {
             None => Self::new(snapshot, &self.spec)?,

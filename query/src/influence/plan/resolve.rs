@@ -85,7 +85,8 @@ pub(super) fn kinds(
             };
             let pools_with = |kind: &str| pools.iter().filter(|pool| has(pool, kind)).count();
             let (adam, sgd) = (pools_with(Kind::GradAdam.name()), pools_with(Kind::GradSgd.name()));
-            // Where no kind is everywhere, the one that most pools have: what is said to be missing then is missing.
+            // Where no kind is everywhere, the one that most pools have: what is said to be
+            // missing then is missing.
             let kind = if adam == pools.len() || adam >= sgd { Kind::GradAdam } else { Kind::GradSgd };
             kind.name().into()
         }
@@ -109,8 +110,8 @@ fn of_kind<'a>(
     of_dataset.filter(move |f| fits(f) && f.desc.checkpoint.is_some())
 }
 
-/// The features of one kind that a dataset has for its side of the question. Where `features` names some of a checkpoint's, the others of it
-/// are left out.
+/// The features of one kind that a dataset has for its side of the question. Where `features` names some of a
+/// checkpoint's, the others of it are left out.
 pub(super) fn side(
     snapshot: &Snapshot,
     dataset: &Arc<DatasetPart>,
@@ -152,8 +153,8 @@ fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
     })
 }
 
-/// Names in `features` that no feature of the snapshot answers to, or only features of tokens where samples are asked about, or of a pool's
-/// samples where tokens are.
+/// Names in `features` that no feature of the snapshot answers to, or only features of tokens where samples
+/// are asked about, or of a pool's samples where tokens are.
 pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), QueryError> {
     for name in &spec.features {
         let fits: Vec<_> =
@@ -285,7 +286,8 @@ pub(super) fn fit(
     Ok(chosen)
 }
 
-/// Refuses checkpoints whose features saw different tokens of the same sample: a position would not mean the same token.
+/// Refuses checkpoints whose features saw different tokens of the same sample: a position would
+/// not mean the same token.
 pub(super) fn same_tokens(features: &[Arc<FeaturePart>]) -> Result<(), QueryError> {
     let Some(first) = features.first() else { return Ok(()) };
     if features.iter().all(|feature| feature.desc.encoding == first.desc.encoding) {
@@ -311,8 +313,8 @@ fn different(lists: &[&[Arc<FeaturePart>]]) -> QueryError {
     QueryError::Spec("no space is common to all pools and targets".into())
 }
 
-/// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in another precision than f32 it
-/// says so.
+/// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in
+/// another precision than f32 it says so.
 pub(super) fn describe(feature: &FeaturePart) -> String {
     let short = |text: &str| text.chars().take(8).collect::<String>();
     let desc = &feature.desc;

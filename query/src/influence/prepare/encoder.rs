@@ -1,7 +1,7 @@
 //! Encoder interface: vectors of targets that are given with the question.
 //!
-//! Questions are answered from stored vectors; a text has none yet. This crate knows no models, so a caller that has one passes an [`Encoder`]
-//! with the question.
+//! Questions are answered from stored vectors; a text has none yet. This crate knows no models, so a caller
+//! that has one passes an [`Encoder`] with the question.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,13 @@ use crate::influence::spec::GIVEN;
 
 /// Computes the vectors of samples that are in no dataset.
 pub trait Encoder: fmt::Debug + Send + Sync {
-    /// The vectors of every sample at every checkpoint asked for, as an ingest of the same records would give them before they are stored.
+    /// The vectors of every sample at every checkpoint asked for, as an ingest of the same records would give
+    /// them before they are stored.
     ///
     /// # Errors
-    /// Anything that would make a vector another than the pool's feature can be compared with: weights that are gone or changed, a tokenizer
-    /// or a projection that cannot be had again, a sample that is cut or has no scored token.
+    /// Anything that would make a vector another than the pool's feature can be compared with: weights
+    /// that are gone or changed, a tokenizer or a projection that cannot be had again, a sample that is
+    /// cut or has no scored token.
     fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError>;
 }
 
@@ -45,7 +47,8 @@ pub enum EncoderError {
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The given samples of a question with what the answer needs of them: the form in which they would read back from a store.
+/// The given samples of a question with what the answer needs of them: the form in which they would
+/// read back from a store.
 #[derive(Debug)]
 pub(crate) struct Given {
     /// By checkpoint, then by sample.

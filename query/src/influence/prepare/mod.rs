@@ -1,7 +1,8 @@
-//! A plan bound to its snapshot, with what answers read once: the target's vectors, the pools' readers, the rows that may be scored.
+//! A plan bound to its snapshot, with what answers read once: the target's vectors, the pools' readers, the
+//! rows that may be scored.
 //!
-//! Preparing reads only the catalog. The rest is loaded by the first answer that needs it and kept for further ones; it can be shared
-//! between threads.
+//! Preparing reads only the catalog. The rest is loaded by the first answer that needs it and kept for
+//! further ones; it can be shared between threads.
 
 mod at_hand;
 pub(super) mod encoder;
@@ -94,12 +95,14 @@ impl Prepared {
     /// Plans a question of stored samples.
     ///
     /// # Errors
-    /// Those of [`Plan::new`]; also where samples are given with the question, which takes an encoder: [`Prepared::with_encoder`].
+    /// Those of [`Plan::new`]; also where samples are given with the question, which takes an encoder:
+    /// [`Prepared::with_encoder`].
     pub fn new(snapshot: &Arc<Snapshot>, spec: &InfluenceSpec) -> Result<Self, QueryError> {
         Self::with_encoder(snapshot, spec, None)
     }
 
-    /// The same with an encoder, which computes the vectors of samples that are given with the question at the first answer.
+    /// The same with an encoder, which computes the vectors of samples that are given with the
+    /// question at the first answer.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
@@ -114,8 +117,8 @@ impl Prepared {
     /// Plans a question about a given vector; `spec` has neither targets nor given samples.
     ///
     /// # Errors
-    /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a row without a vector that could
-    /// be compared.
+    /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a
+    /// row without a vector that could be compared.
     pub fn about_vector(
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
@@ -178,7 +181,8 @@ impl Prepared {
         })
     }
 
-    /// The same question about these target rows alone, given as (target, row) in order. What was found out for it is known already.
+    /// The same question about these target rows alone, given as (target, row) in order. What was found out
+    /// for it is known already.
     fn narrowed(&self, only: Arc<[(u32, u64)]>) -> Self {
         Self {
             plan: self.plan.clone(),
@@ -190,7 +194,8 @@ impl Prepared {
         }
     }
 
-    /// One of several parts of a question: each may miss as much less, so that together they keep what was stated.
+    /// One of several parts of a question: each may miss as much less, so that together
+    /// they keep what was stated.
     pub fn with_share(mut self, parts: usize) -> Self {
         if let Mode::Sketch(mode) = &mut self.plan.spec.mode {
             mode.miss /= parts.max(1) as f64;
@@ -234,8 +239,8 @@ impl Prepared {
         &self.inputs.pools
     }
 
-    /// The target datasets; `TargetRow::target` points here. None where samples are given with the question: `TargetRow::row` then counts
-    /// those.
+    /// The target datasets; `TargetRow::target` points here. None where samples are given with the question:
+    /// `TargetRow::row` then counts those.
     pub fn targets(&self) -> &[PreparedSide] {
         &self.inputs.targets
     }
@@ -260,7 +265,8 @@ impl Prepared {
         self.pools().iter().map(|pool| pool.dataset.rows).sum()
     }
 
-    /// More results than the question can have, from the catalog: live rows, or vectors that fit into the features' files.
+    /// More results than the question can have, from the catalog: live rows, or vectors that fit
+    /// into the features' files.
     pub fn most_results(&self) -> u64 {
         if !self.spec().per_token {
             return self.live();

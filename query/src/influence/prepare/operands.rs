@@ -107,7 +107,8 @@ impl Operands {
         opened.as_deref().map_err(String::as_str)
     }
 
-    /// The answer of `work`; where a sketch turns out to be damaged on the way, that of a second attempt, for which there are no sketches.
+    /// The answer of `work`; where a sketch turns out to be damaged on the way, that of a second attempt, for
+    /// which there are no sketches.
     pub(crate) fn despite_sketches<T>(
         &self,
         work: impl Fn() -> Result<T, QueryError>,
@@ -131,8 +132,8 @@ fn find_sketch(prepared: &Prepared, reader: &FeatureReader) -> Result<Arc<Sketch
     }
 }
 
-/// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query vectors of checkpoint
-/// `checkpoints.start + c`.
+/// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query
+/// vectors of checkpoint `checkpoints.start + c`.
 pub(crate) fn open_pools(
     prepared: &Prepared,
     checkpoints: Range<usize>,

@@ -1,9 +1,10 @@
 //! Pool rows that occur in the target.
 //!
-//! A row occurs in the target if its content is that of a target sample: the same `text`, or the same conversation, role by role and word by
-//! word. A prompt with its completion is the conversation of a user and an assistant who say these. Ids, metadata and other keys do not
-//! count. A row without a stored record occurs only in a target that has that very row. A record whose content cannot be read is an error:
-//! it may be one of the target's. Content is compared by XXH3-128.
+//! A row occurs in the target if its content is that of a target sample: the same `text`, or the same
+//! conversation, role by role and word by word. A prompt with its completion is the conversation of a user
+//! and an assistant who say these. Ids, metadata and other keys do not count. A row without a stored record
+//! occurs only in a target that has that very row. A record whose content cannot be read is an error: it may
+//! be one of the target's. Content is compared by XXH3-128.
 
 use std::collections::HashSet;
 
@@ -74,8 +75,8 @@ impl TargetContents {
 }
 
 impl Prepared {
-    /// Whether rows of a pool occur in the target, in their order: their content is that of a target sample, whatever their ids and metadata.
-    /// Reads the target's records at the first call, and those of the rows.
+    /// Whether rows of a pool occur in the target, in their order: their content is that of a target sample,
+    /// whatever their ids and metadata. Reads the target's records at the first call, and those of the rows.
     ///
     /// # Errors
     /// Records that cannot be read, or that have no content.

@@ -44,8 +44,9 @@ pub(super) struct Target {
 /// A target and a subtask of it, or its rows without one.
 type Owner<'a> = (u32, Option<&'a str>);
 
-/// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the rows. Rows without a subtask have the
-/// name of their dataset; a subtask whose name another one has too is written `dataset:subtask`.
+/// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the
+/// rows. Rows without a subtask have the name of their dataset; a subtask whose name another one has too is
+/// written `dataset:subtask`.
 pub(super) fn target_rows(
     snapshot: &Snapshot,
     targets: &[Target],

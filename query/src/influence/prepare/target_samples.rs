@@ -17,7 +17,8 @@ pub struct TargetSamples {
     pub rows: Vec<TargetRow>,
     /// Names of their subtasks; `TargetRow::subtask` points here.
     pub subtasks: Vec<String>,
-    /// How a question names each of them: `dataset:subtask`, or the dataset for its samples without a subtask.
+    /// How a question names each of them: `dataset:subtask`, or the dataset for its
+    /// samples without a subtask.
     pub asked: Vec<String>,
     /// Those that cannot be compared.
     pub excluded: ExcludedCounts,
@@ -39,8 +40,8 @@ impl Prepared {
         Ok(TargetSamples { rows, subtasks, asked, excluded })
     }
 
-    /// The same question about some samples of its target, which is how many are answered in little memory. Whatever depends on the target as a
-    /// whole (`exclude_target`) is that of the whole.
+    /// The same question about some samples of its target, which is how many are answered in little memory.
+    /// Whatever depends on the target as a whole (`exclude_target`) is that of the whole.
     ///
     /// # Errors
     /// What finding the candidates gives.
@@ -59,15 +60,16 @@ impl Prepared {
         Ok(self.candidates(cancel)?.iter().map(|rows| rows.len()).sum())
     }
 
-    /// Bytes that the vectors of one target sample take while it is compared: once as they are loaded and once packed.
+    /// Bytes that the vectors of one target sample take while it is compared: once as they are
+    /// loaded and once packed.
     pub fn sample_bytes(&self) -> u64 {
         let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
         let dims: u64 = features.iter().map(|feature| u64::from(feature.desc.dim())).sum();
         dims.saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, three times in int8, both padded to twice
-    /// as much at most.
+    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, three
+    /// times in int8, both padded to twice as much at most.
     pub fn ranked_sample_bytes(&self) -> u64 {
         let others = (self.pools().len() as u64).saturating_sub(1);
         // Of the eight bytes that a coordinate takes in a sample.

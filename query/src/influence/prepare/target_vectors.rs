@@ -1,5 +1,5 @@
-//! The query side: target vectors loaded, normalised, folded and, where the terms are linear, collapsed into one vector per subtask and
-//! checkpoint.
+//! The query side: target vectors loaded, normalised, folded and, where the terms are linear, collapsed into
+//! one vector per subtask and checkpoint.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -99,7 +99,8 @@ impl TargetLoader<'_> {
         Ok(TargetVectors { subtasks, rows, excluded, terms, vectors })
     }
 
-    /// The rows that can be compared at every checkpoint, by subtask, then target and row, and the names of their subtasks.
+    /// The rows that can be compared at every checkpoint, by subtask, then target and row, and the
+    /// names of their subtasks.
     pub(super) fn compared(
         &self,
         members: TargetRows,
@@ -174,8 +175,9 @@ impl TargetLoader<'_> {
 }
 
 impl TargetLoader<'_> {
-    /// Hands out (index into `rows`, vector) of target rows at one checkpoint, as they are compared one by one: of length 1 for a cosine, with
-    /// the weights of the modules folded in and that of the checkpoint not. `rows` are some of the loaded ones, in their order.
+    /// Hands out (index into `rows`, vector) of target rows at one checkpoint, as they are compared one by
+    /// one: of length 1 for a cosine, with the weights of the modules folded in and that of the checkpoint
+    /// not. `rows` are some of the loaded ones, in their order.
     pub(crate) fn each_pair(
         &self,
         rows: &[TargetRow],
@@ -191,8 +193,8 @@ impl TargetLoader<'_> {
         })
     }
 
-    /// The vector that stands for each subtask at one checkpoint where the question folds its samples, as [`Self::each_pair`] gives those
-    /// of samples.
+    /// The vector that stands for each subtask at one checkpoint where the question folds its samples, as
+    /// [`Self::each_pair`] gives those of samples.
     pub(crate) fn folded(&self, rows: &[TargetRow], checkpoint: usize) -> Result<Vec<f32>, QueryError> {
         let source = self.source(rows, checkpoint);
         let subtasks = rows.last().map_or(0, |row| row.subtask + 1);
@@ -269,8 +271,8 @@ impl Source<'_> {
         }
     }
 
-    /// Hands out (position, vector, norm) of the rows at `span`, which all belong to one subtask, by target and row: the order in
-    /// which sums are taken does not depend on how segments are cut.
+    /// Hands out (position, vector, norm) of the rows at `span`, which all belong to one subtask, by target
+    /// and row: the order in which sums are taken does not depend on how segments are cut.
     fn each(&self, span: Range<usize>, mut take: impl FnMut(usize, &[f32], f64)) -> Result<(), QueryError> {
         let mut scratch = BlockBuffer::new();
         let mut buffer = vec![0.0f32; self.dim()];

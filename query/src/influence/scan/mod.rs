@@ -27,7 +27,8 @@ use crate::influence::result::{Excluded, ExcludedCounts, Reason, Scored};
 use crate::influence::spec::{Missing, Sim};
 use crate::kernel::{Kernel, Queries, Scratch};
 
-/// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed for its module groups.
+/// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed
+/// for its module groups.
 pub(super) struct ScanPool {
     /// What is scored: samples, or their tokens one by one.
     pub(super) granularity: Granularity,
@@ -36,7 +37,8 @@ pub(super) struct ScanPool {
     pub(super) queries: Vec<Arc<Queries>>,
     /// For each checkpoint the weights of the feature's module groups; the queries have them folded in.
     pub(super) modules: Vec<Vec<f64>>,
-    /// For each checkpoint the lengths of the queries by module group, where dot products are bounded by them; else empty.
+    /// For each checkpoint the lengths of the queries by module group, where dot products are
+    /// bounded by them; else empty.
     pub(super) lengths: Vec<Vec<f64>>,
 }
 
@@ -130,7 +132,8 @@ struct Slate {
     chosen: Vec<usize>,
     /// The module groups that count.
     groups: Vec<usize>,
-    /// Of the vectors found, by module group: what turns a product of stored values into its share of the similarity.
+    /// Of the vectors found, by module group: what turns a product of stored values into its
+    /// share of the similarity.
     factors: Vec<f32>,
     /// Of the vectors found, by query: the similarities.
     sums: Vec<f32>,
@@ -203,7 +206,8 @@ impl Scan<'_> {
         worker.selection.count()
     }
 
-    /// Hands out row, position, values, score and deciding subtask of every row of a window that has a score, or of its tokens.
+    /// Hands out row, position, values, score and deciding subtask of every row of a window that has a
+    /// score, or of its tokens.
     pub(super) fn judged(
         &self,
         window: &Window,
@@ -268,7 +272,8 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Hands out row, position, state and values of what the filter lets through, in order; returns the bytes of the blocks read.
+    /// Hands out row, position, state and values of what the filter lets through, in order; returns the
+    /// bytes of the blocks read.
     fn each(
         &self,
         window: &Window,
@@ -289,7 +294,8 @@ impl Scan<'_> {
                 slate.hand_out(slots, &mut take);
                 Ok(bytes)
             }
-            // How many tokens the rows have is known only from the blocks, so what they need of memory is cut here and not in `windows`.
+            // How many tokens the rows have is known only from the blocks, so what they need of memory is cut
+            // here and not in `windows`.
             Granularity::Token => {
                 let bytes = self.find_tokens(pool, window, selection, scratch)?;
                 for tokens in selection.tokens().chunks(most_slots(pool.query_count())) {
@@ -380,7 +386,8 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Whether a row that counts has every checkpoint; or why it does not count. `weighty`: a checkpoint that has a weight has the row.
+    /// Whether a row that counts has every checkpoint; or why it does not count. `weighty`: a checkpoint that
+    /// has a weight has the row.
     pub(super) fn is_whole(
         &self,
         flags: RowFlags,

@@ -1,11 +1,13 @@
 //! Block pruning: lengths of vectors in block footers, compared with the k-th score so far.
 //!
-//! A dot product is at most the product of both lengths, so a window's rows score at most what the terms make of those products. A window
-//! below the k-th score is not read; the ranking and its counts are the same to the bit.
+//! A dot product is at most the product of both lengths, so a window's rows score at most what the
+//! terms make of those products. A window below the k-th score is not read; the ranking and its counts
+//! are the same to the bit.
 //!
 //! Invariants
 //! - only what is provably outside the answer is skipped: bounds hold for computed scores, rounding included
-//! - only windows whose every wanted row is known to have a score are skipped, so that the counts need nothing of them
+//! - only windows whose every wanted row is known to have a score are skipped, so that the counts
+//!   need nothing of them
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,7 +41,8 @@ pub(crate) struct Skipper {
 }
 
 impl Skipper {
-    /// Bounds of the windows, which are put into an order in which later ones are likely to be skipped. `None` where lengths bound nothing.
+    /// Bounds of the windows, which are put into an order in which later ones are likely to be skipped.
+    /// `None` where lengths bound nothing.
     pub(crate) fn new(scan: &Scan<'_>, order: Order, windows: &mut [Window]) -> Option<Self> {
         let usable = |pool: &ScanPool| {
             pool.granularity == Granularity::Sample && pool.lengths.iter().all(|lengths| !lengths.is_empty())
@@ -81,7 +84,8 @@ fn toward(order: Order, score: f32) -> f32 {
     }
 }
 
-/// The best score of a row of the window, the higher the better for both orders; infinite where nothing is known of all its rows.
+/// The best score of a row of the window, the higher the better for both orders; infinite where nothing is
+/// known of all its rows.
 fn bound(scan: &Scan<'_>, order: Order, window: &Window) -> f32 {
     let pool = &scan.pools[window.pool as usize];
     let mut values = vec![0.0f64; pool.query_count()];
@@ -111,8 +115,8 @@ fn bound(scan: &Scan<'_>, order: Order, window: &Window) -> f32 {
     }
 }
 
-/// The greatest lengths by module group among the vectors of a window at one checkpoint; `None` unless it is sure that every row of the
-/// window has one that counts.
+/// The greatest lengths by module group among the vectors of a window at one checkpoint; `None` unless it is
+/// sure that every row of the window has one that counts.
 fn longest(reader: &FeatureReader, window: &Window, groups: usize) -> Option<Vec<f64>> {
     let mut lengths = vec![0.0f64; groups];
     let mut covered = window.rows.start;
@@ -131,8 +135,9 @@ fn longest(reader: &FeatureReader, window: &Window, groups: usize) -> Option<Vec
     (covered >= window.rows.end).then_some(lengths)
 }
 
-/// How much a computed score can exceed the exact one, relative to the sum of the products of lengths: the steps of the kernel's lanes, their
-/// tree, the sums over groups and checkpoints, and the factors, each a rounding of at most 2^-24.
+/// How much a computed score can exceed the exact one, relative to the sum of the products of lengths: the
+/// steps of the kernel's lanes, their tree, the sums over groups and checkpoints, and the factors, each a
+/// rounding of at most 2^-24.
 fn rounding(reader: &FeatureReader, checkpoints: usize) -> f64 {
     let dim = reader.part().desc.dim() as usize;
     let steps = dim / crate::kernel::LANES + reader.part().attrs.groups.len() + checkpoints + 16;

@@ -64,7 +64,8 @@ impl Selection {
         self.tokens.extend(wanted.map(|i| (block.rows[i], block.pos[i])));
     }
 
-    /// The tokens that were added, in order. A wanted row without any has one key with [`NO_TOKEN`], so that it is not forgotten.
+    /// The tokens that were added, in order. A wanted row without any has one key with [`NO_TOKEN`], so
+    /// that it is not forgotten.
     pub(super) fn tokens(&mut self) -> &[Token] {
         self.tokens.sort_unstable();
         self.tokens.dedup();

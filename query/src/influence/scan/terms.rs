@@ -17,7 +17,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The value of one subtask. Sums are taken in f64 in the order of the samples, so only the last rounding is to f32.
+    /// The value of one subtask. Sums are taken in f64 in the order of the samples, so only the
+    /// last rounding is to f32.
     pub fn subtask(&self, subtask: usize, values: &[f32]) -> f32 {
         let values = &values[self.subtasks[subtask].clone()];
         if let [only] = values {
@@ -36,9 +37,9 @@ impl Terms {
         }
     }
 
-    /// The score of a row and the subtask that it is due to: the largest for `max`, the smallest for `min`, the largest
-    /// contribution for `mean` and `sum`; the first of equals. A score that is not finite comes without a subtask, also where one
-    /// subtask's value is not finite and the aggregation would hide it.
+    /// The score of a row and the subtask that it is due to: the largest for `max`, the smallest for `min`,
+    /// the largest contribution for `mean` and `sum`; the first of equals. A score that is not finite comes
+    /// without a subtask, also where one subtask's value is not finite and the aggregation would hide it.
     pub fn score(&self, values: &[f32]) -> (f32, u32) {
         let mut sum = 0.0f64;
         let mut high = (f32::NEG_INFINITY, NO_SUBTASK);

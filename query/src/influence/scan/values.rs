@@ -14,7 +14,8 @@ pub(crate) fn groups(part: &FeaturePart) -> Vec<Range<usize>> {
     part.attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect()
 }
 
-/// The vector of row `i` of a block, with its scales applied. Powers of two and ones (f16, f32) apply exactly.
+/// The vector of row `i` of a block, with its scales applied. Powers of two and ones (f16, f32) apply
+/// exactly.
 pub(crate) fn vector(block: &Block<'_>, i: usize, groups: &[Range<usize>], out: &mut [f32]) {
     match rows_of(block.values, out.len(), i..i + 1) {
         Values::F16(v) => v.iter().zip(out.iter_mut()).for_each(|(x, out)| *out = x.to_f32()),

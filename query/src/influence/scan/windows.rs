@@ -12,7 +12,8 @@ use super::filter::{RowFilter, RowMask};
 use crate::error::QueryError;
 use crate::influence::scan::ScanPool;
 
-/// Values that a thread keeps at a time (slots x query vectors), so that its memory is bounded for any number of queries.
+/// Values that a thread keeps at a time (slots x query vectors), so that its memory is bounded for
+/// any number of queries.
 const MOST_VALUES: usize = 1 << 21;
 
 /// Rows or tokens of a window at most where there are many queries: fewer would read the blocks too often.
@@ -33,9 +34,9 @@ pub(crate) struct Window {
     pub(crate) rows: Range<u64>,
 }
 
-/// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually cut too, so that a block is
-/// read by one thread once. Where vectors belong to tokens, of which a cell may have any number, at the blocks of every checkpoint: a
-/// window then holds the tokens of few blocks.
+/// Cuts the pools into windows: at the blocks of the first checkpoint, which is where the others are usually
+/// cut too, so that a block is read by one thread once. Where vectors belong to tokens, of which a cell may
+/// have any number, at the blocks of every checkpoint: a window then holds the tokens of few blocks.
 pub(crate) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
     let most = most_slots(queries);
     let mut windows = Vec::new();
@@ -52,7 +53,8 @@ pub(crate) fn windows(pools: &[ScanPool], queries: usize) -> Vec<Window> {
     windows
 }
 
-/// Live rows with the gaps that lie inside one cell filled, so that scattered deletes do not cut the work into crumbs.
+/// Live rows with the gaps that lie inside one cell filled, so that scattered deletes do not
+/// cut the work into crumbs.
 fn spans(live: &RowSet) -> Vec<Range<u64>> {
     let mut spans: Vec<Range<u64>> = Vec::new();
     for range in live.ranges() {

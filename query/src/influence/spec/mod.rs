@@ -1,7 +1,11 @@
 //! Influence questions: the terms of the scoring form.
 //!
-//! `score(row, target) = across over subtasks s of ( within over target samples q of s of ( sum over checkpoints c of
-//! w_c * sim(T_c[row], V_c[q]) ) )`. Every method is a choice of these terms; the default is LESS.
+//! ```text
+//! score(row, target) = across over subtasks s of
+//!     ( within over target samples q of s of ( sum over checkpoints c of w_c * sim(T_c[row], V_c[q]) ) )
+//! ```
+//!
+//! Every method is a choice of these terms; the default is LESS.
 
 pub(super) mod mode;
 pub(super) mod modules;
@@ -113,8 +117,8 @@ term! {
 }
 
 impl Missing {
-    /// What is meant where nothing is said: rows that a feature still being built does not have yet are no mistake where such features are
-    /// allowed.
+    /// What is meant where nothing is said: rows that a feature still being built does not have yet are no
+    /// mistake where such features are allowed.
     pub fn default_for(partial: bool) -> Self {
         if partial { Self::Exclude } else { Self::Error }
     }
@@ -193,16 +197,19 @@ impl fmt::Display for TargetRef {
 /// What a sample is called that is given with the question, and the subtask of all of them.
 pub const GIVEN: &str = "given";
 
-/// A question. `Default` is LESS without pools and targets: `InfluenceSpec { pools, targets, ..Default::default() }`.
+/// A question. `Default` is LESS without pools and targets:
+/// `InfluenceSpec { pools, targets, ..Default::default() }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfluenceSpec {
     /// Datasets whose rows are scored. Their order breaks ties.
     pub pools: Vec<String>,
     /// What the rows are scored for.
     pub targets: Vec<TargetRef>,
-    /// Instead of `targets`: samples that are given with the question, as records (JSON objects, as in a data file). They are one subtask.
+    /// Instead of `targets`: samples that are given with the question, as records (JSON objects, as in a data
+    /// file). They are one subtask.
     pub given: Vec<String>,
-    /// Asks given prompts with completions as text without roles, also of pools whose records are conversations.
+    /// Asks given prompts with completions as text without roles, also of pools whose
+    /// records are conversations.
     pub raw: bool,
     /// Leaves out pool rows whose content is that of a target sample.
     pub exclude_target: bool,
@@ -210,7 +217,8 @@ pub struct InfluenceSpec {
     pub run: Option<String>,
     /// Names or steps of the checkpoints to use; by default all that both sides have.
     pub checkpoints: Option<Vec<String>>,
-    /// One weight per checkpoint named in `checkpoints`, or per checkpoint used; by default the run's. Normalised to sum 1.
+    /// One weight per checkpoint named in `checkpoints`, or per checkpoint used; by default the
+    /// run's. Normalised to sum 1.
     pub weights: Option<Vec<f64>>,
     /// Samples of a subtask to one value.
     pub within: Within,
@@ -224,18 +232,20 @@ pub struct InfluenceSpec {
     pub pool_kind: Option<String>,
     /// Feature kind of the targets; by default `grad-sgd`, for embeddings the pool's kind.
     pub target_kind: Option<String>,
-    /// Labels or numbers of features to prefer where several fit (projections, encodings or storage types side by side).
+    /// Labels or numbers of features to prefer where several fit (projections, encodings or
+    /// storage types side by side).
     pub features: Vec<String>,
     /// Rows that lack a checkpoint.
     pub missing: Missing,
-    /// Allows features that are still being built. What becomes of the rows that they do not have yet, `missing` says: see
-    /// [`Missing::default_for`].
+    /// Allows features that are still being built. What becomes of the rows that they do not have yet,
+    /// `missing` says: see [`Missing::default_for`].
     pub partial: bool,
     /// What a subtask is.
     pub by: SubtaskBy,
     /// Which modules count, and how much; by default all, equally.
     pub modules: Option<ModuleWeights>,
-    /// Scores every scored token of the pools by itself, from features of granularity token; targets stay samples.
+    /// Scores every scored token of the pools by itself, from features of granularity
+    /// token; targets stay samples.
     pub per_token: bool,
     /// Whether rankings read every row, or a sketch first.
     pub mode: Mode,

@@ -13,8 +13,8 @@ pub enum Mode {
     /// Every row is scored.
     #[default]
     Exact,
-    /// Rows that a sketch excludes are not read. Where there is no sketch, or it cannot bound the score or would not pay, every row is
-    /// scored, and the summary says so.
+    /// Rows that a sketch excludes are not read. Where there is no sketch, or it cannot bound the score or
+    /// would not pay, every row is scored, and the summary says so.
     Sketch(SketchMode),
 }
 
@@ -33,10 +33,12 @@ impl fmt::Display for Mode {
 }
 
 impl Mode {
-    /// The mode that a user's options name: `mode` is `exact` or `sketch`, by default exact; the others are those of a [`SketchMode`].
+    /// The mode that a user's options name: `mode` is `exact` or `sketch`, by default exact; the others are
+    /// those of a [`SketchMode`].
     ///
     /// # Errors
-    /// Another word, options of a sketch without it, and those that contradict each other. What the values promise is checked with the question.
+    /// Another word, options of a sketch without it, and those that contradict each other. What the values
+    /// promise is checked with the question.
     pub fn from_options(
         mode: Option<&str>,
         miss: Option<f64>,
@@ -81,7 +83,8 @@ pub struct SketchMode {
     pub tolerance: f64,
     /// Reads only codes whose bounds are certain: nothing is missing but what `tolerance` allows.
     pub certified: bool,
-    /// The planes to read, in this order; by default chosen by what they are expected to exclude. With `certified` it is [`Plane::Certified`].
+    /// The planes to read, in this order; by default chosen by what they are expected to exclude. With
+    /// `certified` it is [`Plane::Certified`].
     pub planes: Option<Vec<Plane>>,
 }
 

@@ -1,7 +1,8 @@
 //! Module selection and module weights.
 //!
-//! Vectors that keep their module groups are compared in the inner product `<t, q>_w = sum over modules m of w_m <t_m, q_m>`; its cosine
-//! uses the lengths of the same product. Without a selection every weight is one.
+//! Vectors that keep their module groups are compared in the inner product
+//! `<t, q>_w = sum over modules m of w_m <t_m, q_m>`; its cosine uses the lengths of the same product.
+//! Without a selection every weight is one.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use gstore_store::{FeaturePart, ModuleGroup};
 
 use crate::error::QueryError;
 
-/// A selection of modules: globs over their names with weights; of several that match a module the last counts, and a module that none
-/// matches counts nothing.
+/// A selection of modules: globs over their names with weights; of several that match a module the last
+/// counts, and a module that none matches counts nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModuleWeights {
     text: String,
@@ -96,8 +97,8 @@ pub(crate) fn used_groups(modules: &[f64], used: &mut Vec<usize>) {
     used.extend((0..modules.len()).filter(|group| modules[*group] != 0.0));
 }
 
-/// The first two features whose coordinates belong to other modules, and how. Those of one space agree, so one of them is not what it says
-/// it is, and what a module contributes could not be told.
+/// The first two features whose coordinates belong to other modules, and how. Those of one space agree, so
+/// one of them is not what it says it is, and what a module contributes could not be told.
 pub(crate) fn different(features: &[Arc<FeaturePart>]) -> Option<(&FeaturePart, &FeaturePart, String)> {
     let (first, others) = features.split_first()?;
     let own = &first.attrs.groups;

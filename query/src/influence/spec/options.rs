@@ -1,7 +1,9 @@
-//! The options of a question: one table of names, types, defaults and purposes, which SQL, flags and JSON read alike.
+//! The options of a question: one table of names, types, defaults and purposes, which SQL,
+//! flags and JSON read alike.
 //!
-//! A front end hands values over as JSON, by name: [`Options::set`] knows the names, the readers of [`Options`] know the types.
-//! [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options) makes the question of them.
+//! A front end hands values over as JSON, by name: [`Options::set`] knows the names, the readers of
+//! [`Options`] know the types. [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options)
+//! makes the question of them.
 
 use std::str::FromStr;
 

@@ -153,7 +153,8 @@ fn mode(options: &Options) -> Result<Mode, OptionError> {
     }
 }
 
-/// Samples that options give as text (`prompt` with `completion`, `messages` or `text`), as records of a data file.
+/// Samples that options give as text (`prompt` with `completion`, `messages` or `text`), as
+/// records of a data file.
 ///
 /// # Errors
 /// What is no text, a prompt without a completion, messages that are no list.

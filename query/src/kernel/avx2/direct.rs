@@ -6,7 +6,8 @@ use super::super::job::Job;
 use super::super::{Element, LANES, reduce};
 use super::load_part;
 
-/// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
+/// Some rows at a time and of these group by group, so that rows come from memory once however
+/// many groups they have.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C, `Job::check` passed and there are `Q` queries.
@@ -44,8 +45,8 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, fi
         let q0 = packed.as_ptr().cast::<f32>();
         for step in 0..steps {
             for r in 0..R {
-                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and step * 16 + 16 <= span.len(). The
-                // prefetch may point anywhere.
+                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and
+                // step * 16 + 16 <= span.len(). The prefetch may point anywhere.
                 let x = unsafe {
                     let p = x0.add(base + r * dim + step * LANES);
                     _mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(ahead).cast());
@@ -74,7 +75,8 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, fi
                 }
             }
         }
-        // The sums leave the registers once, here: indexed anywhere else they would live in memory during the loop above.
+        // The sums leave the registers once, here: indexed anywhere else they would live in
+        // memory during the loop above.
         let mut products = [[0.0f32; Q]; R];
         for r in 0..R {
             for q in 0..Q {

@@ -109,7 +109,8 @@ unsafe fn picked_strip<T: Element, const R: usize>(
     }
 }
 
-/// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
+/// Some rows at a time and of these group by group, so that rows come from memory once however
+/// many groups they have.
 ///
 /// # Safety
 /// The processor has AVX-512F, `Job::check` passed and there are `Q` queries.
@@ -131,8 +132,8 @@ pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<
     }
 }
 
-/// Steps of a row that are taken together: the fewer other instructions there are, the more of the next row is under way while the sum of this
-/// one, a chain, is not done.
+/// Steps of a row that are taken together: the fewer other instructions there are, the more of the next row
+/// is under way while the sum of this one, a chain, is not done.
 const STEPS: usize = 8;
 
 /// Bytes ahead of a stream for which the first-level cache has room together with a query.
@@ -221,8 +222,8 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(
                 }
             }
             for r in 0..R {
-                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and step * 16 + 16 <= span.len(). The
-                // prefetch may point anywhere.
+                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and
+                // step * 16 + 16 <= span.len(). The prefetch may point anywhere.
                 unsafe {
                     let p = x0.add(base + r * dim + step * LANES);
                     if let Fetch::Rows(ahead) = fetch {
@@ -249,7 +250,8 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(
                 }
             }
         }
-        // The sums leave the registers once, here: indexed anywhere else they would live in memory during the loop above.
+        // The sums leave the registers once, here: indexed anywhere else they would live in
+        // memory during the loop above.
         let mut products = [[0.0f32; Q]; R];
         reduce(acc.as_flattened(), products.as_flattened_mut());
         for (r, products) in products.iter().enumerate() {

@@ -23,8 +23,8 @@ impl Load for f16 {
     #[target_feature(enable = "avx512f")]
     #[inline]
     unsafe fn load(p: *const Self) -> __m512 {
-        // With the current rounding, of which there is none, the load is part of the instruction; to suppress exceptions it could not be.
-        // SAFETY: the caller's promise; the load needs no alignment.
+        // With the current rounding, of which there is none, the load is part of the instruction; to suppress
+        // exceptions it could not be. SAFETY: the caller's promise; the load needs no alignment.
         _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(unsafe { _mm256_loadu_si256(p.cast()) })
     }
 }
@@ -70,7 +70,8 @@ pub(super) unsafe fn products<T: Element>(job: &Job<'_, T>, scratch: &mut Scratc
             // Sums of eight rows are reduced together, which pays where groups are small.
             1 if job.groups.len() >= direct::FEW => direct::rows::<T, 8, 1>(job, out),
             1 if size_of::<T>() == 1 => direct::rows::<T, 4, 1>(job, out),
-            // One stream of memory is faster than two, where the rows are long enough to hide the sum of their lanes.
+            // One stream of memory is faster than two, where the rows are long enough to hide
+            // the sum of their lanes.
             1 if job.queries.dim() >= 2048 => direct::stream(job, out),
             1 => direct::rows::<T, 2, 1>(job, out),
             2 => direct::rows::<T, 6, 2>(job, out),

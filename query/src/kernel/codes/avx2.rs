@@ -1,4 +1,5 @@
-//! AVX2: half a step of 32 coordinates is one register of values, multiplied with the query's as signed 16-bit numbers.
+//! AVX2: half a step of 32 coordinates is one register of values, multiplied with the query's as
+//! signed 16-bit numbers.
 
 use std::arch::x86_64::*;
 
@@ -34,8 +35,8 @@ unsafe fn load(kind: CodeKind, p: *const u8) -> __m256i {
     }
 }
 
-/// Sums of pairs of neighbouring products as 32-bit numbers. For bytes the sign goes over to the query, since the instruction takes
-/// unsigned times signed: pairs reach 2 x 128 x 127, which 16 bits hold.
+/// Sums of pairs of neighbouring products as 32-bit numbers. For bytes the sign goes over to the query, since
+/// the instruction takes unsigned times signed: pairs reach 2 x 128 x 127, which 16 bits hold.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn products(kind: CodeKind, x: __m256i, query: __m256i) -> __m256i {

@@ -1,4 +1,5 @@
-//! AVX-512 with VNNI: a step of 64 coordinates is one register of unsigned codes, multiplied with signed queries by `vpdpbusd`.
+//! AVX-512 with VNNI: a step of 64 coordinates is one register of unsigned codes, multiplied with signed
+//! queries by `vpdpbusd`.
 //!
 //! The sums of the unsigned codes may wrap; what `finish` makes of them does not, since the true result fits.
 
@@ -49,7 +50,8 @@ impl Unpack for Nibble {
     unsafe fn load(p: *const u8) -> __m512i {
         // SAFETY: the caller's promise.
         let pairs = _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(p.cast()) });
-        // (pairs | pairs << 4) & 0x0f0f: the low nibble stays in the low byte, the high one moves to the high byte.
+        // (pairs | pairs << 4) & 0x0f0f: the low nibble stays in the low byte, the high one
+        // moves to the high byte.
         _mm512_ternarylogic_epi64::<0xe0>(_mm512_set1_epi8(15), pairs, _mm512_slli_epi16::<4>(pairs))
     }
 }
@@ -101,7 +103,8 @@ unsafe fn of_kind<U: Unpack>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i
     }
 }
 
-/// One row at a time: the stream of bytes stays linear, and `C` chains of sums hide the latency of the products.
+/// One row at a time: the stream of bytes stays linear, and `C` chains of sums hide the
+/// latency of the products.
 ///
 /// # Safety
 /// As `rows`; there are `Q` queries.

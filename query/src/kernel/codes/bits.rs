@@ -1,5 +1,6 @@
-//! Sign bits times the bits of few queries: `sum over set signs of q_k` is the sum over the bits b of a value, weighed by what they count, of the
-//! number of coordinates where both bits are set. About half the work of unpacking the signs.
+//! Sign bits times the bits of few queries: `sum over set signs of q_k` is the sum over the bits b of a
+//! value, weighed by what they count, of the number of coordinates where both bits are set. About half the
+//! work of unpacking the signs.
 
 use std::arch::x86_64::*;
 
@@ -11,8 +12,8 @@ use crate::kernel::packing::Line;
 const AHEAD: usize = 4096;
 
 /// # Safety
-/// The processor has AVX-512F, BW and VPOPCNTDQ; the codes are signs; there are `Q` queries, whose bits are `planes`; `out` has a value per
-/// row and query.
+/// The processor has AVX-512F, BW and VPOPCNTDQ; the codes are signs; there are `Q` queries, whose bits are
+/// `planes`; `out` has a value per row and query.
 #[target_feature(enable = "avx512f,avx512bw,avx512vpopcntdq")]
 pub(super) unsafe fn rows<const Q: usize>(
     rows: Rows<'_>,

@@ -20,7 +20,8 @@ struct Bytes<'a, U> {
 }
 
 /// # Safety
-/// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes` are those of `queries`.
+/// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes`
+/// are those of `queries`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn rows(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) {
     // SAFETY: the caller's promise, passed on.
@@ -84,11 +85,12 @@ impl<U: Unpack> Lanes for Bytes<'_, U> {
 /// Rows that [`straight`] takes at a time.
 const STRAIGHT: usize = 8;
 
-/// Bytes of rows that lie one after the other and at most 16 queries: nothing is packed, and the sums of eight rows stay in registers. Returns how
-/// many rows were multiplied.
+/// Bytes of rows that lie one after the other and at most 16 queries: nothing is packed, and the sums of
+/// eight rows stay in registers. Returns how many rows were multiplied.
 ///
 /// # Safety
-/// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes` are those of `queries`.
+/// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes`
+/// are those of `queries`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn straight(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) -> usize {
     let (count, bytes) = (queries.len(), rows.row_bytes);

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - sums are integers and cannot overflow, so every implementation, tile and cut gives the same result
-//! - codes are decoded to the same values everywhere: a sign bit to +1 (set) or -1 (clear), a nibble c to 2c - 15, a byte to itself
+//! - codes are decoded to the same values everywhere: a sign bit to +1 (set) or -1 (clear), a nibble c to
+//!   2c - 15, a byte to itself
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -78,19 +79,21 @@ impl<'a> Codes<'a> {
 }
 
 impl Kernel {
-    /// Products of every vector of codes with every query: `out[r * queries.len() + q]` receives the sum over the coordinates of the
-    /// decoded value times the query's.
+    /// Products of every vector of codes with every query: `out[r * queries.len() + q]` receives the sum over
+    /// the coordinates of the decoded value times the query's.
     ///
     /// # Panics
-    /// When `codes` is not a whole number of vectors of `queries.dim()`, or `out` does not have one value per vector and query.
+    /// When `codes` is not a whole number of vectors of `queries.dim()`, or `out` does not have one
+    /// value per vector and query.
     pub fn code_dots(self, codes: Codes<'_>, queries: &CodeQueries, out: &mut [i32]) {
         let row_bytes = codes.kind.row_bytes(queries.dim());
         assert!(codes.bytes.len().is_multiple_of(row_bytes));
         self.rows(Rows { codes, row_bytes, chosen: None }, queries, out);
     }
 
-    /// The same for the vectors at `chosen` alone: `out[i * queries.len() + q]` belongs to vector `chosen[i]`. Vectors that are to come
-    /// are fetched ahead, so scattered ones are best given in one call, ascending.
+    /// The same for the vectors at `chosen` alone: `out[i * queries.len() + q]` belongs to vector
+    /// `chosen[i]`. Vectors that are to come are fetched ahead, so scattered ones are best given
+    /// in one call, ascending.
     ///
     /// # Panics
     /// As [`Kernel::code_dots`], and when a vector lies beyond `codes`.
@@ -107,7 +110,8 @@ impl Kernel {
             // SAFETY: every 64-bit ARM has NEON; the lengths are checked above.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => unsafe { tiles::rows::<neon::Neon>(rows, queries, out) },
-            // SAFETY: the instructions were found; the lengths are checked above, and that of the planes where they are made.
+            // SAFETY: the instructions were found; the lengths are checked above, and that of the
+            // planes where they are made.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512
                 if rows.codes.kind == CodeKind::Sign && queries.planes().is_some() && bit_counts() =>
@@ -150,8 +154,9 @@ fn bit_counts() -> bool {
     is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vpopcntdq")
 }
 
-/// The sum over the decoded values, from that over the unsigned codes that the instructions multiply: bit b stands for 2b - 1, nibble c
-/// for 2c - 15, byte b (its sign bit flipped) for b - 128. Wraps where the unsigned sum did, so the result is exact.
+/// The sum over the decoded values, from that over the unsigned codes that the instructions multiply: bit b
+/// stands for 2b - 1, nibble c for 2c - 15, byte b (its sign bit flipped) for b - 128. Wraps where the
+/// unsigned sum did, so the result is exact.
 #[inline(always)]
 fn finish(kind: CodeKind, unsigned: i32, query: i32) -> i32 {
     match kind {

@@ -7,13 +7,15 @@ use super::super::lanes::{LanePacking, WORD};
 use super::super::packing::{Line, Packing};
 use super::{CODE_STEP, MAX_CODE_DIM, byte_products};
 
-/// Query vectors of -127 to 127, packed the same way for all kinds of codes: in the form that this processor's kernels read.
+/// Query vectors of -127 to 127, packed the same way for all kinds of codes: in the form that this
+/// processor's kernels read.
 #[derive(Debug, Clone)]
 pub struct CodeQueries {
     dim: usize,
     /// Of each query: the sum of its coordinates.
     sums: Vec<i32>,
-    /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the last chunk padded with zeros.
+    /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the
+    /// last chunk padded with zeros.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     planes: Vec<Line>,
     /// Where there are more than few and the processor multiplies them so, their values side by side.
@@ -38,7 +40,8 @@ impl CodeQueries {
     /// `vectors` holds any number of vectors of `dim` values.
     ///
     /// # Panics
-    /// When `dim` is not a multiple of [`CODE_STEP`] up to [`MAX_CODE_DIM`], the lengths disagree, or a value is -128.
+    /// When `dim` is not a multiple of [`CODE_STEP`] up to [`MAX_CODE_DIM`], the lengths
+    /// disagree, or a value is -128.
     pub fn new(vectors: &[i8], dim: usize) -> Self {
         assert!(
             dim > 0 && dim <= MAX_CODE_DIM && dim.is_multiple_of(CODE_STEP),

@@ -1,4 +1,5 @@
-//! Promise: products of codes are the exact sums of decoded values times the query's, on every instruction set.
+//! Promise: products of codes are the exact sums of decoded values times the query's, on
+//! every instruction set.
 
 use super::*;
 use proptest::prelude::*;

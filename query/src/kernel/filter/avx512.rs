@@ -70,7 +70,8 @@ impl<T: Element> Narrow<'_, T> {
         let total = |lanes: __m512| {
             let (low, high) = (_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
             let sum = _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(low), _mm512_cvtps_pd(high)));
-            // At most 2^16 additions a lane, each off by 2^-24 of the sum or, where squares underflow, by 2^-149.
+            // At most 2^16 additions a lane, each off by 2^-24 of the sum or, where
+            // squares underflow, by 2^-149.
             sum * (1.0 + count as f64 * f64::exp2(-24.0)) + count as f64 * f64::exp2(-148.0)
         };
         let (kept, taken) = (total(squares.kept), total(squares.taken));

@@ -31,7 +31,8 @@ pub struct FilterBound {
 }
 
 impl FilterQueries {
-    /// What bounds the products over `groups` with these queries, where up to `added` of such products are added up afterwards.
+    /// What bounds the products over `groups` with these queries, where up to `added` of such products
+    /// are added up afterwards.
     ///
     /// # Panics
     /// When a group does not exist.
@@ -50,7 +51,8 @@ impl FilterQueries {
             })
             .collect();
         let most = groups.iter().map(|group| self.groups[*group].len()).max().unwrap_or(0);
-        // Additions that a product passes through, of the exact kernel: steps of its lane, the tree, and the padded step.
+        // Additions that a product passes through, of the exact kernel: steps of its lane, the
+        // tree, and the padded step.
         let (filter, exact) = (chain(most, PAIR) as f64, most as f64 / 16.0 + 6.0);
         // The product with the factor, and the additions over the groups and of what is added up, in both.
         let over_groups = 2.0 * (groups.len() + 1 + added) as f64;
@@ -68,7 +70,8 @@ impl FilterQueries {
 }
 
 impl FilterBound {
-    /// Upper bound of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a row and a query; infinite where there is none.
+    /// Upper bound of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a row and
+    /// a query; infinite where there is none.
     #[inline]
     pub fn of(&self, row: RowNorms, query: usize) -> f32 {
         let [norm, residual] = self.queries[query];

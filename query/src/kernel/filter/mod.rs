@@ -1,20 +1,23 @@
 //! bf16 approximation of the exact products with an error bound, twice as fast for many queries.
 //!
-//! Rows and queries are rounded to bf16 and multiplied by `vdpbf16ps`. With x a row's vector times its factors, q a query, x' and q' what
-//! bf16 makes of them:
+//! Rows and queries are rounded to bf16 and multiplied by `vdpbf16ps`. With x a row's vector times its
+//! factors, q a query, x' and q' what bf16 makes of them:
 //!
 //! ```text
-//! <x', q'> - <x, q> = <x' - x, q> + <x', q' - q>, so |<x', q'> - <x, q>| <= |x' - x||q| + |x'||q' - q|      (Cauchy-Schwarz)
+//! <x', q'> - <x, q> = <x' - x, q> + <x', q' - q>, so
+//! |<x', q'> - <x, q>| <= |x' - x||q| + |x'||q' - q|      (Cauchy-Schwarz)
 //! ```
 //!
-//! Both sums are rounded as well. A sum of m terms, each addition of which is off by a factor of at most 1 + d, is within
-//! (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of the true one (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). For the
-//! exact kernel d = 2^-24; for `vdpbf16ps` 2^-22 is taken for a step of two products, which allows it to truncate and to add in any
-//! order. It flushes denormals, and products and sums below 2^-126 with them: 2^-126 for each of four results a step and lane.
+//! Both sums are rounded as well. A sum of m terms, each addition of which is off by a factor of at most
+//! 1 + d, is within (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of the true one (Higham, Accuracy and
+//! Stability of Numerical Algorithms, section 3.1). For the exact kernel d = 2^-24; for `vdpbf16ps` 2^-22 is
+//! taken for a step of two products, which allows it to truncate and to add in any order. It flushes
+//! denormals, and products and sums below 2^-126 with them: 2^-126 for each of four results a step and lane.
 //!
 //! Invariants
 //! - norms and residuals are upper bounds, whatever was rounded in computing them
-//! - what could overflow or is not finite has an infinite residual: it bounds nothing, and nothing may be left out because of it
+//! - what could overflow or is not finite has an infinite residual: it bounds nothing, and nothing may be
+//!   left out because of it
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -128,8 +131,8 @@ fn round(value: f32) -> bf16 {
 }
 
 impl Filter {
-    /// Approximates [`Kernel::scaled_dots`] with the same arguments. `norms` receives for each row what [`FilterBound`] needs to bound the
-    /// difference.
+    /// Approximates [`Kernel::scaled_dots`] with the same arguments. `norms` receives for each row what
+    /// [`FilterBound`] needs to bound the difference.
     ///
     /// # Panics
     /// As [`Kernel::scaled_dots`], and when `norms` does not have one entry per row.
@@ -156,7 +159,8 @@ impl Filter {
         out.fill(0.0);
         norms.fill(RowNorms::default());
         let job = Job { queries, groups, factors };
-        // SAFETY: only `Kernel::filter` makes a `Filter`, and it found the instructions; the lengths are checked above.
+        // SAFETY: only `Kernel::filter` makes a `Filter`, and it found the instructions; the
+        // lengths are checked above.
         #[cfg(target_arch = "x86_64")]
         unsafe {
             match rows {

@@ -1,4 +1,5 @@
-//! Promise: the filter is no further from the exact kernel than its bound says, whatever the rows and queries are.
+//! Promise: the filter is no further from the exact kernel than its bound says, whatever
+//! the rows and queries are.
 
 use half::f16;
 use proptest::prelude::*;
@@ -97,7 +98,8 @@ fn bounds_of_ordinary_rows_are_small() {
 
 #[test]
 fn errors_that_all_point_the_same_way() {
-    // Just above the middle between two numbers of bf16: every coordinate is rounded up by nearly half a unit.
+    // Just above the middle between two numbers of bf16: every coordinate is rounded up by nearly half a
+    // unit.
     let up = 1.0 + f32::exp2(-8.0) + f32::exp2(-10.0);
     let dim = 4096;
     let rows = halves(&vec![up; 5 * dim]);

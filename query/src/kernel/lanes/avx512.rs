@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{FETCH_WORDS, Operands, WORD};
 
-/// Adds to the sums of `R` rows what `step` makes of words of theirs and of `Q` lines of queries, with `add`. Both become part of the caller, whose
-/// instructions they have.
+/// Adds to the sums of `R` rows what `step` makes of words of theirs and of `Q` lines of queries, with `add`.
+/// Both become part of the caller, whose instructions they have.
 ///
 /// # Safety
 /// As `Lanes::multiply`, for a processor with AVX-512F.
@@ -15,8 +15,8 @@ pub(in crate::kernel) unsafe fn multiply<const R: usize, const Q: usize>(
     step: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
     add: impl Fn(__m512i, __m512i) -> __m512i,
 ) {
-    // SAFETY: the pointers are good for what they are read and written for: words x Q lines of queries, `words` words of R rows, Q lines of sums of
-    // each.
+    // SAFETY: the pointers are good for what they are read and written for: words x Q lines of queries,
+    // `words` words of R rows, Q lines of sums of each.
     unsafe {
         let mut sums = [[_mm512_setzero_si512(); Q]; R];
         let queries = at.queries.cast::<__m512i>();

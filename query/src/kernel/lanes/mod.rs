@@ -1,7 +1,8 @@
-//! Many queries whose values lie side by side: a word of a row is broadcast and multiplied with that word of 16 queries at once. No sum over
-//! lanes is left at the end, and a row is read as it lies.
+//! Many queries whose values lie side by side: a word of a row is broadcast and multiplied with that word of
+//! 16 queries at once. No sum over lanes is left at the end, and a row is read as it lies.
 //!
-//! The order of summation is not that of the exact kernels, so this is for integers and for products that are known up to a bound.
+//! The order of summation is not that of the exact kernels, so this is for integers and for products that
+//! are known up to a bound.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -25,7 +26,8 @@ const LINE_WORDS: usize = 16;
 /// Queries in a line of packed queries, and their products in a line of sums.
 const LINE_QUERIES: usize = 16;
 
-/// Most lines of queries that a block of rows is multiplied with at a time, and the rows of a block: their sums fill 24 registers, or 16.
+/// Most lines of queries that a block of rows is multiplied with at a time, and the rows of a block: their
+/// sums fill 24 registers, or 16.
 const PANEL: usize = 3;
 const BLOCK: usize = 8;
 const TALL_BLOCK: usize = 16;
@@ -46,7 +48,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// For few queries what is packed stays in the first-level cache; for many in the second, with the bytes of the rows that come next.
+    /// For few queries what is packed stays in the first-level cache; for many in the second, with the bytes
+    /// of the rows that come next.
     fn of(queries: &LanePacking) -> Self {
         match queries.width() {
             1 => Self { tall: TALL_BLOCK, rows: 16, packed: 16 * CUT, segment: CUT },
@@ -144,7 +147,8 @@ impl Ahead {
     }
 }
 
-/// Hands out the products of `count` rows with all queries over `groups`, for each row the groups in their order.
+/// Hands out the products of `count` rows with all queries over `groups`, for each row the
+/// groups in their order.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -247,8 +251,8 @@ struct Packed<'a> {
     tall: usize,
 }
 
-/// Adds the products of a cut of rows with all queries to their sums. As many rows that are `coming`, given as the first of them and their cut, are
-/// fetched by all calls together.
+/// Adds the products of a cut of rows with all queries to their sums. As many rows that are `coming`, given
+/// as the first of them and their cut, are fetched by all calls together.
 ///
 /// # Safety
 /// `rows` and `sums` have whole blocks; the processor has the instructions.

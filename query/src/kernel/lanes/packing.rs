@@ -31,8 +31,8 @@ pub(in crate::kernel) struct LanePacking {
 }
 
 impl LanePacking {
-    /// Packs `count` vectors with module groups `groups`, `values` of their values to a word; `word` gives the bytes of those that a vector has
-    /// in a range, which at the end of a group is shorter.
+    /// Packs `count` vectors with module groups `groups`, `values` of their values to a word; `word` gives
+    /// the bytes of those that a vector has in a range, which at the end of a group is shorter.
     pub(in crate::kernel) fn new(
         count: usize,
         groups: &[Range<usize>],

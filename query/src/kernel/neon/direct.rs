@@ -4,7 +4,8 @@ use super::super::job::Job;
 use super::super::{Element, LANES};
 use super::{Load, add, load_part, over_lanes, zero};
 
-/// Some rows at a time and of these group by group, so that rows come from memory once however many groups they have.
+/// Some rows at a time and of these group by group, so that rows come from memory once however
+/// many groups they have.
 ///
 /// # Safety
 /// `Job::check` passed and there are `Q` queries.
@@ -38,7 +39,8 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, fi
         let mut sums = [[zero(); Q]; R];
         for step in 0..steps {
             for (r, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and step * 16 + 16 <= span.len().
+                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and
+                // step * 16 + 16 <= span.len().
                 let x = unsafe { T::step(job.values.as_ptr().add(base + r * dim + step * LANES)) };
                 for (q, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: the packed queries hold at least steps * Q lines.
