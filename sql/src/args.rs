@@ -1,6 +1,7 @@
 //! The arguments of a table function as plain values: positional ones, then options by name.
 //!
-//! Everything is a constant by the time it arrives here: the planner has folded expressions such as `'po' || 'ol'`.
+//! Everything is a constant by the time it arrives here: the planner has folded expressions
+//! such as `'po' || 'ol'`.
 
 use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::DataType;

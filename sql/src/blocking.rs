@@ -1,7 +1,9 @@
-//! Leaves that read files run on separate threads, so that the async workers stay free; dropping the stream stops them.
+//! Leaves that read files run on separate threads, so that the async workers stay free; dropping
+//! the stream stops them.
 //!
 //! Invariants
-//! - work starts when the stream is first polled, not when the plan is: what other parts of the plan find out before that can be used
+//! - work starts when the stream is first polled, not when the plan is: what other parts of the plan find out
+//!   before that can be used
 //! - at most two batches wait to be taken
 
 use std::pin::Pin;

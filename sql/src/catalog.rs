@@ -1,6 +1,7 @@
 //! The names a query can use: a table for each dataset, and the system tables in the schema `gstore`.
 //!
-//! Tables are made when a statement names them, so a session over thousands of datasets opens as fast as one over none.
+//! Tables are made when a statement names them, so a session over thousands of datasets opens as
+//! fast as one over none.
 
 use std::sync::Arc;
 

@@ -42,8 +42,8 @@ impl Distinct {
         self.places.iter().enumerate().all(|(i, place)| i == *place)
     }
 
-    /// The range of rows to read as a whole, where most of what is read is asked for: picking rows out of pages costs more than reading
-    /// on.
+    /// The range of rows to read as a whole, where most of what is read is asked for: picking rows out of
+    /// pages costs more than reading on.
     pub(crate) fn near_together(&self) -> Option<Range<u64>> {
         const WORTH: u64 = 8;
         let (first, last) = (*self.rows.first()?, *self.rows.last()?);

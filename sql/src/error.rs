@@ -17,7 +17,8 @@ pub enum SqlErrorKind {
     Refused,
     /// A table, column, function, option, dataset or the like that does not exist.
     Unknown,
-    /// The statement makes no sense for this store: wrong types, wrong values, features that cannot be compared.
+    /// The statement makes no sense for this store: wrong types, wrong values, features
+    /// that cannot be compared.
     Invalid,
     /// The memory limit was reached.
     Memory,

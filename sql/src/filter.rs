@@ -84,7 +84,8 @@ impl Filter {
         &self.columns
     }
 
-    /// Whether a condition over these columns alone drops every row in which they have the values of `row`, a batch of one.
+    /// Whether a condition over these columns alone drops every row in which they have the values of
+    /// `row`, a batch of one.
     pub(crate) fn drops(&self, have: &[usize], row: &RecordBatch) -> Result<bool, SqlError> {
         for expr in &self.exprs {
             if columns_of(expr).iter().all(|c| have.contains(c)) {

@@ -1,7 +1,8 @@
 //! Table functions: calls such as `influence('pool', 'gsm8k', k => 100)` in FROM as tables.
 //!
-//! The engine's own planner refuses `name => value` (or drops the name, after LATERAL), so a relation planner of ours takes these calls:
-//! it checks the names while their places in the text are known, and hands the options on as one struct.
+//! The engine's own planner refuses `name => value` (or drops the name, after LATERAL), so a relation planner
+//! of ours takes these calls: it checks the names while their places in the text are known, and hands the
+//! options on as one struct.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -61,7 +62,8 @@ impl RelationPlanner for FunctionPlanner {
     }
 }
 
-/// The engine parses these clauses and then ignores them, which would give another result than the one asked for.
+/// The engine parses these clauses and then ignores them, which would give another result
+/// than the one asked for.
 fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     let ignored = match &relation {
         TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
@@ -75,7 +77,8 @@ fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
     Err(SqlError::invalid(format!("{ignored} is not supported")).into())
 }
 
-/// The arguments as expressions, and the place of each by its name. The first options of a function are its positional arguments.
+/// The arguments as expressions, and the place of each by its name. The first options of a function are
+/// its positional arguments.
 fn arguments(
     function: &str,
     options: &[&str],
@@ -151,7 +154,8 @@ fn constant(
     cx.sql_to_expr(ast, &DFSchema::empty()).map_err(|e| placed(e, place))
 }
 
-/// A number in a list that has text too. The engine would try to read the text as numbers, and fail in its own words.
+/// A number in a list that has text too. The engine would try to read the text as numbers, and
+/// fail in its own words.
 fn number_beside_text(ast: &Ast) -> Option<&Ast> {
     let Ast::Array(list) = ast else { return None };
     let is_text = |e: &Ast| matches!(e, Ast::Value(v) if matches!(v.value, Value::SingleQuotedString(_)));

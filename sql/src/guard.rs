@@ -1,9 +1,10 @@
 //! Statement checks before planning: one statement, read-only, and small enough to plan without harm.
 //!
 //! Invariants
-//! - only queries, SHOW, DESCRIBE and EXPLAIN of them pass; everything that could change a store, a setting or a file is refused by name
-//! - a chain of operators is counted in the token stream, because the parser builds such chains without recursion and everything after it
-//!   (the tree's destructor included) walks them recursively
+//! - only queries, SHOW, DESCRIBE and EXPLAIN of them pass; everything that could change a store, a setting
+//!   or a file is refused by name
+//! - a chain of operators is counted in the token stream, because the parser builds such chains without
+//!   recursion and everything after it (the tree's destructor included) walks them recursively
 
 use std::ops::ControlFlow;
 
@@ -126,7 +127,8 @@ fn check_sql(sql: &Sql) -> Result<(), SqlError> {
     }
 }
 
-/// `WITH`, `SELECT`, `VALUES` pass; a query may also wrap INSERT, UPDATE or DELETE, and `SELECT .. INTO` makes a table.
+/// `WITH`, `SELECT`, `VALUES` pass; a query may also wrap INSERT, UPDATE or DELETE, and
+/// `SELECT .. INTO` makes a table.
 fn check_query(query: &Query) -> Result<(), SqlError> {
     fn body(set: &SetExpr) -> Result<(), SqlError> {
         match set {

@@ -1,4 +1,5 @@
-//! Tables that are read row by row: the dataset tables, the larger system tables, `excluded()` and `vectors()`.
+//! Tables that are read row by row: the dataset tables, the larger system tables,
+//! `excluded()` and `vectors()`.
 
 use std::fmt;
 use std::ops::Range;

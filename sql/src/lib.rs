@@ -1,4 +1,5 @@
-//! SQL over a store, by DataFusion: datasets and system tables as tables, `influence()` and its relatives as table functions.
+//! SQL over a store, by DataFusion: datasets and system tables as tables, `influence()` and its
+//! relatives as table functions.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
 //! - [`Parameters`]: values for the parameters of a statement
@@ -7,7 +8,8 @@
 //!
 //! Invariants
 //! - nothing here writes to a store or to any file but the output it is given
-//! - what a leaf accepts (filter, order, limit) it applies exactly: pushing work into it never changes a result
+//! - what a leaf accepts (filter, order, limit) it applies exactly: pushing work into it
+//!   never changes a result
 
 #![forbid(unsafe_code)]
 

@@ -49,7 +49,8 @@ impl SqlRunner {
         &self.session
     }
 
-    /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind [`SqlErrorKind::Cancelled`].
+    /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind
+    /// [`SqlErrorKind::Cancelled`].
     pub fn run<'a>(&'a self, sql: &str, cancel: &'a Cancel) -> Result<SqlRows<'a>, SqlError> {
         self.run_with(sql, &Parameters::default(), cancel)
     }
@@ -109,7 +110,8 @@ impl Iterator for SqlRows<'_> {
     }
 }
 
-/// Polls the stream on a worker, so that the consumer of the batches can stop waiting at any time. Dropping the receiver ends it.
+/// Polls the stream on a worker, so that the consumer of the batches can stop waiting at any time.
+/// Dropping the receiver ends it.
 fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
     let (send, receive) = tokio::sync::mpsc::channel(2);
     tokio::spawn(async move {
@@ -129,7 +131,8 @@ fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
 
 /// What `work` gives, or an error soon after the flag is raised.
 ///
-/// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be inside long operators.
+/// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be
+/// inside long operators.
 fn unless<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
     let mut work = pin!(work);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));

@@ -1,4 +1,5 @@
-//! The samples of a dataset as columns: the content of the sample files, joined with the token counts of one encoding.
+//! The samples of a dataset as columns: the content of the sample files, joined with the token
+//! counts of one encoding.
 //!
 //! Invariants
 //! - `row` ascends in everything that is read from front to back
@@ -313,7 +314,8 @@ pub(crate) fn text_bytes(array: &ArrayRef, rows: Range<usize>) -> usize {
     usize::try_from(at(rows.end) - at(rows.start)).unwrap_or_default()
 }
 
-/// The array in the table's type. A record is bytes in the files and text in SQL; one that is no valid text is null.
+/// The array in the table's type. A record is bytes in the files and text in SQL; one that is
+/// no valid text is null.
 pub(crate) fn as_type(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef, SqlError> {
     if array.data_type() == ty {
         return Ok(Arc::clone(array));

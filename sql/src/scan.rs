@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - a filter that the table accepts is applied here and nowhere else, so it is applied to every row
-//! - only columns that the query or a filter names are read; where a table can fetch rows by number, columns that only the result needs
-//!   are read for the rows that passed
+//! - only columns that the query or a filter names are read; where a table can fetch rows by number, columns
+//!   that only the result needs are read for the rows that passed
 
 use std::fmt;
 use std::ops::Range;
@@ -212,7 +212,8 @@ impl Job {
         })
     }
 
-    /// Columns read for every row: those of the filter and the row number where the others can follow later; else all.
+    /// Columns read for every row: those of the filter and the row number where the others can
+    /// follow later; else all.
     fn first_columns(&self) -> Vec<usize> {
         let filtered = self.filter.columns();
         let row = self.rows.by_number().and_then(|_| self.rows.row_column());

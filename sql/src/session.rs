@@ -1,9 +1,11 @@
 //! A session: one snapshot of a store, read by SQL.
 //!
 //! Invariants
-//! - the snapshot never changes under a session; a newer one needs another session, which costs a few milliseconds
+//! - the snapshot never changes under a session; a newer one needs another session, which
+//!   costs a few milliseconds
 //! - nothing is read from the store before a query needs it
-//! - a statement is parsed, checked and planned on a separate thread with a large stack, because planning recurses over the statement
+//! - a statement is parsed, checked and planned on a separate thread with a large stack, because planning
+//!   recurses over the statement
 //! - no object store is registered, so no plan can reach a file by its name
 
 use std::collections::HashMap;
@@ -38,7 +40,8 @@ use super::notes::{Notes, RunNotes};
 use super::ordinals;
 use super::parameters::{self, Parameters};
 
-/// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without optimisation.
+/// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
+/// optimisation.
 const PLANNING_STACK: usize = 256 << 20;
 
 /// What a session may use.
@@ -50,7 +53,8 @@ pub struct SqlOptions {
     pub memory_limit: usize,
     /// Where operators may put what does not fit; without it, such a query fails.
     pub spill: Option<PathBuf>,
-    /// Who computes the vectors of samples that a question gives as text; without it, such a question is refused.
+    /// Who computes the vectors of samples that a question gives as text; without it, such
+    /// a question is refused.
     pub encoder: Option<Arc<dyn Encoder>>,
 }
 
@@ -100,7 +104,8 @@ impl SqlSession {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
             .with_target_partitions(threads)
-            // Leaves score with their own threads; a repartition above them would only keep a limit from reaching them.
+            // Leaves score with their own threads; a repartition above them would only keep a
+            // limit from reaching them.
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.collect_spans = true;
         let limits = Arc::new(Limits { threads });
@@ -141,8 +146,8 @@ impl SqlSession {
 
     /// Runs one read-only statement.
     ///
-    /// Returns as soon as the first rows can be asked for; must be called inside a tokio runtime. Errors of the statement come from here,
-    /// errors of reading come from the stream.
+    /// Returns as soon as the first rows can be asked for; must be called inside a tokio runtime. Errors of
+    /// the statement come from here, errors of reading come from the stream.
     pub async fn run(&self, sql: &str) -> Result<SqlResult, SqlError> {
         self.run_with(sql, &Parameters::default()).await
     }
@@ -264,8 +269,8 @@ fn runtime_env(options: &SqlOptions) -> Result<Arc<RuntimeEnv>, SqlError> {
         .map_err(plain)
 }
 
-/// The engine's rules, and the limit pushed once more after sorts have gone into the leaves: a limit above a computed projection reaches
-/// them only then.
+/// The engine's rules, and the limit pushed once more after sorts have gone into the leaves: a limit above a
+/// computed projection reaches them only then.
 fn physical_rules() -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {

@@ -1,4 +1,5 @@
-//! The engine's errors in the words of gstore: its own messages name plan nodes and settings that no user knows.
+//! The engine's errors in the words of gstore: its own messages name plan nodes and
+//! settings that no user knows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Promise: SQL gives the same rows whatever of a statement is pushed into the scans, says clearly what it cannot do, and changes nothing.
+//! Promise: SQL gives the same rows whatever of a statement is pushed into the scans, says clearly what it
+//! cannot do, and changes nothing.
 
 #[path = "sql/behaviour.rs"]
 mod behaviour;
@@ -23,7 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use gstore_sql::{SqlOptions, SqlSession};
 use gstore_store::Snapshot;
 
-/// The small store. Tests that run at the same time share one, since making it flushes many files; the last one removes it.
+/// The small store. Tests that run at the same time share one, since making it flushes many files;
+/// the last one removes it.
 fn small_store() -> Arc<SmallStore> {
     static SHARED: Mutex<Weak<SmallStore>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,8 @@ pub(super) struct InfluenceColumns {
     pub(super) id: usize,
     /// Index of `score`, which is called `similarity` where neighbours are looked for.
     pub(super) score: usize,
-    /// Index of `subtask`: the one that decided the score. Neighbours, and rows that are scored for themselves, have none.
+    /// Index of `subtask`: the one that decided the score. Neighbours, and rows that are scored for
+    /// themselves, have none.
     pub(super) subtask: Option<usize>,
     /// Index of `in_target`, which exists only where it was asked for.
     pub(super) in_target: Option<usize>,
@@ -160,8 +161,9 @@ impl InfluenceColumns {
         &self.samples.schema
     }
 
-    /// Whether a column is known only after scoring. So is the position of a token: samples do not say which of theirs are scored. Whether a
-    /// row occurs in the target could be known before, but takes reading its record, so it is looked at as late as possible.
+    /// Whether a column is known only after scoring. So is the position of a token: samples do not say which
+    /// of theirs are scored. Whether a row occurs in the target could be known before, but takes reading its
+    /// record, so it is looked at as late as possible.
     pub(super) fn is_result(&self, column: usize) -> bool {
         column == self.score
             || Some(column) == self.subtask
@@ -177,7 +179,8 @@ impl InfluenceColumns {
     }
 }
 
-/// Metadata columns of all pools in order of first appearance. Where the types differ, numbers become floats and the rest text.
+/// Metadata columns of all pools in order of first appearance. Where the types differ, numbers become
+/// floats and the rest text.
 fn metadata(tables: &[SampleTable]) -> Vec<(String, DataType)> {
     let mut all: Vec<(String, DataType)> = Vec::new();
     for column in tables.iter().flat_map(|t| &t.dataset().columns) {

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - rankings come in the order of the library's, rows in the order of their ranks
-//! - targets are taken in groups whose vectors and candidates fit into the memory limit; a group is a pass over the pools
+//! - targets are taken in groups whose vectors and candidates fit into the memory limit; a group is
+//!   a pass over the pools
 
 use std::sync::Arc;
 
@@ -193,8 +194,8 @@ impl EachRows {
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
 
-    /// What the rankings are called: `dataset:subtask`, as a question can name it; the target's dataset; or the sample's id, with its dataset
-    /// before it where there are several.
+    /// What the rankings are called: `dataset:subtask`, as a question can name it; the target's dataset; or
+    /// the sample's id, with its dataset before it where there are several.
     fn names(
         &self,
         plan: &Prepared,

@@ -1,8 +1,8 @@
 //! The plan node of `influence()`: a leaf that filters, scores, ranks and cuts.
 //!
 //! Invariants
-//! - filters over the pools' columns choose the rows that are scored; filters over the score, the subtask or a token's position choose
-//!   among what is scored, before any cut
+//! - filters over the pools' columns choose the rows that are scored; filters over the score, the subtask or
+//!   a token's position choose among what is scored, before any cut
 //! - an order is accepted only where it is the ranking's own: score, then pool, then row, then position
 //! - a node that cuts takes no further filter and no other order: both would have to come before the cut
 
@@ -87,7 +87,8 @@ impl InfluenceExec {
         }
     }
 
-    /// A filter of a node above, over the projected columns, as one over the whole table; `None` if it reads a result.
+    /// A filter of a node above, over the projected columns, as one over the whole table;
+    /// `None` if it reads a result.
     fn absorbable(&self, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
         let columns = &self.question.columns;
         let whole = |c: &Column| self.projection.get(c.index()).copied();

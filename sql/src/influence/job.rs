@@ -203,8 +203,8 @@ impl Job {
         })
     }
 
-    /// Ranked rows whose columns are read together. They lie scattered over the sample files, so each reading may touch every page;
-    /// few readings, then, but not so many rows that their text fills the memory.
+    /// Ranked rows whose columns are read together. They lie scattered over the sample files, so each reading
+    /// may touch every page; few readings, then, but not so many rows that their text fills the memory.
     fn rows_at_once(&self) -> usize {
         let records = self.projection.contains(&self.question.columns.record);
         if records { self.batch } else { self.batch.saturating_mul(32) }

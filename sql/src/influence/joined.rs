@@ -11,8 +11,8 @@ use crate::error::SqlError;
 use crate::samples::{arrow, text_bytes};
 use crate::union::SampleUnion;
 
-/// Bytes of text that are copied at a time. A sample can have thousands of tokens, and its record in the row of each of them would be
-/// thousands of times what was read.
+/// Bytes of text that are copied at a time. A sample can have thousands of tokens, and its record in the row
+/// of each of them would be thousands of times what was read.
 const MOST_TEXT: usize = 16 << 20;
 
 /// Some columns of the samples of scored rows.
@@ -64,7 +64,8 @@ impl Joined {
         Ok(Self { read, places, as_given })
     }
 
-    /// Where a batch of the scored rows from `start` on ends: after `most` of them, or sooner if much text has to be copied for it.
+    /// Where a batch of the scored rows from `start` on ends: after `most` of them, or sooner if much text
+    /// has to be copied for it.
     pub(super) fn end(&self, start: usize, most: usize) -> usize {
         let rows = match self.as_given {
             true => most,

@@ -1,5 +1,5 @@
-//! `influence(pool, target, ...)`, `self_influence(pool, ...)` and `excluded(pool, target, ...)`: the scoring form as relations.
-//! `nearest(pool, ...)` is the same for one vector, with the help of graphs.
+//! `influence(pool, target, ...)`, `self_influence(pool, ...)` and `excluded(pool, target, ...)`: the scoring
+//! form as relations. `nearest(pool, ...)` is the same for one vector, with the help of graphs.
 //!
 //! The question is resolved when the statement is planned; rows are scored when the result is read.
 

@@ -167,7 +167,8 @@ struct Covered {
     segments: usize,
 }
 
-/// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it is faster than a scan.
+/// Counts them by the footers of the files; `least`: candidates of a search, where it is made only if it
+/// is faster than a scan.
 fn covered(plan: &Prepared, least: Option<usize>) -> Result<Covered, ReadError> {
     let mut covered = Covered::default();
     for feature in plan.pools().iter().flat_map(|pool| &pool.features) {

@@ -109,7 +109,8 @@ impl TableProvider for InfluenceTable {
         Ok(Arc::new(InfluenceExec::new(Arc::clone(&self.shared), projection, filters, limit)?))
     }
 
-    /// With `k`, filters choose among the best k rows, so they stay above; without, they choose what is scored.
+    /// With `k`, filters choose among the best k rows, so they stay above; without, they
+    /// choose what is scored.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
         Ok(filters
             .iter()

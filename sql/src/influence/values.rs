@@ -17,8 +17,9 @@ use crate::error::SqlError;
 use crate::samples::arrow;
 
 impl Question {
-    /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most` rows, each with the rows that it
-    /// is of. Sample files are read at once for all rows, and only for columns that need them. Work that takes long looks at `cancel`.
+    /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most`
+    /// rows, each with the rows that it is of. Sample files are read at once for all rows, and only for
+    /// columns that need them. Work that takes long looks at `cancel`.
     pub(super) fn columns_of(
         &self,
         part: &[Scored],

@@ -243,7 +243,8 @@ fn cut(text: &str, width: usize, how: Cut) -> String {
     kept
 }
 
-/// Line breaks and other control characters as escapes, so that a cell stays on its line and cannot drive the terminal.
+/// Line breaks and other control characters as escapes, so that a cell stays on its line and
+/// cannot drive the terminal.
 fn visible(text: &str) -> String {
     if !text.chars().any(char::is_control) {
         return text.to_string();

@@ -1,5 +1,5 @@
-//! A small store with everything that SQL can meet: several pools and targets, two checkpoints, subtasks, ties, flagged rows, gaps, two
-//! encodings, columns with awkward names.
+//! A small store with everything that SQL can meet: several pools and targets, two checkpoints, subtasks,
+//! ties, flagged rows, gaps, two encodings, columns with awkward names.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -181,7 +181,8 @@ pub fn description(
     }
 }
 
-/// Vectors of small whole numbers, so that scores are the same on every machine. Rows 4 and 5 of the pool are equal.
+/// Vectors of small whole numbers, so that scores are the same on every machine. Rows 4 and 5
+/// of the pool are equal.
 fn vector(dataset: &str, kind: &str, row: u64, step: u64) -> [f32; DIM as usize] {
     let row = if (dataset, row) == ("pool", 5) { 4 } else { row };
     let mut state = (dataset.bytes().chain(kind.bytes()))
@@ -237,8 +238,8 @@ fn features(store: &Store) {
     }
 }
 
-/// One to three tokens for each row of the pool, at the positions 1, 3 and 5; row 10 has none, one of row 11 is not finite, and rows 4
-/// and 5 are equal. Of `grad-sign` there are only tokens.
+/// One to three tokens for each row of the pool, at the positions 1, 3 and 5; row 10 has none, one of row 11
+/// is not finite, and rows 4 and 5 are equal. Of `grad-sign` there are only tokens.
 fn tokens(store: &Store) {
     let kinds = ["grad-sgd", "grad-sign"];
     for (name, step, _) in CHECKPOINTS {

@@ -1,4 +1,5 @@
-//! Samples with long records and many tokens: what is read of a sample once does not become as much as there are tokens.
+//! Samples with long records and many tokens: what is read of a sample once does not become as
+//! much as there are tokens.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::fixture;
 
 const ROWS: usize = 8;
 const TOKENS: u32 = 1_100;
-/// With the record of its sample each, the tokens are more than a column of text can hold, and more than one batch.
+/// With the record of its sample each, the tokens are more than a column of text can hold,
+/// and more than one batch.
 const RECORD: usize = 300_000;
 
 /// What a batch of the result may take: 16 MiB of text, and the other columns.
@@ -100,7 +102,8 @@ async fn a_record_is_not_multiplied_by_its_tokens() {
     .await;
     assert_eq!(seen, all);
 
-    // Ranked, so that a batch has all samples in turn; and kept by what is known only after scoring, together with the record.
+    // Ranked, so that a batch has all samples in turn; and kept by what is known only after scoring,
+    // together with the record.
     let sql = format!(
         "SELECT row, pos, record FROM {relation} WHERE record <> CAST(score AS VARCHAR) ORDER BY score DESC LIMIT 8500"
     );

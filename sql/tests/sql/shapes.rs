@@ -1,4 +1,5 @@
-//! Every shape of query over `influence()`, against the same query over its rows in memory, where nothing can be pushed.
+//! Every shape of query over `influence()`, against the same query over its rows in memory, where
+//! nothing can be pushed.
 
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use gstore_sql::SqlSession;
 
 use crate::slt;
 
-/// `{T}` stands for the relation of scores, `{T2}` for one over two pools, `{T3}` for one of tokens. `{DESC}` and `{ASC}` are orders by the score alone, whose ties
-/// the ranking breaks by pool, row and position; in memory that must be said. An `=` before the statement: the order of rows is part of the answer.
+/// `{T}` stands for the relation of scores, `{T2}` for one over two pools, `{T3}` for one of tokens. `{DESC}`
+/// and `{ASC}` are orders by the score alone, whose ties the ranking breaks by pool, row and position; in
+/// memory that must be said. An `=` before the statement: the order of rows is part of the answer.
 const SHAPES: &[&str] = &[
     "=SELECT row, score FROM {T} ORDER BY {DESC} LIMIT 3",
     "=SELECT row, score FROM {T} ORDER BY score DESC NULLS LAST LIMIT 4",

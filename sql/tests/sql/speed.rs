@@ -1,4 +1,5 @@
-//! Start and answer times of queries, on 4,480 rows x 4 checkpoints x 8,192 f16: `cargo test --release -- --ignored --nocapture speed`.
+//! Start and answer times of queries, on 4,480 rows x 4 checkpoints x 8,192 f16:
+//! `cargo test --release -- --ignored --nocapture speed`.
 
 use std::time::Instant;
 
