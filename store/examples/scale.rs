@@ -1,8 +1,9 @@
 //! Builds a store of many segments or many sample files and measures what users wait for.
 //!
-//! `cargo run --release -p gstore-store --example scale -- FOLDER segments 10000 1000` publishes 10,000 times one segment of
-//! 1,000 rows; `... files 10000 10` adds 10,000 times 10 samples. FOLDER must not exist, or be what an earlier run left.
-//! Flushes are left out while the store is built and timed apart from the rest while it is measured.
+//! `cargo run --release -p gstore-store --example scale -- FOLDER segments 10000 1000` publishes 10,000
+//! times one segment of 1,000 rows; `... files 10000 10` adds 10,000 times 10 samples. FOLDER must not
+//! exist, or be what an earlier run left. Flushes are left out while the store is built and timed apart from
+//! the rest while it is measured.
 
 #[path = "../tests/common/count.rs"]
 #[allow(dead_code)]

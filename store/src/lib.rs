@@ -1,7 +1,8 @@
 //! The storage of gstore: datasets, runs and features of training samples in a folder of immutable files.
 //!
-//! This crate knows nothing about models or scores. It keeps samples, encodings and vectors, publishes changes as
-//! numbered snapshots, and finds damage. `docs/design.md` describes the formats and the publishing protocol.
+//! This crate knows nothing about models or scores. It keeps samples, encodings and vectors,
+//! publishes changes as numbered snapshots, and finds damage. `docs/design.md` describes the formats
+//! and the publishing protocol.
 
 #![deny(unsafe_code)]
 

@@ -10,7 +10,8 @@ use crate::vfs::AlignedBuffer;
 use memmap2::Mmap;
 use std::io;
 
-/// The bytes of a whole file, mapped or, in tests without a real file, in memory. Starts on a 64-byte boundary.
+/// The bytes of a whole file, mapped or, in tests without a real file, in memory. Starts
+/// on a 64-byte boundary.
 #[derive(Debug)]
 pub struct FileMap(Source);
 
@@ -30,9 +31,9 @@ impl FileMap {
                 format!("the file has {actual} bytes, expected {len}"),
             ));
         }
-        // SAFETY: the length was compared with the catalog's just now, and published files are never written to or
-        // truncated (docs/design.md, "Publishing"), so the bytes behind the map stay as they are. A file truncated
-        // from outside raises SIGBUS, which no Rust code can turn into an error.
+        // SAFETY: the length was compared with the catalog's just now, and published files are never written
+        // to or truncated (docs/design.md, "Publishing"), so the bytes behind the map stay as they are. A
+        // file truncated from outside raises SIGBUS, which no Rust code can turn into an error.
         let map = unsafe { Mmap::map(file)? };
         Ok(FileMap(Source::Map(map)))
     }

@@ -1,7 +1,7 @@
 //! Panics of a library that reads bytes from outside, kept from ending the process and off the terminal.
 //!
-//! The first use puts a panic hook in front of the process's own, for good; it is silent only on a thread that is inside
-//! [`caught`], and hands every other panic on.
+//! The first use puts a panic hook in front of the process's own, for good; it is silent only on a thread
+//! that is inside [`caught`], and hands every other panic on.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -41,8 +41,8 @@ impl Drop for Guard {
 
 /// The result of `f`; `None` where it panicked. Nothing is printed, and no backtrace is taken.
 ///
-/// For calls into a library that takes bytes from outside on trust, where the caller has its own message. `f` must leave
-/// nothing half-changed that is used afterwards.
+/// For calls into a library that takes bytes from outside on trust, where the caller has its own message. `f`
+/// must leave nothing half-changed that is used afterwards.
 pub fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
     let _guard = Guard::new();
     catch_unwind(AssertUnwindSafe(f)).ok()

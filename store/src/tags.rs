@@ -20,8 +20,8 @@ pub struct TagOptions {
 }
 
 impl Store {
-    /// Gives a snapshot a name and keeps it, whichever is current by then. Returns the snapshot that records this, or the current
-    /// one if nothing changes.
+    /// Gives a snapshot a name and keeps it, whichever is current by then. Returns the snapshot that records
+    /// this, or the current one if nothing changes.
     ///
     /// # Errors
     /// The snapshot was collected, or the tag is on another one.
@@ -67,7 +67,8 @@ impl Store {
         Ok(publish(self, &lock, &base, change)?)
     }
 
-    /// Removes a tag, as the caller found it in a snapshot. The tagged snapshot stays as long as it is part of the history.
+    /// Removes a tag, as the caller found it in a snapshot. The tagged snapshot stays as long as it
+    /// is part of the history.
     ///
     /// # Errors
     /// The tag was removed, or is on another snapshot by now.

@@ -2,9 +2,11 @@
 //!
 //! Invariants
 //! - everything the store reads or writes goes through one `Vfs`
-//! - bytes and names are two things: `VfsFile::sync` makes the bytes of a file durable, `Vfs::sync_dir` of its folder its name.
-//!   Until both have returned, a loss of power may leave the file without its name, or the name with any part of the bytes
-//! - an error of a flush is final for that file: it is abandoned and written again under another name, never flushed again
+//! - bytes and names are two things: `VfsFile::sync` makes the bytes of a file durable, `Vfs::sync_dir` of
+//!   its folder its name. Until both have returned, a loss of power may leave the file without its name, or
+//!   the name with any part of the bytes
+//! - an error of a flush is final for that file: it is abandoned and written again under another
+//!   name, never flushed again
 
 use crate::map::FileMap;
 use std::fmt::Debug;
@@ -23,7 +25,8 @@ pub trait VfsRead: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `buf` from `offset`; an end of file before that is an error of kind `UnexpectedEof`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-    /// Says that these bytes will not be read again soon, so that the system need not keep them in memory. A hint: nothing depends on it.
+    /// Says that these bytes will not be read again soon, so that the system need not keep them in memory. A
+    /// hint: nothing depends on it.
     fn forget(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }
@@ -43,10 +46,11 @@ pub trait VfsRandom: VfsRead + Debug {
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// A lock, held until it is dropped or the process ends. It belongs to the file, not to its name: it stays when that changes.
+/// A lock, held until it is dropped or the process ends. It belongs to the file, not to its name: it
+/// stays when that changes.
 pub trait VfsLock: Send + Sync + Debug {
-    /// Replaces the content of the locked file; nothing is flushed. Where files cannot be written through their lock, this is
-    /// an error of kind `Unsupported`.
+    /// Replaces the content of the locked file; nothing is flushed. Where files cannot be written through
+    /// their lock, this is an error of kind `Unsupported`.
     fn fill(&self, _content: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -54,12 +58,13 @@ pub trait VfsLock: Send + Sync + Debug {
 
 /// The file system.
 pub trait Vfs: Debug + Send + Sync {
-    /// Makes a new file; one that exists is an error. Nothing is durable: the bytes are after [`VfsFile::sync`], the name after
-    /// [`Vfs::sync_dir`] of the folder.
+    /// Makes a new file; one that exists is an error. Nothing is durable: the bytes are after
+    /// [`VfsFile::sync`], the name after [`Vfs::sync_dir`] of the folder.
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
     /// Opens a file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
-    /// Opens or makes a file that is changed in place. The name of a new one is durable after [`Vfs::sync_dir`].
+    /// Opens or makes a file that is changed in place. The name of a new one is durable
+    /// after [`Vfs::sync_dir`].
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>>;
     /// Maps a file that has exactly `len` bytes.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap>;
@@ -77,25 +82,29 @@ pub trait Vfs: Debug + Send + Sync {
         file.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
-    /// Gives a file another name in one step, replacing what had it: every reader, and every state after a loss of power, has the old
-    /// file or the new one under that name. Durable after [`Vfs::sync_dir`] of the folder, of both folders if they differ. The
-    /// bytes must have been flushed before, or the name may lead to a file without them.
+    /// Gives a file another name in one step, replacing what had it: every reader, and every state after a
+    /// loss of power, has the old file or the new one under that name. Durable after [`Vfs::sync_dir`] of the
+    /// folder, of both folders if they differ. The bytes must have been flushed before, or the name may lead
+    /// to a file without them.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file. Readers that have it open or mapped keep it. Until [`Vfs::sync_dir`] of the folder, it may come back.
+    /// Removes a file. Readers that have it open or mapped keep it. Until [`Vfs::sync_dir`] of the
+    /// folder, it may come back.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it; one that exists is fine. Each name is durable after [`Vfs::sync_dir`] of the folder above.
+    /// Makes a folder and those above it; one that exists is fine. Each name is durable after
+    /// [`Vfs::sync_dir`] of the folder above.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty folder. Until [`Vfs::sync_dir`] of the folder above, it may come back.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// Flushes the names in a folder: on return, what was made, renamed and removed in it is durable. It says nothing of the bytes of the
-    /// files, and nothing of the folder's own name.
+    /// Flushes the names in a folder: on return, what was made, renamed and removed in it is durable. It says
+    /// nothing of the bytes of the files, and nothing of the folder's own name.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Whether something has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None` says that it is held. A lock is never
-    /// durable: it ends with the process, and a file that was made for it may be lost.
+    /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None`
+    /// says that it is held. A lock is never durable: it ends with the process, and a file that was
+    /// made for it may be lost.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
     /// Whether the lock of a file is held. Makes no file: the lock of a missing file is not held.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
@@ -244,7 +253,8 @@ impl Vfs for OsVfs {
     }
 }
 
-/// Bytes that may be written on the disk of a path, or of the nearest folder above it that is there; `None` where the system does not say.
+/// Bytes that may be written on the disk of a path, or of the nearest folder above it that is there; `None`
+/// where the system does not say.
 pub fn free_space(path: &Path) -> Option<u64> {
     let path = std::path::absolute(path).ok()?;
     let place = path.ancestors().find(|place| fs_err::metadata(place).is_ok())?;

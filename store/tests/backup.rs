@@ -1,5 +1,5 @@
-//! Promise: a backup is a whole snapshot, every byte verified, or it is not there; an earlier backup stays usable until the new one
-//! is; what is restored from it is the store as it was.
+//! Promise: a backup is a whole snapshot, every byte verified, or it is not there; an earlier backup stays
+//! usable until the new one is; what is restored from it is the store as it was.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: compacting changes how rows lie in files and nothing that a snapshot shows, whatever happens concurrently.
+//! Promise: compacting changes how rows lie in files and nothing that a snapshot shows,
+//! whatever happens concurrently.
 
 mod common;
 
@@ -140,7 +141,8 @@ fn an_error_of_the_medium_is_an_error() {
     assert!(!e.is_damage() && e.to_string().contains("os error 5"), "{e}");
 }
 
-/// 60 samples in three files, token counts in six, a feature in six segments; rows at the ends, inside and a whole file deleted.
+/// 60 samples in three files, token counts in six, a feature in six segments; rows at the ends, inside
+/// and a whole file deleted.
 fn with_deletes(path: &Path, f: &JobFeature) -> Store {
     let store = Store::create(path).unwrap();
     for start in [0, 20, 40] {

@@ -1,4 +1,5 @@
-//! Promise: nothing on disk can cause a panic or a wrong number; damage is an error, and `verify` finds every flipped byte.
+//! Promise: nothing on disk can cause a panic or a wrong number; damage is an error, and `verify`
+//! finds every flipped byte.
 
 mod common;
 
@@ -140,7 +141,8 @@ fn every_length_is_an_error() {
     });
 }
 
-/// Corruption that digests do not protect from: what a reader without the catalog, or with forged digests, meets.
+/// Corruption that digests do not protect from: what a reader without the catalog, or with
+/// forged digests, meets.
 #[test]
 fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
     let dir = tempdir().unwrap();
@@ -163,7 +165,8 @@ fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
             assert_eq!(job.rows_done(0), RowSet::from_range(0..12), "bit {i}");
         }
     }
-    // Only flatbuffer padding and attributes that do not matter can change unseen in a file whose digest no catalog has.
+    // Only flatbuffer padding and attributes that do not matter can change unseen in a file
+    // whose digest no catalog has.
     assert!(kept < good.len() * 8 / 17 / 5, "{kept} of {}", good.len() * 8 / 17);
     for n in (0..good.len()).step_by(37).chain(good.len() - 30..good.len()) {
         fs_err::write(&path, &good[..n]).unwrap();

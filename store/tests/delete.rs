@@ -1,5 +1,5 @@
-//! Promise: a deleted row is nowhere to be seen from the next snapshot on, an older snapshot still has it, its id can be added again,
-//! and a delete or drop happens as a whole or not at all.
+//! Promise: a deleted row is nowhere to be seen from the next snapshot on, an older snapshot still has it,
+//! its id can be added again, and a delete or drop happens as a whole or not at all.
 
 mod common;
 

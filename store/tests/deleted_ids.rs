@@ -1,5 +1,6 @@
-//! Promise: a deleted or purged sample does not come back with the append that brought it, whatever was merged, collected, copied or
-//! lost meanwhile, unless it is asked for; and the list that remembers it does not hold ids.
+//! Promise: a deleted or purged sample does not come back with the append that brought it, whatever
+//! was merged, collected, copied or lost meanwhile, unless it is asked for; and the list that
+//! remembers it does not hold ids.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: what a segment writer was given comes back, from the buffer and from the map, in any cut of files.
+//! Promise: what a segment writer was given comes back, from the buffer and from the map, in any cut of
+//! files.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Promise: a few rows of a block, each verified by its own check, are those of the whole block; a flipped bit in one of them is damage that
-//! names the row, and the others can still be read.
+//! Promise: a few rows of a block, each verified by its own check, are those of the whole block; a flipped
+//! bit in one of them is damage that names the row, and the others can still be read.
 
 mod common;
 
@@ -62,7 +62,8 @@ fn a_few_rows_are_those_of_the_whole_block() {
             let want: Vec<String> = rows.iter().map(|row| whole[*row as usize].clone()).collect();
             assert_eq!(said(few, rows).unwrap(), want, "{dtype}");
         }
-        // Many rows, in one reading or in all together, are worth the whole block; so is one that was verified before.
+        // Many rows, in one reading or in all together, are worth the whole block; so is one
+        // that was verified before.
         let fresh = open(&path, Checks::FirstTouch);
         let block = fresh.blocks()[0];
         assert_eq!(fresh.read_rows(block, &all[..9], &mut scratch).unwrap().rows.len(), 64, "{dtype}");

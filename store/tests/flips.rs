@@ -1,15 +1,17 @@
-//! Promise: whatever bit of a store is the other way, and whatever file ends early, a reader gets an error that says so or
-//! the same answer: never another number, never a panic.
+//! Promise: whatever bit of a store is the other way, and whatever file ends early, a reader gets an error
+//! that says so or the same answer: never another number, never a panic.
 //!
-//! The short form runs with the other tests: every bit of heads, tails, manifests, `CURRENT` and other small files, and a
-//! random bit in every 64 bytes of the rest; of manifests that only older snapshots have, one bit of every byte.
-//! `GSTORE_FLIPS=full` takes every bit of every file. `GSTORE_SEED` picks other bits.
+//! The short form runs with the other tests: every bit of heads, tails, manifests, `CURRENT` and other small
+//! files, and a random bit in every 64 bytes of the rest; of manifests that only older snapshots have, one
+//! bit of every byte. `GSTORE_FLIPS=full` takes every bit of every file. `GSTORE_SEED` picks other bits.
 //!
-//! The files are found by walking the store's folder, so a new kind of file is included as soon as [`rich::build`] makes one;
-//! one that no reader touches must be named in [`WRITERS_ONLY`]. Faults are made in memory, while reading.
+//! The files are found by walking the store's folder, so a new kind of file is included as soon as
+//! [`rich::build`] makes one; one that no reader touches must be named in [`WRITERS_ONLY`]. Faults are made
+//! in memory, while reading.
 //!
-//! A fault concerns only the steps that read its place: a step is deterministic in the bytes it reads, so one that reads
-//! none of the flipped byte in a sound store reads the same bytes, and answers the same, in the faulty one.
+//! A fault concerns only the steps that read its place: a step is deterministic in the bytes it reads,
+//! so one that reads none of the flipped byte in a sound store reads the same bytes, and answers the
+//! same, in the faulty one.
 
 mod common;
 
@@ -32,8 +34,8 @@ type Answers = Vec<Result<String, (bool, String)>>;
 
 /// A way to read a part of a store. Numbers are places in the lists of [`World`].
 ///
-/// What a step needs before is done without the fault: if that does not read the faulty place it comes out the same, and if it
-/// does, it is a separate step.
+/// What a step needs before is done without the fault: if that does not read the faulty place it comes out
+/// the same, and if it does, it is a separate step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {
     /// The current snapshot with all that it lists.
@@ -552,7 +554,8 @@ fn every_flipped_bit_is_found_or_changes_nothing() {
     assert!(full() || all.unread.is_multiple_of(8), "{all:?}");
 }
 
-/// What only a store with a history has: bitmaps of deleted rows, lists of deleted ids, manifest pages, a root with a tag and a beginning.
+/// What only a store with a history has: bitmaps of deleted rows, lists of deleted ids, manifest pages, a
+/// root with a tag and a beginning.
 fn of_a_life(name: &str) -> bool {
     ["tombstones/", "deleted/", "manifests/"].iter().any(|folder| name.starts_with(folder))
         || name == "CURRENT"

@@ -1,8 +1,9 @@
-//! Promise: a store of every format that was ever released opens, has its content and can be added to; a store of a newer
-//! format is refused with a message that says so, and never called damaged.
+//! Promise: a store of every format that was ever released opens, has its content and can be added to; a
+//! store of a newer format is refused with a message that says so, and never called damaged.
 //!
 //! `tests/formats/<kind>/store` was written once by the version it stands for and is never written again;
-//! `expected.json` is what [`rich::describe`] said of it then. `tests/formats/README.md` says how to make another one.
+//! `expected.json` is what [`rich::describe`] said of it then. `tests/formats/README.md` says
+//! how to make another one.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Promise: `gc` removes what no kept snapshot, lease or job needs, and nothing else; whatever instant it dies at, the store is as
-//! good as before and the next one finishes the work.
+//! Promise: `gc` removes what no kept snapshot, lease or job needs, and nothing else; whatever instant it
+//! dies at, the store is as good as before and the next one finishes the work.
 
 mod common;
 
@@ -19,7 +19,8 @@ fn f() -> JobFeature {
     feature("grad-sgd", 6, DType::F16)
 }
 
-/// A store whose older snapshots have files that the current one does not need: a feature that was dropped, and leftovers.
+/// A store whose older snapshots have files that the current one does not need: a feature that was
+/// dropped, and leftovers.
 fn worn(path: &Path) -> Store {
     let store = filled(path, 20, &f(), 5);
     drop_features(path);

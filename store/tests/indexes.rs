@@ -1,5 +1,5 @@
-//! Promise: an index is read back as it was written, or there is none, or an error says so; it lives as long as its segment and
-//! never longer than the rows of it may.
+//! Promise: an index is read back as it was written, or there is none, or an error says so; it lives as long
+//! as its segment and never longer than the rows of it may.
 
 mod common;
 
@@ -384,7 +384,8 @@ fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
         BTreeSet::from([kept.clone()]),
         "the index of the purged row's segment is gone"
     );
-    // The reader of the old snapshot still has the rows, mapped; nothing that is derived from them gets back into the store.
+    // The reader of the old snapshot still has the rows, mapped; nothing that is derived from them
+    // gets back into the store.
     let e = build_one(&store, &reader, first, KIND).unwrap_err();
     assert!(matches!(e, IndexError::Gone { .. }), "{e}");
     assert_eq!(indexed(&path), BTreeSet::from([kept]));

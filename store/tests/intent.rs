@@ -1,4 +1,5 @@
-//! Promise: a command changes what its caller had found, or nothing, whatever another process did before it got the writer lock.
+//! Promise: a command changes what its caller had found, or nothing, whatever another process did before
+//! it got the writer lock.
 
 mod common;
 
@@ -224,7 +225,8 @@ fn content(snapshot: &Snapshot) -> Vec<u64> {
     [scanned].into_iter().chain(rows).collect()
 }
 
-/// A purge during which a reader gets a lease, right before the n-th operation of this name on a file that ends so.
+/// A purge during which a reader gets a lease, right before the n-th operation of this name
+/// on a file that ends so.
 fn purge_with_reader(
     path: &Path,
     moment: (&'static str, &'static str, usize),

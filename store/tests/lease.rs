@@ -1,5 +1,5 @@
-//! Promise: what a reader holds a lease of stays readable however often others collect, and a reader without one learns that its
-//! snapshot was collected, and never takes that for damage.
+//! Promise: what a reader holds a lease of stays readable however often others collect, and a reader without
+//! one learns that its snapshot was collected, and never takes that for damage.
 
 mod common;
 

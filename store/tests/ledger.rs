@@ -1,5 +1,5 @@
-//! Promise: the ledger never gives a wrong row and never lets an id in twice, whatever became of its files; and opening it
-//! does not take longer for more ids.
+//! Promise: the ledger never gives a wrong row and never lets an id in twice, whatever became of its files;
+//! and opening it does not take longer for more ids.
 
 mod common;
 
@@ -151,7 +151,8 @@ fn flipped_bits_of_the_sums_are_found() {
     let store = Store::create(&path).unwrap();
     add(&store, 0..100).unwrap();
     let good = Good::of(&path);
-    // Every bit with GSTORE_EXHAUSTIVE; a prime step touches every field and every bit of a byte all the same.
+    // Every bit with GSTORE_EXHAUSTIVE; a prime step touches every field and every bit of a byte all the
+    // same.
     let step = if std::env::var_os("GSTORE_EXHAUSTIVE").is_some() { 1 } else { 23 };
     for bit in (0..good.sums.len() * 8).step_by(step) {
         let mut bad = good.sums.clone();

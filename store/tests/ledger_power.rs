@@ -1,5 +1,5 @@
-//! Promise: power lost at any instant, with any of the changes that were not flushed gone, leaves a ledger that is right or
-//! rebuilt, and never one that is called damaged.
+//! Promise: power lost at any instant, with any of the changes that were not flushed gone, leaves a ledger
+//! that is right or rebuilt, and never one that is called damaged.
 
 mod common;
 
@@ -23,7 +23,8 @@ enum Undo {
     Name { path: PathBuf, old: Option<Vec<u8>> },
 }
 
-/// Dies after a number of changes. Files written once are flushed before anything names them, so only names and the ledger count.
+/// Dies after a number of changes. Files written once are flushed before anything names them, so only
+/// names and the ledger count.
 #[derive(Debug, Clone)]
 struct Power {
     left: Arc<AtomicI64>,

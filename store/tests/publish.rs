@@ -1,5 +1,5 @@
-//! Promise: whatever instant a process dies at, the store holds a whole snapshot, and the same commands finish the work
-//! without computing sealed rows again.
+//! Promise: whatever instant a process dies at, the store holds a whole snapshot, and the same commands
+//! finish the work without computing sealed rows again.
 
 mod common;
 
@@ -27,7 +27,8 @@ fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// What one `ingest` does: add samples, compute what is missing in windows of 10 rows, publish. Counts computed rows.
+/// What one `ingest` does: add samples, compute what is missing in windows of 10 rows,
+/// publish. Counts computed rows.
 fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<dyn std::error::Error>> {
     add(store, 0..SAMPLES)?;
     let mut job = store.start_job(plan(vec![f.clone()]))?;
@@ -179,7 +180,8 @@ fn a_flush_of_current_that_failed_is_not_tried_again() {
     assert!(verify(&store).is_sound());
 }
 
-/// A store for each instant at which a publish is cut short after its segment went into place and before `CURRENT` has it.
+/// A store for each instant at which a publish is cut short after its segment went into place and
+/// before `CURRENT` has it.
 fn half_published(dir: &Path, f: &JobFeature, mut each: impl FnMut(Store)) {
     let mut found = 0;
     for n in 0.. {

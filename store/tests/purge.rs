@@ -1,4 +1,5 @@
-//! Promise: after a purge no byte of a purged row is in any file of the store's folder, and nothing else is lost.
+//! Promise: after a purge no byte of a purged row is in any file of the store's folder,
+//! and nothing else is lost.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Promise: a changed sample can take the place of the stored one, in one commit; an id is never on two live rows.
+//! Promise: a changed sample can take the place of the stored one, in one commit; an id is
+//! never on two live rows.
 
 mod common;
 

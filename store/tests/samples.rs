@@ -1,4 +1,5 @@
-//! Promise: samples keep their rows, ids and bytes; an append adds everything or nothing, and the same input adds nothing.
+//! Promise: samples keep their rows, ids and bytes; an append adds everything or nothing, and the
+//! same input adds nothing.
 
 mod common;
 

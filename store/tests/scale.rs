@@ -1,5 +1,5 @@
-//! Promise: what a publish writes and what a reader reads again does not grow with the store, and a list whose parts are
-//! in many files is as safe as one in a single file.
+//! Promise: what a publish writes and what a reader reads again does not grow with the store, and a list
+//! whose parts are in many files is as safe as one in a single file.
 
 mod common;
 

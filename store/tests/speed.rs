@@ -1,4 +1,5 @@
-//! Figures, not promises: how fast segments are written, opened and read here. Run with `--ignored --nocapture`.
+//! Figures, not promises: how fast segments are written, opened and read here. Run with
+//! `--ignored --nocapture`.
 
 mod common;
 

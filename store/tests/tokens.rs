@@ -1,5 +1,5 @@
-//! Promise: a feature may have a vector for each scored token of a row. A row's vectors stay together in every file, are deleted, saved
-//! and lost together, and everything above segments goes on counting rows.
+//! Promise: a feature may have a vector for each scored token of a row. A row's vectors stay together in
+//! every file, are deleted, saved and lost together, and everything above segments goes on counting rows.
 
 mod common;
 
@@ -162,7 +162,8 @@ fn digests_stay_whatever_the_files_and_deleted_rows_go_whole() {
 
 #[test]
 fn a_repair_keeps_whole_rows_only() {
-    // A vector is changed, with its row number or without; its row must go, and no other but what it could belong to.
+    // A vector is changed, with its row number or without; its row must go, and no other but
+    // what it could belong to.
     for (column, most) in [("vector", 1), ("row", 3), ("pos", 1)] {
         let dir = tempdir().unwrap();
         let f = token_feature(DIM, DType::F16);

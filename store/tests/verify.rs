@@ -1,4 +1,5 @@
-//! Promise: `verify` sees whatever readers can reach, and nothing else; one damaged part never hides the others.
+//! Promise: `verify` sees whatever readers can reach, and nothing else; one damaged part
+//! never hides the others.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The ids of a dataset while samples are added to it: those of its live rows, from the ledger, and the new ones.
+//! The ids of a dataset while samples are added to it: those of its live rows, from the
+//! ledger, and the new ones.
 
 use crate::error::{AppendError, StorageError};
 use crate::ledger::{Known, Ledger, LedgerError};
@@ -14,14 +15,15 @@ use std::sync::Arc;
 pub(super) enum Stored {
     /// A live sample.
     Live(Known),
-    /// A sample that was deleted: its row, while a file has that, and the digest of its id, if the list of deleted ids has it.
+    /// A sample that was deleted: its row, while a file has that, and the digest of its id, if the list
+    /// of deleted ids has it.
     Deleted(Option<u64>, Option<IdDigest>),
     /// Nothing: it never was there, or its sample was lost by damage.
     Nothing,
 }
 
-/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves; 16 bytes for each run of deleted
-/// rows; 24 bytes for every 256 ids of the list of deleted ids.
+/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves; 16
+/// bytes for each run of deleted rows; 24 bytes for every 256 ids of the list of deleted ids.
 pub(super) struct KnownIds {
     store: Store,
     base: Arc<Snapshot>,
@@ -103,8 +105,8 @@ impl KnownIds {
         self.added.insert(id.to_owned(), known);
     }
 
-    /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger that is behind is
-    /// updated by the next append.
+    /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger
+    /// that is behind is updated by the next append.
     pub(super) fn published(&mut self, part: &DatasetPart) {
         let vfs = self.store.env().shared_vfs();
         let fresh = self.ledger.is_none();

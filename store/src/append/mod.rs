@@ -2,8 +2,10 @@
 //!
 //! Invariants
 //! - rows are allotted in ascending order, and an id is unique among the live rows of a dataset
-//! - everything is published at once or not at all; the writer lock is held from the first sample to the commit
-//! - what decides whether a sample changed is the digest of its record, or of its metadata where it has no record
+//! - everything is published at once or not at all; the writer lock is held from the first
+//!   sample to the commit
+//! - what decides whether a sample changed is the digest of its record, or of its metadata
+//!   where it has no record
 
 mod known;
 mod session;

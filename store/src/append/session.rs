@@ -104,7 +104,8 @@ pub struct SampleAppend {
     restored: Vec<IdDigest>,
     report: AppendReport,
     files: SampleFiles,
-    /// The last field, so that it is released last: closing the ledger and removing the folder are a writer's business.
+    /// The last field, so that it is released last: closing the ledger and removing the folder
+    /// are a writer's business.
     lock: WriterLock,
 }
 
@@ -159,7 +160,8 @@ impl SampleAppend {
         self.report
     }
 
-    /// The row of the sample that the dataset had under an id before this append, and whether its record is this one. Adds nothing.
+    /// The row of the sample that the dataset had under an id before this append, and whether its record is
+    /// this one. Adds nothing.
     ///
     /// # Errors
     /// A ledger that can neither be read nor rebuilt.

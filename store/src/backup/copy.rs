@@ -133,8 +133,8 @@ impl<'a> Copier<'a> {
         Ok(self.to.vfs().rename(&beside, &path).map_err(Env::io("rename", &shown))?)
     }
 
-    /// Reads a file region by region and passes on what was read. A region's digest is known only at its end, so what was passed
-    /// on counts for nothing before this returns.
+    /// Reads a file region by region and passes on what was read. A region's digest is known only at its end,
+    /// so what was passed on counts for nothing before this returns.
     fn pass(
         &mut self,
         source: &dyn VfsRead,

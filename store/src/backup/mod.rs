@@ -2,10 +2,12 @@
 //!
 //! Invariants
 //! - every byte is compared with its digest while it is copied: damage stops a backup and never gets into one
-//! - a file appears under its name only when it is complete and flushed; `CURRENT` of the copy comes last, and what its old
-//!   snapshot needed goes after that: at any instant the folder holds the old backup, the new one, or (the first time) none
+//! - a file appears under its name only when it is complete and flushed; `CURRENT` of the copy comes last,
+//!   and what its old snapshot needed goes after that: at any instant the folder holds the old backup, the
+//!   new one, or (the first time) none
 //! - a folder is written to only if it is empty or its marker says that it is a backup of this store
-//! - the snapshot is held by a lease as long as it is copied, so ingests, compactions and `gc` may run meanwhile
+//! - the snapshot is held by a lease as long as it is copied, so ingests, compactions and
+//!   `gc` may run meanwhile
 
 mod copy;
 mod files;
@@ -72,11 +74,12 @@ pub struct CopyReport {
 }
 
 impl Store {
-    /// Copies a snapshot into a folder, which is then a separate store: it can be opened, verified, and restored from.
+    /// Copies a snapshot into a folder, which is then a separate store: it can be opened,
+    /// verified, and restored from.
     ///
-    /// A folder with an earlier backup of this store is brought up to date: existing complete files are kept (they are
-    /// read), others are written again, and what is no longer needed is removed at the end. An interrupted backup goes on where it
-    /// stopped. Memory: one buffer of 1 MiB and the list of files.
+    /// A folder with an earlier backup of this store is brought up to date: existing complete files are kept
+    /// (they are read), others are written again, and what is no longer needed is removed at the end. An
+    /// interrupted backup goes on where it stopped. Memory: one buffer of 1 MiB and the list of files.
     pub fn backup(
         &self,
         to: &Path,

@@ -39,8 +39,8 @@ struct Marker {
     version: u32,
     requires: Vec<String>,
     store: Uuid,
-    /// Digests of the roots that `CURRENT` may name if no process works in the folder: that of the backup that is there, and that of
-    /// the one that replaces it. A backup of an earlier version has none.
+    /// Digests of the roots that `CURRENT` may name if no process works in the folder: that of the backup
+    /// that is there, and that of the one that replaces it. A backup of an earlier version has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     roots: Vec<Digest>,
     /// For people.

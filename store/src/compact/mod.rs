@@ -2,11 +2,13 @@
 //!
 //! Invariants
 //! - what a snapshot shows does not change by it: same rows, same values, same content digests
-//! - files are written without the writer lock; they are published under it, if all files that they replace are still in the
-//!   part then, and discarded otherwise. So it runs concurrently with appends, jobs, deletes and readers
+//! - files are written without the writer lock; they are published under it, if all files that they
+//!   replace are still in the part then, and discarded otherwise. So it runs concurrently with appends,
+//!   jobs, deletes and readers
 //! - one process at a time compacts or purges: `tmp/compact.lock`
 //! - a lease keeps the snapshot that the files are of
-//! - damaged files are left alone with the others of their group, and reported; an error of the medium ends the work
+//! - damaged files are left alone with the others of their group, and reported; an error of the
+//!   medium ends the work
 
 mod options;
 mod plan;
@@ -29,14 +31,17 @@ use uuid::Uuid;
 const PIECES: usize = 64;
 
 impl Store {
-    /// Merges small adjacent segments, sample files and files of token counts, and leaves out rows that are not live.
+    /// Merges small adjacent segments, sample files and files of token counts, and leaves out
+    /// rows that are not live.
     ///
-    /// One commit for each dataset or feature that changes (more for very large ones). Runs concurrently with readers and writers; refused while another
-    /// process compacts. After an error, and when it is stopped, what was published before stays. The same call again with nothing left to do
-    /// publishes nothing. Older snapshots keep their files until `gc`.
+    /// One commit for each dataset or feature that changes (more for very large ones). Runs concurrently with
+    /// readers and writers; refused while another process compacts. After an error, and when it is stopped,
+    /// what was published before stays. The same call again with nothing left to do publishes nothing. Older
+    /// snapshots keep their files until `gc`.
     ///
-    /// Memory: one block (8 MiB) or batch of samples (32 MiB and a row group); where segments interleave, the rows of one cell.
-    /// Dropped rows take 24 bytes each until they are published (their ids are remembered). Needs room for the new files of one dataset or feature in addition to the old ones.
+    /// Memory: one block (8 MiB) or batch of samples (32 MiB and a row group); where segments interleave, the
+    /// rows of one cell. Dropped rows take 24 bytes each until they are published (their ids are remembered).
+    /// Needs room for the new files of one dataset or feature in addition to the old ones.
     pub fn compact(
         &self,
         options: CompactOptions,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub struct CompactOptions {
     /// The command, for the history.
     pub command: String,
-    /// Size that files should have. One that has at least half of it is left alone, unless too many of its rows are dead. Sample files
-    /// have at most 1 GiB all the same.
+    /// Size that files should have. One that has at least half of it is left alone, unless too many of its
+    /// rows are dead. Sample files have at most 1 GiB all the same.
     pub target_bytes: u64,
     /// A file with a greater share of rows that are not live is written again, however large it is.
     pub max_dead_share: f64,
@@ -93,7 +93,8 @@ pub struct CompactReport {
     pub changed: Vec<CompactedPart>,
     /// Groups of files that could not be read.
     pub skipped: Vec<SkippedFiles>,
-    /// Groups of files whose new files were not used, because the old ones were replaced or dropped meanwhile.
+    /// Groups of files whose new files were not used, because the old ones were replaced or dropped
+    /// meanwhile.
     pub discarded: u64,
     /// Whether it was stopped before the end.
     pub stopped: bool,

@@ -131,7 +131,8 @@ fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<F
     for f in files {
         let dead = RowSet::from_range(f.range()).difference(live);
         let ends = dead.contains(f.first_row) || dead.contains(f.end_row - 1);
-        // Rows inside that have no counts already cost nothing. A file that cannot be read is found out when it is merged.
+        // Rows inside that have no counts already cost nothing. A file that cannot be read is
+        // found out when it is merged.
         let costs = !dead.is_empty() && (ends || has_counts(env, encoding, &f, &dead).unwrap_or(true));
         let joins = end.is_none_or(|end| {
             let gap: Range<u64> = end..f.first_row.max(end);

@@ -200,8 +200,8 @@ impl Work<'_> {
         Ok(p)
     }
 
-    /// Sets the deleted and purged rows of a part whose files changed, and the list of the ids that are in no file any more. Returns the
-    /// files written for it.
+    /// Sets the deleted and purged rows of a part whose files changed, and the list of the ids that are in no
+    /// file any more. Returns the files written for it.
     fn bury(
         &self,
         now: &Snapshot,

@@ -1,7 +1,8 @@
 //! Encodings: what tokenizer, template and maximum length make of the samples.
 //!
 //! Invariants
-//! - a file's rows are dense; files may overlap, because the counts of a sample follow from the encoding's key
+//! - a file's rows are dense; files may overlap, because the counts of a sample follow
+//!   from the encoding's key
 //! - where files overlap, the earlier one is read
 
 use crate::error::{Damage, ReadError, StorageError, WriteError};
@@ -78,7 +79,8 @@ impl EncodingWriter {
         }
     }
 
-    /// Adds the counts of a row. Each row follows the one before it; where rows are missing, seal and start another file.
+    /// Adds the counts of a row. Each row follows the one before it; where rows are missing, seal
+    /// and start another file.
     pub fn push(&mut self, count: TokenCount) -> Result<(), WriteError> {
         if let Some(last) = self.last.filter(|l| l.checked_add(1) != Some(count.row)) {
             return Err(WriteError::Order { row: count.row, last });
@@ -175,7 +177,8 @@ impl EncodingReader {
         Ok(out)
     }
 
-    /// The counts of a range of rows (all for `None`) as batches, each row once, in row order if no files overlap out of order.
+    /// The counts of a range of rows (all for `None`) as batches, each row once, in row order if no
+    /// files overlap out of order.
     pub fn scan<'a>(
         &'a self,
         rows: Option<Range<u64>>,

@@ -20,7 +20,8 @@ use std::time::Duration;
 pub struct GcOptions {
     /// The command, for the history.
     pub command: String,
-    /// The newest states of the store; the current one is kept in any case. Snapshots that `gc` and tags made do not count.
+    /// The newest states of the store; the current one is kept in any case. Snapshots that `gc` and
+    /// tags made do not count.
     pub keep: u64,
     /// Snapshots younger than this stay as well, back to the first that is older.
     pub keep_within: Option<Duration>,
@@ -79,13 +80,13 @@ pub struct GcReport {
 impl Store {
     /// Shortens the history and removes the files that are not needed any more. Waits for the writer lock.
     ///
-    /// Kept are the snapshots of [`GcOptions`], those with tags, those that readers hold a lease of, and the files of unfinished
-    /// jobs. If what those need cannot be read, nothing is changed. After an error the store is as good as before, and the
-    /// next `gc` goes on.
+    /// Kept are the snapshots of [`GcOptions`], those with tags, those that readers hold a lease of, and the
+    /// files of unfinished jobs. If what those need cannot be read, nothing is changed. After an error the
+    /// store is as good as before, and the next `gc` goes on.
     ///
-    /// Memory: for the kept snapshots together 50 bytes for each data file, 150 for each manifest and 150 for each snapshot; the
-    /// catalog of one snapshot (620 bytes for each of its data files); the names of the longest folder. Time: the manifests of the
-    /// kept snapshots and the store's folders are read once.
+    /// Memory: for the kept snapshots together 50 bytes for each data file, 150 for each manifest and 150 for
+    /// each snapshot; the catalog of one snapshot (620 bytes for each of its data files); the names of the
+    /// longest folder. Time: the manifests of the kept snapshots and the store's folders are read once.
     pub fn collect(&self, options: GcOptions) -> Result<GcReport, GcError> {
         let lock = WriterLock::take(self)?;
         let before = self.snapshot()?;
@@ -98,7 +99,8 @@ impl Store {
         for tag in &before.root().tags {
             require(env, &mut needed, tag.snapshot, &tag.root)?;
         }
-        // Leases that are there already are looked at before anything changes, so that a damaged one stops us in time.
+        // Leases that are there already are looked at before anything changes, so that a
+        // damaged one stops us in time.
         leased(env, &mut needed, &before, held(env)?)?;
         let cut = kept.oldest > before.oldest();
         let snapshot = match cut && !options.dry_run {
@@ -126,7 +128,8 @@ fn require(env: &Env, needed: &mut Needed, snapshot: u64, link: &Link) -> Result
     needed.add(env, link).map_err(|source| GcError::Unknown { snapshot, source })
 }
 
-/// Adds what readers hold. A snapshot that was collected before its reader looked again is one that the reader gives up.
+/// Adds what readers hold. A snapshot that was collected before its reader looked again is one
+/// that the reader gives up.
 fn leased(env: &Env, needed: &mut Needed, before: &Snapshot, leases: Vec<Held>) -> Result<(), GcError> {
     for lease in leases {
         let snapshot = lease.info.snapshot;

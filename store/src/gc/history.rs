@@ -14,10 +14,11 @@ pub(super) struct Kept {
     pub roots: Vec<(u64, Link)>,
 }
 
-/// The newest `keep` states and what is younger than `keep_within`: from the current snapshot back to the first one that is neither.
+/// The newest `keep` states and what is younger than `keep_within`: from the current snapshot back to the
+/// first one that is neither.
 ///
-/// A snapshot with the same content as the one before it (made by `gc`, or by tagging) does not count as a separate state:
-/// otherwise every `gc` would push one out.
+/// A snapshot with the same content as the one before it (made by `gc`, or by tagging) does not count as a
+/// separate state: otherwise every `gc` would push one out.
 pub(super) fn kept(env: &Env, current: &Snapshot, options: &GcOptions, now: u64) -> Result<Kept, OpenError> {
     let keep = options.keep.max(1);
     let since =

@@ -3,7 +3,8 @@
 //! Invariants
 //! - the writer lock is held, so no process publishes, and an unreferenced file stays unreferenced
 //! - a file goes only if its place and its name are ours; everything else is reported and left
-//! - every state between two removals is one that a crash may leave: only files go that no kept snapshot needs
+//! - every state between two removals is one that a crash may leave: only files go that no kept snapshot
+//!   needs
 
 use super::needed::Needed;
 use super::report::Swept;
@@ -41,8 +42,9 @@ pub(crate) enum Starting {
 
 /// Removes what nothing in `keep` refers to, and what crashes left behind. Files of unfinished jobs stay.
 ///
-/// The snapshot that is current must be in `keep`. Leases are not looked at: what they hold is in `keep`, or goes. On return the
-/// removals are flushed. After an error some files are gone and the others are there; nothing that is needed is touched.
+/// The snapshot that is current must be in `keep`. Leases are not looked at: what they hold is in `keep`, or
+/// goes. On return the removals are flushed. After an error some files are gone and the others are there;
+/// nothing that is needed is touched.
 ///
 /// Time is linear in the number of files; memory is that of `keep` and of the longest folder's list of names.
 pub(crate) fn sweep(store: &Store, lock: &WriterLock, keep: Needed) -> Result<Swept, StorageError> {

@@ -17,7 +17,8 @@ use std::io::ErrorKind;
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
 
 impl Sweeper<'_> {
-    /// Notes the jobs, and that the files which they were publishing are theirs. With `drop_jobs`, interrupted ones go.
+    /// Notes the jobs, and that the files which they were publishing are theirs. With
+    /// `drop_jobs`, interrupted ones go.
     pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
         let _starting = match self.options.starting {
             Starting::Caller => None,
@@ -59,8 +60,8 @@ impl Sweeper<'_> {
         self.flush("tmp", removed)
     }
 
-    /// The files of the store that a job was publishing. The note is flushed before the first one moves, so a damaged one
-    /// means that none did.
+    /// The files of the store that a job was publishing. The note is flushed before the first one moves, so a
+    /// damaged one means that none did.
     fn moves(&self, id: &str) -> Result<Vec<String>, StorageError> {
         let intents: Option<Intents> = match read_json_of(self.env, &format!("tmp/{id}/{PUBLISH}")) {
             Err(e) if e.is_damage() => None,
@@ -135,8 +136,8 @@ impl Sweeper<'_> {
         Ok(!left && self.remove_folder(folder)?)
     }
 
-    /// Removes leases that are not held. They matter only to processes that run, so nothing is flushed; who must be sure that
-    /// they are gone flushes the folder.
+    /// Removes leases that are not held. They matter only to processes that run, so nothing is flushed; who
+    /// must be sure that they are gone flushes the folder.
     pub(super) fn leases(&mut self) -> Result<(), StorageError> {
         for file in self.list(LEASES)?.unwrap_or_default() {
             let name = format!("{}/{file}", LEASES);

@@ -1,9 +1,10 @@
 //! An index, open for reading.
 //!
 //! Invariants
-//! - the map is of the file whose footer was read, and stays when another file gets its name or when it is removed
-//! - a chunk counts as verified once its digest agreed in an ordinary read of that very file, or, if the name leads elsewhere by now,
-//!   in the map
+//! - the map is of the file whose footer was read, and stays when another file gets its name
+//!   or when it is removed
+//! - a chunk counts as verified once its digest agreed in an ordinary read of that very file, or, if the name
+//!   leads elsewhere by now, in the map
 //! - no descriptor is held
 
 use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
@@ -20,7 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
 
-/// An index of a segment. Can be shared between threads. Opening it reads its footer; sections are verified when they are first touched.
+/// An index of a segment. Can be shared between threads. Opening it reads its footer; sections are verified
+/// when they are first touched.
 ///
 /// Memory: the header, and 17 bytes for each chunk; sections are read from the file or seen in a map.
 #[derive(Debug)]

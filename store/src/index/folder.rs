@@ -1,7 +1,8 @@
 //! `tmp/index-<uuid>/`: the folder in which one index is built.
 //!
-//! The folder and its lock are made under the start lock, and others look under it as well: so a folder whose lock is free is a
-//! leftover, and a process that holds the start lock and finds no lock held knows that no index is being built.
+//! The folder and its lock are made under the start lock, and others look under it as well: so a folder
+//! whose lock is free is a leftover, and a process that holds the start lock and finds no lock held knows
+//! that no index is being built.
 
 use crate::error::StorageError;
 use crate::layout::Env;

@@ -1,11 +1,12 @@
 //! The bytes of an index file around its sections.
 //!
 //! ```text
-//! magic, zeros to 64 | section, zeros to a multiple of 64 | ... | footer (JSON) | its length (u64) | its XXH3-128 | magic
+//! magic, zeros to 64 | section, zeros to a multiple of 64 | ...
+//!     | footer (JSON) | its length (u64) | its XXH3-128 | magic
 //! ```
 //!
-//! Sections tile the file: each begins where the one before it, filled up to 64, ends, and the footer follows the last one. So no byte
-//! is without a meaning, and a place that a footer names is inside the file.
+//! Sections tile the file: each begins where the one before it, filled up to 64, ends, and the footer follows
+//! the last one. So no byte is without a meaning, and a place that a footer names is inside the file.
 
 use crate::error::{Damage, StorageError};
 use crate::manifest::{VERSION, parse};

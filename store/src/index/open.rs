@@ -23,7 +23,8 @@ pub(crate) struct Wanted<'a> {
     pub kind: &'a str,
 }
 
-/// Opens the index of a segment, if there is one. Reads its footer; sections are compared with their digests when they are read.
+/// Opens the index of a segment, if there is one. Reads its footer; sections are compared with their
+/// digests when they are read.
 pub(crate) fn open(env: &Env, wanted: Wanted<'_>) -> Result<IndexState, StorageError> {
     let name = index_file(wanted.segment, wanted.kind);
     let path = env.at(&name);

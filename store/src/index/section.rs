@@ -6,7 +6,8 @@ use crate::error::ReadError;
 use crate::segment::BlockBuffer;
 use std::ops::Range;
 
-/// A section of an [`IndexFile`]. What it gives out keeps the alignment that it has in the section, modulo 64 bytes.
+/// A section of an [`IndexFile`]. What it gives out keeps the alignment that it has in the
+/// section, modulo 64 bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Section<'a> {
     file: &'a IndexFile,
@@ -39,8 +40,9 @@ impl<'a> Section<'a> {
         self.info.chunk
     }
 
-    /// Some bytes of the section. Those of chunks that were all touched before come from the map. Otherwise the chunks are read
-    /// into `scratch` in one ordinary read, so that a failing disk is an error and not a signal, and compared with their digests.
+    /// Some bytes of the section. Those of chunks that were all touched before come from the map. Otherwise
+    /// the chunks are read into `scratch` in one ordinary read, so that a failing disk is an error and not a
+    /// signal, and compared with their digests.
     ///
     /// # Errors
     /// A range that is not in the section; damage, which names file, place, both digests and the way out.
@@ -62,8 +64,8 @@ impl<'a> Section<'a> {
         Ok(scratch.as_bytes().get(start..start + (range.end - range.start) as usize).unwrap_or_default())
     }
 
-    /// The same bytes in the map, for as long as the index is open. Chunks that were not touched before are read and compared one
-    /// by one.
+    /// The same bytes in the map, for as long as the index is open. Chunks that were not touched before are
+    /// read and compared one by one.
     ///
     /// Memory: one chunk.
     ///

@@ -8,15 +8,16 @@ use crate::vfs::VfsRead;
 use std::io::ErrorKind;
 
 impl IndexFile {
-    /// Reads every byte; whether each is as it was written. An index that was removed or replaced since it was opened has nothing wrong.
+    /// Reads every byte; whether each is as it was written. An index that was removed or replaced since it
+    /// was opened has nothing wrong.
     pub fn is_sound(&self) -> bool {
         let mut sound = true;
         self.verify(&mut BlockBuffer::new(), |_| sound = false);
         sound
     }
 
-    /// Reads every byte before the footer and passes every problem to `report`. An index that was removed or replaced since it was
-    /// opened has none.
+    /// Reads every byte before the footer and passes every problem to `report`. An index that was removed or
+    /// replaced since it was opened has none.
     pub(crate) fn verify(&self, scratch: &mut BlockBuffer, mut report: impl FnMut(StorageError)) {
         let file = match self.open_file() {
             Ok(file) => file,

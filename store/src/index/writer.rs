@@ -1,7 +1,8 @@
 //! Building an index, from its first byte to its place.
 //!
-//! The first section goes straight into the file. Others go to separate files next to it, so that sections can grow side by side
-//! (the planes of a sketch do, block by block), and are copied behind the first one at the end.
+//! The first section goes straight into the file. Others go to separate files next to it, so that
+//! sections can grow side by side (the planes of a sketch do, block by block), and are copied behind
+//! the first one at the end.
 
 use super::folder::BuildFolder;
 use super::footer::{ALIGN, HEAD, MAGIC, MAX_CHUNK, Stored, StoredSection, Tail, is_chunk, is_section_name};
@@ -171,8 +172,9 @@ fn is_there(env: &Env, segment: &SegmentRef) -> Result<bool, StorageError> {
 }
 
 impl IndexWriter {
-    /// Begins a section. Its bytes are compared with their digests in chunks of `chunk_len` bytes, a multiple of 64 up to 64 MiB: what a
-    /// reader reads at least when it touches the section for the first time. Sections may grow side by side.
+    /// Begins a section. Its bytes are compared with their digests in chunks of `chunk_len` bytes, a multiple
+    /// of 64 up to 64 MiB: what a reader reads at least when it touches the section for the first time.
+    /// Sections may grow side by side.
     pub fn section(&mut self, name: &str, chunk_len: u64) -> Result<SectionId, IndexError> {
         self.check()?;
         let refuse = |why: String| Err(IndexError::Section { name: name.to_owned(), why });
@@ -217,8 +219,9 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// The path of a file of the caller's own in the folder of this build, which goes when the build ends: for what a library writes by itself.
-    /// `name` is plain, and not `index`, `lock` or one that ends in `.part`.
+    /// The path of a file of the caller's own in the folder of this build, which goes when the
+    /// build ends: for what a library writes by itself. `name` is plain, and not `index`, `lock` or
+    /// one that ends in `.part`.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.file(name).0
     }
@@ -236,10 +239,12 @@ impl IndexWriter {
         IndexError::Poisoned(index_file(self.segment.uuid(), &self.kind))
     }
 
-    /// Completes the file, flushes it and puts it in its place. `header` is whatever the reader needs to know of it.
+    /// Completes the file, flushes it and puts it in its place. `header` is whatever the
+    /// reader needs to know of it.
     ///
     /// # Errors
-    /// Whatever goes wrong, an index that was there before is there still, or, if only the last flush failed, perhaps the new one.
+    /// Whatever goes wrong, an index that was there before is there still, or, if only the last flush
+    /// failed, perhaps the new one.
     pub fn finish(mut self, header: Value) -> Result<IndexNote, IndexError> {
         let Some(mut file) = self.file.take() else { return Err(self.poisoned()) };
         let (uuid, digest) = (self.segment.uuid(), self.segment.digest());

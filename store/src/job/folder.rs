@@ -123,13 +123,15 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, Said)>, StorageError> {
         .collect())
 }
 
-/// Whether a live process holds a job. The caller holds the start lock: a job that starts would take us for its owner.
+/// Whether a live process holds a job. The caller holds the start lock: a job that starts would
+/// take us for its owner.
 pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
     let name = format!("tmp/{id}/{LOCK}");
     env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))
 }
 
-/// The jobs that a live process holds, and what they write, if that can be read. The caller holds the start lock.
+/// The jobs that a live process holds, and what they write, if that can be read. The
+/// caller holds the start lock.
 pub(crate) fn held_jobs(env: &Env) -> Result<Vec<(String, Option<JobFile>)>, StorageError> {
     let mut held = Vec::new();
     for (id, said) in jobs(env)? {
@@ -267,7 +269,8 @@ impl JobFolder {
         self.env.vfs().rename(from, &self.path_of(file)).map_err(Env::io("move a file to", &name))
     }
 
-    /// Removes the folder with all that is in it. Outside of the store what others put there stays, and then the folder does.
+    /// Removes the folder with all that is in it. Outside of the store what others put there stays,
+    /// and then the folder does.
     pub(crate) fn delete(self) -> Result<(), StorageError> {
         match self.place {
             Place::Store => {

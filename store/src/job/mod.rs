@@ -1,11 +1,12 @@
 //! A job: features being computed, with sealed files as its progress.
 //!
 //! Invariants
-//! - the folder `tmp/<id>/` belongs to the process that holds its lock; the id follows from the identity of what is computed,
-//!   so the same command finds its own job again
-//! - a file whose name ends in `.part` is unfinished and worth nothing; any other data file is complete and flushed
-//! - `publish.json` exists from before the first file leaves the folder until after `CURRENT` names all of them; a process that
-//!   takes the job over moves the files back, unless a snapshot has them
+//! - the folder `tmp/<id>/` belongs to the process that holds its lock; the id follows from the identity of
+//!   what is computed, so the same command finds its own job again
+//! - a file whose name ends in `.part` is unfinished and worth nothing; any other data file is
+//!   complete and flushed
+//! - `publish.json` exists from before the first file leaves the folder until after `CURRENT` names all of
+//!   them; a process that takes the job over moves the files back, unless a snapshot has them
 //! - two live jobs never have a feature in common
 //! - no row that was purged while a job ran is published by it
 

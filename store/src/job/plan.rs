@@ -82,7 +82,8 @@ impl JobFile {
         }
     }
 
-    /// Whether the sealed files next to it can be used for a plan: it computes the same, of the same datasets.
+    /// Whether the sealed files next to it can be used for a plan: it computes the same, of the same
+    /// datasets.
     pub(crate) fn fits(&self, plan: &JobPlan, snapshot: &Snapshot) -> bool {
         let number = |name: &str| snapshot.dataset(name).ok().map(|d| d.number);
         canonical_json(&self.identity) == canonical_json(&plan.identity)

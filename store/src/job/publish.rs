@@ -1,6 +1,7 @@
 //! Publishing a job: its files go into place, and `CURRENT` names them.
 //!
-//! What a crash leaves behind, step by step, is in docs/design.md ("Publishing"); each state is one that `resume` undoes.
+//! What a crash leaves behind, step by step, is in docs/design.md ("Publishing"); each state is
+//! one that `resume` undoes.
 
 use super::folder::{PUBLISH, encoding_name};
 use super::plan::{Intents, Move, SealedEncoding};
@@ -18,8 +19,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where a feature part keeps the digests of the receipts whose rows it took in. A segment that is compacted gets another
-/// name, so the names of files do not say for ever what was attached.
+/// Where a feature part keeps the digests of the receipts whose rows it took in. A segment that is compacted
+/// gets another name, so the names of files do not say for ever what was attached.
 pub(crate) const ATTACHED: &str = "attached";
 
 /// Changes of a publish other than adding the sealed rows.
@@ -64,10 +65,10 @@ impl Published {
 impl Job {
     /// Publishes the sealed files, and the checkpoints of a run.
     ///
-    /// With `complete`, the job's features are complete from now on, unless live rows that they had when the job started went away
-    /// meanwhile. Rows that another job published meanwhile are an error, and nothing changes; rows that were purged meanwhile are
-    /// left out. With nothing to change, the current snapshot is returned. After an error the sealed files are kept, and the same
-    /// command goes on from them.
+    /// With `complete`, the job's features are complete from now on, unless live rows that they had when the
+    /// job started went away meanwhile. Rows that another job published meanwhile are an error, and nothing
+    /// changes; rows that were purged meanwhile are left out. With nothing to change, the current snapshot is
+    /// returned. After an error the sealed files are kept, and the same command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
         let finish = Finish { runs: run.into_iter().collect(), completion, receipts: BTreeMap::new() };
@@ -105,7 +106,8 @@ impl Job {
             }
             Err(e) => {
                 if !matches!(e, CommitError::Unclear { .. }) {
-                    // CURRENT does not name the files. Best effort: what is left here is undone by the next start.
+                    // CURRENT does not name the files. Best effort: what is left here is
+                    // undone by the next start.
                     let _ = self.move_back(&intents);
                 }
                 Err(e)
@@ -323,7 +325,8 @@ fn add_encoding(part: &mut DatasetPart, new: &SealedEncoding, next: &mut Counter
     Some(number)
 }
 
-/// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update before this one left it.
+/// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update
+/// before this one left it.
 pub(crate) fn run_part(
     now: &Snapshot,
     changed: Option<&RunPart>,

@@ -1,4 +1,5 @@
-//! Rows that were purged while a job ran: its sealed files are written again without them before they are published.
+//! Rows that were purged while a job ran: its sealed files are written again without them
+//! before they are published.
 
 use super::folder::{JobFolder, encoding_name, note_name, unfinished};
 use super::plan::SealedEncoding;
@@ -14,9 +15,11 @@ use gstore_core::RowSet;
 use uuid::Uuid;
 
 impl Job {
-    /// Takes rows that `now` has purged out of the sealed files. Segments lose them; token counts, whose files have no gaps, become 0.
+    /// Takes rows that `now` has purged out of the sealed files. Segments lose them; token counts, whose
+    /// files have no gaps, become 0.
     ///
-    /// A file is replaced by sealing the new one before the old one is removed; the next start drops whichever comes second.
+    /// A file is replaced by sealing the new one before the old one is removed; the next start drops
+    /// whichever comes second.
     pub(super) fn drop_purged(&mut self, now: &Snapshot) -> Result<(), CommitError> {
         for work in &mut self.work {
             let purged = purged_rows(now, now.dataset(&work.feature.desc.dataset)?)?;

@@ -21,7 +21,8 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     let before: Option<JobFile> =
         folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
     recover(&store, &folder)?;
-    // No lease: what a job needs of its base is in memory. A caller that reads its samples for days takes one.
+    // No lease: what a job needs of its base is in memory. A caller that reads its samples for days takes
+    // one.
     let base = store.snapshot()?;
     check_plan(&base, &plan)?;
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
@@ -32,7 +33,8 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     Ok(job)
 }
 
-/// A job in its folder, with those of the sealed files there that are sound and still wanted; none of them unless `resumed`.
+/// A job in its folder, with those of the sealed files there that are sound and still wanted; none of
+/// them unless `resumed`.
 pub(crate) fn take_over(
     store: Store,
     folder: JobFolder,
@@ -102,8 +104,9 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     }
     match JobFolder::take(env, id)? {
         Some(folder) => {
-            // Written while other starters wait, so that they see what this job writes. A job that was there keeps its
-            // own file until its sealed files were looked at, and one of a newer version keeps it: that is refused later.
+            // Written while other starters wait, so that they see what this job writes. A job that was
+            // there keeps its own file until its sealed files were looked at, and one of a newer version
+            // keeps it: that is refused later.
             let none = match folder.read::<JobFile>(JOB) {
                 Ok(file) => file.is_none(),
                 Err(e) => e.is_damage(),
@@ -123,9 +126,9 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
     }
 }
 
-/// Removes sealed files of a folder without a readable note, and the list of those that a publish moved, which would bring them back: whose
-/// they are is not known, and they must be gone for good before a note says that they are this job's. What was moved stays where it is:
-/// nothing refers to it, so gc removes it.
+/// Removes sealed files of a folder without a readable note, and the list of those that a publish moved,
+/// which would bring them back: whose they are is not known, and they must be gone for good before a note
+/// says that they are this job's. What was moved stays where it is: nothing refers to it, so gc removes it.
 fn forget_sealed(folder: &JobFolder) -> Result<(), StorageError> {
     let is_sealed = |content: &Content| {
         matches!(content, Content::Segment { .. } | Content::Encoding(_) | Content::EncodingNote(_))
@@ -174,12 +177,14 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     Ok(folder.sync()?)
 }
 
-/// The snapshots that may have the files of a publish, other than the current one: what that has is published, by any process, because a
-/// repair adopts files that it finds. What it lacks may have been compacted, dropped or purged since.
+/// The snapshots that may have the files of a publish, other than the current one: what that has is
+/// published, by any process, because a repair adopts files that it finds. What it lacks may have been
+/// compacted, dropped or purged since.
 enum Then {
     /// The one that the publish made or, where that is gone, all that are kept. None if it was not made yet.
     Known(Vec<Arc<Snapshot>>),
-    /// Not all of them can be read. Then the files stay where they are: if nothing refers to them, gc removes them.
+    /// Not all of them can be read. Then the files stay where they are: if nothing refers to
+    /// them, gc removes them.
     Unknown,
 }
 

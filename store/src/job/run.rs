@@ -134,8 +134,8 @@ impl Job {
         published.map(EncodingEntry::rows).map_or(sealed.clone(), |rows| rows.union(&sealed))
     }
 
-    /// Removes what was begun and not sealed: after a failure nothing goes on from it, and it may be what fills the disk. Writers of the job
-    /// that are still open fail from then on.
+    /// Removes what was begun and not sealed: after a failure nothing goes on from it, and it may be what
+    /// fills the disk. Writers of the job that are still open fail from then on.
     pub fn discard_unfinished(&self) -> Result<(), StorageError> {
         let unfinished = |name: &&String| Content::of(name) == Content::Leftover;
         self.folder.list()?.iter().filter(unfinished).try_for_each(|name| self.folder.remove(name))

@@ -42,8 +42,9 @@ impl Env {
         move |e| StorageError::io(action, e)
     }
 
-    /// Makes a folder inside one of the store's folders and flushes its name, so that what is renamed into it later
-    /// cannot be lost with it. One that exists may come from a process that died before the flush, so it is flushed too.
+    /// Makes a folder inside one of the store's folders and flushes its name, so that what is renamed into
+    /// it later cannot be lost with it. One that exists may come from a process that died before the
+    /// flush, so it is flushed too.
     pub(crate) fn make_folder(&self, name: &str) -> Result<(), StorageError> {
         self.vfs.create_dir(&self.at(name)).map_err(Self::io("make the folder", name))?;
         let above = Path::new(name).parent().unwrap_or(Path::new(""));

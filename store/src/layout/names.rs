@@ -1,4 +1,5 @@
-//! File names of a store, and recognising them. A file with another name is not gstore's, and nothing here touches it.
+//! File names of a store, and recognising them. A file with another name is not gstore's, and
+//! nothing here touches it.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -123,7 +124,8 @@ pub(crate) fn top(name: &str) -> Top {
     }
 }
 
-/// Ending of a file that is not complete yet. Its writer holds the writer lock, except in the folder of a job.
+/// Ending of a file that is not complete yet. Its writer holds the writer lock, except in the folder of a
+/// job.
 const UNFINISHED: &str = ".new";
 
 /// The name without the ending of an unfinished file, and whether it had that.

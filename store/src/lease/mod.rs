@@ -1,11 +1,14 @@
 //! Leases: files that keep a reader's snapshot from being collected.
 //!
 //! Invariants
-//! - a lease is a file `leases/<uuid>.json` that names a snapshot and whose exclusive lock the reader holds; the system frees the
-//!   lock when the reader ends, whatever way it ends
-//! - under its final name a lease is complete and locked from the first instant on: it is written and locked under a temporary name
-//! - a lease counts once `CURRENT` was read again after it was made, and still had the snapshot in its history
-//! - where nothing can be written there is no lease: then a reader finds out that its snapshot was collected, and says so
+//! - a lease is a file `leases/<uuid>.json` that names a snapshot and whose exclusive lock the reader holds;
+//!   the system frees the lock when the reader ends, whatever way it ends
+//! - under its final name a lease is complete and locked from the first instant on: it is written and locked
+//!   under a temporary name
+//! - a lease counts once `CURRENT` was read again after it was made, and still had the
+//!   snapshot in its history
+//! - where nothing can be written there is no lease: then a reader finds out that its snapshot was
+//!   collected, and says so
 
 mod file;
 mod watch;

@@ -11,7 +11,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file system as the reader of one snapshot sees it: that a file is not there is explained by what `CURRENT` says now.
+/// The file system as the reader of one snapshot sees it: that a file is not there is explained by
+/// what `CURRENT` says now.
 #[derive(Debug)]
 struct Watched {
     inner: Arc<dyn Vfs>,

@@ -1,4 +1,5 @@
-//! redb on top of verified pages, and through them of the store's `Vfs`: injected faults reach the ledger as well.
+//! redb on top of verified pages, and through them of the store's `Vfs`: injected faults
+//! reach the ledger as well.
 
 use super::pages::Pages;
 use redb::StorageBackend;

@@ -1,8 +1,8 @@
 //! Encoding of the ledger's values as bytes, in this one place.
 //!
-//! Layout: version (u8, 1) | XXH3-64 over version, key and payload (u64 LE) | payload (bincode 2, standard configuration).
-//! The digest covers the key, so a value under a wrong key is damage too. bincode finds little of that by itself: most
-//! damaged records decode to another value.
+//! Layout: version (u8, 1) | XXH3-64 over version, key and payload (u64 LE) | payload (bincode 2, standard
+//! configuration). The digest covers the key, so a value under a wrong key is damage too. bincode finds
+//! little of that by itself: most damaged records decode to another value.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,7 @@
 //! Panic guard around redb: panics become errors.
 //!
-//! With verified pages redb meets only what it wrote itself, so none is expected; after a crash it reads pages that are
-//! not verified.
+//! With verified pages redb meets only what it wrote itself, so none is expected; after a crash it reads
+//! pages that are not verified.
 
 use super::Unusable;
 

@@ -142,8 +142,8 @@ impl Ledger {
         Ok(state.filter(|s| *s == Reflected::of(part, s.files as usize)).map(|s| s.files as usize))
     }
 
-    /// Brings a dataset up to date from its sample files. Rows come in ascending order, so an id that was used again leads to
-    /// its last row.
+    /// Brings a dataset up to date from its sample files. Rows come in ascending order, so an id that was
+    /// used again leads to its last row.
     pub(crate) fn catch_up(&self, part: &DatasetPart, reader: &SampleReader) -> Result<(), LedgerError> {
         let done = match self.reflected(part)? {
             Some(n) if n == part.files.len() => return Ok(()),
@@ -171,7 +171,8 @@ impl Ledger {
         .map_err(Into::into)
     }
 
-    /// Adds ids that were published just now. `part` is the dataset with them; `fresh` if there was none before.
+    /// Adds ids that were published just now. `part` is the dataset with them; `fresh` if
+    /// there was none before.
     pub(crate) fn add(
         &self,
         part: &DatasetPart,
@@ -187,8 +188,9 @@ impl Ledger {
         })
     }
 
-    /// Records other files for the same ids, after files were merged: `after` has no id that `before` does not have. Returns
-    /// whether the ledger reflected `before`; if not, it is left as it is, and the next append brings it up.
+    /// Records other files for the same ids, after files were merged: `after` has no id that `before`
+    /// does not have. Returns whether the ledger reflected `before`; if not, it is left as it is, and the
+    /// next append brings it up.
     pub(crate) fn rebase(&self, before: &DatasetPart, after: &DatasetPart) -> Result<bool, Unusable> {
         if before.number != after.number || !self.agrees(before)? {
             return Ok(false);

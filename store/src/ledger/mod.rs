@@ -1,15 +1,18 @@
-//! The ledger: an index for writers, from id to row and digest. Derived data: whatever it says follows from the sample files.
+//! The ledger: an index for writers, from id to row and digest. Derived data: whatever it says follows
+//! from the sample files.
 //!
 //! Invariants
 //! - opened only under the writer lock; readers never touch it
-//! - for each dataset it records which prefix of the list of sample files it reflects (their number and the digest of
-//!   their names and rows); entries beyond that are added, and if they are no prefix the dataset's entries are rebuilt
-//! - an id leads to the highest stored row that has it. Whether that row is live is for the caller to ask: a deleted one counts as
-//!   none, and deleting rows leaves the ledger alone
-//! - written after `CURRENT`, so it is never ahead of what is published; a ledger that is missing, damaged, of another
-//!   store or behind is brought up to date from the sample files, and no error of it is an error of the store
-//! - every page is compared with its sum when it is read, so opening a ledger takes the same time whatever it holds;
-//!   only after a crash all of it is read once
+//! - for each dataset it records which prefix of the list of sample files it reflects (their number and the
+//!   digest of their names and rows); entries beyond that are added, and if they are no prefix the
+//!   dataset's entries are rebuilt
+//! - an id leads to the highest stored row that has it. Whether that row is live is for the caller to ask: a
+//!   deleted one counts as none, and deleting rows leaves the ledger alone
+//! - written after `CURRENT`, so it is never ahead of what is published; a ledger that is missing,
+//!   damaged, of another store or behind is brought up to date from the sample files, and no error of it
+//!   is an error of the store
+//! - every page is compared with its sum when it is read, so opening a ledger takes the same time whatever it
+//!   holds; only after a crash all of it is read once
 
 mod backend;
 pub(crate) mod codec;
@@ -153,7 +156,8 @@ impl Ledger {
         Ok(Self::start(file, now, None, check)?)
     }
 
-    /// What every writer that touches the ledger changes. Reads `ledger.sums`; where there is none, the whole ledger.
+    /// What every writer that touches the ledger changes. Reads `ledger.sums`; where there is
+    /// none, the whole ledger.
     pub(crate) fn stamp(vfs: &dyn Vfs, store: &Path) -> io::Result<Stamp> {
         let open = |name: &str| match vfs.open(&store.join(name)) {
             Ok(file) => Ok(Some(file)),
@@ -204,8 +208,8 @@ impl Ledger {
         }
     }
 
-    /// Removes the file, so that the next writer rebuilds it. The sums go first: without a ledger they mean nothing, and
-    /// with another one they would call it damaged.
+    /// Removes the file, so that the next writer rebuilds it. The sums go first: without a ledger they mean
+    /// nothing, and with another one they would call it damaged.
     pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
         let io = |e| StorageError::io(format!("replace {LEDGER}"), e);
         Sums::remove(&**vfs, store).map_err(io)?;

@@ -1,15 +1,18 @@
 //! The ledger's file as pages with known sums: whatever is read is what was written.
 //!
 //! Invariants
-//! - every byte read is compared with the sum of its page; a page that differs is an error, and the file is not used again
-//! - before the first change `ledger.sums` is removed, on the medium too; it is written again by `seal`, after all changes were
-//!   flushed, and not at all if any operation failed: what a failed write or flush left on the medium is not known
+//! - every byte read is compared with the sum of its page; a page that differs is an error, and the
+//!   file is not used again
+//! - before the first change `ledger.sums` is removed, on the medium too; it is written again by `seal`,
+//!   after all changes were flushed, and not at all if any operation failed: what a failed write or flush
+//!   left on the medium is not known
 //!
 //! What a loss of power leaves, with changes since the last flush lost or reordered:
 //! - before the first change: the file as it was, with or without `ledger.sums`, and both are right
-//! - between the first change and the rename in `seal`: any mixture of old and new pages, and no `ledger.sums`, because its
-//!   removal was flushed before. The next writer has redb check everything
-//! - after the rename: the old name (nothing) or the new one; the file was flushed before, so it is what the sums say
+//! - between the first change and the rename in `seal`: any mixture of old and new pages, and no
+//!   `ledger.sums`, because its removal was flushed before. The next writer has redb check everything
+//! - after the rename: the old name (nothing) or the new one; the file was flushed before, so it
+//!   is what the sums say
 
 use super::sums::{PAGE, Sums, sum};
 use crate::error::StorageError;

@@ -1,16 +1,18 @@
-//! `ledger.sums`: what every page of a ledger holds that was closed in order. It is what makes opening a large ledger cheap:
-//! a page is compared when it is read, and nothing has to be read before.
+//! `ledger.sums`: what every page of a ledger holds that was closed in order. It is what makes opening a
+//! large ledger cheap: a page is compared when it is read, and nothing has to be read before.
 //!
-//! Layout, little-endian: `GSLSUMS\n` | version u32, 1 | page size u32, 4096 | UUID of the store | length of `ledger.redb` u64 |
-//! XXH3-64 of every started page u64, the last one filled up with zeros | XXH3-128 of everything before.
+//! Layout, little-endian: `GSLSUMS\n` | version u32, 1 | page size u32, 4096 | UUID of the store |
+//! length of `ledger.redb` u64 | XXH3-64 of every started page u64, the last one filled up with zeros |
+//! XXH3-128 of everything before.
 //!
 //! Invariants
-//! - the file is removed, and its folder flushed, before the first change of a session reaches `ledger.redb`; it is written
-//!   after the last one was flushed. So while it is there, on the medium too, `ledger.redb` is what it says
+//! - the file is removed, and its folder flushed, before the first change of a session reaches
+//!   `ledger.redb`; it is written after the last one was flushed. So while it is there, on the medium too,
+//!   `ledger.redb` is what it says
 //! - a crash leaves it complete or not at all: it is written under a temporary name, flushed, renamed
 //!
-//! From these: if it is missing, a crash may have happened and nothing is known of the pages. If it is there and does not
-//! fit, or is not what its own digest says, bits were changed behind our back.
+//! From these: if it is missing, a crash may have happened and nothing is known of the pages. If it is there
+//! and does not fit, or is not what its own digest says, bits were changed behind our back.
 
 use crate::error::{Damage, StorageError};
 use crate::layout::names::SUMS;
@@ -49,7 +51,8 @@ pub(super) enum Found {
     Damaged(StorageError),
 }
 
-/// The sum of a page. A last page that is not full counts as filled up with zeros, so that growing leaves its sum alone.
+/// The sum of a page. A last page that is not full counts as filled up with zeros, so that
+/// growing leaves its sum alone.
 pub(super) fn sum(page: &[u8]) -> u64 {
     let mut full = [0; PAGE as usize];
     match full.get_mut(..page.len()) {
@@ -140,8 +143,8 @@ impl Sums {
         vfs.sync_dir(store).map_err(|e| StorageError::io(format!("flush the folder of {SUMS}"), e))
     }
 
-    /// Removes the file, on the medium too. The folder is flushed even if there is none: an earlier process may have removed
-    /// it and died before the flush, and a loss of power would bring it back.
+    /// Removes the file, on the medium too. The folder is flushed even if there is none: an earlier process
+    /// may have removed it and died before the flush, and a loss of power would bring it back.
     pub(super) fn remove(vfs: &dyn Vfs, store: &Path) -> io::Result<()> {
         match vfs.remove(&store.join(SUMS)) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),

@@ -13,15 +13,18 @@ use std::sync::Arc;
 /// How rows are deleted.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
-    /// The command, for the history. A purge does not record it: ids and predicates may be what must be forgotten.
+    /// The command, for the history. A purge does not record it: ids and predicates may be
+    /// what must be forgotten.
     pub command: String,
-    /// Takes the rows, and all rows of the dataset that were deleted before, out of every file and out of the history.
+    /// Takes the rows, and all rows of the dataset that were deleted before, out of every file
+    /// and out of the history.
     pub purge: bool,
-    /// The snapshot in which a condition was found to hold for the rows. They are deleted only if it is still current: unlike ids, a
-    /// condition may depend on anything that the store has. `None` if the rows follow from the dataset alone.
+    /// The snapshot in which a condition was found to hold for the rows. They are deleted only if it is still
+    /// current: unlike ids, a condition may depend on anything that the store has. `None` if the rows follow
+    /// from the dataset alone.
     pub asked: Option<Arc<Snapshot>>,
-    /// Set to true from outside, it ends the call with [`ChangeError::Stopped`] and nothing deleted, up to the commit point. From
-    /// there on it has no effect.
+    /// Set to true from outside, it ends the call with [`ChangeError::Stopped`] and nothing deleted, up to
+    /// the commit point. From there on it has no effect.
     pub cancel: Option<Arc<Cancel>>,
 }
 
@@ -65,16 +68,18 @@ pub struct DeleteReport {
 }
 
 impl Store {
-    /// Deletes rows of a dataset: from the next snapshot on no query, export or scan shows them. Their ids are free for new rows.
-    /// `dataset` is the part in which the caller found the rows. If the dataset was dropped since, or rows of it came or went,
-    /// nothing is deleted and the error is [`ChangeError::Changed`]: find the rows again.
+    /// Deletes rows of a dataset: from the next snapshot on no query, export or scan shows them. Their ids
+    /// are free for new rows. `dataset` is the part in which the caller found the rows. If the dataset was
+    /// dropped since, or rows of it came or went, nothing is deleted and the error is
+    /// [`ChangeError::Changed`]: find the rows again.
     ///
-    /// Works while jobs run; what they compute for deleted rows is not shown. Rows that are not live are counted and otherwise
-    /// ignored; if none is live, nothing is published. Waits for the writer lock. With [`DeleteOptions::purge`] nothing of the rows
-    /// is left in the folder either.
+    /// Works while jobs run; what they compute for deleted rows is not shown. Rows that are not live are
+    /// counted and otherwise ignored; if none is live, nothing is published. Waits for the writer lock. With
+    /// [`DeleteOptions::purge`] nothing of the rows is left in the folder either.
     ///
-    /// Time and memory grow with the bitmaps of the dataset: 16 bytes for each run of consecutive deleted rows; no data file is
-    /// read. A purge reads and writes every file that has a deleted row, one block or batch at a time.
+    /// Time and memory grow with the bitmaps of the dataset: 16 bytes for each run of consecutive
+    /// deleted rows; no data file is read. A purge reads and writes every file that has a deleted row,
+    /// one block or batch at a time.
     pub fn delete(
         &self,
         dataset: &DatasetPart,

@@ -21,16 +21,18 @@ pub struct DropReport {
     pub features: Vec<String>,
     /// Samples that went.
     pub samples: u64,
-    /// Bytes of data files that the new snapshot no longer needs. `gc` frees them once no snapshot needs them.
+    /// Bytes of data files that the new snapshot no longer needs. `gc` frees them once no snapshot needs
+    /// them.
     pub bytes: u64,
-    /// Features whose checkpoint has no name any more, because it was in no other run. They can still be named by their own
-    /// labels, and their sums have no weight until a run with the checkpoint is published again.
+    /// Features whose checkpoint has no name any more, because it was in no other run. They can
+    /// still be named by their own labels, and their sums have no weight until a run with the
+    /// checkpoint is published again.
     pub unnamed: Vec<String>,
 }
 
 impl Store {
-    /// Takes a feature, as the caller found it in a snapshot, out of the catalog, with the rows that it has by now. Refused while a
-    /// live job writes it. Its number is never given out again.
+    /// Takes a feature, as the caller found it in a snapshot, out of the catalog, with the rows that it has
+    /// by now. Refused while a live job writes it. Its number is never given out again.
     pub fn drop_feature(&self, feature: &FeaturePart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
@@ -46,9 +48,10 @@ impl Store {
         self.publish_drop(&lock, &base, change, report)
     }
 
-    /// Takes a dataset, as the caller found it in a snapshot, out of the catalog, with the rows and features that it has by now. Refused while a live job writes one of them. A dataset of
-    /// the same name that is made later is another one. The ledger is removed, because it has the ids; the next append rebuilds
-    /// it, which reads the ids of all datasets.
+    /// Takes a dataset, as the caller found it in a snapshot, out of the catalog, with the rows and features
+    /// that it has by now. Refused while a live job writes one of them. A dataset of the same name that is
+    /// made later is another one. The ledger is removed, because it has the ids; the next append rebuilds it,
+    /// which reads the ids of all datasets.
     pub fn drop_dataset(&self, dataset: &DatasetPart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
@@ -70,15 +73,16 @@ impl Store {
                 + features.iter().map(|f| f.bytes()).sum::<u64>(),
             ..DropReport::default()
         };
-        // It has the ids, and nothing would ever take them out. Without it the next append makes one of what is left.
+        // It has the ids, and nothing would ever take them out. Without it the next append
+        // makes one of what is left.
         let env = self.env();
         Ledger::remove(&env.shared_vfs(), env.path())?;
         env.sync_folder("")?;
         self.publish_drop(&lock, &base, change, report)
     }
 
-    /// Takes a run, as the caller found it in a snapshot, out of the catalog. Features of its checkpoints stay; the report names those whose checkpoint has no
-    /// name and no weight any more.
+    /// Takes a run, as the caller found it in a snapshot, out of the catalog. Features of its checkpoints
+    /// stay; the report names those whose checkpoint has no name and no weight any more.
     pub fn drop_run(&self, run: &RunPart, command: &str) -> Result<DropReport, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;

@@ -1,8 +1,10 @@
 //! Deletion from a store: rows, features, datasets, runs.
 //!
 //! Invariants
-//! - what is taken away is what the caller had found, by number, and not what has its name at the commit (`store::seen`)
-//! - a delete or drop changes what the new snapshot shows and no file: older snapshots still have everything, until `gc`
+//! - what is taken away is what the caller had found, by number, and not what has its name at the
+//!   commit (`store::seen`)
+//! - a delete or drop changes what the new snapshot shows and no file: older snapshots still have
+//!   everything, until `gc`
 //! - numbers of rows, datasets, runs and features are never given out again
 //! - several locks are taken in this order: `tmp/compact.lock`, the writer lock, `tmp/start.lock`
 

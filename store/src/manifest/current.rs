@@ -50,7 +50,8 @@ impl Current {
         Ok(current)
     }
 
-    /// Replaces the file and gives its bytes. On return the new content is in place, but its name is not flushed yet.
+    /// Replaces the file and gives its bytes. On return the new content is in place, but its
+    /// name is not flushed yet.
     pub(crate) fn write(&self, vfs: &dyn Vfs, store: &Path) -> Result<Vec<u8>, StorageError> {
         let mut text = serde_json::to_string_pretty(self)
             .map_err(|e| StorageError::io("write CURRENT", std::io::Error::other(e)))?;

@@ -231,7 +231,8 @@ pub struct DatasetPart {
     /// Deleted rows. The bitmaps are disjoint, and every row in them is in one of the files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tombstones: Vec<TombstoneEntry>,
-    /// Deleted ids that are in no file any more. Versions that do not know the list keep it, and add such ids again.
+    /// Deleted ids that are in no file any more. Versions that do not know the list keep it,
+    /// and add such ids again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_ids: Option<DeletedIdsEntry>,
     /// Encodings, by number.

@@ -1,7 +1,8 @@
 //! Entries of long lists, and reading them fast.
 //!
-//! A derived `Deserialize` with a flattened map buffers every field before it looks at it, which is most of the time of
-//! opening a store with many files. The macro here writes the loop by hand and keeps unknown fields all the same.
+//! A derived `Deserialize` with a flattened map buffers every field before it looks at it, which is most
+//! of the time of opening a store with many files. The macro here writes the loop by hand and keeps
+//! unknown fields all the same.
 
 use super::dataset::{FileEntry, SourceNote};
 use super::feature::SegmentEntry;
@@ -57,7 +58,8 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// `Deserialize` for a struct whose other fields go to `extra`. Every field is required; the type is that of the file.
+/// `Deserialize` for a struct whose other fields go to `extra`. Every field is required; the
+/// type is that of the file.
 macro_rules! deserialize_with_extra {
     ($name:ident { $($field:ident: $stored:ty),* $(,)? }) => {
         impl<'de> serde::Deserialize<'de> for $name {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// Whether all rows that were asked for are there, as the job that published the feature left it. Rows that were added to the dataset
-/// since are not looked at; `Snapshot::coverage` does.
+/// Whether all rows that were asked for are there, as the job that published the feature left it. Rows that
+/// were added to the dataset since are not looked at; `Snapshot::coverage` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeatureState {
@@ -116,8 +116,8 @@ impl FeaturePart {
         self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len))
     }
 
-    /// The ranges its segments span, without opening one. Where a segment has gaps this is more than the rows that are
-    /// there; [`FeaturePart::has_gaps`] says so, and `FeatureReader::row_set` gives the exact set.
+    /// The ranges its segments span, without opening one. Where a segment has gaps this is more than the rows
+    /// that are there; [`FeaturePart::has_gaps`] says so, and `FeatureReader::row_set` gives the exact set.
     pub fn row_ranges(&self) -> RowSet {
         RowSet::from_ranges(self.segments.iter().map(SegmentEntry::range))
     }

@@ -19,7 +19,8 @@ pub(crate) const VERSION: u32 = 1;
 /// Requirement of a dataset part that has deleted rows: a reader that does not know it would show them.
 pub(crate) const TOMBSTONES: &str = "tombstones";
 
-/// Requirement of a feature whose rows have a vector for each token: a reader that does not know it would take the first for the row's.
+/// Requirement of a feature whose rows have a vector for each token: a reader that does not know it would
+/// take the first for the row's.
 pub(crate) const TOKENS: &str = "tokens";
 
 /// What a manifest or a segment may require of this version.
@@ -128,7 +129,8 @@ impl ManifestFiles {
         checked(name, part)
     }
 
-    /// The same, but pages that cannot be read are passed over and given with the part, which is then not checked.
+    /// The same, but pages that cannot be read are passed over and given with the part,
+    /// which is then not checked.
     pub(crate) fn read_rest<T: Part>(
         &self,
         link: &Link,
@@ -182,7 +184,8 @@ impl ManifestFiles {
         Ok((name, bytes))
     }
 
-    /// Writes a part, and pages that it needs, and flushes them. The folder is flushed by the caller, once for all parts.
+    /// Writes a part, and pages that it needs, and flushes them. The folder is flushed by the
+    /// caller, once for all parts.
     ///
     /// Gives the part as a reader would load it from these bytes.
     pub(crate) fn write<T: Part>(&self, mut part: T) -> Result<(Link, T), StorageError> {
@@ -214,8 +217,8 @@ impl ManifestFiles {
 
 /// Writes a small file under a temporary name, flushes it and renames it into place.
 ///
-/// A leftover of an earlier attempt is removed first, never written to again: after a failed flush the old file's pages may
-/// count as clean without having reached the medium.
+/// A leftover of an earlier attempt is removed first, never written to again: after a failed flush the old
+/// file's pages may count as clean without having reached the medium.
 pub(crate) fn write_replacing(
     vfs: &dyn Vfs,
     path: &Path,
@@ -237,7 +240,8 @@ pub(crate) fn write_replacing(
     let written = file.write_all(bytes).and_then(|()| file.flush()).and_then(|()| file.sync());
     drop(file);
     if let Err(e) = written {
-        // Nothing refers to the file, and what it holds is unknown: it must not stay to be taken for a good one.
+        // Nothing refers to the file, and what it holds is unknown: it must not stay to be taken for a good
+        // one.
         let _ = vfs.remove(&temporary);
         return Err(io("write")(e));
     }

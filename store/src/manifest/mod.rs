@@ -1,11 +1,13 @@
 //! Manifests: what a snapshot consists of, as JSON files that a person can read.
 //!
 //! Invariants
-//! - a manifest file is never changed; its name ends in its digest, and every reference to it holds that digest
+//! - a manifest file is never changed; its name ends in its digest, and every reference to
+//!   it holds that digest
 //! - long lists of a part have their older entries in pages; a part in memory has all of them
-//! - a root names its parent root and one part per dataset, run and feature; parts are shared between snapshots while unchanged
-//! - `version` and `requires` are looked at before anything else: a higher version or an unknown requirement is refused,
-//!   fields that are not known are kept
+//! - a root names its parent root and one part per dataset, run and feature; parts are shared between
+//!   snapshots while unchanged
+//! - `version` and `requires` are looked at before anything else: a higher version or an unknown requirement
+//!   is refused, fields that are not known are kept
 
 mod current;
 mod dataset;

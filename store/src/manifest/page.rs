@@ -1,4 +1,5 @@
-//! Pages: the older entries of a part's long lists, in separate files, so that a publish writes only what changed.
+//! Pages: the older entries of a part's long lists, in separate files, so that a publish
+//! writes only what changed.
 //!
 //! Invariants
 //! - a page file is never changed; the part holds its digest, so the tree of digests stays complete
@@ -12,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Requirement of a part with pages: a reader that does not know them would take the rest of a list for all of it.
+/// Requirement of a part with pages: a reader that does not know them would take the rest
+/// of a list for all of it.
 pub(super) const PAGES: &str = "pages";
 
 /// Entries of a page.
@@ -121,7 +123,8 @@ impl<'a> PageReader<'a> {
         PageReader { lenient: true, ..Self::new(files) }
     }
 
-    /// Puts the entries of the pages before those that are in the part. Pages that `like` has are not read again.
+    /// Puts the entries of the pages before those that are in the part. Pages that `like`
+    /// has are not read again.
     pub(super) fn complete<T: Entry>(
         &mut self,
         of: &str,
@@ -204,8 +207,8 @@ impl<'a> PageWriter<'a> {
         PageWriter { files, stem: format!("{stem}-page"), any: false }
     }
 
-    /// Keeps the pages whose entries are all in the list, unchanged, writes others where many entries are without one,
-    /// and leaves in the list what stays in the part.
+    /// Keeps the pages whose entries are all in the list, unchanged, writes others where many entries are
+    /// without one, and leaves in the list what stays in the part.
     pub(super) fn split<T: Entry>(
         &mut self,
         order: Order,

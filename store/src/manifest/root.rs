@@ -22,7 +22,8 @@ pub(crate) struct Root {
     pub changes: Vec<String>,
     /// The root before it; the first one has none.
     pub parent: Option<Link>,
-    /// The first snapshot of the history: the chain of parents ends there, whatever else is still in the folder.
+    /// The first snapshot of the history: the chain of parents ends there, whatever else
+    /// is still in the folder.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub oldest: u64,
     /// Names of snapshots, by name. A tagged snapshot is kept, also when it is older than the history.
@@ -30,8 +31,8 @@ pub(crate) struct Root {
     pub tags: Vec<Tag>,
     /// The next numbers of folders.
     pub next: Counters,
-    /// The next row of each dataset, by its number, as the dataset's part says it too: a repair without that part must not give out
-    /// a row again. Roots of the first builds do not have it.
+    /// The next row of each dataset, by its number, as the dataset's part says it too: a repair without that
+    /// part must not give out a row again. Roots of the first builds do not have it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub next_rows: BTreeMap<u32, u64>,
     pub datasets: Vec<PartLink>,

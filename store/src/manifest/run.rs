@@ -34,7 +34,8 @@ pub struct RunUpdate {
     pub name: String,
     /// The checkpoints. A name that the run has already must mean the same checkpoint.
     pub checkpoints: Vec<RunCheckpoint>,
-    /// Whether the weights of checkpoints that the run has already are replaced; otherwise only missing ones are filled in.
+    /// Whether the weights of checkpoints that the run has already are replaced; otherwise only
+    /// missing ones are filled in.
     pub replace_weights: bool,
 }
 

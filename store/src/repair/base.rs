@@ -23,7 +23,8 @@ pub(super) struct Base {
     pub root: Root,
     /// Whether `CURRENT` names exactly this root. If not, deletes may be missing in it.
     pub certain: bool,
-    /// Parts with these numbers and higher ones are newer than the root; lower ones that it lacks were removed.
+    /// Parts with these numbers and higher ones are newer than the root; lower ones that
+    /// it lacks were removed.
     pub limits: Counters,
     /// The content of a `CURRENT` that is damaged.
     pub damaged_current: Option<Vec<u8>>,
@@ -131,10 +132,12 @@ fn newest_root<'a>(env: &Env, inventory: &'a Inventory, below: u64) -> Option<&'
     roots.iter().copied().find(|r| !taken_back(env, inventory, &r.part)).or(first)
 }
 
-/// Whether a root was never published, or was taken back, as far as the data files say that. Compared with the root before it,
-/// all of its own files are gone; or it replaced files, not all of what it put there is in place, and everything it replaced is.
+/// Whether a root was never published, or was taken back, as far as the data files say that. Compared with
+/// the root before it, all of its own files are gone; or it replaced files, not all of what it put there is
+/// in place, and everything it replaced is.
 ///
-/// A root that only adds to the one before is kept as long as some of its files are there: damage may have taken the others.
+/// A root that only adds to the one before is kept as long as some of its files are there: damage may
+/// have taken the others.
 fn taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
     let Some(before) = before(inventory, root) else { return false };
     let (old, own) = (data_of(inventory, before), data_of(inventory, root));
@@ -150,8 +153,8 @@ fn taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
     replaces && lacks && old.iter().all(|(f, len)| in_place(env, f, *len))
 }
 
-/// The root that another one followed. One that cut the history names none: it is the newest of those with lower numbers, which
-/// are there as long as the files of the history were not removed.
+/// The root that another one followed. One that cut the history names none: it is the newest of those with
+/// lower numbers, which are there as long as the files of the history were not removed.
 fn before<'a>(inventory: &'a Inventory, root: &Root) -> Option<&'a Root> {
     let roots = || inventory.roots.iter();
     let found = match &root.parent {

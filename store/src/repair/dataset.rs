@@ -1,4 +1,5 @@
-//! Dataset parts: put together from an older version and from files that describe themselves; and their token counts.
+//! Dataset parts: put together from an older version and from files that describe themselves;
+//! and their token counts.
 
 use super::parts::{Inventory, best_dataset, list};
 use super::report::{Loss, LostKind};
@@ -13,7 +14,8 @@ use gstore_core::{Remedy, RowSet};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A dataset part without its manifest. `rest`: what could be read of it. `None` if not even its name is known.
+/// A dataset part without its manifest. `rest`: what could be read of it. `None` if not
+/// even its name is known.
 pub(super) fn rebuild(
     work: &mut Work<'_>,
     inventory: &Inventory,
@@ -59,8 +61,9 @@ pub(super) fn rebuild(
     Ok(Some(part))
 }
 
-/// Takes up what was added to a dataset after an older part of it was published: sample files above its rows that say that they
-/// are its own. Its next row is raised above all that is known to have had a number. Returns whether something changed.
+/// Takes up what was added to a dataset after an older part of it was published: sample files above its rows
+/// that say that they are its own. Its next row is raised above all that is known to have had a number.
+/// Returns whether something changed.
 pub(super) fn take_added(
     work: &mut Work<'_>,
     inventory: &Inventory,
@@ -110,7 +113,8 @@ fn samples(env: &Env, number: u32) -> Result<Vec<Described>, VerifyError> {
     described(env, &sample_folder(number))
 }
 
-/// Which files a dataset has: of those with the same rows the newest, and a listed one that is gone only if nothing replaced it.
+/// Which files a dataset has: of those with the same rows the newest, and a listed one that is gone only
+/// if nothing replaced it.
 fn choose(
     env: &Env,
     number: u32,
@@ -200,7 +204,8 @@ fn encodings(work: &mut Work<'_>, part: &mut DatasetPart) -> Result<(), VerifyEr
     Ok(())
 }
 
-/// Some file of token counts says neither whose it is nor of which rows: whatever is not counted may have been in it.
+/// Some file of token counts says neither whose it is nor of which rows: whatever is not
+/// counted may have been in it.
 fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
     let counted = part.encodings.iter().fold(RowSet::new(), |rows, e| rows.union(&e.rows()));
     let rows = part.stored_rows().difference(&counted);
@@ -214,8 +219,9 @@ fn report_uncounted(work: &mut Work<'_>, part: &DatasetPart) {
     work.report.lost.push(loss);
 }
 
-/// Reports token counts that were in a file of which nothing tells any more: neither the lost part, nor the file, which is gone too.
-/// A row with a vector was counted in the encoding of its feature, so the features know.
+/// Reports token counts that were in a file of which nothing tells any more: neither the lost
+/// part, nor the file, which is gone too. A row with a vector was counted in the encoding of its
+/// feature, so the features know.
 pub(super) fn report_lost_counts(
     work: &mut Work<'_>,
     part: &DatasetPart,

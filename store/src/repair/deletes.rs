@@ -1,4 +1,5 @@
-//! Deleted rows and ids of a dataset, from every bitmap and list that can be read. A repair never undoes a delete by itself.
+//! Deleted rows and ids of a dataset, from every bitmap and list that can be read. A repair never
+//! undoes a delete by itself.
 
 use super::Work;
 use super::parts::{is_medium, list};
@@ -129,8 +130,8 @@ pub(super) fn collect(
     Ok(dead)
 }
 
-/// The list of deleted ids of a dataset: what the part names, if that is sound and surely the last one, else the longest sound one of
-/// its folder. Lists only get shorter where ids are added again.
+/// The list of deleted ids of a dataset: what the part names, if that is sound and surely the last one, else
+/// the longest sound one of its folder. Lists only get shorter where ids are added again.
 pub(super) fn ids(work: &mut Work<'_>, part: &mut DatasetPart, trust: Trust) -> Result<(), VerifyError> {
     let name = part.deleted_ids.as_ref().map(|l| deleted_ids_file(part.number, l.uuid));
     let is_bad = name.as_ref().is_some_and(|n| work.is_bad(n));
@@ -247,7 +248,8 @@ fn each_id(
     Ok(())
 }
 
-/// An id may have been used again after its row was deleted: of two live rows with the same id the older one stays deleted.
+/// An id may have been used again after its row was deleted: of two live rows with the same id the
+/// older one stays deleted.
 fn bury_older_twins(work: &mut Work<'_>, part: &DatasetPart, dead: &mut Dead) -> Result<(), VerifyError> {
     let live = dead.live(part);
     let mut seen: HashMap<Digest, u64> = HashMap::new();

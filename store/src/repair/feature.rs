@@ -170,7 +170,8 @@ struct Candidate {
     sound: bool,
 }
 
-/// A feature part by the footers of the segments in its folder. `None`, with a word in the report, if nothing says what it was.
+/// A feature part by the footers of the segments in its folder. `None`, with a word in the report, if
+/// nothing says what it was.
 pub(super) fn rebuild(
     work: &mut Work<'_>,
     inventory: &Inventory,
@@ -209,7 +210,8 @@ pub(super) fn rebuild(
         return Ok(None);
     };
     let mut part = FeaturePart::new(number, desc, attrs);
-    // What was attached only grows, so of several versions the one with the most receipts has all that are known.
+    // What was attached only grows, so of several versions the one with the most receipts
+    // has all that are known.
     let own = versions().filter(|p| p.key == part.key);
     if let Some(version) = own.max_by_key(|p| (attached(p).len(), p.rows())) {
         part.extra = version.extra.clone();
@@ -219,7 +221,8 @@ pub(super) fn rebuild(
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
     let (mut sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
-    // Bigger ones first; of two with the same live rows the one with fewer deleted ones: it was written after a purge.
+    // Bigger ones first; of two with the same live rows the one with fewer deleted ones: it
+    // was written after a purge.
     sound.sort_by_key(|c| {
         let here = c.rows.intersection(&live).len();
         (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)

@@ -1,4 +1,5 @@
-//! New data files: written in a work folder, moved into place before the snapshot that names them is published.
+//! New data files: written in a work folder, moved into place before the snapshot that
+//! names them is published.
 
 use crate::error::StorageError;
 use crate::layout::Env;
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Files being made. Unless they are kept, they go away when this is dropped: later repairs would take them for what was
-/// published. After a crash the next append removes those that are not in place.
+/// Files being made. Unless they are kept, they go away when this is dropped: later repairs would take them
+/// for what was published. After a crash the next append removes those that are not in place.
 pub(super) struct Files {
     env: Arc<Env>,
     folder: String,

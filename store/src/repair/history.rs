@@ -9,7 +9,8 @@ use gstore_core::{RowSet, many};
 
 /// The first snapshot of the history from now on, and the tags whose snapshots are complete.
 ///
-/// A snapshot is complete if its manifests and all of its data files are. The history ends above the newest one that is not.
+/// A snapshot is complete if its manifests and all of its data files are. The history ends above the
+/// newest one that is not.
 pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Work<'_>) -> (u64, Vec<Tag>) {
     let broken = catalog.touched(&work.bad);
     let is_broken = |number: u64, tag: Option<&str>| broken.contains(&(number, tag.map(str::to_owned)));

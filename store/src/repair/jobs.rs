@@ -1,5 +1,5 @@
-//! Files that interrupted jobs were publishing. They lie in the folders of the store and belong to the jobs: the command that is
-//! started again moves them back, unless the snapshot that its note names has them.
+//! Files that interrupted jobs were publishing. They lie in the folders of the store and belong to the jobs:
+//! the command that is started again moves them back, unless the snapshot that its note names has them.
 
 use super::parts::is_medium;
 use crate::error::StorageError;
@@ -27,7 +27,8 @@ pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     };
     for id in names.iter().filter(|n| n.starts_with(PREFIX)) {
         let intents: Option<Intents> = match read_json_of(env, &format!("tmp/{id}/{PUBLISH}")) {
-            // It is flushed before the first file moves, so a damaged one means that none did, or that it cannot be known.
+            // It is flushed before the first file moves, so a damaged one means that none did, or
+            // that it cannot be known.
             Err(StorageError::Damaged(_)) => None,
             Err(StorageError::Io { source, .. }) if is_medium(&source) => None,
             other => other?,

@@ -1,12 +1,16 @@
-//! Repairing a store: damaged files are rebuilt from sound ones, and the result is published as a new snapshot.
+//! Repairing a store: damaged files are rebuilt from sound ones, and the result is
+//! published as a new snapshot.
 //!
 //! Invariants
-//! - one commit: a crash leaves the damage as it was, or the repaired store; repairing again finds nothing to do
-//! - no row is lost that a sound block, page or row still has; every row that is lost is listed with the way to get it back
+//! - one commit: a crash leaves the damage as it was, or the repaired store; repairing
+//!   again finds nothing to do
+//! - no row is lost that a sound block, page or row still has; every row that is lost is listed with
+//!   the way to get it back
 //! - no delete is undone, unless the caller asks for it by name
-//! - nothing is removed but what can be rebuilt from the rest: the ledger by the next writer, damaged indexes by their next build;
-//!   other damaged files stay until they are collected
-//! - what cannot be read for a reason that is not the medium's (permission, too many open files, a newer format) ends the repair
+//! - nothing is removed but what can be rebuilt from the rest: the ledger by the next writer, damaged indexes
+//!   by their next build; other damaged files stay until they are collected
+//! - what cannot be read for a reason that is not the medium's (permission, too many open files, a newer
+//!   format) ends the repair
 //!
 //! docs/design.md ("Repair") says what is rebuilt from what.
 
@@ -81,9 +85,11 @@ struct DatasetWork {
 }
 
 impl Store {
-    /// Repairs a store that may be too damaged to be opened. Needs it for itself: a writer or a job at work is an error.
+    /// Repairs a store that may be too damaged to be opened. Needs it for itself: a writer or a
+    /// job at work is an error.
     ///
-    /// With nothing to repair, nothing is published. See [`RepairReport`] for what is said about what is lost.
+    /// With nothing to repair, nothing is published. See [`RepairReport`] for what is said about what is
+    /// lost.
     pub fn repair_folder(
         path: impl AsRef<Path>,
         options: RepairOptions,
@@ -120,7 +126,8 @@ impl Store {
     }
 }
 
-/// Whether the ledger says something that the samples do not. Asked before the locks are taken, because it takes the writer's.
+/// Whether the ledger says something that the samples do not. Asked before the locks are taken, because
+/// it takes the writer's.
 fn ledger_is_bad(store: &Store) -> bool {
     let mut quiet = |_| {};
     let mut tally = Tally::new(&mut quiet, None);
@@ -179,7 +186,8 @@ fn repair(
     for d in &mut datasets {
         let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
         let end = own.flat_map(|(f, _)| &f.segments).map(|s| s.end_row).max().unwrap_or(0);
-        // Rows that were deleted and merged away are in no file any more; the root remembers that they were given out.
+        // Rows that were deleted and merged away are in no file any more; the root remembers
+        // that they were given out.
         let end = end.max(base.root.next_rows.get(&d.part.number).copied().unwrap_or(0));
         if end > d.part.next_row {
             d.part.next_row = end;
@@ -196,8 +204,9 @@ fn repair(
     finish(base, &catalog, work, datasets, runs, features)
 }
 
-/// The files that are left to interrupted jobs. A snapshot that was published has them in its parts; if one of those is damaged,
-/// the command tells whose snapshot it is. A job without a command has published: its folder was being removed.
+/// The files that are left to interrupted jobs. A snapshot that was published has them in its parts; if one
+/// of those is damaged, the command tells whose snapshot it is. A job without a command has published: its
+/// folder was being removed.
 fn claimed(work: &Work<'_>, base: &Base, catalog: &Catalog) -> Result<HashSet<String>, VerifyError> {
     let mut claimed = HashSet::new();
     for job in jobs::publishing(work.env)? {
@@ -328,7 +337,8 @@ fn repair_dataset(work: &mut Work<'_>, base: &Base, d: &mut DatasetWork) -> Resu
     d.dead = deletes::collect(work, &mut d.part, trust)?;
     deletes::ids(work, &mut d.part, trust)?;
     if d.dead.unknown {
-        // Which rows are live is not known, so its samples are left alone; a list of them must fit all the same.
+        // Which rows are live is not known, so its samples are left alone; a list of them must fit all the
+        // same.
         d.part.set_tombstones(d.part.tombstones.clone());
     } else {
         samples::repair(work, &mut d.part, &mut d.dead)?;

@@ -1,7 +1,7 @@
 //! All parts in `manifests/`, referenced or not.
 //!
-//! A part's file has its digest in its name, so it is verified by its name. Which of several versions was published last it does not
-//! say; that follows from what they hold.
+//! A part's file has its digest in its name, so it is verified by its name. Which of several versions was
+//! published last it does not say; that follows from what they hold.
 
 use super::jobs;
 use crate::error::{StorageError, VerifyError};

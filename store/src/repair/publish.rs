@@ -1,7 +1,8 @@
 //! The repaired snapshot: one commit, like every other.
 //!
-//! Order: data files are in place and flushed; parts, then the root are written and flushed; the root is loaded as a reader would;
-//! a damaged `CURRENT` is kept under another name; `CURRENT` is replaced. A crash before that leaves the damage as it was.
+//! Order: data files are in place and flushed; parts, then the root are written and flushed; the root is
+//! loaded as a reader would; a damaged `CURRENT` is kept under another name; `CURRENT` is replaced. A crash
+//! before that leaves the damage as it was.
 
 use super::base::Base;
 use crate::error::{CommitError, StorageError, VerifyError};

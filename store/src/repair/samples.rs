@@ -1,4 +1,5 @@
-//! Sample files: rows of a damaged one that can still be read are saved into a new file, the others become purged rows.
+//! Sample files: rows of a damaged one that can still be read are saved into a new file, the
+//! others become purged rows.
 
 use super::Work;
 use super::deletes::Dead;

@@ -1,13 +1,14 @@
 //! Copying rows from published files to new ones, without those that are no longer live.
 //!
 //! Invariants
-//! - rows are copied bit for bit: stored values, scales, norms, flags and checks of vectors, ids and records of samples; nothing
-//!   is ever computed again. So a feature's content digest is the same before and after
+//! - rows are copied bit for bit: stored values, scales, norms, flags and checks of vectors, ids and records
+//!   of samples; nothing is ever computed again. So a feature's content digest is the same before and after
 //! - every block and every MiB of a source is compared with its digest before a row of it is taken
-//! - sample and encoding files stay dense: a row that is not live, between rows that are, is a shell (an empty id and nothing else,
-//!   or counts of zero); there is none at the ends of a file
+//! - sample and encoding files stay dense: a row that is not live, between rows that are, is a shell (an
+//!   empty id and nothing else, or counts of zero); there is none at the ends of a file
 //! - one block or batch is in memory at a time; where segments interleave, the rows of one cell
-//! - the new files depend on nothing but the rows and the limits, apart from their names and the time in their footers
+//! - the new files depend on nothing but the rows and the limits, apart from their names and the
+//!   time in their footers
 
 mod counts;
 mod samples;
@@ -44,8 +45,8 @@ impl Watch<'_> {
     }
 }
 
-/// The live rows of some files, in the stretches that become one file each: cut where more rows are missing than a file may have
-/// shells for, and where a live row is missing that other files have.
+/// The live rows of some files, in the stretches that become one file each: cut where more rows are missing
+/// than a file may have shells for, and where a live row is missing that other files have.
 fn stretches(live: &RowSet, own: &RowSet) -> Vec<RowSet> {
     let others = live.difference(own);
     let mut out: Vec<Vec<Range<u64>>> = Vec::new();

@@ -21,8 +21,8 @@ use uuid::Uuid;
 /// Rows that are written at once, as an append does it.
 const BATCH_ROWS: usize = 1024;
 
-/// Writes the live rows of some sample files of a dataset, which ascend, to files in the folder. A file is closed once it has
-/// `file_bytes`.
+/// Writes the live rows of some sample files of a dataset, which ascend, to files in the folder. A file is
+/// closed once it has `file_bytes`.
 pub(crate) fn merge_samples(
     folder: &WorkFolder,
     part: &DatasetPart,

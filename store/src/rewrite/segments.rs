@@ -17,7 +17,8 @@ pub(crate) fn rows_of(env: &Env, part: &FeaturePart, entry: &SegmentEntry) -> Re
     }
 }
 
-/// Writes the live rows of some segments of a feature to one file in the folder; `None` if there is no such row.
+/// Writes the live rows of some segments of a feature to one file in the folder; `None` if there is no such
+/// row.
 pub(crate) fn merge_segments(
     folder: &WorkFolder,
     part: &FeaturePart,

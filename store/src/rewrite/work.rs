@@ -1,4 +1,5 @@
-//! A folder in `tmp/` for files that are being written, and the lock that lets only one process write again what is published.
+//! A folder in `tmp/` for files that are being written, and the lock that lets only one process write
+//! again what is published.
 
 use crate::error::StorageError;
 use crate::layout::Env;
@@ -14,7 +15,8 @@ pub(crate) const COMPACT_LOCK: &str = "tmp/compact.lock";
 const PREFIX: &str = "compact-";
 const LOCK: &str = "lock";
 
-/// Takes the lock of compactors; `None` if another process has it. Folders that earlier ones left are removed.
+/// Takes the lock of compactors; `None` if another process has it. Folders that earlier
+/// ones left are removed.
 pub(crate) fn lock_compact(env: &Env) -> Result<Option<Box<dyn VfsLock>>, StorageError> {
     env.vfs().create_dir(&env.at("tmp")).map_err(Env::io("make the folder", "tmp"))?;
     let lock = env.vfs().lock(&env.at(COMPACT_LOCK), false).map_err(Env::io("lock", COMPACT_LOCK))?;
@@ -66,8 +68,8 @@ impl WorkFolder {
         self.env.at(&format!("{}/{file}", self.name))
     }
 
-    /// Moves files to their places (names in the store) and flushes the folders there. After an error none is there,
-    /// as far as that is possible. The caller holds the writer lock.
+    /// Moves files to their places (names in the store) and flushes the folders there. After an error none is
+    /// there, as far as that is possible. The caller holds the writer lock.
     pub(crate) fn place(&self, files: &[Placed]) -> Result<(), StorageError> {
         let placed = self.move_all(files);
         if placed.is_err() {

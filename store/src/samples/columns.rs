@@ -19,7 +19,8 @@ pub struct ColumnSpec {
     pub key: String,
     /// Its type.
     pub ty: ColumnType,
-    /// Whether the user asked for this type. Only then does text replace another type of a column that exists.
+    /// Whether the user asked for this type. Only then does text replace another type of a column that
+    /// exists.
     pub declared: bool,
 }
 
@@ -35,7 +36,8 @@ impl ColumnSpec {
     }
 }
 
-/// The columns of a dataset after an append with these columns, and for each of them its place among the result.
+/// The columns of a dataset after an append with these columns, and for each of them its
+/// place among the result.
 pub(crate) fn merge(
     part: &DatasetPart,
     specs: &[ColumnSpec],

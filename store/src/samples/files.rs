@@ -21,7 +21,8 @@ const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 16 << 20;
 /// A file is closed once it has this many bytes.
 pub(crate) const FILE_BYTES: u64 = 1 << 30;
-/// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one, so others are leftovers.
+/// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one,
+/// so others are leftovers.
 pub(crate) const TMP: &str = "tmp/append-";
 
 /// Files being written in a folder of `tmp/`, which goes away when this is dropped.

@@ -3,7 +3,8 @@
 //! Invariants
 //! - rows ascend and are never used again; an id is unique among the live rows of a dataset
 //! - a record is kept byte for byte
-//! - what decides whether a sample changed is the digest of its record, or of its metadata where it has no record
+//! - what decides whether a sample changed is the digest of its record, or of its metadata
+//!   where it has no record
 
 mod columns;
 mod files;

@@ -206,8 +206,8 @@ fn taken_bytes(a: &ArrayRef, indices: &UInt64Array) -> u64 {
     indices.values().iter().map(|i| size(*i)).sum()
 }
 
-/// The columns of `target` from a batch of a file: a column that the file does not have yet is null, one whose type
-/// was widened since is converted.
+/// The columns of `target` from a batch of a file: a column that the file does not have yet is null, one
+/// whose type was widened since is converted.
 fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadError> {
     let arrow = |e: arrow_schema::ArrowError| StorageError::io("convert a column", std::io::Error::other(e));
     let mut columns = Vec::with_capacity(target.fields().len());
@@ -222,7 +222,8 @@ fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadErr
     RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
 }
 
-/// Ids, rows and digests of the samples from a row on, as the ledger keeps them. Of a purged sample nothing is left to keep.
+/// Ids, rows and digests of the samples from a row on, as the ledger keeps them. Of a purged sample
+/// nothing is left to keep.
 pub(crate) fn scan_known(
     reader: &SampleReader,
     first: u64,

@@ -20,11 +20,11 @@ pub enum Values<'a> {
 /// Rows of a feature, as slices of the map or of a buffer. Value = stored value * scale of its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Block<'a> {
-    /// The row of each vector, ascending, all of one cell. Where vectors belong to tokens, a row stands there once for each; all
-    /// vectors of a row are in one block.
+    /// The row of each vector, ascending, all of one cell. Where vectors belong to tokens, a row stands there
+    /// once for each; all vectors of a row are in one block.
     pub rows: &'a [u64],
-    /// Where vectors belong to tokens, the position of each one's token in its sample, ascending inside a row; 0 stands for a sample
-    /// without a scored token. Empty where vectors belong to samples.
+    /// Where vectors belong to tokens, the position of each one's token in its sample, ascending inside a
+    /// row; 0 stands for a sample without a scored token. Empty where vectors belong to samples.
     pub pos: &'a [u32],
     /// vectors x dim stored values. Starts on a 64-byte boundary.
     pub values: Values<'a>,
@@ -64,8 +64,8 @@ pub struct StoredRow {
     pub flags: RowFlags,
 }
 
-/// The digest that verifies a single vector: XXH3-64 over row, position where there is one, values, scales, norms (little-endian bytes)
-/// and flags.
+/// The digest that verifies a single vector: XXH3-64 over row, position where there is one, values, scales,
+/// norms (little-endian bytes) and flags.
 pub(crate) fn row_check(
     hash: &mut Xxh3,
     (row, pos): (u64, Option<u32>),

@@ -1,7 +1,9 @@
-//! Block bounds in the footer, with which a scan can skip a block: the largest length of a vector, and the number of flagged ones.
+//! Block bounds in the footer, with which a scan can skip a block: the largest length of a vector, and the
+//! number of flagged ones.
 //!
 //! Invariants
-//! - a length is never below that of any stored vector of the block (scales applied), nor below its norm before rounding
+//! - a length is never below that of any stored vector of the block (scales applied), nor below its
+//!   norm before rounding
 //! - a segment without this is read as before: what is absent bounds nothing
 
 use super::block::{Block, Values};
@@ -87,12 +89,13 @@ impl BlockBounds {
     }
 }
 
-/// More than rounding can add: to half precision 2^-11 of the norm and 2^-25 for small values, of norms 2^-24.
+/// More than rounding can add: to half precision 2^-11 of the norm and 2^-25 for small
+/// values, of norms 2^-24.
 const SLACK: f64 = 1.0 / 1024.0;
 
-/// A length that the stored form of a vector with this norm does not exceed, of types that are not integers: rounding moves a coordinate
-/// by at most 2^-11 of itself or 2^-25 of the scale, which is at most 2^-14 of the norm. Below the smallest scale it is at
-/// most 2^-151 for each coordinate, which the last term is for.
+/// A length that the stored form of a vector with this norm does not exceed, of types that are not integers:
+/// rounding moves a coordinate by at most 2^-11 of itself or 2^-25 of the scale, which is at most 2^-14 of
+/// the norm. Below the smallest scale it is at most 2^-151 for each coordinate, which the last term is for.
 fn at_most(norm: f32) -> f64 {
     if norm == 0.0 { 0.0 } else { f64::from(norm) * (1.0 + SLACK) + 1e-38 }
 }

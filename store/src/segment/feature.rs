@@ -16,8 +16,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 impl FeaturePart {
-    /// More vectors than its files can hold, from their lengths and what one vector takes in all columns; near what they do hold. Of
-    /// vectors that belong to tokens the catalog knows no number.
+    /// More vectors than its files can hold, from their lengths and what one vector takes in all columns;
+    /// near what they do hold. Of vectors that belong to tokens the catalog knows no number.
     pub fn most_vectors(&self) -> u64 {
         let blocks =
             self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len.saturating_sub(s.tail_len)));
@@ -94,7 +94,8 @@ impl BlockRef {
     }
 }
 
-/// All segments of a feature in a snapshot. Opening it reads the footers only; it can be shared between threads.
+/// All segments of a feature in a snapshot. Opening it reads the footers only; it can be
+/// shared between threads.
 #[derive(Debug)]
 pub struct FeatureReader {
     part: Arc<FeaturePart>,
@@ -137,7 +138,8 @@ impl FeatureReader {
         &self.part
     }
 
-    /// The live rows of the dataset. Blocks may have others, which are deleted: readers of blocks leave them out.
+    /// The live rows of the dataset. Blocks may have others, which are deleted: readers of
+    /// blocks leave them out.
     pub fn live(&self) -> &Arc<RowSet> {
         &self.live
     }
@@ -165,7 +167,8 @@ impl FeatureReader {
         cells
     }
 
-    /// The blocks of a cell, by first row. Segments with gaps may interleave: then ranges overlap, but no row is in two blocks.
+    /// The blocks of a cell, by first row. Segments with gaps may interleave: then ranges overlap, but
+    /// no row is in two blocks.
     pub fn blocks_in(&self, cell: u64) -> Vec<BlockRef> {
         let start = self.index.partition_point(|b| b.cell() < cell);
         self.index.iter().skip(start).take_while(|b| b.cell() == cell).copied().collect()
@@ -200,7 +203,8 @@ impl FeatureReader {
         self.own_block(block).ok()?.1.bounds.as_ref()
     }
 
-    /// The vector of one live row, verified by its check, with its scales applied; `None` if the feature does not have it.
+    /// The vector of one live row, verified by its check, with its scales applied; `None` if the
+    /// feature does not have it.
     ///
     /// # Errors
     /// Damage; and a feature whose vectors belong to tokens, which [`FeatureReader::row_vectors`] reads.
@@ -211,8 +215,8 @@ impl FeatureReader {
         Ok(self.row_vectors(row)?.pop())
     }
 
-    /// The vectors of one live row, each verified by its check, with their scales applied: one, or one for each scored token by position;
-    /// none if the feature does not have the row.
+    /// The vectors of one live row, each verified by its check, with their scales applied: one, or one for
+    /// each scored token by position; none if the feature does not have the row.
     ///
     /// # Errors
     /// Damage.
@@ -231,8 +235,8 @@ impl FeatureReader {
         Ok(Vec::new())
     }
 
-    /// XXH3-128 over the keys and checks of all live vectors in order, as hex: equal for equal content, however the files are cut. A key is
-    /// the row, of a token the row and the position.
+    /// XXH3-128 over the keys and checks of all live vectors in order, as hex: equal for equal
+    /// content, however the files are cut. A key is the row, of a token the row and the position.
     /// Every block is verified on the way.
     pub fn content_digest(&self) -> Result<String, ReadError> {
         let mut hash = Xxh3::new();

@@ -1,4 +1,5 @@
-//! Point reads: a few vectors of a block that was not verified, each by its own check, without reading the block.
+//! Point reads: a few vectors of a block that was not verified, each by its own check,
+//! without reading the block.
 
 use super::BlockBuffer;
 use super::block::Block;
@@ -10,13 +11,14 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Vectors of a block are read one by one up to one in this many, all readings together; then the block is read and verified, so that
-/// readers that come back find it in the map.
+/// Vectors of a block are read one by one up to one in this many, all readings together; then the block is
+/// read and verified, so that readers that come back find it in the map.
 const SHARE: usize = 8;
 
 impl FeatureReader {
-    /// A block of at least these rows of `block`, ascending: the whole one where it was verified before or where many are wanted, else one of
-    /// these rows alone, each verified by its check. Where rows may be missing, or vectors belong to tokens, it is the whole one.
+    /// A block of at least these rows of `block`, ascending: the whole one where it was verified before or
+    /// where many are wanted, else one of these rows alone, each verified by its check. Where rows may be
+    /// missing, or vectors belong to tokens, it is the whole one.
     ///
     /// # Errors
     /// Damage of what is read.

@@ -60,8 +60,8 @@ pub(crate) struct SegmentFile {
     pub(super) head_len: u64,
     pub(super) head_digest: Digest,
     pub(super) map: OnceLock<FileMap>,
-    /// Whether there is more than fits into memory: blocks are then read each time, and the system is told to forget them, since it would forget
-    /// everything else instead.
+    /// Whether there is more than fits into memory: blocks are then read each time, and the system is told to
+    /// forget them, since it would forget everything else instead.
     pub(crate) transient: bool,
 }
 

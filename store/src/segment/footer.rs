@@ -208,7 +208,8 @@ impl Footer {
         Ok(Footer { span, key, head_len: first.offset, head_digest, blocks, bounds, metadata })
     }
 
-    /// Says what is wrong with the bounds of the blocks of vectors with `groups` module groups, if anything is.
+    /// Says what is wrong with the bounds of the blocks of vectors with `groups` module
+    /// groups, if anything is.
     pub(crate) fn check_bounds(&self, groups: usize) -> Result<(), Problem> {
         let vectors: Vec<usize> = self.blocks.iter().map(|b| b.vectors).collect();
         self.bounds.as_ref().map_or(Ok(()), |bounds| BlockBounds::check_all(bounds, &vectors, groups))
@@ -294,7 +295,8 @@ fn read_json<T: serde::de::DeserializeOwned>(
         .or_else(|e| problem(format!("footer metadata {key}"), "JSON of this format", e))
 }
 
-/// Checks that the schema in a footer is the one that `shape` has, so that other Arrow readers see what we see.
+/// Checks that the schema in a footer is the one that `shape` has, so that other Arrow
+/// readers see what we see.
 pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Problem> {
     let end = tail.len().saturating_sub(TRAILER);
     let n = footer_len(tail.split_at(end).1, u64::MAX)?;

@@ -1,6 +1,7 @@
 //! Block layout: the schema of the columns, and their offsets.
 //!
-//! Every number taken from a file is checked before it is used: after [`BlockLayout::parse`] the ranges are inside the block.
+//! Every number taken from a file is checked before it is used: after [`BlockLayout::parse`] the
+//! ranges are inside the block.
 
 use arrow_schema::{DataType, Field, Schema};
 use gstore_core::{DType, Granularity};
@@ -54,8 +55,8 @@ impl Shape {
         self.granularity == Granularity::Token
     }
 
-    /// The Arrow schema. List items are declared nullable although none ever is: pyarrow refuses to wrap a list of
-    /// non-nullable items as a tensor, and without an extension type polars sees a plain array.
+    /// The Arrow schema. List items are declared nullable although none ever is: pyarrow refuses to wrap a
+    /// list of non-nullable items as a tensor, and without an extension type polars sees a plain array.
     pub(crate) fn schema(&self) -> Schema {
         let list = |item: DataType, n: usize| {
             DataType::FixedSizeList(Arc::new(Field::new("item", item, true)), n as i32)

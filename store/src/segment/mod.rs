@@ -1,12 +1,12 @@
 //! A segment: the vectors of one feature for an ascending run of rows, in one immutable Arrow IPC file.
 //!
 //! Invariants
-//! - rows are strictly ascending, or where a row has a vector for each scored token, rows with their positions are; a row is in at most
-//!   one live segment of a feature, and all its vectors are in one block
+//! - rows are strictly ascending, or where a row has a vector for each scored token, rows with their
+//!   positions are; a row is in at most one live segment of a feature, and all its vectors are in one block
 //! - a block lies inside one cell and is at most 8 MiB, unless it is a block of one row
 //! - every body buffer starts on a 64-byte boundary of the file, so a mapped block is read in place
-//! - bytes before the first block, each block and the bytes after the last one have a digest: the first two kinds are in
-//!   the footer's metadata, the last one is in the catalog
+//! - bytes before the first block, each block and the bytes after the last one have a digest: the first two
+//!   kinds are in the footer's metadata, the last one is in the catalog
 //! - nothing here is written to after [`SegmentWriter::finish`]
 
 mod block;

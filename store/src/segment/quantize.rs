@@ -2,10 +2,10 @@
 //!
 //! Invariants
 //! - value = stored * scale of its group
-//! - f16: scale is the power of two that puts the group's largest magnitude into [2^14, 2^15), but at least 2^-126 so that
-//!   it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1
-//! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group goes to lane
-//!   i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
+//! - f16: scale is the power of two that puts the group's largest magnitude into [2^14, 2^15), but at least
+//!   2^-126 so that it is a normal number; i8: largest magnitude / 127; f32 and all-zero groups: 1
+//! - norm is the L2 norm before rounding: squares summed in f64 in eight lanes (coordinate i of the group
+//!   goes to lane i mod 8), lanes added pairwise, rounded once to f32; the same bits on every machine
 
 use super::block::{StoredRow, Values};
 use gstore_core::{DType, ModuleGroup, RowFlags};
@@ -109,7 +109,8 @@ fn power_of_two(e: i32) -> f32 {
     f32::from_bits(((e + 127).clamp(1, 254) as u32) << 23)
 }
 
-/// The exponent of the leading bit: floor(log2(x)) for a positive normal number; subnormal ones count as 2^-127.
+/// The exponent of the leading bit: floor(log2(x)) for a positive normal number; subnormal ones count as
+/// 2^-127.
 fn exponent(x: f32) -> i32 {
     (x.to_bits() >> 23) as i32 - 127
 }
@@ -126,7 +127,8 @@ pub(crate) struct Scratch {
     stats: Vec<Stats>,
 }
 
-/// Appends the stored form of one vector. Returns false, with zeros stored, if a value or a norm is not a finite number.
+/// Appends the stored form of one vector. Returns false, with zeros stored, if a value or a norm
+/// is not a finite number.
 pub(crate) fn store_row(
     vector: &[f32],
     groups: &[Range<usize>],
@@ -153,8 +155,8 @@ pub(crate) fn store_row(
 }
 
 impl StoredRow {
-    /// What a vector would read back as if it were stored as `dtype`, bit for bit; nothing is written. `groups` cover every coordinate once.
-    /// `None` if a value or a norm is not a finite number.
+    /// What a vector would read back as if it were stored as `dtype`, bit for bit; nothing is written.
+    /// `groups` cover every coordinate once. `None` if a value or a norm is not a finite number.
     pub fn of(vector: &[f32], groups: &[ModuleGroup], dtype: DType) -> Option<StoredRow> {
         let groups: Vec<Range<usize>> =
             groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
@@ -199,7 +201,8 @@ fn store_group(group: &[f32], largest: f32, values: &mut ValueVec, scaled: &mut 
         }
         ValueVec::I8(out) => {
             let scale = if largest == 0.0 { 1.0 } else { (largest / 127.0).max(f32::MIN_POSITIVE) };
-            // Adding and taking away 1.5 * 2^23 rounds to nearest even, and unlike a call to round it is vectorised.
+            // Adding and taking away 1.5 * 2^23 rounds to nearest even, and unlike a call to
+            // round it is vectorised.
             const ROUND: f32 = 12_582_912.0;
             out.extend(group.iter().map(|v| ((v / scale).clamp(-127.0, 127.0) + ROUND - ROUND) as i8));
             scale

@@ -9,7 +9,8 @@ use gstore_core::Digest;
 use std::ops::Range;
 use uuid::Uuid;
 
-/// A segment of a [`FeatureReader`]. It never changes: what is computed from it holds for as long as it is there.
+/// A segment of a [`FeatureReader`]. It never changes: what is computed from it holds for
+/// as long as it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentRef {
     place: usize,

@@ -1,8 +1,8 @@
 //! Salvage of a damaged segment: every row that still agrees with its check.
 //!
-//! Nothing of the tail is needed. Blocks are found by their message headers, which start on multiples of 64 bytes; a row is
-//! taken only if its stored digest (over its number, values, scales, norms and flags) agrees, so a damaged one cannot pass. Where a row has a
-//! vector for each token, all of it is taken or none.
+//! Nothing of the tail is needed. Blocks are found by their message headers, which start on multiples of 64
+//! bytes; a row is taken only if its stored digest (over its number, values, scales, norms and flags) agrees,
+//! so a damaged one cannot pass. Where a row has a vector for each token, all of it is taken or none.
 
 use super::block::{Block, Vector};
 use super::layout::{ALIGN, BlockLayout, Shape};
@@ -182,7 +182,8 @@ fn read_header(file: &dyn VfsRead, offset: u64, len: u64, shape: &Shape) -> Opti
     Some((layout, header_len + body_len))
 }
 
-/// Fills a buffer as far as the medium gives the bytes; the others are zero, and the checks of their rows find that.
+/// Fills a buffer as far as the medium gives the bytes; the others are zero, and the checks
+/// of their rows find that.
 fn read_lenient(file: &dyn VfsRead, buffer: &mut [u8], offset: u64) {
     if file.read_at(buffer, offset).is_ok() {
         return;

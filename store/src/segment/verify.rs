@@ -9,8 +9,8 @@ use std::ops::Range;
 use xxhash_rust::xxh3::Xxh3;
 
 impl SegmentFile {
-    /// Reads every byte before the tail and compares all digests and checks. Every problem is passed to `report` with the
-    /// rows that are lost by it.
+    /// Reads every byte before the tail and compares all digests and checks. Every problem is passed to
+    /// `report` with the rows that are lost by it.
     pub(crate) fn verify(&self, scratch: &mut BlockBuffer, mut report: impl FnMut(StorageError, Range<u64>)) {
         let all = self.blocks.first().map_or(0, |b| b.first)..self.blocks.last().map_or(0, |b| b.end);
         if let Err(e) = self.verify_head() {

@@ -177,8 +177,9 @@ impl SegmentWriter {
         self.add((row, None), vector, flags)
     }
 
-    /// Adds the vector of the token at position `pos` of a row, of a feature whose vectors belong to tokens; 0 stands for a row without a
-    /// scored token, whose flags say so. Rows ascend, and positions inside a row.
+    /// Adds the vector of the token at position `pos` of a row, of a feature whose vectors belong to
+    /// tokens; 0 stands for a row without a scored token, whose flags say so. Rows ascend, and
+    /// positions inside a row.
     ///
     /// Memory: a block holds whole rows, so the vectors of one row are all held.
     pub fn push_token(

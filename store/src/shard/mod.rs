@@ -1,8 +1,11 @@
-//! Shards: parts of one ingest computed by several processes, on several machines, and attached to the store in one commit.
+//! Shards: parts of one ingest computed by several processes, on several machines, and attached to
+//! the store in one commit.
 //!
 //! Invariants
-//! - which rows a shard takes follows from the rows of a snapshot, the number of shards and the size of a cell, and from nothing else
-//! - a shard reads the store and never writes it; all it makes is in its own folder, which is laid out like that of a job
+//! - which rows a shard takes follows from the rows of a snapshot, the number of shards and the size of a
+//!   cell, and from nothing else
+//! - a shard reads the store and never writes it; all it makes is in its own folder, which is laid
+//!   out like that of a job
 //! - `receipt.json` is written last: a folder without one is unfinished
 //! - a row is attached only if it is the sample that it was for the shard
 //! - attaching reads the folders and never changes them; the store shows all of the shards or none
@@ -47,7 +50,8 @@ impl Store {
     /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.
     ///
     /// # Errors
-    /// A shard that is not finished, not of this store, damaged, or has rows that another shard or the store has.
+    /// A shard that is not finished, not of this store, damaged, or has rows that another
+    /// shard or the store has.
     pub fn attach(
         &self,
         folders: &[PathBuf],

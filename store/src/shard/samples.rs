@@ -1,8 +1,9 @@
 //! `samples.xxh3`: identity of the samples behind a shard's rows.
 //!
-//! A copy of a store keeps the store's UUID and goes on numbering where the copy was made, so neither a number of a snapshot nor one
-//! of a row says which sample was meant. The file has 8 bytes for each row of the shard, ascending: XXH3-64 over the digest of the
-//! sample and its id, little-endian. Compaction does not change it, because it is of what the files say and not of the files.
+//! A copy of a store keeps the store's UUID and goes on numbering where the copy was made, so neither a
+//! number of a snapshot nor one of a row says which sample was meant. The file has 8 bytes for each row of
+//! the shard, ascending: XXH3-64 over the digest of the sample and its id, little-endian. Compaction does not
+//! change it, because it is of what the files say and not of the files.
 
 use crate::error::ReadError;
 use crate::manifest::DatasetPart;

@@ -3,10 +3,11 @@
 use gstore_core::RowSet;
 use std::ops::Range;
 
-/// Splits the rows of a dataset into `count` ranges, one after the other, with equal numbers of rows: they differ by one at most.
+/// Splits the rows of a dataset into `count` ranges, one after the other, with equal numbers of rows: they
+/// differ by one at most.
 ///
-/// A range is empty if there are fewer rows than shards; those are the last ones. The ranges follow from the rows and the count alone, and
-/// each begins where the one before it ends.
+/// A range is empty if there are fewer rows than shards; those are the last ones. The ranges follow from the
+/// rows and the count alone, and each begins where the one before it ends.
 pub fn split_rows(rows: &RowSet, count: u32) -> Vec<Range<u64>> {
     let (count, total) = (u64::from(count.max(1)), rows.len());
     let last = rows.ranges().last().map_or(0, |r| r.end);

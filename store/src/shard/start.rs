@@ -103,13 +103,14 @@ pub enum ShardStart {
     Job(Box<ShardJob>),
 }
 
-/// A shard at work. A [`Job`] in all but one thing: it ends with a receipt instead of being published. Dropped before that, its
-/// sealed files wait for the next start.
+/// A shard at work. A [`Job`] in all but one thing: it ends with a receipt instead of being published.
+/// Dropped before that, its sealed files wait for the next start.
 #[derive(Debug)]
 pub struct ShardJob {
     job: Job,
     plan: ShardPlan,
-    /// Which samples its rows are: looked at first, because they may be compacted away before the shard is finished.
+    /// Which samples its rows are: looked at first, because they may be compacted away before
+    /// the shard is finished.
     samples: Vec<u8>,
 }
 
@@ -193,7 +194,8 @@ fn check_place(store: &Store, shard: &ShardPlan) -> Result<(), ShardError> {
     if names.iter().any(|n| n == JOB) {
         return Ok(());
     }
-    // Before `job.json` there is nothing but the lock and what a start that was cut short leaves of that file.
+    // Before `job.json` there is nothing but the lock and what a start that was cut short leaves of that
+    // file.
     let early = |n: &String| n == "lock" || Content::of(n) == Content::Leftover;
     match names.into_iter().find(|n| !early(n)) {
         Some(found) => Err(ShardError::NotEmpty { path: shard.shown(), found }),
@@ -220,7 +222,8 @@ fn check_same(file: &JobFile, plan: &JobPlan, shard: &ShardPlan) -> Result<(), S
     if wanted != found { other("the work", wanted, found) } else { Ok(()) }
 }
 
-/// The receipt, if there is one and every file it speaks of is there and sound. Otherwise it goes, and the shard is unfinished again.
+/// The receipt, if there is one and every file it speaks of is there and sound. Otherwise it goes, and the
+/// shard is unfinished again.
 fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError> {
     let vfs = job.store.env().vfs();
     let bytes = match vfs.read(&shard.out.join(RECEIPT), LIMIT) {

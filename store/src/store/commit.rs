@@ -3,7 +3,8 @@
 //! Order
 //! 1. the writer lock is held, and the base is what `CURRENT` says under it
 //! 2. data files are in place and flushed, with their folders (the caller's part)
-//! 3. changed parts, with the pages that they need, and the root are written, flushed, renamed into `manifests/`, and the folder is flushed
+//! 3. changed parts, with the pages that they need, and the root are written, flushed, renamed into
+//!    `manifests/`, and the folder is flushed
 //! 4. `CURRENT` is written under a temporary name, flushed and renamed: the commit point
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
@@ -31,8 +32,9 @@ impl WriterLock {
     pub(crate) fn take(store: &Store) -> Result<WriterLock, StorageError> {
         match Self::attempt(store, true)? {
             Some(lock) => {
-                // CURRENT may come from a writer that died before it was flushed; whatever is said from here on, also that
-                // there is nothing to do, must not rest on a name that a loss of power takes away.
+                // CURRENT may come from a writer that died before it was flushed; whatever is said
+                // from here on, also that there is nothing to do, must not rest on a name that a
+                // loss of power takes away.
                 settle(store)?;
                 Ok(lock)
             }
@@ -47,8 +49,8 @@ impl WriterLock {
     }
 }
 
-/// Flushes what `CURRENT` says. A flush that failed is not tried again, as the system may say that it succeeded and have dropped the
-/// name: then the file is written again, with the same content.
+/// Flushes what `CURRENT` says. A flush that failed is not tried again, as the system may say that it
+/// succeeded and have dropped the name: then the file is written again, with the same content.
 fn settle(store: &Store) -> Result<(), StorageError> {
     let env = store.env();
     let flushed = if store.is_unsettled() {

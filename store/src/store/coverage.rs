@@ -1,7 +1,7 @@
 //! Coverage: the share of its dataset that a feature has in a snapshot.
 //!
-//! The state in a feature's part is that of the job that published it. Rows that are added to the dataset later do not change the
-//! part, so what is shown is worked out from both.
+//! The state in a feature's part is that of the job that published it. Rows that are added to the dataset
+//! later do not change the part, so what is shown is worked out from both.
 
 use crate::manifest::FeatureState;
 use serde::Serialize;
@@ -23,10 +23,11 @@ pub struct Coverage {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum CoverageState {
-    /// Rows are missing that were asked for: its ingest was limited or stopped, or a repair lost some. Queries take it only if they
-    /// are told to.
+    /// Rows are missing that were asked for: its ingest was limited or stopped, or a repair lost some.
+    /// Queries take it only if they are told to.
     Building,
-    /// It had every row, and rows were added to the dataset since. The ingest that made it, given again, computes just these.
+    /// It had every row, and rows were added to the dataset since. The ingest that made it, given
+    /// again, computes just these.
     Behind,
     /// It has every live row.
     Complete,

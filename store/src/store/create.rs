@@ -13,8 +13,8 @@ use uuid::Uuid;
 pub(crate) const FOLDERS: [&str; 7] =
     ["manifests", "samples", "encodings", "segments", "tombstones", "deleted", "tmp"];
 
-/// Makes the folders, the root of snapshot 0 and `CURRENT`, in this order: before `CURRENT` there is no store, and what a
-/// creation that was cut short left behind is completed by the next one.
+/// Makes the folders, the root of snapshot 0 and `CURRENT`, in this order: before `CURRENT` there is no
+/// store, and what a creation that was cut short left behind is completed by the next one.
 pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError> {
     let env = Env::new(Arc::clone(vfs), path);
     let shown = path.display().to_string();

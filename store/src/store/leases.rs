@@ -7,11 +7,12 @@ use crate::manifest::Current;
 use std::sync::Arc;
 
 impl Store {
-    /// A snapshot, the current one for `None`, that is kept as long as the lease is held. Of `command` the lease has two words,
-    /// program and subcommand.
+    /// A snapshot, the current one for `None`, that is kept as long as the lease is held. Of `command` the
+    /// lease has two words, program and subcommand.
     ///
-    /// There is no lease where the medium or its permissions do not let us write, or where it is full. Then `gc` may collect the
-    /// snapshot while it is read, and reading it ends with an error that says so (`is_collected`).
+    /// There is no lease where the medium or its permissions do not let us write, or where it is full.
+    /// Then `gc` may collect the snapshot while it is read, and reading it ends with an error that
+    /// says so (`is_collected`).
     pub fn snapshot_leased(
         &self,
         name: Option<&SnapshotName>,
@@ -36,7 +37,8 @@ impl Store {
         Err(StorageError::io("hold the snapshot", std::io::Error::other(detail)).into())
     }
 
-    /// A lease of what `CURRENT` names, which may be too damaged to be loaded; `None` where there can be none.
+    /// A lease of what `CURRENT` names, which may be too damaged to be loaded; `None`
+    /// where there can be none.
     pub(crate) fn lease_current(&self, command: &str) -> Option<Lease> {
         const ATTEMPTS: usize = 10;
         let current = || Current::parse(&Current::read_bytes(self.env().vfs(), self.path()).ok()?).ok();

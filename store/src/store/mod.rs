@@ -94,7 +94,8 @@ impl Store {
         self.0.env.path()
     }
 
-    /// The folder for a server's files other than the data. It is no part of a snapshot or a backup, and may be missing.
+    /// The folder for a server's files other than the data. It is no part of a snapshot or a
+    /// backup, and may be missing.
     pub fn server_folder(&self) -> PathBuf {
         self.env().at(SERVER)
     }
@@ -195,8 +196,8 @@ impl Store {
         }
     }
 
-    /// What is found by way of the current snapshot. What is older may be collected meanwhile: an error counts only if `CURRENT`
-    /// still says the same.
+    /// What is found by way of the current snapshot. What is older may be collected meanwhile: an error
+    /// counts only if `CURRENT` still says the same.
     fn settled<T>(&self, find: impl Fn(&Arc<Snapshot>) -> Result<T, OpenError>) -> Result<T, OpenError> {
         const ATTEMPTS: usize = 5;
         let mut current = self.snapshot()?;

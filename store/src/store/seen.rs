@@ -1,8 +1,8 @@
 //! Staleness check: whether a later snapshot still has what a caller found in an earlier one.
 //!
-//! A command finds by name, id or condition what it is to change, and waits for the writer lock. What it found goes into the
-//! change as the parts of the snapshot in which it found them, and is looked for by number under the lock: a name may belong
-//! to another part by then.
+//! A command finds by name, id or condition what it is to change, and waits for the writer lock. What it
+//! found goes into the change as the parts of the snapshot in which it found them, and is looked for by
+//! number under the lock: a name may belong to another part by then.
 
 use super::load::Numbered;
 use super::{Snapshot, TagInfo};
@@ -23,7 +23,8 @@ impl Snapshot {
         })
     }
 
-    /// The same dataset, with the very rows that `seen` had. Their numbers, ids and contents are the same then.
+    /// The same dataset, with the very rows that `seen` had. Their numbers, ids and
+    /// contents are the same then.
     pub(crate) fn same_rows(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, Changed> {
         let now = self.same_dataset(seen)?;
         // A row never comes back under its number, so equal counts mean equal sets.

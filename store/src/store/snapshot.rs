@@ -76,7 +76,8 @@ impl TagInfo {
     }
 }
 
-/// A state of a store. Holds the catalog in memory and no file open, but for the maps of features that are shared.
+/// A state of a store. Holds the catalog in memory and no file open, but for the maps of
+/// features that are shared.
 #[derive(Debug)]
 pub struct Snapshot {
     env: Arc<Env>,
@@ -132,8 +133,8 @@ impl Snapshot {
         Snapshot { env, link, root, parts, checks, opened, whole: self.whole }
     }
 
-    /// The same snapshot for a client that may only see some datasets: without the others and their features, and without the commands
-    /// and changes of its history, which may name them. Shares what is loaded.
+    /// The same snapshot for a client that may only see some datasets: without the others and their features,
+    /// and without the commands and changes of its history, which may name them. Shares what is loaded.
     pub fn only(&self, sees: impl Fn(&str) -> bool) -> Snapshot {
         let mut seen = Snapshot { whole: false, ..self.with_checks(self.checks) };
         let shown: Vec<bool> = self.parts.datasets.iter().map(|d| sees(&d.name)).collect();
@@ -176,13 +177,15 @@ impl Snapshot {
         Ok(self.rows_of(dataset)?.live)
     }
 
-    /// Which ids were deleted from a dataset, so that an append leaves them out. Reads the ids of the deleted rows.
+    /// Which ids were deleted from a dataset, so that an append leaves them out. Reads the
+    /// ids of the deleted rows.
     pub fn deleted_ids(&self, dataset: &DatasetPart) -> Result<DeletedIdLookup, ReadError> {
         let deleted = self.rows_of(dataset)?.without_successor();
         Ok(DeletedIdLookup::open(&self.env, dataset, &deleted)?)
     }
 
-    /// How much of its dataset a feature has. Reads blocks only if the feature has gaps and rows of the dataset were deleted.
+    /// How much of its dataset a feature has. Reads blocks only if the feature has gaps and rows of
+    /// the dataset were deleted.
     pub fn coverage(&self, part: &FeaturePart) -> Result<Coverage, ReadError> {
         let dataset = self.dataset_of(part)?;
         let rows = if dataset.rows == dataset.next_row {
@@ -368,13 +371,14 @@ impl Snapshot {
         Ok(EncodingReader::new(encoding.clone(), encoding.files.iter().map(file).collect()))
     }
 
-    /// The indexes of a feature's segments, by segment and kind. Lists the folder of indexes and opens none of them.
+    /// The indexes of a feature's segments, by segment and kind. Lists the folder of indexes
+    /// and opens none of them.
     pub fn indexes(&self, part: &FeaturePart) -> Result<Vec<IndexNote>, ReadError> {
         Ok(index::notes(&self.env, &part.segments)?)
     }
 
-    /// How many vectors a feature has stored, those of deleted rows among them. Where they belong to tokens, reads the footers of its segments;
-    /// `None` if one cannot be read.
+    /// How many vectors a feature has stored, those of deleted rows among them. Where they belong to tokens,
+    /// reads the footers of its segments; `None` if one cannot be read.
     pub fn stored_vectors(&self, part: &FeaturePart) -> Option<u64> {
         match part.desc.granularity {
             Granularity::Sample => Some(part.rows()),
@@ -382,7 +386,8 @@ impl Snapshot {
         }
     }
 
-    /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as [`Snapshot::with_checks`] says.
+    /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as
+    /// [`Snapshot::with_checks`] says.
     pub fn open_feature(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
         self.open_feature_with(part, self.checks)
     }
@@ -395,8 +400,8 @@ impl Snapshot {
         self.reader(part, segments, checks)
     }
 
-    /// The same as [`Snapshot::open_feature`], with what others who opened it so found of its blocks: those that were verified are not again, also where
-    /// the file was changed since.
+    /// The same as [`Snapshot::open_feature`], with what others who opened it so found of its blocks: those
+    /// that were verified are not again, also where the file was changed since.
     pub fn open_feature_shared(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
         let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let own: HashSet<Uuid> = part.segments.iter().map(|entry| entry.uuid).collect();

@@ -7,9 +7,10 @@
 //! | `gstore.created` | all | milliseconds since 1970: of two files with the same rows the newer one counts |
 //! | `gstore.dataset` | samples | `{"name":..,"number":..}` |
 //! | `gstore.columns` | samples | the metadata columns: name, key, type |
-//! | `gstore.encoding` | token counts | `{"number":0,"key":..,"spec":..,"label":..,"dataset":..}`; the folder has the number |
+//! | `gstore.encoding` | token counts | `{"number":0,"key":..,"spec":..,"label":..,"dataset":..}` |
 //!
-//! Files of the first version have none of it.
+//! The `number` of an encoding is 0 in a file; its folder has the number. Files of the first version
+//! have none of these keys.
 
 use super::bytes::VerifiedBytes;
 use crate::error::{Damage, StorageError};

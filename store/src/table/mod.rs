@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - a file's rows are dense: the row at position i is `first_row + i`
-//! - the catalog holds the XXH3-64 of every started MiB; no byte reaches the Parquet reader before its MiB agreed
+//! - the catalog holds the XXH3-64 of every started MiB; no byte reaches the Parquet reader
+//!   before its MiB agreed
 //! - nothing is written to a file after [`TableWriter::finish`]
 
 mod about;

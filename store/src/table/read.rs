@@ -68,7 +68,8 @@ impl TableFile {
         Ok(Arc::clone(self.metadata()?.schema()))
     }
 
-    /// Starts reading some rows (ascending ranges of row numbers) of some columns; columns come in file order.
+    /// Starts reading some rows (ascending ranges of row numbers) of some columns; columns come in file
+    /// order.
     pub(crate) fn read(
         &self,
         columns: &[&str],

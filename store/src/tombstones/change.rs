@@ -8,12 +8,13 @@ use crate::manifest::{DatasetPart, TombstoneEntry};
 
 use gstore_core::RowSet;
 
-/// More bitmaps than this are merged into one, so that a dataset opens as fast after a thousand deletes as after one.
+/// More bitmaps than this are merged into one, so that a dataset opens as fast after a
+/// thousand deletes as after one.
 const FILES: usize = 8;
 
-/// Deletes rows of a dataset: the bitmap is written and flushed, `part` gets it. Rows that are not live are left out; returns
-/// those that were. The caller holds the writer lock and publishes the part, or removes its [`new_files`]. After an error
-/// there is none.
+/// Deletes rows of a dataset: the bitmap is written and flushed, `part` gets it. Rows that are not live are
+/// left out; returns those that were. The caller holds the writer lock and publishes the part, or removes its
+/// [`new_files`]. After an error there is none.
 pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<RowSet, StorageError> {
     let before = LiveRows::read(env, part)?;
     let rows = rows.intersection(&before.live);
@@ -31,8 +32,8 @@ pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<R
     Ok(rows)
 }
 
-/// Says of rows that newer ones have their ids: live rows are deleted, and of deleted ones it is noted. The same holds for the files as
-/// for [`bury`].
+/// Says of rows that newer ones have their ids: live rows are deleted, and of deleted ones it is noted. The
+/// same holds for the files as for [`bury`].
 pub(crate) fn supersede(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<(), StorageError> {
     if rows.is_empty() {
         return Ok(());
@@ -46,8 +47,9 @@ pub(crate) fn supersede(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Res
     set_dead(env, part, &before.deleted.union(rows), &before.superseded.union(rows), &before.purged)
 }
 
-/// Replaces all bitmaps of a dataset: at most one of deleted rows, one of those among them that have a successor, and one of purged rows.
-/// Rows outside of the files need none. The same holds for the files as for [`bury`].
+/// Replaces all bitmaps of a dataset: at most one of deleted rows, one of those among them that have a
+/// successor, and one of purged rows. Rows outside of the files need none. The same holds for the
+/// files as for [`bury`].
 pub(crate) fn set_dead(
     env: &Env,
     part: &mut DatasetPart,

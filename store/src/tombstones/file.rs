@@ -23,8 +23,9 @@ pub(super) enum Kind {
     Purged,
 }
 
-/// Writes a bitmap and flushes it; the caller flushes the folder. Nothing refers to it before the next publish, and its name
-/// is new, so it is written in its place at once. After an error it is gone again, as far as that is possible.
+/// Writes a bitmap and flushes it; the caller flushes the folder. Nothing refers to it before the next
+/// publish, and its name is new, so it is written in its place at once. After an error it is gone again, as
+/// far as that is possible.
 pub(super) fn write(
     env: &Env,
     dataset: u32,

@@ -246,7 +246,8 @@ impl DeletedIds {
 
 /// The ids that were deleted from a dataset, for callers without a ledger: an append asks that for the rows.
 ///
-/// Memory: 16 bytes for each deleted row that is still in a file, and what the list takes (24 bytes for every 256 ids).
+/// Memory: 16 bytes for each deleted row that is still in a file, and what the list takes (24
+/// bytes for every 256 ids).
 pub struct DeletedIdLookup {
     list: Option<DeletedIds>,
     salt: Uuid,
@@ -276,8 +277,9 @@ impl DeletedIdLookup {
     }
 }
 
-/// Makes the list of a dataset: that of `part`, with ids that are deleted now, without those that were added again. Writes and flushes a
-/// file of a new name, to which nothing refers before the next publish. After an error there is none.
+/// Makes the list of a dataset: that of `part`, with ids that are deleted now, without those that were
+/// added again. Writes and flushes a file of a new name, to which nothing refers before the next publish.
+/// After an error there is none.
 ///
 /// Memory: 16 bytes for each added and each removed id, and one page of the old list.
 pub(crate) fn rewrite(

@@ -1,10 +1,12 @@
 //! Tombstones: the deleted rows of a dataset, as immutable bitmaps.
 //!
 //! Invariants
-//! - the bitmaps of a dataset are disjoint, and every row in one is a row of a sample file; so live = stored - deleted, also in numbers
+//! - the bitmaps of a dataset are disjoint, and every row in one is a row of a sample file; so
+//!   live = stored - deleted, also in numbers
 //! - a row that was deleted never comes back, and its number is never given out again
 //! - of a purged row nothing is left but its number
-//! - the id of a deleted row is remembered: by the row while a file has it, then by the [list](ids) of the dataset
+//! - the id of a deleted row is remembered: by the row while a file has it, then by the
+//!   [list](ids) of the dataset
 
 mod change;
 mod file;

@@ -111,7 +111,8 @@ pub(crate) fn read(store: &Store, all: bool, tally: &mut Tally<'_>) -> Result<Ca
     Ok(catalog)
 }
 
-/// What `CURRENT` names. A root can go away between reading `CURRENT` and reading it; then `CURRENT` names another one.
+/// What `CURRENT` names. A root can go away between reading `CURRENT` and reading it; then
+/// `CURRENT` names another one.
 fn current(store: &Store) -> Result<(Current, Root), OpenError> {
     const ATTEMPTS: usize = 5;
     let read = || Current::read_bytes(store.env().vfs(), store.path());

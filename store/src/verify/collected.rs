@@ -9,8 +9,8 @@ use crate::store::Store;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-/// Takes back problems of files that no snapshot has any more. Reads the manifests once more, and only if there are problems and
-/// something was published meanwhile.
+/// Takes back problems of files that no snapshot has any more. Reads the manifests once more, and only if
+/// there are problems and something was published meanwhile.
 pub(super) fn forget(store: &Store, before: &Catalog, tally: &mut Tally<'_>) {
     const ATTEMPTS: usize = 5;
     if tally.problems.is_empty() {

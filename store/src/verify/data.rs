@@ -16,7 +16,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// Verifies the bitmaps of deleted rows. Returns for each dataset part which rows are gone, or nothing if that cannot be read.
+/// Verifies the bitmaps of deleted rows. Returns for each dataset part which rows are gone, or nothing
+/// if that cannot be read.
 pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> Vec<Option<LiveRows>> {
     let mut done: HashSet<String> = HashSet::new();
     let mut out = Vec::with_capacity(catalog.datasets.len());
@@ -80,7 +81,8 @@ pub(super) fn deleted_ids(store: &Store, catalog: &Catalog, tally: &mut Tally<'_
     }
 }
 
-/// Verifies the sample files. Returns the names of datasets of the current snapshot whose files are all sound.
+/// Verifies the sample files. Returns the names of datasets of the current snapshot whose files are all
+/// sound.
 pub(super) fn samples(
     store: &Store,
     catalog: &Catalog,

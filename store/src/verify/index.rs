@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 /// Compares the ledger with those datasets whose files are sound, if no writer is at work.
 ///
-/// The writer lock is held only at the start and at the end: if anything was written in between, what was found counts for nothing.
+/// The writer lock is held only at the start and at the end: if anything was written in between, what was
+/// found counts for nothing.
 pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
     let before = match state(store) {
         Ok(Some(state)) => state,

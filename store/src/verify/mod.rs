@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - every problem is reported with the rows that it takes away; one damaged file never hides the others
-//! - what is looked at is what readers can reach: the current snapshot, or the history down to its first one and the tagged snapshots
+//! - what is looked at is what readers can reach: the current snapshot, or the history down to its first one
+//!   and the tagged snapshots
 //! - a lease keeps the current snapshot. Others may be collected meanwhile: what only those had is no problem
 //! - nothing is written but that lease
 
@@ -34,14 +35,16 @@ use std::sync::Arc;
 impl Store {
     /// Reads the files of the current snapshot, or of all of them, and lists what is wrong.
     ///
-    /// Memory: the catalog of what is looked at: 620 bytes for each data file of the current snapshot, with `all_snapshots` for each file
-    /// of each state of a dataset or feature; 40 to 75 bytes for each sample of the largest dataset, to find ids that occur twice; one
-    /// block of a segment or a row group of samples; the cache of the ledger (64 MiB) and 16 bytes for each 4 KiB of it.
+    /// Memory: the catalog of what is looked at: 620 bytes for each data file of the current snapshot, with
+    /// `all_snapshots` for each file of each state of a dataset or feature; 40 to 75 bytes for each sample of
+    /// the largest dataset, to find ids that occur twice; one block of a segment or a row group of samples;
+    /// the cache of the ledger (64 MiB) and 16 bytes for each 4 KiB of it.
     ///
-    /// Runs concurrently with writers, compactions and `gc`. What only snapshots had that were collected meanwhile is not reported.
+    /// Runs concurrently with writers, compactions and `gc`. What only snapshots had that were collected
+    /// meanwhile is not reported.
     ///
-    /// An error means that no snapshot could be found at all, or that it was cancelled; damage of anything below `CURRENT` and its
-    /// root is in the report.
+    /// An error means that no snapshot could be found at all, or that it was cancelled; damage of anything
+    /// below `CURRENT` and its root is in the report.
     pub fn verify(
         &self,
         options: VerifyOptions,
@@ -74,7 +77,8 @@ impl Store {
     }
 }
 
-/// Reads all data files of a catalog. Returns the names of datasets of its first snapshot whose samples are sound.
+/// Reads all data files of a catalog. Returns the names of datasets of its first snapshot
+/// whose samples are sound.
 pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
     let found = indexes::find(store, catalog, tally);
     tally.expect(catalog, found.iter().map(indexes::Place::len));

@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// What to verify.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
-    /// The whole history and the tagged snapshots, not only the current one; then files that none of them refers to
-    /// are listed as well.
+    /// The whole history and the tagged snapshots, not only the current one; then files that none of them
+    /// refers to are listed as well.
     pub all_snapshots: bool,
     /// Set from outside, it ends the work after the current file.
     pub cancel: Option<Arc<Cancel>>,
@@ -116,7 +116,8 @@ pub(crate) struct Tally<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Files with a problem.
     pub(crate) bad: HashSet<String>,
-    /// What the system said first that was not about the medium: too many open files, no permission, a newer format.
+    /// What the system said first that was not about the medium: too many open files, no
+    /// permission, a newer format.
     pub(crate) refused: Option<String>,
     pub(crate) notes: Vec<String>,
     pub(super) unreferenced: Vec<String>,

@@ -1,4 +1,5 @@
-//! A file system that stops working after a number of operations, as if the process had died there, or fails once.
+//! A file system that stops working after a number of operations, as if the process had
+//! died there, or fails once.
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;

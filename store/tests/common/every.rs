@@ -7,9 +7,10 @@ use std::fmt::{Debug, Display};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs a change on a copy of a store: once for each number of operations after which the process dies, and once for each operation that
-/// fails, until it succeeds. `check` gets the store after it, and after the same call again on a sound medium, and whether the
-/// change must be there. Where only one operation failed, nothing may be left but manifests.
+/// Runs a change on a copy of a store: once for each number of operations after which the process dies, and
+/// once for each operation that fails, until it succeeds. `check` gets the store after it, and after the same
+/// call again on a sound medium, and whether the change must be there. Where only one operation failed,
+/// nothing may be left but manifests.
 pub fn at_every_operation<E: Debug + Display>(
     prepared: &Path,
     change: impl Fn(&Store) -> Result<(), E>,

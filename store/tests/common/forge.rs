@@ -1,4 +1,5 @@
-//! Changes to a store's catalog with all digests made to agree again, as a newer or a broken gstore would write them.
+//! Changes to a store's catalog with all digests made to agree again, as a newer or a broken
+//! gstore would write them.
 
 use gstore_store::xxh3_hex;
 use serde_json::Value;

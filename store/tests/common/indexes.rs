@@ -1,5 +1,5 @@
-//! A plain index to test with: the rows of a segment and the bytes of its vectors, in sections that grow side by side.
-//! `tests/formats/v1-indexes` was made by [`build`].
+//! A plain index to test with: the rows of a segment and the bytes of its vectors, in sections that grow side
+//! by side. `tests/formats/v1-indexes` was made by [`build`].
 
 use super::*;
 use serde_json::Value;

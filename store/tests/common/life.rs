@@ -1,5 +1,5 @@
-//! The store of [`super::rich`] after some years: rows purged, deleted and replaced, files merged, a history that was cut twice, a
-//! tag, and a feature of so many segments that its manifest has a page.
+//! The store of [`super::rich`] after some years: rows purged, deleted and replaced, files merged, a history
+//! that was cut twice, a tag, and a feature of so many segments that its manifest has a page.
 //!
 //! `tests/formats/v1-life` was made by [`build`].
 

@@ -1,4 +1,5 @@
-//! A store in memory, read-only, in which one file can be made to read differently, and which knows what was read.
+//! A store in memory, read-only, in which one file can be made to read differently, and
+//! which knows what was read.
 //!
 //! Everything that would change the medium fails, so a test on it also shows that readers write nothing.
 

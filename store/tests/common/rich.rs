@@ -1,8 +1,9 @@
-//! A small store with one of everything: two datasets, rows with and without records, two encodings, features of every
-//! storage type with gaps, several segments and blocks that two jobs wrote, a run of two checkpoints, several snapshots.
+//! A small store with one of everything: two datasets, rows with and without records, two encodings, features
+//! of every storage type with gaps, several segments and blocks that two jobs wrote, a run of two
+//! checkpoints, several snapshots.
 //!
-//! `tests/formats/v1` was made by [`build`]. What a later version adds gets steps of its own behind these, so that a
-//! store of the kind that is kept already can still be made for comparison.
+//! `tests/formats/v1` was made by [`build`]. What a later version adds gets steps of its own behind these, so
+//! that a store of the kind that is kept already can still be made for comparison.
 
 use super::*;
 use serde_json::Value;
@@ -149,7 +150,8 @@ pub fn describe(store: &Store) -> Value {
     })
 }
 
-/// SHA-256 over the rows: each as row, id, record in hex (`-` where there is none) and each value by its type.
+/// SHA-256 over the rows: each as row, id, record in hex (`-` where there is none) and
+/// each value by its type.
 fn sample_digest(reader: &SampleReader) -> String {
     let schema = reader.schema();
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();

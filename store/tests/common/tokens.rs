@@ -45,7 +45,8 @@ pub fn filled_with_tokens(path: &Path, samples: u64, f: &JobFeature, cut: u64) -
     store
 }
 
-/// The store of [`super::rich`] with such a feature: rows in two cells, three segments, rows without a scored token, deleted ones.
+/// The store of [`super::rich`] with such a feature: rows in two cells, three segments, rows without a
+/// scored token, deleted ones.
 pub fn build(path: &Path) -> Store {
     let store = rich::build(path);
     let mut job = store.start_job(plan(vec![token_feature(4, DType::F16)])).unwrap();

@@ -1,4 +1,5 @@
-//! The store that the tests damage, its content as values, ways to damage it, and what must hold after a repair.
+//! The store that the tests damage, its content as values, ways to damage it, and what
+//! must hold after a repair.
 
 use crate::common::*;
 use arrow_array::cast::AsArray;
@@ -30,7 +31,8 @@ pub fn run_update() -> RunUpdate {
     warmup("checkpoint-7", 7, 2e-5)
 }
 
-/// Two appends, deleted rows, a complete feature of four segments (one with gaps), one that is being built, token counts, a run.
+/// Two appends, deleted rows, a complete feature of four segments (one with gaps), one that is being
+/// built, token counts, a run.
 pub fn original(path: &Path) -> Store {
     let store = Store::create(path).unwrap();
     let [a, b] = features();

@@ -18,7 +18,8 @@ pub fn run_update() -> RunUpdate {
     warmup("checkpoint-7", 7, 1.999_999_999_999_999_8e-5)
 }
 
-/// Computes what is missing of `rows`, window by window: token counts and all features. Stops after some windows.
+/// Computes what is missing of `rows`, window by window: token counts and all features.
+/// Stops after some windows.
 pub fn compute(job: &mut Job, rows: &RowSet, mut windows: usize) -> bool {
     let done = job.encoding_rows_done("pool", &encoding_spec().key());
     for range in rows.difference(&done).ranges() {

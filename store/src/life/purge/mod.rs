@@ -1,15 +1,19 @@
 //! Purging: nothing of deleted rows is left in the store's folder but their numbers.
 //!
 //! Order
-//! 1. no other process compacts, publishes, starts a job or builds an index; live jobs of the dataset and readers that hold snapshots are refused
+//! 1. no other process compacts, publishes, starts a job or builds an index; live jobs of the dataset and
+//!    readers that hold snapshots are refused
 //! 2. every file of the dataset with a row that is not live is written again without it, in `tmp/`
-//! 3. salted digests of their ids go into the dataset's list, so that no append brings them back; the new files go into place; readers that came meanwhile are refused, and the new files go away again
+//! 3. salted digests of their ids go into the dataset's list, so that no append brings them back; the new
+//!    files go into place; readers that came meanwhile are refused, and the new files go away again
 //! 4. a root without a parent is published: the commit point
-//! 5. interrupted jobs of the dataset, those of others that have purged rows, the ledger, and every file that neither the new root
-//!    nor a reader needs are removed. A reader that came between 3 and 4 is named, and the next purge removes its files
+//! 5. interrupted jobs of the dataset, those of others that have purged rows, the ledger, and every file that
+//!    neither the new root nor a reader needs are removed. A reader that came between 3 and 4 is named, and
+//!    the next purge removes its files
 //!
-//! Up to the commit point the caller can stop the purge. A crash before it changes nothing. One after it leaves files of older
-//! snapshots, which no snapshot names: the next purge of any dataset, also one without rows, removes them.
+//! Up to the commit point the caller can stop the purge. A crash before it changes nothing. One after it
+//! leaves files of older snapshots, which no snapshot names: the next purge of any dataset, also one
+//! without rows, removes them.
 
 mod rewrite;
 
@@ -59,8 +63,8 @@ pub(super) fn purge(
         purged: gone.len(),
         ..DeleteReport::default()
     };
-    // No row of the dataset was ever deleted, so there is nothing to forget: a wrong id must not cost the history. Without a
-    // history there may be a purge that was cut short, and is finished here.
+    // No row of the dataset was ever deleted, so there is nothing to forget: a wrong id must not cost the
+    // history. Without a history there may be a purge that was cut short, and is finished here.
     if gone.is_empty() && old.rows == old.next_row && base.root().parent.is_some() {
         return Ok(report);
     }
@@ -117,7 +121,8 @@ pub(super) fn purge(
     }
 }
 
-/// Refuses what would be in the way of a purge: live jobs of the dataset, readers, indexes that are being built.
+/// Refuses what would be in the way of a purge: live jobs of the dataset, readers, indexes that are being
+/// built.
 fn refuse_others(env: &Arc<Env>, dataset: &str) -> Result<(), ChangeError> {
     refuse_live_jobs(env, &format!("dataset {dataset}"), |job| writes_dataset(job, dataset))?;
     refuse_readers(env)?;
@@ -130,8 +135,8 @@ fn is_unclear(e: &ChangeError) -> bool {
     matches!(e, ChangeError::Commit(CommitError::Unclear { .. }))
 }
 
-/// Takes names of files and command lines out of the notes on where rows came from, if one of the rows is not live any more: they
-/// may name it. Says whether there were any.
+/// Takes names of files and command lines out of the notes on where rows came from, if one of the rows is not
+/// live any more: they may name it. Says whether there were any.
 fn forget_sources(part: &mut DatasetPart, live: &RowSet) -> bool {
     let mut found = false;
     for note in &mut part.sources {
@@ -154,8 +159,9 @@ fn shown(held: &lease::Held) -> String {
     format!("snapshot {}: process {} ({})", info.snapshot, info.pid, info.command)
 }
 
-/// Removes all that the snapshot does not need, but for what readers hold: a lease that was granted before the commit is there by
-/// now, and none of an older snapshot is granted after it. Returns these readers. The caller holds the start lock.
+/// Removes all that the snapshot does not need, but for what readers hold: a lease that was granted before
+/// the commit is there by now, and none of an older snapshot is granted after it. Returns these readers. The
+/// caller holds the start lock.
 fn clear(
     store: &Store,
     lock: &WriterLock,
@@ -188,7 +194,8 @@ fn clear(
     }
     let swept = sweep(store, lock, needed)?;
     (report.files_removed, report.bytes_removed) = (swept.files(), swept.bytes());
-    // Leases of earlier versions have whole command lines; also those that were removed before and never flushed.
+    // Leases of earlier versions have whole command lines; also those that were removed
+    // before and never flushed.
     if env.vfs().exists(&env.at(LEASES)).map_err(Env::io("look for", LEASES))? {
         env.sync_folder(LEASES)?;
     }
@@ -196,8 +203,8 @@ fn clear(
     Ok(readers)
 }
 
-/// Whether an interrupted job has rows that were purged, or rows of a dataset that was dropped. Of a job without such rows, unfinished
-/// files and token counts that may be of some are removed.
+/// Whether an interrupted job has rows that were purged, or rows of a dataset that was dropped. Of a job
+/// without such rows, unfinished files and token counts that may be of some are removed.
 fn has_purged_rows(
     env: &Arc<Env>,
     snapshot: &Snapshot,

@@ -29,7 +29,8 @@ impl<'a> Rewrite<'a> {
         Ok(Rewrite { env, folder: WorkFolder::create(env)?, live, moves: Vec::new(), replaced: 0, cancel })
     }
 
-    /// Moves the new files into place and publishes them. After an error they are gone again, unless `CURRENT` may name them.
+    /// Moves the new files into place and publishes them. After an error they are gone again, unless
+    /// `CURRENT` may name them.
     pub fn publish(
         &self,
         store: &Store,
@@ -49,7 +50,8 @@ impl<'a> Rewrite<'a> {
         })
     }
 
-    /// Sample files with a row of `gone`, and files of token counts that say something of a row that is not live.
+    /// Sample files with a row of `gone`, and files of token counts that say something of
+    /// a row that is not live.
     pub fn dataset(&mut self, part: &mut DatasetPart, gone: &RowSet) -> Result<(), ChangeError> {
         let mut files = Vec::new();
         for file in &part.files {

@@ -1,7 +1,7 @@
 //! Selection of the rows that a snapshot lacks, and of the shard files that they come from.
 //!
-//! Only live rows count: others are not missed. A row that the snapshot has from elsewhere is the same row if its check is the
-//! same, wherever and however often it was computed, compacted or repaired.
+//! Only live rows count: others are not missed. A row that the snapshot has from elsewhere is the same row if
+//! its check is the same, wherever and however often it was computed, compacted or repaired.
 
 use super::checks::Checks;
 use super::read::Shard;

@@ -1,7 +1,7 @@
 //! Copying the files of shards into a job, and verifying every byte of the copies.
 //!
-//! The copy is what is verified, because it is what is published. Only if it is wrong is the original looked at again, to say which
-//! of the two is damaged.
+//! The copy is what is verified, because it is what is published. Only if it is wrong is the original looked
+//! at again, to say which of the two is damaged.
 
 use super::choose::Choice;
 use super::read::Shard;
@@ -51,7 +51,8 @@ fn is_there(job: &Job, uuid: Uuid) -> bool {
         || job.encodings.iter().any(|e| e.file.uuid == uuid)
 }
 
-/// Drops sealed files that are not the chosen ones as they are: those that were written again without some of their rows.
+/// Drops sealed files that are not the chosen ones as they are: those that were written again
+/// without some of their rows.
 fn keep_chosen(job: &mut Job, choice: &Choice) -> Result<(), AttachError> {
     for work in &mut job.work {
         let others = work.sealed.extract_if(.., |s| choice.rows_in(s.uuid()) != Some(&s.rows));

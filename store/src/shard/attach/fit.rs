@@ -1,4 +1,5 @@
-//! Compatibility of shards with this store, and with each other. Only receipts, the catalog and, if need be, samples are looked at.
+//! Compatibility of shards with this store, and with each other. Only receipts, the catalog and, if need be,
+//! samples are looked at.
 
 use super::read::Shard;
 use crate::error::AttachError;
@@ -53,8 +54,8 @@ fn check_store(snapshot: &Snapshot, shard: &Shard) -> Result<(), AttachError> {
     }
 }
 
-/// The rows of a shard are still the samples that they were, as far as they are stored. A store that was restored from a backup has the
-/// numbers of the one that was lost, for other rows.
+/// The rows of a shard are still the samples that they were, as far as they are stored. A store that was
+/// restored from a backup has the numbers of the one that was lost, for other rows.
 pub(super) fn check_samples(store: &Store, snapshot: &Snapshot, shard: &Shard) -> Result<(), AttachError> {
     let Shard { receipt, shown, .. } = shard;
     let note = &receipt.note;

@@ -2,12 +2,13 @@
 //!
 //! Order
 //! 1. every receipt is read and compared with the store and with the others; nothing was written yet
-//! 2. a job claims the features, as an ingest does; its identity is the digests of the receipts. Rows that are other samples than
-//!    they were for the shard are refused
+//! 2. a job claims the features, as an ingest does; its identity is the digests of the receipts. Rows that
+//!    are other samples than they were for the shard are refused
 //! 3. each file is copied into the job's folder and every byte of the copy verified
 //! 4. the job is published
 //!
-//! A crash before the commit leaves a job: the same command goes on with it, and `gc` removes it. An error removes the job.
+//! A crash before the commit leaves a job: the same command goes on with it, and `gc` removes it. An
+//! error removes the job.
 
 mod checks;
 mod choose;
@@ -32,7 +33,8 @@ use std::path::PathBuf;
 pub struct AttachOptions {
     /// The command, for the history.
     pub command: String,
-    /// Only say what would happen. The files of the shards are not read then, but for rows that the store has too.
+    /// Only say what would happen. The files of the shards are not read then, but for rows
+    /// that the store has too.
     pub dry_run: bool,
 }
 
@@ -94,8 +96,8 @@ pub(crate) fn attach(
     }
 }
 
-/// Removes what is left of a job: of one that failed, or that was killed after its commit. It is taken over first, which settles what
-/// became of its files. Best effort: a leftover does no harm, and `gc` removes it.
+/// Removes what is left of a job: of one that failed, or that was killed after its commit. It is taken over
+/// first, which settles what became of its files. Best effort: a leftover does no harm, and `gc` removes it.
 fn clear(store: &Store, plan: JobPlan) {
     let folder = store.env().at(&format!("tmp/{}", plan.id()));
     if store.env().vfs().exists(&folder).unwrap_or(false)

@@ -30,7 +30,8 @@ impl Shard {
     }
 }
 
-/// The shards of some folders, in an order that does not depend on that of the folders, and notes on those that were named twice.
+/// The shards of some folders, in an order that does not depend on that of the folders, and notes on those
+/// that were named twice.
 pub(super) fn shards(store: &Store, folders: &[PathBuf]) -> Result<(Vec<Shard>, Vec<String>), AttachError> {
     if folders.is_empty() {
         return Err(AttachError::Nothing);

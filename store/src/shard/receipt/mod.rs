@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - the last line but one of the file holds the XXH3-128 of all bytes before that digest
-//! - a receipt that was parsed is sound: its files have plain names, their rows are rows of the shard, no row is in two files of a feature
+//! - a receipt that was parsed is sound: its files have plain names, their rows are rows of the shard, no row
+//!   is in two files of a feature
 //! - parsing allocates a small multiple of the input and never fails but with an error
 
 mod check;

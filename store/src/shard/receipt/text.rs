@@ -1,7 +1,7 @@
 //! The text of a receipt and its digest over itself.
 //!
-//! The file is JSON whose last field is `digest`. The digest is over the bytes before it, so it can be compared before anything
-//! is parsed.
+//! The file is JSON whose last field is `digest`. The digest is over the bytes before it, so it can be
+//! compared before anything is parsed.
 
 use super::Receipt;
 use crate::error::{ReceiptError, StorageError};
