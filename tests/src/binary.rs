@@ -14,7 +14,8 @@ pub fn gstore(store: &Path) -> Command {
     command
 }
 
-/// The binary of this build. `cargo test --workspace` builds it before any test runs, since `gstore-cli` has tests of it too.
+/// The binary of this build. `cargo test --workspace` builds it before any test runs, since
+/// `gstore-cli` has tests of it too.
 ///
 /// # Panics
 /// If it is not there.

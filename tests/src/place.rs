@@ -75,7 +75,8 @@ impl Place {
         text.lines().nth(1).unwrap_or_else(|| panic!("{sql}: no row")).to_owned()
     }
 
-    /// An ingest of a data file, or of the registered samples, with the demo's model and checkpoints at a small dimension.
+    /// An ingest of a data file, or of the registered samples, with the demo's model and
+    /// checkpoints at a small dimension.
     pub fn ingest(&self, dataset: &str, data: Option<&Path>, features: &str) -> binary::Finished {
         let mut command =
             self.gstore(&["ingest", "--dataset", dataset, "--features", features, "--dim", "256", "--model"]);

@@ -1,7 +1,7 @@
 //! The folder of models, data and reference results that tests compare with.
 //!
-//! It is `../shared` next to the workspace, or `GSTORE_SHARED`. Nothing in it is assumed by name where its manifests and
-//! listings can tell, so that the same tests run on another folder of the same layout.
+//! It is `../shared` next to the workspace, or `GSTORE_SHARED`. Nothing in it is assumed by name where its
+//! manifests and listings can tell, so that the same tests run on another folder of the same layout.
 
 use std::path::{Path, PathBuf};
 

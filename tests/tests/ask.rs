@@ -1,5 +1,5 @@
-//! Promise: what `gstore ask` computes of a text is what an ingest of the same sample stores, and anything that would make it another thing is an
-//! error that says what.
+//! Promise: what `gstore ask` computes of a text is what an ingest of the same sample stores, and anything
+//! that would make it another thing is an error that says what.
 
 use std::path::Path;
 
@@ -308,7 +308,8 @@ fn samples_that_would_be_another_are_refused() {
     ]);
 }
 
-/// A prompt that stands without roles in a pool of conversations ranks other rows, and looks like the same question.
+/// A prompt that stands without roles in a pool of conversations ranks other rows, and looks
+/// like the same question.
 #[test]
 fn a_pair_is_asked_of_conversations_as_one() {
     let place = Place::new();

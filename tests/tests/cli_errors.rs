@@ -58,7 +58,8 @@ impl World {
         command
     }
 
-    /// Runs a command that must fail with `code` and an error that has all of `words`, without a new snapshot.
+    /// Runs a command that must fail with `code` and an error that has all of `words`,
+    /// without a new snapshot.
     fn refused(&self, command: &mut Command, code: i32, words: &[&str]) {
         let before = fs_err::read(self.path("store/CURRENT")).expect("a store");
         let finished = binary::run(command);

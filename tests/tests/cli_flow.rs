@@ -13,7 +13,8 @@ fn ingest(place: &Place, dataset: &str, data: &Path, features: &str) {
     assert_eq!(finished.code, 0, "{}", finished.stderr);
 }
 
-/// Lines with everything that a careless copy would lose: a carriage return, odd spaces, key order, no line break at the end.
+/// Lines with everything that a careless copy would lose: a carriage return, odd spaces, key order, no
+/// line break at the end.
 const POOL: &str = concat!(
     "{\"id\":\"a\",  \"messages\": [{\"role\":\"user\",\"content\":\"one?\"},{\"role\":\"assistant\",\"content\":\"1\"}], \"n\": 1}\r\n",
     "\n",

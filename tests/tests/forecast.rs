@@ -23,7 +23,8 @@ fn forecast(mut command: Command) -> f64 {
     words[1].parse().expect("a number")
 }
 
-/// MiB at the peak of a command. The kernel keeps the maximum, so what is missed is only what is taken in the last moments.
+/// MiB at the peak of a command. The kernel keeps the maximum, so what is missed is only what is
+/// taken in the last moments.
 fn peak(mut command: Command) -> f64 {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let mut most: f64 = 0.0;

@@ -1,6 +1,8 @@
-//! Promise: on a real model the numbers are those of LESS in PyTorch: tokens, losses, gradients, embeddings, influence, order.
+//! Promise: on a real model the numbers are those of LESS in PyTorch: tokens, losses, gradients,
+//! embeddings, influence, order.
 //!
-//! Everything is read from the reference folder's own manifests, so other rows, targets, checkpoints and models are checked alike.
+//! Everything is read from the reference folder's own manifests, so other rows, targets, checkpoints and
+//! models are checked alike.
 
 use std::sync::OnceLock;
 
@@ -14,7 +16,8 @@ use gstore_tests::golden::{Manifest, Tensors, relative_error};
 use gstore_tests::reference::{How, Reference, copy_lines, request};
 use gstore_tests::{shared, world};
 
-/// Largest relative error of losses, gradients (L2) and embeddings (L2), and absolute error of cosines and scores.
+/// Largest relative error of losses, gradients (L2) and embeddings (L2), and absolute error
+/// of cosines and scores.
 const TOLERANCE: f64 = 1e-4;
 /// Scores closer than this may stand in either order.
 const TIE: f64 = 1e-5;

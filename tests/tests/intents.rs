@@ -1,4 +1,5 @@
-//! Promise: a command that waits for another process changes what it was told to, or says that it cannot; and Ctrl-C stops all of it or nothing.
+//! Promise: a command that waits for another process changes what it was told to, or says that it cannot; and
+//! Ctrl-C stops all of it or nothing.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -37,7 +38,8 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a command that has found what it is to change, and gets the writer lock when another process has done `others`.
+/// Runs a command that has found what it is to change, and gets the writer lock when another
+/// process has done `others`.
 fn after(place: &Place, args: &[&str], others: &[&[&str]]) -> Finished {
     let (store, future) = (place.path("store"), place.path("future"));
     let lock = fs_err::OpenOptions::new().write(true).open(store.join("LOCK")).expect("a lock");

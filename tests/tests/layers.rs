@@ -1,10 +1,11 @@
-//! Promise: crates, and the folders of a crate, use each other in one direction, and libraries do not speak of the
-//! command line.
+//! Promise: crates, and the folders of a crate, use each other in one direction, and libraries do not
+//! speak of the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Which crates of the workspace a crate uses outside its tests. A crate that is not here is not known to the plan of the house.
+/// Which crates of the workspace a crate uses outside its tests. A crate that is not here is not known to
+/// the plan of the house.
 const CRATES: &[(&str, &[&str])] = &[
     ("gstore-core", &[]),
     ("gstore-store", &["gstore-core"]),

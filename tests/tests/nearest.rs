@@ -1,4 +1,5 @@
-//! Promise: `nearest(...)` shows what is most like a text, a sample or a vector, and with graphs every similarity is still that of the scan.
+//! Promise: `nearest(...)` shows what is most like a text, a sample or a vector, and with graphs every
+//! similarity is still that of the scan.
 
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -63,7 +64,8 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     let label = format!("embed-mean@{checkpoint}");
     let vector = rows(&place, &format!("SELECT vector FROM vectors('pool', '{label}') WHERE id = 'twin'"));
     let by_vector = found(&place, &format!("vector => {}, {at}", vector[0]["vector"]), "LIMIT 61");
-    // A stored vector is compared by the length it had before it was rounded for storage, a given one by its own.
+    // A stored vector is compared by the length it had before it was rounded for storage,
+    // a given one by its own.
     for (given, stored) in by_vector[1..].iter().zip(&by_id) {
         assert_eq!(given.0, stored.0, "the stored vector");
         let number = |row: &(String, String)| row.1.parse::<f64>().expect("a number");

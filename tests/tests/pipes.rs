@@ -1,4 +1,5 @@
-//! Promise: a reader that closes its pipe ends a command, and that is no error; anything else that keeps a result from being written is one.
+//! Promise: a reader that closes its pipe ends a command, and that is no error; anything else that keeps a
+//! result from being written is one.
 
 use std::process::{Command, Stdio};
 

@@ -23,14 +23,16 @@ fn cosines_of_the_default_projection_spread_as_predicted() {
         let (got, rho) = (f64::from(got.expect("a cosine")), f64::from(expected.expect("a cosine")));
         observed += (got - rho).powi(2);
         bias += got - rho;
-        // The lengths are projected too, so the errors of numerator and denominator partly cancel: to first order
-        // (1 - rho^2)^2 / k, where the inner product of unit vectors alone would have (1 + rho^2 - 2 sum x^2 y^2) / k.
+        // The lengths are projected too, so the errors of numerator and denominator partly cancel: to
+        // first order (1 - rho^2)^2 / k, where the inner product of unit vectors alone would have
+        // (1 + rho^2 - 2 sum x^2 y^2) / k.
         predicted += (1.0 - rho * rho).powi(2) / dim;
         count += 1.0;
     }
     let (observed, predicted, bias) = ((observed / count).sqrt(), (predicted / count).sqrt(), bias / count);
     println!("{count} cosines: error {observed:.5}, predicted {predicted:.5}, mean {bias:+.5}");
-    // Rows share the optimizer's momentum and targets share their skill, so these are far fewer independent errors than cosines.
+    // Rows share the optimizer's momentum and targets share their skill, so these are far fewer
+    // independent errors than cosines.
     assert!(
         (0.75..1.33).contains(&(observed / predicted)),
         "error {observed} against a predicted {predicted}"

@@ -1,4 +1,5 @@
-//! Promise: an ingest that is stopped or killed goes on from what it sealed, and ends with the content of one that was not.
+//! Promise: an ingest that is stopped or killed goes on from what it sealed, and ends with the
+//! content of one that was not.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -162,7 +163,8 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     let mut last = command();
     let finished = binary::run(last.stderr(Stdio::piped()));
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-    // On a machine so fast that the first run was done before it could be killed there is nothing to take over.
+    // On a machine so fast that the first run was done before it could be killed there is nothing to take
+    // over.
     if sealed_before_a_kill {
         assert!(
             finished.stderr.contains("going on with an interrupted run")

@@ -1,5 +1,6 @@
-//! Promise: `gstore ingest --shard` and `gstore attach` do by the command line what the library promises: killed shards go on, a store
-//! that cannot be written is enough to compute from, and what is wrong is said in words that help.
+//! Promise: `gstore ingest --shard` and `gstore attach` do by the command line what the library promises:
+//! killed shards go on, a store that cannot be written is enough to compute from, and what is wrong is
+//! said in words that help.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! Promise: `gstore index --sketch` makes what rankings in the mode `sketch` need, their answer is the exact one, and a damaged or missing sketch
-//! never changes it.
+//! Promise: `gstore index --sketch` makes what rankings in the mode `sketch` need, their answer is the exact
+//! one, and a damaged or missing sketch never changes it.
 
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};

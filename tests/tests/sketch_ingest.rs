@@ -1,5 +1,5 @@
-//! Promise: `--sketch` makes the sketches of what was just published and of nothing else, whatever interrupts it leaves the vectors published, and files
-//! that are rewritten keep the sketches that they had.
+//! Promise: `--sketch` makes the sketches of what was just published and of nothing else, whatever interrupts
+//! it leaves the vectors published, and files that are rewritten keep the sketches that they had.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -139,7 +139,8 @@ fn files_that_are_rewritten_keep_their_sketches() {
     done(place.run(&["verify"]));
 }
 
-/// Stops a command with Ctrl-C while it waits for a lock that the test holds, which every build of an index takes first.
+/// Stops a command with Ctrl-C while it waits for a lock that the test holds, which every build
+/// of an index takes first.
 #[cfg(unix)]
 fn interrupted(place: &Place, says: &str, start: impl Fn() -> std::process::Command) -> Finished {
     let path = place.path("store/tmp/start.lock");

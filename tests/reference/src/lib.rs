@@ -1,5 +1,5 @@
-//! The condition `reference_results` of build scripts: set where the folder that tests compare with is there; tests that
-//! need it are ignored elsewhere.
+//! The condition `reference_results` of build scripts: set where the folder that tests compare with is there;
+//! tests that need it are ignored elsewhere.
 //!
 //! With `CI` set it is always set, so that a missing folder fails.
 
