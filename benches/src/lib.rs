@@ -1,4 +1,5 @@
-//! Shared code of the benchmarks: ingest of a folder of models and data, synthetic stores, and readings of the machine.
+//! Shared code of the benchmarks: ingest of a folder of models and data, synthetic stores, and
+//! readings of the machine.
 #![forbid(unsafe_code)]
 
 pub mod evidence;

@@ -25,7 +25,8 @@ pub struct Features<'a> {
     pub dim: usize,
 }
 
-/// Adds samples without content, whose ids are their numbers. With a `prefix` each is a separate subtask: the prefix and the number.
+/// Adds samples without content, whose ids are their numbers. With a `prefix` each is a separate subtask: the
+/// prefix and the number.
 pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> Result<()> {
     let column = |_| ColumnSpec::inferred("subtask", ColumnType::Text);
     let columns = prefix.map(column).into_iter().collect();

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// GB/s at which `threads` threads sum up memory, with the widest loads that the processor has: with half as wide ones a core is busy before
-/// memory is.
+/// GB/s at which `threads` threads sum up memory, with the widest loads that the processor has: with half as
+/// wide ones a core is busy before memory is.
 pub fn bandwidth(memory: &[u64], threads: usize) -> f64 {
     let start = Instant::now();
     let share = memory.len().div_ceil(threads.max(1));
@@ -41,7 +41,8 @@ impl WithSimd for Sum<'_> {
     }
 }
 
-/// Single-precision multiplications with addition per second, in 10^9, of `threads` threads that do nothing else.
+/// Single-precision multiplications with addition per second, in 10^9, of `threads`
+/// threads that do nothing else.
 pub fn products(threads: usize) -> f64 {
     let start = Instant::now();
     let done: usize = std::thread::scope(|scope| {

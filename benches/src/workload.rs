@@ -1,4 +1,5 @@
-//! The LESS workload on a folder of the reference layout: a pool, target files, a model and its warm-up checkpoints.
+//! The LESS workload on a folder of the reference layout: a pool, target files, a model and
+//! its warm-up checkpoints.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +50,8 @@ impl Inputs {
         Ok(Self { model, checkpoints, pool: shared.join("data/pool.jsonl"), targets })
     }
 
-    /// Registers a file as a dataset and computes features of it. Returns what the ingest did and the seconds it took.
+    /// Registers a file as a dataset and computes features of it. Returns what the ingest did
+    /// and the seconds it took.
     pub fn ingest(
         &self,
         store: &Store,

@@ -1,4 +1,5 @@
-//! Promise: rankings by sketch are what their guarantee says. The short form of `benches/guarantees.sh`, without a model.
+//! Promise: rankings by sketch are what their guarantee says. The short form of
+//! `benches/guarantees.sh`, without a model.
 
 use gstore_benches::evidence::adversarial::Trouble;
 use gstore_benches::evidence::certified::{Shape, Tally, adversarial};

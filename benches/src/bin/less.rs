@@ -1,5 +1,5 @@
-//! The whole LESS job on the reference data: time, size, and how good the default projection is against the gradient itself.
-//! Prints a table for people on standard error and one JSON object on standard output.
+//! The whole LESS job on the reference data: time, size, and how good the default projection is against the
+//! gradient itself. Prints a table for people on standard error and one JSON object on standard output.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,7 +127,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
         let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
         let rho = f64::from(*theirs);
         squares += (f64::from(*ours) - rho).powi(2);
-        // A cosine divides by the projected lengths, whose errors go with the inner product's: (1 - rho^2)^2 / k to first order.
+        // A cosine divides by the projected lengths, whose errors go with the inner product's:
+        // (1 - rho^2)^2 / k to first order.
         predicted += (1.0 - rho * rho).powi(2) / f64::from(dim);
         count += 1;
     }
@@ -139,8 +140,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     }))
 }
 
-/// Share of the target's own family among the ranked rows. The family of a row is its `source`; that of a target is the
-/// source which its name starts with or, for the mathematics target, `math`.
+/// Share of the target's own family among the ranked rows. The family of a row is its `source`; that of a
+/// target is the source which its name starts with or, for the mathematics target, `math`.
 fn own_share(snapshot: &Arc<Snapshot>, ranking: &Ranking, target: &str) -> Result<f64> {
     let family = if target.starts_with("gsm") { "math" } else { target };
     let samples = snapshot.samples(snapshot.dataset("pool")?)?;

@@ -1,8 +1,8 @@
-//! Speed of the exact scan: 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors, next to the bandwidth
-//! at which the same machine reads memory in the same second.
+//! Speed of the exact scan: 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query
+//! vectors, next to the bandwidth at which the same machine reads memory in the same second.
 //!
-//! Both are the best of several rounds that alternate between them: on a shared machine either may be disturbed, and the ratio of the bests
-//! does not flatter the scan when a probe was.
+//! Both are the best of several rounds that alternate between them: on a shared machine either may be
+//! disturbed, and the ratio of the bests does not flatter the scan when a probe was.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -38,7 +38,8 @@ struct Args {
     /// Scans of each and probes, of which the best are quoted
     #[arg(long, default_value_t = 12)]
     rounds: usize,
-    /// Also write the matrix of all rows and query vectors, and time the products of the kernel alone in the same second
+    /// Also write the matrix of all rows and query vectors, and time the products of the kernel
+    /// alone in the same second
     #[arg(long)]
     matrix: bool,
     /// Where the store is made [default: the system's temporary folder]

@@ -23,11 +23,13 @@ pub struct Accuracy {
     pub max: f64,
     /// Their root mean square.
     pub rms: f64,
-    /// What cannot be exceeded: the longest chain of roundings of a product, a lane and the tree, at 2^-24 each.
+    /// What cannot be exceeded: the longest chain of roundings of a product, a lane and
+    /// the tree, at 2^-24 each.
     pub bound: f64,
 }
 
-/// Multiplies rows with queries and compares; a query of the family `positive` is positive as the rows are, so that nothing cancels.
+/// Multiplies rows with queries and compares; a query of the family `positive` is positive as the rows are,
+/// so that nothing cancels.
 pub fn measure(dim: usize, dtype: &str, family: &str, seed: u64) -> Accuracy {
     let mut numbers = Numbers(seed);
     let mut vector = |_| -> Vec<f32> {

@@ -151,8 +151,9 @@ fn sign(k: usize) -> f32 {
     if k.is_multiple_of(2) { 1.0 } else { -1.0 }
 }
 
-/// Rows at one length from the origin whose inner products with every one of `queries` are `level`, but for a spread that is far below what
-/// any plane of a sketch can tell apart: whatever a plane excludes wrongly is a row that ranks. `queries` are orthogonal and of length 1.
+/// Rows at one length from the origin whose inner products with every one of `queries` are `level`, but for a
+/// spread that is far below what any plane of a sketch can tell apart: whatever a plane excludes wrongly is a
+/// row that ranks. `queries` are orthogonal and of length 1.
 pub fn level(
     numbers: &mut Numbers,
     mut rows: Vec<Vec<f32>>,

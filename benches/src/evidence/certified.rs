@@ -76,7 +76,8 @@ pub struct Shape {
     pub tokens: bool,
 }
 
-/// Asks `targets` questions of a pool of this shape: both similarities, both ends, with and without a filter, before and after a delete.
+/// Asks `targets` questions of a pool of this shape: both similarities, both ends, with and without a filter,
+/// before and after a delete.
 pub fn adversarial(shape: Shape, targets: usize, seed: u64) -> Result<Tally> {
     let mut numbers = Numbers(seed);
     let queries: Vec<Vec<Vec<f32>>> =
@@ -140,7 +141,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Asks about each of the subtasks `t0..`, by both similarities, from both ends, and about all of them in one pass.
+    /// Asks about each of the subtasks `t0..`, by both similarities, from both ends, and about
+    /// all of them in one pass.
     pub fn compare(
         &self,
         snapshot: &Arc<Snapshot>,

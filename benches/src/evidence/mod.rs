@@ -1,7 +1,8 @@
-//! Evidence for the guarantees of rankings: certificates, probabilities of a miss, tolerances, accuracy and storage types.
+//! Evidence for the guarantees of rankings: certificates, probabilities of a miss, tolerances,
+//! accuracy and storage types.
 //!
-//! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's score ([`Prepared::scores`]),
-//! sorted here. A trial is one ranking that is compared with it.
+//! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's
+//! score ([`Prepared::scores`]), sorted here. A trial is one ranking that is compared with it.
 
 pub mod accuracy;
 pub mod adversarial;

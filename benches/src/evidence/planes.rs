@@ -1,8 +1,8 @@
 //! Miss rates of bit planes over random rotations.
 //!
-//! Rows are made level ([`level`]): the scores of all rows are equal but for a spread far below the error of any plane, so that every row of the
-//! true first k that a bound excludes wrongly is missed. In ordinary pools most such rows are still far above the threshold, and misses are
-//! too rare to be counted.
+//! Rows are made level ([`level`]): the scores of all rows are equal but for a spread far below the error of
+//! any plane, so that every row of the true first k that a bound excludes wrongly is missed. In ordinary
+//! pools most such rows are still far above the threshold, and misses are too rare to be counted.
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Scored, Sim, SketchMode};
@@ -17,7 +17,8 @@ use super::{NEVER, bits, by_sketch, first, question, scores, sketches};
 
 /// Rows of the answers.
 const K: usize = 10;
-/// Rows of a pool: those with the best estimates are scored anyway ([`K`] and 156 more), so there are more than twice as many.
+/// Rows of a pool: those with the best estimates are scored anyway ([`K`] and 156 more), so there are
+/// more than twice as many.
 const ROWS: usize = 448;
 /// Difference of scores from the level.
 const SPREAD: f64 = 1e-4;
@@ -144,7 +145,8 @@ impl Count<'_> {
         };
         let mut asked: Vec<(InfluenceSpec, [Vec<Scored>; 2])> = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            // Rows have one length, so the codes of a row fail for both similarities at once: a query is asked by one of them.
+            // Rows have one length, so the codes of a row fail for both similarities at once: a query
+            // is asked by one of them.
             let sim = [Sim::Cosine, Sim::Dot][(i + pool as usize) % 2];
             let spec = InfluenceSpec { sim, ..question(name) };
             let every = scores(&Prepared::new(&snapshot, &spec)?, None)?;
@@ -174,7 +176,8 @@ impl Count<'_> {
         let missed: u64 = counted.seeds.iter().map(|(missed, _)| missed).sum();
         let trials: u64 = counted.seeds.iter().map(|(_, trials)| trials).sum();
         let rate = missed as f64 / trials as f64;
-        // Questions to one rotation share its draw: how much more the misses of a seed vary than those of independent trials would.
+        // Questions to one rotation share its draw: how much more the misses of a seed vary than those of
+        // independent trials would.
         let spread: f64 = counted.seeds.iter().map(|(m, n)| (*m as f64 - rate * *n as f64).powi(2)).sum();
         let expected: f64 = counted.seeds.iter().map(|(_, n)| *n as f64 * rate * (1.0 - rate)).sum();
         let by: Vec<Value> = counted

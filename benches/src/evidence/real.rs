@@ -14,7 +14,8 @@ use crate::workload::{How, Inputs};
 /// Which features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// Those of LESS: adapters at every checkpoint, `grad-adam` of the pool and `grad-sgd` of the targets, in 8,192 coordinates.
+    /// Those of LESS: adapters at every checkpoint, `grad-adam` of the pool and `grad-sgd` of the
+    /// targets, in 8,192 coordinates.
     Less,
     /// The same in 256 coordinates.
     Small,

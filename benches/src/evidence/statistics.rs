@@ -1,7 +1,7 @@
 //! Confidence intervals of probabilities, and correlations.
 
-/// The upper end of the exact one-sided interval of a probability (Clopper and Pearson 1934): `failures` or fewer of `trials` have a probability
-/// of 1 - `confidence` where that is the truth.
+/// The upper end of the exact one-sided interval of a probability (Clopper and Pearson 1934): `failures` or
+/// fewer of `trials` have a probability of 1 - `confidence` where that is the truth.
 pub fn most_likely(failures: u64, trials: u64, confidence: f64) -> f64 {
     if failures >= trials {
         return 1.0;
@@ -21,7 +21,8 @@ pub fn least_likely(failures: u64, trials: u64, confidence: f64) -> f64 {
     1.0 - most_likely(trials - failures, trials, confidence)
 }
 
-/// The regularised incomplete beta function `I_x(a, b)`: the continued fraction of Numerical Recipes, section 6.4, by Lentz.
+/// The regularised incomplete beta function `I_x(a, b)`: the continued fraction of Numerical Recipes,
+/// section 6.4, by Lentz.
 fn beta(a: f64, b: f64, x: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;

@@ -12,8 +12,8 @@ use super::real::targets;
 use super::statistics::{pearson, spearman};
 use super::{first, scores};
 
-/// Compares the scores of every target of a store of f32 vectors with those of the same vectors stored as `dtype`, which become further features
-/// of a copy in `folder`.
+/// Compares the scores of every target of a store of f32 vectors with those of the same vectors stored as
+/// `dtype`, which become further features of a copy in `folder`.
 pub fn run(source: &Store, folder: &Path, dtype: DType) -> Result<Vec<Value>> {
     let snapshot = source.snapshot()?;
     let copy = copy_as(source, folder, dtype)?.snapshot()?;

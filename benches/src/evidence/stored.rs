@@ -31,7 +31,8 @@ pub struct Pool<'a> {
     pub tokens: bool,
 }
 
-/// Makes a store of `pool` and of the dataset `val`, whose sample i has `targets[checkpoint][i]` and is the subtask `t<i>`; these are stored as f32.
+/// Makes a store of `pool` and of the dataset `val`, whose sample i has `targets[checkpoint][i]` and is the
+/// subtask `t<i>`; these are stored as f32.
 pub fn build(folder: &Path, pool: &Pool<'_>, targets: &[Vec<Vec<f32>>]) -> Result<Store> {
     let store = Store::create(folder)?;
     samples(&store, "pool", pool.rows, None)?;

@@ -1,4 +1,5 @@
-//! Rankings with a tolerance: every score that is returned is within it of the score that belongs at its place.
+//! Rankings with a tolerance: every score that is returned is within it of the score that belongs at its
+//! place.
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Sim, SketchMode};
@@ -26,7 +27,8 @@ struct Found {
     scored: u64,
 }
 
-/// Asks each of `queries` about `rows` with each tolerance, certified and by the bit planes at `miss`, under `seeds` rotations.
+/// Asks each of `queries` about `rows` with each tolerance, certified and by the bit planes at `miss`,
+/// under `seeds` rotations.
 pub fn run(
     name: &str,
     rows: &[Vec<f32>],

@@ -1,4 +1,5 @@
-//! The store's files and memory: dropping them from the page cache, how much of them is there, and how fast the disk gives them.
+//! The store's files and memory: dropping them from the page cache, how much of them is there, and how
+//! fast the disk gives them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -54,7 +55,8 @@ pub fn resident(files: &[(PathBuf, u64)]) -> Option<u64> {
     text.lines().map(|line| line.trim().parse::<u64>().ok()).sum()
 }
 
-/// GB/s at which the disk gives files past the page cache, up to `most` bytes: direct reads of 1 MiB, four at a time.
+/// GB/s at which the disk gives files past the page cache, up to `most` bytes: direct reads of
+/// 1 MiB, four at a time.
 pub fn disk(files: &[(PathBuf, u64)], most: u64) -> Result<f64> {
     let mut pieces = Vec::new();
     let mut opened: Vec<File> = Vec::new();

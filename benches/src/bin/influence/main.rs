@@ -1,5 +1,6 @@
-//! Influence queries of a published store, as a user of the library asks them: exact, certified and by the cascade, one target or many,
-//! warm and cold. `benches/peers/influence.py` compares it with its peers on the same vectors.
+//! Influence queries of a published store, as a user of the library asks them: exact, certified and by
+//! the cascade, one target or many, warm and cold. `benches/peers/influence.py` compares it with its
+//! peers on the same vectors.
 
 #![forbid(unsafe_code)]
 
@@ -26,9 +27,11 @@ enum Command {
     Real(real::RealArgs),
     /// Publishes a folder of vectors as a store, with a sketch
     Make(make::MakeArgs),
-    /// Answers requests, one JSON object a line: {"do": "probe"} or {"do": "query", "mode": ..., "queries": ..., ...}
+    /// Answers requests, one JSON object a line: {"do": "probe"} or {"do": "query", "mode":
+    /// ..., "queries": ..., ...}
     Serve(serve::ServeArgs),
-    /// Asks once and says what it took of time, memory and page cache, if wanted with the store's files out of memory before
+    /// Asks once and says what it took of time, memory and page cache, if wanted with the store's
+    /// files out of memory before
     Once(once::OnceArgs),
 }
 

@@ -1,4 +1,5 @@
-//! A store from a folder of vectors: `meta.json` with rows, queries and dim, `rows.f16` and `queries.f32`, little-endian, row after row.
+//! A store from a folder of vectors: `meta.json` with rows, queries and dim, `rows.f16` and `queries.f32`,
+//! little-endian, row after row.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,8 @@ pub struct MakeArgs {
     threads: usize,
 }
 
-/// Publishes the pool, a target of each number of samples (its first vectors, again from the start where there are fewer) and a sketch.
+/// Publishes the pool, a target of each number of samples (its first vectors, again from the start where
+/// there are fewer) and a sketch.
 pub fn run(args: &MakeArgs) -> Result<()> {
     let meta: Value = serde_json::from_str(&fs_err::read_to_string(args.vectors.join("meta.json"))?)?;
     let number = |name: &str| -> Result<usize> {

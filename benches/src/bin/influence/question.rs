@@ -19,7 +19,8 @@ pub struct Question {
     pub mode: String,
     /// Target samples.
     pub queries: usize,
-    /// What has a ranking where there are several target samples: `sample` or `subtask`, of which each has one sample.
+    /// What has a ranking where there are several target samples: `sample` or `subtask`, of
+    /// which each has one sample.
     pub each: String,
     /// Rows of each ranking.
     pub k: usize,
