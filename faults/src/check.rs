@@ -1,6 +1,7 @@
 //! Invariants that hold after any fault.
 //!
-//! - the store opens, and its content is that of the last acknowledged step, or that of the step in flight, whole
+//! - the store opens, and its content is that of the last acknowledged step, or that of the
+//!   step in flight, whole
 //! - older snapshots have the content of earlier steps, in their order
 //! - `verify` finds nothing wrong
 //! - the interrupted step can be done again, and the rest of the steps after it
@@ -23,7 +24,8 @@ pub enum Depth {
     History,
 }
 
-/// Looks at a store of which `acknowledged` steps are known to be done and the next one may be. Returns how many are done.
+/// Looks at a store of which `acknowledged` steps are known to be done and the next one may be.
+/// Returns how many are done.
 pub fn look(
     plan: &Plan,
     vfs: &Arc<dyn Vfs>,
@@ -110,7 +112,8 @@ pub fn finish(plan: &Plan, vfs: &Arc<dyn Vfs>, path: &Path, from: usize) -> Resu
     tidy(vfs, context.store()?)
 }
 
-/// After a collection nothing is left in the work folder but locks, and no file is there that no snapshot needs.
+/// After a collection nothing is left in the work folder but locks, and no file is there
+/// that no snapshot needs.
 fn tidy(vfs: &Arc<dyn Vfs>, store: &Store) -> Result<(), Failure> {
     let before = State::read(&*store.snapshot()?)?;
     let report = store.collect(GcOptions {

@@ -1,16 +1,20 @@
 //! `faults`: crashes and failures of every kind against a store, and checks of what is left.
 //!
 //! ```text
-//! faults sim | fail | intent | kill | power | soak | all  [--full] [--seed N] [--json] [--page FILE] [--keep FOLDER]
-//!   sim    loss of power on a simulated disk     --seeds --steps --images --onward; one image: --seed --at --image
-//!   fail   failure of the N-th operation         --seeds --steps --stride;          one: --seed --step --fault --n
+//! faults sim | fail | intent | kill | power | soak | all
+//!        [--full] [--seed N] [--json] [--page FILE] [--keep FOLDER]
+//!   sim    loss of power on a simulated disk     --seeds --steps --images --onward
+//!                                                one image: --seed --at --image
+//!   fail   failure of the N-th operation         --seeds --steps --stride
+//!                                                one: --seed --step --fault --n
 //!   intent two commands at once, in all pairs    --seeds
 //!   kill   kill -9                               --cycles --steps
 //!   power  loss of power on ext4                 --cycles --steps
 //!   soak   readers and writers at once           --seconds
 //! ```
 //!
-//! Workloads have consecutive seeds: `faults sim --full --seed 3 --seeds 10` does the last ten of the twelve that `faults sim --full` does.
+//! Workloads have consecutive seeds: `faults sim --full --seed 3 --seeds 10` does the last ten of the twelve
+//! that `faults sim --full` does.
 
 use gstore_faults::suite::{KINDS, Suite, page};
 use gstore_faults::*;

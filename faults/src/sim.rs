@@ -1,4 +1,5 @@
-//! Loss of power on the simulated disk: at every operation of a workload, with every choice of what was not safe yet.
+//! Loss of power on the simulated disk: at every operation of a workload, with every choice of
+//! what was not safe yet.
 
 use crate::check::{self, Depth, guarded};
 use crate::disk::{Image, Op, Pending, Replay, SimDisk, choices, images};
@@ -152,8 +153,8 @@ fn examine(plan: &Plan, image: &Image, acknowledged: usize, onward: bool) -> Res
     Ok(())
 }
 
-/// The process is killed here, the interrupted step is done by another one, and then the power is lost: what the second
-/// one acknowledged must be there.
+/// The process is killed here, the interrupted step is done by another one, and then the power is lost: what
+/// the second one acknowledged must be there.
 fn killed(plan: &Plan, replay: &Replay) -> Result<(), Failure> {
     let disk = SimDisk::from_image(&replay.live());
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());

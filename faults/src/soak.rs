@@ -1,8 +1,8 @@
 //! Readers, a writer, a compactor and a collector at the same time, checked by snapshot.
 //!
-//! The model of a change is there before the change is made. A reader takes a snapshot, reads all of it, and learns
-//! afterwards which change that snapshot is the last of: from the numbers that the writer's changes got. Compacting and
-//! collecting make snapshots of their own and change no content.
+//! The model of a change is there before the change is made. A reader takes a snapshot, reads all of it, and
+//! learns afterwards which change that snapshot is the last of: from the numbers that the writer's changes
+//! got. Compacting and collecting make snapshots of their own and change no content.
 
 use crate::check::guarded;
 use crate::work::{Context, State, Step, Workload};
@@ -63,7 +63,8 @@ impl Shared {
         f(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Contents that snapshot `number` may have, taken when at most change `begun` was begun; `None` while that is not known.
+    /// Contents that snapshot `number` may have, taken when at most change `begun` was begun; `None`
+    /// while that is not known.
     fn contents(&self, number: u64, begun: u64) -> Option<Vec<Arc<State>>> {
         let model = self.model();
         if !model.done.contains_key(&begun) {

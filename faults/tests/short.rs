@@ -1,5 +1,5 @@
-//! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any instant, and
-//! whatever was not is absent or whole.
+//! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any
+//! instant, and whatever was not is absent or whole.
 
 use gstore_faults::fail::{self, FailOptions};
 use gstore_faults::suite::Suite;
@@ -30,7 +30,8 @@ fn commands_of_two_processes_change_what_they_were_told_to() {
     good(&gstore_faults::intent::run(1, &suite().intent, &Stop::after(None)));
 }
 
-/// The tag is gone from what is visible, and comes back with a loss of power: a step that says it is done has to be.
+/// The tag is gone from what is visible, and comes back with a loss of power: a step that
+/// says it is done has to be.
 #[test]
 fn a_flush_fails_while_a_tag_is_removed() {
     let options = FailOptions { steps: 18, stride: 1 };

@@ -1,4 +1,5 @@
-//! Promise: vectors that a job had computed of a dataset are never shown for the samples of another one that got its name.
+//! Promise: vectors that a job had computed of a dataset are never shown for the samples of another
+//! one that got its name.
 
 use gstore_faults::disk::{Choice, Image, Pending, Replay, SimDisk};
 use gstore_faults::work::{Context, Mode, State, Step};

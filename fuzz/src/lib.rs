@@ -1,10 +1,12 @@
 //! Fuzz targets: each parser of untrusted bytes, as a function of bytes that asserts what must hold.
 //!
-//! Two drivers run the same targets: `cargo test -p gstore-fuzz` (on any toolchain, random changes of the kept inputs, for
-//! `GSTORE_FUZZ_SECONDS` each) and `just fuzz <target> <seconds>` (libFuzzer, guided by coverage; `fuzz/libfuzzer`).
+//! Two drivers run the same targets: `cargo test -p gstore-fuzz` (on any toolchain, random changes of the
+//! kept inputs, for `GSTORE_FUZZ_SECONDS` each) and `just fuzz <target> <seconds>` (libFuzzer, guided by
+//! coverage; `fuzz/libfuzzer`).
 //!
 //! Invariants
-//! - a target never panics and stays within its bound of memory, whatever the bytes; either is a defect of the parser
+//! - a target never panics and stays within its bound of memory, whatever the bytes; either is a
+//!   defect of the parser
 //! - `corpus/<target>/` holds small sound inputs of every form and every input that ever failed
 
 #![deny(unsafe_code)]

@@ -1,7 +1,8 @@
 //! Promise: no bytes from outside make a parser panic or take more memory than its bound.
 //!
-//! Every kept input is run, then random changes of kept inputs for `GSTORE_FUZZ_SECONDS` seconds a target (default 1), from
-//! `GSTORE_SEED`. An input that fails is written to a file that the message names; it belongs into `corpus/` with the repair.
+//! Every kept input is run, then random changes of kept inputs for `GSTORE_FUZZ_SECONDS` seconds a target
+//! (default 1), from `GSTORE_SEED`. An input that fails is written to a file that the message names; it
+//! belongs into `corpus/` with the repair.
 
 use gstore_fuzz::Target;
 use gstore_fuzz::change::{Random, changed};

@@ -45,7 +45,8 @@ impl Image {
                 {
                     self.names.remove(from);
                 }
-                // A file has one name at a time: an older one that a lost change would have removed goes as well.
+                // A file has one name at a time: an older one that a lost change would
+                // have removed goes as well.
                 if let Node::File(_) = node {
                     self.names.retain(|_, other| other != node);
                 }
@@ -151,8 +152,8 @@ fn write_part(bytes: &mut Vec<u8>, offset: u64, data: &[u8], choice: Choice) {
 
 /// The choices of image `number` of a point.
 ///
-/// First come all subsets of the pending changes, if these are few, else some of them; then images in which some of the
-/// data is torn or zero.
+/// First come all subsets of the pending changes, if these are few, else some of them; then images in which
+/// some of the data is torn or zero.
 pub fn choices(pending: &[Pending], number: u64, random: &mut Random) -> Vec<Choice> {
     let subsets = if pending.len() <= EXHAUSTIVE { 1u64 << pending.len() } else { 0 };
     let any = |random: &mut Random, change: &Pending| match (change, random.below(8)) {

@@ -1,10 +1,11 @@
 //! Simulated disk in memory, with a model of what a power loss may leave.
 //!
 //! Model
-//! - content of a file is safe after the file's sync; before that every write may be lost, kept, torn at a multiple of 512
-//!   bytes, or have its length but zeros for data, each independently of the others
-//! - a name (creation, rename, removal, folder) is safe after a sync of its folder; before that each change may be lost or
-//!   kept, independently of the others. A rename is atomic, also between folders, and a file has one name at a time
+//! - content of a file is safe after the file's sync; before that every write may be lost, kept, torn at a
+//!   multiple of 512 bytes, or have its length but zeros for data, each independently of the others
+//! - a name (creation, rename, removal, folder) is safe after a sync of its folder; before that each change
+//!   may be lost or kept, independently of the others. A rename is atomic, also between folders, and a file
+//!   has one name at a time
 //! - what is inside a folder whose own name was lost is lost
 //! - locks go with the process: a new disk made from an image has none
 

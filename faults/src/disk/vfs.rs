@@ -85,7 +85,8 @@ impl SimDisk {
         self.inner().names.keys().cloned().collect()
     }
 
-    /// Does something before any lock is taken, also by way of other clones; not before those that it takes itself.
+    /// Does something before any lock is taken, also by way of other clones; not before
+    /// those that it takes itself.
     pub fn before_lock(&self, hook: impl FnMut(&Path) + Send + 'static) {
         *self.hook() = Some(Hook(Box::new(hook)));
     }

@@ -1,7 +1,8 @@
 //! Failure of the N-th file operation, for every N, in every step of a workload.
 //!
-//! What must hold: no panic; an error says what failed; the store opens and nothing that was acknowledged is lost, also
-//! after a loss of power at once; the same process does the step again and succeeds, and what it then acknowledges is safe.
+//! What must hold: no panic; an error says what failed; the store opens and nothing that was acknowledged is
+//! lost, also after a loss of power at once; the same process does the step again and succeeds, and what it
+//! then acknowledges is safe.
 
 mod vfs;
 
@@ -34,7 +35,8 @@ pub fn run(seed: u64, options: &FailOptions, stop: &Stop, report: &mut Report) {
     report.count("workloads", 1);
     for (i, image) in images.iter().take(plan.steps.len()).enumerate() {
         for fault in Fault::ALL {
-            // Different steps and seeds begin at different operations, so that a stride leaves none out for good.
+            // Different steps and seeds begin at different operations, so that a stride
+            // leaves none out for good.
             let mut n = (seed + i as u64) % options.stride;
             while !stop.now() {
                 match guarded(|| one(&plan, image, i, fault, n)) {

@@ -168,7 +168,8 @@ impl Command {
         outcome.map_err(|e| format!("{self:?}: {e}").into())
     }
 
-    /// Does it to the model. `before` is the content before both commands; what is purged is added to `purged`.
+    /// Does it to the model. `before` is the content before both commands; what is purged is added to
+    /// `purged`.
     pub(super) fn apply(&self, state: &mut State, before: &State, purged: &mut BTreeSet<(String, u64)>) {
         let pool = || "pool".to_owned();
         let rows = |state: &State, ids: &[u64]| -> Vec<u64> {
@@ -224,7 +225,8 @@ const REMADE: [u64; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 900, 901, 902];
 /// The checkpoint that the shard brings.
 const CHECKPOINT: u8 = 2;
 
-/// Finds rows by ids, or those whose ids "side" has, and deletes them; again where they changed in between, as `gstore delete` does.
+/// Finds rows by ids, or those whose ids "side" has, and deletes them; again where they changed in between,
+/// as `gstore delete` does.
 fn delete(store: &Store, ids: Option<&[u64]>, purge: bool) -> Result<Outcome, Failure> {
     let first = Arc::clone(store.snapshot()?.dataset("pool")?);
     for _ in 0..10 {

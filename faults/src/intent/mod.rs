@@ -1,8 +1,10 @@
-//! Pairs of commands of two processes: one has found what it is to change and waits for the writer lock, the other commits, then the first goes on.
+//! Pairs of commands of two processes: one has found what it is to change and waits for the writer lock, the
+//! other commits, then the first goes on.
 //!
 //! - every ordered pair, and every time that the first command takes the writer lock
-//! - the store then has what the commands were told in this order, by ids, names and conditions and not by numbers of rows; what
-//!   the first was told of and the second took away is not replaced by whatever has its name
+//! - the store then has what the commands were told in this order, by ids, names and conditions and not
+//!   by numbers of rows; what the first was told of and the second took away is not replaced by
+//!   whatever has its name
 //! - a refused command changes nothing
 
 mod command;
@@ -110,7 +112,8 @@ fn pair(base: &Base, first: &Command, second: &Command) -> Result<Vec<Meeting>, 
     if meetings.is_empty() { Err("the first command takes no lock".into()) } else { Ok(meetings) }
 }
 
-/// The second command is done right before the first takes the writer lock for the n-th time; `None` if it does not take it so often.
+/// The second command is done right before the first takes the writer lock for the n-th time; `None` if it
+/// does not take it so often.
 fn meet(base: &Base, first: &Command, second: &Command, n: usize) -> Result<Option<Meeting>, Failure> {
     let disk = SimDisk::from_image(&base.image);
     let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()) as Arc<dyn Vfs>, &path());

@@ -117,8 +117,8 @@ impl Drop for Mounted {
 
 #[allow(unsafe_code)]
 fn shutdown(folder: impl AsFd) -> rustix::io::Result<()> {
-    // SAFETY: the call reads one u32, which the setter owns for as long as the call runs. A file system that does not know
-    // the call refuses it with an error; nothing of this process's memory is written.
+    // SAFETY: the call reads one u32, which the setter owns for as long as the call runs. A file system that
+    // does not know the call refuses it with an error; nothing of this process's memory is written.
     unsafe {
         let call = rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH);
         rustix::ioctl::ioctl(folder, call)

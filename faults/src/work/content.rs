@@ -1,5 +1,5 @@
-//! Generated samples and features of the workload. Everything follows from an id, a version and a row, so that any
-//! process can say what should be stored.
+//! Generated samples and features of the workload. Everything follows from an id, a version and a row, so
+//! that any process can say what should be stored.
 
 use gstore_store::*;
 use serde_json::Map;
@@ -151,7 +151,8 @@ pub fn label(index: usize) -> String {
     FEATURES.get(index).map_or_else(String::new, |d| format!("{}@{}", d.kind, d.dataset))
 }
 
-/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each type stores them exactly.
+/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each
+/// type stores them exactly.
 fn vector(index: usize, content: u64) -> Vec<f32> {
     let dim = FEATURES.get(index).map_or(0, |d| d.dim);
     let mut random = crate::Random::of(&[index as u64, content]);

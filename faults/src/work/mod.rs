@@ -1,4 +1,5 @@
-//! The workload: a sequence of changes that follows from a seed, and the content that the store has after each of them.
+//! The workload: a sequence of changes that follows from a seed, and the content that the store
+//! has after each of them.
 //!
 //! Invariants
 //! - a step run again after it was interrupted, or after it was done, ends in the same content

@@ -13,7 +13,8 @@ pub struct Plan {
     pub seed: u64,
     /// The steps.
     pub steps: Vec<Step>,
-    /// `states[i]` is the content before step i; the last one that after all steps. Before the first there is no store.
+    /// `states[i]` is the content before step i; the last one that after all steps. Before the
+    /// first there is no store.
     pub states: Vec<State>,
 }
 
@@ -82,7 +83,8 @@ impl Workload {
     pub fn next_bounded(&mut self) -> (Step, State) {
         self.plan.steps.clear();
         self.plan.states.clear();
-        // Readers hold leases all the time, and a purge refuses to take what they read; another process merges files.
+        // Readers hold leases all the time, and a purge refuses to take what they read;
+        // another process merges files.
         self.alone = false;
         let rows = self.state.datasets.values().map(|d| d.rows.len()).sum::<usize>();
         while self.plan.steps.is_empty() {

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The content of a store, by names, rows and digests.
 ///
-/// A feature without live rows shows nothing: a job that went on after its rows were deleted publishes one, a job that began later does
-/// not. Both are right, so two states that differ only in such features are equal.
+/// A feature without live rows shows nothing: a job that went on after its rows were deleted publishes one, a
+/// job that began later does not. Both are right, so two states that differ only in such features are equal.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// Datasets by name.
@@ -23,7 +23,8 @@ pub struct State {
     pub runs: BTreeMap<String, Vec<(String, Option<u64>)>>,
     /// Tags.
     pub tags: BTreeSet<String>,
-    /// Ids that were deleted, by dataset. No reader shows them, so they are not compared: the next append shows whether the store knows them.
+    /// Ids that were deleted, by dataset. No reader shows them, so they are not compared: the next append
+    /// shows whether the store knows them.
     pub deleted: BTreeMap<String, BTreeSet<String>>,
 }
 

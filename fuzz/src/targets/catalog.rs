@@ -1,6 +1,7 @@
 //! The catalog: `CURRENT`, roots and parts as JSON; values of the ledger; bitmaps of deleted rows.
 //!
-//! In a store these are read only where their digests agree. Here they are read as if the digests had been made to agree.
+//! In a store these are read only where their digests agree. Here they are read as if the digests
+//! had been made to agree.
 
 use super::{KIB, MIB};
 use crate::Target;

@@ -1,6 +1,7 @@
 //! Graphs: index files whose digests agree, searched.
 //!
-//! The bytes are those of an index file; its digests are made to agree, so that what was changed reaches the reader of headers, levels and edges.
+//! The bytes are those of an index file; its digests are made to agree, so that what was changed reaches the
+//! reader of headers, levels and edges.
 
 use super::MIB;
 use super::index::resealed;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 pub const INDEX: Target = Target {
     name: "index",
     run,
-    // The file is held by the file system, the map and the buffers; its footer is JSON with values of the caller's.
+    // The file is held by the file system, the map and the buffers; its footer is JSON with
+    // values of the caller's.
     per_byte: 300,
     constant: 64 * KIB,
     words: &[
@@ -26,7 +27,8 @@ pub const INDEX: Target = Target {
     ],
 };
 
-/// Where the footer begins, if there is one: with its first field, which the caller's header may have as well.
+/// Where the footer begins, if there is one: with its first field, which the caller's
+/// header may have as well.
 pub(super) fn footer(data: &[u8]) -> Option<usize> {
     let starts: Vec<usize> =
         data.windows(11).enumerate().filter(|(_, w)| w == b"{\"version\":").map(|(at, _)| at).collect();
@@ -41,8 +43,8 @@ fn sealed(data: &[u8]) -> Vec<u8> {
     [data, &(text.len() as u64).to_le_bytes(), &digest.to_le_bytes(), b"GSINDEX\n"].concat()
 }
 
-/// The same with digests of sections that agree as well, wherever the footer names bytes that are there: what digests would have found
-/// reaches those who read sections.
+/// The same with digests of sections that agree as well, wherever the footer names bytes that are there: what
+/// digests would have found reaches those who read sections.
 pub(super) fn resealed(data: &[u8]) -> Option<Vec<u8>> {
     let at = footer(data)?;
     let mut stored: Value = serde_json::from_slice(&data[at..]).ok()?;

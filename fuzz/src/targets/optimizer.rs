@@ -9,8 +9,8 @@ use gstore_model::weights::pickle::{Limits, Value, parse};
 pub const PICKLE: Target = Target {
     name: "pickle",
     run: pickle,
-    // An instruction of one byte makes a value of 96 bytes, twice in vectors that double; however short the pickle, sharing may make
-    // 1,024 further values.
+    // An instruction of one byte makes a value of 96 bytes, twice in vectors that double; however short the
+    // pickle, sharing may make 1,024 further values.
     per_byte: 500,
     constant: 256 * KIB,
     words: &[

@@ -8,7 +8,8 @@ use gstore_data::{IdAllocator, JsonlReader, Line, SchemaBuilder, parse_record};
 pub const SAMPLES: Target = Target {
     name: "samples",
     run,
-    // JSON values of two bytes take up to 80, in vectors that double; lines are read through a buffer of 256 KiB.
+    // JSON values of two bytes take up to 80, in vectors that double; lines are read
+    // through a buffer of 256 KiB.
     per_byte: 300,
     constant: 640 * KIB,
     words: &[
