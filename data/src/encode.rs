@@ -46,7 +46,7 @@ pub enum EncodeError {
     /// No tokenizer.
     #[error(
         "{}: no tokenizer.json, which is what the tokenizer is read from (with tokenizer_config.json, special_tokens_map.json and \
-         chat_template.jinja beside it, where they are there){hint}", folder.display()
+         chat_template.jinja next to it, where they are there){hint}", folder.display()
     )]
     NoTokenizer {
         /// The model folder.

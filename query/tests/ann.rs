@@ -342,7 +342,7 @@ fn a_graph_that_cannot_be_used_is_not_counted_as_one() {
     fs_err::remove_file(index_path(&store)).unwrap();
     fs_err::write(index_path(&store), &sound[..sound.len() - 40]).unwrap();
     assert_eq!(found(&store), Found::Unusable);
-    assert_eq!(make(&store).done, 80, "what is not counted is made anew");
+    assert_eq!(make(&store).done, 80, "what is not counted is rebuilt");
     assert_eq!(found(&store), Found::Usable);
 }
 
@@ -400,7 +400,7 @@ fn damaged_files_are_errors_that_say_what_to_do() {
     fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, &sound[..sound.len() / 2]).unwrap();
     assert!(answer(&store).is_err());
-    assert_eq!(make(&store).done, 200, "a damaged graph is made anew");
+    assert_eq!(make(&store).done, 200, "a damaged graph is rebuilt");
     assert!(answer(&store).is_ok());
 }
 

@@ -91,7 +91,7 @@ fn a_killed_command_goes_on_and_gives_the_same_bytes() {
         };
         assert!(same, "{killed} after {kills} kills");
         let hidden = place.path(&format!(".{killed}.part"));
-        assert!(!hidden.exists(), "nothing is left beside it");
+        assert!(!hidden.exists(), "nothing is left next to it");
     }
 }
 

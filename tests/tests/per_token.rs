@@ -42,7 +42,7 @@ fn the_tokens_of_a_sample_make_the_sample() {
     let store = created(dir.path(), "store");
     let kinds = [Kind::GradSgd, Kind::Loss];
     world::run(&store, request(&kinds, Granularity::Sample)).expect("ingested");
-    world::run(&store, request(&kinds, Granularity::Token)).expect("ingested beside");
+    world::run(&store, request(&kinds, Granularity::Token)).expect("ingested together");
     let counts = {
         let snapshot = store.snapshot().expect("a snapshot");
         let dataset = snapshot.dataset("pool").expect("there");

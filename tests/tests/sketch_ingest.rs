@@ -101,7 +101,7 @@ fn shards_have_their_sketches_made_when_they_are_attached() {
         |out: &str| done(ingest(&place, "pool", &["--features", "grad-sgd", "--shard", "1/1", "--out", out]));
     shard("one");
     place.ok(&["attach", "one"]);
-    assert!(index_files(&place).is_empty(), "nobody asked for sketches");
+    assert!(index_files(&place).is_empty(), "no sketches were requested");
     let pool = samples(&place, "pool.jsonl", 45);
     place.ok(&["add", "--dataset", "pool", "--data", &pool]);
     shard("two");

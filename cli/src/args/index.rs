@@ -12,8 +12,8 @@ use clap::{ArgGroup, Args};
     gstore index --store s --evaluate --dataset pool                    how much of the exact answer they find\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k', mode => 'sketch') ORDER BY score DESC LIMIT 100\"\n\n\
     A sketch holds short codes of every stored vector, 1.6 bytes a coordinate. Rankings in the mode `sketch` read them first and only those vectors that they\n\
-    cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Indexes are no part of a snapshot; whoever\n\
-    adds rows gives the command again, or `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
+    cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Indexes are no part of a snapshot; after\n\
+    adding rows, give the command again or use `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
     Memory: for each thread one block and its codes.\n\n\
     A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
     coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time, and the need is shown before. It is made segment by segment\n\

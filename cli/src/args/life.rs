@@ -107,7 +107,7 @@ pub struct TagArgs {
 /// `gstore compact`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Merges small files and leaves out deleted rows. Runs beside readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
+    after_help = "Merges small files and leaves out deleted rows. Runs concurrently with readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
     older snapshots until `gstore gc`. Vectors are copied bit for bit. Features that had sketches get those of the new files at the end.\n\nMemory: one block, or one batch of samples."
 )]
 pub struct CompactArgs {

@@ -98,7 +98,7 @@ fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
     if args.sketch {
         bail!(UsageError(
-            "--shard writes vectors beside the store, and sketches are made of those in it: gstore attach --sketch"
+            "--shard writes vectors outside the store, and sketches are built from those in it: gstore attach --sketch"
                 .to_owned()
         ));
     }

@@ -152,7 +152,7 @@ fn preview(
         true => out!("disk: about {}, and {} while it is made", HumanBytes(forecast.bytes), HumanBytes(disk)),
         false => out!("disk: about {}", HumanBytes(forecast.bytes)),
     }
-    out!("memory: at most {} beside the mapped store", HumanBytes(forecast.memory));
+    out!("memory: at most {} in addition to the mapped store", HumanBytes(forecast.memory));
     out!(
         "time: about {} of computing on {}; {} of vectors are read",
         HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),

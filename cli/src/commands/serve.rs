@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
     logs::begin(form, &args.log_level).map_err(UsageError)?;
     if !args.without_tokens && Tokens::of(&store).list()?.is_empty() {
         context.say(
-            "there is no token yet, so nobody can ask; `gstore token create NAME --scope read` makes one",
+            "there is no token yet, so no client can ask; `gstore token create NAME --scope read` makes one",
         );
     }
     let stop = context.cancel_on_interrupt("stopping; once more to stop at once")?;

@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
             };
             let datasets = (!datasets.is_empty()).then(|| datasets.iter().cloned().collect());
             let token = tokens.create(NewToken { name: name.clone(), scope, expires: *expires, datasets })?;
-            context.say("this token is shown once, and kept by nobody else:");
+            context.say("this token is shown once; only its digest is stored:");
             out!("{token}");
         }
         TokenWhat::List { output } => {

@@ -98,7 +98,7 @@ const SIGNS: [(&str, &str); 14] = [
     ("num_experts", "mixture-of-experts MLPs"),
     ("n_routed_experts", "mixture-of-experts MLPs"),
     ("kv_lora_rank", "latent attention"),
-    ("is_encoder_decoder", "an encoder beside the decoder"),
+    ("is_encoder_decoder", "an encoder in addition to the decoder"),
     ("vision_config", "an encoder of images"),
     ("audio_config", "an encoder of sound"),
     ("alibi", "ALiBi positions"),

@@ -76,7 +76,7 @@ pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
     let name = part.display_name();
     if part.desc.granularity == Granularity::Token {
         return Err(QueryError::Graph(format!(
-            "{name} has vectors of tokens; graphs are made of samples' vectors"
+            "{name} has vectors of tokens; graphs are built from samples' vectors"
         )));
     }
     if part.desc.space.family == Family::Loss {
@@ -86,7 +86,7 @@ pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
     }
     if part.desc.ensemble.is_some() || part.desc.checkpoint.is_none() {
         return Err(QueryError::Graph(format!(
-            "{name} belongs to no single checkpoint; graphs are made of features that do"
+            "{name} belongs to no single checkpoint; graphs are built from features that do"
         )));
     }
     Ok(())

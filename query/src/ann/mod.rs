@@ -33,5 +33,5 @@ pub(crate) use search::{NoDirection, unit};
 pub use segments::pays;
 
 /// Why graphs never use raw inner products.
-pub const NO_DOT: &str = "a graph is made of cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
+pub const NO_DOT: &str = "a graph is built from cosines: with raw dot products a few long vectors take all edges and most rows cannot be reached; \
     a scan of dot products is exact, and faster than a graph that finds as much";

@@ -65,7 +65,7 @@ pub fn check(reader: &FeatureReader) -> Result<(), QueryError> {
     let part = reader.part();
     if part.desc.granularity == Granularity::Token {
         return Err(QueryError::Sketch(format!(
-            "{} has vectors of tokens; sketches are made of samples' vectors",
+            "{} has vectors of tokens; sketches are built from samples' vectors",
             part.display_name()
         )));
     }

@@ -193,7 +193,7 @@ pub fn words(line: &Line) -> String {
     let unusable = match line.unusable_graphs {
         0 => String::new(),
         n => format!(
-            ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --hnsw {}` makes them anew)",
+            ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --hnsw {}` rebuilds them)",
             line.feature
         ),
     };

@@ -217,7 +217,7 @@ fn print(lines: &[Line]) -> Result<()> {
         let unusable = match line.unusable {
             0 => String::new(),
             n => format!(
-                ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --sketch {}` makes them anew)",
+                ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --sketch {}` rebuilds them)",
                 line.feature
             ),
         };

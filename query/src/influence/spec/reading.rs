@@ -177,8 +177,7 @@ pub fn records(options: &Options) -> Result<Vec<String>, OptionError> {
         (prompts, _) => {
             let (there, lacks) =
                 if prompts.is_some() { ("prompt", "completion") } else { ("completion", "prompt") };
-            let why =
-                format!("`{there}` needs `{lacks}` beside it; a text without either is given as `text`");
+            let why = format!("`{there}` needs `{lacks}` as well; a text without either is given as `text`");
             return Err(OptionError::new(there, why));
         }
     };
