@@ -1,5 +1,6 @@
-//! Model cache for samples that are given with a question: the query side declares the encoder,
-//! the ingest side computes.
+//! Model cache for samples that are given with a question.
+//!
+//! The query side declares the encoder, the ingest side computes.
 
 use std::fmt;
 use std::path::PathBuf;
