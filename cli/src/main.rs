@@ -1,5 +1,6 @@
-//! `gstore`: the command line of the store. Flags are parsed into plain values first,
-//! objects are built after.
+//! `gstore`: the command line of the store.
+//!
+//! Flags are parsed into plain values first, objects are built after.
 #![forbid(unsafe_code)]
 
 mod commands;

@@ -1,5 +1,6 @@
-//! The interactive shell of `gstore query`: statements end with `;`, every statement sees the newest
-//! snapshot.
+//! The interactive shell of `gstore query`.
+//!
+//! Statements end with `;`, and every statement sees the newest snapshot.
 
 use std::sync::Arc;
 use std::time::Instant;

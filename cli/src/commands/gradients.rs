@@ -1,5 +1,6 @@
-//! Conversion of gradient and embedding flags into options of the pipeline. A flag that would
-//! change nothing is refused.
+//! Conversion of gradient and embedding flags into options of the pipeline.
+//!
+//! A flag that would change nothing is refused.
 
 use anyhow::{Result, bail};
 use gstore_ingest::gradient::{LossForm, ModuleSelection};

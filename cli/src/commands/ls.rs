@@ -1,4 +1,4 @@
-//! `gstore ls`: what the store holds, one line each.
+//! `gstore ls`: lists datasets, runs and features, one line each.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,4 @@
-//! `gstore ask`: the proponents and opponents of a sample that is given on the command
-//! line, with their texts.
+//! `gstore ask`: the proponents and opponents of a given sample, with their texts.
 
 mod explain;
 mod text;
