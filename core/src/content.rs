@@ -1,5 +1,4 @@
-//! Content of a record: the conversation, the prompt with its completion, or the text that
-//! a model is trained on.
+//! Content of a record: a conversation, a prompt with its completion, or a text.
 //!
 //! A record is a JSON object with exactly one of `messages` (a list of `{role, content}`), `prompt` with
 //! `completion`, or `text`. Every other key is metadata, one of `prompt` and `completion` without the other

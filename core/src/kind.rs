@@ -1,4 +1,4 @@
-//! Feature kinds: the one table of what can be computed of a sample.
+//! Feature kinds: the one table of features that can be computed of a sample.
 
 use std::fmt;
 use std::str::FromStr;

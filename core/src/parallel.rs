@@ -1,5 +1,4 @@
-//! Work-sharing loops with cancellation: over numbered units in any order or in theirs, and from a
-//! source through workers.
+//! Work-sharing loops with cancellation, unordered and ordered, and pipelines of workers.
 //!
 //! Invariants
 //! - every unit runs once, and inside a thread units ascend
