@@ -1,5 +1,4 @@
-//! Language models: their weights, their architectures, and an explicit forward and backward over a narrow
-//! backend.
+//! Language models: weights, architectures, and an explicit forward and backward over a narrow backend.
 //!
 //! In layers, each of which uses those before it alone:
 //! - `files` reads safetensors, restricted pickles and JSON; [`params`] are lists of named tensors

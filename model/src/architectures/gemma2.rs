@@ -1,5 +1,4 @@
-//! Gemma 2: norms before and after each half with weights around zero, soft caps, every other layer
-//! with a sliding window.
+//! Gemma 2: norms around each half, zero-centred norm weights, soft caps, alternating sliding windows.
 
 use super::blocks::{self, ATTENTION};
 use super::decoder::{Decoder, Mlp, NormPlace};

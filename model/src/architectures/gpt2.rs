@@ -1,5 +1,4 @@
-//! GPT-2: learned positions, layer norms, biases everywhere, weights stored as `[input, out]` with
-//! q, k and v side by side.
+//! GPT-2: learned positions, layer norms, biases, weights stored as `[input, out]` with q, k, v fused.
 
 use super::blocks::{self, Tensors};
 use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Param, Positions, Role, Rows};

@@ -1,5 +1,6 @@
-//! GPT-NeoX and Pythia: layer norms, parallel attention and MLP, partial rotary positions, rows of q, k and
-//! v interleaved by head.
+//! GPT-NeoX and Pythia: layer norms, parallel attention and MLP, partial rotary positions.
+//!
+//! Rows of q, k and v are interleaved by head.
 
 use super::blocks::{self, Tensors};
 use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Residual, Rows};

@@ -1,5 +1,6 @@
-//! Model families: decoder descriptions from `config.json`. One small file for each
-//! architecture, over shared blocks.
+//! Model families: decoder descriptions from `config.json`.
+//!
+//! Each architecture is one small file over shared blocks.
 //!
 //! Invariants
 //! - a setting that would change the mathematics is implemented or refused by name, never ignored

@@ -1,4 +1,4 @@
-//! Settings that families share: sizes, norms, activations, and what must be refused.
+//! Settings that families share: sizes, norms, activations, and unsupported values.
 
 use serde_json::Value;
 

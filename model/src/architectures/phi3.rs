@@ -1,5 +1,4 @@
-//! Phi 3 and Phi 4: Llama with the projections of each half fused, partial rotary positions, and an
-//! optional sliding window.
+//! Phi 3 and Phi 4: Llama with fused projections, partial rotary positions, optional sliding window.
 
 use super::blocks::{self, PRE_NORMS};
 use super::decoder::{Decoder, LinearKind, Mlp, Rows};

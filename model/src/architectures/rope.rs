@@ -1,5 +1,6 @@
-//! Rotary positions: `rope_parameters` (transformers 5) or `rope_theta`, `rope_scaling` and a
-//! share of the head (before).
+//! Settings of rotary positions, in the spelling of transformers 5 and of earlier versions.
+//!
+//! The first has `rope_parameters`, the others `rope_theta`, `rope_scaling` and a share of the head.
 
 use super::decoder::{Positions, RopeScaling};
 use super::options::positive;

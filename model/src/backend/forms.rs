@@ -1,5 +1,4 @@
-//! Operands of backend operations: sizes, forms, plans, weights on the host; and the checks that every
-//! backend makes of them.
+//! Operands of backend operations: sizes, forms, plans, host weights, and checks of them.
 
 use std::ops::Range;
 

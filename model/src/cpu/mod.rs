@@ -1,5 +1,4 @@
-//! The CPU backend: row-major slices, products in micro-kernels and loops compiled for the vector
-//! instructions of the CPU at hand.
+//! The CPU backend: row-major slices, micro-kernels, and loops compiled for the vector instructions at hand.
 //!
 //! Invariants
 //! - every operation runs on the calling thread: no pool of threads, no environment variable. The one lock is

@@ -1,5 +1,4 @@
-//! Files of models: safetensors, restricted pickles and JSON, read and written, and errors for
-//! those that are refused.
+//! Files of models, read and written: safetensors, restricted pickles and JSON.
 //!
 //! Invariants
 //! - names, shapes and element types are checked before any weight is read

@@ -1,5 +1,4 @@
-//! Archives as `torch.save` writes them: a ZIP of one pickle (protocol 2) and the raw storages of its
-//! tensors.
+//! Archives as `torch.save` writes them: a ZIP of a protocol 2 pickle and raw tensor storages.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Gradients of parameters: sinks that accumulate the factors of a backward pass, for one
-//! sample or for a batch.
+//! Gradients of parameters: sinks that accumulate factors, for one sample or for a batch.
 
 mod layout;
 mod lora;

@@ -1,4 +1,4 @@
-//! One decoder layer forward: what it computes, and what it keeps for its backward.
+//! One decoder layer forward: its outputs, and the activations saved for the backward.
 //!
 //! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the
 //! last layer may be the scored rows only.

@@ -1,5 +1,4 @@
-//! Differentiable decoders: an explicit forward and backward for each layer, written once
-//! against a narrow backend.
+//! Differentiable decoders: an explicit forward and backward of each layer over the backend trait.
 //!
 //! Invariants
 //! - no autograd: each layer saves what its backward needs, hands the factors of weight gradients to a sink

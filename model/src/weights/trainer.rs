@@ -1,4 +1,4 @@
-//! `trainer_state.json` of a checkpoint: where training stood, and what it logged.
+//! `trainer_state.json` of a checkpoint: the step of the training, and its log.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
-//! Kernels for AVX-512: 14 rows of two vectors, 28 accumulators in 32 registers; in f32, and on pairs of
-//! bf16.
+//! Kernels for AVX-512 in f32 and on pairs of bf16: 14 rows of two vectors, 28 accumulators.
 
 use std::arch::x86_64::*;
 

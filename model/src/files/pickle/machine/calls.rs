@@ -1,4 +1,4 @@
-//! The few names that a pickle may refer to, and what calling them makes: plain data.
+//! Allow-list of names that a pickle may refer to, and the plain data that calling them makes.
 
 use super::super::value::{StorageRef, TensorRef, Value};
 use super::super::{Global, PickleError};
