@@ -1,4 +1,4 @@
-//! Field names: the keys under which records keep what gstore looks for, where they are not gstore's own.
+//! Field names: the keys that records use in place of gstore's own.
 //!
 //! A record that is read with such names is stored under gstore's own (`text`, `messages`, ...), so that
 //! readers of the store need no options. A key whose place is thereby taken gets a `_` at its end. The record

@@ -1,4 +1,4 @@
-//! Arrow IPC streams, which is what `datasets` writes.
+//! Arrow IPC streams, as `datasets` writes them.
 //!
 //! Messages are framed here and decoded by the library from pieces that really arrived, so that a damaged
 //! length never asks for memory, and a stream without its end mark is noticed.

@@ -1,5 +1,6 @@
-//! Text without roles: contents joined, one space (`prompt`, `completion`) or newline (messages) at a
-//! joint without white space.
+//! Text without roles: contents joined by a space or a newline.
+//!
+//! The joint is one space (`prompt`, `completion`) or newline (messages) where there is no white space.
 
 use super::Rendered;
 use crate::{Message, Role};
