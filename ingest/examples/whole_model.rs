@@ -1,5 +1,4 @@
-//! The job that `benches/whole_models.sh` times: from a JSONL file to published gradients of a whole model,
-//! without the query engine.
+//! The job that `benches/whole_models.sh` times: whole-model gradients without the query engine.
 //!
 //!     cargo run --release -p gstore-ingest --example whole_model -- \
 //!         STORE ROWS.jsonl MODEL f32|bf16 [THREADS [fact_sjlt]]

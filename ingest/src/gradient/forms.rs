@@ -1,5 +1,6 @@
-//! Forms of a gradient before projection. Source of the Adam form: Xia et al. 2024 (LESS),
-//! section 3, and their code.
+//! Forms of a gradient before projection: plain, Adam, sign, normalised.
+//!
+//! Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
 
 /// What a gradient is turned into, value by value.
 #[derive(Debug, Clone, Copy, PartialEq)]

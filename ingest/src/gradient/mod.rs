@@ -1,5 +1,4 @@
-//! Per-sample losses, embeddings and gradients of one checkpoint, and the feature kinds
-//! computed from gradients.
+//! Losses, embeddings and gradients per sample at one checkpoint, and the features computed from them.
 //!
 //! Invariants
 //! - the unit of work is a batch of whole samples; a call runs on the calling thread and

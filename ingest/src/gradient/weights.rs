@@ -1,5 +1,6 @@
-//! Gradients of a model's own tensors: projected from their factors where that is possible and cheaper,
-//! formed where it is not.
+//! Gradients of a model's own tensors: projected from their factors, or formed where that is needed.
+//!
+//! Factors are used where that is possible and cheaper.
 
 use std::ops::Range;
 

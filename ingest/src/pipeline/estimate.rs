@@ -1,4 +1,4 @@
-//! `--dry-run`: what an ingest would read, write and hold in memory.
+//! Dry run of an ingest: forecast of reads, writes and memory.
 
 use std::time::Instant;
 

@@ -1,5 +1,6 @@
-//! Tokenizer mismatch: texts with a token that only a fine-tune's tokenizer has, so that base and
-//! fine-tune would read them differently.
+//! Tokenizer mismatch: texts with a token that only a fine-tune's tokenizer has.
+//!
+//! Base and fine-tune would read such a text differently.
 //!
 //! Where a fine-tune brings such tokens, every text is looked through before anything is registered or
 //! computed, so that all of them are named at once. Memory: the places that are shown.

@@ -1,5 +1,7 @@
-//! Labels of features: `kind@checkpoint`, and behind it, where that name is taken, in what the feature
-//! differs from the one that has it (and, where that label is taken too, from the one that has that).
+//! Feature labels: `kind@checkpoint`, with a suffix where that name is taken.
+//!
+//! The suffix says in what the feature differs from the one that has the name (and, where that label is taken
+//! too, from the one that has that).
 //!
 //! A label is for people and never part of an identity; a feature keeps the one that it was given.
 

@@ -1,5 +1,4 @@
-//! `--data FILE --dry-run`: what the store would have after the file's samples were registered,
-//! without registering them.
+//! Dry run with new data files: the state after their registration, without registering them.
 //!
 //! The file is read into a scratch store. Its samples are then compared with those of the dataset,
 //! which are only read: what is in the dataset is planned there, with the features that it has, and the

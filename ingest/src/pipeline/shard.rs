@@ -1,5 +1,6 @@
-//! Computing one shard of an ingest: an equal share of a snapshot's rows, into a separate folder.
-//! The store is only read.
+//! Computation of one shard of an ingest.
+//!
+//! A shard is an equal share of a snapshot's rows, computed into a separate folder. The store is only read.
 
 use std::path::PathBuf;
 use std::sync::Arc;

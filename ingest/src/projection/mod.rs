@@ -1,5 +1,6 @@
-//! Random projections of gradients: linear, unbiased, and a pure function of seed, kind,
-//! tensor name and index.
+//! Random projections of gradients: linear, unbiased, reproducible from a seed.
+//!
+//! An entry is a pure function of seed, kind, tensor name and index.
 //!
 //! Invariants
 //! - `E<Px, Py> = <x, y>` over seeds; every scale factor lives inside P

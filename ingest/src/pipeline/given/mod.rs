@@ -1,5 +1,4 @@
-//! Samples that are given with a question: their vectors, as an ingest of the same records would compute
-//! them.
+//! Vectors of samples that are given with a question, as an ingest of the same records would compute them.
 //!
 //! Invariants
 //! - a vector is handed out only if its space, encoding and precision are those of the stored feature that it

@@ -1,5 +1,6 @@
-//! `fact_mask`: one coordinate of each stratum of each side, then sparse signs (the shape of
-//! FactGraSS, arXiv 2505.18976).
+//! `fact_mask`: one coordinate of each stratum of each side, then sparse signs.
+//!
+//! The shape is that of FactGraSS, arXiv 2505.18976.
 //!
 //! Reads the fewest values of all, and loses quality silently where a few channels carry the gradient: opt-in
 //! only ([`super::kurtosis`]).
