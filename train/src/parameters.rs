@@ -1,5 +1,4 @@
-//! Trainable parameters: LoRA factors or all tensors, their values in f32, and the model
-//! that computes with them.
+//! Trainable parameters in f32, LoRA factors or all tensors, and the model that computes with them.
 
 use std::path::PathBuf;
 

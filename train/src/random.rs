@@ -1,4 +1,4 @@
-//! Counter-based random numbers: a value depends on the seed, what it is for, and its index alone.
+//! Counter-based random numbers: a value depends on seed, purpose and index alone.
 
 /// A stream of numbers that can be asked for in any order.
 #[derive(Debug, Clone, Copy)]

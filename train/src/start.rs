@@ -1,5 +1,4 @@
-//! Starting point of a training: its samples, what decides its bits, and its own last checkpoint if there is
-//! one.
+//! Starting point of a training: samples, settings that decide its bits, and its last checkpoint.
 
 use gstore_core::{Cancel, many};
 use gstore_data::TextEncoder;

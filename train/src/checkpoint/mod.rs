@@ -1,4 +1,4 @@
-//! Checkpoint folders: what torch, PEFT and transformers open, written completely or not at all.
+//! Checkpoint folders in the formats of torch, PEFT and transformers, written completely or not at all.
 //!
 //! | file | holds |
 //! |---|---|
