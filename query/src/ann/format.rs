@@ -1,4 +1,4 @@
-//! The bytes of a graph: what usearch 2.26 writes, in two sections.
+//! Bytes of a graph as usearch 2.26 writes them, in two sections.
 //!
 //! ```text
 //! vectors | n x dim f16, of length 1

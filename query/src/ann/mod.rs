@@ -1,5 +1,4 @@
-//! Graphs of neighbours (HNSW) over normalised vectors: the rows nearest to a vector, found
-//! without comparing all.
+//! HNSW graphs of neighbours over normalised vectors: nearest rows without a full comparison.
 //!
 //! A graph is made by usearch ([`build()`], feature `ann`) for each segment and kept as an index of it
 //! ([`files`]). Searching it is our own code ([`Graph`]), over verified bytes of the map and without

@@ -1,5 +1,4 @@
-//! The rows nearest to a question's vector: candidates from graphs where there are any,
-//! scored by the exact scan.
+//! Nearest-neighbour search: candidates from graphs where there are any, scored by the exact scan.
 //!
 //! Invariants
 //! - the score of a row has the bits that the exact scan gives it, and the order is the exact scan's

@@ -1,4 +1,4 @@
-//! A search through the segments of pools: their graphs, and what is scanned instead.
+//! Search over the segments of pools: by graph, or by scan where a segment has none.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,5 +1,6 @@
-//! Dot products of two vectors that are both stored as f16, in the order of all dot products: lane = k mod
-//! 16, ascending k, fused.
+//! Dot products of two f16 vectors, in the order of all dot products.
+//!
+//! That is lane = k mod 16, ascending k, fused.
 
 use half::f16;
 

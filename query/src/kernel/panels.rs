@@ -1,5 +1,4 @@
-//! Many queries: some rows at a time are unpacked once, and every tile of queries passes over them
-//! while they are in cache.
+//! Many queries: rows are unpacked once, and all tiles of queries pass over them in cache.
 //!
 //! Invariants
 //! - a cut of a row ends at a multiple of the step, or with its module group; sums that go on in the next cut

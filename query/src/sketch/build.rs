@@ -1,4 +1,4 @@
-//! Making the sketch of a feature's blocks.
+//! Construction of sketches, block by block.
 
 use std::ops::{ControlFlow, Range};
 

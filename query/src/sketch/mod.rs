@@ -1,5 +1,4 @@
-//! Sketches: short codes of vectors that tell which rows cannot be among the best, so that few are read in
-//! full.
+//! Sketches: short codes of vectors that rule out most rows of a ranking, so that few are read in full.
 //!
 //! A vector is rotated at random ([`Rotation`]) and coded three times: a sign bit, a nibble and a signed byte
 //! for each coordinate ([`Encoder`]). Queries are rotated and rounded likewise ([`SketchQueries`]).

@@ -1,4 +1,4 @@
-//! Description of a question as it was resolved: what will be compared with what.
+//! Description of a resolved question: both sides of the comparison.
 
 use std::fmt;
 

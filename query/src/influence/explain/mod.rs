@@ -1,5 +1,4 @@
-//! Explanations of scores: the checkpoints' parts, the nearest target sample, and how much of a score is
-//! noise of the projection.
+//! Explanations of scores: parts of checkpoints, nearest target samples, noise of the projection.
 //!
 //! Invariants
 //! - nothing of the pool is read but the rows that are explained, each verified by its own check

@@ -1,5 +1,6 @@
-//! Noise of the projection in a score. The mathematics is in docs/methods.md, "Standard error and noise floor
-//! of a score".
+//! Noise of the projection in a score.
+//!
+//! The mathematics is in docs/methods.md, "Standard error and noise floor of a score".
 //!
 //! The coordinates of a projected vector are exchangeable, so each class of them (coordinate modulo 16) gives
 //! an estimate of the score, and the spread of the estimates says how far their mean is from the truth.

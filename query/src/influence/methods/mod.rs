@@ -1,5 +1,4 @@
-//! Answers other than rankings by influence: scores in row order, self-influence, neighbours of a
-//! vector, tiles of a matrix.
+//! Answers other than rankings: scores in row order, self-influence, neighbours, tiles of a matrix.
 
 pub(super) mod nearest;
 pub(super) mod scores;

@@ -1,5 +1,4 @@
-//! Searches for the neighbours of a vector: the question's vector of length 1, and the vectors
-//! that it is compared with.
+//! Neighbours of a vector: the question's vector of length 1, and the vectors compared with it.
 
 use gstore_core::Cancel;
 use gstore_store::{FeatureReader, RowSet};

@@ -1,5 +1,4 @@
-//! A plan bound to its snapshot, with what answers read once: the target's vectors, the pools' readers, the
-//! rows that may be scored.
+//! Prepared plans: a plan bound to its snapshot, with target vectors, pool readers and row filters.
 //!
 //! Preparing reads only the catalog. The rest is loaded by the first answer that needs it and kept for
 //! further ones; it can be shared between threads.

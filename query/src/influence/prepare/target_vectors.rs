@@ -1,5 +1,6 @@
-//! The query side: target vectors loaded, normalised, folded and, where the terms are linear, collapsed into
-//! one vector per subtask and checkpoint.
+//! Target vectors, loaded, normalised and folded.
+//!
+//! Where the terms are linear, they are collapsed into one vector per subtask and checkpoint.
 
 use std::ops::Range;
 use std::sync::Arc;

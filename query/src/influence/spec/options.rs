@@ -1,5 +1,4 @@
-//! The options of a question: one table of names, types, defaults and purposes, which SQL,
-//! flags and JSON read alike.
+//! Options of a question: one table of names, types, defaults and purposes for SQL, flags and JSON.
 //!
 //! A front end hands values over as JSON, by name: [`Options::set`] knows the names, the readers of
 //! [`Options`] know the types. [`InfluenceSpec::from_options`](super::InfluenceSpec::from_options)

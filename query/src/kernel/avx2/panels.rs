@@ -1,5 +1,7 @@
-//! Many queries: rows widened once to f32. The two halves of each line are multiplied one after the other, so
-//! that the sums of several rows and queries fit the 16 registers.
+//! Many queries: rows widened once to f32.
+//!
+//! The two halves of each line are multiplied one after the other, so that the sums of several rows and
+//! queries fit the 16 registers.
 
 use std::arch::x86_64::*;
 

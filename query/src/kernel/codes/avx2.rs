@@ -1,5 +1,6 @@
-//! AVX2: half a step of 32 coordinates is one register of values, multiplied with the query's as
-//! signed 16-bit numbers.
+//! AVX2: half a step of 32 coordinates is one register of values.
+//!
+//! It is multiplied with the query's as signed 16-bit numbers.
 
 use std::arch::x86_64::*;
 

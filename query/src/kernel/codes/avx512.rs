@@ -1,5 +1,6 @@
-//! AVX-512 with VNNI: a step of 64 coordinates is one register of unsigned codes, multiplied with signed
-//! queries by `vpdpbusd`.
+//! AVX-512 with VNNI: a step of 64 coordinates is one register of unsigned codes.
+//!
+//! It is multiplied with signed queries by `vpdpbusd`.
 //!
 //! The sums of the unsigned codes may wrap; what `finish` makes of them does not, since the true result fits.
 

@@ -1,6 +1,7 @@
-//! Sign bits times the bits of few queries: `sum over set signs of q_k` is the sum over the bits b of a
-//! value, weighed by what they count, of the number of coordinates where both bits are set. About half the
-//! work of unpacking the signs.
+//! Products of sign bits with the bits of few queries.
+//!
+//! `sum over set signs of q_k` is the sum over the bits b of a value, weighed by what they count, of the
+//! number of coordinates where both bits are set. About half the work of unpacking the signs.
 
 use std::arch::x86_64::*;
 

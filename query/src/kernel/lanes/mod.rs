@@ -1,5 +1,7 @@
-//! Many queries whose values lie side by side: a word of a row is broadcast and multiplied with that word of
-//! 16 queries at once. No sum over lanes is left at the end, and a row is read as it lies.
+//! Many queries side by side in vector lanes.
+//!
+//! A word of a row is broadcast and multiplied with that word of 16 queries at once. No sum over lanes is
+//! left at the end, and a row is read as it lies.
 //!
 //! The order of summation is not that of the exact kernels, so this is for integers and for products that
 //! are known up to a bound.

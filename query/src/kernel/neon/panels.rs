@@ -1,5 +1,7 @@
-//! Many queries: rows widened once to f32. The quarters of each line are multiplied one after the other, so
-//! that the sums of several rows and queries fit the 32 registers.
+//! Many queries: rows widened once to f32.
+//!
+//! The quarters of each line are multiplied one after the other, so that the sums of several rows and queries
+//! fit the 32 registers.
 
 use std::arch::aarch64::*;
 
