@@ -1,5 +1,6 @@
-//! Leaves that read files run on separate threads, so that the async workers stay free; dropping
-//! the stream stops them.
+//! Blocking leaves: threads that read files, so that the async workers stay free.
+//!
+//! Dropping the stream stops them.
 //!
 //! Invariants
 //! - work starts when the stream is first polled, not when the plan is: what other parts of the plan find out

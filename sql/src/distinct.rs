@@ -1,4 +1,4 @@
-//! Row numbers that may repeat, as those of tokens do: what is read for a row is read once.
+//! Repeated row numbers, as of tokens: data of a row is read once.
 
 use std::ops::Range;
 

@@ -1,5 +1,4 @@
-//! Tables that are read row by row: the dataset tables, the larger system tables,
-//! `excluded()` and `vectors()`.
+//! Tables read row by row: dataset tables, larger system tables, `excluded()` and `vectors()`.
 
 use std::fmt;
 use std::ops::Range;

@@ -1,5 +1,4 @@
-//! SQL over a store, by DataFusion: datasets and system tables as tables, `influence()` and its
-//! relatives as table functions.
+//! SQL over a store, by DataFusion: datasets and system tables, `influence()` and its relatives.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
 //! - [`Parameters`]: values for the parameters of a statement

@@ -1,5 +1,4 @@
-//! The samples of a dataset as columns: the content of the sample files, joined with the token
-//! counts of one encoding.
+//! Samples of a dataset as columns: content of the sample files, with token counts of one encoding.
 //!
 //! Invariants
 //! - `row` ascends in everything that is read from front to back

@@ -1,4 +1,4 @@
-//! The system tables: what the store holds, as tables in the schema `gstore`.
+//! System tables: the catalog of the store in the schema `gstore`.
 //!
 //! All but `samples` are read from the manifests that a snapshot has in memory, and of features of tokens the
 //! footers of their files.

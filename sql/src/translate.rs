@@ -1,5 +1,6 @@
-//! The engine's errors in the words of gstore: its own messages name plan nodes and
-//! settings that no user knows.
+//! Translation of the engine's errors into the words of gstore.
+//!
+//! Its own messages name plan nodes and settings that no user knows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Answering one question: choose rows, score them, cut, then read what the survivors' columns hold.
+//! Execution of one question: choose rows, score them, cut, then read the survivors' columns.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
-//! `influence(pool, target, ...)`, `self_influence(pool, ...)` and `excluded(pool, target, ...)`: the scoring
-//! form as relations. `nearest(pool, ...)` is the same for one vector, with the help of graphs.
+//! `influence(pool, target, ...)` and its relatives as relations.
+//!
+//! `self_influence(pool, ...)` and `excluded(pool, target, ...)` have the same scoring form;
+//! `nearest(pool, ...)` is the same for one vector, with the help of graphs.
 //!
 //! The question is resolved when the statement is planned; rows are scored when the result is read.
 

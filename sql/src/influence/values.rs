@@ -1,4 +1,4 @@
-//! The values of scored rows: what the ranking knows, joined with what the sample files hold.
+//! Values of scored rows: columns of the ranking, joined with those of the sample files.
 
 use std::sync::Arc;
 
