@@ -1,5 +1,6 @@
-//! Access to the parsers of this crate for `gstore-fuzz`. Not part of the interface: anything here
-//! may change at any time.
+//! Access to the parsers of this crate for `gstore-fuzz`.
+//!
+//! Not part of the interface: anything here may change at any time.
 
 use crate::error::StorageError;
 use crate::index::{IndexFile, open_any};

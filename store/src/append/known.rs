@@ -1,5 +1,4 @@
-//! The ids of a dataset while samples are added to it: those of its live rows, from the
-//! ledger, and the new ones.
+//! Known ids of a dataset during an append: those of its live rows, from the ledger, and the new ones.
 
 use crate::error::{AppendError, StorageError};
 use crate::ledger::{Known, Ledger, LedgerError};

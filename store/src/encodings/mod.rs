@@ -1,4 +1,4 @@
-//! Encodings: what tokenizer, template and maximum length make of the samples.
+//! Encodings: token counts of samples under a tokenizer, a template and a maximum length.
 //!
 //! Invariants
 //! - a file's rows are dense; files may overlap, because the counts of a sample follow

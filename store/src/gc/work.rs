@@ -1,4 +1,4 @@
-//! Sweeping what processes at work keep in the store's folder: jobs, appends, compactions and leases.
+//! Sweep of what processes at work keep in the store: jobs, appends, compactions and leases.
 
 use super::report::JobNote;
 use super::sweep::{Starting, Sweeper};

@@ -1,5 +1,6 @@
-//! Index files: derived data of one segment that can be rebuilt from it at any time. The
-//! content is the caller's.
+//! Index files: derived data of one segment that can be rebuilt from it at any time.
+//!
+//! The content is the caller's.
 //!
 //! Invariants
 //! - the index of kind `k` of segment `u` is `indexes/<u>.<k>`, found by its name: no manifest mentions it,

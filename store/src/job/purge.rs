@@ -1,5 +1,4 @@
-//! Rows that were purged while a job ran: its sealed files are written again without them
-//! before they are published.
+//! Purged rows in running jobs: sealed files are written again without them before they are published.
 
 use super::folder::{JobFolder, encoding_name, note_name, unfinished};
 use super::plan::SealedEncoding;

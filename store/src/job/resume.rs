@@ -1,4 +1,4 @@
-//! Starting a job, and taking over what an earlier process left.
+//! Start of a job, and resumption of what an earlier process left.
 
 use super::folder::{Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json};
 use super::plan::{EncodingNote, Intents, JobFeature, JobFile, JobPlan, SealedEncoding};

@@ -1,5 +1,6 @@
-//! File names of a store, and recognising them. A file with another name is not gstore's, and
-//! nothing here touches it.
+//! File names of a store, and recognising them.
+//!
+//! A file with another name is not gstore's, and nothing here touches it.
 
 use serde::Serialize;
 use uuid::Uuid;

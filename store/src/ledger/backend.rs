@@ -1,5 +1,4 @@
-//! redb on top of verified pages, and through them of the store's `Vfs`: injected faults
-//! reach the ledger as well.
+//! Storage backend of redb: verified pages on the store's `Vfs`, so that injected faults reach it.
 
 use super::pages::Pages;
 use redb::StorageBackend;

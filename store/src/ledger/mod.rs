@@ -1,5 +1,6 @@
-//! The ledger: an index for writers, from id to row and digest. Derived data: whatever it says follows
-//! from the sample files.
+//! The ledger: an index for writers, from id to row and digest.
+//!
+//! Derived data: whatever it says follows from the sample files.
 //!
 //! Invariants
 //! - opened only under the writer lock; readers never touch it

@@ -1,4 +1,4 @@
-//! The ledger's file as pages with known sums: whatever is read is what was written.
+//! Pages of the ledger's file with known sums: a page is read as it was written, or refused.
 //!
 //! Invariants
 //! - every byte read is compared with the sum of its page; a page that differs is an error, and the

@@ -1,5 +1,7 @@
-//! `ledger.sums`: what every page of a ledger holds that was closed in order. It is what makes opening a
-//! large ledger cheap: a page is compared when it is read, and nothing has to be read before.
+//! `ledger.sums`: sums of every page of a ledger that was closed in order.
+//!
+//! It is what makes opening a large ledger cheap: a page is compared when it is read, and nothing has to be
+//! read before.
 //!
 //! Layout, little-endian: `GSLSUMS\n` | version u32, 1 | page size u32, 4096 | UUID of the store |
 //! length of `ledger.redb` u64 | XXH3-64 of every started page u64, the last one filled up with zeros |

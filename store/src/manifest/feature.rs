@@ -1,4 +1,4 @@
-//! A feature part: what a feature is and the segments that hold its vectors.
+//! A feature part: the description of a feature, and the segments that hold its vectors.
 
 use super::Extra;
 use super::entry::deserialize_with_extra;

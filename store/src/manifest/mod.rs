@@ -1,4 +1,4 @@
-//! Manifests: what a snapshot consists of, as JSON files that a person can read.
+//! Manifests: the content of a snapshot, as JSON files that a person can read.
 //!
 //! Invariants
 //! - a manifest file is never changed; its name ends in its digest, and every reference to

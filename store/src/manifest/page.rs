@@ -1,5 +1,4 @@
-//! Pages: the older entries of a part's long lists, in separate files, so that a publish
-//! writes only what changed.
+//! Pages: older entries of long lists in separate files, so that a publish writes only the changes.
 //!
 //! Invariants
 //! - a page file is never changed; the part holds its digest, so the tree of digests stays complete

@@ -1,5 +1,4 @@
-//! Dataset parts: put together from an older version and from files that describe themselves;
-//! and their token counts.
+//! Repair of dataset parts and token counts, from older versions and from self-describing files.
 
 use super::parts::{Inventory, best_dataset, list};
 use super::report::{Loss, LostKind};

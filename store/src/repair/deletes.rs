@@ -1,5 +1,6 @@
-//! Deleted rows and ids of a dataset, from every bitmap and list that can be read. A repair never
-//! undoes a delete by itself.
+//! Deleted rows and ids of a dataset, from every bitmap and list that can be read.
+//!
+//! A repair never undoes a delete by itself.
 
 use super::Work;
 use super::parts::{is_medium, list};

@@ -1,4 +1,4 @@
-//! Features: damaged segments are replaced by what is sound in them and in other segments of the folder.
+//! Repair of features: damaged segments are replaced by sound rows of them and of other segments.
 
 use super::Work;
 use super::parts::{Inventory, is_medium, list};

@@ -1,5 +1,4 @@
-//! New data files: written in a work folder, moved into place before the snapshot that
-//! names them is published.
+//! New data files of a repair, moved into place before the snapshot that names them is published.
 
 use crate::error::StorageError;
 use crate::layout::Env;

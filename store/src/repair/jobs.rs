@@ -1,5 +1,7 @@
-//! Files that interrupted jobs were publishing. They lie in the folders of the store and belong to the jobs:
-//! the command that is started again moves them back, unless the snapshot that its note names has them.
+//! Files that interrupted jobs were publishing.
+//!
+//! They lie in the folders of the store and belong to the jobs: the command that is started again moves them
+//! back, unless the snapshot that its note names has them.
 
 use super::parts::is_medium;
 use crate::error::StorageError;

@@ -1,5 +1,4 @@
-//! Repairing a store: damaged files are rebuilt from sound ones, and the result is
-//! published as a new snapshot.
+//! Repair of a store: damaged files are rebuilt from sound ones, and published as a new snapshot.
 //!
 //! Invariants
 //! - one commit: a crash leaves the damage as it was, or the repaired store; repairing

@@ -1,5 +1,4 @@
-//! Sample files: rows of a damaged one that can still be read are saved into a new file, the
-//! others become purged rows.
+//! Repair of sample files: readable rows are saved into a new file, the others become purged rows.
 
 use super::Work;
 use super::deletes::Dead;

@@ -1,5 +1,6 @@
-//! A folder in `tmp/` for files that are being written, and the lock that lets only one process write
-//! again what is published.
+//! Work folder in `tmp/` for files that are being written, and the lock of all rewriting.
+//!
+//! The lock lets only one process at a time write again what is published.
 
 use crate::error::StorageError;
 use crate::layout::Env;

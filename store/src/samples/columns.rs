@@ -1,4 +1,4 @@
-//! Metadata columns: names, types, and what an append may change about them.
+//! Metadata columns: names, types, and the changes that an append may make.
 
 use super::value::MetaValue;
 use crate::error::AppendError;

@@ -1,5 +1,6 @@
-//! Block bounds in the footer, with which a scan can skip a block: the largest length of a vector, and the
-//! number of flagged ones.
+//! Block bounds in the footer, with which a scan can skip a block.
+//!
+//! They are the largest length of a vector, and the number of flagged ones.
 //!
 //! Invariants
 //! - a length is never below that of any stored vector of the block (scales applied), nor below its

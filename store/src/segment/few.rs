@@ -1,5 +1,4 @@
-//! Point reads: a few vectors of a block that was not verified, each by its own check,
-//! without reading the block.
+//! Point reads: a few vectors of an unverified block, each by its own check, without the block.
 
 use super::BlockBuffer;
 use super::block::Block;

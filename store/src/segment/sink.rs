@@ -1,4 +1,4 @@
-//! The file under a segment writer: counts bytes and digests what was written since the last mark.
+//! The file under a segment writer, with counts and digests of the bytes since the last mark.
 
 use crate::vfs::VfsFile;
 use gstore_core::Digest;

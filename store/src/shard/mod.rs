@@ -1,5 +1,4 @@
-//! Shards: parts of one ingest computed by several processes, on several machines, and attached to
-//! the store in one commit.
+//! Shards: parts of one ingest from several processes or machines, attached to the store in one commit.
 //!
 //! Invariants
 //! - which rows a shard takes follows from the rows of a snapshot, the number of shards and the size of a

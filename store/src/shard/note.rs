@@ -1,5 +1,6 @@
-//! Shard note: the shard that a folder is for, kept in its `job.json` from the start, so that
-//! nothing else is done there.
+//! Shard note: the shard that a folder is for.
+//!
+//! It is kept in the folder's `job.json` from the start, so that nothing else is done there.
 
 use super::index::ShardIndex;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Making an empty store.
+//! Creation of an empty store.
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::names::{CURRENT, LOCK};

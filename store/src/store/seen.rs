@@ -1,4 +1,4 @@
-//! Staleness check: whether a later snapshot still has what a caller found in an earlier one.
+//! Staleness check: whether a later snapshot still has the rows and parts that a caller found.
 //!
 //! A command finds by name, id or condition what it is to change, and waits for the writer lock. What it
 //! found goes into the change as the parts of the snapshot in which it found them, and is looked for by

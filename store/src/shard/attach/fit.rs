@@ -1,5 +1,6 @@
-//! Compatibility of shards with this store, and with each other. Only receipts, the catalog and, if need be,
-//! samples are looked at.
+//! Compatibility of shards with this store, and with each other.
+//!
+//! Only receipts, the catalog and, if need be, samples are looked at.
 
 use super::read::Shard;
 use crate::error::AttachError;

@@ -1,4 +1,4 @@
-//! `receipt.json`: what a finished shard is, and the digest of every file in it.
+//! `receipt.json`: description of a finished shard, with the digest of every file in it.
 //!
 //! Invariants
 //! - the last line but one of the file holds the XXH3-128 of all bytes before that digest
