@@ -1,5 +1,4 @@
-//! Shared code of the benchmarks: ingest of a folder of models and data, synthetic stores, and
-//! readings of the machine.
+//! Shared code of the benchmarks: ingest of the reference data, synthetic stores, probes of the machine.
 #![forbid(unsafe_code)]
 
 pub mod evidence;

@@ -1,5 +1,4 @@
-//! The LESS workload on a folder of the reference layout: a pool, target files, a model and
-//! its warm-up checkpoints.
+//! The LESS workload: a pool, target files, a model and its warm-up checkpoints in the reference layout.
 
 use std::path::{Path, PathBuf};
 

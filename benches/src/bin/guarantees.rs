@@ -1,5 +1,6 @@
-//! Measured guarantees of the query engine: certificates, probabilities of a miss, tolerances, accuracy of
-//! products, storage types. Prints one JSON object a line; `benches/guarantees.sh` keeps them.
+//! Measured guarantees of the query engine: certificates, misses, tolerances, accuracy, storage types.
+//!
+//! Prints one JSON object a line; `benches/guarantees.sh` keeps them.
 
 use std::path::PathBuf;
 use std::time::Instant;

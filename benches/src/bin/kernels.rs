@@ -1,5 +1,7 @@
-//! Speed of the kernels by themselves: rows in memory against 1 to 256 queries, next to the bandwidth at
-//! which the same machine reads memory and the rate at which it multiplies, both measured in the same second.
+//! Speed of the kernels: rows in memory against 1 to 256 queries.
+//!
+//! It is given next to the bandwidth at which the same machine reads memory and the rate at which it
+//! multiplies, both measured in the same second.
 //!
 //! Every figure is the best of several rounds that alternate between the kernel and the probes: on a
 //! shared machine any of them may be disturbed, and the ratio of the bests does not flatter the

@@ -1,5 +1,6 @@
-//! The whole LESS job on the reference data: time, size, and how good the default projection is against the
-//! gradient itself. Prints a table for people on standard error and one JSON object on standard output.
+//! The complete LESS job on the reference data: time, size, and error of the default projection.
+//!
+//! Prints a table for people on standard error and one JSON object on standard output.
 
 use std::path::PathBuf;
 use std::sync::Arc;

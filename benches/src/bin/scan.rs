@@ -1,5 +1,6 @@
-//! Speed of the exact scan: 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query
-//! vectors, next to the bandwidth at which the same machine reads memory in the same second.
+//! Speed of the exact scan, next to the bandwidth of the memory in the same second.
+//!
+//! 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors.
 //!
 //! Both are the best of several rounds that alternate between them: on a shared machine either may be
 //! disturbed, and the ratio of the bests does not flatter the scan when a probe was.

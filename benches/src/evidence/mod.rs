@@ -1,5 +1,4 @@
-//! Evidence for the guarantees of rankings: certificates, probabilities of a miss, tolerances,
-//! accuracy and storage types.
+//! Evidence for the guarantees of rankings: certificates, misses, tolerances, accuracy, storage types.
 //!
 //! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's
 //! score ([`Prepared::scores`]), sorted here. A trial is one ranking that is compared with it.

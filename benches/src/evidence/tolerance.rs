@@ -1,5 +1,4 @@
-//! Rankings with a tolerance: every score that is returned is within it of the score that belongs at its
-//! place.
+//! Rankings with a tolerance: each returned score is within it of the score that belongs there.
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Sim, SketchMode};

@@ -1,5 +1,4 @@
-//! The store's files and memory: dropping them from the page cache, how much of them is there, and how
-//! fast the disk gives them.
+//! Cold starts: dropping the store from the page cache, what of it is cached, and the speed of the disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,6 +1,7 @@
-//! Influence queries of a published store, as a user of the library asks them: exact, certified and by
-//! the cascade, one target or many, warm and cold. `benches/peers/influence.py` compares it with its
-//! peers on the same vectors.
+//! Influence queries of a published store, as a user of the library asks them.
+//!
+//! Exact, certified and by the cascade; one target or many; warm and cold. `benches/peers/influence.py`
+//! compares it with its peers on the same vectors.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,7 @@
-//! A store from a folder of vectors: `meta.json` with rows, queries and dim, `rows.f16` and `queries.f32`,
-//! little-endian, row after row.
+//! A store from a folder of vectors.
+//!
+//! The folder has `meta.json` with rows, queries and dim, `rows.f16` and `queries.f32`, little-endian, row
+//! after row.
 
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! One question in a fresh process: its time, its memory, and what it does to the page cache.
+//! One question in a fresh process: its time, its memory, and its effect on the page cache.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,5 +1,6 @@
-//! Timed queries on request, so that a driver can alternate them with those of other programs while
-//! everything stays in memory.
+//! Timed queries on request.
+//!
+//! A driver alternates them with those of other programs while everything stays in memory.
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
