@@ -1,5 +1,4 @@
-//! Faults: crashes, failing disks and concurrent processes against a store, checked with a model of its
-//! content.
+//! Faults: crashes, failing disks and concurrent processes against a store, checked with a model.
 //!
 //! [`work`] is a workload with its model, [`check`] compares a store with it. [`disk`] is a disk in memory
 //! that knows what a loss of power may leave of it. The other modules bring the store down, each in its way,

@@ -1,4 +1,4 @@
-//! Random numbers from a seed: the same everywhere, so that what failed can be run again.
+//! Seeded random numbers, the same on every platform, so that a failure can be run again.
 
 /// A generator (splitmix64).
 #[derive(Debug, Clone)]

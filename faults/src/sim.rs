@@ -1,5 +1,4 @@
-//! Loss of power on the simulated disk: at every operation of a workload, with every choice of
-//! what was not safe yet.
+//! Power loss on the simulated disk, at every operation, with every choice of changes that were not durable.
 
 use crate::check::{self, Depth, guarded};
 use crate::disk::{Image, Op, Pending, Replay, SimDisk, choices, images};

@@ -1,5 +1,7 @@
-//! Pairs of commands of two processes: one has found what it is to change and waits for the writer lock, the
-//! other commits, then the first goes on.
+//! Pairs of commands of two processes, of which the second commits while the first waits.
+//!
+//! The first has found what it is to change and waits for the writer lock, the second commits, then the first
+//! goes on.
 //!
 //! - every ordered pair, and every time that the first command takes the writer lock
 //! - the store then has what the commands were told in this order, by ids, names and conditions and not

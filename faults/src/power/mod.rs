@@ -1,5 +1,7 @@
-//! Loss of power on a real file system: an ext4 image on a loop device is shut down by the file system's own
-//! call, without a flush of its log, then mounted again.
+//! Power loss on a real file system.
+//!
+//! An ext4 image on a loop device is shut down by the file system's own call, without a flush of its log,
+//! then mounted again.
 
 mod mount;
 

@@ -1,5 +1,6 @@
-//! Generated samples and features of the workload. Everything follows from an id, a version and a row, so
-//! that any process can say what should be stored.
+//! Generated samples and features of the workload.
+//!
+//! Everything follows from an id, a version and a row, so that any process can say what should be stored.
 
 use gstore_store::*;
 use serde_json::Map;

@@ -1,5 +1,4 @@
-//! Indexes of the workload: the checks of a segment's vectors, in two sections that grow side by side; and
-//! sketches, as `gstore index` makes them.
+//! Indexes of the workload: checks of vectors in two sections, and sketches as `gstore index` makes them.
 
 use crate::Failure;
 use gstore_query::QueryError;

@@ -1,5 +1,4 @@
-//! The workload: a sequence of changes that follows from a seed, and the content that the store
-//! has after each of them.
+//! The workload: a seeded sequence of changes, and the expected content of the store after each.
 //!
 //! Invariants
 //! - a step run again after it was interrupted, or after it was done, ends in the same content
