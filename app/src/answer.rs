@@ -26,7 +26,7 @@ pub enum AnswerError {
     /// Samples that cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A stored record that is none.
+    /// An invalid stored record.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// A table that cannot be written.

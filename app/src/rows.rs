@@ -45,7 +45,7 @@ pub enum FindError {
 /// The live rows of a dataset that ids and a condition name.
 ///
 /// # Errors
-/// A condition that is none, damage, and being told to stop.
+/// An invalid condition, damage, and cancellation.
 pub fn find_rows(
     snapshot: &Arc<Snapshot>,
     dataset: &DatasetPart,

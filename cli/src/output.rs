@@ -127,7 +127,7 @@ pub fn noted<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     written
 }
 
-/// What became of printing, where the command goes on without a reader.
+/// Outcome of printing, where the command goes on without a reader.
 pub fn unless_closed(printed: Result<()>) -> Result<()> {
     if is_closed() { Ok(()) } else { printed }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub enum Role {
     /// Instructions for the whole conversation.
     System,
-    /// The one who asks.
+    /// The user.
     User,
     /// The model; its words are what is scored.
     Assistant,

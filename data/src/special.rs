@@ -23,7 +23,7 @@ impl TokenizerFiles {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, as
     /// far as they are there.
     ///
-    /// As transformers does, the first file has the last word on a token, and a template file goes
+    /// As transformers does, the first file takes precedence for a token, and a template file goes
     /// before the configuration.
     pub(super) fn read(folder: &Path) -> Result<Self, EncodeError> {
         let config = read_object(&folder.join("tokenizer_config.json"))?;

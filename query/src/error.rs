@@ -164,7 +164,7 @@ impl QueryError {
         }
     }
 
-    /// An option with a value that is none of the allowed ones.
+    /// An option with a value that is not allowed.
     pub fn option(option: &'static str, given: &str, allowed: &[&str]) -> Self {
         Self::Option { option, given: given.to_owned(), allowed: allowed.join(", ") }
     }

@@ -482,7 +482,7 @@ fn a_file_that_appears_while_a_matrix_is_made_stays() {
     let error = job.write(MatrixOutput::File(&file), |_, _| fs_err::write(&file, "mine").unwrap(), &GO);
     assert!(matches!(error, Err(MatrixError::Exists(_))), "{error:?}");
     assert_eq!(fs_err::read(&file).unwrap(), b"mine");
-    // The parts are kept for the one who takes it away, or replaces it.
+    // The parts are kept for a later run, after the file is moved away or replaced.
     let replace = MatrixOptions { replace: true, ..options(9, &plan, 1) };
     let report = make(&plan, replace, MatrixOutput::File(&file)).unwrap();
     assert!(report.kept > 0 && read(&file).len() == 700, "{report:?}");

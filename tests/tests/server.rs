@@ -123,7 +123,7 @@ fn tokens_are_made_listed_and_ended() {
     place.ok(&["token", "revoke", "laptop"]);
     assert!(!place.ok(&["token", "list", "--format", "csv"]).contains("laptop"));
     assert_eq!(place.run(&["token", "revoke", "laptop"]).code, 1);
-    // Neither a backup nor a collection knows of them.
+    // Neither a backup nor a collection touches them.
     place.ok(&["backup", "--to", "copy"]);
     assert!(!place.path("copy/server").exists());
     place.ok(&["gc", "--keep-within", "0s", "--keep", "1"]);

@@ -19,7 +19,7 @@ impl LoraChoice {
     /// The adapted weights of a decoder.
     ///
     /// # Errors
-    /// A target that no linear map of a layer has, and a rank or scaling that is none.
+    /// A target that no linear map of a layer has, and an invalid rank or scaling.
     pub(crate) fn resolve<'d>(&self, decoder: &'d Decoder) -> Result<Vec<&'d Param>, TrainError> {
         if self.rank == 0 || !self.alpha.is_finite() {
             return Err(TrainError::Option(

@@ -45,7 +45,7 @@ impl Turns {
     }
 }
 
-/// Stops the turns if a thread ends before its piece is done, by a panic too: others would wait for ever.
+/// Stops the turns if a thread ends before its piece is done, by a panic too: others would wait forever.
 pub struct StopOnDrop<'a> {
     pub turns: &'a Turns,
     pub done: bool,

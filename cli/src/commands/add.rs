@@ -144,7 +144,7 @@ fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile>> {
     };
     let copy = tempfile::Builder::new().prefix("gstore-input-").suffix(".jsonl").tempfile()?;
     let mut file = copy.reopen()?;
-    // A read may wait for ever, so it has its own thread, which ends with the process.
+    // A read may wait forever, so it has its own thread, which ends with the process.
     let (done, copied) = channel();
     std::thread::spawn(move || done.send(std::io::copy(&mut source, &mut file)));
     loop {

@@ -13,7 +13,7 @@ use crate::context::{Context, command_line};
 use crate::output::out;
 use crate::sketches;
 
-/// Attaches the shards, and says what became of each of them and what is still missing.
+/// Attaches the shards, and reports the outcome of each and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let mut reporter = context.reporter();

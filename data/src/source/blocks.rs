@@ -1,6 +1,6 @@
 //! Arrow IPC files (Feather 2): blocks that an index at the end of the file lists.
 //!
-//! The index has the word on where blocks are: not every writer puts a stream that reads in order before it.
+//! The index decides where blocks are: not every writer puts a stream that reads in order before it.
 //! A block is read only after its place was held against the length of the file, so that a damaged index
 //! never asks for memory.
 

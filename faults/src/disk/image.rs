@@ -22,7 +22,7 @@ pub struct Image {
     pub files: HashMap<FileId, Arc<Vec<u8>>>,
 }
 
-/// What becomes of a change.
+/// Fate of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// It is gone.

@@ -86,7 +86,7 @@ impl ModuleSelection {
     /// The chosen tensors, as indices into `decoder.params`, ascending.
     ///
     /// # Errors
-    /// A glob that is none, or that matches nothing.
+    /// An invalid glob, or one that matches nothing.
     pub fn resolve(&self, decoder: &Decoder) -> Result<Vec<usize>, SelectionError> {
         let mut chosen = vec![false; decoder.params.len()];
         if self.patterns.is_empty() {

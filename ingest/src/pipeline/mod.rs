@@ -71,7 +71,7 @@ pub struct IngestReport {
 
 /// Computes and publishes what a plan says is missing.
 ///
-/// `cancel` stops the run after the batch in work; sealed windows are kept for the next
+/// `cancel` stops the run after the current batch; sealed windows are kept for the next
 /// run of the same request.
 ///
 /// # Errors

@@ -68,7 +68,7 @@ impl PreparedRow {
         positions.into_iter().map(|pos| PreparedRow { pos: Some(pos), ..self.clone() }).collect()
     }
 
-    /// What the encoding knows of the row.
+    /// The encoding's entry of the row.
     pub fn count(&self) -> TokenCount {
         TokenCount {
             row: self.row,

@@ -73,7 +73,7 @@ fn snapshot(store: &Store, shard: &ShardRequest) -> Result<Arc<Snapshot>, Ingest
 
 /// Computes what a shard's plan says is missing, and writes its receipt.
 ///
-/// `cancel` stops the run after the batch in work; sealed windows are kept for the next
+/// `cancel` stops the run after the current batch; sealed windows are kept for the next
 /// run of the same request.
 ///
 /// # Errors

@@ -109,7 +109,7 @@ struct One<'a> {
     cancel: &'a Cancel,
 }
 
-/// What becomes of a vector.
+/// Outcome for a vector.
 enum Fate {
     Linked,
     NoScored,

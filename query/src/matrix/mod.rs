@@ -1,7 +1,7 @@
 //! Every pool row with every target sample, written as Parquet.
 //!
 //! The samples are taken in groups whose vectors fit into memory; for each group there is one pass over the
-//! pools, whose scores go to parts of bounded size. `matrix.json` says what was asked and what came of it.
+//! pools, whose scores go to parts of bounded size. `matrix.json` records the question and its outcome.
 //!
 //! Invariants
 //! - a part appears under its name when it is complete and durable; the result when all parts are

@@ -33,7 +33,7 @@ pub struct MatrixQuestion {
     pub checkpoints: Vec<MatrixCheckpoint>,
     /// `cosine` or `dot`.
     pub sim: String,
-    /// What becomes of rows that lack a checkpoint.
+    /// Treatment of rows that lack a checkpoint.
     pub missing: String,
     /// Modules that count, as they were given.
     pub modules: Option<String>,
@@ -79,7 +79,7 @@ pub struct MatrixGroup {
     pub folder: String,
 }
 
-/// `matrix.json`: the question and what came of it.
+/// `matrix.json`: the question and its outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MatrixInfo {
     /// What was asked.

@@ -18,7 +18,7 @@ use super::place::Place;
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
 
-/// What was asked and what came of it.
+/// The question and its outcome.
 pub(super) const INFO: &str = "matrix.json";
 /// What is being made, while it is.
 pub(super) const QUESTION: &str = "question.json";
@@ -179,7 +179,7 @@ fn lock(place: &Place) -> Result<Option<fs_err::File>, MatrixError> {
         }
         let mut options = fs_err::OpenOptions::new();
         let lock = match options.read(true).write(true).create(true).truncate(false).open(&path) {
-            // The folder became the result, or was removed, by one who has just finished.
+            // The folder became the result, or was removed, by a run that has just finished.
             Err(error) if error.kind() == NotFound => continue,
             lock => lock?,
         };

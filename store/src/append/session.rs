@@ -48,7 +48,7 @@ pub struct AppendOptions {
     pub source: Option<String>,
 }
 
-/// What became of a sample.
+/// Outcome of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// It is new and got this row.
@@ -68,7 +68,7 @@ pub enum Pushed {
     },
 }
 
-/// What became of all samples.
+/// Outcome of all samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AppendReport {
     /// New samples.
@@ -155,7 +155,7 @@ impl SampleAppend {
         self.part.next_row - self.report.added - self.report.replaced
     }
 
-    /// What became of the samples so far.
+    /// Outcome of the samples so far.
     pub fn report(&self) -> AppendReport {
         self.report
     }

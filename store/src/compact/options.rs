@@ -53,7 +53,7 @@ pub struct CompactProgress {
     pub groups_total: u64,
 }
 
-/// What became of a dataset or feature.
+/// Outcome for a dataset or feature.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CompactedPart {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where a feature part keeps the digests of the receipts whose rows it took in. A segment that is compacted
-/// gets another name, so the names of files do not say for ever what was attached.
+/// gets another name, so the names of files do not say forever what was attached.
 pub(crate) const ATTACHED: &str = "attached";
 
 /// Changes of a publish other than adding the sealed rows.
@@ -44,7 +44,7 @@ pub(crate) enum Completion {
     WithAllRows,
 }
 
-/// What became of a publish.
+/// Outcome of a publish.
 #[derive(Debug)]
 pub(crate) enum Published {
     /// It made this snapshot.

@@ -22,7 +22,7 @@ const STORE_KEY: &[u8] = b"store";
 /// One transaction for each stretch of this many rows bounds the memory of bringing a ledger up.
 const STRETCH: usize = 100_000;
 
-/// What the ledger knows of an id.
+/// The ledger's entry of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub row: u64,

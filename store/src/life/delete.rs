@@ -43,7 +43,7 @@ impl DeleteOptions {
     }
 }
 
-/// What became of the rows.
+/// Outcome for the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeleteReport {

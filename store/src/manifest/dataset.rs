@@ -117,7 +117,7 @@ impl FileEntry {
     }
 }
 
-/// What one encoding knows of the samples.
+/// One encoding of the samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodingEntry {
     /// Number of its folder.

@@ -122,7 +122,7 @@ fn report(work: &mut Work<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) 
     work.report.lost.push(loss);
 }
 
-/// What the ledger knows of lost rows. Derived data, but all that is left.
+/// Entries of lost rows in the ledger. Derived data, but all that is left.
 fn ids(work: &Work<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
     let vfs = work.env.shared_vfs();
     if work.ledger_bad || !vfs.exists(&work.env.at(LEDGER)).unwrap_or(false) {

@@ -92,7 +92,7 @@ pub(crate) struct Removed {
     pub features: Vec<u32>,
 }
 
-/// What becomes of the snapshots before.
+/// Treatment of the earlier snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum History {
     /// They stay.

@@ -59,7 +59,7 @@ fn check_words(args: &AskArgs) -> Result<()> {
             args.top
         )));
     }
-    // A text behind the names of --pool is taken for one of them.
+    // A text behind the names of --pool is parsed as one of them.
     let is_text = |name: &&String| name.chars().any(char::is_whitespace);
     if let Some(text) = args.loose.first().or(args.pool.iter().find(is_text)) {
         bail!(UsageError(format!(

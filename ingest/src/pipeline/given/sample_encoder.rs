@@ -76,8 +76,8 @@ impl SampleEncoder {
     /// after the other, so that one model is in memory at a time in addition to those that are kept.
     ///
     /// # Errors
-    /// A record that is none, is cut or has no scored token; weights, tokenizer, projection or anything else
-    /// that is not what the stored feature was computed with.
+    /// A record that is invalid, is cut or has no scored token; weights, tokenizer, projection or anything
+    /// else that is not what the stored feature was computed with.
     pub fn encode(
         &self,
         snapshot: &Snapshot,

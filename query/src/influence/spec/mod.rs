@@ -237,7 +237,7 @@ pub struct InfluenceSpec {
     pub features: Vec<String>,
     /// Rows that lack a checkpoint.
     pub missing: Missing,
-    /// Allows features that are still being built. What becomes of the rows that they do not have yet,
+    /// Allows features that are still being built. Rows that they do not have yet are treated as
     /// `missing` says: see [`Missing::default_for`].
     pub partial: bool,
     /// What a subtask is.

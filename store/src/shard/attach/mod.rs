@@ -97,7 +97,7 @@ pub(crate) fn attach(
 }
 
 /// Removes what is left of a job: of one that failed, or that was killed after its commit. It is taken over
-/// first, which settles what became of its files. Best effort: a leftover does no harm, and `gc` removes it.
+/// first, which settles the state of its files. Best effort: a leftover does no harm, and `gc` removes it.
 fn clear(store: &Store, plan: JobPlan) {
     let folder = store.env().at(&format!("tmp/{}", plan.id()));
     if store.env().vfs().exists(&folder).unwrap_or(false)

@@ -20,7 +20,7 @@ pub struct AttachProgress {
     pub bytes_total: u64,
 }
 
-/// What became of a shard.
+/// Outcome of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardOutcome {
@@ -44,7 +44,7 @@ pub struct AttachedShard {
     pub dataset: String,
     /// Number of the snapshot it was made from.
     pub snapshot: u64,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: ShardOutcome,
     /// Files that were taken.
     pub files: u64,
