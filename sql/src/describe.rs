@@ -13,7 +13,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, FunctionArgExpr, TableFactor, Visit, Visitor, visit_expressions,
+    Expr as Ast, FunctionArg, FunctionArgExpr, LimitClause, Query, TableFactor, Visit, Visitor,
+    visit_expressions,
 };
 use gstore_query::influence::{OPTIONS, Takes};
 use gstore_store::Snapshot;
@@ -56,12 +57,13 @@ pub(super) async fn describe(
         let planned = session::plan(state, statement, tables).await?;
         return Ok(Description { schema: Some(planned.schema()), parameters: Arc::new(Schema::empty()) });
     }
-    let inside = inside(&statement);
+    let Calls { inside, counts } = Calls::of(&statement);
     let found = standing_in(state, &statement, tables, snapshot, &inside).await?;
     let types = found.as_ref().and_then(|(_, plan)| plan.get_parameter_types().ok()).unwrap_or_default();
     let ty = |name: &String| match inside.iter().find(|i| i.name == *name) {
         Some(Inside { option: Some(option), .. }) => type_of(option),
         Some(_) => DataType::Utf8,
+        None if counts.contains(name) => DataType::Int64,
         None => types.get(&format!("${name}")).cloned().flatten().unwrap_or(DataType::Utf8),
     };
     let fields: Vec<Field> = names.iter().map(|name| Field::new(name, ty(name), true)).collect();
@@ -150,25 +152,42 @@ fn type_of(option: &str) -> DataType {
     }
 }
 
-fn inside(statement: &Statement) -> Vec<Inside> {
-    let mut calls = Calls::default();
-    match statement {
-        Statement::Statement(sql) => {
-            let _ = sql.visit(&mut calls);
-        }
-        Statement::Explain(explain) => return inside(&explain.statement),
-        _ => {}
-    }
-    calls.inside
-}
-
+/// Parameters that the planner gives no type.
 #[derive(Default)]
 struct Calls {
     inside: Vec<Inside>,
+    /// Those of LIMIT and OFFSET.
+    counts: Vec<String>,
+}
+
+impl Calls {
+    fn of(statement: &Statement) -> Self {
+        let mut calls = Self::default();
+        match statement {
+            Statement::Statement(sql) => {
+                let _ = sql.visit(&mut calls);
+            }
+            Statement::Explain(explain) => return Self::of(&explain.statement),
+            _ => {}
+        }
+        calls
+    }
 }
 
 impl Visitor for Calls {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let counts = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                [limit.as_ref(), offset.as_ref().map(|offset| &offset.value)]
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => [Some(offset), Some(limit)],
+            None => [None, None],
+        };
+        self.counts.extend(counts.into_iter().flatten().filter_map(placeholder).map(str::to_owned));
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
         let (name, args) = match relation {

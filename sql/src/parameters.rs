@@ -12,7 +12,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, Statement as Sql, Value as AstValue, visit_expressions, visit_expressions_mut,
+    Expr as Ast, Ident, Select, SelectItem, Statement as Sql, Value as AstValue, VisitMut, VisitorMut,
+    visit_expressions, visit_expressions_mut,
 };
 use serde_json::Value;
 
@@ -228,10 +229,32 @@ pub(crate) fn replace(
 pub(crate) fn bind(statement: &mut Statement, values: &Parameters) -> Result<(), SqlError> {
     let names = names(statement)?;
     let values = values.in_order(&names)?;
+    if let Some(sql) = inner(statement) {
+        let _ = VisitMut::visit(sql, &mut Columns);
+    }
     replace(statement, |name| {
         let value = names.iter().position(|known| known == name).and_then(|i| values.get(i));
         value.map(|value| literal(value))
     })
+}
+
+/// Names columns that are parameters after them: two columns may have the same value, and not the same name.
+struct Columns;
+
+impl VisitorMut for Columns {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Some(name) = placeholder(expr)
+            {
+                let alias = Ident::with_quote('"', format!("${name}"));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The name of a parameter.
