@@ -58,8 +58,9 @@ pub use layout::FileKind;
 pub use lease::{HeldLease, Lease};
 pub use life::{DeleteOptions, DeleteReport, DropReport};
 pub use manifest::{
-    ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart, FeatureState,
-    FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
+    ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, Extra, FeaturePart,
+    FeatureState, FileEntry, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote, TombstoneEntry,
+    WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;

@@ -7,12 +7,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, sha256_hex};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use gstore_store::{
-    AppendOptions, ColumnDef, DatasetName, DatasetPart, IfChanged, IfDeleted, NewSample, Pushed,
-    SampleAppend, Store,
+    AppendOptions, ClientWrite, ColumnDef, CommitError, DatasetName, DatasetPart, IfChanged, IfDeleted,
+    NewSample, Pushed, SampleAppend, Store, WriteNote,
 };
 
 use super::request::IngestRequest;
@@ -74,6 +75,24 @@ pub struct AddReport {
     pub snapshot: Option<u64>,
 }
 
+/// A client whose samples are registered from a copy of what it sent.
+#[derive(Debug, Clone, Default)]
+pub struct AddClient {
+    /// What it calls this write, so that sending it twice adds it once.
+    pub key: Option<String>,
+    /// Where the samples come from, as the history shows it in place of the copy's name.
+    pub source: String,
+}
+
+/// What became of a client's samples.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AddOutcome {
+    /// They were registered.
+    Done(AddReport),
+    /// They had been registered before, under the same key.
+    Repeated(WriteNote),
+}
+
 /// Registers the samples of files: all of them in one commit, or none.
 ///
 /// # Errors
@@ -99,18 +118,61 @@ pub fn add_until(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddReport, IngestError> {
+    match add_named(store, request, then, None, progress, cancel)? {
+        AddOutcome::Done(report) => Ok(report),
+        // Nothing without a key is a repetition.
+        AddOutcome::Repeated(_) => Err(IngestError::Stopped),
+    }
+}
+
+/// Registers what a client sent: all of it in one commit with its key, or nothing. With a key that was used for the same samples and options,
+/// nothing happens.
+///
+/// # Errors
+/// As [`add_until`]; a key that was used for others.
+pub fn add_of(
+    store: &Store,
+    request: &AddRequest,
+    client: &AddClient,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<AddOutcome, IngestError> {
+    add_named(store, request, None, Some(client), progress, cancel)
+}
+
+fn add_named(
+    store: &Store,
+    request: &AddRequest,
+    then: Option<&IngestRequest>,
+    client: Option<&AddClient>,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<AddOutcome, IngestError> {
     let (name, input) = (dataset(request)?, Input::find(request)?);
     let before = existing(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
-    let schema = find_columns(request, &input, columns, progress, cancel)?;
+    let key = client.and_then(|client| client.key.as_deref());
+    let mut content = key.map(|_| Sha256::new());
+    let schema = find_columns(request, &input, columns, content.as_mut(), progress, cancel)?;
+    let digest = content.map(|content| sha256_hex(content.finalize().as_slice()));
+    let write = key.zip(digest).map(|(key, digest)| ClientWrite::new(key, digest)).transpose();
+    let write = write.map_err(CommitError::from)?;
     let options = AppendOptions {
         command: request.command.clone(),
         if_changed: request.if_changed,
         if_deleted: request.if_deleted,
-        source: input.name(),
+        source: client.map(|client| client.source.clone()).or_else(|| input.name()),
     };
     let mut append = store.append(&name, schema.columns().to_vec(), options)?;
+    if let Some(write) = write {
+        if let Ok(part) = append.base().dataset(&name)
+            && let Some(note) = write.done(part).map_err(CommitError::from)?
+        {
+            return Ok(AddOutcome::Repeated(note));
+        }
+        append.name(write);
+    }
     if let Some(before) = &before {
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
@@ -140,15 +202,19 @@ pub fn add_until(
         let new = append.report();
         check_new(store, then, new.added + new.replaced, &texts)?;
     }
+    // From here on nothing stops it.
+    if cancel.is_raised() {
+        return Err(IngestError::Stopped);
+    }
     let report = append.finish()?;
-    Ok(AddReport {
+    Ok(AddOutcome::Done(AddReport {
         added: report.added,
         unchanged: report.unchanged,
         replaced: report.replaced,
         kept: report.kept,
         left_out: report.left_out,
         snapshot: report.snapshot,
-    })
+    }))
 }
 
 /// Opens every file and reads the first record, without a store: what is wrong with the request, or with the
@@ -223,16 +289,27 @@ fn existing(store: &Store, name: &DatasetName) -> Result<Option<Arc<DatasetPart>
     Ok(store.snapshot()?.dataset(name).ok().cloned())
 }
 
+/// The columns of the records. `content` hashes all that decides what becomes of them.
 fn find_columns(
     request: &AddRequest,
     input: &Input,
     existing: Vec<ColumnDef>,
+    mut content: Option<&mut Sha256>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<Schema, IngestError> {
     let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
     let mut has_id = false;
-    input.each(progress, cancel, |place, _, record| {
+    if let Some(content) = &mut content {
+        let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;
+        content.update(format!("{fields:?} {columns:?} {if_changed:?} {if_deleted:?}"));
+    }
+    input.each(progress, cancel, |place, json, record| {
+        if let Some(content) = &mut content {
+            // With its length, so that nothing can be cut elsewhere.
+            content.update((json.len() as u64).to_le_bytes());
+            content.update(json);
+        }
         has_id |= record.id.is_some();
         let path = place.file.to_path_buf();
         builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })

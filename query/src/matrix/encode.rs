@@ -23,7 +23,6 @@ use crate::influence::{ExcludedCounts, Prepared, Tile};
 pub(super) struct Encoder<'a> {
     prepared: &'a Prepared,
     samples: &'a [SampleReader],
-    width: usize,
     schema: SchemaRef,
     factory: ArrowRowGroupWriterFactory,
 }
@@ -37,7 +36,7 @@ pub(super) struct Encoded {
 
 /// `pool` where there are several, `row`, `id`, and the scores with all samples of a group in
 /// one list of fixed size.
-fn schema(pools: usize, width: usize) -> SchemaRef {
+pub(super) fn schema(pools: usize, width: usize) -> SchemaRef {
     let mut fields = Vec::new();
     if pools > 1 {
         fields.push(Field::new("pool", DataType::Utf8, false));
@@ -62,6 +61,37 @@ pub(super) fn properties() -> WriterProperties {
         .build()
 }
 
+/// A tile with rows as the columns of a schema; `samples` are those of the pools.
+pub(super) fn columns(
+    prepared: &Prepared,
+    samples: &[SampleReader],
+    schema: &Schema,
+    tile: Tile,
+) -> Result<Vec<ArrayRef>, MatrixError> {
+    let Tile { pool, rows, scores, .. } = tile;
+    let pool = pool as usize;
+    let (Some(reader), Some(side)) = (samples.get(pool), prepared.pools().get(pool)) else {
+        return Err(MatrixError::Refused("a tile of no pool".into()));
+    };
+    let ids = reader.get(&rows, &["id"]).map_err(QueryError::from)?;
+    let ids = ids.column_by_name("id").map(Arc::clone);
+    let ids = ids.ok_or_else(|| MatrixError::Refused("the samples have no ids".into()))?;
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    if prepared.pools().len() > 1 {
+        let names = std::iter::repeat_n(side.dataset.name.as_str(), rows.len());
+        columns.push(Arc::new(StringArray::from_iter_values(names)));
+    }
+    columns.push(Arc::new(UInt64Array::from(rows)));
+    columns.push(ids);
+    let (item, width) = match schema.field_with_name("scores").map(Field::data_type) {
+        Ok(DataType::FixedSizeList(item, width)) => (Arc::clone(item), *width),
+        _ => return Err(MatrixError::Refused("a matrix without scores".into())),
+    };
+    let lists = FixedSizeListArray::try_new(item, width, Arc::new(Float32Array::from(scores)), None);
+    columns.push(Arc::new(lists.map_err(QueryError::from)?));
+    Ok(columns)
+}
+
 impl<'a> Encoder<'a> {
     /// For scores with `width` samples; `samples` are those of the pools.
     pub(super) fn new(
@@ -73,38 +103,19 @@ impl<'a> Encoder<'a> {
         let none = |error| MatrixError::parquet(std::path::Path::new("scores"), error);
         let writer = ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(properties()));
         let (_, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(none)?;
-        Ok(Self { prepared, samples, width, schema, factory })
+        Ok(Self { prepared, samples, schema, factory })
     }
 
     /// The row group of a tile.
     pub(super) fn encode(&self, tile: Tile) -> Result<Encoded, MatrixError> {
-        let Tile { pool, rows, scores, excluded } = tile;
-        let count = rows.len() as u64;
-        if rows.is_empty() {
-            return Ok(Encoded { rows: 0, excluded, columns: Vec::new() });
+        let (rows, excluded) = (tile.rows.len() as u64, tile.excluded);
+        if rows == 0 {
+            return Ok(Encoded { rows, excluded, columns: Vec::new() });
         }
-        let samples = self.samples.get(pool as usize);
-        let samples = samples.ok_or_else(|| MatrixError::Refused("a tile of no pool".into()))?;
-        let ids = samples.get(&rows, &["id"]).map_err(QueryError::from)?;
-        let ids = ids.column_by_name("id").map(Arc::clone);
-        let ids = ids.ok_or_else(|| MatrixError::Refused("the samples have no ids".into()))?;
-        let mut columns: Vec<ArrayRef> = Vec::new();
-        if self.prepared.pools().len() > 1 {
-            let name = self.prepared.pools()[pool as usize].dataset.name.as_str();
-            columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len()))));
-        }
-        columns.push(Arc::new(UInt64Array::from(rows)));
-        columns.push(ids);
-        let item = match self.schema.field_with_name("scores").map(Field::data_type) {
-            Ok(DataType::FixedSizeList(item, _)) => Arc::clone(item),
-            _ => Arc::new(Field::new("item", DataType::Float32, false)),
-        };
-        let width = i32::try_from(self.width).unwrap_or(i32::MAX);
-        let lists = FixedSizeListArray::try_new(item, width, Arc::new(Float32Array::from(scores)), None);
-        columns.push(Arc::new(lists.map_err(QueryError::from)?));
+        let columns = columns(self.prepared, self.samples, &self.schema, tile)?;
         let columns = self.chunks(&columns);
         let columns = columns.map_err(|error| MatrixError::parquet(std::path::Path::new("scores"), error))?;
-        Ok(Encoded { rows: count, excluded, columns })
+        Ok(Encoded { rows, excluded, columns })
     }
 
     fn chunks(&self, columns: &[ArrayRef]) -> Result<Vec<ArrowColumnChunk>, ParquetError> {

@@ -17,6 +17,7 @@ mod join;
 mod place;
 mod publish;
 mod question;
+mod rows;
 mod targets;
 mod work;
 
@@ -29,6 +30,7 @@ use gstore_store::SampleReader;
 pub use error::MatrixError;
 pub use forecast::{MatrixForecast, products_per_second};
 pub use question::{MatrixCheckpoint, MatrixGroup, MatrixInfo, MatrixQuestion};
+pub use rows::MatrixRows;
 
 use crate::error::QueryError;
 use crate::influence::{
@@ -100,10 +102,7 @@ impl<'a> MatrixJob<'a> {
     /// # Errors
     /// Where tokens are scored, or samples are given with the question.
     pub fn new(prepared: &'a Prepared, options: MatrixOptions, cancel: &Cancel) -> Result<Self, MatrixError> {
-        if prepared.spec().per_token || !prepared.spec().given.is_empty() {
-            let why = "a matrix is of stored samples: name a dataset as target, and leave `per_token` out";
-            return Err(QueryError::Spec(why.into()).into());
-        }
+        of_stored_samples(prepared)?;
         let samples = prepared.target_samples(cancel)?;
         let question = MatrixQuestion::new(prepared, &samples, options, cancel)?;
         Ok(Self { prepared, options, samples, question })
@@ -162,7 +161,7 @@ impl<'a> MatrixJob<'a> {
             work.discard()?;
             return self.finished(&place, &info);
         }
-        let samples = self.open_samples()?;
+        let samples = open_samples(self.prepared)?;
         let mut note = PartNote::default();
         let mut kept = 0;
         for group in 0..self.question.groups.len() {
@@ -203,12 +202,6 @@ impl<'a> MatrixJob<'a> {
             already_there,
             bytes,
         }
-    }
-
-    fn open_samples(&self) -> Result<Vec<SampleReader>, QueryError> {
-        let open =
-            |side: &crate::influence::PreparedSide| Ok(self.prepared.snapshot().samples(&side.dataset)?);
-        self.prepared.pools().iter().map(open).collect()
     }
 
     /// The parts of one group; returns what they hold, and how many an earlier run had finished.
@@ -283,6 +276,21 @@ impl<'a> MatrixJob<'a> {
         writer.finish(&note)?;
         Ok(note)
     }
+}
+
+/// Refuses what no matrix is made of.
+fn of_stored_samples(prepared: &Prepared) -> Result<(), QueryError> {
+    match prepared.spec().per_token || !prepared.spec().given.is_empty() {
+        true => Err(QueryError::Spec(
+            "a matrix is of stored samples: name a dataset as target, and leave `per_token` out".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The samples of the pools.
+fn open_samples(prepared: &Prepared) -> Result<Vec<SampleReader>, QueryError> {
+    prepared.pools().iter().map(|side| Ok(prepared.snapshot().samples(&side.dataset)?)).collect()
 }
 
 /// Whether the tiles are few enough for one file; else nothing is left of the work, of

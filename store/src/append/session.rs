@@ -3,7 +3,7 @@
 use super::known::{KnownIds, Stored};
 use crate::error::{AppendError, CommitError};
 use crate::ledger::Known;
-use crate::manifest::{DatasetPart, SourceNote};
+use crate::manifest::{ClientWrite, DatasetPart, SourceNote};
 use crate::samples::{
     ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, merge, remove_leftovers, sample_digest,
 };
@@ -11,6 +11,7 @@ use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
 use gstore_core::{DatasetName, Digest, RowSet, many};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
@@ -102,6 +103,8 @@ pub struct SampleAppend {
     superseded: Vec<u64>,
     /// Digests of ids that are added again.
     restored: Vec<IdDigest>,
+    /// As its client names it, if it does.
+    write: Option<ClientWrite>,
     report: AppendReport,
     files: SampleFiles,
     /// The last field, so that it is released last: closing the ledger and removing the folder
@@ -139,6 +142,7 @@ impl SampleAppend {
             ids,
             superseded: Vec::new(),
             restored: Vec::new(),
+            write: None,
             report: AppendReport::default(),
             files,
             lock,
@@ -148,6 +152,11 @@ impl SampleAppend {
     /// The snapshot that the append adds to: the current one until it is finished or dropped.
     pub fn base(&self) -> &Snapshot {
         &self.base
+    }
+
+    /// Notes with the commit that this write of a client was done. Whether it was done before is in the base's dataset.
+    pub fn name(&mut self, write: ClientWrite) {
+        self.write = Some(write);
     }
 
     /// The row that the first new sample of this append gets.
@@ -261,14 +270,20 @@ impl SampleAppend {
         }
     }
 
-    /// Publishes the samples. With nothing new, nothing is published.
+    /// Publishes the samples. With nothing new and no name of a client's write, nothing is published.
     pub fn finish(mut self) -> Result<AppendReport, CommitError> {
         self.files.check()?;
-        if self.report.added == 0 && self.report.replaced == 0 {
+        let is_new = self.report.added > 0 || self.report.replaced > 0;
+        if !is_new && self.write.is_none() {
             return Ok(self.report);
         }
-        self.files.finish()?;
-        let moved = self.files.move_into(self.part.number).map_err(CommitError::from);
+        let moved = match is_new {
+            true => {
+                self.files.finish()?;
+                self.files.move_into(self.part.number).map_err(CommitError::from)
+            }
+            false => Ok(()),
+        };
         let snapshot = match moved.and_then(|()| self.publish()) {
             Ok(snapshot) => snapshot,
             Err(e) => {
@@ -295,13 +310,19 @@ impl SampleAppend {
         supersede(env, &mut self.part, &RowSet::from_rows(self.superseded.iter().copied()))?;
         let salt = ids::salt_of(&self.part);
         ids::rewrite(env, &mut self.part, salt, Vec::new(), std::mem::take(&mut self.restored))?;
-        self.part.sources.push(SourceNote {
-            snapshot: self.base.number() + 1,
-            first_row,
-            end_row: self.part.next_row,
-            source: self.options.source.clone(),
-            command: self.options.command.clone(),
-        });
+        let snapshot = self.base.number() + 1;
+        if first_row < self.part.next_row {
+            self.part.sources.push(SourceNote {
+                snapshot,
+                first_row,
+                end_row: self.part.next_row,
+                source: self.options.source.clone(),
+                command: self.options.command.clone(),
+            });
+        }
+        if let Some(write) = &self.write {
+            write.note(&mut self.part, snapshot, told(&self.report, snapshot));
+        }
         let mut change = change_of(&self.base, &self.options.command);
         if self.is_new {
             change.next.dataset += 1;
@@ -314,6 +335,14 @@ impl SampleAppend {
         change.datasets.push(self.part.clone());
         publish(&self.store, &self.lock, &self.base, change)
     }
+}
+
+/// What the client of a write is told.
+fn told(report: &AppendReport, snapshot: u64) -> Map<String, Value> {
+    let AppendReport { added, unchanged, kept, replaced, left_out, .. } = report;
+    let counts = [("added", added), ("unchanged", unchanged), ("kept", kept), ("replaced", replaced)];
+    let all = counts.into_iter().chain([("left_out", left_out), ("snapshot", &snapshot)]);
+    all.map(|(name, count)| (name.to_owned(), json!(count))).collect()
 }
 
 fn describe(value: &MetaValue) -> String {

@@ -136,12 +136,36 @@ pub enum CommitError {
         /// What the medium said.
         source: StorageError,
     },
+    /// The key of the write has another content.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The samples of an append could not be finished.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
+}
+
+/// The key of a write is used otherwise, or is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Another write has it.
+    #[error(
+        "the key {key:?} was used for other content of dataset {dataset:?}, in snapshot {snapshot}; take another key for another write"
+    )]
+    Used {
+        /// The key.
+        key: String,
+        /// The dataset.
+        dataset: String,
+        /// The snapshot that the other write made.
+        snapshot: u64,
+    },
+    /// It is too long, empty, or has characters that cannot be shown.
+    #[error("a key is a text of 1 to 128 bytes without control characters")]
+    Form,
 }
 
 /// A job could not start.

@@ -14,7 +14,7 @@ mod life;
 mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
-pub use change::{AppendError, CommitError, JobError};
+pub use change::{AppendError, CommitError, JobError, KeyError};
 pub use damage::{Damage, StorageError};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;

@@ -11,10 +11,11 @@ use super::work::FeatureWork;
 use crate::error::{CommitError, StorageError};
 use crate::layout::{encoding_file, segment_file};
 use crate::manifest::{
-    Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, RunPart, RunUpdate, VERSION,
+    ClientWrite, Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, RunPart, RunUpdate, VERSION,
 };
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use gstore_core::{RowSet, many};
+use serde_json::{Map, Value};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(crate) struct Finish {
     pub completion: Completion,
     /// Digests of the receipts that the rows came with, by key of the feature.
     pub receipts: BTreeMap<String, Vec<String>>,
+    /// The write of a client that this is, with the dataset that it is of and what the client is told.
+    pub write: Option<(String, ClientWrite, Map<String, Value>)>,
 }
 
 /// When the features of a job are complete.
@@ -71,13 +74,46 @@ impl Job {
     /// returned. After an error the sealed files are kept, and the same command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
-        let finish = Finish { runs: run.into_iter().collect(), completion, receipts: BTreeMap::new() };
+        let finish = Finish { runs: run.into_iter().collect(), completion, ..Finish::default() };
+        Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
+    }
+
+    /// Publishes the sealed files as what a client sent: features are complete once they have every live row of their dataset, and the write is
+    /// noted in `dataset` with `told`. Where that was done before, nothing is published and the files go.
+    ///
+    /// # Errors
+    /// As [`Job::publish`]; a key that was used for other content.
+    pub fn publish_write(
+        self,
+        run: Option<RunUpdate>,
+        dataset: &str,
+        write: Option<(ClientWrite, Map<String, Value>)>,
+    ) -> Result<Arc<Snapshot>, CommitError> {
+        let finish = Finish {
+            runs: run.into_iter().collect(),
+            completion: Completion::WithAllRows,
+            write: write.map(|(write, told)| (dataset.to_owned(), write, told)),
+            ..Finish::default()
+        };
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
     pub(crate) fn publish_as(mut self, finish: Finish) -> Result<Published, CommitError> {
         let lock = WriterLock::take(&self.store)?;
         let now = self.store.snapshot()?;
+        if let Some((dataset, write, _)) = &finish.write {
+            match write.done(now.dataset(dataset)?) {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    self.folder.delete()?;
+                    return Ok(Published::Nothing(now));
+                }
+                Err(error) => {
+                    self.folder.delete()?;
+                    return Err(error.into());
+                }
+            }
+        }
         self.drop_purged(&now)?;
         let (change, moves) = self.prepare(&now, &finish)?;
         if change.is_empty() {
@@ -138,6 +174,7 @@ impl Job {
             }
         }
         self.encoding_changes(now, &mut change, &mut moves)?;
+        note_write(now, &mut change, finish)?;
         for update in &finish.runs {
             let there = change.runs.iter().find(|r| r.name == update.name);
             if let Some(part) = run_part(now, there, update, &mut change.next)? {
@@ -287,6 +324,22 @@ impl Job {
         self.folder.remove(PUBLISH)?;
         self.folder.sync()
     }
+}
+
+/// Notes the write of a client in the part of its dataset.
+fn note_write(now: &Snapshot, change: &mut Change, finish: &Finish) -> Result<(), CommitError> {
+    let Some((dataset, write, told)) = &finish.write else { return Ok(()) };
+    let changed = change.datasets.iter().position(|d| d.name == *dataset);
+    let mut part = match changed {
+        Some(at) => change.datasets.remove(at),
+        None => DatasetPart::clone(now.dataset(dataset)?),
+    };
+    let snapshot = now.number() + 1;
+    let mut told = told.clone();
+    told.insert("snapshot".to_owned(), snapshot.into());
+    write.note(&mut part, snapshot, told);
+    change.datasets.push(part);
+    Ok(())
 }
 
 /// Adds the digests of receipts to those that a feature part has.

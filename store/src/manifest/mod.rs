@@ -17,12 +17,14 @@ mod file;
 mod page;
 mod root;
 mod run;
+mod written;
 
 pub use dataset::{
     ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry, EncodingEntry, FileEntry, SourceNote, TombstoneEntry,
 };
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
+pub use written::{ClientWrite, WriteNote, check_key};
 
 pub(crate) use current::Current;
 pub(crate) use dataset::CHUNK;

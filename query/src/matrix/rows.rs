@@ -1,0 +1,99 @@
+//! A matrix as batches of rows, for readers that take it as it comes.
+//!
+//! Invariants
+//! - rows and scores are those of the file that [`MatrixJob`](super::MatrixJob) writes, in its order and with its bits
+//! - memory: the vectors of the target samples, and a few batches for each thread
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use gstore_core::{Cancel, parallel};
+use gstore_store::SampleReader;
+
+use super::error::MatrixError;
+use super::{encode, of_stored_samples, open_samples, targets};
+use crate::error::QueryError;
+use crate::influence::{MOST_SAMPLES, Prepared, TargetNames, TileWorker};
+use crate::size::needed_and_allowed;
+
+/// Where the schema has the target samples, in the order of the scores.
+const TARGETS: &str = "gstore.targets";
+
+/// A matrix that can be read.
+pub struct MatrixRows {
+    /// As it was asked, and about the target samples that have scores.
+    asked: Prepared,
+    part: Prepared,
+    samples: Vec<SampleReader>,
+    schema: SchemaRef,
+}
+
+impl MatrixRows {
+    /// Finds the target samples, whose vectors may take `memory` bytes. Loads no vectors yet.
+    ///
+    /// # Errors
+    /// Where tokens are scored, samples are given with the question, or their vectors do not fit.
+    pub fn new(asked: Prepared, memory: u64, cancel: &Cancel) -> Result<Self, MatrixError> {
+        of_stored_samples(&asked)?;
+        let found = asked.target_samples(cancel)?;
+        let count = found.rows.len() as u64;
+        if count > MOST_SAMPLES {
+            return Err(MatrixError::Refused(format!(
+                "a row has the scores of at most {MOST_SAMPLES} target samples, and these are {count}; ask for some subtasks at a time"
+            )));
+        }
+        let needed = asked.sample_bytes().saturating_mul(count);
+        if needed > memory {
+            let (needed, allowed) = needed_and_allowed(needed, memory);
+            return Err(MatrixError::Refused(format!(
+                "the vectors of {count} target samples take {needed}, and {allowed} are allowed; ask for some subtasks at a time"
+            )));
+        }
+        let names = TargetNames::new(&asked)?;
+        let told = HashMap::from([(TARGETS.to_owned(), targets::as_json(&found, &names)?)]);
+        let fields = encode::schema(asked.pools().len(), found.rows.len());
+        let schema = Arc::new(Schema::new_with_metadata(fields.fields().clone(), told));
+        let part = asked.of_samples(&found.rows, cancel)?;
+        let samples = open_samples(&asked)?;
+        drop(names);
+        Ok(Self { asked, part, samples, schema })
+    }
+
+    /// The columns: `pool` where there are several, `row`, `id`, `scores`. The metadata lists the target samples.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Hands over all rows in batches of about `bytes`, until one is not wanted any more.
+    ///
+    /// # Errors
+    /// Rows that lack a checkpoint where that is an error, damage, and being told to stop.
+    pub fn each(
+        &self,
+        bytes: u64,
+        threads: usize,
+        cancel: &Cancel,
+        mut take: impl FnMut(RecordBatch) -> ControlFlow<()>,
+    ) -> Result<(), MatrixError> {
+        let tiles = self.part.tiles(bytes / size_of::<f32>() as u64, cancel)?;
+        parallel::ordered::<_, _, MatrixError>(
+            tiles.len(),
+            threads,
+            cancel,
+            TileWorker::default,
+            |worker, unit| {
+                let tile = tiles.score(unit, worker, cancel)?;
+                if tile.rows.is_empty() {
+                    return Ok(None);
+                }
+                let columns = encode::columns(&self.asked, &self.samples, &self.schema, tile)?;
+                let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
+                Ok(Some(batch.map_err(QueryError::from)?))
+            },
+            |batch| Ok(batch.map_or(ControlFlow::Continue(()), &mut take)),
+        )
+    }
+}

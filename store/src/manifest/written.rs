@@ -1,0 +1,117 @@
+//! Writes that clients named: keys that make sending one twice harmless.
+//!
+//! Invariants
+//! - a note is part of the commit that did the write, so a key is known exactly if its data is there
+//! - a key belongs to a dataset, and to the write of one content: its note has the digest
+//! - a dataset keeps the notes of its last [`MOST`] named writes
+
+use super::dataset::DatasetPart;
+use crate::error::KeyError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Where a dataset part keeps its notes. Versions that do not know them keep them as they are.
+const WRITTEN: &str = "written";
+/// Notes that a dataset keeps.
+const MOST: usize = 1024;
+/// Longest key, in bytes.
+const LONGEST: usize = 128;
+
+/// A write as its client names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientWrite {
+    key: String,
+    digest: String,
+}
+
+/// A write that was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WriteNote {
+    /// The client's key.
+    pub key: String,
+    /// Digest of what was sent.
+    pub digest: String,
+    /// The snapshot that it made.
+    pub snapshot: u64,
+    /// What the client was told.
+    pub result: Map<String, Value>,
+}
+
+impl ClientWrite {
+    /// The write of some content under a key.
+    ///
+    /// # Errors
+    /// A key that is none.
+    pub fn new(key: impl Into<String>, digest: impl Into<String>) -> Result<Self, KeyError> {
+        let (key, digest) = (key.into(), digest.into());
+        match check_key(&key) {
+            Ok(()) => Ok(Self { key, digest }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The note of this write in a dataset, if it was done.
+    ///
+    /// # Errors
+    /// The key was used for other content.
+    pub fn done(&self, dataset: &DatasetPart) -> Result<Option<WriteNote>, KeyError> {
+        match dataset.written(&self.key) {
+            Some(note) if note.digest == self.digest => Ok(Some(note)),
+            Some(WriteNote { key, snapshot, .. }) => {
+                Err(KeyError::Used { key, dataset: dataset.name.clone(), snapshot })
+            }
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn note(&self, dataset: &mut DatasetPart, snapshot: u64, result: Map<String, Value>) {
+        let (key, digest) = (self.key.clone(), self.digest.clone());
+        let Ok(note) = serde_json::to_value(WriteNote { key, digest, snapshot, result }) else { return };
+        let notes = dataset.extra.entry(WRITTEN).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(notes) = notes {
+            notes.push(note);
+            notes.drain(..notes.len().saturating_sub(MOST));
+        }
+    }
+}
+
+/// Whether a text can be the key of a write.
+///
+/// # Errors
+/// It cannot.
+pub fn check_key(key: &str) -> Result<(), KeyError> {
+    let fits = !key.is_empty() && key.len() <= LONGEST && !key.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(KeyError::Form) }
+}
+
+impl DatasetPart {
+    /// What is noted of the write with a key.
+    pub fn written(&self, key: &str) -> Option<WriteNote> {
+        let notes = self.extra.get(WRITTEN)?.as_array()?;
+        let named = |note: &&Value| note.get("key").and_then(Value::as_str) == Some(key);
+        serde_json::from_value(notes.iter().rev().find(named)?.clone()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_for_one_content_and_the_oldest_are_forgotten() {
+        let mut part = DatasetPart::new("pool", 1);
+        let write = |key: &str, digest: &str| ClientWrite::new(key, digest).unwrap();
+        assert_eq!(write("a", "1").done(&part), Ok(None));
+        write("a", "1").note(&mut part, 7, Map::new());
+        assert_eq!(write("a", "1").done(&part).unwrap().unwrap().snapshot, 7);
+        assert!(matches!(write("a", "2").done(&part), Err(KeyError::Used { snapshot: 7, .. })));
+        for i in 0..MOST {
+            write(&format!("b{i}"), "1").note(&mut part, 8, Map::new());
+        }
+        assert_eq!(part.written("a"), None);
+        assert!(part.written("b0").is_some());
+        for bad in ["", "a\nb", &"x".repeat(LONGEST + 1)] {
+            assert_eq!(ClientWrite::new(bad, "1"), Err(KeyError::Form));
+        }
+    }
+}
