@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gstore_core::{Cancel, Progress, Silent, available_memory};
 use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder};
 use gstore_model::Device;
-use gstore_query::influence::{EncodeRequest, Encoder, EncoderError};
+use gstore_query::influence::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 use gstore_store::EncodedSamples;
 
 use crate::folders::{FolderError, Folders};
@@ -91,5 +91,10 @@ impl Encoder for Models {
             Err(GivenError::Cancelled) => Err(EncoderError::Cancelled),
             Err(error) => Err(EncoderError::Failed(Box::new(error))),
         }
+    }
+
+    fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, EncoderError> {
+        let texts = self.encoder.token_texts(request.snapshot, request.encoding, request.records);
+        texts.map_err(|error| EncoderError::Failed(Box::new(error)))
     }
 }

@@ -246,6 +246,17 @@ impl TextEncoder {
         Ok(Encoded { ids, scored, truncated })
     }
 
+    /// The text of each token: one after the other they are the decoded sample. A token that ends within a
+    /// character has none; the one that completes the character has it.
+    ///
+    /// # Errors
+    /// Ids that the tokenizer does not have.
+    pub fn texts(&self, encoded: &Encoded) -> Result<Vec<String>, EncodeError> {
+        let mut stream = self.tokenizer.decode_stream(false);
+        let failed = |error: tokenizers::Error| EncodeError::Tokenizer(error.to_string());
+        encoded.ids.iter().map(|id| Ok(stream.step(*id).map_err(failed)?.unwrap_or_default())).collect()
+    }
+
     fn ids(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
         tokenize(&self.tokenizer, text, add_special)
     }

@@ -26,6 +26,7 @@ mod guard;
 mod influence;
 mod leaf;
 mod literals;
+mod live;
 mod notes;
 mod ordinals;
 pub mod output;
@@ -35,9 +36,11 @@ mod samples;
 mod scan;
 mod session;
 mod system;
+mod tokens;
 mod translate;
 mod union;
 mod vectors;
+mod window;
 
 use std::sync::Arc;
 
@@ -49,10 +52,12 @@ pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
+pub use live::{Asker, LiveTable};
 pub use notes::{InfluenceNote, Notes, RunNotes};
 pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use runner::{SqlRows, SqlRunner};
-pub use session::{SqlOptions, SqlResult, SqlSession, SqlStream};
+pub use session::{Asked, SqlOptions, SqlResult, SqlSession, SqlStream};
+pub use window::Window;
 
 /// The table functions of a session.
 fn table_functions(

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
+    ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, StringArray, UInt8Array, UInt32Array,
+    UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
-use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, Snapshot, Values};
+use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, RowFlags, Snapshot, Values};
 
 use super::args::{Arguments, text};
 use super::blocking::Demand;
@@ -17,6 +18,7 @@ use super::error::SqlError;
 use super::influence::Source;
 use super::leaf::{Each, Fetch, Rows, RowsTable, Want};
 use super::samples::{Cell, SampleTable, arrow};
+use super::tokens::{TokenTexts, distinct};
 use super::union;
 use gstore_query::hint::{listing, nearest};
 
@@ -29,6 +31,8 @@ enum Shown {
     Row,
     /// Of a token's vector; 0 stands for a sample without a scored token.
     Pos,
+    /// The text at that position.
+    Token,
     Id,
     Vector,
     Flags,
@@ -46,7 +50,7 @@ impl TableFunctionImpl for VectorsFunction {
         let snapshot = &self.0.snapshot;
         let dataset = text("dataset", dataset)?;
         let feature = find(snapshot, &dataset, &text("feature", feature)?)?;
-        Ok(Arc::new(RowsTable(Arc::new(Vectors::new(snapshot, &dataset, feature)?))))
+        Ok(Arc::new(RowsTable(Arc::new(Vectors::new(&self.0, &dataset, feature)?))))
     }
 }
 
@@ -80,7 +84,7 @@ fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePar
 
 /// The vectors of one feature, scaled.
 struct Vectors {
-    snapshot: Arc<Snapshot>,
+    source: Source,
     feature: Arc<FeaturePart>,
     samples: SampleTable,
     /// In step with the schema.
@@ -95,7 +99,8 @@ impl std::fmt::Debug for Vectors {
 }
 
 impl Vectors {
-    fn new(snapshot: &Arc<Snapshot>, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
+    fn new(source: &Source, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
+        let snapshot = &source.snapshot;
         let part = snapshot.dataset(dataset).map_err(SqlError::lookup)?;
         let samples = SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None);
         let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
@@ -108,10 +113,11 @@ impl Vectors {
         ];
         if feature.desc.granularity == Granularity::Token {
             shown.insert(1, (Shown::Pos, Field::new("pos", DataType::UInt32, false)));
+            shown.insert(2, (Shown::Token, Field::new("token", DataType::Utf8, true)));
         }
         let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { snapshot: Arc::clone(snapshot), feature, samples, shown, schema })
+        Ok(Self { source: source.clone(), feature, samples, shown, schema })
     }
 
     /// The columns asked for of some vectors of a block, by their places in it.
@@ -124,7 +130,8 @@ impl Vectors {
             values.push(match shown {
                 Shown::Row => Arc::new(UInt64Array::from(rows.clone())),
                 Shown::Pos => Arc::new(UInt32Array::from_iter_values(kept.iter().map(|i| block.pos[*i]))),
-                Shown::Id => self.ids(&rows)?,
+                Shown::Token => self.tokens(block, kept)?,
+                Shown::Id => self.of_samples(&rows, &Cell::Id)?,
                 Shown::Vector => self.vectors(block, kept, field.data_type())?,
                 Shown::Flags => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
             });
@@ -133,11 +140,23 @@ impl Vectors {
         RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
     }
 
-    fn ids(&self, rows: &[u64]) -> Result<ArrayRef, SqlError> {
-        let union::Source::Sample(id) = self.samples.source(&Cell::Id) else {
-            return Err(SqlError::internal("samples without an id"));
+    fn of_samples(&self, rows: &[u64], cell: &Cell) -> Result<ArrayRef, SqlError> {
+        let union::Source::Sample(column) = self.samples.source(cell) else {
+            return Err(SqlError::internal("samples without a column that all have"));
         };
-        Ok(Arc::clone(self.samples.fetch(rows, &[id])?.column(0)))
+        Ok(Arc::clone(self.samples.fetch(rows, &[column])?.column(0)))
+    }
+
+    /// The texts of tokens; null for a sample without a scored one.
+    fn tokens(&self, block: &Block<'_>, kept: &[usize]) -> Result<ArrayRef, SqlError> {
+        let rows = distinct(kept.iter().map(|i| block.rows[*i]));
+        let records = self.of_samples(&rows, &Cell::Record)?;
+        let encoding = self.samples.dataset().encoding(&self.feature.desc.encoding).map(|e| &e.spec);
+        let (snapshot, encoder) = (&self.source.snapshot, self.source.encoder.as_ref());
+        let texts = TokenTexts::of(snapshot, encoder, encoding, &rows, &records)?;
+        let scored = |i: &usize| !RowFlags::from_bits(block.flags[*i]).contains(RowFlags::NO_SCORED);
+        let text = |i: &usize| scored(i).then(|| texts.get(block.rows[*i], block.pos[*i])).flatten();
+        Ok(Arc::new(kept.iter().map(text).collect::<StringArray>()))
     }
 
     fn vectors(&self, block: &Block<'_>, kept: &[usize], ty: &DataType) -> Result<ArrayRef, SqlError> {
@@ -194,7 +213,7 @@ impl Rows for Vectors {
     }
 
     fn read(&self, want: &Want, each: Each<'_>) -> Result<(), SqlError> {
-        let reader = self.snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
+        let reader = self.source.snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
         let mut buffer = BlockBuffer::default();
         for cell in reader.cells() {
             for place in reader.blocks_in(cell) {

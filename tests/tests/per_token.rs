@@ -148,3 +148,34 @@ fn the_command_asks_estimates_and_refuses() {
     assert_eq!(loss.lines().nth(1), Some("0.0"), "{loss}");
     binary::ok(binary::gstore(&store).arg("verify"));
 }
+
+#[test]
+fn tokens_are_shown_as_their_text() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = created(dir.path(), "store");
+    world::run(&store, request(&[Kind::GradSgd], Granularity::Sample)).expect("ingested");
+    world::run(&store, request(&[Kind::GradSgd], Granularity::Token)).expect("ingested beside");
+    let folder = dir.path().join("store");
+    let ask = |sql: &str| {
+        let text = binary::ok(binary::gstore(&folder).args(["query", "--format", "json", sql]));
+        let rows = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        rows.collect::<Vec<serde_json::Value>>()
+    };
+    let joined = |rows: &[serde_json::Value]| -> String {
+        rows.iter().map(|row| row["token"].as_str().expect("a text")).collect()
+    };
+    let stored =
+        ask("SELECT pos, token FROM vectors('pool', 'grad-sgd@base:token') WHERE row = 3 ORDER BY pos");
+    assert!(joined(&stored).contains("3 is odd"), "{stored:?}");
+    let scored = "FROM influence('pool', 'pool', kind => 'grad-sgd', per_token => true)";
+    let scored = ask(&format!("SELECT pos, token {scored} WHERE id = 's3' ORDER BY pos"));
+    assert_eq!(scored, stored);
+    // A sample without a scored token has a place, and no token.
+    let none = ask("SELECT pos, token FROM vectors('pool', 'grad-sgd@base:token') WHERE row = 13");
+    assert_eq!(none, [serde_json::json!({"pos": 0, "token": null})]);
+    // Without the tokenizer there are none; all else is as before.
+    let elsewhere = ["query", "--model", dir.path().to_str().expect("text"), "--format", "csv"];
+    let sql = "SELECT count(*), count(pos) FROM vectors('pool', 'grad-sgd@base:token') WHERE row = 3";
+    let counted = binary::ok(binary::gstore(&folder).args(elsewhere).arg(sql));
+    assert_eq!(counted.lines().nth(1), Some(&*format!("{0},{0}", stored.len())), "{counted}");
+}

@@ -38,7 +38,7 @@ pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::vector::AtHandVector;
 pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
-pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError};
+pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 pub use prepare::target_rows::TargetRow;
 pub use prepare::target_samples::TargetSamples;
 pub use prepare::{Prepared, PreparedSide};

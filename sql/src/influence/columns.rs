@@ -19,6 +19,8 @@ pub(super) struct InfluenceColumns {
     pub(super) row: usize,
     /// Index of `pos`, which exists only where tokens are scored.
     pub(super) pos: Option<usize>,
+    /// Index of `token`, the text at that position.
+    pub(super) token: Option<usize>,
     /// Index of `id`.
     pub(super) id: usize,
     /// Index of `score`, which is called `similarity` where neighbours are looked for.
@@ -106,6 +108,7 @@ impl InfluenceColumns {
         let row = b.add("row", DataType::UInt64, false, of(Cell::Row));
         let per_token = plan.spec().per_token;
         let pos = per_token.then(|| b.add("pos", DataType::UInt32, false, absent()));
+        let token = per_token.then(|| b.add("token", DataType::Utf8, true, absent()));
         let id = b.add("id", DataType::Utf8, false, of(Cell::Id));
         let score_name = if besides.neighbours { "similarity" } else { "score" };
         let score = b.add(score_name, DataType::Float32, false, absent());
@@ -129,13 +132,13 @@ impl InfluenceColumns {
         let own = ["pool", "row", "id", score_name, "tokens", "scored_tokens", "truncated", "record"];
         let subtask_name = subtask.map(|_| "subtask");
         let rank_names = ["target", "rank"].into_iter().filter(|_| besides.each);
-        let pos_name = per_token.then_some("pos");
+        let token_names = ["pos", "token"].into_iter().filter(|_| per_token);
         let mark_name = besides.in_target.then_some("in_target");
         let own = own
             .into_iter()
             .chain(subtask_name)
             .chain(rank_names)
-            .chain(pos_name)
+            .chain(token_names)
             .chain(mark_name)
             .chain(explained_names);
         let mut taken: Vec<String> = own.map(String::from).collect();
@@ -154,7 +157,7 @@ impl InfluenceColumns {
         let record = b.add("record", DataType::Utf8, true, of(Cell::Record));
         let parts = tables.into_iter().zip(b.sources).map(|(samples, sources)| Part { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, pos, id, score, subtask, in_target, record, explained }
+        Self { samples, pool, row, pos, token, id, score, subtask, in_target, record, explained }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -168,6 +171,7 @@ impl InfluenceColumns {
         column == self.score
             || Some(column) == self.subtask
             || Some(column) == self.pos
+            || Some(column) == self.token
             || Some(column) == self.in_target
             || self.explained.is_some_and(|explained| explained.has(column))
     }

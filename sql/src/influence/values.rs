@@ -15,6 +15,7 @@ use super::table::Question;
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::samples::arrow;
+use crate::tokens::{TokenTexts, distinct};
 
 impl Question {
     /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most`
@@ -69,6 +70,20 @@ impl Question {
         Ok(marks)
     }
 
+    /// The texts of scored tokens.
+    fn tokens(&self, part: &[Scored]) -> Result<ArrayRef, SqlError> {
+        let mut texts = Vec::new();
+        for (pool, side) in self.plan.pools().iter().enumerate() {
+            let rows = distinct(part.iter().filter(|s| s.pool as usize == pool).map(|s| s.row));
+            let samples = self.columns.samples.fetch_part(pool, &rows, &[self.columns.record])?;
+            let encoding = side.encoding().and_then(|key| side.dataset.encoding(key)).map(|e| &e.spec);
+            let (snapshot, encoder) = (self.plan.snapshot(), self.plan.encoder());
+            texts.push(TokenTexts::of(snapshot, encoder, encoding, &rows, samples.column(0))?);
+        }
+        let text = |s: &Scored| texts.get(s.pool as usize)?.get(s.row, s.pos?);
+        Ok(Arc::new(part.iter().map(text).collect::<StringArray>()))
+    }
+
     /// The `wanted` columns of scored rows, of which `samples` has the columns `from_samples`.
     fn batch_of(
         &self,
@@ -89,6 +104,8 @@ impl Question {
                 Arc::new(UInt64Array::from_iter_values(part.iter().map(|s| s.row)))
             } else if Some(*column) == columns.pos {
                 Arc::new(UInt32Array::from_iter(part.iter().map(|s| s.pos)))
+            } else if Some(*column) == columns.token {
+                self.tokens(part)?
             } else if *column == columns.score {
                 // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
                 Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))

@@ -10,6 +10,7 @@ mod error;
 mod locate;
 mod reproduce;
 mod sample_encoder;
+mod texts;
 
 pub use error::GivenError;
 pub use sample_encoder::{GivenOptions, SampleEncoder};

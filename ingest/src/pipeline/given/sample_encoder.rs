@@ -13,6 +13,8 @@ use gstore_store::{
 use super::GivenError;
 use super::locate::{Located, Places};
 use super::reproduce;
+use super::texts;
+use super::texts::Tokenizers;
 use crate::pipeline::compute::Computer;
 use crate::pipeline::plan::{describe_checkpoint, encoder};
 use crate::pipeline::prepare::{Prepared, PreparedRow};
@@ -47,6 +49,7 @@ pub struct SampleEncoder {
 struct State {
     places: Places,
     loaded: Vec<Arc<Loaded>>,
+    tokenizers: Tokenizers,
 }
 
 /// A checkpoint ready to compute one kind of vector.
@@ -69,7 +72,10 @@ impl SampleEncoder {
     /// Loads nothing yet.
     pub fn new(options: GivenOptions) -> Self {
         let places = Places::new(options.model.clone(), options.checkpoints.clone());
-        Self { options, state: Mutex::new(State { places, loaded: Vec::new() }) }
+        Self {
+            options,
+            state: Mutex::new(State { places, loaded: Vec::new(), tokenizers: Tokenizers::default() }),
+        }
     }
 
     /// The vectors of records (JSON objects, as in a data file) for each feature. Features are computed one
@@ -112,6 +118,25 @@ impl SampleEncoder {
         let result = all();
         progress.finish();
         result.map(|()| given)
+    }
+
+    /// The text of each token of records (JSON objects, as in a data file), as an encoding cuts them; none of a
+    /// record that cannot be cut. `None` where the encoding's tokenizer is in none of the folders that the user
+    /// gave or the store saw.
+    ///
+    /// # Errors
+    /// A tokenizer that fails.
+    pub fn token_texts(
+        &self,
+        snapshot: &Snapshot,
+        encoding: &EncodingSpec,
+        records: &[&str],
+    ) -> Result<Option<Vec<Vec<String>>>, GivenError> {
+        let tokenizer = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.tokenizers.find(snapshot, encoding, self.options.model.as_deref())
+        };
+        tokenizer.map(|tokenizer| texts::of_records(&tokenizer, records)).transpose()
     }
 
     /// The model of a feature: kept from before, or loaded.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::{EncodeFeature, EncodedSamples, Snapshot, StoredRow};
+use gstore_store::{EncodeFeature, EncodedSamples, EncodingSpec, Snapshot, StoredRow};
 
 use crate::error::QueryError;
 use crate::influence::spec::GIVEN;
@@ -22,6 +22,27 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// that are gone or changed, a tokenizer or a projection that cannot be had again, a sample that is
     /// cut or has no scored token.
     fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError>;
+
+    /// The text of each token of every record, as the encoding cuts it; of a record that cannot be cut there are
+    /// none. `None` where the encoding's tokenizer is not at hand.
+    ///
+    /// # Errors
+    /// A tokenizer that is there and fails.
+    fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, EncoderError> {
+        let _ = request;
+        Ok(None)
+    }
+}
+
+/// What an [`Encoder`] is to cut into tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenRequest<'a> {
+    /// The state of the store: its runs know where tokenizers were.
+    pub snapshot: &'a Snapshot,
+    /// The encoding: the tokenizer by its digest, the template, the length after which samples are cut.
+    pub encoding: &'a EncodingSpec,
+    /// The records, JSON objects as in a data file.
+    pub records: &'a [&'a str],
 }
 
 /// What an [`Encoder`] is asked for.

@@ -91,6 +91,11 @@ impl PreparedSide {
 }
 
 impl Prepared {
+    /// Who computes what is not stored, if anybody was named.
+    pub fn encoder(&self) -> Option<&Arc<dyn Encoder>> {
+        self.inputs.encoder.as_ref()
+    }
+
     /// Plans a question of stored samples.
     ///
     /// # Errors

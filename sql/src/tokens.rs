@@ -1,0 +1,66 @@
+//! The text of tokens: samples cut into tokens once more, where somebody has the tokenizer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use gstore_query::influence::{Encoder, EncoderError, TokenRequest};
+use gstore_store::{EncodingSpec, Snapshot};
+
+use super::error::{SqlError, SqlErrorKind};
+
+/// The tokens of some samples, by row.
+pub(crate) struct TokenTexts(HashMap<u64, Vec<String>>);
+
+impl TokenTexts {
+    /// Cuts the records of rows, which stand in step. Nothing where the encoder, the encoding or its tokenizer
+    /// is missing.
+    pub(crate) fn of(
+        snapshot: &Snapshot,
+        encoder: Option<&Arc<dyn Encoder>>,
+        encoding: Option<&EncodingSpec>,
+        rows: &[u64],
+        records: &ArrayRef,
+    ) -> Result<Self, SqlError> {
+        let (Some(encoder), Some(encoding)) = (encoder, encoding) else { return Ok(Self(HashMap::new())) };
+        let records = records.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a record"))?;
+        let known = || rows.iter().zip(records).filter_map(|(row, record)| Some((*row, record?)));
+        let texts: Vec<&str> = known().map(|(_, record)| record).collect();
+        let request = TokenRequest { snapshot, encoding, records: &texts };
+        let cut = encoder.tokens(&request).map_err(|error| match error {
+            EncoderError::Cancelled => {
+                SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())
+            }
+            error => SqlError::new(SqlErrorKind::Failed, error.to_string()),
+        })?;
+        let cut = cut.unwrap_or_default();
+        Ok(Self(known().map(|(row, _)| row).zip(cut).collect()))
+    }
+
+    /// The text of a token, if it is known.
+    pub(crate) fn get(&self, row: u64, pos: u32) -> Option<&str> {
+        Some(self.0.get(&row)?.get(pos as usize)?.as_str())
+    }
+}
+
+/// The distinct rows among these, ascending.
+pub(crate) fn distinct(rows: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut rows: Vec<u64> = rows.collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_found_by_row_and_position() {
+        let texts = TokenTexts(HashMap::from([(3, vec!["a".to_owned(), " b".to_owned()])]));
+        assert_eq!(texts.get(3, 1), Some(" b"));
+        assert_eq!((texts.get(3, 2), texts.get(4, 0)), (None, None));
+        assert_eq!(distinct([2, 1, 2].into_iter()), [1, 2]);
+    }
+}
