@@ -1,4 +1,5 @@
-//! A gstore over the network: Arrow Flight SQL and Arrow Flight on one port, and the client of it.
+//! A gstore over the network: Arrow Flight SQL and Arrow Flight on one port, a page and metrics on another, and
+//! the client of it.
 //!
 //! - [`serve`]: answers until it is told to stop; [`ServeOptions`] says how
 //! - [`Tokens`]: who may ask
@@ -18,16 +19,22 @@ mod answer;
 mod audit;
 mod client;
 mod core;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
+mod http;
+mod listen;
 pub mod logs;
+mod metrics;
 mod options;
 mod run;
 mod running;
 mod service;
 mod sessions;
+mod statements;
 mod status;
 
 pub use access::{NewToken, Scope, TokenError, TokenInfo, Tokens};
 pub use client::{Remote, RemoteOptions, RemoteRows};
-pub use options::{Limits, ServeOptions, Tls};
-pub use run::{ServeError, serve};
+pub use options::{ConnectionLimits, Limits, ServeOptions, Tls};
+pub use run::{Addresses, ServeError, serve};

@@ -11,6 +11,8 @@ use gstore_sql::SqlOptions;
 pub struct ServeOptions {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the page, metrics and liveness are; nowhere without it.
+    pub http: Option<SocketAddr>,
     /// Certificate and key; without it, plain text.
     pub tls: Option<Tls>,
     /// Plain text also where others than this machine can connect.
@@ -55,6 +57,25 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes of one message that goes out, about; a row that has more is sent all the same.
     pub batch_bytes: usize,
+    /// Connections, and how long they may be of no use.
+    pub connections: ConnectionLimits,
+}
+
+/// How many connections there may be, and for how long.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Connections at once; more are refused.
+    pub most: usize,
+    /// How long one stays open over which nothing is asked.
+    pub idle: Duration,
+    /// How long rows wait for a client that does not read them.
+    pub reader: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { most: 1024, idle: Duration::from_secs(1800), reader: Duration::from_secs(600) }
+    }
 }
 
 impl Default for Limits {
@@ -67,6 +88,7 @@ impl Default for Limits {
             result_bytes: 1 << 40,
             message_bytes: 16 << 20,
             batch_bytes: 2 << 20,
+            connections: ConnectionLimits::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! from being answered, or this one from being stopped.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,7 @@ use gstore_core::Cancel;
 use gstore_store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic_health::ServingStatus;
 
 use crate::access::{Access, Tokens, signing_key};
@@ -22,6 +21,8 @@ use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::core::Core;
 use crate::handle::Signer;
+use crate::http;
+use crate::listen::{self, Certificates};
 use crate::options::{ServeOptions, Tls};
 use crate::running::Running;
 use crate::service::Service;
@@ -39,6 +40,15 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// Requests of one connection at a time.
 const STREAMS: u32 = 256;
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Flight SQL and Flight.
+    pub flight: SocketAddr,
+    /// The page, metrics and liveness.
+    pub http: Option<SocketAddr>,
+}
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +94,7 @@ impl ServeError {
     }
 }
 
-/// Answers requests until `stop` is raised. `started` hears the address once connections are taken.
+/// Answers requests until `stop` is raised. `started` hears the addresses once connections are taken.
 ///
 /// # Errors
 /// Options that are not safe, and an address that cannot be used.
@@ -92,7 +102,7 @@ pub fn serve(
     store: Store,
     options: ServeOptions,
     stop: &Cancel,
-    started: impl FnOnce(SocketAddr),
+    started: impl FnOnce(Addresses),
 ) -> Result<(), ServeError> {
     check(&options)?;
     let workers = runtime("gstore-work", options.sql.threads)?;
@@ -107,12 +117,14 @@ pub fn serve(
 }
 
 fn check(options: &ServeOptions) -> Result<(), ServeError> {
-    let here = options.listen.ip().is_loopback();
-    if options.without_tokens && !here {
-        return Err(ServeError::WithoutTokens(options.listen));
-    }
-    if options.tls.is_none() && !here && !options.plain_text {
-        return Err(ServeError::PlainText(options.listen));
+    for address in [Some(options.listen), options.http].into_iter().flatten() {
+        let here = address.ip().is_loopback();
+        if options.without_tokens && !here {
+            return Err(ServeError::WithoutTokens(address));
+        }
+        if options.tls.is_none() && !here && !options.plain_text {
+            return Err(ServeError::PlainText(address));
+        }
     }
     Ok(())
 }
@@ -129,18 +141,19 @@ fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
 fn core(store: Store, options: &ServeOptions, workers: &Runtime) -> Result<Core, ServeError> {
     let access = match options.without_tokens {
         true => Access::Open,
-        false => Access::Tokens(Tokens::of(&store)),
+        false => Access::with(Tokens::of(&store)),
     };
+    let audit = Arc::new(Audit::new(options.audit.as_deref())?);
     let key = signing_key(&store.server_folder());
     let signer = Signer::new(&key).map_err(|e| ServeError::Failed(e.message().to_owned()))?;
     Ok(Core {
         access,
-        sessions: Sessions::new(store, options.sql.clone()),
+        sessions: Sessions::new(store, options.sql.clone(), vec![Arc::clone(&audit.statements) as _]),
         admission: Admission::new(&options.limits),
         running: Arc::new(Running::default()),
         signer,
         limits: options.limits.clone(),
-        audit: Arc::new(Audit::new(options.audit.as_deref())?),
+        audit,
         workers: workers.handle().clone(),
     })
 }
@@ -149,11 +162,14 @@ async fn answer(
     core: &Arc<Core>,
     options: &ServeOptions,
     stop: &Cancel,
-    started: impl FnOnce(SocketAddr),
+    started: impl FnOnce(Addresses),
 ) -> Result<(), ServeError> {
-    let unusable = |source| ServeError::Listen { address: options.listen, source };
-    let listener = TcpListener::bind(options.listen).await.map_err(unusable)?;
-    let address = listener.local_addr().map_err(unusable)?;
+    let own = options.tls.as_ref().map(certificates).transpose()?;
+    let (listener, address) = bind(options.listen).await?;
+    let (pages, http) = match options.http {
+        Some(address) => Some(bind(address).await?).unzip(),
+        None => (None, None),
+    };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FlightServiceServer<Service>>().await;
     let flight = FlightServiceServer::new(Service(Arc::clone(core)))
@@ -163,10 +179,6 @@ async fn answer(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .max_concurrent_streams(Some(STREAMS));
-    if let Some(tls) = &options.tls {
-        let wrong = |why| ServeError::Tls { certificate: tls.certificate.clone(), why };
-        server = server.tls_config(tls_config(tls)?).map_err(|e| wrong(cause(&e)))?;
-    }
     let told = async {
         while !stop.is_raised() {
             tokio::time::sleep(GLANCE).await;
@@ -178,20 +190,37 @@ async fn answer(
         health.set_not_serving::<FlightServiceServer<Service>>().await;
     };
     let (drained, draining) = tokio::sync::oneshot::channel::<()>();
+    let (closed, closing) = tokio::sync::oneshot::channel::<()>();
     let told = async {
         told.await;
-        let _ = drained.send(());
+        let _ = (drained.send(()), closed.send(()));
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let pages = async {
+        let Some(listener) = pages else { return Ok(()) };
+        let certificates = options.tls.as_ref().map(certificates).transpose()?;
+        // Ends as well when the other side is gone.
+        let closing = async { drop(closing.await) };
+        let served = http::serve(Arc::clone(core), listener, certificates, closing).await;
+        served.map_err(|e| ServeError::Failed(cause(&e)))
+    };
+    let incoming = listen::incoming(listener, own, &options.limits.connections);
     let tls = options.tls.is_some();
-    tracing::info!(%address, tls, tokens = !options.without_tokens, "serving");
-    started(address);
+    tracing::info!(%address, ?http, tls, tokens = !options.without_tokens, "serving");
+    started(Addresses { flight: address, http });
     let serving =
         server.add_service(health_service).add_service(flight).serve_with_incoming_shutdown(incoming, told);
+    let serving = async { serving.await.map_err(|e| ServeError::Failed(cause(&e))) };
     tokio::select! {
-        ended = serving => ended.map_err(|e| ServeError::Failed(cause(&e))),
+        ended = async { tokio::try_join!(serving, pages) } => ended.map(|_| ()),
         () = deadline(core, draining, options.drain) => Ok(()),
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let unusable = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    let bound = listener.local_addr().map_err(unusable)?;
+    Ok((listener, bound))
 }
 
 /// Stops what still runs when the time to drain is over, and comes back when connections had time to close.
@@ -205,14 +234,9 @@ async fn deadline(core: &Core, draining: tokio::sync::oneshot::Receiver<()>, dra
     tokio::time::sleep(LAST_WORDS).await;
 }
 
-fn tls_config(tls: &Tls) -> Result<ServerTlsConfig, ServeError> {
-    let read = |path: &Path| fs_err::read(path);
-    let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
-    let config = ServerTlsConfig::new().identity(identity);
-    Ok(match &tls.client_ca {
-        Some(ca) => config.client_ca_root(Certificate::from_pem(read(ca)?)),
-        None => config,
-    })
+fn certificates(tls: &Tls) -> Result<Certificates, ServeError> {
+    let wrong = |why| ServeError::Tls { certificate: tls.certificate.clone(), why };
+    Certificates::read(tls.clone()).map_err(wrong)
 }
 
 /// An error and what is behind it: that of tonic alone says only that there is one.

@@ -14,9 +14,10 @@ use super::{ModelArgs, OutputArgs};
 #[command(after_help = "Examples:\n  \
     gstore token create laptop --store s --scope read\n  \
     gstore serve --store s\n  \
+    gstore serve --store s --http\n  \
     gstore serve --store s --listen 0.0.0.0:8815 --tls-cert server.pem --tls-key server.key\n\n\
     Speaks Arrow Flight SQL and Arrow Flight on one port; ADBC, JDBC, pyarrow, pandas, polars and `gstore query --remote` connect to it. The address\n\
-    is printed once connections are taken. SQL only reads. What other processes publish is seen by the next request.\n\n\
+    is printed once connections are taken; with --http also that of a page to look at the store in a browser. SQL only reads. What other processes publish is seen by the next request.\n\n\
     Ctrl-C or SIGTERM stops it: running answers have --drain to end.\n\n\
     Clients, security and operations: docs/server.md, docs/clients.md\n\n\
     Memory: --memory for sorts, joins and groupings; for each running statement one block of rows, and four messages that wait to be sent.")]
@@ -24,6 +25,9 @@ pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8815")]
     pub listen: SocketAddr,
+    /// Also serve a page for browsers, Prometheus metrics and liveness over HTTP here; without an address at 127.0.0.1:8816 [default: not at all]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8816")]
+    pub http: Option<SocketAddr>,
     /// The server's certificate and those above it, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -93,6 +97,24 @@ pub struct LimitArgs {
     /// Bytes of one message that goes out, about
     #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = size)]
     pub batch_size: u64,
+    /// Connections
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
+}
+
+/// How many connections there may be, and for how long.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Limits")]
+pub struct ConnectionArgs {
+    /// Connections at once; where all are in use, more are refused
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = super::at_least::<usize>(1))]
+    pub connections: usize,
+    /// How long a connection stays open over which nothing is asked
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = age)]
+    pub idle: Duration,
+    /// How long rows wait for a client that does not read them
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = age)]
+    pub unread: Duration,
 }
 
 /// Form of a log.
@@ -162,7 +184,7 @@ pub enum TokenScope {
 #[command(next_help_heading = "Server")]
 pub struct RemoteArgs {
     /// Ask the server at this address instead of a store here: grpc://host:port or grpc+tls://host:port
-    #[arg(long, value_name = "URI", conflicts_with_all = ["checks", "model", "checkpoint_folders", "backend"])]
+    #[arg(long, value_name = "URI", conflicts_with = "checks")]
     pub remote: Option<String>,
     /// The token that the server wants
     #[arg(long, value_name = "TOKEN", env = "GSTORE_TOKEN", hide_env_values = true)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 use gstore_server::logs::{self, LogFormat};
-use gstore_server::{Limits, ServeError, ServeOptions, Tls, Tokens, serve};
+use gstore_server::{Addresses, ConnectionLimits, Limits, ServeError, ServeOptions, Tls, Tokens, serve};
 use gstore_sql::SqlOptions;
 
 use crate::args::{LogForm, ServeArgs};
@@ -29,13 +29,17 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
     }
     let stop = context.cancel_on_interrupt("stopping; once more to stop at once")?;
     let scheme = if args.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
-    let announce = |address| -> Result<()> {
-        out!("{scheme}://{address}");
+    let page = if args.tls_cert.is_some() { "https" } else { "http" };
+    let announce = |addresses: Addresses| -> Result<()> {
+        out!("{scheme}://{}", addresses.flight);
+        if let Some(address) = addresses.http {
+            out!("{page}://{address}/");
+        }
         Ok(())
     };
-    let served = serve(store, options, &stop, |address| {
+    let served = serve(store, options, &stop, |addresses| {
         // A closed standard output only means that the address is not wanted; the server runs all the same.
-        let _ = announce(address);
+        let _ = announce(addresses);
     });
     served.map_err(|error| match error {
         ServeError::PlainText(_) => {
@@ -57,6 +61,7 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
     };
     Ok(ServeOptions {
         listen: args.listen,
+        http: args.http,
         tls: tls.map(|(certificate, key)| Tls { certificate, key, client_ca: args.client_ca.clone() }),
         plain_text: args.plain_text,
         without_tokens: args.without_tokens,
@@ -68,6 +73,11 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
             result_bytes: limits.result_size,
             message_bytes: bytes(limits.message_size),
             batch_bytes: bytes(limits.batch_size),
+            connections: ConnectionLimits {
+                most: limits.connections.connections,
+                idle: limits.connections.idle,
+                reader: limits.connections.unread,
+            },
         },
         sql: SqlOptions {
             threads: context.threads,

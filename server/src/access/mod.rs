@@ -4,12 +4,15 @@
 //! - every handler starts with [`Access::caller`], without which there is no [`Caller`] to ask anything for
 //! - the file of tokens is read for each request: what is revoked or expired does not work any more, without
 //!   a restart
+//! - an address that shows many wrong tokens is refused for a while, before the file is read
 
 mod file;
 mod folder;
+mod throttle;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +22,7 @@ use tonic::{Code, Status};
 
 pub use file::{NewToken, TokenError, TokenInfo, Tokens};
 pub(crate) use folder::signing_key;
+use throttle::Throttle;
 
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +51,20 @@ pub(crate) struct Caller {
     pub(crate) name: String,
     /// Its id; empty without a token.
     pub(crate) id: String,
+    /// What it allows.
+    pub(crate) scope: Scope,
     /// The datasets it may see; all where there is no list.
     pub(crate) datasets: Option<BTreeSet<String>>,
     /// Where the request comes from.
     pub(crate) peer: Option<SocketAddr>,
+}
+
+impl Caller {
+    /// Whose requests the tables of the server show to whoever asks.
+    pub(crate) fn asker(&self) -> gstore_sql::Asker {
+        let sees_all = self.scope == Scope::Write && self.datasets.is_none();
+        gstore_sql::Asker { id: self.id.clone(), sees_all }
+    }
 }
 
 /// How requests are told apart.
@@ -59,19 +73,38 @@ pub(crate) enum Access {
     /// Whoever connects may read.
     Open,
     /// By tokens.
-    Tokens(Tokens),
+    Tokens(Guard),
+}
+
+/// Tokens, and what keeps others from trying them out.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    tokens: Tokens,
+    throttle: Throttle,
 }
 
 impl Access {
+    /// By these tokens.
+    pub(crate) fn with(tokens: Tokens) -> Self {
+        Self::Tokens(Guard { tokens, throttle: Throttle::default() })
+    }
+
     /// Whoever sent a request with these headers.
     pub(crate) fn caller(&self, headers: &MetadataMap, peer: Option<SocketAddr>) -> Result<Caller, Status> {
-        let Self::Tokens(tokens) = self else {
-            return Ok(Caller { name: "anonymous".to_owned(), id: String::new(), datasets: None, peer });
+        let Self::Tokens(Guard { tokens, throttle }) = self else {
+            return Ok(Caller { name: "anonymous".to_owned(), id: String::new(), scope: Scope::Read, datasets: None, peer });
         };
-        let secret = credentials(headers)?;
+        let now = Instant::now();
+        let secret = credentials(headers).inspect_err(|_| throttle.refused(peer, now))?;
+        throttle.check(peer, &secret, now)?;
         match tokens.find(&secret) {
-            Ok(Some(token)) => Ok(Caller { name: token.name, id: token.id, datasets: token.datasets, peer }),
+            Ok(Some(token)) => {
+                throttle.accepted(&secret, now);
+                let (name, id, scope) = (token.name, token.id, token.scope);
+                Ok(Caller { name, id, scope, datasets: token.datasets, peer })
+            }
             Ok(None) => {
+                throttle.refused(peer, now);
                 tracing::warn!(?peer, "a token was refused");
                 Err(Status::unauthenticated("the token is not known, has expired or was revoked"))
             }
@@ -96,7 +129,7 @@ impl Access {
 }
 
 /// The token of a request: `Bearer TOKEN`, or `Basic` with the token as the password and any user name.
-fn credentials(headers: &MetadataMap) -> Result<String, Status> {
+pub(crate) fn credentials(headers: &MetadataMap) -> Result<String, Status> {
     let missing =
         || Status::unauthenticated("a token is needed; `gstore token create` on the server makes one");
     let given = headers.get("authorization").ok_or_else(missing)?;

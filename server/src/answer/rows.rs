@@ -7,18 +7,21 @@
 //! - a permit and a place among the running statements are held until the last batch is handed over, and not
 //!   longer than the limit of time
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
-use gstore_sql::{Parameters, RunNotes, SqlError};
+use gstore_sql::{Asked, Parameters, RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::vectors;
 use crate::access::Caller;
+use crate::audit::Record;
 use crate::core::Core;
 use crate::handle::{Handle, Question, Statement};
 use crate::sessions::Held;
@@ -29,6 +32,7 @@ pub(crate) struct Rows {
     pub(crate) schema: SchemaRef,
     pub(crate) notes: Option<Arc<RunNotes>>,
     batches: mpsc::Receiver<RecordBatch>,
+    taken: Arc<AtomicU64>,
     outcome: Arc<OnceLock<Result<(), Status>>>,
 }
 
@@ -36,6 +40,7 @@ impl Rows {
     /// The next batch; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch, Status>> {
         if let Some(batch) = self.batches.recv().await {
+            self.taken.fetch_add(1, Ordering::Relaxed);
             return Some(Ok(batch));
         }
         match self.outcome.get() {
@@ -59,23 +64,32 @@ pub(crate) async fn start(
     caller: &Caller,
     handle: Handle,
     ticket: &[u8],
+    record: &Record,
+    window: Option<Window>,
 ) -> Result<Rows, Status> {
     let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
     let permit = core.admission.enter(&caller.id).await?;
+    record.started();
     let (send, batches) = mpsc::channel(2);
     let (begin, begun) = oneshot::channel();
     let outcome = Arc::new(OnceLock::new());
     let (seen, core, caller) = (Arc::clone(&outcome), Arc::clone(core), caller.clone());
+    let taken = Arc::new(AtomicU64::new(0));
+    let read = Arc::clone(&taken);
     let task = core.workers.clone().spawn(async move {
         let limit = core.limits.time;
-        let work = produce(&core, &caller, handle, &send, begin);
+        let work = produce(&core, &caller, (handle, window), &send, begin);
         let ended = tokio::select! {
             ended = work => ended,
             why = entered.ended() => Err(why),
             () = tokio::time::sleep_until(deadline) => {
                 let seconds = limit.as_secs_f64();
                 Err(Status::deadline_exceeded(format!("the statement ran for {seconds} s, the longest allowed")))
+            }
+            () = unread(&send, &read, core.limits.connections.reader) => {
+                let seconds = core.limits.connections.reader.as_secs_f64();
+                Err(Status::deadline_exceeded(format!("the rows were not read for {seconds} s")))
             }
             () = send.closed() => Err(Status::cancelled("nobody reads the rows any more")),
         };
@@ -84,7 +98,7 @@ pub(crate) async fn start(
         drop((send, permit, entered));
     });
     match begun.await {
-        Ok(Ok(Begun { schema, notes })) => Ok(Rows { schema, notes, batches, outcome }),
+        Ok(Ok(Begun { schema, notes })) => Ok(Rows { schema, notes, batches, taken, outcome }),
         Ok(Err(status)) => Err(status),
         Err(_) => {
             // The task has ended without beginning.
@@ -96,11 +110,25 @@ pub(crate) async fn start(
     }
 }
 
+/// Comes back when batches have waited for their reader for this long.
+async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Duration) {
+    let mut before = None;
+    loop {
+        // Twice in the same state, this long apart.
+        let now = (to.capacity() == 0).then(|| taken.load(Ordering::Relaxed));
+        if now.is_some() && now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(limit.max(Duration::from_millis(10))).await;
+    }
+}
+
 /// Runs a question to its end.
 async fn produce(
     core: &Core,
     caller: &Caller,
-    handle: Handle,
+    (handle, window): (Handle, Option<Window>),
     to: &mpsc::Sender<RecordBatch>,
     begin: oneshot::Sender<Result<Begun, Status>>,
 ) -> Result<(), Status> {
@@ -111,7 +139,8 @@ async fn produce(
         match handle.question {
             Some(Question::Statement(statement)) => {
                 let values = read_values(&statement)?;
-                let result = held.session.run_with(&statement.sql, &values).await;
+                let asked = Asked { values, window, asker: Some(caller.asker()) };
+                let result = held.session.run_asked(&statement.sql, asked).await;
                 let result = result.map_err(|e| status::of_sql(&e, core.root()))?;
                 let notes = Some(result.notes_handle());
                 Ok((Begun { schema: result.schema, notes }, Source::Statement(result.stream), held))
@@ -157,8 +186,14 @@ impl Source {
                 Ok(())
             }
             Self::Vectors(reading) => {
-                let to = to.clone();
-                let read = tokio::task::spawn_blocking(move || reading.send_all(&to));
+                // Its thread ends with this end of the channel, also while a reader lets it wait.
+                let (read_to, mut batches) = mpsc::channel(1);
+                let read = tokio::task::spawn_blocking(move || reading.send_all(&read_to));
+                while let Some(batch) = batches.recv().await {
+                    if to.send(batch).await.is_err() {
+                        return Err(Status::cancelled("nobody reads the rows any more"));
+                    }
+                }
                 match read.await {
                     Ok(ended) => ended,
                     Err(error) => Err(status::internal("reading vectors failed", &error)),

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::Caller;
 use crate::answer::stream::{Messages, schema_bytes};
 use crate::core::Core;
+use crate::listen::{Busy, Peer};
 
 /// The header that names the snapshot to read: a number or a tag.
 pub(crate) const SNAPSHOT: &str = "gstore-snapshot";
@@ -38,20 +39,24 @@ pub(crate) struct Asking {
     pub(crate) caller: Caller,
     pub(crate) snapshot: Option<SnapshotName>,
     pub(crate) notes: bool,
+    /// Keeps the connection from being idle.
+    busy: Option<Busy>,
 }
 
 impl Service {
     /// Who asks, and of which snapshot.
     fn asking<T>(&self, request: &Request<T>) -> Result<Asking, Status> {
-        let caller = self.0.access.caller(request.metadata(), request.remote_addr())?;
+        let peer = request.extensions().get::<Peer>();
+        let busy = peer.map(Peer::busy);
+        let caller = self.0.access.caller(request.metadata(), peer.map(|peer| peer.address))?;
         let snapshot = snapshot(request.metadata())?;
         let notes = request.metadata().contains_key(NOTES);
-        Ok(Asking { core: Arc::clone(&self.0), caller, snapshot, notes })
+        Ok(Asking { core: Arc::clone(&self.0), caller, snapshot, notes, busy })
     }
 }
 
 /// The snapshot that the headers name.
-fn snapshot(headers: &MetadataMap) -> Result<Option<SnapshotName>, Status> {
+pub(crate) fn snapshot(headers: &MetadataMap) -> Result<Option<SnapshotName>, Status> {
     let Some(value) = headers.get(SNAPSHOT) else { return Ok(None) };
     let wrong = || Status::invalid_argument(format!("the header `{SNAPSHOT}` takes a number or a tag"));
     let text = value.to_str().map_err(|_| wrong())?;
@@ -77,7 +82,7 @@ impl FlightService for Service {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
-        self.0.access.caller(request.metadata(), request.remote_addr())?;
+        self.asking(&request)?;
         let bearer = self.0.access.bearer(request.metadata())?.unwrap_or_default();
         let payload = bearer.clone().into_bytes().into();
         let mut response = Response::new(once(HandshakeResponse { protocol_version: 0, payload }));
@@ -120,8 +125,14 @@ impl FlightService for Service {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let asking = self.asking(&request)?;
-        Ok(Response::new(get::rows(&asking, &request.get_ref().ticket).await?))
+        let mut asking = self.asking(&request)?;
+        let rows = get::rows(&asking, &request.get_ref().ticket).await?;
+        let busy = asking.busy.take();
+        // The connection is in use until the last row is taken.
+        let rows = rows.inspect(move |_| {
+            let _ = &busy;
+        });
+        Ok(Response::new(Box::pin(rows)))
     }
 
     async fn do_put(

@@ -1,0 +1,216 @@
+//! One connection: bytes of a socket, with TLS or without, and what is known of its use.
+//!
+//! Invariants
+//! - a connection is busy while a request of it is answered, and then not idle, however long that takes
+//! - one that is cut ends for its reader as if the client had closed it
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::lines::Place;
+
+/// More bytes at once than the frames with which two sides keep a connection alive.
+const TRAFFIC: usize = 128;
+
+/// The use of a connection.
+pub(super) struct Line {
+    began: Instant,
+    /// The last use, in milliseconds since then.
+    used: AtomicU64,
+    /// Requests that are being answered.
+    busy: AtomicUsize,
+    cut: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            used: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            cut: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    /// How long it was not used; `None` while it is.
+    pub(super) fn unused(&self, now: Instant) -> Option<Duration> {
+        let used = Duration::from_millis(self.used.load(Ordering::Relaxed));
+        let free = self.busy.load(Ordering::Relaxed) == 0;
+        free.then(|| now.saturating_duration_since(self.began).saturating_sub(used))
+    }
+
+    /// Ends it.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+}
+
+/// A request that is being answered; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Line>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("busy", &self.busy).field("cut", &self.cut).finish_non_exhaustive()
+    }
+}
+
+/// The other side of a connection, as requests know it.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Where it is.
+    pub(crate) address: SocketAddr,
+    line: Arc<Line>,
+}
+
+impl Peer {
+    /// Marks a request that is being answered.
+    pub(crate) fn busy(&self) -> Busy {
+        self.line.busy()
+    }
+}
+
+enum Bytes {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection that requests come over.
+pub(crate) struct Connection {
+    bytes: Bytes,
+    peer: Peer,
+    _place: Place,
+}
+
+impl Connection {
+    pub(super) fn plain(socket: TcpStream, address: SocketAddr, place: Place) -> Self {
+        Self::new(Bytes::Plain(socket), address, place)
+    }
+
+    pub(super) fn encrypted(stream: TlsStream<TcpStream>, address: SocketAddr, place: Place) -> Self {
+        Self::new(Bytes::Encrypted(Box::new(stream)), address, place)
+    }
+
+    fn new(bytes: Bytes, address: SocketAddr, place: Place) -> Self {
+        let peer = Peer { address, line: Arc::clone(&place.line) };
+        Self { bytes, peer, _place: place }
+    }
+
+    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written
+            && bytes > TRAFFIC
+        {
+            self.peer.line.touch();
+        }
+        written
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Before the flag is looked at: one that is raised meanwhile wakes this task.
+        self.peer.line.reader.register(cx.waker());
+        if self.peer.line.is_cut() {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let read = match &mut self.bytes {
+            Bytes::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Bytes::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        if buf.filled().len() - before > TRAFFIC {
+            self.peer.line.touch();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match &mut self.bytes {
+            Bytes::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Bytes::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        self.sent(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.bytes {
+            Bytes::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Bytes::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        self.sent(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.bytes {
+            Bytes::Plain(socket) => socket.is_write_vectored(),
+            Bytes::Encrypted(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.bytes {
+            Bytes::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Bytes::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.bytes {
+            Bytes::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Bytes::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The connections that there are: how many, and which of them nobody uses.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connection::Line;
+use crate::options::ConnectionLimits;
+
+/// What an unused connection is given at least before it makes room for another one.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// All connections.
+pub(super) struct Lines {
+    most: usize,
+    idle: Duration,
+    open: Mutex<(u64, HashMap<u64, Arc<Line>>)>,
+}
+
+/// A connection's place among them; dropping it gives it back.
+pub(super) struct Place {
+    lines: Arc<Lines>,
+    number: u64,
+    pub(super) line: Arc<Line>,
+}
+
+impl Lines {
+    pub(super) fn new(limits: &ConnectionLimits) -> Self {
+        Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default() }
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// A place, if there is one: where all are taken, the connection that was unused for the longest time
+    /// ends for it.
+    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<Place> {
+        let mut open = self.lock();
+        if open.1.len() >= self.most {
+            let unused = open.1.iter().filter_map(|(number, line)| Some((*number, line.unused(now)?)));
+            let (number, _) = unused.filter(|(_, time)| *time >= GRACE).max_by_key(|(_, time)| *time)?;
+            // It gives its place back when its task is done, which finds it given back already.
+            open.1.remove(&number)?.cut();
+        }
+        open.0 += 1;
+        let (number, line) = (open.0, Arc::new(Line::new()));
+        open.1.insert(number, Arc::clone(&line));
+        Some(Place { lines: Arc::clone(self), number, line })
+    }
+
+    /// Ends the connections that were unused for longer than is allowed.
+    pub(super) fn give_up_idle(&self, now: Instant) {
+        let open = self.lock();
+        let idle = open.1.values().filter(|line| line.unused(now).is_some_and(|time| time > self.idle));
+        idle.for_each(|line| line.cut());
+    }
+
+    // Whole at every instant, so one that a panic poisoned is still good.
+    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, HashMap<u64, Arc<Line>>)> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lines.lock().1.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_uses_makes_room() {
+        let limits =
+            ConnectionLimits { most: 2, idle: Duration::from_secs(60), ..ConnectionLimits::default() };
+        let lines = Arc::new(Lines::new(&limits));
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let (used, unused) = (lines.enter(now).unwrap(), lines.enter(now).unwrap());
+        let busy = used.line.busy();
+        assert!(lines.enter(now).is_none(), "both are new");
+        let third = lines.enter(later(40)).unwrap();
+        assert!(unused.line.is_cut() && !used.line.is_cut());
+        // Its place is given away already.
+        drop(unused);
+        assert_eq!(lines.lock().1.len(), 2);
+        lines.give_up_idle(later(1000));
+        assert!(third.line.is_cut() && !used.line.is_cut(), "one with a request is not idle");
+        drop(busy);
+        lines.give_up_idle(later(1000));
+        assert!(used.line.is_cut());
+        drop((used, third));
+        assert_eq!(lines.lock().1.len(), 0);
+    }
+}

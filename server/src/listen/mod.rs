@@ -1,0 +1,221 @@
+//! Connections that come in: counted, encrypted, and ended when they are of no use any more.
+//!
+//! Invariants
+//! - a connection counts from its first byte until both sides have closed it, handshakes included
+//! - no client waits for another one's handshake
+//! - one that is too many is told so in the protocol, where it can be: without TLS
+
+mod connection;
+mod lines;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::Stream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::options::ConnectionLimits;
+pub(crate) use connection::{Busy, Connection, Peer};
+use lines::Lines;
+pub(crate) use tls::Certificates;
+
+/// How long a client has for the handshake of TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once; each is some milliseconds of a processor.
+const HANDSHAKES: usize = 64;
+/// How often connections are looked through.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is waited for after a connection could not be taken: mostly there is no free descriptor.
+const BREATH: Duration = Duration::from_millis(100);
+/// How long one that is refused has to read that, and how many are told at once.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELLS: usize = 64;
+
+/// What is known about those who come in.
+struct Door {
+    certificates: Option<Certificates>,
+    lines: Arc<Lines>,
+    handshakes: Semaphore,
+    farewells: Arc<Semaphore>,
+}
+
+/// Takes connections until the stream is dropped.
+pub(crate) fn incoming(
+    listener: TcpListener,
+    certificates: Option<Certificates>,
+    limits: &ConnectionLimits,
+) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
+    room_for_files();
+    let door = Arc::new(Door {
+        certificates,
+        lines: Arc::new(Lines::new(limits)),
+        handshakes: Semaphore::new(HANDSHAKES),
+        farewells: Arc::new(Semaphore::new(FAREWELLS)),
+    });
+    let (send, receive) = mpsc::channel(HANDSHAKES);
+    tokio::spawn(take(listener, door, send));
+    futures::stream::unfold(receive, |mut receive| async move {
+        let connection = receive.recv().await?;
+        Some((Ok(connection), receive))
+    })
+}
+
+async fn take(listener: TcpListener, door: Arc<Door>, to: mpsc::Sender<Connection>) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            taken = listener.accept() => match taken {
+                Ok((socket, address)) => enter(&door, socket, address, &to),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be taken");
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            _ = look.tick() => door.lines.give_up_idle(Instant::now()),
+            () = to.closed() => return,
+        }
+    }
+}
+
+/// Makes a connection of a socket, without waiting for it.
+fn enter(door: &Arc<Door>, socket: TcpStream, address: SocketAddr, to: &mpsc::Sender<Connection>) {
+    let _ = socket.set_nodelay(true);
+    let Some(place) = door.lines.enter(Instant::now()) else {
+        tracing::warn!(%address, most = door.lines.most(), "a connection is refused: there are too many");
+        let told = Arc::clone(&door.farewells).try_acquire_owned();
+        if let (Ok(told), None) = (told, &door.certificates) {
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(FAREWELL, refuse(socket)).await;
+                drop(told);
+            });
+        }
+        return;
+    };
+    let (door, to) = (Arc::clone(door), to.clone());
+    tokio::spawn(async move {
+        let connection = match &door.certificates {
+            None => Connection::plain(socket, address, place),
+            Some(certificates) => {
+                // Closed only with the door itself.
+                let Ok(_turn) = door.handshakes.acquire().await else { return };
+                let shaken = certificates.acceptor().accept(socket);
+                match tokio::time::timeout(HANDSHAKE, shaken).await {
+                    Ok(Ok(stream)) => Connection::encrypted(stream, address, place),
+                    Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
+                    Err(_) => return tracing::debug!(%address, "a handshake took too long"),
+                }
+            }
+        };
+        // The server may have stopped meanwhile.
+        let _ = to.send(connection).await;
+    });
+}
+
+/// Says in HTTP/2 that there are too many connections, and waits until that was read: what has bytes left to
+/// read when it is closed is reset, and the words with it.
+async fn refuse(socket: TcpStream) {
+    if socket.writable().await.is_err() || socket.try_write(&goodbye()).is_err() {
+        return;
+    }
+    let mut ignored = [0; 1024];
+    while socket.readable().await.is_ok() {
+        match socket.try_read(&mut ignored) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// An empty frame SETTINGS, with which every side begins, and GOAWAY with the code ENHANCE_YOUR_CALM.
+fn goodbye() -> Vec<u8> {
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+    let why: &[u8] = b"the server has too many connections; try again later";
+    let frame = |kind: u8, len: usize| {
+        let [.., a, b, c] = len.to_be_bytes();
+        [a, b, c, kind, 0, 0, 0, 0, 0]
+    };
+    let mut bytes = frame(SETTINGS, 0).to_vec();
+    bytes.extend(frame(GOAWAY, 8 + why.len()));
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 0xb]);
+    bytes.extend(why);
+    bytes
+}
+
+/// Raises the number of files that may be open to what the system allows: each connection is one.
+fn room_for_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        if current != maximum
+            && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        {
+            tracing::debug!(%error, ?current, "the number of open files cannot be raised");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio::net::TcpStream;
+    use tonic::transport::server::Connected;
+
+    use super::*;
+
+    fn limits(most: usize) -> ConnectionLimits {
+        ConnectionLimits { most, ..ConnectionLimits::default() }
+    }
+
+    async fn read_all(socket: &TcpStream) -> Vec<u8> {
+        let (mut all, mut part) = (Vec::new(), [0; 256]);
+        loop {
+            socket.readable().await.unwrap();
+            match socket.try_read(&mut part) {
+                Ok(0) => return all,
+                Ok(n) => all.extend(&part[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return all,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_too_many_is_told_so_and_places_come_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut taken = std::pin::pin!(incoming(listener, None, &limits(2)));
+        let _clients =
+            [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let held = [taken.next().await.unwrap().unwrap(), taken.next().await.unwrap().unwrap()];
+        assert_eq!(held[0].connect_info().address.ip(), address.ip());
+        let third = TcpStream::connect(address).await.unwrap();
+        let told = read_all(&third).await;
+        assert_eq!(told, goodbye());
+        assert_eq!((told[3], told[12]), (4, 7), "SETTINGS and GOAWAY");
+        drop(held);
+        let fourth = TcpStream::connect(address).await.unwrap();
+        assert!(taken.next().await.unwrap().is_ok());
+        drop(fourth);
+    }
+
+    #[tokio::test]
+    async fn the_address_is_free_once_the_stream_is_dropped() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(incoming(listener, None, &limits(2)));
+        let gone = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    }
+}

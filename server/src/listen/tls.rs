@@ -1,0 +1,134 @@
+//! Certificates of the server, read again when their files change.
+//!
+//! Invariants
+//! - a new connection has the newest certificate that could be used; a file that cannot be used leaves the
+//!   one before in place, and the log says so once
+//! - connections that there are keep theirs
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::options::Tls;
+
+/// How often the files are looked at, at most.
+const LOOK: Duration = Duration::from_secs(1);
+/// The protocol above TLS: HTTP/2.
+const ALPN: &[u8] = b"h2";
+
+/// What tells two states of a file apart without reading it.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    changed: Option<SystemTime>,
+    len: u64,
+    /// A file that was renamed into place may be as long and as old as the one before.
+    file: u64,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    stamps: Vec<Option<Stamp>>,
+    looked: Instant,
+}
+
+/// The certificates of a server.
+pub(crate) struct Certificates {
+    files: Tls,
+    current: Mutex<Current>,
+}
+
+impl Certificates {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and what they say cannot be used.
+    pub(crate) fn read(files: Tls) -> Result<Self, String> {
+        let stamps = stamps(&files);
+        let config = config(&files)?;
+        let current = Current { config, stamps, looked: Instant::now() };
+        Ok(Self { files, current: Mutex::new(current) })
+    }
+
+    /// What makes a connection one with TLS, by the newest files.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor_at(Instant::now())
+    }
+
+    fn acceptor_at(&self, now: Instant) -> TlsAcceptor {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(current.looked) >= LOOK {
+            current.looked = now;
+            // Before the files are read: what changes meanwhile is seen the next time.
+            let stamps = stamps(&self.files);
+            if stamps != current.stamps {
+                current.stamps = stamps;
+                match config(&self.files) {
+                    Ok(config) => {
+                        current.config = config;
+                        tracing::info!("the certificates were read again");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the new certificates cannot be used; the ones before stay in use");
+                    }
+                }
+            }
+        }
+        TlsAcceptor::from(Arc::clone(&current.config))
+    }
+}
+
+fn stamps(files: &Tls) -> Vec<Option<Stamp>> {
+    let paths = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+    paths.into_iter().flatten().map(|path| stamp(path)).collect()
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs_err::metadata(path).ok()?;
+    #[cfg(unix)]
+    let file = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let file = 0;
+    Some(Stamp { changed: metadata.modified().ok(), len: metadata.len(), file })
+}
+
+fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
+    let wrong = |error: &dyn std::fmt::Display| error.to_string();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| wrong(&e))?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in chain(ca)? {
+                roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
+            }
+            let provider = Arc::new(ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| wrong(&e))?)
+        }
+    };
+    let pem = fs_err::read(&files.key).map_err(|e| wrong(&e))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| format!("{}: {e}", files.key.display()))?;
+    let mut config = builder.with_single_cert(chain(&files.certificate)?, key).map_err(|e| wrong(&e))?;
+    config.alpn_protocols.push(ALPN.to_vec());
+    Ok(Arc::new(config))
+}
+
+/// The certificates of a file, of which there is one at least.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = fs_err::read(path).map_err(|e| e.to_string())?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|e| format!("{}: {e}", path.display()))?;
+    match certificates.is_empty() {
+        true => Err(format!("{} has no certificate", path.display())),
+        false => Ok(certificates),
+    }
+}

@@ -1,0 +1,185 @@
+//! Promise: a server asks for what its owner told it to ask for, and goes on answering others while somebody wastes
+//! its connections or tries out tokens.
+
+#[allow(dead_code)] // its store with scores is for others
+mod served;
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use gstore_tests::place::Place;
+use served::{Served, token};
+
+/// Whether certificates can be made; says so where they cannot.
+fn has_openssl() -> bool {
+    if Command::new("openssl").arg("version").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "there is no openssl");
+    eprintln!("skipped: there is no openssl to make certificates with");
+    false
+}
+
+/// Makes a key and a certificate, signed by `ca` or by itself.
+fn certificate(place: &Place, name: &str, ca: Option<&str>) {
+    let file = |name: &str, ending: &str| place.path(&format!("{name}.{ending}")).display().to_string();
+    let run = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).output().expect("openssl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (key, pem) = (file(name, "key"), file(name, "pem"));
+    let subject = format!("/CN={name}");
+    let mut args = vec![
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        &subject,
+        "-keyout",
+        &key,
+        "-out",
+        &pem,
+    ];
+    let signer = ca.map(|ca| (file(ca, "pem"), file(ca, "key")));
+    if let Some((ca, ca_key)) = &signer {
+        args.extend(["-CA", ca, "-CAkey", ca_key, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+        args.extend(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    }
+    run(&args);
+}
+
+#[test]
+fn certificates_protect_both_sides() {
+    if !has_openssl() {
+        return;
+    }
+    let place = Place::new();
+    gstore_store::Store::create(place.path("store")).expect("created");
+    let token = token(&place, "laptop");
+    certificate(&place, "ca", None);
+    for name in ["server", "client"] {
+        certificate(&place, name, Some("ca"));
+    }
+    certificate(&place, "stranger", None);
+    let tls = ["--tls-cert", "server.pem", "--tls-key", "server.key"];
+    let server = Served::start(&place, &tls);
+    assert!(server.address.starts_with("grpc+tls://"), "{}", server.address);
+    let ask = |address: &str, more: &[&str]| {
+        let mut args = vec!["query", "SELECT 1", "--remote", address, "--token", &token];
+        args.extend(more);
+        place.run(&args)
+    };
+    let trusted = ask(&server.address, &["--tls-ca", "ca.pem"]);
+    assert_eq!(trusted.code, 0, "{}", trusted.stderr);
+    assert_eq!(ask(&server.address, &["--tls-ca", "stranger.pem"]).code, 1);
+    assert_eq!(ask(&server.address, &[]).code, 1, "not trusted by the system");
+    assert_eq!(
+        ask(&server.address.replace("grpc+tls", "grpc"), &[]).code,
+        1,
+        "plain text to a server with TLS"
+    );
+    drop(server);
+    let mut mutual = tls.to_vec();
+    mutual.extend(["--client-ca", "ca.pem"]);
+    let server = Served::start(&place, &mutual);
+    let with = |name: &str| {
+        let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
+        ask(&server.address, &["--tls-ca", "ca.pem", "--tls-cert", &cert, "--tls-key", &key])
+    };
+    let known = with("client");
+    assert_eq!(known.code, 0, "{}", known.stderr);
+    assert_eq!(with("stranger").code, 1);
+    assert_eq!(ask(&server.address, &["--tls-ca", "ca.pem"]).code, 1, "without a certificate");
+}
+
+#[test]
+fn certificates_change_without_a_restart() {
+    if !has_openssl() {
+        return;
+    }
+    let place = Place::new();
+    gstore_store::Store::create(place.path("store")).expect("created");
+    let token = token(&place, "laptop");
+    for ca in ["old", "new"] {
+        certificate(&place, ca, None);
+    }
+    certificate(&place, "server", Some("old"));
+    let server = Served::start(&place, &["--tls-cert", "server.pem", "--tls-key", "server.key"]);
+    let ask = |ca: &str| {
+        let args = ["query", "SELECT 1", "--remote", &server.address, "--token", &token, "--tls-ca", ca];
+        place.run(&args).code
+    };
+    let soon = |wanted: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !wanted() {
+            assert!(began.elapsed() < Duration::from_secs(20), "not in time");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    assert_eq!((ask("old.pem"), ask("new.pem")), (0, 1));
+    // What cannot be used changes nothing.
+    let log = || fs_err::read_to_string(place.path("serve.log")).unwrap_or_default();
+    let good = fs_err::read(place.path("server.pem")).expect("read");
+    fs_err::write(place.path("server.pem"), b"no certificate").expect("written");
+    soon(&|| ask("old.pem") == 0 && log().contains("the ones before stay in use"));
+    assert_eq!(ask("old.pem"), 0);
+    fs_err::write(place.path("server.pem"), good).expect("written");
+    certificate(&place, "server", Some("new"));
+    soon(&|| ask("new.pem") == 0);
+    assert_eq!(ask("old.pem"), 1);
+    assert_eq!(server.stop().code, 0);
+}
+
+#[test]
+fn whoever_tries_out_tokens_has_to_wait_and_others_have_not() {
+    let place = Place::new();
+    gstore_store::Store::create(place.path("store")).expect("created");
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let ask = |token: &str| place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", token]);
+    assert_eq!(ask(&token).code, 0);
+    let refused = (0..60).map(|i| ask(&format!("gst_{i}"))).find(|refused| {
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        refused.stderr.contains("try again in")
+    });
+    assert!(refused.is_some(), "sixty wrong tokens are taken");
+    // The same address, with a token that was good before.
+    assert_eq!(ask(&token).code, 0);
+}
+
+#[test]
+fn connections_that_do_nothing_make_room_or_are_too_many() {
+    let place = Place::new();
+    gstore_store::Store::create(place.path("store")).expect("created");
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &["--connections", "4", "--idle", "1s"]);
+    let address = server.address.trim_start_matches("grpc://").to_owned();
+    let ask = || place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", &token]);
+    let mut idle: Vec<TcpStream> =
+        (0..12).map(|_| TcpStream::connect(&address).expect("taken, if only to be told")).collect();
+    let mut told = Vec::new();
+    idle.last_mut().expect("one").read_to_end(&mut told).expect("closed in order");
+    assert!(String::from_utf8_lossy(&told).contains("too many connections"), "{told:?}");
+    // The first four end after a second without a request.
+    for stream in &mut idle[..4] {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("closed");
+    }
+    assert_eq!(ask().code, 0);
+    // Half a handshake is no connection for long either; many dropped ones leave nothing behind.
+    for _ in 0..100 {
+        drop(TcpStream::connect(&address));
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(ask().code, 0);
+    assert_eq!(server.stop().code, 0);
+}
