@@ -3,8 +3,6 @@
 
 mod served;
 
-use std::process::Command;
-
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 use served::{Served, place, token};
@@ -89,6 +87,47 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
 }
 
 #[test]
+fn a_remote_selection_writes_what_a_local_one_does() {
+    let place = place();
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let files = ["rows.jsonl", "rows.jsonl.scores.csv"];
+    for (rules, asked) in [
+        (false, &["--top", "7"][..]),
+        (false, &["--top", "5%"]),
+        (false, &["--top", "9", "--worst"]),
+        (false, &["--top", "9", "--within", "max", "--sim", "dot", "--checkpoints", "checkpoint-26"]),
+        (false, &["--top", "4", "--scores-of", "all"]),
+        (false, &["--top", "500"]),
+        (true, &["--top", "20", "--quota", "*=3"]),
+        (true, &["--top", "12", "--distinct", "0.99", "--round-robin", "sample"]),
+        (false, &["--top", "0%"]),
+        (false, &["--top", "5", "--checkpoints", "nothing"]),
+    ] {
+        let mut local = vec!["select", "--pool", "pool", "--target", "target", "-o", files[0]];
+        local.extend(asked);
+        let mut remote = local.clone();
+        remote.extend(["--remote", &server.address, "--token", &token]);
+        let run = |args: &[&str]| {
+            let finished = place.run(args);
+            let written = files.map(|name| fs_err::read(place.path(name)).ok());
+            files.iter().for_each(|name| drop(fs_err::remove_file(place.path(name))));
+            (finished, written)
+        };
+        let (here, there) = (run(&local), run(&remote));
+        assert_eq!((there.0.code, &there.0.stdout), (here.0.code, &here.0.stdout), "{}", there.0.stderr);
+        assert_eq!(there.1, here.1, "{asked:?}");
+        // What rules passed over is told here only.
+        assert!(rules || there.0.stderr == here.0.stderr, "{asked:?}\n{}\n{}", there.0.stderr, here.0.stderr);
+    }
+    let table = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.csv"];
+    let mut remote = table.to_vec();
+    remote.extend(["--remote", &server.address, "--token", &token]);
+    let refused = place.run(&remote);
+    assert!(refused.code == 2 && refused.stderr.contains(".jsonl"), "{}", refused.stderr);
+}
+
+#[test]
 fn damage_ends_a_remote_query_as_a_local_one() {
     let place = place();
     let token = token(&place, "laptop");
@@ -143,82 +182,28 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     assert_eq!(place.run(&["query", "SELECT 1", "--remote", &server.address]).code, 0);
 }
 
-/// Makes a key and a certificate, signed by `ca` or by itself.
-fn certificate(place: &Place, name: &str, ca: Option<&str>) {
-    let file = |name: &str, ending: &str| place.path(&format!("{name}.{ending}")).display().to_string();
-    let run = |args: &[&str]| {
-        let output = Command::new("openssl").args(args).output().expect("openssl runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let (key, pem) = (file(name, "key"), file(name, "pem"));
-    let subject = format!("/CN={name}");
-    let mut args = vec![
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        &subject,
-        "-keyout",
-        &key,
-        "-out",
-        &pem,
-    ];
-    let signer = ca.map(|ca| (file(ca, "pem"), file(ca, "key")));
-    if let Some((ca, ca_key)) = &signer {
-        args.extend(["-CA", ca, "-CAkey", ca_key, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-        args.extend(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    }
-    run(&args);
-}
-
+/// A file of options that is handed out: every line of it is understood, and it serves.
 #[test]
-fn certificates_protect_both_sides() {
-    if Command::new("openssl").arg("version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "there is no openssl");
-        eprintln!("skipped: there is no openssl to make certificates with");
-        return;
-    }
+fn options_stand_in_a_file() {
     let place = Place::new();
     gstore_store::Store::create(place.path("store")).expect("created");
-    let token = token(&place, "laptop");
-    certificate(&place, "ca", None);
-    for name in ["server", "client"] {
-        certificate(&place, name, Some("ca"));
-    }
-    certificate(&place, "stranger", None);
-    let tls = ["--tls-cert", "server.pem", "--tls-key", "server.key"];
-    let server = Served::start(&place, &tls);
-    assert!(server.address.starts_with("grpc+tls://"), "{}", server.address);
-    let ask = |address: &str, more: &[&str]| {
-        let mut args = vec!["query", "SELECT 1", "--remote", address, "--token", &token];
-        args.extend(more);
-        place.run(&args)
-    };
-    let trusted = ask(&server.address, &["--tls-ca", "ca.pem"]);
-    assert_eq!(trusted.code, 0, "{}", trusted.stderr);
-    assert_eq!(ask(&server.address, &["--tls-ca", "stranger.pem"]).code, 1);
-    assert_eq!(ask(&server.address, &[]).code, 1, "not trusted by the system");
-    assert_eq!(
-        ask(&server.address.replace("grpc+tls", "grpc"), &[]).code,
-        1,
-        "plain text to a server with TLS"
-    );
-    drop(server);
-    let mut mutual = tls.to_vec();
-    mutual.extend(["--client-ca", "ca.pem"]);
-    let server = Served::start(&place, &mutual);
-    let with = |name: &str| {
-        let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
-        ask(&server.address, &["--tls-ca", "ca.pem", "--tls-cert", &cert, "--tls-key", &key])
-    };
-    let known = with("client");
-    assert_eq!(known.code, 0, "{}", known.stderr);
-    assert_eq!(with("stranger").code, 1);
-    assert_eq!(ask(&server.address, &["--tls-ca", "ca.pem"]).code, 1, "without a certificate");
+    let handed_out = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/server.toml");
+    let text = fs_err::read_to_string(handed_out).expect("read");
+    let kept =
+        |line: &&str| !["store =", "listen =", "tls-", "drain ="].iter().any(|start| line.starts_with(start));
+    let text = text.lines().filter(kept).collect::<Vec<_>>().join("\n");
+    let text = text.replace("/var/tmp/gstore", "spill").replace("/var/log/gstore/audit.jsonl", "audit.jsonl");
+    fs_err::create_dir(place.path("spill")).expect("made");
+    fs_err::write(place.path("server.toml"), format!("{text}\nwithout-tokens = true\nconnections = 7\n"))
+        .expect("written");
+    let server = Served::start(&place, &["--config", "server.toml"]);
+    assert_eq!(place.run(&["query", "SELECT 1", "--remote", &server.address]).code, 0);
+    assert_eq!(server.stop().code, 0);
+    let log = fs_err::read_to_string(place.path("serve.log")).expect("a log");
+    assert!(log.lines().any(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
+    let audit = fs_err::read_to_string(place.path("audit.jsonl")).expect("a record");
+    assert!(audit.contains("SELECT 1"), "{audit}");
+    fs_err::write(place.path("server.toml"), "[serve]\nconections = 7\n").expect("written");
+    let wrong = place.run(&["serve", "--config", "server.toml"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("conections"), "{}", wrong.stderr);
 }

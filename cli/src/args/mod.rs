@@ -333,6 +333,10 @@ pub enum Template {
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 10\"\n  \
     gstore query --store s \"SELECT id FROM influence($pool, 'gsm8k', k => $k)\" --param pool=pool --param k=10\n\n\
     Tables, functions and options: docs/sql.md")]
+#[cfg_attr(
+    feature = "serve",
+    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend"])))
+)]
 pub struct QueryArgs {
     /// One SQL statement; `-` reads it from standard input; without it an interactive shell
     #[arg(value_name = "SQL")]
@@ -435,7 +439,8 @@ impl Format {
 /// `gstore select`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
+    after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
+    gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
     Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB."
@@ -484,6 +489,10 @@ pub struct SelectArgs {
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,
+    /// Who makes the selection
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub server: RemoteArgs,
 }
 
 /// Rules of a selection.

@@ -69,23 +69,29 @@ fn ask_server(
     sql: Option<&str>,
     values: &Parameters,
 ) -> Result<ExitCode> {
-    use gstore_server::{Remote, RemoteOptions};
-    let server = &args.server;
-    let options = RemoteOptions {
-        address: server.remote.clone().unwrap_or_default(),
-        token: server.token.clone(),
-        ca: server.tls_ca.clone(),
-        identity: server.tls_cert.clone().zip(server.tls_key.clone()),
-        snapshot: args.snapshot.as_ref().map(ToString::to_string),
-    };
     let Some(sql) = sql else {
         bail!(UsageError("give a statement: the shell is for a store on this machine".to_owned()));
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let notes =
-        Engine::Server(Remote::connect(&options)?).run_with(context, sql, values, &args.output, &cancel)?;
+    let server = connect(&args.server, args.snapshot.as_ref())?;
+    let notes = Engine::Server(server).run_with(context, sql, values, &args.output, &cancel)?;
     report(context, &notes);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A connection to the server that flags name.
+#[cfg(feature = "serve")]
+pub fn connect(
+    server: &crate::args::RemoteArgs,
+    snapshot: Option<&gstore_store::SnapshotName>,
+) -> Result<gstore_server::Remote> {
+    Ok(gstore_server::Remote::connect(&gstore_server::RemoteOptions {
+        address: server.remote.clone().unwrap_or_default(),
+        token: server.token.clone(),
+        ca: server.tls_ca.clone(),
+        identity: server.tls_cert.clone().zip(server.tls_key.clone()),
+        snapshot: snapshot.map(ToString::to_string),
+    })?)
 }
 
 /// `NAME=VALUE`: a value that is JSON is taken as that, all else as text.

@@ -84,6 +84,11 @@ impl Remote {
         Ok(Self { client, headers, runtime })
     }
 
+    /// Asks of this snapshot from now on.
+    pub fn pin(&mut self, snapshot: u64) {
+        self.headers.insert(SNAPSHOT, AsciiMetadataValue::from(snapshot));
+    }
+
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind
     /// [`SqlErrorKind::Cancelled`].
     ///

@@ -1,5 +1,8 @@
 //! `gstore select`: the rows of a pool that influence a target most, as the original lines.
 
+#[cfg(feature = "serve")]
+mod remote;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,7 +10,7 @@ use anyhow::{Result, bail};
 use gstore::{Selected, SelectionRequest};
 use gstore_core::{many, many_of};
 use gstore_query::QueryError;
-use gstore_query::influence::{Diversity, Each, InfluenceSpec, Mode, Order};
+use gstore_query::influence::{Diversity, Each, ExcludedCounts, InfluenceSpec, Mode, Order, ScanSummary};
 
 use super::query::checked;
 use crate::args::{Format, ScoresOf, SelectArgs};
@@ -18,8 +21,15 @@ use crate::output::{Output, Place, check};
 use crate::question::{between, rules, scoring};
 use crate::summary;
 
+/// What Ctrl-C says.
+const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
+
 /// Scores the pool and writes the selection.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        return remote::run(context, args);
+    }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = checked(snapshot, args.checks);
@@ -32,8 +42,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     check_words(args, &spec, (every, &rules), scores.as_deref())?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest { spec, top: args.top.clone(), order, rules, rank_all: every };
-    let cancel =
-        context.cancel_on_interrupt("stopping, if nothing is written yet; once more to stop at once")?;
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel))?;
     tell_passed_over(context, args, &found);
@@ -53,6 +62,16 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     // Both files appear, or neither.
     cancel.check().map_err(QueryError::from)?;
     outputs.into_iter().try_for_each(Output::finish)?;
+    let ranking = &found.ranking;
+    let found = Found {
+        selected: found.rows().len(),
+        wanted: found.wanted,
+        live: ranking.live,
+        eligible: ranking.eligible,
+        excluded: &ranking.excluded,
+        summary: &ranking.summary,
+        ruled: found.passed_over.is_some(),
+    };
     summarise(context, args, &found, scores.as_deref());
     Ok(ExitCode::SUCCESS)
 }
@@ -140,31 +159,41 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     Some(name.into())
 }
 
+/// What is told of a selection.
+struct Found<'a> {
+    selected: usize,
+    /// Rows that were asked for.
+    wanted: usize,
+    live: u64,
+    eligible: u64,
+    excluded: &'a ExcludedCounts,
+    summary: &'a ScanSummary,
+    /// Whether rules kept rows out.
+    ruled: bool,
+}
+
 /// Tells what was selected, and what was not.
-fn summarise(context: &Context, args: &SelectArgs, found: &Selected, scores: Option<&Path>) {
-    let (ranking, selected) = (&found.ranking, found.rows().len());
-    let live = ranking.live;
-    summary::tell(context, &ranking.summary);
+fn summarise(context: &Context, args: &SelectArgs, found: &Found<'_>, scores: Option<&Path>) {
+    summary::tell(context, found.summary);
     context.say(&format!(
         "{} of {} selected from {} for {}",
-        selected,
-        many(live, "row"),
+        found.selected,
+        many(found.live, "row"),
         args.pool.join(", "),
         args.target.join(", ")
     ));
-    summary::tell_excluded(context, &ranking.excluded, ("was never a candidate", "were never candidates"));
-    summary::tell_in_target(context, ranking.summary.in_target);
-    if selected < found.wanted {
-        let why = match found.passed_over {
-            // Rows of full sources are not even ranked any more, so the count of what was
-            // passed over is not the rest.
-            Some(_) if ranking.eligible > selected as u64 => {
+    summary::tell_excluded(context, found.excluded, ("was never a candidate", "were never candidates"));
+    summary::tell_in_target(context, found.summary.in_target);
+    if found.selected < found.wanted {
+        let why = match found.ruled {
+            // Rows of full sources are not even ranked any more, so the count of what was passed over is not the rest.
+            true if found.eligible > found.selected as u64 => {
                 format!(
                     "the rules of the selection leave {} of the {} that can be ranked",
-                    selected, ranking.eligible
+                    found.selected, found.eligible
                 )
             }
-            _ => format!("only {} can be ranked", ranking.eligible),
+            _ => format!("only {} can be ranked", found.eligible),
         };
         context.say(&format!("{} asked for; {why}", many_of(found.wanted as u64, "row was", "rows were")));
     }

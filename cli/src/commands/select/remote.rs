@@ -1,0 +1,218 @@
+//! A selection that a server makes: the question as a statement of SQL, the rows as they come.
+//!
+//! Invariants
+//! - all statements of a selection see one snapshot
+//! - rows, order and scores are those of the same command on the store itself, bit for bit
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{ArrayRef, RecordBatch};
+use gstore_core::Cancel;
+use gstore_query::influence::{Diversity, Function, InfluenceSpec, ScanSummary, resolve_top};
+use gstore_server::Remote;
+use gstore_sql::output::{ResultWriter, TableStyle};
+use gstore_sql::{Notes, Parameters, SqlError};
+use serde_json::Value;
+
+use super::{Found, STOPPING, check_outputs, check_terms, check_words, scores_path, summarise};
+use crate::args::{ScoresOf, SelectArgs};
+use crate::commands::query::connect;
+use crate::context::Context;
+use crate::ending::format_of_scores;
+use crate::failure::UsageError;
+use crate::output::Output;
+use crate::question::{between, rules, scoring};
+
+/// Where rows are written as they come.
+struct To {
+    lines: Option<Output>,
+    scores: Option<(gstore_sql::output::Format, Output)>,
+}
+
+/// Asks the server and writes the selection.
+pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+    let spec = between(&args.pool, &args.target, scoring(&args.scoring)?);
+    let scores = scores_path(args);
+    let table = check_outputs(context, args, scores.as_deref())?;
+    let rules = rules(&args.rules)?;
+    check_terms(rules.round_robin, &spec)?;
+    let every = args.scores_of == ScoresOf::All && scores.is_some();
+    check_words(args, &spec, (every, &rules), scores.as_deref())?;
+    let ruled = rules != Diversity::default();
+    for (given, what) in [
+        (table.is_some(), "a table of the rows; end the name of --output in .jsonl for the original lines"),
+        (args.explain, "--explain; `gstore query --remote` has it as explain => true"),
+        (args.worst && ruled, "--worst with rules of the selection"),
+    ] {
+        if given {
+            bail!(UsageError(format!("a selection that a server makes has not {what}")));
+        }
+    }
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let mut server = connect(&args.server, args.snapshot.as_ref())?;
+    if args.snapshot.is_none() {
+        let newest = number(&server, "SELECT max(number) FROM gstore.snapshots", &cancel)?;
+        server.pin(newest);
+    }
+    let k = wanted(&server, args, &cancel)?;
+    let asked = Asked::new(args, &spec, ruled.then_some(k))?;
+    let open = |path, force| Output::create(Some(path), force);
+    let scores_to = match &scores {
+        Some(path) => Some((format_of_scores(path)?.into(), open(path, args.force)?)),
+        None => None,
+    };
+    let (first, rest) = if every { (None, scores_to) } else { (scores_to, None) };
+    let mut to = To { lines: Some(open(&args.output, args.force)?), scores: first };
+    let order = if args.worst { "score" } else { "score DESC" };
+    let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
+    let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
+    let mut all = To { lines: None, scores: rest };
+    if every {
+        asked.write(&server, &format!(" ORDER BY {order}"), &mut all, &cancel)?;
+    }
+    // Both files appear, or neither.
+    cancel.check().map_err(gstore_query::QueryError::from)?;
+    let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
+    outputs.into_iter().try_for_each(Output::finish)?;
+    let note = notes.influence.into_iter().next();
+    note.iter().flat_map(|note| &note.resolution).for_each(|line| context.say(&format!("note: {line}")));
+    let summary = note.map_or_else(ScanSummary::default, |note| note.summary);
+    let found = Found {
+        selected,
+        wanted: k,
+        live: summary.live,
+        eligible: summary.eligible,
+        excluded: &summary.excluded,
+        summary: &summary,
+        ruled,
+    };
+    summarise(context, args, &found, scores.as_deref());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many rows are asked for.
+fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> {
+    let mut live = 0;
+    if args.top.contains('%') {
+        for pool in &args.pool {
+            live +=
+                number(server, &format!("SELECT count(*) FROM \"{}\"", pool.replace('"', "\"\"")), cancel)?;
+        }
+    }
+    resolve_top(&args.top, live).map_err(|error| UsageError(error.to_string()).into())
+}
+
+/// The number that a statement gives.
+fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
+    let values = Parameters::default();
+    let batch = server.run(sql, &values, cancel)?.next().transpose()?;
+    let column = batch.filter(|batch| batch.num_rows() == 1).map(|batch| ArrayRef::clone(batch.column(0)));
+    let number = column.as_ref().and_then(|column| match column.as_primitive_opt::<UInt64Type>() {
+        Some(numbers) => numbers.iter().next().flatten(),
+        None => {
+            let numbers = column.as_primitive_opt::<arrow_array::types::Int64Type>()?;
+            u64::try_from(numbers.iter().next().flatten()?).ok()
+        }
+    });
+    match number {
+        Some(number) => Ok(number),
+        None => bail!("the server's answer to {sql} is no number"),
+    }
+}
+
+/// The question in SQL, with every value as a parameter.
+struct Asked {
+    columns: &'static str,
+    call: String,
+    values: Parameters,
+}
+
+impl Asked {
+    fn new(args: &SelectArgs, spec: &InfluenceSpec, k: Option<usize>) -> Result<Self, SqlError> {
+        let given = &args.scoring.0;
+        let options =
+            Function::Influence.options().filter_map(|o| Some((o.name, given.value(o.name)?.clone())));
+        let mut options: Vec<(&str, Value)> = options.collect();
+        options.push(("pool", args.pool.clone().into()));
+        options.push(("target", args.target.clone().into()));
+        if let Some(k) = k {
+            options.push(("k", k.into()));
+            if let Some(quota) = &args.rules.quota {
+                options.push(("quota", quota.as_str().into()));
+                options.push(("quota_by", args.rules.quota_by.as_str().into()));
+            }
+            options.extend(args.rules.distinct.map(|cosine| ("distinct", cosine.into())));
+            options.extend(args.rules.round_robin.as_deref().map(|word| ("round_robin", word.into())));
+        }
+        let mut values = Parameters::default();
+        let mut arguments = Vec::new();
+        for (name, value) in &options {
+            values.add(Some(name), value)?;
+            arguments.push(format!("{name} => ${name}"));
+        }
+        let columns = match spec.pools.len() {
+            1 => "id, row, score, subtask",
+            _ => "pool, id, row, score, subtask",
+        };
+        Ok(Self { columns, call: format!("influence({})", arguments.join(", ")), values })
+    }
+
+    /// Writes the rows of the question; how many there were, and what is to be known beside them.
+    fn write(&self, server: &Remote, cut: &str, to: &mut To, cancel: &Cancel) -> Result<(usize, Notes)> {
+        let record = if to.lines.is_some() { ", record" } else { "" };
+        let sql = format!("SELECT {}{record} FROM {}{cut}", self.columns, self.call);
+        let mut rows = server.run(&sql, &self.values, cancel)?;
+        let width = self.columns.split(", ").count();
+        let schema = rows.schema().project(&(0..width).collect::<Vec<_>>())?;
+        let schema = RecordBatch::new_empty(std::sync::Arc::new(schema));
+        let schema = scores(&schema)?.schema();
+        let style = TableStyle { width: None, column: None };
+        let mut writer = match &mut to.scores {
+            Some((format, output)) => Some(ResultWriter::new(*format, &schema, output, style)?),
+            None => None,
+        };
+        let mut count = 0;
+        for batch in &mut rows {
+            let batch = batch?;
+            count += batch.num_rows();
+            if let Some(lines) = &mut to.lines {
+                write_lines(lines, &batch)?;
+            }
+            if let Some(writer) = &mut writer {
+                writer.write(&scores(&batch.project(&(0..width).collect::<Vec<_>>())?)?)?;
+            }
+        }
+        writer.map(ResultWriter::finish).transpose()?;
+        Ok((count, rows.notes()))
+    }
+}
+
+/// The columns as the command writes them here: all may lack values.
+fn scores(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let columns = names.zip(batch.columns()).map(|(name, column)| (name, ArrayRef::clone(column), true));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// The original lines.
+fn write_lines(to: &mut impl Write, batch: &RecordBatch) -> Result<()> {
+    let column = |name| batch.column_by_name(name);
+    let records = column("record").and_then(|records| records.as_string_opt::<i32>());
+    let numbers = column("row").and_then(|rows| rows.as_primitive_opt::<UInt64Type>());
+    let (Some(records), Some(numbers)) = (records, numbers) else {
+        bail!("the server's answer has not the columns that were asked for");
+    };
+    for (record, row) in records.iter().zip(numbers.values()) {
+        let Some(record) = record else {
+            bail!("row {row} was stored without its original record, so it cannot be written");
+        };
+        to.write_all(record.as_bytes())?;
+        to.write_all(b"\n")?;
+    }
+    Ok(())
+}
