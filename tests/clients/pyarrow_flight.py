@@ -6,24 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.flight as flight
 from common import DIM, STATEMENTS, TOKEN, URI, local, raises, same
-
-
-def varint(n):
-    out = b""
-    while n > 0x7F:
-        out += bytes([n & 0x7F | 0x80])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
+from protobuf import packed, text
 
 
 def statement(sql):
     """A CommandStatementQuery as Flight SQL packs it."""
-    kind = b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery"
-    return flight.FlightDescriptor.for_command(field(1, kind) + field(2, field(1, sql.encode())))
+    return flight.FlightDescriptor.for_command(packed("CommandStatementQuery", text(1, sql)))
 
 
 client = flight.connect(URI)
