@@ -188,6 +188,30 @@ put("chat_template", "thinking", b"""{%- set ns = namespace(last=-1) -%}{% for m
 {{ raise_exception('System role must come first') }}{% endif %}{%- if m.role == 'assistant' and loop.last -%}<think></think>{% endif %}
 {% generation %}{{ m['content'].split('</think>')[-1].lstrip('\\n') | trim }}{% endgeneration %}{{ eos_token }}{% endfor %}{{ strftime_now('%d %b %Y') }}{{ {'a': [1, "<"]} | tojson(indent=2) }}""")
 
+# Requests to a server: commands of Flight SQL as protobuf, plain ones as JSON, paths and headers.
+def field(number, data):
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def packed(kind, message):
+    return field(1, b"type.googleapis.com/arrow.flight.protocol.sql." + kind) + field(2, message)
+
+
+put("request", "statement", packed(b"CommandStatementQuery", field(1, b"SELECT 1")))
+put("request", "tables", packed(b"CommandGetTables", field(1, b"store") + field(2, b"%") + field(4, b"TABLE") + b"\x28\x01"))
+put("request", "info", packed(b"CommandGetSqlInfo", b"\x0a\x03\x00\x01\xf8"))
+put("request", "keys", packed(b"CommandGetCrossReference", field(3, b"pool") + field(6, b"target")))
+put("request", "ticket", packed(b"TicketStatementQuery", field(1, bytes(40))))
+put("request", "update", packed(b"CommandStatementUpdate", field(1, b"DELETE FROM pool")))
+put("request", "handle", b"\x08\x03\x11" + bytes(8) + field(3, field(1, b"SELECT $1") + field(2, b"\xff\xff\xff\xff")))
+put("request", "descriptor", b"\x08\x02" + field(2, b'{"dataset": "pool"}'))
+put("request", "dataset", b'{"dataset": "pool", "rows": [0, 10]}')
+put("request", "vectors", b'{"vectors": {"dataset": "pool", "feature": 3, "rows": [0, 18446744073709551615], "type": "f32"}}')
+put("request", "influence", b'{"influence": {"pool": "pool", "target": ["a", "b"], "k": 3, "distinct": 0.9, "explain": true}}')
+put("request", "sql", b'{"sql": "SELECT $1, $2", "parameters": [1.5, null, [1, 2], "\\u00e9"]}')
+put("request", "path", b"vectors/pool/grad-adam@checkpoint-112")
+put("request", "basic", b"Basic bWU6Z3N0X2FiYw==")
+
 # Samples and a config file.
 put("samples", "messages", b'{"id": "a1", "messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}], "n": 1, "tags": ["x"]}\n\n'
     b'{"messages": [{"role": "system", "content": ""}, {"role": "assistant", "content": "\\u00e9\\ud83d\\ude00"}], "n": 2.5, "ok": true}\r\n')

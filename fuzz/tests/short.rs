@@ -127,4 +127,5 @@ targets!(
     chat_template,
     samples,
     config,
+    request,
 );

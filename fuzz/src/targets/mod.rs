@@ -8,6 +8,8 @@ pub mod graph;
 mod index;
 mod optimizer;
 mod receipt;
+#[cfg(feature = "server")]
+mod request;
 mod samples;
 mod segment;
 pub mod sketch;
@@ -37,6 +39,8 @@ pub const ALL: &[Target] = &[
     samples::SAMPLES,
     #[cfg(feature = "config")]
     command::CONFIG,
+    #[cfg(feature = "server")]
+    request::REQUEST,
 ];
 
 const KIB: usize = 1 << 10;
