@@ -31,6 +31,11 @@ demo:
 bench:
     benches/run.sh
 
+# a server under clients, beside pyarrow's (GSTORE_PYTHON: a Python with pyarrow); `just serve-bench STORE 0.5 --dropped 100 --idle 500` is the short form
+serve-bench store minutes="30" *more="":
+    cargo build --release -p gstore-cli -p gstore-benches --bin gstore --bin statement
+    "${GSTORE_PYTHON:-python3}" benches/serve.py target/release/gstore --statement target/release/statement --store {{store}} --minutes {{minutes}} {{more}}
+
 # crashes, failing disks and concurrent processes in full form; the figures go to a page, for example docs/faults/2026-01-31.md
 crash page="target/faults.md":
     cargo run --release -p gstore-faults -- all --full --page {{page}}
