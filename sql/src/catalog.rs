@@ -13,6 +13,7 @@ use datafusion::error::Result as DfResult;
 use gstore_store::Snapshot;
 
 use super::leaf::RowsTable;
+use super::live::{Live, LiveTable};
 use super::samples::SampleTable;
 use super::system;
 
@@ -28,24 +29,30 @@ pub(crate) const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name 
      WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name";
 
 /// Every table by the name a query would use, for hints.
-pub(crate) fn table_names(snapshot: &Snapshot) -> Vec<String> {
-    let datasets = snapshot.datasets().iter().map(|d| d.name.clone());
-    let system = system::NAMES.iter().map(|t| format!("{SYSTEM}.{t}"));
-    datasets.chain(system).collect()
+pub(crate) fn table_names(snapshot: &Snapshot, live: &[Arc<dyn LiveTable>]) -> Vec<String> {
+    let qualified = |(schema, name): (&str, String)| match schema {
+        DATA => name,
+        _ => format!("{schema}.{name}"),
+    };
+    tables(snapshot, live).into_iter().map(qualified).collect()
 }
 
 /// Every table by the name of its schema and its own.
-pub(crate) fn tables(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+pub(crate) fn tables(snapshot: &Snapshot, live: &[Arc<dyn LiveTable>]) -> Vec<(&'static str, String)> {
     let datasets = snapshot.datasets().iter().map(|d| (DATA, d.name.clone()));
-    datasets.chain(system::NAMES.iter().map(|name| (SYSTEM, (*name).to_owned()))).collect()
+    datasets.chain(system_names(live).map(|name| (SYSTEM, name.to_owned()))).collect()
+}
+
+fn system_names(live: &[Arc<dyn LiveTable>]) -> impl Iterator<Item = &'static str> {
+    system::NAMES.into_iter().chain(live.iter().map(|table| table.name()))
 }
 
 /// The catalogs of a session.
-pub(crate) fn list(snapshot: Arc<Snapshot>) -> Arc<dyn CatalogProviderList> {
+pub(crate) fn list(snapshot: Arc<Snapshot>, live: Vec<Arc<dyn LiveTable>>) -> Arc<dyn CatalogProviderList> {
     let list = MemoryCatalogProviderList::new();
     let catalog = StoreCatalog {
         data: Arc::new(DataSchema { snapshot: Arc::clone(&snapshot) }),
-        system: Arc::new(SystemSchema { snapshot }),
+        system: Arc::new(SystemSchema { snapshot, live }),
     };
     list.register_catalog(CATALOG.to_string(), Arc::new(catalog));
     Arc::new(list)
@@ -77,6 +84,7 @@ struct DataSchema {
 
 struct SystemSchema {
     snapshot: Arc<Snapshot>,
+    live: Vec<Arc<dyn LiveTable>>,
 }
 
 impl std::fmt::Debug for DataSchema {
@@ -113,14 +121,17 @@ impl SchemaProvider for DataSchema {
 #[async_trait]
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
-        system::NAMES.map(String::from).into()
+        system_names(&self.live).map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        Ok(system::table(&self.snapshot, name)?)
+        match self.live.iter().find(|table| table.name() == name) {
+            Some(table) => Ok(Some(Arc::new(Live(Arc::clone(table))))),
+            None => Ok(system::table(&self.snapshot, name)?),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        system::NAMES.contains(&name)
+        system_names(&self.live).any(|known| known == name)
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn describe(
     let mut statement = super::guard::parse(sql)?;
     let names = parameters::names(&mut statement)?;
     if names.is_empty() {
-        let planned = session::plan(state, statement, tables).await?;
+        let planned = session::plan(state, statement, None, tables).await?;
         return Ok(Description { schema: Some(planned.schema()), parameters: Arc::new(Schema::empty()) });
     }
     let Calls { inside, counts } = Calls::of(&statement);
@@ -135,7 +135,7 @@ async fn physical(
         Some(literal(&value(field.data_type())))
     });
     if filled.is_ok()
-        && let Ok(plan) = session::plan(state, statement, tables).await
+        && let Ok(plan) = session::plan(state, statement, None, tables).await
     {
         return plan.schema();
     }

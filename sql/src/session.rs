@@ -36,9 +36,11 @@ use super::error::{SqlError, SqlErrorKind};
 use super::from_first;
 use super::function;
 use super::guard;
+use super::live::{Asker, LiveTable};
 use super::notes::{Notes, RunNotes};
 use super::ordinals;
 use super::parameters::{self, Parameters};
+use super::window::Window;
 
 /// Planning a statement of [`guard::MAX_OPERATORS`] operators stays far below this, also without
 /// optimisation.
@@ -93,11 +95,32 @@ impl SqlResult {
 pub struct SqlSession {
     snapshot: Arc<Snapshot>,
     context: SessionContext,
+    live: Vec<Arc<dyn LiveTable>>,
+}
+
+/// How a statement is asked, beside its text.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Values of its parameters.
+    pub values: Parameters,
+    /// The part of its rows that is wanted; all without one.
+    pub window: Option<Window>,
+    /// Who asks; tables of the program are empty without one.
+    pub asker: Option<Asker>,
 }
 
 impl SqlSession {
     /// Opens a session on a snapshot. Reads nothing.
     pub fn new(snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self, SqlError> {
+        Self::with_tables(snapshot, options, Vec::new())
+    }
+
+    /// The same with tables of the program in the schema `gstore`.
+    pub fn with_tables(
+        snapshot: Arc<Snapshot>,
+        options: SqlOptions,
+        live: Vec<Arc<dyn LiveTable>>,
+    ) -> Result<Self, SqlError> {
         let threads = options.threads.max(1);
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(catalog::CATALOG, catalog::DATA)
@@ -114,7 +137,7 @@ impl SqlSession {
             .with_default_features()
             .with_config(config)
             .with_runtime_env(runtime_env(&options)?)
-            .with_catalog_list(catalog::list(Arc::clone(&snapshot)))
+            .with_catalog_list(catalog::list(Arc::clone(&snapshot), live.clone()))
             .with_table_factories(HashMap::new())
             .with_physical_optimizer_rules(physical_rules())
             .build();
@@ -123,7 +146,7 @@ impl SqlSession {
             context.register_udtf(name, table);
         }
         context.register_relation_planner(function::planner()).map_err(plain)?;
-        Ok(Self { snapshot, context })
+        Ok(Self { snapshot, context, live })
     }
 
     /// The snapshot this session reads.
@@ -133,7 +156,7 @@ impl SqlSession {
 
     /// The tables by the names of their schemas and their own, those of the datasets first.
     pub fn tables(&self) -> Vec<(&'static str, String)> {
-        catalog::tables(&self.snapshot)
+        catalog::tables(&self.snapshot, &self.live)
     }
 
     /// The columns of a table, as `SELECT *` gives them.
@@ -154,12 +177,20 @@ impl SqlSession {
 
     /// The same with values for the statement's parameters.
     pub async fn run_with(&self, sql: &str, values: &Parameters) -> Result<SqlResult, SqlError> {
+        self.run_asked(sql, Asked { values: values.clone(), ..Asked::default() }).await
+    }
+
+    /// The same with all that can be said of it.
+    pub async fn run_asked(&self, sql: &str, asked: Asked) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
         let mut state = self.context.state();
         state.config_mut().set_extension(Arc::clone(&notes));
-        let tables = catalog::table_names(&self.snapshot);
+        if let Some(asker) = asked.asker {
+            state.config_mut().set_extension(Arc::new(asker));
+        }
+        let tables = self.table_names();
         let context = state.task_ctx();
-        let plan = self.plan_with(state, sql, values).await?;
+        let plan = self.plan_with(state, sql, &asked.values, asked.window).await?;
         let schema = plan.schema();
         let stream = execute_stream(plan, context)
             .map_err(|e| SqlError::from_datafusion(e, &tables))?
@@ -169,12 +200,12 @@ impl SqlSession {
 
     /// The columns that a statement with these values gives, without running it.
     pub async fn columns(&self, sql: &str, values: &Parameters) -> Result<SchemaRef, SqlError> {
-        Ok(self.plan_with(self.context.state(), sql, values).await?.schema())
+        Ok(self.plan_with(self.context.state(), sql, values, None).await?.schema())
     }
 
     /// What a statement takes and gives, before its parameters have values.
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
-        let (state, tables) = (self.context.state(), catalog::table_names(&self.snapshot));
+        let (state, tables) = (self.context.state(), self.table_names());
         let (sql, snapshot) = (sql.to_owned(), Arc::clone(&self.snapshot));
         apart(move |runtime| runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot))).await
     }
@@ -184,14 +215,20 @@ impl SqlSession {
         state: SessionState,
         sql: &str,
         values: &Parameters,
+        window: Option<Window>,
     ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-        let (sql, values, tables) = (sql.to_owned(), values.clone(), catalog::table_names(&self.snapshot));
+        let (sql, values, tables) = (sql.to_owned(), values.clone(), self.table_names());
         apart(move |runtime| {
             let mut statement = guard::parse(&sql)?;
             parameters::bind(&mut statement, &values)?;
-            runtime.block_on(plan(&state, statement, &tables))
+            runtime.block_on(plan(&state, statement, window.as_ref(), &tables))
         })
         .await
+    }
+
+    /// Every table by the name a statement would use, for hints.
+    fn table_names(&self) -> Vec<String> {
+        catalog::table_names(&self.snapshot, &self.live)
     }
 }
 
@@ -222,9 +259,14 @@ async fn apart<T: Send + 'static>(
 pub(super) async fn plan(
     state: &SessionState,
     statement: Statement,
+    window: Option<&Window>,
     tables: &[String],
 ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
     let logical = logical(state, statement, tables).await?;
+    let logical = match window {
+        Some(window) => window.of(logical)?,
+        None => logical,
+    };
     state.create_physical_plan(&logical).await.map_err(|e| SqlError::from_datafusion(e, tables))
 }
 

@@ -24,6 +24,10 @@ use table::TableWriter;
 
 use super::error::{SqlError, SqlErrorKind};
 
+/// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the usual
+/// million of rows never.
+const ROW_GROUP: usize = 128 << 20;
+
 /// A way to write a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -96,18 +100,21 @@ impl<W: Write + Send> ResultWriter<W> {
             }
             Format::Json => {
                 let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
-                Inner::Json { out: builder.build(out), schema: unique(schema) }
+                Inner::Json { out: builder.build(out), schema: unique_names(schema) }
             }
             Format::Parquet => {
-                let schema = unique(schema);
+                let schema = unique_names(schema);
                 let zstd = ZstdLevel::try_new(3).map_err(|e| failed(e.into()))?;
-                let properties = WriterProperties::builder().set_compression(Compression::ZSTD(zstd)).build();
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(zstd))
+                    .set_max_row_group_bytes(Some(ROW_GROUP))
+                    .build();
                 let out = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
                     .map_err(|e| failed(e.into()))?;
                 Inner::Parquet { out, schema }
             }
             Format::Arrow => {
-                let schema = unique(schema);
+                let schema = unique_names(schema);
                 Inner::Arrow { out: FileWriter::try_new(out, &schema).map_err(failed)?, schema }
             }
         };
@@ -163,7 +170,7 @@ fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arrow
 }
 
 /// The schema with every name once. Columns may come from two tables and have the same name.
-fn unique(schema: &SchemaRef) -> SchemaRef {
+pub fn unique_names(schema: &SchemaRef) -> SchemaRef {
     let mut seen = std::collections::HashSet::new();
     let fields: Vec<Field> = schema
         .fields()

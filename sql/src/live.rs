@@ -1,0 +1,66 @@
+//! Tables of the program around a session: their rows are those of the moment when a statement reads them, and
+//! only what whoever asks may see.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::error::SqlError;
+
+/// Whoever asks, as the program around the session knows them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The id that their own rows have.
+    pub id: String,
+    /// Whether they may see the rows of others.
+    pub sees_all: bool,
+}
+
+/// A table in the schema `gstore` whose rows the program around the session has.
+pub trait LiveTable: Debug + Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Its columns.
+    fn schema(&self) -> SchemaRef;
+    /// The rows that this asker may see, now.
+    ///
+    /// # Errors
+    /// Rows that do not have the columns.
+    fn rows(&self, asker: &Asker) -> Result<RecordBatch, SqlError>;
+}
+
+/// A [`LiveTable`] as a table of the engine. A statement that says nothing of who asks finds it empty.
+#[derive(Debug)]
+pub(crate) struct Live(pub(crate) Arc<dyn LiveTable>);
+
+#[async_trait]
+impl TableProvider for Live {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let batch = match session.config().get_extension::<Asker>() {
+            Some(asker) => self.0.rows(&asker)?,
+            None => RecordBatch::new_empty(self.0.schema()),
+        };
+        MemTable::try_new(batch.schema(), vec![vec![batch]])?.scan(session, projection, &[], limit).await
+    }
+}

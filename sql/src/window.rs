@@ -1,0 +1,55 @@
+//! A part of a statement's rows, in another order if wanted, without another text: a page of a grid.
+//!
+//! The order and the cut are put on top of the statement's plan. In its text, as a subselect, the statement's own
+//! `ORDER BY` would be dropped, two columns of one name would be refused, and errors would name other places.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+use super::error::SqlError;
+
+/// A part of a statement's rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Columns by their place in the result, from 0, and whether the order is descending; the statement's own order
+    /// where there are none.
+    pub order: Vec<(usize, bool)>,
+    /// Rows that are left out at the beginning.
+    pub skip: usize,
+    /// Most rows; all that follow without a number.
+    pub fetch: Option<usize>,
+}
+
+impl Window {
+    /// The plan of this part of the rows of `plan`. What describes a plan is given whole.
+    pub(crate) fn of(&self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
+        if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)) {
+            return Ok(plan);
+        }
+        let columns = plan.schema().fields().len();
+        if let Some((wrong, _)) = self.order.iter().find(|(column, _)| *column >= columns) {
+            return Err(SqlError::invalid(format!(
+                "there is no column {wrong} to order by: the result has {columns}, counted from 0"
+            )));
+        }
+        self.built(plan).map_err(|e| SqlError::from_datafusion(e, &[]))
+    }
+
+    fn built(&self, plan: LogicalPlan) -> DfResult<LogicalPlan> {
+        let schema = Arc::clone(plan.schema());
+        let mut plan = LogicalPlanBuilder::from(plan);
+        if !self.order.is_empty() {
+            let order = self.order.iter().map(|(column, descending)| {
+                Expr::Column(Column::from(schema.qualified_field(*column))).sort(!descending, false)
+            });
+            plan = plan.sort(order.collect::<Vec<_>>())?;
+        }
+        if self.skip > 0 || self.fetch.is_some() {
+            plan = plan.limit(self.skip, self.fetch)?;
+        }
+        plan.build()
+    }
+}
