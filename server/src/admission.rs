@@ -81,6 +81,11 @@ impl Admission {
         }
     }
 
+    /// How many statements wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn of_token(&self, token: &str) -> Arc<Semaphore> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = tokens.get(token).and_then(Weak::upgrade) {

@@ -4,44 +4,44 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fs_err::{File, OpenOptions};
 use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::access::Caller;
-
-/// Longest part of a statement that is recorded.
-const SHOWN: usize = 4096;
+use crate::metrics::Metrics;
+use crate::statements::{Entry, Statements};
 
 /// Where requests are recorded.
 #[derive(Default)]
 pub(crate) struct Audit {
     file: Option<Mutex<File>>,
+    pub(crate) statements: Arc<Statements>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Audit {
-    /// In the log, and at the end of a file if one is named.
+    /// In memory and in the log, and at the end of a file if one is named.
     pub(crate) fn new(path: Option<&Path>) -> std::io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { file: path.map(open).transpose()?.map(Mutex::new) })
+        Ok(Self { file: path.map(open).transpose()?.map(Mutex::new), ..Self::default() })
     }
 
-    fn write(&self, record: &Record) {
-        let took = record.began.elapsed();
-        let outcome = record.outcome.map_or("dropped by the client", |code| code.description());
-        let (token, rows, bytes) = (&record.token, record.rows, record.bytes);
-        let peer = record.peer.as_deref().unwrap_or("-");
-        let milliseconds = took.as_secs_f64() * 1e3;
+    fn write(&self, entry: &Entry) {
+        let milliseconds = entry.elapsed();
+        let progress = entry.progress().clone();
+        let outcome = progress.outcome.map_or("dropped by the client", |code: Code| code.description());
+        let (token, rows, bytes) = (&entry.token, progress.rows, progress.bytes);
+        let peer = entry.peer.as_deref().unwrap_or("-");
         tracing::info!(
-            kind = record.kind, %token, peer, rows, bytes, milliseconds, outcome, what = %record.what, "answered"
+            kind = entry.kind, %token, peer, rows, bytes, milliseconds, outcome, what = %entry.what, "answered"
         );
         let Some(file) = &self.file else { return };
         let line = json!({
-            "time": record.time, "kind": record.kind, "token": token, "token_id": record.id, "peer": record.peer,
-            "what": record.what, "rows": rows, "bytes": bytes, "first_batch_ms": record.first_batch,
+            "time": entry.time, "kind": entry.kind, "token": token, "token_id": entry.token_id, "peer": entry.peer,
+            "what": entry.what, "rows": rows, "bytes": bytes, "first_batch_ms": progress.first_batch,
             "milliseconds": milliseconds, "outcome": outcome,
         });
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,67 +53,56 @@ impl Audit {
 
 /// One request. It is written when it is dropped.
 pub(crate) struct Record {
-    audit: std::sync::Arc<Audit>,
-    kind: &'static str,
-    what: String,
-    token: String,
-    id: String,
-    peer: Option<String>,
-    /// Milliseconds since 1970.
-    time: u64,
-    began: Instant,
-    first_batch: Option<f64>,
-    rows: u64,
-    bytes: u64,
-    outcome: Option<Code>,
+    audit: Arc<Audit>,
+    entry: Arc<Entry>,
 }
 
 impl Record {
     /// A request that begins now.
-    pub(crate) fn begin(
-        audit: &std::sync::Arc<Audit>,
-        kind: &'static str,
-        what: &str,
-        caller: &Caller,
-    ) -> Self {
-        let cut = what.char_indices().nth(SHOWN).map_or(what.len(), |(at, _)| at);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self {
-            audit: std::sync::Arc::clone(audit),
-            kind,
-            what: what[..cut].to_owned(),
-            token: caller.name.clone(),
-            id: caller.id.clone(),
-            peer: caller.peer.map(|peer| peer.to_string()),
-            time: since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            began: Instant::now(),
-            first_batch: None,
-            rows: 0,
-            bytes: 0,
-            outcome: None,
-        }
+    pub(crate) fn begin(audit: &Arc<Audit>, kind: &'static str, what: &str, caller: &Caller) -> Self {
+        Self { audit: Arc::clone(audit), entry: audit.statements.begin(kind, what, caller) }
+    }
+
+    /// Its number among the requests of the server.
+    pub(crate) fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    /// Notes that its turn has come.
+    pub(crate) fn started(&self) {
+        let now = self.entry.elapsed();
+        self.entry.progress().started.get_or_insert(now);
     }
 
     /// Counts rows that were read.
     pub(crate) fn rows(&mut self, rows: usize) {
-        self.first_batch.get_or_insert_with(|| self.began.elapsed().as_secs_f64() * 1e3);
-        self.rows += rows as u64;
+        let now = self.entry.elapsed();
+        let mut progress = self.entry.progress();
+        progress.first_batch.get_or_insert(now);
+        progress.last_batch = Some(now);
+        progress.rows += rows as u64;
+        self.audit.metrics.rows(rows as u64);
     }
 
     /// Counts bytes that were sent; all of them so far.
     pub(crate) fn bytes(&mut self, bytes: usize) -> u64 {
-        self.bytes += bytes as u64;
-        self.bytes
+        self.audit.metrics.bytes(bytes as u64);
+        let mut progress = self.entry.progress();
+        progress.bytes += bytes as u64;
+        progress.bytes
     }
 
     /// Notes how the request ended.
     pub(crate) fn ended(&mut self, status: Result<(), &Status>) {
-        self.outcome = Some(status.map_or_else(Status::code, |()| Code::Ok));
+        self.entry.outcome(status);
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.audit.write(self);
+        let now = self.entry.elapsed();
+        self.entry.progress().ended = Some(now);
+        self.audit.metrics.ended(&self.entry);
+        self.audit.write(&self.entry);
     }
 }

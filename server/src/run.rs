@@ -203,7 +203,7 @@ async fn answer(
         let served = http::serve(Arc::clone(core), listener, certificates, closing).await;
         served.map_err(|e| ServeError::Failed(cause(&e)))
     };
-    let incoming = listen::incoming(listener, own, &options.limits.connections);
+    let incoming = listen::incoming(listener, own, &options.limits.connections, &core.audit.metrics.flights);
     let tls = options.tls.is_some();
     tracing::info!(%address, ?http, tls, tokens = !options.without_tokens, "serving");
     started(Addresses { flight: address, http });

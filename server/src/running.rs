@@ -77,6 +77,11 @@ impl Running {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether no statement is let in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Stops all.
     pub(crate) fn stop(&self) {
         self.close();

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gstore_sql::{SqlOptions, SqlSession};
+use gstore_sql::{LiveTable, SqlOptions, SqlSession};
 use gstore_store::{Lease, Snapshot, SnapshotName, Store};
 use tonic::Status;
 
@@ -45,12 +45,19 @@ struct Slot {
 pub(crate) struct Sessions {
     store: Store,
     options: SqlOptions,
+    /// Tables of the server in every session.
+    live: Vec<Arc<dyn LiveTable>>,
     slots: Mutex<Vec<Slot>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(store: Store, options: SqlOptions) -> Self {
-        Self { store, options, slots: Mutex::default() }
+    pub(crate) fn new(store: Store, options: SqlOptions, live: Vec<Arc<dyn LiveTable>>) -> Self {
+        Self { store, options, live, slots: Mutex::default() }
+    }
+
+    /// The number of the newest snapshot.
+    pub(crate) fn newest(&self) -> Result<u64, Status> {
+        Ok(self.store.snapshot().map_err(|e| status::of_open(&e))?.number())
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -60,7 +67,7 @@ impl Sessions {
     /// A session on the snapshot of this name, the newest for none, as the caller sees it.
     pub(crate) fn open(&self, name: Option<&SnapshotName>, caller: &Caller) -> Result<Arc<Held>, Status> {
         let number = match name {
-            None => self.store.snapshot().map_err(|e| status::of_open(&e))?.number(),
+            None => self.newest()?,
             Some(SnapshotName::Number(number)) => *number,
             Some(tag) => self.store.snapshot_named(tag).map_err(|e| status::of_open(&e))?.number(),
         };
@@ -75,7 +82,7 @@ impl Sessions {
             None => snapshot,
             Some(names) => Arc::new(snapshot.only(|name| names.contains(name))),
         };
-        let session = SqlSession::new(snapshot, self.options.clone())
+        let session = SqlSession::with_tables(snapshot, self.options.clone(), self.live.clone())
             .map_err(|e| status::of_sql(&e, self.store.path()))?;
         let held = Arc::new(Held { session, _lease: lease });
         let (datasets, used) = (caller.datasets.clone(), Instant::now());

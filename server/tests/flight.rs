@@ -8,6 +8,8 @@ mod client;
 #[path = "../../sql/tests/sql/fixture.rs"]
 #[allow(dead_code)]
 mod fixture;
+#[path = "flight/http.rs"]
+mod http;
 #[path = "flight/limits.rs"]
 mod limits;
 #[path = "flight/plain.rs"]
@@ -22,13 +24,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gstore_core::Cancel;
-use gstore_server::{Limits, NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
+use gstore_server::{Addresses, Limits, NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
 use gstore_sql::SqlOptions;
 use gstore_store::Store;
 
 /// A server on the small store of the SQL tests, with a token for everything.
 pub struct Server {
     pub address: SocketAddr,
+    pub http: Option<SocketAddr>,
     pub store: Store,
     pub token: String,
     pub audit: PathBuf,
@@ -41,6 +44,7 @@ pub struct Server {
 pub fn options() -> ServeOptions {
     ServeOptions {
         listen: "127.0.0.1:0".parse().unwrap(),
+        http: None,
         tls: None,
         plain_text: false,
         without_tokens: false,
@@ -73,10 +77,10 @@ impl Server {
         let options = ServeOptions { audit: Some(audit.clone()), ..options };
         let (served, raised) = (store.clone(), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
-            serve(served, options, &raised, |address| send.send(address).unwrap())
+            serve(served, options, &raised, |addresses| send.send(addresses).unwrap())
         });
-        let address = receive.recv().expect("the server starts");
-        Self { address, store, token, audit, stop, thread: Some(thread), _folder: folder }
+        let Addresses { flight: address, http } = receive.recv().expect("the server starts");
+        Self { address, http, store, token, audit, stop, thread: Some(thread), _folder: folder }
     }
 
     /// Stops the server and waits until it has.

@@ -1,6 +1,7 @@
 //! The connections that there are: how many, and which of them nobody uses.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ pub(super) struct Lines {
     most: usize,
     idle: Duration,
     open: Mutex<(u64, HashMap<u64, Arc<Line>>)>,
+    /// How many there are, for the metrics.
+    count: Arc<AtomicUsize>,
 }
 
 /// A connection's place among them; dropping it gives it back.
@@ -25,8 +28,9 @@ pub(super) struct Place {
 }
 
 impl Lines {
-    pub(super) fn new(limits: &ConnectionLimits) -> Self {
-        Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default() }
+    pub(super) fn new(limits: &ConnectionLimits, count: &Arc<AtomicUsize>) -> Self {
+        let count = Arc::clone(count);
+        Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default(), count }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -46,6 +50,7 @@ impl Lines {
         open.0 += 1;
         let (number, line) = (open.0, Arc::new(Line::new()));
         open.1.insert(number, Arc::clone(&line));
+        self.count.fetch_add(1, Ordering::Relaxed);
         Some(Place { lines: Arc::clone(self), number, line })
     }
 
@@ -65,6 +70,7 @@ impl Lines {
 impl Drop for Place {
     fn drop(&mut self) {
         self.lines.lock().1.remove(&self.number);
+        self.lines.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -76,7 +82,7 @@ mod tests {
     fn what_nobody_uses_makes_room() {
         let limits =
             ConnectionLimits { most: 2, idle: Duration::from_secs(60), ..ConnectionLimits::default() };
-        let lines = Arc::new(Lines::new(&limits));
+        let lines = Arc::new(Lines::new(&limits, &Arc::default()));
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);
         let (used, unused) = (lines.enter(now).unwrap(), lines.enter(now).unwrap());

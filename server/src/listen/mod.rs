@@ -11,6 +11,7 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use futures::Stream;
@@ -42,16 +43,17 @@ struct Door {
     farewells: Arc<Semaphore>,
 }
 
-/// Takes connections until the stream is dropped.
+/// Takes connections until the stream is dropped; `count` has how many there are.
 pub(crate) fn incoming(
     listener: TcpListener,
     certificates: Option<Certificates>,
     limits: &ConnectionLimits,
+    count: &Arc<AtomicUsize>,
 ) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
     room_for_files();
     let door = Arc::new(Door {
         certificates,
-        lines: Arc::new(Lines::new(limits)),
+        lines: Arc::new(Lines::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
     });
@@ -191,7 +193,7 @@ mod tests {
     async fn one_too_many_is_told_so_and_places_come_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut taken = std::pin::pin!(incoming(listener, None, &limits(2)));
+        let mut taken = std::pin::pin!(incoming(listener, None, &limits(2), &Arc::default()));
         let _clients =
             [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         let held = [taken.next().await.unwrap().unwrap(), taken.next().await.unwrap().unwrap()];
@@ -210,7 +212,7 @@ mod tests {
     async fn the_address_is_free_once_the_stream_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(incoming(listener, None, &limits(2)));
+        drop(incoming(listener, None, &limits(2), &Arc::default()));
         let gone = async {
             while TcpStream::connect(address).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

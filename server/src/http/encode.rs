@@ -1,0 +1,202 @@
+//! Rows as the bytes of a format, one piece after the other.
+//!
+//! Invariants
+//! - two pieces wait; a reader that is behind holds its statement up, and one that goes away ends it
+//! - a result that breaks off is never taken for a shorter one: the body ends with an error, or, for the page,
+//!   with a line that has the error
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use gstore_sql::SqlError;
+use gstore_sql::output::{Format, ResultWriter, TableStyle, unique_names};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::reply;
+use crate::answer::rows::Rows;
+use crate::audit::Record;
+use crate::core::Core;
+use crate::listen::Busy;
+use crate::status;
+
+/// How rows are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As a file of this format.
+    File(Format),
+    /// As the page reads them: a line with the columns, rows as lines of JSON, and a line with the end.
+    Page,
+}
+
+impl Shape {
+    fn format(self) -> Format {
+        match self {
+            Self::File(format) => format,
+            Self::Page => Format::Json,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self.format() {
+            Format::Csv => "text/csv; charset=utf-8",
+            Format::Tsv => "text/tab-separated-values; charset=utf-8",
+            Format::Parquet => "application/vnd.apache.parquet",
+            Format::Arrow => "application/vnd.apache.arrow.file",
+            Format::Json | Format::Table => "application/x-ndjson",
+        }
+    }
+}
+
+type Pieces = mpsc::Sender<Result<Bytes, Status>>;
+
+/// The rows as an answer.
+pub(super) fn response(
+    core: &Arc<Core>,
+    rows: Rows,
+    record: Record,
+    shape: Shape,
+    busy: Option<Busy>,
+) -> Response {
+    let id = record.id();
+    let (send, receive) = mpsc::channel(2);
+    let shared = Arc::clone(core);
+    core.workers.spawn(async move {
+        pump(&shared, rows, record, shape, send).await;
+        drop(busy);
+    });
+    let pieces =
+        futures::stream::unfold(receive, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
+    let mut response = reply::typed(StatusCode::OK, shape.content_type(), Body::from_stream(pieces));
+    response.headers_mut().insert(HeaderName::from_static("gstore-statement"), HeaderValue::from(id));
+    response
+}
+
+/// Why not all was sent.
+enum End {
+    /// Nobody reads it any more.
+    Gone,
+    Failed(Status),
+}
+
+/// Sends all, and notes how it ended; one that nobody reads to its end was dropped by the client.
+async fn pump(core: &Core, mut rows: Rows, mut record: Record, shape: Shape, to: Pieces) {
+    let reader = to.clone();
+    let ended = tokio::select! {
+        ended = send_all(core, &mut rows, &mut record, shape, &to) => ended,
+        () = reader.closed() => Err(End::Gone),
+    };
+    match ended {
+        Ok(()) => record.ended(Ok(())),
+        Err(End::Gone) => {}
+        Err(End::Failed(status)) => {
+            record.ended(Err(&status));
+            let last = match shape {
+                Shape::Page => Ok(line(&json!({"error": reply::object(&status)}))),
+                Shape::File(_) => Err(status),
+            };
+            let _ = to.send(last).await;
+        }
+    }
+}
+
+async fn send_all(
+    core: &Core,
+    rows: &mut Rows,
+    record: &mut Record,
+    shape: Shape,
+    to: &Pieces,
+) -> Result<(), End> {
+    let failed = |error: SqlError| End::Failed(status::of_sql(&error, core.root()));
+    let buffer = Buffer::default();
+    if shape == Shape::Page {
+        buffer.add(&columns(rows, record));
+    }
+    let mut writer = ResultWriter::new(shape.format(), &rows.schema, buffer.clone(), TableStyle::default())
+        .map_err(failed)?;
+    hand_over(core, &buffer, record, to).await?;
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(End::Failed)?;
+        record.rows(batch.num_rows());
+        for part in parts(&batch, core.limits.batch_bytes) {
+            writer.write(&part).map_err(failed)?;
+            hand_over(core, &buffer, record, to).await?;
+        }
+    }
+    let count = writer.finish().map_err(failed)?;
+    if shape == Shape::Page {
+        let notes = rows.notes.as_ref().map(|notes| notes.get());
+        buffer.add(&line(&json!({"rows": count, "notes": notes})));
+    }
+    hand_over(core, &buffer, record, to).await
+}
+
+/// The columns, before the rows.
+fn columns(rows: &Rows, record: &Record) -> Bytes {
+    let schema = unique_names(&rows.schema);
+    let columns =
+        schema.fields().iter().map(|f| json!({"name": f.name(), "type": f.data_type().to_string()}));
+    line(&json!({"columns": columns.collect::<Vec<_>>(), "statement": record.id()}))
+}
+
+fn line(value: &serde_json::Value) -> Bytes {
+    format!("{value}\n").into()
+}
+
+/// Sends what was written so far.
+async fn hand_over(core: &Core, buffer: &Buffer, record: &mut Record, to: &Pieces) -> Result<(), End> {
+    let bytes = buffer.take();
+    let most = core.limits.result_bytes;
+    if record.bytes(bytes.len()) > most {
+        let why = format!("the result has more than {most} bytes, the most that is allowed");
+        return Err(End::Failed(Status::resource_exhausted(why)));
+    }
+    match bytes.is_empty() {
+        true => Ok(()),
+        false => to.send(Ok(bytes.into())).await.map_err(|_| End::Gone),
+    }
+}
+
+/// A batch in parts of about this many bytes.
+fn parts(batch: &RecordBatch, bytes: usize) -> impl Iterator<Item = RecordBatch> {
+    let of_slice = |column: &ArrayRef| {
+        let all = column.get_array_memory_size();
+        column.to_data().get_slice_memory_size().unwrap_or(all)
+    };
+    let size = batch.columns().iter().map(of_slice).sum::<usize>().max(1);
+    let rows = batch.num_rows();
+    let each =
+        usize::try_from(rows as u128 * bytes as u128 / size as u128).unwrap_or(rows).clamp(1, rows.max(1));
+    (0..rows).step_by(each).map(move |from| batch.slice(from, each.min(rows - from)))
+}
+
+/// What a writer has written and nobody has taken yet.
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Buffer {
+    fn add(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

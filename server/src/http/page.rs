@@ -1,0 +1,85 @@
+//! The page: files that are in the binary, so that nothing is fetched from elsewhere.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use super::reply;
+
+/// A file of the page.
+pub(super) struct File {
+    /// Where it is asked for.
+    pub(super) path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+macro_rules! file {
+    ($path:literal, $name:literal, $ty:expr) => {
+        File { path: $path, content_type: $ty, bytes: include_bytes!(concat!("../../page/", $name)) }
+    };
+}
+
+/// All files.
+pub(super) static FILES: &[File] = &[
+    file!("/", "index.html", HTML),
+    file!("/style.css", "style.css", STYLE),
+    file!("/app.js", "app.js", SCRIPT),
+    file!("/client.js", "client.js", SCRIPT),
+    file!("/dom.js", "dom.js", SCRIPT),
+    file!("/store.js", "store.js", SCRIPT),
+    file!("/query.js", "query.js", SCRIPT),
+    file!("/editor.js", "editor.js", SCRIPT),
+    file!("/grid.js", "grid.js", SCRIPT),
+    file!("/why.js", "why.js", SCRIPT),
+    file!("/charts.js", "charts.js", SCRIPT),
+    file!("/compare.js", "compare.js", SCRIPT),
+    file!("/icon.svg", "icon.svg", "image/svg+xml"),
+    file!("/vendor/uPlot.iife.min.js", "vendor/uPlot.iife.min.js", SCRIPT),
+    file!("/vendor/uPlot.min.css", "vendor/uPlot.min.css", STYLE),
+    file!("/vendor/uPlot-LICENSE", "vendor/uPlot-LICENSE", "text/plain; charset=utf-8"),
+];
+
+impl File {
+    /// The file; a browser asks whether it has changed each time, because the server may be another one.
+    pub(super) fn response(&self) -> Response {
+        let mut response = reply::typed(StatusCode::OK, self.content_type, self.bytes.into());
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_core::sha256_hex;
+
+    use super::*;
+
+    #[test]
+    fn the_page_is_small_and_names_no_other_site() {
+        let bytes: usize = FILES.iter().map(|file| file.bytes.len()).sum();
+        assert!(bytes < 300_000, "{bytes} bytes");
+        for file in FILES.iter().filter(|file| !file.path.starts_with("/vendor/")) {
+            let text = std::str::from_utf8(file.bytes).unwrap();
+            let named = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!named.contains("http://") && !named.contains("https://"), "{}", file.path);
+            // The policy lets neither run.
+            let inline = ["onclick=", "style=", "eval(", "innerHTML"];
+            assert!(!inline.iter().any(|bad| text.contains(bad)), "{}", file.path);
+        }
+    }
+
+    #[test]
+    fn the_library_is_the_one_of_the_registry() {
+        for (name, digest) in [
+            ("/vendor/uPlot.iife.min.js", "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
+            ("/vendor/uPlot.min.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+        ] {
+            let file = FILES.iter().find(|file| file.path == name).unwrap();
+            assert_eq!(sha256_hex(file.bytes), digest, "{name} of uplot 1.6.32");
+        }
+    }
+}

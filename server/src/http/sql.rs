@@ -1,0 +1,168 @@
+//! `POST /sql`: a statement as an object of JSON, its rows as they come.
+
+use std::sync::Arc;
+
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::Response;
+use gstore_sql::Window;
+use gstore_sql::output::Format;
+use gstore_store::SnapshotName;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tonic::Status;
+
+use super::encode::{self, Shape};
+use super::reply;
+use crate::answer::plain::{self, Wanted};
+use crate::answer::rows;
+use crate::audit::Record;
+use crate::core::Core;
+use crate::handle::{Handle, Question, Statement};
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+struct Form {
+    sql: String,
+    /// Values of `$1`, `$2`, ...
+    #[serde(default)]
+    parameters: Vec<Value>,
+    /// Number or tag of a snapshot.
+    snapshot: Option<Value>,
+    format: Option<String>,
+    /// Columns of the result by which its rows are ordered.
+    #[serde(default)]
+    order: Vec<Order>,
+    #[serde(default)]
+    skip: usize,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+struct Order {
+    /// Its place, from 0.
+    column: usize,
+    #[serde(default)]
+    descending: bool,
+}
+
+impl Form {
+    fn window(&self) -> Option<Window> {
+        let order = self.order.iter().map(|by| (by.column, by.descending)).collect::<Vec<_>>();
+        let whole = order.is_empty() && self.skip == 0 && self.limit.is_none();
+        (!whole).then_some(Window { order, skip: self.skip, fetch: self.limit })
+    }
+
+    fn shape(&self) -> Result<Shape, Status> {
+        let word = self.format.as_deref().unwrap_or("json");
+        Ok(match word.parse() {
+            _ if word == "page" => Shape::Page,
+            Ok(Format::Table) | Err(_) => {
+                let known = "json, csv, tsv, parquet and arrow";
+                return Err(Status::invalid_argument(format!(
+                    "the formats are {known}, not `{}`",
+                    word.escape_debug()
+                )));
+            }
+            Ok(format) => Shape::File(format),
+        })
+    }
+
+    fn snapshot(&self) -> Result<Option<SnapshotName>, Status> {
+        let wrong = |_| Status::invalid_argument("a snapshot is a number or a tag");
+        match &self.snapshot {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) => name.parse().map(Some).map_err(wrong),
+            Some(other) => other.to_string().parse().map(Some).map_err(wrong),
+        }
+    }
+
+    fn statement(&self) -> Result<Statement, Status> {
+        let asked = match self.parameters.is_empty() {
+            true => json!({"sql": self.sql}),
+            false => json!({"sql": self.sql, "parameters": self.parameters}),
+        };
+        match plain::of_json(asked.to_string().as_bytes())? {
+            Wanted::Statement(statement) => Ok(statement),
+            _ => Err(Status::invalid_argument("ask for a statement")),
+        }
+    }
+}
+
+/// Answers a statement.
+pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> Response {
+    match answered(&core, request).await {
+        Ok(response) => response,
+        Err(status) => reply::error(&status),
+    }
+}
+
+async fn answered(core: &Arc<Core>, request: Request) -> Result<Response, Status> {
+    let (caller, busy) = super::caller(core, &request)?;
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    // A browser sends this type to another site only if that allows it, which this one never does.
+    let is_json =
+        |ty: &[u8]| ty.split(|b| *b == b';').next().is_some_and(|ty| ty.trim_ascii() == b"application/json");
+    if !content_type.is_some_and(is_json) {
+        return Err(Status::invalid_argument("a statement is sent with the content type application/json"));
+    }
+    let most = core.limits.message_bytes;
+    let too_large = |_| Status::out_of_range(format!("a request has at most {most} bytes"));
+    let bytes = to_bytes(request.into_body(), most).await.map_err(too_large)?;
+    let form: Form = serde_json::from_slice(&bytes)
+        .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
+    let mut record = Record::begin(&core.audit, "statement", &form.sql, &caller);
+    let begun = begin(core, &caller, &form, &record).await;
+    match begun {
+        Ok((rows, shape)) => Ok(encode::response(core, rows, record, shape, busy)),
+        Err(status) => {
+            record.ended(Err(&status));
+            Err(status)
+        }
+    }
+}
+
+async fn begin(
+    core: &Arc<Core>,
+    caller: &crate::access::Caller,
+    form: &Form,
+    record: &Record,
+) -> Result<(rows::Rows, Shape), Status> {
+    let (shape, statement) = (form.shape()?, form.statement()?);
+    let snapshot = match form.snapshot()? {
+        None => None,
+        Some(SnapshotName::Number(number)) => Some(number),
+        Some(tag) => Some(core.sessions.open(Some(&tag), caller)?.snapshot().number()),
+    };
+    let handle = Handle::new(snapshot, Question::Statement(statement));
+    let ticket = handle.nonce.to_le_bytes();
+    let rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
+    Ok((rows, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_strictly() {
+        let read = |text: &str| serde_json::from_str::<Form>(text);
+        let form = read(r#"{"sql": "SELECT $1", "parameters": [1], "snapshot": 3, "limit": 5}"#).unwrap();
+        assert_eq!(form.snapshot().unwrap(), Some(SnapshotName::Number(3)));
+        assert_eq!(form.window(), Some(Window { order: vec![], skip: 0, fetch: Some(5) }));
+        assert!(!form.statement().unwrap().values.is_empty());
+        assert!(read(r#"{"sql": "SELECT 1"}"#).unwrap().window().is_none());
+        for bad in
+            ["{}", r#"{"sql": 1}"#, r#"{"sql": "SELECT 1", "file": "x"}"#, r#"{"sql": "", "skip": -1}"#]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        for format in ["table", "exe"] {
+            let form = read(&format!(r#"{{"sql": "SELECT 1", "format": "{format}"}}"#)).unwrap();
+            assert!(form.shape().is_err(), "{format}");
+        }
+    }
+}

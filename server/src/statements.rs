@@ -1,0 +1,242 @@
+//! The requests of late: those that wait or run, and the last that have ended, as the table `gstore.statements`.
+//!
+//! Invariants
+//! - at most [`KEPT`] are remembered; of those that have ended, the oldest are forgotten first
+//! - a token sees its own; one that may write and sees every dataset sees those of all tokens
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use gstore_sql::{Asker, LiveTable, SqlError, SqlErrorKind};
+use tonic::{Code, Status};
+
+use crate::access::Caller;
+
+/// How many are remembered.
+const KEPT: usize = 1000;
+/// Longest part of a statement that is kept, in characters.
+const SHOWN: usize = 4096;
+
+/// How far a request has come; times are milliseconds from its coming.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) started: Option<f64>,
+    pub(crate) first_batch: Option<f64>,
+    pub(crate) last_batch: Option<f64>,
+    pub(crate) ended: Option<f64>,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Without one it was dropped by the client, once it has ended.
+    pub(crate) outcome: Option<Code>,
+    pub(crate) message: Option<String>,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) kind: &'static str,
+    pub(crate) what: String,
+    pub(crate) token: String,
+    pub(crate) token_id: String,
+    pub(crate) peer: Option<String>,
+    /// When it came, in milliseconds since 1970.
+    pub(crate) time: u64,
+    began: Instant,
+    progress: Mutex<Progress>,
+}
+
+impl Entry {
+    /// Milliseconds since it came.
+    pub(crate) fn elapsed(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1e3
+    }
+
+    /// How far it has come. Whole at every instant, so one that a panic poisoned is still good.
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how it ends; what is noted first counts.
+    pub(crate) fn outcome(&self, status: Result<(), &Status>) {
+        let mut progress = self.progress();
+        if progress.outcome.is_none() {
+            progress.outcome = Some(status.map_or_else(Status::code, |()| Code::Ok));
+            progress.message = status.err().map(|status| status.message().to_owned());
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    last: u64,
+    entries: VecDeque<Arc<Entry>>,
+}
+
+/// The requests of late.
+#[derive(Debug, Default)]
+pub(crate) struct Statements(Mutex<Ring>);
+
+impl Statements {
+    /// A request that comes now.
+    pub(crate) fn begin(&self, kind: &'static str, what: &str, caller: &Caller) -> Arc<Entry> {
+        let cut = what.char_indices().nth(SHOWN).map_or(what.len(), |(at, _)| at);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last += 1;
+        let entry = Arc::new(Entry {
+            id: ring.last,
+            kind,
+            what: what[..cut].to_owned(),
+            token: caller.name.clone(),
+            token_id: caller.id.clone(),
+            peer: caller.peer.map(|peer| peer.to_string()),
+            time: since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            began: Instant::now(),
+            progress: Mutex::default(),
+        });
+        if ring.entries.len() >= KEPT {
+            let ended = |entry: &Arc<Entry>| entry.progress().ended.is_some();
+            let oldest = ring.entries.iter().position(ended).unwrap_or(0);
+            ring.entries.remove(oldest);
+        }
+        ring.entries.push_back(Arc::clone(&entry));
+        entry
+    }
+
+    fn seen_by(&self, asker: &Asker) -> Vec<(Arc<Entry>, Progress)> {
+        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
+        seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
+    }
+}
+
+/// A code as tables and metrics have it.
+pub(crate) fn word(outcome: Option<Code>) -> &'static str {
+    match outcome {
+        None => "dropped",
+        Some(Code::Ok) => "ok",
+        Some(Code::Cancelled) => "cancelled",
+        Some(Code::InvalidArgument) => "invalid_argument",
+        Some(Code::DeadlineExceeded) => "deadline_exceeded",
+        Some(Code::NotFound) => "not_found",
+        Some(Code::AlreadyExists) => "already_exists",
+        Some(Code::PermissionDenied) => "permission_denied",
+        Some(Code::ResourceExhausted) => "resource_exhausted",
+        Some(Code::FailedPrecondition) => "failed_precondition",
+        Some(Code::Aborted) => "aborted",
+        Some(Code::OutOfRange) => "out_of_range",
+        Some(Code::Unimplemented) => "unimplemented",
+        Some(Code::Unavailable) => "unavailable",
+        Some(Code::DataLoss) => "data_loss",
+        Some(Code::Unauthenticated) => "unauthenticated",
+        Some(Code::Internal | Code::Unknown) => "internal",
+    }
+}
+
+fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()))
+}
+
+impl LiveTable for Statements {
+    fn name(&self) -> &'static str {
+        "statements"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let field = |name, ty, null| Field::new(name, ty, null);
+        Arc::new(Schema::new(vec![
+            field("id", DataType::UInt64, false),
+            field("token", DataType::Utf8, false),
+            field("kind", DataType::Utf8, false),
+            field("statement", DataType::Utf8, false),
+            field("state", DataType::Utf8, false),
+            field("queued", time_type(), false),
+            field("started", time_type(), true),
+            field("first_batch", time_type(), true),
+            field("last_batch", time_type(), true),
+            field("ended", time_type(), true),
+            field("rows", DataType::UInt64, false),
+            field("bytes", DataType::UInt64, false),
+            field("outcome", DataType::Utf8, true),
+            field("message", DataType::Utf8, true),
+        ]))
+    }
+
+    fn rows(&self, asker: &Asker) -> Result<RecordBatch, SqlError> {
+        let seen = self.seen_by(asker);
+        let text = |value: &dyn Fn(&Entry, &Progress) -> Option<String>| -> ArrayRef {
+            Arc::new(seen.iter().map(|(entry, progress)| value(entry, progress)).collect::<StringArray>())
+        };
+        let number = |value: &dyn Fn(&Entry, &Progress) -> u64| -> ArrayRef {
+            Arc::new(UInt64Array::from_iter_values(seen.iter().map(|(e, p)| value(e, p))))
+        };
+        let time = |value: &dyn Fn(&Progress) -> Option<f64>| -> ArrayRef {
+            let at = |(entry, progress): &(Arc<Entry>, Progress)| {
+                let begin = i64::try_from(entry.time).unwrap_or(i64::MAX);
+                value(progress).map(|after| begin.saturating_add(after.round() as i64))
+            };
+            let times = seen.iter().map(at).collect::<TimestampMillisecondArray>();
+            Arc::new(times.with_timezone("+00:00"))
+        };
+        let state = |progress: &Progress| match progress {
+            Progress { ended: Some(_), .. } => "ended",
+            Progress { started: Some(_), .. } => "running",
+            _ => "queued",
+        };
+        let columns = vec![
+            number(&|entry, _| entry.id),
+            text(&|entry, _| Some(entry.token.clone())),
+            text(&|entry, _| Some(entry.kind.to_owned())),
+            text(&|entry, _| Some(entry.what.clone())),
+            text(&|_, progress| Some(state(progress).to_owned())),
+            time(&|_| Some(0.0)),
+            time(&|progress| progress.started),
+            time(&|progress| progress.first_batch),
+            time(&|progress| progress.last_batch),
+            time(&|progress| progress.ended),
+            number(&|_, progress| progress.rows),
+            number(&|_, progress| progress.bytes),
+            text(&|_, progress| progress.ended.map(|_| word(progress.outcome).to_owned())),
+            text(&|_, progress| progress.message.clone()),
+        ];
+        RecordBatch::try_new(self.schema(), columns)
+            .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("the statements cannot be shown: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Scope;
+
+    fn caller(id: &str) -> Caller {
+        Caller { name: id.to_uppercase(), id: id.to_owned(), scope: Scope::Read, datasets: None, peer: None }
+    }
+
+    fn asker(id: &str, sees_all: bool) -> Asker {
+        Asker { id: id.to_owned(), sees_all }
+    }
+
+    #[test]
+    fn a_token_sees_its_own_and_the_oldest_that_ended_are_forgotten() {
+        let statements = Statements::default();
+        let runs = statements.begin("statement", "SELECT 1", &caller("a"));
+        for _ in 0..KEPT + 5 {
+            let entry = statements.begin("statement", "SELECT 2", &caller("b"));
+            entry.outcome(Ok(()));
+            entry.progress().ended = Some(1.0);
+        }
+        assert_eq!(statements.rows(&asker("a", false)).unwrap().num_rows(), 1);
+        assert_eq!(statements.rows(&asker("b", false)).unwrap().num_rows(), KEPT - 1);
+        assert_eq!(statements.rows(&asker("c", false)).unwrap().num_rows(), 0);
+        let all = statements.rows(&asker("c", true)).unwrap();
+        assert_eq!(all.num_rows(), KEPT);
+        runs.outcome(Err(&Status::cancelled("stopped")));
+        runs.outcome(Ok(()));
+        assert_eq!(word(runs.progress().outcome), "cancelled", "the first counts");
+    }
+}
