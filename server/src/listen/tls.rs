@@ -20,8 +20,8 @@ use crate::options::Tls;
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
-/// The protocol above TLS: HTTP/2.
-const ALPN: &[u8] = b"h2";
+/// The protocols above TLS, the first that a client knows: all have HTTP/2 but simple clients of the page.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What tells two states of a file apart without reading it.
 #[derive(Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
     let pem = fs_err::read(&files.key).map_err(|e| wrong(&e))?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| format!("{}: {e}", files.key.display()))?;
     let mut config = builder.with_single_cert(chain(&files.certificate)?, key).map_err(|e| wrong(&e))?;
-    config.alpn_protocols.push(ALPN.to_vec());
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
 }
 
