@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_cast::pretty::pretty_format_batches;
 use arrow_schema::ArrowError;
 use gstore_ingest::pipeline::{
-    self, AddReport, AddRequest, IngestError, IngestPlan, IngestReport, IngestRequest,
+    self, AddClient, AddOutcome, AddReport, AddRequest, IngestError, IngestPlan, IngestReport, IngestRequest,
 };
 use gstore_query::influence::Encoder;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
@@ -24,8 +24,22 @@ pub fn add(store: &Store, request: &AddRequest, work: &mut Work<'_>) -> Result<A
     pipeline::add_until(store, request, None, work.progress, work.cancel)
 }
 
-/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes
-/// on where it was; the threads and the command are those of `work`.
+/// Registers a copy of what a client sent, all of it or nothing; sent once more under the same key, it changes nothing.
+///
+/// # Errors
+/// As [`add`]; a key that was used for other samples.
+pub fn add_of(
+    store: &Store,
+    request: &AddRequest,
+    client: &AddClient,
+    work: &mut Work<'_>,
+) -> Result<AddOutcome, IngestError> {
+    pipeline::check_data(request)?;
+    pipeline::add_of(store, request, client, work.progress, work.cancel)
+}
+
+/// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes on where it was; the threads and
+/// the command are those of `work`.
 ///
 /// # Errors
 /// A model that does not load, samples that cannot be encoded, a full disk; what was sealed is

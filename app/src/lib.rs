@@ -6,6 +6,7 @@
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
 //! - [`Prepared`]: rankings without SQL
+//! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub
 //! - [`Models`]: loaded models for samples that are given with a question
@@ -40,6 +41,7 @@ mod folders;
 pub mod indexes;
 mod jobs;
 mod models;
+mod put;
 mod rows;
 mod select;
 mod work;
@@ -47,8 +49,9 @@ mod work;
 pub use answer::AnswerError;
 pub use ask::{Asked, ExplainedRow, ask};
 pub use folders::{FolderError, Folders};
-pub use jobs::{add, ingest, pretty, query};
+pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;
+pub use put::{PutError, PutReport, Samples, SpaceSpec, VectorPut, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
 pub use select::{Selected, SelectionRequest, select};
 pub use work::Work;
@@ -58,7 +61,8 @@ pub use gstore_core::{
     Granularity, Kind, Progress, Remedy, RowFlags, RowSet, Silent, Space, Unit, sha256_hex,
 };
 pub use gstore_ingest::pipeline::{
-    AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport, IngestRequest,
+    AddClient, AddOutcome, AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport,
+    IngestRequest,
 };
 pub use gstore_model::Device;
 pub use gstore_query::QueryError;

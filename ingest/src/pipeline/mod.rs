@@ -41,7 +41,7 @@ pub use gstore_core::{Kind, Progress, Silent, Unit};
 pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs};
 pub use preview::Preview;
-pub use register::{AddReport, AddRequest, add, add_until, check_data};
+pub use register::{AddClient, AddOutcome, AddReport, AddRequest, add, add_of, add_until, check_data};
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
 pub use run::Ending;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};

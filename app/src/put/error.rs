@@ -1,0 +1,95 @@
+//! Why vectors from elsewhere cannot be stored.
+
+use gstore_store::{
+    CommitError, JobError, KeyError, LookupError, OpenError, ReadError, StorageError, WriteError,
+};
+
+/// Why vectors from elsewhere cannot be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// What is said of the vectors cannot be, or contradicts what the store knows.
+    #[error("{0}")]
+    Spec(String),
+    /// There are no vectors.
+    #[error("there are no vectors in it")]
+    Empty,
+    /// The rows come in no order at all.
+    #[error("the rows come in too many runs; send them in ascending order, or in larger batches")]
+    Order,
+    /// A row that is none.
+    #[error("dataset {dataset:?} has no live row {row}")]
+    NoRow {
+        /// The dataset.
+        dataset: String,
+        /// The row.
+        row: u64,
+    },
+    /// An id that no live row has.
+    #[error("dataset {dataset:?} has no live sample with the id {id:?}")]
+    NoId {
+        /// The dataset.
+        dataset: String,
+        /// The id.
+        id: String,
+    },
+    /// An id that stands twice in a batch.
+    #[error("the id {id:?} stands there twice")]
+    IdTwice {
+        /// The id.
+        id: String,
+    },
+    /// A row that was sent before.
+    #[error("row {row} stands there twice")]
+    Twice {
+        /// The row.
+        row: u64,
+    },
+    /// A row that the feature has.
+    #[error("feature {feature} has a vector of row {row} already; vectors are not replaced")]
+    There {
+        /// The feature's label.
+        feature: String,
+        /// The row.
+        row: u64,
+    },
+    /// The key of the write.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A dataset, run or checkpoint that is not there.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// Opening the store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Reading it.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Starting the job.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// Writing vectors.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Publishing them.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A file or folder of the job.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl PutError {
+    /// Whether a damaged file of the store is behind it.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open(e) => e.is_damage(),
+            Self::Read(e) => e.is_damage(),
+            Self::Job(e) => e.is_damage(),
+            Self::Write(e) => e.is_damage(),
+            Self::Commit(e) => e.is_damage(),
+            Self::Storage(e) => e.is_damage(),
+            _ => false,
+        }
+    }
+}

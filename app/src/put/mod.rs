@@ -1,0 +1,355 @@
+//! Vectors and losses that were computed elsewhere, stored as a feature of a dataset.
+//!
+//! Invariants
+//! - nothing is visible before [`VectorPut::finish`]; one that is dropped before leaves nothing behind, one that is killed a job's folder,
+//!   which the next put of the feature clears and `gc` can take
+//! - a write with a key is done once: what is sent again under it is compared with what was sent first, and changes nothing
+//! - memory: the vectors of one push, a block of the file, and the set of rows
+
+mod error;
+mod ids;
+mod spec;
+
+use gstore_core::{DType, Digest, RowFlags, RowSet, canonical_json};
+use gstore_store::{
+    ClientWrite, Job, JobPlan, RunUpdate, SegmentWriter, Snapshot, Store, WriteNote, check_key,
+};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+pub use error::PutError;
+pub use spec::{SpaceSpec, VectorSpec};
+
+use ids::Ids;
+use spec::Resolved;
+
+/// Bytes of vectors in one file, about.
+const FILE_BYTES: usize = 1 << 30;
+/// Files of one put: a stream whose rows come in more ascending runs than this is refused.
+const MOST_FILES: usize = 256;
+
+/// Which samples vectors belong to.
+#[derive(Debug, Clone, Copy)]
+pub enum Samples<'a> {
+    /// By their rows.
+    Rows(&'a [u64]),
+    /// By their ids.
+    Ids(&'a [&'a str]),
+}
+
+/// What one vector is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VectorShape {
+    /// How many values it has.
+    pub dim: usize,
+    /// How a new feature stores them, unless something else is stated.
+    pub dtype: DType,
+}
+
+/// What came of a put.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PutReport {
+    /// What the client is told: dataset, feature, space, rows, snapshot.
+    pub told: Map<String, Value>,
+    /// It was done before, under the same key.
+    pub repeated: bool,
+}
+
+/// Vectors on their way into a store.
+pub struct VectorPut {
+    spec: VectorSpec,
+    key: Option<String>,
+    dim: usize,
+    /// Of the description and all that was pushed.
+    content: Xxh3,
+    /// `None` where the key is known: then what comes is only compared.
+    work: Option<Work>,
+    snapshot: Arc<Snapshot>,
+    rows: u64,
+    not_finite: u64,
+}
+
+/// A job that writes.
+struct Work {
+    store: Store,
+    plan: JobPlan,
+    /// `None` once it is published. Dropped otherwise, it is removed.
+    job: Option<Job>,
+    resolved: Resolved,
+    ids: Option<Ids>,
+    live: Arc<RowSet>,
+    /// Rows that the feature has, and those that were pushed.
+    published: RowSet,
+    pushed: RowSet,
+    writer: Option<(SegmentWriter, u64)>,
+    bytes: usize,
+    files: usize,
+}
+
+impl VectorPut {
+    /// Starts to take vectors. With a key, sending the same once more changes nothing.
+    ///
+    /// # Errors
+    /// A description that cannot be, or does not fit to the feature that is there; a put of the same feature that is under way.
+    pub fn start(
+        store: &Store,
+        spec: &VectorSpec,
+        shape: VectorShape,
+        key: Option<&str>,
+        command: &str,
+    ) -> Result<Self, PutError> {
+        if let Some(key) = key {
+            check_key(key)?;
+        }
+        let snapshot = store.snapshot()?;
+        let part = snapshot.dataset(&spec.dataset)?;
+        let known = key.and_then(|key| part.written(key)).is_some();
+        let mut content = Xxh3::new();
+        let described = serde_json::to_value(spec).unwrap_or(Value::Null);
+        content.update(format!("{} {}", canonical_json(&described), shape.dim).as_bytes());
+        let work = match known {
+            true => None,
+            false => Some(Work::start(store, &snapshot, spec, shape, key, command)?),
+        };
+        let (spec, key) = (spec.clone(), key.map(str::to_owned));
+        Ok(Self { spec, key, dim: shape.dim, content, work, snapshot, rows: 0, not_finite: 0 })
+    }
+
+    /// Adds vectors, one after the other in `values`; without `flags` they have none. Rows may come in any order, and at best ascend.
+    ///
+    /// # Errors
+    /// Samples that there are not, vectors that are there already or twice, and a store that cannot be written.
+    pub fn push(
+        &mut self,
+        samples: Samples<'_>,
+        values: &[f32],
+        flags: Option<&[u8]>,
+    ) -> Result<(), PutError> {
+        let count = match samples {
+            Samples::Rows(rows) => rows.len(),
+            Samples::Ids(ids) => ids.len(),
+        };
+        if count.checked_mul(self.dim) != Some(values.len()) || flags.is_some_and(|f| f.len() != count) {
+            return Err(PutError::Spec("samples, vectors and flags are not equally many".to_owned()));
+        }
+        self.hash(samples, values, flags);
+        self.rows += count as u64;
+        self.not_finite +=
+            values.chunks_exact(self.dim.max(1)).filter(|v| v.iter().any(|x| !x.is_finite())).count() as u64;
+        match &mut self.work {
+            Some(work) => work.push(&self.snapshot, &self.spec.dataset, samples, values, flags),
+            None => Ok(()),
+        }
+    }
+
+    /// Each vector by itself, so that it does not matter how a stream was cut.
+    fn hash(&mut self, samples: Samples<'_>, values: &[f32], flags: Option<&[u8]>) {
+        for (at, vector) in values.chunks_exact(self.dim.max(1)).enumerate() {
+            match samples {
+                Samples::Rows(rows) => {
+                    self.content.update(&rows.get(at).copied().unwrap_or_default().to_le_bytes());
+                }
+                Samples::Ids(ids) => {
+                    let id = ids.get(at).copied().unwrap_or_default();
+                    self.content.update(&(id.len() as u64).to_le_bytes());
+                    self.content.update(id.as_bytes());
+                }
+            }
+            self.content.update(&[flags.and_then(|f| f.get(at)).copied().unwrap_or_default()]);
+            for value in vector {
+                self.content.update(&value.to_bits().to_le_bytes());
+            }
+        }
+    }
+
+    /// Publishes what was pushed, with its key: all in one commit.
+    ///
+    /// # Errors
+    /// Nothing was pushed; the key was used for other content; what was published meanwhile does not go with it.
+    pub fn finish(self) -> Result<PutReport, PutError> {
+        let digest = Digest::of_hashed(&self.content).to_string();
+        let write = match &self.key {
+            Some(key) => Some(ClientWrite::new(key.clone(), digest)?),
+            None => None,
+        };
+        let part = |snapshot: &Snapshot| -> Result<Option<WriteNote>, PutError> {
+            let Some(write) = &write else { return Ok(None) };
+            Ok(write.done(snapshot.dataset(&self.spec.dataset)?)?)
+        };
+        let Some(work) = self.work else {
+            // The note was there when this began, and only a thousand later ones or a drop take it away.
+            let note = part(&self.snapshot)?;
+            let note = note.ok_or_else(|| PutError::Spec("the key is not known any more".to_owned()))?;
+            return Ok(PutReport { told: note.result, repeated: true });
+        };
+        if self.rows == 0 {
+            return Err(PutError::Empty);
+        }
+        let mut told = Map::new();
+        told.insert("dataset".to_owned(), json!(self.spec.dataset));
+        told.insert("feature".to_owned(), json!(work.resolved.feature.attrs.label));
+        told.insert("space".to_owned(), json!(work.resolved.feature.desc.space.projection));
+        told.insert("rows".to_owned(), json!(self.rows));
+        told.insert("not_finite".to_owned(), json!(self.not_finite));
+        let named = write.clone().map(|write| (write, told.clone()));
+        let after = work.publish(&self.spec.dataset, named)?;
+        if let Some(note) = part(&after)? {
+            // Somebody with the same key may have been faster.
+            let repeated = note.snapshot != after.number();
+            return Ok(PutReport { told: note.result, repeated });
+        }
+        told.insert("snapshot".to_owned(), json!(after.number()));
+        Ok(PutReport { told, repeated: false })
+    }
+}
+
+impl Work {
+    fn start(
+        store: &Store,
+        snapshot: &Arc<Snapshot>,
+        spec: &VectorSpec,
+        shape: VectorShape,
+        key: Option<&str>,
+        command: &str,
+    ) -> Result<Self, PutError> {
+        let resolved = spec.resolve(snapshot, shape, key)?;
+        let plan = JobPlan {
+            command: command.to_owned(),
+            identity: json!({ "put": spec.dataset, "feature": resolved.feature.desc.key() }),
+            features: vec![resolved.feature.clone()],
+            detail: Value::Null,
+        };
+        let mut job = store.start_job(plan.clone())?;
+        if job.resumed() {
+            // What a put that was killed has sealed is not known to be what comes now.
+            job.abandon()?;
+            job = store.start_job(plan.clone())?;
+        }
+        let published = job.rows_done(0);
+        let live = snapshot.live_rows(snapshot.dataset(&spec.dataset)?)?;
+        let pushed = RowSet::new();
+        Ok(Self {
+            store: store.clone(),
+            plan,
+            job: Some(job),
+            resolved,
+            ids: None,
+            live,
+            published,
+            pushed,
+            writer: None,
+            bytes: 0,
+            files: 0,
+        })
+    }
+
+    fn push(
+        &mut self,
+        snapshot: &Snapshot,
+        dataset: &str,
+        samples: Samples<'_>,
+        values: &[f32],
+        flags: Option<&[u8]>,
+    ) -> Result<(), PutError> {
+        let found;
+        let rows = match samples {
+            Samples::Rows(rows) => rows,
+            Samples::Ids(ids) => {
+                if self.ids.is_none() {
+                    self.ids = Some(Ids::new(snapshot.samples(snapshot.dataset(dataset)?)?));
+                }
+                found = match &mut self.ids {
+                    Some(known) => known.rows_of(dataset, ids)?,
+                    None => Vec::new(),
+                };
+                &found
+            }
+        };
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        if !rows.is_sorted() {
+            order.sort_by_key(|at| rows.get(*at).copied());
+        }
+        let dim = self.resolved.feature.desc.dim() as usize;
+        for at in order {
+            let (Some(row), Some(vector)) = (rows.get(at), values.get(at * dim..(at + 1) * dim)) else {
+                continue;
+            };
+            let flags = flags.and_then(|f| f.get(at)).copied().unwrap_or_default();
+            self.check(dataset, *row)?;
+            self.write(*row, vector, RowFlags::from_bits(flags))?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, dataset: &str, row: u64) -> Result<(), PutError> {
+        if !self.live.contains(row) {
+            return Err(PutError::NoRow { dataset: dataset.to_owned(), row });
+        }
+        let feature = || self.resolved.feature.attrs.label.clone();
+        if self.published.contains(row) {
+            return Err(PutError::There { feature: feature(), row });
+        }
+        if self.pushed.contains(row) {
+            return Err(PutError::Twice { row });
+        }
+        self.pushed.insert(row..row + 1);
+        Ok(())
+    }
+
+    fn write(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), PutError> {
+        let goes_on = self.writer.as_ref().is_some_and(|(_, last)| *last < row) && self.bytes < FILE_BYTES;
+        if !goes_on {
+            self.seal()?;
+        }
+        let Some(job) = &mut self.job else { return Ok(()) };
+        let mut writer = match self.writer.take() {
+            Some((writer, _)) => writer,
+            None => {
+                self.files += 1;
+                self.bytes = 0;
+                job.segment_writer(0)?
+            }
+        };
+        writer.push(row, vector, flags)?;
+        self.bytes += size_of_val(vector) + size_of::<u64>();
+        self.writer = Some((writer, row));
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), PutError> {
+        let (Some((writer, _)), Some(job)) = (self.writer.take(), &mut self.job) else { return Ok(()) };
+        if self.files >= MOST_FILES && self.bytes < FILE_BYTES {
+            return Err(PutError::Order);
+        }
+        Ok(job.seal(0, writer)?)
+    }
+
+    fn publish(
+        mut self,
+        dataset: &str,
+        named: Option<(ClientWrite, Map<String, Value>)>,
+    ) -> Result<Arc<Snapshot>, PutError> {
+        if let (Some((writer, _)), Some(job)) = (self.writer.take(), &mut self.job) {
+            job.seal(0, writer)?;
+        }
+        let run: Option<RunUpdate> = self.resolved.run.take();
+        let Some(job) = self.job.take() else { return Err(PutError::Empty) };
+        let published = job.publish_write(run, dataset, named);
+        if published.is_err() {
+            // Its sealed files wait for a put that never comes.
+            self.job = self.store.start_job(self.plan.clone()).ok();
+        }
+        Ok(published?)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.writer = None;
+        if let Some(job) = self.job.take() {
+            // What cannot be removed now goes with the next put of the feature.
+            let _ = job.abandon();
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What vectors from elsewhere are: the feature that they make or extend.
+
+use gstore_core::{
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Kind, Space, sha256_hex,
+};
+use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunUpdate, Snapshot};
+use serde::{Deserialize, Serialize};
+use serde_json::Map;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::{PutError, VectorShape};
+
+/// What a space begins with that was made elsewhere.
+const EXTERNAL: &str = "external:";
+
+/// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is what it has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorSpec {
+    /// The dataset whose samples they are of.
+    pub dataset: String,
+    /// The feature's label; that of the kind and checkpoint where none is given. Vectors are added to a feature that has it.
+    pub feature: Option<String>,
+    /// How they follow from the samples: `loss`, or a name that begins with `grad` or `embed`.
+    pub kind: Option<String>,
+    /// The run that the checkpoint belongs to.
+    pub run: Option<String>,
+    /// The checkpoint by its name in the run; one that the run lacks is added to it.
+    pub checkpoint: Option<String>,
+    /// Step of a checkpoint that is added.
+    pub step: Option<u64>,
+    /// Weight in sums of a checkpoint that is added.
+    pub weight: Option<f64>,
+    /// What they may be compared with.
+    pub space: Option<SpaceSpec>,
+    /// How they are stored.
+    pub dtype: Option<DType>,
+    /// They have length 1, so a dot product means nothing.
+    pub unit: Option<bool>,
+}
+
+/// A space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SpaceSpec {
+    /// One that was made elsewhere: `external:` and a UUID. Vectors with the same one, of one checkpoint and family, are compared.
+    External(String),
+    /// All of it.
+    Whole(Space),
+}
+
+/// A feature to write, and the run that is to know its checkpoint.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) feature: JobFeature,
+    pub(super) run: Option<RunUpdate>,
+}
+
+/// The weights that vectors belong to.
+struct Weights {
+    id: CheckpointId,
+    name: Option<String>,
+    run: Option<RunUpdate>,
+}
+
+impl VectorSpec {
+    /// The feature that is meant. What has to be made up follows from the key, if there is one, so that a repetition means the same.
+    pub(super) fn resolve(
+        &self,
+        snapshot: &Snapshot,
+        shape: VectorShape,
+        key: Option<&str>,
+    ) -> Result<Resolved, PutError> {
+        let dataset = snapshot.dataset(&self.dataset)?;
+        let dim = u32::try_from(shape.dim).map_err(|_| refused("a vector has at most 2^32 - 1 values"))?;
+        if let Some(part) = self.existing(snapshot)? {
+            self.check(&part, dim)?;
+            let feature = JobFeature { desc: part.desc.clone(), attrs: part.attrs.clone() };
+            return Ok(Resolved { feature, run: None });
+        }
+        let family = self.family()?;
+        if family == Family::Loss && (dim != 1 || self.dtype.is_some_and(|dtype| dtype != DType::F32)) {
+            return Err(refused("a loss is one value of 32 bits"));
+        }
+        let space = self.space_name(dataset, key)?;
+        let weights = self.weights(snapshot, &space)?;
+        let kind = self.kind.clone().unwrap_or_default();
+        let space = match &self.space {
+            Some(SpaceSpec::Whole(space)) if space.dim != dim || space.family != family => {
+                return Err(refused(
+                    "the space has another family or number of coordinates than the vectors",
+                ));
+            }
+            Some(SpaceSpec::Whole(space)) => space.clone(),
+            _ => Space {
+                family,
+                checkpoint: Some(weights.id.clone()),
+                modules: String::new(),
+                projection: space,
+                layer: None,
+                loss: String::new(),
+                reduction: String::new(),
+                dim,
+            },
+        };
+        let label = match (&self.feature, &weights.name) {
+            (Some(label), _) => label.clone(),
+            (None, Some(name)) => format!("{kind}@{name}"),
+            (None, None) => kind.clone(),
+        };
+        if label.is_empty() || label.len() > 200 || label.chars().any(char::is_control) {
+            return Err(refused("a label is a text of 1 to 200 bytes without control characters"));
+        }
+        let desc = FeatureDesc {
+            dataset: self.dataset.clone(),
+            encoding: String::new(),
+            checkpoint: Some(weights.id),
+            ensemble: None,
+            kind: FeatureKind { name: kind, params: Map::new() },
+            space,
+            dtype: match family {
+                Family::Loss => DType::F32,
+                _ => self.dtype.unwrap_or(shape.dtype),
+            },
+            compute: "f32".to_owned(),
+            granularity: Granularity::Sample,
+        };
+        let mut attrs = FeatureAttrs::new(label, dim);
+        attrs.unit = self.unit.unwrap_or(false);
+        Ok(Resolved { feature: JobFeature { desc, attrs }, run: weights.run })
+    }
+
+    /// The feature of the dataset with the label.
+    fn existing(&self, snapshot: &Snapshot) -> Result<Option<Arc<FeaturePart>>, PutError> {
+        let label = match (&self.feature, &self.kind, &self.checkpoint) {
+            (Some(label), _, _) => label.clone(),
+            (None, Some(kind), Some(checkpoint)) => format!("{kind}@{checkpoint}"),
+            (None, Some(kind), None) => kind.clone(),
+            (None, None, _) => return Ok(None),
+        };
+        let mut found = snapshot.features_of(&self.dataset).into_iter().filter(|f| f.attrs.label == label);
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(refused(&format!(
+                "dataset `{}` has several features `{label}`; give this one a label of its own",
+                self.dataset
+            ))),
+            (one, _) => Ok(one.cloned()),
+        }
+    }
+
+    /// Whether what is said is true of a feature that is there.
+    fn check(&self, part: &FeaturePart, dim: u32) -> Result<(), PutError> {
+        let desc = &part.desc;
+        let differs = match () {
+            () if desc.dim() != dim => Some(format!("its vectors have {} values, these {dim}", desc.dim())),
+            () if desc.granularity != Granularity::Sample => Some("its vectors are of tokens".to_owned()),
+            () if self.kind.as_ref().is_some_and(|kind| *kind != desc.kind.name) => {
+                Some(format!("its kind is {}", desc.kind.name))
+            }
+            () if self.dtype.is_some_and(|dtype| dtype != desc.dtype) => {
+                Some(format!("it is stored as {}", desc.dtype))
+            }
+            () if self.unit.is_some_and(|unit| unit != part.attrs.unit) => {
+                Some("`unit` is another".to_owned())
+            }
+            () => match &self.space {
+                Some(SpaceSpec::External(name)) if *name != desc.space.projection => {
+                    Some(format!("its space is {}", desc.space.projection))
+                }
+                Some(SpaceSpec::Whole(space)) => desc.space.difference(space),
+                _ => None,
+            },
+        };
+        match differs {
+            Some(why) => {
+                let label = &part.attrs.label;
+                Err(refused(&format!("feature {label} of dataset `{}` is another: {why}", self.dataset)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn family(&self) -> Result<Family, PutError> {
+        let plain = |name: &str| {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+            name.len() <= 64 && name.chars().all(fits)
+        };
+        match self.kind.as_deref() {
+            Some(name) if name == Kind::Loss.name() => Ok(Family::Loss),
+            Some(name) if plain(name) && Kind::names_gradient(name) => Ok(Family::Gradient),
+            Some(name) if plain(name) && Kind::names_embedding(name) => Ok(Family::Embedding),
+            _ => Err(refused("`kind` of a new feature is loss, or begins with grad or embed")),
+        }
+    }
+
+    /// The name of the space that these vectors and no others have, unless another is stated.
+    fn space_name(&self, dataset: &DatasetPart, key: Option<&str>) -> Result<String, PutError> {
+        let made_up = || match key {
+            Some(key) => {
+                let digest = sha256_hex(format!("{} {} {key:?}", dataset.name, dataset.number).as_bytes());
+                let number = digest.get(..32).and_then(|hex| u128::from_str_radix(hex, 16).ok());
+                number.map_or_else(Uuid::new_v4, |number| {
+                    uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid()
+                })
+            }
+            None => Uuid::new_v4(),
+        };
+        match &self.space {
+            Some(SpaceSpec::External(name)) => {
+                match name.strip_prefix(EXTERNAL).is_some_and(|id| Uuid::try_parse(id).is_ok()) {
+                    true => Ok(name.clone()),
+                    false => Err(refused("a space from elsewhere is `external:` and a UUID")),
+                }
+            }
+            Some(SpaceSpec::Whole(space)) => Ok(space.projection.clone()),
+            None => Ok(format!("{EXTERNAL}{}", made_up())),
+        }
+    }
+
+    /// The checkpoint that is named, or one that stands for weights nobody knows.
+    fn weights(&self, snapshot: &Snapshot, space: &str) -> Result<Weights, PutError> {
+        let id_of = |text: &str| {
+            let id = CheckpointId::try_from(sha256_hex(text.as_bytes()).as_str());
+            id.map_err(|error| PutError::Spec(error.to_string()))
+        };
+        let stated = match &self.space {
+            Some(SpaceSpec::Whole(space)) => space.checkpoint.clone(),
+            _ => None,
+        };
+        let (run, name) = match (&self.run, &self.checkpoint) {
+            (Some(run), Some(name)) => (run, name),
+            (None, None) => {
+                let id = stated.map_or_else(|| id_of(space), Ok)?;
+                return Ok(Weights { id, name: None, run: None });
+            }
+            _ => {
+                return Err(refused("a checkpoint is named by `run` and `checkpoint`; give both or neither"));
+            }
+        };
+        let known = snapshot.run(run).ok().and_then(|part| part.checkpoint(name).cloned());
+        if let Some(known) = known {
+            if stated.is_some_and(|stated| stated != known.checkpoint) {
+                return Err(refused("the space is of another checkpoint than the one that is named"));
+            }
+            return Ok(Weights { id: known.checkpoint, name: Some(name.clone()), run: None });
+        }
+        if [run, name].iter().any(|text| text.is_empty() || text.chars().any(char::is_control)) {
+            return Err(refused("a run and a checkpoint have names without control characters"));
+        }
+        let id = stated.map_or_else(|| id_of(&format!("{EXTERNAL}{run:?} {name:?}")), Ok)?;
+        let checkpoint = RunCheckpoint {
+            name: name.clone(),
+            step: self.step,
+            weight: self.weight,
+            checkpoint: id.clone(),
+            base: String::new(),
+            provenance: Map::new(),
+            extra: Map::new(),
+        };
+        let update = RunUpdate { name: run.clone(), checkpoints: vec![checkpoint], replace_weights: false };
+        Ok(Weights { id, name: Some(name.clone()), run: Some(update) })
+    }
+}
+
+fn refused(why: &str) -> PutError {
+    PutError::Spec(why.to_owned())
+}
