@@ -24,7 +24,7 @@ pub(crate) struct Handle {
     #[prost(fixed64, tag = "2")]
     pub(crate) nonce: u64,
     /// The question.
-    #[prost(oneof = "Question", tags = "3, 4")]
+    #[prost(oneof = "Question", tags = "3, 4, 5")]
     pub(crate) question: Option<Question>,
 }
 
@@ -37,6 +37,9 @@ pub(crate) enum Question {
     /// Vectors as they are stored.
     #[prost(message, tag = "4")]
     Vectors(Vectors),
+    /// Scores of every row with every target sample.
+    #[prost(message, tag = "5")]
+    Matrix(Matrix),
 }
 
 /// A statement with the values of its parameters.
@@ -65,6 +68,14 @@ pub(crate) struct Vectors {
     /// The row after the last.
     #[prost(uint64, tag = "4")]
     pub(crate) end: u64,
+}
+
+/// A score matrix.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Matrix {
+    /// The question as JSON.
+    #[prost(string, tag = "1")]
+    pub(crate) spec: String,
 }
 
 impl Vectors {

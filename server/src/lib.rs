@@ -7,8 +7,9 @@
 //! - [`logs`]: what the server tells its owner
 //!
 //! Invariants
-//! - nothing here writes to a store but the folder `server` in it, which no snapshot has
-//! - no request leaves a state behind: handles carry what they stand for
+//! - only uploads change a store ([`put`]), and only for tokens of the scope `write`; what else is written is in
+//!   the folder `server` in it, which no snapshot has
+//! - no other request leaves a state behind: handles carry what they stand for
 //! - no result is held whole; whoever does not read holds only his own statement up
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod listen;
 pub mod logs;
 mod metrics;
 mod options;
+mod put;
 mod run;
 mod running;
 mod service;

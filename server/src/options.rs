@@ -55,6 +55,10 @@ pub struct Limits {
     pub result_bytes: u64,
     /// Bytes of one message that comes in.
     pub message_bytes: usize,
+    /// Rows of one upload.
+    pub put_rows: u64,
+    /// Bytes of one upload.
+    pub put_bytes: u64,
     /// Bytes of one message that goes out, about; a row that has more is sent all the same.
     pub batch_bytes: usize,
     /// Connections, and how long they may be of no use.
@@ -87,6 +91,8 @@ impl Default for Limits {
             time: Duration::from_secs(3600),
             result_bytes: 1 << 40,
             message_bytes: 16 << 20,
+            put_rows: 100_000_000,
+            put_bytes: 64 << 30,
             batch_bytes: 2 << 20,
             connections: ConnectionLimits::default(),
         }

@@ -62,12 +62,12 @@ pub(crate) fn internal(what: &str, error: &dyn std::fmt::Display) -> Status {
     Status::internal(format!("{what}; the log of the server says why"))
 }
 
-fn damaged() -> Status {
+pub(crate) fn damaged() -> Status {
     Status::data_loss("a file of the store is damaged; `gstore verify` on the server lists what is")
 }
 
 /// The message with the names of files and folders left out.
-fn without_paths(message: &str, root: &Path) -> String {
+pub(crate) fn without_paths(message: &str, root: &Path) -> String {
     let root = root.to_string_lossy();
     let text = if root.len() > 1 { message.replace(&*root, "<store>") } else { message.to_owned() };
     let mut out = String::with_capacity(text.len());

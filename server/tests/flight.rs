@@ -14,6 +14,8 @@ mod http;
 mod limits;
 #[path = "flight/plain.rs"]
 mod plain;
+#[path = "flight/put.rs"]
+mod put;
 #[path = "flight/sql.rs"]
 mod sql;
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod disk;
 pub mod golden;
 pub mod made;
 pub mod place;

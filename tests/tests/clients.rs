@@ -69,7 +69,7 @@ fn samples(page: &str) -> Vec<(String, String)> {
 fn the_samples_of_the_page_run_as_they_stand_there() {
     let Some(python) = python() else { return };
     let place = place();
-    let token = token(&place, "page");
+    let token = place.ok(&["token", "create", "page", "--scope", "write"]).trim().to_owned();
     let server = Served::start(&place, &[]);
     let address = server.address.trim_start_matches("grpc://");
     let page = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/clients.md"));

@@ -1,52 +1,9 @@
 //! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use gstore_tests::disk::SmallDisk;
 use gstore_tests::{binary, world};
-
-/// A small separate file system, unmounted at the end.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// Mounts one, or says why the test is skipped: mounting takes rights that not every machine gives.
-    fn mount(kib: u32) -> Option<Self> {
-        let disk = Self { folder: tempfile::tempdir().expect("a folder") };
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
-            .arg(disk.folder.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !mounted {
-            eprintln!("skipped: a full disk needs the right to mount a tmpfs");
-            std::mem::forget(disk);
-            return None;
-        }
-        Some(disk)
-    }
-
-    fn resize(&self, kib: u32) {
-        let output = Command::new("mount")
-            .args(["-o", &format!("remount,size={kib}k")])
-            .arg(self.folder.path())
-            .output()
-            .expect("mount runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // What cannot be unmounted now goes with the machine's next start.
-        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
-    }
-}
 
 #[test]
 fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {

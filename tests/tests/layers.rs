@@ -16,7 +16,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-query", &["gstore-core", "gstore-store"]),
     ("gstore-sql", &["gstore-core", "gstore-store", "gstore-query"]),
     ("gstore", LIBRARIES),
-    ("gstore-server", &["gstore-core", "gstore-store", "gstore-sql"]),
+    ("gstore-server", LIBRARIES),
     ("gstore-cli", FRONT_ENDS),
 ];
 

@@ -94,6 +94,12 @@ pub struct LimitArgs {
     /// Bytes of one message that comes in
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
     pub message_size: u64,
+    /// Rows of one upload
+    #[arg(long, value_name = "N", default_value_t = 100_000_000)]
+    pub put_rows: u64,
+    /// Bytes of one upload
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = size)]
+    pub put_size: u64,
     /// Bytes of one message that goes out, about
     #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = size)]
     pub batch_size: u64,
@@ -175,7 +181,7 @@ pub enum TokenWhat {
 pub enum TokenScope {
     /// Asking
     Read,
-    /// Asking, and adding to the store, which no request does yet
+    /// Asking, and adding to the store: samples, vectors, losses and tags
     Write,
 }
 

@@ -72,6 +72,8 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
             time: limits.time,
             result_bytes: limits.result_size,
             message_bytes: bytes(limits.message_size),
+            put_rows: limits.put_rows,
+            put_bytes: limits.put_size,
             batch_bytes: bytes(limits.batch_size),
             connections: ConnectionLimits {
                 most: limits.connections.connections,

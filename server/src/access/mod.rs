@@ -92,7 +92,13 @@ impl Access {
     /// Whoever sent a request with these headers.
     pub(crate) fn caller(&self, headers: &MetadataMap, peer: Option<SocketAddr>) -> Result<Caller, Status> {
         let Self::Tokens(Guard { tokens, throttle }) = self else {
-            return Ok(Caller { name: "anonymous".to_owned(), id: String::new(), scope: Scope::Read, datasets: None, peer });
+            return Ok(Caller {
+                name: "anonymous".to_owned(),
+                id: String::new(),
+                scope: Scope::Read,
+                datasets: None,
+                peer,
+            });
         };
         let now = Instant::now();
         let secret = credentials(headers).inspect_err(|_| throttle.refused(peer, now))?;

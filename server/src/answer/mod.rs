@@ -5,10 +5,12 @@
 //! - [`stream`] makes messages of them
 //! - [`catalog`], [`info`], [`types`]: the tables about tables
 //! - [`vectors`]: stored vectors as they are
+//! - [`matrix`]: scores of every row with every target sample
 
 pub(crate) mod ask;
 pub(crate) mod catalog;
 pub(crate) mod info;
+pub(crate) mod matrix;
 pub(crate) mod plain;
 pub(crate) mod rows;
 pub(crate) mod stream;

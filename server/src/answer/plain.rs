@@ -4,6 +4,7 @@
 //! - path `vectors/DATASET/FEATURE`, or `{"vectors": {"dataset": "NAME", "feature": "LABEL", "rows": [0,
 //!   1000], "type": "f32"}}`
 //! - `{"influence": {"pool": "NAME", "target": "NAME", "k": 10}}`, with the options of `influence()`
+//! - `{"matrix": {"pool": "NAME", "target": "NAME"}}`, with the options of a matrix
 //! - `{"sql": "SELECT ..", "parameters": [1, "a"]}`
 
 use std::ops::Range;
@@ -14,9 +15,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonic::Status;
 
+use super::matrix;
 use super::rows::write_values;
 use super::vectors;
-use crate::handle::{Question, Statement, Vectors};
+use crate::handle::{Matrix, Question, Statement, Vectors};
 
 /// Bytes that one part of a large answer has, about.
 const PART_BYTES: u64 = 64 << 20;
@@ -31,6 +33,7 @@ struct Form {
     rows: Option<[u64; 2]>,
     vectors: Option<VectorForm>,
     influence: Option<Map<String, Value>>,
+    matrix: Option<Map<String, Value>>,
     sql: Option<String>,
     parameters: Option<Value>,
 }
@@ -63,6 +66,8 @@ pub(crate) enum Wanted {
     Vectors { dataset: String, feature: String, rows: Option<Range<u64>>, stored: bool },
     /// A statement, already with its values.
     Statement(Statement),
+    /// Scores of every row with every target sample.
+    Matrix(Matrix),
 }
 
 /// Reads a path.
@@ -84,14 +89,21 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
     let form: Form = serde_json::from_slice(bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
     match form {
-        Form { dataset: Some(name), rows, vectors: None, influence: None, sql: None, parameters: None } => {
-            Ok(Wanted::Dataset { name, rows: rows.map(range).transpose()? })
-        }
+        Form {
+            dataset: Some(name),
+            rows,
+            vectors: None,
+            influence: None,
+            matrix: None,
+            sql: None,
+            parameters: None,
+        } => Ok(Wanted::Dataset { name, rows: rows.map(range).transpose()? }),
         Form {
             dataset: None,
             rows: None,
             vectors: Some(wanted),
             influence: None,
+            matrix: None,
             sql: None,
             parameters: None,
         } => {
@@ -113,10 +125,28 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             rows: None,
             vectors: None,
             influence: Some(options),
+            matrix: None,
             sql: None,
             parameters: None,
         } => influence(&options).map(Wanted::Statement),
-        Form { dataset: None, rows: None, vectors: None, influence: None, sql: Some(sql), parameters } => {
+        Form {
+            dataset: None,
+            rows: None,
+            vectors: None,
+            influence: None,
+            matrix: Some(options),
+            sql: None,
+            parameters: None,
+        } => matrix::question(options).map(Wanted::Matrix),
+        Form {
+            dataset: None,
+            rows: None,
+            vectors: None,
+            influence: None,
+            matrix: None,
+            sql: Some(sql),
+            parameters,
+        } => {
             let mut values = Parameters::default();
             let refused = |e: gstore_sql::SqlError| Status::invalid_argument(e.to_string());
             let mut names = Vec::new();
@@ -132,7 +162,7 @@ pub(crate) fn of_json(bytes: &[u8]) -> Result<Wanted, Status> {
             }
             Ok(Wanted::Statement(with_values(sql, &values, &names)?))
         }
-        _ => Err(Status::invalid_argument("ask for one of dataset, vectors, influence and sql")),
+        _ => Err(Status::invalid_argument("ask for one of dataset, vectors, influence, matrix and sql")),
     }
 }
 
@@ -186,6 +216,9 @@ pub(crate) fn parts(snapshot: &Snapshot, wanted: &Wanted) -> Result<Parts, Statu
     match wanted {
         Wanted::Statement(statement) => {
             Ok(Parts { questions: vec![Question::Statement(statement.clone())], rows: None, bytes: None })
+        }
+        Wanted::Matrix(wanted) => {
+            Ok(Parts { questions: vec![Question::Matrix(wanted.clone())], rows: None, bytes: None })
         }
         Wanted::Dataset { name, rows } => {
             let part = snapshot.dataset(name).map_err(|e| Status::not_found(e.to_string()))?;
@@ -270,7 +303,7 @@ mod tests {
             };
             let ranges = cut(asked, next, bytes, question).into_iter().map(|q| match q {
                 Question::Vectors(v) => v.rows(),
-                Question::Statement(_) => unreachable!(),
+                _ => unreachable!(),
             });
             ranges.collect::<Vec<_>>()
         };
@@ -290,6 +323,7 @@ mod tests {
             r#"{"dataset": "pool", "rows": [0, 10]}"#,
             r#"{"vectors": {"dataset": "pool", "feature": 3, "type": "f32"}}"#,
             r#"{"influence": {"pool": "pool", "target": ["a", "b"], "k": 3}}"#,
+            r#"{"matrix": {"pool": "pool", "target": ["a", "b"], "sim": "dot"}}"#,
             r#"{"sql": "SELECT $1", "parameters": [1]}"#,
         ] {
             of_json(good.as_bytes()).unwrap_or_else(|e| panic!("{good}: {e}"));
@@ -301,6 +335,7 @@ mod tests {
             r#"{"dataset": "pool", "row": [0, 10]}"#,
             r#"{"dataset": "pool", "rows": [10, 0]}"#,
             r#"{"influence": {"k) --": 3}}"#,
+            r#"{"matrix": {"pool": "pool", "target": "a", "within": "max"}}"#,
             r#"{"sql": "SELECT 1", "parameters": {"a": 1}}"#,
         ] {
             assert_eq!(of_json(bad.as_bytes()).unwrap_err().code(), tonic::Code::InvalidArgument, "{bad}");

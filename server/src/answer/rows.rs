@@ -14,16 +14,17 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
+use gstore_query::matrix::MatrixRows;
 use gstore_sql::{Asked, Parameters, RunNotes, SqlError, Window};
 use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::vectors;
+use super::{matrix, vectors};
 use crate::access::Caller;
 use crate::audit::Record;
 use crate::core::Core;
-use crate::handle::{Handle, Question, Statement};
+use crate::handle::{Handle, Matrix, Question, Statement};
 use crate::sessions::Held;
 use crate::status;
 
@@ -150,6 +151,11 @@ async fn produce(
                 let schema = Arc::clone(reading.schema());
                 Ok((Begun { schema, notes: None }, Source::Vectors(reading), held))
             }
+            Some(Question::Matrix(wanted)) => {
+                let rows = open_matrix(&held, wanted).await?;
+                let schema = Arc::clone(rows.schema());
+                Ok((Begun { schema, notes: None }, Source::Matrix(rows), held))
+            }
             None => Err(Status::invalid_argument("the handle asks for nothing")),
         }
     };
@@ -171,6 +177,7 @@ async fn produce(
 enum Source {
     Statement(gstore_sql::SqlStream),
     Vectors(vectors::Reading),
+    Matrix(MatrixRows),
 }
 
 impl Source {
@@ -185,22 +192,38 @@ impl Source {
                 }
                 Ok(())
             }
-            Self::Vectors(reading) => {
-                // Its thread ends with this end of the channel, also while a reader lets it wait.
-                let (read_to, mut batches) = mpsc::channel(1);
-                let read = tokio::task::spawn_blocking(move || reading.send_all(&read_to));
-                while let Some(batch) = batches.recv().await {
-                    if to.send(batch).await.is_err() {
-                        return Err(Status::cancelled("nobody reads the rows any more"));
-                    }
-                }
-                match read.await {
-                    Ok(ended) => ended,
-                    Err(error) => Err(status::internal("reading vectors failed", &error)),
-                }
+            Self::Vectors(reading) => from_thread(to, move |to| reading.send_all(to)).await,
+            Self::Matrix(rows) => {
+                let (bytes, threads) = (core.limits.batch_bytes, core.workers.metrics().num_workers());
+                from_thread(to, move |to| matrix::send_all(&rows, bytes, threads, to)).await
             }
         }
     }
+}
+
+/// Hands over what a thread of its own sends. It ends with this end of the channel, also while a reader lets it wait.
+async fn from_thread(
+    to: &mpsc::Sender<RecordBatch>,
+    send_all: impl FnOnce(&mpsc::Sender<RecordBatch>) -> Result<(), Status> + Send + 'static,
+) -> Result<(), Status> {
+    let (read_to, mut batches) = mpsc::channel(1);
+    let read = tokio::task::spawn_blocking(move || send_all(&read_to));
+    while let Some(batch) = batches.recv().await {
+        if to.send(batch).await.is_err() {
+            return Err(Status::cancelled("nobody reads the rows any more"));
+        }
+    }
+    match read.await {
+        Ok(ended) => ended,
+        Err(error) => Err(status::internal("reading failed", &error)),
+    }
+}
+
+/// Finds out what a matrix is of, on a thread of its own.
+async fn open_matrix(held: &Held, wanted: Matrix) -> Result<MatrixRows, Status> {
+    let snapshot = Arc::clone(held.snapshot());
+    let opened = tokio::task::spawn_blocking(move || matrix::open(&snapshot, &wanted)).await;
+    opened.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
 }
 
 /// The values that a statement's handle has.
@@ -237,5 +260,24 @@ pub(crate) async fn columns(core: &Core, held: &Held, question: &Question) -> Re
             columns.map_err(|e| status::of_sql(&e, core.root()))
         }
         Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
+        Question::Matrix(wanted) => Ok(Arc::clone(open_matrix(held, wanted.clone()).await?.schema())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_that_nobody_reads_are_noticed() {
+        let (send, _batches) = mpsc::channel(1);
+        let taken = AtomicU64::new(0);
+        let limit = Duration::from_millis(10);
+        let unread = |time| tokio::time::timeout(time, unread(&send, &taken, limit));
+        let (short, long) = (Duration::from_millis(200), Duration::from_secs(60));
+        assert!(unread(short).await.is_err(), "there is nothing to read");
+        let batch = || RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));
+        send.try_send(batch()).unwrap();
+        assert!(unread(long).await.is_ok());
     }
 }

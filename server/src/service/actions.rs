@@ -1,4 +1,4 @@
-//! Actions: prepared statements, stopping, sessions, and how the server is.
+//! Actions: prepared statements, stopping, sessions, tags, and how the server is.
 
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
@@ -9,7 +9,7 @@ use prost::Message;
 use serde_json::json;
 use tonic::Status;
 
-use super::Asking;
+use super::{Asking, tags};
 use crate::answer::stream::{schema_bytes, told};
 use crate::audit::Record;
 use crate::handle::{Handle, Question, Statement};
@@ -33,6 +33,12 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
     ("CloseSession", "Ends a session; the server keeps none"),
     ("health", "Reads the current snapshot and says its number, as JSON"),
     ("snapshots", "The snapshots of the store, newest first, as JSON"),
+    ("tags", "The tags of the store, as JSON"),
+    (
+        "create_tag",
+        "Names a snapshot and keeps it. The body is JSON: name; snapshot (a number or a tag, the newest without it); move, from another snapshot",
+    ),
+    ("delete_tag", "Removes a tag. The body is JSON: name"),
 ];
 
 /// Runs an action.
@@ -82,6 +88,12 @@ pub(super) async fn run(asking: &Asking, action: Action) -> Result<Vec<arrow_fli
             let text = serde_json::to_vec(&history);
             one(text.map_err(|e| status::internal("the history cannot be sent", &e))?)
         }
+        "tags" => {
+            let tags: Vec<_> = asking.session(None)?.snapshot().tags().iter().map(tags::shown).collect();
+            one(serde_json::Value::from(tags).to_string().into_bytes())
+        }
+        "create_tag" => one(tags::create(asking, &action.body).await?),
+        "delete_tag" => one(tags::delete(asking, &action.body).await?),
         other => {
             let names: Vec<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
             let (other, names) = (other.escape_debug(), names.join(", "));

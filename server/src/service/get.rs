@@ -177,10 +177,11 @@ pub(super) async fn rows(asking: &Asking, ticket: &[u8]) -> Result<stream::Messa
     let (kind, what) = match &handle.question {
         Some(Question::Statement(statement)) => ("statement", statement.sql.clone()),
         Some(Question::Vectors(v)) => ("vectors", format!("{}/{} {:?}", v.dataset, v.feature, v.rows())),
+        Some(Question::Matrix(matrix)) => ("matrix", matrix.spec.clone()),
         None => ("nothing", String::new()),
     };
     let mut record = Record::begin(&core.audit, kind, &what, &asking.caller);
-    match rows::start(core, &asking.caller, handle, ticket).await {
+    match rows::start(core, &asking.caller, handle, ticket, &record, None).await {
         Ok(rows) => Ok(stream::of_rows(core, rows, record, asking.notes)),
         Err(status) => {
             record.ended(Err(&status));

@@ -4,6 +4,7 @@ mod actions;
 mod get;
 mod list;
 mod put;
+mod tags;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -150,7 +151,7 @@ impl FlightService for Service {
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         self.asking(&request)?;
         Err(Status::unimplemented(
-            "there is nothing to exchange; GetFlightInfo and DoGet read, DoPut binds parameters",
+            "there is nothing to exchange; GetFlightInfo and DoGet read, DoPut binds parameters and uploads",
         ))
     }
 

@@ -1,5 +1,5 @@
-//! What clients send: values for the parameters of prepared statements. Statements that change something are
-//! refused here.
+//! What clients send: values for the parameters of prepared statements, and uploads. Statements that change
+//! something are refused here.
 
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -22,10 +22,18 @@ pub(super) async fn put(
     asking: &Asking,
     mut messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<PutResult, Status> {
-    let wrong = || Status::invalid_argument("the stream does not begin with a command of Flight SQL");
+    let wrong = || {
+        Status::invalid_argument(
+            "the stream begins neither with a command of Flight SQL nor with an upload as JSON",
+        )
+    };
     let first = messages.try_next().await?.ok_or_else(wrong)?;
     let command =
         first.flight_descriptor.as_ref().map(|descriptor| descriptor.cmd.clone()).ok_or_else(wrong)?;
+    if command.first() == Some(&b'{') {
+        let rest = futures::stream::once(futures::future::ready(Ok(first))).chain(messages);
+        return crate::put::take(&asking.core, &asking.caller, &command, rest.boxed()).await;
+    }
     let any = Any::decode(command).map_err(|_| wrong())?;
     match Command::try_from(any).map_err(|_| wrong())? {
         Command::CommandPreparedStatementQuery(query) => {
@@ -45,7 +53,7 @@ pub(super) async fn put(
             Err(changes(asking, sql).await)
         }
         Command::CommandStatementIngest(_) => Err(Status::unimplemented(
-            "tables are not written here; `gstore add` on the server makes a dataset of data files",
+            "tables are not written by Flight SQL; plain Flight adds samples to a dataset, and `gstore add` on the server data files",
         )),
         other => {
             let what = other.type_url().rsplit('.').next().unwrap_or_default().escape_debug().to_string();

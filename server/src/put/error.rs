@@ -1,0 +1,94 @@
+//! Errors of uploads as status codes.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+
+use gstore::{IngestError, PutError};
+use gstore_store::{AppendError, CommitError, JobError, KeyError};
+use tonic::{Code, Status};
+
+use crate::status;
+
+/// Samples that could not be registered. `spool` is the copy that they were read from.
+pub(super) fn of_ingest(error: &IngestError, spool: &Path, root: &Path) -> Status {
+    let code = match error {
+        error if error.is_damage() => return status::damaged(),
+        IngestError::Stopped => Code::Cancelled,
+        IngestError::File(error) => return of_io(error),
+        IngestError::Append { source: AppendError::Changed { .. }, .. } => Code::AlreadyExists,
+        IngestError::Commit(error) => of_commit(error),
+        IngestError::Changed(_) => Code::Aborted,
+        error if io_in(error).is_some() => return told(error, Code::Internal, root),
+        _ => Code::InvalidArgument,
+    };
+    let message = error.to_string().replace(&*spool.to_string_lossy(), "the stream");
+    shown(error, code, &message, root)
+}
+
+/// Vectors that could not be stored.
+pub(super) fn of_put(error: &PutError, root: &Path) -> Status {
+    let code = match error {
+        error if error.is_damage() => return status::damaged(),
+        PutError::Lookup(_) | PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
+        PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
+        PutError::Job(JobError::Busy { .. }) => Code::Aborted,
+        PutError::Commit(error) => of_commit(error),
+        error if io_in(error).is_some() => return told(error, Code::Internal, root),
+        _ => Code::InvalidArgument,
+    };
+    shown(error, code, &error.to_string(), root)
+}
+
+fn of_commit(error: &CommitError) -> Code {
+    match error {
+        CommitError::Key(KeyError::Used { .. }) | CommitError::Overlap { .. } => Code::AlreadyExists,
+        CommitError::Key(_) => Code::InvalidArgument,
+        CommitError::Lookup(_) => Code::NotFound,
+        CommitError::BeyondDataset { .. } | CommitError::Mismatch { .. } => Code::Aborted,
+        CommitError::RunConflict { .. } | CommitError::CheckpointTwice { .. } => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}
+
+/// A file of the server that cannot be written.
+pub(super) fn of_io(error: &io::Error) -> Status {
+    match is_full(error) {
+        true => full(error),
+        false => status::internal("the stream cannot be kept", error),
+    }
+}
+
+fn told(error: &(dyn Error + 'static), code: Code, root: &Path) -> Status {
+    shown(error, code, &error.to_string(), root)
+}
+
+/// What the client sees. A full disk shows as one wherever it was met, and what the client can do nothing about goes to the log.
+fn shown(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) -> Status {
+    match io_in(error) {
+        Some(io) if is_full(io) => full(error),
+        _ if code == Code::Internal => status::internal("the upload failed", &error),
+        _ => Status::new(code, status::without_paths(message, root)),
+    }
+}
+
+fn full(error: &dyn std::fmt::Display) -> Status {
+    tracing::error!(%error, "no space is left for an upload");
+    Status::resource_exhausted("no space is left on the server's disk; nothing was stored")
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The error of the operating system behind another one.
+fn io_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
+}

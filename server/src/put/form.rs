@@ -1,0 +1,139 @@
+//! What an upload is, as its descriptor says in JSON.
+
+use gstore::VectorSpec;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tonic::Status;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    put: PutForm,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutForm {
+    samples: Option<SampleForm>,
+    vectors: Option<VectorSpec>,
+    losses: Option<VectorSpec>,
+    key: Option<String>,
+}
+
+/// Samples: the options of data files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SampleForm {
+    /// The dataset, which is made if there is none of this name.
+    pub(crate) dataset: String,
+    /// Names of columns in place of gstore's own, by what they are.
+    #[serde(default)]
+    pub(crate) fields: Map<String, Value>,
+    /// Types of metadata columns.
+    #[serde(default)]
+    pub(crate) columns: Map<String, Value>,
+    /// What happens to a sample that differs from the stored one of its id.
+    #[serde(default)]
+    pub(crate) if_changed: IfChanged,
+    /// Whether samples whose ids were deleted are added again.
+    #[serde(default)]
+    pub(crate) restore_deleted: bool,
+}
+
+/// What happens to a sample that differs from the stored one of its id.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum IfChanged {
+    #[default]
+    Refuse,
+    Keep,
+    Replace,
+}
+
+/// An upload.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) what: What,
+    /// What the client calls it.
+    pub(crate) key: Option<String>,
+}
+
+/// What is uploaded.
+#[derive(Debug)]
+pub(crate) enum What {
+    Samples(SampleForm),
+    Vectors { spec: VectorSpec, losses: bool },
+}
+
+impl Upload {
+    /// Reads a descriptor.
+    pub(crate) fn read(command: &[u8]) -> Result<Self, Status> {
+        let form: Form = serde_json::from_slice(command)
+            .map_err(|e| Status::invalid_argument(format!("the upload is not understood: {e}")))?;
+        let key = form.put.key;
+        if let Some(key) = &key {
+            gstore_store::check_key(key).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        }
+        let what = match (form.put.samples, form.put.vectors, form.put.losses) {
+            (Some(samples), None, None) => What::Samples(samples),
+            (None, Some(spec), None) => What::Vectors { spec, losses: false },
+            (None, None, Some(spec)) => losses(spec)?,
+            _ => return Err(Status::invalid_argument("put one of samples, vectors and losses")),
+        };
+        Ok(Self { what, key })
+    }
+
+    /// The dataset that it is for.
+    pub(crate) fn dataset(&self) -> &str {
+        match &self.what {
+            What::Samples(form) => &form.dataset,
+            What::Vectors { spec, .. } => &spec.dataset,
+        }
+    }
+}
+
+/// Losses are vectors of one value.
+fn losses(spec: VectorSpec) -> Result<What, Status> {
+    if spec.kind.is_some() || spec.dtype.is_some() || spec.unit.is_some() {
+        return Err(Status::invalid_argument("losses have no `kind`, `dtype` and `unit` of their own"));
+    }
+    let kind = Some(gstore_core::Kind::Loss.name().to_owned());
+    Ok(What::Vectors { spec: VectorSpec { kind, ..spec }, losses: true })
+}
+
+/// `name=text` of each entry.
+pub(crate) fn pairs(map: &Map<String, Value>, between: char) -> Result<Vec<String>, Status> {
+    let pair = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => Ok(format!("{name}{between}{text}")),
+        _ => Err(Status::invalid_argument(format!("`{}` is to be a text", name.escape_debug()))),
+    };
+    map.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_are_read_strictly() {
+        for good in [
+            r#"{"put": {"samples": {"dataset": "pool", "fields": {"text": "body"}}, "key": "a"}}"#,
+            r#"{"put": {"vectors": {"dataset": "pool", "kind": "embed-mine", "dtype": "f16"}}}"#,
+            r#"{"put": {"losses": {"dataset": "pool", "run": "r", "checkpoint": "c", "weight": 0.5}}}"#,
+        ] {
+            assert_eq!(Upload::read(good.as_bytes()).unwrap().dataset(), "pool");
+        }
+        for bad in [
+            "{",
+            r#"{"put": {}}"#,
+            r#"{"put": {"samples": {"dataset": "a"}, "losses": {"dataset": "a"}}}"#,
+            r#"{"put": {"samples": {"dataset": "a", "data": "/etc/passwd"}}}"#,
+            r#"{"put": {"losses": {"dataset": "a", "kind": "grad-sgd"}}}"#,
+            r#"{"put": {"vectors": {"kind": "grad-sgd"}}}"#,
+            r#"{"put": {"vectors": {"dataset": "a"}, "key": ""}}"#,
+        ] {
+            let refused = Upload::read(bad.as_bytes()).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Uploads: samples, vectors and losses that clients add to the store, a stream at a time.
+//!
+//! Invariants
+//! - only tokens of the scope `write` add something, and only to the datasets that they see
+//! - nothing is visible before a stream has ended well; one that breaks off leaves nothing behind
+//! - a stream with a key is done once, however often it is sent
+//! - memory: two batches that wait, and one that is worked on
+
+mod error;
+mod form;
+mod incoming;
+mod samples;
+mod spool;
+mod vectors;
+
+use std::sync::Arc;
+
+use arrow_flight::{FlightData, PutResult};
+use futures::stream::BoxStream;
+use gstore_core::Cancel;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::access::{Caller, Scope};
+use crate::audit::Record;
+use crate::core::Core;
+use crate::status;
+
+pub(crate) use form::{Upload, What};
+use incoming::Incoming;
+
+/// Raises a flag when whoever waits goes away.
+struct Raises(Arc<Cancel>);
+
+impl Drop for Raises {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+/// Refuses what only writers may do.
+pub(crate) fn may_write(caller: &Caller) -> Result<(), Status> {
+    match caller.scope {
+        Scope::Write => Ok(()),
+        Scope::Read => {
+            Err(Status::permission_denied("the token may only read; ask for one of the scope `write`"))
+        }
+    }
+}
+
+/// Takes a stream of an upload in.
+pub(crate) async fn take(
+    core: &Arc<Core>,
+    caller: &Caller,
+    command: &[u8],
+    messages: BoxStream<'static, Result<FlightData, Status>>,
+) -> Result<PutResult, Status> {
+    let shown = String::from_utf8_lossy(command);
+    let mut record = Record::begin(&core.audit, "put", &shown, caller);
+    let done = run(core, caller, command, messages, &mut record).await;
+    record.ended(done.as_ref().map(|_| ()));
+    let told = serde_json::to_vec(&done?).map_err(|e| status::internal("the result cannot be sent", &e))?;
+    Ok(PutResult { app_metadata: told.into() })
+}
+
+async fn run(
+    core: &Arc<Core>,
+    caller: &Caller,
+    command: &[u8],
+    messages: BoxStream<'static, Result<FlightData, Status>>,
+    record: &mut Record,
+) -> Result<Map<String, Value>, Status> {
+    may_write(caller)?;
+    let upload = Upload::read(command)?;
+    if caller.datasets.as_ref().is_some_and(|names| !names.contains(upload.dataset())) {
+        return Err(Status::permission_denied("the token is not for this dataset"));
+    }
+    let mut entered = core.running.enter(&caller.id, Uuid::new_v4().as_bytes())?;
+    let permit = core.admission.enter(&caller.id).await?;
+    record.started();
+    let cancel = Arc::new(Cancel::new());
+    let _raises = Raises(Arc::clone(&cancel));
+    let (send, events) = mpsc::channel(2);
+    let deadline = Instant::now() + core.limits.time;
+    let (shared, who) = (Arc::clone(core), caller.name.clone());
+    let work = core.workers.spawn_blocking(move || {
+        let _permit = permit;
+        let incoming = Incoming::new(events, cancel);
+        match &upload.what {
+            What::Samples(form) => samples::add(&shared, form, upload.key.as_deref(), &who, incoming),
+            What::Vectors { spec, losses } => {
+                vectors::put(&shared, spec, *losses, upload.key.as_deref(), &who, incoming)
+            }
+        }
+    });
+    let both = async {
+        let fed = incoming::feed(core, messages, &send, record).await;
+        // Without the mark of its end, the stream is over for the worker.
+        drop(send);
+        let ended = work.await;
+        fed?;
+        ended.unwrap_or_else(|error| Err(status::internal("the upload failed", &error)))
+    };
+    tokio::select! {
+        ended = both => ended,
+        why = entered.ended() => Err(why),
+        () = tokio::time::sleep_until(deadline) => {
+            let seconds = core.limits.time.as_secs_f64();
+            Err(Status::deadline_exceeded(format!("the upload took {seconds} s, the longest allowed")))
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Samples of an upload: a copy of the stream, registered as a data file is.
+
+use std::io::{BufWriter, Write};
+
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::ArrowError;
+use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, Work};
+use gstore_core::Silent;
+use gstore_store::IfDeleted;
+use serde_json::{Map, Value, json};
+use tonic::Status;
+
+use super::error;
+use super::form::{self, SampleForm, pairs};
+use super::incoming::Incoming;
+use super::spool::Spool;
+use crate::core::Core;
+
+/// Adds the samples of a stream.
+pub(super) fn add(
+    core: &Core,
+    form: &SampleForm,
+    key: Option<&str>,
+    who: &str,
+    mut incoming: Incoming,
+) -> Result<Map<String, Value>, Status> {
+    let store = core.sessions.store();
+    let command = format!("put samples of {} (token {who})", form.dataset);
+    let request = request(form, command.clone())?;
+    let spool = Spool::create(&store.server_folder()).map_err(|e| error::of_io(&e))?;
+    copy(&mut incoming, &spool)?;
+    let request = AddRequest { data: vec![spool.path().to_owned()], ..request };
+    let client = AddClient { key: key.map(str::to_owned), source: format!("token {who}") };
+    let mut progress = Silent;
+    let mut work = Work { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
+    let added = gstore::add_of(store, &request, &client, &mut work);
+    match added.map_err(|e| error::of_ingest(&e, spool.path(), core.root()))? {
+        AddOutcome::Repeated(note) => {
+            let mut told = note.result;
+            told.insert("dataset".to_owned(), json!(form.dataset));
+            told.insert("repeated".to_owned(), json!(true));
+            Ok(told)
+        }
+        AddOutcome::Done(report) => Ok(told(&form.dataset, &report)),
+    }
+}
+
+fn told(dataset: &str, report: &AddReport) -> Map<String, Value> {
+    let mut told = match serde_json::to_value(report) {
+        Ok(Value::Object(told)) => told,
+        _ => Map::new(),
+    };
+    told.insert("dataset".to_owned(), json!(dataset));
+    told.insert("repeated".to_owned(), json!(false));
+    told
+}
+
+fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
+    Ok(AddRequest {
+        fields: pairs(&form.fields, '=')?,
+        columns: pairs(&form.columns, ':')?,
+        if_changed: match form.if_changed {
+            form::IfChanged::Refuse => IfChanged::Refuse,
+            form::IfChanged::Keep => IfChanged::Keep,
+            form::IfChanged::Replace => IfChanged::Replace,
+        },
+        if_deleted: match form.restore_deleted {
+            true => IfDeleted::Restore,
+            false => IfDeleted::LeaveOut,
+        },
+        command,
+        ..AddRequest::new(form.dataset.clone(), [])
+    })
+}
+
+/// Writes the stream to a file, as it comes.
+fn copy(incoming: &mut Incoming, spool: &Spool) -> Result<(), Status> {
+    let failed = |error: ArrowError| match error {
+        ArrowError::IoError(_, error) => error::of_io(&error),
+        error => Status::invalid_argument(format!("the stream cannot be kept: {error}")),
+    };
+    let mut writer = None;
+    while let Some(batch) = incoming.next()? {
+        let mut open = match writer.take() {
+            Some(open) => open,
+            None => StreamWriter::try_new(BufWriter::new(spool.file()), &batch.schema()).map_err(failed)?,
+        };
+        open.write(&batch).map_err(failed)?;
+        writer = Some(open);
+    }
+    let Some(writer) = writer else { return Err(Status::invalid_argument("there are no samples in it")) };
+    let mut file = writer.into_inner().map_err(failed)?;
+    file.flush().map_err(|e| error::of_io(&e))
+}

@@ -1,0 +1,92 @@
+//! Copies of streams that are read twice: files in the server's folder, each locked as long as it is in use.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use fs_err::{File, OpenOptions};
+use uuid::Uuid;
+
+/// The folder of the copies in the server's folder.
+const FOLDER: &str = "uploads";
+const LOCK: &str = "lock";
+
+/// A copy, which goes away with this.
+pub(super) struct Spool {
+    path: PathBuf,
+    file: File,
+}
+
+impl Spool {
+    /// An empty file. Removes those that servers left behind that were killed.
+    pub(super) fn create(server: &Path) -> std::io::Result<Self> {
+        let folder = server.join(FOLDER);
+        fs_err::create_dir_all(&folder)?;
+        // Held while a file is made and not locked yet.
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+        lock.file().lock()?;
+        clear(&folder)?;
+        let path = folder.join(format!("{}.arrow", Uuid::new_v4()));
+        let mut options = OpenOptions::new();
+        options.create_new(true).write(true);
+        #[cfg(unix)]
+        {
+            use fs_err::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        let file = options.open(&path)?;
+        let spool = Self { path, file };
+        spool.file.file().lock()?;
+        Ok(spool)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // What cannot be removed now goes with the next upload.
+        let _ = fs_err::remove_file(&self.path);
+    }
+}
+
+/// Removes the files that nobody holds.
+fn clear(folder: &Path) -> std::io::Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "arrow") {
+            continue;
+        }
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if file.file().try_lock().is_ok() {
+            fs_err::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_go_when_they_are_dropped_and_leftovers_with_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Spool::create(folder.path()).unwrap();
+        let left = folder.path().join(FOLDER).join("left.arrow");
+        fs_err::write(&left, [1]).unwrap();
+        let other = Spool::create(folder.path()).unwrap();
+        assert!(held.path().exists() && !left.exists());
+        let path = other.path().to_owned();
+        drop(other);
+        assert!(!path.exists() && held.path().exists());
+    }
+}

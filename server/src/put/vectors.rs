@@ -1,0 +1,156 @@
+//! Vectors and losses of an upload, from the columns of the stream to a feature.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, UInt8Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::DataType;
+use gstore::{DType, PutError, PutReport, Samples, VectorPut, VectorShape, VectorSpec};
+use serde_json::{Map, Value, json};
+use tonic::Status;
+
+use super::error;
+use super::incoming::Incoming;
+use crate::core::Core;
+
+/// Flags that a client may set: no scored token, not finite, truncated, missing values.
+const FLAGS: u8 = 0b1111;
+
+/// Stores the vectors of a stream.
+pub(super) fn put(
+    core: &Core,
+    spec: &VectorSpec,
+    losses: bool,
+    key: Option<&str>,
+    who: &str,
+    mut incoming: Incoming,
+) -> Result<Map<String, Value>, Status> {
+    let failed = |e: PutError| error::of_put(&e, core.root());
+    let what = if losses { "losses" } else { "vectors" };
+    let command = format!("put {what} of {} (token {who})", spec.dataset);
+    let mut put = None;
+    while let Some(batch) = incoming.next()? {
+        let columns = Columns::of(&batch, losses)?;
+        let open = match &mut put {
+            Some(open) => open,
+            None => {
+                let started = VectorPut::start(core.sessions.store(), spec, columns.shape, key, &command);
+                put.insert(started.map_err(failed)?)
+            }
+        };
+        columns.push_to(open).map_err(failed)?;
+    }
+    let Some(put) = put else { return Err(Status::invalid_argument("there are no vectors in it")) };
+    let PutReport { mut told, repeated } = put.finish().map_err(failed)?;
+    told.insert("repeated".to_owned(), json!(repeated));
+    Ok(told)
+}
+
+/// A batch as plain values.
+struct Columns {
+    shape: VectorShape,
+    samples: Named,
+    values: Vec<f32>,
+    flags: Option<Vec<u8>>,
+}
+
+/// Which samples the vectors are of.
+enum Named {
+    Rows(Vec<u64>),
+    /// Texts.
+    Ids(ArrayRef),
+}
+
+impl Columns {
+    /// Takes a batch apart.
+    fn of(batch: &RecordBatch, losses: bool) -> Result<Self, Status> {
+        let value = if losses { "loss" } else { "vector" };
+        let (mut samples, mut vectors, mut flags) = (None, None, None);
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            let name = field.name().as_str();
+            if column.null_count() > 0 {
+                return Err(refused(&format!("column `{}` has nulls", name.escape_debug())));
+            }
+            match name {
+                "row" | "id" if samples.is_some() => {
+                    return Err(refused("samples are named by `row` or by `id`, not by both"));
+                }
+                "row" if column.data_type().is_integer() => {
+                    let rows = converted(column, &DataType::UInt64)?;
+                    samples = Some(Named::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
+                }
+                "id" if is_text(column.data_type()) => {
+                    samples = Some(Named::Ids(converted(column, &DataType::Utf8)?));
+                }
+                "flags" if *column.data_type() == DataType::UInt8 => {
+                    flags = Some(column.as_primitive::<UInt8Type>().values().to_vec());
+                }
+                name if name == value => vectors = Some(values(column, losses)?),
+                other => {
+                    let (other, ty) = (other.escape_debug(), column.data_type());
+                    return Err(refused(&format!(
+                        "there is no place for column `{other}` of type {ty}; send `row` as integers or `id` as text, `{value}`, and `flags` as                          unsigned bytes where there are some"
+                    )));
+                }
+            }
+        }
+        let samples = samples.ok_or_else(|| refused("there is neither a column `row` nor `id`"))?;
+        let (shape, values) = vectors.ok_or_else(|| refused(&format!("there is no column `{value}`")))?;
+        if flags.as_ref().is_some_and(|flags| flags.iter().any(|bits| bits & !FLAGS != 0)) {
+            return Err(refused("flags are bits of 0 to 15"));
+        }
+        Ok(Self { shape, samples, values, flags })
+    }
+
+    fn push_to(&self, put: &mut VectorPut) -> Result<(), PutError> {
+        match &self.samples {
+            Named::Rows(rows) => put.push(Samples::Rows(rows), &self.values, self.flags.as_deref()),
+            Named::Ids(ids) => {
+                let ids: Vec<&str> = ids.as_string::<i32>().iter().flatten().collect();
+                put.push(Samples::Ids(&ids), &self.values, self.flags.as_deref())
+            }
+        }
+    }
+}
+
+/// The values one vector after the other, and what a vector is.
+fn values(column: &ArrayRef, losses: bool) -> Result<(VectorShape, Vec<f32>), Status> {
+    let (items, dim) = match column.data_type() {
+        DataType::FixedSizeList(_, length) if !losses => {
+            let dim = usize::try_from(*length).unwrap_or(0);
+            (ArrayRef::clone(column.as_fixed_size_list().values()), dim)
+        }
+        DataType::Float16 | DataType::Float32 | DataType::Float64 if losses => (ArrayRef::clone(column), 1),
+        other => {
+            let wanted = match losses {
+                true => "losses are floats",
+                false => "vectors are lists of a fixed size",
+            };
+            return Err(refused(&format!("{wanted}, not {other}")));
+        }
+    };
+    if items.null_count() > 0 || dim == 0 {
+        return Err(refused("vectors have one value at least, and no nulls"));
+    }
+    let dtype = match items.data_type() {
+        DataType::Float16 if !losses => DType::F16,
+        DataType::Float16 | DataType::Float32 => DType::F32,
+        DataType::Float64 if losses => DType::F32,
+        other => return Err(refused(&format!("values are of 16 or 32 bits, not {other}"))),
+    };
+    let items = converted(&items, &DataType::Float32)?;
+    Ok((VectorShape { dim, dtype }, items.as_primitive::<Float32Type>().values().to_vec()))
+}
+
+fn is_text(ty: &DataType) -> bool {
+    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Status> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, to, &options).map_err(|e| refused(&e.to_string()))
+}
+
+fn refused(why: &str) -> Status {
+    Status::invalid_argument(why)
+}

@@ -1,0 +1,116 @@
+//! Tags over the network: names that keep snapshots.
+
+use gstore_store::{Changed, SnapshotName, Store, TagError, TagInfo, TagName, TagOptions};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tonic::Status;
+
+use super::Asking;
+use crate::audit::Record;
+use crate::put::may_write;
+use crate::status;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    name: String,
+    snapshot: Option<Value>,
+    #[serde(default, rename = "move")]
+    move_there: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    name: String,
+}
+
+/// A tag as clients see it.
+pub(super) fn shown(tag: &TagInfo) -> Value {
+    json!({"name": tag.name, "snapshot": tag.snapshot, "created": tag.created})
+}
+
+/// Names a snapshot.
+pub(super) async fn create(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Status> {
+    let wanted: Create = read(body)?;
+    let name: TagName = wanted.name.parse().map_err(|e| invalid(&e))?;
+    let at: Option<SnapshotName> = match wanted.snapshot {
+        None => None,
+        Some(Value::String(text)) => Some(text.parse().map_err(|e| invalid(&e))?),
+        Some(Value::Number(number)) => Some(number.to_string().parse().map_err(|e| invalid(&e))?),
+        Some(_) => return Err(Status::invalid_argument("a snapshot is a number or a tag")),
+    };
+    let what = format!("create_tag {name}");
+    change(asking, &what, move |store, command| {
+        let target = match &at {
+            Some(at) => store.snapshot_named(at),
+            None => store.snapshot(),
+        };
+        let target = target.map_err(|e| status::of_open(&e))?;
+        let options = TagOptions { command, move_there: wanted.move_there };
+        store.tag(&name, &target, options).map_err(|e| of_tag(&e))?;
+        Ok(json!({"name": name.to_string(), "snapshot": target.number()}))
+    })
+    .await
+}
+
+/// Removes a name.
+pub(super) async fn delete(asking: &Asking, body: &[u8]) -> Result<Vec<u8>, Status> {
+    let wanted: Delete = read(body)?;
+    let what = format!("delete_tag {}", wanted.name.escape_debug());
+    change(asking, &what, move |store, command| {
+        let snapshot = store.snapshot().map_err(|e| status::of_open(&e))?;
+        let tag = snapshot.tag(&wanted.name).map_err(|e| Status::not_found(e.to_string()))?;
+        store.untag(&tag, &command).map_err(|e| of_tag(&e))?;
+        Ok(shown(&tag))
+    })
+    .await
+}
+
+/// Changes the store, for whoever may write all of it: a tag keeps every dataset.
+async fn change(
+    asking: &Asking,
+    what: &str,
+    change: impl FnOnce(&Store, String) -> Result<Value, Status> + Send + 'static,
+) -> Result<Vec<u8>, Status> {
+    let mut record = Record::begin(&asking.core.audit, "tag", what, &asking.caller);
+    let allowed = may_write(&asking.caller).and_then(|()| match &asking.caller.datasets {
+        None => Ok(()),
+        Some(_) => {
+            Err(Status::permission_denied("tags are of the whole store, and the token is for some datasets"))
+        }
+    });
+    let done = match allowed {
+        Ok(()) => {
+            let store = asking.core.sessions.store().clone();
+            let command = format!("{what} (token {})", asking.caller.name);
+            let work = asking.core.workers.spawn_blocking(move || change(&store, command));
+            work.await.unwrap_or_else(|e| Err(status::internal("the tag cannot be changed", &e)))
+        }
+        Err(status) => Err(status),
+    };
+    record.ended(done.as_ref().map(|_| ()));
+    Ok(done?.to_string().into_bytes())
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(body)
+        .map_err(|e| Status::invalid_argument(format!("the body of the action is not understood: {e}")))
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn of_tag(error: &TagError) -> Status {
+    match error {
+        error if error.is_damage() => status::damaged(),
+        TagError::Exists { name, snapshot, .. } => Status::already_exists(format!(
+            "tag {name:?} is on snapshot {snapshot} already; `move` takes it from there"
+        )),
+        TagError::Changed(error @ Changed::Gone { .. }) => Status::not_found(error.to_string()),
+        TagError::Changed(error) => Status::aborted(error.to_string()),
+        error => status::internal("the tag cannot be changed", error),
+    }
+}

@@ -1,0 +1,494 @@
+//! Uploads: what is sent is there as it was sent, once, all of it or nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float16Type, Float32Type, UInt8Type};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
+    StringArray, UInt64Array,
+};
+use arrow_flight::FlightDescriptor;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::IpcWriteOptions;
+use arrow_schema::{DataType, Field, Fields};
+use futures::{StreamExt, TryStreamExt};
+use gstore_server::{ConnectionLimits, Limits, NewToken, Scope, ServeOptions, Tokens};
+use gstore_store::Store;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use crate::client::{Client, text};
+use crate::{Server, options};
+
+pub fn writer(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
+    let datasets = datasets.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
+    let new = NewToken { name: name.to_owned(), scope: Scope::Write, expires: None, datasets };
+    Tokens::of(store).create(new).unwrap()
+}
+
+async fn writing(server: &Server) -> Client {
+    Client::with(server, &writer(&server.store, "writer", None)).await
+}
+
+async fn put_as(
+    client: &Client,
+    what: &Value,
+    batches: Vec<RecordBatch>,
+    options: IpcWriteOptions,
+) -> Result<Value, Status> {
+    let descriptor = FlightDescriptor::new_cmd(json!({ "put": what }).to_string().into_bytes());
+    let encoder = FlightDataEncoderBuilder::new()
+        .with_schema(batches[0].schema())
+        .with_options(options)
+        .with_flight_descriptor(Some(descriptor));
+    let batches = futures::stream::iter(batches.into_iter().map(Ok));
+    let messages: Vec<_> = encoder.build(batches).try_collect().await.unwrap();
+    let put = client.inner.clone().do_put(client.request(futures::stream::iter(messages))).await?;
+    let result = put.into_inner().message().await?.expect("a result");
+    Ok(serde_json::from_slice(&result.app_metadata).unwrap())
+}
+
+async fn put(client: &Client, what: Value, batches: Vec<RecordBatch>) -> Result<Value, Status> {
+    put_as(client, &what, batches, IpcWriteOptions::default()).await
+}
+
+async fn refused(client: &Client, what: Value, batch: RecordBatch) -> Code {
+    let error = put(client, what.clone(), vec![batch]).await.expect_err(&what.to_string());
+    assert!(!error.message().contains('/'), "{}", error.message());
+    error.code()
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn texts(range: std::ops::Range<usize>) -> RecordBatch {
+    let ids = StringArray::from_iter_values(range.clone().map(|i| format!("n{i}")));
+    let texts = StringArray::from_iter_values(range.clone().map(|i| format!("text {i}")));
+    let stars = Int64Array::from_iter_values(range.map(|i| i as i64));
+    batch(vec![("id", Arc::new(ids)), ("text", Arc::new(texts)), ("stars", Arc::new(stars))])
+}
+
+fn list<T: arrow_array::ArrowPrimitiveType>(values: Vec<T::Native>, dim: i32) -> ArrayRef {
+    let item = Arc::new(Field::new("item", T::DATA_TYPE, false));
+    let values = PrimitiveArray::<T>::new(values.into(), None);
+    Arc::new(FixedSizeListArray::try_new(item, dim, Arc::new(values), None).unwrap())
+}
+
+fn vectors(rows: &[u64], dim: i32) -> RecordBatch {
+    let values = rows.iter().flat_map(|row| (0..dim).map(move |j| *row as f32 + j as f32 / 8.0)).collect();
+    batch(vec![
+        ("row", Arc::new(UInt64Array::from(rows.to_vec()))),
+        ("vector", list::<Float32Type>(values, dim)),
+    ])
+}
+
+async fn value(client: &Client, sql: &str) -> String {
+    let (_, rows) = client.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    arrow_cast::display::array_value_to_string(rows[0].column(0), 0).unwrap()
+}
+
+/// What uploads leave in the store beside what they publish.
+fn leftovers(store: &Store) -> Vec<String> {
+    let names = |folder: &str| -> Vec<String> {
+        let Ok(entries) = fs_err::read_dir(store.path().join(folder)) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    };
+    let mut all = names("tmp");
+    all.extend(names("server/uploads"));
+    all.retain(|name| name != "lock");
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_become_a_dataset_once_for_each_key() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let what = json!({"samples": {"dataset": "fresh"}, "key": "first"});
+    let told = put(&client, what.clone(), vec![texts(0..3), texts(3..10)]).await.unwrap();
+    assert_eq!((&told["added"], &told["repeated"]), (&json!(10), &json!(false)), "{told}");
+    assert_eq!(
+        value(&client, "SELECT count(*) FROM fresh WHERE stars = row AND id = 'n' || row").await,
+        "10"
+    );
+    // The same once more, cut otherwise: nothing happens, and the client hears what it heard before.
+    let before = server.store.snapshot().unwrap().number();
+    let again = put(&client, what.clone(), vec![texts(0..10)]).await.unwrap();
+    assert_eq!((&again["added"], &again["repeated"]), (&json!(10), &json!(true)), "{again}");
+    assert_eq!(again["snapshot"], told["snapshot"]);
+    assert_eq!(refused(&client, what, texts(0..9)).await, Code::AlreadyExists);
+    assert_eq!(server.store.snapshot().unwrap().number(), before);
+    // Without a key, what is there is left as it is; with another, a version of the dataset is made.
+    let without = put(&client, json!({"samples": {"dataset": "fresh"}}), vec![texts(0..10)]).await.unwrap();
+    assert_eq!((&without["added"], &without["unchanged"]), (&json!(0), &json!(10)), "{without}");
+    let more = json!({"samples": {"dataset": "fresh"}, "key": "second"});
+    let told = put(&client, more, vec![texts(8..12)]).await.unwrap();
+    assert_eq!((&told["added"], &told["unchanged"]), (&json!(2), &json!(2)), "{told}");
+    // One that adds nothing is known by its key all the same.
+    let nothing = json!({"samples": {"dataset": "fresh"}, "key": "third"});
+    put(&client, nothing.clone(), vec![texts(0..2)]).await.unwrap();
+    let again = put(&client, nothing.clone(), vec![texts(0..2)]).await.unwrap();
+    assert_eq!(again["repeated"], json!(true), "{again}");
+    assert_eq!(refused(&client, nothing, texts(20..21)).await, Code::AlreadyExists);
+    assert_eq!(value(&client, "SELECT count(*) FROM fresh").await, "12");
+    assert_eq!(leftovers(&server.store), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_come_in_all_forms_of_data_files() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let column = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let pairs = batch(vec![("prompt", column(&["1+1", "2+2"])), ("completion", column(&["2", "4"]))]);
+    let told = put(&client, json!({"samples": {"dataset": "pairs"}}), vec![pairs]).await.unwrap();
+    assert_eq!(told["added"], json!(2), "{told}");
+    let fields = Fields::from(vec![
+        Field::new("role", DataType::Utf8, true),
+        Field::new("content", DataType::Utf8, true),
+    ]);
+    let mut chats = ListBuilder::new(StructBuilder::from_fields(fields, 4));
+    for (role, content) in [("user", "hello"), ("assistant", "hi")] {
+        let message = chats.values();
+        for (i, text) in [role, content].into_iter().enumerate() {
+            message.field_builder::<StringBuilder>(i).unwrap().append_value(text);
+        }
+        message.append(true);
+    }
+    chats.append(true);
+    let chat = batch(vec![("messages", Arc::new(chats.finish()) as ArrayRef)]);
+    let told = put(&client, json!({"samples": {"dataset": "chats"}}), vec![chat]).await.unwrap();
+    assert_eq!(told["added"], json!(1), "{told}");
+    let renamed = batch(vec![("body", column(&["a text"])), ("tag", column(&["7"]))]);
+    let what =
+        json!({"samples": {"dataset": "renamed", "fields": {"text": "body"}, "columns": {"tag": "utf8"}}});
+    put(&client, what, vec![renamed]).await.unwrap();
+    assert_eq!(value(&client, "SELECT tag FROM renamed").await, "7");
+    // A changed sample is refused unless something else is asked for.
+    let changed = || batch(vec![("id", column(&["b0"])), ("text", column(&["new"]))]);
+    assert_eq!(
+        refused(&client, json!({"samples": {"dataset": "bare"}}), changed()).await,
+        Code::AlreadyExists
+    );
+    let keep = json!({"samples": {"dataset": "bare", "if_changed": "keep"}});
+    assert_eq!(put(&client, keep, vec![changed()]).await.unwrap()["kept"], json!(1));
+    let replace = json!({"samples": {"dataset": "bare", "if_changed": "replace"}});
+    assert_eq!(put(&client, replace, vec![changed()]).await.unwrap()["replaced"], json!(1));
+    for (what, code) in [
+        (json!({"samples": {"dataset": "No Name"}}), Code::InvalidArgument),
+        (json!({"samples": {"dataset": "x", "fields": {"text": "nothing"}}}), Code::InvalidArgument),
+        (json!({"samples": {"dataset": "x", "fields": {"text": 1}}}), Code::InvalidArgument),
+    ] {
+        assert_eq!(refused(&client, what, texts(0..2)).await, code);
+    }
+    let numbers = batch(vec![("text", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
+    assert_eq!(refused(&client, json!({"samples": {"dataset": "x"}}), numbers).await, Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_become_a_feature_bit_for_bit() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let what = |key: &str| json!({"vectors": {"dataset": "pool", "kind": "embed-mine"}, "key": key});
+    let told = put(&client, what("a"), vec![vectors(&[0, 1, 2], 3), vectors(&[5, 4, 3], 3)]).await.unwrap();
+    assert_eq!((&told["rows"], &told["feature"]), (&json!(6), &json!("embed-mine")), "{told}");
+    assert!(told["space"].as_str().unwrap().starts_with("external:"), "{told}");
+    let state = "SELECT state FROM gstore.features WHERE label = 'embed-mine'";
+    assert_eq!(value(&client, state).await, "building");
+    let again = put(&client, what("a"), vec![vectors(&[0, 1, 2, 5, 4, 3], 3)]).await.unwrap();
+    assert_eq!((&again["repeated"], &again["snapshot"]), (&json!(true), &told["snapshot"]), "{again}");
+    assert_eq!(refused(&client, what("a"), vectors(&[0, 1, 2], 3)).await, Code::AlreadyExists);
+    // The rest by their ids, in any order, out of two bytes each.
+    let live: Vec<u64> = {
+        let (_, rows) = client.sql("SELECT row FROM pool WHERE row > 5 ORDER BY row DESC").await.unwrap();
+        rows.iter()
+            .flat_map(|b| b.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().to_vec())
+            .collect()
+    };
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(live.iter().map(|row| format!("p{row}"))));
+    let half =
+        live.iter().flat_map(|row| (0..3).map(move |j| half::f16::from_f32(*row as f32 + j as f32 / 8.0)));
+    let rest = batch(vec![("id", ids), ("vector", list::<Float16Type>(half.collect(), 3))]);
+    put(&client, what("b"), vec![rest]).await.unwrap();
+    assert_eq!(value(&client, state).await, "complete");
+    let sql =
+        "SELECT count(*) FROM vectors('pool', 'embed-mine') WHERE vector[1] = row AND vector[3] = row + 0.25";
+    assert_eq!(value(&client, sql).await, (6 + live.len()).to_string());
+    for (batch, code) in [
+        (vectors(&[0], 3), Code::AlreadyExists),
+        (vectors(&[0], 4), Code::InvalidArgument),
+        (vectors(&[77], 3), Code::NotFound),
+    ] {
+        assert_eq!(refused(&client, what("c"), batch).await, code);
+    }
+    let other = json!({"vectors": {"dataset": "pool", "kind": "embed-other"}});
+    assert_eq!(refused(&client, other.clone(), vectors(&[1, 1], 2)).await, Code::InvalidArgument);
+    let ids = |ids: &[&str]| -> ArrayRef { Arc::new(StringArray::from(ids.to_vec())) };
+    let named = |names: &[&str]| {
+        let values = vec![0.5; names.len()];
+        batch(vec![("id", ids(names)), ("vector", list::<Float32Type>(values, 1))])
+    };
+    assert_eq!(refused(&client, other.clone(), named(&["p1", "nobody"])).await, Code::NotFound);
+    assert_eq!(refused(&client, other, named(&["p1", "p1"])).await, Code::InvalidArgument);
+    assert_eq!(leftovers(&server.store), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_that_are_not_finite_are_flagged_and_scored_by_nothing() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let values = vec![1.0, 0.0, f32::NAN, 1.0, f32::INFINITY, 0.0, 0.0, 1.0];
+    let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
+    let sent = batch(vec![("row", rows), ("vector", list::<Float32Type>(values, 2))]);
+    let told = put(&client, json!({"vectors": {"dataset": "target", "kind": "embed-nan"}}), vec![sent]).await;
+    assert_eq!(told.unwrap()["not_finite"], json!(2));
+    let wanted = FlightDescriptor::new_path(vec!["vectors".into(), "target".into(), "embed-nan".into()]);
+    let (_, rows) = client.rows(wanted).await.unwrap();
+    let flags = rows[0].column_by_name("flags").unwrap().as_primitive::<UInt8Type>().values().to_vec();
+    assert_eq!(flags, [0, 2, 2, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gradients_of_one_space_and_checkpoint_are_compared() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let of = |dataset: &str, space: Option<&Value>| json!({"vectors": {"dataset": dataset, "kind": "grad-mine", "run": "theirs", "checkpoint": "last", "weight": 1.0, "space": space}});
+    let all: Vec<u64> = {
+        let (_, rows) = client.sql("SELECT row FROM pool ORDER BY row").await.unwrap();
+        rows.iter()
+            .flat_map(|b| b.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().to_vec())
+            .collect()
+    };
+    let told = put(&client, of("pool", None), vec![vectors(&all, 4)]).await.unwrap();
+    assert_eq!(told["feature"], json!("grad-mine@last"), "{told}");
+    put(&client, of("target", Some(&told["space"])), vec![vectors(&[0, 1, 2, 3], 4)]).await.unwrap();
+    let sql = "SELECT count(*) FROM influence('pool', 'target', run => 'theirs', kind => 'grad-mine', target_kind => 'grad-mine')";
+    assert_eq!(value(&client, sql).await, all.len().to_string());
+    let wrong = json!({"vectors": {"dataset": "pool", "kind": "grad-x", "space": "external:x"}});
+    assert_eq!(refused(&client, wrong, vectors(&[1], 2)).await, Code::InvalidArgument);
+    let half = json!({"vectors": {"dataset": "pool", "kind": "grad-x", "run": "theirs"}});
+    assert_eq!(refused(&client, half, vectors(&[1], 2)).await, Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losses_from_elsewhere_are_losses_of_the_store() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
+    let losses: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5, 2.5, 0.25]));
+    let sent = batch(vec![("row", rows), ("loss", losses)]);
+    let what = json!({"losses": {"dataset": "target", "run": "theirs", "checkpoint": "c9"}, "key": "l"});
+    let told = put(&client, what.clone(), vec![sent.clone()]).await.unwrap();
+    assert_eq!((&told["feature"], &told["rows"]), (&json!("loss@c9"), &json!(4)), "{told}");
+    assert_eq!(put(&client, what, vec![sent]).await.unwrap()["repeated"], json!(true));
+    let sql = "SELECT sum(vector[1]) FROM vectors('target', 'loss@c9')";
+    assert_eq!(value(&client, sql).await, "4.75");
+    assert_eq!(value(&client, "SELECT kind FROM gstore.features WHERE label = 'loss@c9'").await, "loss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_those_who_may_write_add_something_and_only_what_can_be() {
+    let limits = Limits { put_rows: 50, message_bytes: 1 << 20, ..Limits::default() };
+    let server = Server::start(ServeOptions { limits, ..options() });
+    let before = server.store.snapshot().unwrap().number();
+    let what = json!({"samples": {"dataset": "fresh"}});
+    let reader = Client::of(&server).await;
+    assert_eq!(refused(&reader, what.clone(), texts(0..2)).await, Code::PermissionDenied);
+    let narrow = Client::with(&server, &writer(&server.store, "narrow", Some(&["pool", "mine"]))).await;
+    assert_eq!(refused(&narrow, what.clone(), texts(0..2)).await, Code::PermissionDenied);
+    let there = json!({"vectors": {"dataset": "target", "kind": "embed-x"}});
+    assert_eq!(refused(&narrow, there, vectors(&[0], 2)).await, Code::PermissionDenied);
+    let client = writing(&server).await;
+    let nowhere = json!({"vectors": {"dataset": "nowhere", "kind": "embed-x"}});
+    assert_eq!(refused(&client, nowhere, vectors(&[0], 2)).await, Code::NotFound);
+    let vector = json!({"vectors": {"dataset": "pool", "kind": "embed-x"}});
+    let floats: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+    let row: ArrayRef = Arc::new(Int64Array::from(vec![0]));
+    let minus: ArrayRef = Arc::new(Int64Array::from(vec![-1]));
+    let null: ArrayRef = Arc::new(Int64Array::from(vec![None]));
+    let one = || list::<Float32Type>(vec![1.0], 1);
+    for malformed in [
+        batch(vec![("row", Arc::clone(&row))]),
+        batch(vec![("vector", one())]),
+        batch(vec![("row", Arc::clone(&row)), ("vector", Arc::clone(&floats))]),
+        batch(vec![("row", floats), ("vector", one())]),
+        batch(vec![("row", minus), ("vector", one())]),
+        batch(vec![("row", null), ("vector", one())]),
+        batch(vec![("row", Arc::clone(&row)), ("vector", one()), ("what", Arc::clone(&row))]),
+    ] {
+        assert_eq!(refused(&client, vector.clone(), malformed).await, Code::InvalidArgument);
+    }
+    let loss = json!({"vectors": {"dataset": "pool", "kind": "loss"}});
+    assert_eq!(refused(&client, loss, vectors(&[0], 2)).await, Code::InvalidArgument);
+    let strange = json!({"vectors": {"dataset": "pool", "kind": "mine"}});
+    assert_eq!(refused(&client, strange, vectors(&[0], 2)).await, Code::InvalidArgument);
+    assert_eq!(refused(&client, what.clone(), texts(0..51)).await, Code::ResourceExhausted);
+    let packed = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD));
+    if let Ok(packed) = packed {
+        let repeated: ArrayRef = Arc::new(StringArray::from(vec!["text text text text".repeat(100)]));
+        let sent = put_as(&client, &what, vec![batch(vec![("text", repeated)])], packed).await;
+        assert_eq!(sent.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let empty = put(&client, what, vec![texts(0..0)]).await;
+    assert_eq!(empty.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(server.store.snapshot().unwrap().number(), before);
+    assert_eq!(leftovers(&server.store), Vec::<String>::new());
+    let own = json!({"samples": {"dataset": "mine"}});
+    assert_eq!(put(&narrow, own, vec![texts(0..2)]).await.unwrap()["added"], json!(2));
+}
+
+/// Begins an upload and leaves it in the middle.
+async fn leave(client: &Client, what: Value, batches: Vec<RecordBatch>) {
+    let descriptor = FlightDescriptor::new_cmd(json!({ "put": what }).to_string().into_bytes());
+    let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+    let messages: Vec<_> =
+        encoder.build(futures::stream::iter(batches.into_iter().map(Ok))).try_collect().await.unwrap();
+    let open = futures::stream::iter(messages).chain(futures::stream::pending());
+    let mut inner = client.inner.clone();
+    let call = inner.do_put(client.request(open));
+    assert!(tokio::time::timeout(Duration::from_millis(700), call).await.is_err(), "it waits for the rest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_off_leaves_nothing() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let before = server.store.snapshot().unwrap().number();
+    let samples = json!({"samples": {"dataset": "fresh"}, "key": "k"});
+    let own = json!({"vectors": {"dataset": "pool", "kind": "embed-x"}, "key": "k"});
+    leave(&client, samples.clone(), vec![texts(0..5), texts(5..9)]).await;
+    leave(&client, own.clone(), vec![vectors(&[3, 4], 2), vectors(&[0, 1], 2)]).await;
+    for _ in 0..100 {
+        if leftovers(&server.store).is_empty() && client.running().await == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(leftovers(&server.store), Vec::<String>::new());
+    assert_eq!(server.store.snapshot().unwrap().number(), before);
+    // Neither does one that the server gives up, because nothing comes.
+    let told = put(&client, samples, vec![texts(0..9)]).await.unwrap();
+    assert_eq!((&told["added"], &told["repeated"]), (&json!(9), &json!(false)), "{told}");
+    let told = put(&client, own, vec![vectors(&[0, 1, 3, 4], 2)]).await.unwrap();
+    assert_eq!((&told["rows"], &told["repeated"]), (&json!(4), &json!(false)), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_in_which_nothing_comes_is_given_up() {
+    let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
+    let limits = Limits { connections, ..Limits::default() };
+    let server = Server::start(ServeOptions { limits, ..options() });
+    let client = writing(&server).await;
+    let descriptor = json!({"put": {"samples": {"dataset": "fresh"}}}).to_string().into_bytes();
+    let encoder =
+        FlightDataEncoderBuilder::new().with_flight_descriptor(Some(FlightDescriptor::new_cmd(descriptor)));
+    let messages: Vec<_> =
+        encoder.build(futures::stream::iter([Ok(texts(0..3))])).try_collect().await.unwrap();
+    let open = futures::stream::iter(messages).chain(futures::stream::pending());
+    let status = client.inner.clone().do_put(client.request(open)).await.err().expect("given up");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_at_the_same_time_is_done_once() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let one = || put(&client, json!({"samples": {"dataset": "fresh"}, "key": "k"}), vec![texts(0..40)]);
+    let all = futures::future::join_all((0..6).map(|_| one())).await;
+    let told: Vec<Value> = all.into_iter().map(Result::unwrap).collect();
+    assert_eq!(told.iter().filter(|told| told["repeated"] == json!(false)).count(), 1, "{told:?}");
+    assert!(told.iter().all(|one| one["snapshot"] == told[0]["snapshot"]), "{told:?}");
+    let own = || {
+        put(
+            &client,
+            json!({"vectors": {"dataset": "fresh", "kind": "embed-x"}, "key": "v"}),
+            vec![vectors(&[0, 1], 2)],
+        )
+    };
+    let all = futures::future::join_all((0..6).map(|_| own())).await;
+    // Those that meet one at work are told so, and try again.
+    for result in &all {
+        assert!(result.as_ref().map_or_else(|e| e.code() == Code::Aborted, |_| true), "{result:?}");
+    }
+    assert!(all.iter().any(Result::is_ok));
+    assert_eq!(own().await.unwrap()["repeated"], json!(true));
+    assert_eq!(
+        value(&client, "SELECT count(*) FROM vectors('fresh', 'embed-x', partial => true)").await,
+        "2"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matrix_has_the_scores_of_single_questions() {
+    let server = Server::start(options());
+    let client = Client::of(&server).await;
+    let ask = |target: &str| {
+        FlightDescriptor::new_cmd(
+            json!({"matrix": {"pool": "pool", "target": target}}).to_string().into_bytes(),
+        )
+    };
+    let (schema, rows) = client.rows(ask("target:b")).await.unwrap();
+    let targets: Value = serde_json::from_str(&schema.metadata()["gstore.targets"]).unwrap();
+    assert_eq!(
+        (targets.as_array().unwrap().len(), &targets[0]["dataset"]),
+        (1, &json!("target")),
+        "{targets}"
+    );
+    let (_, wanted) =
+        client.sql("SELECT row, score FROM influence('pool', 'target:b') ORDER BY row").await.unwrap();
+    let scores = |batch: &RecordBatch, name: &str| -> Vec<u32> {
+        let column = batch.column_by_name(name).unwrap();
+        let values = match column.data_type() {
+            DataType::FixedSizeList(..) => Arc::clone(column.as_fixed_size_list().values()),
+            _ => Arc::clone(column),
+        };
+        values.as_primitive::<Float32Type>().values().iter().map(|v| v.to_bits()).collect()
+    };
+    let found: Vec<u32> = rows.iter().flat_map(|b| scores(b, "scores")).collect();
+    let single: Vec<u32> = wanted.iter().flat_map(|b| scores(b, "score")).collect();
+    assert!(!found.is_empty());
+    assert_eq!(found, single, "{}\n{}", text(&rows), text(&wanted));
+    let (_, all) = client.rows(ask("target")).await.unwrap();
+    assert_eq!(all[0].column_by_name("scores").unwrap().as_fixed_size_list().value_length(), 4);
+    let wrong = json!({"matrix": {"pool": "pool", "target": "nothing"}}).to_string().into_bytes();
+    let status = client.rows(FlightDescriptor::new_cmd(wrong)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_made_and_removed_by_those_who_may_write_all() {
+    let server = Server::start(options());
+    let client = writing(&server).await;
+    let act = async |client: &Client, kind: &str, body: Value| -> Result<Value, Code> {
+        let results = client.action(kind, body.to_string().into_bytes()).await.map_err(|e| e.code())?;
+        Ok(serde_json::from_slice(&results[0]).unwrap())
+    };
+    let number = server.store.snapshot().unwrap().number();
+    let made = act(&client, "create_tag", json!({"name": "before"})).await.unwrap();
+    assert_eq!(made, json!({"name": "before", "snapshot": number}));
+    let listed = act(&client, "tags", json!({})).await.unwrap();
+    assert_eq!(listed[0]["name"], json!("before"));
+    let earlier = json!({"name": "before", "snapshot": number - 1});
+    assert_eq!(act(&client, "create_tag", earlier).await, Err(Code::AlreadyExists));
+    let moved = json!({"name": "before", "snapshot": number - 1, "move": true});
+    assert_eq!(act(&client, "create_tag", moved).await.unwrap()["snapshot"], json!(number - 1));
+    for (kind, body, code) in [
+        ("create_tag", json!({"name": "a b"}), Code::InvalidArgument),
+        ("create_tag", json!({"name": "x", "snapshot": 999_999}), Code::NotFound),
+        ("delete_tag", json!({"name": "nothing"}), Code::NotFound),
+        ("delete_tag", json!({"what": 1}), Code::InvalidArgument),
+    ] {
+        assert_eq!(act(&client, kind, body.clone()).await, Err(code), "{body}");
+    }
+    let reader = Client::of(&server).await;
+    let narrow = Client::with(&server, &writer(&server.store, "narrow", Some(&["pool"]))).await;
+    for other in [&reader, &narrow] {
+        let denied = act(other, "delete_tag", json!({"name": "before"})).await;
+        assert_eq!(denied, Err(Code::PermissionDenied));
+    }
+    act(&client, "delete_tag", json!({"name": "before"})).await.unwrap();
+    assert_eq!(act(&client, "tags", json!({})).await.unwrap(), json!([]));
+}
