@@ -37,12 +37,12 @@ FROM whole LEFT JOIN best ON whole.value IS NOT DISTINCT FROM best.value ORDER B
 }
 
 async function overlap(host, { pool, target, other, k }, signal) {
-  const ranked = (at) => `SELECT row, id, row_number() OVER (ORDER BY score DESC, row) AS rank FROM influence($1, ${at}, k => $4)`;
+  const ranked = (at) => `SELECT row, row_number() OVER (ORDER BY score DESC, row) AS rank FROM influence($1, ${at}, k => $4)`;
   const found = await rows(`WITH a AS (${ranked('$2')}), b AS (${ranked('$3')})
-SELECT a.id AS id, a.rank AS a, b.rank AS b FROM a JOIN b ON a.row = b.row ORDER BY greatest(a.rank, b.rank)`, { parameters: [pool, target, other, k], signal });
+SELECT a.rank AS rank_a, b.rank AS rank_b FROM a JOIN b ON a.row = b.row`, { parameters: [pool, target, other, k], signal });
   // A row is in both rankings of the best n from the worse of its two ranks on.
   const steps = [...new Set(Array.from({ length: 40 }, (_, i) => Math.max(1, Math.round((k * (i + 1)) / 40))))];
-  const common = steps.map((n) => found.filter((row) => Math.max(row.a, row.b) <= n).length);
+  const common = steps.map((n) => found.filter((row) => Math.max(row.rank_a, row.rank_b) <= n).length);
   const share = found.length / k;
   const text = `${number.format(found.length)} of the best ${number.format(k)} rows are in both (${(100 * share).toFixed(1)} %; Jaccard ${(found.length / (2 * k - found.length)).toFixed(3)}).`;
   line(host, { title: `${target} and ${other}`, text, x: steps, y: common.map((n, i) => n / steps[i]), label: 'best rows of each', unit: 'in both',

@@ -24,10 +24,9 @@ export class Grid {
     this.active = { row: 0, column: 0 };
   }
 
-  show({ columns, rows, first = 0, order = [] }) {
+  show({ columns, rows, order = [] }) {
     this.columns = columns;
     this.rows = rows;
-    this.first = first;
     this.active = { row: 0, column: Math.min(this.active.column, Math.max(0, columns.length - 1)) };
     this.widths = columns.map((column) => {
       const longest = rows.slice(0, 200).reduce((most, row) => Math.max(most, shown(row[column.name], 60).length), column.name.length + 2);

@@ -60,7 +60,7 @@ class View {
         pick('Download', [['CSV', 'csv'], ['Parquet', 'parquet'], ['Arrow', 'arrow'], ['JSON lines', 'json'], ['The statement', 'sql']], (format) => this.download(format)),
         h('button', { type: 'button', onclick: () => this.share() }, 'Copy link')),
       this.state, this.error, this.notes,
-      h('div', { class: 'result' }, this.grid.element, this.detail), this.pager);
+      this.results = h('div', { class: 'result', hidden: true }, this.grid.element, this.detail), this.pager);
     this.pick = pick;
     this.listHistory();
     main.onkeydown = (event) => { if (event.key === 'Escape') this.escape(); };
@@ -128,7 +128,8 @@ class View {
   shown() {
     const { columns, rows, milliseconds, notes } = this.result;
     if (rows.length < PAGE) this.total = this.page * PAGE + rows.length;
-    this.grid.show({ columns, rows, order: this.order, first: this.page * PAGE });
+    this.results.hidden = false;
+    this.grid.show({ columns, rows, order: this.order });
     this.state.textContent = `${number.format(rows.length)} ${rows.length === 1 ? 'row' : 'rows'} in ${(milliseconds / 1000).toFixed(2)} s`;
     const told = (notes?.influence ?? []).flatMap((note) => note.resolution);
     fill(this.notes, told.map((text) => h('li', {}, text)));
@@ -138,6 +139,9 @@ class View {
   failed(error) {
     this.state.textContent = error.code === 'cancelled' ? 'Cancelled.' : 'Failed.';
     if (error.code === 'cancelled') return;
+    // Rows of another statement would be taken for those of this one.
+    this.results.hidden = true;
+    this.pager.hidden = true;
     fill(this.error, error.message);
     this.error.hidden = false;
     const place = /\(line (\d+), column (\d+)\)/.exec(error.message);

@@ -36,6 +36,17 @@ class Question {
   }
 }
 
+// With what explains the scores, where that can be said: it is computed for the rows of the result alone.
+async function explaining(question, rest, signal) {
+  const asked = { parameters: question.values, signal };
+  try {
+    return await ask(`SELECT * FROM ${question.call(', explain => true')} ${rest}`, asked);
+  } catch (error) {
+    if (error.code !== 'invalid_argument') throw error;
+    return ask(`SELECT * FROM ${question.call()} ${rest}`, asked);
+  }
+}
+
 function scored(row) {
   const parts = [];
   if (row.stderr !== undefined && row.stderr !== null) parts.push(`± ${score(row.stderr)}`);
@@ -84,10 +95,8 @@ async function sides(main, question, withTokens, signal) {
   const columns = [['Proponents', 'lower the loss of the target', 'DESC'], ['Opponents', 'raise it', 'ASC']].map(([title, what, order]) => {
     const list = h('ol', { class: 'cards-list' }, h('li', {}, 'Scoring…'));
     const column = h('section', { 'aria-label': title }, h('h3', {}, title, h('small', {}, ` ${what}`)), list);
-    // What explains a score is computed for these rows alone.
-    const best = `SELECT * FROM ${question.call(', explain => true')} ORDER BY score ${order} LIMIT ${question.k}`;
-    rows(best, { parameters: question.values, signal })
-      .then((found) => fill(list, found.map((row, i) => card(question, row, i + 1, withTokens, signal))))
+    explaining(question, `ORDER BY score ${order} LIMIT ${question.k}`, signal)
+      .then(({ rows: found }) => fill(list, found.map((row, i) => card(question, row, i + 1, withTokens, signal))))
       .catch((error) => fill(list, h('li', { class: 'error', role: 'alert' }, error.message)));
     return column;
   });
@@ -97,10 +106,9 @@ async function sides(main, question, withTokens, signal) {
 async function explained(main, question, id, withTokens, signal) {
   const host = h('section', { class: 'card', 'aria-label': `Row ${id}` }, h('p', { role: 'status' }, 'Scoring…'));
   main.append(host);
-  const sql = `SELECT * FROM ${question.call(', explain => true')} WHERE id = ${literal(id)} LIMIT 1`;
   let answer;
   try {
-    answer = await ask(sql, { parameters: question.values, signal });
+    answer = await explaining(question, `WHERE id = ${literal(id)} LIMIT 1`, signal);
   } catch (error) {
     fill(host, h('p', { class: 'error', role: 'alert' }, error.message));
     return;
