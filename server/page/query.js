@@ -227,7 +227,7 @@ class View {
       setTimeout(() => URL.revokeObjectURL(address), 60000);
       say('Downloaded.');
     } catch (error) {
-      this.failed(error);
+      say(`The download failed: ${error.message}`);
     }
   }
 
