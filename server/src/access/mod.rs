@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -134,6 +134,12 @@ impl Access {
     }
 }
 
+/// Clients in Go leave out the padding, others have it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// The token of a request: `Bearer TOKEN`, or `Basic` with the token as the password and any user name.
 pub(crate) fn credentials(headers: &MetadataMap) -> Result<String, Status> {
     let missing =
@@ -150,7 +156,7 @@ pub(crate) fn credentials(headers: &MetadataMap) -> Result<String, Status> {
         return Err(wrong());
     }
     let decoded =
-        STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+        BASE64.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
     let (user, password) = decoded.split_once(':').ok_or_else(wrong)?;
     Ok(if password.is_empty() { user } else { password }.to_owned())
 }
@@ -167,12 +173,13 @@ mod tests {
 
     #[test]
     fn credentials_come_in_two_forms() {
-        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
         for (value, token) in [
             ("Bearer abc".to_owned(), "abc"),
             ("bearer  abc ".to_owned(), "abc"),
             (basic("me:abc"), "abc"),
             (basic("me:a:bc"), "a:bc"),
+            (basic("me:abcd").trim_end_matches('=').to_owned(), "abcd"),
             (basic("abc:"), "abc"),
         ] {
             assert_eq!(credentials(&headers(&value)).unwrap(), token, "{value}");
