@@ -104,6 +104,8 @@ async fn pump(core: &Core, mut rows: Rows, mut record: Record, shape: Shape, to:
             let _ = to.send(last).await;
         }
     }
+    // Before the body ends, which it does with the last sender: who has read it finds the request ended.
+    drop(record);
 }
 
 async fn send_all(
