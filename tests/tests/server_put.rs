@@ -19,6 +19,7 @@ use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 use served::Served;
 use tokio::runtime::Runtime;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
 /// Rows of an upload.
@@ -72,8 +73,9 @@ impl Upload {
     /// Sends the first `count` messages and then nothing, or all of it and the end.
     async fn send(&self, server: &str, token: &str, count: Option<usize>) -> Result<Value, Status> {
         let address = server.replace("grpc://", "http://");
-        let mut client =
-            FlightServiceClient::connect(address).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let refused = |error: tonic::transport::Error| Status::unavailable(error.to_string());
+        let channel = Endpoint::from_shared(address).map_err(refused)?.connect().await.map_err(refused)?;
+        let mut client = FlightServiceClient::new(channel);
         let messages = self.messages.iter().take(count.unwrap_or(usize::MAX)).cloned().collect::<Vec<_>>();
         let stream = match count {
             Some(_) => futures::stream::iter(messages).chain(futures::stream::pending()).boxed(),

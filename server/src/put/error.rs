@@ -26,11 +26,15 @@ pub(super) fn of_ingest(error: &IngestError, spool: &Path, root: &Path) -> Statu
     shown(error, code, &message, root)
 }
 
-/// Vectors that could not be stored.
-pub(super) fn of_put(error: &PutError, root: &Path) -> Status {
+/// Vectors of a dataset that could not be stored.
+pub(super) fn of_put(error: &PutError, dataset: &str, root: &Path) -> Status {
     let code = match error {
         error if error.is_damage() => return status::damaged(),
-        PutError::Lookup(_) | PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
+        // Its own message names those that there are, which not everybody sees.
+        PutError::Lookup(_) | PutError::Commit(CommitError::Lookup(_)) => {
+            return Status::not_found(format!("there is no dataset `{}`", dataset.escape_debug()));
+        }
+        PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
         PutError::Job(JobError::Busy { .. }) => Code::Aborted,
         PutError::Commit(error) => of_commit(error),

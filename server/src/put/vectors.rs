@@ -25,7 +25,7 @@ pub(super) fn put(
     who: &str,
     mut incoming: Incoming,
 ) -> Result<Map<String, Value>, Status> {
-    let failed = |e: PutError| error::of_put(&e, core.root());
+    let failed = |e: PutError| error::of_put(&e, &spec.dataset, core.root());
     let what = if losses { "losses" } else { "vectors" };
     let command = format!("put {what} of {} (token {who})", spec.dataset);
     let mut put = None;

@@ -1,0 +1,84 @@
+//! Promise: the key of a client's write is known exactly if what was written under it is there.
+
+mod common;
+
+use common::{add, columns, dataset, feature, options, plan, pool, seal, tempdir, verify};
+use gstore_store::*;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+fn write(key: &str, digest: &str) -> ClientWrite {
+    ClientWrite::new(key, digest).unwrap()
+}
+
+/// Adds one sample as a client's write.
+fn append(store: &Store, key: &str, id: &str) -> AppendReport {
+    let mut append = store.append(&dataset(), columns(), options("put")).unwrap();
+    append.name(write(key, id));
+    let metadata = vec![MetaValue::Null, MetaValue::Null];
+    append.push(NewSample { id, record: Some(id.as_bytes()), metadata }).unwrap();
+    append.finish().unwrap()
+}
+
+/// Publishes rows of a feature as a client's write.
+fn put(
+    store: &Store,
+    rows: std::ops::Range<u64>,
+    key: &str,
+    digest: &str,
+) -> Result<Arc<Snapshot>, CommitError> {
+    let mut job = store.start_job(plan(vec![feature("embed-mean", 4, DType::F32)])).unwrap();
+    seal(&mut job, 0, rows);
+    let told: Map<String, Value> = [("rows".to_owned(), json!(3))].into_iter().collect();
+    job.publish_write(None, "pool", Some((write(key, digest), told)))
+}
+
+#[test]
+fn an_append_is_noted_with_its_samples_also_where_nothing_is_new() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    let first = append(&store, "a", "x");
+    let note = pool(&store).written("a").unwrap();
+    assert_eq!((Some(note.snapshot), &note.result["added"]), (first.snapshot, &json!(1)));
+    assert_eq!(write("a", "x").done(&pool(&store)).unwrap().unwrap(), note);
+    assert!(matches!(write("a", "y").done(&pool(&store)), Err(KeyError::Used { .. })));
+    // Dropped before it is finished, it is not known.
+    let mut left = store.append(&dataset(), columns(), options("put")).unwrap();
+    left.name(write("b", "z"));
+    drop(left);
+    assert_eq!(pool(&store).written("b"), None);
+    let nothing = append(&store, "c", "x");
+    assert_eq!((nothing.added, nothing.unchanged), (0, 1));
+    assert_eq!(pool(&store).written("c").unwrap().result["unchanged"], json!(1));
+    // Other writers keep what is noted.
+    add(&store, 0..5).unwrap();
+    store
+        .delete(
+            &pool(&store),
+            &RowSet::from_range(0..1),
+            DeleteOptions { command: "d".into(), ..Default::default() },
+        )
+        .unwrap();
+    let again = Store::open(dir.path().join("s")).unwrap();
+    assert!(pool(&again).written("a").is_some() && pool(&again).written("c").is_some());
+    assert!(verify(&store).problems.is_empty());
+}
+
+#[test]
+fn a_job_is_published_once_for_a_key_and_complete_with_all_rows() {
+    let dir = tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    add(&store, 0..6).unwrap();
+    let first = put(&store, 0..3, "a", "1").unwrap();
+    assert_eq!(first.features()[0].state, FeatureState::Building);
+    assert_eq!(pool(&store).written("a").unwrap().snapshot, first.number());
+    // The same key: nothing is published, and the files go.
+    assert_eq!(put(&store, 3..6, "a", "1").unwrap().number(), first.number());
+    assert!(matches!(put(&store, 3..6, "a", "2"), Err(CommitError::Key(KeyError::Used { .. }))));
+    let jobs = fs_err::read_dir(dir.path().join("s/tmp")).unwrap();
+    let jobs = jobs.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("job-"));
+    assert_eq!(jobs.count(), 0);
+    let all = put(&store, 3..6, "b", "2").unwrap();
+    assert_eq!(all.features()[0].state, FeatureState::Complete);
+    assert!(verify(&store).problems.is_empty());
+}
