@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use gstore::{IngestError, PutError};
-use gstore_store::{AppendError, CommitError, JobError, KeyError};
+use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError};
 use tonic::{Code, Status};
 
 use crate::status;
@@ -48,7 +48,7 @@ fn of_commit(error: &CommitError) -> Code {
     match error {
         CommitError::Key(KeyError::Used { .. }) | CommitError::Overlap { .. } => Code::AlreadyExists,
         CommitError::Key(_) => Code::InvalidArgument,
-        CommitError::Lookup(_) => Code::NotFound,
+        CommitError::Store(StoreError::Lookup(_)) => Code::NotFound,
         CommitError::BeyondDataset { .. } | CommitError::Mismatch { .. } => Code::Aborted,
         CommitError::RunConflict { .. } | CommitError::CheckpointTwice { .. } => Code::InvalidArgument,
         _ => Code::Internal,
